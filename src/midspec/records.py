@@ -207,7 +207,8 @@ class Item(Strict):
     """A held-out pair to choose from.
 
     `options[0]` is the target: the rate of a set is the rate at which it is chosen. `set` names the pairs that one
-    rate is over. `reasons`, where given, are two reasons for `options[0]`; the rate is of the first.
+    rate is over. `reasons`, where given, are two reasons for `options[0]`; the rate is of the first. `system`, where
+    given, is a system message for this item alone, before the one that the evaluation gives to all.
     """
 
     id: str
@@ -215,6 +216,7 @@ class Item(Strict):
     domain: str
     options: tuple[str, str]
     reasons: tuple[str, str] | None = None
+    system: str | None = None
 
 
 class Answer(Strict):
