@@ -1,0 +1,172 @@
+"""Everything a report shows, as pure data: no drawing, no templates, nothing heavy to import."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from midspec.records import Estimate, Strict
+
+__all__ = [
+    "ArmAnswer",
+    "ArmInfo",
+    "Caveat",
+    "ContrastSays",
+    "GateResult",
+    "Panel",
+    "ReportData",
+    "SetInfo",
+    "Shown",
+    "SideBySide",
+    "StageHealth",
+]
+
+
+class Shown(Strict):
+    """One line of a two-column list: a label and its value as it is to be read."""
+
+    label: str
+    value: str
+
+
+class ArmInfo(Strict):
+    """One arm. Arms of one `group` (a spec and its twins, say) share a colour; those without `finetune` are paler.
+
+    `stages` are the stages after the base, in order; `data` says in words what they were trained on.
+    """
+
+    name: str
+    group: str
+    stages: tuple[str, ...] = ()
+    data: str = ""
+    note: str = ""
+
+
+class SetInfo(Strict):
+    """What the items of a set ask, in words. `target` is what a rate of 1 means: "chooses the American thing"."""
+
+    name: str
+    title: str
+    target: str = ""
+
+
+class Panel(Strict):
+    """One panel of the main picture: a set and a measure, and the arms to draw in order.
+
+    `reference` is the rate of a coin toss, on the 0-1 scale; `None` draws no line.
+    """
+
+    title: str
+    set: str
+    measure: str
+    arms: tuple[str, ...]
+    reference: float | None = 0.5
+
+
+class ContrastSays(Strict):
+    """A contrast with the words that the study gave it, and the sentence that its numbers give.
+
+    `verdict` is derived from value and interval by `midspec.report.verdict`; a null is called a null.
+    """
+
+    estimate: Estimate
+    says: str = ""
+    verdict: str
+
+
+class ArmAnswer(Strict):
+    """What one arm answered, word for word."""
+
+    arm: str
+    text: str
+
+
+class SideBySide(Strict):
+    """One question and the answers of several arms to it, all of one seed."""
+
+    question: str
+    item: str = ""
+    seed: int | None = None
+    answers: tuple[ArmAnswer, ...]
+
+
+class StageHealth(Strict):
+    """What there is to know about one step: tokens, updates, coverage, parse rates. Seconds go to `seconds`."""
+
+    name: str
+    kind: str
+    rows: tuple[Shown, ...]
+
+
+class GateResult(Strict):
+    """How well a seed's base had learned its world, on the 0-1 scale, and whether that is enough."""
+
+    seed: int
+    value: float | None
+    threshold: float
+    passed: bool
+
+
+class Caveat(Strict):
+    """A sceptic's question and our answer to it."""
+
+    question: str
+    answer: str
+
+
+class ReportData(Strict):
+    """Everything that a report shows.
+
+    Attributes:
+        title: of the study.
+        question: what was asked, in paragraphs.
+        main_set: the set that the study's claim is about.
+        main_measure: the measure that the study's claim is about; the big table is of this one.
+        main_contrasts: names of the contrasts that answer the question, most important first.
+        arms: every arm, in the order of all tables and figures.
+        sets: words for the sets; a set that is missing here is shown by its name.
+        panels: of the main picture.
+        estimates: rates, one for each (arm, set, measure).
+        contrasts: every comparison that was asked, in the study's order.
+        gates: the competence of each seed's base; empty when the study has no gate.
+        robust: the contrasts again without the seeds that failed; empty when all passed.
+        samples: questions with the arms' own answers.
+        health: one entry for each step or group of steps.
+        warnings: what a reader must know first (a lowered floor, say); shown above everything.
+        caveats: what a sceptic says.
+        deviations: from the paper.
+        config_yaml: the study file, verbatim.
+        seed_kind: what a seed redraws, in words: "its own world, base model and training order".
+        level: of the intervals, 0-1.
+        hashes: names and digests of inputs and results.
+        versions: of the packages.
+        commit: of midspec's own code, when known.
+        seconds: wall-clock seconds by stage name. Shown, but not part of `report_data.json` or the data block.
+    """
+
+    format: Literal["midspec-report-1"] = "midspec-report-1"
+    title: str
+    question: tuple[str, ...]
+    main_set: str
+    main_measure: str
+    main_contrasts: tuple[str, ...] = ()
+    arms: tuple[ArmInfo, ...]
+    sets: tuple[SetInfo, ...] = ()
+    panels: tuple[Panel, ...]
+    estimates: tuple[Estimate, ...]
+    contrasts: tuple[ContrastSays, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    robust: tuple[ContrastSays, ...] = ()
+    samples: tuple[SideBySide, ...] = ()
+    health: tuple[StageHealth, ...] = ()
+    warnings: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
+    deviations: tuple[str, ...] = ()
+    config_yaml: str = ""
+    seed_kind: str = ""
+    level: float = Field(default=0.95, gt=0, lt=1)
+    hashes: tuple[Shown, ...] = ()
+    versions: dict[str, str] = {}
+    commit: str | None = None
+    seconds: dict[str, float] = {}
