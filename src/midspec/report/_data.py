@@ -167,6 +167,6 @@ class ReportData(Strict):
     seed_kind: str = ""
     level: float = Field(default=0.95, gt=0, lt=1)
     hashes: tuple[Shown, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     commit: str | None = None
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
