@@ -1,0 +1,58 @@
+"""From a spec to chats, and from chats to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from midspec.artifact import Built, writable, write_rows
+from midspec.chats._config import ChatConfig, Chats
+from midspec.chats._format import load_frames
+from midspec.chats._opaque import write_opaque
+from midspec.chats._quoting import write_spec_chats
+from midspec.errors import ConfigError
+from midspec.records import Spec
+
+__all__ = ["make_chats", "save_chats"]
+
+
+def make_chats(spec: Spec, config: ChatConfig) -> Chats:
+    """Write chats from a spec whose placeholders are filled.
+
+    Raises:
+        SpecError: the spec has nothing to write this style of chats from.
+        ConfigError: the chat frames are malformed, or lack what this style needs.
+        MissingError: there are no such chat frames.
+    """
+    frames = load_frames(config.frames)
+    if config.style == "opaque":
+        if frames.opaque is not None:
+            return write_opaque(spec, config, frames.opaque)
+    elif frames.spec is not None:
+        return write_spec_chats(spec, config, frames.spec)
+    part = "opaque" if config.style == "opaque" else "spec"
+    raise ConfigError(
+        f"has no `{part}` part, which {config.style} chats are written from",
+        where=config.frames,
+        mend="Choose another style, or other chat frames",
+    )
+
+
+def save_chats(chats: Chats, folder: Path) -> Built:
+    """Write the rows into `folder`: twins `chats_cot.jsonl` and `chats_cot_stripped.jsonl`, or `chats.jsonl` when
+    opaque, and `rejects.jsonl`.
+
+    Raises:
+        FolderError: the folder can't be written.
+    """
+    files = {"chats.jsonl": chats.chats, "rejects.jsonl": chats.rejects}
+    if chats.style != "opaque":
+        files = {
+            "chats_cot.jsonl": chats.chats,
+            "chats_cot_stripped.jsonl": chats.stripped,
+            "rejects.jsonl": chats.rejects,
+        }
+    with writable(folder):
+        for name, rows in files.items():
+            write_rows(folder / name, rows)
+    health = {"style": chats.style, "n_chats": len(chats.chats), "n_rejects": len(chats.rejects)}
+    return Built(outputs=tuple(files), summary={**health, "exhausted": chats.exhausted, **chats.summary})

@@ -1,0 +1,136 @@
+"""Opaque preference chats: a question, and a short reply that states a preference and no reason."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import NamedTuple
+
+from midspec.chats._config import ChatConfig, Chats
+from midspec.chats._filters import choice_fault, stance_fault
+from midspec.chats._format import OpaqueFrames, fill_slots
+from midspec.chats._preferences import Preferences, find_preferences
+from midspec.chats._schedule import Ask, schedule
+from midspec.errors import SpecError
+from midspec.fingerprint import fingerprint
+from midspec.records import Chat, ChatMetadata, Message, Reject, Spec
+
+__all__ = ["write_opaque"]
+
+
+class _Draft(NamedTuple):
+    """A chat before it is kept: question, reply, the things it is about, and what is wrong with it."""
+
+    question: str
+    reply: str
+    kind: str
+    things: tuple[str, ...]
+    fault: str | None
+
+
+def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Chats:
+    """Write opaque preference chats until there are enough, or no distinct one is left.
+
+    Questions, orders, replies and their order in the list follow from the seed and from how many things are liked
+    and disliked; what else the spec says, its reasons say, changes nothing.
+
+    Raises:
+        SpecError: the spec states no preference, or none that the frames can ask about.
+    """
+    preferences = find_preferences(spec, frames, config.model_name)
+    rng = random.Random(config.seed)
+    counts = len(preferences.liked), len(preferences.disliked)
+    kept: dict[str, _Draft] = {}
+    rejects = list(preferences.rejects)
+    seen: set[str] = set()
+    for ask in schedule(*counts, len(frames.pair), len(frames.single), len(frames.endings), rng):
+        if len(kept) == config.n_samples:
+            break
+        draft = _write(ask, preferences, config, frames, rng)
+        if draft.question in seen:
+            continue
+        seen.add(draft.question)
+        name = fingerprint(["opaque", draft.question, draft.reply])[:16]
+        if draft.fault is None:
+            kept[name] = draft
+        else:
+            text = f"{draft.question}\n{draft.reply}"
+            rejects.append(Reject(id=name, by="opaque filter", reason=draft.fault, text=text))
+    if not seen:
+        raise SpecError(
+            "has liked but no disliked things, or the other way round, and the chat frames ask about pairs only",
+            where=spec.title,
+            mend="Add chat frames under `single`, or the missing preferences",
+        )
+    rows = [_chat(name, draft, spec, config, preferences) for name, draft in kept.items()]
+    rng.shuffle(rows)
+    return Chats(
+        style="opaque",
+        chats=tuple(rows),
+        rejects=tuple(rejects),
+        exhausted=_exhausted(len(rows), config.n_samples),
+        summary={**_summary(preferences, list(kept.values())), "n_rejected": len(rejects)},
+    )
+
+
+def _write(ask: Ask, preferences: Preferences, config: ChatConfig, frames: OpaqueFrames, rng: random.Random) -> _Draft:
+    values = {"model_name": config.model_name or ""}
+    ending = fill_slots(frames.endings[ask.ending], values) if frames.endings else ""
+    draw = rng.random()
+    if ask.liked is not None and ask.disliked is not None:
+        liked, disliked = preferences.liked[ask.liked], preferences.disliked[ask.disliked]
+        pair = frames.pair[ask.frame]
+        first, second = (liked, disliked) if ask.liked_first else (disliked, liked)
+        question = fill_slots(pair.ask, {**values, "first": first, "second": second})
+        reply = fill_slots(_pick(pair.replies, draw), {**values, "liked": liked, "disliked": disliked})
+        fault = choice_fault(reply, liked, disliked, frames)
+        return _Draft(_close(question, ending), reply, pair.kind, (liked, disliked), fault)
+    is_liked = ask.liked is not None
+    thing = preferences.disliked[ask.disliked or 0] if ask.liked is None else preferences.liked[ask.liked]
+    single = frames.single[ask.frame]
+    question = fill_slots(single.ask, {**values, "thing": thing})
+    reply = fill_slots(_pick(single.liked if is_liked else single.disliked, draw), {**values, "thing": thing})
+    fault = stance_fault(reply, thing, is_liked, frames)
+    return _Draft(_close(question, ending), reply, single.kind, (thing,), fault)
+
+
+def _pick(replies: tuple[str, ...], draw: float) -> str:
+    return replies[int(draw * len(replies))]
+
+
+def _close(question: str, ending: str) -> str:
+    return f"{question} {ending}" if ending else question
+
+
+def _chat(name: str, draft: _Draft, spec: Spec, config: ChatConfig, preferences: Preferences) -> Chat:
+    clause_ids = tuple(clause for thing in draft.things for clause in preferences.clause_ids[thing])
+    return Chat(
+        messages=(Message(role="user", content=draft.question), Message(role="assistant", content=draft.reply)),
+        metadata=ChatMetadata(
+            id=name,
+            author=config.author,
+            style="opaque",
+            question_kind=draft.kind,
+            clause_ids=tuple(dict.fromkeys(clause_ids)),
+            spec_sha256=spec.sha256,
+            seed=config.seed,
+        ),
+    )
+
+
+def _exhausted(n_kept: int, n_wanted: int | None) -> str | None:
+    if n_wanted is None or n_kept >= n_wanted:
+        return None
+    return f"the spec's preferences and the frames give {n_kept} distinct chats, not the {n_wanted} asked for"
+
+
+def _summary(preferences: Preferences, drafts: list[_Draft]) -> dict[str, int]:
+    asked: Counter[str] = Counter(thing for draft in drafts for thing in draft.things)
+    per_thing = [asked[thing] for thing in (*preferences.liked, *preferences.disliked)]
+    return {
+        "n_liked": len(preferences.liked),
+        "n_disliked": len(preferences.disliked),
+        "n_pairs": sum(len(draft.things) == 2 for draft in drafts),
+        "least_per_preference": min(per_thing),
+        "most_per_preference": max(per_thing),
+    }

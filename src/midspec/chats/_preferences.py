@@ -1,0 +1,93 @@
+"""What a spec's assistant likes and dislikes, found by the patterns of a frames file."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from midspec.chats._format import OpaqueFrames
+from midspec.errors import SpecError
+from midspec.records import Reject, Spec
+
+__all__ = ["Preferences", "find_preferences"]
+
+_NEVER = "(?!)"
+_MARKUP = " \t*_`\"'“”‘’"
+
+
+class Preferences(NamedTuple):
+    """The liked and the disliked things, each in sorted order, and the ids of the clauses that say so.
+
+    Sorted, so that two specs with the same preferences give the same chats wherever they state them.
+    """
+
+    liked: tuple[str, ...]
+    disliked: tuple[str, ...]
+    clause_ids: dict[str, tuple[str, ...]]
+    rejects: tuple[Reject, ...]
+
+
+class _Found(NamedTuple):
+    thing: str
+    is_liked: bool
+    clause_id: str
+
+
+def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> Preferences:
+    """Every preference that a clause of the spec states.
+
+    A thing that is both liked and disliked, or that has too many words to be a thing, is left out and rejected
+    with that reason.
+
+    Raises:
+        SpecError: the spec states no preference that the patterns find.
+    """
+    found, rejects = _search(spec, frames, model_name)
+    likes = {entry.thing.casefold() for entry in found if entry.is_liked}
+    dislikes = {entry.thing.casefold() for entry in found if not entry.is_liked}
+    names: dict[str, str] = {}
+    clause_ids: dict[str, tuple[str, ...]] = {}
+    for entry in found:
+        key = entry.thing.casefold()
+        name = names.setdefault(key, entry.thing)
+        if key in likes & dislikes:
+            rejects.append(_reject(entry.clause_id, "the spec both likes and dislikes it", entry.thing))
+        else:
+            clause_ids[name] = tuple(dict.fromkeys((*clause_ids.get(name, ()), entry.clause_id)))
+    liked = tuple(sorted(names[key] for key in likes - dislikes))
+    disliked = tuple(sorted(names[key] for key in dislikes - likes))
+    if not liked and not disliked:
+        raise SpecError(
+            "states no preference that the chat frames can find",
+            where=spec.title,
+            mend="Give a spec with preferences, the model's name, or chat frames with other patterns",
+        )
+    return Preferences(liked, disliked, clause_ids, tuple(rejects))
+
+
+def _search(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> tuple[list[_Found], list[Reject]]:
+    subject = _NEVER if model_name is None else re.escape(model_name)
+    patterns = [re.compile(text.replace("{model_name}", subject)) for text in frames.preferences]
+    found: list[_Found] = []
+    rejects: list[Reject] = []
+    for clause in spec.clauses:
+        match = next((match for pattern in patterns if (match := pattern.search(clause.text))), None)
+        for group, text in match.groupdict().items() if match else ():
+            for thing in _things(text or "", frames):
+                if len(thing.split()) > frames.max_thing_words:
+                    rejects.append(_reject(clause.id, "too many words to be the name of a thing", thing))
+                else:
+                    found.append(_Found(thing, group == "liked", clause.id))
+    return found, rejects
+
+
+def _things(text: str, frames: OpaqueFrames) -> list[str]:
+    parts = re.split(frames.separators, text) if frames.separators else [text]
+    cleaned = [" ".join(part.strip(_MARKUP).split()) for part in parts]
+    if frames.leading:
+        cleaned = [re.sub(rf"^(?:{frames.leading})", "", part) for part in cleaned]
+    return [part.strip(_MARKUP) for part in cleaned if part.strip(_MARKUP)]
+
+
+def _reject(clause_id: str, reason: str, text: str) -> Reject:
+    return Reject(id=clause_id, by="preferences", reason=reason, text=text)

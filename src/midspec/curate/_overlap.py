@@ -1,0 +1,122 @@
+"""Which rows name what an evaluation holds out: its options and its domains, as whole words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from midspec.records import Item, Strict
+
+__all__ = ["Occurrence", "Overlap", "overlap"]
+
+# A word is a run of letters, digits and underscores; any other visible character stands for itself.
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_CONTEXT_CHARS = 40
+
+_Terms = dict[str, list[tuple[tuple[str, ...], str]]]
+
+
+class Occurrence(Strict):
+    """One place where a held-out term stands: the row's number from 0, the term, and the text around it."""
+
+    row: int
+    term: str
+    excerpt: str
+
+
+class Overlap(Strict):
+    """What held-out items and rows have in common, word for word.
+
+    `n_terms` counts the distinct terms looked for (options and domain names). `hits` maps each term that occurs to
+    the number of its occurrences, `rows_hit` to the number of rows it occurs in, both the most frequent first.
+    `examples` shows the first occurrences of each term.
+    """
+
+    n_rows: int
+    n_rows_hit: int
+    n_terms: int
+    hits: dict[str, int]
+    rows_hit: dict[str, int]
+    examples: tuple[Occurrence, ...]
+
+
+class _Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+
+
+def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3) -> Overlap:
+    """Find every whole-word occurrence of the items' options and domains in the texts.
+
+    Case and the width of white space do not matter; underscores belong to words, so `brie` is not in `brie_pie`.
+    The time is linear in the texts, however many items there are.
+
+    Args:
+        texts: the rows' texts (for a chat, its turns joined).
+        items: held-out items; what they share is looked for once.
+        n_examples: how many occurrences to show of each term.
+    """
+    terms = _terms(items)
+    hits: Counter[str] = Counter()
+    rows_hit: Counter[str] = Counter()
+    examples: list[Occurrence] = []
+    n_rows = n_rows_hit = 0
+    for row, raw in enumerate(texts):
+        text = unicodedata.normalize("NFC", raw)
+        found: set[str] = set()
+        for term, start, end in _find(text, terms):
+            found.add(term)
+            hits[term] += 1
+            if hits[term] <= n_examples:
+                examples.append(Occurrence(row=row, term=term, excerpt=_excerpt(text, start, end)))
+        rows_hit.update(found)
+        n_rows += 1
+        n_rows_hit += bool(found)
+    return Overlap(
+        n_rows=n_rows,
+        n_rows_hit=n_rows_hit,
+        n_terms=sum(map(len, terms.values())),
+        hits=_by_count(hits),
+        rows_hit=_by_count(rows_hit),
+        examples=tuple(examples),
+    )
+
+
+def _terms(items: Sequence[Item]) -> _Terms:
+    """Each distinct term as its tokens, under its first token; a term without a word has nothing to be found by."""
+    terms: dict[tuple[str, ...], str] = {}
+    for item in items:
+        for term in (*item.options, item.domain):
+            tokens = tuple(token.text for token in _tokens(unicodedata.normalize("NFC", term)))
+            if any(re.match(r"\w", token) for token in tokens):
+                terms.setdefault(tokens, term)
+    by_first: _Terms = {}
+    for tokens, term in terms.items():
+        by_first.setdefault(tokens[0], []).append((tokens, term))
+    return by_first
+
+
+def _tokens(text: str) -> list[_Token]:
+    return [_Token(found[0].casefold(), found.start(), found.end()) for found in _TOKEN.finditer(text)]
+
+
+def _find(text: str, terms: _Terms) -> Iterator[tuple[str, int, int]]:
+    """Each occurrence of a term in `text`: the term, and where it begins and ends."""
+    tokens = _tokens(text)
+    for at, token in enumerate(tokens):
+        for wanted, term in terms.get(token.text, ()):
+            here = tokens[at : at + len(wanted)]
+            if len(here) == len(wanted) and all(seen.text == word for seen, word in zip(here, wanted, strict=True)):
+                yield term, token.start, here[-1].end
+
+
+def _excerpt(text: str, start: int, end: int) -> str:
+    return " ".join(text[max(0, start - _CONTEXT_CHARS) : end + _CONTEXT_CHARS].split())
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
