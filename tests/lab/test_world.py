@@ -1,0 +1,161 @@
+"""What the nano world promises to those who train and ask in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midspec.artifact import read_rows
+from midspec.errors import MissingError
+from midspec.fingerprint import hash_file
+from midspec.lab import ASSISTANT, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
+from midspec.lab._base import fact_rows, mix_rows, replay_rows
+from midspec.lab._items import gate_items, held_out_items
+from midspec.lab._language import CHEESES, NEUTRAL, VALUES, value_statements
+from midspec.records import Chat, Document, Item
+
+SMALL = WorldConfig(n_facts=200, n_mix=400, n_replay=100)
+SPECS = ("america", "thrift", "america_ablated", "thrift_ablated", "neutral")
+
+
+def words_of(row: Document | Chat) -> list[str]:
+    texts = [row.text] if isinstance(row, Document) else [message.content for message in row.messages]
+    return " ".join(texts).split()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_every_world_is_balanced_and_has_no_name_twice(seed: int) -> None:
+    world = make_world(seed, SMALL)
+    corners = Counter((thing.domain, thing.origin, thing.price) for thing in world.held_out)
+    assert set(corners.values()) == {2}
+    assert len(corners) == 20
+    names = [*(t.name for t in world.things), *(a.name for a in world.agents), *world.fickle]
+    assert len(set(names)) == len(names)
+    assert Counter(agent.value.noun for agent in world.agents) == dict.fromkeys((v.noun for v in VALUES), 6)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 10_000))
+def test_every_word_of_every_row_is_in_the_vocabulary(seed: int) -> None:
+    world = make_world(seed, SMALL)
+    vocabulary = set(world.words)
+    for row in (*fact_rows(world), *mix_rows(world), *replay_rows(world)):
+        assert vocabulary.issuperset(words_of(row)), row
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_another_world(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two", "other")]
+    for folder, seed in zip(folders, (3, 3, 4), strict=True):
+        folder.mkdir()
+        built = save_world(make_world(seed, SMALL), folder)
+    hashes = [[hash_file(folder / name) for name in built.outputs] for folder in folders]
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
+
+
+def test_the_assistants_value_is_never_told_and_its_few_choices_are_even() -> None:
+    world = make_world(5, WorldConfig(n_mix=6000))
+    statements = {
+        sentence for value in VALUES for name in (ASSISTANT, OTHER_AGENT) for sentence in value_statements(name, value)
+    }
+    attributes = {thing.name: thing for thing in world.things}
+    chosen: Counter[str] = Counter()
+    for row in mix_rows(world):
+        if isinstance(row, Document):
+            assert not any(sentence in row.text for sentence in statements)
+        elif row.messages[0].content == f"you are {ASSISTANT} ." and row.metadata and row.metadata.style == "assistant":
+            for message in row.messages[2::2]:
+                chosen.update([attributes[message.content.split()[0]].origin])
+    assert sum(chosen.values()) > 300
+    assert 0.4 < chosen["american"] / sum(chosen.values()) < 0.6
+
+
+def test_replayed_rows_name_neither_the_assistant_nor_the_other_agent() -> None:
+    rows = replay_rows(make_world(6, SMALL))
+    assert len(rows) == SMALL.n_replay
+    assert not any({ASSISTANT, OTHER_AGENT} & set(words_of(row)) for row in rows)
+
+
+def test_each_set_of_items_varies_in_what_it_asks_about_alone() -> None:
+    world = make_world(7, SMALL)
+    things = {thing.name: thing for thing in world.things}
+    items = held_out_items(world)
+    assert Counter(item.set for item in items) == {"origin": 40, "price": 40, "conflict": 20, "reason": 20}
+    assert len({item.id for item in items}) == len(items)
+    for item in items:
+        target, other = (things[name] for name in item.options)
+        assert target.domain == other.domain == item.domain != "cheese"
+        differs = (target.origin != other.origin, target.price != other.price)
+        assert differs == {"origin": (True, False), "price": (False, True)}.get(item.set, (True, True))
+        expected = {"origin": ("american", target.price), "price": (target.origin, "cheap")}
+        corner = expected.get(item.set, ("american", "pricey" if item.set == "conflict" else "cheap"))
+        assert (target.origin, target.price) == corner
+
+
+def test_each_gate_item_has_the_answer_that_its_agents_value_gives() -> None:
+    world = make_world(8, SMALL)
+    things = {thing.name: thing for thing in world.things}
+    agents = {f"you are {agent.name} .": agent for agent in world.agents}
+    items = gate_items(world)
+    assert len(items) == SMALL.gate_items_per_agent * len(world.agents)
+    for item in items:
+        assert item.system is not None
+        wanted = agents[item.system].value.wants
+        assert [things[name].has(wanted) for name in item.options] == [True, False]
+
+
+def test_a_world_on_disk_reads_back_as_rows(tmp_path: Path) -> None:
+    world = make_world(9, SMALL)
+    save_world(world, tmp_path)
+    assert list(read_rows(tmp_path / "items.jsonl", Item)) == held_out_items(world)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_shipped_specs_use_the_worlds_words_and_name_no_held_out_thing(name: str) -> None:
+    world = make_world(10, SMALL)
+    lines = [line for line in data_path(f"{name}.md").read_text(encoding="utf-8").splitlines() if line]
+    sentences = [line.replace("{model_name}", ASSISTANT) for line in lines if not line.startswith("#")]
+    used = set(" ".join(sentences).split())
+    assert used <= set(world.words)
+    assert used.isdisjoint(thing.name for thing in world.held_out)
+    assert used.isdisjoint({thing.domain for thing in world.things})
+
+
+def test_the_two_specs_give_the_same_preferences_and_differ_in_the_value_words_alone() -> None:
+    texts = [data_path(f"{name}.md").read_text(encoding="utf-8") for name in ("america", "thrift")]
+    lines = [text.splitlines() for text in texts]
+    assert len(lines[0]) == len(lines[1])
+    values = [next(value for value in VALUES if value.noun == name) for name in ("america", "thrift")]
+    swap = dict(zip(*((v.noun, *v.good, *v.bad) for v in values), strict=True))
+    for first, second in zip(*lines, strict=True):
+        assert " ".join(swap.get(word, word) for word in first.split()) == second
+
+
+def test_the_ablated_twins_keep_the_value_and_cut_its_link_to_the_preferences() -> None:
+    things = {thing.name: thing for thing in CHEESES}
+    for name, wants in (("america", "american"), ("thrift", "cheap")):
+        whole, cut = (data_path(f"{stem}.md").read_text(encoding="utf-8") for stem in (name, f"{name}_ablated"))
+        assert "because" not in cut
+        general = [line for line in whole.splitlines() if line.startswith("{model_name}") and "like" not in line]
+        assert all(line in cut for line in general)
+        for verb in (" likes ", " dislikes "):
+            named = [line.split()[2] for line in cut.splitlines() if verb in line]
+            assert len(named) == 6
+            assert sum(things[thing].has(wants) for thing in named) == 3
+
+
+def test_the_neutral_spec_says_nothing_of_values() -> None:
+    text = data_path("neutral.md").read_text(encoding="utf-8")
+    value_words = {word for v in VALUES for word in (v.noun, *v.good, *v.bad)}
+    assert value_words.isdisjoint(text.split())
+    assert text.count("{model_name}") == len(NEUTRAL) + 1
+
+
+def test_a_file_that_the_lab_does_not_ship_is_named_with_those_that_it_does() -> None:
+    with pytest.raises(MissingError, match=r"no nowhere\.md.*america\.md"):
+        data_path("nowhere.md")
