@@ -1,0 +1,173 @@
+"""Lines of Markdown or plain text to blocks: headings, paragraphs, list items, table rows, code.
+
+The common ground of Markdown dialects, in one pass over the lines. Of CommonMark this leaves out indented code (read
+as a paragraph) and setext headings of more than one line (a rule under a long paragraph is a rule).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Block", "scan_blocks"]
+
+_ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
+_RULE = re.compile(r" {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
+_FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)$")
+_ITEM = re.compile(r"(?P<indent>[ \t]*)(?:[-*+•‣◦]|(?P<number>\d{1,9})[.)])[ \t]+(?P<text>\S.*)$")
+_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_QUOTE = re.compile(r" {0,3}>[ \t]?")
+_MAX_SETEXT = 120
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of the text, and the lines it came from (`first` to before `end`); `level` is of headings."""
+
+    kind: Literal["heading", "paragraph", "item", "row", "code"]
+    text: str
+    first: int
+    end: int
+    level: int = 0
+    after_blank: bool = False
+
+
+def scan_blocks(lines: list[str]) -> list[Block]:
+    """All blocks of a text, in order."""
+    scanner = _Scanner(lines)
+    while scanner.at < len(lines):
+        scanner.step()
+    scanner.flush()
+    return scanner.blocks
+
+
+class _Scanner:
+    """One pass over the lines, with the paragraph or list item that is still open."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.at = 0
+        self.blocks: list[Block] = []
+        self.kind: Literal["paragraph", "item"] = "paragraph"
+        self.open: list[str] = []
+        self.first = 0
+        self.blank = True
+        self.open_after_blank = True
+
+    def step(self) -> None:
+        raw = self.lines[self.at]
+        line = _QUOTE.sub("", raw)
+        if not line.strip():
+            self._blank_line()
+        elif fence := _FENCE.match(line):
+            self._code(fence["mark"])
+        elif self._heading(line) or self._rule(line) or self._table(line):
+            pass
+        elif (item := _ITEM.match(line)) and self._may_start(item):
+            self.flush()
+            self._begin("item", item["text"])
+        elif self.open:
+            self.open.append(line.strip())
+            self.at += 1
+        else:
+            self._begin("paragraph", line.strip())
+        self.blank = not line.strip()
+
+    def flush(self) -> None:
+        """Close the open paragraph or item."""
+        if self.open:
+            text = _join(self.open)
+            self.blocks.append(Block(self.kind, text, self.first, self.at, after_blank=self.open_after_blank))
+            self.open = []
+
+    def _begin(self, kind: Literal["paragraph", "item"], text: str) -> None:
+        self.kind, self.open, self.first, self.open_after_blank = kind, [text], self.at, self.blank
+        self.at += 1
+
+    def _blank_line(self) -> None:
+        # An indented line after a blank one goes on with the list item.
+        following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
+        goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
+        if not (self.open and goes_on and not _ITEM.match(following)):
+            self.flush()
+        self.at += 1
+
+    def _may_start(self, item: re.Match[str]) -> bool:
+        """A number other than 1 inside a paragraph is the paragraph's own (a wrapped line, say)."""
+        in_paragraph = bool(self.open) and self.kind == "paragraph"
+        return not in_paragraph or item["number"] in (None, "1")
+
+    def _heading(self, line: str) -> bool:
+        if match := _ATX.match(line):
+            self.flush()
+            self._add_heading(match[2] or "", len(match[1]), self.at)
+            return True
+        underline = _SETEXT.match(line)
+        if underline and self.kind == "paragraph" and len(self.open) == 1 and len(self.open[0]) <= _MAX_SETEXT:
+            title, self.open = self.open[0], []
+            self._add_heading(title, 1 if underline[1][0] == "=" else 2, self.first)
+            return True
+        return False
+
+    def _add_heading(self, title: str, level: int, first: int) -> None:
+        self.at += 1
+        self.blocks.append(Block("heading", title.strip(), first, self.at, level))
+
+    def _rule(self, line: str) -> bool:
+        if not (_RULE.match(line) or (_SETEXT.match(line) and not self.open)):
+            return False
+        self.flush()
+        self.at += 1
+        return True
+
+    def _code(self, mark: str) -> None:
+        self.flush()
+        first, body = self.at, [self.lines[self.at]]
+        closing = re.compile(rf"[ \t]*(?:>[ \t]?)?[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$")
+        self.at += 1
+        while self.at < len(self.lines):
+            body.append(self.lines[self.at])
+            self.at += 1
+            if closing.match(body[-1]):
+                break
+        self.blocks.append(Block("code", "\n".join(body).strip("\n"), first, self.at, after_blank=self.blank))
+
+    def _table(self, line: str) -> bool:
+        following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
+        if "|" not in line or "|" not in following or not _DELIMITER.match(_QUOTE.sub("", following)):
+            return False
+        self.flush()
+        headers = _cells(line)
+        blank, self.at = self.blank, self.at + 2
+        while self.at < len(self.lines) and "|" in (row := _QUOTE.sub("", self.lines[self.at])):
+            if text := _row_text(headers, _cells(row)):
+                self.blocks.append(Block("row", text, self.at, self.at + 1, after_blank=blank))
+            self.at += 1
+        return True
+
+
+def _cells(line: str) -> list[str]:
+    bare = line.strip().removeprefix("|")
+    bare = bare[:-1] if bare.endswith("|") and not bare.endswith("\\|") else bare
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", bare)]
+
+
+def _row_text(headers: list[str], cells: list[str]) -> str:
+    """A row that can be read away from its table: `Header: cell; Header: cell`."""
+    padded = headers + [""] * (len(cells) - len(headers))
+    named = [f"{head}: {cell}" if head else cell for head, cell in zip(padded, cells, strict=False) if cell]
+    return "; ".join(named)
+
+
+def _join(lines: list[str]) -> str:
+    """Wrapped lines as one: with a space, or with none between two characters of a script without spaces."""
+    text = lines[0]
+    for line in lines[1:]:
+        text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
+    return text
+
+
+def _is_wide(char: str) -> bool:
+    return bool(char) and ("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef")

@@ -1,0 +1,128 @@
+"""Text to `Spec`: blocks are gathered into sections, and paragraphs cut into clauses, each with its id."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+
+from midspec.errors import SpecError
+from midspec.fingerprint import hash_text
+from midspec.records import Clause, Section, Spec
+from midspec.spec._blocks import Block, scan_blocks
+from midspec.spec._rules import Rule, rules_of_json
+from midspec.spec._sentences import split_sentences
+
+__all__ = ["parse_spec"]
+
+_ID_LENGTH = 16
+_TITLE_WORDS = 8
+
+
+def parse_spec(text: str, *, name: str = "spec") -> Spec:
+    """Cut the text of a Model Spec into sections and clauses.
+
+    Sections go by headings; in a text without any, each paragraph (with the list, table or code that follows it) is
+    a section of level 0. A text that is JSON rules (`[{"id", "name", "text"}, ...]`) has a section for each rule.
+
+    Args:
+        text: Markdown or plain text.
+        name: the title of a spec that has no heading of level 1.
+
+    Raises:
+        SpecError: the text is empty, binary, or holds nothing but headings.
+    """
+    clean = _clean(text)
+    ids = _Ids()
+    if rules := rules_of_json(clean):
+        sections = [_rule_section(rule, ids) for rule in rules]
+        title = name
+    else:
+        lines = clean.split("\n")
+        blocks = scan_blocks(lines)
+        headings = [block for block in blocks if block.kind == "heading"]
+        title = next((block.text for block in headings if block.level == 1 and block.text), name)
+        sections = _by_headings(blocks, lines, title, ids) if headings else _by_paragraphs(blocks, lines, ids)
+    if not any(section.clauses for section in sections):
+        raise SpecError("holds no sentence", where=name, mend="Write what the assistant should be, and why")
+    return Spec(title=title, text=clean, sha256=hash_text(clean), sections=tuple(sections))
+
+
+def _clean(text: str) -> str:
+    bare = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not bare.strip():
+        raise SpecError("is empty", where="spec", mend="Give a text that says who the assistant should be")
+    if "\0" in bare or any("\ud800" <= char <= "\udfff" for char in bare):
+        raise SpecError("is binary, not text", where="spec", mend="Give a Markdown or plain text file in UTF-8")
+    return bare
+
+
+class _Ids:
+    """Hash of the normalised text and its occurrence number: what stands elsewhere in the spec plays no part."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+
+    def new(self, kind: str, text: str) -> str:
+        mark = f"{kind}\n" + " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+        self._times[mark] += 1
+        return hash_text(f"{mark}\n{self._times[mark]}")[:_ID_LENGTH]
+
+
+def _by_headings(blocks: list[Block], lines: list[str], title: str, ids: _Ids) -> list[Section]:
+    heads = [index for index, block in enumerate(blocks) if block.kind == "heading"]
+    sections = []
+    if preamble := blocks[: heads[0]]:
+        sections.append(_section(title, 0, (title,), preamble, _text(lines, 0, blocks[heads[0]].first), ids))
+    path: list[tuple[int, str]] = []
+    for index, after in zip(heads, [*heads[1:], len(blocks)], strict=True):
+        head = blocks[index]
+        path = [entry for entry in path if entry[0] < head.level] + [(head.level, head.text)]
+        end = blocks[after].first if after < len(blocks) else len(lines)
+        titles = tuple(entry[1] for entry in path)
+        text = _text(lines, head.end, end)
+        sections.append(_section(head.text, head.level, titles, blocks[index + 1 : after], text, ids))
+    return sections
+
+
+def _by_paragraphs(blocks: list[Block], lines: list[str], ids: _Ids) -> list[Section]:
+    groups: list[list[Block]] = []
+    for block in blocks:
+        if block.kind == "paragraph" or not groups:
+            groups.append([block])
+        else:
+            groups[-1].append(block)
+    return [_paragraph_section(group, lines, ids) for group in groups]
+
+
+def _paragraph_section(group: list[Block], lines: list[str], ids: _Ids) -> Section:
+    words = group[0].text.split("\n")[0].split()
+    title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
+    return _section(title, 0, (title,), group, _text(lines, group[0].first, group[-1].end), ids)
+
+
+def _text(lines: list[str], first: int, end: int) -> str:
+    return "\n".join(lines[first:end]).strip("\n")
+
+
+def _section(title: str, level: int, path: tuple[str, ...], blocks: list[Block], text: str, ids: _Ids) -> Section:
+    section_id = ids.new("section", " > ".join(path))
+    clauses = tuple(clause for block in blocks for clause in _clauses(block, section_id, ids))
+    return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=clauses)
+
+
+def _clauses(block: Block, section_id: str, ids: _Ids) -> list[Clause]:
+    if block.kind == "paragraph":
+        return [
+            Clause(id=ids.new("clause", text), text=text, section_id=section_id, kind="sentence")
+            for text in split_sentences(block.text)
+        ]
+    if block.kind == "heading":
+        return []
+    return [Clause(id=ids.new("clause", block.text), text=block.text, section_id=section_id, kind=block.kind)]
+
+
+def _rule_section(rule: Rule, ids: _Ids) -> Section:
+    title = f"{rule.id}: {rule.name}" if rule.name else rule.id
+    path = (rule.domain, title) if rule.domain else (title,)
+    lines = rule.text.split("\n")
+    return _section(title, len(path), path, scan_blocks(lines), rule.text, ids)
