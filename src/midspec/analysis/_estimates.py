@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from midspec.analysis._cells import Cell, Key, cells, unbounded
-from midspec.analysis._intervals import Interval, Kind, Scale, interval
+from midspec.analysis._intervals import DIFFERENCE, SHARE, UNBOUNDED, Interval, Scale, interval
 from midspec.analysis._tests import holm, p_value
 from midspec.errors import DataError
 from midspec.records import ArmScore, Contrast, Estimate, SeedValue
 
 __all__ = ["contrasts", "rates"]
 
-_NO_BOUNDS = Scale(None, None)
 _NOTHING = Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
@@ -34,7 +34,7 @@ def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
     _check_level(level)
     table = cells(scores)
     free = unbounded(table)
-    return [_rate(key, cell, _NO_BOUNDS if key.measure in free else Scale(0, 1), level) for key, cell in table.items()]
+    return [_rate(key, cell, UNBOUNDED if key.measure in free else SHARE, level) for key, cell in table.items()]
 
 
 def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: float = 0.95) -> list[Estimate]:
@@ -54,7 +54,7 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     _check_level(level)
     table = cells(scores)
     free = unbounded(table)
-    found = [_contrast(one, table, _NO_BOUNDS if one.measure in free else Scale(-1, 1), level) for one in asked]
+    found = [_contrast(one, table, UNBOUNDED if one.measure in free else DIFFERENCE, level) for one in asked]
     notes = _p_notes([None if result is None else p_value(result) for _, result in found])
     return [
         estimate if result is None else estimate.model_copy(update={"note": _joined(estimate.note, note)})
@@ -65,7 +65,7 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
 def _rate(key: Key, cell: Cell, scale: Scale, level: float) -> Estimate:
     name = f"{key.arm} | {key.set} | {key.measure}"
     plain = _plain("rate", name, key, cell, level)
-    return _estimate(plain, cell, _interval(cell, scale, "rate", level), _unscored_note(cell))
+    return _estimate(plain, cell, _interval(cell, scale, level), _unscored_note(cell))
 
 
 def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: float) -> tuple[Estimate, Interval | None]:
@@ -73,7 +73,7 @@ def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: floa
     pairs = _pairs(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
     absent = [key.arm for key in (plus, minus) if key not in table]
     note = f"no scores at all of {' and '.join(absent)}" if absent else _lost_note(pairs)
-    found = _interval(pairs, scale, "contrast", level)
+    found = _interval(pairs, scale, level)
     plain = _plain("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
     return _estimate(plain, pairs, found, note), found
 
@@ -89,14 +89,14 @@ def _pairs(plus: Cell, minus: Cell) -> Cell:
     return Cell(every // most, every % most, values[0] - values[1])
 
 
-def _interval(cell: Cell, scale: Scale, kind: Kind, level: float) -> Interval | None:
+def _interval(cell: Cell, scale: Scale, level: float) -> Interval | None:
     scored = ~np.isnan(cell.values)
     if not scored.any():
         return None
-    return interval(cell.values[scored], cell.seeds[scored], cell.items[scored], scale, kind, level)
+    return interval(cell.values[scored], cell.seeds[scored], cell.items[scored], scale, level)
 
 
-def _plain(kind: Kind, name: str, key: Key, cell: Cell, level: float) -> Estimate:
+def _plain(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, level: float) -> Estimate:
     """An estimate with its names and counts, and no numbers yet."""
     scored = ~np.isnan(cell.values)
     return Estimate(

@@ -9,8 +9,7 @@ question, so neither are independent draws. What may be generalised to depends o
   2007, "The pigeonhole bootstrap", and Cameron, Gelbach and Miller 2011, for the sum). Each part gets its own t
   quantile before they are added (Cochran's approximation to the Behrens-Fisher problem), because Satterthwaite's single
   number of degrees of freedom covers only 87-92% with two seeds that differ; see `tests/analysis/test_coverage.py`.
-- **one seed**: items are all there is. Wilson's interval with the effective number of items for a rate (Korn and
-  Graubard 1998), Student t for a difference; it is over items only and says so.
+- **one seed**: items are all there is. Student t over them; the interval is over items only and says so.
 
 Where nothing varies, an interval of width 0 would be false, and a stated bound takes its place.
 """
@@ -18,18 +17,17 @@ Where nothing varies, an interval of width 0 would be false, and a stated bound 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midspec.analysis._power import minimum_detectable_effect, t_quantile
 
-__all__ = ["Interval", "Kind", "Part", "Scale", "interval"]
+__all__ = ["DIFFERENCE", "SHARE", "UNBOUNDED", "Interval", "Part", "Scale", "interval"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-Kind = Literal["rate", "contrast"]
 _TINY = 1e-12
 _SWEEPS = 25
 
@@ -44,6 +42,11 @@ class Scale(NamedTuple):
         """`value`, brought inside the bounds."""
         value = value if self.low is None else max(self.low, value)
         return value if self.high is None else min(self.high, value)
+
+
+SHARE = Scale(0.0, 1.0)
+DIFFERENCE = Scale(-1.0, 1.0)
+UNBOUNDED = Scale(None, None)
 
 
 class Part(NamedTuple):
@@ -91,7 +94,7 @@ class _Sample(NamedTuple):
         return means
 
 
-def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, kind: Kind, level: float) -> Interval:
+def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: float) -> Interval:
     """The mean of seed means, and its interval by the design that the data have.
 
     Args:
@@ -99,7 +102,6 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, kind: Kin
         seeds: a number for the seed of each value, shape (n,).
         items: a number for the item of each value, shape (n,).
         scale: the bounds that a mean has.
-        kind: `rate` or `contrast`.
         level: of the interval, 0-1.
     """
     seed_codes, item_codes = np.unique(seeds, return_inverse=True), np.unique(items, return_inverse=True)
@@ -109,28 +111,41 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, kind: Kin
     if np.ptp(values) <= _TINY:
         return _bound(sample, value, scale, level)
     if sample.n_seeds == 1:
-        return _over_items(sample, value, scale, kind, level)
+        return _over_items(sample, value, scale, level)
     nested = sample.n_items == len(values)
     parts = (Part(float(means.var(ddof=1)) / len(means), len(means) - 1),) if nested else _crossed_parts(sample, value)
     if sum(part.variance for part in parts) <= _TINY:
         return _without_seed_variance(sample, value, scale, level)
     low, high = _around(value, parts, scale, level)
-    return Interval(value, low, high, parts, means, _method(sample, nested=nested))
+    return Interval(value, low, high, parts, means, _method(sample, scale, nested=nested))
 
 
-def _method(sample: _Sample, *, nested: bool) -> str:
-    if nested:
-        return f"t interval over {sample.n_seeds} seed means (each seed has its own items)"
-    return (
-        f"two-way clustered t interval over {sample.n_seeds} seeds and {sample.n_items} items "
-        "(the same items under every seed)"
-    )
+def _method(sample: _Sample, scale: Scale, *, nested: bool) -> str:
+    over, why = f"{sample.n_seeds} seed means", "each seed has its own items"
+    if not nested:
+        over, why = f"{sample.n_seeds} seeds and {sample.n_items} items", "two-way clustered: the same items every seed"
+    return f"t interval over {over}{_on_scale(scale)} ({why})"
+
+
+def _on_scale(scale: Scale) -> str:
+    return ", on the logit scale" if scale == SHARE else ""
 
 
 def _around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -> tuple[float, float]:
-    """Value minus and plus the half width, to which each part brings its own t quantile."""
+    """The interval about `value`, to whose half width each part brings its own t quantile.
+
+    Of a share it is taken on the logit scale, where it stays between 0 and 1 and is longer towards the middle, as it
+    must be: near 0 and 1 the plain one covers 89-92% where seeds differ much.
+    """
     half = math.hypot(*(t_quantile((1 + level) / 2, part.df) * math.sqrt(part.variance) for part in parts))
+    if scale == SHARE:
+        middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
+        return _expit(middle - half), _expit(middle + half)
     return scale.clip(value - half), scale.clip(value + half)
+
+
+def _expit(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit > 0 else 1 - 1 / (1 + math.exp(logit))
 
 
 def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
@@ -166,32 +181,19 @@ def _item_part(sample: _Sample) -> Part | None:
     return Part(sample.n_items / df * float((np.bincount(sample.items, pull) ** 2).sum()), df)
 
 
-def _over_items(sample: _Sample, value: float, scale: Scale, kind: Kind, level: float) -> Interval:
+def _over_items(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
     """One seed: the interval is over items only."""
     part = Part(float(sample.values.var(ddof=1)) / sample.n_items, sample.n_items - 1)
+    low, high = _around(value, (part,), scale, level)
     note = "one seed: the interval is over items only and says nothing about other seeds"
-    if kind == "rate" and scale.low is not None:
-        low, high = _wilson(value, part, level)
-        name = f"Wilson interval over {sample.n_items} items of one seed"
-    else:
-        low, high = _around(value, (part,), scale, level)
-        name = f"t interval over {sample.n_items} items of one seed"
+    name = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
     return Interval(value, low, high, (part,), sample.seed_means, name, note)
-
-
-def _wilson(value: float, part: Part, level: float) -> tuple[float, float]:
-    """Wilson's score interval, with the number of yes-no answers that would have this variance, and t for z."""
-    quantile = t_quantile((1 + level) / 2, part.df) ** 2
-    pull = quantile * part.variance / (value * (1 - value))
-    middle = (value + pull / 2) / (1 + pull)
-    half = math.sqrt(quantile * part.variance + pull**2 / 4) / (1 + pull)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
     """All seed means came out the same: that their variance is 0 is chance, so the items' variance is used."""
     part = _item_part(sample)
-    name = f"t interval over {sample.n_items} items, seeds taken as given"
+    name = f"t interval over {sample.n_items} items, seeds taken as given{_on_scale(scale)}"
     note = "all seeds have the same mean, which cannot tell how seeds vary: the interval is over items only"
     if part is None or part.variance <= _TINY:
         return _bound(sample, value, scale, level)
@@ -212,5 +214,5 @@ def _bound(sample: _Sample, value: float, scale: Scale, level: float) -> Interva
     share = 1 - ((1 - level) / 2) ** (1 / n_items)
     low = value - share * (value - scale.low)
     high = value + share * (scale.high - value)
-    note = f"all {len(sample.values)} scores are equal: a bound over items, which cannot tell how seeds vary"
+    note = "neither seeds nor items differ: a bound over items, which cannot tell how seeds vary"
     return Interval(value, low, high, (), means, f"Clopper-Pearson bound over {n_items} items", note)

@@ -13,7 +13,7 @@ from midspec.errors import DataError
 
 __all__ = ["minimum_detectable_effect", "power", "seeds_for", "t_quantile"]
 
-_MOST_SEEDS = 10_000
+_MOST_SEEDS = 1_000
 
 
 @lru_cache(maxsize=4096)
@@ -95,7 +95,7 @@ def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: f
     if difference == 0:
         raise DataError("no number of seeds finds a difference of 0", where="difference", mend="State a size")
     _check(seed_sd, 1, alpha)
-    for n_seeds in range(2, _MOST_SEEDS):
+    for n_seeds in range(2, _MOST_SEEDS + 1):
         se = seed_sd / math.sqrt(n_seeds)
         if minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference):
             return n_seeds
