@@ -7,6 +7,7 @@ An interrupted step is built again from nothing, or goes on from what its hidden
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -42,6 +43,8 @@ __all__ = [
 RECORD = "record.json"
 _STARTED = ".started.json"
 _LOCK = ".lock"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_NO_ENTRY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _PACKAGES = ("midspec", "torch", "transformers", "peft", "accelerate", "inspect_ai", "numpy")
 
 RowType = TypeVar("RowType", bound=BaseModel)
@@ -130,44 +133,61 @@ def locked(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         FolderError: the folder can't be made or written.
     """
     path = folder / _LOCK
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     handle = _acquire(path, time.monotonic() + wait_s)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        # The folder may have been moved away meanwhile, and another writer's lock may stand at this path.
+        if _is_at(handle, path):
+            path.unlink(missing_ok=True)
         os.close(handle)
 
 
 def _acquire(path: Path, deadline: float) -> int:
     """An open handle that holds the lock at `path`, and not one that its last holder has just removed."""
     while True:
-        with writable(path.parent):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = _open_lock(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+            if _is_at(handle, path):
                 return handle
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 os.close(handle)
-                raise InUseError(
-                    "another process is writing this folder",
-                    where=str(path.parent),
-                    mend="Wait for it to end, or choose another --out",
-                ) from error
+                mend = "Wait for it to end, or choose another --out"
+                raise InUseError("another process is writing this folder", where=str(path.parent), mend=mend) from error
             time.sleep(0.05)
         os.close(handle)
 
 
+def _open_lock(path: Path) -> int:
+    """The lock file, open; its folder is made again where its last holder has just moved or removed it."""
+    with writable(path.parent):
+        for _ in range(9):
+            with suppress(FileNotFoundError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether `path` is still the file that `handle` has open."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusals (full, read-only, not a folder) into one `FolderError`."""
+    """Turn the operating system's refusals (full, read-only, not a folder) into one `FolderError`.
+
+    Every other `OSError` (a missing file, a broken connection, a library's own) is about something else and passes.
+    """
     try:
         yield
     except OSError as error:
-        if isinstance(error, FolderError | InUseError | MissingError):
+        if isinstance(error, MidspecError) or error.errno not in _NO_ROOM | _NO_ENTRY:
             raise
         reason = error.strerror or str(error)
         raise FolderError(
@@ -222,24 +242,27 @@ def build(
         FolderError: the folder can't be written, or holds files that no step made.
         InUseError: another process is writing it.
     """
-    if (found := _usable(folder, identity, redo)) is not None:
-        return found, False
     draft = folder.with_name(f".{folder.name}.part")
-    new_parents = [parent for parent in folder.parents if not parent.exists()]
-    keep = False
+    with writable(folder):
+        if (found := _usable(folder, identity, redo)) is not None:
+            return found, False
+        new_parents = [parent for parent in folder.parents if not parent.exists()]
+    held = keep = False
     try:
         with writable(folder), locked(draft, wait_s=wait_s):
+            held = True
             if (found := _usable(folder, identity, redo)) is not None:
                 return found, False
-            n_attempts = _prepare(draft, identity, resumable)
-            keep = resumable
-            record = _make(draft, identity, make, n_attempts, folder)
-            (draft / _STARTED).unlink()
+            if (record := _finished(draft, identity)) is None:
+                n_attempts = _prepare(draft, identity, resumable)
+                keep = resumable
+                record = _make(draft, identity, make, n_attempts, folder)
+            (draft / _STARTED).unlink(missing_ok=True)
             _move(draft, folder)
             return record, True
-    except MidspecError:
-        # What the user must mend first is no start to go on from.
-        keep = False
+    except MidspecError as error:
+        # What the user must mend first is no start to go on from; a draft that another process holds is its own.
+        keep = isinstance(error, InUseError) and not held
         raise
     finally:
         if not keep:
@@ -250,9 +273,8 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     record = read_record(folder)
     if record is None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FolderError(
-                "holds files that are not a midspec result", where=str(folder), mend="Choose another --out"
-            )
+            what = "holds files that are not a midspec result"
+            raise FolderError(what, where=str(folder), mend="Choose another --out")
         return None
     if redo:
         return None
@@ -265,6 +287,15 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
         where=str(folder),
         mend="Choose another --out, or pass --redo to replace it",
     )
+
+
+def _finished(draft: Path, identity: Identity) -> Record | None:
+    """The record of a draft that was interrupted between its last file and its move, or `None`."""
+    try:
+        record = read_record(draft)
+    except DataError:
+        return None
+    return record if record is not None and record.fingerprint == fingerprint(identity) else None
 
 
 def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
@@ -280,6 +311,8 @@ def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
         for entry in draft.iterdir():
             if entry.name != _LOCK:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for stray in draft.rglob(".*.tmp"):
+        stray.unlink()
     write_json(started, {"fingerprint": mark, "n_attempts": n_attempts})
     return n_attempts
 
@@ -312,17 +345,13 @@ def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_atte
 
 
 def _move(draft: Path, folder: Path) -> None:
-    if not folder.exists():
-        draft.rename(folder)
-    elif read_record(folder) is None:
-        folder.rmdir()
-        draft.rename(folder)
-    else:
-        old = folder.with_name(f".{folder.name}.old")
+    """Put a finished draft in its place, over an older result if there is one, and clear away what that leaves."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-        draft.rename(folder)
-        shutil.rmtree(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     (folder / _LOCK).unlink(missing_ok=True)
 
 
