@@ -1,0 +1,133 @@
+"""Run the preference evaluation of one model: Inspect asks, its log is read back, rows are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from inspect_ai import Task
+from inspect_ai import eval as inspect_eval
+from inspect_ai.log import EvalLog
+from inspect_ai.model import Model
+from pydantic import JsonValue
+
+from midspec.artifact import Built, write_rows
+from midspec.evals._ask import check_items
+from midspec.evals._config import PreferenceConfig
+from midspec.evals._log import read_answers, read_scores
+from midspec.evals._model import open_model
+from midspec.evals._task import preference_task
+from midspec.records import Identity, Item, ScoreRow
+
+__all__ = ["eval_identity", "run_preference"]
+
+_STEP = "evaluate@1"
+_HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
+_RATES = ("choice_logprob", "choice_generated")
+
+
+def eval_identity(config: PreferenceConfig, *, items: str, model: Mapping[str, str]) -> Identity:
+    """What identifies an evaluation's result, for `artifact.build`.
+
+    Args:
+        config: what is asked, and how.
+        items: the digest of the items.
+        model: digests of what the model is made of (`{"checkpoint": ...}`), or the name of a served model; never a
+            path.
+    """
+    return Identity(step=_STEP, inputs={"items": items, **model}, config=config.model_dump(mode="json"))
+
+
+def run_preference(
+    model: str | Model,
+    items: Sequence[Item],
+    config: PreferenceConfig,
+    folder: Path,
+    *,
+    model_args: Mapping[str, Any] | None = None,
+) -> Built:
+    """Ask a model every item and write `scores.jsonl` and `answers.jsonl` into `folder`; the log is in `logs/`.
+
+    An item that fails is unscored with the reason and stops no other. The model is closed in the end, unless it was
+    given opened.
+
+    Args:
+        model: a checkpoint (folder or hub name), an Inspect model name (`vllm/<base>:<adapter>`), or an Inspect model.
+        items: what is asked.
+        config: how it is asked.
+        folder: where the results go; it must exist.
+        model_args: the provider's own settings (`device`, `dtype`, `base_url`, ...).
+
+    Returns:
+        The names of the two files, and the health of the evaluation.
+
+    Raises:
+        CheckpointError: `model` is no checkpoint that opens, and no Inspect model.
+        DataError: the items can't be asked.
+    """
+    check_items(items)
+    opened = model if isinstance(model, Model) else open_model(model, model_args or {})
+    started = time.monotonic()
+    try:
+        log = _evaluate(preference_task(items, config), opened, len(items), folder / "logs")
+    finally:
+        if opened is not model:
+            opened.api.close()
+    path = Path(log.location.removeprefix("file://"))
+    scores, answers = read_scores(path), read_answers(path)
+    write_rows(folder / "scores.jsonl", scores)
+    write_rows(folder / "answers.jsonl", answers)
+    return Built(
+        outputs=("scores.jsonl", "answers.jsonl"),
+        summary=_summary(scores, len(items)),
+        execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)},
+    )
+
+
+def _evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
+    [log] = inspect_eval(
+        task,
+        model=model,
+        display="none",
+        log_dir=str(logs),
+        log_realtime=False,
+        log_model_api=False,
+        log_buffer=n_items,
+        log_header_only=True,
+        max_samples=n_items,
+        max_tasks=1,
+        fail_on_error=False,
+        score_display=False,
+        ctl_server=False,
+    )
+    return log
+
+
+def _summary(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:
+    """Counts, the shares that tell of the answers' health, and each set's rates over the items that have one."""
+    reasons: dict[str, JsonValue] = {}
+    for row in scores:
+        if row.unscored is not None:
+            n_before = reasons.get(row.unscored, 0)
+            reasons[row.unscored] = n_before + 1 if isinstance(n_before, int) else 1
+    n_scored = sum(row.value is not None for row in scores)
+    return {
+        "n_items": n_items,
+        "n_asked": len(scores),
+        "n_scored": n_scored,
+        "n_unscored": len(scores) - n_scored,
+        "unscored": reasons,
+        **{name: _mean(scores, name) for name in _HEALTH},
+        "rates": {
+            name: {each: _mean([row for row in scores if row.set == name], each) for each in _RATES}
+            for name in dict.fromkeys(row.set for row in scores)
+        },
+    }
+
+
+def _mean(scores: Sequence[ScoreRow], measure: str) -> float | None:
+    values = [row.value for row in scores if row.measure == measure and row.value is not None]
+    return round(fmean(values), 6) if values else None

@@ -1,0 +1,182 @@
+"""The Inspect task `preference`: one sample is one pair, asked in both orders and every phrasing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    Model,
+    get_model,
+)
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+
+from midspec.evals._abilities import ManyGenerator, OptionScorer
+from midspec.evals._ask import Ask, asks, free_ask, option_texts, read_items, reason_texts, why_ask
+from midspec.evals._config import PreferenceConfig, load_config
+from midspec.evals._measures import Unscored, measures
+from midspec.evals._observed import Asked, Observed, Pair, Reply
+from midspec.evals._provider import STOP_REASONS
+from midspec.models import OptionScore
+from midspec.records import Item
+
+__all__ = ["OBSERVED", "TASK", "preference", "preference_task"]
+
+TASK = "preference"
+OBSERVED = "preference"
+_MAX_RETRIES = 3
+_ATTEMPT_S = 300
+_VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
+
+
+@task(name=TASK)
+def preference(items: str, config: str | None = None) -> Task:
+    """The preference evaluation, for `inspect eval midspec/preference -T items=FILE [-T config=FILE]`.
+
+    Args:
+        items: a JSONL file of items.
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    settings = PreferenceConfig() if config is None else load_config(Path(config))
+    return preference_task(read_items(Path(items)), settings)
+
+
+def preference_task(items: Sequence[Item], config: PreferenceConfig) -> Task:
+    """The preference evaluation over `items`; the log holds all that scoring it again takes."""
+    by_id = {item.id: item for item in items}
+    return Task(
+        dataset=MemoryDataset([_sample(item, config) for item in items], name="items"),
+        solver=_ask_item(by_id, config),
+        scorer=_measure_item(by_id, config),
+        fail_on_error=False,
+        name=TASK,
+        metadata={
+            "items": [item.model_dump(mode="json") for item in items],
+            "config": config.model_dump(mode="json"),
+            "prompt_hash": config.prompt_hash,
+            "versions": {name: version(name) for name in _VERSIONS},
+        },
+    )
+
+
+def _sample(item: Item, config: PreferenceConfig) -> Sample:
+    return Sample(
+        id=item.id,
+        input=asks(item, config)[0].question,
+        target=item.options[0],
+        metadata={"set": item.set, "domain": item.domain},
+    )
+
+
+@solver
+def _ask_item(items: dict[str, Item], config: PreferenceConfig) -> Solver:
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        observed = await _observe(get_model(), items[str(state.sample_id)], config, beside=len(items))
+        state.store.set(OBSERVED, observed.model_dump(mode="json"))
+        return state
+
+    return solve
+
+
+@scorer(metrics={"*": [mean()]})
+def _measure_item(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        observed = Observed.model_validate(state.store.get(OBSERVED))
+        found = measures(items[str(state.sample_id)], observed, config)
+        reasons = {name: value.reason for name, value in found.items() if isinstance(value, Unscored)}
+        return Score(
+            value={name: float("nan") if isinstance(value, Unscored) else value for name, value in found.items()},
+            answer=observed.asked[0].reply.text,
+            explanation="; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None,
+        )
+
+    return score
+
+
+async def _observe(model: Model, item: Item, config: PreferenceConfig, *, beside: int) -> Observed:
+    """Ask one item everything; an error is the sample's, and leaves the item unscored with its message."""
+    choice = asks(item, config)
+    whys = [why_ask(item, config, ask) for ask in choice]
+    extra = {name: ask for name, ask in (("free", free_ask(item, config)), ("why", whys[0])) if ask is not None}
+    replies = await _replies(model, [*choice, *extra.values()], config, beside)
+    options, reasons = await _pairs(model.api, item, choice, whys, config, beside)
+    asked = tuple(
+        Asked(phrasing=ask.phrasing, swapped=ask.swapped, reply=reply, options=option, reasons=reason)
+        for ask, reply, option, reason in zip(choice, replies, options, reasons, strict=False)
+    )
+    rest = dict(zip(extra, replies[len(choice) :], strict=True))
+    no_logprobs = None if isinstance(model.api, OptionScorer) else f"{model} can't score a text that it is given"
+    return Observed(asked=asked, free=rest.get("free"), why=rest.get("why"), no_logprobs=no_logprobs)
+
+
+async def _pairs(
+    api: object, item: Item, choice: list[Ask], whys: list[Ask | None], config: PreferenceConfig, beside: int
+) -> tuple[list[Pair | None], list[Pair | None]]:
+    """The log-probabilities of the options, and of the reasons, after each question; `None` where there are none."""
+    nothing: list[Pair | None] = [None] * len(choice)
+    if not isinstance(api, OptionScorer):
+        return nothing, nothing
+    reasons = reason_texts(item, config)
+    asked = [(ask, option_texts(item, config)) for ask in choice]
+    if reasons is not None:
+        asked += [(ask, reasons) for ask in whys if ask is not None]
+    prompts = [ask.messages for ask, _ in asked for _ in range(2)]
+    scores = await api.score_options(prompts, [text for _, texts in asked for text in texts], beside=beside)
+    pairs: list[Pair | None] = [_pair(*scores[at : at + 2]) for at in range(0, len(scores), 2)]
+    return pairs[: len(choice)], pairs[len(choice) :] or nothing
+
+
+def _pair(first: OptionScore, second: OptionScore) -> Pair:
+    return Pair(logprobs=(first.logprob, second.logprob), n_tokens=(first.n_tokens, second.n_tokens))
+
+
+async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceConfig, beside: int) -> list[Reply]:
+    if isinstance(model.api, ManyGenerator):
+        found = await model.api.generate_many(
+            [ask.messages for ask in questions],
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=config.seed,
+            beside=beside,
+        )
+        said = [(each.text, STOP_REASONS[each.stop_reason]) for each in found]
+    else:
+        said = [await _reply(model, ask, config) for ask in questions]
+    return [
+        Reply(question=ask.question, text=text, stop_reason=reason)
+        for ask, (text, reason) in zip(questions, said, strict=True)
+    ]
+
+
+async def _reply(model: Model, ask: Ask, config: PreferenceConfig) -> tuple[str, Any]:
+    settings = GenerateConfig(
+        max_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=config.seed if config.temperature > 0 else None,
+        max_retries=_MAX_RETRIES,
+        attempt_timeout=_ATTEMPT_S,
+    )
+    output = await model.generate([_chat_message(*message) for message in _plain(ask)], config=settings)
+    if output.error is not None:
+        raise RuntimeError(output.error)
+    return output.completion, output.stop_reason
+
+
+def _plain(ask: Ask) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in ask.messages]
+
+
+def _chat_message(role: str, content: str) -> ChatMessage:
+    kinds: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+    message: ChatMessage = kinds[role](content=content)
+    return message
