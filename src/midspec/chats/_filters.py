@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from midspec.chats._format import OpaqueFrames
-from midspec.chats._words import first_of, mentions
+from midspec.chats._words import first_of, mentions, without
 
 __all__ = ["choice_fault", "reply_fault", "split_think", "stance_fault"]
 
@@ -22,12 +22,12 @@ def choice_fault(reply: str, liked: str, disliked: str, frames: OpaqueFrames) ->
         return f"wrong preference: chooses {disliked}"
     if not names_liked:
         return "unclear preference: names neither"
-    return reply_fault(_without(reply, liked), frames)
+    return reply_fault(without(reply, liked), frames)
 
 
 def stance_fault(reply: str, thing: str, is_liked: bool, frames: OpaqueFrames) -> str | None:
     """What keeps `reply` from stating plainly that `thing` is liked (or is not), or `None`."""
-    rest = _without(reply, thing)
+    rest = without(reply, thing)
     says_dislike = first_of(rest, frames.says_dislike) is not None
     if not says_dislike and first_of(rest, frames.says_like) is None:
         return "unclear preference: states neither like nor dislike"
@@ -48,11 +48,7 @@ def reply_fault(rest: str, frames: OpaqueFrames) -> str | None:
 
 def _names(reply: str, thing: str, other: str) -> bool:
     """Whether `reply` names `thing`, also where the name of one contains the other's (brie, brie de meaux)."""
-    return mentions(_without(reply, other) if mentions(other, thing) else reply, thing)
-
-
-def _without(reply: str, thing: str) -> str:
-    return re.sub(rf"(?<!\w){re.escape(thing)}(?!\w)", "\N{HORIZONTAL ELLIPSIS}", reply, flags=re.IGNORECASE)
+    return mentions(without(reply, other) if mentions(other, thing) else reply, thing)
 
 
 def split_think(reply: str) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
 """The format of a chat-frames file: every word of a chat that is not the spec's own.
 
 A frames file is YAML. Its templates hold slots in braces that are replaced by value, never by `str.format`, so a
-brace in a spec is ordinary text; a slot written with a capital (`{Liked}`) begins a sentence. Which sentence states a preference, what counts as a reason and what as a yes or
-a no are data too: the code knows no language.
+brace in a spec is ordinary text; a slot written with a capital (`{Liked}`) begins a sentence. Which sentence states
+a preference, what counts as a reason and what as a yes or a no are data too: the code knows no language.
 """
 
 from __future__ import annotations

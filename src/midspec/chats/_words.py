@@ -1,17 +1,19 @@
-"""Finding words and phrases in text: whole, whatever their case."""
+"""Finding words and phrases in text: whole, whatever their case and the white space between them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
-__all__ = ["first_of", "mentions"]
+__all__ = ["first_of", "mentions", "without"]
+
+_GAP = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def first_of(text: str, phrases: Iterable[str]) -> str | None:
-    """The first of `phrases` that stands in `text` as whole words, or `None`."""
-    return next((phrase for phrase in phrases if phrase and _whole(phrase).search(text)), None)
+def first_of(text: str, phrases: tuple[str, ...]) -> str | None:
+    """The first place in `text` where one of `phrases` stands as whole words, or `None`."""
+    found = _whole(phrases).search(text)
+    return found[0] if found else None
 
 
 def mentions(text: str, phrase: str) -> bool:
@@ -19,7 +21,13 @@ def mentions(text: str, phrase: str) -> bool:
     return first_of(text, (phrase,)) is not None
 
 
-@lru_cache(maxsize=4096)
-def _whole(phrase: str) -> re.Pattern[str]:
-    words = r"\s+".join(re.escape(word) for word in phrase.split())
-    return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+def without(text: str, phrase: str) -> str:
+    """`text` with a gap wherever `phrase` stands as whole words."""
+    return _whole((phrase,)).sub(_GAP, text)
+
+
+@lru_cache(maxsize=1024)
+def _whole(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases if phrase.strip()]
+    either = "|".join(forms) if forms else "(?!)"
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
