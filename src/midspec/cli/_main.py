@@ -1,0 +1,93 @@
+"""The way in and the way out: every ending has its exit code and at most one line about it.
+
+0 done; 2 what the user can mend, said in one line; 1 a fault of ours, with a short traceback; 128 + n stopped by
+signal n. Commands print results on standard output, everything else on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+
+import typer
+from typer.main import get_command
+
+from midspec.cli._app import app
+from midspec.errors import MidspecError
+
+__all__ = ["main"]
+
+_EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "peft": "train",
+    "accelerate": "train",
+    "safetensors": "train",
+    "inspect_ai": "eval",
+}
+_SHOWN_FRAMES = 4
+_REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt, nothing but the top level handles it."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line (the process's own by default) and give its exit code."""
+    sys.excepthook = _show_fault
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(args)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped(signal.SIGINT)
+    except _Terminated:
+        return _stopped(signal.SIGTERM)
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        code = get_command(app).main(args, prog_name="midspec", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message().rstrip('.')}. See midspec COMMAND --help")
+    except MidspecError as error:
+        return _complain(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}. Check the path and its permissions")
+    return code if isinstance(code, int) else 0
+
+
+def _complain(line: str) -> int:
+    print(f"midspec: {' '.join(line.split())}", file=sys.stderr)
+    return 2
+
+
+def _terminate(_signum: int, _frame: object) -> None:
+    raise _Terminated
+
+
+def _stopped(signum: signal.Signals) -> int:
+    print("midspec: stopped. The same command goes on from here", file=sys.stderr)
+    return 128 + signum
+
+
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last frames of an uncaught error; Python then exits with 1."""
+    lines = traceback.format_exception(kind, error, trace, limit=-_SHOWN_FRAMES)
+    print("".join(lines).rstrip(), _REPORT, sep="\n", file=sys.stderr)

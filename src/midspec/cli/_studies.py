@@ -1,0 +1,177 @@
+"""`midspec demo`, `plan`, `run` and `report`: whole studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from midspec.cli._live import RunView
+from midspec.cli._show import count
+
+if TYPE_CHECKING:
+    from midspec.study import Plan, PlannedStep, Study
+
+__all__ = ["demo", "plan", "report", "run"]
+
+_DEMO = "nano.yaml"
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Processes side by side; by default one a core, one in all with a GPU."),
+]
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/nano by default.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N of the study's seeds.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Run the nano study end to end: no key, no GPU, no download.
+
+    Example: midspec demo --out runs/nano
+    """
+    from midspec.lab import data_path
+    from midspec.study import first_seeds, load_study
+
+    study = load_study(data_path(_DEMO))
+    name = study.config.name if seeds is None else f"{study.config.name}-{seeds}-seeds"
+    _run(first_seeds(study, seeds) if seeds else study, out or Path("runs") / name, workers=workers)
+
+
+def plan(
+    path: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file (YAML).")] = None,
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
+) -> None:
+    """Show a study's steps and their size.
+
+    Refuses training that would teach nothing.
+
+    Example: midspec plan study.yaml
+    """
+    import json
+
+    from midspec.study import load_study, study_schema
+    from midspec.study import plan as make_plan
+
+    if schema:
+        print(json.dumps(study_schema(), indent=2))
+        return
+    if path is None:
+        raise typer.BadParameter("Name a study file")
+    study = load_study(path)
+    made = make_plan(study, out or _usual_folder(study))
+    if as_json:
+        print(made.model_dump_json(indent=2))
+    else:
+        _print_plan(made)
+
+
+def run(
+    path: StudyPath,
+    out: Out = None,
+    executor: Annotated[Literal["local"], typer.Option(help="local: worker processes on this machine.")] = "local",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Do this step (or pattern) and what it needs.")
+    ] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Make this step (or pattern) anew, and what follows.")
+    ] = None,
+    workers: Workers = None,
+    device: Annotated[
+        str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")
+    ] = "auto",
+) -> None:
+    """Run a study.
+
+    Interrupted, the same command goes on where it stopped.
+
+    Example: midspec run study.yaml --out runs/first
+    """
+    from midspec.study import load_study
+
+    study = load_study(path)
+    _run(study, out or _usual_folder(study), executor, only or (), redo or (), workers, device)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+) -> None:
+    """Write the report of a finished run once more.
+
+    Example: midspec report runs/nano
+    """
+    from midspec.study import report_again
+
+    with RunView() as view:
+        page = report_again(folder, on_event=view.hear)
+    print(f"report: {page}")
+
+
+def _usual_folder(study: Study) -> Path:
+    return Path("runs") / study.config.name
+
+
+def _run(
+    study: Study,
+    folder: Path,
+    executor: Literal["local"] = "local",
+    only: list[str] | tuple[str, ...] = (),
+    redo: list[str] | tuple[str, ...] = (),
+    workers: int | None = None,
+    device: str = "auto",
+) -> None:
+    from midspec.study import run_study
+
+    with RunView() as view:
+        records = run_study(
+            study,
+            folder,
+            executor=executor,
+            only=only,
+            redo=redo,
+            workers=workers,
+            device=device,
+            on_event=view.hear,
+        )
+    if "report" in records:
+        _print_summary(folder)
+    else:
+        print(f"{count(len(records))} steps are done in {folder}")
+
+
+def _print_summary(folder: Path) -> None:
+    from midspec.report import ReportData, summary_lines
+
+    data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())
+    for line in summary_lines(data):
+        print(line)
+    print(f"report: {folder / 'report' / 'report.html'}")
+
+
+def _print_plan(plan: Plan) -> None:
+    width = max(len(step.name) for step in plan.steps)
+    for step in plan.steps:
+        print(f"{step.state:<8} {step.name:<{width}}  {_size(step)}".rstrip())
+    for warning in plan.warnings:
+        print(f"warning: {warning}")
+    print(
+        f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done), "
+        f"{count(plan.total('documents'))} rows of data, {count(plan.total('updates'))} updates, "
+        f"{count(plan.total('tokens'))} tokens"
+    )
+
+
+def _size(step: PlannedStep) -> str:
+    sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens}
+    shown = [f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None]
+    return ", ".join([*shown, *step.changes])

@@ -1,0 +1,62 @@
+"""The study room: a study file goes in, a run folder with every step's result and a report comes out.
+
+Enters: a `StudyConfig` (from YAML or from Python). Leaves: steps as lazy values, a `Plan`, and by `run_study` the
+records of all steps. Steps are done side by side in worker processes, shared ones once; an interrupted run goes on.
+Nothing is printed here: whoever wants to see a run go listens to its `Event`s.
+
+The names below are loaded when they are first used, so that importing this room loads neither models nor evaluations.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midspec.study._alone import build_alone, chats_step, corpus_step, eval_step, train_step
+    from midspec.study._config import StudyConfig
+    from midspec.study._events import Event, Listener
+    from midspec.study._load import Study, first_seeds, load_study, parse_study, study_schema
+    from midspec.study._local import StepFaultError, WorkerLostError
+    from midspec.study._plan import Plan, PlannedStep, plan
+    from midspec.study._run import report_again, run_study
+
+__all__ = [
+    "Event",
+    "Listener",
+    "Plan",
+    "PlannedStep",
+    "StepFaultError",
+    "Study",
+    "StudyConfig",
+    "WorkerLostError",
+    "build_alone",
+    "chats_step",
+    "corpus_step",
+    "eval_step",
+    "first_seeds",
+    "load_study",
+    "parse_study",
+    "plan",
+    "report_again",
+    "run_study",
+    "study_schema",
+    "train_step",
+]
+
+_MODULES = {
+    "_alone": ("build_alone", "chats_step", "corpus_step", "eval_step", "train_step"),
+    "_config": ("StudyConfig",),
+    "_events": ("Event", "Listener"),
+    "_load": ("Study", "first_seeds", "load_study", "parse_study", "study_schema"),
+    "_local": ("StepFaultError", "WorkerLostError"),
+    "_plan": ("Plan", "PlannedStep", "plan"),
+    "_run": ("report_again", "run_study"),
+}
+_HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

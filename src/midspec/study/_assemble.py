@@ -1,0 +1,153 @@
+"""Everything that a report shows, gathered from the records and rows of a run's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from midspec.artifact import read_record, read_rows
+from midspec.errors import DataError
+from midspec.records import Contrast, Estimate, Record
+from midspec.report import (
+    ArmInfo,
+    Caveat,
+    ContrastSays,
+    GateResult,
+    Panel,
+    ReportData,
+    SetInfo,
+    Shown,
+    verdict,
+)
+from midspec.study._config import Arm, StudyConfig
+from midspec.study._health import health, overlaps
+from midspec.study._load import parse_study
+from midspec.study._make import Gated
+from midspec.study._samples import side_by_side
+from midspec.study._warn import warnings
+
+__all__ = ["assemble"]
+
+
+class _Results(NamedTuple):
+    """What the analysis left."""
+
+    estimates: tuple[Estimate, ...]
+    contrasts: tuple[Estimate, ...]
+    robust: tuple[Estimate, ...]
+    gates: tuple[Gated, ...]
+
+
+def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path]) -> ReportData:
+    """The report's data.
+
+    Args:
+        text: the study file.
+        folders: for each finished step of the run, by name, where its result is.
+        items: for each seed, the file of the evaluation's items.
+
+    Raises:
+        DataError: a step has no record.
+    """
+    config = parse_study(text, home=Path()).config
+    records = {name: _record(folder) for name, folder in folders.items()}
+    results = _results(folders["analysis"])
+    found = overlaps(folders, records, items)
+    panels = _panels(config, results.estimates)
+    asked = config.report
+    return ReportData(
+        title=config.title or config.name,
+        question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
+        main_set=asked.main_set or panels[0].set,
+        main_measure=asked.main_measure or panels[0].measure,
+        main_contrasts=asked.main_contrasts,
+        arms=tuple(_arm(name, arm) for name, arm in config.arms.items()),
+        sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in asked.sets.items()),
+        panels=panels,
+        estimates=results.estimates,
+        contrasts=_said(results.contrasts, config.contrasts),
+        gates=tuple(GateResult(**gate.model_dump()) for gate in results.gates),
+        robust=_said(results.robust, config.contrasts),
+        samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
+        health=(*health(records), *(entry.shown for entry in found)),
+        warnings=warnings(config, records, results.gates, found),
+        caveats=tuple(Caveat(**entry.model_dump()) for entry in asked.caveats),
+        deviations=asked.deviations,
+        config_yaml=text,
+        seed_kind=asked.seed_kind or _seed_kind(config),
+        level=asked.level,
+        hashes=tuple(Shown(label=name, value=record.digest) for name, record in records.items()),
+        versions=records["analysis"].versions | _versions(records.values()),
+        commit=records["analysis"].commit,
+        seconds=_seconds(records),
+    )
+
+
+def _record(folder: Path) -> Record:
+    record = read_record(folder)
+    if record is None:
+        raise DataError("there is no finished step", where=str(folder), mend="Run midspec run on the study again")
+    return record
+
+
+def _results(folder: Path) -> _Results:
+    def estimates(name: str) -> tuple[Estimate, ...]:
+        return tuple(read_rows(folder / name, Estimate))
+
+    return _Results(
+        estimates("estimates.jsonl"),
+        estimates("contrasts.jsonl"),
+        estimates("robust.jsonl"),
+        tuple(read_rows(folder / "gates.jsonl", Gated)),
+    )
+
+
+def _arm(name: str, arm: Arm) -> ArmInfo:
+    stages = [stage for stage, used in (("midtrain", arm.midtrain), ("finetune", arm.finetune)) if used]
+    data = {
+        "documents": ", ".join(arm.midtrain),
+        "chats": ", ".join(arm.finetune),
+        "spec in context": arm.context or "",
+    }
+    told = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
+    group = arm.group or next(iter(arm.midtrain), arm.context or "")
+    return ArmInfo(name=name, group=group, stages=tuple(stages), data=told, note=arm.note)
+
+
+def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:
+    """The panels that the study asked for; else one for each set, of the primary measure."""
+    arms = tuple(config.arms)
+    if config.report.panels:
+        return tuple(
+            Panel(title=p.title, set=p.set, measure=p.measure, arms=p.arms or arms, reference=p.reference)
+            for p in config.report.panels
+        )
+    measure = config.report.main_measure or "choice_logprob"
+    sets = dict.fromkeys(estimate.set for estimate in estimates)
+    return tuple(Panel(title=name, set=name, measure=measure, arms=arms) for name in sets)
+
+
+def _said(estimates: Iterable[Estimate], asked: Sequence[Contrast]) -> tuple[ContrastSays, ...]:
+    says = {contrast.name: contrast.says for contrast in asked}
+    return tuple(ContrastSays(estimate=one, says=says.get(one.name, ""), verdict=verdict(one)) for one in estimates)
+
+
+def _seed_kind(config: StudyConfig) -> str:
+    own_data = any(entry.per_seed for entry in (*config.corpora.values(), *config.chats.values()))
+    redrawn = ["its own world and base model"] if config.base.world else []
+    redrawn += ["its own documents and chats"] if own_data else []
+    return ", ".join([*redrawn, "its own training order"])
+
+
+def _versions(records: Iterable[Record]) -> dict[str, str]:
+    return {name: version for record in records for name, version in record.versions.items()}
+
+
+def _seconds(records: Mapping[str, Record]) -> dict[str, float]:
+    """Seconds by kind of step, summed over steps that may have run side by side."""
+    total: dict[str, float] = {}
+    for name, record in records.items():
+        kind = name.partition("/")[0]
+        total[kind] = round(total.get(kind, 0.0) + record.execution.seconds, 3)
+    return total

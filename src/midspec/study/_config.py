@@ -1,0 +1,230 @@
+"""The study file: what is compared with what, as data.
+
+Each room's own settings are that room's own model, so a study file says nothing that a Python user could not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+
+from midspec.chats import ChatConfig
+from midspec.corpus import CorpusConfig
+from midspec.evals import PreferenceConfig
+from midspec.lab import WorldConfig
+from midspec.records import Contrast, Strict
+from midspec.study._references import check_references
+from midspec.train import Recipe
+
+__all__ = [
+    "IT_MIX",
+    "Arm",
+    "Assistant",
+    "Base",
+    "BaseStage",
+    "CaveatEntry",
+    "ChatsEntry",
+    "CorpusEntry",
+    "Evals",
+    "Gate",
+    "Mixes",
+    "PanelEntry",
+    "PreferenceEntry",
+    "ReportEntry",
+    "SetEntry",
+    "StudyConfig",
+    "Training",
+]
+
+IT_MIX = "it_mix"
+
+
+def _listed(value: object) -> object:
+    """One name stands for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+class Assistant(Strict):
+    """Who the specs are about; fills the two placeholders wherever a corpus or chats entry does not say otherwise."""
+
+    model_name: str | None = None
+    provider_name: str | None = None
+
+
+class BaseStage(Strict):
+    """One stage of training a base from scratch; `data` names a file of the world (`facts` for facts.jsonl)."""
+
+    name: str
+    data: str
+    recipe: Recipe
+
+
+class Base(Strict):
+    """The model that every arm starts from: a checkpoint, or a world that one is trained in from scratch per seed.
+
+    Attributes:
+        checkpoint: a folder (relative to the study file) or a hub name.
+        world: the lab's world.
+        config: the world's sizes.
+        architecture: a transformers config as a mapping, with its `model_type`.
+        stages: of the training from scratch, in order.
+    """
+
+    checkpoint: str | None = None
+    world: Literal["nano"] | None = None
+    config: WorldConfig = WorldConfig()
+    architecture: dict[str, JsonValue] | None = None
+    stages: tuple[BaseStage, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Base:
+        if (self.world is None) == (self.checkpoint is None):
+            raise ValueError("a base is either a `checkpoint` or a `world`")
+        if self.world and not (self.architecture and self.stages):
+            raise ValueError("a base from a world needs its `architecture` and `stages`")
+        if self.checkpoint and (self.architecture or self.stages):
+            raise ValueError("a base that is a checkpoint has no `architecture` and no `stages`")
+        return self
+
+
+class PreferenceEntry(PreferenceConfig):
+    """The `preference` evaluation: held-out items (`world:items`, `lab:FILE` or a path) and how they are asked."""
+
+    items: str
+
+
+class Gate(PreferenceEntry):
+    """What a base must have learned before its seed counts: the mean of one measure over the gate's items."""
+
+    measure: str = "choice_logprob"
+    at_least: float = Field(ge=0, le=1)
+
+
+class Evals(Strict):
+    """The evaluations that every arm takes."""
+
+    preference: PreferenceEntry
+
+
+class CorpusEntry(CorpusConfig):
+    """One corpus of documents; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+
+    spec: str
+    per_seed: bool = False
+
+
+class ChatsEntry(ChatConfig):
+    """One set of chats; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+
+    spec: str
+    per_seed: bool = False
+
+
+class Mixes(Strict):
+    """Rows added to every midtraining (`replay`) and to every fine-tuning (`it_mix`): `world:NAME` or a path."""
+
+    replay: str | None = None
+    it_mix: str | None = None
+
+
+class Training(Strict):
+    """One recipe a stage, the same for every arm."""
+
+    midtrain: Recipe | None = None
+    finetune: Recipe | None = None
+
+
+class Arm(Strict):
+    """A sequence of stages after the base, and what stands in context when it is asked.
+
+    Attributes:
+        midtrain: names of corpora.
+        finetune: names of chats, or `it_mix` for the mix alone.
+        context: a spec to give, filled, as system message before each question.
+        cot: which of the twins of value- and rule-style chats to train on.
+        group: arms of one group share a colour in the report; its first corpus or context by default.
+        note: a remark for the report.
+    """
+
+    midtrain: Names = ()
+    finetune: Names = ()
+    context: str | None = None
+    cot: bool = True
+    group: str = ""
+    note: str = ""
+
+
+class PanelEntry(Strict):
+    """One panel of the report's main picture; all arms by default."""
+
+    title: str
+    set: str
+    measure: str = "choice_logprob"
+    arms: tuple[str, ...] = ()
+    reference: float | None = 0.5
+
+
+class CaveatEntry(Strict):
+    """A sceptic's question and our answer to it."""
+
+    question: str
+    answer: str
+
+
+class SetEntry(Strict):
+    """What the items of a set ask, in words; `target` is what a rate of 1 means."""
+
+    title: str
+    target: str = ""
+
+
+class ReportEntry(Strict):
+    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default."""
+
+    main_set: str = ""
+    main_measure: str = ""
+    main_contrasts: tuple[str, ...] = ()
+    sets: dict[str, SetEntry] = Field(default_factory=dict)
+    panels: tuple[PanelEntry, ...] = ()
+    samples: int = Field(default=4, ge=0)
+    caveats: tuple[CaveatEntry, ...] = ()
+    deviations: tuple[str, ...] = ()
+    seed_kind: str = ""
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+
+class StudyConfig(Strict):
+    """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str = ""
+    question: str = ""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    assistant: Assistant = Assistant()
+    base: Base
+    gate: Gate | None = None
+    specs: dict[str, str] = Field(default_factory=dict)
+    corpora: dict[str, CorpusEntry] = Field(default_factory=dict)
+    chats: dict[str, ChatsEntry] = Field(default_factory=dict)
+    mixes: Mixes = Mixes()
+    training: Training = Training()
+    arms: dict[str, Arm] = Field(min_length=1)
+    evals: Evals
+    contrasts: tuple[Contrast, ...] = ()
+    report: ReportEntry = ReportEntry()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is named twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _references(self) -> StudyConfig:
+        check_references(self)
+        return self

@@ -1,0 +1,237 @@
+"""A study -> its steps, each exactly once, every step after those that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from midspec.errors import ConfigError, MissingError
+from midspec.lab import data_path
+from midspec.study._config import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
+from midspec.study._load import Study
+from midspec.study._steps import Source, Step, step_folder
+from midspec.train import Recipe
+
+__all__ = ["arm_eval", "study_steps"]
+
+_N_UPDATES_UNKNOWN = 200
+
+
+def study_steps(study: Study) -> tuple[Step, ...]:
+    """Every step of a study, in an order in which they can be done.
+
+    Raises:
+        MissingError: a file that the study names is not there.
+        ConfigError: two steps would share a folder.
+    """
+    return _Graph(study).all()
+
+
+def arm_eval(arm: str, seed: int) -> str:
+    """The name of the step that evaluates an arm."""
+    return Step(kind="eval", label=arm, seed=seed).name
+
+
+def _plain(model: BaseModel, *without: str) -> dict[str, JsonValue]:
+    dumped: dict[str, JsonValue] = model.model_dump(mode="json", exclude=set(without))
+    return dumped
+
+
+class _Graph:
+    """Collects steps; adding one that is there gives the one that is there."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._config = study.config
+        self._steps: dict[str, Step] = {}
+        self._places: dict[Path, str] = {}
+
+    def all(self) -> tuple[Step, ...]:
+        for name in self._config.specs:
+            self._spec(name)
+        for seed in self._config.seeds:
+            base = self._base(seed)
+            self._gate(base, seed)
+            for name, arm in self._config.arms.items():
+                self._eval(name, arm, self._finetuned(arm, self._midtrained(arm, base, seed), seed), seed)
+        self._ends()
+        return tuple(self._steps.values())
+
+    def _add(self, step: Step) -> Source:
+        place = step_folder(Path(), step)
+        if self._places.setdefault(place, step.name) != step.name:
+            raise ConfigError(
+                f"{step.name} and {self._places[place]} would share the folder {place}", mend="Rename one of the two"
+            )
+        self._steps.setdefault(step.name, step)
+        return Source(step=step.name)
+
+    # Sources -------------------------------------------------------------------------------------------------
+
+    def _outside(self, reference: str, where: str) -> Source:
+        """A file that the study names: `lab:FILE`, or a path that starts at the study file."""
+        if reference.startswith("lab:"):
+            return Source(path=str(data_path(reference.removeprefix("lab:"))))
+        path = self._study.home / Path(reference).expanduser()
+        if not path.is_file():
+            raise MissingError(
+                f"there is no file {path}", where=where, mend="A path starts at the folder of the study file"
+            )
+        return Source(path=str(path))
+
+    def _rows(self, reference: str, where: str, seed: int) -> Source:
+        """Rows that the study names: a file of the world, or one outside."""
+        if not reference.startswith("world:"):
+            return self._outside(reference, where)
+        if self._config.base.world is None:
+            raise ConfigError(f"{reference} and no world", where=where, mend="Only a base with a `world` has one")
+        return Source(step=self._world(seed).step, file=f"{reference.removeprefix('world:')}.jsonl")
+
+    def _frames(self, frames: str, where: str) -> dict[str, Source]:
+        return {} if frames == "english" else {"frames": self._outside(frames, where)}
+
+    # Data ----------------------------------------------------------------------------------------------------
+
+    def _spec(self, name: str) -> Source:
+        source = self._outside(self._config.specs[name], f"specs.{name}")
+        made = self._add(Step(kind="spec", label=name, sources={"text": source}, config={"name": name}))
+        return Source(step=made.step, file="spec.md")
+
+    def _world(self, seed: int) -> Source:
+        return self._add(Step(kind="world", seed=seed, config={"seed": seed, **_plain(self._config.base.config)}))
+
+    def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> tuple[dict[str, Source], JsonValue]:
+        """Sources and settings of a corpus or of chats: who they are about, and the seed that they draw with."""
+        who = self._config.assistant
+        settings = _plain(entry, "spec", "per_seed", "frames") | {
+            "seed": entry.seed + (seed if entry.per_seed else 0),
+            "model_name": entry.model_name or who.model_name,
+            "provider_name": entry.provider_name or who.provider_name,
+        }
+        frames = self._frames(entry.frames, f"{where}.frames")
+        return {"spec": self._spec(entry.spec), **frames}, settings
+
+    def _corpus(self, name: str, seed: int) -> Source:
+        entry = self._config.corpora[name]
+        sources, settings = self._written(entry, f"corpora.{name}", seed)
+        own_seed = seed if entry.per_seed else None
+        config = {"spec": entry.spec, "corpus": settings}
+        made = self._add(Step(kind="corpus", label=name, seed=own_seed, sources=sources, config=config))
+        return Source(step=made.step, file="documents.jsonl")
+
+    def _chats(self, name: str, seed: int, *, cot: bool) -> Source:
+        entry = self._config.chats[name]
+        sources, settings = self._written(entry, f"chats.{name}", seed)
+        own_seed = seed if entry.per_seed else None
+        config = {"spec": entry.spec, "chats": settings}
+        made = self._add(Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config))
+        twin = "chats_cot.jsonl" if cot else "chats_cot_stripped.jsonl"
+        return Source(step=made.step, file="chats.jsonl" if entry.style == "opaque" else twin)
+
+    # Models --------------------------------------------------------------------------------------------------
+
+    def _base(self, seed: int) -> Source:
+        base = self._config.base
+        if base.checkpoint is not None:
+            path = self._study.home / Path(base.checkpoint).expanduser()
+            return Source(checkpoint=str(path) if path.exists() else base.checkpoint)
+        world = self._world(seed).step
+        source = Source(step=world, file="tokenizer/")
+        for index, stage in enumerate(base.stages):
+            sources = {"data[0]": Source(step=world, file=f"{stage.data}.jsonl")}
+            sources |= {"tokenizer": source} if index == 0 else {"parent": source}
+            extra: dict[str, JsonValue] = {"architecture": base.architecture} if index == 0 else {}
+            source = self._train("pretrain", stage.name, seed, sources, stage.recipe, extra)
+        return source
+
+    def _train(
+        self,
+        kind: str,
+        label: str,
+        seed: int,
+        sources: dict[str, Source],
+        recipe: Recipe,
+        extra: dict[str, JsonValue] | None = None,
+    ) -> Source:
+        step = Step(
+            kind=kind,
+            label=label,
+            seed=seed,
+            sources=sources,
+            config={"seed": seed, "recipe": _plain(recipe, "micro_batch"), **(extra or {})},
+            options={"micro_batch": recipe.micro_batch},
+            cost=recipe.n_updates or _N_UPDATES_UNKNOWN,
+        )
+        return self._add(step)
+
+    def _midtrained(self, arm: Arm, base: Source, seed: int) -> tuple[Source, str]:
+        """The checkpoint after an arm's midtraining, and what it was midtrained on."""
+        recipe = self._config.training.midtrain
+        if not arm.midtrain or recipe is None:
+            return base, ""
+        replay = self._config.mixes.replay
+        data = [self._corpus(name, seed) for name in arm.midtrain]
+        data += [self._rows(replay, "mixes.replay", seed)] if replay else []
+        label = "+".join(arm.midtrain)
+        return self._train("midtrain", label, seed, _data(data) | {"parent": base}, recipe), label
+
+    def _finetuned(self, arm: Arm, midtrained: tuple[Source, str], seed: int) -> Source:
+        recipe = self._config.training.finetune
+        parent, before = midtrained
+        if not arm.finetune or recipe is None:
+            return parent
+        mix = self._config.mixes.it_mix
+        data = [self._chats(name, seed, cot=arm.cot) for name in arm.finetune if name != IT_MIX]
+        data += [self._rows(mix, "mixes.it_mix", seed)] if mix else []
+        twin = [] if arm.cot else ["no-cot"]
+        label = "+".join(filter(None, [before, *arm.finetune, *twin]))
+        return self._train("finetune", label, seed, _data(data) | {"parent": parent}, recipe)
+
+    # Measures ------------------------------------------------------------------------------------------------
+
+    def _ask(self, entry: PreferenceEntry, where: str, model: Source, seed: int) -> dict[str, Source]:
+        return {"model": model, "items": self._rows(entry.items, f"{where}.items", seed)}
+
+    def _gate(self, base: Source, seed: int) -> None:
+        gate = self._config.gate
+        if gate is not None:
+            sources = self._ask(gate, "gate", base, seed)
+            asked = _plain(gate, "items", "measure", "at_least")
+            self._add(Step(kind="gate", seed=seed, sources=sources, config={"preference": asked}))
+
+    def _eval(self, name: str, arm: Arm, model: Source, seed: int) -> None:
+        entry = self._config.evals.preference
+        sources = self._ask(entry, "evals.preference", model, seed)
+        config: dict[str, JsonValue] = {"preference": _plain(entry, "items")}
+        if arm.context is not None:
+            sources["context"] = self._spec(arm.context)
+            config["context"] = {"spec": arm.context, **_plain(self._config.assistant)}
+        self._add(Step(kind="eval", label=name, seed=seed, sources=sources, config=config, cost=20))
+
+    def _ends(self) -> None:
+        config = self._config
+        scores = {
+            f"scores/{arm}/{seed}": Source(step=arm_eval(arm, seed), file="scores.jsonl")
+            for arm in config.arms
+            for seed in config.seeds
+        }
+        gates = {f"gate/{s.seed}": Source(step=s.name, file="scores.jsonl") for s in self._of_kind("gate")}
+        asked: dict[str, JsonValue] = {
+            "contrasts": [_plain(contrast, "says") for contrast in config.contrasts],
+            "level": config.report.level,
+            "gate": {"measure": config.gate.measure, "at_least": config.gate.at_least} if config.gate else None,
+        }
+        self._add(Step(kind="analysis", sources={**scores, **gates}, config=asked))
+        items = config.evals.preference.items
+        sources = {name: Source(step=name) for name in self._steps}
+        sources |= {f"items/{seed}": self._rows(items, "evals.preference.items", seed) for seed in config.seeds}
+        self._add(Step(kind="report", sources=sources, config={"study": self._study.text}))
+
+    def _of_kind(self, kind: str) -> Iterator[Step]:
+        return (step for step in self._steps.values() if step.kind == kind)
+
+
+def _data(sources: Sequence[Source]) -> dict[str, Source]:
+    return {f"data[{index}]": source for index, source in enumerate(sources)}

@@ -1,0 +1,183 @@
+"""A study file on disk -> a `Study`, or one line that says where in the file it is wrong."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from midspec.errors import ConfigError, MissingError
+from midspec.study._config import StudyConfig
+from midspec.study._references import did_you_mean
+
+__all__ = ["Study", "first_seeds", "load_study", "parse_study", "study_schema"]
+
+
+class Study(NamedTuple):
+    """A study and where it stands: relative paths in it start at `home`; `text` is the file, verbatim."""
+
+    config: StudyConfig
+    home: Path
+    text: str
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is not YAML, or not a study; names the line, the path in the file, and the mend.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingError("there is no such study file", where=str(path), mend="Check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("not a text file in UTF-8", where=str(path), mend="A study file is YAML") from error
+    return parse_study(text, home=path.resolve().parent, name=str(path))
+
+
+def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
+    """A study from the text of its file; `name` is what errors call it.
+
+    Raises:
+        ConfigError: as `load_study`.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(
+            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", mend="Mend that line"
+        ) from error
+    if not isinstance(raw, dict) or root is None:
+        raise ConfigError("not a study: it must be a mapping", where=name, mend="See the examples folder")
+    _refuse_twins(root, name)
+    try:
+        return Study(StudyConfig.model_validate(raw), home, text)
+    except ValidationError as error:
+        raise _config_error(error, raw, root, name) from error
+
+
+def first_seeds(study: Study, count: int) -> Study:
+    """The study with the first `count` of its seeds.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    seeds = study.config.seeds
+    if count > len(seeds):
+        raise ConfigError(f"the study has {len(seeds)} seeds", where="--seeds", mend=f"Ask for at most {len(seeds)}")
+    config = study.config.model_copy(update={"seeds": seeds[:count]})
+    return study._replace(config=config)
+
+
+def study_schema() -> dict[str, Any]:
+    """The JSON schema of a study file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
+
+
+def _refuse_twins(node: yaml.Node, name: str) -> None:
+    """YAML lets a later key silently replace an earlier one; a study does not."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(
+                    f"{key.value!r} is named twice", where=f"{name}:{key.start_mark.line + 1}", mend="Remove one"
+                )
+            seen.add(key.value)
+            _refuse_twins(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            _refuse_twins(entry, name)
+
+
+def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: str) -> ConfigError:
+    problems = error.errors()
+    # An unknown key is most often the cause of the missing one that is reported before it.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ConfigError):
+        return ConfigError(inner.what, where=f"{name}: {inner.where}", mend=inner.mend)
+    path = tuple(_real_parts(first["loc"], raw, missing=first["type"] == "missing"))
+    line = _line(root, path)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    where = f"{name}:{line}: {_dotted(path)}" if path else f"{name}:{line}"
+    return ConfigError(_what(first) + more, where=where, mend=_mend(first, path))
+
+
+def _what(problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown key"
+    if problem["type"] == "missing":
+        return "this key is missing"
+    return problem["msg"].removeprefix("Value error, ").rstrip(".")
+
+
+def _mend(problem: ErrorDetails, path: tuple[str | int, ...]) -> str:
+    if problem["type"] == "missing":
+        return "Add it"
+    if problem["type"] == "extra_forbidden":
+        return did_you_mean(str(path[-1]), _fields_at(StudyConfig, path[:-1]))
+    given = problem["input"]
+    return f"It is {given!r} there" if isinstance(given, str | int | float | bool | None) else "Mend that key"
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return shown.removeprefix(".")
+
+
+def _real_parts(loc: tuple[str | int, ...], raw: object, *, missing: bool) -> Iterator[str | int]:
+    """The parts of an error's location that are keys of the file, and not the names of types."""
+    for index, part in enumerate(loc):
+        known = raw if isinstance(raw, Mapping) else dict(enumerate(raw)) if isinstance(raw, list) else {}
+        if part in known:
+            raw = known[part]
+        elif not (missing and index == len(loc) - 1):
+            continue
+        yield part
+
+
+def _line(node: yaml.Node, path: tuple[str | int, ...]) -> int:
+    """The line, from 1, of the deepest part of a path that is in the file."""
+    line = node.start_mark.line
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line
+    return int(line) + 1
+
+
+def _fields_at(kind: object, path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The field names of the model that stands at a path below `kind`."""
+    for part in path:
+        model = _model_in(kind)
+        if model is not None:
+            kind = model.model_fields[str(part)].annotation
+        else:
+            kind = next((entry for entry in reversed(_alternatives(kind)) if _model_in(entry)), None)
+    model = _model_in(kind)
+    return tuple(model.model_fields) if model else ()
+
+
+def _model_in(kind: object) -> type[BaseModel] | None:
+    """The pydantic model among a type's alternatives, if there is one."""
+    options = _alternatives(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
+    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+
+
+def _alternatives(kind: object) -> tuple[object, ...]:
+    return tuple(option for option in get_args(kind) if option not in {type(None), Ellipsis})

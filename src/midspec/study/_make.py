@@ -1,0 +1,231 @@
+"""How each kind of step is made: the rooms, called with nothing but the step's own sources and config."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import JsonValue
+
+from midspec.artifact import Built, read_rows, write_rows
+from midspec.records import ArmScore, Contrast, Item, ScoreRow, Spec, Strict
+from midspec.study._steps import Kind, Step
+
+if TYPE_CHECKING:
+    from midspec.train import Progress
+
+__all__ = ["Gated", "Tell", "make"]
+
+Tell = Callable[[int, int, str], None]
+
+
+class Gated(Strict):
+    """What one seed's base scored on the gate, 0-1; `None` when nothing was scored, which does not pass."""
+
+    seed: int
+    value: float | None
+    threshold: float
+    passed: bool
+
+
+class _Bench(NamedTuple):
+    """All that a maker gets: the step, the places of its sources by role, where to write, whom to tell."""
+
+    step: Step
+    inputs: Mapping[str, str]
+    folder: Path
+    tell: Tell
+
+    def config(self, key: str) -> dict[str, JsonValue]:
+        """One block of the step's config."""
+        value = self.step.config[key]
+        assert isinstance(value, dict)
+        return dict(value)
+
+
+def make(step: Step, inputs: Mapping[str, str], folder: Path, tell: Tell) -> Built:
+    """Make a step's result in `folder`.
+
+    Args:
+        step: what to make.
+        inputs: for each role of its sources, the path (or hub name).
+        folder: where to write.
+        tell: is told how far it is (done, of how many, words).
+    """
+    return _MAKERS[step.kind](_Bench(step, inputs, folder, tell))
+
+
+# Data ----------------------------------------------------------------------------------------------------------
+
+
+def _spec(bench: _Bench) -> Built:
+    from midspec.spec import check_spec, placeholders, read_spec
+
+    source = Path(bench.inputs["text"])
+    spec = read_spec(source)
+    shutil.copyfile(source, bench.folder / "spec.md")
+    findings = [f"{finding.where}: {finding.what}" for finding in check_spec(spec)]
+    summary: dict[str, JsonValue] = {
+        "n_words": len(spec.text.split()),
+        "n_sections": len(spec.sections),
+        "n_clauses": len(spec.clauses),
+        "placeholders": list(placeholders(spec)),
+        "findings": list(findings),
+    }
+    return Built(outputs=("spec.md",), summary=summary)
+
+
+def _filled(bench: _Bench, role: str, who: Mapping[str, JsonValue], name: object) -> Spec:
+    from midspec.spec import fill, parse_spec
+
+    spec = parse_spec(Path(bench.inputs[role]).read_text(encoding="utf-8"), name=str(name))
+    names = {key: str(who[key]) if who[key] is not None else None for key in ("model_name", "provider_name")}
+    return fill(spec, model_name=names["model_name"], provider_name=names["provider_name"])
+
+
+def _corpus(bench: _Bench) -> Built:
+    from midspec.corpus import CorpusConfig, make_corpus, save_corpus
+
+    asked = bench.config("corpus")
+    spec = _filled(bench, "spec", asked, bench.step.config["spec"])
+    config = CorpusConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
+    return save_corpus(make_corpus(spec, config), bench.folder)
+
+
+def _chats(bench: _Bench) -> Built:
+    from midspec.chats import ChatConfig, make_chats, save_chats
+
+    asked = bench.config("chats")
+    spec = _filled(bench, "spec", asked, bench.step.config["spec"])
+    config = ChatConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
+    return save_chats(make_chats(spec, config), bench.folder)
+
+
+def _world(bench: _Bench) -> Built:
+    from midspec.lab import WorldConfig, make_world, save_world
+
+    settings = dict(bench.step.config)
+    seed = settings.pop("seed")
+    assert isinstance(seed, int)
+    return save_world(make_world(seed, WorldConfig.model_validate(settings)), bench.folder)
+
+
+# Models --------------------------------------------------------------------------------------------------------
+
+
+def _train(bench: _Bench) -> Built:
+    from midspec.train import Recipe, TrainJob, train
+
+    config, options = bench.step.config, bench.step.options
+    recipe = Recipe.model_validate(bench.config("recipe") | {"micro_batch": options.get("micro_batch")})
+    job = TrainJob.model_validate(
+        {
+            "stage": bench.step.kind,
+            "parent": bench.inputs.get("parent"),
+            "architecture": config.get("architecture"),
+            "tokenizer": bench.inputs.get("tokenizer"),
+            "data": [place for role, place in bench.inputs.items() if role.startswith("data[")],
+            "recipe": recipe,
+            "seed": config["seed"],
+            "execution": options.get("execution", {}),
+        }
+    )
+
+    def show(progress: Progress) -> None:
+        bench.tell(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
+
+    return train(job, bench.folder, on_progress=show, device=str(options.get("device", "auto")))
+
+
+# Measures ------------------------------------------------------------------------------------------------------
+
+
+def _eval(bench: _Bench) -> Built:
+    from midspec.evals import PreferenceConfig, run_preference
+
+    config = PreferenceConfig.model_validate(bench.config("preference"))
+    if "context" in bench.inputs:
+        who = bench.config("context")
+        spec = _filled(bench, "context", who, who["spec"])
+        config = config.model_copy(update={"system": spec.text})
+    items = list(read_rows(Path(bench.inputs["items"]), Item))
+    options = bench.step.options
+    model_args = {name: options[name] for name in ("device", "base_url") if options.get(name) not in {None, "auto"}}
+    return run_preference(bench.inputs["model"], items, config, bench.folder, model_args=model_args)
+
+
+def _analysis(bench: _Bench) -> Built:
+    from midspec.analysis import contrasts, rates
+
+    asked = bench.step.config["contrasts"]
+    assert isinstance(asked, list)
+    wanted = [Contrast.model_validate(entry) for entry in asked]
+    level = float(str(bench.step.config["level"]))
+    scores = list(_scores(bench))
+    gates = list(_gates(bench))
+    failed = {gate.seed for gate in gates if not gate.passed}
+    kept = [score for score in scores if score.seed not in failed]
+    found = {
+        "estimates.jsonl": rates(scores, level=level),
+        "contrasts.jsonl": contrasts(scores, wanted, level=level),
+        "robust.jsonl": contrasts(kept, wanted, level=level) if failed and kept else [],
+    }
+    for name, rows in found.items():
+        write_rows(bench.folder / name, rows)
+    write_rows(bench.folder / "gates.jsonl", gates)
+    summary: dict[str, JsonValue] = {
+        "n_scores": len(scores),
+        "n_unscored": sum(score.value is None for score in scores),
+        "n_contrasts": len(wanted),
+        "seeds_below_the_gate": sorted(failed),
+    }
+    return Built(outputs=(*found, "gates.jsonl"), summary=summary)
+
+
+def _scores(bench: _Bench) -> Iterator[ArmScore]:
+    for role, place in bench.inputs.items():
+        if role.startswith("scores/"):
+            arm, _, seed = role.removeprefix("scores/").rpartition("/")
+            for row in read_rows(Path(place), ScoreRow):
+                yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
+
+
+def _gates(bench: _Bench) -> Iterator[Gated]:
+    if bench.step.config["gate"] is None:
+        return
+    gate = bench.config("gate")
+    threshold = float(str(gate["at_least"]))
+    for role, place in bench.inputs.items():
+        if role.startswith("gate/"):
+            rows = [row.value for row in read_rows(Path(place), ScoreRow) if row.measure == gate["measure"]]
+            scored = [value for value in rows if value is not None]
+            mean = sum(scored) / len(scored) if scored else None
+            passed = mean is not None and mean >= threshold
+            yield Gated(seed=int(role.removeprefix("gate/")), value=mean, threshold=threshold, passed=passed)
+
+
+def _report(bench: _Bench) -> Built:
+    from midspec.report import write_report
+    from midspec.study._assemble import assemble
+
+    places = {role: Path(place) for role, place in bench.inputs.items()}
+    items = {int(role.removeprefix("items/")): place for role, place in places.items() if role.startswith("items/")}
+    folders = {role: place for role, place in places.items() if not role.startswith("items/")}
+    return write_report(assemble(str(bench.step.config["study"]), folders, items), bench.folder)
+
+
+_MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
+    "spec": _spec,
+    "corpus": _corpus,
+    "chats": _chats,
+    "world": _world,
+    "pretrain": _train,
+    "midtrain": _train,
+    "finetune": _train,
+    "gate": _eval,
+    "eval": _eval,
+    "analysis": _analysis,
+    "report": _report,
+}

@@ -1,0 +1,173 @@
+"""Runs a study in a folder, and goes on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from midspec.artifact import locked, read_record, writable, write_json, write_text
+from midspec.errors import ConfigError, MissingError, StaleError
+from midspec.fingerprint import fingerprint
+from midspec.records import Record
+from midspec.study._board import Board, with_ancestors, with_descendants
+from midspec.study._events import Event, Listener
+from midspec.study._graph import study_steps
+from midspec.study._load import Study, parse_study
+from midspec.study._local import run_here
+from midspec.study._plan import check_floors, states
+from midspec.study._references import did_you_mean
+from midspec.study._steps import Step, identity, locate, step_folder
+from midspec.study._worker import Task
+
+__all__ = ["report_again", "run_study"]
+
+_STUDY, _HOME = "study.yaml", "run.json"
+_ORPHAN_WAIT_S = 10.0
+
+
+def run_study(
+    study: Study,
+    folder: Path,
+    *,
+    executor: Literal["local"] = "local",
+    only: Sequence[str] = (),
+    redo: Sequence[str] = (),
+    workers: int | None = None,
+    device: str = "auto",
+    on_event: Listener = lambda _event: None,
+) -> dict[str, Record]:
+    """Do the steps of a study that are not done yet; gives the records of all that are done now, by name.
+
+    Args:
+        study: what to run.
+        folder: where; a run that was interrupted there is continued.
+        executor: where the work is done; `local` is worker processes on this machine.
+        only: names or patterns (`eval/*`) of the steps to do, with what they need; all by default.
+        redo: names or patterns of steps to make anew, from changed inputs too; what depends on them follows.
+        workers: how many processes side by side; by default one a core, and one in all where there is a GPU.
+        device: what models run on; never part of a result's identity.
+        on_event: is told what happens.
+
+    Raises:
+        StaleError: a step is there that was made from other inputs, and `redo` does not name it.
+        InUseError: another run is writing the folder.
+        PreflightError: training that would teach nothing.
+        MidspecError: whatever a step refuses; the steps that do not depend on it are done nevertheless.
+    """
+    if executor != "local":
+        raise ConfigError(f"there is no executor {executor!r}", where="executor", mend="There is local")
+    began = time.monotonic()
+    steps = study_steps(study)
+    check_floors(steps)
+    wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
+    again = _matching(steps, redo, "--redo") if redo else set()
+    with locked(folder):
+        board = _open(steps, folder, wanted, with_descendants(steps, again))
+        _keep_study(study, folder)
+        on_event(Event("begin", board.n_done, board.n_steps))
+        make_task = _tasks(steps, folder, board, again, device)
+        run_here(board, make_task, folder / "logs", workers or _usual_workers(), on_event)
+    on_event(Event("end", board.n_done, board.n_steps, seconds=time.monotonic() - began))
+    return board.records
+
+
+def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
+    """Write the report of a finished run once more; gives the path of its page.
+
+    Raises:
+        MissingError: there is no run in the folder, or it is not finished.
+    """
+    if not (folder / _STUDY).is_file():
+        raise MissingError("there is no study run", where=str(folder), mend="Name the folder that midspec run wrote")
+    home = _home(folder)
+    study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
+    steps = study_steps(study)
+    undone = [name for name, (state, *_) in states(steps, folder).items() if state != "done" and name != "report"]
+    if undone:
+        raise MissingError(
+            f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
+            where=str(folder),
+            mend="Run midspec run on the study first",
+        )
+    run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
+    return folder / "report" / "report.html"
+
+
+def _home(folder: Path) -> Path:
+    return Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
+
+
+def _keep_study(study: Study, folder: Path) -> None:
+    """Keep the study beside its results; the folder that its paths start at is about this run only."""
+    with writable(folder):
+        (folder / "logs").mkdir(exist_ok=True)
+        write_text(folder / _STUDY, study.text)
+        write_json(folder / _HOME, {"home": str(study.home)})
+
+
+def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
+    names = [step.name for step in steps]
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
+        hits = hits or [step.name for step in steps if pattern in {step.kind, f"{step.kind}/{step.label}"}]
+        if not hits:
+            raise ConfigError(f"there is no step {pattern!r}", where=option, mend=_step_mend(pattern, names))
+        found.update(hits)
+    return found
+
+
+def _step_mend(pattern: str, names: Sequence[str]) -> str:
+    mend = did_you_mean(pattern, names)
+    return mend if mend.startswith("Did") else "midspec plan lists the steps"
+
+
+def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Board:
+    """What is done and what is to be done; a stale step that nobody asked to make again is refused."""
+    done: dict[str, Record] = {}
+    for name, (state, record, changes) in states(steps, folder).items():
+        if name in follows or name not in wanted:
+            continue
+        if state == "stale" and name != "report":
+            raise StaleError(
+                f"{name} was made from other inputs ({'; '.join(changes)})",
+                where=str(folder),
+                mend=f"Choose another --out, or pass --redo '{name}' to make it again",
+            )
+        if state == "done" and record is not None:
+            done[name] = record
+    return Board(steps, wanted, done)
+
+
+def _tasks(steps: Sequence[Step], folder: Path, board: Board, again: set[str], device: str) -> Callable[[Step], Task]:
+    """What turns a step whose inputs are done into a task."""
+    folders = {step.name: step_folder(folder, step) for step in steps}
+    follows = with_descendants(steps, again) | {"report"}
+
+    def task(step: Step) -> Task:
+        wanted = identity(step, board.records)
+        record = read_record(folders[step.name])
+        changed = record is not None and record.fingerprint != fingerprint(wanted)
+        return Task(
+            step=step.model_copy(update={"options": step.options | {"device": device}}),
+            inputs={role: locate(source, folders) for role, source in step.sources.items()},
+            identity=wanted,
+            folder=folders[step.name],
+            redo=step.name in again or (changed and step.name in follows),
+            wait_s=_ORPHAN_WAIT_S,
+        )
+
+    return task
+
+
+def _usual_workers() -> int:
+    """One a core that this process may use; one in all where there is a GPU, which models would have to share."""
+    if Path("/dev/nvidia0").exists():
+        return 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
