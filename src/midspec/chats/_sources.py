@@ -52,10 +52,13 @@ def find_sources(spec: Spec, config: ChatConfig, frames: SpecFrames) -> tuple[li
             topic = None
         rejects += left_out
         for at, clause in enumerate(clauses):
-            short = len(clause.text.split()) <= frames.max_quote_words and first_of(clause.text, names) is None
-            quote = " ".join(clause.text.split()) if short else None
-            sources.append(Source(clause, section.id, topic, quote, clauses, at))
-    if not any(source.topic or source.quote for source in sources):
+            fault = _quote_fault(clause.text, names, frames)
+            quote = None if fault else " ".join(clause.text.split())
+            if topic or quote:
+                sources.append(Source(clause, section.id, topic, quote, clauses, at))
+            else:
+                rejects.append(Reject(id=clause.id, by="question filter", reason=fault or "", text=clause.text))
+    if not sources:
         raise SpecError("has no sentence to ask about", where=spec.title, mend="Give a spec with whole sentences")
     return sources, rejects
 
@@ -69,6 +72,13 @@ def _quotable(
     named = {clause.id: name for clause in clauses if (name := first_of(clause.text, names)) is not None}
     rejects = [_reject(clause.id, named[clause.id], clause.text) for clause in clauses if clause.id in named]
     return tuple(clause for clause in clauses if clause.id not in named), rejects
+
+
+def _quote_fault(text: str, names: tuple[str, ...], frames: SpecFrames) -> str | None:
+    if (name := first_of(text, names)) is not None:
+        return f"names the spec: {name}"
+    n_words = len(text.split())
+    return f"too long to be asked about: {n_words} words" if n_words > frames.max_quote_words else None
 
 
 def _names_of(spec: Spec, config: ChatConfig) -> tuple[str, ...]:
