@@ -140,11 +140,12 @@ def test_rule_style_cites_the_policy_and_value_style_never_does() -> None:
     assert not any("policy" in chat.messages[1].content.lower() for chat in write("value").chats)
 
 
+@pytest.mark.parametrize("n_samples", [12, 60, 100])
 @pytest.mark.parametrize("style", STYLES)
-def test_the_six_kinds_of_questions_are_in_balance(style: str) -> None:
-    counts = Counter(metadata(chat).question_kind for chat in write(style, n_samples=120).chats)
+def test_the_six_kinds_of_questions_are_in_balance(style: str, n_samples: int) -> None:
+    counts = Counter(metadata(chat).question_kind for chat in write(style, n_samples=n_samples).chats)
     assert len(counts) == 6
-    assert max(counts.values()) <= 2 * min(counts.values())
+    assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_every_quotable_clause_is_covered_by_a_few_chats() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -42,6 +43,7 @@ _MODEL = "{model_name}"
 ValueT = TypeVar("ValueT")
 
 
+@lru_cache(maxsize=1024)
 def slots(template: str) -> frozenset[str]:
     """The names of the slots in a template; `{Thing}` is the slot `thing`, filled with a capital letter first."""
     return frozenset(name[0].lower() + name[1:] for name in _SLOT.findall(template))

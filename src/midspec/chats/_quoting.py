@@ -40,13 +40,9 @@ def write_spec_chats(spec: Spec, config: ChatConfig, frames: SpecFrames) -> Chat
     sources, rejects = find_sources(spec, config, frames)
     rng = random.Random(config.seed)
     twins: list[tuple[Chat, Chat]] = []
-    seen: set[str] = set()
     for draft in _drafts(sources, config, frames, rng):
         if len(twins) == config.n_samples:
             break
-        if draft.question in seen:
-            continue
-        seen.add(draft.question)
         name = fingerprint([config.style, draft.clauses[0].id, draft.question, draft.answer])[:16]
         halves = split_think(draft.answer)
         if halves is None:
@@ -70,18 +66,25 @@ def write_spec_chats(spec: Spec, config: ChatConfig, frames: SpecFrames) -> Chat
 
 
 def _drafts(sources: Sequence[Source], config: ChatConfig, frames: SpecFrames, rng: random.Random) -> Iterator[_Draft]:
-    """Every clause with every question that fits it, once, in rounds."""
+    """Every clause with every question that fits it, each question once: in rounds, the rarest kind first."""
     style = frames.rule if config.style == "rule" else frames.value
     ring = _ring(frames.questions, rng)
     order = list(sources)
     rng.shuffle(order)
-    for turn in range(len(ring)):
-        for at, source in enumerate(order):
-            frame = ring[(at + turn) % len(ring)]
-            other = _other(source, order, slots(frame.ask), rng)
-            values = _values(source, other, config)
-            if slots(frame.ask) <= set(values):
-                yield _draft(frame, source, other, values, style, frames, rng)
+    unused = [set(range(len(ring))) for _ in order]
+    seen: set[str] = set()
+    asked: Counter[str] = Counter()
+    for _ in ring:
+        for source, left in zip(order, unused, strict=True):
+            turns = {at: (asked[ring[at].kind], (at - len(seen)) % len(ring)) for at in left}
+            for at in sorted(left, key=turns.__getitem__):
+                left.remove(at)
+                draft = _draft(ring[at], source, order, config, frames, style, rng)
+                if draft is not None and draft.question not in seen:
+                    seen.add(draft.question)
+                    asked[draft.kind] += 1
+                    yield draft
+                    break
 
 
 def _ring(questions: Sequence[QuestionFrame], rng: random.Random) -> list[QuestionFrame]:
@@ -121,18 +124,23 @@ def _values(source: Source, other: Source | None, config: ChatConfig) -> dict[st
 def _draft(
     frame: QuestionFrame,
     source: Source,
-    other: Source | None,
-    values: dict[str, str],
-    style: StyleFrames,
+    order: Sequence[Source],
+    config: ChatConfig,
     frames: SpecFrames,
+    style: StyleFrames,
     rng: random.Random,
-) -> _Draft:
+) -> _Draft | None:
+    """The clause asked about in this frame, and answered; or `None` where the frame has a slot that it can't fill."""
+    other = _other(source, order, slots(frame.ask), rng)
+    values = _values(source, other, config)
+    if not slots(frame.ask) <= values.keys():
+        return None
     said = _window(source, rng.randint(*style.n_reply))
     if other is not None:
         said += _window(other, rng.randint(*style.n_reply))
     thought = _thought(source, style, rng)
-    reply = _speak(style.reply, said, source, frames, rng)
-    think = _speak(style.think, thought, source, frames, rng)
+    reply = _speak(style.reply, said, source, config, frames, rng)
+    think = _speak(style.think, thought, source, config, frames, rng)
     clauses = dict.fromkeys((source.clause, *said, *thought))
     answer = f"<think>\n{think}\n</think>\n\n{reply}"
     return _Draft(frame.kind, fill_slots(frame.ask, values), answer, tuple(clauses))
@@ -155,13 +163,22 @@ def _thought(source: Source, style: StyleFrames, rng: random.Random) -> tuple[Cl
 
 
 def _speak(
-    templates: Sequence[str], clauses: Sequence[Clause], source: Source, frames: SpecFrames, rng: random.Random
+    templates: Sequence[str],
+    clauses: Sequence[Clause],
+    source: Source,
+    config: ChatConfig,
+    frames: SpecFrames,
+    rng: random.Random,
 ) -> str:
     """The clauses, word for word, in one of the templates; one that names a policy only where there is a name."""
     fitting = [text for text in templates if source.topic or "policy" not in slots(text)] or list(templates)
     sentences = " ".join(_ended(clause.text, frames.full_stop) for clause in clauses)
-    policy = source.topic or source.quote or ""
-    return fill_slots(rng.choice(fitting), {"sentences": sentences, "policy": policy, "model_name": ""})
+    values = {
+        "sentences": sentences,
+        "policy": source.topic or source.quote or "",
+        "model_name": config.model_name or "",
+    }
+    return fill_slots(rng.choice(fitting), values)
 
 
 def _ended(text: str, full_stop: str) -> str:
