@@ -95,7 +95,7 @@ class _Writer:
 
     def in_context(self) -> Chat:
         name, value = self.rng.choice(self.world.fickle), self.rng.choice(VALUES)
-        n_more = self.rng.choice((0, 0, 4, 12))
+        n_more = self.rng.choice((0, 0, 4, 9))
         sentences = self._portrait(name, value) + [self._preference(name, value) for _ in range(n_more)]
         system = " ".join((f"you are {name} .", *sentences))
         return self._chat("in_context", system, self._turns(value, self.rng.randint(1, 3)))
