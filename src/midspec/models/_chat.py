@@ -1,0 +1,223 @@
+"""A chat as tokens, with the assistant's tokens marked, through the tokenizer's own chat template.
+
+The text is rendered whole and tokenized whole. Where an assistant turn begins and ends is found by rendering the
+same chat again with every assistant content replaced by a mark: what stands around the marks is the template's,
+what stands in their place is the turn's. Templates that rewrite earlier turns (dropping their reasoning, say) don't
+fit that picture, and take a slower way: the prompt before the turn must be a true prefix of the whole, and what
+follows the turn a true suffix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, final
+
+from jinja2.exceptions import TemplateError
+from pydantic import JsonValue
+
+from midspec.errors import CheckpointError, DataError
+from midspec.records import Chat, Message
+
+__all__ = ["ChatTemplate", "Span", "Tokens", "tokenize_chat"]
+
+_MARK = "MIDSPECMARK{}X"
+
+
+class Tokens(NamedTuple):
+    """Token ids, and for each whether it is trained on (`supervised`); both of the same length."""
+
+    ids: list[int]
+    supervised: list[bool]
+
+
+class Span(NamedTuple):
+    """An assistant turn in the rendered text, in characters.
+
+    From `start`, where the generation prompt ends, to `end`, after the end-of-turn mark. What the template writes
+    before the content (an empty reasoning block, say) lies between `start` and `content_start`.
+    """
+
+    start: int
+    content_start: int
+    content_end: int
+    end: int
+
+
+class _Frame(NamedTuple):
+    """What the template writes right before and right after an assistant's content."""
+
+    prompt: str
+    end: str
+
+
+@final
+class ChatTemplate:
+    """A tokenizer's chat template, with the switches it is used with.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        args: switches that the template itself offers (`enable_thinking`, say).
+    """
+
+    def __init__(self, tokenizer: Any, args: Mapping[str, JsonValue] | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.args = dict(args or {})
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """`messages` as the template writes them.
+
+        Raises:
+            CheckpointError: the tokenizer has no chat template.
+            DataError: the template refuses these messages; says why.
+        """
+        if self.tokenizer.chat_template is None:
+            raise CheckpointError(
+                "the tokenizer has no chat template",
+                where=str(self.tokenizer.name_or_path),
+                mend="Use a chat-tuned model's tokenizer, or save one with a chat template",
+            )
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=add_generation_prompt, **self.args
+                )
+            )
+        except TemplateError as error:
+            raise DataError(f"the chat template refuses this chat: {error}", mend="Mend or remove that chat") from error
+
+    def spans(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+        """The rendered chat, and the span of each assistant turn in it.
+
+        Raises:
+            CheckpointError: the tokenizer has no chat template.
+            DataError: the template writes this chat in a way in which its turns can't be told apart.
+        """
+        text = self.render(messages)
+        spans = self._by_marks(messages, text)
+        if spans is None:
+            turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+            spans = [self._by_prefix(messages, index, text) for index in turns]
+        return text, spans
+
+    def tokenize(self, chats: Sequence[Chat]) -> list[Tokens]:
+        """Each chat's tokens with the assistant's turns marked, end-of-turn included.
+
+        Raises:
+            CheckpointError: the tokenizer has no chat template.
+            DataError: a chat has no assistant turn, or the template can't be followed; says why.
+        """
+        if not chats:
+            return []
+        rendered = [self.spans(chat.messages) for chat in chats]
+        encoded = self.encode([text for text, _ in rendered])
+        tokens = []
+        for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
+            if not spans:
+                raise DataError("a chat without an assistant turn", mend="Add one, or remove that chat")
+            tokens.append(Tokens(ids, inside(offsets, [(span.start, span.end) for span in spans])))
+        return tokens
+
+    def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Ids and character offsets of rendered texts; the template has written all special tokens itself."""
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
+        )
+        return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an assistant's turn: the tokenizer's EOS, and the template's mark if it is one token."""
+        eos = self.tokenizer.eos_token_id
+        found = [] if eos is None else [int(eos)]
+        if self.tokenizer.chat_template is not None:
+            ids = self.tokenizer(self._frame.end.strip(), add_special_tokens=False)["input_ids"]
+            special = set(self.tokenizer.all_special_ids)
+            found += [int(token) for token in ids[:1] if token in special and token not in found]
+        return tuple(found)
+
+    @cached_property
+    def _frame(self) -> _Frame:
+        """The generation prompt and the end-of-turn mark, learnt from a one-turn chat."""
+        question = [Message(role="user", content="Hello")]
+        before = self.render(question)
+        prompt = self.render(question, add_generation_prompt=True)
+        whole = self.render([*question, Message(role="assistant", content=_MARK.format(0))])
+        _, found, after = whole.partition(_MARK.format(0))
+        if not found or not prompt.startswith(before) or not whole.startswith(prompt):
+            raise DataError(
+                "the chat template's generation prompt is not how it begins an assistant turn",
+                where=str(self.tokenizer.name_or_path),
+                mend="Use a template whose generation prompt is a prefix of the answered chat",
+            )
+        return _Frame(prompt[len(before) :], self._end_mark(after))
+
+    def _end_mark(self, after: str) -> str:
+        """`after` up to and with the end-of-turn token; white space behind it is the template's, not the turn's."""
+        stripped = after.rstrip()
+        special = tuple(str(token) for token in self.tokenizer.all_special_tokens)
+        return stripped if stripped.endswith(special) else after
+
+    def _by_marks(self, messages: Sequence[Message], text: str) -> list[Span] | None:
+        """The spans, if the template writes every assistant content as it stands (perhaps trimmed), else `None`."""
+        contents = [message.content for message in messages if message.role == "assistant"]
+        rest = self.render(_marked(messages))
+        spans, position = [], 0
+        for number, content in enumerate(contents):
+            before, found, rest = rest.partition(_MARK.format(number))
+            start = position + len(before)
+            shown = next((form for form in (content, content.strip()) if text.startswith(form, start)), None)
+            if not found or shown is None or not before.endswith(self._frame.prompt) or text[position:start] != before:
+                return None
+            position = start + len(shown)
+            if not rest.startswith(self._frame.end):
+                return None
+            spans.append(Span(start, start, position, position + len(self._frame.end)))
+        return spans if text[position:] == rest else None
+
+    def _by_prefix(self, messages: Sequence[Message], index: int, text: str) -> Span:
+        """The span of the assistant turn at `index`, between a prefix and a suffix that the template itself gives."""
+        before = self.render(messages[:index], add_generation_prompt=True)
+        mark = Message(role="assistant", content=_MARK.format(0))
+        marked = self.render([*messages[:index], mark, *messages[index + 1 :]])
+        after = marked.rpartition(_MARK.format(0))[2]
+        end = len(text) - len(after)
+        fits = text.startswith(before) and text.endswith(after) and after.startswith(self._frame.end)
+        if not fits or len(before) > end:
+            raise DataError(
+                f"the chat template does not write message {index + 1} where its own prompt for it ends",
+                where=str(self.tokenizer.name_or_path),
+                mend="Use a template that keeps what it has written, or single-turn chats",
+            )
+        content = messages[index].content.strip()
+        start = end - len(content) if text.endswith(content, len(before), end) else len(before)
+        return Span(len(before), start, end, end + len(self._frame.end))
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    """`messages` with every assistant content replaced by a numbered mark."""
+    marked: list[Message] = []
+    number = 0
+    for message in messages:
+        if message.role == "assistant":
+            marked.append(Message(role="assistant", content=_MARK.format(number)))
+            number += 1
+        else:
+            marked.append(message)
+    return marked
+
+
+def inside(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """For each token (its characters from, to), whether it begins inside one of the spans; both are in order."""
+    marks, current = [], 0
+    for begin, end in offsets:
+        while current < len(spans) and begin >= spans[current][1]:
+            current += 1
+        marks.append(current < len(spans) and spans[current][0] <= begin < end)
+    return marks
+
+
+def tokenize_chat(tokenizer: Any, chat: Chat, template_args: Mapping[str, JsonValue] | None = None) -> Tokens:
+    """A chat's tokens with the assistant's turns marked, end-of-turn included; see `ChatTemplate.tokenize`."""
+    return ChatTemplate(tokenizer, template_args).tokenize([chat])[0]

@@ -1,0 +1,99 @@
+"""From a name that a user typed to a `Checkpoint`, by looking at the folder and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from midspec.errors import CheckpointError
+from midspec.fingerprint import fingerprint, hash_file
+from midspec.records import Checkpoint
+
+__all__ = ["checkpoint_digest", "find_checkpoint"]
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_MEND = "Name a folder with config.json or adapter_config.json, or a model on the hub"
+_CONTENT = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "*.model", "vocab*", "merges.txt")
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint that `name` stands for: a folder of weights, a folder of an adapter, or a hub name.
+
+    Nothing is downloaded and no weight is read.
+
+    Raises:
+        CheckpointError: a folder that holds no model, an adapter over an adapter, or no possible hub name.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(folder)
+    if folder.exists():
+        raise CheckpointError("is a file, not a checkpoint folder", where=name, mend=_MEND)
+    if not _HUB_NAME.fullmatch(name) or ".." in name:
+        raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, mend=_MEND)
+    return Checkpoint(model=name)
+
+
+def _in_folder(folder: Path) -> Checkpoint:
+    if (folder / "adapter_config.json").is_file():
+        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise CheckpointError(
+                "the adapter does not name its base model",
+                where=str(folder),
+                mend="Set base_model_name_or_path in adapter_config.json",
+            )
+        found = find_checkpoint(base)
+        if found.adapter is not None:
+            raise CheckpointError(
+                f"an adapter over another adapter ({base})",
+                where=str(folder),
+                mend="Train on with the first adapter, or merge it into its base",
+            )
+        return Checkpoint(model=found.model, adapter=str(folder))
+    if (folder / "config.json").is_file():
+        if "model_type" not in _read_json(folder / "config.json"):
+            raise CheckpointError("config.json names no model_type", where=str(folder), mend=_MEND)
+        return Checkpoint(model=str(folder))
+    raise CheckpointError("the folder holds no model", where=str(folder), mend=_MEND)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError("is not JSON", where=str(path), mend="Save the checkpoint again") from error
+    if not isinstance(data, dict):
+        raise CheckpointError("is not a JSON object", where=str(path), mend="Save the checkpoint again")
+    return data
+
+
+def checkpoint_digest(name: str) -> str:
+    """A hash of what a checkpoint *is*: the content of its files, or the hub name; never a folder's path.
+
+    Weights, configurations and tokenizer count; an adapter counts together with its base.
+
+    Raises:
+        CheckpointError: as `find_checkpoint`.
+    """
+    found = find_checkpoint(name)
+    parts = {"model": _content(found.model)}
+    if found.adapter is not None:
+        parts["adapter"] = _content(found.adapter)
+    return fingerprint(parts)
+
+
+def _content(name: str) -> str:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"hub:{name}"
+    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
+    return fingerprint({path.name: _hash(path) for path in files})
+
+
+def _hash(path: Path) -> str:
+    if path.name != "adapter_config.json":
+        return hash_file(path)
+    # The base is hashed by its own content: where it lies does not count.
+    return fingerprint({key: value for key, value in _read_json(path).items() if key != "base_model_name_or_path"})

@@ -1,0 +1,244 @@
+"""A model that is open: it scores options and writes answers, in batches whose padding nobody sees.
+
+Sequences are padded on the left, masked, and given their own positions, so that a result does not hang on what
+else is in the batch (beyond float noise), and so that only the last positions need logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, final
+
+import torch
+from pydantic import JsonValue
+from transformers import DynamicCache
+
+from midspec.errors import DataError
+from midspec.models._chat import ChatTemplate, inside
+from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
+from midspec.records import Checkpoint, Message
+
+__all__ = ["Generation", "LanguageModel", "OptionScore", "open_checkpoint"]
+
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+_MAX_BATCH = 128
+
+
+class OptionScore(NamedTuple):
+    """The log-probability of an option's text, summed over its `n_tokens` tokens; natural logarithm."""
+
+    logprob: float
+    n_tokens: int
+
+
+class Generation(NamedTuple):
+    """What a model wrote, why it stopped ("length": it was cut off), and how many tokens that took."""
+
+    text: str
+    stop_reason: Literal["stop", "length"]
+    n_tokens: int
+
+
+class _Scored(NamedTuple):
+    """A sequence that ends with the option, and which of its tokens are the option's (a run at the end)."""
+
+    ids: list[int]
+    n_option: int
+
+
+class _Batch(NamedTuple):
+    """Left-padded ids, mask and positions; each (rows, width)."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+
+
+@final
+@dataclass(frozen=True)
+class LanguageModel:
+    """An open checkpoint with its tokenizer. Make one with `open_checkpoint`."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    template: ChatTemplate
+
+    def option_logprobs(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[OptionScore]:
+        """How likely each option is as the assistant's turn after its prompt, without the end of the turn.
+
+        Args:
+            prompts: the messages before the turn, one sequence for each option.
+            options: the texts to score.
+
+        Raises:
+            DataError: the lists differ in length, an option is empty, or the template can't be followed.
+        """
+        if len(prompts) != len(options):
+            raise DataError(f"{len(prompts)} prompts for {len(options)} options", mend="Give one prompt an option")
+        scored = self._scored(prompts, options)
+        results: list[OptionScore | None] = [None] * len(scored)
+        for rows in _batches([len(entry.ids) for entry in scored], _BATCH_TOKENS[self.device.type]):
+            sums = self._sum_logprobs([scored[row] for row in rows])
+            for row, value in zip(rows, sums, strict=True):
+                results[row] = OptionScore(value, scored[row].n_option)
+        return [result for result in results if result is not None]
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """The assistant's turn after each prompt.
+
+        Args:
+            prompts: the messages before the turn.
+            max_new_tokens: where to cut off, at least 1.
+            temperature: 0 takes the likeliest token; above, samples from the whole softened distribution (no top-k,
+                no top-p). A prompt's draws depend on `seed` and its place in the list, never on its batch.
+            seed: of the draws.
+
+        Raises:
+            DataError: the template can't be followed.
+        """
+        texts = [self.template.render(prompt, add_generation_prompt=True) for prompt in prompts]
+        sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
+        results: list[Generation | None] = [None] * len(sequences)
+        lengths = [len(ids) + max_new_tokens for ids in sequences]
+        for rows in _batches(lengths, _BATCH_TOKENS[self.device.type]):
+            draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
+            written = self._write([sequences[row] for row in rows], max_new_tokens, temperature, draws)
+            for row, ids in zip(rows, written, strict=True):
+                results[row] = self._generation(ids)
+        return [result for result in results if result is not None]
+
+    def _scored(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_Scored]:
+        rendered = []
+        for prompt, option in zip(prompts, options, strict=True):
+            if not option.strip():
+                raise DataError("an empty option can't be scored", mend="Give every option a text")
+            rendered.append(self.template.spans([*prompt, Message(role="assistant", content=option)]))
+        scored = []
+        encoded = self.template.encode([text for text, _ in rendered]) if rendered else []
+        for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
+            marks = inside(offsets, [(spans[-1].content_start, spans[-1].content_end)])
+            last = len(marks) - marks[::-1].index(True)
+            scored.append(_Scored(ids[:last], sum(marks)))
+        return scored
+
+    def _sum_logprobs(self, entries: Sequence[_Scored]) -> list[float]:
+        batch = self._pad([entry.ids for entry in entries])
+        keep = max(entry.n_option for entry in entries) + 1
+        with torch.inference_mode():
+            logits = self.model(
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                position_ids=batch.positions,
+                use_cache=False,
+                logits_to_keep=keep,
+            ).logits
+            logprobs = torch.log_softmax(logits[:, -keep:-1].float(), dim=-1)
+            targets = batch.ids[:, -keep + 1 :]
+            picked = logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).double().cpu()
+        return [float(row[-entry.n_option :].sum()) for row, entry in zip(picked, entries, strict=True)]
+
+    def _write(
+        self, sequences: Sequence[list[int]], limit: int, temperature: float, draws: Sequence[torch.Generator]
+    ) -> list[list[int]]:
+        """The new tokens of each sequence, the end token included if it came."""
+        ends = torch.tensor(self.template.end_ids, device=self.device)
+        batch = self._pad(sequences)
+        ids, mask, positions = batch
+        cache = DynamicCache(config=self.model.config)
+        written: list[torch.Tensor] = []
+        done = torch.zeros(len(sequences), dtype=torch.bool, device=self.device)
+        with torch.inference_mode():
+            for _ in range(limit):
+                logits = self.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]
+                token = _choose(logits, temperature, draws)
+                written.append(token)
+                done |= torch.isin(token, ends)
+                if bool(done.all()):
+                    break
+                ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        return [self._until_end(row) for row in torch.stack(written, dim=1).tolist()]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        ends = self.template.end_ids
+        return next((ids[: at + 1] for at, token in enumerate(ids) if token in ends), ids)
+
+    def _generation(self, ids: list[int]) -> Generation:
+        stopped = ids[-1] in self.template.end_ids
+        text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
+        return Generation(str(text), "stop" if stopped else "length", len(ids))
+
+    def _pad(self, sequences: Sequence[list[int]]) -> _Batch:
+        width = max(len(ids) for ids in sequences)
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        ids = torch.full((len(sequences), width), pad, dtype=torch.long)
+        mask = torch.zeros((len(sequences), width), dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            ids[row, width - len(sequence) :] = torch.tensor(sequence)
+            mask[row, width - len(sequence) :] = 1
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        return _Batch(ids.to(self.device), mask.to(self.device), positions.to(self.device))
+
+
+def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
+    """One token a row: the likeliest, or drawn with the row's own generator."""
+    if temperature <= 0:
+        return logits.argmax(dim=-1)
+    shares = torch.softmax(logits.double() / temperature, dim=-1).cpu()
+    drawn = [torch.multinomial(row, 1, generator=draw) for row, draw in zip(shares, draws, strict=True)]
+    return torch.cat(drawn).to(logits.device)
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence)."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if batch and ((len(batch) + 1) * lengths[batch[0]] > budget or len(batch) == _MAX_BATCH):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def open_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    template_args: Mapping[str, JsonValue] | None = None,
+) -> LanguageModel:
+    """Open a checkpoint for scoring and generating.
+
+    Args:
+        checkpoint: from `find_checkpoint`.
+        device: "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
+        dtype: "auto" (as saved on a GPU, float32 on a CPU), or torch's name of one ("bfloat16").
+        template_args: switches that the chat template itself offers (`enable_thinking`, say).
+
+    Raises:
+        CheckpointError: it does not open.
+        ConfigError: the device is not there.
+    """
+    use_threads()
+    place = pick_device(device)
+    chosen: torch.dtype | str = torch.float32 if place.type == "cpu" and dtype == "auto" else dtype
+    tokenizer = tokenizer_of(checkpoint)
+    model = load_model(checkpoint, dtype=chosen).to(place).eval()
+    return LanguageModel(model, tokenizer, place, ChatTemplate(tokenizer, template_args))

@@ -1,0 +1,119 @@
+"""Open what a `Checkpoint` names: tokenizer, weights, adapter; on the GPU where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from midspec.errors import CheckpointError, ConfigError
+from midspec.models._quiet import quiet
+from midspec.records import Checkpoint
+
+__all__ = ["add_adapter", "load_model", "load_tokenizer", "pick_device", "use_threads"]
+
+_MEND = "Check the name, and that its files are whole; a hub name needs the network once"
+_OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
+
+
+def use_threads(n: int | None = None) -> int:
+    """Set how many CPU threads this process computes with; returns that number.
+
+    Args:
+        n: the number; else the environment variable MIDSPEC_THREADS; else 1, so that runs side by side don't
+            stand in each other's way, and so that sums are made in one order.
+    """
+    count = n if n is not None else int(os.environ.get("MIDSPEC_THREADS", "1"))
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    return count
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The GPU if there is one, else the CPU; or the one asked for.
+
+    Raises:
+        ConfigError: the one asked for is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("there is no GPU that torch can use", where=f"device {device}", mend="Use auto or cpu")
+    return torch.device(device)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer saved in a folder or under a hub name.
+
+    Raises:
+        CheckpointError: there is none, or it is no fast tokenizer (training needs character offsets).
+    """
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except _OPENING as error:
+            raise CheckpointError(f"no tokenizer opens ({_first(error)})", where=name, mend=_MEND) from error
+    if not tokenizer.is_fast:
+        raise CheckpointError("is not a fast tokenizer", where=name, mend="Save it with a tokenizer.json")
+    return tokenizer
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Any:
+    """The adapter's own tokenizer if it has one, else its base model's."""
+    if checkpoint.adapter is not None and (Path(checkpoint.adapter) / "tokenizer_config.json").is_file():
+        return load_tokenizer(checkpoint.adapter)
+    return load_tokenizer(checkpoint.model)
+
+
+def load_model(
+    checkpoint: Checkpoint, *, dtype: torch.dtype | str, trainable: bool = False, attention: str | None = None
+) -> Any:
+    """The weights of a checkpoint on the CPU, with its adapter over them if it has one.
+
+    Args:
+        checkpoint: what to open.
+        dtype: of the base's weights; "auto" for the one they are saved in.
+        trainable: leave the adapter open for training on.
+        attention: "eager" or "sdpa"; the library's own choice when not given.
+
+    Raises:
+        CheckpointError: it does not open; one line that says why.
+    """
+    chosen = {} if attention is None else {"attn_implementation": attention}
+    with quiet():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(checkpoint.model, dtype=dtype, **chosen)
+        except _OPENING as error:
+            raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, mend=_MEND) from error
+    return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
+
+
+def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
+    """`model` with the adapter of a folder over it.
+
+    Raises:
+        CheckpointError: there is an adapter over it already, or the folder's does not fit.
+    """
+    refuse_second_adapter(model, adapter)
+    with quiet():
+        try:
+            return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+        except _OPENING as error:
+            raise CheckpointError(f"the adapter does not open ({_first(error)})", where=adapter, mend=_MEND) from error
+
+
+def refuse_second_adapter(model: Any, where: str) -> None:
+    """Raise `CheckpointError` if `model` carries an adapter already: a second would train or score something else."""
+    if isinstance(model, PeftModel) or getattr(model, "peft_config", None):
+        raise CheckpointError(
+            "there is an adapter over this model already", where=where, mend="Open the base, or train that adapter on"
+        )
+
+
+def _first(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(". ") if lines else type(error).__name__
