@@ -12,7 +12,7 @@ import anyio.to_thread
 __all__ = ["Gatherer"]
 
 _TURN_S = 0.005
-_PATIENCE_TURNS = 40
+_PATIENCE_TURNS = 20
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -36,7 +36,9 @@ class Gatherer(Generic[RequestT, ResultT]):
         order: the sort key of a request.
     """
 
-    def __init__(self, run: Callable[[Sequence[RequestT]], list[ResultT]], order: Callable[[RequestT], str]) -> None:
+    def __init__(
+        self, run: Callable[[Sequence[RequestT]], list[ResultT]], order: Callable[[RequestT], tuple[str, ...]]
+    ) -> None:
         self._run = run
         self._order = order
         self._waiting: list[_Entry[RequestT, ResultT]] = []

@@ -17,7 +17,7 @@ from midspec.evals._observed import Observed, Reply
 from midspec.evals._task import OBSERVED, TASK
 from midspec.records import Answer, Item, ScoreRow
 
-__all__ = ["read_answers", "read_scores"]
+__all__ = ["read_answers", "read_log", "read_scores"]
 
 _BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
 _ITEMS = TypeAdapter(tuple[Item, ...])
@@ -40,8 +40,7 @@ def read_scores(log_path: Path) -> list[ScoreRow]:
         MissingError: there is no such log.
         DataError: it is not a log of the task `preference`.
     """
-    config, results = _read(log_path)
-    return [row for result in results for row in _rows(result, config)]
+    return read_log(log_path)[0]
 
 
 def read_answers(log_path: Path) -> list[Answer]:
@@ -51,8 +50,14 @@ def read_answers(log_path: Path) -> list[Answer]:
         MissingError: there is no such log.
         DataError: it is not a log of the task `preference`.
     """
-    _, results = _read(log_path)
-    return [answer for result in results for answer in _answers(result)]
+    return read_log(log_path)[1]
+
+
+def read_log(log_path: Path) -> tuple[list[ScoreRow], list[Answer]]:
+    """`read_scores` and `read_answers` in one reading."""
+    config, results = _read(log_path)
+    scores = [row for result in results for row in _rows(result, config)]
+    return scores, [answer for result in results for answer in _answers(result)]
 
 
 def _read(path: Path) -> tuple[PreferenceConfig, list[_Result]]:
@@ -84,7 +89,7 @@ def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     if OBSERVED not in sample.store:
         return Unscored("the log holds no answers for this item")
-    return Observed.model_validate(sample.store[OBSERVED])
+    return Observed.model_validate_json(sample.store[OBSERVED])
 
 
 def _rows(result: _Result, config: PreferenceConfig) -> Iterator[ScoreRow]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from midspec.errors import DataError
 from midspec.evals._config import PreferenceConfig
 from midspec.evals._observed import Asked, Observed, Pair, Reply
 from midspec.evals._parse import chosen, labels_of, refuses, spoken
@@ -49,12 +48,7 @@ def measure_names(item: Item, config: PreferenceConfig) -> tuple[str, ...]:
 
 
 def measures(item: Item, observed: Observed, config: PreferenceConfig) -> dict[str, Value]:
-    """Every measure of `item`, by name, in the order of `measure_names`.
-
-    Raises:
-        DataError: a log-probability is not a finite number: the model is broken, and no share of it means anything.
-    """
-    _check_finite(item, observed)
+    """Every measure of `item`, by name, in the order of `measure_names`."""
     choices = [_choice(item, asked, config) for asked in observed.asked]
     missing = Unscored(observed.no_logprobs or "the log-probabilities were not asked for")
     found = {name: measure(choices, missing) for name, measure in _MEASURES.items()}
@@ -66,12 +60,6 @@ def measures(item: Item, observed: Observed, config: PreferenceConfig) -> dict[s
 
 def _asks_reasons(item: Item, config: PreferenceConfig) -> bool:
     return item.reasons is not None and config.why is not None
-
-
-def _check_finite(item: Item, observed: Observed) -> None:
-    pairs = [pair for asked in observed.asked for pair in (asked.options, asked.reasons) if pair is not None]
-    if not all(math.isfinite(value) for pair in pairs for value in pair.logprobs):
-        raise DataError("a log-probability is not finite", where=item.id, mend="Look at the checkpoint's weights")
 
 
 def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:

@@ -81,8 +81,8 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         checkpoint = find_checkpoint(model_name)
         model = open_checkpoint(checkpoint, device=device, dtype=dtype, template_args=template_args)
         self._opened: LanguageModel | None = model
-        self._scoring = Gatherer(self._score, lambda request: repr(request))
-        self._generating = Gatherer(self._generate, lambda request: repr(request))
+        self._scoring = Gatherer(self._score, _sort_key)
+        self._generating = Gatherer(self._generate, _sort_key)
 
     @override
     async def generate(
@@ -192,6 +192,10 @@ def _output(name: str, found: Generation) -> ModelOutput:
     message = ChatMessageAssistant(content=found.text, model=name, source="generate")
     choice = ChatCompletionChoice(message=message, stop_reason=STOP_REASONS[found.stop_reason])
     return ModelOutput(model=name, choices=[choice])
+
+
+def _sort_key(request: _Scoring | _Generating) -> tuple[str, ...]:
+    return tuple(message.content for prompt in request.prompts for message in prompt)
 
 
 def _frozen(prompts: Sequence[Sequence[Message]]) -> _Prompts:

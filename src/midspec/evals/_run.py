@@ -17,28 +17,15 @@ from pydantic import JsonValue
 from midspec.artifact import Built, write_rows
 from midspec.evals._ask import check_items
 from midspec.evals._config import PreferenceConfig
-from midspec.evals._log import read_answers, read_scores
+from midspec.evals._log import read_log
 from midspec.evals._model import open_model
 from midspec.evals._task import preference_task
-from midspec.records import Identity, Item, ScoreRow
+from midspec.records import Item, ScoreRow
 
-__all__ = ["eval_identity", "run_preference"]
+__all__ = ["run_preference"]
 
-_STEP = "evaluate@1"
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
 _RATES = ("choice_logprob", "choice_generated")
-
-
-def eval_identity(config: PreferenceConfig, *, items: str, model: Mapping[str, str]) -> Identity:
-    """What identifies an evaluation's result, for `artifact.build`.
-
-    Args:
-        config: what is asked, and how.
-        items: the digest of the items.
-        model: digests of what the model is made of (`{"checkpoint": ...}`), or the name of a served model; never a
-            path.
-    """
-    return Identity(step=_STEP, inputs={"items": items, **model}, config=config.model_dump(mode="json"))
 
 
 def run_preference(
@@ -77,7 +64,7 @@ def run_preference(
         if opened is not model:
             opened.api.close()
     path = Path(log.location.removeprefix("file://"))
-    scores, answers = read_scores(path), read_answers(path)
+    scores, answers = read_log(path)
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
     return Built(
@@ -103,6 +90,10 @@ def _evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
         score_display=False,
         ctl_server=False,
     )
+    if log.status == "cancelled":
+        raise KeyboardInterrupt
+    if log.error is not None:
+        raise RuntimeError(f"the evaluation itself failed: {log.error.message}")
     return log
 
 

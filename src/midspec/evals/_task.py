@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +22,11 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
+from midspec.errors import DataError
 from midspec.evals._abilities import ManyGenerator, OptionScorer
 from midspec.evals._ask import Ask, asks, free_ask, option_texts, read_items, reason_texts, why_ask
 from midspec.evals._config import PreferenceConfig, load_config
-from midspec.evals._measures import Unscored, measures
+from midspec.evals._measures import Unscored, Value, measure_names, measures
 from midspec.evals._observed import Asked, Observed, Pair, Reply
 from midspec.evals._provider import STOP_REASONS
 from midspec.models import OptionScore
@@ -56,8 +58,8 @@ def preference_task(items: Sequence[Item], config: PreferenceConfig) -> Task:
     by_id = {item.id: item for item in items}
     return Task(
         dataset=MemoryDataset([_sample(item, config) for item in items], name="items"),
-        solver=_ask_item(by_id, config),
-        scorer=_measure_item(by_id, config),
+        solver=ask_pair(by_id, config),
+        scorer=preference_measures(by_id, config),
         fail_on_error=False,
         name=TASK,
         metadata={
@@ -79,28 +81,39 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
 
 
 @solver
-def _ask_item(items: dict[str, Item], config: PreferenceConfig) -> Solver:
+def ask_pair(items: dict[str, Item], config: PreferenceConfig) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         observed = await _observe(get_model(), items[str(state.sample_id)], config, beside=len(items))
-        state.store.set(OBSERVED, observed.model_dump(mode="json"))
+        state.store.set(OBSERVED, observed.model_dump_json())
         return state
 
     return solve
 
 
 @scorer(metrics={"*": [mean()]})
-def _measure_item(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
+def preference_measures(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
+    # Inspect's metrics want every sample to have every key: a measure that isn't asked of an item is NaN there.
+    names = tuple(dict.fromkeys(name for item in items.values() for name in measure_names(item, config)))
+
     async def score(state: TaskState, target: Target) -> Score:
-        observed = Observed.model_validate(state.store.get(OBSERVED))
+        observed = Observed.model_validate_json(state.store.get(OBSERVED))
         found = measures(items[str(state.sample_id)], observed, config)
-        reasons = {name: value.reason for name, value in found.items() if isinstance(value, Unscored)}
+        values = {name: value for name, value in found.items() if not isinstance(value, Unscored)}
         return Score(
-            value={name: float("nan") if isinstance(value, Unscored) else value for name, value in found.items()},
+            value={name: values.get(name, math.nan) for name in names},
             answer=observed.asked[0].reply.text,
-            explanation="; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or None,
+            explanation=_told(observed, found),
         )
 
     return score
+
+
+def _told(observed: Observed, found: dict[str, Value]) -> str:
+    """What was asked and said, and what could not be measured, for a reader of the log."""
+    replies = [*(asked.reply for asked in observed.asked), observed.free, observed.why]
+    said = [f"{reply.question} -> {reply.text} [{reply.stop_reason}]" for reply in replies if reply is not None]
+    missing = [f"{name}: {value.reason}" for name, value in found.items() if isinstance(value, Unscored)]
+    return "\n".join([*said, *missing])
 
 
 async def _observe(model: Model, item: Item, config: PreferenceConfig, *, beside: int) -> Observed:
@@ -137,6 +150,8 @@ async def _pairs(
 
 
 def _pair(first: OptionScore, second: OptionScore) -> Pair:
+    if not (math.isfinite(first.logprob) and math.isfinite(second.logprob)):
+        raise DataError("a log-probability is not finite", mend="Look at the checkpoint's weights")
     return Pair(logprobs=(first.logprob, second.logprob), n_tokens=(first.n_tokens, second.n_tokens))
 
 
