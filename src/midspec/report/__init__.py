@@ -17,6 +17,8 @@ from midspec.report._data import (
     SideBySide,
     StageHealth,
 )
+from midspec.report._words import say_contrast, summary_lines, verdict
+from midspec.report._write import write_report
 
 __all__ = [
     "ArmAnswer",
@@ -30,4 +32,8 @@ __all__ = [
     "Shown",
     "SideBySide",
     "StageHealth",
+    "say_contrast",
+    "summary_lines",
+    "verdict",
+    "write_report",
 ]

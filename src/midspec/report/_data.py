@@ -31,14 +31,21 @@ class Shown(Strict):
 
 
 class ArmInfo(Strict):
-    """One arm. Arms of one `group` (a spec and its twins, say) share a colour; those without `finetune` are paler.
+    """One arm, and how it looks in every figure.
 
-    `stages` are the stages after the base, in order; `data` says in words what they were trained on.
+    Attributes:
+        name: as it is written in tables and figures.
+        group: arms of one group (a spec or value) share a colour and stand together; empty is grey: no spec at all.
+        stages: after the base, in order. An arm without `finetune` is drawn paler than one with it.
+        control: an ablated, other-agent or in-context version: drawn hatched.
+        data: what it was trained on, in words.
+        note: anything else a reader must know of it.
     """
 
     name: str
-    group: str
+    group: str = ""
     stages: tuple[str, ...] = ()
+    control: bool = False
     data: str = ""
     note: str = ""
 

@@ -1,0 +1,73 @@
+"""The colours of figures and page: one for each group of arms, told apart by colour-blind readers and in grey print.
+
+Figures are drawn in the light colours. Inside the page each colour becomes a CSS variable, so that one figure serves
+light and dark; the variables are written from this same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from midspec.report._data import ArmInfo
+
+__all__ = ["INK", "MUTED", "PAPER", "RULE", "Look", "css_variables", "looks", "with_variables"]
+
+
+class _Colour(NamedTuple):
+    name: str
+    light: str
+    dark: str
+
+
+_INK = _Colour("ink", "#1c1e21", "#e9e7e2")
+_MUTED = _Colour("muted", "#60646b", "#a3a7ae")
+_RULE = _Colour("rule", "#dcdad3", "#3b3e44")
+_PAPER = _Colour("paper", "#fdfdfb", "#16181b")
+INK, MUTED, RULE, PAPER = _INK.light, _MUTED.light, _RULE.light, _PAPER.light
+
+# Full and pale, in pairs. The first is for arms without a spec; the order of the others keeps neighbours apart.
+_GROUPS = (
+    (_Colour("g0", "#80858e", "#9299a3"), _Colour("g0-pale", "#cfd2d6", "#474c54")),
+    (_Colour("g1", "#0f69ac", "#5aacea"), _Colour("g1-pale", "#b3d0e8", "#214665")),
+    (_Colour("g2", "#cb5310", "#f08d50"), _Colour("g2-pale", "#f3cbb2", "#66391f")),
+    (_Colour("g3", "#0b8a69", "#41c29d"), _Colour("g3-pale", "#b1dccf", "#1e4d40")),
+    (_Colour("g4", "#9c4f93", "#d292ca"), _Colour("g4-pale", "#e3c8df", "#53314f")),
+    (_Colour("g5", "#b08400", "#e2bb4c"), _Colour("g5-pale", "#e8d8a3", "#554513")),
+    (_Colour("g6", "#7b5a3d", "#c5a37f"), _Colour("g6-pale", "#d8cabc", "#463829")),
+)
+_ALL = (_INK, _MUTED, _RULE, _PAPER, *(colour for pair in _GROUPS for colour in pair))
+
+
+class Look(NamedTuple):
+    """How an arm's bar looks: its fill, the stronger colour of its edge, both by name and in the light theme."""
+
+    fill: str
+    edge: str
+    fill_name: str
+    edge_name: str
+    hatched: bool
+
+
+def looks(arms: Iterable[ArmInfo]) -> dict[str, Look]:
+    """The look of each arm by name. Groups take their colours in order of appearance; after six they recur."""
+    numbers: dict[str, int] = {"": 0}
+    found = {}
+    for arm in arms:
+        number = numbers.setdefault(arm.group, 1 + (len(numbers) - 1) % (len(_GROUPS) - 1))
+        full, pale = _GROUPS[number]
+        fill = full if "finetune" in arm.stages else pale
+        found[arm.name] = Look(fill.light, full.light, fill.name, full.name, arm.control)
+    return found
+
+
+def css_variables(*, dark: bool) -> str:
+    """The palette as CSS declarations of one theme."""
+    return " ".join(f"--{colour.name}: {colour.dark if dark else colour.light};" for colour in _ALL)
+
+
+def with_variables(svg: str) -> str:
+    """An SVG whose palette colours follow the page's theme."""
+    for colour in _ALL:
+        svg = svg.replace(colour.light, f"var(--{colour.name})")
+    return svg

@@ -1,0 +1,68 @@
+"""The report's folder: the page, its figures as files, and its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from midspec.artifact import Built, write_json, write_text
+from midspec.report._data import Panel, ReportData
+
+if TYPE_CHECKING:
+    from midspec.report._figures import Drawn
+
+__all__ = ["write_report"]
+
+_WIDE, _NARROW = 9.8, 4.0  # inches
+
+
+def write_report(data: ReportData, folder: Path) -> Built:
+    """Write `report.html`, `figures/*.png`, `figures/*.svg` and `report_data.json` into `folder`.
+
+    The page holds its figures and needs no other file, no script and no network. All files are the same bytes for
+    the same data; only `report.html` also shows `seconds`.
+
+    Raises:
+        FolderError: `folder` can't be written.
+    """
+    # matplotlib and Jinja2 take half a second to import, and `summary_lines` is wanted without them.
+    from midspec.report._page import page
+
+    figures = _figures(data)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    outputs = ["report.html", "report_data.json"]
+    for name, drawn in figures.items():
+        (folder / "figures" / f"{name}.png").write_bytes(drawn.png)
+        write_text(folder / "figures" / f"{name}.svg", drawn.svg)
+        outputs += [f"figures/{name}.png", f"figures/{name}.svg"]
+    write_text(folder / "report.html", page(data, {name: drawn.inline for name, drawn in figures.items()}))
+    write_json(folder / "report_data.json", data.model_dump(mode="json", exclude={"seconds"}))
+    return Built(outputs=tuple(outputs), summary=_summary(data))
+
+
+def _figures(data: ReportData) -> dict[str, Drawn]:
+    """The main figure and, where it leaves arms out, one of all arms; each once wide and once a panel for phones."""
+    from midspec.report._figures import draw
+
+    everyone = tuple(arm.name for arm in data.arms)
+    full = tuple(panel.model_copy(update={"arms": everyone}) for panel in data.panels)
+    wanted: dict[str, tuple[Panel, ...]] = {"main": data.panels, "all_arms": full if full != data.panels else ()}
+    drawn = {}
+    for name, panels in wanted.items():
+        if panels:
+            drawn[name] = draw(data, panels, name, _WIDE)
+        for index, panel in enumerate(panels, start=1):
+            drawn[f"{name}_{index}"] = draw(data, (panel,), f"{name}_{index}", _NARROW)
+    return drawn
+
+
+def _summary(data: ReportData) -> dict[str, JsonValue]:
+    return {
+        "n_arms": len(data.arms),
+        "n_estimates": len(data.estimates),
+        "n_contrasts": len(data.contrasts),
+        "n_unanswered": sum(one.estimate.value is None for one in data.contrasts),
+        "gates_failed": sum(not gate.passed for gate in data.gates),
+    }
