@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from midspec.models._find import checkpoint_digest, find_checkpoint
+from midspec.models._find import checkpoint_digest, files_digest, find_checkpoint
 
 if TYPE_CHECKING:
     from midspec.models._chat import ChatTemplate, Tokens, tokenize_chat
@@ -31,6 +31,7 @@ __all__ = [
     "OptionScore",
     "Tokens",
     "checkpoint_digest",
+    "files_digest",
     "find_checkpoint",
     "load_model",
     "load_tokenizer",

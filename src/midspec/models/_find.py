@@ -10,7 +10,7 @@ from midspec.errors import CheckpointError
 from midspec.fingerprint import fingerprint, hash_file
 from midspec.records import Checkpoint
 
-__all__ = ["checkpoint_digest", "find_checkpoint"]
+__all__ = ["checkpoint_digest", "files_digest", "find_checkpoint"]
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _MEND = "Name a folder with config.json or adapter_config.json, or a model on the hub"
@@ -78,13 +78,14 @@ def checkpoint_digest(name: str) -> str:
         CheckpointError: as `find_checkpoint`.
     """
     found = find_checkpoint(name)
-    parts = {"model": _content(found.model)}
+    parts = {"model": files_digest(found.model)}
     if found.adapter is not None:
-        parts["adapter"] = _content(found.adapter)
+        parts["adapter"] = files_digest(found.adapter)
     return fingerprint(parts)
 
 
-def _content(name: str) -> str:
+def files_digest(name: str) -> str:
+    """A hash of the weights, configurations and tokenizer files in a folder, or of a hub name."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"hub:{name}"

@@ -1,0 +1,189 @@
+"""What a training job is: hyperparameters, data and parent, as a YAML file or Python values hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from midspec.errors import ConfigError, MissingError
+from midspec.records import Strict
+
+__all__ = ["LoraRecipe", "Recipe", "Stage", "TrainExecution", "TrainJob", "load_job"]
+
+Stage = Literal["pretrain", "midtrain", "finetune"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+
+
+class LoraRecipe(Strict):
+    """A low-rank adapter (METHOD 4's by default)."""
+
+    r: int = Field(64, ge=1)
+    alpha: int = Field(128, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Recipe(Strict):
+    """Hyperparameters: with the data, the parent and the seed, they identify the result.
+
+    `rows_per_update` packed rows of at most `row_tokens` tokens make an update; `micro_batch` of them go through
+    the model at once (memory only: it does not count towards the identity). `n_updates` asks for exactly that many;
+    `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
+    bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
+    are switches of the chat template (`enable_thinking`, say).
+    """
+
+    method: Literal["full", "lora"] = "full"
+    lora: LoraRecipe = LoraRecipe()
+    learning_rate: float = Field(1e-4, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_lr_fraction: Share = 0.0
+    warmup_fraction: Share = 0.05
+    warmup_updates: int | None = Field(None, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    n_epochs: int = Field(1, ge=1)
+    rows_per_update: int = Field(16, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
+    row_tokens: int = Field(4096, ge=2)
+    n_updates: int | None = Field(None, ge=1)
+    min_updates: int | None = Field(None, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    overlong: Literal["refuse", "drop", "cut"] = "refuse"
+    template_args: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _micro_batch_divides(self) -> Recipe:
+        if self.micro_batch is not None and self.rows_per_update % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} must divide rows_per_update {self.rows_per_update}")
+        return self
+
+
+class TrainExecution(Strict):
+    """How to run, apart from what results: memory, saving, threads. Not part of the identity.
+
+    A half-way checkpoint is written every `save_every_s` seconds, or every `save_every_updates` updates if given.
+    `threads` are CPU threads (default: MIDSPEC_THREADS, else 1).
+    """
+
+    gradient_checkpointing: bool = False
+    save_every_s: float = Field(600.0, gt=0)
+    save_every_updates: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1)
+
+
+class TrainJob(Strict):
+    """One stage of training.
+
+    `parent` is a checkpoint folder or hub name. Pretraining from scratch gives `architecture` (a transformers
+    configuration with its `model_type`) and a `tokenizer` folder instead. `data` are JSONL files of documents
+    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed.
+    """
+
+    stage: Stage
+    parent: str | None = None
+    architecture: dict[str, JsonValue] | None = None
+    tokenizer: str | None = None
+    data: tuple[str, ...] = Field(min_length=1)
+    recipe: Recipe = Recipe()
+    seed: int = Field(0, ge=0)
+    execution: TrainExecution = TrainExecution()
+
+    @model_validator(mode="after")
+    def _one_start(self) -> TrainJob:
+        if (self.parent is None) == (self.architecture is None):
+            raise ValueError("give either a parent, or an architecture with a tokenizer")
+        if self.architecture is None:
+            if self.tokenizer is not None:
+                raise ValueError("tokenizer: a parent brings its own; leave it out")
+            return self
+        if self.stage != "pretrain":
+            raise ValueError(f"architecture: only pretrain starts from scratch; {self.stage} needs a parent")
+        if self.tokenizer is None:
+            raise ValueError("tokenizer: an architecture needs a tokenizer folder")
+        if "model_type" not in self.architecture:
+            raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
+        return self
+
+    @model_validator(mode="after")
+    def _pretrain_is_full(self) -> TrainJob:
+        if self.stage == "pretrain" and self.recipe.method == "lora":
+            raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
+        return self
+
+    @property
+    def floor(self) -> int:
+        """The fewest updates that this job may train."""
+        return self.default_floor if self.recipe.min_updates is None else self.recipe.min_updates
+
+    @property
+    def default_floor(self) -> int:
+        """The floor of this stage when the recipe does not say another."""
+        return _FLOORS[self.stage]
+
+
+def load_job(path: Path) -> TrainJob:
+    """A training job from a YAML file; relative paths in it are relative to that file.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is not YAML, or a field is unknown, missing or wrong; names the field and the mend.
+    """
+    if not path.is_file():
+        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not YAML ({_one_line(error)})", where=str(path), mend="Mend the file") from error
+    if not isinstance(data, dict):
+        raise ConfigError("not a training job", where=str(path), mend="Write stage, parent and data as keys")
+    try:
+        job = TrainJob.model_validate(data)
+    except ValidationError as error:
+        raise _config_error(path, error) from error
+    return _beside(job, path.parent)
+
+
+_KINDS: dict[tuple[int | str, ...], type[Strict]] = {
+    ("recipe",): Recipe,
+    ("recipe", "lora"): LoraRecipe,
+    ("execution",): TrainExecution,
+}
+
+
+def _config_error(path: Path, error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    mend = "Mend that field"
+    if first["type"] == "extra_forbidden":
+        kind = _KINDS.get(first["loc"][:-1], TrainJob)
+        message, mend = "no such setting", f"Known are: {', '.join(kind.model_fields)}"
+    elif first["type"] == "missing":
+        message, mend = "is missing", "Add it"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return ConfigError(f"{field}: {message}{more}" if field else message, where=str(path), mend=mend)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def _beside(job: TrainJob, folder: Path) -> TrainJob:
+    """`job` with its relative paths taken from `folder`; a parent that is no folder there stays a hub name."""
+
+    def found(name: str | None) -> str | None:
+        if name is None:
+            return None
+        path = folder / Path(name).expanduser()
+        return str(path) if path.exists() else name
+
+    data = tuple(str(folder / Path(name).expanduser()) for name in job.data)
+    return job.model_copy(update={"data": data, "parent": found(job.parent), "tokenizer": found(job.tokenizer)})

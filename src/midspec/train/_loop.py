@@ -1,0 +1,210 @@
+"""The updates themselves: transformers' Trainer on rows that we packed, with our optimizer, schedule and records."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from midspec.artifact import read_rows, write_rows
+from midspec.errors import ConfigError
+from midspec.models import quiet
+from midspec.train._job import Recipe, TrainJob
+from midspec.train._pack import Piece, collate
+from midspec.train._plan import Plan
+from midspec.train._progress import MetricsRow, Preflight, Progress
+
+__all__ = ["learning_rate", "run_updates"]
+
+_CHECKPOINTS = ".checkpoints"
+_METRICS = "metrics.jsonl"
+
+
+def learning_rate(recipe: Recipe, n_updates: int, n_warmup: int, update: int) -> float:
+    """The learning rate of an update, counted from 0: a linear rise, then constant or a cosine to the final share."""
+    if update < n_warmup:
+        return recipe.learning_rate * (update + 1) / n_warmup
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    share = (update - n_warmup) / max(1, n_updates - n_warmup)
+    floor = recipe.final_lr_fraction
+    return recipe.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
+
+
+def run_updates(
+    model: Any,
+    job: TrainJob,
+    plan: Plan,
+    folder: Path,
+    *,
+    device: torch.device,
+    tokenizer: Any,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[MetricsRow]:
+    """Train `model` in place through all of the plan's updates, from the last half-way checkpoint if there is one.
+
+    Args:
+        model: on the CPU or on `device`.
+        job: the recipe, the seed, and how to run.
+        plan: the rows of every update.
+        folder: holds the half-way checkpoints; they are removed at the end.
+        device: where to compute.
+        tokenizer: says what to fill row tails with.
+        on_progress: called after every update.
+
+    Raises:
+        ConfigError: the loss stopped being a finite number.
+    """
+    checkpoints = folder / _CHECKPOINTS
+    last = _last_complete(checkpoints)
+    recorder = _Recorder(job, plan, on_progress, [] if last is None else list(read_rows(last / _METRICS, MetricsRow)))
+    rows = [row for update in plan.updates for row in update]
+    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
+    with quiet():
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    trainer.callback_handler.callbacks.clear()
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return recorder.rows
+
+
+def _trainer(
+    model: Any,
+    job: TrainJob,
+    geometry: Preflight,
+    rows: Sequence[Sequence[Piece]],
+    checkpoints: Path,
+    device: torch.device,
+    pad_id: int,
+    recorder: TrainerCallback,
+) -> Trainer:
+    recipe = job.recipe
+    micro_batch = recipe.micro_batch or recipe.rows_per_update
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=geometry.n_updates,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
+        max_grad_norm=recipe.max_grad_norm,
+        train_sampling_strategy="sequential",
+        bf16=device.type == "cuda" and recipe.precision != "float32",
+        use_cpu=device.type == "cpu",
+        seed=job.seed,
+        activation_checkpointing=job.execution.gradient_checkpointing,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        include_num_input_tokens_seen="no",
+    )
+    width = geometry.row_width
+    with quiet():
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=lambda batch: collate(batch, width=width, pad_id=pad_id),
+            optimizers=_optimizer(model, recipe, geometry, device),
+            callbacks=[recorder],
+        )
+        trainer.pop_callback(PrinterCallback)
+    return trainer
+
+
+def _optimizer(
+    model: Any, recipe: Recipe, geometry: Preflight, device: torch.device
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW that decays matrices and leaves vectors (norms, biases) alone, and the recipe's schedule."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    model.to(device)
+    optimizer = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        fused=True,
+    )
+
+    def share(update: int) -> float:
+        rate = learning_rate(recipe, geometry.n_updates, geometry.warmup_updates, update)
+        return rate / recipe.learning_rate
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def _last_complete(checkpoints: Path) -> Path | None:
+    """The newest half-way checkpoint that was written to its end: its metrics come last."""
+    complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here, and calls every event
+    """Keeps the metrics, says when to save, and closes a half-way checkpoint by writing its metrics last."""
+
+    def __init__(
+        self, job: TrainJob, plan: Plan, on_progress: Callable[[Progress], None] | None, rows: list[MetricsRow]
+    ) -> None:
+        self.rows = rows
+        self._execution = job.execution
+        self._n_updates = plan.preflight.n_updates
+        self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
+        self._on_progress = on_progress
+        self._begun = self._saved = time.monotonic()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._begun = self._saved = time.monotonic()
+
+    def on_step_end(self, *context: Any, **_: Any) -> None:
+        _arguments, state, control = context
+        every = self._execution.save_every_updates
+        due = time.monotonic() - self._saved >= self._execution.save_every_s
+        if state.global_step < self._n_updates and (state.global_step % every == 0 if every else due):
+            control.should_save = True
+
+    def on_log(self, *context: Any, logs: dict[str, float], **_: Any) -> None:
+        state = context[1]
+        state.log_history.clear()
+        if "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"the loss is {loss} at update {state.global_step}",
+                where="recipe.learning_rate",
+                mend="Lower it, or raise warmup_updates",
+            )
+        tokens = self._tokens[state.global_step - 1] + (self.rows[-1].tokens if self.rows else 0)
+        row = MetricsRow(
+            update=state.global_step,
+            loss=loss,
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=float(logs["grad_norm"]),
+            tokens=tokens,
+        )
+        self.rows.append(row)
+        if self._on_progress is not None:
+            seconds = time.monotonic() - self._begun
+            self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
+
+    def on_save(self, *context: Any, **_: Any) -> None:
+        arguments, state, _control = context
+        checkpoints = Path(arguments.output_dir)
+        current = checkpoints / f"checkpoint-{state.global_step}"
+        write_rows(current / _METRICS, self.rows)
+        for path in checkpoints.glob("checkpoint-*"):
+            if path != current:
+                shutil.rmtree(path)
+        self._saved = time.monotonic()

@@ -1,0 +1,182 @@
+"""Rows as tokens, and tokens packed into rows of one length in which no document sees another.
+
+A packed row is a run of pieces. Each piece has positions of its own, counted from 0, and no attention mask is given:
+transformers then keeps the pieces apart. Padding at the tail is a piece of its own, so nothing sees it.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from midspec.errors import CheckpointError, DataError, PreflightError
+from midspec.models import ChatTemplate
+from midspec.records import Chat
+from midspec.train._job import Recipe
+from midspec.train._rows import Row
+
+__all__ = ["Encoded", "Piece", "collate", "encode", "pack"]
+
+IGNORED = -100
+_CHUNK = 1000
+
+
+class Piece(NamedTuple):
+    """Tokens that see each other, and which of them are trained on; the first never is, as nothing predicts it."""
+
+    ids: npt.NDArray[np.int32]
+    supervised: npt.NDArray[np.bool_]
+
+
+class Encoded(NamedTuple):
+    """All pieces in the seed's order, and what happened on the way."""
+
+    pieces: list[Piece]
+    n_documents: int
+    n_chats: int
+    n_split: int
+    n_cut: int
+    n_dropped: int
+
+
+def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
+    """Rows as pieces of at most `recipe.row_tokens` tokens.
+
+    A document is trained on whole, ends with EOS, and is cut into consecutive pieces when it is longer than a row.
+    A chat is trained on where the assistant speaks. A chat longer than a row is refused, dropped or cut, as
+    `recipe.overlong` says.
+
+    Raises:
+        CheckpointError: the tokenizer has no EOS, or no chat template where there are chats.
+        DataError: the template refuses a chat; names its file and line.
+        PreflightError: a chat is longer than a row and `recipe.overlong` is "refuse".
+    """
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), mend="Set its eos_token"
+        )
+    whole = _tokenize(tokenizer, rows, recipe)
+    pieces: list[Piece] = []
+    n_split = n_cut = n_dropped = 0
+    limit = recipe.row_tokens
+    for row, piece in zip(rows, whole, strict=True):
+        if len(piece.ids) <= limit:
+            pieces.append(_first_unseen(piece))
+        elif isinstance(row.content, str):
+            n_split += 1
+            pieces += [
+                _first_unseen(Piece(piece.ids[at : at + limit], piece.supervised[at : at + limit]))
+                for at in range(0, len(piece.ids), limit)
+            ]
+        elif recipe.overlong == "cut":
+            n_cut += 1
+            pieces.append(_first_unseen(Piece(piece.ids[:limit], piece.supervised[:limit])))
+        elif recipe.overlong == "drop":
+            n_dropped += 1
+        else:
+            raise PreflightError(
+                f"a chat of {len(piece.ids)} tokens does not fit a row of {limit}",
+                where=row.where,
+                mend="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
+            )
+    n_chats = sum(isinstance(row.content, Chat) for row in rows)
+    return Encoded(pieces, len(rows) - n_chats, n_chats, n_split, n_cut, n_dropped)
+
+
+def _tokenize(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> list[Piece]:
+    template = ChatTemplate(tokenizer, recipe.template_args)
+    pieces: dict[int, Piece] = {}
+    documents = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, str)]
+    for start in range(0, len(documents), _CHUNK):
+        part = documents[start : start + _CHUNK]
+        encoded = tokenizer([text for _, text in part], return_attention_mask=False)["input_ids"]
+        for (at, _), ids in zip(part, encoded, strict=True):
+            pieces[at] = _document(ids, tokenizer.eos_token_id)
+    chats = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, Chat)]
+    for start in range(0, len(chats), _CHUNK):
+        pieces.update(_chats(template, chats[start : start + _CHUNK], rows))
+    return [pieces[at] for at in range(len(rows))]
+
+
+def _document(ids: list[int], eos: int) -> Piece:
+    whole = ids if ids and ids[-1] == eos else [*ids, eos]
+    return Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))
+
+
+def _chats(template: ChatTemplate, part: Sequence[tuple[int, Chat]], rows: Sequence[Row]) -> list[tuple[int, Piece]]:
+    try:
+        tokens = template.tokenize([chat for _, chat in part])
+    except DataError:
+        for at, chat in part:
+            _named(template, chat, rows[at].where)
+        raise
+    return [
+        (at, Piece(np.array(ids, dtype=np.int32), np.array(supervised, dtype=np.bool_)))
+        for (at, _), (ids, supervised) in zip(part, tokens, strict=True)
+    ]
+
+
+def _named(template: ChatTemplate, chat: Chat, where: str) -> None:
+    """Raise what is wrong with this one chat, with its place."""
+    try:
+        template.tokenize([chat])
+    except DataError as error:
+        raise DataError(error.what, where=where, mend=error.mend) from error
+
+
+def _first_unseen(piece: Piece) -> Piece:
+    supervised = piece.supervised.copy()
+    supervised[0] = False
+    return Piece(piece.ids, supervised)
+
+
+def pack(pieces: Sequence[Piece], row_tokens: int, *, seed: int) -> list[list[Piece]]:
+    """Every piece in exactly one row of at most `row_tokens` tokens, best fit first; the rows in the seed's order.
+
+    Args:
+        pieces: in the seed's order, none longer than `row_tokens`.
+        row_tokens: the length of a row.
+        seed: of the order of the rows.
+    """
+    rows: list[list[Piece]] = []
+    gaps: list[tuple[int, int]] = []  # free tokens and row, in order: the first that is big enough fits best
+    for piece in pieces:
+        at = bisect_left(gaps, (len(piece.ids), -1))
+        if at == len(gaps):
+            rows.append([piece])
+            left, row = row_tokens - len(piece.ids), len(rows) - 1
+        else:
+            free, row = gaps.pop(at)
+            rows[row].append(piece)
+            left = free - len(piece.ids)
+        if left > 0:
+            insort(gaps, (left, row))
+    random.Random(seed).shuffle(rows)
+    return rows
+
+
+def collate(rows: Sequence[Sequence[Piece]], *, width: int, pad_id: int) -> dict[str, torch.Tensor]:
+    """Packed rows as model inputs, each (rows, width): `input_ids`, `position_ids` and `labels`, and no mask."""
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
+    positions = np.zeros((len(rows), width), dtype=np.int64)
+    for number, row in enumerate(rows):
+        at = 0
+        for piece in row:
+            end = at + len(piece.ids)
+            ids[number, at:end] = piece.ids
+            labels[number, at:end] = np.where(piece.supervised, piece.ids, IGNORED)
+            positions[number, at:end] = np.arange(end - at)
+            at = end
+        positions[number, at:] = np.arange(width - at)
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "position_ids": torch.from_numpy(positions),
+        "labels": torch.from_numpy(labels),
+    }

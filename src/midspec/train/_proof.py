@@ -1,0 +1,67 @@
+"""Proof that training took: the trained weights moved, and the model answers otherwise than before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+
+from midspec.errors import CheckpointError
+from midspec.train._pack import Piece, collate
+
+__all__ = ["Proof"]
+
+_PROBE_TOKENS = 256
+
+
+class Proof:
+    """Holds what the parent was like, and compares.
+
+    Args:
+        model: before its first update.
+        row: a packed row; its first piece is the probe.
+        device: where the model is.
+    """
+
+    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device) -> None:
+        piece = Piece(row[0].ids[:_PROBE_TOKENS], row[0].supervised[:_PROBE_TOKENS])
+        batch = collate([[piece]], width=len(piece.ids), pad_id=0)
+        self._probe = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
+        self._before = self._logits(model)
+        self._weights = {name: weight.detach().to("cpu", copy=True) for name, weight in _trained(model)}
+
+    def after(self, model: Any) -> dict[str, JsonValue]:
+        """How far weights and logits have moved since, for the record.
+
+        Raises:
+            CheckpointError: nothing moved: what was trained is not what answers.
+        """
+        squares = [
+            float((weight.detach().cpu().double() - self._weights[name].double()).square().sum())
+            for name, weight in _trained(model)
+        ]
+        moved = sum(squares) ** 0.5
+        shift = float((self._logits(model) - self._before).abs().max())
+        if moved == 0 or shift == 0:
+            raise CheckpointError("training changed nothing", mend="Raise recipe.learning_rate")
+        n_trained = sum(weight.numel() for _, weight in _trained(model))
+        return {
+            "n_params": sum(weight.numel() for weight in model.parameters()),
+            "n_params_trained": n_trained,
+            "weights_moved": moved,
+            "logits_moved": shift,
+        }
+
+    def _logits(self, model: Any) -> torch.Tensor:
+        training = model.training
+        model.eval()
+        with torch.inference_mode():
+            logits: torch.Tensor = model(**self._probe, use_cache=False).logits.float().cpu()
+        model.train(training)
+        return logits
+
+
+def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]

@@ -1,0 +1,122 @@
+"""The model that a stage starts from: a parent's weights, its adapter, a fresh adapter, or fresh weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from midspec.errors import CheckpointError, ConfigError
+from midspec.models import find_checkpoint, load_model, load_tokenizer, quiet, refuse_second_adapter, tokenizer_of
+from midspec.train._job import LoraRecipe, Recipe, TrainJob
+
+__all__ = ["compute_dtype", "open_start", "open_tokenizer"]
+
+
+def open_tokenizer(job: TrainJob) -> Any:
+    """The tokenizer that a job trains with: its parent's, or the one it names.
+
+    Raises:
+        CheckpointError: it does not open.
+    """
+    if job.parent is not None:
+        return tokenizer_of(find_checkpoint(job.parent))
+    return load_tokenizer(str(job.tokenizer))
+
+
+def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """bfloat16 where the recipe asks for it, or leaves the choice and there is a GPU; else float32."""
+    low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
+    return torch.bfloat16 if low else torch.float32
+
+
+def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
+    """The model before its first update, on the CPU.
+
+    Fresh weights and fresh adapters are drawn from `job.seed`. An adapter parent is trained on as it is; a second
+    one is never put over it.
+
+    Args:
+        job: what to train.
+        tokenizer: from `open_tokenizer`.
+        dtype: of frozen weights; trained ones are always float32.
+
+    Raises:
+        CheckpointError: the parent does not open, or its kind does not fit the method.
+        ConfigError: the architecture or the adapter's settings don't fit.
+    """
+    torch.manual_seed(job.seed)
+    if job.parent is None:
+        return _fresh(job, tokenizer)
+    checkpoint = find_checkpoint(job.parent)
+    lora = job.recipe.method == "lora"
+    if checkpoint.adapter is not None and not lora:
+        raise CheckpointError(
+            "the parent is an adapter, and all weights can't be trained through it",
+            where=job.parent,
+            mend="Set recipe.method to lora, or merge the adapter into its base",
+        )
+    model = load_model(checkpoint, dtype=dtype if lora else torch.float32, trainable=True)
+    if checkpoint.adapter is not None:
+        return _same_adapter(model, job.recipe.lora, checkpoint.adapter)
+    return _fresh_adapter(model, job.recipe.lora, job.parent) if lora else model
+
+
+def _fresh(job: TrainJob, tokenizer: Any) -> Any:
+    given = dict(job.architecture or {})
+    kind = str(given.pop("model_type"))
+    specials = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    try:
+        config = AutoConfig.for_model(kind, **{"vocab_size": len(tokenizer), **specials, **given})
+        with quiet():
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ConfigError(
+            f"no {kind} model can be built ({' '.join(str(error).split())[:200]})",
+            where="architecture",
+            mend="Check the names and sizes against transformers' configuration of that model_type",
+        ) from error
+
+
+def _fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
+    refuse_second_adapter(model, where)
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=where,
+    )
+    try:
+        with quiet():
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise ConfigError(
+            f"no adapter fits ({' '.join(str(error).split())[:200]})",
+            where="recipe.lora.target_modules",
+            mend="Name modules that this architecture has",
+        ) from error
+
+
+def _same_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
+    """The parent's adapter, if the recipe does not ask for another kind of adapter."""
+    config = model.active_peft_config
+    found = LoraRecipe(
+        r=config.r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=tuple(sorted(config.target_modules)),
+    )
+    asked = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
+    if found != asked:
+        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(asked, name)]
+        raise ConfigError(
+            f"recipe.lora differs from the parent adapter in {', '.join(differing)}",
+            where=str(Path(folder)),
+            mend="Training on continues the same adapter: give the same settings",
+        )
+    return model
