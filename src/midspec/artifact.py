@@ -28,17 +28,8 @@ from midspec.errors import DataError, FolderError, InUseError, MidspecError, Mis
 from midspec.fingerprint import canonical_json, diff, fingerprint, hash_file
 from midspec.records import Execution, Identity, Record
 
-__all__ = [
-    "RECORD",
-    "Built",
-    "build",
-    "locked",
-    "read_record",
-    "read_rows",
-    "write_json",
-    "write_rows",
-    "write_text",
-]
+__all__ = ["RECORD", "Built", "build", "locked", "read_record", "read_rows", "writable"]
+__all__ += ["write_json", "write_rows", "write_text"]
 
 RECORD = "record.json"
 _STARTED = ".started.json"
@@ -163,11 +154,10 @@ def _acquire(path: Path, deadline: float) -> int:
 def _open_lock(path: Path) -> int:
     """The lock file, open; its folder is made again where its last holder has just moved or removed it."""
     with writable(path.parent):
-        for _ in range(9):
+        while True:
             with suppress(FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -279,6 +269,7 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     if redo:
         return None
     if record.fingerprint == fingerprint(identity):
+        _tidy(folder)
         return record
     changes = "; ".join(str(change) for change in diff(record.identity, identity))
     name = identity.step.partition("@")[0]
@@ -351,8 +342,14 @@ def _move(draft: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    (folder / _LOCK).unlink(missing_ok=True)
+    _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Clear away what a move leaves, now or where it was killed."""
+    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
+    with suppress(OSError):
+        (folder / _LOCK).unlink()
 
 
 def _discard(draft: Path, new_parents: list[Path]) -> None:
