@@ -151,16 +151,18 @@ def _lost_note(pairs: Cell) -> str:
 
 def _p_notes(p_values: Sequence[float | None]) -> list[str]:
     """One note for each contrast on its p, alone and among all that were asked."""
-    among = f"after Holm's correction for the {len(p_values)} contrasts asked"
+    among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
     corrected = holm(p_values)
     return [
-        "no p: nothing varies" if p is None or both is None else f"p {_shown(p)}, {_shown(both)} {among}"
+        "no p: nothing varies"
+        if p is None or both is None
+        else f"p {_shown(p)}" + (f" alone, {_shown(both)} {among}" if among else "")
         for p, both in zip(p_values, corrected, strict=True)
     ]
 
 
 def _shown(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def _joined(*notes: str) -> str:

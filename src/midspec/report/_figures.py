@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from midspec.records import Estimate
 from midspec.report._data import Panel, ReportData
@@ -26,7 +28,7 @@ from midspec.report._words import is_share, number
 __all__ = ["Drawn", "draw"]
 
 # All in inches.
-_ROW, _GAP = 0.245, 0.11  # a bar with its place; between groups
+_ROW, _GAP = 0.265, 0.11  # a bar with its place; between groups
 _HEAD, _LINE, _AXIS = 0.12, 0.155, 0.36  # above a panel's title, a line of it, below a panel
 _VALUE, _BETWEEN = 0.42, 0.18  # the column of numbers, between panels
 _LETTER, _BOLD = 0.068, 0.083  # a letter of a label, of a title
@@ -40,6 +42,7 @@ _STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
     "axes.labelcolor": INK,
     "xtick.color": MUTED,
     "ytick.color": INK,
@@ -108,14 +111,17 @@ def _figure(data: ReportData, panels: Sequence[Panel], width: float, columns: in
             x = left + column * (each + _VALUE + _BETWEEN)
             axes = figure.add_axes((x / width, top / total, each / width, body / total))
             axes.set_ylim(-body, 0)
+            _draw_heading(axes, cell.heading, max(len(one.heading) for one in row))
             _draw_cell(axes, cell, named=column == 0 or cell.panel.arms != row[0].panel.arms)
         top -= _AXIS
     return figure
 
 
 def _label_width(panels: Sequence[Panel]) -> float:
-    lines = [line for panel in panels for arm in panel.arms for line in _label(arm).split("\n")]
-    return 0.14 + _LETTER * max(map(len, lines), default=0)
+    """The room for the arms' names, in inches, by the widest of them."""
+    lines = {line for panel in panels for arm in panel.arms for line in _label(arm).split("\n")}
+    font = FontProperties(family=_STYLE["font.sans-serif"], size=8.5)
+    return 0.14 + max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0) / 72
 
 
 def _label(arm: str) -> str:
@@ -139,12 +145,16 @@ def _cell(data: ReportData, panel: Panel, width: float) -> _Cell:
     return _Cell(panel, tuple(bars), tuple(heading), _ROW / 4 - y)
 
 
+def _draw_heading(axes: Axes, heading: Sequence[tuple[str, bool]], n_lines: int) -> None:
+    """The panel's title and what its rate is the rate of, from the top of the room that its row has for them."""
+    for index, (line, bold) in enumerate(heading):
+        style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
+        _note(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
+
+
 def _draw_cell(axes: Axes, cell: _Cell, *, named: bool) -> None:
     scale = 100.0 if is_share(cell.panel.measure) else 1.0
     _dress(axes, cell, scale, named=named)
-    for index, (line, bold) in enumerate(reversed(cell.heading)):
-        style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
-        _note(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * index), **style)
     for bar in cell.bars:
         _draw_bar(axes, bar, scale)
 
@@ -175,26 +185,26 @@ def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
         text = "not asked" if one is None else "no score"
         _note(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
         return
-    hatch = "//////" if bar.look.hatched else None
-    axes.barh(
-        bar.y, one.value * scale, 0.74 * _ROW, color=bar.look.fill, edgecolor=bar.look.edge, linewidth=0.7, hatch=hatch
-    )
+    look, width, height = bar.look, one.value * scale, 0.8 * _ROW
+    axes.barh(bar.y, width, height, color=look.fill, edgecolor=look.edge, linewidth=0.7)
+    if look.hatched:
+        lines = PAPER if look.fill == look.edge else look.edge
+        axes.barh(bar.y, width, height, color="none", edgecolor=lines, linewidth=0, hatch="/////")
     seeds = [seed.value * scale for seed in one.by_seed if seed.value is not None]
     if len(seeds) > 1:
-        axes.plot(seeds, _spread(bar.y, len(seeds)), "o", ms=2.9, mfc=PAPER, mec=INK, mew=0.65, zorder=3)
+        places = [bar.y - _ROW * (0.13 + 0.12 * (index % 2)) for index in range(len(seeds))]
+        axes.plot(seeds, places, "o", ms=2.9, mfc=PAPER, mec=INK, mew=0.6, zorder=3)
     if one.low is not None and one.high is not None:
-        axes.plot(
-            [one.low * scale, one.high * scale], [bar.y, bar.y], color=INK, lw=1.5, zorder=4, solid_capstyle="butt"
-        )
-        axes.plot([one.low * scale, one.high * scale], [bar.y, bar.y], "|", color=INK, ms=5, mew=1.3, zorder=4)
+        _draw_interval(axes, one.low * scale, one.high * scale, bar.y + 0.14 * _ROW)
     shown = f"{one.value * 100:.0f}" if scale > 1 else number(one.value, one.measure)
     _note(axes, shown, ((1, _PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
 
 
-def _spread(y: float, count: int) -> list[float]:
-    """Heights for the dots of one bar, in the order of seeds, so that equal values stay apart."""
-    reach = 0.22 * _ROW
-    return [y + reach - 2 * reach * index / (count - 1) for index in range(count)]
+def _draw_interval(axes: Axes, low: float, high: float, y: float) -> None:
+    """A line with ends, on a halo that lifts it off a dark bar."""
+    for colour, extra, layer in ((PAPER, 1.3, 4), (INK, 0.0, 5)):
+        axes.plot([low, high], [y, y], color=colour, lw=1.4 + extra, zorder=layer, solid_capstyle="butt")
+        axes.plot([low, high], [y, y], "|", color=colour, ms=4.6 + extra / 2, mew=1.3 + extra, zorder=layer)
 
 
 def _note(axes: Axes, text: str, at: _At, shift: tuple[float, float], **style: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -80,7 +81,8 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"number": number, "signed": signed, "span": span, "is_share": is_share}
-    environment.filters["duration"] = _duration
+    environment.filters |= {"duration": _duration, "pieces": _pieces}
+    reach = _reach(data.contrasts)
     return environment.get_template("report.html.j2").render(
         data=data,
         light=css_variables(dark=False),
@@ -91,7 +93,8 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         titles={one.name: one.title for one in data.sets},
         looks=looks(data.arms),
         groups=tuple(dict.fromkeys(arm.group for arm in data.arms)),
-        contrasts=tuple(zip(data.contrasts, _forest(data.contrasts), strict=True)),
+        contrasts=tuple(zip(data.contrasts, _forest(data.contrasts, reach), strict=True)),
+        reach=reach,
         compared=_compared(data),
         tables=_tables(data),
         methods=_methods(data),
@@ -102,6 +105,11 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _pieces(name: str) -> list[str]:
+    """An arm's name in pieces between which a narrow column may break it."""
+    return re.split(r"(?<=.)(?=[(+/_])", name)
 
 
 def _facts(data: ReportData) -> tuple[str, ...]:
@@ -126,13 +134,16 @@ def _figure(figures: Mapping[str, str], name: str) -> _Figure | None:
     return _Figure(figures[name], tuple(figures[one] for one in numbered if one in figures))
 
 
-def _forest(contrasts: Iterable[ContrastSays]) -> tuple[_Mark | None, ...]:
-    """Where to draw each contrast's value, interval and seeds, all shares on one scale; `None` for what is no share."""
+def _reach(contrasts: Iterable[ContrastSays]) -> float:
+    """How far from 0 any contrast of shares goes, its interval and seeds included, rounded up to 10 points."""
+    shares = [one.estimate for one in contrasts if is_share(one.estimate.measure)]
+    return math.ceil(10 * max((abs(x) for one in shares for x in _numbers(one)), default=1.0)) / 10 or 0.1
+
+
+def _forest(contrasts: Iterable[ContrastSays], reach: float) -> tuple[_Mark | None, ...]:
+    """Where to draw each contrast's value, interval and seeds on one scale; `None` where there is no share."""
     shown = [one.estimate for one in contrasts]
-    shares = [one for one in shown if is_share(one.measure) and one.value is not None]
-    reach = max((abs(x) for one in shares for x in _numbers(one)), default=1.0)
-    reach = math.ceil(reach * 10) / 10
-    return tuple(_mark(one, reach) if one in shares else None for one in shown)
+    return tuple(_mark(one, reach) if one.value is not None and is_share(one.measure) else None for one in shown)
 
 
 def _numbers(estimate: Estimate) -> list[float]:

@@ -40,7 +40,7 @@ _ALL = (_INK, _MUTED, _RULE, _PAPER, *(colour for pair in _GROUPS for colour in 
 
 
 class Look(NamedTuple):
-    """How an arm's bar looks: its fill, the stronger colour of its edge, both by name and in the light theme."""
+    """How an arm's bar looks: its fill and the full colour of its edge, in the light theme and by name."""
 
     fill: str
     edge: str
