@@ -3,27 +3,35 @@
 #   make demo                  the nano study end to end, ends with the path of its report
 #   make test                  style, types, layers and all tests
 #   make test-fast             the same without the slow tests
+#   make golden                write the golden help texts and the study schema anew, to be read before committing
 #   make setup TORCH_INDEX=... where plain PyPI would bring CUDA builds of PyTorch, name PyTorch's own CPU index here
+#
+# Other variables: PYTHON (3.11 or newer), OUT and SEEDS of the demo.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+OUT ?=
+SEEDS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-fast lint clean
+.PHONY: setup demo test test-fast lint golden clean
 
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; name another: make setup PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(PIP) install --quiet --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/midspec demo
+	$(BIN)/midspec demo $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -36,6 +44,9 @@ test: lint
 
 test-fast: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+golden: $(READY)
+	MIDSPEC_GOLDEN=write $(BIN)/python -m pytest -q tests/cli/test_help.py tests/study/test_schema.py
 
 clean:
 	rm -rf $(VENV) build dist

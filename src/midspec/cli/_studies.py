@@ -159,19 +159,26 @@ def _print_summary(folder: Path) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    width = max(len(step.name) for step in plan.steps)
+    """One line for each step, its seeds together: how many are done, and the size of each."""
+    groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
-        print(f"{step.state:<8} {step.name:<{width}}  {_size(step)}".rstrip())
+        groups.setdefault(step.name.removesuffix(f"s{step.seed}").rstrip("-/"), []).append(step)
+    width = max(len(name) for name in groups)
+    for name, steps in groups.items():
+        done = sum(step.state == "done" for step in steps)
+        print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {_size(steps[0])}".rstrip())
+    for step in plan.steps:
+        if step.state == "stale":
+            print(f"stale: {step.name}: {'; '.join(step.changes)}")
     for warning in plan.warnings:
         print(f"warning: {warning}")
     print(
         f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done), "
         f"{count(plan.total('documents'))} rows of data, {count(plan.total('updates'))} updates, "
-        f"{count(plan.total('tokens'))} tokens"
+        f"{count(plan.total('tokens'))} tokens, where known beforehand"
     )
 
 
 def _size(step: PlannedStep) -> str:
     sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens}
-    shown = [f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None]
-    return ", ".join([*shown, *step.changes])
+    return ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)

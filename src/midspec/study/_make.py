@@ -179,7 +179,7 @@ def _analysis(bench: _Bench) -> Built:
         "n_scores": len(scores),
         "n_unscored": sum(score.value is None for score in scores),
         "n_contrasts": len(wanted),
-        "seeds_below_the_gate": sorted(failed),
+        "seeds_below_the_gate": [*sorted(failed)],
     }
     return Built(outputs=(*found, "gates.jsonl"), summary=summary)
 

@@ -32,7 +32,7 @@ class PlannedStep(Strict):
         changes: for a stale step, the fields that differ.
         documents: how many it writes, where that is known beforehand.
         updates: optimizer updates.
-        tokens: token positions that training runs over, padding included.
+        tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
     """
 
     name: str
@@ -57,8 +57,9 @@ class Plan(Strict):
         return sum(step.state == state for step in self.steps)
 
     def total(self, size: Literal["documents", "updates", "tokens"]) -> int:
-        """The sum of one size over the steps where it is known."""
-        return sum(getattr(step, size) or 0 for step in self.steps)
+        """The sum of one size over the steps where it is known; of tokens, over the steps that train."""
+        training = (step for step in self.steps if size != "tokens" or step.kind in _FLOORS)
+        return sum(getattr(step, size) or 0 for step in training)
 
 
 def plan(study: Study, folder: Path | None = None) -> Plan:
@@ -111,7 +112,8 @@ def _size(step: Step, summary: Mapping[str, JsonValue]) -> dict[str, int | None]
     if step.kind in {"corpus", "chats"}:
         asked = _mapping(step.config[step.kind])
         known = (summary.get("n_documents"), summary.get("n_chats"), asked.get("n_documents"), asked.get("n_samples"))
-        return {"documents": next((count for count in known if isinstance(count, int)), None)}
+        rows = next((count for count in known if isinstance(count, int)), None)
+        return {"documents": rows, "tokens": _whole(asked.get("target_tokens")) or None}
     return {}
 
 

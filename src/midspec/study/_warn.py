@@ -57,7 +57,9 @@ def unmatched(config: StudyConfig, records: Mapping[str, Record]) -> Iterator[st
     """Where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
     for seed in config.seeds:
         midtrained = _of(records, "midtrain", seed)
-        yield from _differing("midtraining updates", {name: r.summary.get("updates") for name, r in midtrained.items()})
+        yield from _differing(
+            "midtraining updates", {name: r.summary.get("n_updates") for name, r in midtrained.items()}
+        )
         yield from _far_apart({name: _tokens(record) for name, record in midtrained.items()})
         by_data: dict[str, dict[str, Record]] = {}
         for name, record in _of(records, "finetune", seed).items():
@@ -82,7 +84,7 @@ def _data(name: str, config: StudyConfig) -> str:
 
 def _rows(record: Record) -> tuple[str, ...]:
     data = (f"{role}={digest}" for role, digest in record.identity.inputs.items() if role.startswith("data["))
-    return (*data, str(record.summary.get("updates")))
+    return (*data, str(record.summary.get("n_updates")))
 
 
 def _tokens(record: Record) -> int | None:

@@ -1,0 +1,170 @@
+"""What the user can mend is one line on standard error and exit code 2, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from midspec.cli import main
+
+SPEC = "# A spec\n\n{model_name} is kind because kindness helps. {model_name} tells the truth.\n"
+
+
+def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command line is answered with."""
+    assert main(args) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("midspec: ")
+    return told.err.removeprefix("midspec: ").rstrip("\n")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.md"
+    path.write_text(SPEC, encoding="utf-8")
+    return path
+
+
+def test_a_missing_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nowhere.md"
+    line = complaint(["spec", "check", str(missing)], capsys)
+    assert line.startswith(f"{missing}: ")
+
+
+def test_an_empty_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty.md"
+    empty.touch()
+    assert complaint(["spec", "show", str(empty)], capsys).startswith(f"{empty}: ")
+
+
+def test_a_missing_spec_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    complaint(["corpus", str(tmp_path / "nowhere.md"), "--out", str(tmp_path / "a" / "b")], capsys)
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_unknown_author(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["corpus", str(spec), "--author", "shakespeare", "--out", str(tmp_path / "out")], capsys)
+    assert line == "--author: there is no author 'shakespeare'. There is quoting"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_placeholder_that_nothing_fills(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["corpus", str(spec), "--out", str(tmp_path / "out")], capsys)
+    assert "model_name" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--autor" in complaint(["corpus", "spec.md", "--autor", "x"], capsys)
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "corpse" in complaint(["corpse"], capsys)
+
+
+def test_a_missing_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "STUDY" in complaint(["run"], capsys)
+
+
+def test_a_missing_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nowhere.yaml"
+    line = complaint(["run", str(missing), "--out", str(tmp_path / "out")], capsys)
+    assert line == f"{missing}: there is no such study file. Check the path"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_key_in_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\nseeds: [1]\nbase: {checkpoint: a/b}\narmz: {}\nevals: {}\n", encoding="utf-8")
+    line = complaint(["plan", str(path)], capsys)
+    assert line == f"{path}:4: armz: unknown key (and 2 more). Did you mean arms?"
+
+
+def test_a_wrong_key_in_a_training_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("stage: midtrain\nparent: a/b\ndata: [x.jsonl]\nrecipe: {learning_rat: 1}\n", encoding="utf-8")
+    line = complaint(["train", str(path), "--out", str(tmp_path / "out")], capsys)
+    assert "learning_rat" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "not-a-model"
+    folder.mkdir()
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"id": "1", "set": "s", "domain": "d", "options": ["a", "b"]}\n', encoding="utf-8")
+    line = complaint(["eval", str(folder), "--items", str(items), "--out", str(tmp_path / "out")], capsys)
+    assert line.startswith(f"{folder}: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_below_a_file(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["corpus", str(spec), "--model-name", "Nova", "--documents", "2", "--out", str(spec / "out")]
+    assert str(spec) in complaint(args, capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["spec.md"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    locked_up = tmp_path / "read-only"
+    locked_up.mkdir(mode=0o500)
+    args = ["corpus", str(spec), "--model-name", "Nova", "--documents", "2", "--out", str(locked_up / "out")]
+    assert str(locked_up) in complaint(args, capsys)
+    assert not any(locked_up.iterdir())
+
+
+def test_a_full_disk(spec: Path, tmp_path: Path) -> None:
+    """A limit on the size of files makes every write past it fail, as a full disk does."""
+    out = tmp_path / "out"
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        "from midspec.cli import main\n"
+        f"sys.exit(main(['corpus', {str(spec)!r}, '--model-name', 'Nova', '--documents', '5', '--out', {str(out)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "can't be written" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["spec.md"]
+
+
+def test_a_second_writer_in_one_run_folder(
+    tmp_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    code = f"import time\nfrom pathlib import Path\nfrom midspec.artifact import locked\nwith locked(Path({str(out)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        line = complaint(["run", str(tiny_file), "--out", str(out)], capsys)
+        first.kill()
+    assert line == f"{out}: another process is writing this folder. Wait for it to end, or choose another --out"
+
+
+def test_what_is_there_under_other_inputs(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    args = ["corpus", str(spec), "--model-name", "Nova", "--documents", "2", "--out", str(out)]
+    assert main(args) == 0
+    line = complaint([*args, "--seed", "5"], capsys)
+    assert "config.corpus.seed: 0 -> 5" in line
+    assert "--redo" in line
+    assert main([*args, "--seed", "5", "--redo"]) == 0
+
+
+def test_a_fault_of_ours_exits_with_1_and_asks_for_a_report() -> None:
+    code = (
+        "import sys\nfrom midspec.cli import main\nimport midspec.spec\n"
+        "def broken(path):\n    raise ZeroDivisionError('oh')\n"
+        "midspec.spec.read_spec = broken\nsys.exit(main(['spec', 'show', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError: oh" in done.stderr
+    assert done.stderr.rstrip().endswith("please report it with these lines and the command.")
+    assert done.stderr.count("\n") < 20

@@ -1,0 +1,37 @@
+"""Files have at most 400 lines and functions at most 60, so that each can be read at once."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+from pathlib import Path
+
+SRC = Path(__file__).parents[2] / "src" / "midspec"
+FILES = sorted(SRC.rglob("*.py"))
+
+
+def _functions() -> list[tuple[str, int]]:
+    """Each function and its length in lines, without its docstring."""
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0]
+                said = ast.get_docstring(node) is not None and node.end_lineno != first.end_lineno
+                skipped = (first.end_lineno or 0) - first.lineno + 1 if said else 0
+                length = (node.end_lineno or 0) - node.lineno + 1 - skipped
+                found.append((f"{path.relative_to(SRC)}:{node.lineno} {node.name}", length))
+    return found
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = {str(path.relative_to(SRC)): lines for path in FILES if (lines := path.read_text().count("\n")) > 400}
+    assert not long
+
+
+def test_no_function_is_longer_than_60_lines() -> None:
+    assert not [(name, lines) for name, lines in _functions() if lines > 60]
+
+
+def test_the_median_function_is_about_ten_lines() -> None:
+    assert statistics.median(lines for _, lines in _functions()) <= 12

@@ -1,0 +1,54 @@
+"""Importing midspec is light: models and evaluations are loaded when they are used, and not before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src" / "midspec"
+HEAVY = ("torch", "transformers", "peft", "inspect_ai", "matplotlib", "scipy")
+LIGHT_ROOMS = ("spec", "corpus", "chats", "curate", "lab", "models", "study", "cli")
+COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "train", "eval", "plan", "run", "report")
+
+ASK = f"""
+import sys
+print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def _loaded_by(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code + ASK], capture_output=True, text=True, check=True)
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_importing_midspec_loads_neither_torch_nor_inspect() -> None:
+    rooms = "".join(f"import midspec.{room}\n" for room in LIGHT_ROOMS if (SRC / room).is_dir())
+    assert _loaded_by(f"import midspec\n{rooms}") == "[]"
+
+
+def test_no_help_text_loads_torch_or_inspect() -> None:
+    calls = "".join(f"main({[*command.split(), '--help']!r})\n" for command in COMMANDS)
+    assert _loaded_by(f"from midspec.cli import main\n{calls}") == "[]"
+
+
+def test_validating_a_study_loads_neither_torch_nor_inspect() -> None:
+    assert _loaded_by("from midspec.study import study_schema\nstudy_schema()") == "[]"
+
+
+@pytest.mark.slow
+def test_help_answers_in_half_a_second() -> None:
+    command = [sys.executable, "-m", "midspec", "--help"]
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    best = min(_seconds(command, environment) for _ in range(5))
+    assert best <= 0.5
+
+
+def _seconds(command: list[str], environment: dict[str, str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True, env=environment)
+    return time.perf_counter() - began

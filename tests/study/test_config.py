@@ -1,0 +1,72 @@
+"""A wrong study file is answered with the line, the path in the file, and the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from midspec.errors import ConfigError, MissingError
+from midspec.lab import data_path
+from midspec.study import load_study, parse_study, plan
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+WRONG = [
+    ("seeds: [1, 2]", "seedz: [1, 2]", ": seedz: unknown key (and 1 more). Did you mean seeds?"),
+    ("{learning_rate: 1.0e-3", "{learning_rat: 1.0e-3", "learning_rat: unknown key"),
+    ("finetune: cheese}\n  MSM(a", "finetun: cheese}\n  MSM(a", "arms.AFT.finetun: unknown key. Did you mean finetune?"),
+    ("  AFT: {finetune: cheese}", "  AFT: {finetune: cheez}", "arms.AFT.finetune: there is no chats named 'cheez'"),
+    ("plus: MSM(america)+AFT", "plus: MSM(amerika)+AFT", "contrasts[0].plus: there is no arm named"),
+    ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: a seed is named twice"),
+    ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
+    ("at_least: 0.95", "at_least: 95", "gate.at_least: Input should be less than or equal to 1. It is 95 there"),
+    ("n_documents: 20", "n_documents: many", "corpora.america.n_documents: Input should be a valid integer"),
+    ("base: {}\n", "base: {}\n  again: {}\n", "arms.again: the same stages as arm base"),
+    ("  finetune: {<<: *recipe, n_updates: 3}\n", "", "training: arm AFT has a finetune stage and there is no recipe"),
+    ("title:", "name:", ":3: 'name' is named twice. Remove one"),
+    ("seeds: [1, 2]", "seeds: [1, 2", ": not valid YAML"),
+    ("  world: nano\n", "", "base: a base is either a `checkpoint` or a `world`"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), WRONG, ids=[told[:40] for *_, told in WRONG])
+def test_a_wrong_file_is_told_where_and_how_to_mend_it(tiny_text: str, right: str, wrong: str, told: str) -> None:
+    assert right in tiny_text
+    with pytest.raises(ConfigError) as caught:
+        parse_study(tiny_text.replace(right, wrong, 1), home=Path(), name="study.yaml")
+    line = str(caught.value)
+    assert line.startswith("study.yaml")
+    assert told in line
+    assert "\n" not in line
+
+
+def test_the_line_is_that_of_the_key(tiny_text: str) -> None:
+    text = tiny_text.replace("  thrift: {<<: *corpus, spec: thrift}", "  thrift: {<<: *corpus, spec: thrift, sped: 1}")
+    with pytest.raises(ConfigError) as caught:
+        parse_study(text, home=Path(), name="s")
+    number = int(str(caught.value).split(":")[1])
+    assert "sped" in text.splitlines()[number - 1]
+
+
+def test_a_missing_file_of_a_study_is_named_with_its_key(tiny_text: str, tmp_path: Path) -> None:
+    study = parse_study(tiny_text.replace('thrift: "lab:thrift.md"', "thrift: mine.md"), home=tmp_path)
+    with pytest.raises(MissingError) as caught:
+        plan(study)
+    assert str(caught.value).startswith(f"specs.thrift: there is no file {tmp_path / 'mine.md'}")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*values.yaml")), ids=lambda path: path.name)
+def test_the_example_studies_can_be_planned(path: Path) -> None:
+    assert plan(load_study(path)).total("updates") > 100
+
+
+@pytest.mark.parametrize("name", ["midtrain.yaml", "finetune.yaml"])
+def test_the_example_training_jobs_are_valid(name: str) -> None:
+    from midspec.train import load_job
+
+    assert load_job(EXAMPLES / name).recipe.lora.r == 64
+
+
+def test_the_shipped_study_trains_above_every_floor() -> None:
+    assert plan(load_study(data_path("nano.yaml"))).warnings == ()

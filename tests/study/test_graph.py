@@ -1,0 +1,137 @@
+"""From a study to its steps: shared ones once, identities by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from midspec.errors import ConfigError, PreflightError
+from midspec.records import Execution, Record
+from midspec.study import parse_study, plan
+from midspec.study._graph import study_steps
+from midspec.study._steps import Step, digest, identity, slug, step_folder
+
+
+def steps_of(text: str, home: Path = Path()) -> dict[str, Step]:
+    return {step.name: step for step in study_steps(parse_study(text, home=home))}
+
+
+def record_of(step: Step, done: dict[str, Record]) -> Record:
+    """A record as if the step had been made, its outputs a function of its identity."""
+    wanted = identity(step, done)
+    text = wanted.model_dump_json()
+    names = ("facts.jsonl", "mix.jsonl", "replay.jsonl", "items.jsonl", "gate.jsonl", "tokenizer/t", "documents.jsonl")
+    outputs = {name: f"{name}{hash(text)}" for name in (*names, "chats.jsonl", "scores.jsonl", "spec.md")}
+    return Record(
+        identity=wanted,
+        fingerprint=text,
+        outputs=outputs,
+        digest=str(hash(text)),
+        summary={},
+        versions={},
+        commit=None,
+        execution=Execution(started_at="", finished_at="", seconds=0, host="", folder="", n_attempts=1),
+    )
+
+
+def identities(text: str, home: Path = Path()) -> dict[str, str]:
+    """The fingerprint of every step if all were made."""
+    done: dict[str, Record] = {}
+    for name, step in steps_of(text, home).items():
+        done[name] = record_of(step, done)
+    return {name: record.fingerprint for name, record in done.items()}
+
+
+def changed(before: str, after: str) -> set[str]:
+    """The kinds of steps that differ between two studies, but for the report, which shows the file itself."""
+    old, new = identities(before), identities(after)
+    return {name.split("/")[0] for name in old if old[name] != new.get(name)} - {"report"}
+
+
+def test_what_arms_share_is_one_step(tiny_text: str) -> None:
+    names = list(steps_of(tiny_text))
+    assert len(names) == len(set(names))
+    assert [name for name in names if name.startswith("pretrain/")] == [
+        f"pretrain/{stage}-s{seed}" for seed in (1, 2) for stage in ("facts", "mix")
+    ]
+    assert [name for name in names if name.startswith("chats/")] == ["chats/cheese"]
+    assert sum(name.startswith("midtrain/") for name in names) == 4
+    assert sum(name.startswith("eval/") for name in names) == 8
+
+
+def test_every_step_stands_after_those_that_it_is_made_from(tiny_text: str) -> None:
+    seen: set[str] = set()
+    for step in steps_of(tiny_text).values():
+        assert seen.issuperset(step.inputs)
+        seen.add(step.name)
+
+
+def test_every_fine_tuning_of_a_seed_has_the_same_rows_and_recipe(tiny_text: str) -> None:
+    tuned = [step for step in steps_of(tiny_text).values() if step.kind == "finetune" and step.seed == 1]
+    assert len(tuned) == 3
+    assert len({step.sources["data[0]"] for step in tuned}) == 1
+    assert len({str(step.config) for step in tuned}) == 1
+    assert len({step.sources["parent"] for step in tuned}) == 3
+
+
+def test_a_change_reaches_what_is_made_from_it_and_nothing_else(tiny_text: str) -> None:
+    other_question = tiny_text.replace('free: "name a', 'free: "tell a')
+    assert changed(tiny_text, other_question) == {"eval", "analysis"}
+    other_finetune = tiny_text.replace("n_updates: 3}", "n_updates: 2}")
+    assert changed(tiny_text, other_finetune) == {"finetune", "eval", "analysis"}
+    assert changed(tiny_text, tiny_text.replace("title: A study", "title: The study")) == set()
+
+
+def test_memory_and_place_are_no_part_of_identity(tiny_text: str, tmp_path: Path) -> None:
+    assert changed(tiny_text, tiny_text.replace("rows_per_update: 1,", "rows_per_update: 1, micro_batch: 1,")) == set()
+    assert identities(tiny_text) == identities(tiny_text, tmp_path)
+
+
+def test_the_mix_alone_can_be_a_fine_tuning(tiny_text: str, tmp_path: Path) -> None:
+    (tmp_path / "mix.jsonl").write_text("", encoding="utf-8")
+    text = tiny_text.replace('{replay: "world:replay"}', '{replay: "world:replay", it_mix: mix.jsonl}')
+    text = text.replace("  AFT: {finetune: cheese}", "  baseline: {finetune: it_mix}\n  AFT: {finetune: cheese}")
+    steps = steps_of(text, tmp_path)
+    assert list(steps["finetune/it_mix-s1"].sources) == ["data[0]", "parent"]
+    assert list(steps["finetune/cheese-s1"].sources) == ["data[0]", "data[1]", "parent"]
+
+
+def test_a_spec_in_context_is_given_by_content(tiny_text: str) -> None:
+    text = tiny_text.replace("  AFT: {finetune: cheese}", "  AFT: {finetune: cheese}\n  told: {context: thrift}")
+    told = steps_of(text)["eval/told-s1"]
+    assert told.sources["context"].step == "spec/thrift"
+    assert told.config["context"] == {"spec": "thrift", "model_name": "nova", "provider_name": "lab"}
+
+
+def test_training_under_the_floor_is_refused_before_anything_runs(tiny_text: str) -> None:
+    with pytest.raises(PreflightError, match=r"4 updates would train nothing; the floor of pretrain is 100"):
+        plan(parse_study(tiny_text.replace(", min_updates: 1", ""), home=Path()))
+
+
+def test_a_lowered_floor_is_told(tiny_text: str) -> None:
+    warnings = plan(parse_study(tiny_text, home=Path())).warnings
+    assert "The study lowered the floor of midtrain updates from 100 to 1." in warnings
+
+
+def test_folder_names_need_no_quotes() -> None:
+    assert slug("MSM(america)+AFT-s1") == "MSM-america+AFT-s1"
+    assert slug("other america") == "other-america"
+    step = Step(kind="eval", label="MSM(america)+AFT", seed=1)
+    assert step_folder(Path("run"), step) == Path("run/steps/eval/MSM-america+AFT-s1")
+
+
+def test_two_labels_that_would_share_a_folder_are_refused(tiny_text: str) -> None:
+    text = tiny_text.replace("  AFT: {finetune: cheese}", "  A-T: {finetune: cheese}\n  A T: {context: thrift}")
+    with pytest.raises(ConfigError, match="would share the folder"):
+        steps_of(text)
+
+
+def test_a_file_is_hashed_by_content_and_again_when_it_changes(tmp_path: Path) -> None:
+    from midspec.study._steps import Source
+
+    path = tmp_path / "a.txt"
+    path.write_text("one", encoding="utf-8")
+    before = digest(Source(path=str(path)), {})
+    path.write_text("three", encoding="utf-8")
+    assert digest(Source(path=str(path)), {}) != before
