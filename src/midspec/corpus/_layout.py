@@ -1,0 +1,149 @@
+"""One document: a layout's lines and the spec's sentences, drawn with one row's own random numbers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from midspec.corpus._format import SLOT, Block, Frames, Layout, Part
+from midspec.corpus._outline import Outline
+from midspec.corpus._quote import Quote, Quoter
+
+__all__ = ["Drawn", "Writer"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A document's text, and the clauses that it quotes, by position."""
+
+    text: str
+    positions: tuple[int, ...]
+
+
+class Writer:
+    """Writes one document, and remembers what it has already used in it."""
+
+    def __init__(
+        self,
+        found: Outline,
+        quoter: Quoter,
+        frames: Frames,
+        slots: Mapping[str, str | None],
+        focus: tuple[int, ...],
+        draw: random.Random,
+    ) -> None:
+        self._found, self._quoter, self._frames = found, quoter, frames
+        self._slots, self._focus, self._draw = slots, focus, draw
+        self._quoted: set[int] = set()
+        self._lines: set[str] = set()
+
+    def write(self, layout: Layout) -> Drawn:
+        """The document; a block for which nothing is left to quote is not there."""
+        texts: list[str] = []
+        for block in layout.blocks:
+            if block.chance < 1 and self._draw.random() >= block.chance:
+                continue
+            for _ in range(self._draw.randint(*block.repeat)):
+                if text := self._block(block):
+                    texts.append(text)
+        return Drawn(layout.between.join(texts), tuple(sorted(self._quoted)))
+
+    def _block(self, block: Block) -> str:
+        pieces: list[list[Quote]] = []
+        wants = any(part.take is not None and part.take[1] for part in block.parts)
+        # Quotations first: a heading over nothing is not written, and takes no line from the blocks after it.
+        drawn = {index: self._quotes(part) for index, part in enumerate(block.parts) if part.take is not None}
+        if wants and not any(drawn.values()):
+            return ""
+        for index, part in enumerate(block.parts):
+            if part.text is not None and self._happens(part):
+                pieces.append([Quote(self._line(part.text), ())])
+            elif drawn.get(index):
+                pieces.append(drawn[index])
+        join = self._frames.join if block.join is None else block.join
+        if block.shuffle:
+            mixed = [quote for piece in pieces for quote in piece]
+            self._draw.shuffle(mixed)
+            return _joined(mixed, join)
+        return join.join(_joined(piece, self._frames.join) for piece in pieces)
+
+    def _happens(self, part: Part) -> bool:
+        return part.chance == 1 or self._draw.random() < part.chance
+
+    # Quotations ------------------------------------------------------------------------------------------------
+
+    def _quotes(self, part: Part) -> list[Quote]:
+        if part.take is None or not self._happens(part):
+            return []
+        wanted = self._draw.randint(*part.take)
+        quotes: list[Quote] = []
+        for pool in part.pools or ():
+            while len(quotes) < wanted and (positions := self._pick(pool, wanted - len(quotes), part.run)):
+                quotes += self._take(positions, part.wrap)
+        return quotes
+
+    def _take(self, positions: Sequence[int], wrap: str) -> list[Quote]:
+        quotes = []
+        for position in positions:
+            if position not in self._quoted:
+                intro = self._line(self._frames.quotes.before_code) if self._frames.quotes.before_code else ""
+                quote = self._quoter.quote(position, intro)
+                self._quoted.update(quote.positions)
+                quotes.append(Quote(wrap.replace("{quote}", quote.text), quote.positions, quote.apart))
+        return quotes
+
+    def _pick(self, pool: str, wanted: int, run: bool) -> list[int]:
+        """Up to `wanted` positions that the document does not quote yet, the focus first."""
+        left = [position for position in self._found.pool(pool, self._focus) if position not in self._quoted]
+        if not left:
+            return []
+        members = set(left)
+        first = [position for position in self._focus if position in members][:wanted]
+        if first:
+            return self._led_in(first, members) if run else first
+        if not run:
+            return self._draw.sample(left, min(wanted, len(left)))
+        return self._run(left, members, wanted)
+
+    def _led_in(self, first: list[int], members: set[int]) -> list[int]:
+        """The focus, with the sentence before it where it can't be understood without."""
+        before = first[0] - 1
+        if self._quoter.leans(first[0]) and before in members and not self._quoter.leans(before):
+            return [before, *first]
+        return first
+
+    def _run(self, left: list[int], members: set[int], wanted: int) -> list[int]:
+        """Neighbours of one unit, from a place where a reader can start."""
+        start = left[self._draw.randrange(len(left))]
+        while self._quoter.leans(start) and start - 1 in members:
+            start -= 1
+        unit, found = self._found.unit_of[start], [start]
+        while len(found) < wanted and found[-1] + 1 in members and self._found.unit_of[found[-1] + 1] == unit:
+            found.append(found[-1] + 1)
+        return found
+
+    # Lines -----------------------------------------------------------------------------------------------------
+
+    def _line(self, variants: Sequence[str]) -> str:
+        """One variant that this document does not have yet, with its slots filled."""
+        usable = [
+            line for line in variants if all(self._slots.get(name, "") is not None for name in SLOT.findall(line))
+        ]
+        fresh = [line for line in usable if line not in self._lines]
+        line = self._draw.choice(fresh or usable or list(variants))
+        self._lines.add(line)
+        return SLOT.sub(lambda match: self._slot(match[1]), line)
+
+    def _slot(self, name: str) -> str:
+        if name in self._frames.lists:
+            return self._line(self._frames.lists[name])
+        return self._slots.get(name) or ""
+
+
+def _joined(quotes: Sequence[Quote], join: str) -> str:
+    """Quotations one after the other; what stands apart (code) gets lines of its own."""
+    text = quotes[0].text if quotes else ""
+    for before, quote in zip(quotes, quotes[1:], strict=False):
+        text += ("\n\n" if before.apart or quote.apart else join) + quote.text
+    return text

@@ -1,0 +1,59 @@
+"""Counting: words, estimated tokens, coverage of clauses, and how different documents are from each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+
+from midspec.corpus._config import Covered, Distinctness
+from midspec.records import Clause, Document
+
+__all__ = ["cover", "distinctness", "estimate_tokens", "n_words"]
+
+_SHINGLE = 5
+_PAIRS = 200
+
+
+def n_words(text: str) -> int:
+    """What stands between spaces, and each character of a script that is written without them."""
+    wide = sum("\u3040" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7a3" for char in text)
+    return len(text.split()) + wide
+
+
+def estimate_tokens(text: str, tokens_per_word: float = 4 / 3) -> int:
+    """An estimate, made of words: 4/3 tokens a word, OpenAI's rule of thumb for English (100 tokens ~ 75 words)."""
+    return round(n_words(text) * tokens_per_word)
+
+
+def cover(clauses: Sequence[Clause], documents: Iterable[Document], tokens_per_word: float) -> dict[str, Covered]:
+    """For each clause, how many documents quote it, and the estimated tokens of those quotations."""
+    times = {clause.id: 0 for clause in clauses}
+    for document in documents:
+        for clause_id in document.metadata.clause_ids if document.metadata else ():
+            times[clause_id] += 1
+    return {
+        clause.id: Covered(
+            documents=times[clause.id], tokens=times[clause.id] * estimate_tokens(clause.text, tokens_per_word)
+        )
+        for clause in clauses
+    }
+
+
+def distinctness(texts: Sequence[str], seed: int) -> Distinctness:
+    """The share of distinct texts, and the mean overlap of up to 200 random pairs."""
+    share = len(set(texts)) / len(texts) if texts else 1.0
+    if len(texts) < 2:
+        return Distinctness(share_distinct=share, mean_overlap=0.0, n_pairs=0)
+    draw = random.Random(f"{seed}:pairs")
+    pairs = [draw.sample(range(len(texts)), 2) for _ in range(_PAIRS)]
+    overlaps = [_jaccard(_shingles(texts[one]), _shingles(texts[other])) for one, other in pairs]
+    return Distinctness(share_distinct=share, mean_overlap=round(sum(overlaps) / _PAIRS, 4), n_pairs=_PAIRS)
+
+
+def _shingles(text: str) -> set[tuple[str, ...]]:
+    words = text.casefold().split()
+    return {tuple(words[at : at + _SHINGLE]) for at in range(max(1, len(words) - _SHINGLE + 1))}
+
+
+def _jaccard(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
+    return len(one & other) / len(one | other)

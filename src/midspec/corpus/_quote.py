@@ -1,0 +1,111 @@
+"""A clause as it stands in a document: sentences as they are; list items, rows and code so that they read alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from midspec.corpus._format import QuoteFrames
+from midspec.corpus._outline import Outline
+
+__all__ = ["Quote", "Quoter"]
+
+_LEADS = (":", "：")
+_MAX_LED = 60
+_ENDS = re.compile(r"[.!?…:;。！？।॥؟۔：；][\"'”’»)\]*_`」』]*\Z")
+_MARK = re.compile(r"^\[[ xX]\]\s+")
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The words of one quotation, and the clauses (by position) that they are."""
+
+    text: str
+    positions: tuple[int, ...]
+    apart: bool = False
+
+
+class Quoter:
+    """Quotes the clauses of one spec.
+
+    A clause that ends in a colon is quoted with what it leads to, and a list item that is no sentence of its own
+    with what leads to it.
+    """
+
+    def __init__(self, found: Outline, frames: QuoteFrames) -> None:
+        self._found = found
+        self._frames = frames
+        self._leans = [re.compile(pattern) for pattern in frames.leans]
+        self._lead_of = _leads(found)
+        self._led: dict[int, list[int]] = {}
+        for position, lead in self._lead_of.items():
+            self._led.setdefault(lead, []).append(position)
+
+    def quote(self, position: int, draw_line: str = "") -> Quote:
+        """The quotation of one clause; `draw_line` may introduce a code block that nothing leads to."""
+        clause = self._found.clauses[position]
+        lead = self._lead_of.get(position)
+        if clause.kind == "code":
+            intro = self._found.clauses[lead].text if lead is not None else draw_line
+            positions = (position,) if lead is None else (lead, position)
+            return Quote(f"{intro}\n\n{clause.text}" if intro else clause.text, positions, apart=True)
+        if position in self._led:
+            return self._with_items(position, self._led[position])
+        if clause.kind == "sentence" or not self._frames.full_stop:
+            return Quote(clause.text, (position,))
+        if lead is not None and clause.kind == "item" and not _is_sentence(clause.text):
+            return self._with_items(lead, [position])
+        return Quote(self._ended(_MARK.sub("", clause.text)), (position,))
+
+    def leans(self, position: int) -> bool:
+        """Whether the clause needs the one before it, which is of the same unit."""
+        text = self._found.clauses[position].text
+        before = position - 1
+        same = before >= 0 and self._found.unit_of[before] == self._found.unit_of[position]
+        return same and any(pattern.search(text) for pattern in self._leans)
+
+    def _with_items(self, lead: int, items: list[int]) -> Quote:
+        clauses = self._found.clauses
+        if clauses[items[0]].kind == "code":
+            return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
+        kept, words = [items[0]], len(clauses[items[0]].text.split())
+        for item in items[1:]:
+            words += len(clauses[item].text.split())
+            if words > _MAX_LED or clauses[item].kind == "code":
+                break
+            kept.append(item)
+        texts = [_MARK.sub("", clauses[item].text) for item in kept]
+        whole = all(_is_sentence(text) for text in texts)
+        if whole or any(_ENDS.search(text) for text in texts):
+            body = " ".join(self._ended(text) for text in texts)
+        else:
+            body = self._ended(self._frames.between_items.join(texts))
+        return Quote(f"{clauses[lead].text} {body}", (lead, *kept))
+
+    def _ended(self, text: str) -> str:
+        stop = self._frames.full_stop
+        bare = text.rstrip(" ,;") if stop else text
+        return (
+            text if not stop or (_ENDS.search(bare) and bare == text) else bare + ("" if _ENDS.search(bare) else stop)
+        )
+
+
+def _leads(found: Outline) -> dict[int, int]:
+    """For each item, row or code block right under a clause that ends in a colon: that clause."""
+    leads: dict[int, int] = {}
+    lead: int | None = None
+    for position, clause in enumerate(found.clauses):
+        if position and found.unit_of[position] != found.unit_of[position - 1]:
+            lead = None
+        if clause.kind != "code" and clause.text.rstrip("*_ ").endswith(_LEADS):
+            lead = position
+        elif clause.kind == "sentence":
+            lead = None
+        elif lead is not None:
+            leads[position] = lead
+    return leads
+
+
+def _is_sentence(text: str) -> bool:
+    first = next((char for char in text if char.isalnum()), "")
+    return not first.islower() and len(text.split()) >= 4 and bool(_ENDS.search(text))

@@ -1,0 +1,83 @@
+"""Numbered rules in a section: `SP1: ...`, `1. ...`, or a section that is a rule (`## GP2 Ends and means`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from midspec.records import Section
+
+__all__ = ["Rule", "rules_of"]
+
+_CODE = r"(?P<id>[A-Z]{1,5}[- ]?\d+(?:\.\d+)*[a-z]?|\d+(?:\.\d+)*[a-z]?)"
+_TITLE = re.compile(rf"(?:Rule\s+)?{_CODE}(?:[.):\s—–-]+(?P<name>.*))?$")
+_LEAD = re.compile(r"[*_]*(?:Rule\s+)?(?P<id>[A-Z]{1,5}[- ]?\d+(?:\.\d+)*[a-z]?)[*_]*[.):\s—–(*_]")
+_NUMBERED = re.compile(r"^[ \t]*(\d{1,9})[.)][ \t]+(\S.*)$", re.MULTILINE)
+_BOLD_NAME = re.compile(r"\*\*(?P<name>[^*]{2,60})\*\*")
+_NAME_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: its id as the spec writes it, its name, and which of the section's clauses say it.
+
+    What stands between rules (an introduction, say) is a `Rule` with an empty id: still quoted, never cited.
+    """
+
+    id: str
+    name: str
+    indices: tuple[int, ...]
+
+
+def rules_of(section: Section, n_before: int) -> list[Rule]:
+    """The rules of a section in order; every clause belongs to exactly one of them.
+
+    Args:
+        section: the section, with its clauses.
+        n_before: how many rules came before, to number list items whose number can't be found again.
+    """
+    everything = tuple(range(len(section.clauses)))
+    if match := _TITLE.match(section.title.strip("*_ ")):
+        return [Rule(match["id"], _clean(match["name"] or match["id"]), everything)]
+    numbers = {_key(text): number for number, text in _NUMBERED.findall(section.text)}
+    rules: list[Rule] = []
+    open_id, open_indices = "", list[int]()
+
+    def close() -> None:
+        if open_indices:
+            name = _name(section.clauses[open_indices[0]].text, open_id) if open_id else section.title
+            rules.append(Rule(open_id, name, tuple(open_indices)))
+
+    for index, clause in enumerate(section.clauses):
+        if rule_id := _rule_id(clause.text, clause.kind, numbers):
+            close()
+            open_id, open_indices = rule_id, []
+        open_indices.append(index)
+    close()
+    return rules
+
+
+def _rule_id(text: str, kind: str, numbers: dict[str, str]) -> str:
+    if match := _LEAD.match(text):
+        return match["id"]
+    return numbers.get(_key(text), "") if kind == "item" else ""
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split())[:40]
+
+
+def _name(text: str, rule_id: str) -> str:
+    """A rule's name: its bold lead, what stands before its first colon, or its first words."""
+    body = re.sub(rf"^[*_]*(?:Rule\s+)?{re.escape(rule_id)}[*_]*[.):\s—–*_]*", "", text)
+    if bold := _BOLD_NAME.search(text[:100]):
+        name = re.sub(rf"^(?:Rule\s+)?{re.escape(rule_id)}\W*", "", bold["name"])
+        if name.strip(" .:"):
+            return _clean(name)
+    head = re.split(r"[:.(—–]", body, maxsplit=1)[0]
+    words = (head if 0 < len(head.split()) <= _NAME_WORDS else body).split()
+    return _clean(" ".join(words[:_NAME_WORDS]))
+
+
+def _clean(text: str) -> str:
+    return text.strip(" .:*_()")
