@@ -87,6 +87,7 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
     """
     from midspec.models import pick_device, use_threads
+    from midspec.train._isolation import refuse_leaks
     from midspec.train._loop import run_updates
     from midspec.train._plan import plan_training
     from midspec.train._proof import Proof
@@ -98,6 +99,7 @@ def train(
     tokenizer = open_tokenizer(job)
     plan = plan_training(job, tokenizer)
     model = open_start(job, tokenizer, dtype=compute_dtype(job.recipe, place)).to(place)
+    refuse_leaks(model, place, job.parent or "architecture")
     proof = Proof(model, plan.updates[0][0], place)
     begun = time.monotonic()
     rows = run_updates(model, job, plan, folder, device=place, tokenizer=tokenizer, on_progress=on_progress)
