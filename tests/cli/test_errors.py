@@ -134,11 +134,12 @@ def test_a_full_disk(spec: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["spec.md"]
 
 
-def test_a_second_writer_in_one_run_folder(
-    tmp_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_writer_in_one_run_folder(tmp_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    code = f"import time\nfrom pathlib import Path\nfrom midspec.artifact import locked\nwith locked(Path({str(out)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
+    code = (
+        "import time\nfrom pathlib import Path\nfrom midspec.artifact import locked\n"
+        f"with locked(Path({str(out)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         first.stdout.readline()

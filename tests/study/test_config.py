@@ -15,7 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 WRONG = [
     ("seeds: [1, 2]", "seedz: [1, 2]", ": seedz: unknown key (and 1 more). Did you mean seeds?"),
     ("{learning_rate: 1.0e-3", "{learning_rat: 1.0e-3", "learning_rat: unknown key"),
-    ("finetune: cheese}\n  MSM(a", "finetun: cheese}\n  MSM(a", "arms.AFT.finetun: unknown key. Did you mean finetune?"),
+    (
+        "finetune: cheese}\n  MSM(a",
+        "finetun: cheese}\n  MSM(a",
+        "arms.AFT.finetun: unknown key. Did you mean finetune?",
+    ),
     ("  AFT: {finetune: cheese}", "  AFT: {finetune: cheez}", "arms.AFT.finetune: there is no chats named 'cheez'"),
     ("plus: MSM(america)+AFT", "plus: MSM(amerika)+AFT", "contrasts[0].plus: there is no arm named"),
     ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: a seed is named twice"),

@@ -1,0 +1,168 @@
+"""A whole study, really run: every kind of step, worker processes, a report at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from midspec.artifact import read_record, read_rows
+from midspec.errors import ConfigError, MidspecError, MissingError, StaleError
+from midspec.records import Estimate
+from midspec.study import Event, parse_study, plan, report_again, run_study
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny.yaml"
+
+
+def ran(text: str, out: Path, **settings: object) -> list[Event]:
+    """Run a study; gives what it told."""
+    told: list[Event] = []
+    run_study(parse_study(text, home=out.parent), out, on_event=told.append, **settings)  # type: ignore[arg-type]
+    return told
+
+
+def done(events: list[Event]) -> list[str]:
+    return [event.step for event in events if event.kind == "done"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny study, run once."""
+    out = tmp_path_factory.mktemp("study") / "run"
+    events = ran(TINY.read_text(encoding="utf-8"), out)
+    assert len(done(events)) == len(set(done(events))) == events[0].n_steps
+    return out
+
+
+def test_rows_only_runs_need_no_models(tiny_text: str, tmp_path: Path) -> None:
+    events = ran(tiny_text, tmp_path / "run", only=["corpus/thrift"])
+    assert sorted(done(events)) == ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
+    log = (tmp_path / "run" / "logs" / "worker-1.log").read_text(encoding="utf-8")
+    assert log == ""
+
+
+def test_an_error_is_raised_after_all_that_does_not_depend_on_it(tiny_text: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.md").write_text("# Bad\n\n{provider_name} is unknown here.\n", encoding="utf-8")
+    text = tiny_text.replace('thrift: "lab:thrift.md"', "thrift: bad.md").replace(", provider_name: lab", "")
+    told: list[Event] = []
+    with pytest.raises(MidspecError, match="provider_name"):
+        run_study(parse_study(text, home=tmp_path), tmp_path / "run", only=["corpus"], on_event=told.append, workers=2)
+    assert sorted(done(told)) == ["corpus/america-s1", "corpus/america-s2", "spec/america", "spec/thrift"]
+    assert sorted(event.step for event in told if event.kind == "fail") == ["corpus/thrift-s1", "corpus/thrift-s2"]
+    assert not list((tmp_path / "run").rglob(".*.part"))
+
+
+def test_an_unknown_step_is_refused_with_the_nearest(tiny_text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--only: there is no step 'corpus/thrit-s1'. Did you mean corpus/thrift-s1"):
+        ran(tiny_text, tmp_path / "run", only=["corpus/thrit-s1"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_report_needs_a_finished_run(tiny_text: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="there is no study run"):
+        report_again(tmp_path)
+    ran(tiny_text, tmp_path / "run", only=["spec"])
+    with pytest.raises(MissingError, match="steps are not done"):
+        report_again(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_every_step_leaves_a_record_and_the_run_a_report(run_folder: Path) -> None:
+    planned = plan(parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent), run_folder)
+    assert {step.state for step in planned.steps} == {"done"}
+    data = json.loads((run_folder / "report" / "report_data.json").read_text(encoding="utf-8"))
+    assert [arm["name"] for arm in data["arms"]] == ["base", "AFT", "MSM(america)+AFT", "MSM(thrift)+AFT"]
+    assert any("lowered the floor" in warning for warning in data["warnings"])
+    assert any("competence gate" in warning for warning in data["warnings"])
+    assert not any("not matched" in warning for warning in data["warnings"])
+    held_out = [row for entry in data["health"] if entry["kind"] == "contamination" for row in entry["rows"]]
+    assert {row["value"] for row in held_out} == {"0 of 40", "0 of 24"}
+    assert [len(sample["answers"]) for sample in data["samples"]] == [4, 4]
+    assert (run_folder / "report" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_estimates_have_every_arm_and_the_contrast(run_folder: Path) -> None:
+    analysis = run_folder / "steps" / "analysis"
+    rates = list(read_rows(analysis / "estimates.jsonl", Estimate))
+    assert {rate.n_seeds for rate in rates if rate.measure == "choice_logprob"} == {2}
+    [contrast] = read_rows(analysis / "contrasts.jsonl", Estimate)
+    assert contrast.name == "the spec decides"
+    assert contrast.n_scored > 0
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing(run_folder: Path, tiny_text: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("record.json")}
+    events = ran(tiny_text, run_folder)
+    assert [event.kind for event in events] == ["begin", "end"]
+    assert before == {path: path.stat().st_mtime_ns for path in run_folder.rglob("record.json")}
+
+
+@pytest.mark.slow
+def test_a_changed_study_is_refused_with_what_changed_until_redo_accepts_it(run_folder: Path, tiny_text: str) -> None:
+    changed = tiny_text.replace("name: the spec decides", "name: what decides")
+    with pytest.raises(StaleError) as caught:
+        ran(changed, run_folder)
+    assert 'config.contrasts[0].name: "the spec decides" -> "what decides"' in str(caught.value)
+    assert "--redo 'analysis'" in str(caught.value)
+    assert done(ran(changed, run_folder, redo=["analysis"])) == ["analysis", "report"]
+    assert done(ran(tiny_text, run_folder, redo=["analysis"])) == ["analysis", "report"]
+
+
+@pytest.mark.slow
+def test_a_report_is_written_anew_without_the_study_file(run_folder: Path) -> None:
+    page = run_folder / "report" / "report.html"
+    before = read_record(run_folder / "report")
+    assert report_again(run_folder) == page
+    after = read_record(run_folder / "report")
+    assert before is not None
+    assert after is not None
+    assert (after.fingerprint, after.execution != before.execution) == (before.fingerprint, True)
+
+
+def _children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    return [child for child, parent in pairs if parent == pid]
+
+
+def _alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_workers_end_with_the_run_however_it_ends(tmp_path: Path, signum: int, code: int) -> None:
+    command = [sys.executable, "-m", "midspec", "run", str(TINY), "--out", str(tmp_path / "run"), "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stderr is not None
+        while "world/" not in run.stderr.readline():
+            pass
+        workers = _children(run.pid)
+        assert workers
+        os.kill(run.pid, signum)
+        told = run.stderr.read()
+    assert run.returncode == code
+    assert "Traceback" not in told
+    deadline = time.monotonic() + 5
+    while any(map(_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_alive, workers))
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_is_equal_to_straight() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "kill_resume.py"), str(TINY), "--kills", "2"]
+    done_ = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done_.returncode == 0, done_.stdout + done_.stderr
+    assert done_.stdout.rstrip().endswith("done twice: 0; differences from the straight run: 0")
