@@ -40,9 +40,9 @@ __all__ = [
 
 
 class Strict(BaseModel):
-    """The base of every record and of every study file: frozen, and an unknown field is an error."""
+    """The base of every record and of every study file: frozen; an unknown field and a number that is none are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # Spec ----------------------------------------------------------------------------------------------------------
