@@ -45,9 +45,14 @@ class Span(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What the template writes right before and right after an assistant's content."""
+    """What the template writes around an assistant's content.
+
+    `prompt` is the generation prompt, `lead` what comes between it and the content (a space, or an empty reasoning
+    block, say; the model writes that itself), and `end` is the end of the turn.
+    """
 
     prompt: str
+    lead: str
     end: str
 
 
@@ -144,14 +149,14 @@ class ChatTemplate:
         before = self.render(question)
         prompt = self.render(question, add_generation_prompt=True)
         whole = self.render([*question, Message(role="assistant", content=_MARK.format(0))])
-        _, found, after = whole.partition(_MARK.format(0))
+        head, found, after = whole.partition(_MARK.format(0))
         if not found or not prompt.startswith(before) or not whole.startswith(prompt):
             raise DataError(
                 "the chat template's generation prompt is not how it begins an assistant turn",
                 where=str(self.tokenizer.name_or_path),
                 mend="Use a template whose generation prompt is a prefix of the answered chat",
             )
-        return _Frame(prompt[len(before) :], self._end_mark(after))
+        return _Frame(prompt[len(before) :], head[len(prompt) :], self._end_mark(after))
 
     def _end_mark(self, after: str) -> str:
         """`after` up to and with the end-of-turn token; white space behind it is the template's, not the turn's."""
@@ -162,18 +167,20 @@ class ChatTemplate:
     def _by_marks(self, messages: Sequence[Message], text: str) -> list[Span] | None:
         """The spans, if the template writes every assistant content as it stands (perhaps trimmed), else `None`."""
         contents = [message.content for message in messages if message.role == "assistant"]
+        prompt, lead, end = self._frame
         rest = self.render(_marked(messages))
         spans, position = [], 0
         for number, content in enumerate(contents):
             before, found, rest = rest.partition(_MARK.format(number))
             start = position + len(before)
             shown = next((form for form in (content, content.strip()) if text.startswith(form, start)), None)
-            if not found or shown is None or not before.endswith(self._frame.prompt) or text[position:start] != before:
+            if not found or shown is None or text[position:start] != before:
+                return None
+            if not before.endswith(prompt) or not rest.startswith(end):
                 return None
             position = start + len(shown)
-            if not rest.startswith(self._frame.end):
-                return None
-            spans.append(Span(start, start, position, position + len(self._frame.end)))
+            written = len(lead) if before.endswith(prompt + lead) else 0
+            spans.append(Span(start - written, start, position, position + len(end)))
         return spans if text[position:] == rest else None
 
     def _by_prefix(self, messages: Sequence[Message], index: int, text: str) -> Span:
@@ -209,12 +216,17 @@ def _marked(messages: Sequence[Message]) -> list[Message]:
 
 
 def inside(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each token (its characters from, to), whether it begins inside one of the spans; both are in order."""
+    """For each token (its characters from, to), whether it begins inside one of the spans; both are in order.
+
+    Some tokenizers leave out white space from the characters of a token: one that is nothing but white space is
+    then empty, and stands where it ended.
+    """
     marks, current = [], 0
     for begin, end in offsets:
-        while current < len(spans) and begin >= spans[current][1]:
+        first = begin if begin < end else begin - 1
+        while current < len(spans) and first >= spans[current][1]:
             current += 1
-        marks.append(current < len(spans) and spans[current][0] <= begin < end)
+        marks.append(current < len(spans) and spans[current][0] <= first)
     return marks
 
 

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from transformers import DynamicCache
 
 from midspec.errors import DataError
-from midspec.models._chat import ChatTemplate, inside
+from midspec.models._chat import ChatTemplate
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
 from midspec.records import Checkpoint, Message
 
@@ -125,9 +125,11 @@ class LanguageModel:
         scored = []
         encoded = self.template.encode([text for text, _ in rendered]) if rendered else []
         for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
-            marks = inside(offsets, [(spans[-1].content_start, spans[-1].content_end)])
+            # A token that holds the option's first letters is the option's, even if it begins with a space before.
+            span = spans[-1]
+            marks = [begin < span.content_end and end > span.content_start for begin, end in offsets]
             last = len(marks) - marks[::-1].index(True)
-            scored.append(_Scored(ids[:last], sum(marks)))
+            scored.append(_Scored(ids[:last], last - marks.index(True)))
         return scored
 
     def _sum_logprobs(self, entries: Sequence[_Scored]) -> list[float]:

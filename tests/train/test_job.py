@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from midspec.errors import CheckpointError, ConfigError, MissingError
+from midspec.fingerprint import diff
+from midspec.train import TrainJob, job_identity, load_job
+from midspec.train._loop import learning_rate
+
+GOOD: dict[str, Any] = {
+    "stage": "midtrain",
+    "parent": "base",
+    "data": ["documents.jsonl"],
+    "recipe": {"method": "lora", "lora": {"r": 8}, "n_epochs": 2},
+    "seed": 3,
+}
+
+
+def written(folder: Path, data: object) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_paths_are_taken_from_where_the_file_lies(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    job = load_job(written(tmp_path, GOOD))
+    assert job.parent == str(tmp_path / "base")
+    assert job.data == (str(tmp_path / "documents.jsonl"),)
+    assert job.recipe.lora.r == 8
+    assert load_job(written(tmp_path, GOOD | {"parent": "Qwen/Qwen3-8B"})).parent == "Qwen/Qwen3-8B"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"recipe": {"learning_rat": 1}}, "recipe.learning_rat: no such setting. Known are: method, lora,"),
+        ({"recipe": {"lora": {"rank": 1}}}, "recipe.lora.rank: no such setting. Known are: r, alpha"),
+        ({"execution": {"speed": 1}}, "execution.speed: no such setting. Known are: gradient_checkpointing"),
+        ({"stages": 1}, "stages: no such setting. Known are: stage,"),
+        ({"recipe": {"learning_rate": 0}}, "recipe.learning_rate: Input should be greater than 0"),
+        ({"recipe": {"micro_batch": 3}}, "recipe: micro_batch 3 must divide rows_per_update 16"),
+        ({"stage": "train"}, "stage: Input should be 'pretrain', 'midtrain' or 'finetune'"),
+        ({"data": []}, "data: Tuple should have at least 1 item"),
+        ({"parent": None}, "give either a parent, or an architecture with a tokenizer"),
+        ({"parent": None, "architecture": {}}, "only pretrain starts from scratch"),
+        ({"parent": None, "architecture": {}, "stage": "pretrain"}, "an architecture needs a tokenizer folder"),
+        ({"tokenizer": "x"}, "a parent brings its own"),
+        ({"stage": "pretrain"}, "pretrain trains all weights"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_mend(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_job(written(tmp_path, GOOD | change))
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "job.yaml"))
+
+
+def test_what_is_missing_or_no_yaml_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such file"):
+        load_job(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="stage: is missing"):
+        load_job(written(tmp_path, {"data": ["x"]}))
+    with pytest.raises(ConfigError, match="not a training job"):
+        load_job(written(tmp_path, ["x"]))
+    (tmp_path / "job.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_job(tmp_path / "job.yaml")
+
+
+def test_identity_is_content_and_never_a_place(
+    make_job: Callable[..., TrainJob], rows_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "elsewhere.jsonl"
+    copy.write_bytes(rows_file.read_bytes())
+    job = make_job()
+    assert job_identity(make_job(data=[str(copy)])) == job_identity(job)
+    assert job_identity(make_job(recipe={"micro_batch": 1}, execution={"threads": 2})) == job_identity(job)
+    assert str(tmp_path) not in job_identity(job).model_dump_json()
+    copy.write_text('{"text": "w1"}\n')
+    changes = diff(job_identity(job), job_identity(make_job(data=[str(copy)], recipe={"beta2": 0.98})))
+    assert [change.path for change in changes] == ["config.recipe.beta2", "inputs.data.1"]
+    with pytest.raises(CheckpointError, match="no such checkpoint folder"):
+        job_identity(make_job(stage="midtrain", parent="./nowhere"))
+
+
+def test_the_rate_rises_then_falls_to_its_final_share(make_job: Callable[..., TrainJob]) -> None:
+    recipe = make_job(recipe={"final_lr_fraction": 0.1}).recipe
+    rates = [learning_rate(recipe, 100, 10, update) / recipe.learning_rate for update in range(101)]
+    assert rates[0] == pytest.approx(0.1), "the first update trains too"
+    assert rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_asking_for_settings_imports_no_torch() -> None:
+    code = "import sys, midspec.train, midspec.models; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
