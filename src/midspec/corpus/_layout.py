@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from midspec.corpus._format import SLOT, Block, Frames, Layout, Part
 from midspec.corpus._outline import Outline
@@ -44,10 +45,8 @@ class Writer:
         for block in layout.blocks:
             if block.chance < 1 and self._draw.random() >= block.chance:
                 continue
-            for _ in range(self._draw.randint(*block.repeat)):
-                if text := self._block(block):
-                    texts.append(text)
-        return Drawn(layout.between.join(texts), tuple(sorted(self._quoted)))
+            texts += [self._block(block) for _ in range(self._draw.randint(*block.repeat))]
+        return Drawn(layout.between.join(filter(None, texts)), tuple(sorted(self._quoted)))
 
     def _block(self, block: Block) -> str:
         pieces: list[list[Quote]] = []
@@ -127,9 +126,8 @@ class Writer:
 
     def _line(self, variants: Sequence[str]) -> str:
         """One variant that this document does not have yet, with its slots filled."""
-        usable = [
-            line for line in variants if all(self._slots.get(name, "") is not None for name in SLOT.findall(line))
-        ]
+        unknown = {name for name, value in self._slots.items() if value is None}
+        usable = [line for line in variants if unknown.isdisjoint(SLOT.findall(line))]
         fresh = [line for line in usable if line not in self._lines]
         line = self._draw.choice(fresh or usable or list(variants))
         self._lines.add(line)
@@ -144,6 +142,6 @@ class Writer:
 def _joined(quotes: Sequence[Quote], join: str) -> str:
     """Quotations one after the other; what stands apart (code) gets lines of its own."""
     text = quotes[0].text if quotes else ""
-    for before, quote in zip(quotes, quotes[1:], strict=False):
+    for before, quote in pairwise(quotes):
         text += ("\n\n" if before.apart or quote.apart else join) + quote.text
     return text

@@ -118,7 +118,7 @@ def _rule_units(sections: list[Section], spec: Spec) -> list[Unit]:
     units: list[Unit] = []
     root, first, n_rules = _root(sections), 0, 0
     for section in sections:
-        for rule in rules_of(section, n_rules):
+        for rule in rules_of(section):
             n_rules += bool(rule.id)
             positions = tuple(first + index for index in rule.indices)
             units.append(_unit(section, spec, root, positions, rule))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from math import ceil
 
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig
@@ -129,14 +129,13 @@ def _cut(positions: tuple[int, ...], width: int, offset: int) -> list[tuple[int,
     rest = positions[offset:] if first else positions
     n_groups = ceil(len(rest) / width)
     bounds = [round(index * len(rest) / n_groups) for index in range(n_groups + 1)]
-    return [*first, *(rest[low:high] for low, high in zip(bounds, bounds[1:], strict=False))]
+    return [*first, *(rest[low:high] for low, high in pairwise(bounds))]
 
 
 def _capacity(layout: Layout) -> int:
     """How many focus clauses a document of this layout is sure to quote; 1 where it depends on labels."""
-    return sum(
-        least for part, least in layout.sure_parts() if any(not p.startswith("label:") for p in part.pools or ())
-    )
+    free = [least for part, least in layout.sure_parts() if not all(p.startswith("label:") for p in part.pools or ())]
+    return sum(free)
 
 
 def _fitting(found: Outline, focus: Sequence[int], types: list[DocType], frames: Frames) -> list[DocType]:

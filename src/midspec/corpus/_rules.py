@@ -29,13 +29,8 @@ class Rule:
     indices: tuple[int, ...]
 
 
-def rules_of(section: Section, n_before: int) -> list[Rule]:
-    """The rules of a section in order; every clause belongs to exactly one of them.
-
-    Args:
-        section: the section, with its clauses.
-        n_before: how many rules came before, to number list items whose number can't be found again.
-    """
+def rules_of(section: Section) -> list[Rule]:
+    """The rules of a section in order; every clause belongs to exactly one of them."""
     everything = tuple(range(len(section.clauses)))
     if match := _TITLE.match(section.title.strip("*_ ")):
         return [Rule(match["id"], _clean(match["name"] or match["id"]), everything)]

@@ -153,9 +153,9 @@ def finish(author: Author, documents: list[Document], rejects: list[Reject], n_a
             f"the spec's {len(found.clauses)} clauses give no further arrangement in these types"
         )
     n_missing = sum(not covered.documents for covered in coverage.values())
-    notes = (
-        f"{n_missing} of {len(coverage)} clauses are in no document: ask for more documents, or give frames whose "
-        "layouts quote clauses of every label",
+    missing = (
+        f"{n_missing} of {len(coverage)} clauses are in no document: ask for more documents, "
+        "or give frames whose layouts quote clauses of every label"
     )
     return CorpusResult(
         documents=tuple(documents),
@@ -163,5 +163,5 @@ def finish(author: Author, documents: list[Document], rejects: list[Reject], n_a
         coverage=coverage,
         distinctness=distinctness([document.text for document in documents], config.seed),
         exhausted=exhausted,
-        notes=notes if n_missing else (),
+        notes=(missing,) if n_missing else (),
     )
