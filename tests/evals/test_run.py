@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from inspect_ai import Task
+from inspect_ai import eval as inspect_eval
+from inspect_ai.dataset import Sample
+from inspect_ai.log import read_eval_log
+from inspect_ai.model import Model
+from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
+from inspect_ai.solver import TaskState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.artifact import read_rows
-from midspec.evals import PreferenceConfig, run_preference
-from midspec.records import Answer, Item, ScoreRow
+from midspec.errors import CheckpointError, ConfigError, DataError, MissingError
+from midspec.evals import (
+    MidspecAPI,
+    PreferenceConfig,
+    preference_task,
+    read_answers,
+    read_scores,
+    run_preference,
+    scripted_model,
+)
+from midspec.evals._model import close_model, open_model
+from midspec.records import Answer, Item, Message, ScoreRow
 
 
 def scores_of(folder: Path) -> list[ScoreRow]:
@@ -65,3 +84,172 @@ def test_two_runs_write_the_same_bytes(
         run_preference(str(checkpoint), items, nano, tmp_path / name)
     for file in ("scores.jsonl", "answers.jsonl"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def rigged(checkpoint: Path, folder: Path, logits: dict[str, float]) -> Path:
+    """The checkpoint with weights that give the same logits after anything: 0 but for `logits`."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            weights.fill_(1.0 if "norm" in name or "embed_tokens" in name else 0.0)
+        for word, logit in logits.items():
+            model.lm_head.weight[tokenizer.convert_tokens_to_ids(word)] = logit / model.config.hidden_size
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_rigged_weights_score_exactly_as_rigged(
+    checkpoint: Path, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    logits = {"alto": 5.0, "delta": 3.0, "fiat": 1.0}
+    model = rigged(checkpoint, tmp_path / "rigged", logits)
+    run_preference(str(model), items, nano, tmp_path)
+    rows = scores_of(tmp_path)
+    wins = [value(rows, item.id, "choice_logprob") for item in items]
+    assert wins == [1.0, 0.0, 0.0, 0.0]
+    n_words = len(AutoTokenizer.from_pretrained(model))
+    total = sum(map(math.exp, logits.values())) + n_words - len(logits)
+    assert value(rows, "i0", "margin_logprob") == pytest.approx(5.0, abs=1e-4)
+    assert value(rows, "i2", "option_mass") == pytest.approx((1 + math.e) / total, abs=1e-4)
+    assert value(rows, "i0", "choice_generated") == 1.0
+    assert value(rows, "i0", "order_consistency") == 1.0
+    assert value(rows, "i0", "truncated") == 1.0
+    assert value(rows, "i1", "parsed") == 0.0
+
+
+def test_answers_are_stored_word_for_word_in_the_order_of_the_items(
+    items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    built = run_preference(scripted_model(lambda _: " Alto . "), items[:2], nano, tmp_path)
+    answers = answers_of(tmp_path)
+    assert [answer.item for answer in answers] == ["i0"] * 6 + ["i1"] * 6
+    assert [answer.kind for answer in answers[:6]] == ["choice"] * 4 + ["free", "why"]
+    assert answers[1].question == "which do you prefer , brio or alto ?"
+    assert {(answer.text, answer.stop_reason) for answer in answers} == {(" Alto . ", "stop")}
+    assert built.outputs == ("scores.jsonl", "answers.jsonl")
+    assert built.summary["parsed"] == 0.5
+
+
+def test_an_item_that_fails_is_unscored_with_the_reason_and_stops_no_other(
+    items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    def script(messages: Sequence[Message]) -> str | Exception:
+        return RuntimeError("out of luck") if "enzo" in messages[-1].content else "alto"
+
+    built = run_preference(scripted_model(script, logprob=lambda _, __: -1.0), items, nano, tmp_path)
+    rows = scores_of(tmp_path)
+    failed = [row for row in rows if row.item == "i2"]
+    assert len(failed) == 11
+    assert all(row.value is None and "out of luck" in (row.unscored or "") for row in failed)
+    assert value(rows, "i0", "choice_generated") == 1.0
+    counts = built.summary
+    assert counts["n_asked"] == len(rows)
+    assert isinstance(counts["n_scored"], int)
+    assert isinstance(counts["n_unscored"], int)
+    assert counts["n_scored"] + counts["n_unscored"] == counts["n_asked"]
+    assert {answer.item for answer in answers_of(tmp_path)} == {"i0", "i1", "i3"}
+
+
+def test_when_every_item_fails_every_row_is_there_and_says_so(
+    items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    built = run_preference(scripted_model([RuntimeError("no model today")]), items, nano, tmp_path)
+    assert built.summary["n_scored"] == 0
+    assert built.summary["n_asked"] == built.summary["n_unscored"] == 11 * 4 + 2 * 2
+    assert answers_of(tmp_path) == []
+
+
+def run_task(task: Task, model: Model, logs: Path, **options: int) -> Path:
+    [log] = inspect_eval(task, model=model, display="none", log_dir=str(logs), ctl_server=False, **options)
+    return Path(log.location)
+
+
+def test_a_scorer_that_raises_shows_in_the_counts(items: list[Item], nano: PreferenceConfig, tmp_path: Path) -> None:
+    @scorer(metrics=[mean()])
+    def raising() -> Scorer:
+        async def score(state: TaskState, target: Target) -> Score:
+            if state.sample_id == "i1":
+                raise ValueError("a scorer's fault")
+            return Score(value=1.0)
+
+        return score
+
+    task = preference_task(items, nano)
+    task.scorer = [raising()]
+    rows = read_scores(run_task(task, scripted_model(["alto"]), tmp_path))
+    assert {row.item for row in rows} == {item.id for item in items}
+    assert all(row.value is None and "a scorer's fault" in (row.unscored or "") for row in rows if row.item == "i1")
+    assert value(rows, "i0", "choice_generated") == 1.0
+
+
+def test_items_left_out_by_a_limit_are_unscored_and_said_to_be(
+    items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    rows = read_scores(run_task(preference_task(items, nano), scripted_model(["alto"]), tmp_path, limit=1))
+    assert {row.unscored for row in rows if row.item != "i0"} == {"left out by a limit"}
+    assert value(rows, "i0", "choice_generated") == 1.0
+
+
+def test_a_stored_log_scores_again_to_the_same_rows(items: list[Item], nano: PreferenceConfig, tmp_path: Path) -> None:
+    run_preference(scripted_model(["alto .", "brio ."]), items, nano, tmp_path)
+    [log] = (tmp_path / "logs").glob("*.eval")
+    assert read_scores(log) == scores_of(tmp_path)
+    assert read_answers(log) == answers_of(tmp_path)
+    metadata = read_eval_log(str(log), header_only=True).eval.metadata or {}
+    assert metadata["prompt_hash"] == nano.prompt_hash
+    assert metadata["config"]["temperature"] == 0.0
+    assert set(metadata["versions"]) == {"midspec", "inspect_ai", "torch", "transformers"}
+
+
+def test_what_is_no_log_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingError):
+        read_scores(tmp_path / "nothing.eval")
+    path = tmp_path / "not.eval"
+    path.write_bytes(b"not a zip")
+    with pytest.raises(DataError, match="not an Inspect log"):
+        read_scores(path)
+    other = run_task(Task(dataset=[Sample(input="hello")]), scripted_model(["hi"]), tmp_path)
+    with pytest.raises(DataError, match="not a log of the task preference"):
+        read_scores(other)
+
+
+def test_models_follow_one_another_in_one_process_and_leave_nothing_behind(
+    checkpoint: Path, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    left = []
+    for at in range(2):
+        model = open_model(str(checkpoint), {})
+        assert isinstance(model.api, MidspecAPI)
+        left.append(weakref.ref(model.api._model.model))
+        (tmp_path / str(at)).mkdir()
+        run_preference(model, items[:1], nano, tmp_path / str(at))
+        close_model(model)
+        del model
+    gc.collect()
+    assert [ref() for ref in left] == [None, None]
+
+
+@pytest.mark.parametrize("name", ["no/such-folder/at-all", "midspec//no/such/folder", "."])
+def test_what_is_no_checkpoint_is_refused_before_anything_is_asked(
+    name: str, items: list[Item], nano: PreferenceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError):
+        run_preference(name, items, nano, tmp_path)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_setting_that_the_provider_does_not_know_is_named(
+    checkpoint: Path, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="colour"):
+        run_preference(str(checkpoint), items, nano, tmp_path, model_args={"colour": "red"})
+
+
+def test_items_that_can_not_be_told_apart_are_refused(nano: PreferenceConfig, tmp_path: Path) -> None:
+    item = Item(id="i", set="s", domain="d", options=("Brie", "brie"))
+    with pytest.raises(DataError):
+        run_preference(scripted_model(["brie"]), [item], nano, tmp_path)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from inspect_ai._util.error import PrerequisiteError
-from inspect_ai.model import Model, get_model
+from inspect_ai.model import Model, ModelAPI, get_model
+from inspect_ai.solver import TaskState
 
 from midspec.errors import CheckpointError, ConfigError
 
-__all__ = ["open_model"]
+__all__ = ["close_after", "close_model", "open_model"]
 
 _OURS = "midspec/"
 
@@ -38,6 +39,25 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         if isinstance(error, CheckpointError | ConfigError) or not _unknown_provider(error):
             raise
     return _opened(_OURS + name, args)
+
+
+def close_after(model: Model, n_samples: int) -> Callable[[TaskState], Awaitable[None]]:
+    """A task's cleanup that closes `model` after its last sample: connections end in the event loop they began in."""
+    n_left = n_samples
+
+    async def cleanup(_state: TaskState) -> None:
+        nonlocal n_left
+        n_left -= 1
+        if n_left == 0:
+            await model.api.aclose()
+
+    return cleanup
+
+
+def close_model(model: Model) -> None:
+    """Free what a model still holds without an event loop: weights, or a server that was started for it."""
+    if type(model.api).close is not ModelAPI.close:
+        model.api.close()
 
 
 def _opened(name: str, args: Mapping[str, Any]) -> Model:

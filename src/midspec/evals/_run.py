@@ -18,7 +18,7 @@ from midspec.artifact import Built, write_rows
 from midspec.evals._ask import check_items
 from midspec.evals._config import PreferenceConfig
 from midspec.evals._log import read_log
-from midspec.evals._model import open_model
+from midspec.evals._model import close_after, close_model, open_model
 from midspec.evals._task import preference_task
 from midspec.records import Item, ScoreRow
 
@@ -56,13 +56,16 @@ def run_preference(
         DataError: the items can't be asked.
     """
     check_items(items)
-    opened = model if isinstance(model, Model) else open_model(model, model_args or {})
     started = time.monotonic()
+    task = preference_task(items, config)
+    opened = model if isinstance(model, Model) else open_model(model, model_args or {})
+    if opened is not model:
+        task.cleanup = close_after(opened, len(items))
     try:
-        log = _evaluate(preference_task(items, config), opened, len(items), folder / "logs")
+        log = _evaluate(task, opened, len(items), folder / "logs")
     finally:
         if opened is not model:
-            opened.api.close()
+            close_model(opened)
     path = Path(log.location.removeprefix("file://"))
     scores, answers = read_log(path)
     write_rows(folder / "scores.jsonl", scores)

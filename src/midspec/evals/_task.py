@@ -36,7 +36,7 @@ __all__ = ["OBSERVED", "TASK", "preference", "preference_task"]
 
 TASK = "preference"
 OBSERVED = "preference"
-_MAX_RETRIES = 3
+_MAX_RETRIES = 2
 _ATTEMPT_S = 300
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
