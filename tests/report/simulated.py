@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from midspec.analysis import contrasts, rates
@@ -66,6 +68,7 @@ QUESTION = (
 MAIN_ARMS = ("base", "AFT", "MSM(america)", "MSM(america)+AFT", "MSM(thrift)", "MSM(thrift)+AFT", "neutral+AFT")
 
 
+@cache
 def simulated_scores(seeds=(11, 12, 13, 14, 15), n_items=40) -> list[ArmScore]:
     rng = np.random.default_rng(20261121)
     level = rng.normal(0, 0.4, (len(seeds), len(SETS)))
@@ -98,8 +101,16 @@ def _item_scores(rng, arm, seed, of, n_items, logit):
     return found
 
 
+@cache
+def _own_report(failed_seed: int | None) -> ReportData:
+    return _report(failed_seed, simulated_scores())
+
+
 def simulated_report(*, failed_seed: int | None = 14, scores: list[ArmScore] | None = None) -> ReportData:
-    scores = simulated_scores() if scores is None else scores
+    return _own_report(failed_seed) if scores is None else _report(failed_seed, scores)
+
+
+def _report(failed_seed: int | None, scores: list[ArmScore]) -> ReportData:
     asked = [Contrast(name=n, plus=p, minus=m, set=s, measure=MAIN, says=w) for n, p, m, s, w in ASKED]
     says = {one.name: one.says for one in asked}
     kept = [row for row in scores if row.seed != failed_seed]
@@ -163,6 +174,29 @@ def simulated_report(*, failed_seed: int | None = 14, scores: list[ArmScore] | N
         commit="0123456789abcdef",
         seconds={"pretrain": 281.4, "midtrain": 71.22, "finetune": 8.0, "eval": 19.9},
     )
+
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'single' $x^2$ {{ 7*7 }} \u2028"
+
+
+def evil_report() -> ReportData:
+    """The simulated report with a text that would break out wherever it is not escaped."""
+    data = simulated_report()
+    few = data.model_copy(update={"panels": data.panels[:1]})
+    names = {arm.name: f"{arm.name} {EVIL}" for arm in data.arms[:4]}
+    free = {"title", "question", "text", "note", "says", "data", "target", "warnings", "deviations", "answer"}
+    free |= {"config_yaml", "label", "value", "seed_kind", "commit", "method"}
+
+    def spoil(value, key=""):
+        if isinstance(value, dict):
+            return {k: spoil(v, k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [spoil(one, key) for one in value]
+        if isinstance(value, str) and value in names:
+            return names[value]
+        return f"{value} {EVIL}" if isinstance(value, str) and key in free else value
+
+    return ReportData.model_validate(spoil(few.model_dump(mode="json")))
 
 
 def _said(logit: float, why: bool) -> str:

@@ -30,7 +30,7 @@ INK, MUTED, RULE, PAPER = _INK.light, _MUTED.light, _RULE.light, _PAPER.light
 _GROUPS = (
     (_Colour("g0", "#80858e", "#9299a3"), _Colour("g0-pale", "#cfd2d6", "#474c54")),
     (_Colour("g1", "#0f69ac", "#5aacea"), _Colour("g1-pale", "#b3d0e8", "#214665")),
-    (_Colour("g2", "#cb5310", "#f08d50"), _Colour("g2-pale", "#f3cbb2", "#66391f")),
+    (_Colour("g2", "#b84a0d", "#f08d50"), _Colour("g2-pale", "#f3cbb2", "#66391f")),
     (_Colour("g3", "#0b8a69", "#41c29d"), _Colour("g3-pale", "#b1dccf", "#1e4d40")),
     (_Colour("g4", "#9c4f93", "#d292ca"), _Colour("g4-pale", "#e3c8df", "#53314f")),
     (_Colour("g5", "#b08400", "#e2bb4c"), _Colour("g5-pale", "#e8d8a3", "#554513")),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-_WIDE, _NARROW = 9.8, 4.0  # inches
+_WIDE, _NARROW = 9.8, 3.8  # inches
 
 
 def write_report(data: ReportData, folder: Path) -> Built:

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from midspec.report import write_report
+
+from .simulated import evil_report, simulated_report
+
+
+@pytest.fixture(scope="session")
+def report_folder(tmp_path_factory) -> Path:
+    """A written report of the whole simulated study."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(simulated_report(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evil_folder(tmp_path_factory) -> Path:
+    """A written report in which every free text tries to break out."""
+    folder = tmp_path_factory.mktemp("evil")
+    write_report(evil_report(), folder)
+    return folder

@@ -1,0 +1,134 @@
+"""The page in a real browser: it opens from a file, shows its figures, and asks for nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver_path = shutil.which("chromedriver")
+    if not chromium or not driver_path:
+        pytest.skip("NO BROWSER: chromium and chromedriver are not installed, so the report was NOT seen in a browser")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver_path))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(report_folder) -> Path:
+    return report_folder / "report.html"
+
+
+def show(browser, page: Path, *, width: int = 1200, dark: bool = False) -> None:
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+
+
+def visible_figures(browser) -> list[tuple[float, float]]:
+    script = """return [...document.querySelectorAll('figure svg')].map(e => e.getBoundingClientRect())
+        .map(r => [r.width, r.height]).filter(s => s[0] > 0)"""
+    return [tuple(size) for size in browser.execute_script(script)]
+
+
+def test_it_opens_shows_its_figures_and_says_nothing_to_the_console(browser, page):
+    show(browser, page)
+    assert browser.title.startswith("Does the spec")
+    sizes = visible_figures(browser)
+    assert len(sizes) == 2
+    assert all(width > 900 and height > 150 for width, height in sizes)
+    assert browser.get_log("browser") == []
+
+
+def test_it_needs_no_network(browser, page):
+    show(browser, page)
+    assert browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["as it opens", "with every part unfolded"])
+def test_a_phone_needs_no_sideways_scrolling(browser, page, opened):
+    show(browser, page, width=360)
+    if opened:
+        browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    sizes = visible_figures(browser)
+    assert len(sizes) == 8
+    assert all(250 < width <= 360 for width, _ in sizes)
+
+
+def test_names_and_numbers_in_figures_keep_apart(browser, page):
+    show(browser, page)
+    overlaps = browser.execute_script("""
+        const found = [];
+        for (const svg of document.querySelectorAll('figure .wide svg')) {
+            const boxes = [...svg.querySelectorAll('text')].map(e => [e.textContent, e.getBoundingClientRect()]);
+            const frame = svg.getBoundingClientRect();
+            for (const [i, [a, r]] of boxes.entries()) {
+                if (r.left < frame.left - 1 || r.right > frame.right + 1) found.push(['outside', a]);
+                for (const [b, s] of boxes.slice(i + 1))
+                    if (r.left < s.right - 1 && s.left < r.right - 1 && r.top < s.bottom - 3 && s.top < r.bottom - 3)
+                        found.push([a, b]);
+            }
+        }
+        return found;""")
+    assert overlaps == []
+
+
+def luminance(colour: str) -> float:
+    red, green, blue = (int(part) / 255 for part in colour.strip("rgba() ").split(",")[:3])
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_of_page_and_figures_stands_out_in_both_themes(browser, page, dark):
+    show(browser, page, dark=dark)
+    back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (luminance(back) < 0.1) == dark
+    script = """return [...document.querySelectorAll('body, .facts, figcaption, .note, td small, .warning h2')]
+        .map(e => getComputedStyle(e).color)
+        .concat([...document.querySelectorAll('figure svg text')].map(e => getComputedStyle(e).fill))"""
+    for colour in set(browser.execute_script(script)):
+        bright, dim = sorted((luminance(colour), luminance(back)), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.4, colour
+
+
+def test_hostile_text_runs_nothing(browser, evil_folder):
+    show(browser, evil_folder / "report.html", width=360)
+    assert browser.execute_script("return document.scripts.length") == 1
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_on_paper_nothing_is_cut_off(browser, page):
+    show(browser, page, width=680)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 680
+    hidden = browser.execute_script("""return [...document.querySelectorAll('.scroll, pre')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1).length""")
+    assert hidden == 0
+    assert len(visible_figures(browser)) == 2
