@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.errors import CheckpointError, ConfigError
@@ -17,7 +18,7 @@ from midspec.records import Checkpoint
 __all__ = ["add_adapter", "load_model", "load_tokenizer", "pick_device", "use_threads"]
 
 _MEND = "Check the name, and that its files are whole; a hub name needs the network once"
-_OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
+_OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
 def use_threads(n: int | None = None) -> int:
@@ -86,9 +87,12 @@ def load_model(
     chosen = {} if attention is None else {"attn_implementation": attention}
     with quiet():
         try:
-            model = AutoModelForCausalLM.from_pretrained(checkpoint.model, dtype=dtype, **chosen)
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                checkpoint.model, dtype=dtype, output_loading_info=True, **chosen
+            )
         except _OPENING as error:
             raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, mend=_MEND) from error
+    _refuse_missing(loading["missing_keys"], checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
 
 
@@ -101,9 +105,24 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
     refuse_second_adapter(model, adapter)
     with quiet():
         try:
-            return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+            adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
         except _OPENING as error:
             raise CheckpointError(f"the adapter does not open ({_first(error)})", where=adapter, mend=_MEND) from error
+        weights = Path(adapter) / "adapter_model.safetensors"
+        if weights.is_file():
+            with safe_open(weights, framework="pt") as file:
+                _refuse_missing(set(get_peft_model_state_dict(adapted)) ^ set(file.keys()), adapter)
+    return adapted
+
+
+def _refuse_missing(names: set[str], where: str) -> None:
+    """Weights that are not in the file would be left as they were drawn, without a word."""
+    if names:
+        raise CheckpointError(
+            f"the saved weights don't fit the model: {len(names)} are missing or too many ({min(names)}, say)",
+            where=where,
+            mend="Check that the weights belong to this configuration and base",
+        )
 
 
 def refuse_second_adapter(model: Any, where: str) -> None:

@@ -179,10 +179,10 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         state.log_history.clear()
         if "loss" not in logs:
             return
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
+        loss, grad_norm = float(logs["loss"]), float(logs["grad_norm"])
+        if not math.isfinite(loss + grad_norm):
             raise ConfigError(
-                f"the loss is {loss} at update {state.global_step}",
+                f"the loss is {loss} and its gradient {grad_norm} at update {state.global_step}",
                 where="recipe.learning_rate",
                 mend="Lower it, or raise warmup_updates",
             )
@@ -191,7 +191,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             update=state.global_step,
             loss=loss,
             learning_rate=float(logs["learning_rate"]),
-            grad_norm=float(logs["grad_norm"]),
+            grad_norm=grad_norm,
             tokens=tokens,
         )
         self.rows.append(row)
