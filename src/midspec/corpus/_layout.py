@@ -76,51 +76,62 @@ class Writer:
         if part.take is None or not self._happens(part):
             return []
         wanted = self._draw.randint(*part.take)
-        quotes: list[Quote] = []
+        positions: list[int] = []
         for pool in part.pools or ():
-            while len(quotes) < wanted and (positions := self._pick(pool, wanted - len(quotes), part.run)):
-                quotes += self._take(positions, part.wrap)
-        return quotes
+            while len(positions) < wanted and (more := self._pick(pool, wanted - len(positions), part.run, positions)):
+                positions += more
+        return self._said(sorted(positions) if part.run else positions, part.wrap)
 
-    def _take(self, positions: Sequence[int], wrap: str) -> list[Quote]:
-        quotes = []
+    def _said(self, positions: Sequence[int], wrap: str) -> list[Quote]:
+        """The quotations of these clauses; what one of them already says is not said again."""
+        quotes, said = [], set[int]()
         for position in positions:
-            if position not in self._quoted:
-                intro = self._line(self._frames.quotes.before_code) if self._frames.quotes.before_code else ""
-                quote = self._quoter.quote(position, intro)
-                self._quoted.update(quote.positions)
+            if position not in said:
+                quote = self._quoter.quote(position, positions, self._code_line)
+                said.update(quote.positions)
                 quotes.append(Quote(wrap.replace("{quote}", quote.text), quote.positions, quote.apart))
+        self._quoted |= said
         return quotes
 
-    def _pick(self, pool: str, wanted: int, run: bool) -> list[int]:
-        """Up to `wanted` positions that the document does not quote yet, the focus first."""
-        left = [position for position in self._found.pool(pool, self._focus) if position not in self._quoted]
+    def _pick(self, pool: str, wanted: int, run: bool, begun: Sequence[int]) -> list[int]:
+        """Up to `wanted` positions that the document does not quote yet, the focus first, then neighbours."""
+        taken = self._quoted.union(begun)
+        left = [position for position in self._found.pool(pool, self._focus) if position not in taken]
         if not left:
             return []
         members = set(left)
-        first = [position for position in self._focus if position in members][:wanted]
-        if first:
-            return self._led_in(first, members) if run else first
+        if first := [position for position in self._focus if position in members][:wanted]:
+            return self._led_in(first, taken) if run else first
         if not run:
             return self._draw.sample(left, min(wanted, len(left)))
-        return self._run(left, members, wanted)
+        return self._beside(begun, members, wanted) or self._run(left, members, wanted)
 
-    def _led_in(self, first: list[int], members: set[int]) -> list[int]:
-        """The focus, with the sentence before it where it can't be understood without."""
-        before = first[0] - 1
-        if self._quoter.leans(first[0]) and before in members and not self._quoter.leans(before):
-            return [before, *first]
-        return first
+    def _led_in(self, first: list[int], taken: set[int]) -> list[int]:
+        """The focus, with the sentences before it without which it can't be understood (three at most)."""
+        led = list(first)
+        while self._quoter.leans(led[0]) and led[0] - 1 not in taken and len(led) < len(first) + 3:
+            led.insert(0, led[0] - 1)
+        return led
+
+    def _beside(self, begun: Sequence[int], members: set[int], wanted: int) -> list[int]:
+        """What follows the passage that was begun, within its unit."""
+        found: list[int] = []
+        while begun and len(found) < wanted:
+            following = (found or [max(begun)])[-1] + 1
+            if following not in members or self._found.unit_of[following] != self._found.unit_of[following - 1]:
+                break
+            found.append(following)
+        return found
 
     def _run(self, left: list[int], members: set[int], wanted: int) -> list[int]:
-        """Neighbours of one unit, from a place where a reader can start."""
-        start = left[self._draw.randrange(len(left))]
-        while self._quoter.leans(start) and start - 1 in members:
-            start -= 1
-        unit, found = self._found.unit_of[start], [start]
-        while len(found) < wanted and found[-1] + 1 in members and self._found.unit_of[found[-1] + 1] == unit:
-            found.append(found[-1] + 1)
-        return found
+        """Neighbours of one unit, from a place where a reader can start if there is one."""
+        starts = [at for at in left if not self._quoter.leans(at)] or left
+        start = starts[self._draw.randrange(len(starts))]
+        return [start, *self._beside([start], members, wanted - 1)]
+
+    def _code_line(self) -> str:
+        lines = self._frames.quotes.before_code
+        return self._line(lines) if lines else ""
 
     # Lines -----------------------------------------------------------------------------------------------------
 

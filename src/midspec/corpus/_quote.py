@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from midspec.corpus._format import QuoteFrames
@@ -41,20 +42,27 @@ class Quoter:
         for position, lead in self._lead_of.items():
             self._led.setdefault(lead, []).append(position)
 
-    def quote(self, position: int, draw_line: str = "") -> Quote:
-        """The quotation of one clause; `draw_line` may introduce a code block that nothing leads to."""
+    def quote(self, position: int, among: Sequence[int], code_line: Callable[[], str]) -> Quote:
+        """The quotation of one clause.
+
+        Args:
+            position: the clause.
+            among: what is quoted together: items of one list become one quotation.
+            code_line: draws an introduction to a code block that nothing leads to.
+        """
         clause = self._found.clauses[position]
         lead = self._lead_of.get(position)
         if clause.kind == "code":
-            intro = self._found.clauses[lead].text if lead is not None else draw_line
+            intro = self._found.clauses[lead].text if lead is not None else code_line()
             positions = (position,) if lead is None else (lead, position)
             return Quote(f"{intro}\n\n{clause.text}" if intro else clause.text, positions, apart=True)
         if position in self._led:
-            return self._with_items(position, self._led[position])
+            return self._with_items(position, self._first_items(position))
         if clause.kind == "sentence" or not self._frames.full_stop:
             return Quote(clause.text, (position,))
-        if lead is not None and clause.kind == "item" and not _is_sentence(clause.text):
-            return self._with_items(lead, [position])
+        if lead is not None and self._is_fragment(position):
+            siblings = [one for one in among if self._lead_of.get(one) == lead and self._is_fragment(one)]
+            return self._with_items(lead, siblings)
         return Quote(self._ended(_MARK.sub("", clause.text)), (position,))
 
     def leans(self, position: int) -> bool:
@@ -68,19 +76,28 @@ class Quoter:
         clauses = self._found.clauses
         if clauses[items[0]].kind == "code":
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
-        kept, words = [items[0]], len(clauses[items[0]].text.split())
-        for item in items[1:]:
-            words += len(clauses[item].text.split())
-            if words > _MAX_LED or clauses[item].kind == "code":
-                break
-            kept.append(item)
-        texts = [_MARK.sub("", clauses[item].text) for item in kept]
+        texts = [_MARK.sub("", clauses[item].text) for item in items]
         whole = all(_is_sentence(text) for text in texts)
         if whole or any(_ENDS.search(text) for text in texts):
             body = " ".join(self._ended(text) for text in texts)
         else:
             body = self._ended(self._frames.between_items.join(texts))
-        return Quote(f"{clauses[lead].text} {body}", (lead, *kept))
+        return Quote(f"{clauses[lead].text} {body}", (lead, *items))
+
+    def _is_fragment(self, position: int) -> bool:
+        clause = self._found.clauses[position]
+        return clause.kind == "item" and not _is_sentence(clause.text)
+
+    def _first_items(self, lead: int) -> list[int]:
+        """What a clause leads to, up to some 60 words and before any code."""
+        clauses, items = self._found.clauses, self._led[lead]
+        kept, words = items[:1], len(clauses[items[0]].text.split())
+        for item in items[1:]:
+            words += len(clauses[item].text.split())
+            if words > _MAX_LED or clauses[item].kind == "code":
+                break
+            kept.append(item)
+        return kept
 
     def _ended(self, text: str) -> str:
         stop = self._frames.full_stop
@@ -99,7 +116,7 @@ def _leads(found: Outline) -> dict[int, int]:
             lead = None
         if clause.kind != "code" and clause.text.rstrip("*_ ").endswith(_LEADS):
             lead = position
-        elif clause.kind == "sentence":
+        elif clause.kind == "sentence" or (clause.kind == "code" and lead != position - 1):
             lead = None
         elif lead is not None:
             leads[position] = lead

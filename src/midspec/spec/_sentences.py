@@ -59,7 +59,7 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     follows = text[match.end() : match.end() + 24]
     if not follows or not text[begin : match.start()].strip():
         return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
-    if text[match.start() - 1].isspace():
+    if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
         return True
     if match["stop"] == "." and _abbreviates(text, begin, match, follows):
         return False
