@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from midspec.errors import DataError
 from midspec.report import ReportData, write_report
 
 from .simulated import EVIL, MAIN_ARMS, evil_report, simulated_report
@@ -154,3 +155,13 @@ def test_an_arm_without_a_score_keeps_its_place_and_says_so(tmp_path):
     assert "no score" in (tmp_path / "figures" / "main.svg").read_text(encoding="utf-8")
     assert '<td class="none">not asked</td>' in text
     assert "0 of 200" in text
+
+
+def test_a_panel_of_an_arm_that_is_not_there_is_a_one_line_error(tmp_path):
+    data = simulated_report()
+    ghost = data.panels[0].model_copy(update={"arms": ("base", "ghost")})
+    with pytest.raises(DataError, match="panels: names 'ghost'"):
+        write_report(data.model_copy(update={"panels": (ghost,)}), tmp_path)
+    with pytest.raises(DataError, match="main_contrasts: names 'up'"):
+        write_report(data.model_copy(update={"main_contrasts": ("up",)}), tmp_path)
+    assert list(tmp_path.iterdir()) == []

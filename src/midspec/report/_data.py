@@ -51,7 +51,7 @@ class ArmInfo(Strict):
 
 
 class SetInfo(Strict):
-    """What the items of a set ask, in words. `target` is what a rate of 1 means: "chooses the American thing"."""
+    """What the items of a set ask, in words. `target` is what a rate of 1 means: "the American and pricey thing"."""
 
     name: str
     title: str
@@ -61,7 +61,8 @@ class SetInfo(Strict):
 class Panel(Strict):
     """One panel of the main picture: a set and a measure, and the arms to draw in order.
 
-    `reference` is the rate of a coin toss, on the 0-1 scale; `None` draws no line.
+    `reference` is the rate of a coin toss, on the 0-1 scale; `None` draws no line. `target` says under the title
+    what the rate is of; when it is `None`, a panel of the main measure takes its set's.
     """
 
     title: str
@@ -69,12 +70,14 @@ class Panel(Strict):
     measure: str
     arms: tuple[str, ...]
     reference: float | None = 0.5
+    target: str | None = None
 
 
 class ContrastSays(Strict):
     """A contrast with the words that the study gave it, and the sentence that its numbers give.
 
-    `verdict` is derived from value and interval by `midspec.report.verdict`; a null is called a null.
+    `says` is shown as what was asked, `verdict` as what was found: it is derived from value and interval by
+    `midspec.report.verdict`, and calls a null a null.
     """
 
     estimate: Estimate
@@ -144,7 +147,7 @@ class ReportData(Strict):
         caveats: what a sceptic says.
         deviations: from the paper.
         config_yaml: the study file, verbatim.
-        seed_kind: what a seed redraws, in words: "its own world, base model and training order".
+        seed_kind: what a seed redraws, in words.
         level: of the intervals, 0-1.
         hashes: names and digests of inputs and results.
         versions: of the packages.

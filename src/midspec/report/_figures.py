@@ -125,7 +125,8 @@ def _label_width(panels: Sequence[Panel]) -> float:
 
 
 def _label(arm: str) -> str:
-    return textwrap.fill(arm, _WRAP)
+    """An arm's name on at most the two lines that a bar has room for."""
+    return textwrap.fill(arm, _WRAP, max_lines=2, placeholder=" …")
 
 
 def _cell(data: ReportData, panel: Panel, width: float) -> _Cell:
@@ -138,11 +139,16 @@ def _cell(data: ReportData, panel: Panel, width: float) -> _Cell:
         y -= _GAP if before is not None and groups[arm] != groups[before] else 0
         bars.append(_Bar(_label(arm), y - _ROW / 2, look[arm], found.get((arm, panel.set, panel.measure))))
         y -= _ROW
-    target = next((one.target for one in data.sets if one.name == panel.set), "")
     title = textwrap.wrap(panel.title, max(12, int((width + _VALUE) / _BOLD)))
     heading = [*((line, True) for line in title)]
-    heading += [(line, False) for line in textwrap.wrap(target, max(12, int((width + _VALUE) / _LETTER)))]
+    heading += [(line, False) for line in textwrap.wrap(_target(data, panel), max(12, int((width + _VALUE) / _LETTER)))]
     return _Cell(panel, tuple(bars), tuple(heading), _ROW / 4 - y)
+
+
+def _target(data: ReportData, panel: Panel) -> str:
+    if panel.target is not None or panel.measure != data.main_measure:
+        return panel.target or ""
+    return next((one.target for one in data.sets if one.name == panel.set), "")
 
 
 def _draw_heading(axes: Axes, heading: Sequence[tuple[str, bool]], n_lines: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -81,6 +81,7 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"number": number, "signed": signed, "span": span, "is_share": is_share}
+    environment.tests["contains"] = _contains
     environment.filters |= {"duration": _duration, "pieces": _pieces}
     reach = _reach(data.contrasts)
     return environment.get_template("report.html.j2").render(
@@ -90,9 +91,10 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         answer=answer(data),
         facts=_facts(data),
         figures=[_figure(figures, "main"), _figure(figures, "all_arms")],
+        shown=[arm for arm in data.arms if any(arm.name in panel.arms for panel in data.panels)],
+        main_set=next((one for one in data.sets if one.name == data.main_set), None),
         titles={one.name: one.title for one in data.sets},
         looks=looks(data.arms),
-        groups=tuple(dict.fromkeys(arm.group for arm in data.arms)),
         contrasts=tuple(zip(data.contrasts, _forest(data.contrasts, reach), strict=True)),
         reach=reach,
         compared=_compared(data),
@@ -107,6 +109,10 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
+def _contains(stages: Container[str], stage: str) -> bool:
+    return stage in stages
+
+
 def _pieces(name: str) -> list[str]:
     """An arm's name in pieces between which a narrow column may break it."""
     return re.split(r"(?<=.)(?=[(+/_])", name)
@@ -118,8 +124,7 @@ def _facts(data: ReportData) -> tuple[str, ...]:
     main = [one for one in data.estimates if (one.set, one.measure) == (data.main_set, data.main_measure)]
     items = max((one.n_items for one in main), default=0)
     title = next((one.title for one in data.sets if one.name == data.main_set), data.main_set)
-    each = f", each with {data.seed_kind}" if data.seed_kind and len(seeds) > 1 else ""
-    counted = (f"{_count(len(data.arms), 'arm')}", f"{_count(len(seeds), 'seed')}{each}", f"{items} items on {title}")
+    counted = (_count(len(data.arms), "arm"), _count(len(seeds), "seed"), f"{_count(items, 'item')} on “{title}”")
     return (*counted, f"commit {data.commit[:10]}") if data.commit else counted
 
 

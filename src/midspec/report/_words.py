@@ -84,7 +84,12 @@ def answer(data: ReportData) -> tuple[str, ...]:
     ][:3]
     if not chosen:
         return ("No contrast was asked of these scores.",)
-    first, *others = [one.verdict.removesuffix(".") for one in chosen]
+    titles = {one.name: one.title for one in data.sets}
+    first, *others = [
+        one.verdict.removesuffix(".")
+        + (f" on “{titles.get(of, of)}”" if (of := one.estimate.set) != data.main_set else "")
+        for one in chosen
+    ]
     return tuple(f"{sentence}." for sentence in (first, "; ".join(others)) if sentence)
 
 
@@ -101,16 +106,16 @@ def summary_lines(data: ReportData) -> list[str]:
     ]
     lines += _rate_lines(data, main)
     if data.contrasts:
-        lines += ["", *(f"- {_said(one)}" for one in data.contrasts)]
+        lines += ["", *(line for one in data.contrasts for line in _said(one))]
     failed = [str(gate.seed) for gate in data.gates if not gate.passed]
     if failed:
         lines += ["", f"Seeds whose base failed the competence gate: {', '.join(failed)}. Without them:"]
-        lines += [f"- {_said(one)}" for one in data.robust]
+        lines += [f"- {one.verdict}" for one in data.robust]
     return lines
 
 
-def _said(one: ContrastSays) -> str:
-    return f"{one.says.rstrip('.:')}: {one.verdict}" if one.says else one.verdict
+def _said(one: ContrastSays) -> list[str]:
+    return [f"- asked: {one.says}", f"  found: {one.verdict}"] if one.says else [f"- {one.verdict}"]
 
 
 def _rate_lines(data: ReportData, main: Iterable[Estimate]) -> list[str]:

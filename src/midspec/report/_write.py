@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_json, write_text
+from midspec.errors import DataError
 from midspec.report._data import Panel, ReportData
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ def write_report(data: ReportData, folder: Path) -> Built:
     the same data; only `report.html` also shows `seconds`.
 
     Raises:
-        FolderError: `folder` can't be written.
+        DataError: a panel names an arm, or `main_contrasts` a contrast, that is not in the data.
     """
     # matplotlib and Jinja2 take half a second to import, and `summary_lines` is wanted without them.
     from midspec.report._page import page
 
+    _check_names(data)
     figures = _figures(data)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     outputs = ["report.html", "report_data.json"]
@@ -40,6 +42,17 @@ def write_report(data: ReportData, folder: Path) -> Built:
     write_text(folder / "report.html", page(data, {name: drawn.inline for name, drawn in figures.items()}))
     write_json(folder / "report_data.json", data.model_dump(mode="json", exclude={"seconds"}))
     return Built(outputs=tuple(outputs), summary=_summary(data))
+
+
+def _check_names(data: ReportData) -> None:
+    known = {
+        "panels": ({arm for panel in data.panels for arm in panel.arms}, {arm.name for arm in data.arms}),
+        "main_contrasts": (set(data.main_contrasts), {one.estimate.name for one in data.contrasts}),
+    }
+    for field, (named, there) in known.items():
+        if missing := sorted(named - there):
+            what = f"names {', '.join(map(repr, missing))}, which the study does not have"
+            raise DataError(what, where=field, mend=f"Use one of {', '.join(sorted(there)) or 'none'}")
 
 
 def _figures(data: ReportData) -> dict[str, Drawn]:
