@@ -249,6 +249,40 @@ def test_too_few_updates_are_refused_before_anything_is_written(make_job: MakeJo
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_model_that_can_not_hold_the_rows_is_refused(make_job: MakeJob, tmp_path: Path) -> None:
+    small = make_job().architecture
+    assert small is not None
+    short = make_job(architecture=small | {"max_position_embeddings": 16})
+    with pytest.raises(PreflightError, match="longer than the model's 16 positions"):
+        trained(short, tmp_path / "short")
+    few = make_job(architecture=small | {"vocab_size": 20})
+    with pytest.raises(CheckpointError, match="the tokenizer has 46 tokens and the model 20"):
+        trained(few, tmp_path / "few")
+    wrong = make_job(architecture=small | {"model_type": "lama"})
+    with pytest.raises(ConfigError, match="no lama model can be built"):
+        trained(wrong, tmp_path / "wrong")
+
+
+@pytest.mark.parametrize("recipe", [{}, LORA], ids=["full", "lora"])
+def test_bfloat16_trains_where_it_is_asked_for(
+    make_job: MakeJob, base: Path, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    exact = make_job(stage="midtrain", parent=str(base), recipe=recipe)
+    rough = make_job(stage="midtrain", parent=str(base), recipe=recipe | {"precision": "bfloat16"})
+    trained(exact, tmp_path / "exact")
+    trained(rough, tmp_path / "rough")
+    assert losses(tmp_path / "rough") != losses(tmp_path / "exact")
+    assert losses(tmp_path / "rough") == pytest.approx(losses(tmp_path / "exact"), abs=0.05)
+    weights = load_file(next((tmp_path / "rough").glob("*.safetensors")))
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_half_way_checkpoints_are_written_by_the_clock(make_job: MakeJob, tmp_path: Path) -> None:
+    with pytest.raises(StopError):
+        trained(make_job(execution={"save_every_s": 1e-6}), tmp_path / "out", on_progress=stop_after(4))
+    assert [path.name for path in (tmp_path / "out" / ".checkpoints").iterdir()] == ["checkpoint-3"]
+
+
 def test_a_loss_that_is_no_number_stops_the_run(make_job: MakeJob, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the loss is"):
         trained(make_job(recipe={"learning_rate": 1e30, "max_grad_norm": 1e30, "n_updates": 7}), tmp_path / "out")

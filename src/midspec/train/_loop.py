@@ -19,6 +19,7 @@ from midspec.train._job import Recipe, TrainJob
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
 from midspec.train._progress import MetricsRow, Preflight, Progress
+from midspec.train._start import compute_dtype
 
 __all__ = ["learning_rate", "run_updates"]
 
@@ -59,7 +60,7 @@ def run_updates(
         on_progress: called after every update.
 
     Raises:
-        ConfigError: the loss stopped being a finite number.
+        ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
     checkpoints = folder / _CHECKPOINTS
     last = _last_complete(checkpoints)
@@ -67,9 +68,16 @@ def run_updates(
     rows = [row for update in plan.updates for row in update]
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
-    with quiet():
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    trainer.callback_handler.callbacks.clear()
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the GPU's memory is too small for {trainer.args.per_device_train_batch_size} rows of "
+            f"{plan.preflight.row_width} tokens at once",
+            where="recipe.micro_batch",
+            mend="Lower it, or set execution.gradient_checkpointing",
+        ) from error
     shutil.rmtree(checkpoints, ignore_errors=True)
     return recorder.rows
 
@@ -93,7 +101,7 @@ def _trainer(
         gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="sequential",
-        bf16=device.type == "cuda" and recipe.precision != "float32",
+        bf16=compute_dtype(recipe, device) == torch.bfloat16,
         use_cpu=device.type == "cpu",
         seed=job.seed,
         activation_checkpointing=job.execution.gradient_checkpointing,
@@ -107,6 +115,12 @@ def _trainer(
         remove_unused_columns=False,
         include_num_input_tokens_seen="no",
     )
+    if arguments.n_gpu > 1:
+        raise ConfigError(
+            f"one run trains on one GPU, and {arguments.n_gpu} are visible",
+            where="CUDA_VISIBLE_DEVICES",
+            mend="Set it to one GPU's number",
+        )
     width = geometry.row_width
     with quiet():
         trainer = Trainer(

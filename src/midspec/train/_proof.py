@@ -14,6 +14,7 @@ from midspec.train._pack import Piece, collate
 __all__ = ["Proof"]
 
 _PROBE_TOKENS = 256
+_SAMPLE = 1_000_000
 
 
 class Proof:
@@ -30,17 +31,16 @@ class Proof:
         batch = collate([[piece]], width=len(piece.ids), pad_id=0)
         self._probe = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
         self._before = self._logits(model)
-        self._weights = {name: weight.detach().to("cpu", copy=True) for name, weight in _trained(model)}
+        self._weights = {name: _sample(weight) for name, weight in _trained(model)}
 
     def after(self, model: Any) -> dict[str, JsonValue]:
-        """How far weights and logits have moved since, for the record.
+        """How far weights (Euclidean; of very large ones a sample) and logits (at most) have moved since.
 
         Raises:
             CheckpointError: nothing moved: what was trained is not what answers.
         """
         squares = [
-            float((weight.detach().cpu().double() - self._weights[name].double()).square().sum())
-            for name, weight in _trained(model)
+            float((_sample(weight) - self._weights[name]).double().square().sum()) for name, weight in _trained(model)
         ]
         moved = sum(squares) ** 0.5
         shift = float((self._logits(model) - self._before).abs().max())
@@ -61,6 +61,11 @@ class Proof:
             logits: torch.Tensor = model(**self._probe, use_cache=False).logits.float().cpu()
         model.train(training)
         return logits
+
+
+def _sample(weight: torch.Tensor) -> torch.Tensor:
+    """A copy of the weight's entries, evenly thinned where there are more than `_SAMPLE`."""
+    return weight.detach().flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
 
 
 def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:

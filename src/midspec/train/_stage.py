@@ -92,14 +92,17 @@ def train(
     from midspec.train._plan import plan_training
     from midspec.train._proof import Proof
     from midspec.train._save import save_model
-    from midspec.train._start import compute_dtype, open_start, open_tokenizer
+    from midspec.train._start import compute_dtype, open_start, open_tokenizer, refuse_misfit
 
     clock = time.monotonic()
     threads, place = use_threads(job.execution.threads), pick_device(device)
     tokenizer = open_tokenizer(job)
     plan = plan_training(job, tokenizer)
     model = open_start(job, tokenizer, dtype=compute_dtype(job.recipe, place)).to(place)
-    refuse_leaks(model, place, job.parent or "architecture")
+    where = job.parent or "architecture"
+    longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
+    refuse_misfit(model, tokenizer, longest, where)
+    refuse_leaks(model, place, where)
     proof = Proof(model, plan.updates[0][0], place)
     begun = time.monotonic()
     rows = run_updates(model, job, plan, folder, device=place, tokenizer=tokenizer, on_progress=on_progress)

@@ -9,11 +9,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from midspec.errors import CheckpointError, ConfigError
+from midspec.errors import CheckpointError, ConfigError, PreflightError
 from midspec.models import find_checkpoint, load_model, load_tokenizer, quiet, refuse_second_adapter, tokenizer_of
 from midspec.train._job import LoraRecipe, Recipe, TrainJob
 
-__all__ = ["compute_dtype", "open_start", "open_tokenizer"]
+__all__ = ["compute_dtype", "open_start", "open_tokenizer", "refuse_misfit"]
 
 
 def open_tokenizer(job: TrainJob) -> Any:
@@ -120,3 +120,26 @@ def _same_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
             mend="Training on continues the same adapter: give the same settings",
         )
     return model
+
+
+def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
+    """Refuse tokens that the model has no embedding for, and pieces longer than its positions reach.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than the model.
+        PreflightError: a piece of `longest` tokens is too long for the model.
+    """
+    n_embedded = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > n_embedded:
+        raise CheckpointError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {n_embedded}",
+            where=where,
+            mend="Use the model's own tokenizer",
+        )
+    reach = getattr(model.config, "max_position_embeddings", None)
+    if reach is not None and longest > reach:
+        raise PreflightError(
+            f"a piece of {longest} tokens is longer than the model's {reach} positions",
+            where=where,
+            mend="Lower recipe.row_tokens",
+        )
