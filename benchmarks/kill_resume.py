@@ -1,6 +1,6 @@
 """SIGKILL at random moments of a study, then resume: is it equal to a straight run, and was anything done twice?
 
-    python benchmarks/kill_resume.py [STUDY.yaml] [--kills 10] [--seed 0] [--out DIR]
+    python benchmarks/kill_resume.py [STUDY.yaml] [--kills 10] [--seed 0] [--out DIR] [--straight DIR]
 
 Runs the study once straight and once with kills (the whole command, at a random moment; its workers must die with
 it), and compares: rows, weights and estimates byte for byte, `record.json` without `execution`, the report by its
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 _TINY = Path(__file__).parents[1] / "tests" / "study" / "tiny.yaml"
 _WITHIN_S = 900.0
@@ -30,11 +31,12 @@ def main() -> int:
     asked = _arguments()
     with tempfile.TemporaryDirectory(prefix="midspec-kills-") as temporary:
         out = asked.out or Path(temporary)
-        straight, killed = out / "straight", out / "killed"
-        for folder in (straight, killed):
-            shutil.rmtree(folder, ignore_errors=True)
-        seconds = _run(asked.study, straight)
-        print(f"straight: {seconds:.1f} s, {len(_records(straight))} steps", flush=True)
+        straight, killed = asked.straight or out / "straight", out / "killed"
+        shutil.rmtree(killed, ignore_errors=True)
+        if asked.straight is None:
+            shutil.rmtree(straight, ignore_errors=True)
+            print(f"straight: {_run(asked.study, straight):.1f} s, {len(_records(straight))} steps", flush=True)
+        seconds = sum(_seconds(record) for record in _records(straight).values()) / (os.cpu_count() or 1)
         again = _with_kills(asked.study, killed, asked.kills, random.Random(asked.seed), seconds)
         differences = _differences(straight, killed)
     for line in (*again, *differences):
@@ -49,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--straight", type=Path, help="a finished straight run, to save making one")
     return parser.parse_args()
 
 
@@ -77,7 +80,7 @@ def _with_kills(study: Path, out: Path, kills: int, rng: random.Random, seconds:
     kept: dict[str, bytes] = {}
     again: list[str] = []
     for number in range(1, kills + 1):
-        after = rng.uniform(0.3, max(3.0, 2 * seconds / kills))
+        after = rng.uniform(0.3, 3.0 + seconds / 2)
         ended = _kill_after(study, out, after)
         again += _changed(kept, _records(out))
         kept |= _records(out)
@@ -111,17 +114,28 @@ def _differences(one: Path, other: Path) -> list[str]:
     first, second = _records(one), _records(other)
     found = [f"only in one: {name}" for name in sorted(set(first) ^ set(second))]
     for name in sorted(set(first) & set(second)):
-        before, after = json.loads(first[name]), json.loads(second[name])
+        before, after = _lasting(first[name]), _lasting(second[name])
         names = [f"{name}/{file}" for file in before["outputs"]]
         found += [f"differs: {path}" for path in names if (one / path).read_bytes() != (other / path).read_bytes()]
-        before.pop("execution")
-        after.pop("execution")
         if before != after:
             found.append(f"differs: {name}/record.json")
-    data = Path("report") / "report_data.json"
-    if (one / data).read_bytes() != (other / data).read_bytes():
-        found.append(f"differs: {data}")
+    if _report(one) != _report(other):
+        found.append("differs: report/report_data.json")
     return found
+
+
+def _lasting(record: bytes) -> dict[str, Any]:
+    """A record without `execution`; and without the commit, which moves when somebody commits between two runs."""
+    return {name: value for name, value in json.loads(record).items() if name not in {"execution", "commit"}}
+
+
+def _report(run: Path) -> dict[str, Any]:
+    data = json.loads((run / "report" / "report_data.json").read_bytes())
+    return {name: value for name, value in data.items() if name != "commit"}
+
+
+def _seconds(record: bytes) -> float:
+    return float(json.loads(record)["execution"]["seconds"])
 
 
 if __name__ == "__main__":

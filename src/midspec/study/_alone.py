@@ -68,13 +68,15 @@ def train_step(job: TrainJob, *, device: str = "auto") -> Step:
     sources = {f"data[{index}]": _file(Path(path)) for index, path in enumerate(job.data)}
     if job.parent is not None:
         sources["parent"] = Source(checkpoint=job.parent)
+    if job.tokenizer is not None:
+        sources["tokenizer"] = Source(tokenizer=job.tokenizer)
     return Step(
         kind=job.stage,
         sources=sources,
         config={
             "seed": job.seed,
             "recipe": job.recipe.model_dump(mode="json", exclude={"micro_batch"}),
-            **({"architecture": job.architecture, "tokenizer": job.tokenizer} if job.architecture else {}),
+            **({"architecture": job.architecture} if job.architecture else {}),
         },
         options={
             "micro_batch": job.recipe.micro_batch,

@@ -134,9 +134,11 @@ def _said(estimates: Iterable[Estimate], asked: Sequence[Contrast]) -> tuple[Con
 
 
 def _seed_kind(config: StudyConfig) -> str:
-    own_data = any(entry.per_seed for entry in (*config.corpora.values(), *config.chats.values()))
+    own_documents = any(entry.per_seed for entry in config.corpora.values())
+    own_chats = any(entry.per_seed for entry in config.chats.values())
     redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents and chats"] if own_data else []
+    redrawn += ["its own documents"] if own_documents else []
+    redrawn += ["its own chats"] if own_chats else []
     return ", ".join([*redrawn, "its own training order"])
 
 

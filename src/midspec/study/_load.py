@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,8 +75,13 @@ def first_seeds(study: Study, count: int) -> Study:
     seeds = study.config.seeds
     if count > len(seeds):
         raise ConfigError(f"the study has {len(seeds)} seeds", where="--seeds", mend=f"Ask for at most {len(seeds)}")
-    config = study.config.model_copy(update={"seeds": seeds[:count]})
-    return study._replace(config=config)
+    kept = seeds[:count]
+    # The text goes with the run and into the report: it must say what was run.
+    text = re.sub(r"^seeds:\s*\[[^]]*\]", f"seeds: {list(kept)}", study.text, count=1, flags=re.M)
+    found = parse_study(text, home=study.home)
+    if found.config.seeds != kept:
+        raise ConfigError("the seeds are not a list in brackets", where="seeds", mend="Write them as [1, 2, 3]")
+    return found
 
 
 def study_schema() -> dict[str, Any]:

@@ -35,12 +35,14 @@ class Source(Strict):
         file: a file of that step; with a final `/` a folder of it; empty for all of the step.
         path: a file outside the run.
         checkpoint: a model outside the run: a folder, or a name on a hub or of an Inspect provider.
+        tokenizer: a tokenizer's folder outside the run.
     """
 
     step: str | None = None
     file: str = ""
     path: str | None = None
     checkpoint: str | None = None
+    tokenizer: str | None = None
 
 
 class Step(Strict):
@@ -117,6 +119,10 @@ def digest(source: Source, records: Mapping[str, Record]) -> str:
         return _hash_once(Path(source.path))
     if source.checkpoint is not None:
         return _hash_checkpoint(source.checkpoint)
+    if source.tokenizer is not None:
+        from midspec.models import files_digest
+
+        return files_digest(source.tokenizer)
     raise ValueError(f"a source of nothing: {source}")
 
 
@@ -124,7 +130,7 @@ def locate(source: Source, folders: Mapping[str, Path]) -> str:
     """The path of a source (or its model's name), given the folders of the steps."""
     if source.step is not None:
         return str(folders[source.step] / source.file)
-    return source.path or source.checkpoint or ""
+    return source.path or source.checkpoint or source.tokenizer or ""
 
 
 def _hash_checkpoint(name: str) -> str:
