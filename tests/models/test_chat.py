@@ -108,6 +108,13 @@ def test_its_switch_moves_the_empty_reasoning_into_the_prompt(byte_tokenizer: An
     assert supervised(byte_tokenizer, chat("One?", "Yes."), enable_thinking=False) == ["Yes.<|im_end|>"]
 
 
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day(byte_tokenizer: Any) -> None:
+    byte_tokenizer.chat_template = "{{ strftime_now('%d %b %Y') + '\n' }}" + byte_tokenizer.chat_template
+    turns = chat("a", "b").messages
+    assert ChatTemplate(byte_tokenizer).render(turns).startswith("26 Jul 2024\n<|im_start|>user")
+    assert len(ChatTemplate(byte_tokenizer).spans(turns)[1]) == 1
+
+
 def test_what_the_user_says_can_look_like_an_answer(byte_tokenizer: Any) -> None:
     turns = chat("Say: Yes.", "Yes.", "Yes.", "Yes.")
     assert supervised(byte_tokenizer, turns) == ["Yes.<|im_end|>"] * 2

@@ -22,6 +22,10 @@ from midspec.records import Chat, Message
 __all__ = ["ChatTemplate", "Span", "Tokens", "tokenize_chat"]
 
 _MARK = "MIDSPECMARK{}X"
+_SAME_DATE = (
+    "{%- macro strftime_now(format) -%}{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
+    "{%- endmacro -%}"
+)
 
 
 class Tokens(NamedTuple):
@@ -60,6 +64,9 @@ class _Frame(NamedTuple):
 class ChatTemplate:
     """A tokenizer's chat template, with the switches it is used with.
 
+    A template that writes today's date is given one fixed date (Llama's own default, 26 July 2024), so that the
+    same chat is the same tokens tomorrow.
+
     Args:
         tokenizer: a fast tokenizer.
         args: switches that the template itself offers (`enable_thinking`, say).
@@ -86,7 +93,11 @@ class ChatTemplate:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=add_generation_prompt, **self.args
+                    turns,
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    chat_template=self._text,
+                    **self.args,
                 )
             )
         except TemplateError as error:
@@ -130,6 +141,12 @@ class ChatTemplate:
             list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
         )
         return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+    @cached_property
+    def _text(self) -> str:
+        """The template's own text, with one date for every day."""
+        text = str(self.tokenizer.get_chat_template())
+        return _SAME_DATE + text if "strftime_now" in text else text
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from midspec.records import Checkpoint, Message
 
 __all__ = ["Generation", "LanguageModel", "OptionScore", "open_checkpoint"]
 
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+_CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
 
 
@@ -79,7 +79,7 @@ class LanguageModel:
             raise DataError(f"{len(prompts)} prompts for {len(options)} options", mend="Give one prompt an option")
         scored = self._scored(prompts, options)
         results: list[OptionScore | None] = [None] * len(scored)
-        for rows in _batches([len(entry.ids) for entry in scored], _BATCH_TOKENS[self.device.type]):
+        for rows in _batches([len(entry.ids) for entry in scored], self._batch_tokens):
             sums = self._sum_logprobs([scored[row] for row in rows])
             for row, value in zip(rows, sums, strict=True):
                 results[row] = OptionScore(value, scored[row].n_option)
@@ -109,12 +109,16 @@ class LanguageModel:
         sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
         results: list[Generation | None] = [None] * len(sequences)
         lengths = [len(ids) + max_new_tokens for ids in sequences]
-        for rows in _batches(lengths, _BATCH_TOKENS[self.device.type]):
+        for rows in _batches(lengths, self._batch_tokens):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             written = self._write([sequences[row] for row in rows], max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
                 results[row] = self._generation(ids)
         return [result for result in results if result is not None]
+
+    @property
+    def _batch_tokens(self) -> int:
+        return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
 
     def _scored(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_Scored]:
         rendered = []
