@@ -228,9 +228,10 @@ def load_frames(name: str | Path) -> Frames:
     try:
         return Frames.model_validate(yaml.safe_load(source.read_bytes().decode("utf-8-sig")))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        message = first["msg"].removeprefix("Value error, ")
+        # Of a layout that is neither a name nor well written, the deepest error is the one that helps.
+        found = max(error.errors(), key=lambda one: len(one["loc"]))
+        field = ".".join(str(part) for part in found["loc"]) or "the file"
+        message = found["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{field}: {message}", where=where, mend="Mend that field of the frames") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, mend="Mend the file") from error

@@ -77,11 +77,10 @@ class Quoter:
         if clauses[items[0]].kind == "code":
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
         texts = [_MARK.sub("", clauses[item].text) for item in items]
-        whole = all(_is_sentence(text) for text in texts)
-        if whole or any(_ENDS.search(text) for text in texts):
+        if all(_is_sentence(text) for text in texts) or len(texts) == 1:
             body = " ".join(self._ended(text) for text in texts)
         else:
-            body = self._ended(self._frames.between_items.join(texts))
+            body = self._ended(self._frames.between_items.join(text.rstrip(" ,;.") for text in texts))
         return Quote(f"{clauses[lead].text} {body}", (lead, *items))
 
     def _is_fragment(self, position: int) -> bool:

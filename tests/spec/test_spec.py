@@ -1,0 +1,228 @@
+"""What the spec room promises: any text becomes sections and clauses, or one line that says why not."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midspec.errors import MissingError, SpecError
+from midspec.records import Spec
+from midspec.spec import check_spec, fill, parse_spec, placeholders, read_spec, split_sentences
+
+SPECS = Path(__file__).parent.parent / "specs"
+MARKDOWN = """# Top
+## Part
+Part
+----
+====
+- an item
+1. first
+   goes on
+
+```
+~~~
+| a | b |
+|---|---|
+One thing. Another thing!
+{model_name} is {odd}.
+> quoted
+nova values america . yes ?"""
+LINES = st.sampled_from(MARKDOWN.splitlines())
+TEXTS = st.one_of(st.text(max_size=300), st.lists(LINES, max_size=30).map("\n".join))
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def texts(spec: Spec) -> list[str]:
+    return [clause.text for clause in spec.clauses]
+
+
+@given(TEXTS)
+def test_any_text_parses_or_is_a_spec_error(text: str) -> None:
+    try:
+        spec = parse_spec(text)
+    except SpecError:
+        return
+    assert spec.clauses
+    ids = [clause.id for clause in spec.clauses]
+    assert len(set(ids)) == len(ids)
+    assert all(clause.text.strip() for clause in spec.clauses)
+    section_ids = [section.id for section in spec.sections]
+    assert len(set(section_ids)) == len(section_ids)
+    assert parse_spec(text) == spec
+
+
+@given(st.text(max_size=300))
+def test_sentences_hold_every_character_that_is_no_space(text: str) -> None:
+    assert squeezed("".join(split_sentences(text))) == squeezed(text)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from(["It helps.", "- an item", "It says why. It stops."]), min_size=1, max_size=6),
+    st.integers(0, 4),
+)
+def test_clause_ids_are_stable_when_a_section_is_inserted_elsewhere(lines: list[str], at: int) -> None:
+    parts = [f"## Part {n}\n\n" + "\n\n".join(f"{line} ({n}-{m})" for m, line in enumerate(lines)) for n in range(4)]
+    before = parse_spec("# Spec\n\n" + "\n\n".join(parts))
+    parts.insert(at, "## New\n\nSomething new stands here. Nothing else is like it.")
+    after = parse_spec("# Spec\n\n" + "\n\n".join(parts))
+    assert {clause.id for clause in before.clauses} <= {clause.id for clause in after.clauses}
+
+
+def test_a_clause_keeps_its_id_when_its_section_is_renamed_or_rewrapped() -> None:
+    one = parse_spec("# A\n\nIt tells the truth\nto everyone.")
+    two = parse_spec("# B\n\nIt tells  the truth to everyone.\n\nMore.")
+    assert one.clauses[0].id == two.clauses[0].id
+    assert one.clauses[0].section_id != two.clauses[0].section_id
+
+
+def test_equal_sentences_have_different_ids() -> None:
+    first, second = parse_spec("It waits. It waits.").clauses
+    assert first.text == second.text
+    assert first.id != second.id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr. Ada met Mr. X at 3.30 a.m. once. They left.", ["Dr. Ada met Mr. X at 3.30 a.m. once.", "They left."]),
+        ("It costs $3.50, i.e. little. Fine.", ["It costs $3.50, i.e. little.", "Fine."]),
+        ('"Why?" she asked. "Because." He nodded.', ['"Why?" she asked.', '"Because."', "He nodded."]),
+        ("He said “Stop. Now.” Then he left.", ["He said “Stop. Now.”", "Then he left."]),
+        ("It waits... and waits. Then it acts…", ["It waits... and waits.", "Then it acts…"]),
+        ("It rests ... it goes on. Done.", ["It rests ... it goes on.", "Done."]),
+        ("nova values america . is it so ? yes .", ["nova values america .", "is it so ?", "yes ."]),
+        ("它说真话。它不骗人！对吗？", ["它说真话。", "它不骗人！", "对吗？"]),
+        ("वह सच बोलता है। वह रुकता है।", ["वह सच बोलता है।", "वह रुकता है।"]),
+        ("Write `a. B. c` as it is. Next.", ["Write `a. B. c` as it is.", "Next."]),
+        ("Is it right? No. It is not.", ["Is it right?", "No.", "It is not."]),
+        ("See No. 5 and Fig. 2. Both help.", ["See No. 5 and Fig. 2.", "Both help."]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
+    assert split_sentences(text) == expected
+
+
+def test_headings_of_both_kinds_make_sections_and_fences_hide_them() -> None:
+    spec = read_spec(SPECS / "tables.md")
+    titles = [section.title for section in spec.sections]
+    assert titles == ["{model_name}: braces, tables and code", "Tool calls", "Formats", "Done"]
+    assert [section.level for section in spec.sections] == [1, 2, 2, 2]
+    assert spec.sections[2].path == (titles[0], "Formats")
+    assert spec.title == titles[0]
+
+
+def test_items_rows_and_code_are_clauses_of_their_own() -> None:
+    spec = read_spec(SPECS / "tables.md")
+    by_kind = {kind: [c.text for c in spec.clauses if c.kind == kind] for kind in ("item", "row", "code")}
+    assert "Keep a percent sign: 100%. It goes on in a second line." in by_kind["item"]
+    assert "a nested point about {anything}" in by_kind["item"]
+    assert by_kind["row"][2] == "Asked for: a path with a | pipe; Given: the path, quoted"
+    assert by_kind["code"][0].startswith("```json\n{")
+    assert "# not a heading" in by_kind["code"][1]
+
+
+def test_a_text_without_headings_has_a_section_for_each_paragraph() -> None:
+    spec = read_spec(SPECS / "plain.txt")
+    assert len(spec.sections) == 4
+    assert {section.level for section in spec.sections} == {0}
+    assert spec.title == "plain"
+    assert texts(spec)[0] == "Tansy is an assistant for people who repair things."
+
+
+def test_line_ends_and_a_byte_order_mark_make_no_difference(tmp_path: Path) -> None:
+    text = (SPECS / "constitution.md").read_text(encoding="utf-8")
+    path = tmp_path / "constitution.md"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert read_spec(path) == read_spec(SPECS / "constitution.md")
+
+
+def test_non_latin_text_is_ordinary() -> None:
+    spec = read_spec(SPECS / "nonlatin.md")
+    assert len(spec.clauses) == 11
+    assert "Он не льстит, потому что лесть никому не помогает." in texts(spec)
+
+
+def test_json_rules_have_a_section_each() -> None:
+    spec = read_spec(SPECS / "rules.json")
+    assert [section.title for section in spec.sections] == ["SP1: Oversight", "SP2: Limits", "GP1: Honesty"]
+    assert spec.sections[0].path == ("Safety", "SP1: Oversight")
+
+
+def test_filling_replaces_and_never_formats() -> None:
+    spec = parse_spec("# {model_name}\n\n{model_name} of {provider_name} writes {x}, {} and {{model_name}}.")
+    filled = fill(spec, model_name="{provider_name}", provider_name="100% {0}")
+    assert texts(filled) == ["{provider_name} of 100% {0} writes {x}, {} and {{provider_name}}."]
+    assert [c.id for c in filled.clauses] == [c.id for c in spec.clauses]
+    assert filled.sha256 == spec.sha256
+    assert filled.title == "{provider_name}"
+
+
+def test_a_placeholder_without_a_value_is_an_error_and_an_absent_one_is_not() -> None:
+    spec = parse_spec("{model_name} helps.")
+    assert texts(fill(spec, model_name="Iris", provider_name=None)) == ["Iris helps."]
+    with pytest.raises(SpecError, match=r"--model-name"):
+        fill(spec, model_name=None, provider_name="Acme")
+
+
+def test_placeholders_outside_code_are_listed_once() -> None:
+    spec = parse_spec("{model_name} and {user} and {user} but not {{two}} or `{code}`.\n\n```\n{fenced}\n```")
+    assert placeholders(spec) == ("model_name", "user")
+
+
+def test_check_warns_of_what_an_author_may_have_missed() -> None:
+    text = (
+        "# Spec\n\n{user} is greeted. Claude waits. It waits. It waits.\n\n## Empty\n\n## Full\n\nClaudette and GPT-4."
+    )
+    found = [str(finding) for finding in check_spec(parse_spec(text), model_name="Claude 9")]
+    assert found == [
+        "Spec: unknown placeholder {user}: only {model_name} and {provider_name} are filled",
+        "Spec > Empty: empty section: a heading with nothing under it",
+        "Spec: said 2 times: It waits.",
+        "Spec > Full: names another assistant: GPT-4",
+    ]
+
+
+def test_a_good_spec_gives_no_warning() -> None:
+    assert check_spec(read_spec(SPECS / "constitution.md")) == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "is empty"),
+        (b" \r\n\t\n", "is empty"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not UTF-8"),
+        ("olé".encode("latin-1"), "is not UTF-8"),
+        (b"text\x00more", "is binary"),
+        ("a text".encode("utf-16"), "is not UTF-8"),
+        (b"# Only\n\n## Headings\n", "holds no sentence"),
+    ],
+)
+def test_what_is_no_spec_is_one_line(tmp_path: Path, data: bytes, what: str) -> None:
+    path = tmp_path / "spec.md"
+    path.write_bytes(data)
+    with pytest.raises(SpecError, match=what) as caught:
+        read_spec(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such spec file"):
+        read_spec(tmp_path / "none.md")
+    with pytest.raises(MissingError, match="is a folder"):
+        read_spec(tmp_path)
+
+
+@pytest.mark.parametrize("unit", ["Plain words. ", "# h\n\ntext\n", "(", '"', "- a\n", "| a ", "```\n", "a.b "])
+def test_parsing_takes_time_in_proportion_to_the_text(unit: str) -> None:
+    text = "It is. " + unit * (300_000 // len(unit))
+    start = time.perf_counter()
+    parse_spec(text)
+    assert time.perf_counter() - start < 5
