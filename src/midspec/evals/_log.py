@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from midspec.records import Answer, Item, ScoreRow
 __all__ = ["read_answers", "read_log", "read_scores"]
 
 _BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _ITEMS = TypeAdapter(tuple[Item, ...])
 
 
@@ -84,7 +86,7 @@ def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
         limited = log.eval.config.limit is not None or log.eval.config.sample_id is not None
         return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
     if sample.error is not None:
-        return Unscored(" ".join(sample.error.message.split()))
+        return Unscored(" ".join(_ADDRESS.sub("", sample.error.message).split()))
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     if OBSERVED not in sample.store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["chosen", "labels_of", "refuses", "spoken"]
 
@@ -71,5 +72,6 @@ def _whole(words: str) -> str:
     return r"(?<!\w)" + r"\s+".join(re.escape(part) for part in parts) + r"(?!\w)"
 
 
+@lru_cache(maxsize=1024)
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
