@@ -100,6 +100,7 @@ def test_equal_sentences_have_different_ids() -> None:
         ("它说真话。它不骗人！对吗？", ["它说真话。", "它不骗人！", "对吗？"]),
         ("वह सच बोलता है। वह रुकता है।", ["वह सच बोलता है।", "वह रुकता है।"]),
         ("Write `a. B. c` as it is. Next.", ["Write `a. B. c` as it is.", "Next."]),
+        ("SP2: Fair limits. It stays inside. It asks.", ["SP2: Fair limits. It stays inside.", "It asks."]),
         ("Is it right? No. It is not.", ["Is it right?", "No.", "It is not."]),
         ("See No. 5 and Fig. 2. Both help.", ["See No. 5 and Fig. 2.", "Both help."]),
     ],

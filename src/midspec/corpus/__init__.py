@@ -8,10 +8,9 @@ model, it arranges the spec's own sentences, and every row says so.
 from __future__ import annotations
 
 from midspec.corpus._config import Corpus, CorpusConfig, CorpusResult, Covered, Distinctness
-from midspec.corpus._corpus import make_corpus, save_corpus
+from midspec.corpus._corpus import make_corpus, plan_corpus, save_corpus
 from midspec.corpus._format import Block, DocType, Frames, Layout, Part, load_frames
 from midspec.corpus._measure import estimate_tokens
-from midspec.corpus._plan import plan_corpus
 from midspec.corpus._write import write_documents
 
 __all__ = [

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_json, write_rows
 from midspec.corpus._config import Corpus, CorpusConfig
-from midspec.corpus._format import load_frames
+from midspec.corpus._format import Frames, load_frames
 from midspec.corpus._measure import estimate_tokens, n_words
 from midspec.corpus._outline import outline
 from midspec.corpus._plan import chosen_types, plan_rows, size_of
 from midspec.corpus._write import Author, finish, rows_for_target, tokens_of
 from midspec.records import Document, PlanRow, Reject, Spec
 
-__all__ = ["make_corpus", "save_corpus"]
+__all__ = ["make_corpus", "plan_corpus", "save_corpus"]
+
+
+def plan_corpus(spec: Spec, config: CorpusConfig, frames: Frames) -> list[PlanRow]:
+    """The plan of a corpus; with `target_tokens`, as many rows as that takes by estimate.
+
+    Raises:
+        ConfigError: contradicting sizes; or no document type of the frames is for this mode.
+        SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
+    """
+    found = outline(spec, config, frames)
+    size = size_of(found, config, frames) or rows_for_target(found, config, frames)
+    return list(islice(plan_rows(found, config, frames, size), size))
 
 
 def make_corpus(spec: Spec, config: CorpusConfig) -> Corpus:

@@ -9,36 +9,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import count, islice, pairwise
+from itertools import count, pairwise
 from math import ceil
 
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig
 from midspec.corpus._format import DocType, Frames, Layout, Part
-from midspec.corpus._outline import Outline, Unit, assertions_of, outline
+from midspec.corpus._outline import Outline, Unit, assertions_of
 from midspec.errors import ConfigError
 from midspec.fingerprint import hash_text
-from midspec.records import PlanRow, Spec
+from midspec.records import PlanRow
 
-__all__ = ["accepts", "chosen_types", "plan_corpus", "plan_rows", "size_of", "topic_of"]
+__all__ = ["accepts", "chosen_types", "plan_rows", "size_of", "topic_of"]
 
 _GROUP = 3
 _ID_LENGTH = 16
-
-
-def plan_corpus(spec: Spec, config: CorpusConfig, frames: Frames) -> list[PlanRow]:
-    """The plan of a corpus; with `target_tokens`, as many rows as that takes by estimate.
-
-    Raises:
-        ConfigError: contradicting sizes; or no document type of the frames is for this mode.
-        SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
-    """
-    found = outline(spec, config, frames)
-    size = size_of(found, config, frames)
-    if size is None:
-        from midspec.corpus._write import rows_for_target
-
-        size = rows_for_target(found, config, frames)
-    return list(islice(plan_rows(found, config, frames, size), size))
 
 
 def size_of(found: Outline, config: CorpusConfig, frames: Frames) -> int | None:

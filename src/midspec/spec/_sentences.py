@@ -19,6 +19,8 @@ _CANDIDATE = re.compile(
 _PROTECTED = re.compile(
     r"`[^`]{1,300}`|\([^()]{1,300}\)|“[^“”]{1,300}”|(?<![\w\"])\"[^\"]{1,300}\"(?!\w)|「[^「」]{1,300}」|『[^『』]{1,300}』"
 )
+# A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
+_RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
 _LAST_WORD = re.compile(r"[\w.&-]*\Z")
 
 
@@ -61,6 +63,8 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
         return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
     if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
         return True
+    if match["stop"] == "." and _RULE_LABEL.match(text[begin : match.start()][:120]):
+        return False
     if match["stop"] == "." and _abbreviates(text, begin, match, follows):
         return False
     return not follows[0].islower() or _starts_lower(text, begin)
