@@ -36,7 +36,7 @@ class Quoter:
     def __init__(self, found: Outline, frames: QuoteFrames) -> None:
         self._found = found
         self._frames = frames
-        self._leans = [re.compile(pattern) for pattern in frames.leans]
+        self._leaning = _leaning(found, frames)
         self._lead_of = _leads(found)
         self._led: dict[int, list[int]] = {}
         for position, lead in self._lead_of.items():
@@ -67,10 +67,7 @@ class Quoter:
 
     def leans(self, position: int) -> bool:
         """Whether the clause needs the one before it, which is of the same unit."""
-        text = self._found.clauses[position].text
-        before = position - 1
-        same = before >= 0 and self._found.unit_of[before] == self._found.unit_of[position]
-        return same and any(pattern.search(text) for pattern in self._leans)
+        return self._leaning[position]
 
     def _with_items(self, lead: int, items: list[int]) -> Quote:
         clauses = self._found.clauses
@@ -104,6 +101,16 @@ class Quoter:
         return (
             text if not stop or (_ENDS.search(bare) and bare == text) else bare + ("" if _ENDS.search(bare) else stop)
         )
+
+
+def _leaning(found: Outline, frames: QuoteFrames) -> list[bool]:
+    patterns = [re.compile(pattern) for pattern in frames.leans]
+    return [
+        position > 0
+        and found.unit_of[position - 1] == found.unit_of[position]
+        and any(pattern.search(clause.text) for pattern in patterns)
+        for position, clause in enumerate(found.clauses)
+    ]
 
 
 def _leads(found: Outline) -> dict[int, int]:
