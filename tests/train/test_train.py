@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.artifact import Built, read_rows
-from midspec.errors import CheckpointError, ConfigError, PreflightError
+from midspec.errors import CheckpointError, ConfigError, FolderError, PreflightError
 from midspec.models import find_checkpoint, open_checkpoint, quiet
 from midspec.records import Message
 from midspec.train import MetricsRow, TrainJob, preflight, train
@@ -281,6 +282,18 @@ def test_half_way_checkpoints_are_written_by_the_clock(make_job: MakeJob, tmp_pa
     with pytest.raises(StopError):
         trained(make_job(execution={"save_every_s": 1e-6}), tmp_path / "out", on_progress=stop_after(4))
     assert [path.name for path in (tmp_path / "out" / ".checkpoints").iterdir()] == ["checkpoint-3"]
+
+
+@pytest.mark.parametrize("execution", [{}, {"save_every_updates": 2}], ids=["at the end", "half-way"])
+def test_a_full_disk_is_said_in_one_line(make_job: MakeJob, tmp_path: Path, execution: dict[str, Any]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(FolderError, match=r"can't be written.*Free space") as caught:
+            trained(make_job(execution=execution), tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(make_job: MakeJob, tmp_path: Path) -> None:

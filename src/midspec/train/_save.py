@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import GenerationConfig
 
 from midspec.artifact import write_text
+from midspec.errors import FolderError
 from midspec.models import ChatTemplate, quiet
 
-__all__ = ["save_model"]
+__all__ = ["save_model", "writing"]
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise when a disk is full into a `FolderError`; they don't raise `OSError`."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise FolderError(
+            f"can't be written ({reason})", where=str(folder), mend="Free space or choose another --out"
+        ) from error
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:

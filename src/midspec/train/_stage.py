@@ -85,13 +85,14 @@ def train(
     Raises:
         PreflightError: it would teach nothing, or lose data.
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
+        FolderError: the disk is full.
     """
     from midspec.models import pick_device, use_threads
     from midspec.train._isolation import refuse_leaks
     from midspec.train._loop import run_updates
     from midspec.train._plan import plan_training
     from midspec.train._proof import Proof
-    from midspec.train._save import save_model
+    from midspec.train._save import save_model, writing
     from midspec.train._start import compute_dtype, open_start, open_tokenizer, refuse_misfit
 
     clock = time.monotonic()
@@ -105,10 +106,11 @@ def train(
     refuse_leaks(model, place, where)
     proof = Proof(model, plan.updates[0][0], place)
     begun = time.monotonic()
-    rows = run_updates(model, job, plan, folder, device=place, tokenizer=tokenizer, on_progress=on_progress)
-    trained = time.monotonic()
-    proven = proof.after(model)
-    outputs = save_model(model, tokenizer, folder)
+    with writing(folder):
+        rows = run_updates(model, job, plan, folder, device=place, tokenizer=tokenizer, on_progress=on_progress)
+        trained = time.monotonic()
+        proven = proof.after(model)
+        outputs = save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
     return Built(
