@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,7 @@ def run_study(
     check_floors(steps)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
-    with locked(folder):
+    with _tidied(folder), locked(folder):
         board = _open(steps, folder, wanted, with_descendants(steps, again))
         _keep_study(study, folder)
         on_event(Event("begin", board.n_done, board.n_steps))
@@ -75,6 +76,16 @@ def run_study(
         run_here(board, make_task, folder / "logs", workers or _usual_workers(), on_event)
     on_event(Event("end", board.n_done, board.n_steps, seconds=time.monotonic() - began))
     return board.records
+
+
+@contextmanager
+def _tidied(folder: Path) -> Iterator[None]:
+    """Leave no empty folder behind a run that was refused before it began."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
@@ -106,9 +117,9 @@ def _home(folder: Path) -> Path:
 def _keep_study(study: Study, folder: Path) -> None:
     """Keep the study beside its results; the folder that its paths start at is about this run only."""
     with writable(folder):
-        (folder / "logs").mkdir(exist_ok=True)
         write_text(folder / _STUDY, study.text)
         write_json(folder / _HOME, {"home": str(study.home)})
+        (folder / "logs").mkdir(exist_ok=True)
 
 
 def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
