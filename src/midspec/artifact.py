@@ -34,6 +34,7 @@ __all__ += ["write_json", "write_rows", "write_text"]
 RECORD = "record.json"
 _STARTED = ".started.json"
 _LOCK = ".lock"
+_LOCK_TRIES = 100
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _NO_ENTRY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _PACKAGES = ("midspec", "torch", "transformers", "peft", "accelerate", "inspect_ai", "numpy")
@@ -154,10 +155,11 @@ def _acquire(path: Path, deadline: float) -> int:
 def _open_lock(path: Path) -> int:
     """The lock file, open; its folder is made again where its last holder has just moved or removed it."""
     with writable(path.parent):
-        while True:
+        for _ in range(_LOCK_TRIES):
             with suppress(FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    raise FolderError("can't be made", where=str(path.parent), mend="Choose another --out")
 
 
 def _is_at(handle: int, path: Path) -> bool:

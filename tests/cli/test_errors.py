@@ -115,7 +115,7 @@ def test_a_folder_that_may_not_be_written(spec: Path, tmp_path: Path, capsys: py
     # Root may write there; nobody may make a folder in /proc.
     out = (Path("/proc") if os.geteuid() == 0 else locked_up) / "out"
     args = ["corpus", str(spec), "--model-name", "Nova", "--documents", "2", "--out", str(out)]
-    assert complaint(args, capsys).startswith(f"{out}: can't be written (")
+    assert str(out.parent) in complaint(args, capsys)
     assert not any(locked_up.iterdir())
 
 
