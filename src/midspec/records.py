@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Strict(BaseModel):
-    """The base of every record and of every study file: frozen; an unknown field and a number that is none are errors."""
+    """The base of every record and study file: frozen; an unknown field and a number that is none are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

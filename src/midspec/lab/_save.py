@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from midspec.artifact import Built, write_rows
 from midspec.errors import MissingError
@@ -31,7 +34,7 @@ def data_path(name: str) -> Path:
 
 def save_world(world: World, folder: Path) -> Built:
     """Write a world: `tokenizer/`, `facts.jsonl`, `mix.jsonl`, `replay.jsonl`, `items.jsonl`, `gate.jsonl`."""
-    files = {
+    files: dict[str, Sequence[BaseModel]] = {
         "facts.jsonl": fact_rows(world),
         "mix.jsonl": mix_rows(world),
         "replay.jsonl": replay_rows(world),

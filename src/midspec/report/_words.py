@@ -68,6 +68,8 @@ def _agreement(estimate: Estimate) -> str:
 def _reach(estimate: Estimate, unit: str) -> str:
     if estimate.mde is None:
         return ""
+    if is_share(estimate.measure) and estimate.mde > 1:
+        return "; with so few seeds, no true difference at all would have been found 4 times in 5"
     return f"; a true difference of {number(estimate.mde, estimate.measure)} {unit} would have been found 4 times in 5"
 
 

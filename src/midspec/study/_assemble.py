@@ -112,7 +112,7 @@ def _arm(name: str, arm: Arm) -> ArmInfo:
     }
     told = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
     group = arm.group or next(iter(arm.midtrain), arm.context or "")
-    return ArmInfo(name=name, group=group, stages=tuple(stages), data=told, note=arm.note)
+    return ArmInfo(name=name, group=group, stages=tuple(stages), data=told, control=arm.control, note=arm.note)
 
 
 def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:

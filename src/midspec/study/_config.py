@@ -144,9 +144,10 @@ class Arm(Strict):
     Attributes:
         midtrain: names of corpora.
         finetune: names of chats, or `it_mix` for the mix alone.
-        context: a spec to give, filled, as system message before each question.
+        context: a spec to give, filled, in the system message before each question, after the evaluation's own.
         cot: which of the twins of value- and rule-style chats to train on.
         group: arms of one group share a colour in the report; its first corpus or context by default.
+        control: an ablated, other-agent or in-context version of its group; drawn hatched in the report.
         note: a remark for the report.
     """
 
@@ -155,6 +156,7 @@ class Arm(Strict):
     context: str | None = None
     cot: bool = True
     group: str = ""
+    control: bool = False
     note: str = ""
 
 

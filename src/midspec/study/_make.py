@@ -149,7 +149,7 @@ def _eval(bench: _Bench) -> Built:
     if "context" in bench.inputs:
         who = bench.config("context")
         spec = _filled(bench, "context", who, who["spec"])
-        config = config.model_copy(update={"system": spec.text})
+        config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
     items = list(read_rows(Path(bench.inputs["items"]), Item))
     options = bench.step.options
     model_args = {name: options[name] for name in ("device", "base_url") if options.get(name) not in {None, "auto"}}
