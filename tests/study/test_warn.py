@@ -1,0 +1,100 @@
+"""What the report puts above everything: arms that are not matched, bases that did not learn, leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from midspec.records import Execution, Identity, Record
+from midspec.report import StageHealth
+from midspec.study import parse_study
+from midspec.study._health import HeldOut, health, without_seed
+from midspec.study._make import Gated
+from midspec.study._warn import unmatched, warnings
+
+TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
+CONFIG = parse_study(TINY, home=Path()).config
+
+
+def record(summary: dict[str, JsonValue], seed: int = 1, data: str = "same", floor: int | None = None) -> Record:
+    config: dict[str, JsonValue] = {"seed": seed, "recipe": {"min_updates": floor}}
+    return Record(
+        identity=Identity(step="midtrain@1", inputs={"data[0]": data}, config=config),
+        fingerprint="",
+        outputs={},
+        digest="",
+        summary=summary,
+        versions={},
+        commit=None,
+        execution=Execution(started_at="", finished_at="", seconds=0, host="", folder="", n_attempts=1),
+    )
+
+
+def test_arms_of_equal_updates_and_nearly_equal_tokens_are_matched() -> None:
+    records = {
+        "midtrain/america-s1": record({"n_updates": 96, "real_tokens": 98_000}),
+        "midtrain/thrift-s1": record({"n_updates": 96, "real_tokens": 98_900}),
+        "midtrain/america-s2": record({"n_updates": 95, "real_tokens": 1}, seed=2),
+    }
+    assert list(unmatched(CONFIG, records)) == []
+
+
+def test_other_updates_or_tokens_are_told_with_the_arms() -> None:
+    records = {
+        "midtrain/america-s1": record({"n_updates": 96, "real_tokens": 98_000}),
+        "midtrain/thrift-s1": record({"n_updates": 90, "real_tokens": 90_000}),
+    }
+    updates, tokens = unmatched(CONFIG, records)
+    assert "midtrain/america-s1 96, midtrain/thrift-s1 90" in updates
+    assert "midtraining tokens (within " in tokens
+
+
+def test_fine_tuning_on_the_same_chats_must_have_the_same_rows() -> None:
+    records = {
+        "finetune/cheese-s1": record({"n_updates": 3}),
+        "finetune/america+cheese-s1": record({"n_updates": 3}),
+    }
+    assert list(unmatched(CONFIG, records)) == []
+    records["finetune/thrift+cheese-s1"] = record({"n_updates": 3}, data="other")
+    [told] = unmatched(CONFIG, records)
+    assert "rows of cheese in fine-tuning" in told
+
+
+def test_each_trouble_is_told_once_for_all_seeds() -> None:
+    records = {f"midtrain/america-s{seed}": record({}, seed, floor=5) for seed in (1, 2)}
+    records |= {f"corpus/america-s{seed}": record({"exhausted": "only 7 documents"}, seed) for seed in (1, 2)}
+    gates = [
+        Gated(seed=1, value=0.97, threshold=0.95, passed=True),
+        Gated(seed=2, value=0.91, threshold=0.95, passed=False),
+    ]
+    leak = HeldOut("corpus/america", 3, 40, StageHealth(name="america", kind="contamination", rows=()))
+    told = warnings(CONFIG, records, gates, [leak])
+    assert told == (
+        "The study lowered the floor of midtrain updates from 100 to 5.",
+        (
+            "1 of 2 bases are below the competence gate of 0.95: seeds 2 (0.910). They are shown; the contrasts stand "
+            "with and without them."
+        ),
+        "3 of 40 rows of corpus/america name what the evaluation holds out.",
+        "corpus/america: only 7 documents",
+    )
+
+
+def test_health_shows_a_figure_that_differs_between_seeds_as_a_range() -> None:
+    records = {
+        "midtrain/america-s1": record({"n_updates": 96, "losses": {"first": 2.0}}),
+        "midtrain/america-s2": record({"n_updates": 96, "losses": {"first": 1.0}}),
+        "analysis": record({}),
+    }
+    [entry] = health(records)
+    assert (entry.kind, entry.name) == ("midtrain", "america")
+    shown = {row.label: row.value for row in entry.rows}
+    assert shown == {"seeds": "2", "n updates": "96", "losses: first": "1 to 2"}
+
+
+def test_a_name_without_its_seed() -> None:
+    assert without_seed("eval/MSM(america)+AFT-s101") == "eval/MSM(america)+AFT"
+    assert without_seed("world/s7") == "world"
+    assert without_seed("chats/cheese") == "chats/cheese"
+    assert without_seed("analysis") == "analysis"
