@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_record, read_rows
+from midspec.artifact import locked, read_record, read_rows
 from midspec.errors import ConfigError, MidspecError, MissingError, StaleError
 from midspec.records import Estimate
 from midspec.study import Event, parse_study, plan, report_again, run_study
@@ -34,11 +35,18 @@ def done(events: list[Event]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny study, run once."""
-    out = tmp_path_factory.mktemp("study") / "run"
-    events = ran(TINY.read_text(encoding="utf-8"), out)
-    assert len(done(events)) == len(set(done(events))) == events[0].n_steps
+    """The tiny study, run once for all the processes that run tests; nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-study" / "run"
+    with locked(out.parent, wait_s=240):
+        ran(TINY.read_text(encoding="utf-8"), out)
     return out
+
+
+@pytest.fixture
+def own_run(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be changed."""
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
 
 
 def test_rows_only_runs_need_no_models(tiny_text: str, tmp_path: Path) -> None:
@@ -99,30 +107,30 @@ def test_estimates_have_every_arm_and_the_contrast(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_does_nothing(run_folder: Path, tiny_text: str) -> None:
-    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("record.json")}
-    events = ran(tiny_text, run_folder)
+def test_a_second_run_does_nothing(own_run: Path, tiny_text: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in own_run.rglob("record.json")}
+    events = ran(tiny_text, own_run)
     assert [event.kind for event in events] == ["begin", "end"]
-    assert before == {path: path.stat().st_mtime_ns for path in run_folder.rglob("record.json")}
+    assert before == {path: path.stat().st_mtime_ns for path in own_run.rglob("record.json")}
 
 
 @pytest.mark.slow
-def test_a_changed_study_is_refused_with_what_changed_until_redo_accepts_it(run_folder: Path, tiny_text: str) -> None:
+def test_a_changed_study_is_refused_with_what_changed_until_redo_accepts_it(own_run: Path, tiny_text: str) -> None:
     changed = tiny_text.replace("name: the spec decides", "name: what decides")
     with pytest.raises(StaleError) as caught:
-        ran(changed, run_folder)
+        ran(changed, own_run)
     assert 'config.contrasts[0].name: "the spec decides" -> "what decides"' in str(caught.value)
     assert "--redo 'analysis'" in str(caught.value)
-    assert done(ran(changed, run_folder, redo=["analysis"])) == ["analysis", "report"]
-    assert done(ran(tiny_text, run_folder, redo=["analysis"])) == ["analysis", "report"]
+    assert done(ran(changed, own_run, redo=["analysis"])) == ["analysis", "report"]
+    assert done(ran(tiny_text, own_run, redo=["analysis"])) == ["analysis", "report"]
 
 
 @pytest.mark.slow
-def test_a_report_is_written_anew_without_the_study_file(run_folder: Path) -> None:
-    page = run_folder / "report" / "report.html"
-    before = read_record(run_folder / "report")
-    assert report_again(run_folder) == page
-    after = read_record(run_folder / "report")
+def test_a_report_is_written_anew_without_the_study_file(own_run: Path) -> None:
+    page = own_run / "report" / "report.html"
+    before = read_record(own_run / "report")
+    assert report_again(own_run) == page
+    after = read_record(own_run / "report")
     assert before is not None
     assert after is not None
     assert (after.fingerprint, after.execution != before.execution) == (before.fingerprint, True)
