@@ -104,4 +104,4 @@ def _ask(item: Item, config: PreferenceConfig, text: str, phrasing: int, swapped
 
 def _filled(text: str, item: Item, swapped: bool) -> str:
     first, second = reversed(item.options) if swapped else item.options
-    return substitute(text, {"first": first, "second": second})
+    return substitute(text, {"first": first, "second": second, "domain": item.domain})

@@ -43,7 +43,7 @@ class PreferenceConfig(Strict):
     """The questions, the sampling settings and the marks of a refusal. English unless told otherwise.
 
     In `phrasings`, `free` and `why` the names `{first}` and `{second}` stand for the options in the order they are
-    asked in; nothing else is substituted. Each phrasing is asked in both orders.
+    asked in, and `{domain}` for the item's domain; nothing else is substituted. Each phrasing is asked in both orders.
 
     Attributes:
         phrasings: the choice questions; each names both options.
