@@ -111,7 +111,8 @@ def summary_lines(data: ReportData) -> list[str]:
         lines += ["", *(line for one in data.contrasts for line in _said(one))]
     failed = [str(gate.seed) for gate in data.gates if not gate.passed]
     if failed:
-        lines += ["", f"Seeds whose base failed the competence gate: {', '.join(failed)}. Without them:"]
+        without = "Without them:" if data.robust else "No seed is left without them."
+        lines += ["", f"Seeds whose base failed the competence gate: {', '.join(failed)}. {without}"]
         lines += [f"- {one.verdict}" for one in data.robust]
     return lines
 
