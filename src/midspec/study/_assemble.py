@@ -21,9 +21,9 @@ from midspec.report import (
     verdict,
 )
 from midspec.study._config import Arm, StudyConfig
+from midspec.study._gated import Gated
 from midspec.study._health import health, overlaps
 from midspec.study._load import parse_study
-from midspec.study._make import Gated
 from midspec.study._samples import side_by_side
 from midspec.study._warn import warnings
 

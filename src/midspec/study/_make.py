@@ -10,24 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_rows
-from midspec.records import ArmScore, Contrast, Item, ScoreRow, Spec, Strict
+from midspec.records import ArmScore, Contrast, Item, ScoreRow, Spec
+from midspec.study._gated import Gated
 from midspec.study._steps import Kind, Step
 
 if TYPE_CHECKING:
     from midspec.train import Progress
 
-__all__ = ["Gated", "Tell", "make"]
+__all__ = ["Tell", "make"]
 
 Tell = Callable[[int, int, str], None]
-
-
-class Gated(Strict):
-    """What one seed's base scored on the gate, 0-1; `None` when nothing was scored, which does not pass."""
-
-    seed: int
-    value: float | None
-    threshold: float
-    passed: bool
 
 
 class _Bench(NamedTuple):

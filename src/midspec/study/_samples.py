@@ -9,7 +9,7 @@ from midspec.artifact import read_rows
 from midspec.records import Answer
 from midspec.report import ArmAnswer, SideBySide
 from midspec.study._config import StudyConfig
-from midspec.study._make import Gated
+from midspec.study._gated import Gated
 from midspec.study._steps import Step
 
 __all__ = ["side_by_side"]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from midspec.records import Record
 from midspec.study._config import StudyConfig
+from midspec.study._gated import Gated
 from midspec.study._health import HeldOut, without_seed
-from midspec.study._make import Gated
 from midspec.study._plan import floor_warning
 
 __all__ = ["unmatched", "warnings"]
