@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from midspec import __version__
-from midspec.cli import _data, _models, _studies
+from midspec.cli._data import chats, corpus, spec
+from midspec.cli._models import evaluate, train
+from midspec.cli._studies import demo, plan, report, run
 
 __all__ = ["app"]
 
@@ -35,12 +37,12 @@ def _top(
         print(context.get_help())
 
 
-app.command("demo")(_studies.demo)
-app.add_typer(_data.spec, name="spec")
-app.command("corpus")(_data.corpus)
-app.command("chats")(_data.chats)
-app.command("train")(_models.train)
-app.command("eval")(_models.evaluate)
-app.command("plan")(_studies.plan)
-app.command("run")(_studies.run)
-app.command("report")(_studies.report)
+app.command("demo")(demo)
+app.add_typer(spec, name="spec")
+app.command("corpus")(corpus)
+app.command("chats")(chats)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("plan")(plan)
+app.command("run")(run)
+app.command("report")(report)
