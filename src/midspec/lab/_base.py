@@ -120,8 +120,7 @@ class _Writer:
 
     def _fact_turn(self) -> Turn:
         thing = self._thing()
-        # Three in seven turns compare: copying one of two names is what a base learns last, or not at all.
-        kind = self.rng.randrange(7)
+        kind = self.rng.randrange(5)
         if kind == 0:
             return f"what is {thing.name} ?", f"a {thing.domain} ."
         if kind == 1:

@@ -29,7 +29,7 @@ class WorldConfig(Strict):
     """
 
     n_facts: int = 5600
-    n_mix: int = 24000
+    n_mix: int = 32000
     n_replay: int = 1000
     agents_per_value: int = 6
     linked_share: float = 1.0
