@@ -128,6 +128,16 @@ def test_items_rows_and_code_are_clauses_of_their_own() -> None:
     assert "# not a heading" in by_kind["code"][1]
 
 
+@pytest.mark.parametrize("text", ["Write <think> and </think> once.", "Pad with {x:>10} here.", "If a > b it stops."])
+def test_a_sign_inside_a_line_is_no_quotation_mark(text: str) -> None:
+    assert [clause.text for clause in parse_spec(text).clauses] == [text]
+
+
+def test_a_quotation_loses_its_marks_at_the_start_of_each_line() -> None:
+    spec = parse_spec("> > It waits,\n> if a > b.\n\n  >- an item\n")
+    assert [clause.text for clause in spec.clauses] == ["It waits, if a > b.", "an item"]
+
+
 def test_a_text_without_headings_has_a_section_for_each_paragraph() -> None:
     spec = read_spec(SPECS / "plain.txt")
     assert len(spec.sections) == 4

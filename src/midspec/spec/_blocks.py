@@ -18,7 +18,7 @@ _RULE = re.compile(r" {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)$")
 _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:[-*+•‣◦]|(?P<number>\d{1,9})[.)])[ \t]+(?P<text>\S.*)$")
 _DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
-_QUOTE = re.compile(r" {0,3}>[ \t]?")
+_QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 _MAX_SETEXT = 120
 
 
