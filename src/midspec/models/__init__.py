@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from midspec.models._device import check_device
 from midspec.models._find import checkpoint_digest, files_digest, find_checkpoint
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "LanguageModel",
     "OptionScore",
     "Tokens",
+    "check_device",
     "checkpoint_digest",
     "files_digest",
     "find_checkpoint",

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.errors import CheckpointError, ConfigError
+from midspec.models._device import check_device
 from midspec.models._quiet import quiet
 from midspec.records import Checkpoint
 
@@ -38,13 +39,20 @@ def pick_device(device: str = "auto") -> torch.device:
     """The GPU if there is one, else the CPU; or the one asked for.
 
     Raises:
-        ConfigError: the one asked for is not there.
+        ConfigError: there is no device of that name, or not on this machine.
     """
+    check_device(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    chosen = torch.device(device)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(chosen.type, True)
+    if not there:
         raise ConfigError("there is no GPU that torch can use", where=f"device {device}", mend="Use auto or cpu")
-    return torch.device(device)
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"torch sees {count} GPUs, and counts them from 0", where=f"device {device}", mend="Use a lower number"
+        )
+    return chosen
 
 
 def load_tokenizer(name: str) -> Any:
