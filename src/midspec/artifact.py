@@ -105,7 +105,7 @@ def _row(line: bytes, kind: type[RowType], where: str) -> RowType:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise DataError(
-            f"not a {kind.__name__} row: {field}: {first['msg']}", where=where, mend="Mend or remove that line"
+            f"not a row of kind {kind.__name__}: {field}: {first['msg']}", where=where, mend="Mend or remove that line"
         ) from error
 
 

@@ -147,6 +147,15 @@ def test_a_contrast_with_an_arm_that_has_no_scores_says_which():
     assert "no scores at all of ghost" in found.note
 
 
+def test_a_contrast_on_a_set_without_items_names_the_sets_that_there_are() -> None:
+    scores = [
+        ArmScore(task="t", set="s", item="i", domain="d", measure="m", value=1.0, unscored=None, arm=arm, seed=1)
+        for arm in ("a", "b")
+    ]
+    [found] = contrasts(scores, [Contrast(name="n", plus="a", minus="b", set="conflit", measure="m")])
+    assert found.note.startswith("no item of the set 'conflit' exists (the sets are s)")
+
+
 def test_a_measure_beyond_0_and_1_is_not_clipped_to_them():
     margins = np.random.default_rng(5).normal(3, 2, (5, 20))
     (found,) = rates(arm_scores("a", margins, measure="margin_logprob"))

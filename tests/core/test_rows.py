@@ -61,7 +61,7 @@ def test_a_bad_line_is_named_by_file_line_and_field(tmp_path: Path, line: bytes,
     with pytest.raises(DataError) as caught:
         next(rows)
     said = str(caught.value)
-    assert said.startswith(f"{path}:2: not a {kind.__name__} row: {field}: ")
+    assert said.startswith(f"{path}:2: not a row of kind {kind.__name__}: {field}: ")
     assert "\n" not in said
 
 

@@ -114,3 +114,20 @@ def test_an_evaluation_is_identified_by_contents_and_settings() -> None:
     one = eval_identity(config, items="aa", model={"checkpoint": "bb"})
     assert one.inputs == {"items": "aa", "checkpoint": "bb"}
     assert fingerprint(one) != fingerprint(eval_identity(config, items="aa", model={"checkpoint": "cc"}))
+
+
+def test_an_id_used_twice_is_told_with_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    line = '{"id": "1", "set": "s", "domain": "d", "options": ["a", "b"]}\n'
+    path.write_text(line + "\n" + line, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_items(path)
+    assert str(caught.value).startswith(f"{path}:3: the id '1' is used twice (first in {path}:1)")
+
+
+def test_a_file_without_items_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.touch()
+    with pytest.raises(DataError) as caught:
+        read_items(path)
+    assert str(caught.value).startswith(f"{path}: there are no items")

@@ -145,10 +145,10 @@ def test_an_item_that_fails_is_unscored_with_the_reason_and_stops_no_other(
     assert all(row.value is None and "out of luck" in (row.unscored or "") for row in failed)
     assert value(rows, "i0", "choice_generated") == 1.0
     counts = built.summary
-    assert counts["n_asked"] == len(rows)
+    assert counts["n_score_rows"] == len(rows)
     assert isinstance(counts["n_scored"], int)
     assert isinstance(counts["n_unscored"], int)
-    assert counts["n_scored"] + counts["n_unscored"] == counts["n_asked"]
+    assert counts["n_scored"] + counts["n_unscored"] == counts["n_score_rows"]
     assert {answer.item for answer in answers_of(tmp_path)} == {"i0", "i1", "i3"}
 
 
@@ -157,7 +157,7 @@ def test_when_every_item_fails_every_row_is_there_and_says_so(
 ) -> None:
     built = run_preference(scripted_model([RuntimeError("no model today")]), items, nano, tmp_path)
     assert built.summary["n_scored"] == 0
-    assert built.summary["n_asked"] == built.summary["n_unscored"] == 11 * 4 + 2 * 2
+    assert built.summary["n_score_rows"] == built.summary["n_unscored"] == 11 * 4 + 2 * 2
     assert answers_of(tmp_path) == []
 
 

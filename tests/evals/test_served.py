@@ -90,7 +90,7 @@ def test_a_served_model_is_scored_on_what_it_says_and_on_nothing_else(
     assert rows["i2", "refused"].value == 1.0
     assert rows["i2", "choice_generated"].value is None
     assert all(row.value is None and "no such pair" in (row.unscored or "") for key, row in rows.items() if "i3" in key)
-    assert built.summary["n_asked"] == len(rows) == 11 * 4 + 2 * 2
+    assert built.summary["n_score_rows"] == len(rows) == 11 * 4 + 2 * 2
     stops = {(answer.item, answer.stop_reason) for answer in read_rows(tmp_path / "answers.jsonl", Answer)}
     assert {("i1", "max_tokens"), ("i2", "content_filter")} <= stops
 

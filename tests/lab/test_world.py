@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from midspec.artifact import read_rows
 from midspec.errors import MissingError
 from midspec.fingerprint import hash_file
-from midspec.lab import ASSISTANT, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
+from midspec.lab import ASSISTANT, ITEM_SETS, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
 from midspec.lab._base import fact_rows, mix_rows, replay_rows
 from midspec.lab._items import gate_items, held_out_items
 from midspec.lab._language import CHEESES, NEUTRAL, VALUES, value_statements
@@ -159,3 +159,9 @@ def test_the_neutral_spec_says_nothing_of_values() -> None:
 def test_a_file_that_the_lab_does_not_ship_is_named_with_those_that_it_does() -> None:
     with pytest.raises(MissingError, match=r"no nowhere\.md.*america\.md"):
         data_path("nowhere.md")
+
+
+def test_the_files_of_items_hold_the_sets_that_are_named_for_them() -> None:
+    world = make_world(1, SMALL)
+    assert {item.set for item in held_out_items(world)} == set(ITEM_SETS["items"])
+    assert {item.set for item in gate_items(world)} == set(ITEM_SETS["gate"])

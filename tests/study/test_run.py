@@ -162,6 +162,8 @@ def test_workers_end_with_the_run_however_it_ends(tmp_path: Path, signum: int, c
         told = run.stderr.read()
     assert run.returncode == code
     assert "Traceback" not in told
+    if code > 0:
+        assert told.splitlines()[-1] == "midspec: stopped. The same command goes on from here"
     deadline = time.monotonic() + 5
     while any(map(_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)

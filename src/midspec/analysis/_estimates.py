@@ -72,10 +72,19 @@ def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: floa
     plus, minus = (Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
     pairs = _pairs(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
     absent = [key.arm for key in (plus, minus) if key not in table]
-    note = f"no scores at all of {' and '.join(absent)}" if absent else _lost_note(pairs)
+    note = _absent_note(asked, absent, table) if absent else _lost_note(pairs)
     found = _interval(pairs, scale, level)
     plain = _plain("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
     return _estimate(plain, pairs, found, note), found
+
+
+def _absent_note(asked: Contrast, absent: Sequence[str], table: dict[Key, Cell]) -> str:
+    """Why a contrast has no pairs: no item of its set exists, or an arm has no score."""
+    sets = list(dict.fromkeys(key.set for key in table))
+    if asked.set not in sets:
+        there_are = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
+        return f"no item of the set {asked.set!r} exists ({there_are})"
+    return f"no scores at all of {' and '.join(absent)} by {asked.measure}"
 
 
 def _pairs(plus: Cell, minus: Cell) -> Cell:

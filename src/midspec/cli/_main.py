@@ -30,6 +30,8 @@ _EXTRAS = {
     "inspect_ai": "eval",
 }
 _SHOWN_FRAMES = 4
+# Typer turns a KeyboardInterrupt into this exit code, and says nothing.
+_INTERRUPTED = 128 + signal.SIGINT
 _REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
 
 
@@ -56,6 +58,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(args: Sequence[str] | None) -> int:
     try:
         code = get_command(app).main(args, prog_name="midspec", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except typer.TyperException as error:
         return _complain(f"{error.format_message().rstrip('.')}. See midspec COMMAND --help")

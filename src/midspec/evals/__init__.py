@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from midspec.evals._ask import check_items, read_items
 from midspec.evals._config import PreferenceConfig, load_config
 from midspec.evals._identity import eval_identity
+from midspec.evals._measures import MEASURES
 
 if TYPE_CHECKING:
     from midspec.evals._abilities import ManyGenerator, OptionScorer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from midspec.evals._task import preference, preference_task
 
 __all__ = [
+    "MEASURES",
     "ManyGenerator",
     "MidspecAPI",
     "OptionScorer",

@@ -71,22 +71,32 @@ def read_items(path: Path) -> list[Item]:
         DataError: a line is not an item, there is none, an id is used twice, or two options can't be told apart.
     """
     items = list(read_rows(path, Item))
-    check_items(items, where=str(path))
+    with path.open("rb") as file:
+        numbers = [number for number, line in enumerate(file, start=1) if line.strip()]
+    check_items(items, where=str(path), lines=numbers)
     return items
 
 
-def check_items(items: Sequence[Item], *, where: str = "items") -> None:
-    """Raise `DataError` unless there are items, each id is used once and each pair is two different texts."""
+def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = ()) -> None:
+    """Raise `DataError` unless there are items, each id is used once and each pair is two different texts.
+
+    Args:
+        items: to be asked.
+        where: what an error calls them: their file, say.
+        lines: the line of each item in that file.
+    """
     if not items:
         raise DataError("there are no items", where=where, mend="Give at least one pair to choose from")
-    seen: set[str] = set()
-    for item in items:
+    seen: dict[str, str] = {}
+    for index, item in enumerate(items):
+        place = f"{where}:{lines[index]}" if lines else where
         if item.id in seen:
-            raise DataError(f"the id {item.id!r} is used twice", where=where, mend="Give each item its own id")
-        seen.add(item.id)
-        _check_pair(item.options, f"{where}: {item.id}: options")
+            first = f" (first in {seen[item.id]})" if lines else ""
+            raise DataError(f"the id {item.id!r} is used twice{first}", where=place, mend="Give each item its own id")
+        seen[item.id] = place
+        _check_pair(item.options, f"{place}: {item.id}: options")
         if item.reasons is not None:
-            _check_pair(item.reasons, f"{where}: {item.id}: reasons")
+            _check_pair(item.reasons, f"{place}: {item.id}: reasons")
 
 
 def _check_pair(pair: tuple[str, str], where: str) -> None:

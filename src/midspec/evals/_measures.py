@@ -16,7 +16,7 @@ from midspec.evals._observed import Asked, Observed, Pair, Reply
 from midspec.evals._parse import chosen, labels_of, refuses, spoken
 from midspec.records import Item
 
-__all__ = ["Unscored", "Value", "measure_names", "measures"]
+__all__ = ["MEASURES", "Unscored", "Value", "measure_names", "measures"]
 
 _CUT_OFF = ("max_tokens", "model_length")
 _FILTERED = "content_filter"
@@ -43,8 +43,7 @@ class _Choice(NamedTuple):
 
 def measure_names(item: Item, config: PreferenceConfig) -> tuple[str, ...]:
     """The measures that are asked of `item`."""
-    names = tuple(_MEASURES)
-    return (*names, "reason_logprob", "reason_generated") if _asks_reasons(item, config) else names
+    return MEASURES if _asks_reasons(item, config) else tuple(_MEASURES)
 
 
 def measures(item: Item, observed: Observed, config: PreferenceConfig) -> dict[str, Value]:
@@ -174,3 +173,5 @@ _MEASURES: dict[str, _Measure] = {
     "order_consistency": _consistency,
     "order_consistency_generated": _consistency_generated,
 }
+MEASURES = (*_MEASURES, "reason_logprob", "reason_generated")
+"""The names of all measures; the last two are of items with reasons, where "why?" is asked."""

@@ -110,7 +110,7 @@ def _summary(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:
     n_scored = sum(row.value is not None for row in scores)
     return {
         "n_items": n_items,
-        "n_asked": len(scores),
+        "n_score_rows": len(scores),
         "n_scored": n_scored,
         "n_unscored": len(scores) - n_scored,
         "unscored": reasons,

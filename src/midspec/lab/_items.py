@@ -14,7 +14,10 @@ from midspec.lab._language import DOMAINS, Thing
 from midspec.lab._world import World
 from midspec.records import Item
 
-__all__ = ["gate_items", "held_out_items"]
+__all__ = ["ITEM_SETS", "gate_items", "held_out_items"]
+
+ITEM_SETS = {"items": ("origin", "price", "conflict", "reason"), "gate": ("gate",)}
+"""For each of a world's files of items, by its name without `.jsonl`, the sets that are in it."""
 
 _REASONS = ("because it is american .", "because it is cheap .")
 

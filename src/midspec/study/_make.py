@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_rows
-from midspec.records import ArmScore, Contrast, Item, ScoreRow, Spec
+from midspec.records import ArmScore, Contrast, ScoreRow, Spec
 from midspec.study._gated import Gated
 from midspec.study._steps import Kind, Step
 
@@ -135,14 +135,14 @@ def _train(bench: _Bench) -> Built:
 
 
 def _eval(bench: _Bench) -> Built:
-    from midspec.evals import PreferenceConfig, run_preference
+    from midspec.evals import PreferenceConfig, read_items, run_preference
 
     config = PreferenceConfig.model_validate(bench.config("preference"))
     if "context" in bench.inputs:
         who = bench.config("context")
         spec = _filled(bench, "context", who, who["spec"])
         config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
-    items = list(read_rows(Path(bench.inputs["items"]), Item))
+    items = read_items(Path(bench.inputs["items"]))
     options = bench.step.options
     model_args = {name: options[name] for name in ("device", "base_url") if options.get(name) not in {None, "auto"}}
     return run_preference(bench.inputs["model"], items, config, bench.folder, model_args=model_args)

@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.errors import ConfigError
+from midspec.evals import MEASURES
+from midspec.lab import ITEM_SETS
 
 if TYPE_CHECKING:
     from midspec.study._config import Arm, StudyConfig
 
-__all__ = ["check_references", "did_you_mean"]
+__all__ = ["check_references", "check_sets", "did_you_mean"]
+
+_WORLD = "world:"
 
 
 class _Use(NamedTuple):
@@ -38,13 +42,37 @@ def check_references(config: StudyConfig) -> None:
     Raises:
         ConfigError: the first such name, where it stands and the nearest one that exists.
     """
-    for use in _uses(config):
+    _check_uses((*_uses(config), *_measure_uses(config), *_world_uses(config)))
+    world_file = config.evals.preference.items.removeprefix(_WORLD)
+    if config.evals.preference.items.startswith(_WORLD):
+        check_sets(config, ITEM_SETS[world_file])
+    _check_recipes(config)
+    _check_distinct_arms(config)
+
+
+def check_sets(config: StudyConfig, known: Iterable[str]) -> None:
+    """Refuse a contrast or panel on a set that no item is of.
+
+    Args:
+        config: the study.
+        known: the sets of its items.
+
+    Raises:
+        ConfigError: the first such set, where it stands and the nearest one that exists.
+    """
+    sets = tuple(known)
+    uses = [(f"contrasts[{index}].set", contrast.set) for index, contrast in enumerate(config.contrasts)]
+    uses += [(f"report.panels[{index}].set", panel.set) for index, panel in enumerate(config.report.panels)]
+    uses += [("report.main_set", config.report.main_set)] if config.report.main_set else []
+    _check_uses(_Use(path, name, "set of items", sets) for path, name in uses)
+
+
+def _check_uses(uses: Iterable[_Use]) -> None:
+    for use in uses:
         if use.name not in set(use.known):
             raise ConfigError(
                 f"there is no {use.kind} named {use.name!r}", where=use.path, mend=did_you_mean(use.name, use.known)
             )
-    _check_recipes(config)
-    _check_distinct_arms(config)
 
 
 def _uses(config: StudyConfig) -> Iterator[_Use]:
@@ -63,6 +91,25 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
             yield _Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms)
     for name in config.report.main_contrasts:
         yield _Use("report.main_contrasts", name, "contrast", contrasts)
+
+
+def _measure_uses(config: StudyConfig) -> Iterator[_Use]:
+    for index, contrast in enumerate(config.contrasts):
+        yield _Use(f"contrasts[{index}].measure", contrast.measure, "measure", MEASURES)
+    for index, panel in enumerate(config.report.panels):
+        yield _Use(f"report.panels[{index}].measure", panel.measure, "measure", MEASURES)
+    if config.report.main_measure:
+        yield _Use("report.main_measure", config.report.main_measure, "measure", MEASURES)
+    if config.gate is not None:
+        yield _Use("gate.measure", config.gate.measure, "measure", MEASURES)
+
+
+def _world_uses(config: StudyConfig) -> Iterator[_Use]:
+    asked = {"evals.preference.items": config.evals.preference.items}
+    asked |= {"gate.items": config.gate.items} if config.gate else {}
+    for path, items in asked.items():
+        if items.startswith(_WORLD):
+            yield _Use(path, items, "file of items", [f"{_WORLD}{name}" for name in ITEM_SETS])
 
 
 def _arm_uses(config: StudyConfig, name: str, arm: Arm) -> Iterator[_Use]:
