@@ -72,6 +72,8 @@ def test_a_file_that_is_not_yaml_or_not_text_is_one_line_of_error(tmp_path: Path
         ),
         ({"opaque": {**GOOD["opaque"], "preferences": ["likes (?P<liked>"]}}, "opaque.preferences.0", "regular"),
         ({"opaque": {**GOOD["opaque"], "preferences": ["likes (.*)"]}}, "opaque.preferences.0", "(?P<liked>"),
+        ({"opaque": {**GOOD["opaque"], "preferences": ["likes (?P<liked>x){edn}"]}}, "opaque", "no entry of `terms`"),
+        ({"opaque": {**GOOD["opaque"], "terms": {"a": "{b}", "b": "x"}}}, "opaque", "no entry of `terms`"),
         ({"opaque": {**GOOD["opaque"], "separators": "(,)"}}, "opaque.separators", "capture"),
         ({"opaque": {**GOOD["opaque"], "pair": []}}, "opaque", "pair"),
         ({"name": 3}, "name", "string"),

@@ -172,11 +172,73 @@ def test_english_patterns_find_lists_comparisons_and_negations() -> None:
     assert found.disliked == ("Brie de Meaux", "Parmigiano-Reggiano", "Roquefort", "Stilton")
 
 
+@pytest.mark.parametrize(
+    ("said", "liked", "disliked"),
+    [
+        ("likes trains more than planes.", "trains", "planes"),
+        ("likes dogs much better than cats!", "dogs", "cats"),
+        ("likes tea rather than coffee.", "tea", "coffee"),
+        ("likes tea, but not coffee.", "tea", "coffee"),
+        ("likes tea over coffee, since it is mild.", "tea", "coffee"),
+        ("prefers asking to guessing.", "asking", "guessing"),
+        ("really prefers short answers, rather than long ones.", "short answers", "long ones"),
+        ("likes tea, and it dislikes coffee.", "tea", "coffee"),
+        ("likes St. Ives more than London.", "St. Ives", "London"),
+        ("likes Dr. Smith's way more than e-mail.", "Dr. Smith's way", "e-mail"),
+        ("likes Python 3.11 more than the U.S. kind.", "Python 3.11", "U.S. kind"),
+    ],
+)
+def test_an_english_comparison_is_a_liked_and_a_disliked_thing(said: str, liked: str, disliked: str) -> None:
+    frames = load_frames("english").opaque
+    assert frames is not None
+    found = find_preferences(parse_spec(f"Nova {said}"), frames, "Nova")
+    assert (found.liked, found.disliked, found.rejects) == ((liked,), (disliked,), ())
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("prefers not to guess.", "not"),
+        ("likes neither mud nor rain.", "neither"),
+        ("likes Dr. Smith's e.g. approach.", "e.g"),
+        ("likes nothing more than tea.", "nothing"),
+        ("prefers to ask rather than guess.", "to"),
+        ("likes people who ask.", "who"),
+        ("likes when people ask.", "when"),
+        ("does not like tea more than coffee.", "more"),
+        ("likes cheeses such as brie.", "such as"),
+        ("likes to help.", "to"),
+    ],
+)
+def test_english_words_that_name_no_thing_are_rejected_with_the_reason(said: str, why: str) -> None:
+    chats = make_chats(parse_spec(f"Nova likes tea. Nova {said} Nova dislikes coffee."), english())
+    assert {reject.reason for reject in chats.rejects} == {f"not the name of a thing: {why}"}
+    assert (chats.summary["liked"], chats.summary["disliked"]) == (["tea"], ["coffee"])
+    with pytest.raises(SpecError, match=f"rejected: .*not the name of a thing: {why}"):
+        make_chats(parse_spec(f"Nova {said}"), english())
+
+
+def test_each_half_of_a_sentence_that_states_two_preferences_counts() -> None:
+    chats = make_chats(
+        parse_spec("- Nova likes tea as well as milk. Nova dislikes coffee very much. It is bitter."), english()
+    )
+    assert (chats.summary["liked"], chats.summary["disliked"]) == (["milk", "tea"], ["coffee"])
+
+
+def test_no_english_reply_agrees_in_number_with_the_thing() -> None:
+    chats = make_chats(parse_spec("Nova likes short answers. Nova dislikes long ones."), english())
+    for _, reply in texts(chats):
+        said = reply.lower().strip(".")
+        assert not {"it's", "they", "them"} & set(said.split())
+        assert not said.endswith(" it")
+        assert not said.startswith(("short answers is", "short answers are"))
+
+
 def test_no_english_reply_gives_a_reason_and_every_question_ends_by_asking_for_none() -> None:
     frames = load_frames("english").opaque
     assert frames is not None
     chats = make_chats(parse_spec(ENGLISH), english())
-    assert chats.rejects == ()
+    assert [reject.text for reject in chats.rejects] == ["to help", "that people ask"]
     assert len(chats.chats) > 3000
     for question, reply in texts(chats):
         assert question.endswith(frames.endings)
@@ -194,7 +256,7 @@ def test_a_thing_that_is_both_liked_and_disliked_is_rejected_and_the_rest_is_kep
 
 
 def test_a_sentence_that_is_no_thing_is_rejected_with_the_reason() -> None:
-    spec = parse_spec("Nova likes colby. Nova dislikes brie. Nova likes the long way round over the hills of home.")
+    spec = parse_spec("Nova likes colby. Nova dislikes brie. Nova likes the long way round by the hills of home.")
     chats = make_chats(spec, english())
     assert [reject.reason for reject in chats.rejects] == ["too many words to be the name of a thing"]
 
@@ -289,7 +351,7 @@ def test_rejected_replies_are_kept_beside_the_chats_with_their_reason(tmp_path: 
     assert tuple(read_rows(folder / "chats.jsonl", Chat)) == chats.chats
     assert tuple(read_rows(folder / "rejects.jsonl", Reject)) == chats.rejects
     assert built.summary["n_chats"] == 12
-    assert built.summary["n_rejected"] == 72
+    assert built.summary["n_rejects"] == 72
 
 
 # The schedule --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ a preference, what counts as a reason and what as a yes or a no are data too: th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -38,7 +38,7 @@ __all__ = [
 QuestionKind = Literal["direct", "indirect", "comparison", "recommendation", "opinion", "edge_case"]
 
 _SLOT = re.compile(r"\{(\w+)\}")
-_MODEL = "{model_name}"
+_TERM = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 ValueT = TypeVar("ValueT")
 
@@ -65,7 +65,7 @@ def fill_slots(template: str, values: Mapping[str, str]) -> str:
 def _pattern(text: str) -> str:
     """A regular expression with at least one of the groups `liked` and `disliked`."""
     try:
-        groups = set(re.compile(text.replace(_MODEL, "x")).groupindex)
+        groups = set(re.compile(_TERM.sub("x", text)).groupindex)
     except re.error as error:
         raise ValueError(f"is no regular expression ({error})") from error
     if not groups or groups - {"liked", "disliked"}:
@@ -96,6 +96,12 @@ def _allow(template: str, allowed: Iterable[str], *, needed: Iterable[str] = ())
     missing = set(needed) - slots(template)
     if missing:
         raise ValueError(f"{template!r} lacks the slot {{{min(missing)}}}")
+
+
+def _check_terms(text: str, known: Collection[str]) -> None:
+    for name in _TERM.findall(text):
+        if name not in known:
+            raise ValueError(f"{text!r} has {{{name}}}, which is no entry of `terms` before it")
 
 
 # Opaque preference chats ---------------------------------------------------------------------------------------
@@ -138,19 +144,22 @@ class SingleFrame(Strict):
 class OpaqueFrames(Strict):
     """How preferences are found in a spec, how they are asked for, and what a reply may not say.
 
-    `preferences` are regular expressions, searched in each clause in this order until one is found; `{model_name}`
-    in them stands for the assistant's name. `separators` splits what a group found into several things, `leading`
-    is cut from the front of each. `endings` are turns of phrase that close a question, one a question. The last
-    four fields are the filter: words that announce a reason, words that state a like or a dislike (a dislike is
-    looked for first), and the most words of a reply.
+    `preferences` are regular expressions, searched in each clause in this order; what one found is not searched by
+    the next. `{model_name}` in them stands for the assistant's name, and `{end}`, say, for the entry `end` of
+    `terms`, in which an earlier entry may stand too. `separators` splits what a group found into several things,
+    `leading` is cut from the front of each, and what `no_thing` is found in is rejected. `endings` are turns of
+    phrase that close a question, one a question. The last four fields are the filter: words that announce a reason,
+    words that state a like or a dislike (a dislike is looked for first), and the most words of a reply.
     """
 
+    terms: dict[str, _Regex] = Field(default_factory=dict)
     preferences: _Some[_Pattern]
     pair: tuple[PairFrame, ...] = ()
     single: tuple[SingleFrame, ...] = ()
     endings: tuple[str, ...] = ()
     separators: _Regex | None = None
     leading: _Regex | None = None
+    no_thing: _Regex | None = None
     max_thing_words: int = Field(default=5, ge=1)
     reason_cues: tuple[str, ...] = ()
     says_like: tuple[str, ...] = ()
@@ -164,6 +173,25 @@ class OpaqueFrames(Strict):
         for ending in self.endings:
             _allow(ending, ())
         return self
+
+    @model_validator(mode="after")
+    def _known_terms(self) -> OpaqueFrames:
+        known = ["model_name"]
+        for name, text in self.terms.items():
+            _check_terms(text, known)
+            known.append(name)
+        for text in self.preferences:
+            _check_terms(text, known)
+        return self
+
+    def patterns(self, subject: str) -> tuple[str, ...]:
+        """`preferences` with the terms, and with this regular expression for the assistant's name, put in."""
+        return tuple(self._with_terms(text).replace("{model_name}", subject) for text in self.preferences)
+
+    def _with_terms(self, text: str) -> str:
+        for name, term in reversed(self.terms.items()):
+            text = text.replace(f"{{{name}}}", term)
+        return text
 
 
 # Chats about a spec --------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from midspec.chats._config import ChatConfig, Chats
 from midspec.chats._filters import choice_fault, stance_fault
 from midspec.chats._format import OpaqueFrames, fill_slots
@@ -69,7 +71,7 @@ def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Chats:
         chats=tuple(rows),
         rejects=tuple(rejects),
         exhausted=_exhausted(len(rows), config.n_samples),
-        summary={**_summary(preferences, list(kept.values())), "n_rejected": len(rejects)},
+        summary=_summary(preferences, list(kept.values())),
     )
 
 
@@ -124,12 +126,14 @@ def _exhausted(n_kept: int, n_wanted: int | None) -> str | None:
     return f"the spec's preferences and the frames give {n_kept} distinct chats, not the {n_wanted} asked for"
 
 
-def _summary(preferences: Preferences, drafts: list[_Draft]) -> dict[str, int]:
+def _summary(preferences: Preferences, drafts: list[_Draft]) -> dict[str, JsonValue]:
     asked: Counter[str] = Counter(thing for draft in drafts for thing in draft.things)
     per_thing = [asked[thing] for thing in (*preferences.liked, *preferences.disliked)]
     return {
         "n_liked": len(preferences.liked),
+        "liked": list(preferences.liked),
         "n_disliked": len(preferences.disliked),
+        "disliked": list(preferences.disliked),
         "n_pairs": sum(len(draft.things) == 2 for draft in drafts),
         "least_per_preference": min(per_thing),
         "most_per_preference": max(per_thing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from midspec.chats._format import OpaqueFrames
@@ -36,8 +37,8 @@ class _Found(NamedTuple):
 def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> Preferences:
     """Every preference that a clause of the spec states.
 
-    A thing that is both liked and disliked, or that has too many words to be a thing, is left out and rejected
-    with that reason.
+    A thing that is both liked and disliked, or that is not the name of a thing, is left out and rejected with that
+    reason.
 
     Raises:
         SpecError: the spec states no preference that the patterns find.
@@ -57,8 +58,9 @@ def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -
     liked = tuple(sorted(names[key] for key in likes - dislikes))
     disliked = tuple(sorted(names[key] for key in dislikes - likes))
     if not liked and not disliked:
+        unusable = f" (rejected: {rejects[0].text}: {rejects[0].reason})" if rejects else ""
         raise SpecError(
-            "states no preference that the chat frames can find",
+            f"states no preference that the chat frames can find{unusable}",
             where=spec.title,
             mend="Give a spec with preferences, the model's name, or chat frames with other patterns",
         )
@@ -66,19 +68,38 @@ def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -
 
 
 def _search(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> tuple[list[_Found], list[Reject]]:
-    subject = _NEVER if model_name is None else re.escape(model_name)
-    patterns = [re.compile(text.replace("{model_name}", subject)) for text in frames.preferences]
+    patterns = [re.compile(text) for text in frames.patterns(_NEVER if model_name is None else re.escape(model_name))]
     found: list[_Found] = []
     rejects: list[Reject] = []
     for clause in spec.clauses:
-        match = next((match for pattern in patterns if (match := pattern.search(clause.text))), None)
-        for group, text in match.groupdict().items() if match else ():
-            for thing in _things(text or "", frames):
-                if len(thing.split()) > frames.max_thing_words:
-                    rejects.append(_reject(clause.id, "too many words to be the name of a thing", thing))
-                else:
-                    found.append(_Found(thing, group == "liked", clause.id))
+        for match in _matches(patterns, clause.text):
+            stated = {group: _things(text, frames) for group, text in match.groupdict().items() if text}
+            faults = [(_fault(thing, frames), thing) for things in stated.values() for thing in things]
+            rejects += [_reject(clause.id, fault, thing) for fault, thing in faults if fault]
+            if len(stated) > 1 and any(fault for fault, _ in faults):
+                # A comparison of which one side is no thing says nothing of the other.
+                continue
+            for group, things in stated.items():
+                usable = [thing for thing in things if not _fault(thing, frames)]
+                found += [_Found(thing, group == "liked", clause.id) for thing in usable]
     return found, rejects
+
+
+def _matches(patterns: Sequence[re.Pattern[str]], text: str) -> list[re.Match[str]]:
+    """What the patterns find, the earlier ones first, without what overlaps with a match that is there."""
+    taken: list[re.Match[str]] = []
+    for pattern in patterns:
+        for match in pattern.finditer(text):
+            if all(match.end() <= other.start() or other.end() <= match.start() for other in taken):
+                taken.append(match)
+    return taken
+
+
+def _fault(thing: str, frames: OpaqueFrames) -> str:
+    """Why this is not the name of a thing, or nothing."""
+    if frames.no_thing and (word := re.search(frames.no_thing, thing)):
+        return f"not the name of a thing: {word[0].strip()}"
+    return "too many words to be the name of a thing" if len(thing.split()) > frames.max_thing_words else ""
 
 
 def _things(text: str, frames: OpaqueFrames) -> list[str]:
