@@ -231,7 +231,7 @@ def build(
 
     Raises:
         StaleError: a result of another identity is there and `redo` is false.
-        FolderError: the folder can't be written, or holds files that no step made.
+        FolderError: the folder can't be written, or holds files that no step made, or another kind of step.
         InUseError: another process is writing it.
     """
     draft = folder.with_name(f".{folder.name}.part")
@@ -265,16 +265,19 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     record = read_record(folder)
     if record is None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "holds files that are not a midspec result"
-            raise FolderError(what, where=str(folder), mend="Choose another --out")
+            raise FolderError(
+                "holds files that are not a midspec result", where=str(folder), mend="Choose another --out"
+            )
         return None
+    name, kind = (step.partition("@")[0] for step in (identity.step, record.identity.step))
+    if name != kind:
+        raise FolderError(f"holds a {kind} result, not {name}", where=str(folder), mend="Choose another --out")
     if redo:
         return None
     if record.fingerprint == fingerprint(identity):
         _tidy(folder)
         return record
     changes = "; ".join(str(change) for change in diff(record.identity, identity))
-    name = identity.step.partition("@")[0]
     raise StaleError(
         f"the {name} result there was made from other inputs ({changes})",
         where=str(folder),

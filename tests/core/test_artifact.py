@@ -85,6 +85,16 @@ def test_changed_inputs_under_the_same_name_are_an_error_that_shows_the_fields(t
     assert names(tmp_path) == before
 
 
+@pytest.mark.parametrize("redo", [False, True])
+def test_a_result_of_another_kind_of_step_is_never_replaced(tmp_path: Path, redo: bool) -> None:
+    build(tmp_path / "a", identity(seed=1), make)
+    before = names(tmp_path)
+    with pytest.raises(FolderError) as caught:
+        build(tmp_path / "a", Identity(step="other@1", inputs={}, config={}), make, redo=redo)
+    assert str(caught.value) == f"{tmp_path / 'a'}: holds a toy result, not other. Choose another --out"
+    assert names(tmp_path) == before
+
+
 def test_redo_replaces_a_result_of_other_inputs_and_leaves_no_rest(tmp_path: Path) -> None:
     build(tmp_path / "a", identity(seed=1), make)
     (tmp_path / "a" / "stray.txt").write_text("left by hand")
