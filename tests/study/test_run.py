@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from midspec.artifact import locked, read_record, read_rows
-from midspec.errors import ConfigError, MidspecError, MissingError, StaleError
+from midspec.errors import ConfigError, FolderError, MidspecError, MissingError, StaleError
 from midspec.records import Estimate
 from midspec.study import Event, parse_study, plan, report_again, run_study
 
@@ -57,14 +57,25 @@ def test_rows_only_runs_need_no_models(tiny_text: str, tmp_path: Path) -> None:
 
 
 def test_an_error_is_raised_after_all_that_does_not_depend_on_it(tiny_text: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.md").write_text("# Bad\n\n{provider_name} is unknown here.\n", encoding="utf-8")
-    text = tiny_text.replace('thrift: "lab:thrift.md"', "thrift: bad.md").replace(", provider_name: lab", "")
+    (tmp_path / "bad.yaml").write_text("nothing: here\n", encoding="utf-8")
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, frames: bad.yaml")
     told: list[Event] = []
-    with pytest.raises(MidspecError, match="provider_name"):
+    with pytest.raises(MidspecError, match=r"bad\.yaml"):
         run_study(parse_study(text, home=tmp_path), tmp_path / "run", only=["corpus"], on_event=told.append, workers=2)
     assert sorted(done(told)) == ["corpus/america-s1", "corpus/america-s2", "spec/america", "spec/thrift"]
     assert sorted(event.step for event in told if event.kind == "fail") == ["corpus/thrift-s1", "corpus/thrift-s2"]
     assert not list((tmp_path / "run").rglob(".*.part"))
+
+
+def test_a_folder_with_files_of_others_is_no_run_folder(tiny_text: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "study.yaml").write_text("my own\n", encoding="utf-8")
+    with pytest.raises(FolderError, match="mine: holds files that are not a midspec run"):
+        ran(tiny_text, mine, only=["spec"])
+    assert [path.name for path in mine.iterdir()] == ["study.yaml"]
+    with pytest.raises(FolderError, match=r"study\.yaml: is a file, not a folder"):
+        ran(tiny_text, mine / "study.yaml", only=["spec"])
 
 
 def test_an_unknown_step_is_refused_with_the_nearest(tiny_text: str, tmp_path: Path) -> None:

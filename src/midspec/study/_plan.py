@@ -12,6 +12,7 @@ from midspec.artifact import read_record
 from midspec.errors import PreflightError
 from midspec.fingerprint import diff, fingerprint
 from midspec.records import Record, Strict
+from midspec.study._beforehand import check_beforehand
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
 from midspec.study._steps import Step, identity, step_folder
@@ -68,8 +69,10 @@ def plan(study: Study, folder: Path | None = None) -> Plan:
     Raises:
         PreflightError: a stage would make fewer updates than its floor, and so train nothing.
         MissingError: a file that the study names is not there.
+        ConfigError, CheckpointError, SpecError, DataError: what it names can't be used; see `check_beforehand`.
     """
     steps = study_steps(study)
+    check_beforehand(study, steps)
     warnings = check_floors(steps)
     known = states(steps, folder)
     planned = tuple(_planned(step, *known[step.name]) for step in steps)

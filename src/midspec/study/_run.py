@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from midspec.artifact import locked, read_record, writable, write_json, write_text
-from midspec.errors import ConfigError, MissingError, StaleError
+from midspec.errors import ConfigError, FolderError, MissingError, StaleError
 from midspec.fingerprint import fingerprint
 from midspec.records import Record
+from midspec.study._beforehand import check_beforehand
 from midspec.study._board import Board, with_ancestors, with_descendants
 from midspec.study._events import Event, Listener
 from midspec.study._graph import study_steps
@@ -65,7 +66,9 @@ def run_study(
         raise ConfigError(f"there is no executor {executor!r}", where="executor", mend="There is local")
     began = time.monotonic()
     steps = study_steps(study)
+    check_beforehand(study, steps)
     check_floors(steps)
+    _check_folder(folder)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
     with _tidied(folder), locked(folder):
@@ -110,6 +113,23 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
     return folder / "report" / "report.html"
 
 
+def _check_folder(folder: Path) -> None:
+    """A run folder is absent, empty, or has what an earlier run left.
+
+    Raises:
+        FolderError: it is a file, or holds files that no run made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FolderError("is a file, not a folder", where=str(folder), mend="Choose another --out")
+    if folder.is_dir() and not (folder / _HOME).is_file() and any(not _is_trace(entry) for entry in folder.iterdir()):
+        raise FolderError("holds files that are not a midspec run", where=str(folder), mend="Choose another --out")
+
+
+def _is_trace(entry: Path) -> bool:
+    """A lock, or half a file, that a run left which was killed as it began."""
+    return entry.name == ".lock" or (entry.name.startswith(f".{_HOME}.") and entry.suffix == ".tmp")
+
+
 def _home(folder: Path) -> Path:
     return Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
 
@@ -117,8 +137,8 @@ def _home(folder: Path) -> Path:
 def _keep_study(study: Study, folder: Path) -> None:
     """Keep the study beside its results; the folder that its paths start at is about this run only."""
     with writable(folder):
-        write_text(folder / _STUDY, study.text)
         write_json(folder / _HOME, {"home": str(study.home)})
+        write_text(folder / _STUDY, study.text)
         (folder / "logs").mkdir(exist_ok=True)
 
 

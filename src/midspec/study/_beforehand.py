@@ -1,0 +1,87 @@
+"""What can be known to be wrong before anything runs is refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from midspec.errors import CheckpointError, ConfigError
+from midspec.evals import read_items
+from midspec.models import find_checkpoint
+from midspec.spec import placeholders, read_spec
+from midspec.study._load import Study
+from midspec.study._references import check_sets
+from midspec.study._steps import Step
+
+__all__ = ["check_beforehand"]
+
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+_WHO = {"corpus": "corpus", "chats": "chats", "eval": "context"}
+_FILLED = ("model_name", "provider_name")
+
+
+def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
+    """Refuse a study whose base, specs or items can't be used as it means to; only files are looked at.
+
+    Raises:
+        CheckpointError: the base is no checkpoint, or has no chat template to be fine-tuned and asked with.
+        ConfigError: a spec uses a placeholder that nothing fills, or a contrast is on a set that no item is of.
+        SpecError: a spec can't be read.
+        DataError: the items can't be asked.
+    """
+    _check_base(study)
+    _check_placeholders(steps)
+    _check_items(study, steps)
+
+
+def _check_base(study: Study) -> None:
+    name = study.config.base.checkpoint
+    if name is None:
+        return
+    path = study.home / Path(name).expanduser()
+    if not path.exists() and "/" in name and path.parent.is_dir():
+        mend = "A path starts at the folder of the study file"
+        raise CheckpointError(f"there is no folder {path}", where="base.checkpoint", mend=mend)
+    try:
+        found = find_checkpoint(str(path) if path.exists() else name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error.where}: {error.what}", where="base.checkpoint", mend=error.mend) from error
+    folders = [Path(part).expanduser() for part in (found.model, found.adapter) if part is not None]
+    if all(folder.is_dir() for folder in folders) and not any(map(_has_template, folders)):
+        raise CheckpointError(
+            f"{path} has no chat template, and every arm is asked in chats",
+            where="base.checkpoint",
+            mend="Use a chat-tuned model, or save its tokenizer with a chat template",
+        )
+
+
+def _has_template(folder: Path) -> bool:
+    settings = folder / "tokenizer_config.json"
+    if any((folder / name).exists() for name in _TEMPLATE_FILES):
+        return True
+    return settings.is_file() and '"chat_template":' in settings.read_text(encoding="utf-8", errors="replace")
+
+
+def _check_placeholders(steps: Sequence[Step]) -> None:
+    """Every spec that a corpus, chats or a context uses finds the names that it asks for."""
+    specs = {step.name: read_spec(Path(step.sources["text"].path or "")) for step in steps if step.kind == "spec"}
+    for step in steps:
+        source, who = step.sources.get("spec") or step.sources.get("context"), step.config.get(_WHO.get(step.kind, ""))
+        if source is None or not isinstance(who, dict):
+            continue
+        for name in placeholders(specs[source.step or ""]):
+            if name in _FILLED and not who.get(name):
+                raise ConfigError(
+                    f"the spec of {step.name} uses {{{name}}} and no value is given for it",
+                    where=f"assistant.{name}",
+                    mend=f"Add {name} to assistant in the study file",
+                )
+
+
+def _check_items(study: Study, steps: Sequence[Step]) -> None:
+    """Items that are a file outside are read; each set that is asked for has some."""
+    asked = {(step.kind, step.sources["items"].path) for step in steps if step.kind in {"eval", "gate"}}
+    for kind, path in sorted((kind, path) for kind, path in asked if path is not None):
+        items = read_items(Path(path))
+        if kind == "eval":
+            check_sets(study.config, dict.fromkeys(item.set for item in items))

@@ -1,0 +1,87 @@
+"""What can be known to be wrong is refused by `plan` and `run` alike, before any step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from midspec.errors import CheckpointError, ConfigError, MidspecError
+from midspec.study import Study, parse_study, plan, run_study
+
+TEXT = """
+name: real
+seeds: [1]
+assistant: {model_name: Nova}
+base: {checkpoint: BASE}
+specs: {mine: spec.md}
+arms:
+  base: {}
+  told: {context: mine}
+evals: {preference: {items: items.jsonl}}
+contrasts: [{name: c, plus: told, minus: base, set: cars, measure: choice_logprob}]
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "spec.md").write_text("# Mine\n\n{model_name} is kind.\n", encoding="utf-8")
+    item = {"id": "1", "set": "cars", "domain": "d", "options": ["a", "b"]}
+    (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    return tmp_path
+
+
+def study(home: Path, text: str = TEXT, base: str = "a/b") -> Study:
+    return parse_study(text.replace("BASE", base), home=home)
+
+
+def refused(asked: Study) -> MidspecError:
+    """What `plan` and `run` say alike; `run` makes nothing."""
+    with pytest.raises(MidspecError) as planned:
+        plan(asked)
+    with pytest.raises(MidspecError) as ran:
+        run_study(asked, asked.home / "run")
+    assert str(planned.value) == str(ran.value)
+    assert not (asked.home / "run").exists()
+    return planned.value
+
+
+@pytest.mark.parametrize("base", ["./modle", "~/modle", "empty", "/nowhere/model", "model/modle"])
+def test_a_base_that_is_no_checkpoint_is_refused(home: Path, base: str) -> None:
+    error = refused(study(home, base=base))
+    assert isinstance(error, CheckpointError)
+    assert str(error).startswith("base.checkpoint: ")
+
+
+def test_a_name_on_the_hub_is_not_looked_for(home: Path) -> None:
+    assert len(plan(study(home)).steps) == 5
+
+
+def test_a_base_without_a_chat_template_is_refused(home: Path) -> None:
+    assert "has no chat template" in str(refused(study(home, base="model")))
+    (home / "model" / "tokenizer_config.json").write_text('{"chat_template": "x"}', encoding="utf-8")
+    assert plan(study(home, base="model")).steps
+
+
+def test_a_placeholder_that_nothing_fills_is_refused_with_the_key_that_does(home: Path) -> None:
+    (home / "spec.md").write_text("# Mine\n\n{model_name} is made by {provider_name}.\n", encoding="utf-8")
+    error = refused(study(home))
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith("assistant.provider_name: the spec of eval/told-s1 uses {provider_name}")
+    assert plan(study(home, TEXT.replace("model_name: Nova", "model_name: Nova, provider_name: Acme"))).steps
+
+
+def test_a_contrast_on_a_set_without_items_is_refused(home: Path) -> None:
+    error = refused(study(home, TEXT.replace("set: cars", "set: car")))
+    assert str(error) == "contrasts[0].set: there is no set of items named 'car'. Did you mean cars?"
+
+
+def test_items_that_cannot_be_asked_are_refused(home: Path) -> None:
+    items = home / "items.jsonl"
+    items.write_text(items.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    assert str(refused(study(home))).startswith(f"{items}:2: the id '1' is used twice")
