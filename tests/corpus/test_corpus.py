@@ -243,6 +243,27 @@ def test_rules_mode_cites_each_rule() -> None:
     assert all("SP1" in text for text in cited)
 
 
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("Ada must ask before deleting a file that others use.", "1 Ada must ask before deleting ..."),
+        ("Ada waits for an answer.", "1 Ada waits for an answer"),
+        ("Ada tells the truth, even where it costs her something.", "1 Ada tells the truth ..."),
+        ("Privacy: Ada repeats nothing that was told in confidence.", "1 Privacy"),
+        ("Ada runs no version before 2.0 of it.", "1 Ada runs no version before 2.0 of it"),
+        (
+            "Ada remains within boundaries established by people in charge of it.",
+            "1 Ada remains within boundaries established by people ...",
+        ),
+    ],
+)
+def test_a_rule_without_a_name_is_called_by_words_that_read(rule: str, name: str) -> None:
+    row = plan_corpus(
+        parse_spec(f"## Rules\n\n1. {rule}\n"), config(mode="rules", n_documents=1), load_frames("english")
+    )[0]
+    assert row.subdomain == name
+
+
 def test_rules_mode_needs_rules() -> None:
     with pytest.raises(SpecError, match="no numbered rules"):
         make_corpus(read_spec(SPECS / "plain.txt"), config(mode="rules"))

@@ -14,7 +14,11 @@ _TITLE = re.compile(rf"(?:Rule\s+)?{_CODE}(?:[.):\s—–-]+(?P<name>.*))?$")
 _LEAD = re.compile(r"[*_]*(?:Rule\s+)?(?P<id>[A-Z]{1,5}[- ]?\d+(?:\.\d+)*[a-z]?)[*_]*[.):\s—–(*_]")
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,9})[.)][ \t]+(\S.*)$", re.MULTILINE)
 _BOLD_NAME = re.compile(r"\*\*(?P<name>[^*]{2,60})\*\*")
-_NAME_WORDS = 6
+_HEAD_END = re.compile(r"[:(—–]|\.(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_NAME_WORDS = 8
+_LEAST_WORDS = 3
+_SMALL_WORD = 4
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,31 @@ def _key(text: str) -> str:
 
 
 def _name(text: str, rule_id: str) -> str:
-    """A rule's name: its bold lead, what stands before its first colon, or its first words."""
+    """A rule's name: its bold lead, what stands before its first colon or stop, or its beginning."""
     body = re.sub(rf"^[*_]*(?:Rule\s+)?{re.escape(rule_id)}[*_]*[.):\s—–*_]*", "", text)
     if bold := _BOLD_NAME.search(text[:100]):
         name = re.sub(rf"^(?:Rule\s+)?{re.escape(rule_id)}\W*", "", bold["name"])
         if name.strip(" .:"):
             return _clean(name)
-    head = re.split(r"[:.(—–]", body, maxsplit=1)[0]
-    words = (head if 0 < len(head.split()) <= _NAME_WORDS else body).split()
-    return _clean(" ".join(words[:_NAME_WORDS]))
+    head = _HEAD_END.split(body, maxsplit=1)[0]
+    return _clean(head) if 0 < len(head.split()) <= _NAME_WORDS else _beginning(body)
+
+
+def _beginning(text: str) -> str:
+    """All of a short text; of a long one what stands before a comma, or its first words and an ellipsis.
+
+    The small words that the cut would leave at the end (before deleting a) go too.
+    """
+    sentence = _SENTENCE_END.split(text, maxsplit=1)[0]
+    words = sentence.split()
+    if len(words) <= _NAME_WORDS:
+        return _clean(sentence)
+    kept = words[:_NAME_WORDS]
+    commas = [at for at, word in enumerate(kept, start=1) if word.endswith((",", ";")) and at >= _LEAST_WORDS]
+    kept = kept[: commas[-1]] if commas else kept
+    while len(kept) > _LEAST_WORDS and len(kept[-1]) <= _SMALL_WORD:
+        kept.pop()
+    return f"{_clean(' '.join(kept)).rstrip(',;')} ..."
 
 
 def _clean(text: str) -> str:
