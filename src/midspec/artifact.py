@@ -278,11 +278,8 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
         _tidy(folder)
         return record
     changes = "; ".join(str(change) for change in diff(record.identity, identity))
-    raise StaleError(
-        f"the {name} result there was made from other inputs ({changes})",
-        where=str(folder),
-        mend="Choose another --out, or pass --redo to replace it",
-    )
+    what = f"the {name} result there was made from other inputs ({changes})"
+    raise StaleError(what, where=str(folder), mend="Choose another --out, or pass --redo to replace it")
 
 
 def _finished(draft: Path, identity: Identity) -> Record | None:
