@@ -20,8 +20,9 @@ from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
 from midspec.train._progress import MetricsRow, Preflight, Progress
 from midspec.train._start import compute_dtype
+from midspec.train._stopping import Stopping
 
-__all__ = ["learning_rate", "run_updates"]
+__all__ = ["forget_checkpoints", "learning_rate", "run_updates"]
 
 _CHECKPOINTS = ".checkpoints"
 _METRICS = "metrics.jsonl"
@@ -50,11 +51,13 @@ def run_updates(
 ) -> list[MetricsRow]:
     """Train `model` in place through all of the plan's updates, from the last half-way checkpoint if there is one.
 
+    SIGINT and SIGTERM wait until the current update is saved, so that the next run goes on right there.
+
     Args:
         model: on the CPU or on `device`.
         job: the recipe, the seed, and how to run.
         plan: the rows of every update.
-        folder: holds the half-way checkpoints; they are removed at the end.
+        folder: holds the half-way checkpoints, until `forget_checkpoints`.
         device: where to compute.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
@@ -64,12 +67,14 @@ def run_updates(
     """
     checkpoints = folder / _CHECKPOINTS
     last = _last_complete(checkpoints)
-    recorder = _Recorder(job, plan, on_progress, [] if last is None else list(read_rows(last / _METRICS, MetricsRow)))
+    known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
+    stopping = Stopping()
+    recorder = _Recorder(job, plan, on_progress, known, stopping)
     rows = [row for update in plan.updates for row in update]
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
     try:
-        with quiet():
+        with stopping, quiet():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -78,8 +83,12 @@ def run_updates(
             where="recipe.micro_batch",
             mend="Lower it, or set execution.gradient_checkpointing",
         ) from error
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return recorder.rows
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove the half-way checkpoints: the result is written."""
+    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
 def _trainer(
@@ -169,13 +178,19 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
     """Keeps the metrics, says when to save, and closes a half-way checkpoint by writing its metrics last."""
 
     def __init__(
-        self, job: TrainJob, plan: Plan, on_progress: Callable[[Progress], None] | None, rows: list[MetricsRow]
+        self,
+        job: TrainJob,
+        plan: Plan,
+        on_progress: Callable[[Progress], None] | None,
+        rows: list[MetricsRow],
+        stopping: Stopping,
     ) -> None:
         self.rows = rows
         self._execution = job.execution
         self._n_updates = plan.preflight.n_updates
         self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
         self._on_progress = on_progress
+        self._stopping = stopping
         self._begun = self._saved = time.monotonic()
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -189,7 +204,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             control.should_save = True
 
     def on_log(self, *context: Any, logs: dict[str, float], **_: Any) -> None:
-        state = context[1]
+        _arguments, state, control = context
         state.log_history.clear()
         if "loss" not in logs:
             return
@@ -209,9 +224,13 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             tokens=tokens,
         )
         self.rows.append(row)
-        if self._on_progress is not None:
+        # Who asked to stop may have stopped listening.
+        if self._on_progress is not None and self._stopping.asked is None:
             seconds = time.monotonic() - self._begun
             self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
+        # The last thing that is called before a checkpoint is written, where one is due.
+        if self._stopping.asked is not None:
+            control.should_save = control.should_training_stop = True
 
     def on_save(self, *context: Any, **_: Any) -> None:
         arguments, state, _control = context

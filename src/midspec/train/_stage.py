@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +86,14 @@ def train(
     Raises:
         PreflightError: it would teach nothing, or lose data.
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
-        FolderError: the disk is full.
+        FolderError: the disk is full, or will be.
     """
     from midspec.models import pick_device, use_threads
     from midspec.train._isolation import refuse_leaks
-    from midspec.train._loop import run_updates
+    from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
     from midspec.train._proof import Proof
-    from midspec.train._save import save_model, writing
+    from midspec.train._save import refuse_full_disk, save_model, writing
     from midspec.train._start import compute_dtype, open_start, open_tokenizer, refuse_misfit
 
     clock = time.monotonic()
@@ -103,6 +104,7 @@ def train(
     where = job.parent or "architecture"
     longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
     refuse_misfit(model, tokenizer, longest, where)
+    refuse_full_disk(model, folder)
     refuse_leaks(model, place, where)
     proof = Proof(model, plan.updates[0][0], place)
     begun = time.monotonic()
@@ -113,6 +115,10 @@ def train(
         outputs = save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
+    for name in outputs:
+        # safetensors leaves its files to their owner alone; a result is as readable as any file of this user's.
+        shutil.copymode(folder / "preflight.json", folder / name)
+    forget_checkpoints(folder)
     return Built(
         outputs=(*outputs, "metrics.jsonl", "preflight.json"),
         summary={**_health(job, plan.preflight, rows), **proven},

@@ -136,7 +136,7 @@ def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
             where=where,
             mend="Use the model's own tokenizer",
         )
-    reach = getattr(model.config, "max_position_embeddings", None)
+    reach = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if reach is not None and longest > reach:
         raise PreflightError(
             f"a piece of {longest} tokens is longer than the model's {reach} positions",

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midspec.artifact import build
+from midspec.train import Progress, TrainJob, job_identity, train
+from midspec.train._stopping import Stopping
+
+MakeJob = Callable[..., TrainJob]
+LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "down_proj"]}}
+
+
+class StoppedError(BaseException):
+    """What the handler outside raises, as the command line's and the worker's do."""
+
+
+@pytest.fixture(autouse=True)
+def _raising_handlers() -> Iterator[None]:
+    def stop(_number: int, _frame: object) -> None:
+        raise StoppedError
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, old in before.items():
+        signal.signal(number, old)
+
+
+def signal_after(update: int, number: signal.Signals) -> Callable[[Progress], None]:
+    def watch(progress: Progress) -> None:
+        if progress.update == update:
+            os.kill(os.getpid(), number)
+
+    return watch
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    skipped = {"record.json"}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name not in skipped}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop_at", [1, 4, 6, 7])
+def test_a_run_that_is_told_to_stop_goes_on_right_there_and_ends_like_a_straight_one(
+    make_job: MakeJob, tmp_path: Path, number: signal.Signals, stop_at: int
+) -> None:
+    job = make_job(recipe={"micro_batch": 2})
+    identity = job_identity(job)
+    build(tmp_path / "straight", identity, lambda draft: train(job, draft, device="cpu"), resumable=True)
+    halting = signal_after(stop_at, number)
+    with pytest.raises(StoppedError):
+        build(
+            tmp_path / "halting",
+            identity,
+            lambda draft: train(job, draft, device="cpu", on_progress=halting),
+            resumable=True,
+        )
+    assert not (tmp_path / "halting").exists()
+    seen: list[int] = []
+    build(
+        tmp_path / "halting",
+        identity,
+        lambda draft: train(job, draft, device="cpu", on_progress=lambda progress: seen.append(progress.update)),
+        resumable=True,
+    )
+    assert seen == list(range(stop_at + 1, 8))
+    assert contents(tmp_path / "halting") == contents(tmp_path / "straight")
+
+
+def test_stopping_takes_less_than_two_seconds(make_job: MakeJob, tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.update == 3:
+            asked.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError):
+        train(make_job(), tmp_path, device="cpu", on_progress=watch)
+    assert time.monotonic() - asked[0] < 2
+    assert list((tmp_path / ".checkpoints").glob("checkpoint-*"))
+
+
+def test_a_second_signal_has_its_way_at_once() -> None:
+    reached: list[str] = []
+
+    def twice() -> None:
+        with Stopping():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("after the first")
+            signal.raise_signal(signal.SIGINT)
+            reached.append("after the second")
+
+    with pytest.raises(StoppedError):
+        twice()
+    assert reached == ["after the first"]
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Stopping() as stopping:
+        signal.raise_signal(signal.SIGINT)
+        assert stopping.asked is None
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_what_was_asked_to_stop_does_not_end_as_if_it_had_finished() -> None:
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    with pytest.raises(SystemExit) as caught, Stopping():
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == 128 + signal.SIGTERM
+
+
+def test_outside_the_main_thread_no_handler_is_touched() -> None:
+    seen: list[Any] = []
+
+    def work() -> None:
+        before = signal.getsignal(signal.SIGINT)
+        with Stopping():
+            seen.append(signal.getsignal(signal.SIGINT) is before)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [True]
