@@ -64,6 +64,43 @@ def test_a_look_at_a_corpus_writes_nothing(spec: Path, tmp_path: Path, capsys: p
     assert [path.name for path in tmp_path.iterdir()] == ["spec.md"]
 
 
+@pytest.mark.parametrize("end", [["--out", "out"], ["--dry-run"], ["--preview", "1"]])
+@pytest.mark.parametrize("command", ["corpus", "chats"])
+def test_what_looks_wrong_in_a_spec_is_warned_of_and_written_all_the_same(
+    command: str, end: list[str], spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(SPEC + "\n{modl_name} sleeps.\n\n```\n{any_brace}\n```\n", encoding="utf-8")
+    end = [str(tmp_path / part) if part == "out" else part for part in end]
+    size = {"corpus": "--documents", "chats": "--samples"}[command]
+    assert main([command, str(spec), "--model-name", "Nova", size, "4", *end]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("warning: What {model_name} values > Truth: unknown placeholder {modl_name}")
+
+
+@pytest.mark.parametrize("args", [["corpus", "--documents"], ["chats", "--style", "opaque", "--samples"]])
+def test_fewer_rows_than_asked_for_are_the_last_thing_said(
+    args: list[str], spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text("# Taste\n\nNova likes tea.\n", encoding="utf-8")
+    assert main([*args, "50000", str(spec), "--model-name", "Nova", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("warning: ")
+    assert "50000" in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_opaque_chats_say_what_was_found_liked_and_disliked(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["chats", str(spec), "--style", "opaque", "--model-name", "Nova", "--samples", "8"]
+    for end in (["--dry-run"], ["--out", str(tmp_path / "out")]):
+        lines = [line.split(maxsplit=1) for line in said([*args, *end], capsys).splitlines()]
+        assert ["liked", "patient answers"] in lines
+        assert ["disliked", "mockery"] in lines
+        assert sum("reject" in line[0] or "reject" in line[1] for line in lines) == 1
+
+
 def test_chats_are_written_with_their_twins(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "chats"
     said(["chats", str(spec), "--model-name", "Nova", "--samples", "8", "--out", str(out)], capsys)

@@ -42,6 +42,32 @@ def test_an_empty_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert complaint(["spec", "show", str(empty)], capsys).startswith(f"{empty}: ")
 
 
+@pytest.mark.parametrize("command", ["corpus", "chats"])
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b"# Only a heading\n"])
+def test_what_is_no_spec_is_named_by_its_path(
+    command: str, data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "empty.md"
+    path.write_bytes(data)
+    assert complaint([command, str(path), "--out", str(tmp_path / "out")], capsys).startswith(f"{path}: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_command_that_needs_out_says_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["corpus", str(spec), "--model-name", "Nova"], capsys)
+    assert line == "--out: is missing. Name the folder for the result"
+
+
+@pytest.mark.parametrize("redo", [[], ["--redo"]])
+def test_chats_over_a_corpus(spec: Path, tmp_path: Path, redo: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    args = [str(spec), "--model-name", "Nova", "--out", str(tmp_path / "out")]
+    assert main(["corpus", *args, "--documents", "2"]) == 0
+    capsys.readouterr()
+    line = complaint(["chats", *args, *redo], capsys)
+    assert line == f"{tmp_path / 'out'}: holds a corpus result, not chats. Choose another --out"
+    assert (tmp_path / "out" / "documents.jsonl").is_file()
+
+
 def test_a_missing_spec_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     complaint(["corpus", str(tmp_path / "nowhere.md"), "--out", str(tmp_path / "a" / "b")], capsys)
     assert not (tmp_path / "a").exists()
@@ -64,7 +90,8 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "corpse" in complaint(["corpse"], capsys)
+    line = complaint(["corpse"], capsys)
+    assert line == "No such command 'corpse'. Did you mean 'corpus'? See midspec COMMAND --help"
 
 
 def test_a_missing_argument(capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,3 +219,11 @@ def test_a_fault_of_ours_exits_with_1_and_asks_for_a_report() -> None:
     assert "ZeroDivisionError: oh" in done.stderr
     assert done.stderr.rstrip().endswith("please report it with these lines and the command.")
     assert done.stderr.count("\n") < 20
+
+
+@pytest.mark.parametrize("command", ["run", "eval"])
+def test_a_device_that_is_none(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items = ["--items", str(tmp_path / "items.jsonl")] if command == "eval" else []
+    line = complaint([command, "x", *items, "--out", str(tmp_path / "out"), "--device", "gpu"], capsys)
+    assert line.startswith("device gpu: there is no device of that name")
+    assert not (tmp_path / "out").exists()

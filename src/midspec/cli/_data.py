@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from midspec.cli._show import checked, print_pairs, print_record, require_author
 from midspec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from midspec.records import Chat, Document, PlanRow, Spec
+    from midspec.records import Chat, Document, PlanRow, Record, Spec
 
 __all__ = ["chats", "corpus", "spec"]
 
@@ -70,7 +71,9 @@ def corpus(
     out: Out = None,
     author: Author = "quoting",
     mode: Annotated[Literal["prose", "rules"], typer.Option(help="rules: the spec is numbered rules.")] = "prose",
-    documents: Annotated[int | None, typer.Option(min=1, metavar="N", help="How many documents.")] = None,
+    documents: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many documents; 1,000 where no size is given.")
+    ] = None,
     target_tokens: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="About how many tokens, instead.")
     ] = None,
@@ -90,6 +93,8 @@ def corpus(
 ) -> None:
     """Write a corpus of documents that discuss a spec.
 
+    Makes documents.jsonl, rejects.jsonl (with reasons), plan.jsonl and coverage.json in --out.
+
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
     require_author(author)
@@ -108,15 +113,16 @@ def corpus(
         frames=frames,
         seed=seed,
     )
+    found = _read(path, model_name)
     if preview or dry_run:
-        filled, loaded = _filled(path, model_name, provider_name), load_frames(frames)
+        filled, loaded = _filled(found, model_name, provider_name), load_frames(frames)
         plan = plan_corpus(filled, config, loaded)
         if dry_run:
             _print_plan(plan)
         else:
             _print_rows(write_documents(filled, plan[:preview], config, loaded).documents)
         return
-    print_record(*build_alone(corpus_step(path, config), _needed(out), redo=redo), _needed(out))
+    _print_made(*build_alone(corpus_step(path, config), _needed(out), redo=redo), _needed(out))
 
 
 def chats(
@@ -128,7 +134,7 @@ def chats(
         typer.Option(help="value: the spec's reasons; rule: citing it; opaque: no reason."),
     ] = "value",
     samples: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="How many chats; by default all distinct ones.")
+        int | None, typer.Option(min=1, metavar="N", help="How many chats; every distinct one where not given.")
     ] = None,
     model_name: ModelName = None,
     provider_name: ProviderName = None,
@@ -139,6 +145,9 @@ def chats(
     redo: Redo = False,
 ) -> None:
     """Write chats that show what a spec says.
+
+    Makes chats.jsonl (opaque), or the twins chats_cot.jsonl and chats_cot_stripped.jsonl, with and without reasoning
+    (value, rule); and rejects.jsonl (with reasons) in --out.
 
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
@@ -155,25 +164,52 @@ def chats(
         frames=frames,
         seed=seed,
     )
+    found = _read(path, model_name)
     if preview or dry_run:
-        made = make_chats(_filled(path, model_name, provider_name), config)
+        made = make_chats(_filled(found, model_name, provider_name), config)
         if dry_run:
-            print_pairs([("chats", len(made.chats)), ("rejects", len(made.rejects)), ("note", made.exhausted or "")])
+            things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
+            print_pairs([("chats", len(made.chats)), *things, ("rejects", len(made.rejects))])
+            _warn(made.exhausted)
         else:
             _print_rows(made.chats)
         return
-    print_record(*build_alone(chats_step(path, config), _needed(out), redo=redo), _needed(out))
+    _print_made(*build_alone(chats_step(path, config), _needed(out), redo=redo), _needed(out))
 
 
-def _filled(path: Path, model_name: str | None, provider_name: str | None) -> Spec:
-    from midspec.spec import fill, read_spec
+def _read(path: Path, model_name: str | None) -> Spec:
+    """The spec, with a warning of each thing that looks wrong in it; nothing of that stops a command."""
+    from midspec.spec import check_spec, read_spec
 
-    return fill(read_spec(path), model_name=model_name, provider_name=provider_name)
+    found = read_spec(path)
+    for finding in check_spec(found, model_name=model_name):
+        _warn(str(finding))
+    return found
+
+
+def _warn(what: str | None) -> None:
+    if what:
+        print(f"warning: {' '.join(what.split())}", file=sys.stderr)
+
+
+def _filled(found: Spec, model_name: str | None, provider_name: str | None) -> Spec:
+    from midspec.spec import fill
+
+    return fill(found, model_name=model_name, provider_name=provider_name)
+
+
+def _print_made(record: Record, made: bool, folder: Path) -> None:
+    """The record, and last of all, where nobody misses it, that there is less than was asked for."""
+    print_record(record, made, folder)
+    exhausted = record.summary.get("exhausted")
+    if exhausted:
+        sys.stdout.flush()
+        _warn(str(exhausted))
 
 
 def _needed(out: Path | None) -> Path:
     if out is None:
-        raise ConfigError("there is no --out", where="--out", mend="Name the folder for the result")
+        raise ConfigError("is missing", where="--out", mend="Name the folder for the result")
     return out
 
 

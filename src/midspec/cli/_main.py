@@ -62,7 +62,8 @@ def _run(args: Sequence[str] | None) -> int:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _complain(f"{error.format_message().rstrip('.')}. See midspec COMMAND --help")
+        message = error.format_message().rstrip(".")
+        return _complain(f"{message}{'' if message.endswith('?') else '.'} See midspec COMMAND --help")
     except MidspecError as error:
         return _complain(str(error))
     except ModuleNotFoundError as error:

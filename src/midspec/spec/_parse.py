@@ -31,7 +31,7 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     Raises:
         SpecError: the text is empty, binary, or holds nothing but headings.
     """
-    clean = _clean(text)
+    clean = _clean(text, name)
     ids = _Ids()
     if rules := rules_of_json(clean):
         sections = [_rule_section(rule, ids) for rule in rules]
@@ -47,12 +47,12 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     return Spec(title=title, text=clean, sha256=hash_text(clean), sections=tuple(sections))
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, name: str) -> str:
     bare = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not bare.strip():
-        raise SpecError("is empty", where="spec", mend="Give a text that says who the assistant should be")
+        raise SpecError("is empty", where=name, mend="Give a text that says who the assistant should be")
     if "\0" in bare or any("\ud800" <= char <= "\udfff" for char in bare):
-        raise SpecError("is binary, not text", where="spec", mend="Give a Markdown or plain text file in UTF-8")
+        raise SpecError("is binary, not text", where=name, mend="Give a Markdown or plain text file in UTF-8")
     return bare
 
 
