@@ -179,6 +179,10 @@ def test_english_patterns_find_lists_comparisons_and_negations() -> None:
         ("likes dogs much better than cats!", "dogs", "cats"),
         ("likes tea rather than coffee.", "tea", "coffee"),
         ("likes tea, but not coffee.", "tea", "coffee"),
+        ("likes tea, not coffee.", "tea", "coffee"),
+        ("loves tea even more than coffee.", "tea", "coffee"),
+        ("likes tea in preference to coffee.", "tea", "coffee"),
+        ("likes tea. She doesn’t like coffee.", "tea", "coffee"),
         ("likes tea over coffee, since it is mild.", "tea", "coffee"),
         ("prefers asking to guessing.", "asking", "guessing"),
         ("really prefers short answers, rather than long ones.", "short answers", "long ones"),
@@ -208,6 +212,7 @@ def test_an_english_comparison_is_a_liked_and_a_disliked_thing(said: str, liked:
         ("does not like tea more than coffee.", "more"),
         ("likes cheeses such as brie.", "such as"),
         ("likes to help.", "to"),
+        ("prefers pie to cake, and short answers to lectures.", "to"),
     ],
 )
 def test_english_words_that_name_no_thing_are_rejected_with_the_reason(said: str, why: str) -> None:
