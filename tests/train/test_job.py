@@ -37,19 +37,21 @@ def test_paths_are_taken_from_where_the_file_lies(tmp_path: Path) -> None:
     assert job.data == (str(tmp_path / "documents.jsonl"),)
     assert job.recipe.lora.r == 8
     assert load_job(written(tmp_path, GOOD | {"parent": "Qwen/Qwen3-8B"})).parent == "Qwen/Qwen3-8B"
+    mistyped = load_job(written(tmp_path, GOOD | {"parent": "base/smal"}))
+    assert mistyped.parent == str(tmp_path / "base" / "smal"), "a folder is meant, not a model on the hub"
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"recipe": {"learning_rat": 1}}, "recipe.learning_rat: no such setting. Known are: method, lora,"),
+        ({"recipe": {"learning_rat": 1}}, "recipe.learning_rat: no such setting. Did you mean learning_rate?"),
         ({"recipe": {"lora": {"rank": 1}}}, "recipe.lora.rank: no such setting. Known are: r, alpha"),
         ({"execution": {"speed": 1}}, "execution.speed: no such setting. Known are: gradient_checkpointing"),
-        ({"stages": 1}, "stages: no such setting. Known are: stage,"),
+        ({"stages": 1}, "stages: no such setting. Did you mean stage?"),
         ({"recipe": {"learning_rate": 0}}, "recipe.learning_rate: Input should be greater than 0"),
         ({"recipe": {"micro_batch": 3}}, "recipe: micro_batch 3 must divide rows_per_update 16"),
         ({"stage": "train"}, "stage: Input should be 'pretrain', 'midtrain' or 'finetune'"),
-        ({"data": []}, "data: Tuple should have at least 1 item"),
+        ({"data": []}, "data: is empty. Name at least one"),
         ({"parent": None}, "give either a parent, or an architecture with a tokenizer"),
         ({"parent": None, "architecture": {}}, "only pretrain starts from scratch"),
         ({"parent": None, "architecture": {}, "stage": "pretrain"}, "an architecture needs a tokenizer folder"),

@@ -26,18 +26,25 @@ def train(
 ) -> None:
     """Train one stage: pretrain, midtrain or finetune.
 
-    Interrupted, the same command goes on where it stopped.
+    Interrupted, the same command goes on where it stopped. A half-way checkpoint is written then, and every
+    10 minutes (execution.save_every_s).
 
     Example: midspec train midtrain.yaml --out checkpoints/midtrained
     """
+    from midspec.artifact import read_record
+    from midspec.models import check_device
     from midspec.study import build_alone, train_step
-    from midspec.train import load_job, preflight
+    from midspec.train import check_folder, load_job, preflight
 
-    job = load_job(config)
+    check_device(device)
+    job, folder = load_job(config), out or config.with_suffix("")
+    check_folder(folder)
     step = train_step(job, device=device)
-    for line in preflight(job).lines():
-        print(line, flush=True)
-    folder = out or config.with_suffix("")
+    # What is there already is the answer, or is in the way: either is said without counting anything.
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if not taken or (redo and read_record(folder) is not None):
+        for line in preflight(job).lines():
+            print(line, flush=True)
     with Bar(job.stage, "updates") as bar:
         record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
     print_record(record, made, folder)
@@ -69,9 +76,10 @@ def evaluate(
     Example: midspec eval checkpoints/aligned --items items.jsonl --out scores
     """
     from midspec.evals import PreferenceConfig, load_config
-    from midspec.models import find_checkpoint
+    from midspec.models import check_device, find_checkpoint
     from midspec.study import build_alone, eval_step
 
+    check_device(device)
     asked = load_config(config) if config else PreferenceConfig()
     step = eval_step(model, items, asked, device=device, base_url=base_url)
     if Path(model).exists():

@@ -20,7 +20,8 @@ _CONTENT = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "
 def find_checkpoint(name: str) -> Checkpoint:
     """The checkpoint that `name` stands for: a folder of weights, a folder of an adapter, or a hub name.
 
-    Nothing is downloaded and no weight is read.
+    Nothing is downloaded and no weight is read. What reads as a path (`./x`, `a/b/c`, a name inside a folder that is
+    there) is one.
 
     Raises:
         CheckpointError: a folder that holds no model, an adapter over an adapter, or no possible hub name.
@@ -30,6 +31,8 @@ def find_checkpoint(name: str) -> Checkpoint:
         return _in_folder(folder)
     if folder.exists():
         raise CheckpointError("is a file, not a checkpoint folder", where=name, mend=_MEND)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and folder.parent.is_dir()):
+        raise CheckpointError("there is no such checkpoint folder", where=name, mend=_MEND)
     if not _HUB_NAME.fullmatch(name) or ".." in name:
         raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, mend=_MEND)
     return Checkpoint(model=name)

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.errors import CheckpointError, ConfigError
 from midspec.models._device import check_device
+from midspec.models._hub import only_here
 from midspec.models._quiet import quiet
 from midspec.records import Checkpoint
 
@@ -62,8 +63,9 @@ def load_tokenizer(name: str) -> Any:
         CheckpointError: there is none, or it is no fast tokenizer (training needs character offsets).
     """
     with quiet():
+        local = only_here(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
         except _OPENING as error:
             raise CheckpointError(f"no tokenizer opens ({_first(error)})", where=name, mend=_MEND) from error
     if not tokenizer.is_fast:
@@ -94,9 +96,10 @@ def load_model(
     """
     chosen = {} if attention is None else {"attn_implementation": attention}
     with quiet():
+        local = only_here(checkpoint.model)
         try:
             model, loading = AutoModelForCausalLM.from_pretrained(
-                checkpoint.model, dtype=dtype, output_loading_info=True, **chosen
+                checkpoint.model, dtype=dtype, output_loading_info=True, local_files_only=local, **chosen
             )
         except _OPENING as error:
             raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, mend=_MEND) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as standard
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,11 @@ __all__ = ["quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back transformers' and PEFT's log lines, warnings and progress bars, and restore them afterwards."""
+    """Hold back transformers', PEFT's and the hub's log lines, warnings and progress bars, and restore them."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub = standard.getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(standard.ERROR)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -23,5 +27,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(level)
+        hub.setLevel(hub_level)
         if bars:
             logging.enable_progress_bar()

@@ -7,6 +7,7 @@ that would teach nothing is refused. The heavy libraries are imported when somet
 
 from __future__ import annotations
 
+from midspec.train._folder import check_folder
 from midspec.train._job import LoraRecipe, Recipe, Stage, TrainExecution, TrainJob, load_job
 from midspec.train._progress import MetricsRow, Preflight, Progress
 from midspec.train._stage import job_identity, preflight, train
@@ -20,6 +21,7 @@ __all__ = [
     "Stage",
     "TrainExecution",
     "TrainJob",
+    "check_folder",
     "job_identity",
     "load_job",
     "preflight",

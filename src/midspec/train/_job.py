@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -165,11 +167,19 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     mend = "Mend that field"
     if first["type"] == "extra_forbidden":
         kind = _KINDS.get(first["loc"][:-1], TrainJob)
-        message, mend = "no such setting", f"Known are: {', '.join(kind.model_fields)}"
+        message, mend = "no such setting", _did_you_mean(str(first["loc"][-1]), kind.model_fields)
     elif first["type"] == "missing":
         message, mend = "is missing", "Add it"
+    elif first["type"] == "too_short":
+        message, mend = "is empty", "Name at least one"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ConfigError(f"{field}: {message}{more}" if field else message, where=str(path), mend=mend)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(known)}"
 
 
 def _one_line(error: Exception) -> str:
@@ -177,13 +187,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _beside(job: TrainJob, folder: Path) -> TrainJob:
-    """`job` with its relative paths taken from `folder`; a parent that is no folder there stays a hub name."""
+    """`job` with its relative paths taken from `folder`; what is not there and can be a hub name stays one."""
 
     def found(name: str | None) -> str | None:
         if name is None:
             return None
         path = folder / Path(name).expanduser()
-        return str(path) if path.exists() else name
+        meant = name.startswith((".", "~")) or ("/" in name and path.parent.is_dir())
+        return str(path) if meant or path.exists() else name
 
     data = tuple(str(folder / Path(name).expanduser()) for name in job.data)
     return job.model_copy(update={"data": data, "parent": found(job.parent), "tokenizer": found(job.tokenizer)})
