@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is of httpx or httpx2, as its version has it
     EntryNotFoundError,
-    HTTPError,  # type: ignore[attr-defined]  # of httpx or httpx2, as its version has it
+    HTTPError,
     RepositoryNotFoundError,
 )
 
