@@ -123,6 +123,17 @@ def test_a_plan_groups_the_seeds_and_tells_the_sizes(tiny_file: Path, capsys: py
     assert lines[-1].startswith("tiny: 34 steps (0 done)") or lines[-1].startswith("tiny: 35 steps (0 done)")
 
 
+def test_a_plan_says_what_is_not_known_beforehand(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tiny_file.read_text(encoding="utf-8")
+    tiny_file.write_text(text.replace("n_updates: 4,", "").replace(", n_updates: 3", ""), encoding="utf-8")
+    lines = said(["plan", str(tiny_file)], capsys).splitlines()
+    [midtrain] = [line for line in lines if "midtrain/america" in line]
+    assert midtrain.endswith("updates not known before its data are made")
+    assert lines[-1].endswith(
+        "104 rows of data, 14 stages of training whose updates are not known before their data are made"
+    )
+
+
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said(["plan", "--schema"], capsys))["title"] == "StudyConfig"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import shutil
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from midspec.evals import (
     scripted_model,
 )
 from midspec.evals._model import close_model, open_model
+from midspec.evals._run import _refuse_nothing
 from midspec.records import Answer, Item, Message, ScoreRow
 
 
@@ -253,3 +255,23 @@ def test_items_that_can_not_be_told_apart_are_refused(nano: PreferenceConfig, tm
     item = Item(id="i", set="s", domain="d", options=("Brie", "brie"))
     with pytest.raises(DataError):
         run_preference(scripted_model(["brie"]), [item], nano, tmp_path)
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused(
+    checkpoint: Path, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(checkpoint, tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match="has no chat template, so nothing can be asked"):
+        run_preference(str(bare), items, nano, tmp_path)
+
+
+def test_nothing_scored_for_one_fault_of_the_checkpoint_is_that_fault() -> None:
+    def row(measure: str, value: float | None, unscored: str | None) -> ScoreRow:
+        return ScoreRow(task="t", set="s", item="i", domain="d", measure=measure, value=value, unscored=unscored)
+
+    fault = "CheckpointError('its weights are not finite')"
+    with pytest.raises(CheckpointError, match=r"^m: its weights are not finite"):
+        _refuse_nothing([row("a", None, fault), row("b", None, fault)], "m")
+    _refuse_nothing([row("a", 1.0, None), row("b", None, fault)], "m")
+    _refuse_nothing([row("a", None, "the server said no")], "m")

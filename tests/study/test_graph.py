@@ -109,6 +109,31 @@ def test_training_under_the_floor_is_refused_before_anything_runs(tiny_text: str
         plan(parse_study(tiny_text.replace(", min_updates: 1", ""), home=Path()))
 
 
+def test_chats_too_few_for_the_updates_are_refused_before_anything_runs(tiny_text: str) -> None:
+    floor = tiny_text.replace("{<<: *recipe, n_updates: 3}", "{<<: *recipe, n_updates: null, min_updates: 30}")
+    with pytest.raises(PreflightError, match=r"its chats make at most 24 updates, and the floor of finetune is 30"):
+        plan(parse_study(floor, home=Path()))
+    asked = tiny_text.replace("{<<: *recipe, n_updates: 3}", "{<<: *recipe, n_updates: 25}")
+    with pytest.raises(PreflightError, match=r"its chats make at most 24 updates, and n_updates asks for 25"):
+        plan(parse_study(asked, home=Path()))
+
+
+def test_documents_too_few_for_the_floor_are_refused_before_anything_runs(tiny_text: str) -> None:
+    text = tiny_text.replace('mixes: {replay: "world:replay"}\n', "").replace("n_documents: 20", "target_tokens: 1920")
+    text = text.replace("  midtrain: *recipe", "  midtrain: {<<: *recipe, n_updates: null, min_updates: FLOOR}")
+    with pytest.raises(PreflightError, match=r"target_tokens make about 10 updates, and the floor of midtrain is 20"):
+        plan(parse_study(text.replace("FLOOR", "20"), home=Path()))
+    planned = {step.name: step for step in plan(parse_study(text.replace("FLOOR", "10"), home=Path())).steps}
+    assert (planned["midtrain/america-s1"].updates, planned["midtrain/america-s1"].about) == (10, True)
+
+
+def test_what_is_not_known_beforehand_is_counted_and_not_zero(tiny_text: str) -> None:
+    text = tiny_text.replace("  midtrain: *recipe", "  midtrain: {<<: *recipe, n_updates: null}")
+    planned = plan(parse_study(text, home=Path()))
+    assert planned.n_unknown == 4
+    assert {step.updates for step in planned.steps if step.kind == "midtrain"} == {None}
+
+
 def test_a_lowered_floor_is_told(tiny_text: str) -> None:
     warnings = plan(parse_study(tiny_text, home=Path())).warnings
     assert "The study lowered the floor of midtrain updates from 100 to 1." in warnings

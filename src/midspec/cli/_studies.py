@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "plan", "report", "run"]
 
 _DEMO = "nano.yaml"
+_TRAINING = ("pretrain", "midtrain", "finetune")
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
 Out = Annotated[
@@ -97,8 +98,10 @@ def run(
 
     Example: midspec run study.yaml --out runs/first
     """
+    from midspec.models import check_device
     from midspec.study import load_study
 
+    check_device(device)
     study = load_study(path)
     _run(study, out or _usual_folder(study), executor, only or (), redo or (), workers, device)
 
@@ -172,13 +175,27 @@ def _print_plan(plan: Plan) -> None:
             print(f"stale: {step.name}: {'; '.join(step.changes)}")
     for warning in plan.warnings:
         print(f"warning: {warning}")
-    print(
-        f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done), "
-        f"{count(plan.total('documents'))} rows of data, {count(plan.total('updates'))} updates, "
-        f"{count(plan.total('tokens'))} tokens, where known beforehand"
-    )
+    print(_total(plan))
+
+
+def _total(plan: Plan) -> str:
+    sums = {
+        "rows of data": plan.total("documents"),
+        "updates": plan.total("updates"),
+        "tokens": plan.total("tokens"),
+    }
+    told = [f"{count(number)} {unit}" for unit, number in sums.items() if number]
+    if plan.n_unknown:
+        told.append(
+            f"{count(plan.n_unknown)} stages of training whose updates are not known before their data are made"
+        )
+    steps = f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done)"
+    return ", ".join([steps, *told])
 
 
 def _size(step: PlannedStep) -> str:
+    if step.kind in _TRAINING and step.updates is None:
+        return "updates not known before its data are made"
     sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens}
-    return ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)
+    told = ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)
+    return f"about {told}" if step.about else told

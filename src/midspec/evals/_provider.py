@@ -18,7 +18,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from pydantic import JsonValue
 from typing_extensions import override
 
-from midspec.errors import ConfigError
+from midspec.errors import CheckpointError, ConfigError
 from midspec.evals._abilities import ManyGenerator, OptionScorer
 from midspec.evals._gather import Gatherer
 from midspec.models import Generation, LanguageModel, OptionScore, find_checkpoint, open_checkpoint
@@ -63,7 +63,7 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         template_args: switches that the checkpoint's own chat template offers (`enable_thinking`, say).
 
     Raises:
-        CheckpointError: `model_name` is no checkpoint that opens.
+        CheckpointError: `model_name` is no checkpoint that opens, or has no chat template.
     """
 
     def __init__(
@@ -80,6 +80,12 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         super().__init__(model_name, base_url, api_key, [], config)
         checkpoint = find_checkpoint(model_name)
         model = open_checkpoint(checkpoint, device=device, dtype=dtype, template_args=template_args)
+        if model.tokenizer.chat_template is None:
+            raise CheckpointError(
+                "the tokenizer has no chat template, so nothing can be asked",
+                where=model_name,
+                mend="Use a chat-tuned model, or save its tokenizer with a chat template",
+            )
         self._opened: LanguageModel | None = model
         self._scoring = Gatherer(self._score, _sort_key)
         self._generating = Gatherer(self._generate, _sort_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from inspect_ai.model import Model
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
+from midspec.errors import CheckpointError
 from midspec.evals._ask import check_items
 from midspec.evals._config import PreferenceConfig
 from midspec.evals._log import read_log
@@ -25,6 +27,7 @@ from midspec.records import Item, ScoreRow
 __all__ = ["run_preference"]
 
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
+_FAULT = re.compile(r"CheckpointError\(['\"](.*)['\"]\)")
 _RATES = ("choice_logprob", "choice_generated")
 
 
@@ -52,7 +55,7 @@ def run_preference(
         The names of the two files, and the health of the evaluation.
 
     Raises:
-        CheckpointError: `model` is no checkpoint that opens, and no Inspect model.
+        CheckpointError: `model` is no checkpoint that opens and no Inspect model, or can't be asked a single item.
         DataError: the items can't be asked.
     """
     check_items(items)
@@ -68,6 +71,7 @@ def run_preference(
             close_model(opened)
     path = Path(log.location.removeprefix("file://"))
     scores, answers = read_log(path)
+    _refuse_nothing(scores, str(opened))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
     return Built(
@@ -98,6 +102,13 @@ def _evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
     if log.error is not None:
         raise RuntimeError(f"the evaluation itself failed: {log.error.message}")
     return log
+
+
+def _refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:
+    """Nothing scored, always for one fault of the checkpoint, is that fault and no result."""
+    reasons = {row.unscored or "" for row in scores}
+    if len(reasons) == 1 and (found := _FAULT.fullmatch(reasons.pop())):
+        raise CheckpointError(found[1], where=model, mend="No item could be asked: mend the checkpoint")
 
 
 def _summary(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:

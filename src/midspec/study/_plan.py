@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from pydantic import JsonValue
 
@@ -15,6 +15,7 @@ from midspec.records import Record, Strict
 from midspec.study._beforehand import check_beforehand
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
+from midspec.study._size import most_updates, size, updates_asked, updates_expected
 from midspec.study._steps import Step, identity, step_folder
 
 __all__ = ["Plan", "PlannedStep", "State", "check_floors", "floor_warning", "plan", "states"]
@@ -22,6 +23,8 @@ __all__ = ["Plan", "PlannedStep", "State", "check_floors", "floor_warning", "pla
 State = Literal["done", "ready", "waiting", "stale"]
 
 _FLOORS = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+# An estimate from words: under this share of what is needed, it is too little however it is off.
+_CLEARLY = 0.75
 
 
 class PlannedStep(Strict):
@@ -32,7 +35,8 @@ class PlannedStep(Strict):
         state: `done`; `ready` to be made; `waiting` for steps before it; `stale`, made from inputs that have changed.
         changes: for a stale step, the fields that differ.
         documents: how many it writes, where that is known beforehand.
-        updates: optimizer updates.
+        updates: optimizer updates; `None` where they are not known before its data are made.
+        about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
         tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
     """
 
@@ -44,6 +48,7 @@ class PlannedStep(Strict):
     documents: int | None = None
     updates: int | None = None
     tokens: int | None = None
+    about: bool = False
 
 
 class Plan(Strict):
@@ -62,6 +67,11 @@ class Plan(Strict):
         training = (step for step in self.steps if size != "tokens" or step.kind in _FLOORS)
         return sum(getattr(step, size) or 0 for step in training)
 
+    @property
+    def n_unknown(self) -> int:
+        """How many steps train for a number of updates that is not known before their data are made."""
+        return sum(step.kind in _FLOORS and step.updates is None for step in self.steps)
+
 
 def plan(study: Study, folder: Path | None = None) -> Plan:
     """What `run_study` would do in `folder` (nothing is done yet, without one).
@@ -75,7 +85,8 @@ def plan(study: Study, folder: Path | None = None) -> Plan:
     check_beforehand(study, steps)
     warnings = check_floors(steps)
     known = states(steps, folder)
-    planned = tuple(_planned(step, *known[step.name]) for step in steps)
+    by_name = {step.name: step for step in steps}
+    planned = tuple(_planned(step, by_name, *known[step.name]) for step in steps)
     return Plan(name=study.config.name, steps=planned, warnings=warnings)
 
 
@@ -99,25 +110,11 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
     return found
 
 
-def _planned(step: Step, state: State, record: Record | None, changes: tuple[str, ...]) -> PlannedStep:
-    summary = record.summary if record and state == "done" else {}
-    return PlannedStep(
-        name=step.name, kind=step.kind, seed=step.seed, state=state, changes=changes, **_size(step, summary)
-    )
-
-
-def _size(step: Step, summary: Mapping[str, JsonValue]) -> dict[str, int | None]:
-    if step.kind in _FLOORS:
-        updates = _updates(step)
-        recipe = _mapping(step.config["recipe"])
-        row = _whole(recipe.get("rows_per_update")) * _whole(recipe.get("row_tokens"))
-        return {"updates": updates, "tokens": updates * row if updates else None}
-    if step.kind in {"corpus", "chats"}:
-        asked = _mapping(step.config[step.kind])
-        known = (summary.get("n_documents"), summary.get("n_chats"), asked.get("n_documents"), asked.get("n_samples"))
-        rows = next((count for count in known if isinstance(count, int)), None)
-        return {"documents": rows, "tokens": _whole(asked.get("target_tokens")) or None}
-    return {}
+def _planned(
+    step: Step, steps: Mapping[str, Step], state: State, record: Record | None, changes: tuple[str, ...]
+) -> PlannedStep:
+    found = size(step, steps, record if state == "done" else None)
+    return PlannedStep(name=step.name, kind=step.kind, seed=step.seed, state=state, changes=changes, **found._asdict())
 
 
 def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
@@ -126,18 +123,35 @@ def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
     Where the number of updates follows from data that is not there yet, training's own preflight refuses later.
 
     Raises:
-        PreflightError: a recipe makes fewer updates than its stage's floor.
+        PreflightError: a recipe asks for fewer updates than its stage's floor, or its data can't make as many.
     """
+    by_name = {step.name: step for step in steps}
     warnings = [floor_warning(step.kind, step.config) for step in steps]
     for step in steps:
-        floor, updates = _floor(step.kind, step.config), _updates(step)
-        if floor is not None and updates is not None and updates < floor:
-            raise PreflightError(
-                f"{updates} updates would train nothing; the floor of {step.kind} is {floor}",
-                where=step.name,
-                mend="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
-            )
+        floor = _floor(step.kind, step.config)
+        if floor is not None:
+            _refuse_under(step, floor, by_name)
     return tuple(dict.fromkeys(warning for warning in warnings if warning))
+
+
+def _refuse_under(step: Step, floor: int, steps: Mapping[str, Step]) -> None:
+    asked, most, expected = updates_asked(step), most_updates(step, steps), updates_expected(step, steps)
+    needed = floor if asked is None else max(asked, floor)
+    if asked is not None and asked < floor:
+        raise PreflightError(
+            f"{asked} updates would train nothing; the floor of {step.kind} is {floor}",
+            where=step.name,
+            mend="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
+        )
+    if most is not None and most < needed:
+        _refuse_too_few(step, f"its chats make at most {most} updates", asked, floor)
+    if expected is not None and expected < _CLEARLY * needed:
+        _refuse_too_few(step, f"its documents' target_tokens make about {expected} updates", asked, floor)
+
+
+def _refuse_too_few(step: Step, made: str, asked: int | None, floor: int) -> NoReturn:
+    need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
+    raise PreflightError(f"{made}, and {need}", where=step.name, mend="Ask for more data, or for fewer rows_per_update")
 
 
 def floor_warning(kind: str, config: Mapping[str, JsonValue]) -> str:
@@ -155,14 +169,5 @@ def _floor(kind: str, config: Mapping[str, JsonValue]) -> int | None:
     return floor if isinstance(floor, int) else _FLOORS[kind]
 
 
-def _updates(step: Step) -> int | None:
-    updates = _mapping(step.config.get("recipe")).get("n_updates")
-    return updates if isinstance(updates, int) else None
-
-
 def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
     return value if isinstance(value, dict) else {}
-
-
-def _whole(value: JsonValue) -> int:
-    return value if isinstance(value, int) else 0

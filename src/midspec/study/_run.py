@@ -68,7 +68,7 @@ def run_study(
     steps = study_steps(study)
     check_beforehand(study, steps)
     check_floors(steps)
-    _check_folder(folder)
+    _check_folder(study, folder)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
     with _tidied(folder), locked(folder):
@@ -113,7 +113,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
     return folder / "report" / "report.html"
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(study: Study, folder: Path) -> None:
     """A run folder is absent, empty, or has what an earlier run left.
 
     Raises:
@@ -121,13 +121,17 @@ def _check_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise FolderError("is a file, not a folder", where=str(folder), mend="Choose another --out")
-    if folder.is_dir() and not (folder / _HOME).is_file() and any(not _is_trace(entry) for entry in folder.iterdir()):
+    if not folder.is_dir() or (folder / _HOME).is_file():
+        return
+    if not all(_is_trace(entry, study.text) for entry in folder.iterdir()):
         raise FolderError("holds files that are not a midspec run", where=str(folder), mend="Choose another --out")
 
 
-def _is_trace(entry: Path) -> bool:
-    """A lock, or half a file, that a run left which was killed as it began."""
-    return entry.name == ".lock" or (entry.name.startswith(f".{_HOME}.") and entry.suffix == ".tmp")
+def _is_trace(entry: Path, text: str) -> bool:
+    """What a run of this study left that was killed as it began: a lock, half a file, the study."""
+    if entry.name == _STUDY:
+        return entry.is_file() and entry.read_bytes() == text.encode()
+    return entry.name == ".lock" or (entry.suffix == ".tmp" and entry.name.startswith((f".{_STUDY}.", f".{_HOME}.")))
 
 
 def _home(folder: Path) -> Path:
@@ -137,8 +141,8 @@ def _home(folder: Path) -> Path:
 def _keep_study(study: Study, folder: Path) -> None:
     """Keep the study beside its results; the folder that its paths start at is about this run only."""
     with writable(folder):
-        write_json(folder / _HOME, {"home": str(study.home)})
         write_text(folder / _STUDY, study.text)
+        write_json(folder / _HOME, {"home": str(study.home)})
         (folder / "logs").mkdir(exist_ok=True)
 
 
