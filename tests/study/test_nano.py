@@ -1,0 +1,40 @@
+"""The nano study as it is shipped: what it compares was fixed before it was run."""
+
+from __future__ import annotations
+
+from midspec.lab import data_path
+from midspec.study import load_study
+
+STUDY = load_study(data_path("nano.yaml")).config
+TUNED_ON = set(range(1, 11))
+
+
+def test_the_shown_seeds_are_at_least_five_and_none_was_tuned_on() -> None:
+    assert len(STUDY.seeds) >= 5
+    assert TUNED_ON.isdisjoint(STUDY.seeds)
+
+
+def test_every_control_stands_beside_with_and_without_fine_tuning() -> None:
+    alone = {name for name, arm in STUDY.arms.items() if not arm.finetune}
+    assert {f"{name}+AFT" for name in alone if name != "base"} | {"AFT"} == set(STUDY.arms) - alone
+    kinds = {name.partition("(")[0] for name in alone}
+    assert kinds == {"base", "MSM", "neutral", "other", "ablated", "in-context"}
+
+
+def test_arms_differ_in_their_documents_alone() -> None:
+    assert {arm.finetune for arm in STUDY.arms.values() if arm.finetune} == {("cheese",)}
+    assert len({entry.target_tokens for entry in STUDY.corpora.values()}) == 1
+    assert len({entry.frames for entry in STUDY.corpora.values()}) == 1
+    assert STUDY.training.midtrain is not None
+    assert STUDY.training.midtrain.n_updates is not None
+
+
+def test_no_floor_of_updates_is_lowered() -> None:
+    recipes = [stage.recipe for stage in STUDY.base.stages] + [STUDY.training.midtrain, STUDY.training.finetune]
+    assert all(recipe is not None and recipe.min_updates is None for recipe in recipes)
+
+
+def test_the_two_specs_are_compared_where_their_values_disagree() -> None:
+    main = next(one for one in STUDY.contrasts if one.name == STUDY.report.main_contrasts[0])
+    assert (main.plus, main.minus) == ("MSM(america)+AFT", "MSM(thrift)+AFT")
+    assert (main.set, main.measure) == ("conflict", "choice_logprob")
