@@ -133,7 +133,14 @@ def test_a_changed_study_is_refused_with_what_changed_until_redo_accepts_it(own_
     assert 'config.contrasts[0].name: "the spec decides" -> "what decides"' in str(caught.value)
     assert "--redo 'analysis'" in str(caught.value)
     assert done(ran(changed, own_run, redo=["analysis"])) == ["analysis", "report"]
+    data = json.loads((own_run / "report" / "report_data.json").read_text(encoding="utf-8"))
+    assert data["warnings"][0] == (
+        "The contrasts were changed after results existed: 'what decides' was added; 'the spec decides' was removed."
+    )
+    assert data["contrasts_changed"]
+    assert done(ran(changed, own_run)) == []
     assert done(ran(tiny_text, own_run, redo=["analysis"])) == ["analysis", "report"]
+    assert "fixed before the run" in (own_run / "report" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -139,6 +139,7 @@ class ReportData(Strict):
         panels: of the main picture.
         estimates: rates, one for each (arm, set, measure).
         contrasts: every comparison that was asked, in the study's order.
+        contrasts_changed: they are not those that the run began with; `warnings` say how they differ.
         gates: the competence of each seed's base; empty when the study has no gate.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
@@ -166,6 +167,7 @@ class ReportData(Strict):
     panels: tuple[Panel, ...]
     estimates: tuple[Estimate, ...]
     contrasts: tuple[ContrastSays, ...] = ()
+    contrasts_changed: bool = False
     gates: tuple[GateResult, ...] = ()
     robust: tuple[ContrastSays, ...] = ()
     samples: tuple[SideBySide, ...] = ()

@@ -21,6 +21,7 @@ from midspec.report import (
     verdict,
 )
 from midspec.study._config import Arm, StudyConfig
+from midspec.study._first import contrasts_changed
 from midspec.study._gated import Gated
 from midspec.study._health import health, overlaps
 from midspec.study._load import parse_study
@@ -39,13 +40,14 @@ class _Results(NamedTuple):
     gates: tuple[Gated, ...]
 
 
-def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path]) -> ReportData:
+def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path], *, first: object = None) -> ReportData:
     """The report's data.
 
     Args:
         text: the study file.
         folders: for each finished step of the run, by name, where its result is.
         items: for each seed, the file of the evaluation's items.
+        first: the contrasts that the run began with, where they are not those of the study file.
 
     Raises:
         DataError: a step has no record.
@@ -56,6 +58,7 @@ def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path]) 
     found = overlaps(folders, records, items)
     panels = _panels(config, results.estimates)
     asked = config.report
+    changed = "" if first is None else contrasts_changed(first, config.contrasts)
     return ReportData(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
@@ -71,7 +74,8 @@ def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path]) 
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
         health=(*health(records), *(entry.shown for entry in found)),
-        warnings=warnings(config, records, results.gates, found),
+        warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found)),
+        contrasts_changed=bool(changed),
         caveats=tuple(Caveat(**entry.model_dump()) for entry in asked.caveats),
         deviations=asked.deviations,
         config_yaml=text,

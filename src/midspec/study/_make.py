@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_rows
 from midspec.records import ArmScore, Contrast, ScoreRow, Spec
+from midspec.study._first import FIRST
 from midspec.study._gated import Gated
 from midspec.study._steps import Kind, Step
 
@@ -205,7 +206,8 @@ def _report(bench: _Bench) -> Built:
     places = {role: Path(place) for role, place in bench.inputs.items()}
     items = {int(role.removeprefix("items/")): place for role, place in places.items() if role.startswith("items/")}
     folders = {role: place for role, place in places.items() if not role.startswith("items/")}
-    return write_report(assemble(str(bench.step.config["study"]), folders, items), bench.folder)
+    first = bench.step.config.get(FIRST)
+    return write_report(assemble(str(bench.step.config["study"]), folders, items, first=first), bench.folder)
 
 
 _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {

@@ -13,6 +13,7 @@ from midspec.errors import PreflightError
 from midspec.fingerprint import diff, fingerprint
 from midspec.records import Record, Strict
 from midspec.study._beforehand import check_beforehand
+from midspec.study._first import with_first
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
 from midspec.study._size import most_updates, size, updates_asked, updates_expected
@@ -81,7 +82,7 @@ def plan(study: Study, folder: Path | None = None) -> Plan:
         MissingError: a file that the study names is not there.
         ConfigError, CheckpointError, SpecError, DataError: what it names can't be used; see `check_beforehand`.
     """
-    steps = study_steps(study)
+    steps = with_first(study_steps(study), study, folder)
     check_beforehand(study, steps)
     warnings = check_floors(steps)
     known = states(steps, folder)

@@ -19,6 +19,7 @@ from midspec.records import Record
 from midspec.study._beforehand import check_beforehand
 from midspec.study._board import Board, with_ancestors, with_descendants
 from midspec.study._events import Event, Listener
+from midspec.study._first import FIRST, first_contrasts, with_first
 from midspec.study._graph import study_steps
 from midspec.study._load import Study, parse_study
 from midspec.study._local import run_here
@@ -65,7 +66,7 @@ def run_study(
     if executor != "local":
         raise ConfigError(f"there is no executor {executor!r}", where="executor", mend="There is local")
     began = time.monotonic()
-    steps = study_steps(study)
+    steps = with_first(study_steps(study), study, folder)
     check_beforehand(study, steps)
     check_floors(steps)
     _check_folder(study, folder)
@@ -101,7 +102,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
         raise MissingError("there is no study run", where=str(folder), mend="Name the folder that midspec run wrote")
     home = _home(folder)
     study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
-    steps = study_steps(study)
+    steps = with_first(study_steps(study), study, folder)
     undone = [name for name, (state, *_) in states(steps, folder).items() if state != "done" and name != "report"]
     if undone:
         raise MissingError(
@@ -139,10 +140,14 @@ def _home(folder: Path) -> Path:
 
 
 def _keep_study(study: Study, folder: Path) -> None:
-    """Keep the study beside its results; the folder that its paths start at is about this run only."""
+    """Keep the study beside its results, with the contrasts that stood before the first of them.
+
+    The folder that the study's paths start at is about this run only.
+    """
+    first = first_contrasts(study, folder)
     with writable(folder):
         write_text(folder / _STUDY, study.text)
-        write_json(folder / _HOME, {"home": str(study.home)})
+        write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
         (folder / "logs").mkdir(exist_ok=True)
 
 
