@@ -91,3 +91,16 @@ def test_the_example_training_jobs_are_valid(name: str) -> None:
 
 def test_the_shipped_study_trains_above_every_floor() -> None:
     assert plan(load_study(data_path("nano.yaml"))).warnings == ()
+
+
+def test_the_examples_say_what_each_field_of_an_item_is() -> None:
+    from midspec.evals import read_items
+    from midspec.records import Item
+
+    assert read_items(EXAMPLES / "items.jsonl")
+    told = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert [field for field in Item.model_fields if f"| `{field}` |" not in told] == []
+
+
+def test_the_examples_name_only_files_that_are_there() -> None:
+    assert "METHOD" not in "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.yaml"))
