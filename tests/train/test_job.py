@@ -41,6 +41,13 @@ def test_paths_are_taken_from_where_the_file_lies(tmp_path: Path) -> None:
     assert mistyped.parent == str(tmp_path / "base" / "smal"), "a folder is meant, not a model on the hub"
 
 
+def test_a_parent_that_is_a_path_stays_one_beside_the_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, GOOD | {"parent": "./smal"})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no such checkpoint folder"):
+        job_identity(load_job(Path("job.yaml")).model_copy(update={"data": ()}))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -74,7 +74,7 @@ def test_a_run_that_is_told_to_stop_goes_on_right_there_and_ends_like_a_straight
     assert contents(tmp_path / "halting") == contents(tmp_path / "straight")
 
 
-def test_stopping_takes_less_than_two_seconds(make_job: MakeJob, tmp_path: Path) -> None:
+def test_stopping_takes_far_less_than_the_ten_seconds_that_a_study_waits(make_job: MakeJob, tmp_path: Path) -> None:
     asked: list[float] = []
 
     def watch(progress: Progress) -> None:
@@ -84,7 +84,7 @@ def test_stopping_takes_less_than_two_seconds(make_job: MakeJob, tmp_path: Path)
 
     with pytest.raises(StoppedError):
         train(make_job(), tmp_path, device="cpu", on_progress=watch)
-    assert time.monotonic() - asked[0] < 2
+    assert time.monotonic() - asked[0] < 4
     assert list((tmp_path / ".checkpoints").glob("checkpoint-*"))
 
 

@@ -14,6 +14,7 @@ from midspec.models._find import checkpoint_digest, files_digest, find_checkpoin
 
 if TYPE_CHECKING:
     from midspec.models._chat import ChatTemplate, Tokens, tokenize_chat
+    from midspec.models._hub import only_here
     from midspec.models._language_model import Generation, LanguageModel, OptionScore, open_checkpoint
     from midspec.models._open import (
         load_model,
@@ -37,6 +38,7 @@ __all__ = [
     "find_checkpoint",
     "load_model",
     "load_tokenizer",
+    "only_here",
     "open_checkpoint",
     "pick_device",
     "quiet",
@@ -54,6 +56,7 @@ _HOMES = {
     "Tokens": "_chat",
     "load_model": "_open",
     "load_tokenizer": "_open",
+    "only_here": "_hub",
     "open_checkpoint": "_language_model",
     "pick_device": "_open",
     "quiet": "_quiet",

@@ -194,7 +194,9 @@ def _beside(job: TrainJob, folder: Path) -> TrainJob:
             return None
         path = folder / Path(name).expanduser()
         meant = name.startswith((".", "~")) or ("/" in name and path.parent.is_dir())
-        return str(path) if meant or path.exists() else name
+        if path.exists():
+            return str(path)
+        return str(path.absolute()) if meant else name
 
     data = tuple(str(folder / Path(name).expanduser()) for name in job.data)
     return job.model_copy(update={"data": data, "parent": found(job.parent), "tokenizer": found(job.tokenizer)})

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from midspec.artifact import Built, write_json, write_rows
 from midspec.errors import MissingError
 from midspec.fingerprint import hash_file
-from midspec.models import checkpoint_digest, files_digest
+from midspec.models import checkpoint_digest, files_digest, find_checkpoint, only_here
 from midspec.records import Identity
 from midspec.train._job import TrainJob
 from midspec.train._progress import MetricsRow, Preflight, Progress
@@ -59,6 +59,8 @@ def preflight(job: TrainJob) -> Preflight:
         PreflightError: it would teach nothing, or lose data.
         MissingError, DataError, CheckpointError: the data or the tokenizer can't be used.
     """
+    if job.parent is not None:
+        only_here(find_checkpoint(job.parent).model)  # a mistyped name is said before torch is loaded
     from midspec.train._plan import plan_training
     from midspec.train._start import open_tokenizer
 
