@@ -33,7 +33,7 @@ __all__ += ["write_json", "write_rows", "write_text"]
 
 RECORD = "record.json"
 _STARTED = ".started.json"
-_LOCK = ".lock"
+_LOCK, _DRAFT = ".lock", ".part"
 _LOCK_TRIES = 100
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _NO_ENTRY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
@@ -146,8 +146,9 @@ def _acquire(path: Path, deadline: float) -> int:
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 os.close(handle)
+                held = path.parent.with_name(path.parent.name.removeprefix(".").removesuffix(_DRAFT))
                 mend = "Wait for it to end, or choose another --out"
-                raise InUseError("another process is writing this folder", where=str(path.parent), mend=mend) from error
+                raise InUseError("another process is writing this folder", where=str(held), mend=mend) from error
             time.sleep(0.05)
         os.close(handle)
 
@@ -234,7 +235,7 @@ def build(
         FolderError: the folder can't be written, or holds files that no step made, or another kind of step.
         InUseError: another process is writing it.
     """
-    draft = folder.with_name(f".{folder.name}.part")
+    draft = folder.with_name(f".{folder.name}{_DRAFT}")
     with writable(folder):
         if (found := _usable(folder, identity, redo)) is not None:
             return found, False
