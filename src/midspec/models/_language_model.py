@@ -78,12 +78,18 @@ class LanguageModel:
         if len(prompts) != len(options):
             raise DataError(f"{len(prompts)} prompts for {len(options)} options", mend="Give one prompt an option")
         scored = self._scored(prompts, options)
-        results: list[OptionScore | None] = [None] * len(scored)
-        for rows in _batches([len(entry.ids) for entry in scored], self._batch_tokens):
-            sums = self._sum_logprobs([scored[row] for row in rows])
-            for row, value in zip(rows, sums, strict=True):
-                results[row] = OptionScore(value, scored[row].n_option)
-        return [result for result in results if result is not None]
+        # The last token is read off, never fed: options of one prompt that differ in it alone share a pass.
+        sharing: dict[tuple[int, ...], list[int]] = {}
+        for index, entry in enumerate(scored):
+            sharing.setdefault(tuple(entry.ids[:-1]), []).append(index)
+        contexts = list(sharing)
+        results: dict[int, OptionScore] = {}
+        for rows in _batches([len(context) for context in contexts], self._batch_tokens):
+            groups = [[scored[index] for index in sharing[contexts[row]]] for row in rows]
+            for row, sums in zip(rows, self._sum_logprobs(groups), strict=True):
+                for index, value in zip(sharing[contexts[row]], sums, strict=True):
+                    results[index] = OptionScore(value, scored[index].n_option)
+        return [results[index] for index in range(len(scored))]
 
     def generate(
         self,
@@ -136,9 +142,10 @@ class LanguageModel:
             scored.append(_Scored(ids[:last], last - marks.index(True)))
         return scored
 
-    def _sum_logprobs(self, entries: Sequence[_Scored]) -> list[float]:
-        batch = self._pad([entry.ids for entry in entries])
-        keep = max(entry.n_option for entry in entries) + 1
+    def _sum_logprobs(self, groups: Sequence[Sequence[_Scored]]) -> list[list[float]]:
+        """The summed log-probability of each entry; the entries of a group share all tokens but the last."""
+        batch = self._pad([group[0].ids[:-1] for group in groups])
+        keep = max(entry.n_option for group in groups for entry in group)
         with torch.inference_mode():
             logits = self.model(
                 input_ids=batch.ids,
@@ -147,10 +154,8 @@ class LanguageModel:
                 use_cache=False,
                 logits_to_keep=keep,
             ).logits
-            logprobs = torch.log_softmax(logits[:, -keep:-1].float(), dim=-1)
-            targets = batch.ids[:, -keep + 1 :]
-            picked = logprobs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).double().cpu()
-        return [float(row[-entry.n_option :].sum()) for row, entry in zip(picked, entries, strict=True)]
+            logprobs = torch.log_softmax(logits[:, -keep:].float(), dim=-1)
+            return [[_picked(row, entry) for entry in group] for row, group in zip(logprobs, groups, strict=True)]
 
     def _write(
         self, sequences: Sequence[list[int]], limit: int, temperature: float, draws: Sequence[torch.Generator]
@@ -200,6 +205,13 @@ class LanguageModel:
             mask[row, width - len(sequence) :] = 1
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         return _Batch(ids.to(self.device), mask.to(self.device), positions.to(self.device))
+
+
+def _picked(logprobs: torch.Tensor, entry: _Scored) -> float:
+    """The entry's option tokens, read off the last positions; `logprobs` is (positions, vocabulary)."""
+    targets = torch.tensor(entry.ids[-entry.n_option :], device=logprobs.device)
+    picked = logprobs[-entry.n_option :].gather(1, targets.unsqueeze(1))
+    return float(picked.double().sum())
 
 
 def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
