@@ -6,6 +6,7 @@ side beats many threads at this size, and a result does not depend on how many c
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -116,4 +117,6 @@ def main() -> None:
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
+    # The default threshold (700) costs an evaluation a fifth of its time: 1.8 s against 1.4 s on 120 pairs.
+    gc.set_threshold(100_000, 20, 20)
     serve(Connection(handle))
