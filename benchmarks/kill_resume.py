@@ -80,7 +80,8 @@ def _with_kills(study: Path, out: Path, kills: int, rng: random.Random, seconds:
     kept: dict[str, bytes] = {}
     again: list[str] = []
     for number in range(1, kills + 1):
-        after = rng.uniform(0.3, 3.0 + seconds)
+        # Each start takes about 3 s before its first step; ten kills must fall before the work is used up.
+        after = rng.uniform(0.3, 3.0 + 3.0 * seconds / kills)
         ended = _kill_after(study, out, after)
         again += _changed(kept, _records(out))
         kept |= _records(out)
