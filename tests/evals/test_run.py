@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -249,6 +251,28 @@ def test_a_setting_that_the_provider_does_not_know_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match="colour"):
         run_preference(str(checkpoint), items, nano, tmp_path, model_args={"colour": "red"})
+
+
+def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from midspec.errors import FolderError\n"
+        "from midspec.evals import PreferenceConfig, run_preference, scripted_model\n"
+        "from midspec.artifact import writable\n"
+        "from midspec.records import Item\n"
+        "folder = Path(sys.argv[1])\n"
+        "items = [Item(id='i', set='s', domain='d', options=('brie', 'colby'))]\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))\n"
+        "try:\n"
+        "    with writable(folder):\n"
+        "        run_preference(scripted_model(['brie']), items, PreferenceConfig(), folder)\n"
+        "except FolderError as error:\n"
+        "    print(error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert told.stdout.startswith(f"{tmp_path}: can't be written (File too large)"), told.stderr
 
 
 def test_items_that_can_not_be_told_apart_are_refused(nano: PreferenceConfig, tmp_path: Path) -> None:

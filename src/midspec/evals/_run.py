@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NoReturn
 
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
@@ -28,6 +29,7 @@ __all__ = ["run_preference"]
 
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
 _FAULT = re.compile(r"CheckpointError\(['\"](.*)['\"]\)")
+_OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 _RATES = ("choice_logprob", "choice_generated")
 
 
@@ -100,8 +102,16 @@ def _evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
     if log.status == "cancelled":
         raise KeyboardInterrupt
     if log.error is not None:
-        raise RuntimeError(f"the evaluation itself failed: {log.error.message}")
+        _pass_on(log.error.message)
     return log
+
+
+def _pass_on(message: str) -> NoReturn:
+    """Raise what ended the evaluation: Inspect keeps an error as its words, a full disk's too."""
+    if found := _OS_ERROR.search(message):
+        number = int(found[1])
+        raise OSError(number, os.strerror(number))
+    raise RuntimeError(f"the evaluation itself failed: {message}")
 
 
 def _refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:

@@ -62,7 +62,7 @@ def refuse_full_disk(model: Any, folder: Path) -> None:
     room = shutil.disk_usage(folder).free + left_before
     if room < 2 * checkpoint:
         raise FolderError(
-            f"the disk has {room / 1e9:.2f} GB of room, and training needs {2 * checkpoint / 1e9:.2f} GB",
+            f"the disk has {room / 1e6:,.1f} MB of room, and training needs {2 * checkpoint / 1e6:,.1f} MB",
             where=str(folder),
             mend="Free space or choose another --out",
         )
