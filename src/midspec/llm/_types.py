@@ -1,0 +1,119 @@
+"""What is asked of a language model, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from pydantic import Field, JsonValue
+
+from midspec.records import Message, Strict
+
+__all__ = ["Access", "Client", "Duty", "ModelConfig", "Outcome", "OutcomeKind", "Request", "Usage"]
+
+Duty = Literal["author", "judge"]
+OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]
+
+
+class ModelConfig(Strict):
+    """Which model answers, and how it samples: all that identifies its replies.
+
+    Attributes:
+        model: `anthropic/<model>`, or `openai/<model>` for every server that speaks that protocol.
+        temperature: sampling temperature; `None` leaves it to the provider.
+        extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
+    """
+
+    model: str = Field(pattern=r"^(anthropic|openai)/.+$")
+    temperature: float | None = Field(default=1.0, ge=0)
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Access(Strict):
+    """How the model is reached: never part of a result's identity. Keys come from the environment and are nowhere here.
+
+    Attributes:
+        base_url: the server, where it is not the provider's own.
+        concurrency: how many requests are wanted in flight at once.
+        budget_usd: what all attempts of the store may cost together.
+        batch: send through the provider's batch endpoint, at half the price and within a day.
+        prices: a YAML file of prices that are used before the kept library's.
+        deadline_s: the longest that an attempt may take before anything is known of the stage's own latencies.
+        connect_s: the longest that a connection may take to open.
+        patience_s: how long nothing at all may succeed before the run stops and says so.
+    """
+
+    base_url: str | None = None
+    concurrency: int = Field(default=50, ge=1)
+    budget_usd: float | None = Field(default=None, gt=0)
+    batch: bool = False
+    prices: str | None = None
+    deadline_s: float = Field(default=600.0, gt=0)
+    connect_s: float = Field(default=10.0, gt=0)
+    patience_s: float = Field(default=1800.0, gt=0)
+
+
+class Request(Strict):
+    """One call: a single user message made of a stable `prefix` and a `prompt`, with no system prompt (METHOD 2).
+
+    Attributes:
+        task: what is wanted, unique in the store: a hash of content, never a title. Two draws are two tasks.
+        stage: the step of the method that it belongs to; statistics, deadlines and the ledger are by stage.
+        prompt: the part of the message that differs between calls.
+        prefix: the part before it that all calls of a stage share (the spec); providers cache it.
+        turns: what follows the first message, assistant and user by turns, when a reply is to be repaired.
+        max_tokens: cap of the reply, reasoning included.
+        form: JSON schema that the reply must have; sent where the provider has a schema mode.
+        turn: 0 for the first request of a task, then one more for each that the policy sends after it.
+    """
+
+    task: str
+    stage: str
+    prompt: str
+    prefix: str = ""
+    turns: tuple[Message, ...] = ()
+    max_tokens: int = Field(ge=1)
+    form: dict[str, JsonValue] | None = None
+    turn: int = 0
+
+
+class Usage(Strict):
+    """Tokens as the provider counted them; the four are apart and add up. Reasoning counts as output."""
+
+    n_input: int = 0
+    n_cache_read: int = 0
+    n_cache_write: int = 0
+    n_output: int = 0
+
+
+class Outcome(Strict):
+    """What came of one request. The provider's stop reason decides the kind, never the look of the text.
+
+    Attributes:
+        kind: `failed` is a request that the server will never take (its words are in `note`).
+        text: the reply without hidden reasoning; empty where there is none.
+        stop_reason: the provider's own word.
+        usage: `None` where the provider gave none.
+        cost_usd: `None` where a price or the usage is unknown; never 0 for unknown.
+        model: the model that answered, by the server's own account.
+        note: why, in words, for every kind but `ok`.
+    """
+
+    kind: OutcomeKind
+    text: str = ""
+    stop_reason: str = ""
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    model: str = ""
+    note: str = ""
+
+
+class Client(Protocol):
+    """Whatever answers requests. Small final classes implement it and wrap each other."""
+
+    async def ask(self, request: Request) -> Outcome:
+        """The outcome of one request; raises only what ends the whole run (`MidspecError`)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; asking afterwards is an error."""
+        ...
