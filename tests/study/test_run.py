@@ -165,12 +165,19 @@ def _alive(pid: int) -> bool:
     return stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
 
 
+def _mind_sigint() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_workers_end_with_the_run_however_it_ends(tmp_path: Path, signum: int, code: int) -> None:
     command = [sys.executable, "-m", "midspec", "run", str(TINY), "--out", str(tmp_path / "run"), "--workers", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_mind_sigint
+    ) as run:
         assert run.stderr is not None
         while "world/" not in run.stderr.readline():
             pass

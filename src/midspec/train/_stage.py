@@ -90,6 +90,8 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
+    from torch.backends.cpu import get_cpu_capability
+
     from midspec.models import pick_device, use_threads
     from midspec.train._isolation import refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
@@ -127,6 +129,8 @@ def train(
         execution={
             "device": str(place),
             "threads": threads,
+            # Other instructions round otherwise: the same seed is another draw there.
+            "cpu": get_cpu_capability(),
             "open_seconds": round(begun - clock, 3),
             "train_seconds": round(trained - begun, 3),
         },
