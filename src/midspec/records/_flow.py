@@ -1,6 +1,4 @@
-"""Every type that crosses a room's door: frozen, extra fields forbidden.
-
-What two rooms share is a type here or it is not shared. In the order of the flow: spec, plan, documents, chats,
+"""What flows from a spec to a report, in the order of the flow: spec, plan, documents, chats,
 checkpoint, items, answers and scores, estimates, and the record that every step leaves behind.
 """
 
