@@ -4,6 +4,7 @@ checkpoint, items, answers and scores, estimates, and the record that every step
 
 from __future__ import annotations
 
+import operator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -124,7 +125,12 @@ class PlanRow(Strict):
 
 
 class DocumentMetadata(Strict):
-    """Where a document comes from. `author` is `quoting`, or the model that wrote it, or the lab."""
+    """Where a document comes from. `author` is `quoting`, or the model that wrote it, or the lab.
+
+    The last four are there only where a language model wrote the row: `framing` in a corpus that was rewritten
+    (METHOD 7), `stop_reason` in the provider's word, `prompt_sha256` of the request's prefix, template and values
+    that do not depend on when it was sent, `usage` in tokens as the provider counted them (`Usage` of `midspec.llm`).
+    """
 
     id: str
     author: str
@@ -137,6 +143,10 @@ class DocumentMetadata(Strict):
     provider_name: str = ""
     spec_sha256: str = ""
     seed: int = 0
+    framing: str = Field(default="", exclude_if=operator.not_)
+    stop_reason: str = Field(default="", exclude_if=operator.not_)
+    prompt_sha256: str = Field(default="", exclude_if=operator.not_)
+    usage: dict[str, int] = Field(default={}, exclude_if=operator.not_)
 
 
 class Document(Strict):
