@@ -1,0 +1,202 @@
+"""The file behind the store: its tables, and how it is opened on any file system.
+
+SQLite in WAL mode with `synchronous=NORMAL`: a commit is in the operating system's hands before the call returns, so a
+process that is killed at any moment (SIGKILL) loses nothing that was committed; only a power cut or a crash of the
+machine can take the last commits, never the file. WAL needs shared memory between the processes that open the file,
+which network file systems do not have: there, and wherever SQLite refuses, the rollback journal is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from midspec.errors import DataError, FolderError, InUseError
+
+__all__ = ["connected", "said_plainly"]
+
+_APPLICATION, _VERSION = 0x6D647370, 1  # "mdsp"
+_WAIT_MS = 30_000
+_WAL_PAGES = 4000
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs"}
+
+# `totals` sums the attempts that have an outcome, so that what was spent is read without going through the rows. Its
+# triggers run inside the statement that records the outcome: the two can't come apart. `blind` are attempts that may
+# have been billed and of which no usage is known; `unpriced` those that were billed at a price that nobody gave.
+_TABLES = """
+CREATE TABLE openings (id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, task TEXT NOT NULL, turn INTEGER NOT NULL, stage TEXT NOT NULL, duty TEXT NOT NULL,
+    model TEXT NOT NULL, prompt_sha256 TEXT NOT NULL, sampling TEXT NOT NULL, max_tokens INTEGER NOT NULL,
+    n_chars INTEGER NOT NULL, opening INTEGER NOT NULL, batch_id TEXT, sent_at REAL NOT NULL, done_at REAL, kind TEXT,
+    stop_reason TEXT, n_input INTEGER, n_cache_read INTEGER, n_cache_write INTEGER, n_output INTEGER, cost_usd REAL,
+    answered_by TEXT, note TEXT, accepted INTEGER NOT NULL DEFAULT 0, text TEXT);
+CREATE INDEX by_task ON attempts (task, turn);
+CREATE INDEX in_flight ON attempts (opening) WHERE kind IS NULL;
+CREATE TABLE totals (
+    stage TEXT NOT NULL, duty TEXT NOT NULL, model TEXT NOT NULL, kind TEXT NOT NULL, n INTEGER NOT NULL,
+    n_input INTEGER NOT NULL, n_cache_read INTEGER NOT NULL, n_cache_write INTEGER NOT NULL, n_output INTEGER NOT NULL,
+    cost_usd REAL NOT NULL, n_unpriced INTEGER NOT NULL, seconds REAL NOT NULL, n_blind INTEGER NOT NULL,
+    blind_chars INTEGER NOT NULL, blind_cap INTEGER NOT NULL, PRIMARY KEY (stage, duty, model, kind)) WITHOUT ROWID;
+CREATE TABLE batches (
+    batch_id TEXT PRIMARY KEY, provider_id TEXT, model TEXT NOT NULL, duty TEXT NOT NULL, made_at REAL NOT NULL,
+    closed_at REAL, note TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE batch_items (
+    batch_id TEXT NOT NULL, custom_id TEXT NOT NULL, task TEXT NOT NULL, turn INTEGER NOT NULL,
+    PRIMARY KEY (batch_id, custom_id)) WITHOUT ROWID;
+CREATE INDEX by_batch ON attempts (batch_id) WHERE batch_id IS NOT NULL AND kind IS NULL;
+CREATE TABLE kept (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL);
+"""
+_BILLED = "('ok', 'refused', 'truncated', 'unparsable', 'filtered')"
+_SUMS = (
+    *("n", "n_input", "n_cache_read", "n_cache_write", "n_output", "cost_usd", "n_unpriced", "seconds"),
+    *("n_blind", "blind_chars", "blind_cap"),
+)
+
+
+def _share(row: str, sign: str) -> str:
+    """What one attempt adds to its line of `totals` (`sign` +) or takes from it (-); `row` is NEW or OLD."""
+    blind = f"({row}.kind = 'timed_out' AND {row}.n_input IS NULL)"
+    values = [
+        "1",
+        *(f"ifnull({row}.{name}, 0)" for name in ("n_input", "n_cache_read", "n_cache_write", "n_output", "cost_usd")),
+        f"({row}.kind IN {_BILLED} AND {row}.cost_usd IS NULL)",
+        f"{row}.done_at - {row}.sent_at",
+        blind,
+        f"{blind} * {row}.n_chars",
+        f"{blind} * {row}.max_tokens",
+    ]
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+    return (
+        f"INSERT INTO totals (stage, duty, model, kind, {', '.join(_SUMS)}) "  # noqa: S608 - no value is spliced in
+        f"VALUES ({row}.stage, {row}.duty, {row}.model, {row}.kind, {', '.join(f'{sign}({v})' for v in values)}) "
+        f"ON CONFLICT DO UPDATE SET {added};"
+    )
+
+
+_TRIGGERS = f"""
+CREATE TRIGGER outcome_counts AFTER UPDATE OF kind ON attempts WHEN NEW.kind IS NOT NULL BEGIN {_share("NEW", "+")} END;
+CREATE TRIGGER outcome_leaves AFTER UPDATE OF kind ON attempts WHEN OLD.kind IS NOT NULL BEGIN {_share("OLD", "-")} END;
+"""
+
+
+def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
+    """The store file at `path`, open in autocommit mode; made with mode 0600 where there is none.
+
+    Args:
+        path: the SQLite file; its folder is made.
+        vfs: another of SQLite's ways to the file system (`unix-dotfile`: lock files instead of POSIX locks).
+
+    Raises:
+        DataError: the file is something else, or of a newer midspec.
+        FolderError: it can't be made or written.
+        InUseError: another process has held it for half a minute.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives its side files the mode of the file itself.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise FolderError(
+            f"can't be written: {error.strerror}", where=str(path), mend="Choose another --out"
+        ) from error
+    with said_plainly(path):
+        db = sqlite3.connect(_uri(path, vfs), uri=True, isolation_level=None, timeout=_WAIT_MS / 1000)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _uri(path: Path, vfs: str | None) -> str:
+    return path.absolute().as_uri() + (f"?vfs={vfs}" if vfs else "")
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    _check(db, path)
+    db.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
+    _journal(db, path)
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+    if not _is_ours(db):
+        _make(db)
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not a store, before anything of it is changed."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not empty and not _is_ours(db):
+        raise DataError("is not a store of midspec", where=str(path), mend="Choose another --out")
+    if version > _VERSION:
+        what = f"is a store of version {version}, newer than this midspec reads ({_VERSION})"
+        raise DataError(what, where=str(path), mend="Update midspec")
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    return int(db.execute("PRAGMA application_id").fetchone()[0]) == _APPLICATION
+
+
+def _make(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    if not _is_ours(db):  # Another process may have made it meanwhile.
+        for statement in _statements(_TABLES + _TRIGGERS):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id={_APPLICATION}")
+        db.execute(f"PRAGMA user_version={_VERSION}")
+    db.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of `script` one by one (`executescript` would commit before it begins)."""
+    pending = ""
+    for part in script.split(";"):
+        pending += part + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _journal(db: sqlite3.Connection, path: Path) -> None:
+    if not _is_remote(path):
+        try:
+            if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+                return
+        except sqlite3.OperationalError as error:
+            if "lock" in str(error) and "protocol" not in str(error):
+                raise
+    db.execute("PRAGMA journal_mode=TRUNCATE")
+
+
+def _is_remote(path: Path) -> bool:
+    """Whether the file lies on a network file system, where WAL's shared memory would not be shared (Linux only)."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return False
+    real, best, remote = str(path.resolve()), "", False
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        point, kind = line.split()[1:3]
+        point = point.replace("\\040", " ")
+        if len(point) >= len(best) and (real == point or real.startswith(point.rstrip("/") + "/")):
+            best, remote = point, kind in _REMOTE
+    return remote
+
+
+@contextmanager
+def said_plainly(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, in one line."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise InUseError("is held by another process", where=str(path), mend="Wait for it to end") from error
+        raise FolderError(
+            f"can't be written: {error}", where=str(path), mend="Free space or choose another --out"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise DataError(f"is not a store of midspec ({error})", where=str(path), mend="Choose another --out") from error

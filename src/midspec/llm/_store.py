@@ -1,0 +1,348 @@
+"""One SQLite file a run: a row for every attempt, written before anything is done with the reply."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, overload
+
+from midspec.llm._hash import PromptHash
+from midspec.llm._ledger import LedgerRow, Lost
+from midspec.llm._schema import connected, said_plainly
+from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
+from midspec.records import Strict
+
+__all__ = ["BatchRow", "Store", "Stored"]
+
+_CHARS_PER_TOKEN = 4
+_FINAL = "('ok', 'refused', 'truncated', 'filtered', 'failed', 'unparsable')"
+_OUTCOME = "kind, text, stop_reason, n_input, n_cache_read, n_cache_write, n_output, cost_usd, answered_by, note"
+_ANSWER = f"SELECT {_OUTCOME} FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1"  # noqa: S608
+_OPEN = (
+    "INSERT INTO attempts (task, turn, stage, duty, model, prompt_sha256, sampling, max_tokens, n_chars, opening,"
+    " batch_id, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_CLOSE = (
+    "UPDATE attempts SET done_at = ?, kind = ?, text = ?, stop_reason = ?, n_input = ?, n_cache_read = ?,"
+    " n_cache_write = ?, n_output = ?, cost_usd = ?, answered_by = ?, note = ? WHERE id = ?"
+)
+_AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
+_LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
+_LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
+
+
+class BatchRow(Strict):
+    """A batch: ours from before it is submitted, and the provider's own id once it has given one.
+
+    Attributes:
+        batch_id: our handle.
+        provider_id: the provider's id; `None` where a process ended between the two.
+        model: as configured.
+        duty: author or judge.
+        made_at: when the handle was made, in seconds of Unix time.
+        items: which request each custom id stands for, as task and turn.
+    """
+
+    batch_id: str
+    provider_id: str | None
+    model: str
+    duty: Duty
+    made_at: float
+    items: dict[str, tuple[str, int]]
+
+
+class Store:
+    """The record of everything that was asked of language models in one run: no reply is lost, none is paid twice.
+
+    Each method is one statement that is committed when it returns, in some ten microseconds. It is a record and not a
+    cache: rows are found by `Request.task` and `turn`, so two draws of one prompt are two tasks and two rows. Nothing
+    of it is kept in memory. Several processes may have the file open.
+
+    Args:
+        path: the file; made, for its owner alone to read, where there is none.
+        vfs: another of SQLite's ways to the file system, for one without POSIX locks (`unix-dotfile`).
+
+    Raises:
+        DataError: the file is no store, or one of a newer midspec.
+        FolderError: the file can't be made or written, or the disk is full.
+        InUseError: another process has held it for half a minute.
+    """
+
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+        self.path = path
+        self._db = connected(path, vfs)
+        self._hash = PromptHash()
+        self._elsewhere: tuple[int, list[Lost]] | None = None
+        now = time.time()
+        values = (socket.gethostname(), os.getpid(), now)
+        row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", values)
+        self._opening = int(row.lastrowid or 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        with said_plainly(self.path):
+            return self._db.execute(statement, values)
+
+    # One request ---------------------------------------------------------------------------------------------------
+
+    def answer(self, task: str, turn: int) -> Outcome | None:
+        """What came of this request, if that is settled: never an attempt that may be made again."""
+        row = self._run(_ANSWER, (task, turn)).fetchone()
+        return None if row is None else _outcome(row)
+
+    def pending(self, task: str, turn: int) -> int | None:
+        """The id of this request's newest attempt that has no outcome."""
+        statement = "SELECT max(id) FROM attempts WHERE task = ? AND turn = ? AND kind IS NULL"
+        found: int | None = self._run(statement, (task, turn)).fetchone()[0]
+        return found
+
+    def open(
+        self,
+        request: Request,
+        model: str,
+        duty: Duty,
+        sampling: str,
+        batch_id: str | None = None,
+    ) -> int:
+        """Record that an attempt is about to be sent, and return its id.
+
+        Args:
+            request: what is asked.
+            model: `provider/name`, as configured.
+            duty: author or judge.
+            sampling: temperature and the provider's own fields, as JSON.
+            batch_id: the batch that the attempt goes with.
+        """
+        n_chars = len(request.prefix) + len(request.prompt) + sum(len(turn.content) for turn in request.turns)
+        values = (
+            request.task,
+            request.turn,
+            request.stage,
+            duty,
+            model,
+            self._hash.of(request),
+            sampling,
+            request.max_tokens,
+            n_chars,
+            self._opening,
+            batch_id,
+            time.time(),
+        )
+        return int(self._run(_OPEN, values).lastrowid)
+
+    @overload
+    def close(self) -> None: ...
+    @overload
+    def close(self, attempt: int, outcome: Outcome) -> None: ...
+    def close(self, attempt: int | None = None, outcome: Outcome | None = None) -> None:
+        """Record what came of an attempt; without arguments, let go of the file (asking afterwards is an error)."""
+        if attempt is None or outcome is None:
+            self._db.close()
+            return
+        usage = outcome.usage
+        tokens = (
+            (None, None, None, None)
+            if usage is None
+            else (usage.n_input, usage.n_cache_read, usage.n_cache_write, usage.n_output)
+        )
+        said = (time.time(), outcome.kind, outcome.text, outcome.stop_reason)
+        self._run(_CLOSE, (*said, *tokens, outcome.cost_usd, outcome.model, outcome.note, attempt))
+
+    def again(self, attempt: int, note: str) -> None:
+        """Record that an attempt came to nothing (429, 5xx, a reset) and is made again; nothing was billed for it."""
+        self._run(_AGAIN, (time.time(), note, attempt))
+
+    def mark(self, task: str, turn: int, kind: OutcomeKind, note: str) -> None:
+        """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
+        self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, note, task, turn))  # noqa: S608
+
+    def accept(self, task: str) -> None:
+        """Record that the value of this task's last good reply was kept."""
+        self._run(f"UPDATE attempts SET accepted = 1 WHERE id = {_LAST_OK}", (task,))  # noqa: S608
+
+    def final(self, task: str) -> Outcome | None:
+        """The good reply of this task's last turn; to read texts back one at a time."""
+        row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", (task,)).fetchone()  # noqa: S608
+        return None if row is None else _outcome(row)
+
+    # Money ---------------------------------------------------------------------------------------------------------
+
+    def spent_usd(self) -> float:
+        """What all priced attempts cost together; see `unpriced` and `lost` for the rest."""
+        return float(self._run("SELECT total(cost_usd) FROM totals").fetchone()[0])
+
+    def unpriced(self) -> int:
+        """How many attempts were billed at a price, or for a usage, that is unknown."""
+        return int(self._run("SELECT ifnull(sum(n_unpriced), 0) FROM totals").fetchone()[0])
+
+    def lost(self) -> list[Lost]:
+        """Attempts that may have been billed without a known usage, by stage, with an estimate of it.
+
+        In flight when their process was killed (or now, in another process), and timed out. What this very store
+        has in flight is not among them, nor what waits in a batch that is still open.
+        """
+        now = int(self._run("PRAGMA data_version").fetchone()[0])
+        if self._elsewhere is None or self._elsewhere[0] != now:
+            self._elsewhere = (now, self._unfinished())
+        sums: dict[tuple[str, str, str], list[int]] = {}
+        means = self._mean_output()
+        blind = "SELECT stage, duty, model, n_blind, blind_chars, blind_cap FROM totals WHERE n_blind > 0"
+        rows = [*self._elsewhere[1], *self._run(blind)]
+        for stage, duty, model, n, chars, cap in rows:
+            into = sums.setdefault((stage, duty, model), [0, 0, 0])
+            mean = means.get(stage)
+            for index, value in enumerate((n, chars // _CHARS_PER_TOKEN, cap if mean is None else min(cap, n * mean))):
+                into[index] += value
+        return [
+            Lost(stage=key[0], duty=key[1], model=key[2], n=n, n_input=n_input, n_output=n_output)
+            for key, (n, n_input, n_output) in sorted(sums.items())
+        ]
+
+    def _unfinished(self) -> list[Any]:
+        statement = (
+            "SELECT stage, duty, model, count(*), sum(n_chars), sum(max_tokens) FROM attempts"
+            " WHERE kind IS NULL AND opening != ? AND (batch_id IS NULL OR batch_id NOT IN"
+            " (SELECT batch_id FROM batches WHERE closed_at IS NULL)) GROUP BY stage, duty, model"
+        )
+        return list(self._run(statement, (self._opening,)))
+
+    def _mean_output(self) -> dict[str, int]:
+        statement = "SELECT stage, sum(n_output) / sum(n) FROM totals WHERE kind = 'ok' AND n > 0 GROUP BY stage"
+        return {stage: max(1, mean) for stage, mean in self._run(statement) if mean}
+
+    def ledger(self) -> list[LedgerRow]:
+        """What was asked and spent so far, by stage, duty and model, in the order of the alphabet."""
+        sums: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for stage, duty, model, kind, n, *rest in self._run(_LEDGER):
+            row = sums.setdefault((stage, duty, model), {"kinds": {}, "sums": [0] * 7, "n": 0})
+            row["kinds"][kind] = n
+            row["n"] += n
+            row["sums"] = [a + b for a, b in zip(row["sums"], rest, strict=True)]
+        unfinished = "SELECT stage, duty, model, count(*) FROM attempts WHERE kind IS NULL GROUP BY stage, duty, model"
+        lost = {(stage, duty, model): n for stage, duty, model, n in self._run(unfinished)}
+        empty = {"kinds": {}, "sums": [0] * 7, "n": 0}
+        return [_ledger_row(key, sums.get(key, empty), lost.get(key, 0)) for key in sorted(sums.keys() | lost.keys())]
+
+    # Batches -------------------------------------------------------------------------------------------------------
+
+    def save_batch(
+        self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", duty: Duty = "author"
+    ) -> None:
+        """Record a batch and what its custom ids stand for, before it is submitted; its open attempts learn its id."""
+        with said_plainly(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                values = (batch_id, model, duty, time.time())
+                self._db.execute("INSERT INTO batches (batch_id, model, duty, made_at) VALUES (?, ?, ?, ?)", values)
+                self._db.executemany(
+                    "INSERT INTO batch_items VALUES (?, ?, ?, ?)",
+                    ((batch_id, custom_id, task, turn) for custom_id, (task, turn) in items.items()),
+                )
+                self._db.executemany(
+                    "UPDATE attempts SET batch_id = ? WHERE task = ? AND turn = ? AND kind IS NULL",
+                    ((batch_id, task, turn) for task, turn in items.values()),
+                )
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def submitted(self, batch_id: str, provider_id: str) -> None:
+        """Record the provider's id of a batch."""
+        self._run("UPDATE batches SET provider_id = ? WHERE batch_id = ?", (provider_id, batch_id))
+
+    def open_batches(self) -> list[BatchRow]:
+        """Batches whose replies have not all been recorded, the oldest first."""
+        statement = (
+            "SELECT batch_id, provider_id, model, duty, made_at FROM batches WHERE closed_at IS NULL"
+            " ORDER BY made_at, batch_id"
+        )
+        names = ("batch_id", "provider_id", "model", "duty", "made_at")
+        rows = [dict(zip(names, row, strict=True)) for row in self._run(statement).fetchall()]
+        return [BatchRow(**row, items=self._batch_items(row["batch_id"])) for row in rows]
+
+    def _batch_items(self, batch_id: str) -> dict[str, tuple[str, int]]:
+        statement = "SELECT custom_id, task, turn FROM batch_items WHERE batch_id = ?"
+        return {custom_id: (task, turn) for custom_id, task, turn in self._run(statement, (batch_id,))}
+
+    def attempts(self, batch_id: str) -> dict[tuple[str, int], int]:
+        """The attempts of a batch that have no outcome yet: task and turn to attempt id."""
+        statement = "SELECT task, turn, id FROM attempts WHERE batch_id = ? AND kind IS NULL"
+        return {(task, turn): attempt for task, turn, attempt in self._run(statement, (batch_id,))}
+
+    def close_batch(self, batch_id: str, note: str = "") -> None:
+        """Record that nothing more comes of a batch (`note` says why, where it did not end well)."""
+        values = (time.time(), note, batch_id)
+        self._run("UPDATE batches SET closed_at = ?, note = ? WHERE batch_id = ?", values)
+
+    # Decisions -----------------------------------------------------------------------------------------------------
+
+    def keep(self, key: str, value: str) -> None:
+        """Record a decision that depends on the order in which replies came, once and for all: the first one stays."""
+        self._run("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", (key, value))
+
+    def kept(self, prefix: str) -> list[tuple[str, str]]:
+        """The decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
+        statement = "SELECT key, value FROM kept WHERE substr(key, 1, ?) = ? ORDER BY id"
+        return list(self._run(statement, (len(prefix), prefix)))
+
+
+_LEDGER = (
+    "SELECT stage, duty, model, kind, n, n_input, n_cache_read, n_cache_write, n_output, cost_usd, n_unpriced, seconds"
+    " FROM totals WHERE n > 0 AND kind != 'over_budget'"
+)
+
+
+def _outcome(row: tuple[Any, ...]) -> Outcome:
+    kind, text, stop_reason, n_input, n_cache_read, n_cache_write, n_output, cost_usd, model, note = row
+    # The row was written from a validated outcome; validating it again would cost more than reading it.
+    usage = None
+    if n_input is not None:
+        usage = Usage.model_construct(
+            n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output
+        )
+    return Outcome.model_construct(
+        kind=kind, text=text, stop_reason=stop_reason, usage=usage, cost_usd=cost_usd, model=model, note=note
+    )
+
+
+def _ledger_row(key: tuple[str, str, str], row: dict[str, Any], n_lost: int) -> LedgerRow:
+    n_input, n_cache_read, n_cache_write, n_output, cost_usd, n_unpriced, seconds = row["sums"]
+    usage = Usage(n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output)
+    return LedgerRow(
+        stage=key[0],
+        duty=key[1],
+        model=key[2],
+        n_asked=row["n"],
+        kinds=row["kinds"],
+        usage=usage,
+        cost_usd=cost_usd,
+        n_unpriced=n_unpriced,
+        seconds=seconds,
+        n_lost=n_lost,
+    )
+
+
+class Stored:
+    """Answers from the store what is settled there, and asks the client inside for the rest."""
+
+    def __init__(self, client: Client, store: Store) -> None:
+        self._client = client
+        self._store = store
+
+    async def ask(self, request: Request) -> Outcome:
+        """The outcome on record, or a new one."""
+        found = self._store.answer(request.task, request.turn)
+        return await self._client.ask(request) if found is None else found
+
+    async def close(self) -> None:
+        """Close the client inside; the store stays open for whoever opened it."""
+        await self._client.close()
