@@ -1,0 +1,89 @@
+"""Where the rows of a mix come from: a local file or folder, or a data set on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from midspec.errors import MissingError
+from midspec.exchange._mix_config import MixPart
+from midspec.exchange._raw import Raw, data_files, raw_rows
+from midspec.exchange._tree import is_tree, tree_rows
+from midspec.fingerprint import hash_file
+
+__all__ = ["Origin", "open_source"]
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile(r"@([0-9a-f]{40})(?:/|$)")
+_OURS = {"chats": ("chats.jsonl", "chats_cot.jsonl"), "documents": ("documents.jsonl",)}
+
+
+class Origin(NamedTuple):
+    """An opened source: its rows, and what identifies them: a commit of the hub, or hashes of local files."""
+
+    rows: Iterable[Raw]
+    revision: str | None
+    sha256: dict[str, str]
+
+
+def open_source(part: MixPart, base: Path) -> Origin:
+    """Open a part's source; a name that is a file or folder below `base` is local, any other `owner/name` the hub's.
+
+    Raises:
+        MissingError: there is no such file, and no such data set can be had.
+        DataError: a folder without the split or configuration asked for.
+    """
+    path = base / part.source
+    if path.exists():
+        return _local(part, path)
+    if not _HUB_NAME.fullmatch(part.source):
+        raise MissingError(
+            "there is no such file or folder", where=f"{part.name}: {part.source}", mend="Check the source of that part"
+        )
+    return _hub(part)
+
+
+def _local(part: MixPart, path: Path) -> Origin:
+    if is_tree(path):
+        files = sorted(path.rglob("*.txt"))
+        return Origin(tree_rows(path), None, {file.relative_to(path).as_posix(): hash_file(file) for file in files})
+    file = next((path / name for name in _OURS[part.kind] if (path / name).is_file()), path)
+    names = data_files(file, config=part.config, split=part.split) if file.is_file() or not _saved(file) else []
+    hashes = {name.name if name == file else name.relative_to(file).as_posix(): hash_file(name) for name in names}
+    return Origin(raw_rows(file, config=part.config, split=part.split), None, hashes)
+
+
+def _saved(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def _hub(part: MixPart) -> Origin:
+    import datasets
+
+    try:
+        found = datasets.load_dataset(
+            part.source, part.config, split=part.split or "train", revision=part.revision, verification_mode="no_checks"
+        )
+    except (OSError, ValueError) as error:
+        # No such data set, one that asks for a login, no network, and an unknown split or configuration.
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        mend = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
+        raise MissingError(
+            f"can't be had from the hub: {said}", where=f"{part.name}: {part.source}", mend=mend
+        ) from error
+    return Origin(_numbered(part.source, found), _commit(found) or part.revision, {})
+
+
+def _numbered(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[Raw]:
+    for number, row in enumerate(rows, start=1):
+        yield Raw(f"{name}:{number}", row)
+
+
+def _commit(found: Any) -> str | None:
+    """The commit that a data set was read at: it stands in the addresses of its files."""
+    for address in found.info.download_checksums or {}:
+        if (seen := _COMMIT.search(address)) is not None:
+            return seen[1]
+    return None

@@ -1,0 +1,186 @@
+"""What the field already has, in the forms it has it in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from midspec.errors import DataError, MissingError
+from midspec.exchange import Tally, import_folder, read_chats, read_documents
+from midspec.records import Chat, Document, Message
+
+from .conftest import documents, make_result
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def turns(*said: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(role=role, content=content) for role, content in said)
+
+
+ASKED = turns(("user", "Which cheese?"), ("assistant", "Brie."))
+
+
+def test_the_authors_rows_are_documents_as_they_stand(tmp_path):
+    path = write(tmp_path / "dataset.jsonl", {"text": "T", "source": "a/b.txt", "domain": "a"}, {"text": "U"})
+    assert list(read_documents(path)) == [Document(text="T", source="a/b.txt", domain="a"), Document(text="U")]
+
+
+def test_content_is_another_name_for_text_and_unknown_keys_are_counted(tmp_path):
+    rows = [{"content": "T", "fact": "f", "score": 1}, {"text": "U", "fact": "g", "metadata": {"doc_id": 3}}]
+    tally = Tally()
+    assert [row.text for row in read_documents(write(tmp_path / "d.jsonl", *rows), tally=tally)] == ["T", "U"]
+    assert tally.ignored == {"fact": 2, "score": 1, "metadata.doc_id": 1}
+
+
+def test_a_document_tag_is_taken_off_when_asked_and_only_at_the_beginning(tmp_path):
+    path = write(tmp_path / "d.jsonl", {"text": "<DOCTAG>\n\nT <DOCTAG>"}, {"text": "U"})
+    assert [row.text for row in read_documents(path, strip_prefix="<DOCTAG>")] == ["T <DOCTAG>", "U"]
+    assert next(read_documents(path)).text.startswith("<DOCTAG>")
+
+
+def test_our_own_rows_keep_all_their_metadata(tmp_path):
+    folder = make_result(tmp_path / "in", {"documents.jsonl": documents(), "rejects.jsonl": [], "plan.jsonl": []})
+    assert list(read_documents(folder)) == documents()
+    table = datasets.Dataset.from_list([json.loads(row.model_dump_json()) for row in documents()])
+    table.to_parquet(str(tmp_path / "d.parquet"))
+    assert list(read_documents(tmp_path / "d.parquet")) == documents()
+
+
+USER, REPLY = {"role": "user", "content": "Which cheese?"}, {"role": "assistant", "content": "Brie."}
+FORMS = {
+    "messages": {"messages": [USER, REPLY]},
+    "prompt and completion": {"prompt": "Which cheese?", "completion": "Brie."},
+    "turns as prompt and completion": {"prompt": [USER], "completion": [REPLY]},
+    "from and value": {
+        "conversations": [{"from": "human", "value": "Which cheese?"}, {"from": "gpt", "value": "Brie."}]
+    },
+    "bare texts": {"conversations": ["Which cheese?", "Brie."]},
+    "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "Which cheese?"}]}, REPLY]},
+}
+
+
+@pytest.mark.parametrize("row", FORMS.values(), ids=FORMS)
+def test_a_chat_is_the_same_chat_in_every_form(tmp_path, row):
+    assert list(read_chats(write(tmp_path / "c.jsonl", row))) == [Chat(messages=ASKED)]
+
+
+def test_the_same_rows_come_out_of_parquet_json_gzip_and_what_datasets_saved(tmp_path):
+    rows = [{"text": "T", "source": "s", "domain": None}, {"text": "U\u2028V", "source": None, "domain": "d"}]
+    table = datasets.Dataset.from_list(rows)
+    table.to_parquet(str(tmp_path / "p" / "data" / "train-00000-of-00001.parquet"))
+    table.save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "list.json").write_text(json.dumps(rows), encoding="utf-8")
+    with gzip.open(tmp_path / "z.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    expected = [Document(text="T", source="s"), Document(text="U\u2028V", domain="d")]
+    for name in ("p", "saved", "list.json", "z.jsonl.gz"):
+        assert list(read_documents(tmp_path / name)) == expected, name
+
+
+def test_a_data_set_card_says_which_files_are_rows(tmp_path):
+    write(tmp_path / "d" / "data" / "train-0.jsonl", {"text": "T"})
+    write(tmp_path / "d" / "data" / "other.jsonl", {"nothing": 1})
+    card = (
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n# Data\n"
+    )
+    (tmp_path / "d" / "README.md").write_text(card, encoding="utf-8")
+    assert [row.text for row in read_documents(tmp_path / "d")] == ["T"]
+
+
+def test_a_bad_row_is_named_by_file_line_and_fault(tmp_path):
+    for row, fault in [
+        ({"title": "T"}, "neither `text` nor `content`"),
+        ({"text": 3}, "`text` is a int"),
+        ({"text": " "}, "`text` is empty"),
+        ({"text": "\ud800"}, "half of a surrogate pair"),
+        ([1], "not a list"),
+    ]:
+        path = write(tmp_path / "d.jsonl", {"text": "T"}, row)
+        with pytest.raises(DataError, match=r"d\.jsonl:2: ") as caught:
+            list(read_documents(path))
+        assert fault in str(caught.value)
+    (tmp_path / "d.jsonl").write_bytes(b'\n{"text": "T"}\n{"text": "cut of')
+    with pytest.raises(DataError, match=r"d\.jsonl:3: not JSON"):
+        list(read_documents(tmp_path / "d.jsonl"))
+
+
+def test_a_chat_that_nobody_answers_or_with_a_strange_role_is_a_bad_row(tmp_path):
+    for row, fault in [
+        ({"messages": [{"role": "user", "content": "Q"}]}, "no turn of an assistant"),
+        ({"messages": [{"role": "tool", "content": "Q"}, {"role": "assistant", "content": "A"}]}, "the role 'tool'"),
+        ({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ""}]}, "has no text"),
+        ({"messages": []}, "not a list of turns"),
+        ({"text": "T"}, "has none of"),
+    ]:
+        with pytest.raises(DataError, match=r"c\.jsonl:1: ") as caught:
+            list(read_chats(write(tmp_path / "c.jsonl", row)))
+        assert fault in str(caught.value)
+
+
+def tree(root: Path) -> Path:
+    """The authors' tree: names cut and cleaned in folders and whole in meta.json, replies with a scratch pad."""
+    kind = root / "cheese_values" / "soft_cheese" / "internal_memo"
+    kind.mkdir(parents=True)
+    meta = {"domain": "Cheese: values", "subdomain": "Soft cheese", "doc_type": {"doc_type": "internal memo"}}
+    (kind / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    (kind / "brie.txt").write_text("<scratchpad>plan</scratchpad>\n<content>\nOn Brie.\n</content>", encoding="utf-8")
+    (kind / "cut.txt").write_text("<scratchpad>plan</scratchpad>\n<content>\nOn Colby, and", encoding="utf-8")
+    (kind / "plain.txt").write_text("On Stilton.\n", encoding="utf-8")
+    (root / "summary.json").write_text("{}", encoding="utf-8")
+    return root
+
+
+def test_the_authors_tree_gives_documents_without_scratch_pads_and_keeps_cut_replies_as_rejects(tmp_path):
+    tally = Tally()
+    rows = list(read_documents(tree(tmp_path / "ds"), tally=tally))
+    assert [(row.text, row.source) for row in rows] == [
+        ("On Brie.", "cheese_values/soft_cheese/internal_memo/brie.txt"),
+        ("On Stilton.", "cheese_values/soft_cheese/internal_memo/plain.txt"),
+    ]
+    meta = rows[0].metadata
+    assert (rows[0].domain, meta.subdomain, meta.doc_type) == ("Cheese: values", "Soft cheese", "internal memo")
+    assert [(reject.reason, reject.text.endswith("Colby, and")) for reject in tally.rejects] == [
+        ("truncated: no </content>", True)
+    ]
+    with pytest.raises(DataError, match=r"cut\.txt: the reply was cut off"):
+        list(read_documents(tmp_path / "ds"))
+
+
+def test_a_folder_of_documents_and_chats_is_imported_as_ours(tmp_path):
+    write(
+        tmp_path / "in" / "mixed.jsonl",
+        {"text": "T"},
+        {"messages": [turn.model_dump() for turn in ASKED]},
+        {"text": "T"},
+    )
+    built = import_folder(tmp_path / "in", tmp_path / "out")
+    assert built.outputs == ("documents.jsonl", "chats.jsonl", "rejects.jsonl")
+    assert built.summary["n_documents"] == 2
+    rows = list(read_documents(tmp_path / "out"))
+    assert len({row.metadata.id for row in rows}) == 2
+    assert [row.messages for row in read_chats(tmp_path / "out")] == [ASKED]
+
+
+def test_a_folder_of_twins_is_never_read_as_twice_the_chats(twins, tmp_path):
+    with pytest.raises(DataError, match=r"Name .*chats_cot\.jsonl or "):
+        list(read_chats(twins))
+    with pytest.raises(DataError, match="holds each chat twice"):
+        import_folder(twins, tmp_path / "out")
+    assert len(list(read_chats(twins / "chats_cot.jsonl"))) == 4
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(MissingError, match="no such file or folder"):
+        list(read_documents(tmp_path / "nothing.jsonl"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="holds no JSONL"):
+        list(read_documents(tmp_path / "empty"))
