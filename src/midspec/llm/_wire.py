@@ -1,0 +1,229 @@
+"""What both providers share of the way over the wire: which failures may be repeated, keys, quiet logs, JSON bodies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from midspec.errors import ConfigError, MidspecError
+from midspec.llm._types import Access, Outcome, Request
+
+__all__ = [
+    "AgainError",
+    "BusyError",
+    "FormError",
+    "LateError",
+    "TokenFieldError",
+    "TornError",
+    "api_key",
+    "connections",
+    "failed_connection",
+    "failed_status",
+    "hush",
+    "joined",
+    "json_text",
+    "looks_like_json",
+    "not_json",
+    "refused",
+    "retry_after_s",
+    "words_of",
+]
+
+_LONGEST_NOTE = 300
+_BUSY = {429, 503, 529}
+_REFUSED_FOR_GOOD = {401, 402, 403, 404}
+_FORM_WORDS = ("response_format", "json_schema", "output_config", "output_format", "structured output", "guided")
+_NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
+# Debug lines of these hold URLs, headers and bodies, or come once a request: they are for their own developers.
+_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiohttp.client")
+
+
+class AgainError(Exception):
+    """An attempt that came to nothing and may be repeated: a 5xx, a reset, a refused connection, a torn reply.
+
+    Args:
+        words: what the server or the system said, cut to one short line.
+        wait_s: how long the server asks to be left alone; `None` where it does not say.
+    """
+
+    def __init__(self, words: str, *, wait_s: float | None = None) -> None:
+        super().__init__(words)
+        self.words = " ".join(words.split())[:_LONGEST_NOTE]
+        self.wait_s = wait_s
+
+
+class BusyError(AgainError):
+    """The server takes no more for now (429, 503, 529)."""
+
+
+class LateError(AgainError):
+    """No answer within the deadline."""
+
+
+class TornError(AgainError):
+    """The request was sent, and no whole reply came of it; it may have been billed."""
+
+
+class FormError(Exception):
+    """The server does not know the field that carries the schema."""
+
+
+class TokenFieldError(Exception):
+    """The server knows the cap of the reply by its other name."""
+
+
+def api_key(variable: str, access: Access) -> str:
+    """The key in the environment variable `variable`, or `none` for a server of one's own that needs none.
+
+    Raises:
+        ConfigError: there is no key and the server is the provider's own.
+    """
+    key = os.environ.get(variable, "").strip()
+    if key:
+        return key
+    if access.base_url is None:
+        raise ConfigError("no key is set", where=variable, mend=f"Set the environment variable {variable}")
+    return "none"
+
+
+def hush() -> None:
+    """Keep the SDKs' own log lines (requests, headers, bodies) out of every log, whatever OPENAI_LOG says."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL)
+        logger.propagate = False
+
+
+def connections(access: Access) -> int:
+    """How many connections the pool may open: always more than requests in flight."""
+    return max(1000, 4 * access.concurrency)
+
+
+def joined(request: Request) -> str:
+    """The prefix as it is sent, set off from the prompt by an empty line."""
+    prefix = request.prefix
+    return prefix if not prefix or prefix.endswith("\n") else prefix + "\n\n"
+
+
+def json_text(value: JsonValue | Mapping[str, Any]) -> str:
+    """`value` as JSON in ASCII: a lone surrogate in a reply that is sent back is escaped rather than an error."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether a reply begins as JSON does, a fence around it allowed."""
+    return text.lstrip().removeprefix("```json").lstrip()[:1] in {"{", "["}
+
+
+# Failures ------------------------------------------------------------------------------------------------------
+
+
+def words_of(content: bytes, key: str) -> str:
+    """What a server said of an error, on one line of at most 300 characters, never with the key in it."""
+    text = content.decode("utf-8", "replace")
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = text
+    for field in ("error", "message", "detail"):
+        if isinstance(body, dict) and field in body:
+            body = body[field]
+    if isinstance(body, dict):
+        body = body.get("message") or body
+    words = body if isinstance(body, str) else json.dumps(body)
+    if key and key != "none":
+        words = words.replace(key, "[key]")
+    return " ".join(words.split())[:_LONGEST_NOTE]
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to be left alone: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (TypeError, ValueError):
+            continue
+    return None
+
+
+def failed_status(
+    status: int, headers: Mapping[str, str], content: bytes, *, where: str, key: str, has_form: bool
+) -> Exception | str:
+    """What an error status means: an exception to raise, or the server's words where it will never take the request.
+
+    Args:
+        status: the HTTP status, 400 or above.
+        headers: of the response.
+        content: of the response.
+        where: the model's name, for messages.
+        key: what must never be in a message.
+        has_form: the request carried a schema, which the server may not know.
+    """
+    words = words_of(content, key)
+    low = content.decode("utf-8", "replace").lower()
+    if status < 500 and any(sign in low for sign in _NO_MONEY):
+        mend = "Add credit; the same command goes on from here"
+        return MidspecError(f"the account has no credit left ({words})", where=where, mend=mend)
+    if status in _REFUSED_FOR_GOOD:
+        return _refusal(status, words, where)
+    if status in _BUSY:
+        return BusyError(f"{status}: {words}", wait_s=retry_after_s(headers))
+    if status >= 500 or status in {408, 409, 425}:
+        return AgainError(f"{status}: {words}", wait_s=retry_after_s(headers))
+    if "max_completion_tokens" in low and "max_tokens" in low:
+        return TokenFieldError(words)
+    if has_form and any(sign in low for sign in _FORM_WORDS):
+        return FormError(words)
+    return f"{status}: {words}"
+
+
+def _refusal(status: int, words: str, where: str) -> MidspecError:
+    if status == 401:
+        # A server may repeat a part of the key in its words.
+        return ConfigError("the server does not accept the key (401)", where=where, mend="Check the key")
+    if status == 404:
+        what = f"the server knows no such model or address (404: {words})"
+        return ConfigError(what, where=where, mend="Check the model's name and the base URL")
+    return ConfigError(f"the server denies access ({status}: {words})", where=where, mend="Check the account's rights")
+
+
+def failed_connection(error: BaseException) -> AgainError:
+    """What a failure below HTTP means: too late, or broken and worth repeating at once."""
+    import aiohttp
+
+    # The SDKs call every broken connection a timeout; the true reason is further down the chain.
+    deepest: BaseException = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    words = f"{type(deepest).__name__}: {deepest}"
+    if isinstance(deepest, aiohttp.SocketTimeoutError):
+        return LateError(words)
+    if isinstance(deepest, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return AgainError(words)
+    return TornError(words)
+
+
+def refused(failure: Exception | str) -> Outcome:
+    """The outcome of a request that the server will never take; every other failure is raised."""
+    if isinstance(failure, Exception):
+        raise failure from None
+    return Outcome(kind="failed", stop_reason=failure.split(":")[0], note=failure)
+
+
+def not_json(content: bytes) -> TornError:
+    """A reply that says 200 and is not JSON: torn on the way, or not of this protocol."""
+    return TornError("the reply is not JSON: " + content[:80].decode("utf-8", "replace"))
