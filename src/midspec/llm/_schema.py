@@ -24,8 +24,8 @@ _WAL_PAGES = 4000
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs"}
 
 # `totals` sums the attempts that have an outcome, so that what was spent is read without going through the rows. Its
-# triggers run inside the statement that records the outcome: the two can't come apart. `blind` are attempts that may
-# have been billed and of which no usage is known; `unpriced` those that were billed at a price that nobody gave.
+# triggers run inside the statement that records the outcome: the two can't come apart. `unpriced` are
+# attempts whose usage is known and whose price is not; `blind` those that may have been billed and have no usage.
 _TABLES = """
 CREATE TABLE openings (id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL);
 CREATE TABLE attempts (
@@ -50,7 +50,7 @@ CREATE TABLE batch_items (
 CREATE INDEX by_batch ON attempts (batch_id) WHERE batch_id IS NOT NULL AND kind IS NULL;
 CREATE TABLE kept (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value TEXT NOT NULL);
 """
-_BILLED = "('ok', 'refused', 'truncated', 'unparsable', 'filtered')"
+_BILLED = "('ok', 'refused', 'truncated', 'unparsable', 'filtered', 'timed_out')"
 _SUMS = (
     *("n", "n_input", "n_cache_read", "n_cache_write", "n_output", "cost_usd", "n_unpriced", "seconds"),
     *("n_blind", "blind_chars", "blind_cap"),
@@ -59,11 +59,11 @@ _SUMS = (
 
 def _share(row: str, sign: str) -> str:
     """What one attempt adds to its line of `totals` (`sign` +) or takes from it (-); `row` is NEW or OLD."""
-    blind = f"({row}.kind = 'timed_out' AND {row}.n_input IS NULL)"
+    blind = f"({row}.kind IN {_BILLED} AND {row}.n_input IS NULL AND {row}.cost_usd IS NULL)"
     values = [
         "1",
         *(f"ifnull({row}.{name}, 0)" for name in ("n_input", "n_cache_read", "n_cache_write", "n_output", "cost_usd")),
-        f"({row}.kind IN {_BILLED} AND {row}.cost_usd IS NULL)",
+        f"({row}.kind IN {_BILLED} AND {row}.n_input IS NOT NULL AND {row}.cost_usd IS NULL)",
         f"{row}.done_at - {row}.sent_at",
         blind,
         f"{blind} * {row}.n_chars",
@@ -77,9 +77,10 @@ def _share(row: str, sign: str) -> str:
     )
 
 
+_CHANGED = "AFTER UPDATE OF kind, cost_usd ON attempts WHEN"
 _TRIGGERS = f"""
-CREATE TRIGGER outcome_counts AFTER UPDATE OF kind ON attempts WHEN NEW.kind IS NOT NULL BEGIN {_share("NEW", "+")} END;
-CREATE TRIGGER outcome_leaves AFTER UPDATE OF kind ON attempts WHEN OLD.kind IS NOT NULL BEGIN {_share("OLD", "-")} END;
+CREATE TRIGGER outcome_counts {_CHANGED} NEW.kind IS NOT NULL BEGIN {_share("NEW", "+")} END;
+CREATE TRIGGER outcome_leaves {_CHANGED} OLD.kind IS NOT NULL BEGIN {_share("OLD", "-")} END;
 """
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
 from midspec.llm._hash import PromptHash
 from midspec.llm._ledger import LedgerRow, Lost
+from midspec.llm._purse import Purse
 from midspec.llm._schema import connected, said_plainly
+from midspec.llm._totals import price_rows, read_ledger, read_lost, unfinished
 from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
 from midspec.records import Strict
 
 __all__ = ["BatchRow", "Store", "Stored"]
 
-_CHARS_PER_TOKEN = 4
+_LAST_CHAR = "\U0010ffff"
 _FINAL = "('ok', 'refused', 'truncated', 'filtered', 'failed', 'unparsable')"
 _OUTCOME = "kind, text, stop_reason, n_input, n_cache_read, n_cache_write, n_output, cost_usd, answered_by, note"
 _ANSWER = f"SELECT {_OUTCOME} FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1"  # noqa: S608
@@ -75,7 +77,8 @@ class Store:
         self.path = path
         self._db = connected(path, vfs)
         self._hash = PromptHash()
-        self._elsewhere: tuple[int, list[Lost]] | None = None
+        self.purse = Purse()
+        self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
         now = time.time()
         values = (socket.gethostname(), os.getpid(), now)
         row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", values)
@@ -180,56 +183,29 @@ class Store:
         return float(self._run("SELECT total(cost_usd) FROM totals").fetchone()[0])
 
     def unpriced(self) -> int:
-        """How many attempts were billed at a price, or for a usage, that is unknown."""
+        """How many attempts have a usage that nobody could price."""
         return int(self._run("SELECT ifnull(sum(n_unpriced), 0) FROM totals").fetchone()[0])
+
+    def price(self, cost: Callable[[str, Usage, bool], float | None]) -> None:
+        """Price what was asked while nobody knew a price: `cost(model, usage, batch)` gives USD or `None`."""
+        if self.unpriced():
+            price_rows(self._run, cost)
 
     def lost(self) -> list[Lost]:
         """Attempts that may have been billed without a known usage, by stage, with an estimate of it.
 
-        In flight when their process was killed (or now, in another process), and timed out. What this very store
-        has in flight is not among them, nor what waits in a batch that is still open.
+        In flight when their process was killed (or now, in another process), timed out, or answered by a server that
+        counts no tokens. What this very store has in flight is not among them, nor what waits in an open batch.
         """
+        # The number changes when another connection has written: until then nothing can have changed elsewhere.
         now = int(self._run("PRAGMA data_version").fetchone()[0])
         if self._elsewhere is None or self._elsewhere[0] != now:
-            self._elsewhere = (now, self._unfinished())
-        sums: dict[tuple[str, str, str], list[int]] = {}
-        means = self._mean_output()
-        blind = "SELECT stage, duty, model, n_blind, blind_chars, blind_cap FROM totals WHERE n_blind > 0"
-        rows = [*self._elsewhere[1], *self._run(blind)]
-        for stage, duty, model, n, chars, cap in rows:
-            into = sums.setdefault((stage, duty, model), [0, 0, 0])
-            mean = means.get(stage)
-            for index, value in enumerate((n, chars // _CHARS_PER_TOKEN, cap if mean is None else min(cap, n * mean))):
-                into[index] += value
-        return [
-            Lost(stage=key[0], duty=key[1], model=key[2], n=n, n_input=n_input, n_output=n_output)
-            for key, (n, n_input, n_output) in sorted(sums.items())
-        ]
-
-    def _unfinished(self) -> list[Any]:
-        statement = (
-            "SELECT stage, duty, model, count(*), sum(n_chars), sum(max_tokens) FROM attempts"
-            " WHERE kind IS NULL AND opening != ? AND (batch_id IS NULL OR batch_id NOT IN"
-            " (SELECT batch_id FROM batches WHERE closed_at IS NULL)) GROUP BY stage, duty, model"
-        )
-        return list(self._run(statement, (self._opening,)))
-
-    def _mean_output(self) -> dict[str, int]:
-        statement = "SELECT stage, sum(n_output) / sum(n) FROM totals WHERE kind = 'ok' AND n > 0 GROUP BY stage"
-        return {stage: max(1, mean) for stage, mean in self._run(statement) if mean}
+            self._elsewhere = (now, unfinished(self._run, self._opening))
+        return read_lost(self._run, self._elsewhere[1])
 
     def ledger(self) -> list[LedgerRow]:
-        """What was asked and spent so far, by stage, duty and model, in the order of the alphabet."""
-        sums: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for stage, duty, model, kind, n, *rest in self._run(_LEDGER):
-            row = sums.setdefault((stage, duty, model), {"kinds": {}, "sums": [0] * 7, "n": 0})
-            row["kinds"][kind] = n
-            row["n"] += n
-            row["sums"] = [a + b for a, b in zip(row["sums"], rest, strict=True)]
-        unfinished = "SELECT stage, duty, model, count(*) FROM attempts WHERE kind IS NULL GROUP BY stage, duty, model"
-        lost = {(stage, duty, model): n for stage, duty, model, n in self._run(unfinished)}
-        empty = {"kinds": {}, "sums": [0] * 7, "n": 0}
-        return [_ledger_row(key, sums.get(key, empty), lost.get(key, 0)) for key in sorted(sums.keys() | lost.keys())]
+        """What was asked and spent so far, in the order of stage, duty and model."""
+        return read_ledger(self._run)
 
     # Batches -------------------------------------------------------------------------------------------------------
 
@@ -291,14 +267,8 @@ class Store:
 
     def kept(self, prefix: str) -> list[tuple[str, str]]:
         """The decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
-        statement = "SELECT key, value FROM kept WHERE substr(key, 1, ?) = ? ORDER BY id"
-        return list(self._run(statement, (len(prefix), prefix)))
-
-
-_LEDGER = (
-    "SELECT stage, duty, model, kind, n, n_input, n_cache_read, n_cache_write, n_output, cost_usd, n_unpriced, seconds"
-    " FROM totals WHERE n > 0 AND kind != 'over_budget'"
-)
+        statement = "SELECT key, value FROM kept WHERE key >= ? AND key < ? ORDER BY id"
+        return list(self._run(statement, (prefix, prefix + _LAST_CHAR)))
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
@@ -311,23 +281,6 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         )
     return Outcome.model_construct(
         kind=kind, text=text, stop_reason=stop_reason, usage=usage, cost_usd=cost_usd, model=model, note=note
-    )
-
-
-def _ledger_row(key: tuple[str, str, str], row: dict[str, Any], n_lost: int) -> LedgerRow:
-    n_input, n_cache_read, n_cache_write, n_output, cost_usd, n_unpriced, seconds = row["sums"]
-    usage = Usage(n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output)
-    return LedgerRow(
-        stage=key[0],
-        duty=key[1],
-        model=key[2],
-        n_asked=row["n"],
-        kinds=row["kinds"],
-        usage=usage,
-        cost_usd=cost_usd,
-        n_unpriced=n_unpriced,
-        seconds=seconds,
-        n_lost=n_lost,
     )
 
 

@@ -1,0 +1,177 @@
+"""What tokens cost: from a library that keeps prices, and before it from a table of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from midspec.errors import ConfigError, MissingError
+from midspec.llm._types import Usage
+from midspec.records import Strict
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
+
+__all__ = ["Price", "Prices"]
+
+_MILLION = 1_000_000
+_BATCH_SHARE = 0.5
+_PROCESSING = {"processing": "batch"}
+
+
+class Price(Strict):
+    """A line of the user's table of prices.
+
+    Attributes:
+        input: USD per million prompt tokens.
+        output: USD per million tokens of the reply, reasoning included.
+        cache_read: USD per million prompt tokens that came from the provider's cache; `input` when not given.
+        cache_write: USD per million prompt tokens that were put there; `input` when not given.
+        batch: what a token costs in a batch, as a share of these.
+    """
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_read: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+    batch: float = Field(default=_BATCH_SHARE, ge=0, le=1)
+
+
+_TABLE = TypeAdapter(dict[str, Price])
+
+
+@dataclass(frozen=True)
+class _Tiers:
+    """USD per token; from `starts[i]` prompt tokens on, all tokens of the request cost `usd[i + 1]`."""
+
+    usd: tuple[float, ...]
+    starts: tuple[int, ...] = ()
+
+    def at(self, n_prompt: int) -> float:
+        return self.usd[sum(n_prompt > start for start in self.starts)]
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """What each kind of token costs."""
+
+    input: _Tiers
+    cache_read: _Tiers
+    cache_write: _Tiers
+    output: _Tiers
+
+    def cost(self, usage: Usage) -> float:
+        n_prompt = usage.n_input + usage.n_cache_read + usage.n_cache_write
+        return (
+            usage.n_input * self.input.at(n_prompt)
+            + usage.n_cache_read * self.cache_read.at(n_prompt)
+            + usage.n_cache_write * self.cache_write.at(n_prompt)
+            + usage.n_output * self.output.at(n_prompt)
+        )
+
+
+class Prices:
+    """USD for tokens, by model; `None` for a model whose price nobody knows, and never 0.
+
+    Args:
+        table: prices of the user's own, by `provider/model`; they come first.
+        base_url: the server that is asked, where it is not the provider's own. Its prices are taken from the kept
+            library if that knows the server; a server of one's own costs what the table says or is unknown.
+    """
+
+    def __init__(self, table: Mapping[str, Price] | None = None, base_url: str | None = None) -> None:
+        self._table = dict(table or {})
+        self._base_url = base_url
+        self._known: dict[tuple[str, bool], _Rates | None] = {}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, base_url: str | None = None) -> Self:
+        """Prices of the kept library and, before it, of a YAML file: `openai/my-model: {input: 1.0, output: 4.0}`.
+
+        Raises:
+            MissingError: there is no such file.
+            ConfigError: it is not such a table; names the model and the field.
+        """
+        return cls(_read(Path(path)) if path is not None else None, base_url)
+
+    def cost(self, model: str, usage: Usage, batch: bool = False) -> float | None:
+        """What `usage` of `model` costs in USD, `batch` through a batch endpoint; `None` where that is unknown."""
+        key = (model, batch)
+        if key not in self._known:
+            self._known[key] = self._rates(model, batch=batch)
+        rates = self._known[key]
+        return None if rates is None else rates.cost(usage)
+
+    def _rates(self, model: str, *, batch: bool) -> _Rates | None:
+        own = self._table.get(model)
+        return _kept(model, self._base_url, batch=batch) if own is None else _own(own, batch=batch)
+
+
+def _read(path: Path) -> dict[str, Price]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError("there is no such table of prices", where=str(path), mend="Give --prices a file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
+    try:
+        return _TABLE.validate_python(raw)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ": ".join((str(path), *map(str, fault["loc"])))
+        mend = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
+        raise ConfigError(fault["msg"], where=where, mend=mend) from error
+
+
+def _own(price: Price, *, batch: bool) -> _Rates:
+    share = (price.batch if batch else 1.0) / _MILLION
+    read = price.input if price.cache_read is None else price.cache_read
+    write = price.input if price.cache_write is None else price.cache_write
+    return _Rates(*(_Tiers((usd * share,)) for usd in (price.input, read, write, price.output)))
+
+
+def _kept(model: str, base_url: str | None, *, batch: bool) -> _Rates | None:
+    """Rates as of now from genai-prices, whose data come with the package: nothing is fetched."""
+    try:
+        from genai_prices import Usage as Counted
+        from genai_prices import calc_price
+    except ImportError as error:
+        raise ConfigError(
+            "prices need the package genai-prices", where=model, mend="Install midspec[llm], or give --prices a table"
+        ) from error
+    provider, _, name = model.partition("/")
+    one = Counted(input_tokens=1)
+    try:
+        if base_url is None:
+            plain = calc_price(one, name, provider_id=provider).model_price
+            paid = calc_price(one, name, provider_id=provider, price_context=_PROCESSING).model_price
+        else:
+            plain = calc_price(one, name, provider_api_url=base_url).model_price
+            paid = calc_price(one, name, provider_api_url=base_url, price_context=_PROCESSING).model_price
+    except LookupError:
+        return None
+    if not batch:
+        return _from_library(plain, 1.0)
+    # Where the library has no price for batches, both providers that have them charge one half.
+    return _from_library(paid, _BATCH_SHARE if paid == plain else 1.0)
+
+
+def _from_library(price: ModelPrice, share: float) -> _Rates | None:
+    if price.input_mtok is None or price.output_mtok is None:
+        return None
+    read = price.input_mtok if price.cache_read_mtok is None else price.cache_read_mtok
+    write = price.input_mtok if price.cache_write_mtok is None else price.cache_write_mtok
+    return _Rates(*(_tiers(usd, share) for usd in (price.input_mtok, read, write, price.output_mtok)))
+
+
+def _tiers(price: Any, share: float) -> _Tiers:
+    if isinstance(price, Decimal):
+        return _Tiers((float(price) * share / _MILLION,))
+    usd = (price.base, *(tier.price for tier in price.tiers))
+    return _Tiers(tuple(float(p) * share / _MILLION for p in usd), tuple(tier.start for tier in price.tiers))
