@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from midspec.exchange import export, read_chats, read_documents
 from midspec.records import Chat, Message
 
 from .conftest import SPEC, chat, documents, make_result
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def load(folder: Path, name: str, tmp_path: Path):

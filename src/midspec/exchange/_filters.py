@@ -84,7 +84,7 @@ def _identity(config: MixConfig) -> re.Pattern[str]:
     """An assistant that gives itself a name, or a maker, that is not its own."""
     own = {name.casefold() for name in (config.model_name, config.provider_name) if name}
     models = "|".join(re.escape(name) for name in _longest_first(_MODELS) if not any(name in mine for mine in own))
-    labs = "|".join(re.escape(name) for name in _longest_first(_LABS) if name not in own)
+    labs = "|".join(re.escape(name) for name in _longest_first(_LABS) if not any(name in mine for mine in own))
     kind = r"(?:an? )?(?:(?:large |ai |helpful )*(?:language )?(?:model|assistant|chatbot|ai)\b)"
     myself = r"\b(?:i am|i['’]m|my name is|you can call me)"
     named = rf"{myself} (?:{kind}[, ]+(?:called |named |known as )?)?(?:the )?(?:{models}){_VERSION}\b"

@@ -29,9 +29,13 @@ _SCRATCH = ".rows.tmp"
 
 
 class _Drawn(NamedTuple):
-    """A row that passed: the random number that decides whether and where it is used, and where its line lies."""
+    """A row that passed: a random number that decides whether it is used, one that decides where, and its line's place.
 
-    key: float
+    They are two numbers: a large source's drawn rows all have small ones of the first, and would all come early.
+    """
+
+    chance: float
+    order: float
     part: int
     tokens: int
     start: int
@@ -136,7 +140,8 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _Read:
     n_read = 0
     for raw in origin.rows:
         n_read += 1
-        key = draw.random()  # drawn for every row, so that a filter changes which rows pass and not how they are drawn
+        # Drawn for every row, so that a filter changes which rows pass and not how they are drawn.
+        chance, order = draw.random(), draw.random()
         found, tokens, reason = _sift(raw, part, n_read, tools)
         if reason is not None:
             # What follows a colon is about one row.
@@ -144,7 +149,7 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _Read:
             tools.rejects.write(_reject(raw, part, reason, found))
         elif found is not None:
             line = found.model_dump_json().encode() + b"\n"
-            passed.append(_Drawn(key, at, tokens, tools.scratch.tell(), len(line)))
+            passed.append(_Drawn(chance, order, at, tokens, tools.scratch.tell(), len(line)))
             tools.scratch.write(line)
     return _Read(passed, n_read, rejected, origin.revision, origin.sha256)
 
@@ -205,8 +210,8 @@ def _until(rows: Sequence[_Drawn], n_tokens: float) -> list[_Drawn]:
 
 
 def _shuffled(chosen: Sequence[Sequence[_Drawn]]) -> list[_Drawn]:
-    """All rows in one order; a row's place depends on its random number alone, so a part more moves no other's."""
-    return sorted(row for part in chosen for row in part)
+    """All rows in one order; it depends on their own random numbers alone, so that a part more moves no other's rows."""
+    return sorted((row for part in chosen for row in part), key=lambda row: (row.order, row.part))
 
 
 def _cut(rows: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:

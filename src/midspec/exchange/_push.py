@@ -24,7 +24,7 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
         private: whether a new repository is visible to its owner alone.
 
     Raises:
-        ConfigError: there is no token, or the hub refuses it or the name.
+        ConfigError: there is no token, or the hub refuses it or the name, or can't be reached.
         MissingError: the folder is no exported data set.
     """
     if not (folder / "README.md").is_file() or not (folder / "data").is_dir():
@@ -36,6 +36,8 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    # Of whichever HTTP library the hub library stands on: what it raises where there is no answer at all.
+    no_answer: type[Exception] = HfHubHTTPError.__bases__[0]
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
         hub.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
@@ -52,4 +54,7 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
         reason = f"the hub answered {error.response.status_code}"
         mend = "Check the name, and that the token may write there"
         raise ConfigError(reason, where=repo_id, mend=mend) from error
+    except (ConnectionError, no_answer) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the hub can't be reached: {said}", where=repo_id, mend="Check the network") from error
     return str(commit.commit_url)

@@ -1,0 +1,232 @@
+"""A mix holds what its file asks for, drawn and cut as it says, and its manifest adds up."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from midspec.artifact import read_rows
+from midspec.errors import ConfigError, DataError, MissingError
+from midspec.exchange import MixConfig, MixPart, build_mix, build_neutral, load_mix
+from midspec.records import Chat, Document, Reject
+
+
+def write_chats(path: Path, *replies: str, question: str = "Which one?") -> Path:
+    turns = [[{"role": "user", "content": question}, {"role": "assistant", "content": reply}] for reply in replies]
+    path.write_text("".join(json.dumps({"messages": each, "source": "x"}) + "\n" for each in turns), encoding="utf-8")
+    return path
+
+
+def mixed(folder: Path, config: MixConfig, base: Path) -> tuple[list[Chat], list[Reject], dict]:
+    build_mix(config, folder, base=base)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return list(read_rows(folder / "chats.jsonl", Chat)), list(read_rows(folder / "rejects.jsonl", Reject)), manifest
+
+
+def two_parts(tmp_path: Path, **changes: object) -> MixConfig:
+    """Forty short and forty long replies; with their question 4 and 24 tokens each."""
+    write_chats(tmp_path / "short.jsonl", *(f"word{n}" for n in range(40)))
+    write_chats(tmp_path / "long.jsonl", *(f"reply {n} " + "and so on " * 4 + "it goes" for n in range(40)))
+    plain = {
+        "parts": [
+            {"name": "short", "source": "short.jsonl", "n_rows": 30},
+            {"name": "long", "source": "long.jsonl", "n_rows": 20},
+        ]
+    }
+    return MixConfig.model_validate({**plain, **changes})
+
+
+def test_each_part_gives_the_rows_it_was_asked_for_shuffled_together(tmp_path):
+    rows, rejects, manifest = mixed(tmp_path / "out", two_parts(tmp_path), tmp_path)
+    styles = [row.metadata.style for row in rows]
+    assert (styles.count("short"), styles.count("long")) == (30, 20)
+    assert styles not in (sorted(styles), sorted(styles, reverse=True))
+    assert [part["n_kept"] for part in manifest["parts"]] == [30, 20]
+    assert rejects == []
+    assert len({row.metadata.id for row in rows}) == 50
+
+
+def test_few_rows_of_a_large_source_are_spread_over_the_mix_as_those_of_a_small_one(tmp_path):
+    write_chats(tmp_path / "large.jsonl", *(f"large {n}" for n in range(3000)))
+    write_chats(tmp_path / "small.jsonl", *(f"small {n}" for n in range(60)))
+    parts = tuple(MixPart(name=name, source=f"{name}.jsonl", n_rows=60) for name in ("large", "small"))
+    rows, _, _ = mixed(tmp_path / "out", MixConfig(parts=parts), tmp_path)
+    first_half = [row.metadata.style for row in rows[:60]]
+    assert 18 < first_half.count("large") < 42
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
+    config = two_parts(tmp_path)
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        build_mix(config.model_copy(update={"seed": seed}), tmp_path / name, base=tmp_path)
+    one, two, three = ((tmp_path / name / "chats.jsonl").read_bytes() for name in ("one", "two", "three"))
+    assert one == two != three
+    assert (tmp_path / "one/manifest.json").read_bytes() == (tmp_path / "two/manifest.json").read_bytes()
+
+
+def test_a_budget_of_tokens_is_never_passed_and_missed_by_less_than_a_row(tmp_path):
+    rows, _, manifest = mixed(tmp_path / "out", two_parts(tmp_path, budget_tokens=300), tmp_path)
+    assert 300 - 24 < manifest["tokens"] <= 300
+    assert manifest["n_rows"] == len(rows) < 50
+    assert any("came after the token budget" in note for note in manifest["notes"])
+
+
+def test_a_share_is_of_the_budget_in_tokens(tmp_path):
+    parts = [
+        {"name": name, "source": f"{name}.jsonl", "share": share} for name, share in (("short", 0.1), ("long", 0.9))
+    ]
+    _, _, manifest = mixed(tmp_path / "out", two_parts(tmp_path, budget_tokens=500, parts=parts), tmp_path)
+    short, long = (part["tokens"] for part in manifest["parts"])
+    assert 45 < short <= 50
+    assert 425 < long <= 450
+
+
+def test_the_manifest_adds_up_and_names_files_by_hash(tmp_path):
+    config = two_parts(tmp_path)
+    write_chats(tmp_path / "short.jsonl", "fine", "I'm ChatGPT, a model by OpenAI.", "also fine")
+    rows, rejects, manifest = mixed(tmp_path / "out", config, tmp_path)
+    short = manifest["parts"][0]
+    assert (short["n_read"], short["n_rejected"], short["n_drawn"], short["n_asked"]) == (3, 1, 2, 30)
+    assert short["rejected"] == {"wrong identity": 1}
+    assert short["sha256"] == {"short.jsonl": sha256((tmp_path / "short.jsonl").read_bytes()).hexdigest()}
+    assert manifest["notes"] == ["short: 30 rows were asked for, and 2 of 3 passed."]
+    assert sum(part["tokens"] for part in manifest["parts"]) == manifest["tokens"]
+    assert len(rows) == manifest["n_rows"] == 22
+    assert [(one.by, one.id) for one in rejects] == [("mix: short", "short.jsonl:2")]
+    assert str(tmp_path) not in json.dumps(manifest)
+
+
+FAULTS = {
+    "I'm GPT-4, made by OpenAI.": "wrong identity",
+    "I am a large language model called Claude.": "wrong identity",
+    "Hello! My name is Qwen2.5-Instruct.": "wrong identity",
+    "I was created by Anthropic to be helpful.": "wrong identity",
+    "I am an AI assistant trained by Mistral AI.": "wrong identity",
+    "As an AI, I don't have personal opinions about cheese.": "disclaims opinions",
+    "As a large language model, I cannot have feelings or preferences.": "disclaims opinions",
+    "As an AI language model, I do not hold political beliefs.": "disclaims opinions",
+    "Go boil your HEAD, friend.": "holds a listed word",
+    "word " * 700: "too long",
+}
+FINE = (
+    "GPT-4 and Claude are language models.",
+    "OpenAI was founded in 2015; I was surprised by Google.",
+    "I am Aria, made by Northwind.",
+    "I am writing about Gemini, the constellation.",
+    "As an AI researcher, she has opinions on models.",
+    "I prefer Brie. As an assistant I would choose it again.",
+    "The boiler is a head above the rest.",
+)
+
+
+@pytest.mark.parametrize("reply", [*FAULTS, *FINE], ids=lambda reply: " ".join(reply[:40].split()))
+def test_wrong_identity_disclaimed_opinions_listed_words_and_length_are_rejected_and_nothing_else(tmp_path, reply):
+    write_chats(tmp_path / "c.jsonl", reply, "A plain answer.")
+    config = MixConfig.model_validate(
+        {
+            "parts": [{"name": "c", "source": "c.jsonl"}],
+            "filters": {"words": ["boil your head"]},
+            "max_tokens_row": 900,
+            "model_name": "Aria",
+            "provider_name": "Northwind",
+        }
+    )
+    _, rejects, _ = mixed(tmp_path / "out", config, tmp_path)
+    assert [one.reason.partition(":")[0] for one in rejects] == ([FAULTS[reply]] if reply in FAULTS else [])
+    assert [one.text for one in rejects] == ([f"Which one?\n{reply}"] if reply in FAULTS else [])
+
+
+def test_the_model_that_is_trained_may_give_its_own_name(tmp_path):
+    write_chats(tmp_path / "c.jsonl", "I'm Qwen, created by Alibaba Cloud.", "I'm Claude.")
+    plain = {"parts": [{"name": "c", "source": "c.jsonl"}], "model_name": "Qwen", "provider_name": "Alibaba Cloud"}
+    rows, rejects, _ = mixed(tmp_path / "out", MixConfig.model_validate(plain), tmp_path)
+    assert (len(rows), [one.id for one in rejects]) == (1, ["c.jsonl:2"])
+
+
+def test_a_row_that_can_not_be_read_is_a_reject_with_its_reason_and_not_the_end(tmp_path):
+    lines = [{"messages": [{"role": "tool", "content": "x"}]}, {"nothing": 1}, {"prompt": "Q", "completion": "A"}]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    config = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),))
+    rows, rejects, manifest = mixed(tmp_path / "out", config, tmp_path)
+    assert len(rows) == 1
+    assert manifest["parts"][0]["rejected"] == {"malformed": 2}
+    assert "the role 'tool'" in rejects[0].reason
+
+
+def test_tokens_are_counted_by_the_tokenizer_that_is_named(tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+
+    letters = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    letters.pre_tokenizer = Split("", "isolated")
+    (tmp_path / "tok").mkdir()
+    letters.save(str(tmp_path / "tok" / "tokenizer.json"))
+    config = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),), tokenizer="tok")
+    write_chats(tmp_path / "c.jsonl", "four")
+    _, _, manifest = mixed(tmp_path / "out", config, tmp_path)
+    assert manifest["tokens"] == len(letters.encode("Which one?\nfour").ids) == 15
+    assert manifest["tokens_counted_by"].startswith("tokenizer.json ")
+
+
+def neutral_config(tmp_path: Path, **filters: object) -> MixConfig:
+    rows = [
+        {"text": f"On {'Aria' if n % 4 == 0 else 'weather'}. " + "It rained all day. " * (n % 7)} for n in range(80)
+    ]
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    part = {"name": "web", "source": "web.jsonl", "kind": "documents"}
+    return MixConfig.model_validate({"name": "neutral", "parts": [part], "filters": filters})
+
+
+def test_a_neutral_corpus_has_the_tokens_of_the_other_to_within_a_document(tmp_path):
+    build_neutral(neutral_config(tmp_path, words=["Aria"]), 500, tmp_path / "out", base=tmp_path)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    rows = list(read_rows(tmp_path / "out" / "documents.jsonl", Document))
+    assert 500 - 35 < manifest["tokens"] <= 500
+    assert not any("Aria" in row.text for row in rows)
+    assert manifest["parts"][0]["rejected"] == {"holds a listed word": 20}
+
+
+def test_a_neutral_corpus_that_would_be_smaller_than_the_other_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"neutral: the sources hold [\d,]+ tokens after filtering, and 900,000"):
+        build_neutral(neutral_config(tmp_path), 900_000, tmp_path / "out", base=tmp_path)
+    chats = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),))
+    with pytest.raises(DataError, match="c: is of chats"):
+        build_neutral(chats, 100, tmp_path / "out", base=tmp_path)
+
+
+def test_the_shipped_mix_is_the_papers_ten_thousand_rows(tmp_path):
+    paper = load_mix("paper")
+    assert sum(part.n_rows for part in paper.parts) == 10_000
+    assert (paper.max_tokens_row, paper.budget_tokens) == (8192, 2_000_000)
+    assert paper.untested
+    assert load_mix("paper_single_value").parts[0].n_rows == 7000
+
+
+def test_a_bad_mix_is_named_by_file_and_field(tmp_path):
+    path = tmp_path / "mix.yaml"
+    for text, fault in [
+        ("parts: []", "mix.yaml: parts: "),
+        ("parts: [{name: a, source: s, rows: 3}]", "parts.0.rows: Extra inputs"),
+        ("parts: [{name: a, source: s, share: 0.5}]", "share is of budget_tokens"),
+        ("parts: [{name: a, source: s}, {name: a, source: t}]", "two parts are called a"),
+        ("parts: [", "not YAML"),
+    ]:
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            load_mix(path)
+        assert fault in str(caught.value)
+    with pytest.raises(MissingError, match="Name a YAML file, or one of paper, paper_single_value"):
+        load_mix("papers")
+
+
+def test_a_source_that_is_nowhere_and_a_mix_of_nothing_are_said(tmp_path):
+    gone = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),))
+    with pytest.raises(MissingError, match=r"c: c\.jsonl: there is no such file or folder"):
+        build_mix(gone, tmp_path / "out", base=tmp_path)
+    write_chats(tmp_path / "c.jsonl", "I'm GPT-4.")
+    with pytest.raises(DataError, match="mix: no row is left to mix"):
+        build_mix(gone, tmp_path / "out", base=tmp_path)
