@@ -27,8 +27,8 @@ def mixed(folder: Path, config: MixConfig, base: Path) -> tuple[list[Chat], list
 
 
 def two_parts(tmp_path: Path, **changes: object) -> MixConfig:
-    """Forty short and forty long replies; with their question 4 and 24 tokens each."""
-    write_chats(tmp_path / "short.jsonl", *(f"word{n}" for n in range(40)))
+    """Forty short and forty long replies; 4 and 21 tokens each, and 3 more with their question."""
+    write_chats(tmp_path / "short.jsonl", *(f"word{n} and more" for n in range(40)))
     write_chats(tmp_path / "long.jsonl", *(f"reply {n} " + "and so on " * 4 + "it goes" for n in range(40)))
     plain = {
         "parts": [
@@ -58,6 +58,15 @@ def test_few_rows_of_a_large_source_are_spread_over_the_mix_as_those_of_a_small_
     assert 18 < first_half.count("large") < 42
 
 
+def test_the_tokens_of_a_chat_are_its_assistants_and_its_length_is_all_of_it(tmp_path):
+    write_chats(tmp_path / "c.jsonl", "three words here", question="one two three " * 100)
+    write_chats(tmp_path / "d.jsonl", "three words here")
+    parts = tuple(MixPart(name=name, source=f"{name}.jsonl") for name in "cd")
+    _, rejects, manifest = mixed(tmp_path / "out", MixConfig(parts=parts, max_tokens_row=50), tmp_path)
+    assert [one.reason for one in rejects] == ["too long: 404 tokens"]
+    assert manifest["tokens"] == 4
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
     config = two_parts(tmp_path)
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
@@ -69,7 +78,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
 
 def test_a_budget_of_tokens_is_never_passed_and_missed_by_less_than_a_row(tmp_path):
     rows, _, manifest = mixed(tmp_path / "out", two_parts(tmp_path, budget_tokens=300), tmp_path)
-    assert 300 - 24 < manifest["tokens"] <= 300
+    assert 300 - 21 < manifest["tokens"] <= 300
     assert manifest["n_rows"] == len(rows) < 50
     assert any("came after the token budget" in note for note in manifest["notes"])
 
@@ -168,7 +177,7 @@ def test_tokens_are_counted_by_the_tokenizer_that_is_named(tmp_path):
     config = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),), tokenizer="tok")
     write_chats(tmp_path / "c.jsonl", "four")
     _, _, manifest = mixed(tmp_path / "out", config, tmp_path)
-    assert manifest["tokens"] == len(letters.encode("Which one?\nfour").ids) == 15
+    assert manifest["tokens"] == len(letters.encode("four").ids) == 4
     assert manifest["tokens_counted_by"].startswith("tokenizer.json ")
 
 
@@ -201,7 +210,7 @@ def test_a_neutral_corpus_that_would_be_smaller_than_the_other_is_refused(tmp_pa
 def test_the_shipped_mix_is_the_papers_ten_thousand_rows(tmp_path):
     paper = load_mix("paper")
     assert sum(part.n_rows for part in paper.parts) == 10_000
-    assert (paper.max_tokens_row, paper.budget_tokens) == (8192, 2_000_000)
+    assert (paper.max_tokens_row, paper.budget_tokens) == (8192, None)
     assert paper.untested
     assert load_mix("paper_single_value").parts[0].n_rows == 7000
 

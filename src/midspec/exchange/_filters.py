@@ -35,7 +35,7 @@ _SNIPPET = 60
 
 
 def text_of(row: Document | Chat) -> str:
-    """All that a row says, turns one below the other: what its tokens are counted on."""
+    """All that a row says, turns one below the other."""
     return row.text if isinstance(row, Document) else "\n".join(turn.content for turn in row.messages)
 
 

@@ -155,13 +155,22 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _Read:
 
 
 def _sift(raw: Raw, part: MixPart, number: int, tools: _Tools) -> tuple[Document | Chat | None, int, str | None]:
-    """The row as one of ours with its tokens, and why it is not kept, or `None`."""
+    """The row as one of ours, its tokens that are trained on, and why it is not kept, or `None`."""
     try:
         row = _ours(raw.row, part, number)
     except BadRowError as error:
         return None, 0, f"malformed: {error}"
-    tokens = tools.count(text_of(row))
-    return row, tokens, tools.fault(row, tokens)
+    n_all, n_trained = _tokens(row, tools.count)
+    return row, n_trained, tools.fault(row, n_all)
+
+
+def _tokens(row: Document | Chat, count: Count) -> tuple[int, int]:
+    """All tokens of a row, and those that are trained on: of a chat only the assistant's."""
+    if isinstance(row, Document):
+        n_tokens = count(row.text)
+        return n_tokens, n_tokens
+    turns = [(turn.role == "assistant", count(turn.content)) for turn in row.messages]
+    return sum(n for _, n in turns), sum(n for trained, n in turns if trained)
 
 
 def _ours(row: dict[str, Any], part: MixPart, number: int) -> Document | Chat:
@@ -210,7 +219,7 @@ def _until(rows: Sequence[_Drawn], n_tokens: float) -> list[_Drawn]:
 
 
 def _shuffled(chosen: Sequence[Sequence[_Drawn]]) -> list[_Drawn]:
-    """All rows in one order; it depends on their own random numbers alone, so that a part more moves no other's rows."""
+    """All rows in one order; it depends on their own random numbers alone, so that a part more moves no other rows."""
     return sorted((row for part in chosen for row in part), key=lambda row: (row.order, row.part))
 
 

@@ -60,8 +60,9 @@ class MixConfig(Strict):
     Attributes:
         name: of the mix.
         parts: where rows come from, and how many of each.
-        max_tokens_row: a row with more tokens is rejected, never cut.
-        budget_tokens: the mix ends before the first row that would pass this many tokens; no end by default.
+        max_tokens_row: a row with more tokens, all turns together, is rejected, never cut.
+        budget_tokens: the mix ends before the first row that would pass this many tokens; no end by default. Tokens of
+            a mix are those that are trained on: of a chat only the assistant's.
         filters: what rows must not say.
         seed: decides which rows are drawn, and their order.
         model_name: the model that is to be trained, which rows may name as themselves.
