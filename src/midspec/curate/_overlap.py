@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from midspec.records import Item, Strict
 
-__all__ = ["Occurrence", "Overlap", "overlap"]
+__all__ = ["Occurrence", "Overlap", "Terms", "excerpt", "find_terms", "overlap", "terms_of"]
 
 # A word is a run of letters, digits and underscores; any other visible character stands for itself.
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _CONTEXT_CHARS = 40
 
-_Terms = dict[str, list[tuple[tuple[str, ...], str]]]
+Terms = dict[str, list[tuple[tuple[str, ...], str]]]
 
 
 class Occurrence(Strict):
@@ -60,7 +60,7 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
         items: held-out items; what they share is looked for once.
         n_examples: how many occurrences to show of each term.
     """
-    terms = _terms(items)
+    terms = terms_of(items)
     hits: Counter[str] = Counter()
     rows_hit: Counter[str] = Counter()
     examples: list[Occurrence] = []
@@ -68,11 +68,11 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
     for row, raw in enumerate(texts):
         text = unicodedata.normalize("NFC", raw)
         found: set[str] = set()
-        for term, start, end in _find(text, terms):
+        for term, start, end in find_terms(text, terms):
             found.add(term)
             hits[term] += 1
             if hits[term] <= n_examples:
-                examples.append(Occurrence(row=row, term=term, excerpt=_excerpt(text, start, end)))
+                examples.append(Occurrence(row=row, term=term, excerpt=excerpt(text, start, end)))
         rows_hit.update(found)
         n_rows += 1
         n_rows_hit += bool(found)
@@ -86,7 +86,7 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
     )
 
 
-def _terms(items: Sequence[Item]) -> _Terms:
+def terms_of(items: Sequence[Item]) -> Terms:
     """Each distinct term as its tokens, under its first token; a term without a word has nothing to be found by."""
     terms: dict[tuple[str, ...], str] = {}
     for item in items:
@@ -94,7 +94,7 @@ def _terms(items: Sequence[Item]) -> _Terms:
             tokens = tuple(token.text for token in _tokens(unicodedata.normalize("NFC", term)))
             if any(re.match(r"\w", token) for token in tokens):
                 terms.setdefault(tokens, term)
-    by_first: _Terms = {}
+    by_first: Terms = {}
     for tokens, term in terms.items():
         by_first.setdefault(tokens[0], []).append((tokens, term))
     return by_first
@@ -104,7 +104,7 @@ def _tokens(text: str) -> list[_Token]:
     return [_Token(found[0].casefold(), found.start(), found.end()) for found in _TOKEN.finditer(text)]
 
 
-def _find(text: str, terms: _Terms) -> Iterator[tuple[str, int, int]]:
+def find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
     """Each occurrence of a term in `text`: the term, and where it begins and ends."""
     tokens = _tokens(text)
     for at, token in enumerate(tokens):
@@ -114,7 +114,8 @@ def _find(text: str, terms: _Terms) -> Iterator[tuple[str, int, int]]:
                 yield term, token.start, here[-1].end
 
 
-def _excerpt(text: str, start: int, end: int) -> str:
+def excerpt(text: str, start: int, end: int) -> str:
+    """The text from `start` to `end` with a little of what stands around it, on one line."""
     return " ".join(text[max(0, start - _CONTEXT_CHARS) : end + _CONTEXT_CHARS].split())
 
 

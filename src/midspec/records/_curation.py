@@ -198,6 +198,9 @@ class Comparison(Strict):
         more_in: for each corpus the words that it uses most in excess of the other, with their rates per million
             words in (this, the other).
         names_in: for each corpus its most frequent names.
+        separability: by all words, so content too tells them apart. `style` is by what has no topic: words that are
+            frequent in both, punctuation, lengths of words and sentences; where it is near 1, A against B is a test
+            of style as well.
     """
 
     names: tuple[str, str]
@@ -211,4 +214,5 @@ class Comparison(Strict):
     more_in: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]
     names_in: tuple[dict[str, Occurrences], dict[str, Occurrences]]
     separability: Separability
+    style: Separability
     notes: tuple[str, ...] = ()

@@ -1,0 +1,113 @@
+"""A folder of rows in, a folder of kept rows out, with rejects, coverage and health beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from midspec.artifact import Built
+from midspec.curate._calibrate import calibrate
+from midspec.curate._config import CurateConfig
+from midspec.curate._contamination import Embed, Evaluation
+from midspec.curate._gauge import Gauge
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, Tell, judge_documents
+from midspec.curate._plant import Planter
+from midspec.curate._run import Run, mark_of
+from midspec.errors import ConfigError
+from midspec.records import Calibration, Document
+
+__all__ = ["curate_folder", "judge_folder"]
+
+
+def curate_folder(
+    documents: Path,
+    config: CurateConfig,
+    folder: Path,
+    *,
+    evaluations: Mapping[str, Evaluation] | None = None,
+    embed: Embed | None = None,
+    tell: Tell | None = None,
+) -> Built:
+    """Filter the rows at `documents` and measure them, without a judge.
+
+    Args:
+        documents: a folder of a corpus or of chats (twins are filtered together), or a JSONL file of rows.
+        config: which rows are kept.
+        folder: gets the kept rows, rejects.jsonl, coverage.json, health.json, and plan.jsonl where there is one.
+        evaluations: name -> what the rows must not share with it.
+        embed: gives vectors of texts; without it contamination by meaning is not looked for.
+        tell: is told (done, of how many, what) after each row.
+
+    Raises:
+        MissingError, DataError: no rows there, or malformed ones.
+        ConfigError: a setting contradicts another.
+    """
+    run = Run.begin(documents, config, folder, evaluations or {}, embed)
+    run.filter_rows(tell)
+    return run.finish(None, judged="not judged", calibration=None, cost_usd=None)
+
+
+async def judge_folder(
+    documents: Path,
+    config: CurateConfig,
+    folder: Path,
+    judge: Judge,
+    *,
+    evaluations: Mapping[str, Evaluation] | None = None,
+    embed: Embed | None = None,
+    calibrate_each: int = 0,
+    tell: Tell | None = None,
+) -> Built:
+    """The same as `curate_folder`, and then a judge reads each document that the filters let pass.
+
+    What the judge does not clearly keep is rejected: by `faithfulness`, as `reject: ...` or `hold: ...`. Verdicts are
+    in the judge's store before anything is done with them, so a run that was stopped goes on from there.
+
+    Args:
+        documents: as in `curate_folder`; documents only.
+        config: as in `curate_folder`; its names are planted around for calibration.
+        folder: as in `curate_folder`.
+        judge: who judges, by what.
+        evaluations: as in `curate_folder`.
+        embed: as in `curate_folder`.
+        calibrate_each: how many documents with each kind of planted violation, and clean ones for each, to measure
+            the judge on; with 0 its error rates are not measured. The clean ones are documents of this corpus, not
+            known to be faithful, so that `false_reject` is an upper bound; give `calibrate` ones you know for more.
+        tell: as in `curate_folder`.
+
+    Raises:
+        ConfigError: chats; or calibration without a model's name.
+        MidspecError: what ends the run.
+    """
+    run = Run.begin(documents, config, folder, evaluations or {}, embed)
+    if run.source.kind != "documents":
+        raise ConfigError("are judged where they are written", where="chats", mend="Curate them without a judge")
+    if calibrate_each and not config.model_name:
+        raise ConfigError("is needed to plant violations", where="model_name", mend="Give the model's name")
+    run.filter_rows(tell)
+    verdicts: dict[bytes, Judgement | None] = {}
+
+    def settle(document: Document, judgement: Judgement) -> None:
+        verdicts[mark_of(document)] = None if judgement.verdict == "keep" else judgement
+
+    await judge_documents(run.passed_documents(), judge, settle, tell=tell, n_documents=run.findings.n_passed)
+    calibration = await _calibrated(run, config, judge, calibrate_each, tell) if calibrate_each else None
+    return run.finish(verdicts, judged=judge.model.model, calibration=calibration, cost_usd=_cost(judge))
+
+
+async def _calibrated(
+    run: Run, config: CurateConfig, judge: Judge, n_each: int, tell: Tell | None
+) -> Calibration | None:
+    """The judge's error rates on some of the documents that it has just judged; their clean verdicts are on record."""
+    planter = Planter(config.model_name or "", config.provider_name or "", judge.clauses, seed=config.seed)
+    gauge = Gauge(seed=config.seed)
+    for document in run.passed_documents():
+        gauge.add(document)
+    known = [row for row in gauge.close if isinstance(row, Document)]
+    return await calibrate(known, judge, planter, n_each=n_each, tell=tell) if known else None
+
+
+def _cost(judge: Judge) -> float | None:
+    """What judging has cost so far, by the store; `None` where a price is unknown."""
+    costs = [row.cost_usd for row in judge.store.ledger() if row.stage in (STAGE, CALIBRATION_STAGE)]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)

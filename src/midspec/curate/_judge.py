@@ -1,0 +1,122 @@
+"""Whether documents are faithful to their spec, by a model that judges: keep, reject, or hold where it is unclear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from midspec.curate._prompt_files import prompt_text, render
+from midspec.curate._rows import row_id
+from midspec.fingerprint import fingerprint
+from midspec.llm import Client, ModelConfig, Pool, Request, Store, Unreadable, converse, tagged
+from midspec.records import Document, Strict
+
+__all__ = ["CALIBRATION_STAGE", "STAGE", "Judge", "Judgement", "Tell", "Verdict", "judge_documents"]
+
+Verdict = Literal["keep", "reject", "hold"]
+Tell = Callable[[int, int, str], None]
+
+STAGE, CALIBRATION_STAGE = "faithfulness", "faithfulness calibration"
+
+_MAX_TOKENS = 2000
+_NO_CLAUSES = "(The document names no part; judge it by the whole specification.)"
+
+
+class Judgement(Strict):
+    """What the judge says of one document. Without a readable verdict it is held, and `answered` is false."""
+
+    verdict: Verdict
+    reason: str
+    answered: bool = True
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge, and what it judges by.
+
+    Attributes:
+        client: answers requests; opened for the duty `judge`.
+        store: keeps every reply, so that a run that was stopped asks for none twice.
+        model: which model judges; it is part of what identifies a verdict.
+        prefix: the spec, in the same words for every document, so that providers cache it.
+        clauses: clause id -> text.
+        model_name: the assistant that the documents are about.
+        width: how many requests are wanted in flight.
+    """
+
+    client: Client
+    store: Store
+    model: ModelConfig
+    prefix: str
+    clauses: Mapping[str, str] = field(default_factory=dict)
+    model_name: str = "the assistant"
+    width: int = 50
+
+    async def of(self, document: Document, *, stage: str = STAGE) -> Judgement:
+        """The judgement of one document; a reply that is refused, cut or unreadable makes it held, with the reason."""
+        said = await converse(self.client, self.store, self.request(document, stage), _parse)
+        if said.value is not None:
+            return said.value
+        why = f"no verdict ({said.outcome.kind}{': ' if said.outcome.note else ''}{said.outcome.note})"
+        return Judgement(verdict="hold", reason=why, answered=False)
+
+    def request(self, document: Document, stage: str = STAGE) -> Request:
+        """What is asked of the judge about a document. Its task depends on the text and the clauses, not on the id."""
+        claimed = document.metadata.clause_ids if document.metadata is not None else ()
+        texts = [self.clauses[clause_id] for clause_id in claimed if clause_id in self.clauses]
+        listed = "\n".join(f"- {' '.join(text.split())}" for text in texts) or _NO_CLAUSES
+        prompt = render("faithful", {"model": self.model_name, "clauses": listed, "candidate": document.text})
+        identity = {"model": self.model, "prefix": self.prefix, "prompt": prompt, "template": prompt_text("faithful")}
+        task = f"judge-{fingerprint(identity)}"
+        return Request(task=task, stage=stage, prefix=self.prefix, prompt=prompt, max_tokens=_MAX_TOKENS)
+
+
+def _parse(text: str) -> Judgement:
+    word, reason = tagged(text, "verdict", "reason")
+    for verdict in get_args(Verdict):
+        if word.casefold() == verdict:
+            return Judgement(verdict=verdict, reason=" ".join(reason.split()))
+    raise Unreadable(f"the verdict is {word[:40]!r}; it must be keep, reject or hold, and nothing else")
+
+
+async def judge_documents(
+    documents: Iterable[Document],
+    judge: Judge,
+    settle: Callable[[Document, Judgement], None],
+    *,
+    stage: str = STAGE,
+    tell: Tell | None = None,
+    n_documents: int = 0,
+) -> None:
+    """Judge documents as they come, as many at once as the judge takes, and hold none in memory longer than needed.
+
+    Args:
+        documents: gone through once.
+        judge: who judges, by what.
+        settle: is given each document with its judgement, in the order in which verdicts arrive.
+        stage: the name under which requests are counted.
+        tell: is told (done, of how many, what) after each.
+        n_documents: how many there are, for `tell`.
+
+    Raises:
+        MidspecError: what ends the run (the budget is used up, the key is refused).
+    """
+    waiting, pool, n_done = iter(documents), Pool(judge.width), 0
+
+    async def next_one() -> None:
+        nonlocal n_done
+        document = next(waiting, None)
+        if document is None:
+            return
+        # The place of a piece of work that ends is taken by the next document; no list of all of them is made.
+        judgement = await judge.of(document, stage=stage)
+        settle(document, judgement)
+        n_done += 1
+        if tell is not None:
+            tell(n_done, n_documents, f"judged {row_id(document)}: {judgement.verdict}")
+        pool.add(next_one)
+
+    for _ in range(2 * judge.width):
+        pool.add(next_one)
+    await pool.run()

@@ -1,0 +1,188 @@
+"""One pass over rows: what passes the filters, what was there before, what is kept in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import JsonValue
+
+from midspec.artifact import Built, read_rows, write_json, write_rows
+from midspec.curate._chosen import near, rules
+from midspec.curate._config import CurateConfig
+from midspec.curate._contamination import ContaminationFilter, Embed, Evaluation
+from midspec.curate._duplicates import ExactDuplicates
+from midspec.curate._filter import Filter, curate
+from midspec.curate._gauge import Coverage, Gauge
+from midspec.curate._health import Findings, health_of
+from midspec.curate._judge import Judgement, Tell
+from midspec.curate._rows import Row, estimate_tokens, row_id, said, text_of
+from midspec.curate._simple import TwinFilter
+from midspec.curate._source import COVERAGE, PLAN, STRIPPED, Source, open_source
+from midspec.records import Calibration, Document, Health, Reject, Size
+
+__all__ = ["Run", "Verdicts", "mark_of"]
+
+HEALTH, REJECTS = "health.json", "rejects.jsonl"
+_PASSED = ".passed.jsonl"
+_JUDGED_BY = "faithfulness"
+
+# What a judge said of each text, by its mark; `None` is keep, whose reason nobody reads.
+Verdicts = Mapping[bytes, Judgement | None]
+
+
+@dataclass
+class Run:
+    """One pass over a source: its filters, what they found, and the files that they write."""
+
+    source: Source
+    config: CurateConfig
+    folder: Path
+    filters: list[Filter]
+    contamination: list[ContaminationFilter]
+    findings: Findings = field(default_factory=Findings)
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        config: CurateConfig,
+        folder: Path,
+        evaluations: Mapping[str, Evaluation],
+        embed: Embed | None,
+    ) -> Run:
+        source = open_source(path)
+        leaks = [ContaminationFilter(name, each, config, embed=embed) for name, each in evaluations.items()]
+        threshold = config.near_threshold if source.kind == "documents" else config.chat_near_threshold
+        twins = [TwinFilter(source.twin_faults())] if source.twin is not None else []
+        filters = [*twins, *rules(config), *leaks, ExactDuplicates(), *near(threshold, config)]
+        return cls(source, config, folder, filters, leaks)
+
+    def filter_rows(self, tell: Tell | None) -> None:
+        """Write what passes to a file of its own and the rest to the rejects; measure what there was before."""
+        n_rows = self.source.n_rows()
+        coverage = Coverage(self.source.clause_ids())
+        with ExitStack() as files:
+            passed = files.enter_context(_opened(self.folder / _PASSED))
+            rejects = files.enter_context(_opened(self.folder / REJECTS))
+            before = _Counted()
+            for end in curate(_watched(self.source.rows(), before, coverage, self.config), self.filters):
+                if isinstance(end, Reject):
+                    self.findings.reject(end)
+                    rejects.write(end.model_dump_json() + "\n")
+                else:
+                    self.findings.n_passed += 1
+                    passed.write(end.row.model_dump_json() + "\n")
+                if tell is not None:
+                    tell(before.n_rows, n_rows, "filtered")
+        self.findings.before = Size(documents=before.n_rows, tokens=before.n_tokens)
+        self.findings.coverage_before = coverage.sizes()
+
+    def passed_documents(self) -> Iterator[Document]:
+        """The documents that every filter let pass."""
+        return read_rows(self.folder / _PASSED, Document)
+
+    def finish(
+        self,
+        verdicts: Verdicts | None,
+        *,
+        judged: str,
+        calibration: Calibration | None,
+        cost_usd: float | None,
+    ) -> Built:
+        """Write the rows that are kept in the end, measure them, and say how healthy they are."""
+        gauge = Gauge(self.findings.coverage_before, tokens_per_word=self.config.tokens_per_word, seed=self.config.seed)
+        with _opened(self.folder / REJECTS, more=True) as rejects:
+            write_rows(self.folder / self.source.name, self._kept(verdicts, gauge, rejects))
+        (self.folder / _PASSED).unlink()
+        outputs = [self.source.name, REJECTS, COVERAGE, HEALTH, *self._twins(gauge), *self._plan()]
+        self.findings.contamination = tuple(each.found() for each in self.contamination)
+        self.findings.calibration, self.findings.judged = calibration, judged
+        self.findings.cost_usd, self.findings.clause_texts = cost_usd, self.source.clause_texts()
+        health = health_of(self.source.kind, self.findings, gauge, self.config)
+        coverage: dict[str, JsonValue] = {key: size.model_dump() for key, size in health.coverage.items()}
+        write_json(self.folder / COVERAGE, coverage)
+        write_json(self.folder / HEALTH, health)
+        return Built(outputs=tuple(outputs), summary=_summary(health))
+
+    def _kept(self, verdicts: Verdicts | None, gauge: Gauge, rejects: TextIO) -> Iterator[Row]:
+        for row in self.source.read(self.folder / _PASSED):
+            judgement = verdicts[mark_of(row)] if verdicts is not None else None
+            if judgement is not None:
+                reason = f"{judgement.verdict}: {judgement.reason}"
+                reject = Reject(id=row_id(row), by=_JUDGED_BY, reason=reason, text=text_of(row))
+                self.findings.reject(reject)
+                rejects.write(reject.model_dump_json() + "\n")
+            else:
+                gauge.add(row)
+                if self.source.twin is not None:
+                    self.findings.kept_ids.add(row_id(row))
+                yield row
+
+    def _twins(self, gauge: Gauge) -> Iterator[str]:
+        """Write the twins of the kept chats, in the order of their own file."""
+        if self.source.twin is not None:
+            kept = (chat for chat in self.source.twins() if row_id(chat) in self.findings.kept_ids)
+            n_written = write_rows(self.folder / STRIPPED, kept)
+            assert n_written == gauge.n_rows, "every kept chat has one twin"
+            yield STRIPPED
+
+    def _plan(self) -> Iterator[str]:
+        plan = self.source.plan()
+        if plan is not None:
+            shutil.copyfile(plan, self.folder / PLAN)
+            yield PLAN
+
+
+@dataclass
+class _Counted:
+    n_rows: int = 0
+    n_tokens: int = 0
+
+
+def _watched(rows: Iterator[Row], before: _Counted, coverage: Coverage, config: CurateConfig) -> Iterator[Row]:
+    """The rows, counted as they pass."""
+    for row in rows:
+        n_tokens = estimate_tokens(said(row), config.tokens_per_word)
+        before.n_rows += 1
+        before.n_tokens += n_tokens
+        coverage.add(row, n_tokens)
+        yield row
+
+
+def _opened(path: Path, *, more: bool = False) -> TextIO:
+    return path.open("a" if more else "w", encoding="utf-8", newline="\n")
+
+
+def mark_of(row: Row) -> bytes:
+    """What a row's verdict is found by: 16 bytes of the hash of its text."""
+    return hashlib.blake2b(text_of(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _summary(health: Health) -> dict[str, JsonValue]:
+    rejects: dict[str, JsonValue] = dict(health.rejects)
+    leaks: dict[str, JsonValue] = {
+        found.evaluation: f"{found.n_rows_hit:,} of {found.n_rows:,} rows share something with it"
+        for found in health.contamination
+    }
+    judged = health.judged if health.calibration is not None else f"{health.judged}; error rates not measured"
+    return {
+        f"n_{health.kind}": health.after.documents,
+        "n_tokens_estimated": health.after.tokens,
+        f"n_{health.kind}_before": health.before.documents,
+        "n_rejects": sum(health.rejects.values()),
+        "rejects": rejects,
+        "unclear": dict(health.unclear),
+        "n_clauses": len(health.coverage),
+        "n_covered": sum(size.documents > 0 for size in health.coverage.values()),
+        "judged": judged,
+        "contamination": leaks or "not looked for: no evaluation was given",
+        "share_distinct": round(health.share_distinct, 4),
+        "mean_overlap": health.mean_overlap,
+        "notes": list(health.notes),
+    }
