@@ -111,15 +111,15 @@ class AnthropicClient:
             return outcome.model_copy(update={"note": "the server ignored output_config: the reply is no JSON"})
         return outcome
 
-    def failure(self, error: Exception, *, has_form: bool = False) -> Exception | str:
+    def failure(self, error: Exception, *, has_form: bool = False) -> Exception | Outcome:
         """What an error of the SDK's means; see `failed`."""
         response = getattr(error, "response", None)
         if response is None:
             return failed_connection(error)
         return self.failed(response.status_code, response.headers, response.content, has_form=has_form)
 
-    def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | str:
-        """What an error status means: an exception, or the words where the server will never take the request."""
+    def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | Outcome:
+        """What an error status means: an exception, or an outcome where the server will never take the request."""
         return failed_status(status, headers, content, where=self._where, key=self._key, has_form=has_form)
 
     def adapt(self, error: Exception) -> None:

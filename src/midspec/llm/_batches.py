@@ -263,8 +263,8 @@ class OpenAIBatches:
 def _judged(custom_id: str, client: AnthropicClient | OpenAIClient, status: int, content: bytes) -> Reply:
     """What an error of one entry means: final, or to be handed in again."""
     failure = client.failed(status, {}, content, has_form=True)
-    if isinstance(failure, str):
-        return Reply(custom_id, Outcome(kind="failed", stop_reason=str(status), note=failure))
+    if isinstance(failure, Outcome):
+        return Reply(custom_id, failure)
     if isinstance(failure, FormError | TokenFieldError):
         client.adapt(failure)
     elif not isinstance(failure, AgainError):
@@ -272,8 +272,8 @@ def _judged(custom_id: str, client: AnthropicClient | OpenAIClient, status: int,
     return Reply(custom_id, None, str(failure))
 
 
-def _raisable(failure: Exception | str) -> Exception:
-    if isinstance(failure, str):
+def _raisable(failure: Exception | Outcome) -> Exception:
+    if isinstance(failure, Outcome):
         mend = "The same command goes on from here"
-        return MidspecError(f"the server does not take the batch ({failure})", where="batch", mend=mend)
+        return MidspecError(f"the server does not take the batch ({failure.note})", where="batch", mend=mend)
     return failure

@@ -114,7 +114,7 @@ def _failure(response: Any, where: str, key: str) -> Exception:
     return (
         found
         if isinstance(found, Exception)
-        else DataError(f"the server does not take the texts ({found})", where=where)
+        else DataError(f"the server does not take the texts ({found.note})", where=where)
     )
 
 

@@ -142,15 +142,15 @@ class OpenAIClient:
             return refused(self.failed(status, response.headers, response.content, has_form=has_form))
         return self._noted(self.read(reply), has_form, note)
 
-    def failure(self, error: Exception, *, has_form: bool = False) -> Exception | str:
+    def failure(self, error: Exception, *, has_form: bool = False) -> Exception | Outcome:
         """What an error of the SDK's means; see `failed`."""
         response = getattr(error, "response", None)
         if response is None:
             return failed_connection(error)
         return self.failed(response.status_code, response.headers, response.content, has_form=has_form)
 
-    def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | str:
-        """What an error status means: an exception, or the words where the server will never take the request."""
+    def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | Outcome:
+        """What an error status means: an exception, or an outcome where the server will never take the request."""
         key = self._sdk.api_key
         return failed_status(status, headers, content, where=self._where, key=key, has_form=has_form)
 

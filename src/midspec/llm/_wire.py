@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from midspec.errors import ConfigError, MidspecError
-from midspec.llm._types import Access, Outcome, Request
+from midspec.llm._types import Access, Outcome, OutcomeKind, Request
 
 __all__ = [
     "AgainError",
@@ -40,6 +40,7 @@ _LONGEST_NOTE = 300
 _BUSY = {429, 503, 529}
 _REFUSED_FOR_GOOD = {401, 402, 403, 404}
 _FORM_WORDS = ("response_format", "json_schema", "output_config", "output_format", "structured output", "guided")
+_FILTERED = ("content filtering policy", "content_filter", "content_policy")
 _NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
 # Debug lines of these hold URLs, headers and bodies, or come once a request: they are for their own developers.
 _LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiohttp.client")
@@ -162,8 +163,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def failed_status(
     status: int, headers: Mapping[str, str], content: bytes, *, where: str, key: str, has_form: bool
-) -> Exception | str:
-    """What an error status means: an exception to raise, or the server's words where it will never take the request.
+) -> Exception | Outcome:
+    """What an error status means: an exception to raise, or an outcome where the server will never take the request.
 
     Args:
         status: the HTTP status, 400 or above.
@@ -188,7 +189,8 @@ def failed_status(
         return TokenFieldError(words)
     if has_form and any(sign in low for sign in _FORM_WORDS):
         return FormError(words)
-    return f"{status}: {words}"
+    kind: OutcomeKind = "filtered" if any(sign in low for sign in _FILTERED) else "failed"
+    return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
 
 
 def _refusal(status: int, words: str, where: str) -> MidspecError:
@@ -217,11 +219,11 @@ def failed_connection(error: BaseException) -> AgainError:
     return TornError(words)
 
 
-def refused(failure: Exception | str) -> Outcome:
+def refused(failure: Exception | Outcome) -> Outcome:
     """The outcome of a request that the server will never take; every other failure is raised."""
     if isinstance(failure, Exception):
         raise failure from None
-    return Outcome(kind="failed", stop_reason=failure.split(":")[0], note=failure)
+    return failure
 
 
 def not_json(content: bytes) -> TornError:
