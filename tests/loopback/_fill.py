@@ -9,6 +9,10 @@ from typing import Any
 from ._prose import document, sentence, title
 
 _EXACTLY = re.compile(r"exactly (\d+)", re.IGNORECASE)
+_AT_MOST = re.compile(r"at most (\d+)", re.IGNORECASE)
+_NAME = re.compile(r"Model Spec of ([^,\n]{1,40}),")
+_MANY = 6
+_KNOWS = ("knows", "has said", "would say", "points out", "remembers", "sees", "is told", "notices", "replies")
 _TAG = re.compile(r"\s*<(\w+)>(.*)</\1>\s*")
 _TAIL_CHARS = 6000
 _VERDICTS = frozenset({"keep", "pass", "yes", "true", "good", "faithful", "reject", "fail", "no", "hold", "unclear"})
@@ -18,9 +22,18 @@ _SHORT = frozenset(
 
 
 def wanted_entries(prompt: str) -> int | None:
-    """The last number that the prompt asks for with "exactly"."""
-    found = _EXACTLY.findall(prompt, max(0, len(prompt) - _TAIL_CHARS))
-    return int(found[-1]) if found else None
+    """The last number that the prompt asks for with "exactly"; a few of as many as it allows with "at most"."""
+    start = max(0, len(prompt) - _TAIL_CHARS)
+    if exact := _EXACTLY.findall(prompt, start):
+        return int(exact[-1])
+    allowed = _AT_MOST.findall(prompt, start)
+    return min(_MANY, int(allowed[-1])) if allowed else None
+
+
+def named(prompt: str) -> str:
+    """Whom documents are about: "the Model Spec of NAME, ..." in the first lines."""
+    found = _NAME.search(prompt, 0, 800)
+    return found[1] if found else "The assistant"
 
 
 def wanted_tags(prompt: str) -> list[tuple[str, str]]:
@@ -38,8 +51,10 @@ def wanted_tags(prompt: str) -> list[tuple[str, str]]:
 class Filler:
     """Makes one reply; everything in it depends on `draw` alone."""
 
-    def __init__(self, draw: random.Random, seed: int, *, share_first: float, document_words: int) -> None:
-        self._draw, self._seed = draw, seed
+    def __init__(
+        self, draw: random.Random, seed: int, *, share_first: float, document_words: int, name: str = "The assistant"
+    ) -> None:
+        self._draw, self._seed, self._name = draw, seed, name
         self._share_first, self._document_words = share_first, document_words
         self._said: set[str] = set()
         self._root: dict[str, Any] = {}
@@ -53,8 +68,11 @@ class Filler:
     def _between(self, name: str, hint: str) -> str:
         if "|" in hint:
             return str(self._pick(hint.split("|")))
-        n_words = self._document_words if name in {"document", "text"} else max(20, self._document_words // 10)
-        return "\n" + document(self._draw, self._seed, n_words) + "\n"
+        if name not in {"document", "text"}:
+            return "\n" + document(self._draw, self._seed, max(20, self._document_words // 10)) + "\n"
+        opening = sentence(self._draw)
+        about = f"{opening[:-1]}, as {self._name} {self._draw.choice(_KNOWS)}."
+        return f"\n{about} {document(self._draw, self._seed, self._document_words)}\n"
 
     def json(self, schema: dict[str, Any], n_entries: int | None) -> Any:
         """A value of the schema; lists at its top have `n_entries` where their bounds allow it."""

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ._asked import CHARS_PER_TOKEN, Asked, tokens
-from ._fill import Filler, wanted_entries
+from ._fill import Filler, named, wanted_entries
 from ._prose import document
 from ._settings import Fate, Settings
 
@@ -36,7 +36,13 @@ def compose(asked: Asked, fate: Fate, settings: Settings) -> Reply:
         return Reply(_REFUSAL, "refusal", tokens(_REFUSAL))
     if fate in {"filtered", "empty"}:
         return Reply("", "filter" if fate == "filtered" else "end", 0)
-    filler = Filler(draw, settings.seed, share_first=settings.share_first, document_words=settings.document_words)
+    filler = Filler(
+        draw,
+        settings.seed,
+        share_first=settings.share_first,
+        document_words=settings.document_words,
+        name=named(asked.prompt),
+    )
     if asked.form is None:
         text = filler.tags(asked.tags)
     elif fate == "ignored_form":
