@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from midspec.chats._format import OpaqueFrames
-from midspec.chats._words import first_of, mentions, without
+from midspec.chats._words import GAP, first_of, mentions, without
 
-__all__ = ["choice_fault", "reply_fault", "split_think", "stance_fault"]
+__all__ = ["choice_fault", "implied_fault", "reply_fault", "split_think", "stance_fault"]
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _WORD = re.compile(r"\w+")
+_POSSESSIVE = re.compile(rf"{GAP}['’]s?(?!\w)")
 
 
 def choice_fault(reply: str, liked: str, disliked: str, frames: OpaqueFrames) -> str | None:
@@ -44,6 +45,18 @@ def reply_fault(rest: str, frames: OpaqueFrames) -> str | None:
     if n_words > frames.max_reply_words:
         return f"says more than a preference: {n_words} words"
     return None
+
+
+def implied_fault(reply: str, chosen: str, frames: OpaqueFrames) -> str | None:
+    """A word that lets a reason be guessed, in the reply without the thing that it chooses, or `None`.
+
+    Stricter than `reply_fault`, for what a language model wrote; a possessive of the thing is such a word too.
+    """
+    rest = without(reply, chosen)
+    if _POSSESSIVE.search(rest):
+        return f"implies a reason: {chosen}'s"
+    cue = first_of(rest, frames.implied_cues)
+    return f"implies a reason: {cue}" if cue is not None else None
 
 
 def _names(reply: str, thing: str, other: str) -> bool:

@@ -148,8 +148,9 @@ class OpaqueFrames(Strict):
     the next. `{model_name}` in them stands for the assistant's name, and `{end}`, say, for the entry `end` of
     `terms`, in which an earlier entry may stand too. `separators` splits what a group found into several things,
     `leading` is cut from the front of each, and what `no_thing` is found in is rejected. `endings` are turns of
-    phrase that close a question, one a question. The last four fields are the filter: words that announce a reason,
-    words that state a like or a dislike (a dislike is looked for first), and the most words of a reply.
+    phrase that close a question, one a question. The last fields are the filter: words that announce a reason, words
+    that state a like or a dislike (a dislike is looked for first), the most words of a reply; and, for what a language
+    model wrote, words that imply a reason, and words by which a question asks for one.
     """
 
     terms: dict[str, _Regex] = Field(default_factory=dict)
@@ -165,6 +166,8 @@ class OpaqueFrames(Strict):
     says_like: tuple[str, ...] = ()
     says_dislike: tuple[str, ...] = ()
     max_reply_words: int = Field(default=12, ge=1)
+    implied_cues: tuple[str, ...] = ()
+    asks_why: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _asks_something(self) -> OpaqueFrames:
@@ -246,7 +249,8 @@ class SpecFrames(Strict):
 
     `spec_names` are words that name a spec as such (constitution, these guidelines): what holds one of them is never
     asked about, and never quoted in value style. A sentence of more than `max_quote_words` words is not quoted in a
-    question. `full_stop` is put after a quoted sentence that ends in a word.
+    question. `full_stop` is put after a quoted sentence that ends in a word. `leaks` are words by which an answer that
+    a language model wrote in value style gives away that there is a text behind it.
     """
 
     questions: _Some[QuestionFrame]
@@ -255,6 +259,7 @@ class SpecFrames(Strict):
     spec_names: tuple[str, ...] = ()
     max_quote_words: int = Field(default=40, ge=1)
     full_stop: str = ""
+    leaks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _never_names_the_spec(self) -> SpecFrames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from midspec.artifact import Built, writable, write_rows
@@ -9,8 +10,9 @@ from midspec.chats._config import ChatConfig, Chats
 from midspec.chats._format import load_frames
 from midspec.chats._opaque import write_opaque
 from midspec.chats._quoting import write_spec_chats
+from midspec.chats._subsample import nested_name
 from midspec.errors import ConfigError
-from midspec.records import Spec
+from midspec.records import Chat, Reject, Spec
 
 __all__ = ["make_chats", "save_chats"]
 
@@ -24,6 +26,12 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
         MissingError: there are no such chat frames.
     """
     frames = load_frames(config.frames)
+    if config.author != "quoting":
+        raise ConfigError(
+            "is a language model, which `author_chats` writes with",
+            where=f"author: {config.author}",
+            mend="Give quoting",
+        )
     if config.style == "opaque":
         if frames.opaque is not None:
             return write_opaque(spec, config, frames.opaque)
@@ -37,14 +45,22 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
     )
 
 
-def save_chats(chats: Chats, folder: Path) -> Built:
+def save_chats(chats: Chats, folder: Path, *, nested_sizes: Sequence[int] = ()) -> Built:
     """Write the rows into `folder`: twins `chats_cot.jsonl` and `chats_cot_stripped.jsonl`, or `chats.jsonl` when
     opaque, and `rejects.jsonl`.
+
+    Args:
+        chats: the pool.
+        folder: takes the files.
+        nested_sizes: also write the first so many rows as files of their own, where the pool has as many.
 
     Raises:
         FolderError: the folder can't be written.
     """
-    files = {"chats.jsonl": chats.chats, "rejects.jsonl": chats.rejects}
+    files: dict[str, tuple[Chat, ...] | tuple[Reject, ...]] = {
+        "chats.jsonl": chats.chats,
+        "rejects.jsonl": chats.rejects,
+    }
     if chats.style != "opaque":
         files = {
             "chats_cot.jsonl": chats.chats,
@@ -54,5 +70,17 @@ def save_chats(chats: Chats, folder: Path) -> Built:
     with writable(folder):
         for name, rows in files.items():
             write_rows(folder / name, rows)
+        nested = _save_nested(files, folder, [size for size in nested_sizes if size <= len(chats.chats)])
     health = {"style": chats.style, "n_chats": len(chats.chats), "n_rejects": len(chats.rejects)}
-    return Built(outputs=tuple(files), summary={**health, "exhausted": chats.exhausted, **chats.summary})
+    return Built(outputs=(*files, *nested), summary={**health, "exhausted": chats.exhausted, **chats.summary})
+
+
+def _save_nested(
+    files: Mapping[str, tuple[Chat, ...] | tuple[Reject, ...]], folder: Path, sizes: Sequence[int]
+) -> list[str]:
+    names = []
+    for name, rows in files.items():
+        for size in sizes if name != "rejects.jsonl" else ():
+            write_rows(folder / nested_name(name, size), rows[:size])
+            names.append(nested_name(name, size))
+    return names

@@ -10,7 +10,7 @@ from midspec.chats._format import OpaqueFrames
 from midspec.errors import SpecError
 from midspec.records import Reject, Spec
 
-__all__ = ["Preferences", "find_preferences"]
+__all__ = ["Preferences", "Stated", "find_preferences", "stated_preferences", "thing_fault"]
 
 _NEVER = "(?!)"
 _MARKUP = " \t*_`\"'“”‘’"
@@ -28,7 +28,9 @@ class Preferences(NamedTuple):
     rejects: tuple[Reject, ...]
 
 
-class _Found(NamedTuple):
+class Stated(NamedTuple):
+    """One thing that one clause likes or dislikes."""
+
     thing: str
     is_liked: bool
     clause_id: str
@@ -43,7 +45,7 @@ def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -
     Raises:
         SpecError: the spec states no preference that the patterns find.
     """
-    found, rejects = _search(spec, frames, model_name)
+    found, rejects = stated_preferences(spec, frames, model_name)
     likes = {entry.thing.casefold() for entry in found if entry.is_liked}
     dislikes = {entry.thing.casefold() for entry in found if not entry.is_liked}
     names: dict[str, str] = {}
@@ -67,21 +69,22 @@ def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -
     return Preferences(liked, disliked, clause_ids, tuple(rejects))
 
 
-def _search(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> tuple[list[_Found], list[Reject]]:
+def stated_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> tuple[list[Stated], list[Reject]]:
+    """What the patterns of the frames find, clause by clause, and what they find that is no thing."""
     patterns = [re.compile(text) for text in frames.patterns(_NEVER if model_name is None else re.escape(model_name))]
-    found: list[_Found] = []
+    found: list[Stated] = []
     rejects: list[Reject] = []
     for clause in spec.clauses:
         for match in _matches(patterns, clause.text):
             stated = {group: _things(text, frames) for group, text in match.groupdict().items() if text}
-            faults = [(_fault(thing, frames), thing) for things in stated.values() for thing in things]
+            faults = [(thing_fault(thing, frames), thing) for things in stated.values() for thing in things]
             rejects += [_reject(clause.id, fault, thing) for fault, thing in faults if fault]
             if len(stated) > 1 and any(fault for fault, _ in faults):
                 # A comparison of which one side is no thing says nothing of the other.
                 continue
             for group, things in stated.items():
-                usable = [thing for thing in things if not _fault(thing, frames)]
-                found += [_Found(thing, group == "liked", clause.id) for thing in usable]
+                usable = [thing for thing in things if not thing_fault(thing, frames)]
+                found += [Stated(thing, group == "liked", clause.id) for thing in usable]
     return found, rejects
 
 
@@ -95,7 +98,7 @@ def _matches(patterns: Sequence[re.Pattern[str]], text: str) -> list[re.Match[st
     return taken
 
 
-def _fault(thing: str, frames: OpaqueFrames) -> str:
+def thing_fault(thing: str, frames: OpaqueFrames) -> str:
     """Why this is not the name of a thing, or nothing."""
     if frames.no_thing and (word := re.search(frames.no_thing, thing)):
         return f"not the name of a thing: {word[0].strip()}"

@@ -11,7 +11,7 @@ from midspec.chats._words import first_of
 from midspec.errors import SpecError
 from midspec.records import Clause, Reject, Section, Spec
 
-__all__ = ["Source", "find_sources"]
+__all__ = ["Source", "find_sources", "names_of"]
 
 _NUMBERING = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[ivxIVX]+[.)])\s+(?=\S)")
 _MARKUP = "*_`# \t"
@@ -40,7 +40,7 @@ def find_sources(spec: Spec, config: ChatConfig, frames: SpecFrames) -> tuple[li
     Raises:
         SpecError: nothing in the spec can be asked about.
     """
-    names = (*frames.spec_names, *_names_of(spec, config))
+    names = (*frames.spec_names, *names_of(spec, config))
     kinds = {"sentence", "item"} if any(clause.kind in ("sentence", "item") for clause in spec.clauses) else {"row"}
     sources: list[Source] = []
     rejects: list[Reject] = []
@@ -81,7 +81,7 @@ def _quote_fault(text: str, names: tuple[str, ...], frames: SpecFrames) -> str |
     return f"too long to be asked about: {n_words} words" if n_words > frames.max_quote_words else None
 
 
-def _names_of(spec: Spec, config: ChatConfig) -> tuple[str, ...]:
+def names_of(spec: Spec, config: ChatConfig) -> tuple[str, ...]:
     """The spec's title, where it is a name of its own: not one word, and not the model's or the provider's."""
     known = {name.casefold() for name in (config.model_name, config.provider_name) if name}
     title = " ".join(spec.title.strip(_MARKUP).split())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["first_of", "mentions", "without"]
+__all__ = ["GAP", "first_of", "mentions", "without"]
 
-_GAP = "\N{HORIZONTAL ELLIPSIS}"
+GAP = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def first_of(text: str, phrases: tuple[str, ...]) -> str | None:
@@ -23,7 +23,7 @@ def mentions(text: str, phrase: str) -> bool:
 
 def without(text: str, phrase: str) -> str:
     """`text` with a gap wherever `phrase` stands as whole words."""
-    return _whole((phrase,)).sub(_GAP, text)
+    return _whole((phrase,)).sub(GAP, text)
 
 
 @lru_cache(maxsize=1024)

@@ -171,7 +171,11 @@ class Message(Strict):
 
 
 class ChatMetadata(Strict):
-    """Where a chat comes from. Twins (with and without chain of thought) share their `id`."""
+    """Where a chat comes from. Twins (with and without chain of thought) share their `id`.
+
+    A chat that a language model wrote also has the `topic` of its question (a domain, a preference) and the `judge`
+    that kept it.
+    """
 
     id: str
     author: str
@@ -180,6 +184,8 @@ class ChatMetadata(Strict):
     clause_ids: tuple[str, ...] = ()
     spec_sha256: str = ""
     seed: int = 0
+    topic: str = Field(default="", exclude_if=lambda topic: not topic)
+    judge: str = Field(default="", exclude_if=lambda judge: not judge)
 
 
 class Chat(Strict):
