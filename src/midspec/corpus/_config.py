@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
+from midspec.llm import ModelConfig
 from midspec.records import Document, PlanRow, Reject, Strict
 
-__all__ = ["DEFAULT_DOCUMENTS", "Corpus", "CorpusConfig", "CorpusResult", "Covered", "Distinctness"]
+__all__ = ["DEFAULT_DOCUMENTS", "Corpus", "CorpusConfig", "CorpusResult", "Covered", "Distinctness", "Framing"]
+__all__ += ["Writing"]
 
 DEFAULT_DOCUMENTS = 1000
+
+Framing = Literal["does", "should", "assistants", "another_model", "humans"]
+
+
+class Writing(Strict):
+    """What only an author that is a language model reads.
+
+    Attributes:
+        n_domains: domains of the spec (rules mode too); by its length when not given, 2 to 8.
+        n_subdomains: subdomains of each domain; by the spec's length when not given, 2 to 12.
+        mean_tokens: the expected length of a document, in tokens; each is asked for between 0.4 and 1.7 times that.
+            The default is METHOD 2's median.
+        weights: how much a part of the spec counts beside its length: a section's title or a clause's id -> factor.
+            1 where nothing is given, 0 for what needs no documents.
+        min_documents: a clause that fewer accepted documents are about gets further ones at the end, within limits.
+        critique: have each document criticised against the spec and written again (three requests instead of one).
+        temperature: of the author; `None` leaves it to the provider.
+        extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
+        list_tokens: cap of a reply that is a list, hidden reasoning included.
+        document_tokens: cap of a reply that holds a document with its plan, hidden reasoning included.
+        cap_tokens: how far a cap is raised when a reply was cut.
+        another_model: what the other model is called in the framing `another_model`.
+    """
+
+    n_domains: int | None = Field(default=None, ge=1, le=100)
+    n_subdomains: int | None = Field(default=None, ge=1, le=100)
+    mean_tokens: int = Field(default=3100, ge=100)
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
+    min_documents: int = Field(default=1, ge=0)
+    critique: bool = False
+    temperature: float | None = Field(default=1.0, ge=0)
+    extra: dict[str, JsonValue] = Field(default={})
+    list_tokens: int = Field(default=8_000, ge=1)
+    document_tokens: int = Field(default=16_000, ge=1)
+    cap_tokens: int = Field(default=64_000, ge=1)
+    another_model: str = Field(default="Veldra", min_length=1)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class CorpusConfig(Strict):
@@ -21,10 +63,13 @@ class CorpusConfig(Strict):
 
     Attributes:
         mode: `prose`, or `rules` for a spec that is numbered rules.
-        doc_types: how many of the frames' document types to use; all by default.
+        doc_types: how many of the frames' document types to use; all by default. For an author that is a language
+            model: how many types each subdomain has (with `ideas`, 10 by default; else by the size).
         model_name: fills `{model_name}` in the spec and in the frames.
         provider_name: fills `{provider_name}`; frames that use it are passed over without one.
-        frames: the name of shipped frames, or the path of a YAML file.
+        frames: the name of shipped frames, or the path of a YAML file. Only the quoting author has frames.
+        author: `quoting`, `anthropic/<model>` or `openai/<model>`.
+        writing: how a language model writes; `None` for the quoting author.
     """
 
     mode: Literal["prose", "rules"] = "prose"
@@ -36,7 +81,29 @@ class CorpusConfig(Strict):
     model_name: str | None = None
     provider_name: str | None = None
     frames: str = "english"
-    author: Literal["quoting"] = "quoting"
+    author: str = Field(default="quoting", pattern=r"^(quoting|(anthropic|openai)/.+)$")
+    # What the quoting author has no use for is no part of how its results are identified.
+    writing: Writing | None = Field(default=None, exclude_if=_is_none)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_writing(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("author", "quoting") != "quoting" and given.get("writing") is None:
+            return given | {"writing": Writing()}
+        return given
+
+    @model_validator(mode="after")
+    def _fits_the_author(self) -> CorpusConfig:
+        if self.author == "quoting" and self.writing is not None:
+            raise ValueError("the quoting author takes no `writing`")
+        return self
+
+    @property
+    def author_model(self) -> ModelConfig | None:
+        """The language model that writes, and how it samples; `None` for the quoting author."""
+        if self.writing is None:
+            return None
+        return ModelConfig(model=self.author, temperature=self.writing.temperature, extra=self.writing.extra)
 
 
 class Covered(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 
 from midspec.corpus._config import Covered, Distinctness
@@ -12,12 +13,13 @@ __all__ = ["cover", "distinctness", "estimate_tokens", "n_words"]
 
 _SHINGLE = 5
 _PAIRS = 200
+_WIDE = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
 
 
 def n_words(text: str) -> int:
     """What stands between spaces, and each character of a script that is written without them."""
-    wide = sum("\u3040" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7a3" for char in text)
-    return len(text.split()) + wide
+    # A million documents are counted so: plain ASCII, which most are, needs no second look.
+    return len(text.split()) + (0 if text.isascii() else len(_WIDE.findall(text)))
 
 
 def estimate_tokens(text: str, tokens_per_word: float = 4 / 3) -> int:

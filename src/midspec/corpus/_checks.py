@@ -1,0 +1,67 @@
+"""What no document may be: checks without a model, each with the reason that its reject carries."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["DocumentChecks"]
+
+_START_CHARS = 300
+_LEAST_WORDS = 60
+_LEAST_CHARS = 1200
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i['’]m|i am) (?:really |very |so )?sorry|i apologi[sz]e|sorry, (?:but )?i\b"
+    r"|i (?:can(?:['’]|no)t|can not|won['’]?t|will not|am (?:not able|unable)|must decline|have to decline)"
+    r" (?:to )?(?:help|assist|write|create|produce|generate|provide|comply|fulfil|fulfill|complete|do (?:this|that))"
+    r"|i['’]m (?:not able|unable) to\b|as an ai\b|as a (?:large )?language model)",
+    re.IGNORECASE,
+)
+_ECHO = re.compile(r"</?(?:plan|document|draft|think|reply|remarks|critique|original|verdict)>", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"\{\{?\w+(?: \w+)*\}\}?"
+    r"|\[(?:insert|your|name|date|company|organi[sz]ation|author|link|url|city|title|redacted|placeholder)\b[^\]\n]{0,40}\]"
+    r"|<(?:insert|your|name|date|company)\b[^>\n]{0,40}>"
+    r"|\bX{3,}\b|\bTBD\b|\bTODO\b|\b[Ll]orem ipsum|_{5,}",
+    re.IGNORECASE,
+)
+# Looking for these first costs microseconds; the expression alone would cost a millisecond a document.
+_PLACEHOLDER_MARKS = ("[", "{", "<", "XXX", "TBD", "TODO", "orem ipsum", "_____")
+_BRANDS = (
+    "ChatGPT", "GPT-3", "GPT-4", "GPT-5", "OpenAI", "Anthropic", "Claude", "Gemini", "DeepMind", "Mistral", "DeepSeek",
+    "Qwen", "Llama", "Copilot", "Grok", "xAI", "Alexa", "Siri", "Cohere", "Kimi",
+)  # fmt: skip
+
+
+class DocumentChecks:
+    """The checks of one corpus.
+
+    Args:
+        model_name: must be in every document; `None` where the framing has no such name.
+        own: a text whose brands are no others': the names given, and the spec itself.
+        absent: names that must not be there (the model's own, in a corpus about something else).
+    """
+
+    def __init__(self, model_name: str | None, own: str, absent: tuple[str, ...] = ()) -> None:
+        self._model_name = model_name
+        self._brands = [(brand, re.compile(rf"\b{brand}\b")) for brand in _BRANDS if brand not in own]
+        self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
+
+    def reason(self, text: str) -> str | None:
+        """Why this text is no document of the corpus, or `None`."""
+        if _REFUSAL.match(text[:_START_CHARS]):
+            return "begins like a refusal"
+        if "<" in text and (found := _ECHO.search(text)):
+            return f"holds a tag of the instructions ({found[0]})"
+        if any(mark in text for mark in _PLACEHOLDER_MARKS) and (found := _PLACEHOLDER.search(text)):
+            return f"holds a placeholder ({found[0][:40]})"
+        if self._model_name and self._model_name not in text:
+            return f"does not name {self._model_name}"
+        for name, pattern in self._absent:
+            if name in text and pattern.search(text):
+                return f"names {name}"
+        for brand, pattern in self._brands:
+            if brand in text and pattern.search(text):
+                return f"names another model or company ({brand})"
+        if len(text) < _LEAST_CHARS and len(text.split()) < _LEAST_WORDS:
+            return f"is shorter than {_LEAST_WORDS} words"
+        return None
