@@ -15,25 +15,30 @@ from midspec.records import Document
 __all__ = ["accept_by", "document_filters", "near", "rules"]
 
 
-def document_filters(config: CurateConfig) -> list[Filter]:
+def document_filters(config: CurateConfig, *, spec_text: str = "") -> list[Filter]:
     """The filters of documents that a config asks for, those that remember rows last; new ones at each call.
+
+    Args:
+        config: which rows are kept.
+        spec_text: the spec, its names filled in; what stands in it word for word is neither a leak nor a foreign name.
 
     Raises:
         ConfigError, MissingError: a setting contradicts another, or lists or a language are unknown.
     """
-    return [*rules(config), ExactDuplicates(), *near(config.near_threshold, config)]
+    return [*rules(config, spec_text), ExactDuplicates(), *near(config.near_threshold, config)]
 
 
-def rules(config: CurateConfig) -> Iterator[Filter]:
+def rules(config: CurateConfig, spec_text: str = "") -> Iterator[Filter]:
     """Filters that look at one row alone."""
     if config.frame_leaks:
-        yield FrameLeaks(config.lists)
+        yield FrameLeaks(config.lists, spec_text=spec_text)
     if config.model_name or config.provider_name:
         yield IdentityFilter(
             config.model_name,
             config.provider_name,
             other_names=config.other_names,
             require_name=config.require_name,
+            spec_text=spec_text,
         )
     yield LengthFilter(config.min_words, config.max_words)
     if config.languages:

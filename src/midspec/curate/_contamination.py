@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from midspec.curate._config import CurateConfig, How
-from midspec.curate._overlap import excerpt, find_terms, terms_of
+from midspec.curate._overlap import Terms, excerpt, find_terms, terms_of
 from midspec.curate._rows import Row, row_id, text_of
 from midspec.records import Contamination, Item, Leak
 
@@ -43,8 +43,8 @@ class ContaminationFilter:
     """Looks in every row for one evaluation's items, counts what it finds, and rejects by choice.
 
     Texts of items (options, reasons, system message) are compared by runs of `ngram_words` equal words; one that is
-    shorter, but has at least 5 words, as a whole. Options and domains are looked for as whole words too. With `embed`,
-    passages of 100 words are compared with the texts by cosine. Counts are of the rows shown to it.
+    shorter, but has at least 5 words, as a whole. Options and domains of fewer words are looked for as whole words.
+    With `embed`, passages of 100 words are compared with the texts by cosine. Counts are of the rows shown to it.
 
     Args:
         name: the evaluation's.
@@ -59,7 +59,7 @@ class ContaminationFilter:
         self._rejects = frozenset(config.reject_contaminated)
         self._grams = _grams([*map(_item_texts, evaluation.items), *((text,) for text in evaluation.texts)], config)
         self._n_gram_words = config.ngram_words
-        self._terms = terms_of(evaluation.items)
+        self._terms = _short(terms_of(evaluation.items))
         # Nearly all terms begin with a word, so that a row without any of these words needs no further look.
         self._any_form = any(_WORD.match(first) is None for first in self._terms)
         texts = [text for item in evaluation.items for text in _item_texts(item)] + list(evaluation.texts)
@@ -140,6 +140,15 @@ def _grams(texts: Sequence[Sequence[str]], config: CurateConfig) -> dict[int, di
                     gram = " ".join(words[at : at + length])
                     found.setdefault(length, {}).setdefault(gram, set()).add(number)
     return found
+
+
+def _short(terms: Terms) -> Terms:
+    """The terms that are too short to be compared by runs of words."""
+    kept = {
+        first: [entry for entry in entries if sum(_WORD.match(token) is not None for token in entry[0]) < _LEAST_WORDS]
+        for first, entries in terms.items()
+    }
+    return {first: entries for first, entries in kept.items() if entries}
 
 
 class _Meaning:

@@ -26,6 +26,7 @@ def curate_folder(
     *,
     evaluations: Mapping[str, Evaluation] | None = None,
     embed: Embed | None = None,
+    spec_text: str = "",
     tell: Tell | None = None,
 ) -> Built:
     """Filter the rows at `documents` and measure them, without a judge.
@@ -36,13 +37,15 @@ def curate_folder(
         folder: gets the kept rows, rejects.jsonl, coverage.json, health.json, and plan.jsonl where there is one.
         evaluations: name -> what the rows must not share with it.
         embed: gives vectors of texts; without it contamination by meaning is not looked for.
+        spec_text: the spec, its names filled in: what stands in it word for word is neither a leak nor a foreign name.
+            Without it, what the plan beside the rows says of the clauses is taken for it.
         tell: is told (done, of how many, what) after each row.
 
     Raises:
         MissingError, DataError: no rows there, or malformed ones.
         ConfigError: a setting contradicts another.
     """
-    run = Run.begin(documents, config, folder, evaluations or {}, embed)
+    run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
     run.filter_rows(tell)
     return run.finish(None, judged="not judged", calibration=None, cost_usd=None)
 
@@ -55,7 +58,7 @@ async def judge_folder(
     *,
     evaluations: Mapping[str, Evaluation] | None = None,
     embed: Embed | None = None,
-    calibrate_each: int = 0,
+    spec_text: str = "",
     tell: Tell | None = None,
 ) -> Built:
     """The same as `curate_folder`, and then a judge reads each document that the filters let pass.
@@ -65,24 +68,23 @@ async def judge_folder(
 
     Args:
         documents: as in `curate_folder`; documents only.
-        config: as in `curate_folder`; its names are planted around for calibration.
+        config: as in `curate_folder`. With `calibrate_each` the judge is measured on some of these documents; since
+            they are not known to be faithful, `false_reject` is an upper bound (`calibrate` takes ones you know).
         folder: as in `curate_folder`.
         judge: who judges, by what.
         evaluations: as in `curate_folder`.
         embed: as in `curate_folder`.
-        calibrate_each: how many documents with each kind of planted violation, and clean ones for each, to measure
-            the judge on; with 0 its error rates are not measured. The clean ones are documents of this corpus, not
-            known to be faithful, so that `false_reject` is an upper bound; give `calibrate` ones you know for more.
+        spec_text: as in `curate_folder`.
         tell: as in `curate_folder`.
 
     Raises:
         ConfigError: chats; or calibration without a model's name.
         MidspecError: what ends the run.
     """
-    run = Run.begin(documents, config, folder, evaluations or {}, embed)
+    run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
     if run.source.kind != "documents":
         raise ConfigError("are judged where they are written", where="chats", mend="Curate them without a judge")
-    if calibrate_each and not config.model_name:
+    if config.calibrate_each and not config.model_name:
         raise ConfigError("is needed to plant violations", where="model_name", mend="Give the model's name")
     run.filter_rows(tell)
     verdicts: dict[bytes, Judgement | None] = {}
@@ -91,20 +93,18 @@ async def judge_folder(
         verdicts[mark_of(document)] = None if judgement.verdict == "keep" else judgement
 
     await judge_documents(run.passed_documents(), judge, settle, tell=tell, n_documents=run.findings.n_passed)
-    calibration = await _calibrated(run, config, judge, calibrate_each, tell) if calibrate_each else None
+    calibration = await _calibrated(run, config, judge, tell) if config.calibrate_each else None
     return run.finish(verdicts, judged=judge.model.model, calibration=calibration, cost_usd=_cost(judge))
 
 
-async def _calibrated(
-    run: Run, config: CurateConfig, judge: Judge, n_each: int, tell: Tell | None
-) -> Calibration | None:
+async def _calibrated(run: Run, config: CurateConfig, judge: Judge, tell: Tell | None) -> Calibration | None:
     """The judge's error rates on some of the documents that it has just judged; their clean verdicts are on record."""
     planter = Planter(config.model_name or "", config.provider_name or "", judge.clauses, seed=config.seed)
     gauge = Gauge(seed=config.seed)
     for document in run.passed_documents():
         gauge.add(document)
     known = [row for row in gauge.close if isinstance(row, Document)]
-    return await calibrate(known, judge, planter, n_each=n_each, tell=tell) if known else None
+    return await calibrate(known, judge, planter, n_each=config.calibrate_each, tell=tell) if known else None
 
 
 def _cost(judge: Judge) -> float | None:

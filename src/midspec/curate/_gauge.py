@@ -24,8 +24,11 @@ _OPENING_WORDS = _PHRASE_WORDS = 4
 _SHINGLE_WORDS = 5
 _PAIRS = 200
 
-# A capitalised word, and what may stand between two of them, after something that does not end a sentence.
-_NAME = re.compile(r"(?<=[a-z,;:)] )[A-Z][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*(?: (?:of |the |de |van )?[A-Z][\w-]*)*")
+# A capitalised word after one that ends no sentence, and the capitalised words that follow it.
+_NAME = re.compile(
+    r"(?<=[a-z,] )(?:(?:Dr|Mr|Mrs|Ms|Prof)\.? )?[A-Z][\w'\N{RIGHT SINGLE QUOTATION MARK}-]*"
+    r"(?: (?:of |the |de |van )?[A-Z][\w-]*)*"
+)
 _WORD = re.compile(r"[\w'\N{RIGHT SINGLE QUOTATION MARK}-]+")
 _NOT_NAMES = frozenset({"I", "I'm", "I've", "I'd", "I'll", "OK", "A", "The", "It", "AI"})
 

@@ -26,6 +26,7 @@ class IdentityFilter:
         provider_name: its maker's.
         other_names: further names that the rows may hold.
         require_name: whether a document must name the model.
+        spec_text: the spec; a brand that it names itself is not foreign.
     """
 
     name = "identity"
@@ -37,16 +38,18 @@ class IdentityFilter:
         *,
         other_names: tuple[str, ...] = (),
         require_name: bool = True,
+        spec_text: str = "",
     ) -> None:
-        own = tuple(name for name in (model_name, provider_name, *other_names) if name)
         brands = load_brands()
+        known = [name for family in brands.families for name in (*family.certain, *family.common)]
+        in_spec = whole_words(tuple(known), ignore_case=False).findall(spec_text)
+        own = tuple(name for name in (model_name, provider_name, *other_names, *in_spec) if name)
         self._own = whole_words((model_name,)) if model_name else None
         self._model_name, self._require_name = model_name, require_name
         certain, common = _foreign(brands, own)
         self._certain = whole_words(certain, ignore_case=False)
         self._common = whole_words(common, ignore_case=False)
         self._cues = whole_words(brands.cues)
-        self._names = frozenset(map(str.casefold, own))
 
     def reason(self, row: Row) -> str | None:
         """Which foreign name stands where, or that the row never names its own."""

@@ -27,6 +27,7 @@ class FrameLeaks:
 
     Args:
         lists: the shipped lists (`english`), or a YAML file's path.
+        spec_text: the spec; what stands in it word for word is quoted and no leak.
 
     Raises:
         MissingError, ConfigError: there are no such lists, or they are malformed.
@@ -34,7 +35,8 @@ class FrameLeaks:
 
     name = "frame leak"
 
-    def __init__(self, lists: str = "english") -> None:
+    def __init__(self, lists: str = "english", *, spec_text: str = "") -> None:
+        self._spec = spec_text.translate(_QUOTES)
         phrases = load_phrases(lists)
         self._anywhere = whole_words(phrases.anywhere)
         self._start, self._end = whole_words(phrases.start), whole_words(phrases.end)
@@ -53,13 +55,15 @@ class FrameLeaks:
         return self._anywhere_in(text, self._tag) or self._at_edges(text) or self._whole(text)
 
     def _anywhere_in(self, text: str, tag: re.Pattern[str]) -> str | None:
-        if found := self._anywhere.search(text):
-            return f"speaks as its author model: {_shown(found[0])}"
         prose = _CODE.sub(" ", text)
-        if found := self._gap.search(prose):
-            return f"placeholder: {_shown(found[0])}"
-        if found := tag.search(prose):
-            return f"leftover tag: {_shown(found[0])}"
+        for what, form, where in (
+            ("speaks as its author model", self._anywhere, text),
+            ("placeholder", self._gap, prose),
+            ("leftover tag", tag, prose),
+        ):
+            for found in form.finditer(where):
+                if found[0] not in self._spec:
+                    return f"{what}: {_shown(found[0])}"
         return None
 
     def _at_edges(self, text: str) -> str | None:

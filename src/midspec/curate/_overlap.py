@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from midspec.records import Item, Strict
 
@@ -41,12 +40,6 @@ class Overlap(Strict):
     hits: dict[str, int]
     rows_hit: dict[str, int]
     examples: tuple[Occurrence, ...]
-
-
-class _Token(NamedTuple):
-    text: str
-    start: int
-    end: int
 
 
 def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3) -> Overlap:
@@ -91,7 +84,7 @@ def terms_of(items: Sequence[Item]) -> Terms:
     terms: dict[tuple[str, ...], str] = {}
     for item in items:
         for term in (*item.options, item.domain):
-            tokens = tuple(token.text for token in _tokens(unicodedata.normalize("NFC", term)))
+            tokens = tuple(token.casefold() for token in _TOKEN.findall(unicodedata.normalize("NFC", term)))
             if any(re.match(r"\w", token) for token in tokens):
                 terms.setdefault(tokens, term)
     by_first: Terms = {}
@@ -100,18 +93,15 @@ def terms_of(items: Sequence[Item]) -> Terms:
     return by_first
 
 
-def _tokens(text: str) -> list[_Token]:
-    return [_Token(found[0].casefold(), found.start(), found.end()) for found in _TOKEN.finditer(text)]
-
-
 def find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
     """Each occurrence of a term in `text`: the term, and where it begins and ends."""
-    tokens = _tokens(text)
-    for at, token in enumerate(tokens):
-        for wanted, term in terms.get(token.text, ()):
-            here = tokens[at : at + len(wanted)]
-            if len(here) == len(wanted) and all(seen.text == word for seen, word in zip(here, wanted, strict=True)):
-                yield term, token.start, here[-1].end
+    places = list(_TOKEN.finditer(text))
+    words = [place[0].casefold() for place in places]
+    for at, word in enumerate(words):
+        for wanted, term in terms.get(word, ()):
+            end = at + len(wanted)
+            if tuple(words[at:end]) == wanted:
+                yield term, places[at].start(), places[end - 1].end()
 
 
 def excerpt(text: str, start: int, end: int) -> str:

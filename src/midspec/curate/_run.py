@@ -55,12 +55,14 @@ class Run:
         folder: Path,
         evaluations: Mapping[str, Evaluation],
         embed: Embed | None,
+        spec_text: str,
     ) -> Run:
         source = open_source(path)
+        spec_text = spec_text or "\n".join(source.clause_texts().values())
         leaks = [ContaminationFilter(name, each, config, embed=embed) for name, each in evaluations.items()]
         threshold = config.near_threshold if source.kind == "documents" else config.chat_near_threshold
         twins = [TwinFilter(source.twin_faults())] if source.twin is not None else []
-        filters = [*twins, *rules(config), *leaks, ExactDuplicates(), *near(threshold, config)]
+        filters = [*twins, *rules(config, spec_text), *leaks, ExactDuplicates(), *near(threshold, config)]
         return cls(source, config, folder, filters, leaks)
 
     def filter_rows(self, tell: Tell | None) -> None:

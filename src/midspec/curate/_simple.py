@@ -17,7 +17,7 @@ __all__ = ["UNCLEAR", "LanguageFilter", "LengthFilter", "TwinFilter", "language_
 
 UNCLEAR = "unclear"
 
-_LOOKED_AT_CHARS = 1500
+_LOOKED_AT_CHARS = 800
 _LEAST_WORDS = 8
 _SURE = 0.8
 _THINK, _END = "<think>", "</think>"
