@@ -83,7 +83,9 @@ class Pool:
             try:
                 await run()
             except BaseException as error:  # noqa: BLE001 - kept, and raised by `run` when all have ended
-                self._failure = self._failure or error
+                self._failure = error if self._failure is None else self._failure
+            # Work that is answered from the store never waits: without this nothing else would have its turn.
+            await asyncio.sleep(0)
 
     def _next(self) -> Work | None:
         if self._first and (len(self._rest) < self._n_enough or not self._rest):

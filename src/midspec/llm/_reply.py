@@ -93,7 +93,9 @@ def _closed(schema: Any) -> Any:
         return [_closed(entry) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: value for key, value in schema.items() if key not in ("title", "default")}
+    # The description of an object is its class's docstring, which is for readers of the code.
+    left_out = ("title", "default", "description") if "properties" in schema else ("title", "default")
+    kept = {key: value for key, value in schema.items() if key not in left_out}
     for key, value in kept.items():
         if key in ("properties", "$defs"):
             kept[key] = {name: _closed(entry) for name, entry in value.items()}

@@ -21,6 +21,9 @@ __all__ = ["connected", "said_plainly"]
 _APPLICATION, _VERSION = 0x6D647370, 1  # "mdsp"
 _WAIT_MS = 30_000
 _WAL_PAGES = 4000
+_HELD = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+_FOREIGN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "afs", "9p", "glusterfs", "fuse.sshfs"}
 
 # `totals` sums the attempts that have an outcome, so that what was spent is read without going through the rows. Its
@@ -169,7 +172,7 @@ def _journal(db: sqlite3.Connection, path: Path) -> None:
             if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
                 return
         except sqlite3.OperationalError as error:
-            if "lock" in str(error) and "protocol" not in str(error):
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
                 raise
     db.execute("PRAGMA journal_mode=TRUNCATE")
 
@@ -190,14 +193,17 @@ def _is_remote(path: Path) -> bool:
 
 @contextmanager
 def said_plainly(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours, in one line."""
+    """SQLite's errors that the user can mend as ours, in one line; what is a fault of ours passes as it is."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise InUseError("is held by another process", where=str(path), mend="Wait for it to end") from error
-        raise FolderError(
-            f"can't be written: {error}", where=str(path), mend="Free space or choose another --out"
-        ) from error
     except sqlite3.DatabaseError as error:
-        raise DataError(f"is not a store of midspec ({error})", where=str(path), mend="Choose another --out") from error
+        code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
+        if code in _HELD:
+            raise InUseError("is held by another process", where=str(path), mend="Wait for it to end") from error
+        if code in _UNWRITABLE:
+            mend = "Free space, or choose another --out"
+            raise FolderError(f"can't be written: {error}", where=str(path), mend=mend) from error
+        if code in _FOREIGN:
+            what = f"is damaged, or no store of midspec ({error})"
+            raise DataError(what, where=str(path), mend="Move it away, or choose another --out") from error
+        raise

@@ -156,8 +156,8 @@ class Store:
             if usage is None
             else (usage.n_input, usage.n_cache_read, usage.n_cache_write, usage.n_output)
         )
-        said = (time.time(), outcome.kind, outcome.text, outcome.stop_reason)
-        self._run(_CLOSE, (*said, *tokens, outcome.cost_usd, outcome.model, outcome.note, attempt))
+        said = (time.time(), outcome.kind, _whole(outcome.text), _whole(outcome.stop_reason))
+        self._run(_CLOSE, (*said, *tokens, outcome.cost_usd, _whole(outcome.model), _whole(outcome.note), attempt))
 
     def again(self, attempt: int, note: str) -> None:
         """Record that an attempt came to nothing (429, 5xx, a reset) and is made again; nothing was billed for it."""
@@ -269,6 +269,11 @@ class Store:
         """The decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
         statement = "SELECT key, value FROM kept WHERE key >= ? AND key < ? ORDER BY id"
         return list(self._run(statement, (prefix, prefix + _LAST_CHAR)))
+
+
+def _whole(text: str) -> str:
+    """`text` without halves of surrogate pairs, which a server's JSON can hold and UTF-8 can't."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
