@@ -207,15 +207,15 @@ def failed_connection(error: BaseException) -> AgainError:
     """What a failure below HTTP means: too late, or broken and worth repeating at once."""
     import aiohttp
 
-    # The SDKs call every broken connection a timeout; the true reason is further down the chain.
-    deepest: BaseException = error
-    while deepest.__cause__ is not None:
-        deepest = deepest.__cause__
-    words = f"{type(deepest).__name__}: {deepest}"
-    if isinstance(deepest, aiohttp.SocketTimeoutError):
-        return LateError(words)
-    if isinstance(deepest, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+    # The SDKs call every broken connection a timeout; the true reasons are further down the chain.
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    words = f"{type(chain[-1]).__name__}: {chain[-1]}"
+    if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
         return AgainError(words)
+    if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):
+        return LateError(words)
     return TornError(words)
 
 
