@@ -29,11 +29,11 @@ Row = dict[str, Any]
 class Provider:
     """One server's state. `rows` has a row for every request to a model, in order of arrival.
 
-    A row: `at` and `done` (seconds of the monotonic clock; `done` is None until the reply is written), `protocol`,
-    `path`, `kind`, `sha` and `n_before` (hash of the messages, how often it came before), `fate`, `status` (None where
-    no reply was written), `gone` (the client left first), `latency_s` (drawn), `in_flight` (others at arrival),
-    `n_prompt`, `n_cached`, `n_shareable` (what could have been cached), `n_output`, `max_tokens`; with `log_texts` also
-    `tail` (end of the prompt) and, of lists, `text`.
+    A row: `at`, `done` (seconds of the monotonic clock; None until the reply is written), `left` (when the client went
+    without it; `gone` is then true), `protocol`, `path`, `kind`, `sha` and `n_before` (hash of the messages, how often
+    it came before), `fate`, `status` (None where no reply was written), `latency_s` (drawn), `in_flight` (others at
+    arrival), `n_prompt`, `n_cached`, `n_shareable` (what could have been cached), `n_output`, `max_tokens`; with
+    `log_texts` also `tail` (end of the prompt) and, of lists, `text`.
     """
 
     def __init__(self, settings: Settings, *, fate: Callable[[Asked], Fate | None] | None = None) -> None:
@@ -164,6 +164,7 @@ class Provider:
         row: Row = {
             "at": time.monotonic(),
             "done": None,
+            "left": None,
             "protocol": asked.protocol,
             "path": path,
             "kind": asked.kind,
@@ -258,7 +259,7 @@ class _Exchange:
         """The client has gone before its reply."""
         if self._timer is not None:
             self._timer.cancel()
-        self._row["gone"] = True
+        self._row |= {"gone": True, "left": time.monotonic()}
         self._end()
 
     def _finish(self) -> None:

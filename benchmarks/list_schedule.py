@@ -1,0 +1,98 @@
+"""What a run of requests could have been: its dependencies, its barrier-free list schedule, its requests in flight.
+
+Rows are those of the loopback provider's log (`tests/loopback`), made with `log_texts`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+Row = dict[str, Any]
+_KEY_WORDS = 3
+
+
+def dependencies(rows: list[Row]) -> list[set[int]]:
+    """For each row the earlier rows that it can't start without: the lists whose entries its prompt quotes.
+
+    Entries are new prose in every reply, so a prompt that has one whole was made from that reply.
+    """
+    entries: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        if row["status"] == 200 and row.get("text", "").startswith(("{", "[")):
+            for text in set(_strings(_loaded(row["text"]))):
+                words = text.split()
+                if len(words) >= _KEY_WORDS:
+                    entries[tuple(words[:_KEY_WORDS])].append((text, number))
+    return [_quoted(row, number, rows, entries) for number, row in enumerate(rows)]
+
+
+def list_schedule(rows: list[Row], needs: list[set[int]], width: int) -> float:
+    """Seconds that `width` workers need which are never idle while a request could start; lists go before documents."""
+    followers, open_needs = defaultdict(list), [len(need) for need in needs]
+    for number, need in enumerate(needs):
+        for parent in need:
+            followers[parent].append(number)
+    ready = [(row["kind"] == "document", number) for number, row in enumerate(rows) if not open_needs[number]]
+    heapq.heapify(ready)
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < width:
+            _, number = heapq.heappop(ready)
+            heapq.heappush(running, (now + rows[number]["latency_s"], number))
+        now, done = heapq.heappop(running)
+        for number in followers[done]:
+            open_needs[number] -= 1
+            if not open_needs[number]:
+                heapq.heappush(ready, (rows[number]["kind"] == "document", number))
+    return now
+
+
+def mean_in_flight(rows: list[Row]) -> float:
+    """Mean number of requests in flight while ideas remain: from the first document that is asked for to the last."""
+    asked = [row["at"] for row in rows if row["kind"] == "document"]
+    start, end = min(asked), max(asked)
+    steps: list[tuple[float, int]] = [(start, 0), (end, 0)]
+    for row in rows:
+        until = row["done"] or row["left"] or end
+        if until > start and row["at"] < end:
+            steps += [(max(row["at"], start), 1), (min(until, end), -1)]
+    steps.sort()
+    area, n_now = 0.0, 0
+    for (at, change), (following, _) in pairwise(steps):
+        n_now += change
+        area += n_now * (following - at)
+    return float(area / (end - start))
+
+
+def _quoted(row: Row, number: int, rows: list[Row], entries: dict[tuple[str, ...], list[tuple[str, int]]]) -> set[int]:
+    tail = row.get("tail", "")
+    words = tail.translate(_BARE).split()
+    found: set[int] = set()
+    for at in range(len(words) - _KEY_WORDS + 1):
+        for text, owner in entries.get(tuple(words[at : at + _KEY_WORDS]), ()):
+            if owner != number and owner not in found and text in tail and (rows[owner]["done"] or 0) <= row["at"]:
+                found.add(owner)
+    return found
+
+
+# Marks that a prompt may set around an entry, but that no entry's first words contain.
+_BARE = str.maketrans(dict.fromkeys('"*`<>()[]:;|#', " "))
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:  # a fault: nothing was made from it
+        return None
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for each in inner for text in _strings(each)]
