@@ -1,7 +1,8 @@
 """The report: estimates and records in, one self-contained HTML page out.
 
 Enters: a `ReportData` (pure data, assembled by `study`). Leaves: `report.html`, its figures as PNG and SVG, and
-`report_data.json`. Nothing here starts a step, reads a score row or computes a statistic.
+`report_data.json`. The health of a corpus (`Health`) and two corpora compared (`Comparison`) are pages of the same
+look. Nothing here starts a step, reads a score row or computes a statistic.
 """
 
 from midspec.report._data import (
@@ -17,6 +18,8 @@ from midspec.report._data import (
     SideBySide,
     StageHealth,
 )
+from midspec.report._health import write_health
+from midspec.report._health_comparison import write_comparison
 from midspec.report._words import say_contrast, summary_lines, verdict
 from midspec.report._write import write_report
 
@@ -35,5 +38,7 @@ __all__ = [
     "say_contrast",
     "summary_lines",
     "verdict",
+    "write_comparison",
+    "write_health",
     "write_report",
 ]
