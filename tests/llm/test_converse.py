@@ -152,6 +152,15 @@ def test_what_would_only_fail_again_is_final(store: Store, outcome: Outcome) -> 
     assert replayed(store, rephrase=rephrased) == found
 
 
+def test_a_failure_of_a_wrong_setting_is_not_held_against_a_right_one(store: Store) -> None:
+    said(store, FAILED)
+    client = ScriptedClient(lambda request: GOOD, store=store)
+    mended = FIRST.model_copy(update={"max_tokens": 50})
+    assert asyncio.run(converse(client, store, mended, read)).value == "Tea is a drink."
+    assert asyncio.run(converse(client, store, mended, read)).value == "Tea is a drink."
+    assert client.asked == [mended]
+
+
 def test_a_deadline_ends_the_conversation_for_now_and_the_next_run_asks_again(store: Store) -> None:
     found, _ = said(store, TIMED_OUT)
     assert found == Said(None, TIMED_OUT)

@@ -76,6 +76,24 @@ def test_what_may_be_asked_again_is_no_answer(store: Store, kind: str) -> None:
     assert store.answer("t", 0) is None
 
 
+def test_a_failure_is_settled_for_the_same_words_and_cap_alone(store: Store) -> None:
+    failed = Outcome(kind="failed", note="400: max_tokens is too large")
+    recorded(store, asked(), failed)
+    assert store.settled(asked()) == failed
+    assert store.settled(asked(max_tokens=50)) is None
+    assert store.settled(asked(prompt="write less")) is None
+    recorded(store, asked(max_tokens=50))
+    assert store.settled(asked(max_tokens=50)) == OK
+
+
+def test_a_value_that_was_kept_is_marked_as_that(store: Store) -> None:
+    for turn in (0, 1):
+        recorded(store, asked(turn=turn))
+    for _ in range(2):
+        store.accept("t")
+    assert store._db.execute("SELECT turn, accepted FROM attempts").fetchall() == [(0, 0), (1, 1)]
+
+
 def test_two_draws_of_one_prompt_are_two_rows(store: Store) -> None:
     recorded(store, asked("draw 1"))
     recorded(store, asked("draw 2"), OK.model_copy(update={"text": "another"}))

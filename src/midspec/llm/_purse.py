@@ -23,7 +23,7 @@ class Purse:
         Returns:
             False if it does not fit although nothing is in flight any more.
         """
-        while usd > left_usd() - self.held_usd:
+        while not self._fits(usd, left_usd):
             if self._n_held == 0:
                 self._wake()
                 return False
@@ -32,6 +32,13 @@ class Purse:
         self._n_held += 1
         self._wake()
         return True
+
+    def _fits(self, usd: float, left_usd: Callable[[], float]) -> bool:
+        try:
+            return usd <= left_usd() - self.held_usd
+        except BaseException:
+            self._wake()  # Whoever waits behind it must hear of it too.
+            raise
 
     def release(self, usd: float) -> None:
         """Give back what was set aside: the outcome is recorded, so its cost counts as spent."""

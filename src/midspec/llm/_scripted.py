@@ -35,7 +35,7 @@ class ScriptedClient:
         """The outcome on record, or the script's."""
         if self._store is None:
             return await self._answer(request)
-        found = self._store.answer(request.task, request.turn)
+        found = self._store.settled(request)
         if found is None:
             attempt = self._store.open(request, self._model, "author", "{}")
             found = await self._answer(request)

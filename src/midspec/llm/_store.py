@@ -33,6 +33,9 @@ _CLOSE = (
 )
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
+_SAME = (
+    "SELECT 1 FROM attempts WHERE task = ? AND turn = ? AND prompt_sha256 = ? AND max_tokens = ? AND kind = 'failed'"
+)
 _LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 
@@ -100,6 +103,17 @@ class Store:
         """What came of this request, if that is settled: never an attempt that may be made again."""
         row = self._run(_ANSWER, (task, turn)).fetchone()
         return None if row is None else _outcome(row)
+
+    def settled(self, request: Request) -> Outcome | None:
+        """What came of this request; a failure only if it was of these very words with this very cap.
+
+        A server that refused a cap or a prompt as wrong may take another one: that failure is not this one's.
+        """
+        found = self.answer(request.task, request.turn)
+        if found is None or found.kind != "failed":
+            return found
+        values = (request.task, request.turn, self._hash.of(request), request.max_tokens)
+        return found if self._run(_SAME, values).fetchone() else None
 
     def pending(self, task: str, turn: int) -> int | None:
         """The id of this request's newest attempt that has no outcome."""
@@ -169,7 +183,8 @@ class Store:
 
     def accept(self, task: str) -> None:
         """Record that the value of this task's last good reply was kept."""
-        self._run(f"UPDATE attempts SET accepted = 1 WHERE id = {_LAST_OK}", (task,))  # noqa: S608
+        # A run that goes on says so again of all that it has: that must not write.
+        self._run(f"UPDATE attempts SET accepted = 1 WHERE id = {_LAST_OK} AND accepted = 0", (task,))  # noqa: S608
 
     def final(self, task: str) -> Outcome | None:
         """The good reply of this task's last turn; to read texts back one at a time."""
@@ -298,7 +313,7 @@ class Stored:
 
     async def ask(self, request: Request) -> Outcome:
         """The outcome on record, or a new one."""
-        found = self._store.answer(request.task, request.turn)
+        found = self._store.settled(request)
         return await self._client.ask(request) if found is None else found
 
     async def close(self) -> None:

@@ -1,0 +1,139 @@
+"""Prices: as the kept library has them, the user's own before them, and unknown where nobody knows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from genai_prices import Usage as Counted
+from genai_prices import calc_price
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midspec.errors import ConfigError, MissingError
+from midspec.llm import Price, Prices, Usage
+
+MILLION = 1_000_000
+
+
+def _kept_models() -> list[str]:
+    """Every model of both providers that the library prices by the token."""
+    found = []
+    for provider in get_snapshot().providers:
+        for model in provider.models if provider.id in ("anthropic", "openai") else ():
+            try:
+                price = calc_price(Counted(input_tokens=1), model.id, provider_id=provider.id).model_price
+            except LookupError:  # Some entries (`ft:gpt-4o`) are patterns and no names.
+                continue
+            if price.input_mtok is not None and price.output_mtok is not None:
+                found.append(f"{provider.id}/{model.id}")
+    return found
+
+
+MODELS = _kept_models()
+TOKENS = st.integers(0, 400_000)
+USAGE = st.builds(Usage, n_input=TOKENS, n_cache_read=TOKENS, n_cache_write=TOKENS, n_output=TOKENS)
+
+
+def _by_the_library(model: str, usage: Usage, **context: str) -> float:
+    provider, _, name = model.partition("/")
+    counted = Counted(
+        input_tokens=usage.n_input + usage.n_cache_read + usage.n_cache_write,
+        cache_read_tokens=usage.n_cache_read,
+        cache_write_tokens=usage.n_cache_write,
+        output_tokens=usage.n_output,
+    )
+    return float(calc_price(counted, name, provider_id=provider, price_context=context or None).total_price)
+
+
+def test_the_library_knows_many_models() -> None:
+    assert len(MODELS) > 20
+
+
+@given(model=st.sampled_from(MODELS), usage=USAGE)
+def test_a_cost_is_what_the_library_itself_makes_of_it(model: str, usage: Usage) -> None:
+    assert Prices().cost(model, usage) == pytest.approx(_by_the_library(model, usage), abs=1e-12)
+
+
+@given(model=st.sampled_from(MODELS), usage=USAGE)
+def test_a_batch_costs_what_the_library_says_and_else_one_half(model: str, usage: Usage) -> None:
+    plain, batch = _by_the_library(model, usage), _by_the_library(model, usage, processing="batch")
+    found = Prices().cost(model, usage, batch=True)
+    assert found == pytest.approx(batch) or found == pytest.approx(plain / 2)
+    assert found <= plain
+
+
+def test_an_unknown_price_is_none_and_never_zero() -> None:
+    prices = Prices()
+    for model in ("openai/our-own-model", "anthropic/no-such-thing", "openai/"):
+        assert prices.cost(model, Usage()) is None
+        assert prices.cost(model, Usage(n_input=MILLION), batch=True) is None
+
+
+def test_a_server_of_ones_own_has_no_known_price_whatever_its_model_is_called() -> None:
+    usage = Usage(n_input=MILLION)
+    assert Prices(base_url="http://127.0.0.1:8000/v1").cost("openai/gpt-5", usage) is None
+    assert Prices(base_url="https://api.openai.com/v1").cost("openai/gpt-5", usage) == Prices().cost(
+        "openai/gpt-5", usage
+    )
+    own = Prices({"openai/gpt-5": Price(input=0.5, output=1)}, base_url="http://127.0.0.1:8000/v1")
+    assert own.cost("openai/gpt-5", usage) == 0.5
+
+
+def test_the_users_table_comes_first(tmp_path: Path) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text(
+        "openai/gpt-5: {input: 1, output: 4, cache_read: 0.1, cache_write: 1.25}\n"
+        "openai/mine: {input: 2.0, output: 3}\n"
+    )
+    prices = Prices.load(str(table))
+    million_each = Usage(n_input=MILLION, n_cache_read=MILLION, n_cache_write=MILLION, n_output=MILLION)
+    assert prices.cost("openai/gpt-5", million_each) == pytest.approx(1 + 0.1 + 1.25 + 4)
+    assert prices.cost("openai/gpt-5", million_each, batch=True) == pytest.approx((1 + 0.1 + 1.25 + 4) / 2)
+    # Tokens of the cache cost as others do where the table does not say.
+    assert prices.cost("openai/mine", million_each) == pytest.approx(2 + 2 + 2 + 3)
+    assert prices.cost("anthropic/claude-opus-4-1", million_each) == Prices().cost(
+        "anthropic/claude-opus-4-1", million_each
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("openai/m: {input: 1}", "openai/m: output"),
+        ("openai/m: {input: -1, output: 1}", "openai/m: input"),
+        ("openai/m: {input: 1, output: .nan}", "openai/m: output"),
+        ("openai/m: {input: 1, output: 1, cached: 2}", "openai/m: cached"),
+        ("openai/m: {input: 1, output: cheap}", "openai/m: output"),
+        ("openai/m: 3", "openai/m"),
+        ("- openai/m", ""),
+        ("", ""),
+        ("openai/m: {input: 1", ""),
+        ("\0", ""),
+    ],
+)
+def test_a_wrong_table_is_refused_by_file_and_field_in_one_line(tmp_path: Path, text: str, where: str) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Prices.load(table)
+    assert str(caught.value).startswith(f"{table}: {where}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"prices\.yaml"):
+        Prices.load(tmp_path / "prices.yaml")
+
+
+def test_the_library_is_loaded_only_for_a_price_that_the_table_does_not_have() -> None:
+    code = (
+        "import sys\nfrom midspec.llm import Price, Prices, Usage\n"
+        "prices = Prices({'openai/m': Price(input=1, output=1)})\n"
+        "assert prices.cost('openai/m', Usage(n_input=1)) is not None\n"
+        "assert not {'genai_prices', 'openai', 'anthropic', 'aiohttp', 'httpx'} & set(sys.modules), sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
