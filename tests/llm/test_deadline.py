@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.loopback import Fate, Settings, serve
+from tests.loopback._asked import Asked
 
 from midspec.llm import Access, Outcome, Store, open_client
 from midspec.llm._deadline import Deadlines, Timed
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._wire import LateError
 
-from ..loopback import Fate, Settings, serve
-from ..loopback._asked import Asked
 from .outside import OPENAI, wish
 
 

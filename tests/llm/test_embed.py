@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.loopback import serve
 
 from midspec.errors import ConfigError, DataError, MidspecError
 from midspec.llm import ModelConfig, embed
 
-from ..loopback import serve
 from .outside import ANTHROPIC, OPENAI, Answer, Seen, answering, wrong
 
 

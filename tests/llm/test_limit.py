@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.loopback import Served, Settings, serve
 
 from midspec.llm import Access, Outcome, Pool, Store
 from midspec.llm._limit import Limited
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._retry import Retrying
 
-from ..loopback import Served, Settings, serve
 from .outside import OPENAI, Seen, answering, said, wish, wrong
 
 

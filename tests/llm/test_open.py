@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.loopback import Served, Settings, serve
 
 from midspec.errors import ConfigError
 from midspec.llm import Access, ModelConfig, Outcome, Request, Store, open_client
 
-from ..loopback import Served, Settings, serve
 from .outside import ANTHROPIC, FORM, OPENAI, wish
 
 KEY = "sk-secret-0123456789"
@@ -26,7 +26,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def asked(served: Served, store: Store, *requests: Request, model: ModelConfig = OPENAI, **more: object) -> list[Outcome]:
+def asked(
+    served: Served, store: Store, *requests: Request, model: ModelConfig = OPENAI, **more: object
+) -> list[Outcome]:
     async def run() -> list[Outcome]:
         url = served.url if model.model.startswith("anthropic/") else served.openai_url
         access = Access.model_validate({"base_url": url, **more})

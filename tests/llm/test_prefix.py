@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.loopback import Settings, serve
 
 from midspec.errors import MidspecError
 from midspec.llm import Access, ModelConfig, Request, Store, open_client
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._prefix import PrefixFirst
 
-from ..loopback import Settings, serve
 from .outside import ANTHROPIC, OPENAI, answering, said, wish, wrong
 
 SPEC = "The model is honest and says so. " * 400

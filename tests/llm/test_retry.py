@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.loopback import Fate, Served, Settings, serve
 
 from midspec.errors import MidspecError
 from midspec.llm import Access, Client, Outcome, Store, open_client
@@ -14,7 +15,6 @@ from midspec.llm._limit import Limited
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._retry import Retrying
 
-from ..loopback import Fate, Served, Settings, serve
 from .outside import OPENAI, Seen, answering, said, wish, wrong
 
 
@@ -82,7 +82,7 @@ def test_a_run_in_which_nothing_succeeds_ends_in_one_line_that_says_what_the_ser
                 OpenAIClient(OPENAI, small.access()), where="openai/tiny", patience_s=0.3, first_pause_s=0.01
             )
             try:
-                with pytest.raises(MidspecError, match="closed for the night.*same command goes on") as caught:
+                with pytest.raises(MidspecError, match=r"closed for the night.*same command goes on") as caught:
                     await client.ask(wish())
             finally:
                 await client.close()

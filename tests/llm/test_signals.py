@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.loopback import Served, Settings, serve
 
 from midspec.llm import Access, Store, open_client
 
-from ..loopback import Served, Settings, serve
 from .outside import OPENAI, wish
 
 PROGRAM = """
