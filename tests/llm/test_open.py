@@ -120,6 +120,17 @@ def test_the_key_is_in_no_file_of_a_run(store: Store, tmp_path: Path, monkeypatc
     assert not any(KEY.encode() in path.read_bytes() for path in files)
 
 
+def test_a_server_that_takes_nothing_at_all_ends_the_run_and_no_document_is_given_up(store: Store) -> None:
+    wishes = [wish(f"t{i}") for i in range(40)]
+    with serve(Settings(rate_invalid=1.0)) as served:
+        with pytest.raises(ConfigError, match="takes none of the requests"):
+            asked(served, store, *wishes, concurrency=5)
+        assert len(served.log) < 20
+    with serve() as served:
+        outcomes = asked(served, store, *wishes)
+    assert [outcome.kind for outcome in outcomes].count("ok") >= 36
+
+
 def test_a_missing_key_ends_the_run_before_anything_is_sent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for model, variable in ((OPENAI, "OPENAI_API_KEY"), (ANTHROPIC, "ANTHROPIC_API_KEY")):
         monkeypatch.delenv(variable, raising=False)

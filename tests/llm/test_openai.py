@@ -133,6 +133,11 @@ def test_a_request_that_a_filter_stopped_is_filtered() -> None:
     assert outcome.kind == "filtered"
 
 
+def test_a_prompt_that_a_router_flagged_is_filtered_and_ends_no_run() -> None:
+    (outcome,), _ = ask(lambda _: wrong(403, "your input was flagged"))
+    assert outcome.kind == "filtered"
+
+
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
 def test_a_closed_door_ends_the_run_in_one_line_without_the_key(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from midspec.errors import MidspecError
@@ -57,6 +57,8 @@ class _Waiting:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        # Whoever waited may have gone away; an error that nobody fetches is no second error.
+        self.future.add_done_callback(lambda future: future.cancelled() or future.exception())
         self.n_times = 0
 
 
@@ -94,6 +96,7 @@ class Batched:
         self._n_bytes = 0
         self._elsewhere: set[_Key] = set()  # in a batch that an earlier run handed in
         self._attached = False
+        self._over: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -107,6 +110,8 @@ class Batched:
         Raises:
             MidspecError: the endpoint refuses, or has failed for as long as the patience goes.
         """
+        if self._over is not None:
+            raise self._over
         if not self._attached:
             self._attached = True
             self._attach()
@@ -158,19 +163,19 @@ class Batched:
         if keys and not self._stopped:
             self._begin(self._hand_in(keys))
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(self._watched(work))
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
 
-    async def _watched(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except MidspecError as error:
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
-    def _fail(self, error: MidspecError) -> None:
+    def _fail(self, error: BaseException) -> None:
         """What ends the run reaches everybody who waits."""
+        self._over = error
         for waiting in self._waiting.values():
             if not waiting.future.done():
                 waiting.future.set_exception(error)

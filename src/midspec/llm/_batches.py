@@ -11,7 +11,7 @@ from midspec.errors import MidspecError
 from midspec.llm._anthropic import AnthropicClient
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._types import Outcome, Request
-from midspec.llm._wire import AgainError, FormError, TokenFieldError
+from midspec.llm._wire import AgainError, FormError, TokenFieldError, not_json
 
 __all__ = ["AnthropicBatches", "Batches", "Entry", "OpenAIBatches", "Reply", "batches_of"]
 
@@ -122,13 +122,14 @@ class AnthropicBatches:
     async def replies(self, batch_id: str) -> AsyncIterator[Reply]:
         """Its replies, one line at a time."""
         import anthropic
+        import httpx2
 
         try:
             async with self._sdk.messages.batches.with_streaming_response.results(batch_id) as response:
                 async for line in response.iter_lines():
                     if line.strip():
-                        yield self._reply(json.loads(line))
-        except (anthropic.APIStatusError, anthropic.APIConnectionError) as error:
+                        yield self._reply(_row(line))
+        except (anthropic.APIStatusError, anthropic.APIConnectionError, httpx2.HTTPError) as error:
             raise _raisable(self._client.failure(error)) from None
 
     def _reply(self, line: Any) -> Reply:
@@ -216,6 +217,7 @@ class OpenAIBatches:
 
     async def replies(self, batch_id: str) -> AsyncIterator[Reply]:
         """Its replies and its errors, one line at a time."""
+        import httpx2
         import openai
 
         batch = await self._guarded(self._sdk.batches.retrieve(batch_id))
@@ -226,8 +228,8 @@ class OpenAIBatches:
                 async with self._sdk.files.with_streaming_response.content(file_id) as response:
                     async for line in response.iter_lines():
                         if line.strip():
-                            yield self._reply(json.loads(line))
-            except (openai.APIStatusError, openai.APIConnectionError) as error:
+                            yield self._reply(_row(line))
+            except (openai.APIStatusError, openai.APIConnectionError, httpx2.HTTPError) as error:
                 raise _raisable(self._client.failure(error)) from None
 
     def _reply(self, line: Any) -> Reply:
@@ -258,6 +260,13 @@ class OpenAIBatches:
             return await call
         except (openai.APIStatusError, openai.APIConnectionError) as error:
             raise _raisable(self._client.failure(error)) from None
+
+
+def _row(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise not_json(line.encode()) from None
 
 
 def _judged(custom_id: str, client: AnthropicClient | OpenAIClient, status: int, content: bytes) -> Reply:

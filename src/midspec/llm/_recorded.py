@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from midspec.errors import MidspecError
+from midspec.errors import ConfigError, MidspecError
 from midspec.llm._types import Client, Duty, ModelConfig, Outcome, Request
 from midspec.llm._wire import AgainError, LateError, TornError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from midspec.llm._store import Store
 
 __all__ = ["Recorded", "sampling_of"]
+
+_MOST_FAILED = 10
 
 
 def sampling_of(model: ModelConfig) -> str:
@@ -39,9 +41,15 @@ class Recorded:
         self._sampling = sampling_of(model)
         self._duty = duty
         self._prices = prices
+        self._all_failed: list[int] | None = []  # rows of a run in which nothing else has happened yet
 
     async def ask(self, request: Request) -> Outcome:
-        """One attempt and its row. A row that is never closed was in flight at a kill."""
+        """One attempt and its row. A row that is never closed was in flight at a kill.
+
+        Raises:
+            AgainError: the attempt came to nothing and may be repeated.
+            MidspecError: the server refuses for good, or takes none of the first ten requests.
+        """
         row = self._store.open(request, self._model, self._duty, self._sampling)
         try:
             outcome = await self._client.ask(request)
@@ -56,7 +64,21 @@ class Recorded:
             cost_usd = self._prices.cost(self._model, outcome.usage)
             outcome = outcome.model_copy(update={"cost_usd": cost_usd})
         self._store.close(row, outcome)
+        if self._all_failed is not None:
+            self._check(row, outcome)
         return outcome
+
+    def _check(self, row: int, outcome: Outcome) -> None:
+        """End a run whose every request is refused: it is the settings that the server does not take, not the texts."""
+        if outcome.kind != "failed" or self._all_failed is None:
+            self._all_failed = None
+            return
+        self._all_failed.append(row)
+        if len(self._all_failed) >= _MOST_FAILED:
+            for failed in self._all_failed:
+                self._store.again(failed, outcome.note)  # with other settings they are asked again
+            what = f"the server takes none of the requests ({outcome.note})"
+            raise ConfigError(what, where=self._model, mend="Check temperature, extra fields and caps of the model")
 
     async def close(self) -> None:
         """Close what is wrapped; the store is its owner's."""

@@ -41,6 +41,7 @@ _BUSY = {429, 503, 529}
 _REFUSED_FOR_GOOD = {401, 402, 403, 404}
 _FORM_WORDS = ("response_format", "json_schema", "output_config", "output_format", "structured output", "guided")
 _FILTERED = ("content filtering policy", "content_filter", "content_policy")
+_FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
 _NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
 # Debug lines of these hold URLs, headers and bodies, or come once a request: they are for their own developers.
 _LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiohttp.client")
@@ -179,6 +180,8 @@ def failed_status(
     if status < 500 and any(sign in low for sign in _NO_MONEY):
         mend = "Add credit; the same command goes on from here"
         return MidspecError(f"the account has no credit left ({words})", where=where, mend=mend)
+    if status == 403 and any(sign in low for sign in _FLAGGED):
+        return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
     if status in _REFUSED_FOR_GOOD:
         return _refusal(status, words, where)
     if status in _BUSY:
