@@ -43,7 +43,7 @@ async def author_chats(
     folder: Path,
     *,
     embed: Embed | None = None,
-    concurrency: int = 50,
+    width: int = 50,
     tell: Tell = _say_nothing,
 ) -> Built:
     """Have a language model write chats, another (or the same, if the config says so) judge them, and save them.
@@ -63,7 +63,7 @@ async def author_chats(
         store: where every reply, and every question accepted, is on record.
         folder: takes the files; must be there.
         embed: vectors of questions, for near duplicates by meaning; without it only their words count.
-        concurrency: requests wanted in flight at once. No part of the result.
+        width: requests wanted in flight at once. No part of the result.
         tell: is told how many chats are kept, of how many, and how it goes.
 
     Raises:
@@ -78,7 +78,7 @@ async def author_chats(
         )
     craft = craft_of(spec, config)
     with writable(folder), Shelf(folder, Chat) as chats, Shelf(folder, Reject) as rejects:
-        line = Line(spec, config, writing, craft, client, judge, store, chats, rejects, embed, concurrency, tell)
+        line = Line(spec, config, writing, craft, client, judge, store, chats, rejects, embed, width, tell)
         await line.run()
         kept, surplus = _pool(line, craft)
         if not kept:
@@ -107,7 +107,7 @@ def craft_of(spec: Spec, config: ChatConfig) -> Craft:
 
 
 async def preview_chats(
-    spec: Spec, config: ChatConfig, client: Client, judge: Client, store: Store, n: int, *, concurrency: int = 50
+    spec: Spec, config: ChatConfig, client: Client, judge: Client, store: Store, n: int, *, width: int = 50
 ) -> Chats:
     """`n` chats over as many topics as the whole pool would let, to look at; the whole run uses what they cost.
 
@@ -127,7 +127,7 @@ async def preview_chats(
     )
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        built = await author_chats(spec, few, client, judge, store, folder, concurrency=concurrency)
+        built = await author_chats(spec, few, client, judge, store, folder, width=width)
         chats, *stripped = (tuple(read_rows(folder / name, Chat)) for name in built.outputs if name != "rejects.jsonl")
         exhausted = built.summary["exhausted"]
         return Chats(

@@ -12,7 +12,7 @@ from midspec.chats._config import ChatConfig, Writing
 from midspec.chats._craft import Ask, Craft, Question, Topic, reasons_against
 from midspec.chats._lots import Lot, PassRate, Ready, most_lists, shares
 from midspec.chats._novelty import Embed, Novelty
-from midspec.chats._prompts import prompt
+from midspec.chats._prompts import N_SHOWN, prompt
 from midspec.chats._shelf import Shelf
 from midspec.fingerprint import fingerprint, hash_text
 from midspec.llm import Client, ModelConfig, Outcome, Pool, Request, Said, Store, converse
@@ -35,8 +35,9 @@ class Placed(NamedTuple):
 class Line:
     """Writes the chats of one config and puts them, and what is rejected, on shelves.
 
-    Everything that decides what is asked next follows from replies on record and, where two questions repeat each
-    other, from which came first, which the store keeps: a run that goes on after a kill asks nothing again.
+    What is asked next follows from replies and from the order in which they came. So the store keeps, beside the
+    replies, which of two like questions came first, which questions were answered and how many lists were asked for;
+    a run that goes on where another stopped first goes through all that, and comes to the same chats.
 
     Args:
         spec: with its placeholders filled.
@@ -49,7 +50,7 @@ class Line:
         chats: takes the chats that the judge kept.
         rejects: takes what was not kept.
         embed: turns questions into vectors, if their meaning is to count.
-        concurrency: requests wanted in flight.
+        width: requests wanted in flight.
         tell: is told how many chats are kept, of how many, and how it goes.
     """
 
@@ -65,16 +66,22 @@ class Line:
         chats: Shelf[Chat],
         rejects: Shelf[Reject],
         embed: Embed | None,
-        concurrency: int,
+        width: int,
         tell: Tell,
     ) -> None:
         self._spec, self._config, self._writing, self._craft = spec, config, writing, craft
         self._client, self._judge, self._store = client, judge, store
         self._chats, self._rejects = chats, rejects
         self._embed, self._tell = embed, tell
-        self._pool = Pool(concurrency)
+        self._pool = Pool(width)
         self._prefix_sha256 = hash_text(craft.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
+        pattern = craft.ask_questions(Topic("", ""), (), 0).prompt
+        self._mark = f"chats/{fingerprint([config.author_model, self._prefix_sha256, pattern])}"
+        self._started = {key.rpartition("/")[2] for key, _ in store.kept(f"{self._mark}/answer/")}
+        self._listed = Counter(key.split("/")[3] for key, _ in store.kept(f"{self._mark}/list/"))
+        self._is_replaying = bool(self._started)
+        self._has_topics = False
         self._seen: set[str] = set()
         self._n_owed = 0
         self.n_wanted = config.n_wanted or 0
@@ -96,6 +103,7 @@ class Line:
         """
         if self._craft.given:
             self._open(self._craft.given, tuple(shares(self.n_wanted, len(self._craft.given))))
+            self._end_topics()
         else:
             self._pool.add(self._find_topics, first=True)
         await self._pool.run()
@@ -105,8 +113,8 @@ class Line:
     async def _find_topics(self) -> None:
         if self._craft.is_even:
             said = await self._list_topics((), 0, 0)
-            if said:
-                self._open(said, tuple(shares(self.n_wanted, len(said))))
+            self._open(said, tuple(shares(self.n_wanted, max(1, len(said)))))
+            self._end_topics()
             return
         n_topics = self._writing.n_domains or ceil(self.n_wanted / self._writing.questions_per_domain)
         wanted = tuple(shares(self.n_wanted, min(n_topics, self.n_wanted)))
@@ -123,6 +131,7 @@ class Line:
             at = len(self.lots)
             self._open(topics[: len(wanted) - at], wanted[at:])
         self._spread(sum(wanted[len(self.lots) :]))
+        self._end_topics()
 
     async def _list_topics(self, shown: Sequence[str], n_wanted: int, draw: int) -> tuple[Topic, ...]:
         ask = self._craft.ask_topics(shown, n_wanted)
@@ -145,14 +154,33 @@ class Line:
         owed, self._n_owed = self._n_owed, 0
         self._spread(owed)
 
+    def _end_topics(self) -> None:
+        self._has_topics = True
+        self._end_replay()
+
     def _refill(self, lot: Lot) -> None:
-        steps = lot.next_steps(self.rate)
+        if self._is_replaying:
+            steps = lot.replay_steps(self._started, self._listed[_name_key(lot.topic)])
+        elif self.rate.n_kept >= self.n_wanted and not self._craft.is_even:
+            return
+        else:
+            steps = lot.next_steps(self.rate)
         for ready in steps.start:
             self.n_asked += 1
+            self._store.keep(f"{self._mark}/answer/{ready.id}", "")
             self._pool.add(partial(self._answer_and_judge, lot, ready))
         if steps.wants_list:
+            self._store.keep(f"{self._mark}/list/{_name_key(lot.topic)}/{lot.n_lists}", lot.topic.name)
             self._pool.add(partial(self._list_questions, lot), first=True)
         self._spread(steps.n_given_up)
+        self._end_replay()
+
+    def _end_replay(self) -> None:
+        """Go on with new work once all that an earlier run began is there again."""
+        if self._is_replaying and self._has_topics and all(lot.is_idle for lot in self.lots):
+            self._is_replaying = False
+            for lot in self.lots:
+                self._refill(lot)
 
     def _spread(self, n_chats: int) -> None:
         """Chats that one topic can't give are wanted from the others."""
@@ -193,7 +221,7 @@ class Line:
             else:
                 usable.append(Ready(name, question))
         # What the next list is shown must not depend on other topics: it decides what that list's request is.
-        lot.shown += [ready.question.text for ready in usable]
+        lot.shown = [*lot.shown, *(ready.question.text for ready in usable)][-N_SHOWN:]
         vectors = await novelty.vectors([ready.question.text for ready in usable])
         fresh = []
         for ready, vector in zip(usable, vectors, strict=True):
@@ -215,10 +243,8 @@ class Line:
         number = lot.number if self._craft.is_even else -1
         if number not in self._scopes:
             name = lot.topic.name if self._craft.is_even else ""
-            pattern = self._craft.ask_questions(Topic("", ""), (), 0).prompt
             limits = [self._writing.duplicate_similarity, self._writing.duplicate_cosine if self._embed else None]
-            what = [self._config.author_model, self._prefix_sha256, pattern, name, limits]
-            scope = f"chats/{fingerprint(what)}/"
+            scope = f"{self._mark}/question/{fingerprint([name, limits])}/"
             kept = [(key.removeprefix(scope), text) for key, text in self._store.kept(scope)]
             self._scopes[number] = scope, Novelty(self._writing, self._embed, kept)
         return self._scopes[number]
@@ -324,12 +350,16 @@ class Line:
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1
         name = hash_text(f"{what}\n{outcome.text}")[:16]
-        self._put_reject(Reject(id=name, by="author", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
+        self._put_reject(Reject(id=name, by="lists", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
 
 
 def _head(reason: str) -> str:
     """What rejects are counted under: the reason without its particulars."""
     return reason.partition(":")[0]
+
+
+def _name_key(topic: Topic) -> str:
+    return hash_text(topic.name)[:16]
 
 
 def _reason(outcome: Outcome) -> str:

@@ -7,6 +7,7 @@ from math import ceil
 from midspec.chats._author import craft_of
 from midspec.chats._config import ChatConfig, Writing
 from midspec.chats._craft import Craft, Question, Topic
+from midspec.chats._prompts import N_SHOWN
 from midspec.errors import ConfigError
 from midspec.llm import StageLoad
 from midspec.records import Spec
@@ -48,7 +49,7 @@ def chat_loads(spec: Spec, config: ChatConfig) -> list[StageLoad]:
     n_asked = ceil(n_wanted / _PASSED)
     n_lists = n_topics * ceil(n_asked / n_topics / _NEW / writing.questions_per_batch)
     topic = Topic("x" * 30, "x" * 160)
-    shown = ("x" * _QUESTION_LETTERS,) * min(500, ceil(n_lists / n_topics * writing.questions_per_batch / 2))
+    shown = ("x" * _QUESTION_LETTERS,) * min(N_SHOWN, ceil(n_lists / n_topics * writing.questions_per_batch / 2))
     question = Question("direct", "x" * _QUESTION_LETTERS)
     answer = "x" * _REPLY_TOKENS[config.style] * _LETTERS_A_TOKEN
     n_batch = writing.questions_per_batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from midspec.chats._craft import Question, Topic
 
 __all__ = ["Lot", "PassRate", "Ready", "Steps", "most_lists", "shares"]
 
-# Before anything is judged, nine of ten are taken to pass, with the weight of ten verdicts.
-_PRIOR_PASSED, _PRIOR_JUDGED = 9, 10
+# Before anything is judged, all is taken to pass, with the weight of ten verdicts: what turns out to be missing is
+# asked later, while an answer too many is paid for nothing.
 _PRIOR_WEIGHT = 10
 # Two lists in a row without one usable question: a third would be no better.
 _MOST_BARREN = 2
@@ -35,7 +35,7 @@ class PassRate:
 
     @property
     def value(self) -> float:
-        return (self.n_kept + _PRIOR_PASSED) / (self.n_judged + _PRIOR_JUDGED)
+        return (self.n_kept + _PRIOR_WEIGHT) / (self.n_judged + _PRIOR_WEIGHT)
 
 
 class Steps(NamedTuple):
@@ -98,12 +98,30 @@ class Lot:
         if self.is_listing or not self._is_short(rate):
             return Steps(tuple(start))
         if self.is_open:
-            self.is_listing = True
-            self.n_lists += 1
+            self._begin_list()
             return Steps(tuple(start), wants_list=True)
         n_given_up = max(0, self.target - self.n_kept - self.n_running)
         self.target -= n_given_up
         return Steps(tuple(start), n_given_up=n_given_up)
+
+    def replay_steps(self, started: Container[str], n_lists: int) -> Steps:
+        """What to do while an earlier run is gone through again: what it began, and nothing else."""
+        start = [ready for ready in self.waiting if ready.id in started]
+        self.waiting = deque(ready for ready in self.waiting if ready.id not in started)
+        self.n_running += len(start)
+        wants_list = not self.is_listing and self.n_lists < n_lists
+        if wants_list:
+            self._begin_list()
+        return Steps(tuple(start), wants_list)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is under way."""
+        return not self.is_listing and self.n_running == 0
+
+    def _begin_list(self) -> None:
+        self.is_listing = True
+        self.n_lists += 1
 
     def _is_short(self, rate: float) -> bool:
         return self.n_kept + self.n_running * rate <= self.target - 0.5

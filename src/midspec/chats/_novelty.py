@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from midspec.chats._config import Writing
 from midspec.errors import DataError
-from midspec.similar import NearIndex
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Embed", "Novelty"]
@@ -33,6 +31,9 @@ class Novelty:
     """
 
     def __init__(self, writing: Writing, embed: Embed | None, kept: Iterable[tuple[str, str]]) -> None:
+        # Imported where it is used, as numpy is below: what only reads a config should start at once.
+        from midspec.similar import NearIndex
+
         self._near = NearIndex(threshold=writing.duplicate_similarity)
         self._angles = _Angles(writing.duplicate_cosine)
         self._embed = embed
@@ -62,6 +63,8 @@ class Novelty:
         return list(await self._units(texts))
 
     async def _units(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        import numpy as np
+
         if self._embed is None or not texts:
             return []
         rows = np.asarray(await self._embed(texts), dtype=np.float32)
@@ -93,6 +96,8 @@ class _Angles:
         self._rows: NDArray[np.float16] | None = None
 
     def add(self, key: str, vector: NDArray[np.float32]) -> None:
+        import numpy as np
+
         if self._rows is None:
             self._rows = np.empty((_FIRST_ROOM, len(vector)), dtype=np.float16)
         if len(self._keys) == len(self._rows):
@@ -106,7 +111,7 @@ class _Angles:
             return None
         best, nearest = self._threshold, None
         for start in range(0, len(self._keys), _FIRST_ROOM):
-            cosines = self._rows[start : min(start + _FIRST_ROOM, len(self._keys))].astype(np.float32) @ vector
+            cosines = self._rows[start : min(start + _FIRST_ROOM, len(self._keys))].astype("float32") @ vector
             at = int(cosines.argmax())
             if cosines[at] > best:
                 best, nearest = float(cosines[at]), self._keys[start + at]

@@ -10,12 +10,12 @@ from importlib import resources
 from midspec.chats._config import ChatConfig
 from midspec.records import Spec
 
-__all__ = ["assistant_words", "earlier", "name_words", "prompt", "render_spec"]
+__all__ = ["N_SHOWN", "assistant_words", "earlier", "name_words", "prompt", "render_spec"]
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 # A domain's earlier questions are shown up to this many, the latest ones: the whole list of a large pool would cost
 # more than the duplicates that it prevents.
-_N_SHOWN = 500
+N_SHOWN = 500
 
 
 @lru_cache(maxsize=64)
@@ -30,7 +30,7 @@ def prompt(name: str, /, **values: str) -> str:
 
 def earlier(entries: Sequence[str]) -> str:
     """What exists already and is not to be written again; nothing where there is none."""
-    lines = "\n".join(f"- {' '.join(entry.split())}" for entry in entries[-_N_SHOWN:])
+    lines = "\n".join(f"- {' '.join(entry.split())}" for entry in entries[-N_SHOWN:])
     return prompt("earlier", list=lines) if lines else ""
 
 
