@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import DataError, FolderError
+from midspec.errors import DataError, FolderError, InUseError
 from midspec.llm import Outcome, Request, ScriptedClient, Store, Stored, Usage
+from midspec.llm._schema import _is_remote
 
 OK = Outcome(
     kind="ok",
@@ -191,6 +192,44 @@ def test_a_full_disk_is_said_and_what_was_recorded_stays(store: Store) -> None:
     with pytest.raises(FolderError, match="full"):
         recorded(store, asked("u"), OK.model_copy(update={"text": "long " * 10_000}))
     assert store.answer("t", 0) == OK
+
+
+def test_a_store_that_another_process_holds_for_long_is_said(store: Store) -> None:
+    store._db.execute("PRAGMA busy_timeout=10")
+    with sqlite3.connect(store.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InUseError):
+            recorded(store, asked())
+    other.close()
+    recorded(store, asked())
+
+
+def test_reading_leaves_no_trace(store: Store) -> None:
+    recorded(store, asked())
+    before = store.path.read_bytes()
+    with Store(store.path) as reader:
+        assert reader.ledger()[0].n_asked == 1
+        assert reader.final("t") == OK
+    assert store.path.read_bytes() == before
+
+
+def test_asking_a_closed_store_is_an_error_of_ours(tmp_path: Path) -> None:
+    store = Store(tmp_path / "calls.sqlite")
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        store.answer("t", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "remote"),
+    [("/home/u/run", True), ("/home", True), ("/homes/run", False), ("/home/u/local disk/run", False), ("/", False)],
+)
+def test_a_network_file_system_is_known_by_its_mount(tmp_path: Path, place: str, remote: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/vda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/vdb /home/u/local\\040disk ext4 rw 0 0\n"
+    )
+    assert _is_remote(Path(place), mounts) is remote
 
 
 def test_several_processes_may_have_it_open(tmp_path: Path) -> None:

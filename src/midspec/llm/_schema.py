@@ -76,7 +76,7 @@ def _share(row: str, sign: str) -> str:
     return (
         f"INSERT INTO totals (stage, duty, model, kind, {', '.join(_SUMS)}) "  # noqa: S608 - no value is spliced in
         f"VALUES ({row}.stage, {row}.duty, {row}.model, {row}.kind, {', '.join(f'{sign}({v})' for v in values)}) "
-        f"ON CONFLICT DO UPDATE SET {added};"
+        f"ON CONFLICT (stage, duty, model, kind) DO UPDATE SET {added};"
     )
 
 
@@ -177,9 +177,8 @@ def _journal(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode=TRUNCATE")
 
 
-def _is_remote(path: Path) -> bool:
+def _is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
     """Whether the file lies on a network file system, where WAL's shared memory would not be shared (Linux only)."""
-    mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return False
     real, best, remote = str(path.resolve()), "", False
@@ -196,6 +195,8 @@ def said_plainly(path: Path) -> Iterator[None]:
     """SQLite's errors that the user can mend as ours, in one line; what is a fault of ours passes as it is."""
     try:
         yield
+    except sqlite3.ProgrammingError:
+        raise  # Of Python's own module: it has no code.
     except sqlite3.DatabaseError as error:
         code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
         if code in _HELD:

@@ -82,10 +82,7 @@ class Store:
         self._hash = PromptHash()
         self.purse = Purse()
         self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
-        now = time.time()
-        values = (socket.gethostname(), os.getpid(), now)
-        row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", values)
-        self._opening = int(row.lastrowid or 0)
+        self._opening = 0
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +146,18 @@ class Store:
             sampling,
             request.max_tokens,
             n_chars,
-            self._opening,
+            self._opening or self._first_row(),
             batch_id,
             time.time(),
         )
         return int(self._run(_OPEN, values).lastrowid)
+
+    def _first_row(self) -> int:
+        """Who writes from here on; whoever only reads leaves no trace."""
+        values = (socket.gethostname(), os.getpid(), time.time())
+        row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", values)
+        self._opening = int(row.lastrowid)
+        return self._opening
 
     @overload
     def close(self) -> None: ...
