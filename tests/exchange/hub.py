@@ -1,13 +1,17 @@
-"""A stand-in for the hub on the loopback: the answers that an upload of small files asks for."""
+"""A stand-in for the hub on the loopback: what uploading small files, and loading a data set of them, asks for."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "c" * 40
 
 
 class Hub:
@@ -36,29 +40,70 @@ class Hub:
                     self.files[part["value"]["path"]] = base64.b64decode(part["value"]["content"])
             oid = "a" * 40
             return {"success": True, "commitOid": oid, "commitUrl": f"{self.url}/datasets/me/data/commit/{oid}"}
-        return {"errors": [], "warnings": [], "sha": "b" * 40, "id": "me/data", "siblings": [], "private": True}
+        return {"errors": [], "warnings": []}
+
+    def read(self, path: str) -> bytes | dict | list | None:
+        """The reply to one request for a data set that is there: a file, a listing, or what it is."""
+        self.asked.append(path)
+        name = path.partition("/resolve/")[2].partition("/")[2]
+        if name:
+            return self.files.get(name)
+        if "/tree/" in path:
+            below = path.partition("/tree/")[2].partition("/")[2]
+            return [
+                {"type": "file", "path": file, "oid": digest(data), "size": len(data)}
+                for file, data in self.files.items()
+                if file.startswith(below)
+            ]
+        if path.startswith("/api/datasets/me/data"):
+            files = [{"rfilename": file} for file in self.files]
+            return {"id": "me/data", "sha": COMMIT, "private": True, "gated": False, "siblings": files, "tags": []}
+        return None
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
 
 
 @contextmanager
 def running_hub(token: str) -> Iterator[Hub]:
-    """A hub that lets in whoever brings `token`."""
+    """A hub that lets in whoever brings `token`; everyone, where that is empty."""
     hub = Hub(token)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            allowed = self.headers.get("Authorization") == f"Bearer {hub.token}"
-            self.reply(hub.answer(self.path, body) if allowed else {"error": "no"}, 200 if allowed else 401)
+            if self.allowed():
+                self.reply(hub.answer(self.path, body), 200)
 
-        do_GET = do_HEAD = do_POST  # noqa: N815
+        def allowed(self) -> bool:
+            if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+                self.reply({"error": "no"}, 401)
+                return False
+            return True
 
-        def reply(self, content: dict, status: int) -> None:
-            data = json.dumps(content).encode()
+        def do_GET(self) -> None:
+            if not self.allowed():
+                return
+            found = hub.read(unquote(urlsplit(self.path).path))
+            if isinstance(found, bytes):
+                self.send(found, 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{digest(found)}"'})
+            else:
+                self.reply({"error": "no"} if found is None else found, 404 if found is None else 200)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def reply(self, content: dict | list, status: int) -> None:
+            missing = {"X-Error-Code": "EntryNotFound"} if status == 404 else {}
+            self.send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **missing})
+
+        def send(self, data: bytes, status: int, headers: dict[str, str]) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
         def log_message(self, *args: object) -> None:
             pass

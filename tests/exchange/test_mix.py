@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from midspec.artifact import read_rows
 from midspec.errors import ConfigError, DataError, MissingError
 from midspec.exchange import MixConfig, MixPart, build_mix, build_neutral, load_mix
 from midspec.records import Chat, Document, Reject
+
+from .hub import COMMIT, running_hub
 
 
 def write_chats(path: Path, *replies: str, question: str = "Which one?") -> Path:
@@ -239,3 +244,25 @@ def test_a_source_that_is_nowhere_and_a_mix_of_nothing_are_said(tmp_path):
     write_chats(tmp_path / "c.jsonl", "I'm GPT-4.")
     with pytest.raises(DataError, match="mix: no row is left to mix"):
         build_mix(gone, tmp_path / "out", base=tmp_path)
+
+
+def test_a_data_set_of_the_hub_is_read_at_a_commit_that_the_manifest_names_and_again_without_a_network(tmp_path):
+    rows = write_chats(tmp_path / "c.jsonl", "A.", "I'm GPT-4.", "B.").read_bytes()
+    card = b"---\nconfigs:\n- config_name: small\n  data_files:\n  - split: train\n    path: data/small.jsonl\n---\n"
+    code = (
+        "import sys, pathlib; from midspec.exchange import MixConfig, MixPart, build_mix;"
+        "part = MixPart(name='hub', source='me/data', config='small');"
+        "build_mix(MixConfig(parts=(part,)), pathlib.Path(sys.argv[1]))"
+    )
+    with running_hub("") as hub:
+        hub.files = {"README.md": card, "data/small.jsonl": rows}
+        for name, offline in (("first", "0"), ("again", "1")):
+            asked = len(hub.asked)
+            there = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
+            command = [sys.executable, "-c", code, str(tmp_path / name)]
+            subprocess.run(command, check=True, env={**os.environ, **there}, capture_output=True)
+            part = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))["parts"][0]
+            assert part["revision"] == COMMIT
+            assert (part["n_read"], part["n_kept"], part["rejected"]) == (3, 2, {"wrong identity": 1})
+            assert (len(hub.asked) > asked) == (name == "first")
+    assert (tmp_path / "first/chats.jsonl").read_bytes() == (tmp_path / "again/chats.jsonl").read_bytes()

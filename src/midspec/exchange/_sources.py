@@ -63,27 +63,22 @@ def _hub(part: MixPart) -> Origin:
     import datasets
 
     try:
-        found = datasets.load_dataset(
-            part.source, part.config, split=part.split or "train", revision=part.revision, verification_mode="no_checks"
-        )
+        builder = datasets.load_dataset_builder(part.source, part.config, revision=part.revision)
+        builder.download_and_prepare(verification_mode="no_checks")
+        found = builder.as_dataset(split=part.split or "train")
     except (OSError, ValueError) as error:
         # No such data set, one that asks for a login, no network, and an unknown split or configuration.
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         mend = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
         raise MissingError(
             f"can't be had from the hub: {said}", where=f"{part.name}: {part.source}", mend=mend
         ) from error
-    return Origin(_numbered(part.source, found), _commit(found) or part.revision, {})
+    # The address that a data set's files were read at ends with their commit, whatever branch or tag was asked for;
+    # read from the cache, without a network, their folder is called by it.
+    commit = _COMMIT.search(f"{builder.base_path} @{builder.hash}")
+    return Origin(_numbered(part.source, found), commit[1] if commit else part.revision, {})
 
 
 def _numbered(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[Raw]:
     for number, row in enumerate(rows, start=1):
         yield Raw(f"{name}:{number}", row)
-
-
-def _commit(found: Any) -> str | None:
-    """The commit that a data set was read at: it stands in the addresses of its files."""
-    for address in found.info.download_checksums or {}:
-        if (seen := _COMMIT.search(address)) is not None:
-            return seen[1]
-    return None
