@@ -65,50 +65,56 @@ def digest(data: bytes) -> str:
     return hashlib.sha1(data).hexdigest()
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """The protocol; `hub` decides."""
+
+    hub: Hub
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.allowed():
+            self.reply(self.hub.answer(self.path, body), 200)
+
+    def allowed(self) -> bool:
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self.reply({"error": "no"}, 401)
+            return False
+        return True
+
+    def do_GET(self) -> None:
+        if not self.allowed():
+            return
+        found = self.hub.read(unquote(urlsplit(self.path).path))
+        if isinstance(found, bytes):
+            self.send(found, 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{digest(found)}"'})
+        else:
+            self.reply({"error": "no"} if found is None else found, 404 if found is None else 200)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def reply(self, content: dict | list, status: int) -> None:
+        missing = {"X-Error-Code": "EntryNotFound"} if status == 404 else {}
+        self.send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **missing})
+
+    def send(self, data: bytes, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
 @contextmanager
 def running_hub(token: str) -> Iterator[Hub]:
     """A hub that lets in whoever brings `token`; everyone, where that is empty."""
     hub = Hub(token)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.allowed():
-                self.reply(hub.answer(self.path, body), 200)
-
-        def allowed(self) -> bool:
-            if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-                self.reply({"error": "no"}, 401)
-                return False
-            return True
-
-        def do_GET(self) -> None:
-            if not self.allowed():
-                return
-            found = hub.read(unquote(urlsplit(self.path).path))
-            if isinstance(found, bytes):
-                self.send(found, 200, {"X-Repo-Commit": COMMIT, "ETag": f'"{digest(found)}"'})
-            else:
-                self.reply({"error": "no"} if found is None else found, 404 if found is None else 200)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def reply(self, content: dict | list, status: int) -> None:
-            missing = {"X-Error-Code": "EntryNotFound"} if status == 404 else {}
-            self.send(json.dumps(content).encode(), status, {"Content-Type": "application/json", **missing})
-
-        def send(self, data: bytes, status: int, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
