@@ -13,10 +13,11 @@ import pytest
 
 from midspec.llm import Request
 
-_WORDS = (
+_PROSE = (
     "the reply was short and said what was known and what was not so the person could decide without a second call "
     "and nobody had to ask again because it gave the reason first then the step that followed from it"
-).split()
+)
+_WORDS = _PROSE.split()
 
 
 def _draw(request: Request) -> random.Random:

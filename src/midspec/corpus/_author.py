@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 from midspec.artifact import Built
@@ -252,7 +253,6 @@ class _Writer:
                 self.authored.reject(row, Reject(id=row.id, by=by, reason=why or "", text=text))
             else:
                 self.authored.keep(row, document, about)
-                self.desk.accept("document", row.id)
         self._tell(self.authored.n_settled, max(self.planner.n_wanted, self.authored.n_planned), "documents")
 
     def _made(self, row: PlanRow, text: str, outcome: Outcome, about: Sequence[int]) -> Document:
@@ -295,7 +295,8 @@ def _focus_line(claim: Assertion, rules: bool) -> str:
 
 
 def _others(subject: Subject, focus: tuple[int, ...]) -> str:
-    names = [claim.name for index, claim in enumerate(subject.claims) if index not in focus][:_OTHERS_SHOWN]
+    others = (claim.name for index, claim in enumerate(subject.claims) if index not in focus)
+    names = list(islice(others, _OTHERS_SHOWN))
     if not names or subject.rule:
         return ""
     return f"It may touch on what else the spec says on the subject ({'; '.join(names)}), where that comes by itself.\n"

@@ -20,7 +20,7 @@ from midspec.records import Document, PlanRow, Reject
 __all__ = ["Authored", "keep_all", "keep_quiet"]
 
 _TOKENS_PER_WORD = 4 / 3
-_SAMPLE = 400
+_SAMPLE = 60
 _KEY_LENGTH = 16
 _TYPES_SHOWN = 50
 

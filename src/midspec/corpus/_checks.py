@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 # Looking for these first costs microseconds; the expression alone would cost a millisecond a document.
-_PLACEHOLDER_MARKS = ("[", "{", "<", "XXX", "TBD", "TODO", "orem ipsum", "_____")
+_PLACEHOLDER_MARKS = (b"[", b"{", b"<", b"XXX", b"TBD", b"TODO", b"orem ipsum", b"_____")
 _BRANDS = (
     "ChatGPT", "GPT-3", "GPT-4", "GPT-5", "OpenAI", "Anthropic", "Claude", "Gemini", "DeepMind", "Mistral", "DeepSeek",
     "Qwen", "Llama", "Copilot", "Grok", "xAI", "Alexa", "Siri", "Cohere", "Kimi",
@@ -43,24 +43,26 @@ class DocumentChecks:
 
     def __init__(self, model_name: str | None, own: str, absent: tuple[str, ...] = ()) -> None:
         self._model_name = model_name
-        self._brands = [(brand, re.compile(rf"\b{brand}\b")) for brand in _BRANDS if brand not in own]
+        self._brands = [(brand, brand.encode(), re.compile(rf"\b{brand}\b")) for brand in _BRANDS if brand not in own]
         self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
 
     def reason(self, text: str) -> str | None:
         """Why this text is no document of the corpus, or `None`."""
         if _REFUSAL.match(text[:_START_CHARS]):
             return "begins like a refusal"
-        if "<" in text and (found := _ECHO.search(text)):
+        # Bytes are searched twice as fast as text, and an expression over all names is slower than either.
+        data = text.encode("utf-8", "surrogatepass")
+        if b"<" in data and (found := _ECHO.search(text)):
             return f"holds a tag of the instructions ({found[0]})"
-        if any(mark in text for mark in _PLACEHOLDER_MARKS) and (found := _PLACEHOLDER.search(text)):
+        if any(mark in data for mark in _PLACEHOLDER_MARKS) and (found := _PLACEHOLDER.search(text)):
             return f"holds a placeholder ({found[0][:40]})"
         if self._model_name and self._model_name not in text:
             return f"does not name {self._model_name}"
         for name, pattern in self._absent:
             if name in text and pattern.search(text):
                 return f"names {name}"
-        for brand, pattern in self._brands:
-            if brand in text and pattern.search(text):
+        for brand, mark, pattern in self._brands:
+            if mark in data and pattern.search(text):
                 return f"names another model or company ({brand})"
         if len(text) < _LEAST_CHARS and len(text.split()) < _LEAST_WORDS:
             return f"is shorter than {_LEAST_WORDS} words"

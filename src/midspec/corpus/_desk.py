@@ -114,10 +114,6 @@ class Desk:
             )
         return said
 
-    def accept(self, stage: str, *content: str) -> None:
-        """Record that this task's reply was kept."""
-        self._store.accept(self.task(stage, *content))
-
     async def batches(self, listing: Listing[EntryType]) -> AsyncIterator[list[EntryType]]:
         """The entries of a list as they come, until there are enough or nothing new comes any more.
 

@@ -226,7 +226,7 @@ def load_frames(name: str | Path) -> Frames:
     if not source.is_file():
         raise MissingError("there are no such frames", where=where, mend="Give `english` or the path of a YAML file")
     try:
-        return Frames.model_validate(yaml.safe_load(source.read_bytes().decode("utf-8-sig")))
+        return Frames.model_validate(yaml.load(source.read_bytes().decode("utf-8-sig"), Loader=yaml.CSafeLoader))
     except ValidationError as error:
         # Of a layout that is neither a name nor well written, the deepest error is the one that helps.
         found = max(error.errors(), key=lambda one: len(one["loc"]))

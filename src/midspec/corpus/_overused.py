@@ -12,11 +12,11 @@ __all__ = ["Overused"]
 _NAME = re.compile(r"[a-z,;] ([A-Z][a-z]{2,14})\b")
 _CAPITALISED = re.compile(r"\b[A-Z][a-z]{2,14}\b")
 _OPENING_WORDS = 4
-_SEEN_CHARS = 3000
+_SEEN_CHARS = 2000
 _MOST_COUNTED = 2048
 _MOST_SHOWN = 10
 _LEAST_TIMES = 3
-_EVERY = 32
+_FIRST_LOOK, _GROWTH = 32, 1.05
 
 
 class Overused:
@@ -36,6 +36,7 @@ class Overused:
         self._openings: dict[str, int] = {}
         self._names: dict[str, int] = {}
         self._line = ""
+        self._next_look = _FIRST_LOOK
 
     def add(self, text: str) -> None:
         """Count a document's first words, and the capitalised words inside the sentences of its first part."""
@@ -44,8 +45,9 @@ class Overused:
         _count(self._openings, " ".join(beginning.split(None, _OPENING_WORDS)[:_OPENING_WORDS]))
         for name in set(_NAME.findall(beginning)) - self._known:
             _count(self._names, name)
-        if self._n % _EVERY == 0:
+        if self._n >= self._next_look:
             self._line = self._shown()
+            self._next_look = max(self._n + _FIRST_LOOK, int(self._n * _GROWTH))
 
     def line(self) -> str:
         """The line of a prompt that says what to avoid; empty while nothing is over-used. Refreshed now and then."""

@@ -52,7 +52,7 @@ def template(name: str) -> Template:
 def voices_file() -> dict[str, list[object]]:
     """The lists that the manner of each document is drawn from."""
     path = resources.files("midspec.corpus") / _FOLDER / "voices.yaml"
-    found: dict[str, list[object]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found: dict[str, list[object]] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return found
 
 
