@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from midspec.errors import DataError, FolderError, InUseError
+from midspec.errors import DataError, FolderError, InUseError, MidspecError
 
-__all__ = ["connected", "said_plainly"]
+__all__ = ["connected", "mendable", "said_plainly"]
 
 _APPLICATION, _VERSION = 0x6D647370, 1  # "mdsp"
 _WAIT_MS = 30_000
@@ -195,16 +195,23 @@ def said_plainly(path: Path) -> Iterator[None]:
     """SQLite's errors that the user can mend as ours, in one line; what is a fault of ours passes as it is."""
     try:
         yield
-    except sqlite3.ProgrammingError:
-        raise  # Of Python's own module: it has no code.
-    except sqlite3.DatabaseError as error:
-        code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
-        if code in _HELD:
-            raise InUseError("is held by another process", where=str(path), mend="Wait for it to end") from error
-        if code in _UNWRITABLE:
-            mend = "Free space, or choose another --out"
-            raise FolderError(f"can't be written: {error}", where=str(path), mend=mend) from error
-        if code in _FOREIGN:
-            what = f"is damaged, or no store of midspec ({error})"
-            raise DataError(what, where=str(path), mend="Move it away, or choose another --out") from error
-        raise
+    except sqlite3.Error as error:
+        if (ours := mendable(error, path)) is None:
+            raise
+        raise ours from error
+
+
+def mendable(error: sqlite3.Error, path: Path) -> MidspecError | None:
+    """What the user is told of `error`, or `None` where it is a fault of ours."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return None  # Of Python's own module: it has no code.
+    code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
+    where, mend = str(path), "Free space, or choose another --out"
+    if code in _HELD:
+        return InUseError("is held by another process", where=where, mend="Wait for it to end")
+    if code in _UNWRITABLE:
+        return FolderError(f"can't be written: {error}", where=where, mend=mend)
+    if code in _FOREIGN:
+        what = f"is damaged, or no store of midspec ({error})"
+        return DataError(what, where=where, mend="Move it away, or choose another --out")
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Self, overload
 from midspec.llm._hash import PromptHash
 from midspec.llm._ledger import LedgerRow, Lost
 from midspec.llm._purse import Purse
-from midspec.llm._schema import connected, said_plainly
+from midspec.llm._schema import connected, mendable, said_plainly
 from midspec.llm._totals import price_rows, read_ledger, read_lost, unfinished
 from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
 from midspec.records import Strict
@@ -91,8 +92,13 @@ class Store:
         self.close()
 
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
-        with said_plainly(self.path):
+        # Not `said_plainly`: a generator would cost as much as a short statement.
+        try:
             return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            if (ours := mendable(error, self.path)) is None:
+                raise
+            raise ours from error
 
     # One request ---------------------------------------------------------------------------------------------------
 
