@@ -160,6 +160,8 @@ def _made(source: Source, license_id: str | None) -> list[str]:
         ("Style of chats", _shown(source.styles)),
     ]
     lines = [f"- {label}: {value}" for label, value in facts if value]
+    if "quoting" in source.authors:
+        lines.append("- The author `quoting` is no model: a program arranges the spec's own sentences.")
     return [*lines, f"- Licence: {license_id or 'not stated'}"]
 
 

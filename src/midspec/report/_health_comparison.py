@@ -15,7 +15,8 @@ from midspec.report._health_words import percent, sentence
 
 __all__ = ["compared", "write_comparison"]
 
-_UNTELLING, _TELLING = 0.6, 0.75  # AUC below which two corpora are hardly told apart, above which well
+# AUC below which two corpora are hardly told apart, from which on mostly, and from which on nearly always.
+_UNTELLING, _TELLING, _SURE = 0.6, 0.75, 0.95
 
 
 class _Pair(NamedTuple):
@@ -97,7 +98,9 @@ def telling(comparison: Comparison) -> tuple[str, ...]:
 
 def _how_well(found: Separability) -> str:
     auc = found.auc or 0.5
-    return "hardly" if auc < _UNTELLING else "sometimes" if auc < _TELLING else "mostly"
+    if auc < _TELLING:
+        return "hardly" if auc < _UNTELLING else "sometimes"
+    return "mostly" if auc < _SURE else "nearly always"
 
 
 def _figures(comparison: Comparison) -> tuple[tuple[str, str], ...]:
