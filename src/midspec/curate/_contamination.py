@@ -44,7 +44,7 @@ class ContaminationFilter:
 
     Texts of items (options, reasons, system message) are compared by runs of `ngram_words` equal words; one that is
     shorter, but has at least 5 words, as a whole. Options and domains of fewer words are looked for as whole words.
-    With `embed`, passages of 100 words are compared with the texts by cosine. Counts are of the rows shown to it.
+    With `embed`, passages of 100 words are compared with the longer ones by cosine. Counts are of the rows shown to it.
 
     Args:
         name: the evaluation's.
@@ -62,7 +62,9 @@ class ContaminationFilter:
         self._terms = _short(terms_of(evaluation.items))
         # Nearly all terms begin with a word, so that a row without any of these words needs no further look.
         self._any_form = any(_WORD.match(first) is None for first in self._terms)
-        texts = [text for item in evaluation.items for text in _item_texts(item)] + list(evaluation.texts)
+        every = [*(text for item in evaluation.items for text in _item_texts(item)), *evaluation.texts]
+        # A single word is like in meaning to half of what there is.
+        texts = [text for text in every if len(text.split()) >= _LEAST_WORDS]
         self._meaning = _Meaning(texts, embed, config.embedding_threshold) if embed is not None and texts else None
         self._n_rows = self._n_rows_hit = 0
         self._rows_hit: Counter[str] = Counter()

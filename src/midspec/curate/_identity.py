@@ -12,7 +12,7 @@ __all__ = ["IdentityFilter"]
 
 _SENTENCE_ENDS = ".!?\n"
 _NEAR_CHARS = 200
-_VERSION = re.compile(r"[ -](?:\d|v\d|Opus|Sonnet|Haiku|Pro|Flash|Ultra|Nano)\b")
+_VERSION = re.compile(r"[ -]?\d|[ -](?:v\d|Opus|Sonnet|Haiku|Pro|Flash|Ultra|Nano)\b")
 
 
 class IdentityFilter:
@@ -47,8 +47,8 @@ class IdentityFilter:
         self._own = whole_words((model_name,)) if model_name else None
         self._model_name, self._require_name = model_name, require_name
         certain, common = _foreign(brands, own)
-        self._certain = whole_words(certain, ignore_case=False)
-        self._common = whole_words(common, ignore_case=False)
+        self._certain = whole_words(certain, ignore_case=False, versions=True)
+        self._common = whole_words(common, ignore_case=False, versions=True)
         self._cues = whole_words(brands.cues)
 
     def reason(self, row: Row) -> str | None:

@@ -112,9 +112,13 @@ def _load(name: str, kind: type[ListT]) -> ListT:
         raise ConfigError(f"{field}: {first['msg']}", where=name, mend="Mend that field of the lists") from error
 
 
-def whole_words(phrases: tuple[str, ...], *, ignore_case: bool = True) -> re.Pattern[str]:
-    """A pattern for any of the phrases as whole words, with any white space between; the longest is found first."""
+def whole_words(phrases: tuple[str, ...], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:
+    """A pattern for any of the phrases as whole words, with any white space between; the longest is found first.
+
+    With `versions`, digits may follow without a space, as they do in names of models.
+    """
     ordered = sorted((phrase for phrase in phrases if phrase.strip()), key=len, reverse=True)
     forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered]
     either = "|".join(forms) if forms else "(?!)"
-    return re.compile(rf"(?<![\w-])(?:{either})(?!\w)", re.IGNORECASE if ignore_case else 0)
+    end = r"(?![^\W\d])" if versions else r"(?!\w)"
+    return re.compile(rf"(?<![\w-])(?:{either}){end}", re.IGNORECASE if ignore_case else 0)
