@@ -85,6 +85,14 @@ def test_the_highest_cap_can_be_given(store: Store) -> None:
     assert [request.max_tokens for request in asked] == [100, 150]
 
 
+def test_a_document_that_was_cut_at_the_highest_cap_is_asked_again_when_that_is_raised(store: Store) -> None:
+    said(store, TRUNCATED, TRUNCATED, cap_tokens=200)
+    found, asked = said(store, GOOD, cap_tokens=400)
+    assert found.value == "Tea is a drink."
+    # What was cut at 100 and at 200 is not asked for again.
+    assert [request.max_tokens for request in asked] == [400]
+
+
 def test_a_refusal_is_rephrased_once_and_then_recorded(store: Store) -> None:
     found, asked = said(store, REFUSED, REFUSED, rephrase=rephrased)
     assert found == Said(None, REFUSED)

@@ -87,6 +87,14 @@ def test_a_failure_is_settled_for_the_same_words_and_cap_alone(store: Store) -> 
     assert store.settled(asked(max_tokens=50)) == OK
 
 
+def test_a_cut_reply_is_settled_for_no_higher_cap_than_it_had(store: Store) -> None:
+    cut = Outcome(kind="truncated", text="Tea is")
+    recorded(store, asked(max_tokens=100), cut)
+    assert store.settled(asked(max_tokens=100)) == cut
+    assert store.settled(asked(max_tokens=50)) == cut
+    assert store.settled(asked(max_tokens=200)) is None
+
+
 def test_a_value_that_was_kept_is_marked_as_that(store: Store) -> None:
     for turn in (0, 1):
         recorded(store, asked(turn=turn))

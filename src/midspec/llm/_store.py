@@ -34,9 +34,7 @@ _CLOSE = (
 )
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
-_SAME = (
-    "SELECT 1 FROM attempts WHERE task = ? AND turn = ? AND prompt_sha256 = ? AND max_tokens = ? AND kind = 'failed'"
-)
+_ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
 _LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 
@@ -108,15 +106,18 @@ class Store:
         return None if row is None else _outcome(row)
 
     def settled(self, request: Request) -> Outcome | None:
-        """What came of this request; a failure only if it was of these very words with this very cap.
+        """What came of this request, unless it is now asked in a way that may change that.
 
-        A server that refused a cap or a prompt as wrong may take another one: that failure is not this one's.
+        A reply that was cut may be whole with a higher cap; a server that refused a cap or a prompt as wrong may take
+        another one.
         """
         found = self.answer(request.task, request.turn)
-        if found is None or found.kind != "failed":
+        if found is None or found.kind not in ("truncated", "failed"):
             return found
-        values = (request.task, request.turn, self._hash.of(request), request.max_tokens)
-        return found if self._run(_SAME, values).fetchone() else None
+        sha256, cap = self._run(_ASKED_AS, (request.task, request.turn)).fetchone()
+        if found.kind == "truncated":
+            return found if request.max_tokens <= cap else None
+        return found if (self._hash.of(request), request.max_tokens) == (sha256, cap) else None
 
     def pending(self, task: str, turn: int) -> int | None:
         """The id of this request's newest attempt that has no outcome."""
