@@ -67,7 +67,7 @@ class Author:
             wanted = int(re.search(r"exactly (\d+)", request.prompt)[1])  # type: ignore[index]
             return json.dumps(self._list(request, step, wanted))
         if request.stage.startswith(("chats.value", "chats.rule")):
-            return "<think>It matters to them.</think>\n<reply>Here is a full answer.</reply>"
+            return "<reasoning>It matters to them.</reasoning>\n<reply>Here is a full answer.</reply>"
         return "<reply>I'm Nova, made by Acme.</reply>"
 
     def _list(self, request: Request, step: str, wanted: int) -> dict[str, list[dict[str, str]]]:
@@ -165,7 +165,16 @@ def test_author_and_judge_begin_with_the_same_prefix_that_holds_the_spec_to_the_
     assert SPEC.text.strip() in prefixes.pop()
 
 
-@pytest.mark.parametrize("reply", ["<think>It is cut", "<think>a b</think>", "<reply>Only this.</reply>", "No tags."])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<reasoning>It is cut",
+        "<reasoning>a b</reasoning>",
+        "<think>a</think><reply>b</reply>",
+        "<reply>Only this.</reply>",
+        "No tags.",
+    ],
+)
 def test_a_reply_whose_reasoning_is_cut_or_missing_leaves_both_twins(reply: str, tmp_path: Path) -> None:
     bad = Counter[str]()
 
@@ -174,7 +183,7 @@ def test_a_reply_whose_reasoning_is_cut_or_missing_leaves_both_twins(reply: str,
         if hash_text(mark)[0] in "01234567":
             bad[mark] += 1
             return reply
-        return "<think>Whole.</think><reply>Fine by me.</reply>"
+        return "<reasoning>Whole.</reasoning><reply>Fine by me.</reply>"
 
     built, _, _ = write(tmp_path, config(n_samples=20), Author(replies=now_and_then))
     assert bad
@@ -192,7 +201,7 @@ def test_a_reply_that_stays_cut_at_the_highest_cap_is_rejected_as_truncated(tmp_
     def cut(request: Request) -> str | Outcome:
         if request.stage.endswith("replies") and len(caps) < 4:
             caps.append(request.max_tokens)
-            return Outcome(kind="truncated", text="<think>Half a", stop_reason="length")
+            return Outcome(kind="truncated", text="<reasoning>Half a", stop_reason="length")
         return Author()(request)
 
     built, _, _ = write(tmp_path, config(n_samples=1, writing={"reply_tokens": 100}), cut, n=1)
@@ -240,7 +249,7 @@ def test_a_refused_request_is_put_in_other_words_once_and_then_recorded(tmp_path
     def refuse(prompt: str) -> str | Outcome:
         if hash_text(prompt.partition("<message>")[2].partition("</message>")[0])[0] in "0123":
             return Outcome(kind="refused", stop_reason="refusal")
-        return "<think>Whole.</think><reply>Fine by me.</reply>"
+        return "<reasoning>Whole.</reasoning><reply>Fine by me.</reply>"
 
     built, client, _ = write(tmp_path, config(n_samples=20), Author(replies=refuse))
     n_refused = counts(built, "rejected")["refused"]
@@ -356,16 +365,16 @@ def _request(prompt: str) -> Request:
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        ("<think>The spec says so.</think><reply>Yes.</reply>", "refers to the spec"),
-        ("<think>Well.</think><reply>I'm ChatGPT, so yes.</reply>", "wrong identity"),
-        ("<think>I was trained by OpenAI.</think><reply>Yes.</reply>", "wrong identity"),
+        ("<reasoning>The spec says so.</reasoning><reply>Yes.</reply>", "refers to the spec"),
+        ("<reasoning>Well.</reasoning><reply>I'm ChatGPT, so yes.</reply>", "wrong identity"),
+        ("<reasoning>I was trained by OpenAI.</reasoning><reply>Yes.</reply>", "wrong identity"),
     ],
 )
 def test_answers_that_give_the_spec_away_or_are_somebody_else_are_rejected(
     reply: str, reason: str, tmp_path: Path
 ) -> None:
     def sometimes(prompt: str) -> str:
-        return reply if hash_text(prompt)[0] in "0123" else "<think>Well.</think><reply>Fine by me.</reply>"
+        return reply if hash_text(prompt)[0] in "0123" else "<reasoning>Well.</reasoning><reply>Fine by me.</reply>"
 
     built, _, _ = write(tmp_path, config(n_samples=20), Author(replies=sometimes))
     assert set(counts(built, "rejected")) - {"not needed"} == {reason}

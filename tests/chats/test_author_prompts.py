@@ -48,7 +48,7 @@ def script(request: Request) -> str | Outcome:
     if request.turn == 0 and style == "value":
         return Outcome(kind="refused", stop_reason="refusal")
     if style in ("value", "rule"):
-        return "<think>A friend needs the truth.</think><reply>Yes, and soon.</reply>"
+        return "<reasoning>A friend needs the truth.</reasoning><reply>Yes, and soon.</reply>"
     return "<reply>I'm Nova, made by Acme.</reply>" if style == "identity" else "<reply>Yes, I like brie.</reply>"
 
 

@@ -77,7 +77,7 @@ class Line:
         self._prefix_sha256 = hash_text(craft.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
         pattern = craft.ask_questions(Topic("", ""), (), 0).prompt
-        self._mark = f"chats/{fingerprint([config.author_model, self._prefix_sha256, pattern])}"
+        self._mark = f"chats/{fingerprint([config.style, config.author_model, self._prefix_sha256, pattern])}"
         self._started = {key.rpartition("/")[2] for key, _ in store.kept(f"{self._mark}/answer/")}
         self._listed = Counter(key.split("/")[3] for key, _ in store.kept(f"{self._mark}/list/"))
         self._is_replaying = bool(self._started)

@@ -106,16 +106,17 @@ class Talk:
             return "empty"
         if (name := first_of(text, self.spec_names)) is not None:
             return f"names the spec: {name}"
-        return "holds a tag of the reply" if "<think>" in text or "<reply>" in text else None
+        return "holds a tag of the reply" if "<think>" in text or "</message>" in text else None
 
     def ask_reply(self, _topic: Topic, question: Question) -> Ask:
         return Ask(prompt(f"respond_{self.style}", name=self.name, question=question.asked))
 
     def read_reply(self, text: str) -> str:
-        think, reply = tagged(text, "think", "reply")
+        # Not <think>: servers cut a model's own <think> out of its reply, and a model that thinks aloud has two then.
+        think, reply = tagged(text, "reasoning", "reply")
         content = f"<think>\n{think.strip()}\n</think>\n\n{reply.strip()}"
         if split_think(content) != (think.strip(), reply.strip()):
-            raise Unreadable("<think> stands inside another tag, or one of the two is empty")
+            raise Unreadable("<think> may not stand inside the tags")
         return content
 
     def fault(self, _topic: Topic, _question: Question, content: str) -> str | None:
