@@ -97,7 +97,9 @@ def test_the_target_in_tokens_is_the_one_dial() -> None:
         ({"author": "quoting"}, "is no language model"),
     ],
 )
-def test_settings_that_make_no_sense_for_a_model_are_refused_with_the_mend(changes: dict[str, object], words: str) -> None:
+def test_settings_that_make_no_sense_for_a_model_are_refused_with_the_mend(
+    changes: dict[str, object], words: str
+) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         check_author(config(**changes))
     assert caught.value.mend

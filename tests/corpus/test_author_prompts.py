@@ -35,7 +35,7 @@ VALUES = {
     "clauses": "[5] Iris says what it takes to be true.\n[6] It does not flatter.",
     "subdomain": "Kind words",
     "context": "Honesty leaves room for tact. What is false is not said, even to comfort.",
-    "assertions": "1. No comforting lie (behavior): Iris does not comfort with what is false. Reason given: trust is lost.",
+    "assertions": "1. No lie (behavior): Iris does not comfort with what is false. Reason given: trust is lost.",
     "doc_type": "ward handover note",
     "type_description": "A nurse leaves it for the next shift.",
     "idea_name": "The letter that was not sent",
@@ -59,8 +59,8 @@ VALUES = {
 def golden(name: str, text: str) -> None:
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("MIDSPEC_GOLDEN") == "write":
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+        path.write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -149,11 +149,15 @@ class _Writer:
         self._names = {"model_name": name, "made_by": made_by(config.provider_name)}
 
     async def write(self, *, top_up: bool) -> None:
-        """Write everything that is planned; then further documents about clauses that have too few."""
+        """Write everything that is planned; then further documents about clauses that have too few.
+
+        Those take the place of rejects; where the size was not given as a number of documents, a few may be added.
+        """
         self.planner.start()
         await self._pool.run()
         self.authored.drop_copies()
-        spare = self.authored.n_rejected + self.authored.n_planned // _SPARE_SHARE
+        exact = self._config.n_documents is not None or self._config.ideas is not None
+        spare = self.authored.n_rejected + (0 if exact else self.authored.n_planned // _SPARE_SHARE)
         for turn in range(_THIN_ROUNDS if top_up else 0):
             n_before = self.authored.n_planned
             for kind, focuses in self._thin(turn, spare):

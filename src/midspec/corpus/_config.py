@@ -27,7 +27,8 @@ class Writing(Strict):
             The default is METHOD 2's median.
         weights: how much a part of the spec counts beside its length: a section's title or a clause's id -> factor.
             1 where nothing is given, 0 for what needs no documents.
-        min_documents: a clause that fewer accepted documents are about gets further ones at the end, within limits.
+        min_documents: a clause that fewer accepted documents are about gets further ones at the end, in the place of
+            rejected ones; with `target_tokens` also up to a twentieth more.
         critique: have each document criticised against the spec and written again (three requests instead of one).
         temperature: of the author; `None` leaves it to the provider.
         extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
