@@ -9,10 +9,11 @@ __all__ = ["DocumentChecks"]
 _START_CHARS = 300
 _LEAST_WORDS = 60
 _LEAST_CHARS = 1200
+_CANNOT = r"(?:can(?:['’]|no)t|can not|won['’]?t|will not|am (?:not able|unable)|must decline|have to decline)"
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:i['’]m|i am) (?:really |very |so )?sorry|i apologi[sz]e|sorry, (?:but )?i\b"
-    r"|i (?:can(?:['’]|no)t|can not|won['’]?t|will not|am (?:not able|unable)|must decline|have to decline)"
-    r" (?:to )?(?:help|assist|write|create|produce|generate|provide|comply|fulfil|fulfill|complete|do (?:this|that))"
+    rf"^[\s#*_>-]*(?:(?:i['’]m|i am) (?:\w+ )?sorry\b[^.\n]{{0,60}}\bi {_CANNOT}\b"
+    rf"|i apologi[sz]e\b[^.\n]{{0,60}}\bi {_CANNOT}\b|sorry, (?:but )?i {_CANNOT}\b"
+    rf"|i {_CANNOT} (?:to )?(?:help|assist|write|create|produce|generate|provide|comply|fulfill?|complete|do th(?:is|at))"
     r"|i['’]m (?:not able|unable) to\b|as an ai\b|as a (?:large )?language model)",
     re.IGNORECASE,
 )
