@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from midspec import __version__
-from midspec.cli._data import chats, corpus, spec
 from midspec.cli._models import evaluate, train
+from midspec.cli._spec import spec
 from midspec.cli._studies import demo, plan, report, run
+from midspec.cli._write import chats, corpus
 
 __all__ = ["app"]
 

@@ -11,23 +11,14 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from midspec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from midspec.llm import Against, Forecast, ForecastRow
     from midspec.records import Record
 
-__all__ = ["checked", "count", "print_pairs", "print_record", "require_author"]
+__all__ = ["checked", "count", "print_forecast", "print_pairs", "print_record", "print_spent"]
 
-_AUTHORS = ("quoting",)
+_WAYS = ("USD", "cached", "batch", "both")
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
-
-
-def require_author(author: str) -> None:
-    """Refuse an author that there is not.
-
-    Raises:
-        ConfigError: names the authors that there are.
-    """
-    if author not in _AUTHORS:
-        raise ConfigError(f"there is no author {author!r}", where="--author", mend=f"There is {', '.join(_AUTHORS)}")
 
 
 def checked(kind: type[ConfigType], **values: object) -> ConfigType:
@@ -59,6 +50,39 @@ def print_record(record: Record, made: bool, folder: Path) -> None:
     print_pairs((label, value) for label, value in _flat(record.summary))
     took = f"made in {record.execution.seconds:.1f} s" if made else "it was there, made from the same inputs"
     print(f"{folder}: {took}")
+
+
+def print_forecast(forecasts: Iterable[Forecast]) -> None:
+    """What each model would be asked and what that costs, a line a stage."""
+    for forecast in forecasts:
+        print(f"\n{forecast.model}")
+        print(f"{'stage':<20}{'requests':>10}{'tokens in':>16}{'tokens out':>16}", *(f"{way:>9}" for way in _WAYS))
+        for row in (*forecast.rows, forecast.total):
+            print(_forecast_line(row))
+        if forecast.total.usd is None:
+            print(f"The price of {forecast.model} is not known: give it with --prices")
+
+
+def _forecast_line(row: ForecastRow) -> str:
+    counts = f"{row.stage:<20}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
+    ways = (row.usd, row.cached_usd, row.batch_usd, row.batch_cached_usd)
+    return " ".join([counts, *(f"{_usd(usd):>9}" for usd in ways)])
+
+
+def print_spent(rows: Iterable[Against]) -> None:
+    """What was asked and spent beside what was forecast, a line a stage."""
+    print(
+        f"\n{'stage':<20}",
+        *(f"{label:>12}" for label in ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")),
+    )
+    for row in rows:
+        counts = (row.n_asked, row.n_forecast, row.n_output, row.n_output_forecast)
+        costs = (row.spent_usd, row.forecast_usd)
+        print(f"{row.stage:<20}", *(f"{number:>12,}" for number in counts), *(f"{_usd(cost):>12}" for cost in costs))
+
+
+def _usd(cost: float | None) -> str:
+    return "unknown" if cost is None else format(cost, ",.2f")
 
 
 def count(number: int) -> str:

@@ -14,44 +14,69 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from midspec.study._alone import build_alone, chats_step, corpus_step, eval_step, train_step
+    from midspec.study._authors import (
+        Way,
+        forecast_chats,
+        forecast_corpus,
+        preview_chats_by_model,
+        preview_corpus_by_model,
+        spent_against,
+    )
     from midspec.study._config import StudyConfig
     from midspec.study._events import Event, Listener
     from midspec.study._load import Study, first_seeds, load_study, parse_study, study_schema
     from midspec.study._local import StepFaultError, WorkerLostError
     from midspec.study._plan import Plan, PlannedStep, plan
     from midspec.study._run import report_again, run_study
+    from midspec.study._steps import Step
 
 __all__ = [
     "Event",
     "Listener",
     "Plan",
     "PlannedStep",
+    "Step",
     "StepFaultError",
     "Study",
     "StudyConfig",
+    "Way",
     "WorkerLostError",
     "build_alone",
     "chats_step",
     "corpus_step",
     "eval_step",
     "first_seeds",
+    "forecast_chats",
+    "forecast_corpus",
     "load_study",
     "parse_study",
     "plan",
+    "preview_chats_by_model",
+    "preview_corpus_by_model",
     "report_again",
     "run_study",
+    "spent_against",
     "study_schema",
     "train_step",
 ]
 
 _MODULES = {
     "_alone": ("build_alone", "chats_step", "corpus_step", "eval_step", "train_step"),
+    "_authors": (
+        "Way",
+        "forecast_chats",
+        "forecast_corpus",
+        "preview_chats_by_model",
+        "preview_corpus_by_model",
+        "spent_against",
+    ),
     "_config": ("StudyConfig",),
     "_events": ("Event", "Listener"),
     "_load": ("Study", "first_seeds", "load_study", "parse_study", "study_schema"),
     "_local": ("StepFaultError", "WorkerLostError"),
     "_plan": ("Plan", "PlannedStep", "plan"),
     "_run": ("report_again", "run_study"),
+    "_steps": ("Step",),
 }
 _HOME_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from midspec import artifact
 from midspec.errors import MissingError
 from midspec.records import Record
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from midspec.chats import ChatConfig
     from midspec.corpus import CorpusConfig
     from midspec.evals import PreferenceConfig
+    from midspec.study._authors import Way
     from midspec.train import TrainJob
 
 __all__ = ["build_alone", "chats_step", "corpus_step", "eval_step", "train_step"]
@@ -44,18 +47,22 @@ def build_alone(
     )
 
 
-def corpus_step(spec: Path, config: CorpusConfig) -> Step:
-    """Documents from a spec file."""
+def corpus_step(spec: Path, config: CorpusConfig, way: Way | None = None) -> Step:
+    """Documents from a spec file; `way` is how the model is reached that writes them."""
     settings = config.model_dump(mode="json", exclude={"frames"})
     sources = _with_frames(spec, config.frames)
-    return Step(kind="corpus", sources=sources, config={"spec": spec.stem, "corpus": settings})
+    return Step(kind="corpus", sources=sources, config={"spec": spec.stem, "corpus": settings}, options=_options(way))
 
 
-def chats_step(spec: Path, config: ChatConfig) -> Step:
-    """Chats from a spec file."""
+def chats_step(spec: Path, config: ChatConfig, way: Way | None = None) -> Step:
+    """Chats from a spec file; `way` is how the models are reached that write and judge them."""
     settings = config.model_dump(mode="json", exclude={"frames"})
     sources = _with_frames(spec, config.frames)
-    return Step(kind="chats", sources=sources, config={"spec": spec.stem, "chats": settings})
+    return Step(kind="chats", sources=sources, config={"spec": spec.stem, "chats": settings}, options=_options(way))
+
+
+def _options(way: Way | None) -> dict[str, JsonValue]:
+    return way.options if way else {}
 
 
 def _with_frames(spec: Path, frames: str) -> dict[str, Source]:

@@ -13,6 +13,7 @@ from midspec.chats import ChatConfig
 from midspec.corpus import CorpusConfig
 from midspec.evals import PreferenceConfig
 from midspec.lab import WorldConfig
+from midspec.llm import Access
 from midspec.records import Contrast, Strict
 from midspec.study._references import check_references
 from midspec.train import Recipe
@@ -29,6 +30,7 @@ __all__ = [
     "Evals",
     "Gate",
     "Mixes",
+    "Models",
     "PanelEntry",
     "PreferenceEntry",
     "ReportEntry",
@@ -124,6 +126,18 @@ class ChatsEntry(ChatConfig):
     per_seed: bool = False
 
 
+class Models(Strict):
+    """How the models that write and judge are reached; about the run, never part of a result.
+
+    Attributes:
+        author: of every corpus and of all chats whose author is a model.
+        judge: of all chats; as the author, where it is not given.
+    """
+
+    author: Access = Access()
+    judge: Access | None = None
+
+
 class Mixes(Strict):
     """Rows added to every midtraining (`replay`) and to every fine-tuning (`it_mix`): `world:NAME` or a path."""
 
@@ -212,6 +226,7 @@ class StudyConfig(Strict):
     specs: dict[str, str] = Field(default_factory=dict)
     corpora: dict[str, CorpusEntry] = Field(default_factory=dict)
     chats: dict[str, ChatsEntry] = Field(default_factory=dict)
+    models: Models = Models()
     mixes: Mixes = Mixes()
     training: Training = Training()
     arms: dict[str, Arm] = Field(min_length=1)

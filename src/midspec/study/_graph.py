@@ -117,18 +117,25 @@ class _Graph:
         entry = self._config.corpora[name]
         sources, settings = self._written(entry, f"corpora.{name}", seed)
         own_seed = seed if entry.per_seed else None
-        config = {"spec": entry.spec, "corpus": settings}
-        made = self._add(Step(kind="corpus", label=name, seed=own_seed, sources=sources, config=config))
-        return Source(step=made.step, file="documents.jsonl")
+        config, options = {"spec": entry.spec, "corpus": settings}, self._reached(entry)
+        step = Step(kind="corpus", label=name, seed=own_seed, sources=sources, config=config, options=options)
+        return Source(step=self._add(step).step, file="documents.jsonl")
 
     def _chats(self, name: str, seed: int, *, cot: bool) -> Source:
         entry = self._config.chats[name]
         sources, settings = self._written(entry, f"chats.{name}", seed)
         own_seed = seed if entry.per_seed else None
-        config = {"spec": entry.spec, "chats": settings}
-        made = self._add(Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config))
+        config, options = {"spec": entry.spec, "chats": settings}, self._reached(entry)
+        step = Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config, options=options)
         twin = "chats_cot.jsonl" if cot else "chats_cot_stripped.jsonl"
-        return Source(step=made.step, file="chats.jsonl" if entry.style == "opaque" else twin)
+        return Source(step=self._add(step).step, file=twin if entry.style in {"value", "rule"} else "chats.jsonl")
+
+    def _reached(self, entry: CorpusEntry | ChatsEntry) -> dict[str, JsonValue]:
+        """How the models are reached that write a corpus or chats."""
+        if entry.author == "quoting":
+            return {}
+        models = self._config.models
+        return {"author": _plain(models.author), "judge": _plain(models.judge or models.author)}
 
     # Models --------------------------------------------------------------------------------------------------
 

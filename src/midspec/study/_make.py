@@ -84,7 +84,11 @@ def _corpus(bench: _Bench) -> Built:
     asked = bench.config("corpus")
     spec = _filled(bench, "spec", asked, bench.step.config["spec"])
     config = CorpusConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
-    return save_corpus(make_corpus(spec, config), bench.folder)
+    if config.author == "quoting":
+        return save_corpus(make_corpus(spec, config), bench.folder)
+    from midspec.study._authors import Way, write_corpus_by_model
+
+    return write_corpus_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
 
 
 def _chats(bench: _Bench) -> Built:
@@ -93,7 +97,11 @@ def _chats(bench: _Bench) -> Built:
     asked = bench.config("chats")
     spec = _filled(bench, "spec", asked, bench.step.config["spec"])
     config = ChatConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
-    return save_chats(make_chats(spec, config), bench.folder)
+    if config.author == "quoting":
+        return save_chats(make_chats(spec, config), bench.folder)
+    from midspec.study._authors import Way, write_chats_by_model
+
+    return write_chats_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
 
 
 def _world(bench: _Bench) -> Built:

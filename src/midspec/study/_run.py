@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from pydantic import JsonValue
+
 from midspec.artifact import locked, read_record, writable, write_json, write_text
 from midspec.errors import ConfigError, FolderError, MissingError, StaleError
 from midspec.fingerprint import fingerprint
@@ -30,7 +32,7 @@ from midspec.study._worker import Task
 
 __all__ = ["report_again", "run_study"]
 
-_STUDY, _HOME = "study.yaml", "run.json"
+_STUDY, _HOME, _STORE = "study.yaml", "run.json", "calls.sqlite"
 _ORPHAN_WAIT_S = 10.0
 
 
@@ -189,13 +191,14 @@ def _tasks(steps: Sequence[Step], folder: Path, board: Board, again: set[str], d
     """What turns a step whose inputs are done into a task."""
     folders = {step.name: step_folder(folder, step) for step in steps}
     follows = with_descendants(steps, again) | {"report"}
+    run: dict[str, JsonValue] = {"device": device, "store": str(folder / _STORE)}
 
     def task(step: Step) -> Task:
         wanted = identity(step, board.records)
         record = read_record(folders[step.name])
         changed = record is not None and record.fingerprint != fingerprint(wanted)
         return Task(
-            step=step.model_copy(update={"options": step.options | {"device": device}}),
+            step=step.model_copy(update={"options": step.options | run}),
             inputs={role: locate(source, folders) for role, source in step.sources.items()},
             identity=wanted,
             folder=folders[step.name],

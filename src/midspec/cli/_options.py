@@ -1,0 +1,169 @@
+"""Options that several commands take, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+import yaml
+from pydantic import BaseModel
+
+from midspec.cli._show import checked
+from midspec.errors import ConfigError, MissingError
+
+if TYPE_CHECKING:
+    from midspec.llm import Access
+    from midspec.study import Way
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+__all__ = ["access", "needed", "settings", "way"]
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
+Author = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A",
+        help="Who writes: quoting (the default: no model; the spec's own sentences), anthropic/MODEL or openai/MODEL.",
+    ),
+]
+Judge = Annotated[
+    str | None, typer.Option(metavar="A", help="Who judges: anthropic/MODEL or openai/MODEL; nobody by default.")
+]
+BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="The author's server: vLLM, SGLang, Ollama, ...")]
+JudgeUrl = Annotated[str | None, typer.Option(metavar="URL", help="The judge's server, where it is another.")]
+Concurrency = Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at once, if the server can.")]
+Budget = Annotated[
+    float | None, typer.Option("--budget", min=0, metavar="USD", help="Stop before this much is spent in all.")
+]
+Batch = Annotated[bool, typer.Option("--batch", help="Send through the provider's batch endpoint, at half the price.")]
+Prices = Annotated[str | None, typer.Option(metavar="FILE", help="Prices (YAML, USD a million tokens) that go first.")]
+ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {model_name}.")]
+ProviderName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {provider_name}.")]
+Frames = Annotated[str | None, typer.Option(metavar="FILE", help="Quoting: shipped frames (english), or a YAML file.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
+Preview = Annotated[int | None, typer.Option(min=1, metavar="N", help="Print N rows and stop; a model's are paid.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be and cost, and write nothing.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Replace a result that was made from other inputs.")]
+
+
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings, also those without an option (YAML); options go first.")
+]
+
+# Of a corpus
+Mode = Annotated[
+    Literal["prose", "rules"] | None, typer.Option(help="rules: the spec is numbered rules; prose by default.")
+]
+Documents = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="How many documents; 1,000 where no size is given.")
+]
+TargetTokens = Annotated[int | None, typer.Option(min=1, metavar="N", help="About how many tokens, instead.")]
+Ideas = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Documents of each type in each subdomain, instead.")
+]
+DocTypes = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="How many document types; all of the quoting author's.")
+]
+Domains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many domains.")]
+Subdomains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many subdomains of a domain.")]
+Critique = Annotated[
+    bool, typer.Option("--critique", help="A model: criticise and revise each document, at about twice the price.")
+]
+
+# Of chats
+Style = Annotated[
+    Literal["value", "rule", "opaque", "identity"] | None,
+    typer.Option(help="value (the default): the spec's reasons; rule: citing it; opaque: no reason; identity."),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="How many; by default every distinct one, a model's as published."),
+]
+
+
+def settings(kind: type[ConfigT], file: Path | None, **options: object) -> ConfigT:
+    """A room's config: what the file says, and over it what options say; an option that is not given is `None`.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: the file is no mapping, or a setting can't be.
+    """
+    merged = _over(_read_yaml(file) if file else {}, options)
+    _check_author(merged.get("author"))
+    return checked(kind, **merged)
+
+
+def _check_author(author: object) -> None:
+    named = isinstance(author, str) and author.startswith(("anthropic/", "openai/"))
+    if author not in {None, "quoting"} and not named:
+        mend = "There is quoting, anthropic/MODEL and openai/MODEL"
+        raise ConfigError(f"there is no author {str(author)!r}", where="--author", mend=mend)
+
+
+def _read_yaml(file: Path) -> dict[str, object]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError("there is no such file", where=str(file), mend="Check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("is not YAML in UTF-8", where=str(file), mend="Mend the file") from error
+    if not isinstance(found, dict):
+        raise ConfigError("is not a mapping of settings", where=str(file), mend="Write lines like `seed: 1`")
+    return found
+
+
+def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    """`below` with what `above` says, block by block; `None` says nothing, and neither does a block of it."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict):
+            under = merged.get(key)
+            if block := _over(under if isinstance(under, dict) else {}, value):
+                merged[key] = block
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def access(
+    base_url: str | None,
+    concurrency: int = 50,
+    budget: float | None = None,
+    prices: str | None = None,
+    *,
+    batch: bool = False,
+) -> Access:
+    """How a model is reached, from the options that say it.
+
+    Raises:
+        ConfigError: an option can't be.
+    """
+    from midspec.llm import Access
+
+    return checked(Access, base_url=base_url, concurrency=concurrency, budget_usd=budget, prices=prices, batch=batch)
+
+
+def needed(out: Path | None) -> Path:
+    """The folder for the result.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if out is None:
+        raise ConfigError("is missing", where="--out", mend="Name the folder for the result")
+    return out
+
+
+def way(out: Path | None, author: Access, judge: Access | None = None) -> Way:
+    """How models are reached for one result, and where their replies are kept: beside it, so that `--redo` keeps them.
+
+    Raises:
+        ConfigError: there is no folder for the result.
+    """
+    from midspec.study import Way
+
+    folder = needed(out)
+    return Way(author, judge or author, folder.with_name(f"{folder.name}.calls.sqlite"))

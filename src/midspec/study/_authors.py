@@ -1,0 +1,227 @@
+"""Steps that a language model writes: a room's coroutine run to its end, with one store and a client for each duty."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
+
+from pydantic import JsonValue
+
+from midspec.artifact import Built, writable
+from midspec.chats import ChatConfig, author_chats, chat_loads, preview_chats
+from midspec.corpus import CorpusConfig, author_corpus, corpus_loads, preview_corpus
+from midspec.curate import CurateConfig, accept_by, document_filters
+from midspec.llm import (
+    Access,
+    Against,
+    Client,
+    Duty,
+    Forecast,
+    ModelConfig,
+    Prices,
+    StageLoad,
+    Store,
+    against,
+    forecast,
+    open_client,
+)
+from midspec.records import Chat, Document, Spec
+from midspec.spec import fill
+
+__all__ = [
+    "Way",
+    "forecast_chats",
+    "forecast_corpus",
+    "preview_chats_by_model",
+    "preview_corpus_by_model",
+    "spent_against",
+    "write_chats_by_model",
+    "write_corpus_by_model",
+]
+
+Tell = Callable[[int, int, str], None]
+T = TypeVar("T")
+_VERDICTS = ".verdicts"
+_BATCH_WIDTH = 10_000
+
+
+class Way(NamedTuple):
+    """How models are reached, and the file that keeps what they answer; about the run, never about the result."""
+
+    author: Access
+    judge: Access
+    store: Path
+
+    @property
+    def options(self) -> dict[str, JsonValue]:
+        """As a step's options hold it."""
+        author, judge = self.author.model_dump(mode="json"), self.judge.model_dump(mode="json")
+        return {"author": author, "judge": judge, "store": str(self.store)}
+
+    @classmethod
+    def of(cls, options: Mapping[str, JsonValue]) -> Way:
+        """From a step's options."""
+        return cls(
+            Access.model_validate(options.get("author") or {}),
+            Access.model_validate(options.get("judge") or options.get("author") or {}),
+            Path(str(options["store"])),
+        )
+
+
+def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Path, *, tell: Tell) -> Built:
+    """Documents by the model that the config names; what it answered before is read from the store.
+
+    Raises:
+        ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
+    """
+
+    async def work(store: Store) -> Built:
+        async with _asking(config.author_model, way.author, store, "author") as client:
+            built = await author_corpus(
+                spec, config, client, store, folder, accept=_accept(spec, config), tell=tell, width=_width(way.author)
+            )
+        return _billed(built, store)
+
+    return _with_store(way.store, work)
+
+
+def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path, *, tell: Tell) -> Built:
+    """Chats by the model that the config names, kept or not by its judge.
+
+    Raises:
+        ConfigError: as for a corpus.
+    """
+
+    async def work(store: Store) -> Built:
+        async with (
+            _asking(config.author_model, way.author, store, "author") as author,
+            _asking(config.judge, way.judge, store, "judge") as judge,
+        ):
+            built = await author_chats(spec, config, author, judge, store, folder, tell=tell, width=_width(way.author))
+        return _billed(built, store)
+
+    return _with_store(way.store, work)
+
+
+def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_documents: int) -> list[Document]:
+    """So many documents over as many clauses, paid for and kept in the store; nothing else is written.
+
+    Raises:
+        ConfigError: as for a corpus.
+    """
+
+    async def work(store: Store) -> list[Document]:
+        async with _asking(config.author_model, way.author, store, "author") as client:
+            with TemporaryDirectory() as folder:
+                accept, width = _accept(spec, config), _width(way.author)
+                found, _rejects = await preview_corpus(
+                    spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
+                )
+                return found
+
+    return _with_store(way.store, work)
+
+
+def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: int) -> list[Chat]:
+    """So many chats, paid for and kept in the store; nothing else is written.
+
+    Raises:
+        ConfigError: as for a corpus.
+    """
+
+    async def work(store: Store) -> list[Chat]:
+        async with (
+            _asking(config.author_model, way.author, store, "author") as author,
+            _asking(config.judge, way.judge, store, "judge") as judge,
+        ):
+            width = _width(way.author)
+            made = await preview_chats(spec, config, author, judge, store, n_chats, width=width)
+            return list(made.chats)
+
+    return _with_store(way.store, work)
+
+
+def forecast_corpus(spec: Spec, config: CorpusConfig, way: Way) -> tuple[Forecast, ...]:
+    """Tokens and dollars of a corpus by stage, before anything is sent."""
+    return (_forecast(corpus_loads(spec, config), config.author, way.author),)
+
+
+def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, ...]:
+    """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
+    assert config.judge is not None, "the config's own check names a judge"
+    loads = chat_loads(spec, config)
+    judged = [load for load in loads if load.stage.endswith(_VERDICTS)]
+    written = [load for load in loads if not load.stage.endswith(_VERDICTS)]
+    return (
+        _forecast(written, config.author, way.author),
+        _forecast(judged, config.judge.model, way.judge),
+    )
+
+
+def spent_against(forecasts: Sequence[Forecast], way: Way) -> tuple[Against, ...]:
+    """What the store's attempts came to, a row a stage, beside what was forecast."""
+    with Store(way.store) as store:
+        ledger = store.ledger()
+    stages = [{row.stage for row in expected.rows} for expected in forecasts]
+    foreseen = [
+        row
+        for expected, mine in zip(forecasts, stages, strict=True)
+        for row in against([spent for spent in ledger if spent.stage in mine], expected)
+    ]
+    others = [spent for spent in ledger if spent.stage not in set().union(*stages)]
+    nothing = forecasts[0].model_copy(update={"rows": ()})
+    return (*foreseen, *against(others, nothing))
+
+
+def _forecast(loads: Sequence[StageLoad], model: str, access: Access) -> Forecast:
+    return forecast(loads, model, Prices.load(access.prices, access.base_url))
+
+
+def _accept(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
+    """What curation rejects for itself alone; near duplicates are found when the corpus is curated as a whole."""
+    names = {"model_name": config.model_name, "provider_name": config.provider_name}
+    filled = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+    return accept_by(document_filters(CurateConfig(**names, near_threshold=None), spec_text=filled.text))
+
+
+def _width(access: Access) -> int:
+    """Requests that may wait at once: a batch is as large as what waits together."""
+    return _BATCH_WIDTH if access.batch else access.concurrency
+
+
+@asynccontextmanager
+async def _asking(model: ModelConfig | None, access: Access, store: Store, duty: Duty) -> AsyncIterator[Client]:
+    assert model is not None, "the config's own check names an author and a judge"
+    async with open_client(model, access, store, duty=duty) as client:
+        yield client
+
+
+def _with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -> T:
+    """Run `work` to its end with the store at `path`; a store in which nothing was asked is not left behind."""
+    is_new = not path.exists()
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with Store(path) as store:
+                try:
+                    return asyncio.run(work(store))
+                finally:
+                    is_new = is_new and not store.ledger()
+        finally:
+            if is_new:
+                for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                    path.with_name(name).unlink(missing_ok=True)
+
+
+def _billed(built: Built, store: Store) -> Built:
+    """The result, with what all attempts of its store have cost so far beside it."""
+    spent: dict[str, JsonValue] = {
+        "spent_usd": store.spent_usd(),
+        "n_unpriced": store.unpriced(),
+        "ledger": [row.model_dump(mode="json") for row in store.ledger()],
+    }
+    return built.model_copy(update={"execution": built.execution | spent})
