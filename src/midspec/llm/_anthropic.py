@@ -13,7 +13,6 @@ from midspec.llm._wire import (
     FormError,
     TornError,
     api_key,
-    connections,
     failed_connection,
     failed_status,
     hush,
@@ -22,6 +21,7 @@ from midspec.llm._wire import (
     looks_like_json,
     not_json,
     refused,
+    transport,
 )
 
 if TYPE_CHECKING:
@@ -174,18 +174,15 @@ class AnthropicClient:
 def _sdk(access: Access, key: str) -> AsyncAnthropic:
     """The SDK's client on aiohttp, its own retries off, with a pool that never is the limit."""
     import anthropic
-    import httpx2
 
     hush()
-    # A connection that idles longer is the one that a server closes just as it is used again.
-    limits = httpx2.Limits(max_connections=connections(access), keepalive_expiry=4.0)
-    timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
+    made = transport(access)
     return anthropic.AsyncAnthropic(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
-        timeout=timeout,
-        http_client=anthropic.DefaultAioHttpClient(limits=limits, timeout=timeout),
+        timeout=made["timeout"],
+        http_client=anthropic.DefaultAioHttpClient(**made),
     )
 
 

@@ -14,7 +14,6 @@ from midspec.llm._wire import (
     TokenFieldError,
     TornError,
     api_key,
-    connections,
     failed_connection,
     failed_status,
     hush,
@@ -23,6 +22,7 @@ from midspec.llm._wire import (
     looks_like_json,
     not_json,
     refused,
+    transport,
 )
 
 if TYPE_CHECKING:
@@ -50,19 +50,16 @@ def openai_sdk(access: Access) -> AsyncOpenAI:
         ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
     """
     key = api_key("OPENAI_API_KEY", access)
-    import httpx2
     import openai
 
     hush()
-    # A connection that idles longer is the one that a server closes just as it is used again.
-    limits = httpx2.Limits(max_connections=connections(access), keepalive_expiry=4.0)
-    timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
+    made = transport(access)
     return openai.AsyncOpenAI(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
-        timeout=timeout,
-        http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+        timeout=made["timeout"],
+        http_client=openai.DefaultAioHttpClient(**made),
     )
 
 

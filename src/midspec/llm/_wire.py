@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 from pydantic import JsonValue
@@ -23,7 +25,6 @@ __all__ = [
     "TokenFieldError",
     "TornError",
     "api_key",
-    "connections",
     "failed_connection",
     "failed_status",
     "hush",
@@ -33,6 +34,8 @@ __all__ = [
     "not_json",
     "refused",
     "retry_after_s",
+    "tls",
+    "transport",
     "words_of",
 ]
 
@@ -103,9 +106,22 @@ def hush() -> None:
         logger.propagate = False
 
 
-def connections(access: Access) -> int:
-    """How many connections the pool may open: always more than requests in flight."""
-    return max(1000, 4 * access.concurrency)
+@cache
+def tls() -> ssl.SSLContext:
+    """The one TLS context of all clients; reading the system's certificates takes as long as many requests."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+def transport(access: Access) -> dict[str, Any]:
+    """How the SDKs' aiohttp client is made: with a pool that never is the limit, and explicit times to wait."""
+    import httpx2
+
+    # A connection that idles longer is the one that a server closes just as it is used again.
+    limits = httpx2.Limits(max_connections=max(1000, 4 * access.concurrency), keepalive_expiry=4.0)
+    timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
+    return {"limits": limits, "timeout": timeout, "verify": tls()}
 
 
 def joined(request: Request) -> str:
