@@ -21,6 +21,7 @@ from midspec.chats import (
     chat_loads,
     make_chats,
     preview_chats,
+    save_chats,
     split_think,
     subsample,
 )
@@ -274,7 +275,8 @@ def test_backfill_is_bounded_and_says_when_it_is_exhausted(tmp_path: Path) -> No
     def judge(request: Request) -> str:
         return passing(request, **({} if hash_text(request.prompt)[0] == "0" else {"aligned": "fail"}))
 
-    built, client, _ = write(tmp_path, config(n_samples=100, writing={"n_rounds": 2}), judge=judge)
+    asked = config(n_samples=100, nested_sizes=[1, 50], writing={"n_rounds": 2})
+    built, client, _ = write(tmp_path, asked, judge=judge)
     assert sum(request.stage.endswith("questions") for request in client.asked) == 4
     assert number(built, "n_asked") == 200
     kept = len(rows(tmp_path, "chats_cot.jsonl"))
@@ -282,6 +284,8 @@ def test_backfill_is_bounded_and_says_when_it_is_exhausted(tmp_path: Path) -> No
     said = str(built.summary["exhausted"])
     assert f"{kept} chats were kept, not the 100 asked for" in said
     assert "fails aligned" in said
+    assert said.endswith("too few for the subsamples of 50")
+    assert built.summary["nested_sizes"] == [1]
     check_accounts(built, tmp_path)
 
 
@@ -469,6 +473,26 @@ def test_subsamples_are_nested_and_alike_for_both_twins(tmp_path: Path) -> None:
     assert ids(list(subsample(bare, 20))) == ids(list(subsample(full, 20)))
     with pytest.raises(ConfigError, match="41"):
         subsample(full, 41)
+
+
+def test_subsamples_of_quoted_chats_are_nested_too(tmp_path: Path) -> None:
+    pool = make_chats(SPEC, ChatConfig(style="rule", model_name="Nova", n_samples=12))
+    built = save_chats(pool, tmp_path, nested_sizes=(4, 8, 99))
+    assert set(built.outputs) >= {"chats_cot.4.jsonl", "chats_cot_stripped.8.jsonl"}
+    assert "chats_cot.99.jsonl" not in built.outputs
+    assert ids(rows(tmp_path, "chats_cot.4.jsonl")) == ids(list(pool.chats))[:4]
+
+
+def test_two_styles_in_one_store_do_not_disturb_each_other(tmp_path: Path) -> None:
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone.mkdir()
+    shared.mkdir()
+    found = []
+    for folder, styles in ((alone, ("rule",)), (shared, ("value", "rule"))):
+        for style in styles:
+            built, _, _ = write(folder, config(style, n_samples=60, writing={"n_domains": 2}), Author(), n=1)
+        found.append({name: (folder / name).read_bytes() for name in built.outputs})
+    assert found[0] == found[1]
 
 
 def test_the_order_of_a_pool_is_drawn_by_its_seed(tmp_path: Path) -> None:

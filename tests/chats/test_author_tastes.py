@@ -286,6 +286,17 @@ def test_a_preference_without_a_chat_is_said_and_does_not_empty_the_pool(tmp_pat
     assert "without a single chat: feta" in str(built.summary["exhausted"])
 
 
+def test_a_second_run_asks_nothing_and_gives_the_same_chats(tmp_path: Path) -> None:
+    def judge(request: Request) -> str:
+        return passing(request, **({"realistic": "fail"} if hash_text(request.prompt)[0] < "5" else {}))
+
+    built, _ = write(tmp_path, config(n_samples=100), judge=judge)
+    before = {name: (tmp_path / name).read_bytes() for name in built.outputs}
+    _, client = write(tmp_path, config(n_samples=100), judge=judge)
+    assert not client.asked
+    assert {name: (tmp_path / name).read_bytes() for name in built.outputs} == before
+
+
 def test_a_spec_in_which_the_author_finds_nothing_is_an_error_in_one_line(tmp_path: Path) -> None:
     found = json.dumps({"preferences": [{"thing": "edam", "stance": "like", "quote": "I like edam"}]})
     with pytest.raises(DataError, match="0 topics"):

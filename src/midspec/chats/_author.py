@@ -233,7 +233,7 @@ def _summary(
         "judge": config.judge.model if config.judge else "",
         "n_chats": len(kept),
         "n_wanted": line.n_wanted,
-        "exhausted": _exhausted(line, len(kept), craft),
+        "exhausted": _exhausted(line, config, len(kept), craft),
         "n_rejects": len(line.placed_rejects),
         "n_topics": len(line.lots),
         "least_per_topic": min(per_topic),
@@ -256,12 +256,15 @@ def _summary(
     return summary
 
 
-def _exhausted(line: Line, n_kept: int, craft: Craft) -> str | None:
+def _exhausted(line: Line, config: ChatConfig, n_kept: int, craft: Craft) -> str | None:
     if n_kept >= line.n_wanted:
         return None
-    said = f"{n_kept} chats were kept, not the {line.n_wanted} asked for ({_fate(line)})"
+    said = [f"{n_kept} chats were kept, not the {line.n_wanted} asked for ({_fate(line)})"]
     barren = [lot.topic.name for lot in line.lots if not lot.n_kept and lot.share] if craft.is_even else []
-    return f"{said}; without a single chat: {', '.join(barren)}" if barren else said
+    said += [f"without a single chat: {', '.join(barren)}"] if barren else []
+    missing = [str(size) for size in config.nested_sizes if size > n_kept]
+    said += [f"too few for the subsamples of {', '.join(missing)}"] if missing else []
+    return "; ".join(said)
 
 
 def _fate(line: Line) -> str:
