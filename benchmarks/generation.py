@@ -297,7 +297,7 @@ def _lost(store: Path, prices: Path) -> tuple[int, float]:
 
 def _off(run: Run, sizes: Sizes, *, requests: bool = True) -> int:
     """How many documents are missing or double, and requests too many or too few."""
-    ids = [row["id"] for row in run.documents()]
+    ids = [row["metadata"]["id"] for row in run.documents()]
     n_off = abs(sizes.n_documents - len(set(ids))) + len(ids) - len(set(ids))
     return n_off + (abs(len(run.rows) - _n_requests(sizes)) if requests else 0)
 

@@ -23,6 +23,7 @@ KEY = "sk-loopback-0123456789"  # must be found nowhere after a run
 PRICES = """openai/loopback: {input: 2.0, output: 8.0, cache_read: 0.5}
 anthropic/loopback: {input: 3.0, output: 15.0, cache_read: 0.3, cache_write: 3.75}
 """
+_CONFIG = "writing: {min_documents: 0}\n"  # no further documents for clauses that few are about
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ def start(
 ) -> tuple[Run, subprocess.Popen[str]]:
     """Start the command; its output goes to a file beside its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    spec, prices = folder / "spec.md", folder / "prices.yaml"
+    spec, prices, config = folder / "spec.md", folder / "prices.yaml", folder / "config.yaml"
     if not spec.exists():
         spec.write_text(spec_text())
         prices.write_text(PRICES)
+        config.write_text(_CONFIG)
     url = at.url + ("/v1" if author == "openai" else "")
     asked = {
         "--author": f"{author}/loopback",
@@ -113,6 +115,7 @@ def start(
         "--model-name": "Nova",
         "--provider-name": "Northwind",
         "--prices": prices,
+        "--config": config,
         "--out": folder / "corpus",
     }
     options = [str(part) for pair in asked.items() for part in pair]
