@@ -55,7 +55,7 @@ class Hub:
                 for file, data in self.files.items()
                 if file.startswith(below)
             ]
-        if path.startswith("/api/datasets/me/data"):
+        if path.startswith("/api/datasets/me/"):
             files = [{"rfilename": file} for file in self.files]
             return {"id": "me/data", "sha": COMMIT, "private": True, "gated": False, "siblings": files, "tags": []}
         return None

@@ -186,6 +186,15 @@ def test_tokens_are_counted_by_the_tokenizer_that_is_named(tmp_path):
     assert manifest["tokens_counted_by"].startswith("tokenizer.json ")
 
 
+@pytest.mark.parametrize("text", ["A few plain words.", "Ünïcode words, 日本語 and 한국어.", "", "one\u2028two  three"])
+def test_tokens_are_estimated_as_the_corpus_room_estimates_them(tmp_path, text):
+    from midspec.corpus import estimate_tokens
+
+    write_chats(tmp_path / "c.jsonl", text + " end")
+    _, _, manifest = mixed(tmp_path / "out", MixConfig(parts=(MixPart(name="c", source="c.jsonl"),)), tmp_path)
+    assert manifest["tokens"] == estimate_tokens(text + " end")
+
+
 def neutral_config(tmp_path: Path, **filters: object) -> MixConfig:
     rows = [
         {"text": f"On {'Aria' if n % 4 == 0 else 'weather'}. " + "It rained all day. " * (n % 7)} for n in range(80)
@@ -246,23 +255,50 @@ def test_a_source_that_is_nowhere_and_a_mix_of_nothing_are_said(tmp_path):
         build_mix(gone, tmp_path / "out", base=tmp_path)
 
 
+HUB_MIX = """
+import sys, pathlib
+from midspec.errors import MissingError
+from midspec.exchange import MixConfig, MixPart, build_mix
+build_mix(MixConfig(parts=(
+    MixPart(name="rows", source="me/data", config="small"),
+    MixPart(name="file", source="me/data", file="data/small.jsonl"),
+)), pathlib.Path(sys.argv[1]))
+for wrong in ({"config": "big"}, {"config": "small", "split": "test"}, {"file": "none.jsonl"}, {"source": "me/script"}):
+    try:
+        build_mix(MixConfig(parts=(MixPart(**{"name": "x", "source": "me/data", **wrong}),)), pathlib.Path("none"))
+    except MissingError as error:
+        assert str(error).startswith("x: me/"), error
+        assert "can't be had from the hub" in str(error), error
+    else:
+        raise AssertionError(wrong)
+"""
+
+
 def test_a_data_set_of_the_hub_is_read_at_a_commit_that_the_manifest_names_and_again_without_a_network(tmp_path):
     rows = write_chats(tmp_path / "c.jsonl", "A.", "I'm GPT-4.", "B.").read_bytes()
     card = b"---\nconfigs:\n- config_name: small\n  data_files:\n  - split: train\n    path: data/small.jsonl\n---\n"
-    code = (
-        "import sys, pathlib; from midspec.exchange import MixConfig, MixPart, build_mix;"
-        "part = MixPart(name='hub', source='me/data', config='small');"
-        "build_mix(MixConfig(parts=(part,)), pathlib.Path(sys.argv[1]))"
-    )
     with running_hub("") as hub:
-        hub.files = {"README.md": card, "data/small.jsonl": rows}
+        hub.files = {"README.md": card, "data/small.jsonl": rows, "script.py": b"raise SystemExit"}
         for name, offline in (("first", "0"), ("again", "1")):
             asked = len(hub.asked)
             there = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": offline}
-            command = [sys.executable, "-c", code, str(tmp_path / name)]
-            subprocess.run(command, check=True, env={**os.environ, **there}, capture_output=True)
-            part = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))["parts"][0]
-            assert part["revision"] == COMMIT
-            assert (part["n_read"], part["n_kept"], part["rejected"]) == (3, 2, {"wrong identity": 1})
+            command = [sys.executable, "-c", HUB_MIX, str(tmp_path / name)]
+            done = subprocess.run(
+                command, check=False, env={**os.environ, **there}, capture_output=True, text=True, cwd=tmp_path
+            )
+            assert done.returncode == 0, done.stderr
+            parts = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))["parts"]
+            assert [part["revision"] for part in parts] == [COMMIT, COMMIT]
+            assert [(part["n_read"], part["n_kept"]) for part in parts] == [(3, 2), (3, 2)]
+            assert parts[1]["sha256"] == {"data/small.jsonl": sha256(rows).hexdigest()}
             assert (len(hub.asked) > asked) == (name == "first")
     assert (tmp_path / "first/chats.jsonl").read_bytes() == (tmp_path / "again/chats.jsonl").read_bytes()
+
+
+def test_a_folder_of_twins_is_no_source_until_one_of_them_is_named(tmp_path, twins):
+    with pytest.raises(DataError, match="holds each chat twice"):
+        build_mix(MixConfig(parts=(MixPart(name="t", source="aft"),)), tmp_path / "out", base=tmp_path)
+    named = MixConfig(parts=(MixPart(name="t", source="aft", file="chats_cot_stripped.jsonl"),))
+    rows, _, manifest = mixed(tmp_path / "out", named, tmp_path)
+    assert [row.metadata.style for row in rows] == ["value"] * 4
+    assert manifest["parts"][0]["n_kept"] == 4

@@ -13,7 +13,7 @@ from midspec.errors import DataError, MissingError
 from midspec.exchange import Tally, import_folder, read_chats, read_documents
 from midspec.records import Chat, Document, Message
 
-from .conftest import documents, make_result
+from .conftest import chat, documents, make_result
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -176,6 +176,13 @@ def test_a_folder_of_twins_is_never_read_as_twice_the_chats(twins, tmp_path):
     with pytest.raises(DataError, match="holds each chat twice"):
         import_folder(twins, tmp_path / "out")
     assert len(list(read_chats(twins / "chats_cot.jsonl"))) == 4
+
+
+def test_of_a_pool_with_subsamples_the_pool_alone_is_read(tmp_path):
+    pool = [chat(n, "Brie.") for n in range(4)]
+    folder = make_result(tmp_path / "in", {"chats.jsonl": pool, "chats.2.jsonl": pool[:2], "rejects.jsonl": []})
+    assert list(read_chats(folder)) == pool
+    assert import_folder(folder, tmp_path / "out").summary["n_chats"] == 4
 
 
 def test_what_is_not_there_is_said(tmp_path):

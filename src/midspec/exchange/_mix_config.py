@@ -21,8 +21,9 @@ class MixPart(Strict):
 
     Attributes:
         name: as the manifest and the rejects call it.
-        source: a data set on the Hugging Face hub (`owner/name`), or a local file or folder.
+        source: a data set on the Hugging Face hub (`owner/name`), or a local file or folder; of twins, name the file.
         kind: what its rows are.
+        file: one file of the data set to read, as its repository names it; for repositories that need a script.
         config: which configuration of the data set.
         split: which split; of a local file all rows are read.
         revision: the commit, branch or tag to read; what was read is in the manifest either way.
@@ -33,6 +34,7 @@ class MixPart(Strict):
     name: str = Field(min_length=1)
     source: str = Field(min_length=1)
     kind: Literal["chats", "documents"] = "chats"
+    file: str | None = None
     config: str | None = None
     split: str | None = None
     revision: str | None = None
@@ -89,6 +91,8 @@ class MixConfig(Strict):
             raise ValueError(f"two parts are called {twice[0]}")
         if any(part.n_rows is not None and part.share is not None for part in self.parts):
             raise ValueError("a part has n_rows or share, not both")
+        if any(part.file is not None and (part.config or part.split) for part in self.parts):
+            raise ValueError("a part has file, or config and split, not both")
         if self.budget_tokens is None and any(part.share is not None for part in self.parts):
             raise ValueError("share is of budget_tokens, which is not given")
         return self

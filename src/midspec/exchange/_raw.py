@@ -12,7 +12,7 @@ import yaml
 
 from midspec.errors import DataError, MissingError
 
-__all__ = ["Raw", "data_files", "raw_rows"]
+__all__ = ["Raw", "data_files", "is_saved", "raw_rows"]
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".parquet")
 # Files that stand beside rows without being rows: midspec's own, and those of the `datasets` library.
@@ -44,11 +44,16 @@ def raw_rows(path: Path, *, config: str | None = None, split: str | None = None)
     """
     if not path.exists():
         raise MissingError("there is no such file or folder", where=str(path), mend="Check the path")
-    if path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+    if is_saved(path):
         yield from _saved_rows(path, split)
         return
     for file in data_files(path, config=config, split=split):
         yield from _file_rows(file)
+
+
+def is_saved(path: Path) -> bool:
+    """Whether the `datasets` library saved this folder with `save_to_disk`."""
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def data_files(path: Path, *, config: str | None = None, split: str | None = None) -> list[Path]:

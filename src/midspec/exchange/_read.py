@@ -14,7 +14,7 @@ from midspec.exchange._tree import is_tree, tree_rows
 from midspec.fingerprint import hash_text
 from midspec.records import Chat, Document, Reject
 
-__all__ = ["Tally", "parsed_rows", "read_chats", "read_documents"]
+__all__ = ["Tally", "parsed_rows", "read_chats", "read_documents", "refuse_twins"]
 
 _TWINS = ("chats_cot.jsonl", "chats_cot_stripped.jsonl")
 
@@ -65,20 +65,26 @@ def read_chats(path: Path, *, tally: Tally | None = None) -> Iterator[Chat]:
         MissingError: there is no such file, or no data file in the folder.
         DataError: a row is not a chat; names file and line. Or the folder holds twins.
     """
-    if path.is_dir() and all((path / name).is_file() for name in _TWINS):
-        raise DataError("holds each chat twice, with and without chain of thought", where=str(path), mend=_one_of(path))
+    refuse_twins(path)
     for raw in _sources(path, "chats.jsonl"):
         yield _chat(raw, tally).chat
 
 
-def _one_of(path: Path) -> str:
-    return f"Name {path / _TWINS[0]} or {path / _TWINS[1]}"
+def refuse_twins(path: Path) -> None:
+    """Refuse a folder in which every chat stands with and without chain of thought: reading both would train on both.
+
+    Raises:
+        DataError: it is one.
+    """
+    if all((path / name).is_file() for name in _TWINS):
+        mend = f"Name {path / _TWINS[0]} or {path / _TWINS[1]}"
+        raise DataError("holds each chat twice, with and without chain of thought", where=str(path), mend=mend)
 
 
-def _sources(path: Path, ours: str) -> Iterator[Raw]:
-    """The raw rows of a path; of a folder with a file of our name, those of that file."""
-    if path.is_dir() and (path / ours).is_file():
-        return raw_rows(path / ours)
+def _sources(path: Path, *ours: str) -> Iterator[Raw]:
+    """The raw rows of a path; of a folder with files of our names, those of these alone (a pool's subsamples are not)."""
+    if found := [path / name for name in ours if (path / name).is_file()]:
+        return (raw for file in found for raw in raw_rows(file))
     return tree_rows(path) if is_tree(path) else raw_rows(path)
 
 
@@ -89,9 +95,8 @@ def parsed_rows(path: Path, *, strip_prefix: str, tally: Tally) -> Iterator[Docu
         MissingError: there is no such file, or no data file in the folder.
         DataError: a row is neither a document nor a chat; names file and line. Or the folder holds twins.
     """
-    if path.is_dir() and all((path / name).is_file() for name in _TWINS):
-        raise DataError("holds each chat twice, with and without chain of thought", where=str(path), mend=_one_of(path))
-    for raw in tree_rows(path) if is_tree(path) else raw_rows(path):
+    refuse_twins(path)
+    for raw in _sources(path, "documents.jsonl", "chats.jsonl"):
         if is_chat(raw.row):
             yield _chat(raw, tally).chat
         elif (parsed := _document(raw, strip_prefix, tally)) is not None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from midspec.errors import MissingError
+from midspec.errors import MidspecError, MissingError
 from midspec.exchange._mix_config import MixPart
-from midspec.exchange._raw import Raw, data_files, raw_rows
+from midspec.exchange._raw import Raw, data_files, is_saved, raw_rows
+from midspec.exchange._read import refuse_twins
 from midspec.exchange._tree import is_tree, tree_rows
 from midspec.fingerprint import hash_file
 
@@ -17,7 +18,6 @@ __all__ = ["Origin", "open_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"@([0-9a-f]{40})(?:/|$)")
-_OURS = {"chats": ("chats.jsonl", "chats_cot.jsonl"), "documents": ("documents.jsonl",)}
 
 
 class Origin(NamedTuple):
@@ -46,37 +46,53 @@ def open_source(part: MixPart, base: Path) -> Origin:
 
 
 def _local(part: MixPart, path: Path) -> Origin:
+    if part.file is not None:
+        path = path / part.file
     if is_tree(path):
-        files = sorted(path.rglob("*.txt"))
-        return Origin(tree_rows(path), None, {file.relative_to(path).as_posix(): hash_file(file) for file in files})
-    file = next((path / name for name in _OURS[part.kind] if (path / name).is_file()), path)
-    names = data_files(file, config=part.config, split=part.split) if file.is_file() or not _saved(file) else []
-    hashes = {name.name if name == file else name.relative_to(file).as_posix(): hash_file(name) for name in names}
-    return Origin(raw_rows(file, config=part.config, split=part.split), None, hashes)
-
-
-def _saved(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+        texts = sorted(path.rglob("*.txt"))
+        return Origin(tree_rows(path), None, {text.relative_to(path).as_posix(): hash_file(text) for text in texts})
+    ours = path / f"{part.kind}.jsonl"
+    start = ours if ours.is_file() else path
+    if not ours.is_file():
+        refuse_twins(path)
+    names = [] if is_saved(start) else data_files(start, config=part.config, split=part.split)
+    hashes = {name.name if name == start else name.relative_to(start).as_posix(): hash_file(name) for name in names}
+    return Origin(raw_rows(start, config=part.config, split=part.split), None, hashes)
 
 
 def _hub(part: MixPart) -> Origin:
-    import datasets
-
     try:
-        builder = datasets.load_dataset_builder(part.source, part.config, revision=part.revision)
-        builder.download_and_prepare(verification_mode="no_checks")
-        found = builder.as_dataset(split=part.split or "train")
-    except (OSError, ValueError) as error:
-        # No such data set, one that asks for a login, no network, and an unknown split or configuration.
+        return _hub_file(part, part.file) if part.file is not None else _hub_rows(part)
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, MidspecError):
+            raise
+        # No such data set, one that asks for a login or for a script, no network, an unknown split or configuration.
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         mend = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
         raise MissingError(
             f"can't be had from the hub: {said}", where=f"{part.name}: {part.source}", mend=mend
         ) from error
+
+
+def _hub_rows(part: MixPart) -> Origin:
+    import datasets
+
+    builder = datasets.load_dataset_builder(part.source, part.config, revision=part.revision)
+    builder.download_and_prepare(verification_mode="no_checks")
+    found = builder.as_dataset(split=part.split or "train")
     # The address that a data set's files were read at ends with their commit, whatever branch or tag was asked for;
     # read from the cache, without a network, their folder is called by it.
     commit = _COMMIT.search(f"{builder.base_path} @{builder.hash}")
     return Origin(_numbered(part.source, found), commit[1] if commit else part.revision, {})
+
+
+def _hub_file(part: MixPart, file: str) -> Origin:
+    from huggingface_hub import hf_hub_download
+
+    path = Path(hf_hub_download(part.source, file, repo_type="dataset", revision=part.revision))
+    # The library keeps each commit's files in a folder that is called by it.
+    commit = next((name for name in path.parts if _COMMIT.fullmatch(f"@{name}")), part.revision)
+    return Origin(raw_rows(path), commit, {file: hash_file(path)})
 
 
 def _numbered(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[Raw]:
