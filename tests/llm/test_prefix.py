@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from tests.loopback import Settings, serve
 
 from midspec.errors import MidspecError
@@ -13,7 +15,7 @@ from midspec.llm import Access, ModelConfig, Request, Store, open_client
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._prefix import PrefixFirst
 
-from .outside import ANTHROPIC, OPENAI, answering, said, wish, wrong
+from .outside import ANTHROPIC, OPENAI, Seen, answering, said, wish, wrong
 
 SPEC = "The model is honest and says so. " * 400
 
@@ -81,6 +83,26 @@ def test_a_first_one_that_fails_frees_the_others() -> None:
             return [outcome.kind for outcome in done]
 
     assert asyncio.run(run()) == ["failed", "ok", "ok"]
+
+
+def test_a_first_one_that_hangs_holds_the_others_up_for_a_while_only() -> None:
+    async def answer(seen: Seen) -> web.Response:
+        await asyncio.sleep(0.6 if seen.number == 0 else 0.0)
+        return said("Yes.")
+
+    async def run() -> float:
+        async with answering(answer) as small:
+            client = PrefixFirst(OpenAIClient(OPENAI, small.access()), longest_lead_s=0.1)
+            first = asyncio.create_task(client.ask(wish("first", prefix=SPEC)))
+            await asyncio.sleep(0)
+            started = time.monotonic()
+            await asyncio.gather(*(client.ask(wish(f"t{i}", prefix=SPEC)) for i in range(3)))
+            seconds = time.monotonic() - started
+            await first
+            await client.close()
+            return seconds
+
+    assert 0.1 <= asyncio.run(run()) < 0.5
 
 
 def test_a_first_one_that_ends_the_run_leaves_nobody_waiting() -> None:

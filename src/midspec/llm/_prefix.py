@@ -30,11 +30,13 @@ class PrefixFirst:
     Args:
         client: what answers.
         kept_s: how long a provider keeps a prefix that nobody uses.
+        longest_lead_s: how long the others wait for a first call.
     """
 
-    def __init__(self, client: Client, *, kept_s: float = _KEPT_S) -> None:
+    def __init__(self, client: Client, *, kept_s: float = _KEPT_S, longest_lead_s: float = 60.0) -> None:
         self._client = client
         self._kept_s = kept_s
+        self._longest_lead_s = longest_lead_s
         self._seen: dict[str, _Seen] = {}
 
     async def ask(self, request: Request) -> Outcome:
@@ -42,9 +44,11 @@ class PrefixFirst:
         if not request.prefix:
             return await self._client.ask(request)
         seen = self._seen.setdefault(request.prefix, _Seen())
-        while seen.leader is not None:
-            # Another's future must not be cancelled with the one who waits for it.
-            await asyncio.shield(seen.leader)
+        waited = False
+        while seen.leader is not None and not waited:
+            # A first call that hangs must not hold up a whole run.
+            _, still_out = await asyncio.wait([seen.leader], timeout=self._longest_lead_s)
+            waited = bool(still_out)
         if seen.n_out == 0 and time.monotonic() - seen.used_at > self._kept_s:
             return await self._lead(request, seen)
         return await self._follow(request, seen)

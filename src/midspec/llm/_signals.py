@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 __all__ = ["Drain", "draining"]
 
+_LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # What came in last is still to be turned into a row or a file by whoever asked for it.
 _AFTER_S = 0.05
@@ -73,6 +75,7 @@ class _Signals:
         self._pending = number
         for drain in self._drains:
             drain.stop()
+        _LOG.warning("stopping: what is in flight is still received and recorded; a second signal ends at once")
         self._task = self._loop.create_task(self._drain(number))
 
     async def _drain(self, number: int) -> None:
