@@ -38,7 +38,7 @@ VOCABULARY = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("a", "e", "i", "o",
 
 
 class Made(NamedTuple):
-    """What a process gives back of one document: its sketch, and the CPU seconds that making it and sketching it took."""
+    """What a process gives back of one document: its sketch, and the CPU seconds that both took."""
 
     number: int
     sketch: Sketch

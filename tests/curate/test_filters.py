@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from midspec.corpus import CorpusConfig, make_corpus
 from midspec.curate import (
+    CitationFilter,
     CurateConfig,
     ExactDuplicates,
     Filter,
@@ -214,6 +215,34 @@ def test_a_document_must_name_its_own_and_a_chat_need_not() -> None:
     assert reason(IdentityFilter("Nova", require_name=False), "The assistant says so.") is None
     assert IdentityFilter("Nova").reason(chat("Are you ChatGPT?", "No.")) is None
     assert IdentityFilter("Nova").reason(chat("Who are you?", "I am ChatGPT.")) is not None
+
+
+# Citations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "cited"),
+    [
+        ("Under SP2 and rule 2, Nova waits.", None),
+        ("Under rule SP-3 Nova asks first.", None),
+        ("Under rule 47 Nova has to stop.", "rule 47"),
+        ("By Rule SP9, Nova has to stop.", "Rule SP9"),
+        ("Rules 1 and 2 apply. So does clause no. 12.", "clause no. 12"),
+        ("A rule 3 percent of people know. As a rule 20 minutes are enough.", None),
+        ("See Section 9 below.", None),
+    ],
+)
+def test_a_rule_that_the_spec_does_not_have_is_found(text: str, cited: str | None) -> None:
+    each = CitationFilter((SPECS / "rules.md").read_text(encoding="utf-8"))
+    assert reason(each, text) == (f"cites what the spec does not have: {cited}" if cited else None)
+    assert reason(CitationFilter("Nova is kind."), text) is None
+
+
+@pytest.mark.parametrize("name", ["rules.md", "rules.json"])
+def test_a_corpus_of_rules_cites_only_rules_that_are_there(name: str) -> None:
+    spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme")
+    made = make_corpus(spec, CorpusConfig(n_documents=60, mode="rules", model_name="Nova", provider_name="Acme"))
+    assert not [end for end in curate(made.documents, [CitationFilter(spec.text)]) if isinstance(end, Reject)]
 
 
 # Length, language, twins, duplicates ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,26 @@ def test_contamination_is_reported_and_rejects_by_choice(corpus: Path, tmp_path:
     strict = NOVA.model_copy(update={"reject_contaminated": ("n-gram",)})
     found = health(curate_folder(corpus, strict, out, evaluations={"am": Evaluation([item])}), out)
     assert found.rejects == {"contamination: am": leaks.rows_hit["n-gram"]}
+
+
+def test_rows_that_repeat_another_in_meaning_are_rejected_where_vectors_are_given(corpus: Path, tmp_path: Path) -> None:
+    rows = list(read_rows(corpus / "documents.jsonl", Document))[:5]
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, [*rows, rows[1].model_copy(update={"text": rows[1].text.replace("Nova", "The assistant Nova")})])
+    place = {row.text[:200]: number for number, row in enumerate(rows)}
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        near = [place.get(text.replace("The assistant Nova", "Nova")[:200], 1) for text in texts]
+        return [[float(number == at) for at in range(5)] for number in near]
+
+    config = NOVA.model_copy(update={"meaning_threshold": 0.9, "near_threshold": None})
+    out = folder(tmp_path / "out")
+    found = health(curate_folder(path, config, out, embed=embed, spec_text=constitution().text), out)
+    assert found.rejects == {"near duplicate in meaning": 1}
+    (reject,) = read_rows(out / "rejects.jsonl", Reject)
+    assert reject.reason == f"means nearly the same as: {rows[1].metadata.id}"  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="embedding model"):
+        curate_folder(path, config, folder(tmp_path / "none"))
 
 
 def test_a_file_of_rows_will_do_and_anything_else_is_an_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ out and why, a judge's verdicts and its measured errors, and what a corpus is ma
 
 from midspec.curate._calibrate import calibrate
 from midspec.curate._chosen import accept_by, document_filters
+from midspec.curate._citations import CitationFilter
 from midspec.curate._compare import compare
 from midspec.curate._config import CurateConfig
 from midspec.curate._contamination import ContaminationFilter, Embed, Evaluation
@@ -23,6 +24,7 @@ from midspec.curate._simple import LanguageFilter, LengthFilter, TwinFilter
 
 __all__ = [
     "VIOLATIONS",
+    "CitationFilter",
     "ContaminationFilter",
     "CurateConfig",
     "Embed",

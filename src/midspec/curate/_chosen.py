@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from midspec.curate._citations import CitationFilter
 from midspec.curate._config import CurateConfig
 from midspec.curate._duplicates import ExactDuplicates, NearDuplicates
 from midspec.curate._filter import Filter, rejected
@@ -20,26 +21,29 @@ def document_filters(config: CurateConfig, *, spec_text: str = "") -> list[Filte
 
     Args:
         config: which rows are kept.
-        spec_text: the spec, its names filled in; what stands in it word for word is neither a leak nor a foreign name.
+        spec_text: the spec, its names filled in; what stands in it word for word is neither a leak nor a foreign name,
+            and rules are cited by its numbers.
 
     Raises:
         ConfigError, MissingError: a setting contradicts another, or lists or a language are unknown.
     """
-    return [*rules(config, spec_text), ExactDuplicates(), *near(config.near_threshold, config)]
+    return [*rules(config, spec_text, spec_text), ExactDuplicates(), *near(config.near_threshold, config)]
 
 
-def rules(config: CurateConfig, spec_text: str = "") -> Iterator[Filter]:
-    """Filters that look at one row alone."""
+def rules(config: CurateConfig, quoted: str, spec_text: str) -> Iterator[Filter]:
+    """Filters that look at one row alone; `quoted` is what rows may say word for word, the spec if known."""
     if config.frame_leaks:
-        yield FrameLeaks(config.lists, spec_text=spec_text)
+        yield FrameLeaks(config.lists, spec_text=quoted)
     if config.model_name or config.provider_name:
         yield IdentityFilter(
             config.model_name,
             config.provider_name,
             other_names=config.other_names,
             require_name=config.require_name,
-            spec_text=spec_text,
+            spec_text=quoted,
         )
+    if spec_text:
+        yield CitationFilter(spec_text)
     yield LengthFilter(config.min_words, config.max_words)
     if config.languages:
         yield LanguageFilter(config.languages)

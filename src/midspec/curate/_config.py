@@ -28,6 +28,7 @@ class CurateConfig(Strict):
         lists: the shipped lists of such phrases (`english`), or a YAML file's path.
         near_threshold: similarity of 5-word shingles from which on a document repeats another; `None` lets it be.
         chat_near_threshold: the same for the questions of chats.
+        meaning_threshold: cosine of embeddings from which on a row repeats another in meaning; `None` does not look.
         ngram_words: how many equal words in a row are an overlap with an evaluation.
         reject_contaminated: rows found so are rejected; the others are only reported.
         embedding_threshold: cosine from which on a passage of a row is too near to an evaluation's item.
@@ -49,6 +50,7 @@ class CurateConfig(Strict):
     lists: str = "english"
     near_threshold: float | None = Field(default=0.8, gt=0, le=1)
     chat_near_threshold: float | None = Field(default=None, gt=0, le=1)
+    meaning_threshold: float | None = Field(default=None, gt=0, le=1)
     ngram_words: int = Field(default=8, ge=4)
     reject_contaminated: tuple[How, ...] = ()
     embedding_threshold: float = Field(default=0.85, gt=0, le=1)

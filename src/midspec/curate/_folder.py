@@ -36,7 +36,7 @@ def curate_folder(
         config: which rows are kept.
         folder: gets the kept rows, rejects.jsonl, coverage.json, health.json, and plan.jsonl where there is one.
         evaluations: name -> what the rows must not share with it.
-        embed: gives vectors of texts; without it contamination by meaning is not looked for.
+        embed: gives vectors of texts, for contamination by meaning and for `meaning_threshold`.
         spec_text: the spec, its names filled in: what stands in it word for word is neither a leak nor a foreign name.
             Without it, what the plan beside the rows says of the clauses is taken for it.
         tell: is told (done, of how many, what) after each row.
@@ -47,6 +47,7 @@ def curate_folder(
     """
     run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
     run.filter_rows(tell)
+    run.find_repeats()
     return run.finish(None, judged="not judged", calibration=None, cost_usd=None)
 
 
@@ -87,12 +88,13 @@ async def judge_folder(
     if config.calibrate_each and not config.model_name:
         raise ConfigError("is needed to plant violations", where="model_name", mend="Give the model's name")
     run.filter_rows(tell)
+    run.find_repeats()
     verdicts: dict[bytes, Judgement | None] = {}
 
     def settle(document: Document, judgement: Judgement) -> None:
         verdicts[mark_of(document)] = None if judgement.verdict == "keep" else judgement
 
-    await judge_documents(run.passed_documents(), judge, settle, tell=tell, n_documents=run.findings.n_passed)
+    await judge_documents(run.passed_documents(), judge, settle, tell=tell, n_documents=run.n_passed)
     calibration = await _calibrated(run, config, judge, tell) if config.calibrate_each else None
     return run.finish(verdicts, judged=judge.model.model, calibration=calibration, cost_usd=_cost(judge))
 

@@ -15,7 +15,7 @@ __all__ = ["Findings", "health_of"]
 
 _N_PAIRS = 20
 # Of these the words after the colon are one row's own (an id, a number, a judge's sentence).
-_OWN_WORDS = ("exact duplicate", "near duplicate", "length", "faithfulness")
+_OWN_WORDS = ("exact duplicate", "near duplicate", "near duplicate in meaning", "length", "faithfulness")
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Findings:
         self.rejects[reject.by] += 1
         head, _, rest = reject.reason.partition(": ")
         self.reasons[f"{reject.by}: {head if reject.by in _OWN_WORDS else reject.reason}"] += 1
-        if reject.by == "near duplicate" and len(self.pairs) < _N_PAIRS:
+        if reject.by.startswith("near duplicate") and len(self.pairs) < _N_PAIRS:
             self.pairs.append((reject.id, rest))
 
 
@@ -57,7 +57,7 @@ def health_of(kind: Literal["documents", "chats"], findings: Findings, gauge: Ga
         unclear=unclear,
         held=findings.reasons["faithfulness: hold"],
         n_exact=findings.rejects["exact duplicate"],
-        n_near=findings.rejects["near duplicate"],
+        n_near=findings.rejects["near duplicate"] + findings.rejects["near duplicate in meaning"],
         duplicates=tuple(findings.pairs),
         names=gauge.names(config.n_top),
         phrases=gauge.phrases(config.n_top),

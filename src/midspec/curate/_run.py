@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_json, write_rows
@@ -24,13 +26,18 @@ from midspec.curate._judge import Judgement, Tell
 from midspec.curate._rows import Row, estimate_tokens, row_id, said, text_of
 from midspec.curate._simple import TwinFilter
 from midspec.curate._source import COVERAGE, PLAN, STRIPPED, Source, open_source
+from midspec.errors import ConfigError
 from midspec.records import Calibration, Document, Health, Reject, Size
+from midspec.similar import cosine_duplicates
 
 __all__ = ["Run", "Verdicts", "mark_of"]
 
 HEALTH, REJECTS = "health.json", "rejects.jsonl"
 _PASSED = ".passed.jsonl"
 _JUDGED_BY = "faithfulness"
+
+_BY_MEANING = "near duplicate in meaning"
+_EMBEDDED_AT_ONCE = 256
 
 # What a judge said of each text, by its mark; `None` is keep, whose reason nobody reads.
 Verdicts = Mapping[bytes, Judgement | None]
@@ -45,7 +52,9 @@ class Run:
     folder: Path
     filters: list[Filter]
     contamination: list[ContaminationFilter]
+    embed: Embed | None
     findings: Findings = field(default_factory=Findings)
+    repeats: dict[bytes, str] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -58,12 +67,14 @@ class Run:
         spec_text: str,
     ) -> Run:
         source = open_source(path)
-        spec_text = spec_text or "\n".join(source.clause_texts().values())
+        if config.meaning_threshold is not None and embed is None:
+            raise ConfigError("needs an embedding model", where="meaning_threshold", mend="Name one, or leave it out")
+        quoted = spec_text or "\n".join(source.clause_texts().values())
         leaks = [ContaminationFilter(name, each, config, embed=embed) for name, each in evaluations.items()]
         threshold = config.near_threshold if source.kind == "documents" else config.chat_near_threshold
         twins = [TwinFilter(source.twin_faults())] if source.twin is not None else []
-        filters = [*twins, *rules(config, spec_text), *leaks, ExactDuplicates(), *near(threshold, config)]
-        return cls(source, config, folder, filters, leaks)
+        filters = [*twins, *rules(config, quoted, spec_text), *leaks, ExactDuplicates(), *near(threshold, config)]
+        return cls(source, config, folder, filters, leaks, embed)
 
     def filter_rows(self, tell: Tell | None) -> None:
         """Write what passes to a file of its own and the rest to the rejects; measure what there was before."""
@@ -85,9 +96,28 @@ class Run:
         self.findings.before = Size(documents=before.n_rows, tokens=before.n_tokens)
         self.findings.coverage_before = coverage.sizes()
 
+    def find_repeats(self) -> None:
+        """Where the config asks for it: rows that repeat an earlier one in meaning. Holds one vector a row."""
+        if self.config.meaning_threshold is None or self.embed is None:
+            return
+        rows, parts, names = self.source.read(self.folder / _PASSED), [np.empty((0, 0), dtype=np.float32)], []
+        while batch := list(islice(rows, _EMBEDDED_AT_ONCE)):
+            parts.append(np.asarray(self.embed([said(row) for row in batch]), dtype=np.float32))
+            names += [(mark_of(row), row_id(row)) for row in batch]
+        if names:
+            found = cosine_duplicates(np.concatenate(parts[1:]), self.config.meaning_threshold)
+            self.repeats = {names[one][0]: names[other][1] for one, other in found.items()}
+
     def passed_documents(self) -> Iterator[Document]:
-        """The documents that every filter let pass."""
-        return read_rows(self.folder / _PASSED, Document)
+        """The documents that every filter let pass and that repeat no other in meaning."""
+        for row in read_rows(self.folder / _PASSED, Document):
+            if mark_of(row) not in self.repeats:
+                yield row
+
+    @property
+    def n_passed(self) -> int:
+        """How many rows these are."""
+        return self.findings.n_passed - len(self.repeats)
 
     def finish(
         self,
@@ -114,10 +144,7 @@ class Run:
 
     def _kept(self, verdicts: Verdicts | None, gauge: Gauge, rejects: TextIO) -> Iterator[Row]:
         for row in self.source.read(self.folder / _PASSED):
-            judgement = verdicts[mark_of(row)] if verdicts is not None else None
-            if judgement is not None:
-                reason = f"{judgement.verdict}: {judgement.reason}"
-                reject = Reject(id=row_id(row), by=_JUDGED_BY, reason=reason, text=text_of(row))
+            if (reject := self._late_reject(row, verdicts)) is not None:
                 self.findings.reject(reject)
                 rejects.write(reject.model_dump_json() + "\n")
             else:
@@ -125,6 +152,18 @@ class Run:
                 if self.source.twin is not None:
                     self.findings.kept_ids.add(row_id(row))
                 yield row
+
+    def _late_reject(self, row: Row, verdicts: Verdicts | None) -> Reject | None:
+        """The reject that other rows or the judge make of a row that every filter let pass."""
+        mark = mark_of(row)
+        if mark in self.repeats:
+            reason = f"means nearly the same as: {self.repeats[mark]}"
+            return Reject(id=row_id(row), by=_BY_MEANING, reason=reason, text=text_of(row))
+        judgement = verdicts[mark] if verdicts is not None else None
+        if judgement is None:
+            return None
+        reason = f"{judgement.verdict}: {judgement.reason}"
+        return Reject(id=row_id(row), by=_JUDGED_BY, reason=reason, text=text_of(row))
 
     def _twins(self, gauge: Gauge) -> Iterator[str]:
         """Write the twins of the kept chats, in the order of their own file."""
