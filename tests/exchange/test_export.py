@@ -84,6 +84,18 @@ def test_trl_itself_takes_the_rows_for_conversations(twins, tmp_path):
         assert data_utils.is_conversational(row)
 
 
+def test_what_a_trainer_must_be_told_is_in_the_card_and_in_the_summary(twins, tmp_path):
+    for form, chat_rows, said in [
+        ("trl", "messages", "assistant_only_loss=True"),
+        ("trl", "prompt_completion", "TRL trains on `completion` alone"),
+        ("axolotl", "messages", "paths as seen from this folder"),
+        ("hf", "messages", "the same chats with and without chain of thought"),
+    ]:
+        built = export(twins, form, tmp_path / form, chat_rows=chat_rows)
+        assert said in " ".join(built.summary["notes"])
+        assert said in (tmp_path / form / "README.md").read_text(encoding="utf-8")
+
+
 def test_axolotl_settings_name_every_file_with_the_keys_that_axolotl_documents(corpus, twins, tmp_path):
     export(corpus, "axolotl", tmp_path / "docs", shard_bytes=300)
     export(twins, "axolotl", tmp_path / "chats")

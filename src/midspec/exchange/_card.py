@@ -15,7 +15,7 @@ from midspec.artifact import read_record, read_rows
 from midspec.exchange._forms import ChatRows, Form
 from midspec.records import Chat, Document, Record, Reject
 
-__all__ = ["Part", "Source", "card", "source_of"]
+__all__ = ["Part", "Source", "card", "notes_for", "source_of"]
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MOST = 12
@@ -131,23 +131,28 @@ def _loading(parts: Sequence[Part], form: Form, chat_rows: ChatRows) -> list[str
     lines = ["```python", "from datasets import load_dataset"]
     lines += [f'{part.name} = load_dataset("<this folder or repository>", "{part.name}")["train"]' for part in parts]
     lines.append("```")
-    if {"cot", "cot_stripped"} <= {part.name for part in parts}:
-        lines += ["", "`cot` and `cot_stripped` are the same chats, row by row, with and without chain of thought."]
-    if form == "trl" and any(part.is_chat for part in parts):
-        lines += ["", _trl_note(chat_rows)]
-    if form == "axolotl":
-        lines += ["", "`axolotl.yaml` holds the `datasets` block for axolotl, with paths as seen from this folder."]
+    for note in notes_for(parts, form, chat_rows):
+        lines += ["", note]
     return lines
 
 
-def _trl_note(chat_rows: ChatRows) -> str:
-    if chat_rows == "prompt_completion":
-        return "TRL trains on `completion` alone. Set `max_length`: its default cuts rows at 1,024 tokens."
-    return (
-        "To train on assistant turns alone set `assistant_only_loss=True` in `SFTConfig`, which needs a chat template "
-        "with generation markers (without them every label is masked). Set `max_length`: its default cuts rows at "
-        "1,024 tokens."
-    )
+def notes_for(parts: Sequence[Part], form: Form, chat_rows: ChatRows) -> list[str]:
+    """What a user of these rows must set or know, a sentence each."""
+    notes = []
+    if {"cot", "cot_stripped"} <= {part.name for part in parts}:
+        notes.append("`cot` and `cot_stripped` are the same chats with and without chain of thought: train on one.")
+    if form == "trl" and any(part.is_chat for part in parts):
+        notes.append(
+            "TRL trains on `completion` alone."
+            if chat_rows == "prompt_completion"
+            else "TRL trains on every turn of `messages`, the user's too, unless `SFTConfig(assistant_only_loss=True)` is "
+            "set, which needs a chat template with generation markers. Rows of prompt and completion need neither."
+        )
+    if form == "trl":
+        notes.append("Set `max_length` in `SFTConfig`: its default cuts rows at 1,024 tokens.")
+    if form == "axolotl":
+        notes.append("`axolotl.yaml` holds the `datasets` block for axolotl, with paths as seen from this folder.")
+    return notes
 
 
 def _made(source: Source, license_id: str | None) -> list[str]:

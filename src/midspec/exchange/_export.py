@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from midspec.artifact import Built, read_rows, writable, write_text
 from midspec.errors import DataError
 from midspec.exchange._axolotl import axolotl_settings
-from midspec.exchange._card import Part, card, source_of
+from midspec.exchange._card import Part, card, notes_for, source_of
 from midspec.exchange._forms import ChatRows, Columns, Form, rows_of
 from midspec.exchange._rowfile import RowFile
 from midspec.records import Chat, Document, Strict
@@ -82,7 +82,8 @@ def export(
     with writable(out):
         write_text(out / "README.md", text)
     rows: dict[str, JsonValue] = {part.name: part.n_rows for part in parts}
-    summary: dict[str, JsonValue] = {"form": form, "strict": strict, "rows": rows, "license": license_id}
+    notes: list[JsonValue] = list(notes_for(parts, form, chat_rows))
+    summary: dict[str, JsonValue] = {"form": form, "rows": rows, "license": license_id, "notes": notes}
     return Built(outputs=(*outputs, "README.md"), summary=summary)
 
 

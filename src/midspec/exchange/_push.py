@@ -51,7 +51,8 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
     except HFValidationError as error:
         raise ConfigError("is not the name of a repository", where=repo_id, mend="Write it as owner/name") from error
     except HfHubHTTPError as error:
-        reason = f"the hub answered {error.response.status_code}"
+        said = " ".join((error.server_message or "").split())[:200]
+        reason = f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
         mend = "Check the name, and that the token may write there"
         raise ConfigError(reason, where=repo_id, mend=mend) from error
     except (ConnectionError, no_answer) as error:

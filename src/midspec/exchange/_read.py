@@ -82,7 +82,7 @@ def refuse_twins(path: Path) -> None:
 
 
 def _sources(path: Path, *ours: str) -> Iterator[Raw]:
-    """The raw rows of a path; of a folder with files of our names, those of these alone (a pool's subsamples are not)."""
+    """The raw rows of a path; of a folder with files of our names, those of these alone and no subsample of them."""
     if found := [path / name for name in ours if (path / name).is_file()]:
         return (raw for file in found for raw in raw_rows(file))
     return tree_rows(path) if is_tree(path) else raw_rows(path)
