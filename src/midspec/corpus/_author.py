@@ -249,20 +249,21 @@ class _Writer:
             self.authored.reject(row, Reject(id=row.id, by=self._config.author, reason=reason, text=outcome.text))
         else:
             self._overused.add(text)
-            document = self._made(row, text, outcome, about)
+            digest = id_of(text)
+            document = self._made(row, text, outcome, about, digest)
             reason_of_ours = self._checks.reason(text)
             reason_given = None if reason_of_ours else self._accept(document)
             if reason_of_ours or reason_given:
                 by, why = ("checks", reason_of_ours) if reason_of_ours else ("filter", reason_given)
                 self.authored.reject(row, Reject(id=row.id, by=by, reason=why or "", text=text))
             else:
-                self.authored.keep(row, document, about)
+                self.authored.keep(row, document, about, digest)
         self._tell(self.authored.n_settled, max(self.planner.n_wanted, self.authored.n_planned), "documents")
 
-    def _made(self, row: PlanRow, text: str, outcome: Outcome, about: Sequence[int]) -> Document:
+    def _made(self, row: PlanRow, text: str, outcome: Outcome, about: Sequence[int], digest: str) -> Document:
         config = self._config
         metadata = DocumentMetadata(
-            id=id_of(row.id, text),
+            id=id_of(row.id, digest),
             author=config.author,
             plan_id=row.id,
             clause_ids=tuple(self._found.clauses[place].id for place in about),

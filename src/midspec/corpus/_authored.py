@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from midspec.records import Document, PlanRow, Reject
 __all__ = ["Authored", "keep_all", "keep_quiet"]
 
 _TOKENS_PER_WORD = 4 / 3
-_SAMPLE = 60
+_SAMPLE, _PAIRS = 40, 60
 _KEY_LENGTH = 16
 _TYPES_SHOWN = 50
 
@@ -50,7 +49,7 @@ class Authored:
         self._tokens_about = [0.0] * len(found.clauses)
         self._types: Counter[str] = Counter()
         self._n_words = self._n_tokens = 0
-        self._first_with: dict[bytes, str] = {}
+        self._first_with: dict[str, str] = {}
         self._copies: dict[str, list[str]] = {}
 
     @property
@@ -78,10 +77,9 @@ class Authored:
         """Take a planned row; `order` is its place in the plan, by structure and not by arrival."""
         self._plan.put(".".join(f"{number:06d}" for number in order), row)
 
-    def keep(self, row: PlanRow, document: Document, about: Sequence[int]) -> None:
-        """Take a row's document, about the clauses at these positions."""
+    def keep(self, row: PlanRow, document: Document, about: Sequence[int], digest: str) -> None:
+        """Take a row's document, about the clauses at these positions; `digest` is of its text."""
         self._documents.put(row.id, document)
-        digest = hashlib.blake2b(document.text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         if (first := self._first_with.setdefault(digest, row.id)) != row.id:
             self._copies.setdefault(first, [first]).append(row.id)
         self._count(document, about, 1)
@@ -183,7 +181,7 @@ class Authored:
     def _distinctness(self) -> JsonValue:
         """Copies are dropped, so all texts are distinct; the overlap is that of a sample."""
         keys = self._documents.keys(self._shuffled)[:_SAMPLE]
-        found = distinctness([self._documents.get(key).text for key in keys], self._config.seed)
+        found = distinctness([self._documents.get(key).text for key in keys], self._config.seed, _PAIRS)
         return found.model_dump()
 
     def _shuffled(self, key: str) -> str:

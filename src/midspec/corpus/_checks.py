@@ -13,7 +13,7 @@ _CANNOT = r"(?:can(?:['’]|no)t|can not|won['’]?t|will not|am (?:not able|una
 _REFUSAL = re.compile(
     rf"^[\s#*_>-]*(?:(?:i['’]m|i am) (?:\w+ )?sorry\b[^.\n]{{0,60}}\bi {_CANNOT}\b"
     rf"|i apologi[sz]e\b[^.\n]{{0,60}}\bi {_CANNOT}\b|sorry, (?:but )?i {_CANNOT}\b"
-    rf"|i {_CANNOT} (?:to )?(?:help|assist|write|create|produce|generate|provide|comply|fulfill?|complete|do th(?:is|at))"
+    rf"|i {_CANNOT} (?:to )?(?:help|assist|write|create|produce|generate|provide|comply|fulfill?|complete|do this)"
     r"|i['’]m (?:not able|unable) to\b|as an ai\b|as a (?:large )?language model)",
     re.IGNORECASE,
 )

@@ -49,16 +49,16 @@ def cover(clauses: Sequence[Clause], documents: Iterable[Document], tokens_per_w
     }
 
 
-def distinctness(texts: Sequence[str], seed: int) -> Distinctness:
-    """The share of distinct texts, and the mean overlap of up to 200 random pairs."""
+def distinctness(texts: Sequence[str], seed: int, n_pairs: int = _PAIRS) -> Distinctness:
+    """The share of distinct texts, and the mean overlap of random pairs."""
     share = len(set(texts)) / len(texts) if texts else 1.0
     if len(texts) < 2:
         return Distinctness(share_distinct=share, mean_overlap=0.0, n_pairs=0)
     draw = random.Random(f"{seed}:pairs")
-    pairs = [draw.sample(range(len(texts)), 2) for _ in range(_PAIRS)]
+    pairs = [draw.sample(range(len(texts)), 2) for _ in range(n_pairs)]
     shingles = lru_cache(_SETS_KEPT)(lambda index: _shingles(texts[index]))
     overlaps = [_jaccard(shingles(one), shingles(other)) for one, other in pairs]
-    return Distinctness(share_distinct=share, mean_overlap=round(sum(overlaps) / _PAIRS, 4), n_pairs=_PAIRS)
+    return Distinctness(share_distinct=share, mean_overlap=round(sum(overlaps) / n_pairs, 4), n_pairs=n_pairs)
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 __all__ = ["Shelf"]
 
+_BUFFER_BYTES = 1 << 18
+
 RowType = TypeVar("RowType", bound=BaseModel)
 
 
@@ -23,10 +25,12 @@ class Shelf(Generic[RowType]):
     """
 
     def __init__(self, folder: Path, kind: type[RowType]) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the shelf
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER_BYTES)  # noqa: SIM115 - lives as long as the shelf
         self._kind = kind
         self._at: dict[str, int] = {}
         self._end = 0
+        # Moving in the file empties its buffer, so it is done only where it is needed.
+        self._at_end = True
 
     def __len__(self) -> int:
         return len(self._at)
@@ -37,7 +41,9 @@ class Shelf(Generic[RowType]):
     def put(self, key: str, row: BaseModel) -> None:
         """Keep a row under a key of its own."""
         line = row.model_dump_json().encode() + b"\n"
-        self._file.seek(self._end)
+        if not self._at_end:
+            self._file.seek(self._end)
+            self._at_end = True
         self._file.write(line)
         self._at[key] = self._end
         self._end += len(line)
@@ -48,6 +54,7 @@ class Shelf(Generic[RowType]):
 
     def get(self, key: str) -> RowType:
         """The row under a key."""
+        self._at_end = False
         self._file.seek(self._at[key])
         return self._kind.model_validate_json(self._file.readline())
 
