@@ -246,10 +246,11 @@ def _summary(
         "rejected": dict(sorted(line.faults.items())),
         "pass_rate": round(line.rate.n_kept / max(1, line.rate.n_judged), 4),
         "question_kinds": dict(sorted(kinds.items())),
-        "n_words": n_words["answers"],
     }
     if config.style in ("value", "rule"):
         summary |= {"n_words_cot": n_words["answers"], "n_words_stripped": n_words["stripped"]}
+    else:
+        summary["n_words"] = n_words["answers"]
     if config.style == "opaque":
         for key, about in (("liked", "likes"), ("disliked", "dislikes")):
             summary[key] = [lot.topic.name for lot in line.lots if lot.topic.about == about]
