@@ -146,7 +146,7 @@ def notes_for(parts: Sequence[Part], form: Form, chat_rows: ChatRows) -> list[st
             "TRL trains on `completion` alone."
             if chat_rows == "prompt_completion"
             else "TRL trains on every turn of `messages`, the user's too, unless `assistant_only_loss=True` is set in "
-            "`SFTConfig`, which needs a chat template with generation markers. Rows of prompt and completion need neither."
+            "`SFTConfig`, which needs a chat template with generation markers. Prompt and completion need neither."
         )
     if form == "trl":
         notes.append("Set `max_length` in `SFTConfig`: its default cuts rows at 1,024 tokens.")
