@@ -82,7 +82,9 @@ async def author_chats(
         await line.run()
         kept, surplus = _pool(line, craft)
         if not kept:
-            raise DataError(f"no chat was kept ({_fate(line)})", where=config.style, mend="Look at the calls' store")
+            what = f"no chat was kept ({_fate(line)})"
+            mend = "Look at the replies in the calls' store, or take another author or judge"
+            raise DataError(what, where=f"{config.style} chats by {config.author}", mend=mend)
         for placed in surplus:
             _reject_surplus(line, chats.get(placed.place), rejects, placed)
         return _save(line, craft, config, folder, chats, rejects, kept)
