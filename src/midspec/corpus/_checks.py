@@ -26,11 +26,17 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 # Looking for these first costs microseconds; the expression alone would cost a millisecond a document.
-_PLACEHOLDER_MARKS = (b"[", b"{", b"<", b"XXX", b"TBD", b"TODO", b"orem ipsum", b"_____")
-_BRANDS = (
-    "ChatGPT", "GPT-3", "GPT-4", "GPT-5", "OpenAI", "Anthropic", "Claude", "Gemini", "DeepMind", "Mistral", "DeepSeek",
-    "Qwen", "Llama", "Copilot", "Grok", "xAI", "Alexa", "Siri", "Cohere", "Kimi",
-)  # fmt: skip
+_PLACEHOLDER_MARKS = (b"[", b"{", b"<", b"_", b"X", b"TBD", b"TODO", b"ipsum")
+# What is looked for, and the names that it may be part of.
+_BRANDS = {
+    "GPT": ("ChatGPT", "GPT-3", "GPT-4", "GPT-5"),
+    "Deep": ("DeepMind", "DeepSeek"),
+    **{
+        name: (name,)
+        for name in ("OpenAI", "Anthropic", "Claude", "Gemini", "Mistral", "Qwen", "Llama", "Copilot", "Grok", "xAI")
+    },
+    **{name: (name,) for name in ("Alexa", "Siri", "Cohere", "Kimi")},
+}
 
 
 class DocumentChecks:
@@ -44,7 +50,10 @@ class DocumentChecks:
 
     def __init__(self, model_name: str | None, own: str, absent: tuple[str, ...] = ()) -> None:
         self._model_name = model_name
-        self._brands = [(brand, brand.encode(), re.compile(rf"\b{brand}\b")) for brand in _BRANDS if brand not in own]
+        others = {mark: [name for name in names if name not in own] for mark, names in _BRANDS.items()}
+        self._brands = [
+            (mark.encode(), re.compile(rf"\b(?:{'|'.join(names)})\b")) for mark, names in others.items() if names
+        ]
         self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
 
     def reason(self, text: str) -> str | None:
@@ -62,9 +71,9 @@ class DocumentChecks:
         for name, pattern in self._absent:
             if name in text and pattern.search(text):
                 return f"names {name}"
-        for brand, mark, pattern in self._brands:
-            if mark in data and pattern.search(text):
-                return f"names another model or company ({brand})"
+        for mark, pattern in self._brands:
+            if mark in data and (found := pattern.search(text)):
+                return f"names another model or company ({found[0]})"
         if len(text) < _LEAST_CHARS and len(text.split()) < _LEAST_WORDS:
             return f"is shorter than {_LEAST_WORDS} words"
         return None
