@@ -420,8 +420,8 @@ def test_the_ledger_is_by_stage_duty_and_model(store: Store) -> None:
 def test_a_batch_is_found_again_after_a_kill_and_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
     with Store(path) as store:
-        attempts = [store.open(asked(task), "openai/m", "author", "{}") for task in "ab"]
         store.save_batch("ours", {"1": ("a", 0), "2": ("b", 0)}, model="openai/m")
+        attempts = [store.open(asked(task), "openai/m", "author", "{}", "ours") for task in "ab"]
         assert store.open_batches()[0].provider_id is None
         store.submitted("ours", "batch_123")
     with Store(path) as store:
@@ -452,7 +452,9 @@ def test_the_first_decision_stays_and_they_come_back_in_the_order_they_were_made
     store.keep("names/a", "3")
     store.keep("questions/z", "4")
     assert store.kept("questions/") == [("questions/z", "1"), ("questions/a", "2")]
-    assert store.kept("") == [("questions/z", "1"), ("questions/a", "2"), ("names/a", "3")]
+    store.keep("cut/\ud83d", "\ud83d")
+    assert store.kept("cut/") == [("cut/?", "?")]
+    assert store.kept("")[:3] == [("questions/z", "1"), ("questions/a", "2"), ("names/a", "3")]
 
 
 def test_a_stored_client_asks_only_what_is_not_settled(store: Store) -> None:
@@ -463,6 +465,14 @@ def test_a_stored_client_asks_only_what_is_not_settled(store: Store) -> None:
     assert asyncio.run(stored.ask(asked("new"))).text == "new for new"
     assert [request.task for request in client.asked] == ["new"]
     asyncio.run(stored.close())
+
+
+def test_a_reply_is_the_same_when_it_comes_and_when_it_is_replayed(store: Store) -> None:
+    for task, text in (("plain", "tea"), ("german", "Grüße 🍵"), ("cut", "half a cup \ud83d")):
+        stored = Stored(ScriptedClient(lambda request, text=text: text, store=store), store)
+        first, again = (asyncio.run(stored.ask(asked(task))) for _ in range(2))
+        assert first == again
+        first.model_dump_json()  # What reaches a file must be writable.
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from midspec.llm._store import Store
+from midspec.llm._store import Store, as_recorded
 from midspec.llm._types import Outcome, Request
 
 __all__ = ["ScriptedClient"]
@@ -38,7 +38,7 @@ class ScriptedClient:
         found = self._store.settled(request)
         if found is None:
             attempt = self._store.open(request, self._model, "author", "{}")
-            found = await self._answer(request)
+            found = as_recorded(await self._answer(request))
             self._store.close(attempt, found)
         return found
 

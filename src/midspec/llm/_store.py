@@ -18,7 +18,7 @@ from midspec.llm._totals import price_rows, read_ledger, read_lost, unfinished
 from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
 from midspec.records import Strict
 
-__all__ = ["BatchRow", "Store", "Stored"]
+__all__ = ["BatchRow", "Store", "Stored", "as_recorded"]
 
 _LAST_CHAR = "\U0010ffff"
 _FINAL = "('ok', 'refused', 'truncated', 'filtered', 'failed', 'unparsable')"
@@ -190,7 +190,7 @@ class Store:
 
     def mark(self, task: str, turn: int, kind: OutcomeKind, note: str) -> None:
         """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
-        self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, note, task, turn))  # noqa: S608
+        self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, _whole(note), task, turn))  # noqa: S608
 
     def accept(self, task: str) -> None:
         """Record that the value of this task's last good reply was kept."""
@@ -238,7 +238,7 @@ class Store:
     def save_batch(
         self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", duty: Duty = "author"
     ) -> None:
-        """Record a batch and what its custom ids stand for, before it is submitted; its open attempts learn its id."""
+        """Record a batch and what its custom ids stand for, all at once, before its attempts and its submission."""
         with said_plainly(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -247,10 +247,6 @@ class Store:
                 self._db.executemany(
                     "INSERT INTO batch_items VALUES (?, ?, ?, ?)",
                     ((batch_id, custom_id, task, turn) for custom_id, (task, turn) in items.items()),
-                )
-                self._db.executemany(
-                    "UPDATE attempts SET batch_id = ? WHERE task = ? AND turn = ? AND kind IS NULL",
-                    ((batch_id, task, turn) for task, turn in items.values()),
                 )
             except BaseException:
                 self._db.execute("ROLLBACK")
@@ -289,7 +285,7 @@ class Store:
 
     def keep(self, key: str, value: str) -> None:
         """Record a decision that depends on the order in which replies came, once and for all: the first one stays."""
-        self._run("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", (key, value))
+        self._run("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", (_whole(key), _whole(value)))
 
     def kept(self, prefix: str) -> list[tuple[str, str]]:
         """The decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
@@ -300,6 +296,12 @@ class Store:
 def _whole(text: str) -> str:
     """`text` without halves of surrogate pairs, which a server's JSON can hold and UTF-8 can't."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def as_recorded(outcome: Outcome) -> Outcome:
+    """`outcome` as the store gives it back: what is done with a reply is the same at every replay."""
+    text = _whole(outcome.text)
+    return outcome if text == outcome.text else outcome.model_copy(update={"text": text})
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
@@ -325,7 +327,7 @@ class Stored:
     async def ask(self, request: Request) -> Outcome:
         """The outcome on record, or a new one."""
         found = self._store.settled(request)
-        return await self._client.ask(request) if found is None else found
+        return as_recorded(await self._client.ask(request)) if found is None else found
 
     async def close(self) -> None:
         """Close the client inside; the store stays open for whoever opened it."""
