@@ -148,6 +148,16 @@ def test_a_closed_door_ends_the_run_in_one_line_without_the_key(status: int, mon
     assert "openai/tiny" in str(caught.value)
 
 
+def test_an_address_that_is_no_api_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"the server at http://127.* knows no such model.*theirs at \.\.\./v1"):
+        ask(lambda _: wrong(404, "page not found"))
+
+
+def test_headers_tell_nothing_of_this_machine() -> None:
+    _, (seen,) = ask(lambda _: said("Yes."))
+    assert not [name for name in seen.headers if name in {"x-stainless-os", "x-stainless-arch", "x-stainless-runtime"}]
+
+
 def test_an_empty_account_ends_the_run_and_is_not_waited_for() -> None:
     with pytest.raises(MidspecError, match="no credit left"):
         ask(lambda _: wrong(429, "insufficient_quota: check your plan"))

@@ -92,6 +92,22 @@ def test_a_run_in_which_nothing_succeeds_ends_in_one_line_that_says_what_the_ser
     assert asyncio.run(run()) >= 5
 
 
+def test_an_address_where_nobody_answers_is_given_up_soon_and_named() -> None:
+    async def run() -> None:
+        access = Access(base_url="http://127.0.0.1:9/v1")
+        provider = OpenAIClient(OPENAI, access)
+        client = Retrying(
+            provider, where="openai/tiny", url=provider.url, patience_s=600, first_pause_s=0.02, first_patience_s=0.1
+        )
+        try:
+            await client.ask(wish())
+        finally:
+            await client.close()
+
+    with pytest.raises(MidspecError, match=r"no connection to http://127.0.0.1:9/v1/.*Check the base URL"):
+        asyncio.run(run())
+
+
 def test_a_request_that_alone_always_fails_does_not_hold_the_run_for_ever() -> None:
     def answer(seen: Seen) -> object:
         return wrong(500, "poison") if "bad" in seen.body["messages"][0]["content"] else said("Yes.")

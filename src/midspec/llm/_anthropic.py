@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
+    HOW_JSON_IS_SENT,
     FormError,
     TornError,
     api_key,
@@ -22,6 +23,7 @@ from midspec.llm._wire import (
     not_json,
     refused,
     transport,
+    without_telemetry,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,11 @@ class AnthropicClient:
         self._prefixes: dict[str, str] = {}
 
     @property
+    def url(self) -> str:
+        """Where the server is."""
+        return str(self._sdk.base_url)
+
+    @property
     def sdk(self) -> AsyncAnthropic:
         """The SDK's client, for the endpoints beside this one (batches)."""
         return self._sdk
@@ -97,7 +104,7 @@ class AnthropicClient:
                 "/v1/messages",
                 content=self.body(request),
                 cast_to=httpx2.Response,
-                options={"headers": {"content-type": "application/json"}},
+                options=HOW_JSON_IS_SENT,
             )
         except (anthropic.APIStatusError, anthropic.APIConnectionError) as error:
             return refused(self.failure(error, has_form=has_form))
@@ -120,7 +127,9 @@ class AnthropicClient:
 
     def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | Outcome:
         """What an error status means: an exception, or an outcome where the server will never take the request."""
-        return failed_status(status, headers, content, where=self._where, key=self._key, has_form=has_form)
+        return failed_status(
+            status, headers, content, where=self._where, key=self._key, has_form=has_form, url=self.url
+        )
 
     def adapt(self, error: Exception) -> None:
         """Leave out from now on what the server does not know."""
@@ -177,13 +186,14 @@ def _sdk(access: Access, key: str) -> AsyncAnthropic:
 
     hush()
     made = transport(access)
-    return anthropic.AsyncAnthropic(
+    sdk = anthropic.AsyncAnthropic(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
         timeout=made["timeout"],
         http_client=anthropic.DefaultAioHttpClient(**made),
     )
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
 
 
 def _kind_of(stop: str, text: str) -> tuple[OutcomeKind, str]:

@@ -11,7 +11,7 @@ from midspec.errors import MidspecError
 from midspec.llm._anthropic import AnthropicClient
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._types import Outcome, Request
-from midspec.llm._wire import AgainError, FormError, TokenFieldError, not_json
+from midspec.llm._wire import HOW_JSON_IS_SENT, AgainError, FormError, TokenFieldError, not_json
 
 __all__ = ["AnthropicBatches", "Batches", "Entry", "OpenAIBatches", "Reply", "batches_of"]
 
@@ -109,7 +109,7 @@ class AnthropicBatches:
             "/v1/messages/batches",
             content=b'{"requests":[' + b",".join(parts) + b"]}",
             cast_to=httpx2.Response,
-            options={"headers": {"content-type": "application/json"}},
+            options=HOW_JSON_IS_SENT,
         )
         response = await self._guarded(call)
         return str(json.loads(response.content)["id"])

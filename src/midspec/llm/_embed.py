@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from midspec.errors import ConfigError, DataError, MidspecError
 from midspec.llm._openai import openai_sdk
 from midspec.llm._types import Access, ModelConfig
-from midspec.llm._wire import AgainError, failed_connection, failed_status, not_json
+from midspec.llm._wire import HOW_JSON_IS_SENT, AgainError, failed_connection, failed_status, not_json
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -98,7 +98,7 @@ async def _once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig) -> li
             "/embeddings",
             content=json.dumps(body).encode("ascii"),
             cast_to=httpx2.Response,
-            options={"headers": {"content-type": "application/json"}},
+            options=HOW_JSON_IS_SENT,
         )
     except openai.APIStatusError as error:
         raise _failure(error.response, model.model, sdk.api_key) from None

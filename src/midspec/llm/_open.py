@@ -59,7 +59,7 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, duty:
     else:
         recorded = Recorded(Timed(provider, access.deadline_s), store, model, duty, prices)
         drain = limited = Limited(recorded, access.concurrency)
-        inner = PrefixFirst(Retrying(limited, where=model.model, patience_s=access.patience_s))
+        inner = PrefixFirst(Retrying(limited, where=model.model, url=provider.url, patience_s=access.patience_s))
     try:
         budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, duty=duty, batch=access.batch)
         with draining(drain):

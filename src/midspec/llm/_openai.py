@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
+    HOW_JSON_IS_SENT,
     FormError,
     TokenFieldError,
     TornError,
@@ -23,6 +24,7 @@ from midspec.llm._wire import (
     not_json,
     refused,
     transport,
+    without_telemetry,
 )
 
 if TYPE_CHECKING:
@@ -54,13 +56,14 @@ def openai_sdk(access: Access) -> AsyncOpenAI:
 
     hush()
     made = transport(access)
-    return openai.AsyncOpenAI(
+    sdk = openai.AsyncOpenAI(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
         timeout=made["timeout"],
         http_client=openai.DefaultAioHttpClient(**made),
     )
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
 
 
 class OpenAIClient:
@@ -86,6 +89,11 @@ class OpenAIClient:
         self._forms = True
         self._ignored = False
         self._prefixes: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return str(self._sdk.base_url)
 
     @property
     def sdk(self) -> AsyncOpenAI:
@@ -124,7 +132,7 @@ class OpenAIClient:
                 "/chat/completions",
                 content=self.body(request),
                 cast_to=httpx2.Response,
-                options={"headers": {"content-type": "application/json"}},
+                options=HOW_JSON_IS_SENT,
             )
         except (openai.APIStatusError, openai.APIConnectionError) as error:
             return refused(self.failure(error, has_form=has_form))
@@ -149,7 +157,7 @@ class OpenAIClient:
     def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | Outcome:
         """What an error status means: an exception, or an outcome where the server will never take the request."""
         key = self._sdk.api_key
-        return failed_status(status, headers, content, where=self._where, key=key, has_form=has_form)
+        return failed_status(status, headers, content, where=self._where, key=key, has_form=has_form, url=self.url)
 
     def adapt(self, error: Exception) -> None:
         """Leave out, or name otherwise, from now on what the server does not know."""

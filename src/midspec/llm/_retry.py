@@ -13,12 +13,14 @@ import time
 
 from midspec.errors import MidspecError
 from midspec.llm._types import Client, Outcome, Request
-from midspec.llm._wire import AgainError, BusyError, LateError
+from midspec.llm._wire import AgainError, BusyError, LateError, UnreachableError
 
 __all__ = ["Retrying"]
 
 _FEWEST_FAILURES = 5
 _FEWEST_OF_ONE = 8
+# A wrong address is the commonest mistake; whoever has answered once is waited for longer.
+_FIRST_PATIENCE_S = 30.0
 
 
 class Retrying:
@@ -27,9 +29,11 @@ class Retrying:
     Args:
         client: what makes one attempt; it raises `AgainError` for what may be repeated.
         where: the model's name, for messages.
+        url: where the server is, for messages.
         patience_s: how long nothing may succeed before the run stops, and how long one request may fail alone.
         first_pause_s: the first pause after a failure; it doubles from there.
         longest_pause_s: the longest that the doubling goes.
+        first_patience_s: how long no connection may open before the first has opened.
     """
 
     def __init__(
@@ -38,11 +42,16 @@ class Retrying:
         *,
         where: str,
         patience_s: float,
+        url: str = "",
         first_pause_s: float = 0.5,
         longest_pause_s: float = 60.0,
+        first_patience_s: float = _FIRST_PATIENCE_S,
     ) -> None:
         self._client = client
         self._where = where
+        self._url = url
+        self._first_patience_s = first_patience_s
+        self._has_reached = False
         self._patience_s = patience_s
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
@@ -68,6 +77,7 @@ class Retrying:
                     return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.words})")
                 await asyncio.sleep(self._pause_s(error, n_failed))
             else:
+                self._has_reached = True
                 self._failing_since = None
                 self._n_failed = 0
                 return outcome
@@ -78,6 +88,10 @@ class Retrying:
         if self._failing_since is None:
             self._failing_since = now
         failing_s = now - self._failing_since
+        self._has_reached = self._has_reached or not isinstance(error, UnreachableError)
+        if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
+            what = f"no connection to {self._url} for {failing_s:.0f} s ({error.words})"
+            raise MidspecError(what, where=self._where, mend="Check the base URL, and that the server runs") from None
         if self._n_failed >= _FEWEST_FAILURES and failing_s > self._patience_s:
             what = f"nothing has been answered for {failing_s:.0f} s ({error.words})"
             raise MidspecError(what, where=self._where, mend="The same command goes on from here") from None

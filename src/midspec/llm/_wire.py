@@ -18,12 +18,14 @@ from midspec.errors import ConfigError, MidspecError
 from midspec.llm._types import Access, Outcome, OutcomeKind, Request
 
 __all__ = [
+    "HOW_JSON_IS_SENT",
     "AgainError",
     "BusyError",
     "FormError",
     "LateError",
     "TokenFieldError",
     "TornError",
+    "UnreachableError",
     "api_key",
     "failed_connection",
     "failed_status",
@@ -36,9 +38,12 @@ __all__ = [
     "retry_after_s",
     "tls",
     "transport",
+    "without_telemetry",
     "words_of",
 ]
 
+# What the SDKs' low-level `post` is told about a body that is JSON already.
+HOW_JSON_IS_SENT: Any = {"headers": {"content-type": "application/json"}}
 _LONGEST_NOTE = 300
 _BUSY = {429, 503, 529}
 _REFUSED_FOR_GOOD = {401, 402, 403, 404}
@@ -62,6 +67,10 @@ class AgainError(Exception):
         super().__init__(words)
         self.words = " ".join(words.split())[:_LONGEST_NOTE]
         self.wait_s = wait_s
+
+
+class UnreachableError(AgainError):
+    """No connection: the request never left."""
 
 
 class BusyError(AgainError):
@@ -124,6 +133,11 @@ def transport(access: Access) -> dict[str, Any]:
     return {"limits": limits, "timeout": timeout, "verify": tls()}
 
 
+def without_telemetry(headers: Mapping[str, Any], omit: Any) -> dict[str, Any]:
+    """The SDK's headers about this machine, left out: half of all headers, and a tenth of a request's CPU."""
+    return {name: omit for name in headers if name.lower().startswith("x-stainless")}
+
+
 def joined(request: Request) -> str:
     """The prefix as it is sent, set off from the prompt by an empty line."""
     prefix = request.prefix
@@ -179,7 +193,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def failed_status(
-    status: int, headers: Mapping[str, str], content: bytes, *, where: str, key: str, has_form: bool
+    status: int, headers: Mapping[str, str], content: bytes, *, where: str, key: str, has_form: bool, url: str = ""
 ) -> Exception | Outcome:
     """What an error status means: an exception to raise, or an outcome where the server will never take the request.
 
@@ -190,6 +204,7 @@ def failed_status(
         where: the model's name, for messages.
         key: what must never be in a message.
         has_form: the request carried a schema, which the server may not know.
+        url: the server's base URL, for messages.
     """
     words = words_of(content, key)
     low = content.decode("utf-8", "replace").lower()
@@ -199,7 +214,7 @@ def failed_status(
     if status == 403 and any(sign in low for sign in _FLAGGED):
         return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
     if status in _REFUSED_FOR_GOOD:
-        return _refusal(status, words, where)
+        return _refusal(status, words, where, url)
     if status in _BUSY:
         return BusyError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if status >= 500 or status in {408, 409, 425}:
@@ -212,14 +227,19 @@ def failed_status(
     return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
 
 
-def _refusal(status: int, words: str, where: str) -> MidspecError:
+def _refusal(status: int, words: str, where: str, url: str) -> MidspecError:
     if status == 401:
         # A server may repeat a part of the key in its words.
         return ConfigError("the server does not accept the key (401)", where=where, mend="Check the key")
     if status == 404:
-        what = f"the server knows no such model or address (404: {words})"
-        return ConfigError(what, where=where, mend="Check the model's name and the base URL")
+        what = f"the server at {url} knows no such model or address (404: {words})"
+        return ConfigError(what, where=where, mend=f"Check the model's name and the base URL{_hint(where, url)}")
     return ConfigError(f"the server denies access ({status}: {words})", where=where, mend="Check the account's rights")
+
+
+def _hint(where: str, url: str) -> str:
+    is_short = where.startswith("openai/") and not url.rstrip("/").endswith("/v1")
+    return " (most servers of this protocol have theirs at .../v1)" if is_short else ""
 
 
 def failed_connection(error: BaseException) -> AgainError:
@@ -232,7 +252,7 @@ def failed_connection(error: BaseException) -> AgainError:
         chain.append(cause)
     words = f"{type(chain[-1]).__name__}: {chain[-1]}"
     if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
-        return AgainError(words)
+        return UnreachableError(words)
     if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):
         return LateError(words)
     return TornError(words)
