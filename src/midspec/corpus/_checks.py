@@ -26,7 +26,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 # Looking for these first costs microseconds; the expression alone would cost a millisecond a document.
-_PLACEHOLDER_MARKS = (b"[", b"{", b"<", b"_", b"X", b"TBD", b"TODO", b"ipsum")
+_PLACEHOLDER_MARKS = (b"[", b"{", b"<", b"__", b"XX", b"TBD", b"TODO", b"ipsum")
 # What is looked for, and the names that it may be part of.
 _BRANDS = {
     "GPT": ("ChatGPT", "GPT-3", "GPT-4", "GPT-5"),
