@@ -85,6 +85,15 @@ def test_a_server_of_ones_own_has_no_known_price_whatever_its_model_is_called() 
     assert own.cost("openai/gpt-5", usage) == 0.5
 
 
+def test_a_server_that_the_library_knows_has_that_servers_prices() -> None:
+    usage = Usage(n_input=1000, n_output=1000)
+    name, url = "anthropic/claude-sonnet-4.5", "https://openrouter.ai/api/v1"
+    counted = Counted(input_tokens=1000, output_tokens=1000)
+    expected = float(calc_price(counted, name, provider_api_url=url).total_price)
+    assert Prices(base_url=url).cost(f"openai/{name}", usage) == pytest.approx(expected)
+    assert Prices().cost(f"openai/{name}", usage) is None
+
+
 def test_the_users_table_comes_first(tmp_path: Path) -> None:
     table = tmp_path / "prices.yaml"
     table.write_text(

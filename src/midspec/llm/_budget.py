@@ -53,7 +53,7 @@ class Budgeted:
         self._model = model
         self._duty = duty
         self._batch = batch
-        self._over: ConfigError | None = None
+        self._over = ""
         if cap_usd is not None:
             store.price(prices.cost)
             self._cost(Usage(n_input=1))
@@ -67,11 +67,12 @@ class Budgeted:
         """
         if self._cap_usd is None:
             return await self._client.ask(request)
-        if self._over is not None:
-            raise self._over
+        if self._over:
+            raise self._used_up()
         worst_usd = self._worst_usd(request)
         if not await self._store.purse.hold(worst_usd, self._left_usd):
-            raise self._stop(request, worst_usd)
+            self._stop(request, worst_usd)
+            raise self._used_up()
         try:
             return await self._client.ask(request)
         finally:
@@ -82,7 +83,7 @@ class Budgeted:
         await self._client.close()
 
     def _left_usd(self) -> float:
-        if self._over is not None or self._cap_usd is None:
+        if self._over or self._cap_usd is None:
             return 0.0
         return self._cap_usd - self._spent_usd()
 
@@ -111,18 +112,20 @@ class Budgeted:
         mend = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
         return ConfigError(what, where="--budget", mend=mend)
 
-    def _stop(self, request: Request, worst_usd: float) -> ConfigError:
+    def _stop(self, request: Request, worst_usd: float) -> None:
         """The end of the run, recorded once with the request that did not fit."""
-        if self._over is None:
-            what = (
-                f"{self._cap_usd} USD are used up: {self._spent_usd():.4f} are spent, and the next request may cost"
-                f" {worst_usd:.4f}"
-            )
-            mend = "Raise --budget and run again: nothing that is paid is asked again"
-            self._over = ConfigError(what, where="--budget", mend=mend)
-            attempt = self._store.open(request, self._model, self._duty, "{}")
-            self._store.close(attempt, Outcome(kind="over_budget", cost_usd=0.0, note=what))
-        return self._over
+        if self._over:
+            return
+        self._over = (
+            f"{self._cap_usd} USD are used up: {self._spent_usd():.4f} are spent, and the next request may cost"
+            f" {worst_usd:.4f}"
+        )
+        attempt = self._store.open(request, self._model, self._duty, "{}")
+        self._store.close(attempt, Outcome(kind="over_budget", cost_usd=0.0, note=self._over))
+
+    def _used_up(self) -> ConfigError:
+        mend = "Raise --budget and run again: nothing that is paid is asked again"
+        return ConfigError(self._over, where="--budget", mend=mend)
 
 
 def _n_bytes(text: str) -> int:

@@ -56,7 +56,7 @@ class Pool:
         """
         self._ended = asyncio.Event()
         self._failure = None
-        for _ in range(self.n_waiting):
+        for _ in range(min(self._n_most, self.n_waiting)):
             self._hire()
         try:
             if self._workers:
