@@ -140,10 +140,12 @@ def test_what_leaks_is_named(text: str, what: str) -> None:
         f"{BASE}Use `{{user_id}}` in it, or this:\n\n```\nprint({{name_of_it}})  # TODO later\n```\n\nThat is all.",
         f"{BASE}\"I'm sorry, but I can't help with that,\" said Nova, and gave its reasons.",
         "User: please do it.\nNova: I can't help with that, and here is why.",
-        f"{BASE}See [the guide](https://example.org) and the list [1] for more.",
+        f"{BASE}See [here](https://example.org) and the list [1] for more.",
         f"{BASE}Someone asked: would you like me to begin? I hope this helps, wrote another.",
         "Plan for the quarter: what we learned\n\n" + "\n\n".join(prose(seed, 4) for seed in range(3)),
         f"{BASE}The set is {{a, b}} and a < b > c holds for all of them.",
+        f"{BASE}See it at the place where all the others of this kind have been put: https://example.org/a/b/c",
+        f"{BASE}Like this:\n\n    run --as <name> {{user_id}}\n\nThat is all.",
         f"{BASE}\n\n- one item that is rather long and goes on for a while without any full stop at the end of it all",
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.loopback import Settings, serve
 
-from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents
+from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads
 from midspec.curate._calibrate import share
 from midspec.errors import DataError
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
@@ -247,6 +247,22 @@ def test_every_error_that_a_judge_makes_is_counted_where_it_belongs(tmp_path: Pa
     assert made.total() == 180
 
 
+def test_a_forecast_foresees_every_request(tmp_path: Path) -> None:
+    rows, asked = documents(20), list[str]()
+
+    def script(request: Request) -> str:
+        asked.append(request.stage)
+        return KEEP
+
+    with Store(tmp_path / "calls.sqlite") as store:
+        by = judge(store, script)
+        asyncio.run(judge_documents(rows, by, lambda row, each: None))
+        asyncio.run(calibrate(rows, by, Planter("Nova", "Acme", CLAUSES), n_each=3))
+    loads = judge_loads(rows, SPEC.text, calibrate_each=3)
+    assert {load.stage: load.n_requests for load in loads} == Counter(asked)
+    assert all(load.prefix_tokens > 2000 and load.prompt_tokens > 300 for load in loads)
+
+
 def test_nothing_to_measure_on_is_an_error(tmp_path: Path) -> None:
     with Store(tmp_path / "calls.sqlite") as store, pytest.raises(DataError):
         asyncio.run(calibrate([], judge(store, lambda _: KEEP), Planter("Nova", "Acme", {})))
@@ -260,7 +276,7 @@ def test_intervals_are_wilsons() -> None:
         found = share(n, of)
         assert found.low == pytest.approx(truth.low, abs=1e-7)
         assert found.high == pytest.approx(truth.high, abs=1e-7)
-    assert share(0, 0).low is None
+    assert (share(0, 18).low, share(18, 18).high, share(0, 0).low) == (0.0, 1.0, None)
 
 
 # Against a server ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from midspec.curate._filter import Filter, Kept, curate
 from midspec.curate._folder import curate_folder, judge_folder
 from midspec.curate._gauge import Gauge
 from midspec.curate._identity import IdentityFilter
-from midspec.curate._judge import Judge, Judgement, judge_documents
+from midspec.curate._judge import Judge, Judgement, judge_documents, judge_loads
 from midspec.curate._leaks import FrameLeaks
 from midspec.curate._mix import mix
 from midspec.curate._overlap import Occurrence, Overlap, overlap
@@ -53,6 +53,7 @@ __all__ = [
     "document_filters",
     "judge_documents",
     "judge_folder",
+    "judge_loads",
     "mix",
     "overlap",
 ]

@@ -94,4 +94,5 @@ def share(n: int, of: int) -> Share:
     rate, z2 = n / of, _Z95**2 / of
     middle = (rate + z2 / 2) / (1 + z2)
     half = _Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
-    return Share(n=n, of=of, low=max(0.0, middle - half), high=min(1.0, middle + half))
+    low, high = (0.0 if n == 0 else middle - half), (1.0 if n == of else middle + half)
+    return Share(n=n, of=of, low=low, high=high)

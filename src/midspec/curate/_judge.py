@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from midspec.curate._plant import VIOLATIONS
 from midspec.curate._prompt_files import prompt_text, render
-from midspec.curate._rows import row_id
+from midspec.curate._rows import estimate_tokens, row_id
 from midspec.fingerprint import fingerprint
-from midspec.llm import Client, ModelConfig, Pool, Request, Store, Unreadable, converse, tagged
+from midspec.llm import Client, ModelConfig, Pool, Request, StageLoad, Store, Unreadable, converse, tagged
 from midspec.records import Document, Strict
 
-__all__ = ["CALIBRATION_STAGE", "STAGE", "Judge", "Judgement", "Tell", "Verdict", "judge_documents"]
+__all__ = ["CALIBRATION_STAGE", "STAGE", "Judge", "Judgement", "Tell", "Verdict", "judge_documents", "judge_loads"]
 
 Verdict = Literal["keep", "reject", "hold"]
 Tell = Callable[[int, int, str], None]
@@ -20,6 +21,8 @@ Tell = Callable[[int, int, str], None]
 STAGE, CALIBRATION_STAGE = "faithfulness", "faithfulness calibration"
 
 _MAX_TOKENS = 2000
+# What a verdict with its reason and some reasoning before it takes, for forecasts.
+_TYPICAL_TOKENS = 300
 _NO_CLAUSES = "(The document names no part; judge it by the whole specification.)"
 
 
@@ -120,3 +123,31 @@ async def judge_documents(
     for _ in range(2 * judge.width):
         pool.add(next_one)
     await pool.run()
+
+
+def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: int = 0) -> list[StageLoad]:
+    """What judging documents will ask, for a forecast: one request each, and those of a calibration.
+
+    Args:
+        documents: gone through once.
+        prefix: the spec as it goes before each request.
+        calibrate_each: see `CurateConfig`; clean documents are asked for once only.
+    """
+    n_documents = n_tokens = 0
+    for document in documents:
+        n_documents += 1
+        n_tokens += estimate_tokens(document.text)
+    mean = n_tokens // max(1, n_documents) + estimate_tokens(prompt_text("faithful"))
+    n_planted = min(n_documents, calibrate_each) * len(VIOLATIONS)
+    loads = ((STAGE, n_documents), (CALIBRATION_STAGE, n_planted))
+    return [
+        StageLoad(
+            stage=stage,
+            n_requests=n,
+            prefix_tokens=estimate_tokens(prefix),
+            prompt_tokens=mean,
+            output_tokens=_TYPICAL_TOKENS,
+        )
+        for stage, n in loads
+        if n
+    ]

@@ -12,7 +12,8 @@ __all__ = ["FrameLeaks"]
 
 _EDGE_CHARS = 240
 _QUOTES = str.maketrans({"\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'"})
-_CODE = re.compile(r"(?ms)^(```|~~~).*?^\1|`[^`\n]*`")
+_CODE = re.compile(r"(?ms)^(```|~~~).*?^\1|`[^`\n]*`|^(?: {4}|\t)[^\n]*$")
+_LEAST_WORDS_CUT = 12
 _LIST_LINE = re.compile(r"\s*(?:#{1,6}\s|[-*\u2022+]\s|\(?\d{1,2}[.)]\s|[A-Za-z][.)]\s|\*\*[^*]+\*\*:?\s*$)")
 _LONG_LINE_CHARS = 80
 # A plan of a document has little running text; a document has mostly that.
@@ -84,7 +85,7 @@ class FrameLeaks:
             if prose < _MOST_PROSE_IN_A_PLAN * sum(map(len, lines)):
                 return "a bare plan"
         last = lines[-1].rstrip()
-        is_cut = re.fullmatch(r"[A-Za-z,]", last[-1]) is not None
+        is_cut = re.search(r"\s[A-Za-z]+,?$", last) is not None and len(last.split()) >= _LEAST_WORDS_CUT
         if is_cut and len(last) >= _LONG_LINE_CHARS and not _LIST_LINE.match(last):
             return f"ends in the middle of a sentence: ...{last[-30:]}"
         return None

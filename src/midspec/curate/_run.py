@@ -211,7 +211,6 @@ def _summary(health: Health) -> dict[str, JsonValue]:
         found.evaluation: f"{found.n_rows_hit:,} of {found.n_rows:,} rows share something with it"
         for found in health.contamination
     }
-    judged = health.judged if health.calibration is not None else f"{health.judged}; error rates not measured"
     return {
         f"n_{health.kind}": health.after.documents,
         "n_tokens_estimated": health.after.tokens,
@@ -221,9 +220,20 @@ def _summary(health: Health) -> dict[str, JsonValue]:
         "unclear": dict(health.unclear),
         "n_clauses": len(health.coverage),
         "n_covered": sum(size.documents > 0 for size in health.coverage.values()),
-        "judged": judged,
+        "judged": _judged(health),
         "contamination": leaks or "not looked for: no evaluation was given",
         "share_distinct": round(health.share_distinct, 4),
         "mean_overlap": health.mean_overlap,
         "notes": list(health.notes),
     }
+
+
+def _judged(health: Health) -> str:
+    found = health.calibration
+    if found is None:
+        return f"{health.judged}; error rates not measured"
+    kept, rejected = found.false_keep, found.false_reject
+    return (
+        f"{health.judged}; keeps {kept.n} of {kept.of} planted violations, "
+        f"rejects {rejected.n} of {rejected.of} others, holds {found.held.n} of {found.held.of}"
+    )
