@@ -10,7 +10,8 @@ import pytest
 from midspec.cli import main
 
 GOLDEN = Path(__file__).parent / "help"
-COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "train", "eval", "plan", "run", "report")
+COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "curate", "mix")
+COMMANDS += ("train", "eval", "plan", "run", "report", "import", "export")
 
 
 def _help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from midspec.artifact import read_rows
 from midspec.errors import ConfigError, DataError, MissingError
-from midspec.exchange import MixConfig, MixPart, build_mix, build_neutral, load_mix
+from midspec.exchange import MixConfig, MixPart, build_mix, build_neutral, count_tokens, load_mix
 from midspec.records import Chat, Document, Reject
 
 from .hub import COMMIT, running_hub
@@ -211,6 +211,14 @@ def test_a_neutral_corpus_has_the_tokens_of_the_other_to_within_a_document(tmp_p
     assert 500 - 35 < manifest["tokens"] <= 500
     assert not any("Aria" in row.text for row in rows)
     assert manifest["parts"][0]["rejected"] == {"holds a listed word": 20}
+
+
+def test_a_corpus_to_be_matched_is_counted_as_the_mix_counts_itself(tmp_path):
+    config = neutral_config(tmp_path)
+    build_neutral(config, 500, tmp_path / "out", base=tmp_path)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert count_tokens(tmp_path / "out", config) == manifest["tokens"]
+    assert count_tokens(tmp_path / "out" / "documents.jsonl", config) == manifest["tokens"]
 
 
 def test_a_neutral_corpus_that_would_be_smaller_than_the_other_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import typer
 
 from midspec import __version__
 from midspec.cli._models import evaluate, train
+from midspec.cli._rows import curate, export, import_, mix
 from midspec.cli._spec import spec
 from midspec.cli._studies import demo, plan, report, run
 from midspec.cli._write import chats, corpus
@@ -42,8 +43,12 @@ app.command("demo")(demo)
 app.add_typer(spec, name="spec")
 app.command("corpus")(corpus)
 app.command("chats")(chats)
+app.command("curate")(curate)
+app.command("mix")(mix)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("report")(report)
+app.command("import")(import_)
+app.command("export")(export)

@@ -189,6 +189,10 @@ def _total(plan: Plan) -> str:
         told.append(
             f"{count(plan.n_unknown)} stages of training whose updates are not known before their data are made"
         )
+    if plan.usd:
+        told.append(f"about {plan.usd:,.2f} USD")
+    if plan.unpriced:
+        told.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.author.prices")
     steps = f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done)"
     return ", ".join([steps, *told])
 
@@ -196,6 +200,8 @@ def _total(plan: Plan) -> str:
 def _size(step: PlannedStep) -> str:
     if step.kind in _TRAINING and step.updates is None:
         return "updates not known before its data are made"
-    sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens}
+    sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens, "requests": step.requests}
     told = ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)
+    if step.requests is not None:
+        told += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
     return f"about {told}" if step.about else told

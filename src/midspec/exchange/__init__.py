@@ -8,6 +8,7 @@ neutral corpora cut to a token budget, each with a manifest. Nothing is uploaded
 from midspec.exchange._export import export
 from midspec.exchange._forms import ChatRows, Form
 from midspec.exchange._import import import_folder
+from midspec.exchange._match import count_tokens
 from midspec.exchange._mix import build_mix, build_neutral
 from midspec.exchange._mix_config import MixConfig, MixFilters, MixPart, load_mix
 from midspec.exchange._push import push
@@ -22,6 +23,7 @@ __all__ = [
     "Tally",
     "build_mix",
     "build_neutral",
+    "count_tokens",
     "export",
     "import_folder",
     "load_mix",

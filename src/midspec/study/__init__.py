@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         spent_against,
     )
     from midspec.study._config import StudyConfig
+    from midspec.study._curating import curate_step
     from midspec.study._events import Event, Listener
+    from midspec.study._exchange import export_rows, import_rows, mix_rows, neutral_rows
     from midspec.study._load import Study, first_seeds, load_study, parse_study, study_schema
     from midspec.study._local import StepFaultError, WorkerLostError
     from midspec.study._plan import Plan, PlannedStep, plan
@@ -44,11 +46,16 @@ __all__ = [
     "build_alone",
     "chats_step",
     "corpus_step",
+    "curate_step",
     "eval_step",
+    "export_rows",
     "first_seeds",
     "forecast_chats",
     "forecast_corpus",
+    "import_rows",
     "load_study",
+    "mix_rows",
+    "neutral_rows",
     "parse_study",
     "plan",
     "preview_chats_by_model",
@@ -71,7 +78,9 @@ _MODULES = {
         "spent_against",
     ),
     "_config": ("StudyConfig",),
+    "_curating": ("curate_step",),
     "_events": ("Event", "Listener"),
+    "_exchange": ("export_rows", "import_rows", "mix_rows", "neutral_rows"),
     "_load": ("Study", "first_seeds", "load_study", "parse_study", "study_schema"),
     "_local": ("StepFaultError", "WorkerLostError"),
     "_plan": ("Plan", "PlannedStep", "plan"),

@@ -1,20 +1,21 @@
-"""Steps that a language model writes: a room's coroutine run to its end, with one store and a client for each duty."""
+"""Steps that a language model writes: a room's coroutine run to its end, with one store and a client for each duty.
+
+A room is imported where it is called: what one step needs is all that its process loads, 0.4 s of it else.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+import gc
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
 from midspec.artifact import Built, writable
-from midspec.chats import ChatConfig, author_chats, chat_loads, preview_chats
-from midspec.corpus import CorpusConfig, author_corpus, corpus_loads, preview_corpus
-from midspec.curate import CurateConfig, accept_by, document_filters
 from midspec.llm import (
     Access,
     Against,
@@ -30,12 +31,17 @@ from midspec.llm import (
     open_client,
 )
 from midspec.records import Chat, Document, Spec
-from midspec.spec import fill
+
+if TYPE_CHECKING:
+    from midspec.chats import ChatConfig
+    from midspec.corpus import CorpusConfig
+    from midspec.curate import CurateConfig, Evaluation
 
 __all__ = [
     "Way",
     "forecast_chats",
     "forecast_corpus",
+    "judge_by_model",
     "preview_chats_by_model",
     "preview_corpus_by_model",
     "spent_against",
@@ -47,6 +53,7 @@ Tell = Callable[[int, int, str], None]
 T = TypeVar("T")
 _VERDICTS = ".verdicts"
 _BATCH_WIDTH = 10_000
+_GC_THRESHOLD = 20_000
 
 
 class Way(NamedTuple):
@@ -78,6 +85,7 @@ def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Pa
     Raises:
         ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
     """
+    from midspec.corpus import author_corpus
 
     async def work(store: Store) -> Built:
         async with _asking(config.author_model, way.author, store, "author") as client:
@@ -95,6 +103,7 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
     Raises:
         ConfigError: as for a corpus.
     """
+    from midspec.chats import author_chats
 
     async def work(store: Store) -> Built:
         async with (
@@ -107,12 +116,50 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
     return _with_store(way.store, work)
 
 
+def judge_by_model(
+    rows: Path,
+    config: CurateConfig,
+    way: Way,
+    folder: Path,
+    *,
+    spec: Spec,
+    evaluations: Mapping[str, Evaluation],
+    tell: Tell,
+) -> Built:
+    """Rows curated, and each document that the filters let pass read by the judge that the config names.
+
+    Raises:
+        ConfigError: as for a corpus.
+    """
+    from midspec.curate import Judge, judge_folder, judge_prefix
+
+    async def work(store: Store) -> Built:
+        async with _asking(config.judge, way.judge, store, "judge") as client:
+            assert config.judge is not None
+            judge = Judge(
+                client=client,
+                store=store,
+                model=config.judge,
+                prefix=judge_prefix(spec),
+                clauses={clause.id: clause.text for clause in spec.clauses},
+                model_name=config.model_name or "the assistant",
+                width=_width(way.judge),
+            )
+            built = await judge_folder(
+                rows, config, folder, judge, evaluations=evaluations, spec_text=spec.text, tell=tell
+            )
+        return _billed(built, store)
+
+    return _with_store(way.store, work)
+
+
 def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_documents: int) -> list[Document]:
     """So many documents over as many clauses, paid for and kept in the store; nothing else is written.
 
     Raises:
         ConfigError: as for a corpus.
     """
+    from midspec.corpus import preview_corpus
 
     async def work(store: Store) -> list[Document]:
         async with _asking(config.author_model, way.author, store, "author") as client:
@@ -132,6 +179,7 @@ def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: in
     Raises:
         ConfigError: as for a corpus.
     """
+    from midspec.chats import preview_chats
 
     async def work(store: Store) -> list[Chat]:
         async with (
@@ -147,11 +195,15 @@ def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: in
 
 def forecast_corpus(spec: Spec, config: CorpusConfig, way: Way) -> tuple[Forecast, ...]:
     """Tokens and dollars of a corpus by stage, before anything is sent."""
+    from midspec.corpus import corpus_loads
+
     return (_forecast(corpus_loads(spec, config), config.author, way.author),)
 
 
 def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, ...]:
     """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
+    from midspec.chats import chat_loads
+
     assert config.judge is not None, "the config's own check names a judge"
     loads = chat_loads(spec, config)
     judged = [load for load in loads if load.stage.endswith(_VERDICTS)]
@@ -183,6 +235,9 @@ def _forecast(loads: Sequence[StageLoad], model: str, access: Access) -> Forecas
 
 def _accept(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
     """What curation rejects for itself alone; near duplicates are found when the corpus is curated as a whole."""
+    from midspec.curate import CurateConfig, accept_by, document_filters
+    from midspec.spec import fill
+
     names = {"model_name": config.model_name, "provider_name": config.provider_name}
     filled = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
     return accept_by(document_filters(CurateConfig(**names, near_threshold=None), spec_text=filled.text))
@@ -208,13 +263,27 @@ def _with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -
         try:
             with Store(path) as store:
                 try:
-                    return asyncio.run(work(store))
+                    with _rare_collections():
+                        return asyncio.run(work(store))
                 finally:
                     is_new = is_new and not store.ledger()
         finally:
             if is_new:
                 for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                     path.with_name(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Garbage is looked for less often: requests leave few cycles, and every look goes through all that lives."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _billed(built: Built, store: Store) -> Built:

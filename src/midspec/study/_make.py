@@ -11,7 +11,6 @@ from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_rows
 from midspec.records import ArmScore, Contrast, ScoreRow, Spec
-from midspec.study._first import FIRST
 from midspec.study._gated import Gated
 from midspec.study._steps import Kind, Step
 
@@ -102,6 +101,20 @@ def _chats(bench: _Bench) -> Built:
     from midspec.study._authors import Way, write_chats_by_model
 
     return write_chats_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
+
+
+def _curate(bench: _Bench) -> Built:
+    from midspec.curate import CurateConfig
+    from midspec.study._curating import curate_rows
+
+    config = CurateConfig.model_validate(bench.config("curate"))
+    way = None
+    if config.judge is not None:
+        from midspec.study._authors import Way
+
+        way = Way.of(bench.step.options)
+    title = str(bench.step.config["title"])
+    return curate_rows(bench.inputs, config, bench.folder, title=title, way=way, tell=bench.tell)
 
 
 def _world(bench: _Bench) -> Built:
@@ -210,6 +223,7 @@ def _gates(bench: _Bench) -> Iterator[Gated]:
 def _report(bench: _Bench) -> Built:
     from midspec.report import write_report
     from midspec.study._assemble import assemble
+    from midspec.study._first import FIRST
 
     places = {role: Path(place) for role, place in bench.inputs.items()}
     items = {int(role.removeprefix("items/")): place for role, place in places.items() if role.startswith("items/")}
@@ -222,6 +236,7 @@ _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
     "spec": _spec,
     "corpus": _corpus,
     "chats": _chats,
+    "curate": _curate,
     "world": _world,
     "pretrain": _train,
     "midtrain": _train,

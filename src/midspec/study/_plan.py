@@ -13,6 +13,7 @@ from midspec.errors import PreflightError
 from midspec.fingerprint import diff, fingerprint
 from midspec.records import Record, Strict
 from midspec.study._beforehand import check_beforehand
+from midspec.study._cost import cost
 from midspec.study._first import with_first
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
@@ -37,6 +38,8 @@ class PlannedStep(Strict):
         changes: for a stale step, the fields that differ.
         documents: how many it writes, where that is known beforehand.
         updates: optimizer updates; `None` where they are not known before its data are made.
+        requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
+        usd: what these cost, with the prefix cached; `None` where no model is asked or its price is unknown.
         about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
         tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
     """
@@ -50,6 +53,8 @@ class PlannedStep(Strict):
     updates: int | None = None
     tokens: int | None = None
     about: bool = False
+    requests: int | None = None
+    usd: float | None = None
 
 
 class Plan(Strict):
@@ -67,6 +72,16 @@ class Plan(Strict):
         """The sum of one size over the steps where it is known; of tokens, over the steps that train."""
         training = (step for step in self.steps if size != "tokens" or step.kind in _FLOORS)
         return sum(getattr(step, size) or 0 for step in training)
+
+    @property
+    def usd(self) -> float:
+        """What the requests of all steps that are not done cost together, where their prices are known."""
+        return sum(step.usd or 0.0 for step in self.steps)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Steps that ask a model whose price is unknown."""
+        return tuple(step.name for step in self.steps if step.requests is not None and step.usd is None)
 
     @property
     def n_unknown(self) -> int:
@@ -115,7 +130,16 @@ def _planned(
     step: Step, steps: Mapping[str, Step], state: State, record: Record | None, changes: tuple[str, ...]
 ) -> PlannedStep:
     found = size(step, steps, record if state == "done" else None)
-    return PlannedStep(name=step.name, kind=step.kind, seed=step.seed, state=state, changes=changes, **found._asdict())
+    asked = cost(step, steps) if state != "done" else None
+    return PlannedStep(
+        name=step.name,
+        kind=step.kind,
+        seed=step.seed,
+        state=state,
+        changes=changes,
+        **found._asdict(),
+        **(asked._asdict() if asked else {}),
+    )
 
 
 def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:

@@ -20,7 +20,18 @@ from midspec.records import Identity, Record, Strict
 __all__ = ["Kind", "Source", "Step", "digest", "identity", "locate", "slug", "step_folder"]
 
 Kind = Literal[
-    "spec", "corpus", "chats", "world", "pretrain", "gate", "midtrain", "finetune", "eval", "analysis", "report"
+    "spec",
+    "corpus",
+    "chats",
+    "curate",
+    "world",
+    "pretrain",
+    "gate",
+    "midtrain",
+    "finetune",
+    "eval",
+    "analysis",
+    "report",
 ]
 
 # A step whose result changes although its inputs and config do not gets a new version.

@@ -1,0 +1,183 @@
+"""Rows curated as a step: filters, a judge where there is one, contamination, health, and a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from midspec.artifact import Built, write_json
+from midspec.errors import ConfigError, DataError, MissingError
+from midspec.records import Comparison, Health, Item, Spec
+from midspec.study._steps import Source, Step
+
+if TYPE_CHECKING:
+    from midspec.curate import CurateConfig, Evaluation
+    from midspec.study._authors import Way
+
+__all__ = ["curate_rows", "curate_step"]
+
+Tell = Callable[[int, int, str], None]
+
+# What a folder of rows may hold that has a say in what comes out.
+_ROWS = ("documents.jsonl", "chats.jsonl", "chats_cot.jsonl", "chats_cot_stripped.jsonl", "plan.jsonl", "coverage.json")
+_TEXTS = ("text", "question", "prompt", "input", "content")
+
+
+def curate_step(
+    rows: Path,
+    config: CurateConfig,
+    *,
+    against: Sequence[Path] = (),
+    spec: Path | None = None,
+    other: Path | None = None,
+    way: Way | None = None,
+) -> Step:
+    """Rows curated.
+
+    Args:
+        rows: a folder of documents or chats, or a file of them.
+        config: which rows are kept.
+        against: files of evaluation items that the rows must not hold; each evaluation is called as its file.
+        spec: the spec that the rows are about; a judge needs it.
+        other: other rows to compare what is kept with.
+        way: how the judge is reached.
+
+    Raises:
+        MissingError: one of them is not there.
+        ConfigError: a judge and no spec, or two files of one name in `against`.
+    """
+    if config.judge is not None and spec is None:
+        raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
+    names = [path.stem for path in against]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two files are called {min(twice)}", where="--against", mend="Rename one of them")
+    sources = _files("rows", rows)
+    sources |= {f"against/{path.stem}": _file(path) for path in against}
+    sources |= {"spec": _file(spec)} if spec else {}
+    sources |= _files("other", other) if other else {}
+    settings = {"title": rows.stem, "curate": config.model_dump(mode="json")}
+    return Step(kind="curate", sources=sources, config=settings, options=way.options if way else {})
+
+
+def _files(role: str, path: Path) -> dict[str, Source]:
+    if path.is_file():
+        return {role: Source(path=str(path))}
+    found = {f"{role}/{name}": Source(path=str(path / name)) for name in _ROWS if (path / name).is_file()}
+    if not found:
+        raise MissingError("holds no rows", where=str(path), mend="Give a folder with documents.jsonl or chats.jsonl")
+    return found
+
+
+def _file(path: Path) -> Source:
+    if not path.is_file():
+        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+    return Source(path=str(path))
+
+
+# Making --------------------------------------------------------------------------------------------------------
+
+
+def curate_rows(
+    inputs: Mapping[str, str],
+    config: CurateConfig,
+    folder: Path,
+    *,
+    title: str,
+    way: Way | None,
+    tell: Tell,
+) -> Built:
+    """Curate the rows of a step's inputs into `folder`, and write the health page beside them.
+
+    Raises:
+        DataError: rows or items that are none.
+        ConfigError: what the judge's run ends with: a missing key, a budget that is used up.
+    """
+    from midspec.curate import curate_folder
+
+    rows = _place(inputs, "rows")
+    evaluations = {
+        role.removeprefix("against/"): _evaluation(Path(path))
+        for role, path in inputs.items()
+        if role.startswith("against/")
+    }
+    spec = _spec(inputs, config)
+    text = spec.text if spec else ""
+    if config.judge is not None and spec is not None and way is not None:
+        from midspec.study._authors import judge_by_model
+
+        built = judge_by_model(rows, config, way, folder, spec=spec, evaluations=evaluations, tell=tell)
+    else:
+        built = curate_folder(rows, config, folder, evaluations=evaluations, spec_text=text, tell=tell)
+    comparison = _compared(inputs, config, folder, title)
+    return _with_pages(built, folder, title, comparison)
+
+
+def _place(inputs: Mapping[str, str], role: str) -> Path:
+    """The file of a role, or the folder of its files."""
+    if role in inputs:
+        return Path(inputs[role])
+    return next(Path(path).parent for name, path in inputs.items() if name.startswith(f"{role}/"))
+
+
+def _spec(inputs: Mapping[str, str], config: CurateConfig) -> Spec | None:
+    if "spec" not in inputs:
+        return None
+    from midspec.spec import fill, read_spec
+
+    return fill(read_spec(Path(inputs["spec"])), model_name=config.model_name, provider_name=config.provider_name)
+
+
+def _evaluation(path: Path) -> Evaluation:
+    """An evaluation's items; or texts: the lines of a text file, or the first text of each JSONL row."""
+    from midspec.curate import Evaluation
+
+    if path.suffix != ".jsonl":
+        return Evaluation(
+            texts=[line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        )
+    items: list[Item] = []
+    texts: list[str] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if line.strip():
+            _read_into(line, f"{path}:{number}", items, texts)
+    return Evaluation(items=items, texts=texts)
+
+
+def _read_into(line: bytes, where: str, items: list[Item], texts: list[str]) -> None:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError("is not JSON", where=where, mend="Mend or remove that line") from error
+    if isinstance(row, dict) and "options" in row:
+        items.append(Item.model_validate(row))
+        return
+    text = next((row[key] for key in _TEXTS if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
+    if text is None:
+        raise DataError("is neither an item nor a text", where=where, mend=f"Give `options`, or one of {_TEXTS}")
+    texts.append(text)
+
+
+def _compared(inputs: Mapping[str, str], config: CurateConfig, folder: Path, title: str) -> Comparison | None:
+    if not any(role.partition("/")[0] == "other" for role in inputs):
+        return None
+    from midspec.curate import compare, read_any
+
+    other = _place(inputs, "other")
+    return compare(read_any(folder), read_any(other), names=(title, other.stem), seed=config.seed)
+
+
+def _with_pages(built: Built, folder: Path, title: str, comparison: Comparison | None) -> Built:
+    from midspec.report import write_health
+
+    health = Health.model_validate_json((folder / "health.json").read_bytes())
+    page = write_health(health, folder, title=title, comparison=comparison)
+    outputs = [*built.outputs, *page.outputs]
+    if comparison is not None:
+        write_json(folder / "comparison.json", comparison)
+        outputs.append("comparison.json")
+    summary: dict[str, JsonValue] = built.summary | page.summary
+    return built.model_copy(update={"outputs": tuple(outputs), "summary": summary})
