@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from midspec.errors import ConfigError
 from midspec.llm import Budgeted, Outcome, Pool, Price, Prices, Request, ScriptedClient, Store, Stored, Usage
+from midspec.llm._purse import Purse
 
 MODEL = "openai/m"
 PRICES = Prices({MODEL: Price(input=1, output=10), "openai/judge": Price(input=10, output=10)})
@@ -190,6 +191,28 @@ def test_a_request_that_fails_gives_back_what_was_set_aside(store: Store) -> Non
     with pytest.raises(ConfigError, match="key"):
         asyncio.run(client.ask(asked()))
     assert store.purse.held_usd == 0
+
+
+def test_a_prompt_may_be_written_into_the_cache_at_a_higher_price(store: Store) -> None:
+    dear = Prices({MODEL: Price(input=1, output=1, cache_write=10)})
+    worst_usd = 10 * 300 / 1e6  # 600 characters, a token for every two
+    with pytest.raises(ConfigError):
+        asyncio.run(Budgeted(Server(store), store, dear, 0.99 * worst_usd, model=MODEL).ask(asked(max_tokens=1)))
+    assert asyncio.run(Budgeted(Server(store), store, dear, 1.01 * worst_usd, model=MODEL).ask(asked(max_tokens=1)))
+
+
+def test_a_turn_that_comes_together_with_a_cancellation_goes_to_the_next() -> None:
+    async def main() -> None:
+        purse = Purse()
+        assert await purse.hold(1.0, lambda: 1.0)
+        waiting = [asyncio.ensure_future(purse.hold(1.0, lambda: 1.0)) for _ in range(2)]
+        await asyncio.sleep(0)
+        purse.release(1.0)
+        waiting[0].cancel()
+        assert await asyncio.wait_for(waiting[1], timeout=10)
+        assert waiting[0].cancelled()
+
+    asyncio.run(main())
 
 
 def test_a_price_that_becomes_unknown_while_requests_wait_ends_them_all(store: Store) -> None:

@@ -59,6 +59,12 @@ def test_a_cost_is_what_the_library_itself_makes_of_it(model: str, usage: Usage)
     assert Prices().cost(model, usage) == pytest.approx(_by_the_library(model, usage), abs=1e-12)
 
 
+@pytest.mark.parametrize("n_input", [199_999, 200_000, 200_001])
+def test_the_length_from_which_a_token_costs_more_is_the_librarys(n_input: int) -> None:
+    model, usage = "anthropic/claude-sonnet-4-5", Usage(n_input=n_input, n_output=1000)
+    assert Prices().cost(model, usage) == pytest.approx(_by_the_library(model, usage))
+
+
 @settings(deadline=None)
 @given(model=st.sampled_from(MODELS), usage=USAGE)
 def test_a_batch_costs_what_the_library_says_and_else_one_half(model: str, usage: Usage) -> None:

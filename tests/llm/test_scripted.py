@@ -42,6 +42,12 @@ def test_with_a_store_it_records_and_replays(tmp_path: Path) -> None:
         assert store.ledger()[0].model == "scripted"
 
 
+def test_a_reply_with_half_a_character_is_the_same_at_its_replay(tmp_path: Path) -> None:
+    with Store(tmp_path / "calls.sqlite") as store:
+        client = ScriptedClient(lambda request: "tea \ud83d", store=store)
+        assert [asyncio.run(client.ask(asked())).text for _ in range(2)] == ["tea ?", "tea ?"]
+
+
 def test_what_its_script_raises_ends_the_run_and_leaves_an_attempt_without_outcome(tmp_path: Path) -> None:
     def script(request: Request) -> str:
         raise ConfigError("the key is refused")
