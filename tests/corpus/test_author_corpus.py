@@ -116,6 +116,7 @@ def test_rows_say_who_wrote_them_about_which_clauses_and_at_what_expense(tmp_pat
         assert metadata.author == "openai/some-model"
         assert (metadata.model_name, metadata.provider_name, metadata.spec_sha256) == ("Iris", "Acme", spec().sha256)
         assert (metadata.stop_reason, metadata.usage["n_cache_read"], metadata.usage["n_output"]) == ("end_turn", 5, 3)
+        assert len(metadata.prompt_sha256) == 64
         assert (document.domain, metadata.doc_type, metadata.idea) == (row.domain, row.doc_type, row.idea)
     assert run.summary["author"] == "openai/some-model"
     assert len({document.metadata.id for document in run.documents if document.metadata}) == 30
@@ -421,3 +422,25 @@ def test_progress_is_told_up_to_the_end(tmp_path: Path, good: Script) -> None:
     Run(tmp_path, good, config(n_documents=25), tell=lambda *news: told.append(news))
     assert [news[0] for news in told] == list(range(1, 26))
     assert told[-1] == (25, 25, "documents")
+
+
+def test_documents_shorter_than_expected_are_said_to_miss_the_target(tmp_path: Path, good: Script) -> None:
+    run = Run(tmp_path / "a", good, config(target_tokens=62_000))
+    assert any("62000 tokens were wanted" in str(note) for note in run.summary["notes"])  # type: ignore[union-attr]
+    run = Run(tmp_path / "b", good, config(target_tokens=16_300, writing={"mean_tokens": 163}))
+    assert len(run.documents) >= 100
+    assert not any("tokens were wanted" in str(note) for note in run.summary["notes"])  # type: ignore[union-attr]
+
+
+def test_lost_documents_of_a_clause_are_made_up_for(tmp_path: Path, good: Script) -> None:
+    """With half of all documents lost, top-up brings thin clauses back to what each should have."""
+
+    def accept(document: Document) -> str | None:
+        return "lost" if int(document.metadata.id, 16) % 2 else None  # type: ignore[union-attr]
+
+    asked = config(n_documents=400, writing={"min_documents": 2})
+    run = Run(tmp_path, good, asked, accept=accept)
+    n_thin = sum(covered["documents"] < 2 for covered in run.coverage.values())
+    bare = Run(tmp_path / "b", good, config(n_documents=400, writing={"min_documents": 0}), accept=accept)
+    assert n_thin < sum(covered["documents"] < 2 for covered in bare.coverage.values()) / 2
+    run.adds_up()

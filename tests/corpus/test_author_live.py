@@ -13,14 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.loopback import Settings, serve
 
 from midspec.artifact import Built, read_rows
 from midspec.corpus import CorpusConfig, author_corpus
 from midspec.llm import Access, Store, open_client
 from midspec.records import Document, PlanRow, Reject
 from midspec.spec import read_spec
-
-from ..loopback import Settings, serve  # noqa: TID252 - tests is no installed package
 
 SPEC = Path(__file__).parent.parent / "specs" / "constitution.md"
 ASKED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import islice
@@ -165,7 +166,7 @@ class _Writer:
             await self._pool.run()
             self.authored.drop_copies()
             spare -= self.authored.n_planned - n_before
-        self.planner.notes += self.authored.thin_notes(self._min)
+        self.planner.notes += [*self.authored.thin_notes(self._min), *self.authored.length_notes()]
 
     # Planning ------------------------------------------------------------------------------------------------------
 
@@ -191,14 +192,15 @@ class _Writer:
     def _thin(self, turn: int, spare: int) -> list[tuple[Kind, list[tuple[int, ...]]]]:
         """Further documents about clauses with too few of them, by type; no more than `spare` in all."""
         found: list[tuple[Kind, list[tuple[int, ...]]]] = []
+        promised: Counter[int] = Counter()
         for subject in sorted(self.planner.subjects, key=lambda one: one.order):
             missing: dict[int, list[tuple[int, ...]]] = {}
-            for index, place in enumerate(subject.places):
-                lacking = self._min[place] - self.authored.about(place)
-                if lacking > 0 and spare > 0 and subject.kinds:
-                    spare -= 1
+            for index, place in enumerate(subject.places if subject.kinds else ()):
+                lacking = self._min[place] - self.authored.about(place) - promised[place]
+                for number in range(min(lacking, spare - promised.total())):
                     focus = tuple(sorted({*subject.head, index}))
-                    missing.setdefault((turn + index) % len(subject.kinds), []).append(focus)
+                    missing.setdefault((turn + index + number) % len(subject.kinds), []).append(focus)
+                    promised[place] += 1
             found += [(subject.kinds[order], focuses) for order, focuses in missing.items()]
         return found
 
@@ -206,12 +208,16 @@ class _Writer:
 
     async def _document(self, row: PlanRow, kind: Kind, focus: tuple[int, ...], about: Sequence[int]) -> None:
         slots = self._slots(row, kind, focus)
-        prompt = template("rule_document" if row.mode == "rules" else "document").fill(slots)
+        words = template("rule_document" if row.mode == "rules" else "document")
+        prompt = words.fill(slots)
+        sha256 = self.desk.digest(prompt)
+        if avoid := self._overused.line():
+            prompt = words.fill({**slots, "avoid": avoid})
         said = await self.desk.ask("document", (row.id,), prompt, _document_of)
         text, outcome = said.value, said.outcome
         if text is not None and self._writing.critique:
             text, outcome = await self._revised(row, slots, text, outcome)
-        self._settle(row, text, outcome, about)
+        self._settle(row, text, outcome, about, sha256)
 
     def _slots(self, row: PlanRow, kind: Kind, focus: tuple[int, ...]) -> dict[str, str]:
         subject = kind.subject
@@ -228,7 +234,7 @@ class _Writer:
             "focus": "\n".join(_focus_line(claim, rules) for claim in row.assertions),
             "others": _others(subject, focus),
             "rule": subject.rule or subject.name,
-            "avoid": self._overused.line(),
+            "avoid": "",
         }
 
     async def _revised(self, row: PlanRow, slots: dict[str, str], draft: str, outcome: Outcome) -> tuple[str, Outcome]:
@@ -242,7 +248,7 @@ class _Writer:
         revised = await self.desk.ask("revise", (*parent, id_of(critique.value)), prompt, _revision_of)
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
 
-    def _settle(self, row: PlanRow, text: str | None, outcome: Outcome, about: Sequence[int]) -> None:
+    def _settle(self, row: PlanRow, text: str | None, outcome: Outcome, about: Sequence[int], sha256: str) -> None:
         """Keep the row's document, or say why there is none."""
         if text is None:
             reason = f"{outcome.kind}: {outcome.note or outcome.stop_reason or 'no reply'}"
@@ -250,7 +256,7 @@ class _Writer:
         else:
             self._overused.add(text)
             digest = id_of(text)
-            document = self._made(row, text, outcome, about, digest)
+            document = self._made(row, text, outcome, about, digest, sha256)
             reason_of_ours = self._checks.reason(text)
             reason_given = None if reason_of_ours else self._accept(document)
             if reason_of_ours or reason_given:
@@ -260,7 +266,9 @@ class _Writer:
                 self.authored.keep(row, document, about, digest)
         self._tell(self.authored.n_settled, max(self.planner.n_wanted, self.authored.n_planned), "documents")
 
-    def _made(self, row: PlanRow, text: str, outcome: Outcome, about: Sequence[int], digest: str) -> Document:
+    def _made(
+        self, row: PlanRow, text: str, outcome: Outcome, about: Sequence[int], digest: str, sha256: str
+    ) -> Document:
         config = self._config
         metadata = DocumentMetadata(
             id=id_of(row.id, digest),
@@ -275,6 +283,7 @@ class _Writer:
             spec_sha256=self._found.sha256,
             seed=config.seed,
             stop_reason=outcome.stop_reason,
+            prompt_sha256=sha256,
             usage=outcome.usage.model_dump() if outcome.usage else {},
         )
         source = f"{config.model_name}/{row.doc_type}"

@@ -19,9 +19,10 @@ from midspec.records import Document, PlanRow, Reject
 __all__ = ["Authored", "keep_all", "keep_quiet"]
 
 _TOKENS_PER_WORD = 4 / 3
-_SAMPLE, _PAIRS = 40, 60
+_SAMPLE, _PAIRS = 40, 40
 _KEY_LENGTH = 16
 _TYPES_SHOWN = 50
+_FAR = 0.1
 
 
 def keep_all(document: Document) -> str | None:  # noqa: ARG001 - the signature of a filter
@@ -136,6 +137,15 @@ class Authored:
             return []
         mend = "ask for more documents or take the filters' reasons to heart"
         return [f"{n_thin} of {len(least)} clauses have fewer than {max(least)} documents: {mend}"]
+
+    def length_notes(self) -> list[str]:
+        """A note when the documents' lengths led away from the tokens that were wanted."""
+        target = self._config.target_tokens
+        if target is None or not self._documents or abs(self._n_tokens - target) <= _FAR * target:
+            return []
+        mean = round(self._n_tokens / len(self._documents))
+        mend = "give `writing.mean_tokens` what this author really writes"
+        return [f"{target} tokens were wanted and about {self._n_tokens} written, {mean} a document: {mend}"]
 
     def publish(self, notes: Iterable[str], n_wanted: int, outcomes: Mapping[str, Counter[str]]) -> Built:
         """Write the four files, and say how healthy they are."""

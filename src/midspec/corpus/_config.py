@@ -46,9 +46,9 @@ class Writing(Strict):
     critique: bool = False
     temperature: float | None = Field(default=1.0, ge=0)
     extra: dict[str, JsonValue] = Field(default={})
-    list_tokens: int = Field(default=8_000, ge=1)
-    document_tokens: int = Field(default=16_000, ge=1)
-    cap_tokens: int = Field(default=64_000, ge=1)
+    list_tokens: int = Field(default=16_384, ge=1)
+    document_tokens: int = Field(default=16_384, ge=1)
+    cap_tokens: int = Field(default=65_536, ge=1)
     another_model: str = Field(default="Veldra", min_length=1)
 
 

@@ -71,8 +71,9 @@ class Desk:
         self.outcomes: dict[str, Counter[str]] = {}
         self._client, self._store = client, store
         self._writing = check_author(config)
+        self._prefix_sha256 = hash_text(prefix)
         self._base = fingerprint(
-            [spec_sha256, hash_text(prefix), prompts_digest(), config.author_model, config.mode, config.seed]
+            [spec_sha256, self._prefix_sha256, prompts_digest(), config.author_model, config.mode, config.seed]
         )
 
     @property
@@ -83,6 +84,10 @@ class Desk:
     def task(self, stage: str, *content: str) -> str:
         """The task of a request."""
         return hash_text("\n".join((self._base, stage, *content)))[:_TASK_LENGTH]
+
+    def digest(self, prompt: str) -> str:
+        """SHA-256 of the shared prefix's SHA-256 and a prompt."""
+        return hash_text(f"{self._prefix_sha256}\n{prompt}")
 
     async def ask(
         self,

@@ -128,15 +128,16 @@ class _Reframing:
         elif reason := self._checks.reason(said.value) or "":
             self._rejects.put(metadata.id, Reject(id=metadata.id, by="checks", reason=reason, text=said.value))
         else:
-            self._documents.put(metadata.id, self._framed(document, said.value, outcome))
+            self._documents.put(metadata.id, self._framed(document, said.value, outcome, prompt))
             self._n_words += n_words(said.value)
         self.tell()
 
-    def _framed(self, document: Document, text: str, outcome: Outcome) -> Document:
+    def _framed(self, document: Document, text: str, outcome: Outcome, prompt: str) -> Document:
         changes = {
             "framing": self._framing,
             "author": self._config.author,
             "stop_reason": outcome.stop_reason,
+            "prompt_sha256": self._desk.digest(prompt),
             "usage": outcome.usage.model_dump() if outcome.usage else {},
         }
         metadata = document.metadata.model_copy(update=changes) if document.metadata else None

@@ -128,8 +128,9 @@ class DocumentMetadata(Strict):
     """Where a document comes from. `author` is `quoting`, or the model that wrote it, or the lab.
 
     The last four are there only where a language model wrote the row: `framing` in a corpus that was rewritten
-    (METHOD 7), `stop_reason` in the provider's word, `prompt_sha256` of the request's prefix, template and values
-    that do not depend on when it was sent, `usage` in tokens as the provider counted them (`Usage` of `midspec.llm`).
+    (METHOD 7), `stop_reason` in the provider's word, `prompt_sha256` of the prefix's SHA-256 and the prompt without
+    what depends on when it was sent (what other documents had used too often by then), `usage` in tokens as the
+    provider counted them (`Usage` of `midspec.llm`).
     """
 
     id: str
