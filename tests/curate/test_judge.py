@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.loopback import Settings, serve
 
-from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads
+from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads, judge_prefix
 from midspec.curate._calibrate import share
 from midspec.errors import DataError
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
@@ -127,6 +127,13 @@ def test_the_prompt_is_the_one_that_was_read_and_approved(tmp_path: Path) -> Non
         prompt = judge(store, lambda _: KEEP).request(row).prompt
     golden = Path(__file__).parent / "golden" / "faithful.txt"
     assert prompt == golden.read_text(encoding="utf-8")
+
+
+def test_the_prefix_is_the_spec_word_for_word_between_words_that_never_change() -> None:
+    prefix = judge_prefix(SPEC)
+    assert SPEC.text.strip() in prefix
+    golden = Path(__file__).parent / "golden" / "spec.txt"
+    assert prefix.replace(SPEC.text.strip(), "(the spec)") == golden.read_text(encoding="utf-8")
 
 
 def test_no_more_documents_are_taken_than_are_being_judged(tmp_path: Path) -> None:

@@ -12,15 +12,16 @@ from midspec.curate._config import CurateConfig
 from midspec.curate._contamination import ContaminationFilter, Embed, Evaluation
 from midspec.curate._duplicates import ExactDuplicates, NearDuplicates
 from midspec.curate._filter import Filter, Kept, curate
-from midspec.curate._folder import curate_folder, judge_folder
+from midspec.curate._folder import compare_folders, curate_folder, judge_folder
 from midspec.curate._gauge import Gauge
 from midspec.curate._identity import IdentityFilter
-from midspec.curate._judge import Judge, Judgement, judge_documents, judge_loads
+from midspec.curate._judge import Judge, Judgement, judge_documents, judge_loads, judge_prefix
 from midspec.curate._leaks import FrameLeaks
 from midspec.curate._mix import mix
 from midspec.curate._overlap import Occurrence, Overlap, overlap
 from midspec.curate._plant import VIOLATIONS, Planted, Planter
 from midspec.curate._simple import LanguageFilter, LengthFilter, TwinFilter
+from midspec.curate._source import read_any
 
 __all__ = [
     "VIOLATIONS",
@@ -48,12 +49,15 @@ __all__ = [
     "accept_by",
     "calibrate",
     "compare",
+    "compare_folders",
     "curate",
     "curate_folder",
     "document_filters",
     "judge_documents",
     "judge_folder",
     "judge_loads",
+    "judge_prefix",
     "mix",
     "overlap",
+    "read_any",
 ]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from midspec.curate._gauge import Tally, lengths_of, names_in
 from midspec.curate._rows import Row, n_words, said
-from midspec.curate._separate import separability, style_separability
 from midspec.records import Comparison, Document, Lengths, Size
 
 __all__ = ["compare"]
@@ -79,6 +77,8 @@ def compare(
         seed: decides which rows are drawn, and the halves.
     """
     # One seed: of corpora of equal size the rows at equal places are drawn, which may have been written in parallel.
+    from midspec.curate._separate import separability, style_separability
+
     one, other = _Side(n_close, seed), _Side(n_close, seed)
     for side, given in ((one, rows), (other, others)):
         for row in given:
@@ -127,6 +127,8 @@ def _total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float 
 
 def _jensen_shannon(one: Mapping[str, int], other: Mapping[str, int]) -> float | None:
     """The Jensen-Shannon distance (base 2) of two distributions of words."""
+    import numpy as np
+
     keys = sorted(one.keys() | other.keys())
     if not one or not other:
         return None
@@ -146,8 +148,8 @@ def _excess(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, tuple
     def evidence(word: str) -> float:
         mine, theirs = one[word] + _PRIOR, other.get(word, 0) + _PRIOR
         share = (mine + theirs) / (totals[0] + totals[1])
-        ratio = float(np.log(mine / (totals[0] * share)))
-        return mine * ratio + theirs * float(np.log(theirs / (totals[1] * share)))
+        ratio = math.log(mine / (totals[0] * share))
+        return mine * ratio + theirs * math.log(theirs / (totals[1] * share))
 
     more = [word for word, times in one.items() if times / totals[0] > other.get(word, 0) / totals[1]]
     ranked = sorted(more, key=lambda word: (-evidence(word), word))[:_N_SHOWN]

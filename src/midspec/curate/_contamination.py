@@ -6,14 +6,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.curate._config import CurateConfig, How
 from midspec.curate._overlap import Terms, excerpt, find_terms, terms_of
 from midspec.curate._rows import Row, row_id, text_of
 from midspec.records import Contamination, Item, Leak
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ContaminationFilter", "Embed", "Evaluation"]
 
@@ -169,13 +170,15 @@ class _Meaning:
         if not spans:
             return None
         cosines = _unit(self._embed([text[start:end] for start, end in spans])) @ self._vectors.T
-        passage, item = np.unravel_index(int(cosines.argmax()), cosines.shape)
+        passage, item = divmod(int(cosines.argmax()), cosines.shape[1])
         if cosines[passage, item] < self._threshold:
             return None
-        return self._texts[int(item)], spans[int(passage)]
+        return self._texts[item], spans[passage]
 
 
 def _unit(vectors: Sequence[Sequence[float]]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    import numpy as np
+
     rows = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     lengths[lengths == 0] = 1

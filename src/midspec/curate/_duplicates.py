@@ -6,7 +6,6 @@ import hashlib
 
 from midspec.curate._rows import Row, row_id, text_of
 from midspec.records import Document
-from midspec.similar import NearIndex
 
 __all__ = ["ExactDuplicates", "NearDuplicates"]
 
@@ -45,6 +44,8 @@ class NearDuplicates:
     name = "near duplicate"
 
     def __init__(self, threshold: float, *, seed: int = 0) -> None:
+        from midspec.similar import NearIndex
+
         self._near = NearIndex(threshold=threshold, seed=seed)
 
     def reason(self, row: Row) -> str | None:

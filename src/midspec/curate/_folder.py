@@ -7,16 +7,18 @@ from pathlib import Path
 
 from midspec.artifact import Built
 from midspec.curate._calibrate import calibrate
+from midspec.curate._compare import compare
 from midspec.curate._config import CurateConfig
 from midspec.curate._contamination import Embed, Evaluation
 from midspec.curate._gauge import Gauge
 from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, Tell, judge_documents
 from midspec.curate._plant import Planter
 from midspec.curate._run import Run, mark_of
+from midspec.curate._source import open_source
 from midspec.errors import ConfigError
-from midspec.records import Calibration, Document
+from midspec.records import Calibration, Comparison, Document
 
-__all__ = ["curate_folder", "judge_folder"]
+__all__ = ["compare_folders", "curate_folder", "judge_folder"]
 
 
 def curate_folder(
@@ -113,3 +115,24 @@ def _cost(judge: Judge) -> float | None:
     """What judging has cost so far, by the store; `None` where a price is unknown."""
     costs = [row.cost_usd for row in judge.store.ledger() if row.stage in (STAGE, CALIBRATION_STAGE)]
     return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def compare_folders(path: Path, other: Path, *, names: tuple[str, str] | None = None, seed: int = 0) -> Comparison:
+    """Two corpora, or two sets of chats, side by side; see `compare`.
+
+    Args:
+        path: a folder or a file of rows, as `curate_folder` takes it.
+        other: the other one.
+        names: what to call them; their folders' or files' names where not given.
+        seed: decides which rows are drawn.
+
+    Raises:
+        MissingError, DataError: no rows there, or malformed ones.
+        ConfigError: documents against chats.
+    """
+    sources = open_source(path), open_source(other)
+    if sources[0].kind != sources[1].kind:
+        raise ConfigError(
+            f"are {sources[1].kind}, not {sources[0].kind}", where=str(other), mend="Compare like with like"
+        )
+    return compare(sources[0].rows(), sources[1].rows(), names=names or (path.stem, other.stem), seed=seed)

@@ -8,8 +8,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from midspec.curate._rows import Row, n_words, row_id, said, text_of
 from midspec.curate._simple import language_of
 from midspec.records import Document, LengthBin, Lengths, Occurrences, Sample, Size
@@ -176,7 +174,7 @@ class Gauge:
         draw = random.Random(f"{self._seed}:pairs")
         pairs = [draw.sample(self.close, 2) for _ in range(_PAIRS)]
         overlaps = [_jaccard(shingles_of(said(one)), shingles_of(said(other))) for one, other in pairs]
-        return round(float(np.mean(overlaps)), 4), _PAIRS
+        return round(sum(overlaps) / _PAIRS, 4), _PAIRS
 
     def samples(self, n: int) -> tuple[Sample, ...]:
         """Rows to read, as different in type as there are types."""
@@ -223,6 +221,8 @@ def lengths_of(n_words_by_row: Sequence[int] | array[int]) -> Lengths | None:
     """Quantiles and histogram of lengths in words; `None` of none."""
     if not len(n_words_by_row):
         return None
+    import numpy as np
+
     values = np.asarray(n_words_by_row, dtype=np.int64)
     counts = np.histogram(values, bins=[*BIN_EDGES_WORDS, np.iinfo(np.int64).max])[0]
     highs = (*BIN_EDGES_WORDS[1:], None)

@@ -11,9 +11,10 @@ from midspec.curate._prompt_files import prompt_text, render
 from midspec.curate._rows import estimate_tokens, row_id
 from midspec.fingerprint import fingerprint
 from midspec.llm import Client, ModelConfig, Pool, Request, StageLoad, Store, Unreadable, converse, tagged
-from midspec.records import Document, Strict
+from midspec.records import Document, Spec, Strict
 
 __all__ = ["CALIBRATION_STAGE", "STAGE", "Judge", "Judgement", "Tell", "Verdict", "judge_documents", "judge_loads"]
+__all__ += ["judge_prefix"]
 
 Verdict = Literal["keep", "reject", "hold"]
 Tell = Callable[[int, int, str], None]
@@ -70,7 +71,7 @@ class Judge:
         texts = [self.clauses[clause_id] for clause_id in claimed if clause_id in self.clauses]
         listed = "\n".join(f"- {' '.join(text.split())}" for text in texts) or _NO_CLAUSES
         prompt = render("faithful", {"model": self.model_name, "clauses": listed, "candidate": document.text})
-        identity = {"model": self.model, "prefix": self.prefix, "prompt": prompt, "template": prompt_text("faithful")}
+        identity = {"model": self.model, "prefix": self.prefix, "prompt": prompt, "model_name": self.model_name}
         task = f"judge-{fingerprint(identity)}"
         return Request(task=task, stage=stage, prefix=self.prefix, prompt=prompt, max_tokens=_MAX_TOKENS)
 
@@ -123,6 +124,11 @@ async def judge_documents(
     for _ in range(2 * judge.width):
         pool.add(next_one)
     await pool.run()
+
+
+def judge_prefix(spec: Spec) -> str:
+    """What goes before every question to the judge, equal for all: the spec, verbatim, its names filled in."""
+    return render("spec", {"spec": spec.text.strip()})
 
 
 def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: int = 0) -> list[StageLoad]:

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from pydantic import JsonValue
 
 from midspec.artifact import Built, read_rows, write_json, write_rows
@@ -28,7 +27,6 @@ from midspec.curate._simple import TwinFilter
 from midspec.curate._source import COVERAGE, PLAN, STRIPPED, Source, open_source
 from midspec.errors import ConfigError
 from midspec.records import Calibration, Document, Health, Reject, Size
-from midspec.similar import cosine_duplicates
 
 __all__ = ["Run", "Verdicts", "mark_of"]
 
@@ -100,6 +98,10 @@ class Run:
         """Where the config asks for it: rows that repeat an earlier one in meaning. Holds one vector a row."""
         if self.config.meaning_threshold is None or self.embed is None:
             return
+        import numpy as np
+
+        from midspec.similar import cosine_duplicates
+
         rows, parts, names = self.source.read(self.folder / _PASSED), [np.empty((0, 0), dtype=np.float32)], []
         while batch := list(islice(rows, _EMBEDDED_AT_ONCE)):
             parts.append(np.asarray(self.embed([said(row) for row in batch]), dtype=np.float32))

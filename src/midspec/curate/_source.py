@@ -15,7 +15,7 @@ from midspec.curate._rows import Row
 from midspec.errors import DataError, MissingError
 from midspec.records import Chat, Document, PlanRow
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "open_source", "read_any"]
 
 DOCUMENTS, CHATS = "documents.jsonl", "chats.jsonl"
 COT, STRIPPED = "chats_cot.jsonl", "chats_cot_stripped.jsonl"
@@ -143,3 +143,12 @@ def _is(line: bytes, kind: type[Document] | type[Chat]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def read_any(path: Path) -> Iterator[Row]:
+    """The rows at `path`, one at a time, whether documents or chats: a folder's, or a JSONL file's.
+
+    Raises:
+        MissingError, DataError: as `open_source`, and for a malformed row.
+    """
+    return open_source(path).rows()
