@@ -12,12 +12,13 @@ documents), drawn from the text of the request, and replies of seeded prose in t
   on the lists whose entries its prompt quotes).
 - *Wall* is from process start to exit. *CPU* is user and system time of the whole process with its children, from
   wait4; *memory* the largest resident set (VmHWM).
-- *In flight* is counted at the server, from the first document that is asked for to the last.
+- *In flight* is counted at the server, from the first idea that has to wait for 50 ms to the last document asked for.
 - *40,000* is 5 x 8 x 20 x 50; CPU and memory of it are compared with those of 3,000 documents at the same latencies (a
   tenth of the above) and concurrency (50).
-- *Kills*: SIGKILL to the process group at random moments, then the same command again, until it ends by itself. The
-  server knows requests by the hash of their messages. A reply counts as fully received when it was written 100 ms
-  before the kill; later ones count as in flight. The store must hold every request that the server saw.
+- *Kills*: SIGKILL to the process group at random moments (counted in requests; some among the lists), then the same
+  command again, at last to its end. The server knows requests by the hash of their messages. A reply counts as fully
+  received when it was written 100 ms before the kill; later ones count as in flight. The store must hold every request
+  that the server saw.
 - *Faults*: 5% status 500, 1% never answered, 2% cut at the cap, 1% refused, drawn for each attempt. A document is dirty
   if it is not a whole text of the server: the right number of sentences, no tag, no refusal.
 - *Window* is from the first request's arrival to the last reply at a server that takes 40 at once (429 and Retry-After
@@ -43,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from list_schedule import Row, dependencies, list_schedule, mean_in_flight
-from loopback_runs import KEY, Run, Sizes, finish, provider, start, whole
+from loopback_runs import KEY, Run, Sizes, finish, has_ended, provider, start, whole
 
 _GREY_S = 0.1
 _N_SENTENCES = 25  # of a document of the server: one that names the model, and 24 more
@@ -116,11 +117,14 @@ def time_against_schedule(bench: Bench) -> list[Measured]:
         needs = dependencies(run.rows)
         best = list_schedule(run.rows, needs, width)
         span = _span(run.rows)
-        _say(f"concurrency {width}: {_cost(run)}; P {best:.2f} s; first request to last reply {span:.2f} s")
+        n_more = len(run.rows) - _n_requests(bench.sizes)
+        before = min(row["at"] for row in run.rows) - run.began
+        _say(f"concurrency {width}: {_cost(run)}; P {best:.2f} s; {n_more} requests more than needed")
+        _say(f"  {before:.2f} s to the first request, {span:.2f} s to the last reply")
         found += [
             at_most(f"process start to exit / P, concurrency {width}", run.wall_s / best, bound),
-            at_least(f"mean in flight while ideas remain / {width}", mean_in_flight(run.rows) / width, 0.95),
-            none_of(f"documents missing, requests beyond {_n_requests(bench.sizes):,}", _off(run, bench.sizes)),
+            at_least(f"mean in flight while ideas remain / {width}", mean_in_flight(run.rows, needs) / width, 0.95),
+            none_of("same: documents missing or double", _off(run, bench.sizes)),
         ]
     return found
 
@@ -151,31 +155,34 @@ def growth(bench: Bench) -> list[Measured]:
 def kills(bench: Bench) -> list[Measured]:
     """SIGKILL at random moments, then on."""
     draw, folder = random.Random(bench.seed), bench.folder / "kills"
-    runs: list[Run] = []
+    n_all, runs = _n_requests(bench.sizes), list[Run]()
+    moments = sorted([1, *(round(n_all ** draw.random()) for _ in range(2)), *draw.sample(range(n_all), bench.kills)])
     with provider(**bench.latencies(0.25)) as at:
-        while True:
-            after = draw.uniform(0.8, 3.5) if len(runs) < bench.kills else None
-            runs.append(finish(*start(at, folder, bench.sizes, concurrency=50), kill_after_s=after))
-            if runs[-1].code == 0 and runs[-1].killed_at is None:
-                break
-            if runs[-1].killed_at is None:
-                sys.exit(f"a resumed run ended with {runs[-1].code}:\n{runs[-1].told[-3000:]}")
-            _say(f"kill {len(runs)} after {after:.1f} s, {len(at.log())} requests so far")
+        for moment in moments[: bench.kills]:
+            run, process = start(at, folder, bench.sizes, concurrency=50)
+            while at.n_asked() < moment and not has_ended(process):
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0.0, 0.2))
+            runs.append(finish(run, process, kill=True))
+            _say(f"kill {len(runs)} at {at.n_asked()} requests")
+        runs.append(finish(*start(at, folder, bench.sizes, concurrency=50)))
+        if runs[-1].code:
+            sys.exit(f"the resumed run ended with {runs[-1].code}:\n{runs[-1].told[-3000:]}")
         rows = at.log()
-    again, blind, twice = asked_again(rows, [run.killed_at for run in runs if run.killed_at is not None])
+    again = asked_again(rows, [run.killed_at for run in runs if run.killed_at is not None])
     n_lost, usd = _lost(folder / "corpus.calls.sqlite", folder / "prices.yaml")
     n_open = sum(row["gone"] for row in rows)
-    last = runs[-1]
+    _say(f"kills: {again}")
     return [
-        none_of(f"{len(runs) - 1} kills: replies fully received and asked again", again),
-        none_of("requests in flight at a kill and asked more than once again", twice, f" ({blind} asked once again)"),
+        none_of(f"{len(runs) - 1} kills: replies fully received and asked again", again.received),
+        none_of("in flight at a kill and asked again more than once", again.twice, f" (once: {again.in_flight})"),
         Measured(
             "in flight at a kill: counted, priced",
             f">= {n_open}, > $0",
             f"{n_lost}, ${usd}",
             n_lost >= n_open and usd > 0,
         ),
-        none_of("documents missing or double", _off(last, bench.sizes, requests=False)),
+        none_of("documents missing or double", _off(runs[-1], bench.sizes)),
     ]
 
 
@@ -203,7 +210,7 @@ def narrow_server(bench: Bench) -> list[Measured]:
     _say(f"narrow: {_cost(run)}; {len(run.rows) - len(good)} times 429")
     _say(f"narrow: window {_span(run.rows):.2f} s, ideal {ideal:.2f} s")
     return [
-        none_of(f"server takes {taken} of {wanted}: lost", _off(run, bench.sizes, requests=False)),
+        none_of(f"server takes {taken} of {wanted}: lost", _off(run, bench.sizes)),
         at_most("same: window / ideal", _span(run.rows) / ideal, 1.15),
     ]
 
@@ -230,11 +237,9 @@ def batches(bench: Bench) -> list[Measured]:
         with provider(batch_delay_s=1.0, seed=bench.seed) as at:
             for number in (1, 2, 3):
                 run, process = start(at, folder, sizes, concurrency=50, author=author, more=("--batch",))
-                while at.get("/_stats")["paths"].get(page, 0) < number and process.poll() is None:
-                    time.sleep(0.02)
-                if process.poll() is not None:
-                    sys.exit(f"the batch run ended with {process.returncode}: {(folder / 'told.txt').read_text()}")
-                finish(run, process, kill_after_s=0)
+                while at.n_asked(page) < number and not has_ended(process):
+                    time.sleep(0.01)
+                finish(run, process, kill=True)
             run = finish(*start(at, folder, sizes, concurrency=50, author=author, more=("--batch",)))
             if run.code:
                 sys.exit(f"the batch run ended with {run.code}:\n{run.told[-3000:]}")
@@ -243,7 +248,7 @@ def batches(bench: Bench) -> list[Measured]:
         found += [
             none_of(f"{author} batches, killed 3 times: entries paid twice", sum(row["n_before"] > 0 for row in rows)),
             none_of(f"{author} batches: requests outside batches", n_streamed),
-            none_of(f"{author} batches: documents missing", _off(run, sizes, requests=False)),
+            none_of(f"{author} batches: documents missing", _off(run, sizes)),
         ]
     return found
 
@@ -268,23 +273,33 @@ MEASURES: dict[str, Callable[[Bench], list[Measured]]] = {
 }
 
 
-def asked_again(rows: list[Row], killed_at: list[float]) -> tuple[int, int, int]:
-    """Requests seen again: after a reply that was fully received; after none, once; and more than once for one kill."""
+@dataclass
+class Again:
+    """Requests that the server saw more than once, by why; `late` are those that the client itself had given up."""
+
+    received: int = 0
+    in_flight: int = 0
+    late: int = 0
+    twice: int = 0
+
+
+def asked_again(rows: list[Row], killed_at: list[float]) -> Again:
+    """Count the pairs of requests with the same messages that follow each other."""
     by_sha: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_sha[row["sha"]].append(row)
-    n_received = n_blind = n_twice = 0
-    for group in by_sha.values():
-        for earlier, later in pairwise(group):
-            kills_between = [at for at in killed_at if earlier["at"] <= at <= later["at"]]
-            answered = earlier["status"] == 200 and not earlier["gone"] and earlier["done"] is not None
-            if not kills_between:
-                n_twice += 1
-            elif answered and earlier["done"] < kills_between[0] - _GREY_S:
-                n_received += 1
-            else:
-                n_blind += 1
-    return n_received, n_blind, n_twice
+    found = Again()
+    for earlier, later in (pair for group in by_sha.values() for pair in pairwise(group)):
+        kill = next((at for at in killed_at if earlier["at"] <= at <= later["at"]), None)
+        if earlier["left"] is not None and (kill is None or earlier["left"] < kill):
+            found.late += 1
+        elif kill is None:
+            found.twice += 1
+        elif earlier["done"] is not None and not earlier["gone"] and earlier["done"] < kill - _GREY_S:
+            found.received += 1
+        else:
+            found.in_flight += 1
+    return found
 
 
 def _lost(store: Path, prices: Path) -> tuple[int, float]:
@@ -295,11 +310,10 @@ def _lost(store: Path, prices: Path) -> tuple[int, float]:
         return sum(stage.n for stage in lost), round(estimate_usd(lost, Prices.load(str(prices))) or 0.0, 4)
 
 
-def _off(run: Run, sizes: Sizes, *, requests: bool = True) -> int:
-    """How many documents are missing or double, and requests too many or too few."""
+def _off(run: Run, sizes: Sizes) -> int:
+    """How many documents are missing or double."""
     ids = [row["metadata"]["id"] for row in run.documents()]
-    n_off = abs(sizes.n_documents - len(set(ids))) + len(ids) - len(set(ids))
-    return n_off + (abs(len(run.rows) - _n_requests(sizes)) if requests else 0)
+    return abs(sizes.n_documents - len(set(ids))) + len(ids) - len(set(ids))
 
 
 def _n_requests(sizes: Sizes) -> int:
@@ -312,7 +326,7 @@ def _is_dirty(text: str) -> bool:
 
 
 def _span(rows: list[Row]) -> float:
-    return float(max(row["done"] or row["at"] for row in rows) - min(row["at"] for row in rows))
+    return float(max(row["done"] or row["left"] or 0.0 for row in rows) - min(row["at"] for row in rows))
 
 
 def _sum(rows: list[Row], name: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 Row = dict[str, Any]
 _KEY_WORDS = 3
+_WAIT_S = 0.05
 
 
 def dependencies(rows: list[Row]) -> list[set[int]]:
@@ -24,7 +25,7 @@ def dependencies(rows: list[Row]) -> list[set[int]]:
     for number, row in enumerate(rows):
         if row["status"] == 200 and row.get("text", "").startswith(("{", "[")):
             for text in set(_strings(_loaded(row["text"]))):
-                words = text.split()
+                words = text.translate(_BARE).split()
                 if len(words) >= _KEY_WORDS:
                     entries[tuple(words[:_KEY_WORDS])].append((text, number))
     return [_quoted(row, number, rows, entries) for number, row in enumerate(rows)]
@@ -52,10 +53,18 @@ def list_schedule(rows: list[Row], needs: list[set[int]], width: int) -> float:
     return now
 
 
-def mean_in_flight(rows: list[Row]) -> float:
-    """Mean number of requests in flight while ideas remain: from the first document that is asked for to the last."""
-    asked = [row["at"] for row in rows if row["kind"] == "document"]
-    start, end = min(asked), max(asked)
+def mean_in_flight(rows: list[Row], needs: list[set[int]]) -> float:
+    """Mean number of requests in flight while ideas remain.
+
+    That is from the first idea that has to wait (50 ms from its list's reply to the request for its document) to the
+    last document that is asked for.
+    """
+    documents = [number for number, row in enumerate(rows) if row["kind"] == "document"]
+    known = {n: max((rows[parent]["done"] for parent in needs[n]), default=rows[n]["at"]) for n in documents}
+    end = max(rows[number]["at"] for number in documents)
+    start = min((at for n, at in known.items() if rows[n]["at"] - at > _WAIT_S), default=end)
+    if start == end:
+        return 0.0
     steps: list[tuple[float, int]] = [(start, 0), (end, 0)]
     for row in rows:
         until = row["done"] or row["left"] or end
@@ -75,13 +84,18 @@ def _quoted(row: Row, number: int, rows: list[Row], entries: dict[tuple[str, ...
     found: set[int] = set()
     for at in range(len(words) - _KEY_WORDS + 1):
         for text, owner in entries.get(tuple(words[at : at + _KEY_WORDS]), ()):
-            if owner != number and owner not in found and text in tail and (rows[owner]["done"] or 0) <= row["at"]:
+            if (
+                owner != number
+                and owner not in found
+                and text.rstrip(".") in tail
+                and (rows[owner]["done"] or 0) <= row["at"]
+            ):
                 found.add(owner)
     return found
 
 
-# Marks that a prompt may set around an entry, but that no entry's first words contain.
-_BARE = str.maketrans(dict.fromkeys('"*`<>()[]:;|#', " "))
+# Marks that a prompt may set around an entry.
+_BARE = str.maketrans(dict.fromkeys('"*`<>()[]:;|#.,', " "))
 
 
 def _loaded(text: str) -> Any:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,11 @@ class Provider:
         with urllib.request.urlopen(self.url + path, timeout=120) as reply:  # noqa: S310 - our own server
             return json.loads(reply.read())
 
+    def n_asked(self, *pages: str) -> int:
+        """How many requests these pages have had; by default those that ask the model at once."""
+        counts = self.get("/_stats")["paths"]
+        return sum(counts.get(page, 0) for page in pages or ("POST /v1/chat/completions", "POST /v1/messages"))
+
     def log(self) -> list[dict[str, Any]]:
         """A row for every model request that reached it."""
         rows: list[dict[str, Any]] = self.get("/_log")
@@ -129,16 +134,17 @@ def start(
     return run, process
 
 
-def finish(run: Run, process: subprocess.Popen[str], *, kill_after_s: float | None = None) -> Run:
-    """Wait for the end, or kill it after some seconds; fill in what it cost."""
+def finish(run: Run, process: subprocess.Popen[str], *, kill: bool = False) -> Run:
+    """Wait for the end, or kill it now; fill in what it cost."""
+    if kill:
+        with suppress(ProcessLookupError):  # it had ended before
+            os.killpg(process.pid, signal.SIGKILL)
+        run.killed_at = time.monotonic()
     while True:
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
         run.peak_mb = max(run.peak_mb, _peak_mb(process.pid))
-        if kill_after_s is not None and run.killed_at is None and time.monotonic() - run.began > kill_after_s:
-            os.killpg(process.pid, signal.SIGKILL)
-            run.killed_at = time.monotonic()
         time.sleep(_POLL_S)
     process.returncode = run.code = os.waitstatus_to_exitcode(status)
     run.wall_s = time.monotonic() - run.began
@@ -147,6 +153,11 @@ def finish(run: Run, process: subprocess.Popen[str], *, kill_after_s: float | No
         run.peak_mb = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     run.told = (run.out.parent / "told.txt").read_text()
     return run
+
+
+def has_ended(process: subprocess.Popen[str]) -> bool:
+    """Whether a process is over; what it cost can still be asked."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def whole(at: Provider, folder: Path, sizes: Sizes, **more: Any) -> Run:

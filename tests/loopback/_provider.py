@@ -21,7 +21,7 @@ from ._http import Connection, header, headers
 from ._say import compose, error, message
 from ._settings import Fate, Settings
 
-_LOGGED_CHARS = 6000
+_LOGGED_CHARS = 20_000
 _STATUS = {"500": 500, "429": 429, "invalid": 400}
 Row = dict[str, Any]
 
