@@ -28,6 +28,15 @@ _EXTRAS = {
     "accelerate": "train",
     "safetensors": "train",
     "inspect_ai": "eval",
+    "anthropic": "llm",
+    "openai": "llm",
+    "httpx_aiohttp": "llm",
+    "genai_prices": "llm",
+    "rensa": "curate",
+    "py3langid": "curate",
+    "datasets": "exchange",
+    "pyarrow": "exchange",
+    "huggingface_hub": "exchange",
 }
 _SHOWN_FRAMES = 4
 # Typer turns a KeyboardInterrupt into this exit code, and says nothing.
