@@ -12,8 +12,11 @@ import pytest
 
 SRC = Path(__file__).parents[2] / "src" / "midspec"
 HEAVY = ("torch", "transformers", "peft", "inspect_ai", "matplotlib", "scipy")
+HEAVY += ("openai", "anthropic", "aiohttp", "genai_prices", "datasets", "pyarrow", "rensa", "py3langid")
 LIGHT_ROOMS = ("spec", "corpus", "chats", "curate", "lab", "models", "study", "cli")
+LIGHT_ROOMS += ("llm", "similar", "exchange")
 COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "train", "eval", "plan", "run", "report")
+COMMANDS += ("curate", "mix", "import", "export")
 
 ASK = f"""
 import sys
@@ -27,7 +30,9 @@ def _loaded_by(code: str) -> str:
 
 
 def test_importing_midspec_loads_neither_torch_nor_inspect() -> None:
-    rooms = "".join(f"import midspec.{room}\n" for room in LIGHT_ROOMS if (SRC / room).is_dir())
+    rooms = "".join(
+        f"import midspec.{room}\n" for room in LIGHT_ROOMS if (SRC / room).exists() or (SRC / f"{room}.py").exists()
+    )
     assert _loaded_by(f"import midspec\n{rooms}") == "[]"
 
 
