@@ -12,9 +12,10 @@ in the `Store`, one SQLite file, a row for every attempt, written before anythin
     Retrying      asks again after 429, 5xx, resets and deadlines, for as long as anything succeeds
     Limited       keeps as many requests in flight as the server takes
     Recorded      writes the attempt's row, and its outcome into it
+    Timed         gives the attempt a deadline, near the longest that its stage takes
     provider      one attempt over the network: AnthropicClient or OpenAIClient
 
-(with `batch`, one class that talks to the batch endpoint stands in place of the four above the provider). What is done
+With `batch`, `Batched` stands in place of all below `Budgeted` and answers through the batch endpoint. What is done
 about each kind of outcome is not the client's business but that of `converse`, which asks, reads the value with a
 strict `parse` and asks again where that can help. `Pool` runs conversations side by side without barriers;
 `ScriptedClient` answers from a script and needs no server.
