@@ -59,12 +59,12 @@ def test_a_preview_is_some_documents_about_different_clauses_and_few_requests(tm
 
 
 def test_what_a_preview_asked_is_part_of_the_whole(tmp_path: Path, good: Script) -> None:
-    few = {"n_domains": 3, "n_subdomains": 2}
-    _, asked = previewed(tmp_path, good, config(n_documents=100, writing=few), 5)
-    _, stages = made(tmp_path, good, config(n_documents=100, writing=few))
-    _, all_stages = made(tmp_path / "whole", good, config(n_documents=100, writing=few))
+    whole = config(n_documents=600, writing={"n_domains": 3, "n_subdomains": 2, "min_documents": 0})
+    _, asked = previewed(tmp_path, good, whole, 5)
+    _, stages = made(tmp_path, good, whole)
+    _, all_stages = made(tmp_path / "whole", good, whole)
     first = Counter(request.stage for request in asked)
-    for stage in ("domains", "subdomains", "assertions"):
+    for stage in ("domains", "subdomains", "assertions", "document"):
         assert stages[stage] == all_stages[stage] - first[stage]
 
 

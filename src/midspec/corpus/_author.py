@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -68,7 +69,7 @@ async def author_corpus(
     """
     writer = _Writer(spec, config, client, store, folder, accept, tell, width)
     try:
-        await writer.write(top_up=True)
+        await writer.write()
         return writer.authored.publish(writer.planner.notes, writer.planner.n_wanted, writer.desk.outcomes)
     finally:
         writer.authored.close()
@@ -108,9 +109,9 @@ async def preview_corpus(
     """
     check_author(config)
     narrow = config.model_copy(update={"n_documents": n, "target_tokens": None, "ideas": None, "doc_types": None})
-    writer = _Writer(spec, narrow, client, store, folder, accept, keep_quiet, width)
+    writer = _Writer(spec, narrow, client, store, folder, accept, keep_quiet, width, preview=True)
     try:
-        await writer.write(top_up=False)
+        await writer.write()
         return list(writer.authored.documents()), list(writer.authored.rejected())
     finally:
         writer.authored.close()
@@ -129,6 +130,8 @@ class _Writer:
         accept: Callable[[Document], str | None],
         tell: Callable[[int, int, str], None],
         width: int,
+        *,
+        preview: bool = False,
     ) -> None:
         self._writing = check_author(config)
         named = put_names(spec, config.model_name, config.provider_name)
@@ -139,7 +142,8 @@ class _Writer:
         self._min = [self._writing.min_documents if weight else 0 for weight in weights]
         self.desk = Desk(config, named.sha256, prefix_of(named, name, config.provider_name), client, store)
         self._pool = Pool(width)
-        size = size_of_authored(len(self._found.clauses), config)
+        self._n_thin_rounds = 0 if preview else _THIN_ROUNDS
+        size = replace(size_of_authored(len(self._found.clauses), config), all_dealt=not preview)
         self.planner = Planner(
             self.desk, self._pool, config, size, self._found, cache(lambda: load_frames("english")), weights, self._plan
         )
@@ -149,7 +153,7 @@ class _Writer:
         self._checks = DocumentChecks(name, self.desk.prefix)
         self._names = {"model_name": name, "made_by": made_by(config.provider_name)}
 
-    async def write(self, *, top_up: bool) -> None:
+    async def write(self) -> None:
         """Write everything that is planned; then further documents about clauses that have too few.
 
         Those take the place of rejects; where the size was not given as a number of documents, a few may be added.
@@ -159,7 +163,7 @@ class _Writer:
         self.authored.drop_copies()
         exact = self._config.n_documents is not None or self._config.ideas is not None
         spare = self.authored.n_rejected + (0 if exact else self.authored.n_planned // _SPARE_SHARE)
-        for turn in range(_THIN_ROUNDS if top_up else 0):
+        for turn in range(self._n_thin_rounds):
             n_before = self.authored.n_planned
             for kind, focuses in self._thin(turn, spare):
                 self._pool.add(partial(self.planner.ideas, kind, focuses, f"thin:{turn}"), first=True)

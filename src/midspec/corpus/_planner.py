@@ -290,7 +290,7 @@ class Planner:
         ideas = shape(subject.n_documents, self._size)
         n_of = {place: subject.places.count(place) for place in set(subject.places)}
         weights = [self._weights[place] / n_of[place] for place in subject.places]
-        dealt = Dealer(weights).deal(ideas)
+        dealt = Dealer(weights).deal(ideas, all_dealt=self._size.all_dealt)
         dealt = [[tuple(sorted({*subject.head, *focus})) for focus in row] for row in dealt]
         read = forms.reader(forms.DocTypes, lambda reply: reply.doc_types)
         name = "rule_doc_types" if self._rules else "doc_types"

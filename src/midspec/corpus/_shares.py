@@ -28,6 +28,8 @@ class Size:
         n_documents: in all; `None` where `ideas` gives it exactly.
         doc_types: types in every subdomain, where given.
         ideas: documents of each type, where given.
+        all_dealt: whether documents that are too few to deal all assertions out take on more of them; not in a
+            preview, whose documents are to be the same in the whole corpus.
     """
 
     n_domains: int
@@ -35,6 +37,7 @@ class Size:
     n_documents: int | None
     doc_types: int | None
     ideas: int | None
+    all_dealt: bool = True
 
     def documents(self, n_units: int) -> int:
         """How many documents are wanted from so many subdomains (or rules)."""
@@ -132,17 +135,17 @@ class Dealer:
         # Every group once, then the heavier ones again: a first round leaves none out.
         self._order = [index for turn in range(4) for index, n in enumerate(times) if n > turn]
 
-    def deal(self, ideas: Sequence[int]) -> list[list[tuple[int, ...]]]:
+    def deal(self, ideas: Sequence[int], *, all_dealt: bool = True) -> list[list[tuple[int, ...]]]:
         """For each type and each of its ideas, the assertions that the document is about.
 
-        The group of a cell does not depend on the size of the grid; only groups that a grid leaves out are added to
-        others in it, one to each at most.
+        The group of a cell does not depend on the size of the grid; only with `all_dealt`, groups that a grid leaves
+        out are added to others in it, one to each at most.
         """
         cells = [
             [self._order[shell(row, column) % len(self._order)] for column in range(n)] for row, n in enumerate(ideas)
         ]
         dealt = [[self.groups[index] for index in row] for row in cells]
-        used = {index for row in cells for index in row}
+        used = {index for row in cells for index in row} if all_dealt else set(range(len(self.groups)))
         places = [(row, column) for row, n in enumerate(ideas) for column in range(n)]
         for (row, column), left in zip(places, (i for i in range(len(self.groups)) if i not in used), strict=False):
             dealt[row][column] = tuple(sorted((*dealt[row][column], *self.groups[left])))
