@@ -8,7 +8,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -490,3 +492,46 @@ def test_a_request_costs_as_little_at_forty_thousand_rows_as_at_a_thousand(store
         recorded(store, asked(f"{index}"))
     late = min(cpu_s(40_000), cpu_s(41_000), cpu_s(42_000))
     assert late / early < 1.5
+
+
+FIRST = """
+import sys, time
+from pathlib import Path
+from midspec.llm import Outcome, Request, Store
+
+go = Path(sys.argv[1]).with_suffix(".go")
+go.with_suffix(f".{sys.argv[2]}").touch()
+while not go.exists():
+    pass
+with Store(Path(sys.argv[1])) as store:
+    request = Request(task=sys.argv[2], stage="documents", prompt="write", max_tokens=100)
+    store.close(store.open(request, "openai/m", "author", "{}"), Outcome(kind="ok"))
+"""
+
+
+def test_processes_that_make_the_file_at_the_same_moment_all_have_it(tmp_path: Path) -> None:
+    path, names = tmp_path / "calls.sqlite", "abcd"
+    running = [subprocess.Popen([sys.executable, "-c", FIRST, str(path), name]) for name in names]
+    while not all(path.with_suffix(f".{name}").exists() for name in names):
+        assert [child.poll() for child in running] == [None] * len(names)
+        time.sleep(0.001)
+    path.with_suffix(".go").touch()
+    assert [child.wait(timeout=60) for child in running] == [0] * len(names)
+    with Store(path) as store:
+        assert store.ledger()[0].kinds == {"ok": len(names)}
+
+
+def test_a_file_that_is_being_made_is_waited_for(tmp_path: Path) -> None:
+    """Many first openings at the same moment, by as many connections."""
+    for round_ in range(20):
+        path, together = tmp_path / f"{round_}.sqlite", threading.Barrier(6)
+
+        def make(index: int, path: Path = path, together: threading.Barrier = together) -> None:
+            together.wait()
+            with Store(path) as store:
+                recorded(store, asked(str(index)))
+
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(make, range(6)))
+        with Store(path) as store:
+            assert store.ledger()[0].kinds == {"ok": 6}
