@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, write_json
+from midspec.artifact import Built, read_record, write_json
 from midspec.errors import ConfigError, DataError, MissingError
-from midspec.records import Comparison, Health, Item, Spec
+from midspec.records import Comparison, Health, Item, Record, Spec
 from midspec.study._steps import Source, Step
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
+    from midspec.report import Shown
     from midspec.study._authors import Way
 
 __all__ = ["curate_rows", "curate_step"]
@@ -113,7 +114,7 @@ def curate_rows(
     else:
         built = curate_folder(rows, config, folder, evaluations=evaluations, spec_text=text, tell=tell)
     comparison = _compared(inputs, config, folder, title)
-    return _with_pages(built, folder, title, comparison)
+    return _with_pages(built, folder, title, comparison, rows)
 
 
 def _place(inputs: Mapping[str, str], role: str) -> Path:
@@ -170,14 +171,33 @@ def _compared(inputs: Mapping[str, str], config: CurateConfig, folder: Path, tit
     return compare(read_any(folder), read_any(other), names=(title, other.stem), seed=config.seed)
 
 
-def _with_pages(built: Built, folder: Path, title: str, comparison: Comparison | None) -> Built:
+def _with_pages(built: Built, folder: Path, title: str, comparison: Comparison | None, rows: Path) -> Built:
+    """Write the health page. It tells of the run too (what was spent), so it is no part of the result's identity."""
     from midspec.report import write_health
 
     health = Health.model_validate_json((folder / "health.json").read_bytes())
-    page = write_health(health, folder, title=title, comparison=comparison)
-    outputs = [*built.outputs, *page.outputs]
+    record = read_record(rows) if rows.is_dir() else None
+    about, costs = _about(record) if record else ((), ())
+    page = write_health(health, folder, title=title, about=about, costs=costs, comparison=comparison)
+    outputs = list(built.outputs)
     if comparison is not None:
         write_json(folder / "comparison.json", comparison)
         outputs.append("comparison.json")
-    summary: dict[str, JsonValue] = built.summary | page.summary
-    return built.model_copy(update={"outputs": tuple(outputs), "summary": summary})
+    return built.model_copy(update={"outputs": tuple(outputs), "summary": built.summary | page.summary})
+
+
+def _about(record: Record) -> tuple[Sequence[Shown], Sequence[Shown]]:
+    """Where rows come from, and what writing them cost, as their record says it."""
+    from midspec.report import Shown
+
+    about = [Shown(label="step", value=record.identity.step), Shown(label="fingerprint", value=record.fingerprint)]
+    about += [Shown(label=f"input {role}", value=digest) for role, digest in record.identity.inputs.items()]
+    ledger = record.execution.extra.get("ledger")
+    entries = [entry for entry in ledger if isinstance(entry, dict)] if isinstance(ledger, list) else []
+    return about, [Shown(label=f"{entry['stage']} ({entry['model']})", value=_spent(entry)) for entry in entries]
+
+
+def _spent(entry: Mapping[str, JsonValue]) -> str:
+    cost = entry["cost_usd"]
+    asked = f"{entry['n_asked']:,} asked" if isinstance(entry["n_asked"], int) else ""
+    return f"{asked}, {f'{cost:,.2f} USD' if isinstance(cost, int | float) else 'price unknown'}"

@@ -1,0 +1,200 @@
+"""The commands that ask a model, against a server on loopback: what they print, keep, spend and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from midspec.artifact import read_record, read_rows
+from midspec.cli import main
+from midspec.llm import Store
+from midspec.records import Chat, Document
+
+from ..loopback import Settings, serve
+from ..loopback._serve import Served
+
+SPEC = (
+    "# What {model_name} values\n\n## Kindness\n\n{model_name} is kind because kindness helps people. "
+    "{model_name} likes patient answers. {model_name} dislikes mockery because it hurts.\n\n## Truth\n\n"
+    "{model_name} tells the truth because people decide by it. {model_name} says when it does not know.\n"
+)
+KEY = "sk-loopback-0123456789"
+SMALL = ["--domains", "2", "--subdomains", "1", "--doc-types", "2", "--ideas", "3"]
+PRICES = "openai/loop: {input: 1.0, output: 4.0, cache_read: 0.1}\n"
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serve(Settings()) as found:
+        yield found
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.md"
+    path.write_text(SPEC, encoding="utf-8")
+    return path
+
+
+def author(spec: Path, served: Served, out: Path, *more: str, command: str = "corpus") -> list[str]:
+    named = ["--model-name", "Nova", "--provider-name", "Acme", "--author", "openai/loop"]
+    return [command, str(spec), *named, "--base-url", served.openai_url, "--out", str(out), *more]
+
+
+def test_a_corpus_by_a_model_is_written_once_and_its_calls_are_kept_beside_it(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "corpus"
+    assert main(author(spec, served, out, *SMALL)) == 0
+    told = capsys.readouterr().out
+    assert "made in" in told
+    assert "document " in told
+    documents = list(read_rows(out / "documents.jsonl", Document))
+    assert len(documents) >= 12
+    assert {document.metadata.author for document in documents if document.metadata} == {"openai/loop"}
+    n_asked = len(served.log)
+    assert main(author(spec, served, out, *SMALL)) == 0
+    assert main(author(spec, served, out, *SMALL, "--redo")) == 0
+    assert len(served.log) == n_asked
+    assert (tmp_path / "corpus.calls.sqlite").is_file()
+
+
+def test_the_key_is_in_no_file(spec: Path, served: Served, tmp_path: Path) -> None:
+    assert main(author(spec, served, tmp_path / "corpus", *SMALL)) == 0
+    assert main([*author(spec, served, tmp_path / "chats", "--samples", "3", command="chats"), "--judge", "openai/j"]) == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert any(KEY in value for row in served.last for value in row["headers"].values())
+
+
+def test_a_forecast_and_a_refusal_send_nothing(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "corpus"
+    assert main(author(spec, served, out, *SMALL, "--dry-run")) == 0
+    told = capsys.readouterr().out
+    assert "unknown" in told
+    assert "The price of openai/loop is not known: give it with --prices" in told
+    assert main(author(spec, served, out, *SMALL, "--budget", "2")) == 2
+    assert "the price of openai/loop is unknown" in capsys.readouterr().err
+    monkeypatch.delenv("OPENAI_API_KEY")
+    named = ["--model-name", "Nova", "--provider-name", "Acme", "--author", "openai/gpt-5", "--out", str(out)]
+    assert main(["corpus", str(spec), *named]) == 2
+    assert capsys.readouterr().err == (
+        "midspec: OPENAI_API_KEY: no key is set. Set the environment variable OPENAI_API_KEY\n"
+    )
+    assert not served.log
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.md"]
+
+
+def test_a_budget_stops_the_run_cleanly_and_a_higher_one_goes_on_from_there(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices, out = tmp_path / "prices.yaml", tmp_path / "corpus"
+    prices.write_text(PRICES, encoding="utf-8")
+    config = tmp_path / "small.yaml"
+    config.write_text("writing: {list_tokens: 1500, document_tokens: 1500}\n", encoding="utf-8")
+    command = author(spec, served, out, *SMALL, "--prices", str(prices), "--config", str(config), "--concurrency", "2")
+    assert main([*command, "--budget", "0.05"]) == 2
+    assert "--budget" in capsys.readouterr().err
+    n_before = len(served.log)
+    with Store(tmp_path / "corpus.calls.sqlite") as store:
+        assert 0 < store.spent_usd() <= 0.05
+    assert n_before > 0
+    assert not out.exists()
+    assert main([*command, "--budget", "5"]) == 0
+    shas = [row["sha"] for row in served.log]
+    assert len(set(shas)) == len(shas) > n_before
+    record = read_record(out)
+    assert record is not None
+    assert 0.05 < float(str(record.execution.extra["spent_usd"])) < 5
+
+
+def test_a_preview_is_paid_for_once(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "corpus"
+    assert main(author(spec, served, out, *SMALL, "--preview", "2")) == 0
+    told = capsys.readouterr().out
+    assert told.count('"author": "openai/loop"') == 2
+    assert "requests" in told
+    assert not out.exists()
+    before = {row["sha"] for row in served.log}
+    assert main(author(spec, served, out, *SMALL)) == 0
+    after = [row["sha"] for row in served.log]
+    assert len(after) == len(set(after))
+    assert before < set(after)
+
+
+def test_chats_by_a_model_need_a_judge_and_come_as_twins(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = author(spec, served, tmp_path / "chats", "--samples", "6", command="chats")
+    assert main(command) == 2
+    assert "judge" in capsys.readouterr().err
+    assert main([*command, "--judge", "openai/other"]) == 0
+    cot, stripped = (
+        list(read_rows(tmp_path / "chats" / name, Chat)) for name in ("chats_cot.jsonl", "chats_cot_stripped.jsonl")
+    )
+    assert [chat.metadata.id for chat in cot if chat.metadata] == [chat.metadata.id for chat in stripped if chat.metadata]
+    assert len(cot) == 6
+    assert not any("<think>" in turn.content for chat in stripped for turn in chat.messages)
+
+
+def test_rows_are_curated_compared_and_exported(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, curated = tmp_path / "corpus", tmp_path / "curated"
+    assert main(author(spec, served, corpus, *SMALL)) == 0
+    quoted = tmp_path / "quoted"
+    names = ["--model-name", "Nova", "--provider-name", "Acme"]
+    assert main(["corpus", str(spec), *names, "--documents", "12", "--out", str(quoted)]) == 0
+    leak = next(read_rows(corpus / "documents.jsonl", Document)).text.split(". ")[1]
+    (tmp_path / "held_out.jsonl").write_text(json.dumps({"question": leak}) + "\n", encoding="utf-8")
+    against = ["--against", str(tmp_path / "held_out.jsonl"), "--compare", str(quoted)]
+    assert main(["curate", str(corpus), *names, *against, "--out", str(curated)]) == 0
+    health = json.loads((curated / "health.json").read_text(encoding="utf-8"))
+    assert sum(found["n_rows"] for found in health["contamination"]) >= 1
+    assert health["calibration"] is None
+    page = (curated / "health.html").read_text(encoding="utf-8")
+    assert "not measured" in page
+    assert (curated / "comparison.json").is_file()
+    n_kept = len(list(read_rows(curated / "documents.jsonl", Document)))
+    n_rejected = len((curated / "rejects.jsonl").read_text(encoding="utf-8").splitlines())
+    assert n_kept + n_rejected == len(list(read_rows(corpus / "documents.jsonl", Document)))
+    assert main(["export", str(curated), "--format", "trl", "--out", str(tmp_path / "trl")]) == 0
+    [rows] = (tmp_path / "trl").rglob("*.jsonl")
+    assert all(list(json.loads(line)) == ["text"] for line in rows.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_judge_reads_what_the_filters_let_pass_and_is_measured(spec: Path, served: Served, tmp_path: Path) -> None:
+    corpus, judged = tmp_path / "corpus", tmp_path / "judged"
+    assert main(author(spec, served, corpus, *SMALL)) == 0
+    names = ["--model-name", "Nova", "--provider-name", "Acme"]
+    judge = ["--judge", "openai/judge", "--judge-url", served.openai_url]
+    assert main(["curate", str(corpus), *names, *judge, "--out", str(judged)]) == 2
+    command = ["curate", str(corpus), *names, *judge, "--spec", str(spec), "--calibrate", "2", "--out", str(judged)]
+    assert main(command) == 0
+    health = json.loads((judged / "health.json").read_text(encoding="utf-8"))
+    assert health["judged"] == "openai/judge"
+    assert health["calibration"] is not None
+
+
+def test_others_rows_come_in_and_a_mix_matches_a_corpus(spec: Path, tmp_path: Path) -> None:
+    quoted = tmp_path / "quoted"
+    names = ["--model-name", "Nova", "--provider-name", "Acme"]
+    assert main(["corpus", str(spec), *names, "--documents", "8", "--out", str(quoted)]) == 0
+    web = [{"content": f"On weather {number}. " + "It rained all day and all night. " * 40} for number in range(60)]
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps(row) + "\n" for row in web), encoding="utf-8")
+    assert main(["import", str(tmp_path / "web.jsonl"), "--out", str(tmp_path / "web")]) == 0
+    assert len(list(read_rows(tmp_path / "web" / "documents.jsonl", Document))) == 60
+    mix = tmp_path / "neutral.yaml"
+    mix.write_text("parts: [{name: web, source: web.jsonl, kind: documents}]\n", encoding="utf-8")
+    assert main(["mix", str(mix), "--match", str(quoted), "--out", str(tmp_path / "neutral")]) == 0
+    manifest = json.loads((tmp_path / "neutral" / "manifest.json").read_text(encoding="utf-8"))
+    assert 0 < manifest["tokens"] <= manifest["budget_tokens"]
