@@ -224,7 +224,9 @@ class Planner:
         else:
             parts = self._sections(domain)
         share = dict(zip(domain.positions, domain.shares, strict=True))
-        weights = [sum(share.get(position, 0.0) for position in positions) for _, _, positions in parts]
+        weights = [
+            sum(share.get(position, self._weights[position]) for position in positions) for _, _, positions in parts
+        ]
         if self._size.n_documents is None:
             self.n_wanted += self._size.documents(len(parts))
         counts = self._counts(weights, domain.n_documents)
