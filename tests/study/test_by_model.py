@@ -1,0 +1,61 @@
+"""A study whose documents a model writes: one store for the run, nothing paid twice, dollars in its plan."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from midspec.artifact import read_rows
+from midspec.records import Document
+from midspec.study import load_study, plan, run_study
+
+from ..loopback import Settings, serve
+
+TINY = Path(__file__).parent / "tiny.yaml"
+QUOTED = '  america: &corpus {spec: america, frames: "lab:frames.yaml", n_documents: 20, per_seed: true}\n'
+WRITTEN = (
+    "  america: &corpus {spec: america, author: openai/loop, n_documents: 8, per_seed: true,"
+    " writing: {n_domains: 1, n_subdomains: 1}}\n"
+)
+PRICES = "openai/loop: {input: 1.0, output: 4.0}\n"
+
+
+def study_file(folder: Path, url: str) -> Path:
+    prices = folder / "prices.yaml"
+    prices.write_text(PRICES, encoding="utf-8")
+    text = TINY.read_text(encoding="utf-8")
+    assert QUOTED in text
+    reached = f"models: {{author: {{base_url: '{url}', prices: '{prices}', concurrency: 8}}}}\n"
+    path = folder / "study.yaml"
+    path.write_text(text.replace(QUOTED, WRITTEN) + reached, encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_study_by_a_model_asks_each_thing_once_and_says_beforehand_what_it_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with serve(Settings()) as served:
+        study = load_study(study_file(tmp_path, served.openai_url))
+        planned = plan(study)
+        assert not planned.unpriced
+        assert planned.usd > 0
+        assert not served.log
+        run = tmp_path / "run"
+        only = ["corpus"]
+        run_study(study, run, only=only)
+        n_asked = len(served.log)
+        for name in ("america-s1", "america-s2", "thrift-s1", "thrift-s2"):
+            documents = list(read_rows(run / "steps" / "corpus" / name / "documents.jsonl", Document))
+            assert len(documents) >= 8
+        with closing(sqlite3.connect(run / "calls.sqlite")) as store:
+            # Two seeds ask in the same words, each for its own draw.
+            counts = "select count(*), count(distinct task || ' ' || turn) from attempts"
+            assert store.execute(counts).fetchone() == (n_asked, n_asked)
+        run_study(study, run, only=only, redo=["corpus/america-s1"])
+        assert len(served.log) == n_asked
+    assert plan(study, run).usd == 0
