@@ -58,12 +58,14 @@ class Planting(Strict):
 
     Attributes:
         swaps: pairs of words or phrases that turn a statement into its opposite, in both directions.
+        one_way: the same from the first to the second only.
         reasons, values, rules: sentences that no spec says.
         denials: sentences that deny a clause.
         brands: (assistant, maker) of others.
     """
 
     swaps: tuple[tuple[str, str], ...] = Field(min_length=1)
+    one_way: tuple[tuple[str, str], ...] = ()
     reasons: tuple[str, ...] = Field(min_length=1)
     values: tuple[str, ...] = Field(min_length=1)
     rules: tuple[str, ...] = Field(min_length=1)

@@ -120,6 +120,7 @@ class Planter:
 def _opposite(sentence: str, words: Planting) -> str | None:
     """The sentence with its first word of polarity turned around, or `None` where it has none."""
     turned = {one.casefold(): other for pair in words.swaps for one, other in (pair, pair[::-1])}
+    turned |= {one.casefold(): other for one, other in words.one_way}
     found = whole_words(tuple(turned)).search(sentence)
     if found is None:
         return None
