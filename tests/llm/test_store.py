@@ -204,6 +204,16 @@ def test_a_full_disk_is_said_and_what_was_recorded_stays(store: Store) -> None:
     assert store.answer("t", 0) == OK
 
 
+def test_opening_it_a_second_time_leaves_the_locks_of_the_first(store: Store) -> None:
+    """POSIX drops a process's locks on a file when any handle of it is closed; then others believe they are alone."""
+    recorded(store, asked())
+    Store(store.path).close()
+    read = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM attempts'); db.close()"
+    subprocess.run([sys.executable, "-c", read, str(store.path)], check=True)
+    # Whoever believes to be the last one to close takes the log away.
+    assert store.path.with_name("calls.sqlite-wal").exists()
+
+
 def test_a_store_that_another_process_holds_for_long_is_said(store: Store) -> None:
     store._db.execute("PRAGMA busy_timeout=10")
     with sqlite3.connect(store.path, isolation_level=None) as other:
@@ -535,3 +545,4 @@ def test_a_file_that_is_being_made_is_waited_for(tmp_path: Path) -> None:
             list(threads.map(make, range(6)))
         with Store(path) as store:
             assert store.ledger()[0].kinds == {"ok": 6}
+            assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from midspec.errors import DataError, FolderError, InUseError, MidspecError
@@ -101,8 +102,10 @@ def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # SQLite gives its side files the mode of the file itself.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # SQLite gives its side files the mode of the file itself. A file that is there is not opened here: to close it
+        # again would drop the locks that this process may hold on it (a trap of POSIX).
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise FolderError(
             f"can't be written: {error.strerror}", where=str(path), mend="Choose another --out"
@@ -110,7 +113,7 @@ def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
     with said_plainly(path):
         db = sqlite3.connect(_uri(path, vfs), uri=True, isolation_level=None, timeout=_WAIT_MS / 1000)
         try:
-            _prepare(db, path)
+            _prepare_in_turn(db, path)
         except BaseException:
             db.close()
             raise
@@ -119,6 +122,19 @@ def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
 
 def _uri(path: Path, vfs: str | None) -> str:
     return path.absolute().as_uri() + (f"?vfs={vfs}" if vfs else "")
+
+
+def _prepare_in_turn(db: sqlite3.Connection, path: Path) -> None:
+    """Wait for others that open the file for the first time: SQLite does not, where the journal's mode is at stake."""
+    deadline = time.monotonic() + _WAIT_MS / 1000
+    while True:
+        try:
+            return _prepare(db, path)
+        except sqlite3.OperationalError as error:
+            db.rollback()
+            if error.sqlite_errorcode & 0xFF not in _HELD or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -172,7 +188,7 @@ def _journal(db: sqlite3.Connection, path: Path) -> None:
             if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
                 return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL):
                 raise
     db.execute("PRAGMA journal_mode=TRUNCATE")
 
