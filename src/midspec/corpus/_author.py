@@ -32,7 +32,7 @@ from midspec.records import Assertion, Document, DocumentMetadata, PlanRow, Reje
 __all__ = ["author_corpus", "preview_corpus"]
 
 _OTHERS_SHOWN = 12
-_THIN_ROUNDS = 2
+_THIN_ROUNDS = 3
 _SPARE_SHARE = 20
 
 
