@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from midspec.artifact import Built, read_rows
-from midspec.corpus import CorpusConfig, author_corpus
+from midspec.corpus import CorpusConfig, author_corpus, make_corpus
 from midspec.errors import ConfigError, SpecError
 from midspec.llm import Outcome, Request, ScriptedClient, Store
 from midspec.records import Document, PlanRow, Reject, Spec
-from midspec.spec import fill, read_spec
+from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"
 Script = Callable[[Request], str | Outcome]
@@ -386,6 +387,32 @@ def test_in_rules_mode_each_rule_takes_the_place_of_a_subdomain(tmp_path: Path, 
     run.adds_up()
 
 
+def test_a_critique_of_a_rule_document_asks_for_the_rule(tmp_path: Path, good: Script) -> None:
+    run = Run(tmp_path, good, config(mode="rules", doc_types=1, ideas=1, writing={"critique": True}), spec("rules.md"))
+    prompts = [request.prompt for request in run.asked if request.stage == "critique"]
+    assert len(prompts) == len(run.documents)
+    assert all("the rule is cited as" in prompt for prompt in prompts)
+
+
+def test_the_quoting_author_never_signs_as_a_model() -> None:
+    with pytest.raises(ConfigError, match="does not quote"):
+        make_corpus(spec(), config(n_documents=3))
+
+
+def test_braces_of_any_kind_in_a_spec_and_in_replies_are_ordinary_text(tmp_path: Path, good: Script) -> None:
+    odd = parse_spec(
+        "# {curious} spec\n\n## A\n\nIris writes {0}, {{n}} and {{existing}} as they stand.\n\n## {}\n\nSo.\n"
+    )
+
+    def script(request: Request) -> str:
+        text = good(request)
+        return text.replace("said", "{{idea}} {0!r} %s") if request.form else text
+
+    run = Run(tmp_path, script, config(n_documents=12), odd)
+    assert len(run.documents) == 12
+    assert "{0}, {{n}} and {{existing}}" in run.asked[0].prefix
+
+
 def test_rules_mode_needs_rules(tmp_path: Path, good: Script) -> None:
     with pytest.raises(SpecError, match="no numbered rules"):
         Run(tmp_path, good, config(mode="rules", n_documents=3), spec("short.md"))
@@ -444,3 +471,36 @@ def test_lost_documents_of_a_clause_are_made_up_for(tmp_path: Path, good: Script
     bare = Run(tmp_path / "b", good, config(n_documents=400, writing={"min_documents": 0}), accept=accept)
     assert n_thin < sum(covered["documents"] < 2 for covered in bare.coverage.values())
     run.adds_up()
+
+
+@pytest.mark.slow
+def test_a_further_document_costs_little_memory(tmp_path: Path, good: Script) -> None:
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        try:
+            folder = tmp_path / str(n)
+            folder.mkdir()
+            with Store(folder / "replies.sqlite") as store:
+                asked = config(n_documents=n, writing={"min_documents": 0})
+                client = _Client(good)
+                asyncio.run(author_corpus(spec(), asked, client, store, folder))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = peak(500), peak(4500)
+    assert (many - few) / 4000 < 1500
+
+
+class _Client:
+    """A client that keeps nothing of what it was asked."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def ask(self, request: Request) -> Outcome:
+        said = self._script(request)
+        return Outcome(kind="ok", text=said) if isinstance(said, str) else said
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

@@ -245,7 +245,8 @@ class _Writer:
         """The document written again after a critique; the draft where either step gives nothing."""
         slots = {**slots, "draft": draft}
         parent = (row.id, id_of(draft))
-        critique = await self.desk.ask("critique", parent, template("critique").fill(slots), _critique_of)
+        words = template("rule_critique" if row.mode == "rules" else "critique")
+        critique = await self.desk.ask("critique", parent, words.fill(slots), _critique_of)
         if critique.value is None:
             return draft, outcome
         prompt = template("revise").fill({**slots, "critique": critique.value})

@@ -69,7 +69,7 @@ def corpus_loads(spec: Spec, config: CorpusConfig) -> list[StageLoad]:
     ]
     if writing.critique:
         loads += [
-            _load("critique", n_documents, prefix, "critique", writing.mean_tokens + 200, _CRITIQUE),
+            _load("critique", n_documents, prefix, f"{name}critique", writing.mean_tokens + 200, _CRITIQUE),
             _load("revise", n_documents, prefix, "revise", writing.mean_tokens + 200 + _CRITIQUE, writing.mean_tokens),
         ]
     return loads

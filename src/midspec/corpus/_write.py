@@ -29,6 +29,9 @@ class Author:
     """The quoting author at work on one spec: remembers every text, so that none is written twice."""
 
     def __init__(self, found: Outline, config: CorpusConfig, frames: Frames) -> None:
+        if config.author != "quoting":
+            mend = "Use author_corpus, or leave `author` out"
+            raise ConfigError(f"{config.author} does not quote", where="author", mend=mend)
         self.found, self.config, self.frames = found, config, frames
         self._quoter = Quoter(found, frames.quotes)
         self._types = {doc_type.name: doc_type for doc_type in frames.doc_types}
