@@ -19,8 +19,8 @@ __all__ = ["Deadlines", "Timed"]
 
 _OWN_SAMPLES = 20
 _FEWEST_SAMPLES = 5
-_SIGMAS = 3.3
-_MARGIN = 1.1
+_SIGMAS = 3.5
+_MARGIN = 1.2
 _SHORTEST_S = 1.0
 _LATE_IN_A_ROW = 3
 _LOOK_S = 0.25
