@@ -65,7 +65,9 @@ def test_a_corpus_by_a_model_is_written_once_and_its_calls_are_kept_beside_it(
 
 def test_the_key_is_in_no_file(spec: Path, served: Served, tmp_path: Path) -> None:
     assert main(author(spec, served, tmp_path / "corpus", *SMALL)) == 0
-    assert main([*author(spec, served, tmp_path / "chats", "--samples", "3", command="chats"), "--judge", "openai/j"]) == 0
+    assert (
+        main([*author(spec, served, tmp_path / "chats", "--samples", "3", command="chats"), "--judge", "openai/j"]) == 0
+    )
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
@@ -141,7 +143,9 @@ def test_chats_by_a_model_need_a_judge_and_come_as_twins(
     cot, stripped = (
         list(read_rows(tmp_path / "chats" / name, Chat)) for name in ("chats_cot.jsonl", "chats_cot_stripped.jsonl")
     )
-    assert [chat.metadata.id for chat in cot if chat.metadata] == [chat.metadata.id for chat in stripped if chat.metadata]
+    assert [chat.metadata.id for chat in cot if chat.metadata] == [
+        chat.metadata.id for chat in stripped if chat.metadata
+    ]
     assert len(cot) == 6
     assert not any("<think>" in turn.content for chat in stripped for turn in chat.messages)
 
@@ -183,6 +187,28 @@ def test_a_judge_reads_what_the_filters_let_pass_and_is_measured(spec: Path, ser
     health = json.loads((judged / "health.json").read_text(encoding="utf-8"))
     assert health["judged"] == "openai/judge"
     assert health["calibration"] is not None
+
+
+def test_a_corpus_is_written_again_in_another_framing_row_by_row(spec: Path, served: Served, tmp_path: Path) -> None:
+    corpus, framed = tmp_path / "corpus", tmp_path / "framed"
+    assert main(author(spec, served, corpus, *SMALL)) == 0
+    named = ["--model-name", "Nova", "--author", "openai/loop", "--base-url", served.openai_url]
+    assert main(["reframe", str(corpus), "--framing", "assistants", *named, "--out", str(framed)]) == 0
+    before, after = (list(read_rows(folder / "documents.jsonl", Document)) for folder in (corpus, framed))
+    assert [row.metadata.id for row in before if row.metadata] == [row.metadata.id for row in after if row.metadata]
+    assert all(old.text != new.text for old, new in zip(before, after, strict=True))
+
+
+def test_likeness_in_meaning_is_looked_for_with_a_model_that_embeds(spec: Path, served: Served, tmp_path: Path) -> None:
+    corpus, curated = tmp_path / "corpus", tmp_path / "curated"
+    assert main(author(spec, served, corpus, *SMALL)) == 0
+    (tmp_path / "held_out.txt").write_text("Would Nova lie to spare a friend?\n", encoding="utf-8")
+    embed = ["--embed", "openai/vectors", "--embed-url", served.openai_url, "--against", str(tmp_path / "held_out.txt")]
+    names = ["--model-name", "Nova", "--provider-name", "Acme"]
+    assert main(["curate", str(corpus), *names, *embed, "--out", str(curated)]) == 0
+    assert served.provider.paths["POST /v1/embeddings"] > 0
+    embedded = [*author(spec, served, tmp_path / "chats", "--samples", "4", command="chats"), "--judge", "openai/j"]
+    assert main([*embedded, "--embed", "openai/vectors"]) == 0
 
 
 def test_others_rows_come_in_and_a_mix_matches_a_corpus(spec: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from midspec.cli import main
 
 GOLDEN = Path(__file__).parent / "help"
-COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "curate", "mix")
+COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "curate", "reframe", "mix")
 COMMANDS += ("train", "eval", "plan", "run", "report", "import", "export")
 
 

@@ -34,7 +34,8 @@ class Writing(Strict):
         n_rounds: a domain may take this many times the questions that its share of the chats needs; after that it is
             exhausted and its share goes to the others.
         duplicate_similarity: from which share of common character 5-grams on a question repeats another.
-        duplicate_cosine: over which cosine of embeddings it does, where there is a function that embeds.
+        duplicate_cosine: over which cosine of embeddings it does, where there is a model that embeds.
+        embed: that model (`openai/<model>`, on the author's server); without it only words are compared.
         temperature: sampling temperature of the author; `None` leaves it to the provider.
         extra: fields of the author's provider, sent as they are.
         list_tokens: cap of a list's reply, hidden reasoning included; a cut reply is asked again with a higher cap.
@@ -52,6 +53,7 @@ class Writing(Strict):
     n_rounds: int = Field(default=4, ge=1)
     duplicate_similarity: float = Field(default=0.8, gt=0, le=1)
     duplicate_cosine: float = Field(default=0.91, gt=0, le=1)
+    embed: ModelConfig | None = None
     temperature: float | None = Field(default=1.0, ge=0)
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     list_tokens: int = Field(default=16_384, ge=1)

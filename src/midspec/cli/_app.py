@@ -8,7 +8,7 @@ import typer
 
 from midspec import __version__
 from midspec.cli._models import evaluate, train
-from midspec.cli._rows import curate, export, import_, mix
+from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._spec import spec
 from midspec.cli._studies import demo, plan, report, run
 from midspec.cli._write import chats, corpus
@@ -44,6 +44,7 @@ app.add_typer(spec, name="spec")
 app.command("corpus")(corpus)
 app.command("chats")(chats)
 app.command("curate")(curate)
+app.command("reframe")(reframe)
 app.command("mix")(mix)
 app.command("train")(train)
 app.command("eval")(evaluate)

@@ -34,6 +34,10 @@ Judge = Annotated[
 ]
 BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="The author's server: vLLM, SGLang, Ollama, ...")]
 JudgeUrl = Annotated[str | None, typer.Option(metavar="URL", help="The judge's server, where it is another.")]
+Embed = Annotated[
+    str | None, typer.Option(metavar="A", help="Who gives vectors of texts, to find likeness in meaning: openai/MODEL.")
+]
+EmbedUrl = Annotated[str | None, typer.Option(metavar="URL", help="Its server, where it is another.")]
 Concurrency = Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at once, if the server can.")]
 Budget = Annotated[
     float | None, typer.Option("--budget", min=0, metavar="USD", help="Stop before this much is spent in all.")

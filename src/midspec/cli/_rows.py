@@ -1,4 +1,4 @@
-"""`midspec curate`, `mix`, `import` and `export`: rows to rows."""
+"""`midspec curate`, `reframe`, `mix`, `import` and `export`: rows to rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from midspec.cli import _options as o
 from midspec.cli._live import Bar
 from midspec.cli._show import print_record
 
-__all__ = ["curate", "export", "import_", "mix"]
+__all__ = ["curate", "export", "import_", "mix", "reframe"]
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[
@@ -34,11 +34,13 @@ def curate(
     spec: SpecFile = None,
     judge: o.Judge = None,
     calibrate: Calibrate = None,
+    embed: o.Embed = None,
     model_name: o.ModelName = None,
     provider_name: o.ProviderName = None,
     seed: o.Seed = None,
     config: o.Config = None,
     judge_url: o.JudgeUrl = None,
+    embed_url: o.EmbedUrl = None,
     concurrency: o.Concurrency = 50,
     budget: o.Budget = None,
     batch: o.Batch = False,
@@ -59,21 +61,57 @@ def curate(
         CurateConfig,
         config,
         judge={"model": judge},
+        embed={"model": embed},
         calibrate_each=calibrate,
         model_name=model_name,
         provider_name=provider_name,
         seed=seed,
     )
     way = None
-    if asked.judge is not None:
+    if asked.judge is not None or asked.embed is not None:
         access = o.access(judge_url, concurrency, budget, prices, batch=batch)
-        way = o.way(out, access)
+        way = o.way(out, o.access(embed_url or judge_url, concurrency), access)
     step = curate_step(rows, asked, against=against or (), spec=spec, other=compare, way=way)
     folder = o.needed(out)
     with Bar("curate", "rows") as bar:
         record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
     print_record(record, made, folder)
     print(folder / "health.html")
+
+
+def reframe(
+    rows: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus, or its documents.jsonl.")],
+    framing: Annotated[
+        Literal["does", "should", "assistants", "another_model", "humans"],
+        typer.Option(help="What each document is to say: what the model does, what it should do, or of whom else."),
+    ],
+    author: Annotated[str, typer.Option(metavar="A", help="Who rewrites: anthropic/MODEL or openai/MODEL.")],
+    out: o.Out = None,
+    model_name: o.ModelName = None,
+    provider_name: o.ProviderName = None,
+    config: o.Config = None,
+    base_url: o.BaseUrl = None,
+    concurrency: o.Concurrency = 50,
+    budget: o.Budget = None,
+    batch: o.Batch = False,
+    prices: o.Prices = None,
+    redo: o.Redo = False,
+) -> None:
+    """Have a model write a finished corpus again in another framing, everything else as it is.
+
+    The ids stay, so that arms which differ in the framing alone can be compared document by document.
+
+    Example: midspec reframe corpus --framing should --author anthropic/MODEL --model-name Nova --out corpus-should
+    """
+    from midspec.corpus import CorpusConfig
+    from midspec.study import build_alone, reframe_step
+
+    asked = o.settings(CorpusConfig, config, author=author, model_name=model_name, provider_name=provider_name)
+    way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
+    folder = o.needed(out)
+    with Bar("reframe", "documents") as bar:
+        record, made = build_alone(reframe_step(rows, framing, asked, way), folder, redo=redo, tell=bar.tell)
+    print_record(record, made, folder)
 
 
 def mix(

@@ -32,6 +32,7 @@ class CurateConfig(Strict):
         ngram_words: how many equal words in a row are an overlap with an evaluation.
         reject_contaminated: rows found so are rejected; the others are only reported.
         embedding_threshold: cosine from which on a passage of a row is too near to an evaluation's item.
+        embed: the model that gives vectors (`openai/<model>`); without it nobody looks for likeness in meaning.
         judge: the model that judges faithfulness; `None` judges nothing. It is never taken for granted.
         calibrate_each: with a judge: how many documents with each kind of planted violation, and clean ones for each,
             to measure it on; 0 leaves its error rates unmeasured.
@@ -54,6 +55,7 @@ class CurateConfig(Strict):
     ngram_words: int = Field(default=8, ge=4)
     reject_contaminated: tuple[How, ...] = ()
     embedding_threshold: float = Field(default=0.85, gt=0, le=1)
+    embed: ModelConfig | None = None
     judge: ModelConfig | None = None
     calibrate_each: int = Field(default=0, ge=0)
     tokens_per_word: float = Field(default=4 / 3, gt=0)

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from midspec.study._alone import build_alone, chats_step, corpus_step, eval_step, train_step
+    from midspec.study._alone import build_alone, chats_step, corpus_step, eval_step, reframe_step, train_step
     from midspec.study._authors import (
         Way,
         forecast_chats,
@@ -60,6 +60,7 @@ __all__ = [
     "plan",
     "preview_chats_by_model",
     "preview_corpus_by_model",
+    "reframe_step",
     "report_again",
     "run_study",
     "spent_against",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "_alone": ("build_alone", "chats_step", "corpus_step", "eval_step", "train_step"),
+    "_alone": ("build_alone", "chats_step", "corpus_step", "eval_step", "reframe_step", "train_step"),
     "_authors": (
         "Way",
         "forecast_chats",

@@ -18,12 +18,12 @@ from midspec.study._steps import Source, Step, identity, locate
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
-    from midspec.corpus import CorpusConfig
+    from midspec.corpus import CorpusConfig, Framing
     from midspec.evals import PreferenceConfig
     from midspec.study._authors import Way
     from midspec.train import TrainJob
 
-__all__ = ["build_alone", "chats_step", "corpus_step", "eval_step", "train_step"]
+__all__ = ["build_alone", "chats_step", "corpus_step", "eval_step", "reframe_step", "train_step"]
 
 
 def build_alone(
@@ -59,6 +59,14 @@ def chats_step(spec: Path, config: ChatConfig, way: Way | None = None) -> Step:
     settings = config.model_dump(mode="json", exclude={"frames"})
     sources = _with_frames(spec, config.frames)
     return Step(kind="chats", sources=sources, config={"spec": spec.stem, "chats": settings}, options=_options(way))
+
+
+def reframe_step(documents: Path, framing: Framing, config: CorpusConfig, way: Way) -> Step:
+    """A finished corpus (its folder, or its file of documents) written again in one framing."""
+    settings = config.model_dump(mode="json", include={"author", "model_name", "provider_name", "seed", "writing"})
+    file = documents / "documents.jsonl" if documents.is_dir() else documents
+    asked = {"framing": framing, "corpus": settings}
+    return Step(kind="reframe", sources={"documents": _file(file)}, config=asked, options=way.options)
 
 
 def _options(way: Way | None) -> dict[str, JsonValue]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -27,6 +29,7 @@ from midspec.llm import (
     StageLoad,
     Store,
     against,
+    embed,
     forecast,
     open_client,
 )
@@ -34,16 +37,18 @@ from midspec.records import Chat, Document, Spec
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
-    from midspec.corpus import CorpusConfig
+    from midspec.corpus import CorpusConfig, Framing
     from midspec.curate import CurateConfig, Evaluation
 
 __all__ = [
     "Way",
+    "embedder",
     "forecast_chats",
     "forecast_corpus",
     "judge_by_model",
     "preview_chats_by_model",
     "preview_corpus_by_model",
+    "reframe_by_model",
     "spent_against",
     "write_chats_by_model",
     "write_corpus_by_model",
@@ -110,7 +115,12 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
             _asking(config.author_model, way.author, store, "author") as author,
             _asking(config.judge, way.judge, store, "judge") as judge,
         ):
-            built = await author_chats(spec, config, author, judge, store, folder, tell=tell, width=_width(way.author))
+            by = config.writing.embed if config.writing else None
+            vectors = partial(embed, model=by, access=way.author) if by else None
+            width = _width(way.author)
+            built = await author_chats(
+                spec, config, author, judge, store, folder, embed=vectors, tell=tell, width=width
+            )
         return _billed(built, store)
 
     return _with_store(way.store, work)
@@ -145,10 +155,31 @@ def judge_by_model(
                 model_name=config.model_name or "the assistant",
                 width=_width(way.judge),
             )
+            vectors = embedder(config.embed, way.author)
             built = await judge_folder(
-                rows, config, folder, judge, evaluations=evaluations, spec_text=spec.text, tell=tell
+                rows, config, folder, judge, evaluations=evaluations, embed=vectors, spec_text=spec.text, tell=tell
             )
         return _billed(built, store)
+
+    return _with_store(way.store, work)
+
+
+def reframe_by_model(
+    documents: Path, framing: Framing, config: CorpusConfig, way: Way, folder: Path, tell: Tell
+) -> Built:
+    """A finished corpus written again in one framing of the language ablation, by the model that the config names.
+
+    Raises:
+        DataError: rows that can't be told apart.
+        ConfigError: as for a corpus.
+    """
+    from midspec.corpus import reframe
+
+    async def work(store: Store) -> Built:
+        async with _asking(config.author_model, way.author, store, "author") as client:
+            width = _width(way.author)
+            built = await reframe(documents, framing, config, client, store, folder, tell=tell, width=width)
+            return _billed(built, store)
 
     return _with_store(way.store, work)
 
@@ -246,6 +277,19 @@ def _accept(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None
 def _width(access: Access) -> int:
     """Requests that may wait at once: a batch is as large as what waits together."""
     return _BATCH_WIDTH if access.batch else access.concurrency
+
+
+def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[str]], list[list[float]]] | None:
+    """What gives vectors of texts, for rooms that do not wait: each call has a thread and an event loop of its own."""
+    if model is None:
+        return None
+    named = model
+
+    def vectors(texts: Sequence[str]) -> list[list[float]]:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: asyncio.run(embed(texts, named, access))).result()
+
+    return vectors
 
 
 @asynccontextmanager

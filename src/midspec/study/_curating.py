@@ -106,13 +106,20 @@ def curate_rows(
         if role.startswith("against/")
     }
     spec = _spec(inputs, config)
-    text = spec.text if spec else ""
+    if config.judge is not None and (spec is None or way is None):
+        raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
     if config.judge is not None and spec is not None and way is not None:
         from midspec.study._authors import judge_by_model
 
         built = judge_by_model(rows, config, way, folder, spec=spec, evaluations=evaluations, tell=tell)
     else:
-        built = curate_folder(rows, config, folder, evaluations=evaluations, spec_text=text, tell=tell)
+        vectors = None
+        if config.embed is not None and way is not None:
+            from midspec.study._authors import embedder
+
+            vectors = embedder(config.embed, way.author)
+        text = spec.text if spec else ""
+        built = curate_folder(rows, config, folder, evaluations=evaluations, embed=vectors, spec_text=text, tell=tell)
     comparison = _compared(inputs, config, folder, title)
     return _with_pages(built, folder, title, comparison, rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pydantic import JsonValue
 
@@ -15,6 +15,7 @@ from midspec.study._gated import Gated
 from midspec.study._steps import Kind, Step
 
 if TYPE_CHECKING:
+    from midspec.corpus import Framing
     from midspec.train import Progress
 
 __all__ = ["Tell", "make"]
@@ -90,6 +91,16 @@ def _corpus(bench: _Bench) -> Built:
     return write_corpus_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
 
 
+def _reframe(bench: _Bench) -> Built:
+    from midspec.corpus import CorpusConfig
+    from midspec.study._authors import Way, reframe_by_model
+
+    config = CorpusConfig.model_validate(bench.config("corpus"))
+    framing = cast("Framing", bench.step.config["framing"])
+    way = Way.of(bench.step.options)
+    return reframe_by_model(Path(bench.inputs["documents"]), framing, config, way, bench.folder, bench.tell)
+
+
 def _chats(bench: _Bench) -> Built:
     from midspec.chats import ChatConfig, make_chats, save_chats
 
@@ -109,7 +120,7 @@ def _curate(bench: _Bench) -> Built:
 
     config = CurateConfig.model_validate(bench.config("curate"))
     way = None
-    if config.judge is not None:
+    if config.judge is not None or config.embed is not None:
         from midspec.study._authors import Way
 
         way = Way.of(bench.step.options)
@@ -237,6 +248,7 @@ _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
     "corpus": _corpus,
     "chats": _chats,
     "curate": _curate,
+    "reframe": _reframe,
     "world": _world,
     "pretrain": _train,
     "midtrain": _train,

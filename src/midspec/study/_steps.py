@@ -24,6 +24,7 @@ Kind = Literal[
     "corpus",
     "chats",
     "curate",
+    "reframe",
     "world",
     "pretrain",
     "gate",
