@@ -156,20 +156,7 @@ def test_documents_are_shuffled_by_the_seed(tmp_path: Path, good: Script) -> Non
     assert len({row.subdomain for row in run.plan if row.id in in_file[:20]}) > 5
 
 
-def test_a_larger_corpus_goes_on_from_a_smaller_one(tmp_path: Path, good: Script) -> None:
-    def tidy(request: Request) -> str:
-        """Domains and subdomains that divide the spec into equal parts."""
-        if request.stage not in ("domains", "subdomains"):
-            return good(request)
-        low, high = 1, len(spec().clauses)
-        if found := re.search(r"belong to it: (\d+)-(\d+)", request.prompt):
-            low, high = int(found[1]), int(found[2])
-        value = json.loads(good(request))
-        for index, entry in enumerate(value[request.stage]):
-            place = low + (high - low) * (2 * index + 1) // (2 * len(value[request.stage]))
-            entry["passages"] = [{"first": place, "last": place}]
-        return json.dumps(value)
-
+def test_a_larger_corpus_goes_on_from_a_smaller_one(tmp_path: Path, tidy: Script) -> None:
     few = {"n_domains": 3, "n_subdomains": 3}
     small = Run(tmp_path, tidy, config(doc_types=5, ideas=5, writing=few))
     large = Run(tmp_path, tidy, config(doc_types=8, ideas=9, writing=few))
