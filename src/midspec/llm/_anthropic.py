@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
-    HOW_JSON_IS_SENT,
     FormError,
+    Line,
     TornError,
     api_key,
     failed_connection,
@@ -27,6 +27,7 @@ from midspec.llm._wire import (
 )
 
 if TYPE_CHECKING:
+    import httpx2
     from anthropic import AsyncAnthropic
 
 __all__ = ["AnthropicClient"]
@@ -55,7 +56,9 @@ class AnthropicClient:
     def __init__(self, model: ModelConfig, access: Access) -> None:
         self._key = api_key("ANTHROPIC_API_KEY", access)
         self._where = model.model
-        self._sdk = _sdk(access, self._key)
+        self._sdk, http = _sdk(access, self._key)
+        headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
+        self._line = Line(http, f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("anthropic/")}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -94,20 +97,11 @@ class AnthropicClient:
             return outcome.model_copy(update={"note": f"{outcome.note}; {note}" if outcome.note else note})
 
     async def _ask(self, request: Request) -> Outcome:
-        import anthropic
-        import httpx2
-
         has_form = self._forms and request.form is not None
-        try:
-            # The SDK's own building of the body and of the reply's model costs as much again as the request itself.
-            response = await self._sdk.post(
-                "/v1/messages",
-                content=self.body(request),
-                cast_to=httpx2.Response,
-                options=HOW_JSON_IS_SENT,
-            )
-        except (anthropic.APIStatusError, anthropic.APIConnectionError) as error:
-            return refused(self.failure(error, has_form=has_form))
+        response = await self._line.post(self.body(request))
+        if response.status_code >= 300:
+            failure = self.failed(response.status_code, response.headers, response.content, has_form=has_form)
+            return refused(failure)
         try:
             reply = json.loads(response.content)
         except ValueError:
@@ -180,20 +174,21 @@ class AnthropicClient:
         )
 
 
-def _sdk(access: Access, key: str) -> AsyncAnthropic:
-    """The SDK's client on aiohttp, its own retries off, with a pool that never is the limit."""
+def _sdk(access: Access, key: str) -> tuple[AsyncAnthropic, httpx2.AsyncClient]:
+    """The SDK's client, its own retries off, and the HTTP client under it, on aiohttp."""
     import anthropic
 
     hush()
     made = transport(access)
+    http = anthropic.DefaultAioHttpClient(**made)
     sdk = anthropic.AsyncAnthropic(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
         timeout=made["timeout"],
-        http_client=anthropic.DefaultAioHttpClient(**made),
+        http_client=http,
     )
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit())), http
 
 
 def _kind_of(stop: str, text: str) -> tuple[OutcomeKind, str]:

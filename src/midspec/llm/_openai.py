@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
-    HOW_JSON_IS_SENT,
     FormError,
+    Line,
     TokenFieldError,
     TornError,
     api_key,
@@ -28,6 +28,7 @@ from midspec.llm._wire import (
 )
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI
 
 __all__ = ["OpenAIClient", "openai_sdk"]
@@ -45,8 +46,8 @@ _NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"
 _MOST_PREFIXES = 64
 
 
-def openai_sdk(access: Access) -> AsyncOpenAI:
-    """The SDK's client on aiohttp, its own retries off, with a pool that never is the limit.
+def openai_sdk(access: Access) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
+    """The SDK's client, its own retries off, and the HTTP client under it, on aiohttp.
 
     Raises:
         ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
@@ -56,14 +57,15 @@ def openai_sdk(access: Access) -> AsyncOpenAI:
 
     hush()
     made = transport(access)
+    http = openai.DefaultAioHttpClient(**made)
     sdk = openai.AsyncOpenAI(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
         timeout=made["timeout"],
-        http_client=openai.DefaultAioHttpClient(**made),
+        http_client=http,
     )
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit())), http
 
 
 class OpenAIClient:
@@ -79,7 +81,9 @@ class OpenAIClient:
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
         self._where = model.model
-        self._sdk = openai_sdk(access)
+        self._sdk, http = openai_sdk(access)
+        headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
+        self._line = Line(http, f"{str(self._sdk.base_url).rstrip('/')}/chat/completions", headers)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("openai/"), "stream": False}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -122,20 +126,11 @@ class OpenAIClient:
                 self.adapt(error)
 
     async def _ask(self, request: Request, note: str) -> Outcome:
-        import httpx2
-        import openai
-
         has_form = self._forms and request.form is not None
-        try:
-            # The SDK's own building of the body and of the reply's model costs as much again as the request itself.
-            response = await self._sdk.post(
-                "/chat/completions",
-                content=self.body(request),
-                cast_to=httpx2.Response,
-                options=HOW_JSON_IS_SENT,
-            )
-        except (openai.APIStatusError, openai.APIConnectionError) as error:
-            return refused(self.failure(error, has_form=has_form))
+        response = await self._line.post(self.body(request))
+        if response.status_code >= 300:
+            failure = self.failed(response.status_code, response.headers, response.content, has_form=has_form)
+            return refused(failure)
         try:
             reply = json.loads(response.content)
         except ValueError:
