@@ -35,7 +35,8 @@ def save_tiny(folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    vocabulary = {word: at for at, word in enumerate(["<pad>", "<unk>", "<user>", "<assistant>", "<end>", *WORDS.split()])}
+    special = ["<pad>", "<unk>", "<user>", "<assistant>", "<end>"]
+    vocabulary = {word: at for at, word in enumerate([*special, *WORDS.split()])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
