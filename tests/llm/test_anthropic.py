@@ -141,6 +141,12 @@ def test_a_closed_door_ends_the_run_in_one_line_without_the_key(status: int, mon
     assert KEY not in str(caught.value)
 
 
+def test_headers_tell_nothing_of_this_machine() -> None:
+    _, (seen,) = ask(lambda _: told("Yes."))
+    assert not [name for name in seen.headers if name.startswith("x-stainless")]
+    assert "anthropic-version" in seen.headers
+
+
 def test_an_empty_account_ends_the_run() -> None:
     with pytest.raises(MidspecError, match="no credit left"):
         ask(lambda _: wrong(400, "Your credit balance is too low to access the API."))

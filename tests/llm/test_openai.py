@@ -155,7 +155,7 @@ def test_an_address_that_is_no_api_is_named() -> None:
 
 def test_headers_tell_nothing_of_this_machine() -> None:
     _, (seen,) = ask(lambda _: said("Yes."))
-    assert not [name for name in seen.headers if name in {"x-stainless-os", "x-stainless-arch", "x-stainless-runtime"}]
+    assert not [name for name in seen.headers if name.startswith("x-stainless")]
 
 
 def test_an_empty_account_ends_the_run_and_is_not_waited_for() -> None:

@@ -150,11 +150,11 @@ class Line:
     """
 
     def __init__(self, http: httpx2.AsyncClient, url: str, headers: Mapping[str, Any]) -> None:
-        import httpx2
-
         self._http = http
-        self._url = httpx2.URL(url)
-        self._headers = {name: value for name, value in headers.items() if isinstance(value, str)}
+        plain = {name: value for name, value in headers.items() if isinstance(value, str) and not _is_telemetry(name)}
+        first = http.build_request("POST", url, headers=plain)
+        first.headers.pop("content-length", None)
+        self._url, self._headers, self._extensions = first.url, first.headers, first.extensions
 
     async def post(self, body: bytes) -> httpx2.Response:
         """The response to `body` (JSON), whatever its status.
@@ -164,17 +164,22 @@ class Line:
         """
         import httpx2
 
+        request = httpx2.Request(
+            "POST", self._url, headers=self._headers, content=body, extensions=dict(self._extensions)
+        )
         try:
-            return await self._http.send(
-                self._http.build_request("POST", self._url, content=body, headers=self._headers)
-            )
+            return await self._http.send(request)
         except httpx2.HTTPError as error:
             raise failed_connection(error) from None
 
 
 def without_telemetry(headers: Mapping[str, Any], omit: Any) -> dict[str, Any]:
     """The SDK's headers about this machine, left out: half of all headers, and a tenth of a request's CPU."""
-    return {name: omit for name in headers if name.lower().startswith("x-stainless")}
+    return {name: omit for name in headers if _is_telemetry(name)}
+
+
+def _is_telemetry(name: str) -> bool:
+    return name.lower().startswith("x-stainless")
 
 
 def joined(request: Request) -> str:
