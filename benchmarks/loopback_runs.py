@@ -140,12 +140,16 @@ def finish(run: Run, process: subprocess.Popen[str], *, kill: bool = False) -> R
         with suppress(ProcessLookupError):  # it had ended before
             os.killpg(process.pid, signal.SIGKILL)
         run.killed_at = time.monotonic()
-    while True:
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if ended:
-            break
-        run.peak_mb = max(run.peak_mb, _peak_mb(process.pid))
-        time.sleep(_POLL_S)
+    try:
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            run.peak_mb = max(run.peak_mb, _peak_mb(process.pid))
+            time.sleep(_POLL_S)
+    except BaseException:  # the benchmark is stopped: so is what it measures
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     process.returncode = run.code = os.waitstatus_to_exitcode(status)
     run.wall_s = time.monotonic() - run.began
     run.cpu_s = usage.ru_utime + usage.ru_stime
