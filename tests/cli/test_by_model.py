@@ -94,6 +94,16 @@ def test_a_forecast_and_a_refusal_send_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["spec.md"]
 
 
+@pytest.mark.parametrize("url", ["/v1", "localhost:8000/v1", "https://"])
+def test_a_base_url_that_is_no_address_is_refused_at_once(
+    url: str, spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--model-name", "Nova", "--author", "openai/x", "--base-url", url, "--out", str(tmp_path / "out")]
+    assert main(["corpus", str(spec), *named]) == 2
+    line = f"midspec: --base-url: {url!r} is no address; one begins with http:// or https://. Change that option\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_budget_stops_the_run_cleanly_and_a_higher_one_goes_on_from_there(
     spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

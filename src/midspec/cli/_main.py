@@ -44,8 +44,11 @@ _INTERRUPTED = 128 + signal.SIGINT
 _REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
 
 
-class _Terminated(BaseException):
-    """SIGTERM came; like KeyboardInterrupt, nothing but the top level handles it."""
+class _Terminated(SystemExit):
+    """SIGTERM came; nothing but the top level handles it.
+
+    A `SystemExit`, because an event loop lets nothing else but `KeyboardInterrupt` out of its callbacks.
+    """
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorded", "sampling_of"]
 
-_MOST_FAILED = 10
+_MOST_FAILED = 3
 
 
 def sampling_of(model: ModelConfig) -> str:
@@ -78,7 +78,9 @@ class Recorded:
             for failed in self._all_failed:
                 self._store.again(failed, outcome.note)  # with other settings they are asked again
             what = f"the server takes none of the requests ({outcome.note})"
-            raise ConfigError(what, where=self._model, mend="Check temperature, extra fields and caps of the model")
+            raise ConfigError(
+                what, where=self._model, mend="Check the model's name, temperature, extra fields and caps"
+            )
 
     async def close(self) -> None:
         """Close what is wrapped; the store is its owner's."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Protocol
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from midspec.records import Message, Strict
 
@@ -50,6 +51,13 @@ class Access(Strict):
     deadline_s: float = Field(default=600.0, gt=0)
     connect_s: float = Field(default=10.0, gt=0)
     patience_s: float = Field(default=1800.0, gt=0)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/]", url):
+            raise ValueError(f"{url!r} is no address; one begins with http:// or https://")
+        return url
 
 
 class Request(Strict):

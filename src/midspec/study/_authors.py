@@ -94,9 +94,7 @@ def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Pa
 
     async def work(store: Store) -> Built:
         async with _asking(config.author_model, way.author, store, "author") as client:
-            built = await author_corpus(
-                spec, config, client, store, folder, accept=_accept(spec, config), tell=tell, width=_width(way.author)
-            )
+            built = await author_corpus(spec, config, client, store, folder, tell=tell, width=_width(way.author))
         return _billed(built, store)
 
     return _with_store(way.store, work)
@@ -195,9 +193,9 @@ def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_docume
     async def work(store: Store) -> list[Document]:
         async with _asking(config.author_model, way.author, store, "author") as client:
             with TemporaryDirectory() as folder:
-                accept, width = _accept(spec, config), _width(way.author)
+                width = _width(way.author)
                 found, _rejects = await preview_corpus(
-                    spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
+                    spec, config, client, store, n_documents, folder=Path(folder), width=width
                 )
                 return found
 
@@ -262,16 +260,6 @@ def spent_against(forecasts: Sequence[Forecast], way: Way) -> tuple[Against, ...
 
 def _forecast(loads: Sequence[StageLoad], model: str, access: Access) -> Forecast:
     return forecast(loads, model, Prices.load(access.prices, access.base_url))
-
-
-def _accept(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
-    """What curation rejects for itself alone; near duplicates are found when the corpus is curated as a whole."""
-    from midspec.curate import CurateConfig, accept_by, document_filters
-    from midspec.spec import fill
-
-    names = {"model_name": config.model_name, "provider_name": config.provider_name}
-    filled = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
-    return accept_by(document_filters(CurateConfig(**names, near_threshold=None), spec_text=filled.text))
 
 
 def _width(access: Access) -> int:
