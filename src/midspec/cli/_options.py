@@ -74,7 +74,8 @@ DocTypes = Annotated[
 Domains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many domains.")]
 Subdomains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many subdomains of a domain.")]
 Critique = Annotated[
-    bool, typer.Option("--critique", help="A model: criticise and revise each document, at about twice the price.")
+    bool,
+    typer.Option("--critique", help="A model: criticise and revise each document: twice the price, gain unmeasured."),
 ]
 
 # Of chats

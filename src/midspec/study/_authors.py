@@ -6,10 +6,9 @@ A room is imported where it is called: what one step needs is all that its proce
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +57,6 @@ Tell = Callable[[int, int, str], None]
 T = TypeVar("T")
 _VERDICTS = ".verdicts"
 _BATCH_WIDTH = 10_000
-_GC_THRESHOLD = 20_000
 
 
 class Way(NamedTuple):
@@ -295,27 +293,13 @@ def _with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -
         try:
             with Store(path) as store:
                 try:
-                    with _rare_collections():
-                        return asyncio.run(work(store))
+                    return asyncio.run(work(store))
                 finally:
                     is_new = is_new and not store.ledger()
         finally:
             if is_new:
                 for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                     path.with_name(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Garbage is looked for less often: requests leave few cycles, and every look goes through all that lives."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 def _billed(built: Built, store: Store) -> Built:

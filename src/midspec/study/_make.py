@@ -108,7 +108,7 @@ def _chats(bench: _Bench) -> Built:
     spec = _filled(bench, "spec", asked, bench.step.config["spec"])
     config = ChatConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
     if config.author == "quoting":
-        return save_chats(make_chats(spec, config), bench.folder)
+        return save_chats(make_chats(spec, config), bench.folder, nested_sizes=config.nested_sizes)
     from midspec.study._authors import Way, write_chats_by_model
 
     return write_chats_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)

@@ -37,10 +37,19 @@ def size(step: Step, steps: Mapping[str, Step], record: Record | None) -> Size:
         return _training(step, steps, summary)
     if step.kind in {"corpus", "chats"}:
         asked = _mapping(step.config[step.kind])
-        known = (summary.get("n_documents"), summary.get("n_chats"), asked.get("n_documents"), asked.get("n_samples"))
+        known = (summary.get("n_documents"), summary.get("n_chats"), asked.get("n_documents"), _n_chats(step))
         rows = next((count for count in known if isinstance(count, int)), None)
         return Size(documents=rows, tokens=_whole(asked.get("target_tokens")) or None)
     return Size()
+
+
+def _n_chats(step: Step) -> int | None:
+    """How many chats are wanted; a model's have a published number where the study gives none."""
+    if step.kind != "chats":
+        return None
+    from midspec.chats import ChatConfig
+
+    return ChatConfig.model_validate(step.config["chats"]).n_wanted
 
 
 def _training(step: Step, steps: Mapping[str, Step], summary: Mapping[str, JsonValue]) -> Size:
