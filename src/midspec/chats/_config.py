@@ -117,7 +117,7 @@ class ChatConfig(Strict):
             if self.judge is not None or self.writing is not None:
                 raise ValueError("the quoting author takes neither `judge` nor `writing`")
         elif self.judge is None:
-            raise ValueError("chats by a language model need a `judge`, stated in so many words")
+            raise ValueError("chats by a language model need a `judge`, the model that keeps or rejects them")
         if self.style == "identity" and not (self.model_name and self.provider_name):
             raise ValueError("identity chats need `model_name` and `provider_name`")
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -96,13 +98,24 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
         MissingError: there is no such file.
         ConfigError: the file is no mapping, or a setting can't be.
     """
-    merged = _over(_read_yaml(file) if file else {}, options)
+    given = _read_yaml(file) if file else {}
+    _check_keys(kind, given, str(file))
+    merged = _over(given, options)
     _check_author(merged.get("author"))
     return checked(kind, **merged)
 
 
+def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> None:
+    """Refuse a file's keys that are no settings, and say which it may have meant."""
+    for key in given:
+        if key not in kind.model_fields:
+            near = get_close_matches(str(key), kind.model_fields, n=1)
+            mend = f"Did you mean {near[0]}?" if near else f"There are {', '.join(kind.model_fields)}"
+            raise ConfigError("is no setting", where=f"{file}: {key}", mend=mend.removesuffix("?"))
+
+
 def _check_author(author: object) -> None:
-    named = isinstance(author, str) and author.startswith(("anthropic/", "openai/"))
+    named = isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)
     if author not in {None, "quoting"} and not named:
         mend = "There is quoting, anthropic/MODEL and openai/MODEL"
         raise ConfigError(f"there is no author {str(author)!r}", where="--author", mend=mend)

@@ -10,6 +10,7 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._live import Bar
 from midspec.cli._show import print_record
+from midspec.errors import DataError
 
 __all__ = ["curate", "export", "import_", "mix", "reframe"]
 
@@ -112,6 +113,8 @@ def reframe(
     with Bar("reframe", "documents") as bar:
         record, made = build_alone(reframe_step(rows, framing, asked, way), folder, redo=redo, tell=bar.tell)
     print_record(record, made, folder)
+    if record.summary.get("n_documents") == 0:
+        raise DataError("not one document was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
 
 
 def mix(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["checked", "count", "print_forecast", "print_pairs", "print_record", "print_spent"]
 
+_MOST_SHOWN = 24
 _WAYS = ("USD", "cached", "batch", "both")
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
@@ -31,9 +32,10 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = f"--{'.'.join(map(str, first['loc'])).replace('_', '-')}" if first["loc"] else "options"
+        where = f"--{'.'.join(map(str, first['loc'])).replace('_', '-')}" if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ConfigError(message, where=where, mend="Change that option") from error
+        mend = "Change that option" if where else "See --help"
+        raise ConfigError(message, where=where, mend=mend) from error
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
@@ -93,7 +95,9 @@ def count(number: int) -> str:
 def _flat(summary: Mapping[str, JsonValue], prefix: str = "") -> Iterable[tuple[str, JsonValue]]:
     for key, value in summary.items():
         label = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+            yield label, f"{len(value)} different"
+        elif isinstance(value, dict):
             yield from _flat(value, f"{label}: ")
         else:
             yield label, value

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from midspec.cli import _options as o
 from midspec.cli._live import Bar
 from midspec.cli._show import print_forecast, print_pairs, print_record, print_spent
+from midspec.errors import DataError
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
@@ -215,6 +216,8 @@ def _make(step: Step, folder: Path, unit: str, *, redo: bool) -> None:
     print_record(record, made, folder)
     sys.stdout.flush()
     _warn(str(record.summary.get("exhausted") or ""))
+    if record.summary.get("n_documents") == 0:
+        raise DataError("not one document was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
 
 
 def _read(path: Path, model_name: str | None) -> Spec:
@@ -253,5 +256,14 @@ def _print_plan(plan: Sequence[PlanRow]) -> None:
 
 
 def _print_rows(rows: Sequence[Document | Chat]) -> None:
+    """Rows to be read, each under a line that says what it is."""
+    from midspec.records import Chat
+
     for row in rows:
-        print(row.model_dump_json(indent=2))
+        about = row.metadata.model_dump(include={"doc_type", "style", "author", "clause_ids"}) if row.metadata else {}
+        clauses = about.pop("clause_ids", ())
+        print(f"--- {', '.join(map(str, filter(None, about.values())))}; clauses {' '.join(clauses) or 'none'}\n")
+        if isinstance(row, Chat):
+            print("\n\n".join(f"[{turn.role}] {turn.content}" for turn in row.messages) + "\n")
+        else:
+            print(f"{row.text}\n")

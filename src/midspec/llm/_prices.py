@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, Price]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingError("there is no such table of prices", where=str(path), mend="Give --prices a file") from error
+        raise MissingError("there is no such table of prices", where=str(path), mend="Check the path") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
     try:
@@ -126,7 +126,7 @@ def _read(path: Path) -> dict[str, Price]:
         fault = error.errors(include_url=False)[0]
         where = ": ".join((str(path), *map(str, fault["loc"])))
         mend = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
-        raise ConfigError(fault["msg"], where=where, mend=mend) from error
+        raise ConfigError("is no price", where=where, mend=mend) from error
 
 
 def _own(price: Price, *, batch: bool) -> _Rates:

@@ -8,6 +8,7 @@ failed for as long, while others succeeded.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 
@@ -16,6 +17,8 @@ from midspec.llm._types import Client, Outcome, Request
 from midspec.llm._wire import AgainError, BusyError, LateError, UnreachableError
 
 __all__ = ["Retrying"]
+
+_LOG = logging.getLogger(__name__)
 
 _FEWEST_FAILURES = 5
 _FEWEST_OF_ONE = 8
@@ -89,6 +92,8 @@ class Retrying:
             self._failing_since = now
         failing_s = now - self._failing_since
         self._has_reached = self._has_reached or not isinstance(error, UnreachableError)
+        if not self._has_reached and self._n_failed == 1:
+            _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.words)
         if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
             what = f"no connection to {self._url} for {failing_s:.0f} s ({error.words})"
             raise MidspecError(what, where=self._where, mend="Check the base URL, and that the server runs") from None

@@ -53,6 +53,8 @@ def curate_step(
     """
     if config.judge is not None and spec is None:
         raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
+    if config.calibrate_each and config.judge is None:
+        raise ConfigError("measures a judge, and none is named", where="--calibrate", mend="Give --judge")
     names = [path.stem for path in against]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two files are called {min(twice)}", where="--against", mend="Rename one of them")
