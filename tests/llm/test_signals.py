@@ -45,17 +45,24 @@ except KeyboardInterrupt:
 
 def stopped(served: Served, path: Path, *numbers: int) -> tuple[int, str]:
     """Start the program, send it the signals when it is in the middle, and return its exit status and its output."""
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, served.openai_url, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    while len(served.log) < 6:
-        assert program.poll() is None
-        time.sleep(0.01)
-    for number in numbers:
-        program.send_signal(number)
-        time.sleep(0.05)
-    said, _ = program.communicate(timeout=20)
+    command = [sys.executable, "-c", PROGRAM, served.openai_url, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_mind_sigint) as program:
+        try:
+            while len(served.log) < 6:
+                assert program.poll() is None
+                time.sleep(0.01)
+            for number in numbers:
+                program.send_signal(number)
+                time.sleep(0.05)
+            said, _ = program.communicate(timeout=20)
+        finally:
+            program.kill()
     return program.returncode, said
+
+
+def _mind_sigint() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
