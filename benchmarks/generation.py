@@ -17,8 +17,8 @@ documents), drawn from the text of the request, and replies of seeded prose in t
   tenth of the above) and concurrency (50).
 - *Kills*: SIGKILL to the process group at random moments (counted in requests; some among the lists), then the same
   command again, at last to its end. The server knows requests by the hash of their messages. A reply counts as fully
-  received when it was written 100 ms (quick: 500 ms) before the kill; later ones count as in flight. The store must hold every request
-  that the server saw.
+  received when it was written 100 ms (quick: 500 ms) before the kill; later ones count as in flight. The store must
+  hold every request that the server saw.
 - *Faults*: 5% status 500, 1% never answered, 2% cut at the cap, 1% refused, drawn for each attempt. A document is dirty
   if it is not a whole text of the server: the right number of sentences, no tag, no refusal.
 - *Window* is from the first request's arrival to the last reply at a server that takes 40 at once (429 and Retry-After
