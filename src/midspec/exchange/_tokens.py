@@ -43,7 +43,7 @@ def counter(tokenizer: Path | None) -> tuple[Count, str]:
         raise ConfigError("needs the tokenizers library", where="tokenizer", mend="pip install tokenizers") from error
     try:
         loaded = Tokenizer.from_file(str(file))
-    except Exception as error:
+    except Exception as error:  # tokenizers raises nothing more exact
         raise ConfigError(f"is no tokenizer: {error}", where=str(file), mend="Name another") from error
 
     def count(text: str) -> int:
