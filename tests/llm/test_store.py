@@ -97,14 +97,6 @@ def test_a_cut_reply_is_settled_for_no_higher_cap_than_it_had(store: Store) -> N
     assert store.settled(asked(max_tokens=200)) is None
 
 
-def test_a_value_that_was_kept_is_marked_as_that(store: Store) -> None:
-    for turn in (0, 1):
-        recorded(store, asked(turn=turn))
-    for _ in range(2):
-        store.accept("t")
-    assert store._db.execute("SELECT turn, accepted FROM attempts").fetchall() == [(0, 0), (1, 1)]
-
-
 def test_two_draws_of_one_prompt_are_two_rows(store: Store) -> None:
     recorded(store, asked("draw 1"))
     recorded(store, asked("draw 2"), OK.model_copy(update={"text": "another"}))

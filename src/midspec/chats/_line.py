@@ -46,7 +46,7 @@ class Line:
         craft: the style.
         client: the author; answers from the store first.
         judge: the judge, the same way.
-        store: records what was asked and what was accepted.
+        store: records what was asked.
         chats: takes the chats that the judge kept.
         rejects: takes what was not kept.
         embed: turns questions into vectors, if their meaning is to count.
@@ -261,7 +261,6 @@ class Line:
         if is_kept and content is not None:
             lot.n_kept += 1
             self.rate.n_kept += 1
-            self._store.accept(request.task)
             chat = self._chat(lot, ready, content)
             key = hash_text(f"{self._config.seed}:{ready.id}")[:32]
             self.placed_chats.append(Placed(key, lot.number, self._chats.put(chat)))

@@ -37,7 +37,7 @@ CREATE TABLE attempts (
     model TEXT NOT NULL, prompt_sha256 TEXT NOT NULL, sampling TEXT NOT NULL, max_tokens INTEGER NOT NULL,
     n_chars INTEGER NOT NULL, opening INTEGER NOT NULL, batch_id TEXT, sent_at REAL NOT NULL, done_at REAL, kind TEXT,
     stop_reason TEXT, n_input INTEGER, n_cache_read INTEGER, n_cache_write INTEGER, n_output INTEGER, cost_usd REAL,
-    answered_by TEXT, note TEXT, accepted INTEGER NOT NULL DEFAULT 0, text TEXT);
+    answered_by TEXT, note TEXT, text TEXT);
 CREATE INDEX by_task ON attempts (task, turn);
 CREATE INDEX in_flight ON attempts (opening) WHERE kind IS NULL;
 CREATE TABLE totals (

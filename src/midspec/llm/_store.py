@@ -192,11 +192,6 @@ class Store:
         """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
         self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, _whole(note), task, turn))  # noqa: S608
 
-    def accept(self, task: str) -> None:
-        """Record that the value of this task's last good reply was kept."""
-        # A run that goes on says so again of all that it has: that must not write.
-        self._run(f"UPDATE attempts SET accepted = 1 WHERE id = {_LAST_OK} AND accepted = 0", (task,))  # noqa: S608
-
     def final(self, task: str) -> Outcome | None:
         """The good reply of this task's last turn; to read texts back one at a time."""
         row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", (task,)).fetchone()  # noqa: S608
