@@ -14,22 +14,14 @@ from typing import NamedTuple
 from midspec.evals._config import PreferenceConfig
 from midspec.evals._observed import Asked, Observed, Pair, Reply
 from midspec.evals._parse import chosen, labels_of, refuses, spoken
+from midspec.evals._values import Unscored, Value
 from midspec.records import Item
 
-__all__ = ["MEASURES", "Unscored", "Value", "measure_names", "measures"]
+__all__ = ["MEASURES", "measure_names", "measures"]
 
 _CUT_OFF = ("max_tokens", "model_length")
 _FILTERED = "content_filter"
 _NOTHING_PARSED = "no answer names exactly one option"
-
-
-class Unscored(NamedTuple):
-    """The reason why a measure has no value."""
-
-    reason: str
-
-
-Value = float | Unscored
 
 
 class _Choice(NamedTuple):
