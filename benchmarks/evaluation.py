@@ -23,7 +23,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from midspec.evals import PreferenceConfig, run_preference, scripted_model
-from midspec.evals._ask import asks, free_ask, option_texts, why_ask
+from midspec.evals.preference._ask import asks, free_ask, option_texts, why_ask
 from midspec.models import find_checkpoint, open_checkpoint
 from midspec.records import Item
 

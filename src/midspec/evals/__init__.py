@@ -11,18 +11,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from midspec.evals._ask import check_items, read_items
-from midspec.evals._config import PreferenceConfig, load_config
 from midspec.evals._identity import eval_identity
-from midspec.evals._measures import MEASURES
+from midspec.evals.preference._ask import check_items, read_items
+from midspec.evals.preference._config import PreferenceConfig, load_config
+from midspec.evals.preference._measures import MEASURES
 
 if TYPE_CHECKING:
     from midspec.evals._abilities import ManyGenerator, OptionScorer
-    from midspec.evals._log import read_answers, read_scores
     from midspec.evals._provider import MidspecAPI
-    from midspec.evals._run import run_preference
     from midspec.evals._scripted import ScriptedAPI, ScriptedReply, ScriptedScorerAPI, scripted_model
-    from midspec.evals._task import preference, preference_task
+    from midspec.evals.preference._log import read_answers, read_scores
+    from midspec.evals.preference._run import run_preference
+    from midspec.evals.preference._task import preference_task
 
 __all__ = [
     "MEASURES",
@@ -36,7 +36,6 @@ __all__ = [
     "check_items",
     "eval_identity",
     "load_config",
-    "preference",
     "preference_task",
     "read_answers",
     "read_items",
@@ -52,11 +51,10 @@ _HOMES = {
     "ScriptedAPI": "_scripted",
     "ScriptedReply": "_scripted",
     "ScriptedScorerAPI": "_scripted",
-    "preference": "_task",
-    "preference_task": "_task",
-    "read_answers": "_log",
-    "read_scores": "_log",
-    "run_preference": "_run",
+    "preference_task": "preference._task",
+    "read_answers": "preference._log",
+    "read_scores": "preference._log",
+    "run_preference": "preference._run",
     "scripted_model": "_scripted",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from midspec.evals._config import PreferenceConfig
+from midspec.evals.preference._config import PreferenceConfig
 from midspec.records import Identity
 
 __all__ = ["eval_identity"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals._task import preference
+from midspec.evals.preference._task import preference
 
 __all__ = ["midspec", "midspec_scripted", "midspec_scripted_scorer", "preference"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from midspec.evals._config import PreferenceConfig
-from midspec.evals._observed import Asked, Observed, Pair, Reply
-from midspec.evals._parse import chosen, labels_of, refuses, spoken
 from midspec.evals._values import Unscored, Value
+from midspec.evals.preference._config import PreferenceConfig
+from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
+from midspec.evals.preference._parse import chosen, labels_of, refuses, spoken
 from midspec.records import Item
 
 __all__ = ["MEASURES", "measure_names", "measures"]

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NoReturn
+from typing import Any
 
-from inspect_ai import Task
-from inspect_ai import eval as inspect_eval
-from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
 from midspec.errors import CheckpointError
-from midspec.evals._ask import check_items
-from midspec.evals._config import PreferenceConfig
-from midspec.evals._log import read_log
+from midspec.evals._evaluate import evaluate
 from midspec.evals._model import close_after, close_model, open_model
-from midspec.evals._task import preference_task
+from midspec.evals.preference._ask import check_items
+from midspec.evals.preference._config import PreferenceConfig
+from midspec.evals.preference._log import read_log
+from midspec.evals.preference._task import preference_task
 from midspec.records import Item, ScoreRow
 
 __all__ = ["run_preference"]
 
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
 _FAULT = re.compile(r"CheckpointError\(['\"](.*)['\"]\)")
-_OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 _RATES = ("choice_logprob", "choice_generated")
 
 
@@ -67,7 +63,7 @@ def run_preference(
     if opened is not model:
         task.cleanup = close_after(opened, len(items))
     try:
-        log = _evaluate(task, opened, len(items), folder / "logs")
+        log = evaluate(task, opened, len(items), folder / "logs")
     finally:
         if opened is not model:
             close_model(opened)
@@ -81,37 +77,6 @@ def run_preference(
         summary=_summary(scores, len(items)),
         execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)},
     )
-
-
-def _evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
-    [log] = inspect_eval(
-        task,
-        model=model,
-        display="none",
-        log_dir=str(logs),
-        log_realtime=False,
-        log_model_api=False,
-        log_buffer=n_items,
-        log_header_only=True,
-        max_samples=n_items,
-        max_tasks=1,
-        fail_on_error=False,
-        score_display=False,
-        ctl_server=False,
-    )
-    if log.status == "cancelled":
-        raise KeyboardInterrupt
-    if log.error is not None:
-        _pass_on(log.error.message)
-    return log
-
-
-def _pass_on(message: str) -> NoReturn:
-    """Raise what ended the evaluation: Inspect keeps an error as its words, a full disk's too."""
-    if found := _OS_ERROR.search(message):
-        number = int(found[1])
-        raise OSError(number, os.strerror(number))
-    raise RuntimeError(f"the evaluation itself failed: {message}")
 
 
 def _refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from midspec.artifact import read_rows
 from midspec.evals import PreferenceConfig, ScriptedReply, run_preference, scripted_model
-from midspec.evals._measures import Unscored, measure_names, measures
-from midspec.evals._observed import Asked, Observed, Pair, Reply
+from midspec.evals.preference._measures import Unscored, measure_names, measures
+from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
 from midspec.records import Item, Message, ScoreRow
 
 Logprob = Callable[[Sequence[Message], str], float]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from midspec.artifact import read_rows
 from midspec.errors import DataError
-from midspec.evals._config import PreferenceConfig, substitute
+from midspec.evals.preference._config import PreferenceConfig, substitute
 from midspec.records import Item, Message
 
 __all__ = ["Ask", "asks", "check_items", "free_ask", "option_texts", "read_items", "reason_texts", "why_ask"]

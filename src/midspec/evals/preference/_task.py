@@ -25,12 +25,12 @@ from tenacity import RetryError
 
 from midspec.errors import DataError
 from midspec.evals._abilities import ManyGenerator, OptionScorer
-from midspec.evals._ask import Ask, asks, free_ask, option_texts, read_items, reason_texts, why_ask
-from midspec.evals._config import PreferenceConfig, load_config
-from midspec.evals._measures import measures
-from midspec.evals._observed import Asked, Observed, Pair, Reply
 from midspec.evals._provider import STOP_REASONS
 from midspec.evals._values import Unscored, Value
+from midspec.evals.preference._ask import Ask, asks, free_ask, option_texts, read_items, reason_texts, why_ask
+from midspec.evals.preference._config import PreferenceConfig, load_config
+from midspec.evals.preference._measures import measures
+from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
 from midspec.models import OptionScore
 from midspec.records import Item
 

@@ -34,7 +34,7 @@ from midspec.evals import (
     scripted_model,
 )
 from midspec.evals._model import close_model, open_model
-from midspec.evals._run import _refuse_nothing
+from midspec.evals.preference._run import _refuse_nothing
 from midspec.records import Answer, Item, Message, ScoreRow
 
 

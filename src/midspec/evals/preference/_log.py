@@ -12,11 +12,11 @@ from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from pydantic import TypeAdapter, ValidationError
 
 from midspec.errors import DataError, MissingError
-from midspec.evals._config import PreferenceConfig
-from midspec.evals._measures import measure_names, measures
-from midspec.evals._observed import Observed, Reply
-from midspec.evals._task import OBSERVED, TASK
 from midspec.evals._values import Unscored, Value
+from midspec.evals.preference._config import PreferenceConfig
+from midspec.evals.preference._measures import measure_names, measures
+from midspec.evals.preference._observed import Observed, Reply
+from midspec.evals.preference._task import OBSERVED, TASK
 from midspec.records import Answer, Item, ScoreRow
 
 __all__ = ["read_answers", "read_log", "read_scores"]

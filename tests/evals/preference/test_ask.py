@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from midspec.artifact import write_rows
 from midspec.errors import ConfigError, DataError, MissingError
 from midspec.evals import PreferenceConfig, eval_identity, load_config, read_items
-from midspec.evals._ask import asks, reason_texts, why_ask
+from midspec.evals.preference._ask import asks, reason_texts, why_ask
 from midspec.fingerprint import fingerprint
 from midspec.records import Item
 
