@@ -1,0 +1,190 @@
+"""Between a judge and what it judges: a model's words go in escaped, a verdict comes out strictly or not at all.
+
+In: the text that is to be judged, and the reply of a judge. Out: text that can't pose as a rubric's tags, and a verdict
+or a number, or `Unscored` with one of the few reasons of `UNREAD`.
+
+How a reply is read:
+
+1. It must have ended by itself. One that was cut, refused or failed is unread, whatever stands in it.
+2. Reasoning is set aside: what is inside `<think>`, `<thinking>` or `<reasoning>`, what is before a closing one whose
+   opening the server kept, and what follows an opening one that never closes.
+3. What is left must hold whole `<tag>...</tag>` blocks, in any case, around nothing but one of the allowed words.
+   Markdown fences around a block, emphasis and a full stop inside it don't matter. Entities are not undone: `&lt;tag>`
+   is how the judged text looks to the judge, so it is a quotation and no verdict.
+4. A block that stands in quotation marks or backticks which open and close on its line, or on a line that begins with
+   `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
+5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
+   wins", because a text can be written so that the judge repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from midspec.evals._values import Unscored
+from midspec.evals.exam._types import Graded
+
+__all__ = [
+    "CUT",
+    "DISAGREE",
+    "EMPTY",
+    "FILTERED",
+    "ILL_FORMED",
+    "NOT_ALLOWED",
+    "NO_REPLY",
+    "NO_VERDICT",
+    "ONLY_QUOTED",
+    "ONLY_REASONING",
+    "UNREAD",
+    "escape",
+    "read_number",
+    "read_tag",
+    "unescape",
+]
+
+CUT = "the judge's reply was cut off"
+FILTERED = "the judge refused, or its reply was filtered"
+NO_REPLY = "the judge gave no reply"
+EMPTY = "the judge's reply is empty"
+ONLY_REASONING = "the judge's verdict stands in its reasoning only"
+ONLY_QUOTED = "the judge's reply holds a verdict as a quotation only"
+NO_VERDICT = "the judge's reply holds no verdict"
+ILL_FORMED = "the judge's verdict is not one closed tag"
+NOT_ALLOWED = "the judge's verdict is none of those it may give"
+DISAGREE = "the judge gave verdicts that disagree"
+UNREAD = (
+    CUT,
+    DISAGREE,
+    EMPTY,
+    FILTERED,
+    ILL_FORMED,
+    NOT_ALLOWED,
+    NO_REPLY,
+    NO_VERDICT,
+    ONLY_QUOTED,
+    ONLY_REASONING,
+)
+
+ReadT = TypeVar("ReadT")
+_ENDINGS = {"max_tokens": CUT, "model_length": CUT, "content_filter": FILTERED}
+# Besides the two themselves, those that Unicode's compatibility forms turn into them.
+_ANGLES = "<>\ufe64\ufe65\uff1c\uff1e\u226e\u226f"
+_NAMED = {"<": "&lt;", ">": "&gt;"}
+_WRITTEN = {angle: _NAMED.get(angle, f"&#x{ord(angle):X};") for angle in _ANGLES}
+_READ = {written: angle for angle, written in _WRITTEN.items()} | {"&amp;": "&"}
+_ANGLE = re.compile(f"[{''.join(_WRITTEN)}]")
+_ENTITY = re.compile("|".join(re.escape(written) for written in _READ))
+_THINKING = r"(?:think|thinking|reasoning)"
+_THOUGHT = re.compile(rf"<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)", re.S | re.I)
+_THOUGHT_END = re.compile(rf".*</{_THINKING}\s*>", re.S | re.I)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)\w*[ \t]*$", re.M)
+_PAIRS = (('"', '"'), ("`", "`"), ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u00ab", "\u00bb"))
+# Single marks are apostrophes too, so they quote only what they touch.
+_CLOSE_BY = ("''", "\u2018\u2019")
+_QUOTES = "".join(dict.fromkeys("".join(map("".join, (*_PAIRS, *_CLOSE_BY)))))
+_QUOTED_LINE = re.compile(r"[ \t]*>")
+_DRESS = " \t\r\n*_`"
+_NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
+
+
+def escape(text: str) -> str:
+    """`text` with nothing left in it that opens or closes a tag: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
+
+    Angle brackets of other widths are written as numbers. `&` is escaped only where it would read as one of these
+    entities, so that what the judge reads stays close to what was said.
+    """
+    text = _ENTITY.sub(lambda found: "&amp;" + found[0][1:], text)
+    return _ANGLE.sub(lambda found: _WRITTEN[found[0]], text)
+
+
+def unescape(text: str) -> str:
+    """What `escape` was given."""
+    return _ENTITY.sub(lambda found: _READ[found[0]], text)
+
+
+def read_tag(graded: Graded, tag: str, allowed: Sequence[str]) -> str | Unscored:
+    """The one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
+
+    Args:
+        graded: the reply.
+        tag: the name of the tag, without brackets.
+        allowed: the verdicts that there are; they are told apart without case.
+
+    Returns:
+        The verdict as it is spelled in `allowed`, or `Unscored` with one of `UNREAD`.
+    """
+    spelled = {word.casefold(): word for word in allowed}
+    return _read(graded, tag, lambda inside: spelled.get(_bare(inside).casefold()))
+
+
+def read_number(graded: Graded, tag: str, low: float, high: float) -> float | Unscored:
+    """The one number that stands in `<tag>` in a judge's reply, by the rules of this module.
+
+    Digits with or without a decimal point, `8` or `7.5`; `8/10` counts where 10 is `high`. A range (`7-8`), a word or
+    a number outside of `low` to `high` is not a verdict.
+
+    Args:
+        graded: the reply.
+        tag: the name of the tag, without brackets.
+        low: the least number that may be given.
+        high: the greatest.
+
+    Returns:
+        The number, or `Unscored` with one of `UNREAD`.
+    """
+
+    def number(inside: str) -> float | None:
+        found = _NUMBER.fullmatch(_bare(inside))
+        if found is None or (found[2] is not None and float(found[2]) != high):
+            return None
+        return float(found[1]) if low <= float(found[1]) <= high else None
+
+    return _read(graded, tag, number)
+
+
+def _read(graded: Graded, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
+    """What all unquoted blocks of the spoken reply say, where they say one thing."""
+    if graded.stop_reason != "stop":
+        return Unscored(_ENDINGS.get(graded.stop_reason, NO_REPLY))
+    if not graded.text.strip():
+        return Unscored(EMPTY)
+    spoken = _spoken(graded.text)
+    marks = re.compile(rf"<\s*(/?)\s*{re.escape(tag)}\s*>", re.I)
+    found = list(marks.finditer(spoken))
+    if not found:
+        return Unscored(ONLY_REASONING if marks.search(graded.text) else NO_VERDICT)
+    if [bool(mark[1]) for mark in found] != [False, True] * (len(found) // 2):
+        return Unscored(ILL_FORMED)
+    pairs = list(zip(found[::2], found[1::2], strict=True))
+    own = [(begin, end) for begin, end in pairs if not _is_quoted(spoken, begin.start(), end.end())]
+    if not own:
+        return Unscored(ONLY_QUOTED)
+    values = [value(spoken[begin.end() : end.start()]) for begin, end in own]
+    if len(set(values)) > 1:
+        return Unscored(DISAGREE)
+    return Unscored(NOT_ALLOWED) if values[0] is None else values[0]
+
+
+def _spoken(text: str) -> str:
+    """The reply without its reasoning."""
+    return _THOUGHT_END.sub("", _THOUGHT.sub("", text))
+
+
+def _bare(inside: str) -> str:
+    return inside.strip(_DRESS).removesuffix(".").strip(_DRESS)
+
+
+def _is_quoted(text: str, start: int, stop: int) -> bool:
+    """Whether the block from `start` to `stop` is quoted on its line, and is not the whole reply."""
+    before, after = text[:start], text[stop:]
+    if not any(_FENCE.sub("", side).strip(_DRESS + _QUOTES + ">") for side in (before, after)):
+        return False
+    before, after = before[before.rfind("\n") + 1 :], after.partition("\n")[0]
+    if _QUOTED_LINE.match(before) or (before[-1:] + after[:1]) in _CLOSE_BY:
+        return True
+    return any(
+        close in after and (before.count(begin) % 2 if begin == close else before.rfind(begin) > before.rfind(close))
+        for begin, close in _PAIRS
+    )
