@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -254,6 +255,16 @@ def batches(bench: Bench) -> list[Measured]:
     return found
 
 
+def help_text(_: Bench) -> list[Measured]:
+    """What a user waits for who asks for help: the best of five."""
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "midspec", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    return [at_most("seconds to the help text", min(seconds), 0.5)]
+
+
 def secrets(bench: Bench) -> list[Measured]:
     """The key, in any file of a run or in what the command said."""
     bench.calm(50)
@@ -271,6 +282,7 @@ MEASURES: dict[str, Callable[[Bench], list[Measured]]] = {
     "cache": cache,
     "batches": batches,
     "secrets": secrets,
+    "help": help_text,
 }
 
 

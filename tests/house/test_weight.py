@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-import pytest
 
 SRC = Path(__file__).parents[2] / "src" / "midspec"
 HEAVY = ("torch", "transformers", "peft", "inspect_ai", "matplotlib", "scipy")
@@ -25,7 +21,11 @@ print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 
 
 def _loaded_by(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code + ASK], capture_output=True, text=True, check=True)
+    return _last_said(code + ASK)
+
+
+def _last_said(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stderr.strip().splitlines()[-1]
 
 
@@ -45,15 +45,7 @@ def test_validating_a_study_loads_neither_torch_nor_inspect() -> None:
     assert _loaded_by("from midspec.study import study_schema\nstudy_schema()") == "[]"
 
 
-@pytest.mark.slow
-def test_help_answers_in_half_a_second() -> None:
-    command = [sys.executable, "-m", "midspec", "--help"]
-    environment = {**os.environ, "PYTHONWARNINGS": "default"}
-    best = min(_seconds(command, environment) for _ in range(5))
-    assert best <= 0.5
-
-
-def _seconds(command: list[str], environment: dict[str, str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True, env=environment)
-    return time.perf_counter() - began
+def test_help_loads_few_modules() -> None:
+    """It answers in half a second (`benchmarks/generation.py --only help`), and what takes time is loading modules."""
+    code = "try: main(['--help'])\nexcept SystemExit: pass\nprint(len(sys.modules), file=sys.stderr)"
+    assert int(_last_said(f"import sys\nfrom midspec.cli import main\n{code}")) < 400

@@ -1,15 +1,20 @@
-"""What the tests of the network side share: a server whose every answer a test writes, and short ways to ask."""
+"""What the tests of the network side share: a server whose every answer a test writes, a clock that skips waits, and
+short ways to ask.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+import selectors
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from midspec.llm import Access, ModelConfig, Request
+from midspec.llm import Access, ModelConfig, Outcome, Request
+from midspec.llm._wire import BusyError
 
 OPENAI = ModelConfig(model="openai/tiny")
 ANTHROPIC = ModelConfig(model="anthropic/tiny")
@@ -20,6 +25,7 @@ FORM: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+T = TypeVar("T")
 Answer = Callable[["Seen"], "web.StreamResponse | Awaitable[web.StreamResponse]"]
 
 
@@ -99,3 +105,68 @@ def wrong(status: int, words: str, **headers: str) -> web.Response:
 
 def wish(task: str = "t", **more: Any) -> Request:
     return Request(**{"task": task, "stage": "documents", "prompt": f"Write {task}.", "max_tokens": 4000, **more})
+
+
+class _Skipping(selectors.SelectSelector):
+    """Waits for nothing: the clock of its loop jumps to where the wait would have ended."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+def on_a_skipping_clock(main: Coroutine[object, object, T]) -> tuple[T, float]:
+    """Run `main` with a clock that runs only while everything waits: its result, and its seconds by that clock.
+
+    No load of the machine changes either. Nothing inside may wait for a real server.
+    """
+    selector = _Skipping()
+
+    class Loop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return selector.now
+
+    with asyncio.Runner(loop_factory=lambda: Loop(selector)) as runner:
+        return runner.run(main), selector.now
+
+
+class Carrier:
+    """A server in the process itself, to be used on a skipping clock.
+
+    It answers after `latency_s`, rejects what comes while it has `most` in hand, and rejects the requests whose number
+    (in order of arrival) is in `rejects`. `came` has the task of each request as it came, `most_seen` how many were in
+    hand at most, `carried_s` the seconds of work behind all answers.
+    """
+
+    def __init__(
+        self,
+        latency_s: Callable[[Request], float] = lambda _: 0.05,
+        *,
+        most: int = 1_000_000,
+        retry_after_s: float = 0.2,
+        rejects: frozenset[int] = frozenset(),
+    ) -> None:
+        self.came: list[str] = []
+        self.n_rejected = self.n_in_hand = self.most_seen = 0
+        self.carried_s = 0.0
+        self._latency_s, self._most, self._retry_after_s, self._rejects = latency_s, most, retry_after_s, rejects
+
+    async def ask(self, request: Request) -> Outcome:
+        number = len(self.came)
+        self.came.append(request.task)
+        if self.n_in_hand >= self._most or number in self._rejects:
+            self.n_rejected += 1
+            raise BusyError("429: no more", wait_s=self._retry_after_s)
+        self.n_in_hand += 1
+        self.most_seen = max(self.most_seen, self.n_in_hand)
+        try:
+            latency_s = self._latency_s(request)
+            await asyncio.sleep(latency_s)
+            self.carried_s += latency_s
+            return Outcome(kind="ok", text="Yes.")
+        finally:
+            self.n_in_hand -= 1
+
+    async def close(self) -> None: ...

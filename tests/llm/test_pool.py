@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-import selectors
 import tracemalloc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import pairwise
 
@@ -17,29 +16,7 @@ from hypothesis import strategies as st
 
 from midspec.llm import Pool
 
-
-class _Skipping(selectors.SelectSelector):
-    """Waits for nothing: the clock of its loop jumps to where the wait would have ended."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now += timeout or 0.0
-        return super().select(0)
-
-
-def on_a_skipping_clock(main: Coroutine[object, object, None]) -> float:
-    """Run `main` with a clock that runs only while everything waits; seconds that it took by that clock."""
-    selector = _Skipping()
-
-    class Loop(asyncio.SelectorEventLoop):
-        def time(self) -> float:
-            return selector.now
-
-    with asyncio.Runner(loop_factory=lambda: Loop(selector)) as runner:
-        runner.run(main)
-        return selector.now
-
+from .outside import on_a_skipping_clock
 
 TREE = st.recursive(st.just(()), lambda inner: st.lists(inner, max_size=4).map(tuple), max_leaves=30)
 
@@ -214,7 +191,7 @@ def _served(n: int, ideas_per_list: int) -> tuple[float, float]:
 
     for _ in range(n // ideas_per_list):
         pool.add(ideas, first=True)
-    took_s = on_a_skipping_clock(pool.run())
+    _, took_s = on_a_skipping_clock(pool.run())
     last = max(at for at, n in areas if n == WIDTH)
     parts = [(min(b, last) - a) * n for (a, n), (b, _) in pairwise(areas) if a < last]
     return took_s, sum(parts) / last

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from tests.loopback import Settings, serve
 
 from midspec.errors import MidspecError
@@ -15,7 +13,7 @@ from midspec.llm import Access, ModelConfig, Request, Store, open_client
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._prefix import PrefixFirst
 
-from .outside import ANTHROPIC, OPENAI, Seen, answering, said, wish, wrong
+from .outside import ANTHROPIC, OPENAI, Carrier, answering, on_a_skipping_clock, said, wish, wrong
 
 SPEC = "The model is honest and says so. " * 400
 
@@ -35,41 +33,40 @@ def test_of_what_could_be_read_from_the_cache_nearly_all_is(model: ModelConfig, 
         assert sum(row["in_flight"] == 0 for row in served.log[:2]) >= 1
 
 
-async def order(requests: list[Request], *, kept_s: float = 270.0, pause_s: float = 0.0) -> list[int]:
+def order(requests: list[Request], *, kept_s: float = 270.0, pause_s: float = 0.0) -> list[int]:
     """How many others were out when each request came to the server."""
-    n_out, seen = 0, []
+    seen: list[int] = []
 
-    async def answer(_: object) -> object:
-        nonlocal n_out
-        seen.append(n_out)
-        n_out += 1
-        await asyncio.sleep(0.05)
-        n_out -= 1
-        return said("Yes.")
+    def latency_s(_: Request) -> float:
+        seen.append(server.n_in_hand - 1)
+        return 0.05
 
-    async with answering(answer) as small:  # type: ignore[arg-type]
-        client = PrefixFirst(OpenAIClient(OPENAI, small.access()), kept_s=kept_s)
+    async def run() -> None:
+        client = PrefixFirst(server, kept_s=kept_s)
         await asyncio.gather(*(client.ask(request) for request in requests))
         await asyncio.sleep(pause_s)
         await asyncio.gather(*(client.ask(request) for request in requests))
         await client.close()
+
+    server = Carrier(latency_s)
+    on_a_skipping_clock(run())
     return seen
 
 
 def test_the_others_wait_for_the_first_answer_and_then_go_together() -> None:
-    seen = asyncio.run(order([wish(f"t{i}", prefix=SPEC) for i in range(5)]))
+    seen = order([wish(f"t{i}", prefix=SPEC) for i in range(5)])
     assert seen[:2] == [0, 0]
     assert sorted(seen[1:5]) == [0, 1, 2, 3]
     assert sorted(seen[5:]) == [0, 1, 2, 3, 4]
 
 
 def test_prefixes_do_not_wait_for_each_other_nor_does_what_has_none() -> None:
-    seen = asyncio.run(order([wish("a", prefix="A" * 99), wish("b", prefix="B" * 99), wish("c")]))
+    seen = order([wish("a", prefix="A" * 99), wish("b", prefix="B" * 99), wish("c")])
     assert sorted(seen[:3]) == [0, 1, 2]
 
 
 def test_after_a_long_pause_one_goes_alone_again() -> None:
-    seen = asyncio.run(order([wish(f"t{i}", prefix=SPEC) for i in range(3)], kept_s=0.1, pause_s=0.2))
+    seen = order([wish(f"t{i}", prefix=SPEC) for i in range(3)], kept_s=0.1, pause_s=0.2)
     assert seen[3:5] == [0, 0]
     assert sorted(seen[4:]) == [0, 1]
 
@@ -86,23 +83,19 @@ def test_a_first_one_that_fails_frees_the_others() -> None:
 
 
 def test_a_first_one_that_hangs_holds_the_others_up_for_a_while_only() -> None:
-    async def answer(seen: Seen) -> web.Response:
-        await asyncio.sleep(0.6 if seen.number == 0 else 0.0)
-        return said("Yes.")
-
     async def run() -> float:
-        async with answering(answer) as small:
-            client = PrefixFirst(OpenAIClient(OPENAI, small.access()), longest_lead_s=0.1)
-            first = asyncio.create_task(client.ask(wish("first", prefix=SPEC)))
-            await asyncio.sleep(0)
-            started = time.monotonic()
-            await asyncio.gather(*(client.ask(wish(f"t{i}", prefix=SPEC)) for i in range(3)))
-            seconds = time.monotonic() - started
-            await first
-            await client.close()
-            return seconds
+        clock = asyncio.get_running_loop().time
+        client = PrefixFirst(Carrier(lambda request: 6.0 if request.task == "first" else 0.01), longest_lead_s=1.0)
+        first = asyncio.create_task(client.ask(wish("first", prefix=SPEC)))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(client.ask(wish(f"t{i}", prefix=SPEC)) for i in range(3)))
+        seconds = clock()
+        await first
+        await client.close()
+        return seconds
 
-    assert 0.1 <= asyncio.run(run()) < 0.5
+    seconds, _ = on_a_skipping_clock(run())
+    assert seconds == pytest.approx(1.01)
 
 
 def test_a_first_one_that_ends_the_run_leaves_nobody_waiting() -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 from tests.loopback import Fate, Served, Settings, serve
 
 from midspec.errors import MidspecError
-from midspec.llm import Access, Client, Outcome, Store, open_client
+from midspec.llm import Access, Outcome, Request, Store, open_client
 from midspec.llm._limit import Limited
 from midspec.llm._openai import OpenAIClient
 from midspec.llm._retry import Retrying
+from midspec.llm._wire import AgainError
 
-from .outside import OPENAI, Seen, answering, said, wish, wrong
+from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said, wish, wrong
 
 
 def asked(served: Served, store: Store, n: int, **access: object) -> list[Outcome]:
@@ -135,21 +135,25 @@ def test_a_request_that_alone_always_fails_does_not_hold_the_run_for_ever() -> N
 
 
 def test_a_sleeping_retry_holds_no_slot() -> None:
-    def answer(seen: Seen) -> object:
-        return wrong(500, "later", Retry_After="0.6") if seen.number == 0 else said("Yes.")
+    server = Carrier()
 
-    async def run() -> float:
-        async with answering(answer) as small:  # type: ignore[arg-type]
-            inner: Client = Limited(OpenAIClient(OPENAI, small.access()), 1)
-            client = Retrying(inner, where="openai/tiny", patience_s=60)
-            first = asyncio.create_task(client.ask(wish("first")))
-            await asyncio.sleep(0.1)
-            started = time.monotonic()
-            await asyncio.gather(*(client.ask(wish(f"t{i}")) for i in range(5)))
-            seconds = time.monotonic() - started
-            assert not first.done()
-            await first
-            await client.close()
-            return seconds
+    class Failing:
+        async def ask(self, request: Request) -> Outcome:
+            if not server.came:
+                server.came.append(request.task)
+                raise AgainError("500: later", wait_s=60.0)
+            return await server.ask(request)
 
-    assert asyncio.run(run()) < 0.4
+        async def close(self) -> None: ...
+
+    async def run() -> None:
+        client = Retrying(Limited(Failing(), 1), where="openai/tiny", patience_s=600)
+        first = asyncio.create_task(client.ask(wish("first")))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*(client.ask(wish(f"t{i}")) for i in range(5)))
+        assert not first.done()
+        await first
+        await client.close()
+
+    on_a_skipping_clock(run())
+    assert server.came == ["first", "t0", "t1", "t2", "t3", "t4", "first"]

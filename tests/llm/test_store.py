@@ -290,7 +290,7 @@ def test_a_process_killed_at_any_moment_loses_no_reply_that_it_used(tmp_path: Pa
     for round_ in range(6):
         child = _child(path, n_tasks=100_000, name=f"{round_}-")
         used = path.with_suffix(".said")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (used.exists() and f"{round_}-{37 * round_}\n" in used.read_text()) and time.monotonic() < deadline:
             time.sleep(0.001)
         child.send_signal(signal.SIGKILL)
@@ -493,7 +493,7 @@ def test_a_request_costs_as_little_at_forty_thousand_rows_as_at_a_thousand(store
     for index in range(3000, 40_000):
         recorded(store, asked(f"{index}"))
     late = min(cpu_s(40_000), cpu_s(41_000), cpu_s(42_000))
-    assert late / early < 1.5
+    assert late / early < 3  # forty, where it grows with the rows
 
 
 FIRST = """

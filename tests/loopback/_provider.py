@@ -36,12 +36,19 @@ class Provider:
     `log_texts` also `tail` (end of the prompt) and, of lists, `text`.
     """
 
-    def __init__(self, settings: Settings, *, fate: Callable[[Asked], Fate | None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fate: Callable[[Asked], Fate | None] | None = None,
+        say: Callable[[Asked], str | None] | None = None,
+    ) -> None:
         self.settings = settings
         self.rows: list[Row] = []
         self.paths: Counter[str] = Counter()
         self.n_in_flight = 0
         self._fate_of = fate
+        self._say = say
         self._seen: Counter[str] = Counter()
         self._cache = PrefixCache(settings)
         self._batches = Batches(self)
@@ -282,7 +289,7 @@ class _Exchange:
         self._end()
 
     def _body(self, fate: Fate) -> bytes:
-        reply = compose(self._asked, fate, self._provider.settings)
+        reply = self._provider.compose(self._asked, fate)
         self._row["n_output"] = reply.n_output
         if self._provider.settings.log_texts and self._asked.kind == "list":
             self._row["text"] = reply.text

@@ -157,7 +157,7 @@ def test_a_hang_lasts_until_the_client_gives_up() -> None:
         with pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
         client.close()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not served.log[0]["gone"] and time.monotonic() < until:
             time.sleep(0.01)
         assert served.log[0]["gone"]

@@ -1,6 +1,5 @@
 """What the spec room promises: any text becomes sections and clauses, or one line that says why not."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -231,9 +230,9 @@ def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:
         read_spec(tmp_path)
 
 
+# In proportion is a second; in proportion to the square would be many minutes.
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("unit", ["Plain words. ", "# h\n\ntext\n", "(", '"', "- a\n", "| a ", "```\n", "a.b "])
 def test_parsing_takes_time_in_proportion_to_the_text(unit: str) -> None:
     text = "It is. " + unit * (300_000 // len(unit))
-    start = time.perf_counter()
     parse_spec(text)
-    assert time.perf_counter() - start < 5

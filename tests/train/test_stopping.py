@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,17 +73,17 @@ def test_a_run_that_is_told_to_stop_goes_on_right_there_and_ends_like_a_straight
     assert contents(tmp_path / "halting") == contents(tmp_path / "straight")
 
 
-def test_stopping_takes_far_less_than_the_ten_seconds_that_a_study_waits(make_job: MakeJob, tmp_path: Path) -> None:
-    asked: list[float] = []
+def test_after_a_signal_no_further_update_begins(make_job: MakeJob, tmp_path: Path) -> None:
+    seen: list[int] = []
 
     def watch(progress: Progress) -> None:
+        seen.append(progress.update)
         if progress.update == 3:
-            asked.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(StoppedError):
         train(make_job(), tmp_path, device="cpu", on_progress=watch)
-    assert time.monotonic() - asked[0] < 4
+    assert seen == [1, 2, 3]
     assert list((tmp_path / ".checkpoints").glob("checkpoint-*"))
 
 

@@ -28,7 +28,7 @@ from midspec.llm._converse import Said, converse
 from midspec.llm._embed import embed
 from midspec.llm._forecast import Forecast, ForecastRow, StageLoad, forecast
 from midspec.llm._ledger import Against, LedgerRow, Lost, against, estimate_usd
-from midspec.llm._open import open_client
+from midspec.llm._open import check_access, open_client
 from midspec.llm._pool import Pool
 from midspec.llm._prices import Price, Prices
 from midspec.llm._reply import Unreadable, form_of, json_reply, tagged
@@ -62,6 +62,7 @@ __all__ = [
     "Unreadable",
     "Usage",
     "against",
+    "check_access",
     "converse",
     "embed",
     "estimate_usd",

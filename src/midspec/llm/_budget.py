@@ -8,7 +8,7 @@ from midspec.llm._prices import Prices
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Duty, Outcome, Request, Usage
 
-__all__ = ["Budgeted"]
+__all__ = ["Budgeted", "unknown_price"]
 
 _BYTES_PER_TOKEN = 2
 
@@ -92,7 +92,7 @@ class Budgeted:
         estimate = estimate_usd(lost, self._prices)
         if estimate is None or self._store.unpriced():
             unknown = next((row.model for row in lost if estimate_usd([row], self._prices) is None), "an earlier model")
-            raise self._unknown(unknown)
+            raise unknown_price(unknown)
         return self._store.spent_usd() + estimate
 
     def _worst_usd(self, request: Request) -> float:
@@ -104,13 +104,8 @@ class Budgeted:
     def _cost(self, usage: Usage) -> float:
         cost_usd = self._prices.cost(self._model, usage, self._batch)
         if cost_usd is None:
-            raise self._unknown(self._model)
+            raise unknown_price(self._model)
         return cost_usd
-
-    def _unknown(self, model: str) -> ConfigError:
-        what = f"the price of {model} is unknown, so no budget can be kept"
-        mend = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
-        return ConfigError(what, where="--budget", mend=mend)
 
     def _stop(self, request: Request, worst_usd: float) -> None:
         """The end of the run, recorded once with the request that did not fit."""
@@ -126,6 +121,13 @@ class Budgeted:
     def _used_up(self) -> ConfigError:
         mend = "Raise --budget and run again: nothing that is paid is asked again"
         return ConfigError(self._over, where="--budget", mend=mend)
+
+
+def unknown_price(model: str) -> ConfigError:
+    """What is said where a budget is set and a price that it takes is not known."""
+    what = f"the price of {model} is unknown, so no budget can be kept"
+    mend = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
+    return ConfigError(what, where="--budget", mend=mend)
 
 
 def _n_bytes(text: str) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 
 from midspec.llm._types import Client, Outcome, Request
 from midspec.llm._wire import LateError
@@ -87,7 +86,7 @@ class Deadlines:
             self._stretch[stage] = max(1.0, stretch * 0.98)
 
     def late(self, stage: str, sent_at: float, now: float) -> None:
-        """An attempt that was sent at `sent_at` has not been answered in time (both on the monotonic clock)."""
+        """An attempt that was sent at `sent_at` has not been answered in time (both on the event loop's clock)."""
         # Those that were sent before the last widening say nothing about the wider deadline.
         if sent_at < self._widened_at.get(stage, float("-inf")):
             return
@@ -101,9 +100,9 @@ class Deadlines:
 class _Attempt:
     __slots__ = ("max_tokens", "sent_at", "stage", "stretch", "timer")
 
-    def __init__(self, request: Request, stretch: float, timer: asyncio.Timeout) -> None:
+    def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
         self.stage, self.max_tokens = request.stage, request.max_tokens
-        self.sent_at, self.stretch, self.timer = time.monotonic(), stretch, timer
+        self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
 
 
 class Timed:
@@ -129,9 +128,10 @@ class Timed:
             LateError: no answer within the deadline.
         """
         key = (request.task, request.turn)
+        clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(None) as timer:
-                attempt = _Attempt(request, 2.0 ** self._n_late.get(key, 0), timer)
+                attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
                 self._out.add(attempt)
                 if self._look is None:
                     self._look_again()
@@ -140,12 +140,12 @@ class Timed:
                 finally:
                     self._out.discard(attempt)
         except TimeoutError:
-            now = time.monotonic()
+            now = clock()
             self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
             self.deadlines.late(request.stage, attempt.sent_at, now)
             raise LateError(f"no answer after {now - attempt.sent_at:.1f} s") from None
         if outcome.kind != "failed":
-            self.deadlines.answered(request.stage, time.monotonic() - attempt.sent_at, request.max_tokens)
+            self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
         self._n_late.pop(key, None)
         return outcome
 
@@ -155,7 +155,7 @@ class Timed:
     def _break_off(self) -> None:
         """Break off what is overdue; one look at all of them, four times a second, while any is in flight."""
         self._look = None
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         for attempt in self._out:
             allowed_s = self.deadlines.seconds(attempt.stage, attempt.max_tokens) * attempt.stretch
             if now - attempt.sent_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:

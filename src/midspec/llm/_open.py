@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from midspec.llm._anthropic import AnthropicClient
 from midspec.llm._batch import Batched, Pace
 from midspec.llm._batches import batches_of
-from midspec.llm._budget import Budgeted
+from midspec.llm._budget import Budgeted, unknown_price
 from midspec.llm._deadline import Timed
 from midspec.llm._limit import Limited
 from midspec.llm._openai import OpenAIClient
@@ -18,9 +18,10 @@ from midspec.llm._recorded import Recorded
 from midspec.llm._retry import Retrying
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, Stored
-from midspec.llm._types import Access, Client, Duty, ModelConfig
+from midspec.llm._types import Access, Client, Duty, ModelConfig, Usage
+from midspec.llm._wire import api_key
 
-__all__ = ["open_client", "provider_of"]
+__all__ = ["check_access", "open_client", "provider_of"]
 
 
 def provider_of(model: ModelConfig, access: Access) -> AnthropicClient | OpenAIClient:
@@ -30,6 +31,19 @@ def provider_of(model: ModelConfig, access: Access) -> AnthropicClient | OpenAIC
         ConfigError: the provider's key is not set.
     """
     return AnthropicClient(model, access) if model.model.startswith("anthropic/") else OpenAIClient(model, access)
+
+
+def check_access(model: ModelConfig, access: Access) -> None:
+    """Refuse at once what `open_client` would refuse later; nothing is opened or asked.
+
+    Raises:
+        ConfigError: the provider's key is not set, the table of prices can't be read, or a budget is set for a model
+            whose price nobody knows.
+    """
+    api_key("ANTHROPIC_API_KEY" if model.model.startswith("anthropic/") else "OPENAI_API_KEY", access)
+    prices = Prices.load(access.prices, access.base_url)
+    if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
+        raise unknown_price(model.model)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from midspec.llm._types import Client, Outcome, Request
 
@@ -49,7 +48,7 @@ class PrefixFirst:
             # A first call that hangs must not hold up a whole run.
             _, still_out = await asyncio.wait([seen.leader], timeout=self._longest_lead_s)
             waited = bool(still_out)
-        if seen.n_out == 0 and time.monotonic() - seen.used_at > self._kept_s:
+        if seen.n_out == 0 and asyncio.get_running_loop().time() - seen.used_at > self._kept_s:
             return await self._lead(request, seen)
         return await self._follow(request, seen)
 
@@ -68,7 +67,7 @@ class PrefixFirst:
             return await self._client.ask(request)
         finally:
             seen.n_out -= 1
-            seen.used_at = time.monotonic()
+            seen.used_at = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
         """Close what is wrapped."""

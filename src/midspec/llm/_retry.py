@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 
 from midspec.errors import MidspecError
 from midspec.llm._types import Client, Outcome, Request
@@ -68,14 +67,15 @@ class Retrying:
             MidspecError: nothing at all has succeeded for as long as the patience goes.
         """
         n_failed = 0
-        started_at = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        started_at = clock()
         while True:
             try:
                 outcome = await self._client.ask(request)
             except AgainError as error:
                 n_failed += 1
                 self._failed(error)
-                if n_failed >= _FEWEST_OF_ONE and time.monotonic() - started_at > self._patience_s:
+                if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
                     # Not final in the store: the same command asks once more.
                     return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.words})")
                 await asyncio.sleep(self._pause_s(error, n_failed))
@@ -86,7 +86,7 @@ class Retrying:
                 return outcome
 
     def _failed(self, error: AgainError) -> None:
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._n_failed += 1
         if self._failing_since is None:
             self._failing_since = now
