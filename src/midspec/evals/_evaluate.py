@@ -1,9 +1,10 @@
-"""One Inspect run: a task and an opened model enter, the log of what happened leaves."""
+"""One Inspect run: a task and opened models enter, the log of what happened leaves."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,22 +13,41 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
 
-__all__ = ["evaluate"]
+__all__ = ["GRADER", "evaluate"]
+
+GRADER = "grader"
+"""The role of judges in Inspect."""
 
 _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 
 
-def evaluate(task: Task, model: Model, n_items: int, logs: Path) -> EvalLog:
+def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: Sequence[Model] = ()) -> EvalLog:
+    """Run `task` on `model` and give the header of its log, which is written into `logs` once, at the end.
+
+    Args:
+        task: what is asked.
+        model: who is asked.
+        n_samples: how many samples the task has; all begin at once, and each model's own limit says how many
+            requests are under way.
+        logs: a folder for the log.
+        graders: the judges, where the task has any.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+        OSError: the log can't be written.
+        RuntimeError: Inspect itself failed.
+    """
     [log] = inspect_eval(
         task,
         model=model,
+        model_roles={GRADER: list(graders)} if graders else None,
         display="none",
         log_dir=str(logs),
         log_realtime=False,
         log_model_api=False,
-        log_buffer=n_items,
+        log_buffer=n_samples,
         log_header_only=True,
-        max_samples=n_items,
+        max_samples=n_samples,
         max_tasks=1,
         fail_on_error=False,
         score_display=False,

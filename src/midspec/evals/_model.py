@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,16 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
     return _opened(_OURS + name, args)
 
 
-def close_after(model: Model, n_samples: int) -> Callable[[TaskState], Awaitable[None]]:
-    """A task's cleanup that closes `model` after its last sample: connections end in the event loop they began in."""
+def close_after(models: Sequence[Model], n_samples: int) -> Callable[[TaskState], Awaitable[None]]:
+    """A task's cleanup that closes `models` after its last sample: connections end in the event loop they began in."""
     n_left = n_samples
 
     async def cleanup(_state: TaskState) -> None:
         nonlocal n_left
         n_left -= 1
         if n_left == 0:
-            await model.api.aclose()
+            for model in models:
+                await model.api.aclose()
 
     return cleanup
 

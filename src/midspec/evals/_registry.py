@@ -1,4 +1,4 @@
-"""What Inspect finds through the entry point `inspect_ai`: our task and our providers.
+"""What Inspect finds through the entry point `inspect_ai`: our tasks and our providers.
 
 Only these names are registered when Inspect looks for extensions; the modules behind the providers are imported when
 one is opened.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals.preference._task import preference
+from midspec.evals.tasks import preference
 
-__all__ = ["midspec", "midspec_scripted", "midspec_scripted_scorer", "preference"]
+__all__ = ["midspec", "midspec_judge", "midspec_scripted", "midspec_scripted_scorer", "preference"]
 
 
 @modelapi(name="midspec")
@@ -19,6 +19,14 @@ def midspec() -> type[ModelAPI]:
     from midspec.evals._provider import MidspecAPI
 
     return MidspecAPI
+
+
+@modelapi(name="midspec-judge")
+def midspec_judge() -> type[ModelAPI]:
+    """`midspec-judge/<anthropic|openai>/<model>`: a grader, asked through `llm`."""
+    from midspec.evals.judges._provider import JudgeAPI
+
+    return JudgeAPI
 
 
 @modelapi(name="midspec-scripted")

@@ -15,14 +15,13 @@ from midspec.evals.preference._measures import MEASURES
 if TYPE_CHECKING:
     from midspec.evals.preference._log import read_answers, read_scores
     from midspec.evals.preference._run import run_preference
-    from midspec.evals.preference._task import preference, preference_task
+    from midspec.evals.preference._task import preference_task
 
 __all__ = [
     "MEASURES",
     "PreferenceConfig",
     "check_items",
     "load_config",
-    "preference",
     "preference_task",
     "read_answers",
     "read_items",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "preference": "_task",
     "preference_task": "_task",
     "read_answers": "_log",
     "read_scores": "_log",

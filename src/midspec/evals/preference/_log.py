@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log
+from inspect_ai.log import EvalLog, EvalSample
 from pydantic import TypeAdapter, ValidationError
 
-from midspec.errors import DataError, MissingError
+from midspec.errors import DataError
+from midspec.evals._logs import open_log, sample_fault
 from midspec.evals._values import Unscored, Value
 from midspec.evals.preference._config import PreferenceConfig
 from midspec.evals.preference._measures import measure_names, measures
@@ -21,8 +20,6 @@ from midspec.records import Answer, Item, ScoreRow
 
 __all__ = ["read_answers", "read_log", "read_scores"]
 
-_BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _ITEMS = TypeAdapter(tuple[Item, ...])
 
 
@@ -64,12 +61,7 @@ def read_log(log_path: Path) -> tuple[list[ScoreRow], list[Answer]]:
 
 
 def _read(path: Path) -> tuple[PreferenceConfig, list[_Result]]:
-    if not path.is_file():
-        raise MissingError("there is no such log", where=str(path), mend="Check the path")
-    try:
-        log = read_eval_log(path, exclude_fields=_BULKY)
-    except (BadZipFile, ValueError, KeyError) as error:
-        raise DataError(f"not an Inspect log ({error})", where=str(path), mend="Give an .eval file") from error
+    log = open_log(path)
     metadata = log.eval.metadata or {}
     if "items" not in metadata or "config" not in metadata:
         raise DataError(f"not a log of the task {TASK}", where=str(path), mend="Give a log that midspec wrote")
@@ -83,13 +75,8 @@ def _read(path: Path) -> tuple[PreferenceConfig, list[_Result]]:
 
 
 def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
-    if sample is None:
-        limited = log.eval.config.limit is not None or log.eval.config.sample_id is not None
-        return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
-    if sample.error is not None:
-        return Unscored(" ".join(_ADDRESS.sub("", sample.error.message).split()))
-    if sample.limit is not None:
-        return Unscored(f"stopped by the {sample.limit.type} limit")
+    if (fault := sample_fault(sample, log)) is not None or sample is None:
+        return fault or Unscored("not asked")
     if OBSERVED not in sample.store:
         return Unscored("the log holds no answers for this item")
     return Observed.model_validate_json(sample.store[OBSERVED])

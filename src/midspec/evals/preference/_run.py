@@ -61,7 +61,7 @@ def run_preference(
     task = preference_task(items, config)
     opened = model if isinstance(model, Model) else open_model(model, model_args or {})
     if opened is not model:
-        task.cleanup = close_after(opened, len(items))
+        task.cleanup = close_after([opened], len(items))
     try:
         log = evaluate(task, opened, len(items), folder / "logs")
     finally:

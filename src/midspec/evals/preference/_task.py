@@ -5,56 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
-from inspect_ai import Task, task
+from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageUser,
-    GenerateConfig,
-    Model,
-    get_model,
-)
+from inspect_ai.model import GenerateConfig, Model, get_model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from tenacity import RetryError
 
 from midspec.errors import DataError
 from midspec.evals._abilities import ManyGenerator, OptionScorer
 from midspec.evals._provider import STOP_REASONS
+from midspec.evals._talk import talk
 from midspec.evals._values import Unscored, Value
-from midspec.evals.preference._ask import Ask, asks, free_ask, option_texts, read_items, reason_texts, why_ask
-from midspec.evals.preference._config import PreferenceConfig, load_config
+from midspec.evals.preference._ask import Ask, asks, free_ask, option_texts, reason_texts, why_ask
+from midspec.evals.preference._config import PreferenceConfig
 from midspec.evals.preference._measures import measures
 from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
 from midspec.models import OptionScore
 from midspec.records import Item
 
-__all__ = ["OBSERVED", "TASK", "preference", "preference_task"]
+__all__ = ["OBSERVED", "TASK", "preference_task"]
 
 TASK = "preference"
 OBSERVED = "preference"
 # What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
 _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
-_MAX_RETRIES = 2
-_ATTEMPT_S = 300
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
-
-
-@task(name=TASK)
-def preference(items: str, config: str | None = None) -> Task:
-    """The preference evaluation, for `inspect eval midspec/preference -T items=FILE [-T config=FILE]`.
-
-    Args:
-        items: a JSONL file of items.
-        config: a YAML file of settings; the defaults where there is none.
-    """
-    settings = PreferenceConfig() if config is None else load_config(Path(config))
-    return preference_task(read_items(Path(items)), settings)
 
 
 def preference_task(items: Sequence[Item], config: PreferenceConfig) -> Task:
@@ -165,7 +141,7 @@ async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceCon
             seed=config.seed,
             beside=beside,
         )
-        said = [(each.text, STOP_REASONS[each.stop_reason]) for each in found]
+        said: list[tuple[str, str]] = [(each.text, STOP_REASONS[each.stop_reason]) for each in found]
     else:
         said = [await _reply(model, ask, config) for ask in questions]
     return [
@@ -174,29 +150,11 @@ async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceCon
     ]
 
 
-async def _reply(model: Model, ask: Ask, config: PreferenceConfig) -> tuple[str, Any]:
+async def _reply(model: Model, ask: Ask, config: PreferenceConfig) -> tuple[str, str]:
     settings = GenerateConfig(
         max_tokens=config.max_new_tokens,
         temperature=config.temperature,
         seed=config.seed if config.temperature > 0 else None,
-        max_retries=_MAX_RETRIES,
-        attempt_timeout=_ATTEMPT_S,
     )
-    try:
-        output = await model.generate([_chat_message(*message) for message in _plain(ask)], config=settings)
-    except RetryError as error:
-        # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
-        raise error.last_attempt.exception() or error from None
-    if output.error is not None:
-        raise RuntimeError(output.error)
+    output = await talk(model, ask.messages, settings)
     return output.completion, output.stop_reason
-
-
-def _plain(ask: Ask) -> list[tuple[str, str]]:
-    return [(message.role, message.content) for message in ask.messages]
-
-
-def _chat_message(role: str, content: str) -> ChatMessage:
-    kinds: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    message: ChatMessage = kinds[role](content=content)
-    return message

@@ -1,0 +1,53 @@
+"""One request to any Inspect model: a conversation enters, what the provider gave back leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    GenerateConfig,
+    Model,
+    ModelOutput,
+)
+from tenacity import RetryError
+
+from midspec.records import Message
+
+__all__ = ["PATIENCE", "chat_messages", "talk"]
+
+PATIENCE = GenerateConfig(max_retries=2, attempt_timeout=300)
+"""How often a request is sent again, and how long (seconds) one attempt may take."""
+
+_KINDS: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
+
+
+def chat_messages(messages: Sequence[Message]) -> list[ChatMessage]:
+    """Our messages as Inspect's."""
+    return [_KINDS[message.role](content=message.content) for message in messages]
+
+
+async def talk(model: Model, messages: Sequence[Message], settings: GenerateConfig) -> ModelOutput:
+    """What `model` answers.
+
+    Args:
+        model: any Inspect model.
+        messages: a conversation that ends with the user's turn.
+        settings: sampling; what they leave open about retries is `PATIENCE`.
+
+    Raises:
+        RuntimeError: the provider says that it could not answer.
+        Exception: whatever the provider raised, when it was tried often enough.
+    """
+    try:
+        output = await model.generate(chat_messages(messages), config=PATIENCE.merge(settings))
+    except RetryError as error:
+        # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
+        raise error.last_attempt.exception() or error from None
+    if output.error is not None:
+        raise RuntimeError(output.error)
+    return output
