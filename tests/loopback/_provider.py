@@ -18,7 +18,7 @@ from ._batch import Batches
 from ._cache import PrefixCache
 from ._fill import wanted_tags
 from ._http import Connection, header, headers
-from ._say import compose, error, message
+from ._say import Reply, compose, error, message
 from ._settings import Fate, Settings
 
 _LOGGED_CHARS = 20_000
@@ -148,6 +148,10 @@ class Provider:
                 return fate, latency
         return "ok", latency
 
+    def compose(self, asked: Asked, fate: Fate) -> Reply:
+        """The reply to a question: what the test says, or made from what was asked."""
+        return compose(asked, fate, self.settings, self._say(asked) if self._say else None)
+
     def answer(self, asked: Asked, fate: Fate) -> tuple[int, dict[str, Any], Row]:
         """A whole answer at once (batches): status, body, and what the log says of it."""
         if fate in {"500", "overloaded", "429", "reset", "error200"}:
@@ -156,7 +160,7 @@ class Provider:
             return 400, error(asked.protocol, 400), {"status": 400}
         n_read, n_written, n_shared, keys = self._cache.look(asked)
         self._cache.learn(keys)
-        reply = compose(asked, fate, self.settings)
+        reply = self.compose(asked, fate)
         told = {"status": 200, "n_cached": n_read, "n_shareable": n_shared, "n_output": reply.n_output}
         return 200, message(asked, reply, n_read, n_written), told
 

@@ -29,8 +29,11 @@ class Reply:
     n_output: int
 
 
-def compose(asked: Asked, fate: Fate, settings: Settings) -> Reply:
-    """The reply to a question under its fate; depends on the seed, the question and its number alone."""
+def compose(asked: Asked, fate: Fate, settings: Settings, said: str | None = None) -> Reply:
+    """The reply to a question under its fate; depends on the seed, the question and its number alone.
+
+    `said` is what a well-formed reply says, where a test decides that.
+    """
     draw = random.Random(f"{settings.seed} {asked.sha} {asked.n_before}")
     if fate == "refused":
         return Reply(_REFUSAL, "refusal", tokens(_REFUSAL))
@@ -43,7 +46,9 @@ def compose(asked: Asked, fate: Fate, settings: Settings) -> Reply:
         document_words=settings.document_words,
         name=named(asked.prompt),
     )
-    if asked.form is None:
+    if said is not None:
+        text = said
+    elif asked.form is None:
         text = filler.tags(asked.tags)
     elif fate == "ignored_form":
         text = "Here is what comes to mind. " + document(draw, settings.seed, 60)

@@ -43,14 +43,20 @@ class Served:
 
 
 @contextmanager
-def serve(settings: Settings | None = None, *, fate: Callable[[Asked], Fate | None] | None = None) -> Iterator[Served]:
+def serve(
+    settings: Settings | None = None,
+    *,
+    fate: Callable[[Asked], Fate | None] | None = None,
+    say: Callable[[Asked], str | None] | None = None,
+) -> Iterator[Served]:
     """Serve from a thread until the block ends.
 
     Args:
         settings: what to do; by default everything goes well, at once.
         fate: decides the fate of single requests; `None` from it leaves the draw to the settings.
+        say: what the model says to single questions; `None` from it leaves the text to the server.
     """
-    provider = Provider(settings or Settings(), fate=fate)
+    provider = Provider(settings or Settings(), fate=fate, say=say)
     ready, places = Event(), list[str]()
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()
