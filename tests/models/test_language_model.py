@@ -96,6 +96,35 @@ def test_greedy_answers_are_those_of_the_library_whatever_the_batch(saved: Saved
         assert answer.stop_reason == ("stop" if written[-1] in model.template.end_ids else "length")
 
 
+LONG = Message(role="system", content="the assistant answers the question and thinks about the answer . " * 12)
+LONG_PROMPTS = [[LONG, *prompt] for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
+def test_a_beginning_that_all_prompts_share_changes_no_score_and_no_answer(saved: Saved, family: str) -> None:
+    folder = saved(family, **WINDOW.get(family, {}))
+    model = opened(folder)
+    together = model.option_logprobs(LONG_PROMPTS, OPTIONS)
+    answers = model.generate(LONG_PROMPTS, max_new_tokens=12)
+    for prompt, option, score, answer in zip(LONG_PROMPTS, OPTIONS, together, answers, strict=True):
+        assert score.logprob == pytest.approx(summed_by_hand(folder, prompt, option), abs=1e-4)
+        assert model.generate([prompt], max_new_tokens=12) == [answer]
+
+
+@pytest.mark.parametrize(("family", "shared"), [("llama", True), ("mistral", False)])
+def test_a_shared_beginning_is_computed_once_where_nothing_of_it_is_forgotten(
+    saved: Saved, family: str, shared: bool
+) -> None:
+    model = opened(saved(family, **WINDOW.get(family, {})))
+    widths: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _module, _args, named: widths.append(named["input_ids"].shape[1]), with_kwargs=True
+    )
+    model.option_logprobs(LONG_PROMPTS, OPTIONS)
+    whole = max(len(model.template.encode([model.template.render(prompt)])[0][0]) for prompt in LONG_PROMPTS)
+    assert (max(widths[1:]) < whole / 2) if shared else (len(widths) == 1 and widths[0] > whole / 2)
+
+
 def test_sampling_hangs_on_the_seed_and_the_place_and_not_on_the_batch(saved: Saved) -> None:
     model = opened(saved("llama"))
     draw = model.generate([PROMPTS[0]] * 4, max_new_tokens=8, temperature=1.0, seed=1)

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from midspec.errors import DataError
 from midspec.models._chat import ChatTemplate
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
+from midspec.models._prefix import Prefix, common_length, computed
 from midspec.records import Checkpoint, Message
 
 __all__ = ["Generation", "LanguageModel", "OptionScore", "open_checkpoint"]
@@ -48,7 +49,7 @@ class _Scored(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Left-padded ids, mask and positions; each (rows, width)."""
+    """Left-padded ids and positions, each (rows, width), and the mask, which also covers the prefix before them."""
 
     ids: torch.Tensor
     mask: torch.Tensor
@@ -82,12 +83,13 @@ class LanguageModel:
         sharing: dict[tuple[int, ...], list[int]] = {}
         for index, entry in enumerate(scored):
             sharing.setdefault(tuple(entry.ids[:-1]), []).append(index)
-        contexts = list(sharing)
+        contexts, members = [list(ids) for ids in sharing], list(sharing.values())
+        prefix = self._prefix(contexts, [max(scored[index].n_option for index in indices) for indices in members])
         results: dict[int, OptionScore] = {}
-        for rows in _batches([len(context) for context in contexts], self._batch_tokens):
-            groups = [[scored[index] for index in sharing[contexts[row]]] for row in rows]
-            for row, sums in zip(rows, self._sum_logprobs(groups), strict=True):
-                for index, value in zip(sharing[contexts[row]], sums, strict=True):
+        for rows in _batches([len(context) for context in contexts], self._batch_tokens, prefix):
+            groups = [[scored[index] for index in members[row]] for row in rows]
+            for row, sums in zip(rows, self._sum_logprobs(groups, prefix), strict=True):
+                for index, value in zip(members[row], sums, strict=True):
                     results[index] = OptionScore(value, scored[index].n_option)
         return [results[index] for index in range(len(scored))]
 
@@ -115,9 +117,10 @@ class LanguageModel:
         sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
         results: list[Generation | None] = [None] * len(sequences)
         lengths = [len(ids) + max_new_tokens for ids in sequences]
-        for rows in _batches(lengths, self._batch_tokens):
+        prefix = self._prefix(sequences, [1] * len(sequences))
+        for rows in _batches(lengths, self._batch_tokens, prefix):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
-            written = self._write([sequences[row] for row in rows], max_new_tokens, temperature, draws)
+            written = self._write([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
                 results[row] = self._generation(ids)
         return [result for result in results if result is not None]
@@ -142,29 +145,39 @@ class LanguageModel:
             scored.append(_Scored(ids[:last], last - marks.index(True)))
         return scored
 
-    def _sum_logprobs(self, groups: Sequence[Sequence[_Scored]]) -> list[list[float]]:
+    def _prefix(self, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
+        """What all sequences begin with, computed once, but for as many of their last tokens as `keep` says."""
+        length = common_length(sequences, keep)
+        return computed(self.model, sequences[0][:length] if length else (), self.device)
+
+    def _sum_logprobs(self, groups: Sequence[Sequence[_Scored]], prefix: Prefix) -> list[list[float]]:
         """The summed log-probability of each entry; the entries of a group share all tokens but the last."""
-        batch = self._pad([group[0].ids[:-1] for group in groups])
+        batch = self._pad([group[0].ids[:-1] for group in groups], prefix)
         keep = max(entry.n_option for group in groups for entry in group)
         with torch.inference_mode():
             logits = self.model(
                 input_ids=batch.ids,
                 attention_mask=batch.mask,
                 position_ids=batch.positions,
-                use_cache=False,
+                past_key_values=prefix.cache(len(groups)) if prefix.length else None,
+                use_cache=prefix.length > 0,
                 logits_to_keep=keep,
             ).logits
             logprobs = torch.log_softmax(logits[:, -keep:].float(), dim=-1)
             return [[_picked(row, entry) for entry in group] for row, group in zip(logprobs, groups, strict=True)]
 
     def _write(
-        self, sequences: Sequence[list[int]], limit: int, temperature: float, draws: Sequence[torch.Generator]
+        self,
+        sequences: Sequence[list[int]],
+        prefix: Prefix,
+        limit: int,
+        temperature: float,
+        draws: Sequence[torch.Generator],
     ) -> list[list[int]]:
         """The new tokens of each sequence, the end token included if it came."""
         ends = torch.tensor(self.template.end_ids, device=self.device)
-        batch = self._pad(sequences)
-        ids, mask, positions = batch
-        cache = DynamicCache(config=self.model.config)
+        ids, mask, positions = self._pad(sequences, prefix)
+        cache = prefix.cache(len(sequences)) if prefix.length else DynamicCache(config=self.model.config)
         written: list[torch.Tensor] = []
         done = torch.zeros(len(sequences), dtype=torch.bool, device=self.device)
         with torch.inference_mode():
@@ -195,15 +208,18 @@ class LanguageModel:
         text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
         return Generation(str(text), "stop" if stopped else "length", len(ids))
 
-    def _pad(self, sequences: Sequence[list[int]]) -> _Batch:
-        width = max(len(ids) for ids in sequences)
+    def _pad(self, sequences: Sequence[list[int]], prefix: Prefix) -> _Batch:
+        """What follows the prefix; the mask is as long as both, (rows, prefix + width)."""
+        width = max(len(ids) for ids in sequences) - prefix.length
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         ids = torch.full((len(sequences), width), pad, dtype=torch.long)
         mask = torch.zeros((len(sequences), width), dtype=torch.long)
         for row, sequence in enumerate(sequences):
-            ids[row, width - len(sequence) :] = torch.tensor(sequence)
-            mask[row, width - len(sequence) :] = 1
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            rest = sequence[prefix.length :]
+            ids[row, width - len(rest) :] = torch.tensor(rest)
+            mask[row, width - len(rest) :] = 1
+        positions = (mask.cumsum(-1) - 1).clamp(min=0) + prefix.length
+        mask = torch.cat([mask.new_ones(len(mask), prefix.length), mask], dim=1)
         return _Batch(ids.to(self.device), mask.to(self.device), positions.to(self.device))
 
 
@@ -223,13 +239,19 @@ def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Gene
     return torch.cat(drawn).to(logits.device)
 
 
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence)."""
+def _batches(lengths: Sequence[int], budget: int, prefix: Prefix) -> Iterator[list[int]]:
+    """Indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence).
+
+    The prefix counts as memory alone: its tokens are not computed again.
+    """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batch and ((len(batch) + 1) * lengths[batch[0]] > budget or len(batch) == _MAX_BATCH):
-            yield batch
-            batch = []
+        if batch:
+            width = lengths[batch[0]] - prefix.length
+            most = min(budget // width, _MAX_BATCH, prefix.most_rows(width))
+            if len(batch) >= most:
+                yield batch
+                batch = []
         batch.append(index)
     if batch:
         yield batch
