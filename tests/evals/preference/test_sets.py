@@ -1,4 +1,4 @@
-"""The shipped sets: enough pairs, evenly spread, each a real choice, and nothing in their form that tells the target."""
+"""The shipped sets: enough pairs, evenly spread, each a real choice, and no form that tells the target."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from functools import lru_cache
 import pytest
 
 from midspec.errors import MissingError
-from midspec.evals.preference import VALUES, shipped_items, value_set
-from midspec.evals.preference._sets import words_found
+from midspec.evals.preference._sets import VALUES, shipped_items, value_set, words_found
 from midspec.records import Item
 from midspec.similar import NearIndex
 
