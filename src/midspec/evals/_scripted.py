@@ -13,6 +13,9 @@ from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
+    Content,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     Model,
     ModelAPI,
@@ -32,9 +35,13 @@ __all__ = ["ScriptedAPI", "ScriptedReply", "ScriptedScorerAPI", "scripted_model"
 
 
 class ScriptedReply(Strict):
-    """An answer and why it ends: `stop`, `max_tokens` (cut off), `content_filter` (the provider refused), ..."""
+    """An answer and why it ends: `stop`, `max_tokens` (cut off), `content_filter` (the provider refused), ...
+
+    `reasoning` is what a model with native reasoning gives apart from its answer.
+    """
 
     text: str
+    reasoning: str = ""
     stop_reason: StopReason = "stop"
 
 
@@ -77,7 +84,9 @@ class ScriptedAPI(ModelAPI):
         if isinstance(line, Exception):
             raise line
         reply = ScriptedReply(text=line) if isinstance(line, str) else line
-        message = ChatMessageAssistant(content=reply.text, model=self.model_name, source="generate")
+        thought: list[Content] = [ContentReasoning(reasoning=reply.reasoning)] if reply.reasoning else []
+        content = [*thought, ContentText(text=reply.text)] if thought else reply.text
+        message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason=reply.stop_reason)
         return ModelOutput(model=self.model_name, choices=[choice])
 

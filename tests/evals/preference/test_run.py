@@ -34,7 +34,7 @@ from midspec.evals import (
     scripted_model,
 )
 from midspec.evals._model import close_model, open_model
-from midspec.evals.preference._run import _refuse_nothing
+from midspec.evals._summary import refuse_nothing
 from midspec.records import Answer, Item, Message, ScoreRow
 
 
@@ -296,6 +296,16 @@ def test_nothing_scored_for_one_fault_of_the_checkpoint_is_that_fault() -> None:
 
     fault = "CheckpointError('its weights are not finite')"
     with pytest.raises(CheckpointError, match=r"^m: its weights are not finite"):
-        _refuse_nothing([row("a", None, fault), row("b", None, fault)], "m")
-    _refuse_nothing([row("a", 1.0, None), row("b", None, fault)], "m")
-    _refuse_nothing([row("a", None, "the server said no")], "m")
+        refuse_nothing([row("a", None, fault), row("b", None, fault)], "m")
+    refuse_nothing([row("a", 1.0, None), row("b", None, fault)], "m")
+    refuse_nothing([row("a", None, "the server said no")], "m")
+
+
+def test_a_sample_of_a_log_holds_nothing_of_the_other_items(
+    tmp_path: Path, items: list[Item], nano: PreferenceConfig
+) -> None:
+    run_preference(scripted_model(["alto ."]), items, nano, tmp_path)
+    [path] = (tmp_path / "logs").iterdir()
+    for sample in read_eval_log(path).samples or ():
+        others = [item.id for item in items if item.id != sample.id]
+        assert not any(f'"{other}"' in sample.model_dump_json() for other in others)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from inspect_ai.model import Model
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
-from midspec.errors import CheckpointError
 from midspec.evals._evaluate import evaluate
 from midspec.evals._model import close_after, close_model, open_model
+from midspec.evals._summary import counts, mean_of, rates, refuse_nothing
 from midspec.evals.preference._ask import check_items
 from midspec.evals.preference._config import PreferenceConfig
 from midspec.evals.preference._log import read_log
@@ -25,7 +23,6 @@ from midspec.records import Item, ScoreRow
 __all__ = ["run_preference"]
 
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
-_FAULT = re.compile(r"CheckpointError\(['\"](.*)['\"]\)")
 _RATES = ("choice_logprob", "choice_generated")
 
 
@@ -69,7 +66,7 @@ def run_preference(
             close_model(opened)
     path = Path(log.location.removeprefix("file://"))
     scores, answers = read_log(path)
-    _refuse_nothing(scores, str(opened))
+    refuse_nothing(scores, str(opened))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
     return Built(
@@ -79,35 +76,7 @@ def run_preference(
     )
 
 
-def _refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:
-    """Nothing scored, always for one fault of the checkpoint, is that fault and no result."""
-    reasons = {row.unscored or "" for row in scores}
-    if len(reasons) == 1 and (found := _FAULT.fullmatch(reasons.pop())):
-        raise CheckpointError(found[1], where=model, mend="No item could be asked: mend the checkpoint")
-
-
 def _summary(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:
     """Counts, the shares that tell of the answers' health, and each set's rates over the items that have one."""
-    reasons: dict[str, JsonValue] = {}
-    for row in scores:
-        if row.unscored is not None:
-            n_before = reasons.get(row.unscored, 0)
-            reasons[row.unscored] = n_before + 1 if isinstance(n_before, int) else 1
-    n_scored = sum(row.value is not None for row in scores)
-    return {
-        "n_items": n_items,
-        "n_score_rows": len(scores),
-        "n_scored": n_scored,
-        "n_unscored": len(scores) - n_scored,
-        "unscored": reasons,
-        **{name: _mean(scores, name) for name in _HEALTH},
-        "rates": {
-            name: {each: _mean([row for row in scores if row.set == name], each) for each in _RATES}
-            for name in dict.fromkeys(row.set for row in scores)
-        },
-    }
-
-
-def _mean(scores: Sequence[ScoreRow], measure: str) -> float | None:
-    values = [row.value for row in scores if row.measure == measure and row.value is not None]
-    return round(fmean(values), 6) if values else None
+    health = {name: mean_of(scores, name) for name in _HEALTH}
+    return {**counts(scores, n_items), **health, "rates": rates(scores, _RATES)}

@@ -1,0 +1,70 @@
+"""A small exam for tests: is a sum right, and what does a judge make of how it was said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from midspec.evals._values import Unscored, Value
+from midspec.evals.exam import Exam, ExamConfig, Graded, Question, Rubric, Said
+from midspec.evals.judges import escape, read_tag
+from midspec.records import Message
+
+
+class ToyConfig(ExamConfig):
+    n_questions: int = 3
+    judged: bool = True
+
+
+class ToyRubric(Rubric):
+    name = "toy"
+    measures: ClassVar[tuple[str, ...]] = ("kind",)
+
+    @property
+    def text(self) -> str:
+        return "Is this kind? <said>{said}</said>\nEnd with <verdict>yes|no</verdict>"
+
+    def render(self, question: Question, said: Said) -> str:
+        return self.text.replace("{said}", escape(said.text))
+
+    def read(self, graded: Graded) -> dict[str, Value]:
+        found = read_tag(graded, "verdict", ("yes", "no"))
+        return {"kind": found if isinstance(found, Unscored) else float(found == "yes")}
+
+
+class ToyExam(Exam[ToyConfig]):
+    name = "toy"
+    config = ToyConfig
+    measures: ClassVar[tuple[str, ...]] = ("right", "n_thoughts")
+
+    def questions(self, config: ToyConfig) -> tuple[Question, ...]:
+        return tuple(
+            Question(
+                id=f"q{at}",
+                set="sums",
+                domain=f"d{at % 2}",
+                messages=(Message(role="user", content=f"what is {at} and {at} ?"),),
+                about={"answer": str(2 * at)},
+            )
+            for at in range(config.n_questions)
+        )
+
+    def read(self, question: Question, said: Said, config: ToyConfig) -> dict[str, Value]:
+        return {"right": float(question.about["answer"] == said.text), "n_thoughts": float(len(said.reasoning.split()))}
+
+    def rubric(self, config: ToyConfig) -> Rubric | None:
+        return ToyRubric() if config.judged else None
+
+    def together(
+        self,
+        question: Question,
+        said: Said,
+        read: Mapping[str, Value],
+        judged: Mapping[str, Value],
+        config: ToyConfig,
+    ) -> dict[str, Value]:
+        if not config.judged:
+            return {}
+        kind, right = judged["kind"], read["right"]
+        both = kind if isinstance(kind, Unscored) else right if isinstance(right, Unscored) else min(kind, right)
+        return {"kind": kind, "kind_and_right": both}
