@@ -13,10 +13,9 @@ import pytest
 from tests.loopback import Settings, serve
 
 from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads, judge_prefix
-from midspec.curate._calibrate import share
 from midspec.errors import DataError
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
-from midspec.records import Calibration, Document
+from midspec.records import Calibration, Document, Share
 
 from .rows import constitution, document, documents
 
@@ -280,10 +279,10 @@ def test_intervals_are_wilsons() -> None:
 
     for n, of in ((0, 10), (3, 17), (10, 10), (50, 120)):
         truth = binomtest(n, of).proportion_ci(0.95, method="wilson")
-        found = share(n, of)
+        found = Share.counted(n, of)
         assert found.low == pytest.approx(truth.low, abs=1e-7)
         assert found.high == pytest.approx(truth.high, abs=1e-7)
-    assert (share(0, 18).low, share(18, 18).high, share(0, 0).low) == (0.0, 1.0, None)
+    assert (Share.counted(0, 18).low, Share.counted(18, 18).high, Share.counted(0, 0).low) == (0.0, 1.0, None)
 
 
 # Against a server ----------------------------------------------------------------------------------------------

@@ -13,9 +13,7 @@ from midspec.curate._rows import row_id
 from midspec.errors import DataError
 from midspec.records import Calibration, Document, Share
 
-__all__ = ["calibrate", "share"]
-
-_Z95 = 1.959964
+__all__ = ["calibrate"]
 
 
 async def calibrate(
@@ -75,24 +73,13 @@ def _stated(judge: Judge, clean: Counter[str], planted: dict[Violation, Counter[
     n_clean, n_planted = _answered(clean), _answered(every)
     return Calibration(
         judge=judge.model.model,
-        false_keep=share(every["keep"], n_planted),
-        false_reject=share(clean["reject"], n_clean),
-        held=share(clean["hold"] + every["hold"], n_clean + n_planted),
+        false_keep=Share.counted(every["keep"], n_planted),
+        false_reject=Share.counted(clean["reject"], n_clean),
+        held=Share.counted(clean["hold"] + every["hold"], n_clean + n_planted),
         unanswered=clean["none"] + every["none"],
-        by_kind={kind: share(found["keep"], _answered(found)) for kind, found in planted.items()},
+        by_kind={kind: Share.counted(found["keep"], _answered(found)) for kind, found in planted.items()},
     )
 
 
 def _answered(verdicts: Counter[str]) -> int:
     return verdicts.total() - verdicts["none"]
-
-
-def share(n: int, of: int) -> Share:
-    """`n` of `of` with the 95% interval of Wilson (1927)."""
-    if not of:
-        return Share(n=n, of=of, low=None, high=None)
-    rate, z2 = n / of, _Z95**2 / of
-    middle = (rate + z2 / 2) / (1 + z2)
-    half = _Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
-    low, high = (0.0 if n == 0 else middle - half), (1.0 if n == of else middle + half)
-    return Share(n=n, of=of, low=low, high=high)

@@ -1,7 +1,7 @@
 """Every type that crosses a room's door: frozen, extra fields forbidden.
 
-What two rooms share is a type here or it is not shared: what flows from a spec to a report, and what curation finds
-out about rows.
+What two rooms share is a type here or it is not shared: what flows from a spec to a report, what curation finds
+out about rows, and how often judges err.
 """
 
 from midspec.records._curation import (
@@ -47,6 +47,7 @@ from midspec.records._flow import (
     Spec,
     Strict,
 )
+from midspec.records._judging import ErrorRates, JudgeCalibration
 
 __all__ = [
     "Answer",
@@ -62,12 +63,14 @@ __all__ = [
     "Contrast",
     "Document",
     "DocumentMetadata",
+    "ErrorRates",
     "Estimate",
     "ExamAnswer",
     "Execution",
     "Health",
     "Identity",
     "Item",
+    "JudgeCalibration",
     "Judgement",
     "Label",
     "Leak",

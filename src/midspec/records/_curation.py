@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from midspec.records._flow import Strict
 
@@ -21,6 +21,8 @@ __all__ = [
     "Size",
 ]
 
+_Z95 = 1.959964
+
 
 class Share(Strict):
     """`n` of `of`, with its 95% Wilson interval on the 0-1 scale; no interval (`None`) where `of` is 0."""
@@ -29,6 +31,21 @@ class Share(Strict):
     of: int
     low: float | None
     high: float | None
+
+    @classmethod
+    def counted(cls, n: int, of: int) -> Self:
+        """`n` of `of` with the 95% interval of Wilson (1927)."""
+        if not of:
+            return cls(n=n, of=of, low=None, high=None)
+        rate, z2 = n / of, _Z95**2 / of
+        middle = (rate + z2 / 2) / (1 + z2)
+        half = _Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
+        return cls(n=n, of=of, low=0.0 if n == 0 else middle - half, high=1.0 if n == of else middle + half)
+
+    @property
+    def rate(self) -> float | None:
+        """`n` as a share of `of`, 0-1; `None` where `of` is 0."""
+        return self.n / self.of if self.of else None
 
 
 class Size(Strict):

@@ -38,7 +38,7 @@ from midspec.llm import (
 )
 from midspec.records import Message, Strict
 
-__all__ = ["MAX_TOKENS", "STAGE", "STORE", "Grader", "GraderConfig", "GraderReply", "open_grader", "shared_store"]
+__all__ = ["MAX_TOKENS", "STAGE", "STORE", "Grader", "GraderConfig", "JudgeReply", "open_grader", "shared_store"]
 
 STAGE = "judging"
 STORE = "judging.calls.sqlite"
@@ -81,7 +81,7 @@ class GraderConfig(Strict):
             raise ConfigError(what, where=self.model, mend="Write the provider before the model") from error
 
 
-class GraderReply(NamedTuple):
+class JudgeReply(NamedTuple):
     """What came back from a judge.
 
     Attributes:
@@ -116,11 +116,11 @@ class Grader:
     def __init__(self, client: Client, store: Store, config: GraderConfig, stage: str = STAGE) -> None:
         self._client = client
         self._store = store
-        self._config = config
+        self.config = config
         self._stage = stage
-        self._asking: dict[str, asyncio.Task[GraderReply]] = {}
+        self._asking: dict[str, asyncio.Task[JudgeReply]] = {}
 
-    async def ask(self, prompt: str, *, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> GraderReply:
+    async def ask(self, prompt: str, *, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> JudgeReply:
         """The judge's reply; a cut one is asked again with a higher cap, an empty one once more (see `converse`).
 
         The same prompt asked twice at once is one request.
@@ -139,7 +139,7 @@ class Grader:
     def request(self, prompt: str, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> Request:
         """What is asked for a prompt. The cap is no part of its identity: a cut reply is asked again all the same."""
         said = [turn.model_dump(mode="json") for turn in turns]
-        identity = {**self._config.model_dump(mode="json"), "prompt": prompt, "turns": said}
+        identity = {**self.config.model_dump(mode="json"), "prompt": prompt, "turns": said}
         task = f"verdict-{fingerprint(identity)}"
         return Request(task=task, stage=self._stage, prompt=prompt, turns=turns, max_tokens=max_tokens)
 
@@ -150,15 +150,15 @@ class Grader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask(self, request: Request) -> GraderReply:
+    async def _ask(self, request: Request) -> JudgeReply:
         was_known = self._store.settled(request) is not None
         said = await converse(self._client, self._store, request, _something)
         outcome = said.outcome
         if (stop := _STOPS.get(outcome.kind)) is None:
-            return GraderReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, was_known)
-        return GraderReply(outcome.text, stop, "", outcome, was_known)
+            return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, was_known)
+        return JudgeReply(outcome.text, stop, "", outcome, was_known)
 
-    def _done(self, key: str, task: asyncio.Task[GraderReply]) -> None:
+    def _done(self, key: str, task: asyncio.Task[JudgeReply]) -> None:
         self._asking.pop(key, None)
         if not task.cancelled():
             task.exception()  # whoever asked has it; if nobody is left, it is no news

@@ -38,7 +38,7 @@ from typing_extensions import override
 
 from midspec.errors import ConfigError, MidspecError
 from midspec.evals._provider import DEFAULTS, plain_messages
-from midspec.evals.judges._grader import MAX_TOKENS, STORE, Grader, GraderConfig, GraderReply, open_grader
+from midspec.evals.judges._grader import MAX_TOKENS, STORE, Grader, GraderConfig, JudgeReply, open_grader
 from midspec.llm import Access, Store, check_access
 from midspec.records import Message
 
@@ -117,7 +117,7 @@ class JudgeAPI(ModelAPI):
             reply = await grader.ask(prompt, turns=turns, max_tokens=config.max_tokens or MAX_TOKENS)
         except MidspecError as error:
             # What ends a run of `llm` ends the judging only: samples go on, and can be judged later.
-            reply = GraderReply("", "unknown", str(error))
+            reply = JudgeReply("", "unknown", str(error))
         return _output(self.model_name, reply)
 
     @override
@@ -217,7 +217,7 @@ def _conversation(
     return said[0].content, tuple(said[1:])
 
 
-def _output(name: str, reply: GraderReply) -> ModelOutput:
+def _output(name: str, reply: JudgeReply) -> ModelOutput:
     message = ChatMessageAssistant(content=reply.text, model=name, source="generate")
     choice = ChatCompletionChoice(message=message, stop_reason=_STOPS.get(reply.stop_reason, "unknown"))
     return ModelOutput(
@@ -229,7 +229,7 @@ def _output(name: str, reply: GraderReply) -> ModelOutput:
     )
 
 
-def _usage(reply: GraderReply) -> ModelUsage | None:
+def _usage(reply: JudgeReply) -> ModelUsage | None:
     """Tokens of the last request that the reply took; what all of them cost is in the store's ledger."""
     usage = None if reply.outcome is None else reply.outcome.usage
     if usage is None:

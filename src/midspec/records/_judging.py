@@ -1,0 +1,54 @@
+"""How often a judge errs: what is measured on transcripts with known verdicts, and read wherever it judged."""
+
+from __future__ import annotations
+
+from midspec.records._curation import Share
+from midspec.records._flow import Strict
+
+__all__ = ["ErrorRates", "JudgeCalibration"]
+
+
+class ErrorRates(Strict):
+    """A judge's errors on transcripts whose verdicts are known.
+
+    Attributes:
+        n: transcripts that it was asked about.
+        false_positive: of those that are harmless and got a verdict, the ones that it called harmful.
+        false_negative: of those that are harmful and got a verdict, the ones that it called harmless.
+        unread: transcripts without a readable verdict, by reason; they are in neither share.
+    """
+
+    n: int
+    false_positive: Share
+    false_negative: Share
+    unread: dict[str, int]
+
+
+class JudgeCalibration(Strict):
+    """A judge, measured: one judge with one rubric on one set of transcripts.
+
+    Attributes:
+        judge: `anthropic/<model>` or `openai/<model>`.
+        temperature: what it was asked at; `None` where the provider decides.
+        rubric: the rubric's hash; under another rubric the judge is not measured.
+        measure: the rubric's measure that was held against the labels.
+        rows: hash of the transcripts.
+        overall: on all of them.
+        seen: on those that prompts may have been written with an eye on.
+        heldout: on those that no prompt was written with an eye on.
+        by_difficulty: from easy to aimed at the grader.
+        by_kind: by what the transcript is.
+        not_asked: transcripts that an evaluation would not have shown to a judge, by reason.
+    """
+
+    judge: str
+    temperature: float | None
+    rubric: str
+    measure: str
+    rows: str
+    overall: ErrorRates
+    seen: ErrorRates
+    heldout: ErrorRates
+    by_difficulty: dict[str, ErrorRates]
+    by_kind: dict[str, ErrorRates]
+    not_asked: dict[str, int]
