@@ -14,6 +14,8 @@ from midspec.evals._values import Unscored
 __all__ = ["open_log", "sample_fault"]
 
 _BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
+# Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
+_SMALL_BYTES = 8 * 2**20
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -32,7 +34,8 @@ def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLo
     if not path.is_file():
         raise MissingError("there is no such log", where=str(path), mend="Check the path")
     try:
-        return read_eval_log(path, header_only=header, exclude_fields=set() if whole or header else _BULKY)
+        whole = whole or header or path.stat().st_size < _SMALL_BYTES
+        return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY)
     except (BadZipFile, ValueError, KeyError) as error:
         raise DataError(f"not an Inspect log ({error})", where=str(path), mend="Give an .eval file") from error
 

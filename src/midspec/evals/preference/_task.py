@@ -38,8 +38,8 @@ def preference_task(items: Sequence[Item], config: PreferenceConfig) -> Task:
     by_id = {item.id: item for item in items}
     return Task(
         dataset=MemoryDataset([_sample(item, config) for item in items], name="items"),
-        solver=ask_pair(by_id, config),
-        scorer=preference_measures(by_id, config),
+        solver=_solver(by_id, config),
+        scorer=_scorer(by_id, config),
         fail_on_error=False,
         name=TASK,
         metadata={
@@ -60,29 +60,36 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
     )
 
 
-@solver
-def ask_pair(items: dict[str, Item], config: PreferenceConfig) -> Solver:
-    async def solve(state: TaskState, generate: Generate) -> TaskState:
-        observed = await _observe(get_model(), items[str(state.sample_id)], config, beside=len(items))
-        state.store.set(OBSERVED, observed.model_dump_json())
-        return state
+# Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
+def _solver(items: dict[str, Item], config: PreferenceConfig) -> Solver:
+    @solver
+    def ask_pair() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            observed = await _observe(get_model(), items[str(state.sample_id)], config, beside=len(items))
+            state.store.set(OBSERVED, observed.model_dump_json())
+            return state
 
-    return solve
+        return solve
+
+    return ask_pair()
 
 
-@scorer(metrics={"*": [mean()]})
-def preference_measures(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
-    async def score(state: TaskState, target: Target) -> Score:
-        observed = Observed.model_validate_json(state.store.get(OBSERVED))
-        found = measures(items[str(state.sample_id)], observed, config)
-        values = {name: value for name, value in found.items() if not isinstance(value, Unscored)}
-        return Score(
-            value={name: values.get(name, math.nan) for name in _SHOWN},
-            answer=observed.asked[0].reply.text,
-            explanation=_told(observed, found),
-        )
+def _scorer(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
+    @scorer(metrics={"*": [mean()]})
+    def preference_measures() -> Scorer:
+        async def score(state: TaskState, target: Target) -> Score:
+            observed = Observed.model_validate_json(state.store.get(OBSERVED))
+            found = measures(items[str(state.sample_id)], observed, config)
+            values = {name: value for name, value in found.items() if not isinstance(value, Unscored)}
+            return Score(
+                value={name: values.get(name, math.nan) for name in _SHOWN},
+                answer=observed.asked[0].reply.text,
+                explanation=_told(observed, found),
+            )
 
-    return score
+        return score
+
+    return preference_measures()
 
 
 def _told(observed: Observed, found: dict[str, Value]) -> str:
