@@ -65,12 +65,25 @@ Reply = Progressed | Finished | Failed
 
 def serve(line: Connection[Reply, Task]) -> None:
     """Make the tasks that come down the line, until it is closed."""
+    n_modules = 0
     while True:
         try:
             task = line.recv()
         except EOFError:
             return
         line.send(_attempt(task, line))
+        n_modules = _settle(n_modules)
+
+
+def _settle(n_modules: int) -> int:
+    """Hide what was imported since there were `n_modules` from the garbage collector; returns how many there are now.
+
+    Trainer and Inspect collect in full after every step, 0.23 s each time for the 700,000 objects of their modules.
+    """
+    if len(sys.modules) > n_modules:
+        gc.collect()
+        gc.freeze()
+    return len(sys.modules)
 
 
 def _attempt(task: Task, line: Connection[Reply, Task]) -> Reply:
