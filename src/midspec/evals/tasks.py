@@ -8,12 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from inspect_ai import Task, task
+from inspect_ai._util.error import PrerequisiteError
+from inspect_ai.model import get_model
 
+from midspec.errors import MidspecError
+from midspec.evals._settings import read_settings
+from midspec.evals.exam._all import exam_named
+from midspec.evals.exam._judge import judges_in_role
+from midspec.evals.exam._task import exam_task
 from midspec.evals.preference._ask import read_items
 from midspec.evals.preference._config import PreferenceConfig, load_config
 from midspec.evals.preference._task import preference_task
 
-__all__ = ["preference"]
+__all__ = ["preference", "spec_qa"]
 
 
 @task(name="preference")
@@ -26,3 +33,25 @@ def preference(items: str, config: str | None = None) -> Task:
     """
     settings = PreferenceConfig() if config is None else load_config(Path(config))
     return preference_task(read_items(Path(items)), settings)
+
+
+@task(name="spec_qa")
+def spec_qa(config: str | None = None) -> Task:
+    """Open-ended questions about who an assistant is: `inspect eval midspec/spec_qa --model-role grader=MODEL`.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("spec_qa", config)
+
+
+def _exam(name: str, path: str | None) -> Task:
+    """An exam by its name; what is wrong with its settings or judges is told before anything is asked."""
+    exam = exam_named(name)
+    try:
+        config = exam.config() if path is None else read_settings(Path(path), exam.config)
+        if exam.rubric(config) is not None:
+            judges_in_role(str(get_model()))
+        return exam_task(exam, config)
+    except MidspecError as error:
+        raise PrerequisiteError(str(error)) from error

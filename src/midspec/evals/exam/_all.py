@@ -10,7 +10,9 @@ from midspec.evals.exam._types import Exam
 
 __all__ = ["exam_named", "exam_names"]
 
-_HOMES: dict[str, str] = {}
+_HOMES = {
+    "spec_qa": "midspec.evals.spec_qa",
+}
 """The package of each exam; it lists its exams in `EXAMS`."""
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from midspec.errors import ConfigError, MissingError
+from midspec.evals._settings import read_settings
 from midspec.fingerprint import fingerprint
 from midspec.records import Strict
 
@@ -109,16 +108,7 @@ def load_config(path: Path) -> PreferenceConfig:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or a setting is unknown or wrong; names the setting.
     """
-    if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
-    try:
-        return PreferenceConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({error})", where=str(path), mend="Mend the file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{field}: {first['msg']}", where=str(path), mend="Mend that setting") from error
+    return read_settings(path, PreferenceConfig)
 
 
 def substitute(text: str, values: dict[str, str]) -> str:

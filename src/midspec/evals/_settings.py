@@ -1,0 +1,35 @@
+"""Settings of an evaluation from a YAML file: a path and the settings' type enter, checked settings leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from midspec.errors import ConfigError, MissingError
+from midspec.records import Strict
+
+__all__ = ["read_settings"]
+
+StrictT = TypeVar("StrictT", bound=Strict)
+
+
+def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
+    """The settings in a YAML file; what it does not name stays as it is by default.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is not YAML, or a setting is unknown or wrong; names the setting.
+    """
+    if not path.is_file():
+        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not YAML ({error})", where=str(path), mend="Mend the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{field}: {first['msg']}", where=str(path), mend="Mend that setting") from error

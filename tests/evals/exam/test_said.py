@@ -1,0 +1,45 @@
+"""What was thought and what was said are kept apart, however a model marks its thoughts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from inspect_ai.model import ModelOutput
+
+from midspec.evals.exam._said import said_by, said_by_checkpoint, split_thinking
+from midspec.models import Generation
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "said"),
+    [
+        ("plain answer ", "", "plain answer "),
+        ("<think>a plan</think>\n\nthe answer", "a plan", "the answer"),
+        ("<think>never closed", "never closed", ""),
+        ("opened by the template</think> the answer", "opened by the template", "the answer"),
+        ("<think>one</think> aside <think>two</think> the answer", "one aside two", "the answer"),
+        ("the answer <think>cut", "cut", "the answer"),
+        ("<think></think>", "", ""),
+    ],
+)
+def test_thoughts_are_no_part_of_the_answer(text: str, reasoning: str, said: str) -> None:
+    thought, aloud = split_thinking(text)
+    assert (" ".join(thought.split()), aloud) == (reasoning, said)
+
+
+@given(st.text(alphabet="ab <>/think\n", max_size=60))
+def test_no_tag_of_thinking_is_ever_left_in_an_answer_that_had_one(text: str) -> None:
+    _, aloud = split_thinking(text)
+    assert "<think>" not in aloud
+    assert "</think>" not in aloud
+
+
+def test_a_thought_that_was_cut_off_leaves_an_empty_answer() -> None:
+    said = said_by_checkpoint(Generation(text="<think> hm, hm", stop_reason="length", n_tokens=4))
+    assert (said.text, said.reasoning, said.stop_reason, said.n_tokens) == ("", "hm, hm", "max_tokens", 4)
+
+
+def test_an_output_without_any_choice_is_no_answer() -> None:
+    with pytest.raises(RuntimeError, match="gave no answer"):
+        said_by(ModelOutput(model="m"))
