@@ -16,7 +16,7 @@ from midspec.evals._logs import open_log, sample_fault
 from midspec.evals._values import Unscored, Value
 from midspec.evals.exam._all import exam_named
 from midspec.evals.exam._reading import Reader, Verdict
-from midspec.evals.exam._task import SAID, VERDICTS
+from midspec.evals.exam._task import REACHING, SAID, VERDICTS
 from midspec.evals.exam._types import Exam, ExamConfig, Question, Said
 from midspec.records import ExamAnswer, Judgement, ScoreRow
 
@@ -91,7 +91,9 @@ def log_settings(log_path: Path) -> dict[str, JsonValue]:
     metadata = _metadata(log, log_path)
     names = ("exam", "config", "prompt_hash", "rubric_hash", "sampling", "judging", "versions")
     args = {name: value for name, value in log.eval.model_args.items() if name not in _PLACES}
-    return {**{name: metadata.get(name) for name in names}, "judges": _judges(log, metadata), "model_args": args}
+    generate = log.eval.model_generate_config.model_dump(mode="json", exclude_none=True, exclude=REACHING)
+    own: dict[str, JsonValue] = {"model_args": args, "model_sampling": generate}
+    return {**{name: metadata.get(name) for name in names}, "judges": _judges(log, metadata), **own}
 
 
 def asked_in(log: EvalLog, path: Path, exam: Exam[Any] | None) -> Asked:

@@ -34,11 +34,21 @@ from midspec.evals.exam._said import said_by, said_by_checkpoint
 from midspec.evals.exam._types import ConfigT, Exam, ExamConfig, Question, Said
 from midspec.fingerprint import fingerprint
 
-__all__ = ["SAID", "VERDICTS", "exam_scorer", "exam_task"]
+__all__ = ["REACHING", "SAID", "VERDICTS", "exam_scorer", "exam_task"]
 
 SAID = "said"
 VERDICTS = "verdicts"
 _VERSIONS = ("midspec", "inspect_ai", "inspect_evals", "torch", "transformers")
+REACHING = {
+    "max_retries",
+    "timeout",
+    "attempt_timeout",
+    "stream_idle_timeout",
+    "max_connections",
+    "adaptive_connections",
+}
+"""Of Inspect's settings of a model, those that say how it is reached and not what it answers."""
+
 _PLACES = {"base_url", "api_key"}
 
 
@@ -168,6 +178,7 @@ def _wanted(model: Model, question: Question, epoch: int, config: ExamConfig) ->
         "model": str(model),
         "weights": _weights(model.api.model_name),
         "settings": to_jsonable_python(settings, fallback=lambda _: None),
+        "sampling": model.config.model_dump(mode="json", exclude_none=True, exclude=REACHING),
         "messages": [message.model_dump(mode="json") for message in question.messages],
         "id": question.id,
         "epoch": epoch,

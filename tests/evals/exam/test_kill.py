@@ -1,0 +1,94 @@
+"""An exam that was killed asks, when it is started again, for what is missing and for nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.loopback import Served, Settings, serve
+from tests.loopback._asked import Asked
+from tests.loopback._settings import Fate
+
+from midspec.artifact import read_rows
+from midspec.records import ScoreRow
+
+ROOT = Path(__file__).parents[3]
+N_QUESTIONS = 10
+N_SAMPLES = 2 * N_QUESTIONS
+N_ANSWERED = 7
+
+
+class Stage:
+    """Answers a number of questions and lets the others hang, until it is told to answer all."""
+
+    def __init__(self) -> None:
+        self.n_free: float = N_ANSWERED
+
+    def fate(self, asked: Asked) -> Fate:
+        if asked.model != "tested":
+            return "ok"
+        self.n_free -= 1
+        return "ok" if self.n_free >= 0 else "hang"
+
+    def say(self, asked: Asked) -> str:
+        return "<verdict>yes</verdict>" if asked.model == "judge" else str(2 * int(asked.prompt.split()[2]))
+
+
+def start(served: Served, folder: Path) -> subprocess.Popen[bytes]:
+    folder.mkdir(exist_ok=True)
+    words = (sys.executable, "-m", "tests.evals.exam.killed", served.openai_url, str(folder), str(N_QUESTIONS))
+    return subprocess.Popen(words, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < until, "it never came so far"
+        time.sleep(0.05)
+
+
+def n_kept(folder: Path) -> int:
+    path = folder / "kept.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def draws(served: Served, model: str) -> Counter[tuple[str, int]]:
+    """How often each sample was asked for: a question and the seed of its draw."""
+    bodies = [entry["body"] for entry in served.last if entry["body"]["model"] == model]
+    return Counter((body["messages"][-1]["content"], body.get("seed", 0)) for body in bodies)
+
+
+@pytest.mark.slow
+def test_no_finished_sample_is_generated_or_judged_twice_after_a_kill(tmp_path: Path) -> None:
+    stage = Stage()
+    with serve(Settings(n_kept=1000), fate=stage.fate, say=stage.say) as served:
+        process = start(served, tmp_path / "killed")
+        wait_for(lambda: n_kept(tmp_path / "killed") == 2 * N_ANSWERED, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        finished = (tmp_path / "killed" / "kept.jsonl").read_bytes()
+        stage.n_free = float("inf")
+        assert start(served, tmp_path / "killed").wait(timeout=120) == 0
+        tested, judged = draws(served, "tested"), draws(served, "judge")
+        assert len(tested) == N_SAMPLES
+        assert sum(count == 1 for count in tested.values()) >= N_ANSWERED
+        assert sum(tested.values()) <= N_SAMPLES + 4, "only what was under way is asked again"
+        assert sum(judged.values()) == N_SAMPLES
+        assert start(served, tmp_path / "straight").wait(timeout=120) == 0
+    assert (tmp_path / "killed" / "kept.jsonl").read_bytes().startswith(finished)
+    for name in ("scores.jsonl", "answers.jsonl", "judgements.jsonl"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert all(
+        row.value == 1.0
+        for row in read_rows(tmp_path / "killed" / "scores.jsonl", ScoreRow)
+        if row.measure != "n_thoughts"
+    )
+    assert len(list((tmp_path / "killed" / "logs").glob("*.eval"))) == 1
