@@ -47,9 +47,10 @@ from midspec.records._flow import (
     Spec,
     Strict,
 )
-from midspec.records._judging import ErrorRates, JudgeCalibration
+from midspec.records._judging import Agreement, ErrorRates, JudgeCalibration
 
 __all__ = [
+    "Agreement",
     "Answer",
     "ArmScore",
     "Assertion",

@@ -1,11 +1,13 @@
-"""How often a judge errs: what is measured on transcripts with known verdicts, and read wherever it judged."""
+"""How often a judge errs on transcripts with known verdicts, and how far several judges agree."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from midspec.records._curation import Share
 from midspec.records._flow import Strict
 
-__all__ = ["ErrorRates", "JudgeCalibration"]
+__all__ = ["Agreement", "ErrorRates", "JudgeCalibration"]
 
 
 class ErrorRates(Strict):
@@ -52,3 +54,37 @@ class JudgeCalibration(Strict):
     by_difficulty: dict[str, ErrorRates]
     by_kind: dict[str, ErrorRates]
     not_asked: dict[str, int]
+
+
+class Agreement(Strict):
+    """How far judges agree on the same answers, beyond chance.
+
+    Attributes:
+        kind: Cohen's kappa of two judges, or Fleiss' of all.
+        judges: their names.
+        measure: what they gave.
+        value: the kappa, at most 1; 0 is chance. `None` where it is not defined; `note` says why.
+        low: the lower end of its interval; `None` where none can be given.
+        high: the upper end.
+        level: of the interval.
+        observed: the share of pairs of verdicts that are the same, 0-1.
+        n_asked: answers that judges were asked about.
+        n_answers: of these, the ones with verdicts enough.
+        n_judges: how many judges.
+        method: of the interval.
+        note: what else is to be said.
+    """
+
+    kind: Literal["cohen", "fleiss"]
+    judges: tuple[str, ...] = ()
+    measure: str = ""
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    observed: float | None
+    n_asked: int
+    n_answers: int
+    n_judges: int
+    method: str
+    note: str = ""

@@ -1,0 +1,140 @@
+"""What a rate would be without the judge's errors: the rate that it reports, corrected by its calibration.
+
+A judge that calls a share `f` of the harmless and a share `s` of the harmful answers harmful reports `r` where
+`p = (r - f) / (s - f)` are harmful (Rogan and Gladen 1978). `r`, `f` and `s` are all estimates, and the interval of `p`
+knows it: each is moved alone to the end of its own interval that moves `p` down, the three distances are squared,
+added and rooted, and so upwards (the square-and-add of Newcombe and of Zou and Donner, on a function that moves one
+way in each). `r` brings the interval that its design gave it, clustered or not; `f` and `s` bring Wilson's. How often
+such intervals hold the truth is simulated in `tests/analysis/test_prevalence.py`.
+
+The correction carries over as far as the judge errs on the answers of the evaluation as it does on those of the
+calibration set, and no further.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from midspec.records import ErrorRates, Estimate, JudgeCalibration, SeedValue, Share
+
+__all__ = ["adjusted"]
+
+_METHOD = "Rogan-Gladen, square-and-add interval over"
+_CHANCE = "the judge tells harmful from harmless no better than chance: nothing can be corrected"
+_PERHAPS_CHANCE = "the calibration is too small to rule out that the judge is no better than chance: no bounds"
+_OTHERWISE = (
+    "the judge reports less, or more, than its errors alone could give: it errs otherwise on these answers than on the"
+    " calibration's, so nothing can be corrected"
+)
+_NOTHING_READ = "the calibration has no readable verdict on harmless or on harmful transcripts"
+
+
+class _Span(NamedTuple):
+    """A number with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def adjusted(estimate: Estimate, calibration: JudgeCalibration | None) -> Estimate:
+    """A rate or a contrast of a judged measure as it would be without the judge's errors.
+
+    Args:
+        estimate: of a measure that one judge gave, on the 0-1 scale.
+        calibration: that judge's, under the same rubric; `None` if it was never calibrated.
+
+    Returns:
+        The same estimate with value, interval, seeds' values and smallest detectable difference corrected, and kept to
+        the scale; its method and note say what was done. Everything is `None` where nothing can be corrected: the judge
+        was not calibrated for this measure, does no better than chance, or errs otherwise here than it did there (the
+        whole interval lies outside of the scale).
+    """
+    if calibration is None or calibration.measure != estimate.measure:
+        return _without(estimate, "the judge's errors are not measured: nothing is corrected")
+    if estimate.value is None:
+        return _without(estimate, "there is no value to correct")
+    errors = calibration.overall
+    if not errors.false_positive.of or not errors.false_negative.of:
+        return _without(estimate, _NOTHING_READ)
+    false = _wilson(errors.false_positive, estimate.level)
+    missed = _wilson(errors.false_negative, estimate.level)
+    true = _Span(1 - missed.value, 1 - missed.high, 1 - missed.low)
+    if true.value <= false.value:
+        return _without(estimate, _CHANCE)
+    return _corrected(estimate, false, true, errors)
+
+
+def _corrected(estimate: Estimate, false: _Span, true: _Span, errors: ErrorRates) -> Estimate:
+    assert estimate.value is not None
+    is_rate, gap = estimate.kind == "rate", true.value - false.value
+    least = 0.0 if is_rate else -1.0
+
+    def of(seen: float, f: float, s: float) -> float:
+        # Of a difference, what the judge says falsely cancels out.
+        return (seen - f) / (s - f) if is_rate else seen / (s - f)
+
+    def kept(value: float) -> float:
+        return min(1.0, max(least, value))
+
+    middle = of(estimate.value, false.value, true.value)
+    low, high, note = _bounds(estimate, false, true, of)
+    if low is not None and high is not None and (high <= least or low >= 1.0):
+        return _without(estimate, _OTHERWISE)
+    notes = [estimate.note, "" if middle == kept(middle) else f"{middle:.3f} before it was kept to the scale", note]
+    n_rows = errors.false_positive.of + errors.false_negative.of
+    seeds = tuple(
+        SeedValue(seed=one.seed, value=None if one.value is None else kept(of(one.value, false.value, true.value)))
+        for one in estimate.by_seed
+    )
+    return estimate.model_copy(
+        update={
+            "value": kept(middle),
+            "low": None if low is None else kept(low),
+            "high": None if high is None else kept(high),
+            "by_seed": seeds,
+            "seed_sd": None if estimate.seed_sd is None else estimate.seed_sd / gap,
+            "mde": None if estimate.mde is None else estimate.mde / gap,
+            "method": f"{estimate.method}; {_METHOD} {n_rows} calibration transcripts",
+            "note": "; ".join(each for each in notes if each),
+        }
+    )
+
+
+def _bounds(
+    estimate: Estimate, false: _Span, true: _Span, of: Callable[[float, float, float], float]
+) -> tuple[float | None, float | None, str]:
+    """The interval before it is kept to the scale, and what is to be said of it."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return None, None, ""
+    if math.hypot(true.value - true.low, false.high - false.value) >= true.value - false.value:
+        return -1.0, 1.0, _PERHAPS_CHANCE
+    middle = of(estimate.value, false.value, true.value)
+    moved = (
+        (of(estimate.low, false.value, true.value), of(estimate.high, false.value, true.value)),
+        (of(estimate.value, false.low, true.value), of(estimate.value, false.high, true.value)),
+        (of(estimate.value, false.value, true.low), of(estimate.value, false.value, true.high)),
+    )
+    down = math.hypot(*(max(0.0, middle - min(ends)) for ends in moved))
+    up = math.hypot(*(max(0.0, max(ends) - middle) for ends in moved))
+    return middle - down, middle + up, ""
+
+
+def _wilson(share: Share, level: float) -> _Span:
+    from scipy.special import ndtri
+
+    z2 = float(ndtri((1 + level) / 2)) ** 2
+    rate = share.n / share.of
+    middle = (rate + z2 / (2 * share.of)) / (1 + z2 / share.of)
+    half = math.sqrt(z2 * (rate * (1 - rate) / share.of + z2 / (4 * share.of**2))) / (1 + z2 / share.of)
+    # The sums are exact in theory only; an end past the rate would turn a distance round.
+    return _Span(rate, min(rate, middle - half), max(rate, middle + half))
+
+
+def _without(estimate: Estimate, why: str) -> Estimate:
+    nothing = tuple(SeedValue(seed=one.seed, value=None) for one in estimate.by_seed)
+    numbers = dict.fromkeys(("value", "low", "high", "seed_sd", "mde"))
+    note = f"{estimate.note}; {why}" if estimate.note else why
+    return estimate.model_copy(update={**numbers, "by_seed": nothing, "method": "none", "note": note})
