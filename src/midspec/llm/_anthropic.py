@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from midspec.llm._line import Line
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
     FormError,
-    Line,
     TornError,
     api_key,
     failed_connection,
@@ -27,7 +27,6 @@ from midspec.llm._wire import (
 )
 
 if TYPE_CHECKING:
-    import httpx2
     from anthropic import AsyncAnthropic
 
 __all__ = ["AnthropicClient"]
@@ -56,9 +55,9 @@ class AnthropicClient:
     def __init__(self, model: ModelConfig, access: Access) -> None:
         self._key = api_key("ANTHROPIC_API_KEY", access)
         self._where = model.model
-        self._sdk, http = _sdk(access, self._key)
+        self._sdk = _sdk(access, self._key)
         headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
-        self._line = Line(http, f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers)
+        self._line = Line(f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers, access)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("anthropic/")}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -79,6 +78,7 @@ class AnthropicClient:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._line.close()
         await self._sdk.close()
 
     async def ask(self, request: Request) -> Outcome:
@@ -174,8 +174,8 @@ class AnthropicClient:
         )
 
 
-def _sdk(access: Access, key: str) -> tuple[AsyncAnthropic, httpx2.AsyncClient]:
-    """The SDK's client, its own retries off, and the HTTP client under it, on aiohttp."""
+def _sdk(access: Access, key: str) -> AsyncAnthropic:
+    """The SDK's client, its own retries off, on aiohttp."""
     import anthropic
 
     hush()
@@ -188,7 +188,7 @@ def _sdk(access: Access, key: str) -> tuple[AsyncAnthropic, httpx2.AsyncClient]:
         timeout=made["timeout"],
         http_client=http,
     )
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit())), http
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
 
 
 def _kind_of(stop: str, text: str) -> tuple[OutcomeKind, str]:

@@ -40,7 +40,7 @@ async def embed(texts: Sequence[str], model: ModelConfig, access: Access) -> lis
     if not model.model.startswith("openai/"):
         mend = "Name a model behind the OpenAI protocol: openai/<model>"
         raise ConfigError(f"{model.model} gives no embeddings", where="model", mend=mend)
-    sdk, _ = openai_sdk(access)
+    sdk = openai_sdk(access)
     room = asyncio.Semaphore(access.concurrency)
 
     async def one(part: Sequence[str]) -> list[list[float]]:

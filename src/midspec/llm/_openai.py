@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from midspec.llm._line import Line
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
     FormError,
-    Line,
     TokenFieldError,
     TornError,
     api_key,
@@ -28,7 +28,6 @@ from midspec.llm._wire import (
 )
 
 if TYPE_CHECKING:
-    import httpx2
     from openai import AsyncOpenAI
 
 __all__ = ["OpenAIClient", "openai_sdk"]
@@ -46,8 +45,8 @@ _NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"
 _MOST_PREFIXES = 64
 
 
-def openai_sdk(access: Access) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
-    """The SDK's client, its own retries off, and the HTTP client under it, on aiohttp.
+def openai_sdk(access: Access) -> AsyncOpenAI:
+    """The SDK's client, its own retries off, on aiohttp.
 
     Raises:
         ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
@@ -65,7 +64,7 @@ def openai_sdk(access: Access) -> tuple[AsyncOpenAI, httpx2.AsyncClient]:
         timeout=made["timeout"],
         http_client=http,
     )
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit())), http
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
 
 
 class OpenAIClient:
@@ -81,9 +80,9 @@ class OpenAIClient:
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
         self._where = model.model
-        self._sdk, http = openai_sdk(access)
+        self._sdk = openai_sdk(access)
         headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
-        self._line = Line(http, f"{str(self._sdk.base_url).rstrip('/')}/chat/completions", headers)
+        self._line = Line(f"{str(self._sdk.base_url).rstrip('/')}/chat/completions", headers, access)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("openai/"), "stream": False}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -106,6 +105,7 @@ class OpenAIClient:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._line.close()
         await self._sdk.close()
 
     async def ask(self, request: Request) -> Outcome:

@@ -10,23 +10,20 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import JsonValue
 
 from midspec.errors import ConfigError, MidspecError
 from midspec.llm._types import Access, Outcome, OutcomeKind, Request
 
-if TYPE_CHECKING:
-    import httpx2
-
 __all__ = [
     "HOW_JSON_IS_SENT",
+    "KEPT_ALIVE_S",
     "AgainError",
     "BusyError",
     "FormError",
     "LateError",
-    "Line",
     "TokenFieldError",
     "TornError",
     "UnreachableError",
@@ -34,9 +31,11 @@ __all__ = [
     "failed_connection",
     "failed_status",
     "hush",
+    "is_telemetry",
     "joined",
     "json_text",
     "looks_like_json",
+    "most_connections",
     "not_json",
     "refused",
     "retry_after_s",
@@ -48,6 +47,8 @@ __all__ = [
 
 # What the SDKs' low-level `post` is told about a body that is JSON already.
 HOW_JSON_IS_SENT: Any = {"headers": {"content-type": "application/json"}}
+# A connection that idles longer is the one that a server closes just as it is used again.
+KEPT_ALIVE_S = 4.0
 _LONGEST_NOTE = 300
 _BUSY = {429, 503, 529}
 _REFUSED_FOR_GOOD = {401, 402, 403, 404}
@@ -131,54 +132,23 @@ def transport(access: Access) -> dict[str, Any]:
     """How the SDKs' aiohttp client is made: with a pool that never is the limit, and explicit times to wait."""
     import httpx2
 
-    # A connection that idles longer is the one that a server closes just as it is used again.
-    limits = httpx2.Limits(max_connections=max(1000, 4 * access.concurrency), keepalive_expiry=4.0)
+    limits = httpx2.Limits(max_connections=most_connections(access), keepalive_expiry=KEPT_ALIVE_S)
     timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
     return {"limits": limits, "timeout": timeout, "verify": tls()}
 
 
-class Line:
-    """The way to one endpoint: the SDK's own HTTP client, address, key and headers, and a body that is ready.
-
-    The SDK's `post` builds options, URL, headers and reply models anew for every request, which costs more CPU than
-    the request itself; here that is done once.
-
-    Args:
-        http: the SDK's HTTP client.
-        url: the endpoint.
-        headers: the SDK's headers, its key among them; what the SDK omits is left out.
-    """
-
-    def __init__(self, http: httpx2.AsyncClient, url: str, headers: Mapping[str, Any]) -> None:
-        self._http = http
-        plain = {name: value for name, value in headers.items() if isinstance(value, str) and not _is_telemetry(name)}
-        first = http.build_request("POST", url, headers=plain)
-        first.headers.pop("content-length", None)
-        self._url, self._headers, self._extensions = first.url, first.headers, first.extensions
-
-    async def post(self, body: bytes) -> httpx2.Response:
-        """The response to `body` (JSON), whatever its status.
-
-        Raises:
-            AgainError: there was none.
-        """
-        import httpx2
-
-        request = httpx2.Request(
-            "POST", self._url, headers=self._headers, content=body, extensions=dict(self._extensions)
-        )
-        try:
-            return await self._http.send(request)
-        except httpx2.HTTPError as error:
-            raise failed_connection(error) from None
+def most_connections(access: Access) -> int:
+    """So many that the pool never is the limit."""
+    return max(1000, 4 * access.concurrency)
 
 
 def without_telemetry(headers: Mapping[str, Any], omit: Any) -> dict[str, Any]:
     """The SDK's headers about this machine, left out: half of all headers, and a tenth of a request's CPU."""
-    return {name: omit for name in headers if _is_telemetry(name)}
+    return {name: omit for name in headers if is_telemetry(name)}
 
 
-def _is_telemetry(name: str) -> bool:
+def is_telemetry(name: str) -> bool:
+    """Whether a header of the SDK's only tells about this machine."""
     return name.lower().startswith("x-stainless")
 
 
