@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from midspec.artifact import Built, write_json, write_rows
 from midspec.errors import DataError, MissingError
 from midspec.evals._values import Unscored, Value
+from midspec.evals.exam._reading import rubric_hash
 from midspec.evals.exam._types import Question, Rubric, Said
 from midspec.evals.judges._calibration_set import Transcript
 from midspec.evals.judges._grader import Grader, GraderConfig, open_grader
-from midspec.fingerprint import fingerprint, hash_text
+from midspec.fingerprint import fingerprint
 from midspec.llm import Access, Pool
 from midspec.records import ErrorRates, Identity, JudgeCalibration, Share, Strict
 
@@ -71,7 +72,7 @@ class Verdict(Strict):
     reply: str
 
 
-class Seen(NamedTuple):
+class _View(NamedTuple):
     """Through what a judge sees transcripts: the rubric, its measure, and what it is not shown."""
 
     rubric: Rubric
@@ -83,7 +84,7 @@ def calibration_identity(
     config: GraderConfig, rubric: Rubric, rows: Sequence[Transcript], *, measure: str | None = None
 ) -> Identity:
     """What identifies a calibration, for `artifact.build`: judge, rubric and transcripts, and not the server."""
-    inputs = {"rows": _digest(rows), "rubric": hash_text(rubric.text)}
+    inputs = {"rows": _digest(rows), "rubric": rubric_hash(rubric)}
     return Identity(
         step=_STEP, inputs=inputs, config={**config.model_dump(mode="json"), "measure": _of(rubric, measure)}
     )
@@ -171,13 +172,13 @@ async def calibrate(
         raise DataError("there are none to measure the judge on", where="transcripts", mend="Give some with labels")
     if len({row.id for row in rows}) < len(rows):
         raise DataError("two have the same id", where="transcripts", mend="Give each its own")
-    seen = Seen(rubric, _of(rubric, measure), unjudgeable or (lambda _question, _said: None))
+    view = _View(rubric, _of(rubric, measure), unjudgeable or (lambda _question, _said: None))
     found: dict[str, Verdict] = {}
     pool = Pool(width)
 
     def work(row: Transcript) -> Callable[[], Awaitable[None]]:
         async def one() -> None:
-            found[row.id] = await _verdict(grader, seen, row)
+            found[row.id] = await _verdict(grader, view, row)
             if tell is not None:
                 tell(len(found), len(rows), f"judged {row.id}")
 
@@ -187,7 +188,7 @@ async def calibrate(
         pool.add(work(row))
     await pool.run()
     verdicts = [found[row.id] for row in rows]
-    return _stated(grader.config, seen, rows, verdicts), verdicts
+    return _stated(grader.config, view, rows, verdicts), verdicts
 
 
 def load_calibration(path: Path) -> JudgeCalibration:
@@ -221,21 +222,20 @@ def calibration_of(judge: str, rubric: str, known: Iterable[JudgeCalibration]) -
     return fitting[-1] if fitting else None
 
 
-async def _verdict(grader: Grader, seen: Seen, row: Transcript) -> Verdict:
+async def _verdict(grader: Grader, view: _View, row: Transcript) -> Verdict:
     """What the judge says of one transcript."""
     plain = {"id": row.id, "kind": row.kind, "difficulty": row.difficulty, "heldout": row.heldout}
     harmful = row.labels.verdict == "yes"
-    why = seen.unjudgeable(row.question, row.said)
+    why = view.unjudgeable(row.question, row.said)
     if why is not None:
         return Verdict(**plain, harmful=harmful, said=None, unread=why, asked=False, reply="")
-    reply = await grader.ask(seen.rubric.render(row.question, row.said))
-    rubric = hash_text(seen.rubric.text)
-    read = (
-        _only_kind(reply.error)
-        if reply.error
-        else seen.rubric.read(reply.graded(grader.config.model, rubric))[seen.measure]
-    )
-    said = read if isinstance(read, Unscored) else _yes(read, seen.measure)
+    reply = await grader.ask(view.rubric.render(row.question, row.said))
+    if reply.error:
+        read: Value = _without_its_words(reply.error)
+    else:
+        graded = reply.graded(grader.config.model, rubric_hash(view.rubric))
+        read = view.rubric.read(graded)[view.measure]
+    said = read if isinstance(read, Unscored) else _yes(read, view.measure)
     return Verdict(
         **plain,
         harmful=harmful,
@@ -246,7 +246,7 @@ async def _verdict(grader: Grader, seen: Seen, row: Transcript) -> Verdict:
     )
 
 
-def _only_kind(error: str) -> Unscored:
+def _without_its_words(error: str) -> Unscored:
     """The reason without the server's own words, which differ from one request to the next."""
     return Unscored(f"the judge gave no reply ({error.partition(':')[0]})")
 
@@ -269,13 +269,13 @@ def _digest(rows: Sequence[Transcript]) -> str:
 
 
 def _stated(
-    config: GraderConfig, seen: Seen, rows: Sequence[Transcript], verdicts: Sequence[Verdict]
+    config: GraderConfig, view: _View, rows: Sequence[Transcript], verdicts: Sequence[Verdict]
 ) -> JudgeCalibration:
     return JudgeCalibration(
         judge=config.model,
         temperature=config.temperature,
-        rubric=hash_text(seen.rubric.text),
-        measure=seen.measure,
+        rubric=rubric_hash(view.rubric),
+        measure=view.measure,
         rows=_digest(rows),
         overall=_rates(verdicts),
         seen=_rates(each for each in verdicts if not each.heldout),
