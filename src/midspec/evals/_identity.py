@@ -1,15 +1,18 @@
-"""What identifies an evaluation's result."""
+"""What identifies an evaluation's result: settings, prompts, rubric and judges; never a path or a place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from midspec.evals.exam._reading import prompt_hash, rubric_hash
+from midspec.evals.exam._types import ConfigT, Exam
 from midspec.evals.preference._config import PreferenceConfig
 from midspec.records import Identity
 
-__all__ = ["eval_identity"]
+__all__ = ["eval_identity", "exam_identity"]
 
 _STEP = "evaluate@1"
+_EXAM_STEP = "examine@1"
 
 
 def eval_identity(config: PreferenceConfig, *, items: str, model: Mapping[str, str]) -> Identity:
@@ -22,3 +25,29 @@ def eval_identity(config: PreferenceConfig, *, items: str, model: Mapping[str, s
             path.
     """
     return Identity(step=_STEP, inputs={"items": items, **model}, config=config.model_dump(mode="json"))
+
+
+def exam_identity(
+    exam: Exam[ConfigT], config: ConfigT, *, model: Mapping[str, str], graders: Sequence[str] = ()
+) -> Identity:
+    """What identifies an exam's result, for `artifact.build`.
+
+    Args:
+        exam: what is asked.
+        config: how it is asked.
+        model: digests of what the model is made of (`{"checkpoint": ...}`), or the name of a served model; never a
+            path.
+        graders: the judges' names; left out of the identity of an exam without a rubric.
+    """
+    rubric = exam.rubric(config)
+    return Identity(
+        step=_EXAM_STEP,
+        inputs=dict(model),
+        config={
+            "exam": exam.name,
+            "config": config.model_dump(mode="json"),
+            "prompt_hash": prompt_hash(exam.questions(config)),
+            "rubric_hash": None if rubric is None else rubric_hash(rubric),
+            "graders": [] if rubric is None else list(graders),
+        },
+    )

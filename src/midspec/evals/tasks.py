@@ -16,8 +16,8 @@ from midspec.evals._settings import read_settings
 from midspec.evals.exam._all import exam_named
 from midspec.evals.exam._judge import judges_in_role
 from midspec.evals.exam._task import exam_task
-from midspec.evals.preference._ask import read_items
 from midspec.evals.preference._config import PreferenceConfig, load_config
+from midspec.evals.preference._resolve import resolve_items
 from midspec.evals.preference._task import preference_task
 
 __all__ = ["preference", "spec_qa"]
@@ -25,14 +25,14 @@ __all__ = ["preference", "spec_qa"]
 
 @task(name="preference")
 def preference(items: str, config: str | None = None) -> Task:
-    """The preference evaluation, for `inspect eval midspec/preference -T items=FILE [-T config=FILE]`.
+    """The preference evaluation, for `inspect eval midspec/preference -T items=shipped:america`.
 
     Args:
-        items: a JSONL file of items.
+        items: a shipped set (`shipped:america`), a JSONL file of items, or a data set of pairs.
         config: a YAML file of settings; the defaults where there is none.
     """
     settings = PreferenceConfig() if config is None else load_config(Path(config))
-    return preference_task(read_items(Path(items)), settings)
+    return preference_task(resolve_items(items), settings)
 
 
 @task(name="spec_qa")

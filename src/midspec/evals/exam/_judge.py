@@ -15,13 +15,15 @@ from midspec.evals.exam._reading import Verdict, attempt, rubric_hash
 from midspec.evals.exam._types import Graded, Question, Rubric, Said
 from midspec.records import Message
 
-__all__ = ["JUDGING", "check_judges", "judges_in_role", "verdict_of"]
+__all__ = ["JUDGING", "THROUGH_LLM", "check_judges", "judges_in_role", "verdict_of"]
 
 JUDGING: dict[str, float | int] = {"temperature": 0.0, "max_tokens": 2000}
 """How a judge samples, where its own settings don't say otherwise."""
 
-_THROUGH_LLM = "midspec-judge/"
-_WRAPPERS = (_THROUGH_LLM, "midspec/")
+THROUGH_LLM = "midspec-judge/"
+"""What the names of judges that are asked through `llm` begin with."""
+
+_WRAPPERS = (THROUGH_LLM, "midspec/")
 
 
 def judges_in_role(tested: str) -> list[Model]:
@@ -82,7 +84,7 @@ async def verdict_of(
 def _settings(judge: Model) -> GenerateConfig:
     """Its own settings, and ours where it has none; a judge that goes through `llm` has a temperature of its own."""
     ours = GenerateConfig(max_tokens=int(JUDGING["max_tokens"]))
-    if not str(judge).startswith(_THROUGH_LLM):
+    if not str(judge).startswith(THROUGH_LLM):
         ours = ours.merge(GenerateConfig(temperature=JUDGING["temperature"]))
     return ours.merge(judge.config)
 

@@ -13,10 +13,10 @@ from typing import Generic, NamedTuple
 
 from midspec.evals._values import Unscored, Value
 from midspec.evals.exam._types import ConfigT, Exam, Graded, Question, Rubric, Said
-from midspec.fingerprint import fingerprint
+from midspec.fingerprint import fingerprint, hash_text
 from midspec.records import Strict
 
-__all__ = ["Reader", "Reading", "Verdict", "attempt", "measure_names", "rubric_hash"]
+__all__ = ["Reader", "Reading", "Verdict", "attempt", "measure_names", "prompt_hash", "rubric_hash"]
 
 _NOBODY = Said(text="", stop_reason="stop")
 
@@ -102,9 +102,14 @@ def measure_names(exam: Exam[ConfigT], config: ConfigT) -> tuple[str, ...]:
     return (*exam.measures, *(name for name in found if name not in exam.measures))
 
 
+def prompt_hash(questions: Sequence[Question]) -> str:
+    """What identifies all that a model sees: a hash of the questions' ids and messages."""
+    return fingerprint([[each.id, [*each.messages]] for each in questions])
+
+
 def rubric_hash(rubric: Rubric) -> str:
     """What identifies a rubric: a hash of its text before anything is filled in."""
-    return fingerprint(rubric.text)
+    return hash_text(rubric.text)
 
 
 def attempt(who: str, call: Callable[[], object]) -> object:

@@ -21,12 +21,13 @@ from midspec.evals._evaluate import GRADER, evaluate
 from midspec.evals._logs import open_log
 from midspec.evals._model import close_after, close_model, open_model
 from midspec.evals._summary import counts, rates, refuse_nothing
-from midspec.evals.exam._judge import check_judges
+from midspec.evals.exam._judge import THROUGH_LLM, check_judges
 from midspec.evals.exam._kept import Kept
 from midspec.evals.exam._log import JUDGES, ExamLog, asked_in, log_settings, read_exam
 from midspec.evals.exam._reading import measure_names
 from midspec.evals.exam._task import exam_scorer, exam_task
 from midspec.evals.exam._types import ConfigT, Exam
+from midspec.evals.judges import STORE
 
 __all__ = ["KEPT", "rescore", "run_exam"]
 
@@ -121,7 +122,9 @@ def rescore(
     if judged:
         check_judges([str(each) for each in graders], log.eval.model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(graders if judged else (), grader_args) as judges, Kept(folder / KEPT) as kept:
+    # Without a log that is being written, a judge's store has no place of its own: it is the one beside the old log.
+    beside = {"store": str(log_path.parent / STORE)}
+    with _opened(graders if judged else (), grader_args, beside) as judges, Kept(folder / KEPT) as kept:
         if judged:
             check_judges([str(each) for each in judges], log.eval.model)
         by_id = {question.id: question for question in asked.questions}
@@ -151,8 +154,13 @@ def _ours(opened: Sequence[Model], given: Sequence[str | Model]) -> list[Model]:
 
 
 @contextmanager
-def _opened(models: Sequence[str | Model], args: Mapping[str, Any] | None) -> Iterator[list[Model]]:
-    """The models; those that are given by name are opened, and closed in the end."""
+def _opened(
+    models: Sequence[str | Model], args: Mapping[str, Any] | None, through_llm: Mapping[str, Any] | None = None
+) -> Iterator[list[Model]]:
+    """The models; those that are given by name are opened, and closed in the end.
+
+    `through_llm` is what judges that go through `llm` are given besides, where `args` do not say it.
+    """
     opened: list[Model] = []
     mine: list[Model] = []
     try:
@@ -160,7 +168,8 @@ def _opened(models: Sequence[str | Model], args: Mapping[str, Any] | None) -> It
             if isinstance(model, Model):
                 opened.append(model)
             else:
-                mine.append(open_model(model, args or {}))
+                more = (through_llm or {}) if model.startswith(THROUGH_LLM) else {}
+                mine.append(open_model(model, {**more, **(args or {})}))
                 opened.append(mine[-1])
         yield opened
     finally:

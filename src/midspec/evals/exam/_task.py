@@ -29,7 +29,7 @@ from midspec.evals._talk import chat_messages, talk
 from midspec.evals._values import Unscored
 from midspec.evals.exam._judge import JUDGING, judges_in_role, verdict_of
 from midspec.evals.exam._kept import Kept
-from midspec.evals.exam._reading import Reader, Verdict, rubric_hash
+from midspec.evals.exam._reading import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals.exam._said import said_by, said_by_checkpoint
 from midspec.evals.exam._types import ConfigT, Exam, ExamConfig, Question, Said
 from midspec.fingerprint import fingerprint
@@ -219,7 +219,7 @@ def _metadata(exam: Exam[ConfigT], config: ConfigT, questions: tuple[Question, .
         "exam": exam.name,
         "config": config.model_dump(mode="json"),
         "questions": [question.model_dump(mode="json") for question in questions],
-        "prompt_hash": fingerprint([[each.id, [*each.messages]] for each in questions]),
+        "prompt_hash": prompt_hash(questions),
         "rubric_hash": None if rubric is None else rubric_hash(rubric),
         "sampling": config.model_dump(mode="json", include=set(ExamConfig.model_fields)),
         "judging": None if rubric is None else dict(JUDGING),

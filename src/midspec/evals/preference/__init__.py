@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from midspec.evals.preference._ask import check_items, read_items
 from midspec.evals.preference._config import PreferenceConfig, load_config
 from midspec.evals.preference._measures import MEASURES
+from midspec.evals.preference._resolve import resolve_items
+from midspec.evals.preference._sets import VALUES, ValueSet, shipped_items, value_set
 
 if TYPE_CHECKING:
     from midspec.evals.preference._log import read_answers, read_scores
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEASURES",
+    "VALUES",
     "PreferenceConfig",
+    "ValueSet",
     "check_items",
     "load_config",
     "preference_task",
     "read_answers",
     "read_items",
     "read_scores",
+    "resolve_items",
     "run_preference",
+    "shipped_items",
+    "value_set",
 ]
 
 _HOMES = {
