@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import statistics
 from collections import Counter
@@ -15,12 +16,16 @@ import pytest
 from tests.loopback import Settings, serve
 from tests.loopback._asked import Asked
 
+from midspec.artifact import read_rows
 from midspec.errors import ConfigError, DataError
+from midspec.evals.preference._ask import read_items
 from midspec.evals.preference._author import write_items
 from midspec.evals.preference._pair_checks import Candidate
+from midspec.evals.preference._pair_set import author_items, items_loads
 from midspec.evals.preference._sets import ValueSet
 from midspec.evals.preference._writing import WritingConfig, Written, pairs_request, verdict_request
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
+from midspec.records import Reject
 
 QUIET = ValueSet(
     value="quiet",
@@ -300,3 +305,45 @@ def test_with_every_kind_of_fault_of_a_provider_a_set_is_written_and_a_second_ru
     assert judged["one who holds the value picks neither"] > 0
     assert judged["one who holds the value picks the other option"] > 0
     assert len({row.id for row in found.rejects} & {item.id for item in found.items}) == 0
+
+
+def test_a_folder_holds_items_that_can_be_asked_rejects_and_a_summary_of_both(tmp_path: Path) -> None:
+    def judge(request: Request) -> str:
+        said = json.loads(honest(request))
+        return json.dumps({**said, "plausible": "fail"} if "cedar" in request.prompt else said)
+
+    with Store(tmp_path / "calls.sqlite") as store:
+        clients = [ScriptedClient(script, store=store) for script in (Authors(), judge)]
+        built = asyncio.run(author_items(QUIET, config(), *clients, store, tmp_path))
+    items, rejects = read_items(tmp_path / "items.jsonl"), list(read_rows(tmp_path / "rejects.jsonl", Reject))
+    assert built.outputs == ("items.jsonl", "rejects.jsonl")
+    assert built.summary["n_items"] == len(items) == 12
+    assert built.summary["domains"] == {"machines": 4, "places": 4, "views": 4}
+    assert built.summary["rejected"] == dict(Counter(row.by for row in rejects))
+    assert (built.summary["words_found"], built.summary["exhausted"]) == ({}, None)
+
+
+def test_an_author_that_runs_dry_is_said_in_the_summary(tmp_path: Path) -> None:
+    same = json.dumps({"pairs": [{"target": "a far whisper", "other": "a near racket"}]})
+    with Store(tmp_path / "calls.sqlite") as store:
+        clients = [ScriptedClient(script, store=store) for script in (lambda request: same, honest)]
+        built = asyncio.run(author_items(QUIET, config(3), *clients, store, tmp_path))
+    assert built.summary["exhausted"] == "2 pairs fewer than wanted, in places (1), views (1)"
+
+
+def test_the_forecast_counts_the_requests_that_a_run_with_its_pass_rate_sends(tmp_path: Path) -> None:
+    """With 60% kept, as the forecast takes it, the judge is asked about as many pairs as the forecast says."""
+    draw = random.Random(0)
+
+    def judge(request: Request) -> str:
+        return json.dumps({**json.loads(honest(request)), "hidden": "pass" if draw.random() < 0.6 else "fail"})
+
+    asked = config(300)
+    with Store(tmp_path / "calls.sqlite") as store:
+        author, judging = (ScriptedClient(script, store=store) for script in (Authors(), judge))
+        asyncio.run(write_items(QUIET, asked, author, judging, store, others=[OTHER]))
+    lists, verdicts = items_loads(QUIET, asked)
+    assert (lists.stage, verdicts.stage) == ("preference.pairs", "preference.verdicts")
+    assert verdicts.n_requests == pytest.approx(len(judging.asked), rel=0.25)
+    assert lists.n_requests == pytest.approx(len(author.asked), rel=0.4)
+    assert lists.prompt_tokens == pytest.approx(statistics.mean(len(r.prompt) / 4 for r in author.asked), rel=0.4)

@@ -49,6 +49,7 @@ async def write_items(
     forbidden: Sequence[str] = (),
     others: Sequence[ValueSet] | None = None,
     tell: Tell | None = None,
+    width: int = 20,
 ) -> Written:
     """Write a set for any value over its test domains; the domains in `opinion_domains` get pairs of opinions.
 
@@ -65,6 +66,7 @@ async def write_items(
         forbidden: words that must not appear, beside `value.train_words`: terms of the training rows, say.
         others: values that a pair must not test as well; the shipped ones but `value` by default.
         tell: is told (kept, of how many, what) after each wave.
+        width: how many requests are wanted in flight at once.
 
     Raises:
         ConfigError: fewer items are wanted than there are test domains, or the train domain is one of them.
@@ -74,7 +76,7 @@ async def write_items(
     rivals = [value_set(name) for name in VALUES if name != value.value] if others is None else list(others)
     words = tuple(dict.fromkeys((value.train_domain, *value.train_words, *forbidden)))
     _check(value, config, words)
-    line = _Line(value, config, rivals, words)
+    line = _Line(value, config, rivals, words, width)
     while line.goes_on:
         await line.wave(author, judging, store)
         if tell is not None:
@@ -97,9 +99,10 @@ class _Line:
     """One set in the making."""
 
     def __init__(
-        self, value: ValueSet, config: WritingConfig, others: Sequence[ValueSet], words: Sequence[str]
+        self, value: ValueSet, config: WritingConfig, others: Sequence[ValueSet], words: Sequence[str], width: int
     ) -> None:
         self._value, self._config, self._others, self._words = value, config, others, words
+        self._width = width
         self._checks = PairChecks(value, words, most_uses=config.most_uses, similarity=config.similarity)
         each, rest = divmod(config.n_items, len(value.test_domains))
         self._quota = {domain: each + (at < rest) for at, domain in enumerate(value.test_domains)}
@@ -152,7 +155,7 @@ class _Line:
     async def _together(self, run: Callable[[_In], Awaitable[_Out]], entries: Sequence[_In]) -> list[_Out]:
         """The results of `run` for all entries, in their order."""
         found: dict[int, _Out] = {}
-        pool = Pool(self._config.width)
+        pool = Pool(self._width)
 
         def piece(at: int, entry: _In) -> Callable[[], Awaitable[None]]:
             async def work() -> None:

@@ -16,12 +16,14 @@ from midspec.fingerprint import fingerprint
 from midspec.llm import ModelConfig, Request, form_of, json_reply
 from midspec.records import Item, Reject, Strict
 
-__all__ = ["Opinion", "WritingConfig", "Written", "pairs_request", "read_pairs", "verdict_request"]
+__all__ = ["AUTHOR_STAGE", "JUDGE_STAGE", "PAIR_TOKENS", "Opinion", "WritingConfig", "Written"]
+__all__ += ["pairs_request", "read_pairs", "verdict_request"]
 
 Mark = Literal["pass", "fail", "unclear"]
 
-_AUTHOR_STAGE, _JUDGE_STAGE = "preference pairs", "preference pair verdicts"
-_PAIR_TOKENS, _LEAST_TOKENS, _VERDICT_TOKENS = 80, 1000, 1000
+AUTHOR_STAGE, JUDGE_STAGE = "preference.pairs", "preference.verdicts"
+PAIR_TOKENS = 45
+_MOST_PAIR_TOKENS, _LEAST_TOKENS, _VERDICT_TOKENS = 80, 1000, 1000
 _N_SHOWN = 200
 _A_LITTLE = 20
 
@@ -37,7 +39,6 @@ class WritingConfig(Strict):
         most_uses: how many pairs one option may stand in.
         similarity: from which share of common runs of five characters on two pairs are the same one.
         most_asked: how many pairs are asked for in the end, as a multiple of `n_items`.
-        width: how many requests are wanted in flight at once.
     """
 
     author: ModelConfig
@@ -47,7 +48,6 @@ class WritingConfig(Strict):
     most_uses: int = Field(default=2, ge=1)
     similarity: float = Field(default=0.8, gt=0, le=1)
     most_asked: float = Field(default=6.0, ge=1)
-    width: int = Field(default=20, ge=1)
 
 
 class Written(Strict):
@@ -121,7 +121,7 @@ def pairs_request(
             "n": str(n),
         },
     )
-    return _request(_AUTHOR_STAGE, value, prompt, config.author, max(_LEAST_TOKENS, n * _PAIR_TOKENS), _Pairs)
+    return _request(AUTHOR_STAGE, value, prompt, config.author, max(_LEAST_TOKENS, n * _MOST_PAIR_TOKENS), _Pairs)
 
 
 def read_pairs(text: str, domain: str) -> tuple[Candidate, ...]:
@@ -138,7 +138,7 @@ def verdict_request(
     first, second = (pair.target, pair.other) if target_first else (pair.other, pair.target)
     listed = "\n".join(f"- {other.value}: {' '.join(other.about.split())}" for other in others) or "(none)"
     prompt = _filled("judge", {"domain": pair.domain, "first": first, "second": second, "others": listed})
-    request = _request(_JUDGE_STAGE, value, prompt, config.judge, _VERDICT_TOKENS, Opinion)
+    request = _request(JUDGE_STAGE, value, prompt, config.judge, _VERDICT_TOKENS, Opinion)
     return request, "first" if target_first else "second"
 
 
