@@ -111,6 +111,19 @@ def test_what_was_not_calibrated_is_not_measured() -> None:
     assert adjusted(estimate(None), calibration(5, 100, 5, 100)).value is None
 
 
+def test_the_mean_of_several_judges_is_corrected_by_their_mean_errors() -> None:
+    truth, errors = 0.3, ((0.05, 0.1), (0.1, 0.2), (0.0, 0.3))
+    seen = float(np.mean([truth * (1 - missed) + (1 - truth) * false for false, missed in errors]))
+    known = [calibration(round(false * 100), 100, round(missed * 100), 100) for false, missed in errors]
+    found = adjusted(estimate(seen, seen - 0.05, seen + 0.05), *known)
+    assert found.value == pytest.approx(truth)
+    assert found.low < truth < found.high
+    alone = adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0])
+    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0], known[0]) == alone
+    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0], None).value is None
+    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05)).value is None
+
+
 def test_seeds_and_the_smallest_detectable_difference_are_corrected_too() -> None:
     seeds = (SeedValue(seed=1, value=0.2), SeedValue(seed=2, value=0.4), SeedValue(seed=3, value=None))
     found = adjusted(estimate(0.3, 0.2, 0.4, by_seed=seeds, seed_sd=0.1, mde=0.17), calibration(5, 100, 10, 100))

@@ -7,6 +7,9 @@ added and rooted, and so upwards (the square-and-add of Newcombe and of Zou and 
 way in each). `r` brings the interval that its design gave it, clustered or not; `f` and `s` bring Wilson's. How often
 such intervals hold the truth is simulated in `tests/analysis/test_prevalence.py`.
 
+Of several judges, whose mean is reported, the mean errors are taken, and the mean of their intervals' ends: as wide as
+if all erred on the same transcripts.
+
 The correction carries over as far as the judge errs on the answers of the evaluation as it does on those of the
 calibration set, and no further.
 """
@@ -14,10 +17,10 @@ calibration set, and no further.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from midspec.records import ErrorRates, Estimate, JudgeCalibration, SeedValue, Share
+from midspec.records import Estimate, JudgeCalibration, SeedValue, Share
 
 __all__ = ["adjusted"]
 
@@ -39,35 +42,42 @@ class _Span(NamedTuple):
     high: float
 
 
-def adjusted(estimate: Estimate, calibration: JudgeCalibration | None) -> Estimate:
+def adjusted(estimate: Estimate, *calibrations: JudgeCalibration | None) -> Estimate:
     """A rate or a contrast of a judged measure as it would be without the judge's errors.
 
     Args:
-        estimate: of a measure that one judge gave, on the 0-1 scale.
-        calibration: that judge's, under the same rubric; `None` if it was never calibrated.
+        estimate: of a measure that judges gave, on the 0-1 scale; the mean over them where there are several.
+        calibrations: one for each of the judges, under the same rubric; `None` for one that was never calibrated.
 
     Returns:
         The same estimate with value, interval, seeds' values and smallest detectable difference corrected, and kept to
-        the scale; its method and note say what was done. Everything is `None` where nothing can be corrected: the judge
-        was not calibrated for this measure, does no better than chance, or errs otherwise here than it did there (the
-        whole interval lies outside of the scale).
+        the scale; its method and note say what was done. Everything is `None` where nothing can be corrected: a judge
+        was not calibrated for this measure, they do no better than chance, or they err otherwise here than they did
+        there (the whole interval lies outside of the scale).
     """
-    if calibration is None or calibration.measure != estimate.measure:
+    known = [one for one in calibrations if one is not None and one.measure == estimate.measure]
+    if not known or len(known) < len(calibrations):
         return _without(estimate, "the judge's errors are not measured: nothing is corrected")
     if estimate.value is None:
         return _without(estimate, "there is no value to correct")
-    errors = calibration.overall
-    if not errors.false_positive.of or not errors.false_negative.of:
+    errors = [one.overall for one in known]
+    if any(not each.false_positive.of or not each.false_negative.of for each in errors):
         return _without(estimate, _NOTHING_READ)
-    false = _wilson(errors.false_positive, estimate.level)
-    missed = _wilson(errors.false_negative, estimate.level)
+    false = _mean([_wilson(each.false_positive, estimate.level) for each in errors])
+    missed = _mean([_wilson(each.false_negative, estimate.level) for each in errors])
     true = _Span(1 - missed.value, 1 - missed.high, 1 - missed.low)
     if true.value <= false.value:
         return _without(estimate, _CHANCE)
-    return _corrected(estimate, false, true, errors)
+    n_rows = min(each.false_positive.of + each.false_negative.of for each in errors)
+    return _corrected(estimate, false, true, n_rows)
 
 
-def _corrected(estimate: Estimate, false: _Span, true: _Span, errors: ErrorRates) -> Estimate:
+def _mean(spans: Sequence[_Span]) -> _Span:
+    """Of several judges: they were measured on the same transcripts, so their errors are taken to go together."""
+    return _Span(*(sum(ends) / len(spans) for ends in zip(*spans, strict=True)))
+
+
+def _corrected(estimate: Estimate, false: _Span, true: _Span, n_rows: int) -> Estimate:
     assert estimate.value is not None
     is_rate, gap = estimate.kind == "rate", true.value - false.value
     least = 0.0 if is_rate else -1.0
@@ -84,7 +94,6 @@ def _corrected(estimate: Estimate, false: _Span, true: _Span, errors: ErrorRates
     if low is not None and high is not None and (high <= least or low >= 1.0):
         return _without(estimate, _OTHERWISE)
     notes = [estimate.note, "" if middle == kept(middle) else f"{middle:.3f} before it was kept to the scale", note]
-    n_rows = errors.false_positive.of + errors.false_negative.of
     seeds = tuple(
         SeedValue(seed=one.seed, value=None if one.value is None else kept(of(one.value, false.value, true.value)))
         for one in estimate.by_seed
