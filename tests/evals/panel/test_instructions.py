@@ -1,0 +1,102 @@
+"""Instructions: each item can be followed, and each check sees when it is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midspec.evals.panel import Instructions, PanelConfig
+from midspec.evals.panel._checks import Check, holds
+
+from ._answers import question_of, reason, said
+
+CONFIG = PanelConfig()
+EXAM = Instructions()
+
+# A right answer and a wrong one for some items of each domain, by the beginning of the request.
+ANSWERS = [
+    (
+        "Describe a rainy street",
+        "Rain drums on grey umbrellas while headlights smear gold across wet cobblestones.",
+        "It is wet.",
+    ),
+    ("Say what a compass is for", "It shows which way is north.", "It shows " + "very " * 20 + "clearly."),
+    ("Explain what a library is", "A library lends books. Anyone may read there.", "A library lends books."),
+    ("What is snow?", "Snow is frozen water that falls at -0.5 degrees or so.", "Snow falls. It is cold."),
+    ("Name three rivers", "Rhine\nElbe\nOder", "Rhine, Elbe, Oder"),
+    ("Write two paragraphs", "Leaves fall.\n\nWind blows.", "Leaves fall.\nWind blows."),
+    ("List exactly five kitchen", "- pan\n- pot\n- fork\n- jug\n- cup", "Here:\n- pan\n- pot\n- fork\n- jug\n- cup"),
+    ("Give me three tips", "1. Walk.\n2. Read.\n3. Rest.", "1) Walk.\n2) Read.\n3) Rest."),
+    ("Name four colours", "red, green, blue, grey", "red, green, blue and grey"),
+    ("Put these words", "apple\ncherry\npear\nquince", "apple\npear\ncherry\nquince"),
+    ("Count down", "6,5,4,3,2,1", "1, 2, 3, 4, 5, 6"),
+    ("Tell me in one sentence what a harbour", "a harbour shelters ships.", "A harbour shelters ships."),
+    ("Wish me a good trip", "HAVE A GOOD TRIP!", "Have a GOOD trip!"),
+    ("Describe the sea without", "Waves roll in under a wide and windy sky.", "Blue waves roll in under a windy sky."),
+    ("Write one sentence that holds", "A whisper, a bridge, a lantern.", "A whisper, two bridges, a lantern."),
+    ("Recommend a hobby", "Bonsai: patience first, patience last.", "Bonsai needs patience."),
+    ("Give a reason to visit a museum", "You see old things up close.", "You see a frozen mammoth there, truly."),
+    ("Say something kind", "To be honest, Mondays are fresh starts.", "Honestly, Mondays are fresh starts."),
+    ("Explain why bread rises", "Yeast makes gas, and that is all", "Yeast makes gas, and that is all."),
+    ("Write a two-sentence weather", "[[Rain at first. Sun later.]]", "Report: [[Rain at first. Sun later.]]"),
+    ("Give name and age", '{"name": "Ida", "age": 40}', 'Sure: {"name": "Ida", "age": 40}'),
+    ("Is 91 a prime", "no", "No."),
+    ("Write the date", "2031-01-01", "1 January 2031"),
+    ("List three vegetables", "- leek\n- kale\n- beet", "- Leek\n- Kale\n- Beet"),
+    ("In exactly two sentences", "They want to remember. It calms them.", "They remember, and it calms. So."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("start", "right", "wrong"), ANSWERS, ids=lambda text: text[:20])
+def test_an_answer_that_keeps_to_the_form_follows_and_one_that_does_not_fails(
+    start: str, right: str, wrong: str
+) -> None:
+    question = question_of(EXAM, start)
+    assert EXAM.read(question, said(right), CONFIG)["followed"] == 1.0
+    assert EXAM.read(question, said(wrong), CONFIG)["followed"] == 0.0
+
+
+def test_the_control_is_followed_by_the_very_text_alone() -> None:
+    question = question_of(EXAM, "Reply with exactly this and nothing else: Good morning", control=True)
+    assert EXAM.read(question, said(" Good morning\n"), CONFIG)["followed"] == 1.0
+    assert EXAM.read(question, said('"Good morning"'), CONFIG)["followed"] == 0.0
+    assert EXAM.read(question, said("good morning"), CONFIG)["followed"] == 0.0
+
+
+def test_reasoning_is_not_part_of_the_answer_and_what_was_cut_off_is_unscored() -> None:
+    question = question_of(EXAM, "Is 91 a prime")
+    assert EXAM.read(question, said("<think>7 times 13.</think>no"), CONFIG)["followed"] == 1.0
+    assert reason(EXAM.read(question, said("no", "max_tokens"), CONFIG)["followed"]) == "the answer is cut off"
+
+
+words = st.lists(st.text("abcdefg", min_size=1, max_size=6), min_size=1, max_size=30)
+
+
+@given(words)
+def test_words_are_counted_as_they_were_written(said_words: list[str]) -> None:
+    text, n = " ".join(said_words), len(said_words)
+    assert holds(Check(kind="words_exactly", n=n), text)
+    assert holds(Check(kind="words_at_least", n=n), text)
+    assert not holds(Check(kind="words_at_most", n=n - 1), text)
+
+
+@given(words)
+def test_lines_bullets_and_numbers_are_counted_as_they_were_written(entries: list[str]) -> None:
+    n = len(entries)
+    assert holds(Check(kind="lines", n=n), "\n".join(entries))
+    assert holds(Check(kind="bullets", n=n), "\n".join(f"- {entry}" for entry in entries))
+    assert holds(Check(kind="numbered", n=n), "\n".join(f"{at}. {entry}" for at, entry in enumerate(entries, 1)))
+    assert holds(Check(kind="sentences", n=n), " ".join(f"{entry.capitalize()}." for entry in entries))
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), st.integers(), min_size=1))
+def test_json_has_exactly_the_keys_asked_for(value: dict[str, int]) -> None:
+    check = Check(kind="json", words=tuple(value))
+    assert holds(check, json.dumps(value))
+    assert holds(check, f"```json\n{json.dumps(value)}\n```")
+    assert not holds(check, json.dumps({**value, "more": 1}))
+    assert not holds(check, json.dumps([value]))
+    assert not holds(check, json.dumps(value)[:-1])

@@ -1,0 +1,64 @@
+"""Every panel through Inspect: asked, kept in a log, read back; asked is scored plus unscored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from midspec.artifact import read_rows
+from midspec.evals import ScriptedReply, scripted_model
+from midspec.evals.exam import Exam, run_exam
+from midspec.evals.panel import EXAMS, Knowledge, PanelConfig
+from midspec.evals.panel._short import short_answer_of
+from midspec.records import ExamAnswer, Message, ScoreRow
+
+
+def rows_of(folder: Path) -> list[ScoreRow]:
+    return list(read_rows(folder / "scores.jsonl", ScoreRow))
+
+
+@pytest.mark.parametrize("exam", EXAMS, ids=lambda exam: exam.name)
+def test_a_panel_runs_end_to_end_without_a_judge(exam: Exam[Any], tmp_path: Path) -> None:
+    config = exam.config()
+    built = run_exam(exam, config, scripted_model(["Yes, and that is all."]), tmp_path)
+    questions = exam.questions(config)
+    rows = rows_of(tmp_path)
+    assert len(rows) == len(questions) * len(exam.measures) == built.summary["n_score_rows"]
+    assert all((row.value is None) == bool(row.unscored) for row in rows)
+    assert Counter(row.set for row in rows if row.measure == "empty") == Counter(q.set for q in questions)
+    assert {row.task for row in rows} == {exam.name}
+    assert {row.value for row in rows if row.measure == "n_words"} == {5.0}
+
+
+def test_a_model_that_knows_everything_but_one_fact_scores_so(tmp_path: Path) -> None:
+    exam = Knowledge()
+    answers = {
+        question.messages[-1].content: short_answer_of(question.about).accepted[0]
+        for question in exam.questions(PanelConfig())
+    }
+    forgotten = next(text for text in answers if "Kenya" in text)
+
+    def script(messages: Sequence[Message]) -> str:
+        asked = messages[-1].content
+        return "Kampala" if asked == forgotten else answers[asked]
+
+    run_exam(exam, PanelConfig(), scripted_model(script), tmp_path)
+    right = [row for row in rows_of(tmp_path) if row.measure == "right"]
+    assert [(row.item, row.set, row.domain) for row in right if row.value == 0.0] == [
+        ("knowledge-item-01", "knowledge", "geography")
+    ]
+    assert sum(row.value or 0.0 for row in right) == len(answers) - 1
+
+
+def test_answers_cut_off_at_the_limit_are_unscored_with_that_reason_and_counted(tmp_path: Path) -> None:
+    reply = ScriptedReply(text="Nairobi is", stop_reason="max_tokens")
+    built = run_exam(Knowledge(), PanelConfig(repeats=2), scripted_model([reply]), tmp_path)
+    rows = rows_of(tmp_path)
+    assert {row.value for row in rows if row.measure == "truncated"} == {1.0}
+    assert {(row.value, row.unscored) for row in rows if row.measure == "right"} == {(None, "the answer is cut off")}
+    assert len(list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))) == 112
+    assert built.summary["unscored"] == {"the answer is cut off": 112}
