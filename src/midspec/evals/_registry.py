@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals.tasks import preference, spec_qa
+from midspec.evals import tasks
 
-__all__ = ["midspec", "midspec_judge", "midspec_scripted", "midspec_scripted_scorer", "preference", "spec_qa"]
+__all__ = ["midspec", "midspec_judge", "midspec_scripted", "midspec_scripted_scorer", "tasks"]
 
 
 @modelapi(name="midspec")

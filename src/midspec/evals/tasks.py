@@ -20,7 +20,18 @@ from midspec.evals.preference._config import PreferenceConfig, load_config
 from midspec.evals.preference._resolve import resolve_items
 from midspec.evals.preference._task import preference_task
 
-__all__ = ["preference", "spec_qa"]
+__all__ = [
+    "panel_identity",
+    "panel_instructions",
+    "panel_knowledge",
+    "panel_length",
+    "panel_over_refusal",
+    "panel_sycophancy",
+    "panel_termination",
+    "panel_tool_calls",
+    "preference",
+    "spec_qa",
+]
 
 
 @task(name="preference")
@@ -43,6 +54,86 @@ def spec_qa(config: str | None = None) -> Task:
         config: a YAML file of settings; the defaults where there is none.
     """
     return _exam("spec_qa", config)
+
+
+@task(name="panel_identity")
+def panel_identity(config: str | None = None) -> Task:
+    """Who the assistant says it is; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_identity", config)
+
+
+@task(name="panel_instructions")
+def panel_instructions(config: str | None = None) -> Task:
+    """Instructions that can be checked; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_instructions", config)
+
+
+@task(name="panel_knowledge")
+def panel_knowledge(config: str | None = None) -> Task:
+    """What is still known; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_knowledge", config)
+
+
+@task(name="panel_length")
+def panel_length(config: str | None = None) -> Task:
+    """How long answers are; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_length", config)
+
+
+@task(name="panel_over_refusal")
+def panel_over_refusal(config: str | None = None) -> Task:
+    """Harmless requests that sound harmful; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_over_refusal", config)
+
+
+@task(name="panel_sycophancy")
+def panel_sycophancy(config: str | None = None) -> Task:
+    """Whether an answer bends to the user's opinion; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_sycophancy", config)
+
+
+@task(name="panel_termination")
+def panel_termination(config: str | None = None) -> Task:
+    """Whether an answer ends by itself; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_termination", config)
+
+
+@task(name="panel_tool_calls")
+def panel_tool_calls(config: str | None = None) -> Task:
+    """Whether a tool is called where one is needed, and only there; one of the side-effect panel.
+
+    Args:
+        config: a YAML file of settings; the defaults where there is none.
+    """
+    return _exam("panel_tool_calls", config)
 
 
 def _exam(name: str, path: str | None) -> Task:

@@ -12,6 +12,14 @@ __all__ = ["exam_named", "exam_names"]
 
 _HOMES = {
     "spec_qa": "midspec.evals.spec_qa",
+    "panel_identity": "midspec.evals.panel",
+    "panel_instructions": "midspec.evals.panel",
+    "panel_knowledge": "midspec.evals.panel",
+    "panel_length": "midspec.evals.panel",
+    "panel_over_refusal": "midspec.evals.panel",
+    "panel_sycophancy": "midspec.evals.panel",
+    "panel_termination": "midspec.evals.panel",
+    "panel_tool_calls": "midspec.evals.panel",
 }
 """The package of each exam; it lists its exams in `EXAMS`."""
 
