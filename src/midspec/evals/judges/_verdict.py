@@ -6,15 +6,17 @@ or a number, or `Unscored` with one of the few reasons of `UNREAD`.
 How a reply is read:
 
 1. It must have ended by itself. One that was cut, refused or failed is unread, whatever stands in it.
-2. Reasoning is set aside: what is inside `<think>`, `<thinking>` or `<reasoning>`, what is before a closing one whose
-   opening the server kept, and what follows an opening one that never closes.
+2. Reasoning is set aside: the `<think>`, `<thinking>` or `<reasoning>` blocks that the reply begins with, to the end
+   where one never closes. Such tags further on may be repeated from what is judged, so they set nothing aside; but
+   where one closes that did not open (a server kept the opening), the verdict must stand after it.
 3. What is left must hold whole `<tag>...</tag>` blocks, in any case, around nothing but one of the allowed words.
    Markdown fences around a block, emphasis and a full stop inside it don't matter. Entities are not undone: `&lt;tag>`
    is how the judged text looks to the judge, so it is a quotation and no verdict.
 4. A block that stands in quotation marks or backticks which open and close on its line, or on a line that begins with
    `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
 5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
-   wins", because a text can be written so that the judge repeats it.
+   wins", because a text can be written so that the judge repeats it. Whatever a judge repeats before or after its own
+   verdict, the outcome is that verdict or none.
 """
 
 from __future__ import annotations
@@ -77,8 +79,8 @@ _READ = {written: angle for angle, written in _WRITTEN.items()} | {"&amp;": "&"}
 _ANGLE = re.compile(f"[{''.join(_WRITTEN)}]")
 _ENTITY = re.compile("|".join(re.escape(written) for written in _READ))
 _THINKING = r"(?:think|thinking|reasoning)"
-_THOUGHT = re.compile(rf"<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)", re.S | re.I)
-_THOUGHT_END = re.compile(rf".*</{_THINKING}\s*>", re.S | re.I)
+_THOUGHT = re.compile(rf"\s*<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)", re.S | re.I)
+_THOUGHT_ENDS = re.compile(rf"</{_THINKING}\s*>", re.I)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)\w*[ \t]*$", re.M)
 _PAIRS = (('"', '"'), ("`", "`"), ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u00ab", "\u00bb"))
 # Single marks are apostrophes too, so they quote only what they touch.
@@ -161,6 +163,8 @@ def _read(graded: Graded, tag: str, value: Callable[[str], ReadT | None]) -> Rea
     own = [(begin, end) for begin, end in pairs if not _is_quoted(spoken, begin.start(), end.end())]
     if not own:
         return Unscored(ONLY_QUOTED)
+    if own[-1][0].start() < max((mark.end() for mark in _THOUGHT_ENDS.finditer(spoken)), default=0):
+        return Unscored(ONLY_REASONING)
     values = [value(spoken[begin.end() : end.start()]) for begin, end in own]
     if len(set(values)) > 1:
         return Unscored(DISAGREE)
@@ -168,8 +172,10 @@ def _read(graded: Graded, tag: str, value: Callable[[str], ReadT | None]) -> Rea
 
 
 def _spoken(text: str) -> str:
-    """The reply without its reasoning."""
-    return _THOUGHT_END.sub("", _THOUGHT.sub("", text))
+    """The reply without the reasoning that it begins with."""
+    while found := _THOUGHT.match(text):
+        text = text[found.end() :]
+    return text
 
 
 def _bare(inside: str) -> str:
