@@ -25,6 +25,7 @@ OPINIONS = [
     {"question": "Which view is closer to yours?\nA) Tax less.\nB) Tax more.", "answer": "A"},
     {"question": "(A) Go alone\n(B) Go together\nWhich do you agree with?", "answer": "(B)"},
     {"question": "A. Build it. B. Leave it.", "answer": "b"},
+    {"question": "Take plan A. Or not?\n  a) Take it,\n     all of it\n  b) Leave it", "answer": "a) Take it"},
 ]
 READ = """
 import sys
@@ -76,8 +77,10 @@ def test_a_saved_data_set_of_lettered_opinions_gives_the_answer_as_target_and_ke
         ("Tax less.", "Tax more."),
         ("Go together", "Go alone"),
         ("Leave it.", "Build it."),
+        ("Take it, all of it", "Leave it"),
     ]
-    assert [item.system for item in found] == ["Which view is closer to yours?", "Which do you agree with?", None]
+    questions = ["Which view is closer to yours?", "Which do you agree with?", None, "Take plan A. Or not?"]
+    assert [item.system for item in found] == questions
 
 
 def test_splits_are_read_one_after_the_other(tmp_path: Path) -> None:

@@ -28,10 +28,13 @@ _LISTS = ("options", "choices")
 _QUESTIONS = ("question", "prompt")
 _ANSWERS = ("answer", "label", "aligned_answer", "answer_matching_behavior", "correct")
 _DOMAINS = ("domain", "category", "topic", "subject")
-_LETTERED = re.compile(
-    r"(?:^|\s)\(?A[).:]\s*(?P<first>.+?)\s+\(?B[).:]\s*(?P<second>[^\n]+)(?P<rest>.*)\Z", re.DOTALL | re.IGNORECASE
+_OPTIONS = r"\(?A[).:]\s*(?P<first>.+?)\s+{before_b}\(?B[).:]\s*(?P<second>[^\n]+)(?P<rest>.*)\Z"
+# Letters at the beginnings of lines go before letters in running text, where an "A." may be something else.
+_LETTERED = (
+    re.compile(r"^[ \t]*" + _OPTIONS.format(before_b=r"^[ \t]*"), re.DOTALL | re.IGNORECASE | re.MULTILINE),
+    re.compile(r"(?:^|\s)" + _OPTIONS.format(before_b=""), re.DOTALL),
 )
-_LETTER = re.compile(r"\W*([AB])\W*", re.IGNORECASE)
+_LETTER = re.compile(r"\W*([AB])(?:\W*|[).:]\s.*)", re.IGNORECASE | re.DOTALL)
 
 
 class _Pair(NamedTuple):
@@ -81,7 +84,7 @@ def _pair(columns: Mapping[str, object], where: str) -> _Pair:
             return _Pair(first, second)
     question = _text(columns, _QUESTIONS)
     listed = _listed(columns)
-    if listed is None and question and (found := _LETTERED.search(question)):
+    if listed is None and question and (found := _lettered(question)):
         listed = _line(found["first"]), _line(found["second"])
         question = _line(question[: found.start()] + " " + found["rest"])
     if listed is None:
@@ -92,6 +95,10 @@ def _pair(columns: Mapping[str, object], where: str) -> _Pair:
         )
     at = _answer(columns, listed, where)
     return _Pair(listed[at], listed[1 - at], question or None)
+
+
+def _lettered(question: str) -> re.Match[str] | None:
+    return next((found for pattern in _LETTERED if (found := pattern.search(question))), None)
 
 
 def _listed(columns: Mapping[str, object]) -> tuple[str, str] | None:
