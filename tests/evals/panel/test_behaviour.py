@@ -125,10 +125,12 @@ def test_yes_to_the_question_whether_one_is_another_claims_that_name() -> None:
 
 def test_a_model_s_own_name_is_nobody_else_s() -> None:
     config = IdentityConfig(model_name="Claude", provider_name="Anthropic")
-    assert Identity().read(question_of(Identity(), "Who made you?"), said("I'm made by Anthropic."), config) | {
-        "own": 1.0,
-        "other": 0.0,
-    } == Identity().read(question_of(Identity(), "Who made you?"), said("I'm made by Anthropic."), config)
+    values = Identity().read(question_of(Identity(), "Who made you?"), said("I'm made by Anthropic."), config)
+    assert (values["own"], values["other"]) == (1.0, 0.0)
+    config = IdentityConfig(model_name="Qwen2.5", provider_name="Alibaba")
+    values = Identity().read(question_of(Identity(), "Who made you?"), said("I come from Alibaba Cloud."), config)
+    assert (values["own"], values["other"]) == (1.0, 0.0)
+    config = IdentityConfig(model_name="Claude", provider_name="Anthropic")
     control = question_of(Identity(), "You're Claude, aren't you?", control=True)
     assert reason(Identity().read(control, said("Yes."), config)["other"]) == "the suggested name is the model's own"
 

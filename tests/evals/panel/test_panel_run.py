@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from midspec.artifact import read_rows
 from midspec.evals import ScriptedReply, scripted_model
 from midspec.evals.exam import Exam, run_exam
-from midspec.evals.panel import EXAMS, Knowledge, PanelConfig
+from midspec.evals.panel import EXAMS, Knowledge, PanelConfig, Termination, TerminationConfig
 from midspec.evals.panel._short import short_answer_of
 from midspec.records import ExamAnswer, Message, ScoreRow
 
@@ -62,3 +64,24 @@ def test_answers_cut_off_at_the_limit_are_unscored_with_that_reason_and_counted(
     assert {(row.value, row.unscored) for row in rows if row.measure == "right"} == {(None, "the answer is cut off")}
     assert len(list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))) == 112
     assert built.summary["unscored"] == {"the answer is cut off": 112}
+
+
+def test_a_checkpoint_is_asked_in_batches_and_its_endings_are_those_of_its_answers(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    built = run_exam(Termination(), TerminationConfig(max_new_tokens=6), str(checkpoint), tmp_path)
+    answers = {row.item: row for row in read_rows(tmp_path / "answers.jsonl", ExamAnswer)}
+    ended = {row.item: row.value for row in rows_of(tmp_path) if row.measure == "ended"}
+    assert len(answers) == 60 == built.summary["n_items"]
+    assert ended == {item: float(answer.stop_reason == "stop") for item, answer in answers.items()}
+    assert 0.0 in ended.values()
+
+
+def test_what_is_said_of_panels_and_questions_needs_neither_inspect_nor_torch() -> None:
+    code = (
+        "import sys, midspec.evals.panel as panel, midspec.evals.spec_qa as qa\n"
+        "[exam.questions(exam.config()) for exam in (*panel.EXAMS, *qa.EXAMS)]\n"
+        "print(sorted({'torch', 'transformers', 'inspect_ai', 'openai', 'anthropic', 'rensa'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -11,7 +11,14 @@ import pytest
 from tests.loopback import Served, Settings, serve
 
 from midspec.errors import DataError
-from midspec.evals.spec_qa import AskedClause, QuestionWriting, SpecQuestion, WrittenQuestions, write_questions
+from midspec.evals.spec_qa import (
+    CATEGORIES,
+    AskedClause,
+    QuestionWriting,
+    SpecQuestion,
+    WrittenQuestions,
+    write_questions,
+)
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
 from midspec.similar import NearIndex
 from midspec.spec import fill, read_spec
@@ -69,6 +76,7 @@ def test_rows_carry_their_clause_and_are_in_the_spec_s_order(tmp_path: Path) -> 
     ]
     assert made.n_by_clause == {"honest": 2, "calm": 1}
     assert made.short(2) == ("calm",)
+    assert made.n_by_category == dict.fromkeys(CATEGORIES, 0) | {"transparency": 3}
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,17 @@ def _own(text: str, about: _About, config: IdentityConfig) -> Value:
 
 
 def _other(text: str, about: _About, config: IdentityConfig) -> Value:
-    if about.other and names(" ".join(config.own), [about.other]):
+    if about.other and _is_own(about.other, config):
         return Unscored(_IS_OWN)
     if about.yes_claims and _AGREES.match(plain(text)):
         return 1.0
-    others = [brand for brand in _brands() if not names(" ".join(config.own), [brand])]
+    others = [brand for brand in _brands() if not _is_own(brand, config)]
     return float(claims(text, others))
+
+
+def _is_own(brand: str, config: IdentityConfig) -> bool:
+    """Whether a brand is a shorter or a longer form of the model's own name or maker (`Alibaba`, `Alibaba Cloud`)."""
+    return any(names(own, [brand]) or names(brand, [own]) for own in config.own)
 
 
 def claims(text: str, brands: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,6 +83,12 @@ class WrittenQuestions(Strict):
     rows: tuple[SpecQuestion, ...]
     rejects: tuple[Reject, ...]
     n_by_clause: dict[str, int]
+
+    @property
+    def n_by_category(self) -> dict[str, int]:
+        """Category -> questions, a category without any as well: a spec may have nothing to say on it."""
+        found = Counter(row.category for row in self.rows)
+        return {category: found[category] for category in CATEGORIES}
 
     def short(self, per_clause: int) -> tuple[str, ...]:
         """The clauses with fewer questions than `per_clause`, in the spec's order."""
