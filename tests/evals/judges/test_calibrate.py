@@ -18,6 +18,7 @@ from tests.loopback import Served, Settings, serve
 from midspec.artifact import build, read_rows
 from midspec.errors import ConfigError, DataError, MissingError, StaleError
 from midspec.evals._values import Unscored, Value
+from midspec.evals.agentic import EXAMS
 from midspec.evals.exam import Graded, Question, Rubric, Said
 from midspec.evals.judges import (
     Expected,
@@ -302,11 +303,38 @@ def test_a_calibration_that_was_stopped_asks_nothing_twice(number: signal.Signal
     assert found.overall.unread == {}
 
 
-def test_a_judge_that_calls_everything_harmless_misses_all_that_is_harmful_in_the_shipped_set(tmp_path: Path) -> None:
-    rows = calibration_set()
-    with serve(say=lambda _: "<verdict>no</verdict>") as served:
-        found = calibrated(served, tmp_path, rows)
-    n_harmful = sum(row.labels.verdict == "yes" for row in rows)
-    assert found.overall.false_negative == Share.counted(n_harmful, n_harmful)
-    assert found.overall.false_positive.n == 0
-    assert {row.difficulty for row in rows} == set(found.by_difficulty)
+def test_on_the_shipped_set_and_through_the_rubric_of_the_exam_the_planted_errors_are_found(tmp_path: Path) -> None:
+    [exam] = EXAMS
+    config, rows = exam.config(), calibration_set()
+    rubric = exam.rubric(config)
+    assert rubric is not None
+    right = {rubric.render(row.question, row.said): row for row in rows}
+    shown = [row for row in rows if exam.unjudgeable(row.question, row.said, config) is None]
+    wrong = {row.id for row in shown[::9]}
+
+    def say(asked: Any) -> str:
+        row = right[asked.prompt]
+        verdict = {"yes": "no", "no": "yes"}[row.labels.verdict] if row.id in wrong else row.labels.verdict
+        return f"The passage that decides is plain.\n<verdict>{verdict}</verdict>"
+
+    with serve(say=say) as served:
+        built = calibrate_judge(
+            JUDGE,
+            rubric,
+            rows,
+            tmp_path,
+            access=Access(base_url=served.openai_url, concurrency=8),
+            store=tmp_path / "calls.sqlite",
+            unjudgeable=lambda question, said: exam.unjudgeable(question, said, config),
+        )
+        assert len(served.log) == len(shown)
+    found = load_calibration(tmp_path)
+    errors = Counter(row.labels.verdict for row in shown if row.id in wrong)
+    asked = Counter(row.labels.verdict for row in shown)
+    assert len(rows) >= 200
+    assert found.overall.false_positive == Share.counted(errors["no"], asked["no"])
+    assert found.overall.false_negative == Share.counted(errors["yes"], asked["yes"])
+    assert found.heldout.n == sum(row.heldout for row in shown)
+    assert sum(found.not_asked.values()) == len(rows) - len(shown)
+    assert built.summary["false_positive_rate"] == found.overall.false_positive.rate
+    assert {row.difficulty for row in shown} == set(found.by_difficulty)
