@@ -18,11 +18,13 @@ __all__ = ["GRADER", "evaluate"]
 GRADER = "grader"
 """The role of judges in Inspect."""
 
+# Samples between two writes of the log. Inspect compares each new sample with all that wait, so more cost its square.
+_LOG_BUFFER = 128
 _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 
 
 def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: Sequence[Model] = ()) -> EvalLog:
-    """Run `task` on `model` and give the header of its log, which is written into `logs` once, at the end.
+    """Run `task` on `model` and give the header of its log, which is written into `logs` in a few parts.
 
     Args:
         task: what is asked.
@@ -45,7 +47,7 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
         log_dir=str(logs),
         log_realtime=False,
         log_model_api=False,
-        log_buffer=n_samples,
+        log_buffer=min(n_samples, _LOG_BUFFER),
         log_header_only=True,
         max_samples=n_samples,
         max_tasks=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -113,5 +114,9 @@ def load_config(path: Path) -> PreferenceConfig:
 
 def substitute(text: str, values: dict[str, str]) -> str:
     """`text` with each `{name}` of `values` replaced, in one pass: braces in the values stay as they are."""
-    names = "|".join(re.escape(name) for name in values)
-    return re.sub(rf"\{{({names})\}}", lambda found: values[found.group(1)], text)
+    return _places(tuple(values)).sub(lambda found: values[found.group(1)], text)
+
+
+@cache
+def _places(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
