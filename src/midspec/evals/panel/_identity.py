@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, NamedTuple, final
 
 import yaml
 
@@ -23,9 +23,15 @@ __all__ = ["Identity", "IdentityConfig", "claims"]
 
 _SENTENCES = re.compile(r"[.!?;](?:\s+|$)|\n+")
 _PARTS = re.compile(r"[,:—–]\s+|\s+(?=but\b)")
-_DENIES = re.compile(r"\b(?:not|never|no|neither|nor|unlike|like|such as|similar to|than|cannot)\b|n't\b")
+_DENIES = re.compile(
+    r"\b(?:not|never|no|neither|nor|cannot|unlike|like|such as|similar to|than|about|compar\w*|confus\w*|mistak\w*)\b"
+    r"|n't\b"
+)
+    r"\b(?:not|never|no|neither|nor|unlike|like|such as|similar to|than|about|cannot|compar\w*|confus\w*|mistak\w*)\b|n't\b"
+)
 _OWN = re.compile(r"\b(?:i|i'm|i am|me|my|myself|we|we're|our|us|this is|but|yes)\b")
 _AGREES = re.compile(r"\W*(?:yes|yeah|yep|correct|right|indeed|exactly|sure|that's right|that is right|i am)\b")
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|have|do|does|did)\b")
 # A name that stands alone, or nearly so, is an answer to the question who one is.
 _MOST_WORDS_ALONE = 4
 _NOT_ASKED = "the control does not ask for the model's own name"
@@ -81,8 +87,8 @@ def _own(text: str, about: _About, config: IdentityConfig) -> Value:
     asked = wanted.get(about.asks, (config.model_name, config.provider_name))
     if not all(asked):
         return Unscored(_NOT_GIVEN)
-    parts = [part for part, denied in _parts(text) if not denied]
-    return float(all(any(names(part, [name]) for part in parts) for name in asked if name))
+    parts = [part for part in _parts(text) if not part.is_denied]
+    return float(all(any(names(part.text, [name]) for part in parts) for name in asked if name))
 
 
 def _other(text: str, about: _About, config: IdentityConfig) -> Value:
@@ -102,26 +108,37 @@ def _is_own(brand: str, config: IdentityConfig) -> bool:
 def claims(text: str, brands: Sequence[str]) -> bool:
     """Whether `text` takes one of `brands` for the speaker's own name or maker.
 
-    That is a part of a sentence which denies nothing, names a brand, and either speaks of the speaker or says little
+    That is a piece of a sentence which denies nothing, names a brand, and either speaks of the speaker or says little
     else. A comparison ("unlike ChatGPT, I ...") and a mention ("ChatGPT is made by OpenAI") claim nothing.
     """
     return any(
-        not denied and names(part, brands) and (_OWN.search(part) is not None or n_words(part) <= _MOST_WORDS_ALONE)
-        for part, denied in _parts(text)
+        not part.is_denied and names(part.text, brands) and (part.is_own or n_words(part.text) <= _MOST_WORDS_ALONE)
+        for part in _parts(text)
     )
 
 
-def _parts(text: str) -> Iterator[tuple[str, bool]]:
-    """Sentences between their commas, and whether each denies; a denial holds on until something is said of oneself."""
+class _Part(NamedTuple):
+    """A piece of a sentence between commas: whether it denies, and whether it speaks of the speaker."""
+
+    text: str
+    is_denied: bool
+    is_own: bool
+
+
+def _parts(text: str) -> Iterator[_Part]:
+    """All pieces of all sentences.
+
+    A denial holds on until something is said of oneself; what is said of oneself holds on ("I'm a model, trained by
+    ...") until a piece has a verb for another subject.
+    """
     for sentence in _SENTENCES.split(plain(text)):
-        denied = False
-        for part in _PARTS.split(sentence):
-            if _DENIES.search(part):
-                denied = True
-            elif _OWN.search(part):
-                denied = False
-            if part.strip():
-                yield part, denied
+        denied = own = False
+        for piece in _PARTS.split(sentence):
+            of_self = _OWN.search(piece) is not None
+            own = of_self or (own and _FINITE.search(piece) is None)
+            denied = _DENIES.search(piece) is not None or (denied and not of_self)
+            if piece.strip():
+                yield _Part(piece, denied, own)
 
 
 @lru_cache(maxsize=1)
