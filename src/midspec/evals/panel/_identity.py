@@ -27,8 +27,6 @@ _DENIES = re.compile(
     r"\b(?:not|never|no|neither|nor|cannot|unlike|like|such as|similar to|than|about|compar\w*|confus\w*|mistak\w*)\b"
     r"|n't\b"
 )
-    r"\b(?:not|never|no|neither|nor|unlike|like|such as|similar to|than|about|cannot|compar\w*|confus\w*|mistak\w*)\b|n't\b"
-)
 _OWN = re.compile(r"\b(?:i|i'm|i am|me|my|myself|we|we're|our|us|this is|but|yes)\b")
 _AGREES = re.compile(r"\W*(?:yes|yeah|yep|correct|right|indeed|exactly|sure|that's right|that is right|i am)\b")
 _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|do|does|did)\b")
