@@ -34,7 +34,6 @@ from midspec.records._flow import (
     Execution,
     Identity,
     Item,
-    Judgement,
     Label,
     Message,
     PlanRow,
@@ -47,7 +46,7 @@ from midspec.records._flow import (
     Spec,
     Strict,
 )
-from midspec.records._judging import Agreement, ErrorRates, JudgeCalibration
+from midspec.records._judging import Agreement, ErrorRates, JudgeCalibration, Judgement
 
 __all__ = [
     "Agreement",

@@ -25,7 +25,6 @@ __all__ = [
     "Execution",
     "Identity",
     "Item",
-    "Judgement",
     "Label",
     "Message",
     "PlanRow",
@@ -261,32 +260,6 @@ class ExamAnswer(Strict):
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
-
-
-class Judgement(Strict):
-    """One judge's reply about one answer, as it was given, and what it was read as.
-
-    Attributes:
-        item: the answer's; `set` and `domain` too.
-        set: see `item`.
-        domain: see `item`.
-        judge: the judge's name.
-        rubric: hash of the prompt that the judge was given, before anything was filled in.
-        text: the reply; empty where none came.
-        stop_reason: why it ended there; `error` where none came.
-        values: each judged measure as this judge alone gives it; `None` for one that could not be read.
-        unscored: why, for each of those.
-    """
-
-    item: str
-    set: str
-    domain: str
-    judge: str
-    rubric: str
-    text: str
-    stop_reason: str
-    values: dict[str, float | None]
-    unscored: dict[str, str] = {}
 
 
 class ScoreRow(Strict):

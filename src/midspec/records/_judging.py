@@ -1,4 +1,4 @@
-"""How often a judge errs on transcripts with known verdicts, and how far several judges agree."""
+"""What judges said, how often one errs on transcripts with known verdicts, and how far several agree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from midspec.records._curation import Share
 from midspec.records._flow import Strict
 
-__all__ = ["Agreement", "ErrorRates", "JudgeCalibration"]
+__all__ = ["Agreement", "ErrorRates", "JudgeCalibration", "Judgement"]
 
 
 class ErrorRates(Strict):
@@ -88,3 +88,29 @@ class Agreement(Strict):
     n_judges: int
     method: str
     note: str = ""
+
+
+class Judgement(Strict):
+    """One judge's reply about one answer, as it was given, and what it was read as.
+
+    Attributes:
+        item: the answer's; `set` and `domain` too.
+        set: see `item`.
+        domain: see `item`.
+        judge: the judge's name.
+        rubric: hash of the prompt that the judge was given, before anything was filled in.
+        text: the reply; empty where none came.
+        stop_reason: why it ended there; `error` where none came.
+        values: each judged measure as this judge alone gives it; `None` for one that could not be read.
+        unscored: why, for each of those.
+    """
+
+    item: str
+    set: str
+    domain: str
+    judge: str
+    rubric: str
+    text: str
+    stop_reason: str
+    values: dict[str, float | None]
+    unscored: dict[str, str] = {}
