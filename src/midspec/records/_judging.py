@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from midspec.records._curation import Share
 from midspec.records._flow import Strict
 
@@ -113,4 +115,4 @@ class Judgement(Strict):
     text: str
     stop_reason: str
     values: dict[str, float | None]
-    unscored: dict[str, str] = {}
+    unscored: dict[str, str] = Field(default_factory=dict)
