@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         grader_replies,
     )
     from midspec.evals.judges._grader import STORE, GraderConfig
+    from midspec.evals.judges._load import calibration_load, judging_load
 
 __all__ = [
     "STORE",
@@ -40,10 +41,12 @@ __all__ = [
     "Verdict",
     "calibrate_judge",
     "calibration_identity",
+    "calibration_load",
     "calibration_of",
     "calibration_set",
     "escape",
     "grader_replies",
+    "judging_load",
     "load_calibration",
     "read_number",
     "read_tag",
@@ -60,9 +63,11 @@ _HOMES = {
     "Verdict": "_calibrate",
     "calibrate_judge": "_calibrate",
     "calibration_identity": "_calibrate",
+    "calibration_load": "_load",
     "calibration_of": "_calibrate",
     "calibration_set": "_calibration_set",
     "grader_replies": "_calibration_set",
+    "judging_load": "_load",
     "load_calibration": "_calibrate",
 }
 

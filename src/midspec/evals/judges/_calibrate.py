@@ -28,6 +28,7 @@ from midspec.records import ErrorRates, Identity, JudgeCalibration, Share, Stric
 
 __all__ = [
     "CALIBRATION",
+    "STAGE",
     "Verdict",
     "calibrate",
     "calibrate_judge",
@@ -37,8 +38,8 @@ __all__ = [
 ]
 
 CALIBRATION = "calibration.json"
+STAGE = "calibration of a judge"
 _STEP = "calibrate@1"
-_STAGE = "calibration of a judge"
 _VERDICTS = "verdicts.jsonl"
 _PROVIDER = "midspec-judge/"
 
@@ -123,7 +124,7 @@ def calibrate_judge(
     """
 
     async def run() -> tuple[JudgeCalibration, list[Verdict], float]:
-        async with open_grader(config, access, store, stage=_STAGE) as (grader, opened):
+        async with open_grader(config, access, store, stage=STAGE) as (grader, opened):
             found, verdicts = await calibrate(
                 grader,
                 rubric,
