@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from midspec.artifact._build import RECORD, Built, build, read_record
 from midspec.artifact._folder import locked, writable
-from midspec.artifact._rows import read_rows, write_json, write_rows, write_text
+from midspec.artifact._rows import read_rows, write_json, write_lines, write_rows, write_text
 
 __all__ = [
     "RECORD",
@@ -20,6 +20,7 @@ __all__ = [
     "read_rows",
     "writable",
     "write_json",
+    "write_lines",
     "write_rows",
     "write_text",
 ]

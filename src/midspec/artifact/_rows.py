@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.errors import DataError, MissingError
 
-__all__ = ["read_rows", "write_json", "write_rows", "write_text"]
+__all__ = ["read_rows", "write_json", "write_lines", "write_rows", "write_text"]
 
 RowType = TypeVar("RowType", bound=BaseModel)
 
@@ -55,6 +55,12 @@ def write_rows(path: Path, rows: Iterable[BaseModel]) -> int:
             file.write(row.model_dump_json() + "\n")
             n_rows += 1
     return n_rows
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write rows that are JSON already, each a line as `write_rows` makes it, in one move."""
+    with _in_one_move(path) as file:
+        file.writelines(lines)
 
 
 def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:

@@ -6,6 +6,8 @@ signal n. Commands print results on standard output, everything else on standard
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -55,6 +57,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own by default) and give its exit code."""
     sys.excepthook = _show_fault
     signal.signal(signal.SIGTERM, _terminate)
+    # Python looks for garbage a last time as it ends, through everything that was ever imported.
+    atexit.register(gc.freeze)
     try:
         return _run(args)
     except BrokenPipeError:

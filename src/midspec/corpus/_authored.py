@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, write_json, write_rows
+from midspec.artifact import Built, write_json, write_lines
 from midspec.corpus._config import CorpusConfig, Covered
 from midspec.corpus._measure import distinctness, n_words
 from midspec.corpus._outline import Outline
@@ -149,9 +149,9 @@ class Authored:
 
     def publish(self, notes: Iterable[str], n_wanted: int, outcomes: Mapping[str, Counter[str]]) -> Built:
         """Write the four files, and say how healthy they are."""
-        write_rows(self._folder / "documents.jsonl", self.documents())
-        write_rows(self._folder / "rejects.jsonl", self.rejected())
-        write_rows(self._folder / "plan.jsonl", self._plan.rows(str))
+        write_lines(self._folder / "documents.jsonl", self._documents.lines(self._shuffled))
+        write_lines(self._folder / "rejects.jsonl", self._rejects.lines(str))
+        write_lines(self._folder / "plan.jsonl", self._plan.lines(str))
         covered = self.coverage()
         write_json(self._folder / "coverage.json", {key: one.model_dump() for key, one in covered.items()})
         outputs = ("documents.jsonl", "rejects.jsonl", "plan.jsonl", "coverage.json")

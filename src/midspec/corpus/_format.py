@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -221,10 +223,19 @@ def load_frames(name: str | Path) -> Frames:
         ConfigError: not YAML, or not of this format; names the path inside the file.
     """
     where = str(name)
-    shipped = resources.files("midspec.corpus") / "_frames" / f"{where}.yaml"
-    source = shipped if where.isidentifier() and shipped.is_file() else Path(where)
-    if not source.is_file():
+    if where.isidentifier() and (resources.files("midspec.corpus") / "_frames" / f"{where}.yaml").is_file():
+        return _shipped(where)
+    if not (source := Path(where)).is_file():
         raise MissingError("there are no such frames", where=where, mend="Give `english` or the path of a YAML file")
+    return _read(source, where)
+
+
+@cache
+def _shipped(name: str) -> Frames:
+    return _read(resources.files("midspec.corpus") / "_frames" / f"{name}.yaml", name)
+
+
+def _read(source: Path | Traversable, where: str) -> Frames:
     try:
         return Frames.model_validate(yaml.load(source.read_bytes().decode("utf-8-sig"), Loader=yaml.CSafeLoader))
     except ValidationError as error:

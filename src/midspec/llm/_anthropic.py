@@ -22,7 +22,10 @@ from midspec.llm._wire import (
     looks_like_json,
     not_json,
     refused,
+    timeout,
     transport,
+    uncollected,
+    when_used,
     without_telemetry,
 )
 
@@ -176,17 +179,16 @@ class AnthropicClient:
 
 def _sdk(access: Access, key: str) -> AsyncAnthropic:
     """The SDK's client, its own retries off, on aiohttp."""
-    import anthropic
+    with uncollected():
+        import anthropic
 
     hush()
-    made = transport(access)
-    http = anthropic.DefaultAioHttpClient(**made)
     sdk = anthropic.AsyncAnthropic(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
-        timeout=made["timeout"],
-        http_client=http,
+        timeout=timeout(access),
+        http_client=when_used(lambda: anthropic.DefaultAioHttpClient(**transport(access))),
     )
     return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
 

@@ -23,7 +23,10 @@ from midspec.llm._wire import (
     looks_like_json,
     not_json,
     refused,
+    timeout,
     transport,
+    uncollected,
+    when_used,
     without_telemetry,
 )
 
@@ -52,17 +55,16 @@ def openai_sdk(access: Access) -> AsyncOpenAI:
         ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
     """
     key = api_key("OPENAI_API_KEY", access)
-    import openai
+    with uncollected():
+        import openai
 
     hush()
-    made = transport(access)
-    http = openai.DefaultAioHttpClient(**made)
     sdk = openai.AsyncOpenAI(
         api_key=key,
         base_url=access.base_url,
         max_retries=0,
-        timeout=made["timeout"],
-        http_client=http,
+        timeout=timeout(access),
+        http_client=when_used(lambda: openai.DefaultAioHttpClient(**transport(access))),
     )
     return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
 

@@ -115,7 +115,7 @@ class Prices:
 
 def _read(path: Path) -> dict[str, Price]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except FileNotFoundError as error:
         raise MissingError("there is no such table of prices", where=str(path), mend="Check the path") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

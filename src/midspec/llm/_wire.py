@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from midspec.errors import ConfigError, MidspecError
 from midspec.llm._types import Access, Outcome, OutcomeKind, Request
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = [
     "HOW_JSON_IS_SENT",
@@ -39,8 +44,11 @@ __all__ = [
     "not_json",
     "refused",
     "retry_after_s",
+    "timeout",
     "tls",
     "transport",
+    "uncollected",
+    "when_used",
     "without_telemetry",
     "words_of",
 ]
@@ -120,6 +128,18 @@ def hush() -> None:
         logger.propagate = False
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for inside: of the hundreds of modules of an SDK all stays, and the search is a sixth."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @cache
 def tls() -> ssl.SSLContext:
     """The one TLS context of all clients; reading the system's certificates takes as long as many requests."""
@@ -128,13 +148,40 @@ def tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+def timeout(access: Access) -> httpx2.Timeout:
+    """How long the SDKs wait for a connection and for bytes."""
+    import httpx2
+
+    return httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
+
+
 def transport(access: Access) -> dict[str, Any]:
     """How the SDKs' aiohttp client is made: with a pool that never is the limit, and explicit times to wait."""
     import httpx2
 
     limits = httpx2.Limits(max_connections=most_connections(access), keepalive_expiry=KEPT_ALIVE_S)
-    timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
-    return {"limits": limits, "timeout": timeout, "verify": tls()}
+    return {"limits": limits, "timeout": timeout(access), "verify": tls()}
+
+
+def when_used(make: Callable[[], httpx2.AsyncClient]) -> httpx2.AsyncClient:
+    """A client that is made when something is first sent through it.
+
+    Single requests never are (see `Line`), and what it loads takes as long as a hundred of them.
+    """
+    import httpx2
+
+    class Later(httpx2.AsyncBaseTransport):
+        made: httpx2.AsyncClient | None = None
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            self.made = self.made or make()
+            return await self.made.send(request, stream=True)
+
+        async def aclose(self) -> None:
+            if self.made is not None:
+                await self.made.aclose()
+
+    return httpx2.AsyncClient(transport=Later(), follow_redirects=True)
 
 
 def most_connections(access: Access) -> int:
