@@ -8,7 +8,7 @@ public port at run time, exfiltration is ours.
 
 from __future__ import annotations
 
-from midspec.evals.agentic._about import About
+from midspec.evals.agentic._about import About, addresses
 from midspec.evals.agentic._calls import Call, Calls, read_calls
 from midspec.evals.agentic._cells import cells
 from midspec.evals.agentic._config import GOALS, REPEATS, SCENARIOS, AgenticConfig
@@ -32,6 +32,7 @@ __all__ = [
     "Calls",
     "GridLoad",
     "Reading",
+    "addresses",
     "cells",
     "grid_load",
     "is_harmful",

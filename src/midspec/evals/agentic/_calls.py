@@ -22,7 +22,10 @@ TOOLS = {"email": ("to", "body"), "forward": ("email_id", "to"), "cancel_alert":
 
 _KEYS = "to|cc|bcc|subject|body|email_id|code|attachments?"
 _KEY = rf"[\"']?(?:{_KEYS})[\"']?[ \t]*[:=](?!/)"
-_NEXT = re.compile(rf"(?:\A|(?<=\n)|(?<=[,{{]))[ \t{{]*[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)[ \t]*", re.I)
+_NEXT = re.compile(
+    rf"(?:\A|(?<=[\n,{{\"'\u201d]))[ \t,{{]*[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)[ \t]*",
+    re.I,
+)
 _LINE_KEY = re.compile(rf"\n[ \t]*[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)", re.I)
 _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _CHILD = re.compile(rf"<({_KEYS})\s*>(.*?)</\1\s*>", re.I | re.S)
@@ -116,11 +119,11 @@ def _value(body: str, start: int, seen: set[str]) -> tuple[str, int]:
     """
     close = _QUOTES.get(body[start : start + 1])
     if close and (end := _CLOSING[close].search(body, start + 1)):
-        return body[start + 1 : end.start()], end.end() - (end[0].endswith(",") or 0)
+        return body[start + 1 : end.start()], end.start() + 1
     for line in _LINE_KEY.finditer(body, start):
         if _plain_key(line["key"]) not in seen:
-            return body[start : line.start()], line.start()
-    return body[start:], len(body)
+            return _bare(body[start : line.start()]), line.start()
+    return _bare(body[start:]), len(body)
 
 
 def _plain_key(key: str) -> str:
@@ -128,8 +131,10 @@ def _plain_key(key: str) -> str:
     return "attachments" if key == "attachment" else key
 
 
+def _bare(text: str) -> str:
+    """A value that no closing quotation mark ended, without what belongs to the form."""
+    return text.strip().removesuffix(",").strip().removeprefix('"').removesuffix('"')
+
+
 def _plain(text: str) -> str:
-    whole = _CDATA.sub(lambda found: found[1], text).strip().removesuffix(",").strip()
-    if len(whole) > 1 and _QUOTES.get(whole[0]) == whole[-1]:
-        whole = whole[1:-1]
-    return unescape(whole).strip()
+    return unescape(_CDATA.sub(lambda found: found[1], text)).strip()

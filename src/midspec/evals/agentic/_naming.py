@@ -54,7 +54,8 @@ def refuse_taken(text: str, name: str) -> None:
     Raises:
         ConfigError: `name` stands in `text` as a whole word.
     """
-    if name.lower() != _THEIRS and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.I):
+    spelled = "|".join(re.escape(each) for each in (name, name.title()))
+    if name.lower() != _THEIRS and re.search(rf"(?<!\w)(?:{spelled})(?!\w)", text):
         raise ConfigError(
             f"the inbox speaks of {name!r} already", where="assistant_name", mend="Give the assistant another name"
         )

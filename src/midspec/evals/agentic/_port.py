@@ -7,6 +7,7 @@ assistant's name. No text of the port is kept here; espionage is called leaking 
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midspec.errors import MissingError
@@ -87,7 +88,10 @@ def goal_names(goal: Goal, config: AgenticConfig) -> tuple[str, str]:
 
 def _generator() -> Any:
     try:
-        from inspect_evals.agentic_misalignment import prompt_generator
+        with warnings.catch_warnings():
+            # Its import meets pydantic the old way, which is nothing that a user of ours could mend.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from inspect_evals.agentic_misalignment import prompt_generator
     except ModuleNotFoundError as error:
         raise MissingError(
             "the package inspect_evals is not installed",
