@@ -11,7 +11,7 @@ from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from midspec.errors import DataError, MissingError
 from midspec.evals._values import Unscored
 
-__all__ = ["open_log", "sample_fault"]
+__all__ = ["drop_unfinished", "open_log", "sample_fault"]
 
 _BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
 # Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
@@ -50,3 +50,10 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     return None
+
+
+def drop_unfinished(finished: Path) -> None:
+    """Remove the logs of runs that were killed, beside the log of the one that took their work up and finished it."""
+    for other in finished.parent.glob("*.eval"):
+        if other != finished and open_log(other, header=True).status == "started":
+            other.unlink()

@@ -1,4 +1,4 @@
-"""Runs the toy exam on a served model with a served judge, for a test that kills it: `python -m ... URL FOLDER N`."""
+"""Runs an evaluation of a served model for a test that kills it: `python -m ... exam|preference URL FOLDER N`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from typing import Any
 from inspect_ai.model import GenerateConfig
 from tests.evals.exam.toy import ToyConfig, ToyExam
 
-from midspec.evals.exam import run_exam
+from midspec.evals import PreferenceConfig, run_exam, run_preference
+from midspec.records import Item
 
 
-def main(url: str, folder: str, n_questions: str) -> None:
-    reach: dict[str, Any] = {"base_url": url, "api_key": "none", "config": GenerateConfig(max_connections=4)}
+def exam(url: str, folder: Path, n_questions: int) -> None:
     run_exam(
         ToyExam(),
-        ToyConfig(n_questions=int(n_questions), repeats=2, temperature=0.7),
+        ToyConfig(n_questions=n_questions, repeats=2, temperature=0.7),
         "openai-api/loopback/tested",
-        Path(folder),
+        folder,
         graders=["openai-api/loopback/judge"],
-        model_args=reach,
-        grader_args=reach,
+        model_args=reach(url),
+        grader_args=reach(url),
     )
 
 
+def preference(url: str, folder: Path, n_items: int) -> None:
+    items = [Item(id=f"i{at}", set="s", domain="d", options=(f"a{at}", f"b{at}")) for at in range(n_items)]
+    config = PreferenceConfig(phrasings=("{first} or {second}",), free=None, why=None)
+    run_preference("openai-api/loopback/tested", items, config, folder, model_args=reach(url))
+
+
+def reach(url: str) -> dict[str, Any]:
+    return {"base_url": url, "api_key": "none", "config": GenerateConfig(max_connections=4)}
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"exam": exam, "preference": preference}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

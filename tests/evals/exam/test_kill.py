@@ -38,12 +38,15 @@ class Stage:
         return "ok" if self.n_free >= 0 else "hang"
 
     def say(self, asked: Asked) -> str:
-        return "<verdict>yes</verdict>" if asked.model == "judge" else str(2 * int(asked.prompt.split()[2]))
+        if asked.model == "judge":
+            return "<verdict>yes</verdict>"
+        words = asked.prompt.split()
+        return words[0] if words[1] == "or" else str(2 * int(words[2]))
 
 
-def start(served: Served, folder: Path) -> subprocess.Popen[bytes]:
+def start(what: str, served: Served, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
-    words = (sys.executable, "-m", "tests.evals.exam.killed", served.openai_url, str(folder), str(N_QUESTIONS))
+    words = (sys.executable, "-m", "tests.evals.exam.killed", what, served.openai_url, str(folder), str(N_QUESTIONS))
     return subprocess.Popen(words, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
@@ -70,19 +73,19 @@ def draws(served: Served, model: str) -> Counter[tuple[str, int]]:
 def test_no_finished_sample_is_generated_or_judged_twice_after_a_kill(tmp_path: Path) -> None:
     stage = Stage()
     with serve(Settings(n_kept=1000), fate=stage.fate, say=stage.say) as served:
-        process = start(served, tmp_path / "killed")
+        process = start("exam", served, tmp_path / "killed")
         wait_for(lambda: n_kept(tmp_path / "killed") == 2 * N_ANSWERED, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         finished = (tmp_path / "killed" / "kept.jsonl").read_bytes()
         stage.n_free = float("inf")
-        assert start(served, tmp_path / "killed").wait(timeout=120) == 0
+        assert start("exam", served, tmp_path / "killed").wait(timeout=120) == 0
         tested, judged = draws(served, "tested"), draws(served, "judge")
         assert len(tested) == N_SAMPLES
         assert sum(count == 1 for count in tested.values()) >= N_ANSWERED
         assert sum(tested.values()) <= N_SAMPLES + 4, "only what was under way is asked again"
         assert sum(judged.values()) == N_SAMPLES
-        assert start(served, tmp_path / "straight").wait(timeout=120) == 0
+        assert start("exam", served, tmp_path / "straight").wait(timeout=120) == 0
     assert (tmp_path / "killed" / "kept.jsonl").read_bytes().startswith(finished)
     for name in ("scores.jsonl", "answers.jsonl", "judgements.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
@@ -92,3 +95,25 @@ def test_no_finished_sample_is_generated_or_judged_twice_after_a_kill(tmp_path: 
         if row.measure != "n_thoughts"
     )
     assert len(list((tmp_path / "killed" / "logs").glob("*.eval"))) == 1
+
+
+@pytest.mark.slow
+def test_an_item_whose_questions_were_answered_is_asked_nothing_after_a_kill(tmp_path: Path) -> None:
+    stage = Stage()
+    stage.n_free = 2 * N_ANSWERED
+    folder = tmp_path / "killed"
+    with serve(Settings(n_kept=1000), fate=stage.fate, say=stage.say) as served:
+        process = start("preference", served, folder)
+        # 14 answers to 10 items of two questions each: four items at least are whole.
+        wait_for(lambda: n_kept(folder) >= 2 * N_ANSWERED - N_QUESTIONS, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        n_whole = n_kept(folder)
+        before = sum(draws(served, "tested").values())
+        stage.n_free = float("inf")
+        assert start("preference", served, folder).wait(timeout=120) == 0
+        assert sum(draws(served, "tested").values()) - before == 2 * (N_QUESTIONS - n_whole)
+    assert not (folder / "kept.jsonl").exists()
+    assert len(list((folder / "logs").glob("*.eval"))) == 1
+    rows = list(read_rows(folder / "scores.jsonl", ScoreRow))
+    assert {row.value for row in rows if row.measure == "choice_generated"} == {0.5}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from inspect_ai.model import GenerateConfig, Model, model_roles
+from pydantic import JsonValue
 
 from midspec.errors import ConfigError
 from midspec.evals._evaluate import GRADER
+from midspec.evals._kept import Kept
+from midspec.evals._mark import answering_args, answering_settings, model_mark
 from midspec.evals._talk import talk
 from midspec.evals._values import Unscored
-from midspec.evals.exam._kept import Kept
 from midspec.evals.exam._reading import Verdict, attempt, rubric_hash
 from midspec.evals.exam._types import Graded, Question, Rubric, Said
 from midspec.records import Message
 
-__all__ = ["JUDGING", "THROUGH_LLM", "check_judges", "judges_in_role", "verdict_of"]
+__all__ = ["JUDGING", "THROUGH_LLM", "check_judges", "judge_settings", "judges_in_role", "verdict_of"]
 
 JUDGING: dict[str, float | int] = {"temperature": 0.0, "max_tokens": 2000}
 """How a judge samples, where its own settings don't say otherwise."""
@@ -66,7 +69,7 @@ async def verdict_of(
     prompt = attempt(f"{type(rubric).__name__}.render", lambda: rubric.render(question, said))
     if isinstance(prompt, Unscored):
         return Verdict(judge=name, fault=prompt.reason)
-    wanted = {"judge": name, "rubric": mark, "prompt": prompt, "id": question.id, "epoch": epoch}
+    wanted = {"judge": model_mark(judge), "rubric": mark, "prompt": prompt, "id": question.id, "epoch": epoch}
     graded = None if kept is None else kept.get(Graded, wanted)
     if graded is not None:
         return Verdict(judge=name, graded=graded)
@@ -79,6 +82,11 @@ async def verdict_of(
     if kept is not None:
         kept.put(graded, wanted)
     return Verdict(judge=name, graded=graded)
+
+
+def judge_settings(args: Mapping[str, Any], config: GenerateConfig) -> dict[str, JsonValue]:
+    """What of a judge's own settings changes its verdicts."""
+    return {"args": answering_args(args), "sampling": answering_settings(config)}
 
 
 def _settings(judge: Model) -> GenerateConfig:

@@ -13,19 +13,21 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from midspec.errors import DataError
 from midspec.evals._evaluate import GRADER
 from midspec.evals._logs import open_log, sample_fault
+from midspec.evals._mark import answering_args, answering_settings
 from midspec.evals._values import Unscored, Value
 from midspec.evals.exam._all import exam_named
+from midspec.evals.exam._judge import judge_settings
 from midspec.evals.exam._reading import Reader, Verdict
-from midspec.evals.exam._task import REACHING, SAID, VERDICTS
+from midspec.evals.exam._task import SAID, VERDICTS
 from midspec.evals.exam._types import Exam, ExamConfig, Question, Said
 from midspec.records import ExamAnswer, Judgement, ScoreRow
 
-__all__ = ["JUDGES", "ExamLog", "asked_in", "log_settings", "read_exam"]
+__all__ = ["JUDGES", "JUDGE_SETTINGS", "ExamLog", "asked_in", "log_settings", "read_exam"]
 
 JUDGES = "judges"
+JUDGE_SETTINGS = "judge_settings"
 _QUESTIONS = TypeAdapter(tuple[Question, ...])
 _VERDICTS = TypeAdapter(tuple[Verdict, ...])
-_PLACES = {"base_url", "api_key", "device"}
 
 
 class ExamLog(NamedTuple):
@@ -90,10 +92,12 @@ def log_settings(log_path: Path) -> dict[str, JsonValue]:
     log = open_log(log_path, header=True)
     metadata = _metadata(log, log_path)
     names = ("exam", "config", "prompt_hash", "rubric_hash", "sampling", "judging", "versions")
-    args = {name: value for name, value in log.eval.model_args.items() if name not in _PLACES}
-    generate = log.eval.model_generate_config.model_dump(mode="json", exclude_none=True, exclude=REACHING)
-    own: dict[str, JsonValue] = {"model_args": args, "model_sampling": generate}
-    return {**{name: metadata.get(name) for name in names}, "judges": _judges(log, metadata), **own}
+    return {
+        **{name: metadata.get(name) for name in names},
+        **_judges(log, metadata),
+        "model_args": answering_args(log.eval.model_args),
+        "model_sampling": answering_settings(log.eval.model_generate_config),
+    }
 
 
 def asked_in(log: EvalLog, path: Path, exam: Exam[Any] | None) -> Asked:
@@ -116,14 +120,16 @@ def _metadata(log: EvalLog, path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _judges(log: EvalLog, metadata: Mapping[str, Any]) -> list[JsonValue]:
+def _judges(log: EvalLog, metadata: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """The judges' names, and what of their own settings changes verdicts; those of the last judging."""
     if metadata.get("rubric_hash") is None:
-        return []
+        return {JUDGES: [], JUDGE_SETTINGS: []}
     if JUDGES in metadata:
-        return list(metadata[JUDGES])
+        return {JUDGES: metadata[JUDGES], JUDGE_SETTINGS: metadata[JUDGE_SETTINGS]}
     found: Any = (log.eval.model_roles or {}).get(GRADER, [])
     roles: Sequence[ModelConfig] = found if isinstance(found, list) else [found]
-    return [role.model for role in roles]
+    settings: list[JsonValue] = [judge_settings(role.args, role.config) for role in roles]
+    return {JUDGES: [role.model for role in roles], JUDGE_SETTINGS: settings}
 
 
 def _items(log: EvalLog, asked: Asked) -> Iterator[_Item]:

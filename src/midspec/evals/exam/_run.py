@@ -18,12 +18,12 @@ from inspect_ai.scorer import Scorer
 from midspec.artifact import Built, write_rows
 from midspec.errors import FolderError
 from midspec.evals._evaluate import GRADER, evaluate
-from midspec.evals._logs import open_log
+from midspec.evals._kept import Kept
+from midspec.evals._logs import drop_unfinished, open_log
 from midspec.evals._model import close_after, close_model, open_model
 from midspec.evals._summary import counts, rates, refuse_nothing
-from midspec.evals.exam._judge import THROUGH_LLM, check_judges
-from midspec.evals.exam._kept import Kept
-from midspec.evals.exam._log import JUDGES, ExamLog, asked_in, log_settings, read_exam
+from midspec.evals.exam._judge import THROUGH_LLM, check_judges, judge_settings
+from midspec.evals.exam._log import JUDGE_SETTINGS, JUDGES, ExamLog, asked_in, log_settings, read_exam
 from midspec.evals.exam._reading import measure_names
 from midspec.evals.exam._task import exam_scorer, exam_task
 from midspec.evals.exam._types import ConfigT, Exam
@@ -83,7 +83,7 @@ def run_exam(
             log = evaluate(task, tested, n_samples, folder / _LOGS, graders=judges)
         name = str(tested)
     path = Path(log.location.removeprefix("file://"))
-    _drop_others(path)
+    drop_unfinished(path)
     return _written(exam, config, path, folder, {"model": name, "seconds": round(time.monotonic() - started, 3)})
 
 
@@ -130,7 +130,8 @@ def rescore(
         by_id = {question.id: question for question in asked.questions}
         scorer = exam_scorer(asked.exam, asked.config, by_id, kept=kept)
         log = anyio.run(partial(_judge_again, log, scorer, judges, _ours(judges, graders)))
-        (log.eval.metadata or {})[JUDGES] = [str(judge) for judge in judges]
+        judged_by = [judge_settings(judge.model_args, judge.config) for judge in judges]
+        (log.eval.metadata or {}).update({JUDGES: [str(judge) for judge in judges], JUDGE_SETTINGS: judged_by})
     write_eval_log(log, str(path))
     told = {"model": log.eval.model, "seconds": round(time.monotonic() - started, 3)}
     return _written(asked.exam, asked.config, path, folder, told)
@@ -175,13 +176,6 @@ def _opened(
     finally:
         for model in mine:
             close_model(model)
-
-
-def _drop_others(path: Path) -> None:
-    """Logs that runs which were killed left behind hold nothing: their replies are in the file of kept ones."""
-    for other in path.parent.glob("*.eval"):
-        if other != path and open_log(other, header=True).status == "started":
-            other.unlink()
 
 
 def _written(exam: Exam[ConfigT], config: ConfigT, log: Path, folder: Path, execution: dict[str, Any]) -> Built:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from inspect_ai import Epochs, Task
@@ -21,35 +20,24 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from pydantic import JsonValue
-from pydantic_core import to_jsonable_python
 
 from midspec.errors import DataError
 from midspec.evals._abilities import ManyGenerator
+from midspec.evals._kept import Kept
+from midspec.evals._mark import model_mark
 from midspec.evals._talk import chat_messages, talk
 from midspec.evals._values import Unscored
 from midspec.evals.exam._judge import JUDGING, judges_in_role, verdict_of
-from midspec.evals.exam._kept import Kept
 from midspec.evals.exam._reading import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals.exam._said import said_by, said_by_checkpoint
 from midspec.evals.exam._types import ConfigT, Exam, ExamConfig, Question, Said
 from midspec.fingerprint import fingerprint
 
-__all__ = ["REACHING", "SAID", "VERDICTS", "exam_scorer", "exam_task"]
+__all__ = ["SAID", "VERDICTS", "exam_scorer", "exam_task"]
 
 SAID = "said"
 VERDICTS = "verdicts"
 _VERSIONS = ("midspec", "inspect_ai", "inspect_evals", "torch", "transformers")
-REACHING = {
-    "max_retries",
-    "timeout",
-    "attempt_timeout",
-    "stream_idle_timeout",
-    "max_connections",
-    "adaptive_connections",
-}
-"""Of Inspect's settings of a model, those that say how it is reached and not what it answers."""
-
-_PLACES = {"base_url", "api_key"}
 
 
 class _Asking(NamedTuple):
@@ -173,12 +161,8 @@ async def _ask(model: Model, question: Question, epoch: int, asking: _Asking) ->
 
 def _wanted(model: Model, question: Question, epoch: int, config: ExamConfig) -> dict[str, JsonValue]:
     """All that makes another answer wanted; where a model is reached is no part of it."""
-    settings = {name: value for name, value in model.model_args.items() if name not in _PLACES}
     return {
-        "model": str(model),
-        "weights": _weights(model.api.model_name),
-        "settings": to_jsonable_python(settings, fallback=lambda _: None),
-        "sampling": model.config.model_dump(mode="json", exclude_none=True, exclude=REACHING),
+        **model_mark(model),
         "messages": [message.model_dump(mode="json") for message in question.messages],
         "id": question.id,
         "epoch": epoch,
@@ -186,12 +170,6 @@ def _wanted(model: Model, question: Question, epoch: int, config: ExamConfig) ->
         "max_new_tokens": config.max_new_tokens,
         "seed": config.seed,
     }
-
-
-def _weights(name: str) -> list[JsonValue]:
-    """What tells a checkpoint folder from what stood there before: names, sizes and times of its files."""
-    files = sorted(path for path in Path(name).glob("*") if path.is_file())
-    return [[path.name, path.stat().st_size, str(path.stat().st_mtime_ns)] for path in files]
 
 
 def _shown(model: str, said: Said) -> ModelOutput:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
+from midspec.evals._abilities import ManyGenerator
 from midspec.evals._evaluate import evaluate
+from midspec.evals._kept import Kept
+from midspec.evals._logs import drop_unfinished
 from midspec.evals._model import close_after, close_model, open_model
 from midspec.evals._summary import counts, mean_of, rates, refuse_nothing
 from midspec.evals.preference._ask import check_items
@@ -23,6 +28,7 @@ from midspec.records import Item, ScoreRow
 __all__ = ["run_preference"]
 
 _HEALTH = ("parsed", "refused", "truncated", "option_mass", "agreement", "order_consistency")
+_KEPT = "kept.jsonl"
 _RATES = ("choice_logprob", "choice_generated")
 
 
@@ -36,8 +42,9 @@ def run_preference(
 ) -> Built:
     """Ask a model every item and write `scores.jsonl` and `answers.jsonl` into `folder`; the log is in `logs/`.
 
-    An item that fails is unscored with the reason and stops no other. The model is closed in the end, unless it was
-    given opened.
+    An item that fails is unscored with the reason and stops no other. A run on a served model that was killed, and is
+    started again in the same folder, asks only what is missing. The model is closed in the end, unless it was given
+    opened.
 
     Args:
         model: a checkpoint (folder or hub name), an Inspect model name (`vllm/<base>:<adapter>`), or an Inspect model.
@@ -55,12 +62,9 @@ def run_preference(
     """
     check_items(items)
     started = time.monotonic()
-    task = preference_task(items, config)
     opened = model if isinstance(model, Model) else open_model(model, model_args or {})
-    if opened is not model:
-        task.cleanup = close_after([opened], len(items))
     try:
-        log = evaluate(task, opened, len(items), folder / "logs")
+        log = _asked(opened, items, config, folder, close=opened is not model)
     finally:
         if opened is not model:
             close_model(opened)
@@ -69,11 +73,26 @@ def run_preference(
     refuse_nothing(scores, str(opened))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
+    (folder / _KEPT).unlink(missing_ok=True)
+    drop_unfinished(path)
     return Built(
         outputs=("scores.jsonl", "answers.jsonl"),
         summary=_summary(scores, len(items)),
         execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)},
     )
+
+
+def _asked(model: Model, items: Sequence[Item], config: PreferenceConfig, folder: Path, *, close: bool) -> EvalLog:
+    """The log of the items asked; a served model's answers are kept as they come, so that a kill costs none of them.
+
+    A checkpoint answers all items together: there is nothing that could be kept before the end.
+    """
+    with ExitStack() as stack:
+        served = not isinstance(model.api, ManyGenerator)
+        task = preference_task(items, config, kept=stack.enter_context(Kept(folder / _KEPT)) if served else None)
+        if close:
+            task.cleanup = close_after([model], len(items))
+        return evaluate(task, model, len(items), folder / "logs")
 
 
 def _summary(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:

@@ -14,6 +14,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from midspec.errors import DataError
 from midspec.evals._abilities import ManyGenerator, OptionScorer
+from midspec.evals._kept import Kept
+from midspec.evals._mark import model_mark
 from midspec.evals._provider import STOP_REASONS
 from midspec.evals._talk import talk
 from midspec.evals._values import Unscored, Value
@@ -33,12 +35,18 @@ _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
-def preference_task(items: Sequence[Item], config: PreferenceConfig) -> Task:
-    """The preference evaluation over `items`; the log holds all that scoring it again takes."""
+def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: Kept | None = None) -> Task:
+    """The preference evaluation over `items`; the log holds all that scoring it again takes.
+
+    Args:
+        items: what is asked.
+        config: how it is asked.
+        kept: where answers are kept as they come, and looked up before they are asked for.
+    """
     by_id = {item.id: item for item in items}
     return Task(
         dataset=MemoryDataset([_sample(item, config) for item in items], name="items"),
-        solver=_solver(by_id, config),
+        solver=_solver(by_id, config, kept),
         scorer=_scorer(by_id, config),
         fail_on_error=False,
         name=TASK,
@@ -61,11 +69,11 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
 
 
 # Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
-def _solver(items: dict[str, Item], config: PreferenceConfig) -> Solver:
+def _solver(items: dict[str, Item], config: PreferenceConfig, kept: Kept | None) -> Solver:
     @solver
     def ask_pair() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            observed = await _observe(get_model(), items[str(state.sample_id)], config, beside=len(items))
+            observed = await _known(get_model(), items[str(state.sample_id)], config, kept, beside=len(items))
             state.store.set(OBSERVED, observed.model_dump_json())
             return state
 
@@ -98,6 +106,18 @@ def _told(observed: Observed, found: dict[str, Value]) -> str:
     said = [f"{reply.question} -> {reply.text} [{reply.stop_reason}]" for reply in replies if reply is not None]
     missing = [f"{name}: {value.reason}" for name, value in found.items() if isinstance(value, Unscored)]
     return "\n".join([*said, *missing])
+
+
+async def _known(model: Model, item: Item, config: PreferenceConfig, kept: Kept | None, *, beside: int) -> Observed:
+    """What was observed of an item before, or is observed now and kept."""
+    if kept is None:
+        return await _observe(model, item, config, beside=beside)
+    wanted = [model_mark(model), item.model_dump(mode="json"), config.model_dump(mode="json")]
+    observed = kept.get(Observed, wanted)
+    if observed is None:
+        observed = await _observe(model, item, config, beside=beside)
+        kept.put(observed, wanted)
+    return observed
 
 
 async def _observe(model: Model, item: Item, config: PreferenceConfig, *, beside: int) -> Observed:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from midspec.evals.exam import Graded, Said
-from midspec.evals.exam._kept import Kept
+from midspec.evals._kept import Kept
 
 SAID = Said(text="grüß dich\nline two", stop_reason="stop")
 
