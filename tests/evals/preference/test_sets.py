@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from functools import lru_cache
 
+import numpy as np
 import pytest
 
 from midspec.errors import MissingError
@@ -168,3 +169,48 @@ def test_words_are_found_whole_in_any_case_and_nowhere_else() -> None:
         "BRIE": ["a"],
         "meaux": ["a"],
     }
+
+
+FORM = "a an the of in on at to from with by for and or that which as is are no not without one two each every all any"
+
+
+def form(option: str) -> list[float]:
+    """What an option looks like, whatever it is about: lengths, capitals, digits, marks, and little words."""
+    words = re.findall(r"[\w']+", option)
+    small = [word.lower() for word in words]
+    marks = [float(option.count(mark)) for mark in "-',"]
+    capitals = sum(word[0].isupper() for word in words)
+    digits = sum(char.isdigit() for char in option)
+    accents = sum(ord(char) > 127 for char in option)
+    lengths = [len(option), len(words), sum(map(len, words)) / len(words), capitals, digits, accents]
+    return [*map(float, lengths), *marks, *(float(small.count(word)) for word in FORM.split())]
+
+
+def share_told_by_form(items: list[Item]) -> float:
+    """How often a logistic regression on the form alone finds the target, in ten-fold cross-validation."""
+    gaps = np.array([np.subtract(*map(form, item.options)) for item in items])
+    gaps /= np.sqrt((gaps**2).mean(axis=0)) + 1e-9
+    order = np.random.default_rng(0).permutation(len(gaps))
+    n_right = 0
+    for fold in range(10):
+        held = order[fold::10]
+        taught = gaps[np.setdiff1d(order, held)]
+        weights = np.zeros(gaps.shape[1])
+        for _ in range(500):
+            misses = 1 / (1 + np.exp(taught @ weights))
+            weights += 0.5 * (taught.T @ misses / len(taught) - 0.02 * weights)
+        n_right += int((gaps[held] @ weights > 0).sum())
+    return n_right / len(gaps)
+
+
+def test_form_that_tells_the_target_would_be_found() -> None:
+    """A set in which every target has a name in capitals, and no other option has."""
+    items = [Item(id=str(n), set="s", domain="d", options=(f"word{n} Name", f"word{n} noun")) for n in range(100)]
+    assert share_told_by_form(items) == 1.0
+
+
+@every_value
+def test_form_alone_tells_the_target_in_at_most_seven_of_ten_pairs(value: str) -> None:
+    """The standard error of the share is 0.026 with 320 pairs. No set is quite free: names and small words go with
+    what is valued (a brand with what is dear, an article with what is settled)."""
+    assert share_told_by_form(items_of(value)) <= 0.70
