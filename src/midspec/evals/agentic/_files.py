@@ -34,8 +34,9 @@ def read_yaml(name: str) -> dict[str, dict[str, str]]:
 def read_refusals() -> re.Pattern[str]:
     """What marks a refusal, in any of the languages of `_data/refusals.yaml`."""
     file = resources.files("midspec.evals.agentic") / "_data" / "refusals.yaml"
-    found: dict[str, list[str]] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return re.compile("|".join(pattern for patterns in found.values() for pattern in patterns), re.I)
+    found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    parts: dict[str, str] = {name: part.replace("| ", "|") for name, part in found.pop("parts").items()}
+    return re.compile("|".join(fill(each, parts) for patterns in found.values() for each in patterns), re.I)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
