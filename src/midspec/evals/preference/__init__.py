@@ -1,6 +1,7 @@
 """The evaluation `preference`: which of two options a model chooses, by log-probability and by its own words.
 
-Enter: items (pairs), a `PreferenceConfig`, a model. Leave: score rows and answers, read from an Inspect log.
+Enter: items (pairs), a `PreferenceConfig`, a model. Leave: score rows and answers, read from an Inspect log. Pairs are
+shipped for eight values, read from files and data sets, or written by a model for any value.
 """
 
 from __future__ import annotations
@@ -15,16 +16,23 @@ from midspec.evals.preference._resolve import resolve_items
 from midspec.evals.preference._sets import VALUES, ValueSet, shipped_items, value_set
 
 if TYPE_CHECKING:
+    from midspec.evals.preference._author import write_items
     from midspec.evals.preference._log import read_answers, read_scores
+    from midspec.evals.preference._pair_set import author_items, items_loads
     from midspec.evals.preference._run import run_preference
     from midspec.evals.preference._task import preference_task
+    from midspec.evals.preference._writing import WritingConfig, Written
 
 __all__ = [
     "MEASURES",
     "VALUES",
     "PreferenceConfig",
     "ValueSet",
+    "WritingConfig",
+    "Written",
+    "author_items",
     "check_items",
+    "items_loads",
     "load_config",
     "preference_task",
     "read_answers",
@@ -34,13 +42,19 @@ __all__ = [
     "run_preference",
     "shipped_items",
     "value_set",
+    "write_items",
 ]
 
 _HOMES = {
+    "WritingConfig": "_writing",
+    "Written": "_writing",
+    "author_items": "_pair_set",
+    "items_loads": "_pair_set",
     "preference_task": "_task",
     "read_answers": "_log",
     "read_scores": "_log",
     "run_preference": "_run",
+    "write_items": "_author",
 }
 
 
