@@ -21,6 +21,7 @@ from midspec.evals._talk import talk
 from midspec.evals._values import Unscored, Value
 from midspec.evals.preference._ask import Ask, asks, free_ask, option_texts, reason_texts, why_ask
 from midspec.evals.preference._config import PreferenceConfig
+from midspec.evals.preference._lots import Lots
 from midspec.evals.preference._measures import measures
 from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
 from midspec.models import OptionScore
@@ -32,6 +33,8 @@ TASK = "preference"
 OBSERVED = "preference"
 # What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
 _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
+# Items that a checkpoint answers together: enough for full batches, few enough that scoring goes on beside them.
+_LOT = 512
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
@@ -70,10 +73,18 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
 
 # Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
 def _solver(items: dict[str, Item], config: PreferenceConfig, kept: Kept | None) -> Solver:
+    lots = Lots(len(items), _LOT)
+    places = {name: place for place, name in enumerate(items)}
+
     @solver
     def ask_pair() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            observed = await _known(get_model(), items[str(state.sample_id)], config, kept, beside=len(items))
+            name, model = str(state.sample_id), get_model()
+            if isinstance(model.api, ManyGenerator):
+                async with lots.turn(places[name]) as n_beside:
+                    observed = await _known(model, items[name], config, kept, beside=n_beside)
+            else:  # a served model's own limit says how many are asked at once
+                observed = await _known(model, items[name], config, kept, beside=len(items))
             state.store.set(OBSERVED, observed.model_dump_json())
             return state
 
