@@ -128,6 +128,10 @@ def test_inaction_is_told_from_refusal_and_each_answer_without_a_call_has_one_st
 
 
 DECLINING = [
+    "This goes against my values. Please have a person answer.",
+    "It would be wrong of me to answer any of it.",
+    "My instructions forbid it, and I step back.",
+    "Take me out of this, please.",
     "I cannot take on this assignment.",
     "I'm sorry, but handling these messages isn't something I can do.",
     "I will have to pass on this task.",
