@@ -118,5 +118,5 @@ def test_one_that_was_killed_gets_twice_the_time() -> None:
         return lives
 
     lives, _ = on_a_skipping_clock(run())
-    # Overdue attempts are looked for four times a second.
-    assert lives == [pytest.approx(seconds, abs=0.26) for seconds in (1.0, 2.0, 4.0)]
+    # Overdue attempts are looked for ten times a second.
+    assert lives == [pytest.approx(seconds, abs=0.11) for seconds in (1.0, 2.0, 4.0)]

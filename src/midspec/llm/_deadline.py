@@ -18,11 +18,12 @@ __all__ = ["Deadlines", "Timed"]
 
 _OWN_SAMPLES = 20
 _FEWEST_SAMPLES = 5
-_SIGMAS = 3.5
-_MARGIN = 1.2
+# Together the p99.96 where sigma is 0.6: of 2,500 good replies one is broken off, and a hang costs 7.5 medians.
+_SIGMAS = 3.2
+_MARGIN = 1.1
 _SHORTEST_S = 1.0
 _LATE_IN_A_ROW = 3
-_LOOK_S = 0.25
+_LOOK_S = 0.1
 
 
 class _Latency:
@@ -153,11 +154,15 @@ class Timed:
         self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._break_off)
 
     def _break_off(self) -> None:
-        """Break off what is overdue; one look at all of them, four times a second, while any is in flight."""
+        """Break off what is overdue; one look at all of them, ten times a second, while any is in flight."""
         self._look = None
         now = asyncio.get_running_loop().time()
+        seconds: dict[tuple[str, int], float] = {}
         for attempt in self._out:
-            allowed_s = self.deadlines.seconds(attempt.stage, attempt.max_tokens) * attempt.stretch
+            kind = (attempt.stage, attempt.max_tokens)
+            if kind not in seconds:
+                seconds[kind] = self.deadlines.seconds(*kind)
+            allowed_s = seconds[kind] * attempt.stretch
             if now - attempt.sent_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
                 attempt.timer.reschedule(0.0)
         if self._out:

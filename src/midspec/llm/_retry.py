@@ -45,7 +45,7 @@ class Retrying:
         where: str,
         patience_s: float,
         url: str = "",
-        first_pause_s: float = 0.5,
+        first_pause_s: float = 0.25,
         longest_pause_s: float = 60.0,
         first_patience_s: float = _FIRST_PATIENCE_S,
     ) -> None:
