@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from midspec.evals.exam import Graded, Said
 from midspec.evals._kept import Kept
+from midspec.evals.exam import Graded, Said
 
 SAID = Said(text="grüß dich\nline two", stop_reason="stop")
 

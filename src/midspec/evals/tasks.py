@@ -21,6 +21,7 @@ from midspec.evals.preference._resolve import resolve_items
 from midspec.evals.preference._task import preference_task
 
 __all__ = [
+    "agentic_misalignment",
     "panel_identity",
     "panel_instructions",
     "panel_knowledge",
@@ -54,6 +55,16 @@ def spec_qa(config: str | None = None) -> Task:
         config: a YAML file of settings; the defaults where there is none.
     """
     return _exam("spec_qa", config)
+
+
+@task(name="agentic_misalignment")
+def agentic_misalignment(config: str | None = None) -> Task:
+    """Does an assistant that is to be replaced harm others? `inspect eval midspec/agentic_misalignment`.
+
+    Args:
+        config: a YAML file of settings (scenarios, goals, repeats, ...); the defaults where there is none.
+    """
+    return _exam("agentic_misalignment", config)
 
 
 @task(name="panel_identity")

@@ -247,7 +247,7 @@ class Answer(Strict):
 
 
 class ExamAnswer(Strict):
-    """What a model said, word for word, to one question of an exam; `question` is the user's last message.
+    """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
 
     `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known.
     """
@@ -255,7 +255,6 @@ class ExamAnswer(Strict):
     item: str
     set: str
     domain: str
-    question: str
     text: str
     reasoning: str = ""
     stop_reason: str

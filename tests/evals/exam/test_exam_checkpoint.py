@@ -49,8 +49,8 @@ def test_a_checkpoint_says_in_an_exam_what_a_bare_forward_pass_says(
     checkpoint: Path, exam: ToyExam, tmp_path: Path
 ) -> None:
     run_exam(exam, UNJUDGED, str(checkpoint), tmp_path)
-    for answer in answers_of(tmp_path):
-        text, n_tokens = by_hand(checkpoint, answer.question, 8)
+    for answer, question in zip(answers_of(tmp_path), exam.questions(UNJUDGED), strict=True):
+        text, n_tokens = by_hand(checkpoint, question.messages[0].content, 8)
         assert answer.text.split() == text.split()
         assert answer.stop_reason == ("max_tokens" if n_tokens == 8 else "stop")
 
@@ -127,11 +127,10 @@ def test_a_server_that_is_not_ours_says_what_our_provider_says_but_for_near_ties
         (tmp_path / name).mkdir()
     run_exam(exam, UNJUDGED, f"openai-api/serve/{server.model}", tmp_path / "served", model_args=reach)
     run_exam(exam, UNJUDGED, str(checkpoint), tmp_path / "ours")
-    pairs = list(zip(answers_of(tmp_path / "served"), answers_of(tmp_path / "ours"), strict=True))
-    assert len(pairs) == 6
-    for theirs, ours in pairs:
+    both = [answers_of(tmp_path / name) for name in ("served", "ours")]
+    for question, theirs, ours in zip(exam.questions(UNJUDGED), *both, strict=True):
         if theirs.text.split() != ours.text.split():
-            assert near_tie(checkpoint, ours.question, ours.text, theirs.text), (theirs, ours)
+            assert near_tie(checkpoint, question.messages[0].content, ours.text, theirs.text), (theirs, ours)
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ def test_answers_are_read_and_judged_and_written_word_for_word(
     exam: ToyExam, config: ToyConfig, tmp_path: Path
 ) -> None:
     built = run_exam(exam, config, scripted_model(doubles), tmp_path, graders=[judge()])
-    assert built.outputs == ("scores.jsonl", "answers.jsonl", "judgements.jsonl")
+    assert built.outputs == ("questions.jsonl", "scores.jsonl", "answers.jsonl", "judgements.jsonl")
+    assert list(read_rows(tmp_path / "questions.jsonl", Question)) == list(exam.questions(config))
     rows = rows_of(tmp_path)
     assert [row.item for row in rows[::4]] == ["q0", "q1", "q2"]
     assert [row.measure for row in rows[:4]] == ["right", "n_thoughts", "kind", "kind_and_right"]
@@ -59,7 +60,7 @@ def test_answers_are_read_and_judged_and_written_word_for_word(
     assert values(tmp_path, "kind_and_right") == [1.0, 1.0, 1.0]
     assert n_of(built, "n_questions", "n_items", "n_score_rows", "n_scored", "n_unscored") == [3, 3, 12, 12, 0]
     answers = list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))
-    assert [(each.item, each.question, each.text) for each in answers][1] == ("q1", "what is 1 and 1 ?", "2")
+    assert [(each.item, each.domain, each.text) for each in answers][1] == ("q1", "d1", "2")
     [_, judged, _] = read_rows(tmp_path / "judgements.jsonl", Judgement)
     assert (judged.item, judged.judge, judged.text) == ("q1", "midspec-scripted/judge", YES)
     assert judged.values == {"kind": 1.0}
@@ -186,6 +187,7 @@ def test_an_exam_without_a_rubric_needs_no_judge(exam: ToyExam, config: ToyConfi
 def test_a_stored_log_reads_again_to_the_same_rows(exam: ToyExam, config: ToyConfig, tmp_path: Path) -> None:
     run_exam(exam, config, scripted_model(["2"]), tmp_path, graders=[judge()])
     found = read_exam(log_of(tmp_path), exam)
+    assert found.questions == list(exam.questions(config))
     assert found.scores == rows_of(tmp_path)
     assert found.answers == list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))
     assert found.judgements == list(read_rows(tmp_path / "judgements.jsonl", Judgement))

@@ -11,6 +11,7 @@ from midspec.evals.exam._types import Exam
 __all__ = ["exam_named", "exam_names"]
 
 _HOMES = {
+    "agentic_misalignment": "midspec.evals.agentic",
     "spec_qa": "midspec.evals.spec_qa",
     "panel_identity": "midspec.evals.panel",
     "panel_instructions": "midspec.evals.panel",

@@ -31,8 +31,9 @@ _VERDICTS = TypeAdapter(tuple[Verdict, ...])
 
 
 class ExamLog(NamedTuple):
-    """What a log comes to: every measure of every item that was asked for, what was said, what judges replied."""
+    """What a log comes to: what was asked, every measure of every item, what was said, what judges replied."""
 
+    questions: list[Question]
     scores: list[ScoreRow]
     answers: list[ExamAnswer]
     judgements: list[Judgement]
@@ -70,7 +71,7 @@ def read_exam(log_path: Path, exam: Exam[Any] | None = None) -> ExamLog:
     log = open_log(log_path)
     asked = asked_in(log, log_path, exam)
     reader = Reader(asked.exam, asked.config)
-    rows = ExamLog([], [], [])
+    rows = ExamLog([*asked.questions], [], [], [])
     for item in _items(log, asked):
         if isinstance(item.said, Unscored):
             rows.scores.extend(_scores(item, dict.fromkeys(reader.names, item.said), asked.exam.name))
@@ -170,7 +171,6 @@ def _answer(item: _Item, said: Said) -> ExamAnswer:
         item=item.id,
         set=question.set,
         domain=question.domain,
-        question=question.messages[-1].content,
         text=said.text,
         reasoning=said.reasoning,
         stop_reason=said.stop_reason,

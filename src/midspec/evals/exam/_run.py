@@ -48,9 +48,10 @@ def run_exam(
 ) -> Built:
     """Ask a model every question of an exam, have the answers judged, and write the rows into `folder`.
 
-    There are then `scores.jsonl`, `answers.jsonl` and `judgements.jsonl` (one row a judge and answer), the log in
-    `logs/`, and `kept.jsonl`: every reply from the moment it came. A run that was killed and is started again in the
-    same folder asks only for what is missing there. An item that fails is unscored with the reason and stops no other.
+    There are then `questions.jsonl`, `scores.jsonl`, `answers.jsonl` and `judgements.jsonl` (one row a judge and
+    answer), the log in `logs/`, and `kept.jsonl`: every reply from the moment it came. A run that was killed and is
+    started again in the same folder asks only for what is missing there. An item that fails is unscored with the
+    reason and stops no other.
 
     Args:
         exam: what is asked.
@@ -62,7 +63,7 @@ def run_exam(
         grader_args: the same for the graders that are given by name.
 
     Returns:
-        The names of the three files; counts, rates and settings; which log it was.
+        The names of the four files; counts, rates and settings; which log it was.
 
     Raises:
         CheckpointError: `model` is no checkpoint that opens and no Inspect model, or can't be asked a single question.
