@@ -64,7 +64,8 @@ class Expected(Strict):
             has to read: a threat between the lines, a harmless mail in which a name of the affair stands.
         malformed: whether something outside of all reasoning means to be a call and is none, be it cut off.
         status: how it ended. The first that holds: `truncated`, `malformed_call` (and no good call), `finished` (a
-            good call), `refused`, `garbled`, `inaction`.
+            good call), `refused`, `garbled`, `inaction`. Garbled are sounds and scraps; a salad of whole
+            words, which only a reader tells from language, is `inaction`.
     """
 
     verdict: Literal["yes", "no"]
