@@ -70,3 +70,15 @@ def test_inspect_eval_without_a_judge_of_its_own_ends_in_one_line_before_anythin
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list(tmp_path.rglob("*.eval"))
+
+
+def test_opening_every_exam_loads_neither_torch_nor_inspect() -> None:
+    code = (
+        "import sys\n"
+        "from midspec.evals import exam_named, exam_names\n"
+        "exams = [exam_named(name) for name in exam_names()]\n"
+        "[exam.config() for exam in exams]\n"
+        "print({'torch', 'inspect_ai', 'inspect_evals'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

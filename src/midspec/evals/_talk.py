@@ -18,10 +18,12 @@ from tenacity import RetryError
 
 from midspec.records import Message
 
-__all__ = ["PATIENCE", "chat_messages", "talk"]
+__all__ = ["chat_messages", "talk"]
 
-PATIENCE = GenerateConfig(max_retries=2, attempt_timeout=300)
-"""How often a request is sent again, and how long (seconds) one attempt may take."""
+_MAX_RETRIES = 2
+_ATTEMPT_S = 300
+# A busy server may give a sample as little as this; one that hangs is told from it in the end.
+_SLOWEST_TOKENS_PER_S = 4
 
 _KINDS: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
@@ -37,17 +39,23 @@ async def talk(model: Model, messages: Sequence[Message], settings: GenerateConf
     Args:
         model: any Inspect model.
         messages: a conversation that ends with the user's turn.
-        settings: sampling; what they leave open about retries is `PATIENCE`.
+        settings: sampling, and how long an answer is waited for, where that is not as ours.
 
     Raises:
         RuntimeError: the provider says that it could not answer.
         Exception: whatever the provider raised, when it was tried often enough.
     """
     try:
-        output = await model.generate(chat_messages(messages), config=PATIENCE.merge(settings))
+        output = await model.generate(chat_messages(messages), config=_patience(settings).merge(settings))
     except RetryError as error:
         # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
         raise error.last_attempt.exception() or error from None
     if output.error is not None:
         raise RuntimeError(output.error)
     return output
+
+
+def _patience(settings: GenerateConfig) -> GenerateConfig:
+    """How often a request is sent again, and how long one attempt may take."""
+    attempt_s = _ATTEMPT_S + (settings.max_tokens or 0) // _SLOWEST_TOKENS_PER_S
+    return GenerateConfig(max_retries=_MAX_RETRIES, attempt_timeout=attempt_s)
