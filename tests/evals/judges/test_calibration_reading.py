@@ -1,4 +1,9 @@
-"""The calibration set, read by the agentic exam: what needs no judge is as labelled on every transcript."""
+"""The calibration set, read by the agentic exam: what needs no judge is as labelled on every transcript.
+
+That says little of refusals in words that nobody thought of. The list that knows them was widened until it knew all of
+these; of 14 written after that, in words chosen to be unusual, it knew 3, and of 10 idle answers it took none for a
+refusal. So `refused` is a lower bound, and `refused` and `inaction` together are the figure to trust.
+"""
 
 from __future__ import annotations
 
