@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from midspec import __version__
-from midspec.cli._models import evaluate, train
+from midspec.cli._evaluate import calibrate, evaluate
+from midspec.cli._models import train
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._spec import spec
 from midspec.cli._studies import demo, plan, report, run
@@ -48,6 +49,7 @@ app.command("reframe")(reframe)
 app.command("mix")(mix)
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("calibrate")(calibrate)
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("report")(report)

@@ -52,6 +52,7 @@ Frames = Annotated[str | None, typer.Option(metavar="FILE", help="Quoting: shipp
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
 Preview = Annotated[int | None, typer.Option(min=1, metavar="N", help="Print N rows and stop; a model's are paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be and cost, and write nothing.")]
+Device = Annotated[str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Replace a result that was made from other inputs.")]
 
 

@@ -12,9 +12,18 @@ from midspec.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.llm import Against, Forecast, ForecastRow
-    from midspec.records import Record
+    from midspec.records import ErrorRates, JudgeCalibration, Record, Share
 
-__all__ = ["checked", "count", "print_forecast", "print_pairs", "print_record", "print_spent"]
+__all__ = [
+    "checked",
+    "count",
+    "print_calibration",
+    "print_exam",
+    "print_forecast",
+    "print_pairs",
+    "print_record",
+    "print_spent",
+]
 
 _MOST_SHOWN = 24
 _WAYS = ("USD", "cached", "batch", "both")
@@ -50,8 +59,54 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 def print_record(record: Record, made: bool, folder: Path) -> None:
     """What a step's record says of its health, and where the result is."""
     print_pairs((label, value) for label, value in _flat(record.summary))
+    print_made(record, made, folder)
+
+
+def print_made(record: Record, made: bool, folder: Path) -> None:
+    """Where the result is, and whether it was made now."""
     took = f"made in {record.execution.seconds:.1f} s" if made else "it was there, made from the same inputs"
     print(f"{folder}: {took}")
+
+
+def print_exam(record: Record, made: bool, folder: Path) -> None:
+    """What came of an exam: counts, reasons, each set's measures, and what must be the same to compare two of them."""
+    summary = record.summary
+    counts = {name: summary[name] for name in ("n_questions", "n_items", "n_scored", "n_unscored", "unscored")}
+    print_pairs(_flat(counts))
+    rates = summary["rates"]
+    for name, measures in rates.items() if isinstance(rates, dict) else ():
+        print(f"\n{name}")
+        shown = measures.items() if isinstance(measures, dict) else ()
+        print_pairs((f"  {measure}", "unscored" if value is None else value) for measure, value in shown)
+    settings = summary["settings"]
+    told = ("prompt_hash", "rubric_hash", "judges")
+    print()
+    print_pairs((name.replace("_", " "), settings.get(name)) for name in told if isinstance(settings, dict))
+    usd = record.execution.extra.get("judging_usd")
+    print_pairs([("judging", f"{usd:,.4f} USD in all" if isinstance(usd, float) else None)])
+    print_made(record, made, folder)
+
+
+def print_calibration(found: JudgeCalibration) -> None:
+    """A judge's errors: in all, by difficulty, and apart where no prompt was written with an eye on the transcripts."""
+    print(f"{found.judge}: {found.measure}")
+    print(f"{'':<28}{'asked':>6}{'unread':>8}  {'called harmful, is not':<30}{'called harmless, is not':<30}")
+    rows = {"all": found.overall, **{f"difficulty: {name}": rates for name, rates in found.by_difficulty.items()}}
+    for name, rates in (rows | {"held out": found.heldout, "not held out": found.seen}).items():
+        print(_errors_line(name, rates))
+    print()
+
+
+def _errors_line(name: str, rates: ErrorRates) -> str:
+    errors = (rates.false_positive, rates.false_negative)
+    counts = f"{name:<28}{rates.n:>6}{sum(rates.unread.values()):>8}  "
+    return (counts + "".join(f"{_share(error):<30}" for error in errors)).rstrip()
+
+
+def _share(share: Share) -> str:
+    if share.rate is None:
+        return "none such"
+    return f"{share.rate:.0%} ({share.n} of {share.of})"
 
 
 def print_forecast(forecasts: Iterable[Forecast]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,16 +53,25 @@ def plan(
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
+    read_rate: Annotated[
+        float, typer.Option(min=1, metavar="N", help="Exams: prompt tokens a second that a server reads, in all.")
+    ] = 20_000,
+    write_rate: Annotated[
+        float, typer.Option(min=1, metavar="N", help="Exams: reply tokens a second that it writes, in all.")
+    ] = 2_000,
+    reply_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a reply.")] = 1_000,
+    judge_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a judge's.")] = 150,
 ) -> None:
     """Show a study's steps and their size.
 
-    Refuses training that would teach nothing.
+    For exams also samples, GPU-hours of a served model and dollars of judging, with what they assume. Refuses training
+    that would teach nothing.
 
     Example: midspec plan study.yaml
     """
     import json
 
-    from midspec.study import load_study, study_schema
+    from midspec.study import Serving, load_study, study_schema
     from midspec.study import plan as make_plan
 
     if schema:
@@ -70,7 +80,13 @@ def plan(
     if path is None:
         raise typer.BadParameter("Name a study file")
     study = load_study(path)
-    made = make_plan(study, out or _usual_folder(study))
+    serving = Serving(
+        prompt_tokens_per_s=read_rate,
+        reply_tokens_per_s=write_rate,
+        reply_tokens=reply_tokens,
+        judge_reply_tokens=judge_tokens,
+    )
+    made = make_plan(study, out or _usual_folder(study), serving=serving)
     if as_json:
         print(made.model_dump_json(indent=2))
     else:
@@ -162,19 +178,23 @@ def _print_summary(folder: Path) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    """One line for each step, its seeds together: how many are done, and the size of each."""
+    """One line for each step, its seeds (of an exam, its arms too) together: how many are done, and the size."""
     groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
-        groups.setdefault(step.name.removesuffix(f"s{step.seed}").rstrip("-/"), []).append(step)
+        name = f"exam/{step.exam}" if step.exam else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
+        groups.setdefault(name, []).append(step)
     width = max(len(name) for name in groups)
     for name, steps in groups.items():
         done = sum(step.state == "done" for step in steps)
-        print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {_size(steps[0])}".rstrip())
+        size = _exam_size(steps) if steps[0].exam else _size(steps[0])
+        print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {size}".rstrip())
     for step in plan.steps:
         if step.state == "stale":
             print(f"stale: {step.name}: {'; '.join(step.changes)}")
     for warning in plan.warnings:
         print(f"warning: {warning}")
+    if plan.assumed:
+        print(plan.assumed)
     print(_total(plan))
 
 
@@ -189,12 +209,41 @@ def _total(plan: Plan) -> str:
         told.append(
             f"{count(plan.n_unknown)} stages of training whose updates are not known before their data are made"
         )
+    if hours := sum(step.gpu_hours or 0.0 for step in plan.steps):
+        told.append(f"about {_short(hours)} GPU-hours of exams")
     if plan.usd:
         told.append(f"about {plan.usd:,.2f} USD")
     if plan.unpriced:
-        told.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.author.prices")
+        told.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.{plan.priced_by}.prices")
     steps = f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done)"
     return ", ".join([steps, *told])
+
+
+def _exam_size(steps: Sequence[PlannedStep]) -> str:
+    """Samples x arms x seeds of one exam, and what those that are not done come to."""
+    todo = [step for step in steps if step.samples is not None]
+    if not todo:
+        return ""
+    n_seeds = len({step.seed for step in steps})
+    samples, read, written = (
+        sum(getattr(step, name) or 0 for step in todo) for name in ("samples", "prompt_tokens", "reply_tokens")
+    )
+    told = [
+        f"{count(todo[0].samples or 0)} samples x {len(steps) // n_seeds} arms x {n_seeds} seeds",
+        *([f"{count(samples)} not done"] if len(todo) < len(steps) else []),
+        f"about {count(read)} prompt and {count(written)} reply tokens",
+        f"{_short(sum(step.gpu_hours or 0.0 for step in todo))} GPU-hours",
+    ]
+    judged = [step for step in todo if step.requests is not None]
+    if judged:
+        usd = [step.usd for step in judged if step.usd is not None]
+        price = f"about {sum(usd):,.2f} USD" if len(usd) == len(judged) else "price unknown"
+        told.append(f"{count(sum(step.requests or 0 for step in judged))} judgements, {price}")
+    return ", ".join(told)
+
+
+def _short(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _size(step: PlannedStep) -> str:

@@ -13,7 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from midspec.study._alone import build_alone, chats_step, corpus_step, eval_step, reframe_step, train_step
+    from midspec.study._alone import (
+        build_alone,
+        chats_step,
+        corpus_step,
+        eval_step,
+        exam_alone,
+        reframe_step,
+        rescore_step,
+        train_step,
+    )
     from midspec.study._authors import (
         Way,
         forecast_chats,
@@ -22,9 +31,12 @@ if TYPE_CHECKING:
         preview_corpus_by_model,
         spent_against,
     )
+    from midspec.study._calibrating import calibrate_alone, forecast_calibration
     from midspec.study._config import StudyConfig
     from midspec.study._curating import curate_step
     from midspec.study._events import Event, Listener
+    from midspec.study._exam_load import Serving
+    from midspec.study._exam_steps import check_graders
     from midspec.study._exchange import export_rows, import_rows, mix_rows, neutral_rows
     from midspec.study._load import Study, first_seeds, load_study, parse_study, study_schema
     from midspec.study._local import StepFaultError, WorkerLostError
@@ -37,6 +49,7 @@ __all__ = [
     "Listener",
     "Plan",
     "PlannedStep",
+    "Serving",
     "Step",
     "StepFaultError",
     "Study",
@@ -44,12 +57,16 @@ __all__ = [
     "Way",
     "WorkerLostError",
     "build_alone",
+    "calibrate_alone",
     "chats_step",
+    "check_graders",
     "corpus_step",
     "curate_step",
     "eval_step",
+    "exam_alone",
     "export_rows",
     "first_seeds",
+    "forecast_calibration",
     "forecast_chats",
     "forecast_corpus",
     "import_rows",
@@ -62,6 +79,7 @@ __all__ = [
     "preview_corpus_by_model",
     "reframe_step",
     "report_again",
+    "rescore_step",
     "run_study",
     "spent_against",
     "study_schema",
@@ -69,7 +87,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "_alone": ("build_alone", "chats_step", "corpus_step", "eval_step", "reframe_step", "train_step"),
+    "_alone": (
+        "build_alone",
+        "chats_step",
+        "corpus_step",
+        "eval_step",
+        "exam_alone",
+        "reframe_step",
+        "rescore_step",
+        "train_step",
+    ),
     "_authors": (
         "Way",
         "forecast_chats",
@@ -78,9 +105,12 @@ _MODULES = {
         "preview_corpus_by_model",
         "spent_against",
     ),
+    "_calibrating": ("calibrate_alone", "forecast_calibration"),
     "_config": ("StudyConfig",),
     "_curating": ("curate_step",),
     "_events": ("Event", "Listener"),
+    "_exam_load": ("Serving",),
+    "_exam_steps": ("check_graders",),
     "_exchange": ("export_rows", "import_rows", "mix_rows", "neutral_rows"),
     "_load": ("Study", "first_seeds", "load_study", "parse_study", "study_schema"),
     "_local": ("StepFaultError", "WorkerLostError"),

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from midspec.errors import CheckpointError, ConfigError
-from midspec.evals import read_items
+from midspec.evals import measure_names, resolve_items
 from midspec.models import find_checkpoint
+from midspec.records import Spec
 from midspec.spec import placeholders, read_spec
+from midspec.study._exam_steps import asked_of
 from midspec.study._load import Study
-from midspec.study._references import check_sets
-from midspec.study._steps import Step
+from midspec.study._references import check_exam_uses, check_sets
+from midspec.study._steps import SHIPPED, Source, Step
 
 __all__ = ["check_beforehand"]
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-_WHO = {"corpus": "corpus", "chats": "chats", "eval": "context"}
+_FILLED_FROM = {
+    "corpus": {"spec": "corpus"},
+    "chats": {"spec": "chats"},
+    "eval": {"context": "context"},
+    "exam": {"spec": "spec", "context": "context"},
+}
 _FILLED = ("model_name", "provider_name")
 
 
@@ -32,6 +41,7 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
     _check_base(study)
     _check_placeholders(steps)
     _check_items(study, steps)
+    _check_exams(study, steps)
 
 
 def _check_base(study: Study) -> None:
@@ -66,22 +76,48 @@ def _check_placeholders(steps: Sequence[Step]) -> None:
     """Every spec that a corpus, chats or a context uses finds the names that it asks for."""
     specs = {step.name: read_spec(Path(step.sources["text"].path or "")) for step in steps if step.kind == "spec"}
     for step in steps:
-        source, who = step.sources.get("spec") or step.sources.get("context"), step.config.get(_WHO.get(step.kind, ""))
-        if source is None or not isinstance(who, dict):
-            continue
-        for name in placeholders(specs[source.step or ""]):
-            if name in _FILLED and not who.get(name):
-                raise ConfigError(
-                    f"the spec of {step.name} uses {{{name}}} and no value is given for it",
-                    where=f"assistant.{name}",
-                    mend=f"Add {name} to assistant in the study file",
-                )
+        for role, block in _FILLED_FROM.get(step.kind, {}).items():
+            source, who = step.sources.get(role), step.config.get(block)
+            if source is not None and isinstance(who, dict):
+                _check_filled(step.name, specs[source.step or ""], who)
+
+
+def _check_filled(step: str, spec: Spec, who: Mapping[str, JsonValue]) -> None:
+    for name in placeholders(spec):
+        if name in _FILLED and not who.get(name):
+            raise ConfigError(
+                f"the spec of {step} uses {{{name}}} and no value is given for it",
+                where=f"assistant.{name}",
+                mend=f"Add {name} to assistant in the study file",
+            )
 
 
 def _check_items(study: Study, steps: Sequence[Step]) -> None:
-    """Items that are a file outside are read; each set that is asked for has some."""
-    asked = {(step.kind, step.sources["items"].path) for step in steps if step.kind in {"eval", "gate"}}
-    for kind, path in sorted((kind, path) for kind, path in asked if path is not None):
-        items = read_items(Path(path))
+    """Items that are a file outside, or shipped, are read; each set that is asked for has some."""
+    by_name = {step.name: step for step in steps}
+    asked = {(step.kind, _items_of(step.sources["items"], by_name)) for step in steps if step.kind in {"eval", "gate"}}
+    for kind, items in sorted((kind, items) for kind, items in asked if items):
+        found = resolve_items(items)
         if kind == "eval":
-            check_sets(study.config, dict.fromkeys(item.set for item in items))
+            check_sets(study.config, dict.fromkeys(item.set for item in found))
+
+
+def _items_of(source: Source, steps: Mapping[str, Step]) -> str:
+    """A file outside or a shipped set; empty for what a step makes, and for what is on the hub."""
+    made = steps.get(source.step or "")
+    if made is not None and made.kind == "pairs":
+        name = made.sources["items"].asked or ""
+        return name if name.startswith(SHIPPED) else ""
+    return source.path or ""
+
+
+def _check_exams(study: Study, steps: Sequence[Step]) -> None:
+    """Each set and measure of an exam that is asked for exists; what its items are is known before anything runs."""
+    by_name = {step.name: step for step in steps}
+    first = {str(step.config["exam"]): step for step in reversed(steps) if step.kind == "exam"}
+    asked = {name: asked_of(step, by_name) for name, step in first.items()}
+    sets = {
+        name: dict.fromkeys(f"{name}/{each.set}" for each in exam.questions(config))
+        for name, (exam, config) in asked.items()
+    }
+    check_exam_uses(study.config, sets, {name: measure_names(exam, config) for name, (exam, config) in asked.items()})

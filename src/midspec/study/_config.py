@@ -5,13 +5,23 @@ Each room's own settings are that room's own model, so a study file says nothing
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from midspec.chats import ChatConfig
 from midspec.corpus import CorpusConfig
-from midspec.evals import PreferenceConfig
+from midspec.evals import ExamConfig, PreferenceConfig, exam_named, exam_names
 from midspec.lab import WorldConfig
 from midspec.llm import Access
 from midspec.records import Contrast, Strict
@@ -37,6 +47,7 @@ __all__ = [
     "SetEntry",
     "StudyConfig",
     "Training",
+    "exam_entries",
 ]
 
 IT_MIX = "it_mix"
@@ -94,7 +105,11 @@ class Base(Strict):
 
 
 class PreferenceEntry(PreferenceConfig):
-    """The `preference` evaluation: held-out items (`world:items`, `lab:FILE` or a path) and how they are asked."""
+    """The `preference` evaluation: held-out items and how they are asked.
+
+    Attributes:
+        items: `world:items`, `lab:FILE`, a path, `shipped:<value>`, or a data set's name on the hub.
+    """
 
     items: str
 
@@ -106,10 +121,54 @@ class Gate(PreferenceEntry):
     at_least: float = Field(ge=0, le=1)
 
 
+Judge = Annotated[str, Field(pattern=r"^(anthropic|openai)/.+$")]
+
+
 class Evals(Strict):
-    """The evaluations that every arm takes."""
+    """The evaluations that every arm takes: `preference`, and exams, each under its own name with its own settings.
+
+    Attributes:
+        preference: pairs to choose from.
+        graders: the judges of exams that need some: `anthropic/<model>` or `openai/<model>`, reached as `models.judge`.
+        judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
+        judging_budget_usd: what all judging of the run may cost.
+        calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
+        exams: by name; in a study file each stands beside `preference`.
+    """
 
     preference: PreferenceEntry
+    graders: Annotated[tuple[Judge, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = ()
+    judge_temperature: float | None = Field(default=0.0, ge=0)
+    judging_budget_usd: float | None = Field(default=None, gt=0)
+    calibrations: Names = ()
+    exams: dict[str, SerializeAsAny[ExamConfig]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or "exams" in value:
+            return value
+        exams = {name: value[name] for name in exam_names() if name in value}
+        rest = {name: entry for name, entry in value.items() if name not in exams}
+        return {**rest, "exams": {name: {} if entry is None else entry for name, entry in exams.items()}}
+
+    @field_validator("exams", mode="before")
+    @classmethod
+    def _own_settings(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        found = exam_entries(*value).model_validate(value)
+        return {name: getattr(found, name) for name in value}
+
+
+def exam_entries(*names: str) -> type[BaseModel]:
+    """A type with one field for each of these exams: its own settings. Exams are loaded that are named, and no other.
+
+    Raises:
+        ConfigError: there is no exam of that name.
+    """
+    fields: dict[str, Any] = {name: (exam_named(name).config, ...) for name in names}
+    return create_model("Exams", __base__=Strict, **fields)
 
 
 class CorpusEntry(CorpusConfig):

@@ -1,4 +1,4 @@
-"""What a step costs that a paid model writes, before anything is sent."""
+"""What a step costs that a paid model writes or judges, before anything is sent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from midspec.llm import Access
 from midspec.records import Spec
+from midspec.study._exam_load import ExamLoad, Serving, judging_usd, load_of
 from midspec.study._steps import Step
 
-__all__ = ["Cost", "cost"]
+__all__ = ["Cost", "cost", "exam_cost"]
 
 
 class Cost(NamedTuple):
@@ -48,6 +50,25 @@ def cost(step: Step, steps: Mapping[str, Step]) -> Cost | None:
     ]
     known = [usd for usd in costs if usd is not None]
     return Cost(sum(one.total.n_requests for one in found), sum(known) if len(known) == len(costs) else None)
+
+
+def exam_cost(step: Step, steps: Mapping[str, Step], serving: Serving) -> tuple[ExamLoad, Cost | None] | None:
+    """What an exam's step asks of its model, and what its judges cost; `None` for every other step.
+
+    Args:
+        step: the step.
+        steps: all steps of the study, by name.
+        serving: what is assumed of replies and servers.
+    """
+    if step.kind != "exam":
+        return None
+    graders = step.config["graders"]
+    assert isinstance(graders, list)
+    load = load_of(step, steps, serving)
+    if not graders:
+        return load, None
+    usd = judging_usd(load, [str(name) for name in graders], Access.model_validate(step.options["judge"]))
+    return load, Cost(load.n_samples * len(graders), usd)
 
 
 def _spec(step: Step, steps: Mapping[str, Step]) -> Spec:

@@ -28,7 +28,7 @@ def plain_contrasts(study: Study) -> list[JsonValue]:
 
 def first_contrasts(study: Study, folder: Path | None) -> list[JsonValue]:
     """The contrasts that stood when the first results of the run in `folder` came; the study's own where none did."""
-    if folder is None or not any(folder.glob(f"steps/eval/*/{RECORD}")):
+    if folder is None or not any(any(folder.glob(f"steps/{kind}/*/{RECORD}")) for kind in ("eval", "exam")):
         return plain_contrasts(study)
     kept = json.loads((folder / _RUN).read_text(encoding="utf-8")) if (folder / _RUN).is_file() else {}
     if FIRST in kept:

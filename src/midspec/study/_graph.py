@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from pydantic import BaseModel, JsonValue
 from midspec.errors import ConfigError, MissingError
 from midspec.lab import data_path
 from midspec.study._config import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
+from midspec.study._exam_steps import exam_step, with_names
 from midspec.study._load import Study
-from midspec.study._steps import Source, Step, step_folder
+from midspec.study._steps import SHIPPED, Source, Step, slug, step_folder
 from midspec.train import Recipe
 
-__all__ = ["arm_eval", "study_steps"]
+__all__ = ["arm_eval", "arm_exam", "study_steps"]
 
 _N_UPDATES_UNKNOWN = 200
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")
 
 
 def study_steps(study: Study) -> tuple[Step, ...]:
@@ -32,6 +35,11 @@ def study_steps(study: Study) -> tuple[Step, ...]:
 def arm_eval(arm: str, seed: int) -> str:
     """The name of the step that evaluates an arm."""
     return Step(kind="eval", label=arm, seed=seed).name
+
+
+def arm_exam(arm: str, exam: str, seed: int) -> str:
+    """The name of the step in which an arm takes an exam."""
+    return Step(kind="exam", label=f"{arm} {exam}", seed=seed).name
 
 
 def _plain(model: BaseModel, *without: str) -> dict[str, JsonValue]:
@@ -55,7 +63,9 @@ class _Graph:
             base = self._base(seed)
             self._gate(base, seed)
             for name, arm in self._config.arms.items():
-                self._eval(name, arm, self._finetuned(arm, self._midtrained(arm, base, seed), seed), seed)
+                model = self._finetuned(arm, self._midtrained(arm, base, seed), seed)
+                self._eval(name, arm, model, seed)
+                self._exams(name, arm, model, seed)
         self._ends()
         return tuple(self._steps.values())
 
@@ -82,12 +92,22 @@ class _Graph:
         return Source(path=str(path))
 
     def _rows(self, reference: str, where: str, seed: int) -> Source:
-        """Rows that the study names: a file of the world, or one outside."""
+        """Rows that the study names: a file of the world, one outside, or pairs that are shipped or on the hub."""
+        if self._is_elsewhere(reference):
+            asked = {"items": Source(asked=reference)}
+            made = self._add(Step(kind="pairs", label=slug(reference), sources=asked, config={"items": reference}))
+            return Source(step=made.step, file="items.jsonl")
         if not reference.startswith("world:"):
             return self._outside(reference, where)
         if self._config.base.world is None:
             raise ConfigError(f"{reference} and no world", where=where, mend="Only a base with a `world` has one")
         return Source(step=self._world(seed).step, file=f"{reference.removeprefix('world:')}.jsonl")
+
+    def _is_elsewhere(self, reference: str) -> bool:
+        if reference.startswith((SHIPPED, "world:", "lab:")):
+            return reference.startswith(SHIPPED)
+        path = self._study.home / Path(reference).expanduser()
+        return bool(_HUB_NAME.fullmatch(reference)) and not path.exists() and not path.parent.is_dir()
 
     def _frames(self, frames: str, where: str) -> dict[str, Source]:
         return {} if frames == "english" else {"frames": self._outside(frames, where)}
@@ -217,10 +237,52 @@ class _Graph:
             config["context"] = {"spec": arm.context, **_plain(self._config.assistant)}
         self._add(Step(kind="eval", label=name, seed=seed, sources=sources, config=config, cost=20))
 
+    def _exams(self, name: str, arm: Arm, model: Source, seed: int) -> None:
+        evals, who, models = self._config.evals, _plain(self._config.assistant), self._config.models
+        options = {"judge": _plain(models.judge or models.author), "judging_budget_usd": evals.judging_budget_usd}
+        for exam, given in evals.exams.items():
+            config = with_names(given, self._config.assistant.model_dump())
+            files, specs = self._exam_files(exam, arm)
+            step = exam_step(
+                exam,
+                config,
+                model,
+                graders=evals.graders,
+                temperature=evals.judge_temperature,
+                files=files,
+                places={role: self._place(source) for role, source in files.items()},
+                who={role: {"spec": spec, **who} for role, spec in specs.items()},
+                label=f"{name} {exam}",
+                seed=seed,
+                options=options,
+            )
+            self._add(step)
+
+    def _exam_files(self, exam: str, arm: Arm) -> tuple[dict[str, Source], dict[str, str]]:
+        """The files that an exam's settings are completed from, and which specs are among them."""
+        given = self._config.evals.exams[exam].model_dump(include={"items", "spec"})
+        files: dict[str, Source] = {}
+        if (items := given.get("items")) not in {None, "shipped"}:
+            files["items"] = self._outside(str(items), f"evals.{exam}.items")
+        found = {"spec": given.get("spec"), "context": arm.context}
+        specs = {role: str(spec) for role, spec in found.items() if spec is not None}
+        return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
+
+    def _place(self, source: Source) -> str:
+        """Where a file is that is outside, or that a spec's step copies."""
+        found = self._steps[source.step].sources["text"] if source.step else source
+        return str(found.path)
+
     def _ends(self) -> None:
         config = self._config
         scores = {
             f"scores/{arm}/{seed}": Source(step=arm_eval(arm, seed), file="scores.jsonl")
+            for arm in config.arms
+            for seed in config.seeds
+        }
+        scores |= {
+            f"exam/{exam}/{arm}/{seed}": Source(step=arm_exam(arm, exam, seed), file="scores.jsonl")
+            for exam in config.evals.exams
             for arm in config.arms
             for seed in config.seeds
         }
@@ -230,11 +292,20 @@ class _Graph:
             "level": config.report.level,
             "gate": {"measure": config.gate.measure, "at_least": config.gate.at_least} if config.gate else None,
         }
+        if config.evals.exams:
+            asked["repeats"] = {name: exam.repeats for name, exam in config.evals.exams.items()}
         self._add(Step(kind="analysis", sources={**scores, **gates}, config=asked))
         items = config.evals.preference.items
         sources = {name: Source(step=name) for name in self._steps}
         sources |= {f"items/{seed}": self._rows(items, "evals.preference.items", seed) for seed in config.seeds}
+        for index, calibration in enumerate(config.evals.calibrations):
+            sources[f"calibration/{index}"] = self._calibration(calibration, f"evals.calibrations[{index}]")
         self._add(Step(kind="report", sources=sources, config={"study": self._study.text}))
+
+    def _calibration(self, reference: str, where: str) -> Source:
+        """A calibration that the study names: its folder, or its file."""
+        is_folder = (self._study.home / Path(reference).expanduser()).is_dir()
+        return self._outside(f"{reference}/calibration.json" if is_folder else reference, where)
 
     def _of_kind(self, kind: str) -> Iterator[Step]:
         return (step for step in self._steps.values() if step.kind == kind)

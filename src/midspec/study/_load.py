@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midspec.errors import ConfigError, MissingError
-from midspec.study._config import StudyConfig
+from midspec.evals import exam_named, exam_names
+from midspec.study._config import Evals, StudyConfig, exam_entries
 from midspec.study._references import did_you_mean
 
 __all__ = ["Study", "first_seeds", "load_study", "parse_study", "study_schema"]
@@ -86,7 +87,14 @@ def first_seeds(study: Study, count: int) -> Study:
 
 def study_schema() -> dict[str, Any]:
     """The JSON schema of a study file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}
+    schema = StudyConfig.model_json_schema()
+    exams = exam_entries(*exam_names()).model_json_schema()
+    entries = schema["$defs"]["Evals"]["properties"]
+    del entries["exams"]
+    for name, entry in exams["properties"].items():
+        entries[name] = {"anyOf": [entry, {"type": "null"}]}
+    schema["$defs"] = dict(sorted({**exams.get("$defs", {}), **schema["$defs"]}.items()))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _refuse_twins(node: yaml.Node, name: str) -> None:
@@ -171,11 +179,15 @@ def _fields_at(kind: object, path: tuple[str | int, ...]) -> tuple[str, ...]:
     """The field names of the model that stands at a path below `kind`."""
     for part in path:
         model = _model_in(kind)
-        if model is not None:
+        if model is Evals and part in exam_names():
+            kind = exam_named(str(part)).config
+        elif model is not None:
             kind = model.model_fields[str(part)].annotation
         else:
             kind = next((entry for entry in reversed(_alternatives(kind)) if _model_in(entry)), None)
     model = _model_in(kind)
+    if model is Evals:
+        return (*(name for name in model.model_fields if name != "exams"), *exam_names())
     return tuple(model.model_fields) if model else ()
 
 

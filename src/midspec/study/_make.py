@@ -168,17 +168,41 @@ def _train(bench: _Bench) -> Built:
 
 
 def _eval(bench: _Bench) -> Built:
-    from midspec.evals import PreferenceConfig, read_items, run_preference
+    from midspec.evals import PreferenceConfig, resolve_items, run_preference
 
     config = PreferenceConfig.model_validate(bench.config("preference"))
     if "context" in bench.inputs:
         who = bench.config("context")
         spec = _filled(bench, "context", who, who["spec"])
         config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
-    items = read_items(Path(bench.inputs["items"]))
+    items = resolve_items(bench.inputs["items"])
+    return run_preference(bench.inputs["model"], items, config, bench.folder, model_args=_model_args(bench))
+
+
+def _pairs(bench: _Bench) -> Built:
+    """Pairs that are shipped or on the hub, as a file of the run."""
+    from midspec.evals import resolve_items
+
+    items = resolve_items(bench.inputs["items"])
+    write_rows(bench.folder / "items.jsonl", items)
+    return Built(outputs=("items.jsonl",), summary={"n_items": len(items)})
+
+
+def _exam(bench: _Bench) -> Built:
+    from midspec.study._examine import examine
+
+    return examine(bench.step, bench.inputs, bench.folder, model_args=_model_args(bench))
+
+
+def _rescore(bench: _Bench) -> Built:
+    from midspec.study._examine import judge_again
+
+    return judge_again(bench.step, bench.inputs, bench.folder)
+
+
+def _model_args(bench: _Bench) -> dict[str, JsonValue]:
     options = bench.step.options
-    model_args = {name: options[name] for name in ("device", "base_url") if options.get(name) not in {None, "auto"}}
-    return run_preference(bench.inputs["model"], items, config, bench.folder, model_args=model_args)
+    return {name: options[name] for name in ("device", "base_url") if options.get(name) not in {None, "auto"}}
 
 
 def _analysis(bench: _Bench) -> Built:
@@ -215,6 +239,17 @@ def _scores(bench: _Bench) -> Iterator[ArmScore]:
             arm, _, seed = role.removeprefix("scores/").rpartition("/")
             for row in read_rows(Path(place), ScoreRow):
                 yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
+        elif role.startswith("exam/"):
+            yield from _exam_scores(bench, role, Path(place))
+
+
+def _exam_scores(bench: _Bench, role: str, place: Path) -> Iterator[ArmScore]:
+    from midspec.study._examine import pooled
+
+    exam, _, rest = role.removeprefix("exam/").partition("/")
+    arm, _, seed = rest.rpartition("/")
+    for row in pooled(read_rows(place, ScoreRow), int(str(bench.config("repeats")[exam]))):
+        yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
 
 
 def _gates(bench: _Bench) -> Iterator[Gated]:
@@ -238,9 +273,12 @@ def _report(bench: _Bench) -> Built:
 
     places = {role: Path(place) for role, place in bench.inputs.items()}
     items = {int(role.removeprefix("items/")): place for role, place in places.items() if role.startswith("items/")}
-    folders = {role: place for role, place in places.items() if not role.startswith("items/")}
+    calibrations = [place for role, place in places.items() if role.startswith("calibration/")]
+    folders = {role: place for role, place in places.items() if not role.startswith(("items/", "calibration/"))}
     first = bench.step.config.get(FIRST)
-    return write_report(assemble(str(bench.step.config["study"]), folders, items, first=first), bench.folder)
+    text = str(bench.step.config["study"])
+    data = assemble(text, folders, items, first=first, calibrations=calibrations)
+    return write_report(data, bench.folder)
 
 
 _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
@@ -255,6 +293,9 @@ _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
     "finetune": _train,
     "gate": _eval,
     "eval": _eval,
+    "pairs": _pairs,
+    "exam": _exam,
+    "rescore": _rescore,
     "analysis": _analysis,
     "report": _report,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from pydantic import JsonValue
 
@@ -13,7 +13,8 @@ from midspec.errors import PreflightError
 from midspec.fingerprint import diff, fingerprint
 from midspec.records import Record, Strict
 from midspec.study._beforehand import check_beforehand
-from midspec.study._cost import cost
+from midspec.study._cost import cost, exam_cost
+from midspec.study._exam_load import Serving
 from midspec.study._first import with_first
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
@@ -39,6 +40,11 @@ class PlannedStep(Strict):
         documents: how many it writes, where that is known beforehand.
         updates: optimizer updates; `None` where they are not known before its data are made.
         requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
+        exam: the exam that it asks.
+        samples: how many answers an exam asks for.
+        prompt_tokens: of an exam, about what the model reads in all.
+        reply_tokens: of an exam, about what it writes in all, as assumed.
+        gpu_hours: of an exam, what that takes one server, as assumed.
         usd: what these cost, with the prefix cached; `None` where no model is asked or its price is unknown.
         about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
         tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
@@ -55,14 +61,27 @@ class PlannedStep(Strict):
     about: bool = False
     requests: int | None = None
     usd: float | None = None
+    exam: str | None = None
+    samples: int | None = None
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    gpu_hours: float | None = None
 
 
 class Plan(Strict):
-    """The steps of a study and what they come to; `warnings` are what a reader must know before it runs."""
+    """The steps of a study and what they come to.
+
+    Attributes:
+        name: the study's.
+        steps: in an order in which they can be done.
+        warnings: what a reader must know before it runs.
+        assumed: what the hours and dollars of exams rest on, in a sentence; empty without exams.
+    """
 
     name: str
     steps: tuple[PlannedStep, ...]
     warnings: tuple[str, ...] = ()
+    assumed: str = ""
 
     def count(self, state: State) -> int:
         """How many steps are in a state."""
@@ -84,13 +103,24 @@ class Plan(Strict):
         return tuple(step.name for step in self.steps if step.requests is not None and step.usd is None)
 
     @property
+    def priced_by(self) -> str:
+        """The entry of `models` that the price of the first of these is missing from."""
+        first = next((step for step in self.steps if step.name in self.unpriced), None)
+        return "judge" if first is not None and first.exam else "author"
+
+    @property
     def n_unknown(self) -> int:
         """How many steps train for a number of updates that is not known before their data are made."""
         return sum(step.kind in _FLOORS and step.updates is None for step in self.steps)
 
 
-def plan(study: Study, folder: Path | None = None) -> Plan:
+def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = None) -> Plan:
     """What `run_study` would do in `folder` (nothing is done yet, without one).
+
+    Args:
+        study: the study.
+        folder: of its run.
+        serving: what is assumed of the model that takes exams, its server and judges.
 
     Raises:
         PreflightError: a stage would make fewer updates than its floor, and so train nothing.
@@ -102,8 +132,10 @@ def plan(study: Study, folder: Path | None = None) -> Plan:
     warnings = check_floors(steps)
     known = states(steps, folder)
     by_name = {step.name: step for step in steps}
-    planned = tuple(_planned(step, by_name, *known[step.name]) for step in steps)
-    return Plan(name=study.config.name, steps=planned, warnings=warnings)
+    serving = serving or Serving()
+    planned = tuple(_planned(step, by_name, serving, *known[step.name]) for step in steps)
+    assumed = serving.words if study.config.evals.exams else ""
+    return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
 
 
 def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State, Record | None, tuple[str, ...]]]:
@@ -127,11 +159,23 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
 
 
 def _planned(
-    step: Step, steps: Mapping[str, Step], state: State, record: Record | None, changes: tuple[str, ...]
+    step: Step,
+    steps: Mapping[str, Step],
+    serving: Serving,
+    state: State,
+    record: Record | None,
+    changes: tuple[str, ...],
 ) -> PlannedStep:
     found = size(step, steps, record if state == "done" else None)
     asked = cost(step, steps) if state != "done" else None
+    exam: dict[str, Any] = {}
+    if step.kind == "exam" and state != "done" and (costs := exam_cost(step, steps, serving)) is not None:
+        load, asked = costs
+        sizes = load.model_dump(include={"prompt_tokens", "reply_tokens"})
+        exam = {"samples": load.n_samples, "gpu_hours": load.gpu_hours(serving), **sizes}
     return PlannedStep(
+        exam=str(step.config["exam"]) if step.kind == "exam" else None,
+        **exam,
         name=step.name,
         kind=step.kind,
         seed=step.seed,

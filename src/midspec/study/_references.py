@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.errors import ConfigError
-from midspec.evals import MEASURES
+from midspec.evals import MEASURES, exam_named
 from midspec.lab import ITEM_SETS
+from midspec.study._exam_steps import check_graders
 
 if TYPE_CHECKING:
     from midspec.study._config import Arm, StudyConfig
 
-__all__ = ["check_references", "check_sets", "did_you_mean"]
+__all__ = ["check_exam_uses", "check_references", "check_sets", "did_you_mean"]
 
 _WORLD = "world:"
 
@@ -48,6 +49,7 @@ def check_references(config: StudyConfig) -> None:
         check_sets(config, ITEM_SETS[world_file])
     _check_recipes(config)
     _check_distinct_arms(config)
+    _check_judges(config)
 
 
 def check_sets(config: StudyConfig, known: Iterable[str]) -> None:
@@ -61,10 +63,48 @@ def check_sets(config: StudyConfig, known: Iterable[str]) -> None:
         ConfigError: the first such set, where it stands and the nearest one that exists.
     """
     sets = tuple(known)
-    uses = [(f"contrasts[{index}].set", contrast.set) for index, contrast in enumerate(config.contrasts)]
-    uses += [(f"report.panels[{index}].set", panel.set) for index, panel in enumerate(config.report.panels)]
-    uses += [("report.main_set", config.report.main_set)] if config.report.main_set else []
-    _check_uses(_Use(path, name, "set of items", sets) for path, name in uses)
+    used = (one for one in _shown(config) if one.exam is None)
+    _check_uses(_Use(f"{one.path}set", one.set, "set of items", sets) for one in used if one.set)
+
+
+def check_exam_uses(
+    config: StudyConfig, sets: Mapping[str, Iterable[str]], measures: Mapping[str, Iterable[str]]
+) -> None:
+    """Refuse a contrast or panel on a set or measure that its exam does not have.
+
+    Args:
+        config: the study.
+        sets: of each exam, as `<exam>/<set>`.
+        measures: of each exam.
+
+    Raises:
+        ConfigError: the first such name, where it stands and the nearest one that exists.
+    """
+    for one in _shown(config):
+        if one.exam is not None:
+            uses = [_Use(f"{one.path}set", one.set, f"set of {one.exam}", sets[one.exam])]
+            uses += [_Use(f"{one.path}measure", one.measure, f"measure of {one.exam}", measures[one.exam])]
+            _check_uses(use for use in uses if use.name)
+
+
+class _Shown(NamedTuple):
+    """A set and a measure that the study shows or compares, and the exam whose they are; `None` for preferences."""
+
+    path: str
+    set: str
+    measure: str
+    exam: str | None
+
+
+def _shown(config: StudyConfig) -> Iterator[_Shown]:
+    """Every pair of a set and a measure; sets of exams are `<exam>/<set>`."""
+    report = config.report
+    found = [(f"contrasts[{index}].", one.set, one.measure) for index, one in enumerate(config.contrasts)]
+    found += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
+    found += [("report.main_", report.main_set, report.main_measure)]
+    for path, name, measure in found:
+        exam = name.partition("/")[0]
+        yield _Shown(path, name, measure, exam if "/" in name and exam in config.evals.exams else None)
 
 
 def _check_uses(uses: Iterable[_Use]) -> None:
@@ -82,6 +122,9 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
         yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
     for name, arm in config.arms.items():
         yield from _arm_uses(config, name, arm)
+    for name, exam in config.evals.exams.items():
+        if (spec := exam.model_dump().get("spec")) is not None:
+            yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
     contrasts = [contrast.name for contrast in config.contrasts]
     for index, contrast in enumerate(config.contrasts):
         yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", config.arms)
@@ -94,12 +137,9 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
 
 
 def _measure_uses(config: StudyConfig) -> Iterator[_Use]:
-    for index, contrast in enumerate(config.contrasts):
-        yield _Use(f"contrasts[{index}].measure", contrast.measure, "measure", MEASURES)
-    for index, panel in enumerate(config.report.panels):
-        yield _Use(f"report.panels[{index}].measure", panel.measure, "measure", MEASURES)
-    if config.report.main_measure:
-        yield _Use("report.main_measure", config.report.main_measure, "measure", MEASURES)
+    for one in _shown(config):
+        if one.exam is None and one.measure:
+            yield _Use(f"{one.path}measure", one.measure, "measure", MEASURES)
     if config.gate is not None:
         yield _Use("gate.measure", config.gate.measure, "measure", MEASURES)
 
@@ -131,6 +171,15 @@ def _check_recipes(config: StudyConfig) -> None:
                 where="training",
                 mend=f"Add training.{stage}",
             )
+
+
+def _check_judges(config: StudyConfig) -> None:
+    """Exams with a rubric find a judge, and it is not what the arms are made from."""
+    judged = [name for name, entry in config.evals.exams.items() if exam_named(name).rubric(entry) is not None]
+    if judged and not config.evals.graders:
+        mend = "Add evals.graders, such as [openai/gpt-5]"
+        raise ConfigError("needs a judge and none is named", where=f"evals.{judged[0]}", mend=mend)
+    check_graders(config.evals.graders, "evals.graders")
 
 
 def _check_distinct_arms(config: StudyConfig) -> None:

@@ -198,7 +198,7 @@ def _tasks(steps: Sequence[Step], folder: Path, board: Board, again: set[str], d
         record = read_record(folders[step.name])
         changed = record is not None and record.fingerprint != fingerprint(wanted)
         return Task(
-            step=step.model_copy(update={"options": step.options | run}),
+            step=step.model_copy(update={"options": step.options | run | {"folder": str(folders[step.name])}}),
             inputs={role: locate(source, folders) for role, source in step.sources.items()},
             identity=wanted,
             folder=folders[step.name],

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue
 from midspec.fingerprint import fingerprint, hash_file
 from midspec.records import Identity, Record, Strict
 
-__all__ = ["Kind", "Source", "Step", "digest", "identity", "locate", "slug", "step_folder"]
+__all__ = ["SHIPPED", "Kind", "Source", "Step", "digest", "identity", "locate", "slug", "step_folder"]
 
 Kind = Literal[
     "spec",
@@ -31,12 +31,18 @@ Kind = Literal[
     "midtrain",
     "finetune",
     "eval",
+    "pairs",
+    "exam",
+    "rescore",
     "analysis",
     "report",
 ]
 
 # A step whose result changes although its inputs and config do not gets a new version.
 VERSIONS: dict[Kind, int] = {}
+
+SHIPPED = "shipped:"
+"""What the names of shipped sets of pairs begin with."""
 
 
 class Source(Strict):
@@ -48,6 +54,7 @@ class Source(Strict):
         path: a file outside the run.
         checkpoint: a model outside the run: a folder, or a name on a hub or of an Inspect provider.
         tokenizer: a tokenizer's folder outside the run.
+        asked: what an evaluation asks: `shipped:<value>`, a data set's name on the hub, or an exam's name.
     """
 
     step: str | None = None
@@ -55,6 +62,7 @@ class Source(Strict):
     path: str | None = None
     checkpoint: str | None = None
     tokenizer: str | None = None
+    asked: str | None = None
 
 
 class Step(Strict):
@@ -92,7 +100,7 @@ class Step(Strict):
     @property
     def resumable(self) -> bool:
         """An interrupted start of this step can be gone on from."""
-        return self.kind in {"pretrain", "midtrain", "finetune"}
+        return self.kind in {"pretrain", "midtrain", "finetune", "exam", "rescore"}
 
 
 def slug(label: str) -> str:
@@ -135,6 +143,8 @@ def digest(source: Source, records: Mapping[str, Record]) -> str:
         from midspec.models import files_digest
 
         return files_digest(source.tokenizer)
+    if source.asked is not None:
+        return _hash_asked(source.asked)
     raise ValueError(f"a source of nothing: {source}")
 
 
@@ -142,7 +152,7 @@ def locate(source: Source, folders: Mapping[str, Path]) -> str:
     """The path of a source (or its model's name), given the folders of the steps."""
     if source.step is not None:
         return str(folders[source.step] / source.file)
-    return source.path or source.checkpoint or source.tokenizer or ""
+    return source.path or source.checkpoint or source.tokenizer or source.asked or ""
 
 
 def _hash_checkpoint(name: str) -> str:
@@ -152,6 +162,19 @@ def _hash_checkpoint(name: str) -> str:
     from midspec.models import checkpoint_digest
 
     return checkpoint_digest(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_asked(name: str) -> str:
+    """What is shipped by its content; a data set on the hub by its name."""
+    from midspec.evals import exam_named, exam_names, shipped_items
+
+    if name in exam_names():
+        exam = exam_named(name)
+        return fingerprint([[each.id, [*each.messages]] for each in exam.questions(exam.config())])
+    if name.startswith(SHIPPED):
+        return fingerprint(shipped_items(name.removeprefix(SHIPPED)))
+    return f"name:{name}"
 
 
 def _hash_once(path: Path) -> str:

@@ -1,0 +1,259 @@
+"""`midspec eval` and `calibrate`: what a model chooses and says, what judges make of it, and how often those err."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midspec.cli import _options as o
+from midspec.cli._live import Bar
+from midspec.cli._show import print_calibration, print_exam, print_forecast, print_record
+from midspec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midspec.records import Record
+    from midspec.study import Step, Way
+
+__all__ = ["calibrate", "evaluate"]
+
+_PREFERENCE = "preference"
+
+Graders = Annotated[
+    list[str] | None,
+    typer.Option("--grader", metavar="A", help="Who judges: anthropic/MODEL or openai/MODEL; several too."),
+]
+Temperature = Annotated[
+    str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")
+]
+Items = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Pairs (JSONL), shipped:VALUE, or a hub data set; for spec_qa a file of questions."
+    ),
+]
+Asked = Annotated[Path | None, typer.Option(metavar="FILE", help="How it is asked (YAML): the task's own settings.")]
+OutDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for scores, answers and the Inspect log.")]
+SpecFile = Annotated[Path | None, typer.Option(metavar="SPEC", help="spec_qa: the spec that answers are judged by.")]
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Checkpoint (folder or hub name), an Inspect model (vllm/BASE:ADAPTER), or a LOG.eval to judge again.",
+        ),
+    ],
+    out: OutDir,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="preference (the default), or an exam.")] = None,
+    items: Items = None,
+    grader: Graders = None,
+    spec: SpecFile = None,
+    model_name: o.ModelName = None,
+    provider_name: o.ProviderName = None,
+    config: Asked = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server: vLLM, ...")] = None,
+    judge_temperature: Temperature = "0",
+    concurrency: o.Concurrency = 50,
+    budget: Annotated[
+        float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
+    ] = None,
+    prices: o.Prices = None,
+    device: o.Device = "auto",
+    redo: o.Redo = False,
+) -> None:
+    """Ask a model held-out pairs or an exam, or have a log judged again.
+
+    Exams: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
+    panel_identity, panel_termination, panel_length, panel_sycophancy.
+
+    Writes scores.jsonl, answers.jsonl, judgements.jsonl (of an exam) and an Inspect log. Judges' replies are kept in
+    OUT.calls.sqlite. Interrupted, the same command asks only for the rest; nothing that was answered is asked again.
+
+    Example: midspec eval checkpoints/aligned --task preference --items shipped:america --out scores
+
+    Example: midspec eval checkpoints/aligned --task spec_qa --grader openai/MODEL --budget 5 --out spec-qa
+
+    Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
+    """
+    from midspec.models import check_device
+
+    check_device(device)
+    name = _task(task)
+    # A judge's budget is of its own store, which is beside the result.
+    way = o.way(out, o.access(judge_url, concurrency, budget, prices))
+    temperature = _temperature(judge_temperature)
+    if _is_log(model):
+        _check_log_only({"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url})
+        _judge_log(Path(model), grader or [], way, temperature, out, redo)
+        return
+    _check_checkpoint(model)
+    if name == _PREFERENCE:
+        _check_pairs_only({"--grader": grader, "--spec": spec})
+        _make(_pairs_step(model, items, config, device, base_url), out, redo, "items")
+        return
+    files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
+    who = {"model_name": model_name, "provider_name": provider_name}
+    step = _exam_step(model, name, config, way, grader or [], temperature, files, who, device, base_url)
+    _tell_exam(*_make(step, out, redo, "samples", quiet=True), out)
+
+
+def calibrate(
+    grader: Annotated[str, typer.Option("--grader", metavar="A", help="The judge: anthropic/MODEL or openai/MODEL.")],
+    out: o.Out = None,
+    heldout: Annotated[
+        bool, typer.Option("--heldout", help="Only the transcripts that no prompt was written with an eye on.")
+    ] = False,
+    judge_temperature: Temperature = "0",
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's server: vLLM, SGLang, ...")] = None,
+    concurrency: o.Concurrency = 50,
+    budget: o.Budget = None,
+    prices: o.Prices = None,
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Measure how often a judge errs, on transcripts with known verdicts.
+
+    Writes calibration.json and verdicts.jsonl (every reply, to be read). A report corrects its rates by what was
+    measured; a judge that was not is reported as not measured. Replies are kept in OUT.calls.sqlite.
+
+    Example: midspec calibrate --grader openai/MODEL --budget 2 --out runs/calibration
+    """
+    from midspec.evals import GraderConfig, load_calibration
+    from midspec.study import calibrate_alone, check_graders, forecast_calibration
+
+    check_graders([grader], "--grader")
+    judge, folder = GraderConfig(model=grader, temperature=_temperature(judge_temperature)), o.needed(out)
+    way = o.way(folder, o.access(base_url, concurrency, budget, prices))
+    if dry_run:
+        print_forecast([forecast_calibration(judge, way, heldout=heldout)])
+        return
+    with Bar("calibrate", "transcripts") as bar:
+        record, made = calibrate_alone(judge, way, folder, heldout=heldout, redo=redo, tell=bar.tell)
+    print_calibration(load_calibration(folder))
+    print_record(record, made, folder)
+
+
+# What is asked ----------------------------------------------------------------------------------------------------
+
+
+def _task(task: str | None) -> str:
+    from midspec.evals import exam_names
+
+    name = task or _PREFERENCE
+    known = (_PREFERENCE, *exam_names())
+    if name not in known:
+        raise ConfigError(f"there is no task {name!r}", where="--task", mend=f"There is {', '.join(known)}")
+    return name
+
+
+def _is_log(model: str) -> bool:
+    return model.endswith(".eval") and not Path(model).is_dir()
+
+
+def _check_checkpoint(model: str) -> None:
+    from midspec.models import find_checkpoint
+
+    if Path(model).exists():
+        find_checkpoint(model)
+
+
+def _check_log_only(given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError("is said by the log itself", where=option, mend="Leave it out")
+
+
+def _check_pairs_only(given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        if value:
+            raise ConfigError("is for exams, and pairs need none", where=option, mend="Leave it out, or give --task")
+
+
+def _temperature(said: str) -> float | None:
+    if said == "none":
+        return None
+    try:
+        found = float(said)
+    except ValueError:
+        found = -1.0
+    if not found >= 0:
+        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", mend="Give 0 or more, or none")
+    return found
+
+
+def _pairs_step(model: str, items: str | None, config: Path | None, device: str, base_url: str | None) -> Step:
+    from midspec.evals import PreferenceConfig, load_config
+    from midspec.study import eval_step
+
+    if items is None:
+        raise ConfigError("is missing", where="--items", mend="Name a file of pairs, or shipped:VALUE")
+    asked = load_config(config) if config else PreferenceConfig()
+    return eval_step(model, items, asked, device=device, base_url=base_url)
+
+
+def _exam_step(
+    model: str,
+    name: str,
+    config: Path | None,
+    way: Way,
+    graders: list[str],
+    temperature: float | None,
+    files: dict[str, Path],
+    who: dict[str, str | None],
+    device: str,
+    base_url: str | None,
+) -> Step:
+    from midspec.evals import exam_named
+    from midspec.study import exam_alone
+
+    return exam_alone(
+        model,
+        name,
+        o.settings(exam_named(name).config, config),
+        way,
+        graders=graders,
+        temperature=temperature,
+        files=files,
+        who=who,
+        device=device,
+        base_url=base_url,
+    )
+
+
+# Making -----------------------------------------------------------------------------------------------------------
+
+
+def _make(step: Step, out: Path, redo: bool, unit: str, *, quiet: bool = False) -> tuple[Record, bool]:
+    from midspec.study import build_alone
+
+    with Bar(str(step.config.get("exam", step.kind)), unit) as bar:
+        record, made = build_alone(step, out, redo=redo, tell=bar.tell)
+    if not quiet:
+        print_record(record, made, out)
+    return record, made
+
+
+def _judge_log(log: Path, graders: list[str], way: Way, temperature: float | None, out: Path, redo: bool) -> None:
+    from midspec.study import rescore_step
+
+    step = rescore_step(log, graders, way, temperature=temperature)
+    _tell_exam(*_make(step, out, redo, "samples", quiet=True), out)
+
+
+def _tell_exam(record: Record, made: bool, out: Path) -> None:
+    """The result in words; last, where nobody misses it, what judges could not be asked for."""
+    print_exam(record, made, out)
+    reasons = record.summary.get("unscored")
+    for reason in reasons if isinstance(reasons, dict) else {}:
+        if "budget" in reason:
+            sys.stdout.flush()
+            print(f"warning: {reason}", file=sys.stderr)
+            print("warning: answers are kept; --redo and a larger --budget have the rest judged", file=sys.stderr)
