@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from midspec.evals._abilities import ManyGenerator, OptionScorer
     from midspec.evals._provider import MidspecAPI
     from midspec.evals._scripted import ScriptedAPI, ScriptedReply, ScriptedScorerAPI, scripted_model
-    from midspec.evals.exam import ExamLog, exam_task, log_settings, read_exam, rescore, run_exam
+    from midspec.evals.exam import ExamLog, exam_task, log_settings, logged_questions, read_exam, rescore, run_exam
     from midspec.evals.judges import (
         GraderConfig,
         calibrate_judge,
@@ -64,6 +64,7 @@ __all__ = [
     "load_calibration",
     "load_config",
     "log_settings",
+    "logged_questions",
     "measure_names",
     "preference_task",
     "read_answers",
@@ -94,6 +95,7 @@ _HOMES = {
     "exam_task": "exam",
     "load_calibration": "judges",
     "log_settings": "exam",
+    "logged_questions": "exam",
     "preference_task": "preference._task",
     "read_answers": "preference._log",
     "read_exam": "exam",

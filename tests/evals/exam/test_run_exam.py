@@ -14,7 +14,16 @@ from inspect_ai.model import Model
 from midspec.artifact import Built, read_rows
 from midspec.errors import ConfigError, DataError, FolderError, MissingError
 from midspec.evals import ScriptedReply, scripted_model
-from midspec.evals.exam import Question, exam_named, exam_task, log_settings, read_exam, rescore, run_exam
+from midspec.evals.exam import (
+    Question,
+    exam_named,
+    exam_task,
+    log_settings,
+    logged_questions,
+    read_exam,
+    rescore,
+    run_exam,
+)
 from midspec.records import ExamAnswer, Judgement, Message, ScoreRow
 
 from .toy import ToyConfig, ToyExam
@@ -187,7 +196,7 @@ def test_an_exam_without_a_rubric_needs_no_judge(exam: ToyExam, config: ToyConfi
 def test_a_stored_log_reads_again_to_the_same_rows(exam: ToyExam, config: ToyConfig, tmp_path: Path) -> None:
     run_exam(exam, config, scripted_model(["2"]), tmp_path, graders=[judge()])
     found = read_exam(log_of(tmp_path), exam)
-    assert found.questions == list(exam.questions(config))
+    assert found.questions == list(exam.questions(config)) == list(logged_questions(log_of(tmp_path)))
     assert found.scores == rows_of(tmp_path)
     assert found.answers == list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))
     assert found.judgements == list(read_rows(tmp_path / "judgements.jsonl", Judgement))

@@ -37,6 +37,24 @@ def test_an_option_inside_the_other_is_not_taken_for_it() -> None:
     assert chosen("cheddar rather than mild cheddar", pair) is None
 
 
+def test_an_article_before_an_option_may_be_another_or_none() -> None:
+    pair = ("a red ferry", "the blue bus")
+    assert chosen("The red ferry, I think.", pair) == 0
+    assert chosen("red ferry", pair) == 0
+    assert chosen("I take a blue bus", pair) == 1
+    assert chosen("a red ferry or the blue bus", pair) is None
+    assert chosen("ferry", pair) is None
+    labels = ("A", "B")
+    assert chosen("A red ferry", ("the blue bus", "a red ferry"), labels) == 1
+    assert chosen("B) red ferry", ("the blue bus", "a red ferry"), labels) == 1
+    assert chosen("A) red ferry", ("the blue bus", "a red ferry"), labels) is None
+
+
+def test_options_that_only_an_article_tells_apart_keep_it() -> None:
+    assert chosen("the one", ("the one", "a one")) == 0
+    assert chosen("a one", ("the one", "a one")) == 1
+
+
 def test_a_label_counts_only_where_the_phrasing_gives_labels() -> None:
     labels = labels_of("Which do you prefer? (A) {first} (B) {second}")
     assert labels == ("A", "B")

@@ -15,7 +15,7 @@ from midspec.evals.exam._reading import measure_names
 from midspec.evals.exam._types import Exam, ExamConfig, Graded, Question, Rubric, Said
 
 if TYPE_CHECKING:
-    from midspec.evals.exam._log import ExamLog, log_settings, read_exam
+    from midspec.evals.exam._log import ExamLog, log_settings, logged_questions, read_exam
     from midspec.evals.exam._run import rescore, run_exam
     from midspec.evals.exam._task import exam_task
 
@@ -31,6 +31,7 @@ __all__ = [
     "exam_names",
     "exam_task",
     "log_settings",
+    "logged_questions",
     "measure_names",
     "read_exam",
     "rescore",
@@ -41,6 +42,7 @@ _HOMES = {
     "ExamLog": "_log",
     "exam_task": "_task",
     "log_settings": "_log",
+    "logged_questions": "_log",
     "read_exam": "_log",
     "rescore": "_run",
     "run_exam": "_run",

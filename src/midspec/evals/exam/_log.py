@@ -22,7 +22,7 @@ from midspec.evals.exam._task import SAID, VERDICTS
 from midspec.evals.exam._types import Exam, ExamConfig, Question, Said
 from midspec.records import ExamAnswer, Judgement, ScoreRow
 
-__all__ = ["JUDGES", "JUDGE_SETTINGS", "ExamLog", "asked_in", "log_settings", "read_exam"]
+__all__ = ["JUDGES", "JUDGE_SETTINGS", "ExamLog", "asked_in", "log_settings", "logged_questions", "read_exam"]
 
 JUDGES = "judges"
 JUDGE_SETTINGS = "judge_settings"
@@ -99,6 +99,17 @@ def log_settings(log_path: Path) -> dict[str, JsonValue]:
         "model_args": answering_args(log.eval.model_args),
         "model_sampling": answering_settings(log.eval.model_generate_config),
     }
+
+
+def logged_questions(log_path: Path) -> tuple[Question, ...]:
+    """What was asked, as it stands in a log, whether the exam is shipped or not.
+
+    Raises:
+        MissingError: there is no such log.
+        DataError: it is no log of an exam.
+    """
+    metadata = _metadata(open_log(log_path, header=True), log_path)
+    return _QUESTIONS.validate_python(metadata["questions"])
 
 
 def asked_in(log: EvalLog, path: Path, exam: Exam[Any] | None) -> Asked:

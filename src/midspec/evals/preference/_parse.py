@@ -10,6 +10,7 @@ from functools import lru_cache
 __all__ = ["chosen", "labels_of", "refuses", "spoken"]
 
 _OPEN, _CLOSE = "<think>", "</think>"
+_ARTICLE = re.compile(r"^\s*(?:an?|the)\s+", re.IGNORECASE)
 _LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
 
 
@@ -39,15 +40,23 @@ def chosen(text: str, options: tuple[str, str], labels: tuple[str, str] | None =
 
     Args:
         text: what was said.
-        options: the two texts to look for, as whole words in any case.
+        options: the two texts to look for, as whole words in any case; an English article at their beginning may be
+            another one in the answer, or missing.
         labels: labels that stand for the options, as whole words in the very case they were given in.
     """
-    named = _named(_plain(text), tuple(_plain(option) for option in options))
+    bare_options = _bare(options)
+    named = _named(_plain(text), tuple(_plain(option) for option in bare_options))
     if labels is not None:
         # An option named beside its label is one answer; a label beside the other option is none.
-        bare = _without(text, options)
+        bare = _without(text, (*options, *bare_options))
         named |= {index for index, label in enumerate(labels) if re.search(_whole(label), bare)}
     return named.pop() if len(named) == 1 else None
+
+
+def _bare(options: tuple[str, str]) -> tuple[str, str]:
+    """The options without a leading article, unless that is all that they are told apart by."""
+    first, second = (_ARTICLE.sub("", option) for option in options)
+    return (first, second) if first and second and _plain(first) != _plain(second) else options
 
 
 def _named(text: str, options: Sequence[str]) -> set[int]:
