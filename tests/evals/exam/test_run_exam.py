@@ -202,6 +202,21 @@ def test_a_stored_log_reads_again_to_the_same_rows(exam: ToyExam, config: ToyCon
     assert found.judgements == list(read_rows(tmp_path / "judgements.jsonl", Judgement))
 
 
+def test_reading_and_judging_a_log_needs_no_source_of_questions(
+    config: ToyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: ToyExam, config: ToyConfig) -> tuple[Question, ...]:
+        raise MissingError("there is no such file", where="questions.jsonl", mend="Check the path")
+
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+    run_exam(ToyExam(), config, scripted_model(doubles), tmp_path / "first", graders=[judge()])
+    monkeypatch.setattr(ToyExam, "questions", gone)
+    assert read_exam(log_of(tmp_path / "first"), ToyExam()).scores == rows_of(tmp_path / "first")
+    rescore(log_of(tmp_path / "first"), [judge()], tmp_path / "again", exam=ToyExam())
+    assert rows_of(tmp_path / "again") == rows_of(tmp_path / "first")
+
+
 def test_two_runs_write_the_same_bytes(exam: ToyExam, config: ToyConfig, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

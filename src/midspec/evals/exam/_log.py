@@ -70,7 +70,7 @@ def read_exam(log_path: Path, exam: Exam[Any] | None = None) -> ExamLog:
     """
     log = open_log(log_path)
     asked = asked_in(log, log_path, exam)
-    reader = Reader(asked.exam, asked.config)
+    reader = Reader(asked.exam, asked.config, asked.questions[0])
     rows = ExamLog([*asked.questions], [], [], [])
     for item in _items(log, asked):
         if isinstance(item.said, Unscored):

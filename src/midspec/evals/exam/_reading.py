@@ -42,14 +42,15 @@ class Reader(Generic[ConfigT]):
     Args:
         exam: whose answers.
         config: how they were asked for.
+        question: any of its questions; the exam's first by default.
     """
 
-    def __init__(self, exam: Exam[ConfigT], config: ConfigT) -> None:
+    def __init__(self, exam: Exam[ConfigT], config: ConfigT, question: Question | None = None) -> None:
         self._exam = exam
         self._config = config
         self._who = type(exam).__name__
         self.rubric = exam.rubric(config)
-        self.names = measure_names(exam, config)
+        self.names = measure_names(exam, config, question)
 
     def unjudgeable(self, question: Question, said: Said) -> Unscored | None:
         """Why this answer is shown to no judge; `None` where it is, or where the exam has no judge."""
@@ -92,12 +93,18 @@ class Reader(Generic[ConfigT]):
         }
 
 
-def measure_names(exam: Exam[ConfigT], config: ConfigT) -> tuple[str, ...]:
-    """Every measure that an answer has a row for: what `read` gives, then what `together` makes of the judged ones."""
+def measure_names(exam: Exam[ConfigT], config: ConfigT, question: Question | None = None) -> tuple[str, ...]:
+    """Every measure that an answer has a row for: what `read` gives, then what `together` makes of the judged ones.
+
+    Args:
+        exam: whose measures.
+        config: how it is asked.
+        question: any of its questions; the exam's first by default.
+    """
     nothing = Unscored("not asked")
     rubric = exam.rubric(config)
     judged: dict[str, Value] = {} if rubric is None else dict.fromkeys(rubric.measures, nothing)
-    question = exam.questions(config)[0]
+    question = question or exam.questions(config)[0]
     found = exam.together(question, _NOBODY, dict.fromkeys(exam.measures, nothing), judged, config)
     return (*exam.measures, *(name for name in found if name not in exam.measures))
 

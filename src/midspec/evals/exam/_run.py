@@ -24,7 +24,6 @@ from midspec.evals._model import close_after, close_model, open_model
 from midspec.evals._summary import counts, rates, refuse_nothing
 from midspec.evals.exam._judge import THROUGH_LLM, check_judges, judge_settings
 from midspec.evals.exam._log import JUDGE_SETTINGS, JUDGES, ExamLog, asked_in, log_settings, read_exam
-from midspec.evals.exam._reading import measure_names
 from midspec.evals.exam._task import exam_scorer, exam_task
 from midspec.evals.exam._types import ConfigT, Exam
 from midspec.evals.judges import STORE
@@ -184,13 +183,14 @@ def _written(exam: Exam[ConfigT], config: ConfigT, log: Path, folder: Path, exec
     refuse_nothing(found.scores, str(execution["model"]))
     for name in ExamLog._fields:
         write_rows(folder / f"{name}.jsonl", getattr(found, name))
-    n_questions = len(exam.questions(config))
+    n_items = len(found.questions) * config.repeats
+    measures = tuple(dict.fromkeys(row.measure for row in found.scores))
     return Built(
         outputs=tuple(f"{name}.jsonl" for name in ExamLog._fields),
         summary={
-            "n_questions": n_questions,
-            **counts(found.scores, n_questions * config.repeats),
-            "rates": rates(found.scores, measure_names(exam, config)),
+            "n_questions": len(found.questions),
+            **counts(found.scores, n_items),
+            "rates": rates(found.scores, measures),
             "settings": log_settings(log),
         },
         execution={**execution, "log": log.name},

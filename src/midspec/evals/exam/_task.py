@@ -80,7 +80,7 @@ def exam_scorer(
     exam: Exam[ConfigT], config: ConfigT, questions: Mapping[str, Question], *, kept: Kept | None = None
 ) -> Scorer:
     """Judges each answer anew and shows its measures; what it stores is the judges' replies."""
-    reader = Reader(exam, config)
+    reader = Reader(exam, config, next(iter(questions.values())))
 
     @scorer(metrics={"*": [mean()]}, name=f"{exam.name}_measures")
     def exam_measures() -> Scorer:
