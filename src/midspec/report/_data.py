@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Literal
 
 from pydantic import Field
 
 from midspec.records import Estimate, Strict
+from midspec.report._exam_data import ExamReport, JudgingBill, Reasons
 
 __all__ = [
+    "UNTOLD",
     "ArmAnswer",
     "ArmInfo",
     "Caveat",
@@ -21,6 +24,10 @@ __all__ = [
     "SideBySide",
     "StageHealth",
 ]
+
+
+UNTOLD = {"seconds", "bills"}
+"""Fields of a report that say what a run took and not what it found: on the page, but not in its data."""
 
 
 class Shown(Strict):
@@ -143,6 +150,8 @@ class ReportData(Strict):
         gates: the competence of each seed's base; empty when the study has no gate.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
+        exams: one entry for each exam that the arms took.
+        reasons: why models did what they did, where that was analysed.
         health: one entry for each step or group of steps.
         warnings: what a reader must know first (a lowered floor, say); shown above everything.
         caveats: what a sceptic says.
@@ -154,6 +163,7 @@ class ReportData(Strict):
         versions: of the packages.
         commit: of midspec's own code, when known.
         seconds: wall-clock seconds by stage name. Shown, but not part of `report_data.json` or the data block.
+        bills: what judging cost, beside its forecast; shown as `seconds` are.
     """
 
     format: Literal["midspec-report-1"] = "midspec-report-1"
@@ -171,6 +181,8 @@ class ReportData(Strict):
     gates: tuple[GateResult, ...] = ()
     robust: tuple[ContrastSays, ...] = ()
     samples: tuple[SideBySide, ...] = ()
+    exams: tuple[ExamReport, ...] = Field(default=(), exclude_if=operator.not_)
+    reasons: Reasons | None = Field(default=None, exclude_if=operator.not_)
     health: tuple[StageHealth, ...] = ()
     warnings: tuple[str, ...] = ()
     caveats: tuple[Caveat, ...] = ()
@@ -182,3 +194,4 @@ class ReportData(Strict):
     versions: dict[str, str] = Field(default_factory=dict)
     commit: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
+    bills: tuple[JudgingBill, ...] = Field(default=(), exclude_if=operator.not_)

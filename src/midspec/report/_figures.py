@@ -6,26 +6,22 @@ and PNG, the same bytes each time: no dates, ids salted with the figure's name, 
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from midspec.records import Estimate
 from midspec.report._data import Panel, ReportData
-from midspec.report._palette import INK, MUTED, PAPER, RULE, Look, looks, with_variables
+from midspec.report._drawing import PANEL, STYLE, Drawn, note, printed
+from midspec.report._palette import INK, MUTED, PAPER, RULE, Look, looks
 from midspec.report._words import is_share, number
 
-__all__ = ["Drawn", "draw"]
+__all__ = ["draw"]
 
 # All in inches.
 _ROW, _GAP = 0.265, 0.11  # a bar with its place; between groups
@@ -33,30 +29,6 @@ _HEAD, _LINE, _AXIS = 0.12, 0.155, 0.36  # above a panel's title, a line of it, 
 _VALUE, _BETWEEN = 0.42, 0.18  # the column of numbers, between panels
 _LETTER, _BOLD = 0.068, 0.083  # a letter of a label, of a title
 _WRAP = 30  # letters
-_PANEL = "axes fraction"
-_At = tuple[tuple[float, str], tuple[float, str]]
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.labelcolor": INK,
-    "xtick.color": MUTED,
-    "ytick.color": INK,
-    "hatch.linewidth": 0.7,
-    "text.parse_math": False,
-}
-
-
-class Drawn(NamedTuple):
-    """One figure: the bytes of its PNG file, the text of its SVG file, and that SVG to be set into the page."""
-
-    png: bytes
-    svg: str
-    inline: str
 
 
 class _Bar(NamedTuple):
@@ -85,14 +57,7 @@ def draw(data: ReportData, panels: Sequence[Panel], name: str, width: float, *, 
         width: in inches.
         columns: the most panels in a row.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = _figure(data, panels, width, columns)
-        png, svg = io.BytesIO(), io.StringIO()
-        FigureCanvasAgg(figure).print_figure(png, format="png", dpi=200, facecolor=PAPER, metadata={"Software": None})
-        FigureCanvasSVG(figure).print_figure(
-            svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None}
-        )
-    return Drawn(png.getvalue(), svg.getvalue(), _inline(svg.getvalue(), name))
+    return printed(name, lambda: _figure(data, panels, width, columns))
 
 
 def _figure(data: ReportData, panels: Sequence[Panel], width: float, columns: int) -> Figure:
@@ -120,7 +85,7 @@ def _figure(data: ReportData, panels: Sequence[Panel], width: float, columns: in
 def _label_width(panels: Sequence[Panel]) -> float:
     """The room for the arms' names, in inches, by the widest of them."""
     lines = {line for panel in panels for arm in panel.arms for line in _label(arm).split("\n")}
-    font = FontProperties(family=_STYLE["font.sans-serif"], size=8.5)
+    font = FontProperties(family=STYLE["font.sans-serif"], size=8.5)
     return 0.14 + max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0) / 72
 
 
@@ -155,7 +120,7 @@ def _draw_heading(axes: Axes, heading: Sequence[tuple[str, bool]], n_lines: int)
     """The panel's title and what its rate is the rate of, from the top of the room that its row has for them."""
     for index, (line, bold) in enumerate(heading):
         style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
-        _note(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
+        note(axes, line, ((0, PANEL), (1, PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
 
 
 def _draw_cell(axes: Axes, cell: _Cell, *, named: bool) -> None:
@@ -189,7 +154,7 @@ def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
     one = bar.estimate
     if one is None or one.value is None:
         text = "not asked" if one is None else "no score"
-        _note(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
+        note(axes, text, ((0, PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
         return
     look, width, height = bar.look, one.value * scale, 0.8 * _ROW
     axes.barh(bar.y, width, height, color=look.fill, edgecolor=look.edge, linewidth=0.7)
@@ -203,7 +168,7 @@ def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
     if one.low is not None and one.high is not None:
         _draw_interval(axes, one.low * scale, one.high * scale, bar.y + 0.14 * _ROW)
     shown = f"{one.value * 100:.0f}" if scale > 1 else number(one.value, one.measure)
-    _note(axes, shown, ((1, _PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
+    note(axes, shown, ((1, PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
 
 
 def _draw_interval(axes: Axes, low: float, high: float, y: float) -> None:
@@ -211,23 +176,3 @@ def _draw_interval(axes: Axes, low: float, high: float, y: float) -> None:
     for colour, extra, layer in ((PAPER, 1.3, 4), (INK, 0.0, 5)):
         axes.plot([low, high], [y, y], color=colour, lw=1.4 + extra, zorder=layer, solid_capstyle="butt")
         axes.plot([low, high], [y, y], "|", color=colour, ms=4.6 + extra / 2, mew=1.3 + extra, zorder=layer)
-
-
-def _note(axes: Axes, text: str, at: _At, shift: tuple[float, float], **style: Any) -> None:
-    """Text at a place (a share of the panel or a number of its axes, for x and y), moved by points."""
-    (x, x_in), (y, y_in) = at
-    axes.annotate(
-        text, (x, y), shift, xycoords=(x_in, y_in), textcoords="offset points", annotation_clip=False, **style
-    )
-
-
-def _inline(svg: str, name: str) -> str:
-    """The SVG element alone, with ids of its own, the page's fonts and the page's colours."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"font-family:[^;\"]*", "font-family: inherit", body)
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    return with_variables(body)

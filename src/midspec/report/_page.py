@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midspec.records import Estimate
-from midspec.report._data import ArmInfo, ContrastSays, ReportData
+from midspec.report._data import UNTOLD, ArmInfo, ContrastSays, ReportData
+from midspec.report._exam_page import exam_table, exam_views, is_of_exam, share_words, value_words
 from midspec.report._palette import css_variables, looks
-from midspec.report._words import answer, is_share, number, signed, span
+from midspec.report._words import answer, is_share, number, signed, span, unit
 
 __all__ = ["page"]
 
@@ -81,13 +82,15 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"number": number, "signed": signed, "span": span, "is_share": is_share}
+    environment.globals |= {"unit": unit, "share_words": share_words, "value_words": value_words}
     environment.tests["contains"] = _contains
     environment.filters |= {"duration": _duration, "pieces": _pieces}
     reach = _reach(data.contrasts)
+    heats = any(exam.grid for exam in data.exams)
     return environment.get_template("report.html.j2").render(
         data=data,
-        light=css_variables(dark=False),
-        dark=css_variables(dark=True),
+        light=css_variables(dark=False, heats=heats),
+        dark=css_variables(dark=True, heats=heats),
         answer=answer(data),
         facts=_facts(data),
         figures=[_figure(figures, "main"), _figure(figures, "all_arms")],
@@ -99,6 +102,10 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         reach=reach,
         compared=_compared(data),
         tables=_tables(data),
+        exam_table=exam_table(data),
+        exam_views=exam_views(data),
+        exam_tables=[_exam_tables(data, exam.name) for exam in data.exams],
+        grids=[_figure(figures, f"grid_{exam.name}") for exam in data.exams],
         methods=_methods(data),
         block=_data_block(data),
     )
@@ -172,15 +179,21 @@ def _compared(data: ReportData) -> tuple[_Compared, ...]:
 
 
 def _tables(data: ReportData) -> tuple[_Table, ...]:
-    """One table for each measure, the main one first."""
-    measures = dict.fromkeys([data.main_measure, *(one.measure for one in data.estimates)])
-    return tuple(_table(data, measure) for measure in measures)
+    """One table for each measure, the main one first; exams have tables of their own."""
+    plain = [one for one in data.estimates if not is_of_exam(data, one)]
+    measures = dict.fromkeys([data.main_measure, *(one.measure for one in plain)])
+    return tuple(_table(data, measure, plain) for measure in measures)
 
 
-def _table(data: ReportData, measure: str) -> _Table:
-    found = {(one.arm, one.set): one for one in data.estimates if one.measure == measure}
+def _exam_tables(data: ReportData, exam: str) -> tuple[_Table, ...]:
+    own = [one for one in data.estimates if one.set.startswith(f"{exam}/")]
+    return tuple(_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own))
+
+
+def _table(data: ReportData, measure: str, estimates: Sequence[Estimate]) -> _Table:
+    found = {(one.arm, one.set): one for one in estimates if one.measure == measure}
     asked = {name for _, name in found}
-    ordered = dict.fromkeys([*(one.name for one in data.sets), *(one.set for one in data.estimates)])
+    ordered = dict.fromkeys([*(one.name for one in data.sets), *(one.set for one in estimates)])
     columns = tuple(name for name in ordered if name in asked)
     notes = {text: _letter(n) for n, text in enumerate(dict.fromkeys(one.note for one in found.values() if one.note))}
     rows = []
@@ -205,6 +218,6 @@ def _methods(data: ReportData) -> tuple[tuple[str, int], ...]:
 
 def _data_block(data: ReportData) -> str:
     """The data as JSON that nothing inside it can break out of: no `<`, `>` or `&`, no line separators."""
-    plain = data.model_dump(mode="json", exclude={"seconds"})
+    plain = data.model_dump(mode="json", exclude=UNTOLD)
     text = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from midspec.report._data import ArmInfo
 
-__all__ = ["INK", "MUTED", "PAPER", "RULE", "Look", "css_variables", "looks", "with_variables"]
+__all__ = ["INK", "MUTED", "PAPER", "RULE", "Look", "css_variables", "heat", "looks", "with_variables"]
 
 
 class _Colour(NamedTuple):
@@ -35,6 +35,24 @@ _GROUPS = (
     (_Colour("g4", "#9c4f93", "#d292ca"), _Colour("g4-pale", "#e3c8df", "#53314f")),
     (_Colour("g5", "#b08400", "#e2bb4c"), _Colour("g5-pale", "#e8d8a3", "#554513")),
     (_Colour("g6", "#7b5a3d", "#c5a37f"), _Colour("g6-pale", "#d8cabc", "#463829")),
+)
+# From nothing to all, in eleven steps. The ink of either theme is read on each of them.
+_COLDEST, _HOTTEST = (0xF7, 0xF4, 0xEE), (0xE2, 0x76, 0x2F)
+_COLDEST_DARK, _HOTTEST_DARK = (0x20, 0x22, 0x25), (0x94, 0x48, 0x1A)
+_N_HEATS = 11
+
+
+def _mixed(cold: tuple[int, int, int], hot: tuple[int, int, int], share: float) -> str:
+    return "#" + "".join(f"{round(low + share * (high - low)):02x}" for low, high in zip(cold, hot, strict=True))
+
+
+_HEATS = tuple(
+    _Colour(
+        f"heat-{step}",
+        _mixed(_COLDEST, _HOTTEST, step / (_N_HEATS - 1)),
+        _mixed(_COLDEST_DARK, _HOTTEST_DARK, step / (_N_HEATS - 1)),
+    )
+    for step in range(_N_HEATS)
 )
 _ALL = (_INK, _MUTED, _RULE, _PAPER, *(colour for pair in _GROUPS for colour in pair))
 
@@ -61,13 +79,19 @@ def looks(arms: Iterable[ArmInfo]) -> dict[str, Look]:
     return found
 
 
-def css_variables(*, dark: bool) -> str:
-    """The palette as CSS declarations of one theme."""
-    return " ".join(f"--{colour.name}: {colour.dark if dark else colour.light};" for colour in _ALL)
+def heat(share: float) -> str:
+    """The colour of a share, 0-1, in the light theme: the step of the scale that is nearest to it."""
+    return _HEATS[round(min(1.0, max(0.0, share)) * (_N_HEATS - 1))].light
+
+
+def css_variables(*, dark: bool, heats: bool = False) -> str:
+    """The palette as CSS declarations of one theme, with the colours of `heat` where something is drawn in them."""
+    colours = (*_ALL, *_HEATS) if heats else _ALL
+    return " ".join(f"--{colour.name}: {colour.dark if dark else colour.light};" for colour in colours)
 
 
 def with_variables(svg: str) -> str:
     """An SVG whose palette colours follow the page's theme."""
-    for colour in _ALL:
+    for colour in (*_ALL, *_HEATS):
         svg = svg.replace(colour.light, f"var(--{colour.name})")
     return svg

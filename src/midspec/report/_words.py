@@ -7,18 +7,25 @@ from collections.abc import Iterable
 from midspec.records import Estimate
 from midspec.report._data import ContrastSays, ReportData
 
-__all__ = ["answer", "is_share", "number", "say_contrast", "signed", "span", "summary_lines", "verdict"]
+__all__ = ["answer", "is_share", "number", "say_contrast", "signed", "span", "summary_lines", "unit", "verdict"]
 
 _MINUS = "−"
+# Measures that are no shares, and what they are counted in.
+_UNITS = {"qa_score": "points of 10", "ratio": "times the length asked for", "n_words": "words"}
 
 
 def is_share(measure: str) -> bool:
-    """Whether a measure is a share (shown in percent) and not a difference of log-probabilities (shown in nats)."""
-    return not measure.startswith("margin")
+    """Whether a measure is a share (shown in percent) and not a score, a length or a difference in nats."""
+    return not measure.startswith("margin") and measure not in _UNITS
+
+
+def unit(measure: str) -> str:
+    """What differences of a measure are counted in: percentage points, nats, points of 10, words."""
+    return "points" if is_share(measure) else _UNITS.get(measure, "nats")
 
 
 def number(value: float | None, measure: str) -> str:
-    """A value as it is read: percent without a sign for a share (`75.7`), nats for a margin."""
+    """A value as it is read: percent without a sign for a share (`75.7`), its own unit for anything else."""
     if value is None:
         return "–"
     shown = f"{value * 100:.1f}" if is_share(measure) else f"{value:.2f}"
@@ -43,18 +50,18 @@ def verdict(estimate: Estimate) -> str:
     """What a contrast found, in one sentence: above, below, or no difference shown; never more than that."""
     if estimate.value is None:
         return f"Not answered: {estimate.note or 'no scored pair'}."
-    unit = "points" if is_share(estimate.measure) else "nats"
+    units = unit(estimate.measure)
     size = number(abs(estimate.value), estimate.measure)
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.arm} differs from {estimate.minus} by {size} {unit}, without an interval: {estimate.note}."
+        return f"{estimate.arm} differs from {estimate.minus} by {size} {units}, without an interval: {estimate.note}."
     level = f"{estimate.level:.0%} interval"
     if estimate.low > 0 or estimate.high < 0:
         side = "above" if estimate.low > 0 else "below"
-        found = f"{estimate.arm} is {size} {unit} {side} {estimate.minus}"
+        found = f"{estimate.arm} is {size} {units} {side} {estimate.minus}"
         return f"{found} ({level} {span(estimate)}{_agreement(estimate)})."
     value = signed(estimate.value, estimate.measure)
-    found = f"No difference shown between {estimate.arm} and {estimate.minus}: {value} {unit}"
-    return f"{found}, and the {level} ({span(estimate)}) includes 0{_reach(estimate, unit)}."
+    found = f"No difference shown between {estimate.arm} and {estimate.minus}: {value} {units}"
+    return f"{found}, and the {level} ({span(estimate)}) includes 0{_reach(estimate, units)}."
 
 
 def _agreement(estimate: Estimate) -> str:
@@ -65,12 +72,12 @@ def _agreement(estimate: Estimate) -> str:
     return f"; {same} of {len(values)} seeds point that way"
 
 
-def _reach(estimate: Estimate, unit: str) -> str:
+def _reach(estimate: Estimate, units: str) -> str:
     if estimate.mde is None:
         return ""
     if is_share(estimate.measure) and estimate.mde > 1:
         return "; with so few seeds, no true difference at all would have been found 4 times in 5"
-    return f"; a true difference of {number(estimate.mde, estimate.measure)} {unit} would have been found 4 times in 5"
+    return f"; a true difference of {number(estimate.mde, estimate.measure)} {units} would have been found 4 times in 5"
 
 
 def say_contrast(estimate: Estimate, says: str = "") -> ContrastSays:
@@ -99,12 +106,12 @@ def summary_lines(data: ReportData) -> list[str]:
     """What a run prints at its end: warnings, the main rates with intervals, and the contrasts in words."""
     main = [one for one in data.estimates if (one.set, one.measure) == (data.main_set, data.main_measure)]
     title = next((one.title for one in data.sets if one.name == data.main_set), data.main_set)
-    unit = "percent" if is_share(data.main_measure) else "nats"
+    units = "percent" if is_share(data.main_measure) else unit(data.main_measure)
     lines = [
         data.title,
         *(f"! {warning}" for warning in data.warnings),
         "",
-        f"{title} ({unit}, {data.level:.0%} interval)",
+        f"{title} ({units}, {data.level:.0%} interval)",
     ]
     lines += _rate_lines(data, main)
     if data.contrasts:

@@ -9,10 +9,10 @@ from pydantic import JsonValue
 
 from midspec.artifact import Built, write_json, write_text
 from midspec.errors import DataError
-from midspec.report._data import Panel, ReportData
+from midspec.report._data import UNTOLD, Panel, ReportData
 
 if TYPE_CHECKING:
-    from midspec.report._figures import Drawn
+    from midspec.report._drawing import Drawn
 
 __all__ = ["write_report"]
 
@@ -40,7 +40,7 @@ def write_report(data: ReportData, folder: Path) -> Built:
         write_text(folder / "figures" / f"{name}.svg", drawn.svg)
         outputs += [f"figures/{name}.png", f"figures/{name}.svg"]
     write_text(folder / "report.html", page(data, {name: drawn.inline for name, drawn in figures.items()}))
-    write_json(folder / "report_data.json", data.model_dump(mode="json", exclude={"seconds"}))
+    write_json(folder / "report_data.json", data.model_dump(mode="json", exclude=UNTOLD))
     return Built(outputs=tuple(outputs), summary=_summary(data))
 
 
@@ -59,15 +59,29 @@ def _figures(data: ReportData) -> dict[str, Drawn]:
     """The main figure and, where it leaves arms out, one of all arms; each once wide and once a panel for phones."""
     from midspec.report._figures import draw
 
+    drawn = _grids(data)
     everyone = tuple(arm.name for arm in data.arms)
     full = tuple(panel.model_copy(update={"arms": everyone}) for panel in data.panels)
     wanted: dict[str, tuple[Panel, ...]] = {"main": data.panels, "all_arms": full if full != data.panels else ()}
-    drawn = {}
     for name, panels in wanted.items():
         if panels:
             drawn[name] = draw(data, panels, name, _WIDE)
         for index, panel in enumerate(panels, start=1):
             drawn[f"{name}_{index}"] = draw(data, (panel,), f"{name}_{index}", _NARROW)
+    return drawn
+
+
+def _grids(data: ReportData) -> dict[str, Drawn]:
+    """The heat map of each exam that has one, wide and a panel an arm."""
+    from midspec.report._grid_figure import draw_grid
+
+    drawn = {}
+    for exam in data.exams:
+        if exam.grid is not None:
+            name, arms = f"grid_{exam.name}", exam.grid.arms
+            drawn[name] = draw_grid(exam.grid, arms, name, _WIDE)
+            for index, arm in enumerate(arms, start=1):
+                drawn[f"{name}_{index}"] = draw_grid(exam.grid, (arm,), f"{name}_{index}", _NARROW)
     return drawn
 
 
@@ -77,5 +91,6 @@ def _summary(data: ReportData) -> dict[str, JsonValue]:
         "n_estimates": len(data.estimates),
         "n_contrasts": len(data.contrasts),
         "n_unanswered": sum(one.estimate.value is None for one in data.contrasts),
+        **({"n_exams": len(data.exams)} if data.exams else {}),
         "gates_failed": sum(not gate.passed for gate in data.gates),
     }

@@ -1,0 +1,155 @@
+"""Exams as the page lays them out: the big table of arms x evaluations, and what stands below it for each exam.
+
+Enters: `ReportData` with exams. Leave: rows and cells for the template, every number with its count and its footnote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from midspec.records import Estimate, Share
+from midspec.report._data import ArmInfo, ReportData
+from midspec.report._exam_data import ArmStatus, Column, Corrected, ExamReport, PowerSays
+from midspec.report._words import is_share, number, unit
+
+__all__ = [
+    "ExamTable",
+    "ExamView",
+    "exam_table",
+    "exam_views",
+    "is_of_exam",
+    "power_lines",
+    "share_words",
+    "value_words",
+]
+
+
+class _Cell(NamedTuple):
+    """An estimate of the big table with the letter of its footnote; `None` was not asked."""
+
+    estimate: Estimate | None
+    note: str
+
+
+class _Row(NamedTuple):
+    arm: ArmInfo
+    cells: tuple[_Cell, ...]
+
+
+class ExamTable(NamedTuple):
+    """Arms x evaluations: a group of columns for each exam."""
+
+    groups: tuple[tuple[str, int], ...]
+    columns: tuple[Column, ...]
+    rows: tuple[_Row, ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+class _Status(NamedTuple):
+    """How one arm's answers ended, with its arm for the swatch and its reasons as lines."""
+
+    arm: ArmInfo
+    status: ArmStatus
+
+
+class ExamView(NamedTuple):
+    """One exam as its section shows it."""
+
+    exam: ExamReport
+    anchor: str
+    status_rates: tuple[str, ...]
+    status: tuple[_Status, ...]
+    corrected_rates: tuple[Corrected, ...]
+    corrected_contrasts: tuple[Corrected, ...]
+    clause_arms: tuple[str, ...]
+    power: tuple[str, ...]
+
+
+def is_of_exam(data: ReportData, estimate: Estimate) -> bool:
+    """Whether an estimate is over a set of an exam, and not over pairs to choose from."""
+    return any(estimate.set == exam.name or estimate.set.startswith(f"{exam.name}/") for exam in data.exams)
+
+
+def exam_table(data: ReportData) -> ExamTable:
+    """Every arm on every exam's main measures."""
+    columns = [(exam, column) for exam in data.exams for column in exam.columns]
+    found = {(exam.name, one.arm, one.set, one.measure): one for exam in data.exams for one in exam.scores}
+    texts = dict.fromkeys(one.note for one in found.values() if one.note)
+    letters = {text: _letters(index) for index, text in enumerate(texts)}
+
+    def cell(exam: ExamReport, column: Column, arm: str) -> _Cell:
+        one = found.get((exam.name, arm, column.set, column.measure))
+        return _Cell(one, letters.get(one.note, "") if one else "")
+
+    rows = [_Row(arm, tuple(cell(exam, column, arm.name) for exam, column in columns)) for arm in data.arms]
+    groups = tuple((exam.title, len(exam.columns)) for exam in data.exams if exam.columns)
+    notes = tuple((letter, text) for text, letter in letters.items())
+    return ExamTable(groups, tuple(column for _, column in columns), tuple(rows), notes)
+
+
+def _letters(index: int) -> str:
+    head, last = divmod(index, 26)
+    return (_letters(head - 1) if head else "") + "abcdefghijklmnopqrstuvwxyz"[last]
+
+
+def exam_views(data: ReportData) -> tuple[ExamView, ...]:
+    """Each exam's section."""
+    arms = {arm.name: arm for arm in data.arms}
+    return tuple(_view(exam, arms, index) for index, exam in enumerate(data.exams, start=1))
+
+
+def _view(exam: ExamReport, arms: Mapping[str, ArmInfo], index: int) -> ExamView:
+    return ExamView(
+        exam=exam,
+        anchor=f"exam-{index}",
+        status_rates=tuple(dict.fromkeys(name for one in exam.status for name in one.rates)),
+        status=tuple(_Status(arms[one.arm], one) for one in exam.status if one.arm in arms),
+        corrected_rates=tuple(one for one in exam.corrected if one.plain.kind == "rate"),
+        corrected_contrasts=tuple(one for one in exam.corrected if one.plain.kind == "contrast"),
+        clause_arms=_in_order(arms, (name for clause in exam.clauses for name in clause.means)),
+        power=power_lines(exam.power) if exam.power else (),
+    )
+
+
+def _in_order(arms: Mapping[str, ArmInfo], named: Iterable[str]) -> tuple[str, ...]:
+    there = set(named)
+    return tuple(name for name in arms if name in there)
+
+
+def power_lines(says: PowerSays) -> tuple[str, ...]:
+    """What the design can see, in sentences: first this run, then what stated differences need."""
+    units = unit(says.measure)
+    least = number(says.smallest, says.measure)
+    design = f"{says.n_cells} cells of {_samples(says.n_repeats)} of each arm"
+    lines = [f"{design} find a true difference of {least} {units} 4 times in 5, and smaller ones less often."]
+    for one in says.needed:
+        size = number(one.difference, says.measure).removesuffix(".0")
+        repeats = "no number of samples is enough" if one.n_repeats is None else f"{_samples(one.n_repeats)} a cell"
+        cells = "more than a million cells" if one.n_cells is None else f"{one.n_cells:,} cells"
+        lines.append(
+            f"To see a difference of {size} {units} with 80% power: {repeats} with these {says.n_cells} cells, or "
+            f"{cells} of {_samples(says.n_repeats)}. Here the power is {one.power:.0%}."
+        )
+    return tuple(lines)
+
+
+def _samples(count: int) -> str:
+    return f"{count:,} sample" if count == 1 else f"{count:,} samples"
+
+
+def share_words(share: Share) -> str:
+    """A share of counted things as it is read: `3.1% (1.1 to 8.8), 3 of 97`."""
+    if not share.of or share.low is None or share.high is None:
+        return "none to count"
+    rate = 100 * share.n / share.of
+    return f"{rate:.1f}% ({100 * share.low:.1f} to {100 * share.high:.1f}), {share.n} of {share.of}"
+
+
+def value_words(value: float | None, measure: str) -> str:
+    """A verdict about one answer: yes, no, a number, or nothing."""
+    if value is None:
+        return "no score"
+    if is_share(measure) and value in {0.0, 1.0}:
+        return "yes" if value else "no"
+    return number(value, measure)
