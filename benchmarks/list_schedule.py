@@ -57,9 +57,9 @@ def mean_in_flight(rows: list[Row], needs: list[set[int]]) -> float:
     """Mean number of requests in flight while ideas remain.
 
     That is from the first idea that has to wait (50 ms from its list's reply to the request for its document) to the
-    last document that is asked for.
+    last document that is asked for the first time (one that was broken off and is asked again is no idea that waited).
     """
-    documents = [number for number, row in enumerate(rows) if row["kind"] == "document"]
+    documents = [number for number, row in enumerate(rows) if row["kind"] == "document" and not row["n_before"]]
     known = {n: max((rows[parent]["done"] for parent in needs[n]), default=rows[n]["at"]) for n in documents}
     end = max(rows[number]["at"] for number in documents)
     start = min((at for n, at in known.items() if rows[n]["at"] - at > _WAIT_S), default=end)

@@ -18,9 +18,9 @@ __all__ = ["Deadlines", "Timed"]
 
 _OWN_SAMPLES = 20
 _FEWEST_SAMPLES = 5
-# Together the p99.96 where sigma is 0.6: of 2,500 good replies one is broken off, and a hang costs 7.5 medians.
-_SIGMAS = 3.2
-_MARGIN = 1.1
+# Together the p99.99 where sigma is 0.6: of 8,000 good replies one is broken off, and a hang costs nine medians.
+_SIGMAS = 3.4
+_MARGIN = 1.15
 _SHORTEST_S = 1.0
 _LATE_IN_A_ROW = 3
 _LOOK_S = 0.1
