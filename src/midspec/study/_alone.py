@@ -180,6 +180,7 @@ def exam_alone(
         places={role: str(source.path) for role, source in sources.items()},
         who={"spec": {"spec": files["spec"].stem, **names}} if files and "spec" in files else {},
         options={"device": device, "base_url": base_url, **_options(way)},
+        where="--grader",
     )
 
 

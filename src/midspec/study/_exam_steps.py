@@ -39,6 +39,7 @@ def exam_step(
     label: str = "",
     seed: int | None = None,
     options: Mapping[str, JsonValue] | None = None,
+    where: str = "evals.graders",
 ) -> Step:
     """The step that asks `model` one exam and has the answers judged.
 
@@ -54,6 +55,7 @@ def exam_step(
         label: of the step.
         seed: of the step.
         options: about the run only.
+        where: what an error about missing judges names.
 
     Raises:
         ConfigError: a judge is needed and none is named, a spec is to stand in the context of an exam that has none,
@@ -67,7 +69,7 @@ def exam_step(
     _, full = exam_asked(settings, known)
     judged = exam.rubric(full) is not None
     if judged and not graders:
-        raise ConfigError(f"{name} needs a judge", where="graders", mend="Name anthropic/MODEL or openai/MODEL")
+        raise ConfigError(f"{name} needs a judge", where=where, mend="Name anthropic/MODEL or openai/MODEL")
     if "context" in files and "system" not in type(config).model_fields:
         raise ConfigError(f"{name} takes no spec in context", where=label or name, mend="Leave the exam or the arm out")
     about = exam_identity(exam, full, model={}, graders=graders).config
