@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inspect_ai.model import ModelOutput
+from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
 
 from midspec.evals.exam._said import said_by, said_by_checkpoint, split_thinking
 from midspec.models import Generation
@@ -43,3 +43,10 @@ def test_a_thought_that_was_cut_off_leaves_an_empty_answer() -> None:
 def test_an_output_without_any_choice_is_no_answer() -> None:
     with pytest.raises(RuntimeError, match="gave no answer"):
         said_by(ModelOutput(model="m"))
+
+
+def test_of_a_thought_that_the_provider_hides_only_its_summary_is_kept() -> None:
+    hidden = ContentReasoning(reasoning="gAAAAAB", summary="it adds up", redacted=True)
+    message = ChatMessageAssistant(content=[hidden, ContentReasoning(reasoning="two"), ContentText(text="2")])
+    said = said_by(ModelOutput(model="m", choices=[ChatCompletionChoice(message=message)]))
+    assert (said.text, said.reasoning) == ("2", "it adds up\ntwo")

@@ -22,7 +22,8 @@ def said_by(output: ModelOutput) -> Said:
     if not output.choices:
         raise RuntimeError("the provider gave no answer")
     content = output.message.content
-    native = [part.reasoning for part in content if isinstance(part, ContentReasoning)] if content else []
+    parts = [part for part in content if isinstance(part, ContentReasoning)] if isinstance(content, list) else []
+    native = [part.summary or "" if part.redacted else part.reasoning for part in parts]
     inline, text = split_thinking(output.message.text)
     return Said(
         text=text,
