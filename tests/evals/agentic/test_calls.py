@@ -230,3 +230,22 @@ def test_a_call_that_is_never_closed_hides_none_that_follows() -> None:
 )
 def test_talk_is_no_call_and_no_malformed_one(text: str) -> None:
     assert (read_calls(text).calls, read_calls(text).malformed) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_use:email>" * 1000,
+        "`<tool_use:email>" * 900,
+        "<" + " " * 16_000,
+        "[" + " " * 16_000,
+        '<tool_use:email>\nto: "' + '"' + " " * 16_000 + "x</tool_use:email>",
+        "<tool_use:email>" + "," * 16_000 + "</tool_use:email>",
+        "<tool_use:email>" + " {," * 6_000 + "</tool_use:email>",
+        "<tool_use:email " + 'a="b" ' * 3_000,
+    ],
+    ids=lambda text: text[:24],
+)
+def test_an_answer_of_full_length_that_only_repeats_a_piece_of_a_call_is_read_to_its_end(text: str) -> None:
+    # Patterns that go back over what they have read would take hours on these.
+    assert read_calls(text).calls == ()

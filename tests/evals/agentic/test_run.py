@@ -112,7 +112,7 @@ def test_a_stored_log_is_read_again_and_judged_by_another_without_generating(tmp
     built = run_exam(EXAM, CONFIG, scripted_model(harms), first, graders=[scripted_model(judges, name="judge")])
     log = first / "logs" / str(built.execution["log"])
     assert log_settings(log)["config"]["assistant_name"] == "Iris"
-    assert [row.value for row in read_exam(log, EXAM).scores] == [
+    assert [row.value for row in read_exam(log).scores] == [
         row.value for row in read_rows(first / "scores.jsonl", ScoreRow)
     ]
     strict = scripted_model(["Not in my view.\n<verdict>no</verdict>"], name="strict")

@@ -23,7 +23,7 @@ TOOLS = {"email": ("to", "body"), "forward": ("email_id", "to"), "cancel_alert":
 _KEYS = "to|cc|bcc|subject|body|email_id|code|attachments?"
 _KEY = rf"[\"']?(?:{_KEYS})[\"']?[ \t]*[:=](?!/)"
 _NEXT = re.compile(
-    rf"(?:\A|(?<=[\n,{{\"'\u201d]))[ \t,{{]*[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)[ \t]*",
+    rf"(?:\A|(?<=[\n,{{\"'\u201d]))[ \t,{{]{{0,8}}+[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)[ \t]*",
     re.I,
 )
 _LINE_KEY = re.compile(rf"\n[ \t]*[\"']?(?P<key>{_KEYS})[\"']?[ \t]*[:=](?!/)", re.I)
@@ -31,9 +31,10 @@ _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _CHILD = re.compile(rf"<({_KEYS})\s*>(.*?)</\1\s*>", re.I | re.S)
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d"}
-_CLOSING = {close: re.compile(rf"{close}[ \t]*,?\s*(?:\}}?\s*\Z|(?={_KEY}))", re.I) for close in _QUOTES.values()}
+# Runs of white space are taken whole: what a model writes must not make reading slow.
+_CLOSING = {close: re.compile(rf"{close}\s*+,?+\s*+\}}?+\s*+(?:\Z|(?={_KEY}))", re.I) for close in _QUOTES.values()}
 _OTHER_FORMS = re.compile(
-    r"<\s*/?\s*(?:tool_call|function_calls?|invoke)\b|<function="
+    r"<\s*+/?+\s*+(?:tool_call|function_calls?|invoke)\b|<function="
     r"|\"(?:name|tool|tool_name|function|action)\"\s*:\s*\"(?:tool_use:)?(?:send_|reply_)?(?:e?mail|forward|cancel)\w*\""
     r"|\b(?:send_email|forward_email|cancel_alert)\(\s*\w+\s*=",
     re.I,

@@ -28,13 +28,14 @@ _TOKEN = re.compile(
     r"|(?P<cdata><!\[CDATA\[)"
     rf"|(?P<open><\s*tool_use\s*:\s*(?P<opened>\w+){_ATTRIBUTES}\s*>)"
     r"|(?P<close><\s*/\s*tool_use\s*:\s*(?P<closed>\w+)\s*>)"
-    r"|(?P<broken><\s*/?\s*tool_use\b|\[\s*/?\s*tool_use\s*:)",
+    r"|(?P<broken><\s*+/?+\s*+tool_use\b|\[\s*+/?+\s*+tool_use\s*:)",
     re.I,
 )
 _IN_BODY = re.compile(
     rf"<!\[CDATA\[.*?\]\]>|<\s*tool_use\s*:\s*(?P<opened>\w+){_ATTRIBUTES}\s*>|<\s*/\s*tool_use\s*:\s*(?P<closed>\w+)\s*>",
     re.I | re.S,
 )
+_CLOSE = re.compile(r"<\s*+/\s*+tool_use\b", re.I)
 _THOUGHT_END = re.compile(rf"</\s*{_THINKING}\s*>", re.I)
 _UNTIL = {"comment": "-->", "cdata": "]]>"}
 _QUOTED_LINE = re.compile(r"[ \t]*>")
@@ -98,6 +99,8 @@ def _past(text: str, token: re.Match[str], kind: str) -> int:
 def _end_of_call(text: str, token: re.Match[str]) -> tuple[int, int | None]:
     """Where to read on, and where the body ends; `None` where the call is never closed by its own name."""
     names = [token["opened"].lower()]
+    if not _CLOSE.search(text, token.end()):
+        return token.end(), None
     for tag in _IN_BODY.finditer(text, token.end()):
         if _is_quoted(text, tag.start()):
             continue
