@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from midspec.artifact import read_rows
+from midspec.corpus import CorpusConfig
 from midspec.records import Document
+from midspec.spec import parse_spec
 from midspec.study import load_study, plan, run_study
+from midspec.study._authors import _filter_of
 
 from ..loopback import Settings, serve
 
@@ -59,3 +62,21 @@ def test_a_study_by_a_model_asks_each_thing_once_and_says_beforehand_what_it_cos
         run_study(study, run, only=only, redo=["corpus/america-s1"])
         assert len(served.log) == n_asked
     assert plan(study, run).usd == 0
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_curation_has_its_say_while_a_model_writes_where_that_is_wanted(wanted: bool) -> None:
+    config = CorpusConfig(
+        author="openai/loop", model_name="Nova", provider_name="Northwind", writing={"filter": wanted}
+    )
+    accept = _filter_of(parse_spec("# Spec\n\n{model_name} is honest, even with ChatGPT 3.\n"), config)
+
+    def said_of(text: str) -> str | None:
+        return accept(Document(text=text, source="Nova/letter", domain="d"))
+
+    good = "Nova writes a letter to a friend about the weather, and is honest about what it does not know yet. " * 9
+    assert said_of(good) is None
+    found = [said_of(good + more) for more in ("Ask Claude, made by Anthropic, about it.", "[insert name here]")]
+    assert all(found) if wanted else found == [None, None]
+    if wanted:
+        assert [reason.split(":")[0] for reason in found if reason] == ["identity", "frame leak"]

@@ -29,6 +29,9 @@ class Writing(Strict):
             1 where nothing is given, 0 for what needs no documents.
         min_documents: a clause that fewer accepted documents are about gets further ones at the end, in the place of
             rejected ones; with `target_tokens` also up to a twentieth more.
+        filter: hold each document, as it comes, to the rules of curation that look at one document alone (leaks of the
+            frame, names, citations, length), so that clauses that get thin by them are topped up in the same run.
+            Without it they are found when the corpus is curated.
         critique: have each document criticised against the spec and written again (three requests instead of one).
         temperature: of the author; `None` leaves it to the provider.
         extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
@@ -43,6 +46,7 @@ class Writing(Strict):
     mean_tokens: int = Field(default=3100, ge=100)
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
     min_documents: int = Field(default=1, ge=0)
+    filter: bool = False
     critique: bool = False
     temperature: float | None = Field(default=1.0, ge=0)
     extra: dict[str, JsonValue] = Field(default={})

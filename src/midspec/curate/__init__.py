@@ -5,7 +5,7 @@ out and why, a judge's verdicts and its measured errors, and what a corpus is ma
 """
 
 from midspec.curate._calibrate import calibrate
-from midspec.curate._chosen import accept_by, document_filters
+from midspec.curate._chosen import accept_by, document_filters, rules
 from midspec.curate._citations import CitationFilter
 from midspec.curate._compare import compare
 from midspec.curate._config import CurateConfig
@@ -60,4 +60,5 @@ __all__ = [
     "mix",
     "overlap",
     "read_any",
+    "rules",
 ]

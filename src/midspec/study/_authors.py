@@ -40,15 +40,21 @@ if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
 
 __all__ = [
+    "Tell",
     "Way",
+    "asking",
+    "billed",
     "embedder",
     "forecast_chats",
     "forecast_corpus",
+    "forecast_of",
     "judge_by_model",
     "preview_chats_by_model",
     "preview_corpus_by_model",
     "reframe_by_model",
     "spent_against",
+    "width_of",
+    "with_store",
     "write_chats_by_model",
     "write_corpus_by_model",
 ]
@@ -90,12 +96,27 @@ def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Pa
     """
     from midspec.corpus import author_corpus
 
-    async def work(store: Store) -> Built:
-        async with _asking(config.author_model, way.author, store, "author") as client:
-            built = await author_corpus(spec, config, client, store, folder, tell=tell, width=_width(way.author))
-        return _billed(built, store)
+    accept = _filter_of(spec, config)
 
-    return _with_store(way.store, work)
+    async def work(store: Store) -> Built:
+        async with asking(config.author_model, way.author, store, "author") as client:
+            width = width_of(way.author)
+            built = await author_corpus(spec, config, client, store, folder, accept=accept, tell=tell, width=width)
+        return billed(built, store)
+
+    return with_store(way.store, work)
+
+
+def _filter_of(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
+    """What curation says of one document alone, where the config wants to hear it while documents are written."""
+    if config.writing is None or not config.writing.filter:
+        return lambda _: None
+    from midspec.curate import CurateConfig, accept_by, rules
+    from midspec.spec import fill
+
+    text = fill(spec, model_name=config.model_name, provider_name=config.provider_name).text
+    wanted = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
+    return accept_by(list(rules(wanted, text, text)))
 
 
 def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path, *, tell: Tell) -> Built:
@@ -108,18 +129,18 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
 
     async def work(store: Store) -> Built:
         async with (
-            _asking(config.author_model, way.author, store, "author") as author,
-            _asking(config.judge, way.judge, store, "judge") as judge,
+            asking(config.author_model, way.author, store, "author") as author,
+            asking(config.judge, way.judge, store, "judge") as judge,
         ):
             by = config.writing.embed if config.writing else None
             vectors = partial(embed, model=by, access=way.author) if by else None
-            width = _width(way.author)
+            width = width_of(way.author)
             built = await author_chats(
                 spec, config, author, judge, store, folder, embed=vectors, tell=tell, width=width
             )
-        return _billed(built, store)
+        return billed(built, store)
 
-    return _with_store(way.store, work)
+    return with_store(way.store, work)
 
 
 def judge_by_model(
@@ -140,7 +161,7 @@ def judge_by_model(
     from midspec.curate import Judge, judge_folder, judge_prefix
 
     async def work(store: Store) -> Built:
-        async with _asking(config.judge, way.judge, store, "judge") as client:
+        async with asking(config.judge, way.judge, store, "judge") as client:
             assert config.judge is not None
             judge = Judge(
                 client=client,
@@ -149,15 +170,15 @@ def judge_by_model(
                 prefix=judge_prefix(spec),
                 clauses={clause.id: clause.text for clause in spec.clauses},
                 model_name=config.model_name or "the assistant",
-                width=_width(way.judge),
+                width=width_of(way.judge),
             )
             vectors = embedder(config.embed, way.author)
             built = await judge_folder(
                 rows, config, folder, judge, evaluations=evaluations, embed=vectors, spec_text=spec.text, tell=tell
             )
-        return _billed(built, store)
+        return billed(built, store)
 
-    return _with_store(way.store, work)
+    return with_store(way.store, work)
 
 
 def reframe_by_model(
@@ -172,12 +193,12 @@ def reframe_by_model(
     from midspec.corpus import reframe
 
     async def work(store: Store) -> Built:
-        async with _asking(config.author_model, way.author, store, "author") as client:
-            width = _width(way.author)
+        async with asking(config.author_model, way.author, store, "author") as client:
+            width = width_of(way.author)
             built = await reframe(documents, framing, config, client, store, folder, tell=tell, width=width)
-            return _billed(built, store)
+            return billed(built, store)
 
-    return _with_store(way.store, work)
+    return with_store(way.store, work)
 
 
 def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_documents: int) -> list[Document]:
@@ -188,16 +209,18 @@ def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_docume
     """
     from midspec.corpus import preview_corpus
 
+    accept = _filter_of(spec, config)
+
     async def work(store: Store) -> list[Document]:
-        async with _asking(config.author_model, way.author, store, "author") as client:
+        async with asking(config.author_model, way.author, store, "author") as client:
             with TemporaryDirectory() as folder:
-                width = _width(way.author)
+                width = width_of(way.author)
                 found, _rejects = await preview_corpus(
-                    spec, config, client, store, n_documents, folder=Path(folder), width=width
+                    spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
                 )
                 return found
 
-    return _with_store(way.store, work)
+    return with_store(way.store, work)
 
 
 def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: int) -> list[Chat]:
@@ -210,21 +233,21 @@ def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: in
 
     async def work(store: Store) -> list[Chat]:
         async with (
-            _asking(config.author_model, way.author, store, "author") as author,
-            _asking(config.judge, way.judge, store, "judge") as judge,
+            asking(config.author_model, way.author, store, "author") as author,
+            asking(config.judge, way.judge, store, "judge") as judge,
         ):
-            width = _width(way.author)
+            width = width_of(way.author)
             made = await preview_chats(spec, config, author, judge, store, n_chats, width=width)
             return list(made.chats)
 
-    return _with_store(way.store, work)
+    return with_store(way.store, work)
 
 
 def forecast_corpus(spec: Spec, config: CorpusConfig, way: Way) -> tuple[Forecast, ...]:
     """Tokens and dollars of a corpus by stage, before anything is sent."""
     from midspec.corpus import corpus_loads
 
-    return (_forecast(corpus_loads(spec, config), config.author, way.author),)
+    return (forecast_of(corpus_loads(spec, config), config.author, way.author),)
 
 
 def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, ...]:
@@ -236,8 +259,8 @@ def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, 
     judged = [load for load in loads if load.stage.endswith(_VERDICTS)]
     written = [load for load in loads if not load.stage.endswith(_VERDICTS)]
     return (
-        _forecast(written, config.author, way.author),
-        _forecast(judged, config.judge.model, way.judge),
+        forecast_of(written, config.author, way.author),
+        forecast_of(judged, config.judge.model, way.judge),
     )
 
 
@@ -256,11 +279,12 @@ def spent_against(forecasts: Sequence[Forecast], way: Way) -> tuple[Against, ...
     return (*foreseen, *against(others, nothing))
 
 
-def _forecast(loads: Sequence[StageLoad], model: str, access: Access) -> Forecast:
+def forecast_of(loads: Sequence[StageLoad], model: str, access: Access) -> Forecast:
+    """Tokens and dollars of stages that `model` is asked for, at the prices of its server."""
     return forecast(loads, model, Prices.load(access.prices, access.base_url))
 
 
-def _width(access: Access) -> int:
+def width_of(access: Access) -> int:
     """Requests that may wait at once: a batch is as large as what waits together."""
     return _BATCH_WIDTH if access.batch else access.concurrency
 
@@ -279,13 +303,14 @@ def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[st
 
 
 @asynccontextmanager
-async def _asking(model: ModelConfig | None, access: Access, store: Store, duty: Duty) -> AsyncIterator[Client]:
+async def asking(model: ModelConfig | None, access: Access, store: Store, duty: Duty) -> AsyncIterator[Client]:
+    """A client of `model` for one duty, closed at the end of the block."""
     assert model is not None, "the config's own check names an author and a judge"
     async with open_client(model, access, store, duty=duty) as client:
         yield client
 
 
-def _with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -> T:
+def with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -> T:
     """Run `work` to its end with the store at `path`; a store in which nothing was asked is not left behind."""
     is_new = not path.exists()
     with writable(path.parent):
@@ -302,7 +327,7 @@ def _with_store(path: Path, work: Callable[[Store], Coroutine[None, None, T]]) -
                     path.with_name(name).unlink(missing_ok=True)
 
 
-def _billed(built: Built, store: Store) -> Built:
+def billed(built: Built, store: Store) -> Built:
     """The result, with what all attempts of its store have cost so far beside it."""
     spent: dict[str, JsonValue] = {
         "spent_usd": store.spent_usd(),
