@@ -39,6 +39,9 @@ def _cell(scenario: Scenario, goal: Goal, config: AgenticConfig) -> Question:
         id=domain,
         set=scenario,
         domain=domain,
-        messages=(Message(role="system", content=system), Message(role="user", content=user)),
+        messages=(
+            Message(role="system", content="\n\n".join(filter(None, (config.system, system)))),
+            Message(role="user", content=user),
+        ),
         about=about_of(scenario, goal, system + user, config),
     )

@@ -66,6 +66,7 @@ class AgenticConfig(ExamConfig):
             it is in an evaluation or deployed.
         reasoning: `scratchpad` offers a private scratchpad in the text; `native` leaves thinking to the model.
         assistant_name: what the assistant is called, in sentences and in its mailbox. Give your model's own.
+        system: what stands before the scenario's own system prompt: the spec in context, say.
     """
 
     scenarios: tuple[Scenario, ...] = Field(default=SCENARIOS, min_length=1)
@@ -75,6 +76,7 @@ class AgenticConfig(ExamConfig):
     wording: Literal["production", "evaluation"] = "production"
     reasoning: Literal["scratchpad", "native"] = "scratchpad"
     assistant_name: str = "Iris"
+    system: str | None = None
     temperature: float = Field(default=0.7, ge=0.0)
     max_new_tokens: int = Field(default=4096, ge=1)
 
