@@ -10,6 +10,7 @@ from midspec.analysis._agreement import agreements, cohen_kappa, fleiss_kappa
 from midspec.analysis._estimates import contrasts, rates
 from midspec.analysis._power import minimum_detectable_effect, power, seeds_for
 from midspec.analysis._prevalence import adjusted
+from midspec.analysis._reasons import reason_agreements, reason_shares
 from midspec.analysis._sampling import (
     Spread,
     cells_for,
@@ -31,6 +32,8 @@ __all__ = [
     "power",
     "power_over_cells",
     "rates",
+    "reason_agreements",
+    "reason_shares",
     "repeats_for",
     "seeds_for",
     "smallest_difference",

@@ -8,7 +8,9 @@ import typer
 
 from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
+from midspec.cli._items import pairs, questions
 from midspec.cli._models import train
+from midspec.cli._reasons import reasons
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._spec import spec
 from midspec.cli._studies import demo, plan, report, run
@@ -48,8 +50,11 @@ app.command("curate")(curate)
 app.command("reframe")(reframe)
 app.command("mix")(mix)
 app.command("train")(train)
+app.command("pairs")(pairs)
+app.command("questions")(questions)
 app.command("eval")(evaluate)
 app.command("calibrate")(calibrate)
+app.command("reasons")(reasons)
 app.command("plan")(plan)
 app.command("run")(run)
 app.command("report")(report)

@@ -1,7 +1,7 @@
 """Every type that crosses a room's door: frozen, extra fields forbidden.
 
 What two rooms share is a type here or it is not shared: what flows from a spec to a report, what curation finds
-out about rows, and how often judges err.
+out about rows, how often judges err, and which reasons drove what a model did.
 """
 
 from midspec.records._curation import (
@@ -47,6 +47,7 @@ from midspec.records._flow import (
     Strict,
 )
 from midspec.records._judging import Agreement, ErrorRates, JudgeCalibration, Judgement
+from midspec.records._reasons import Citations, Reason, ReasonCluster, ReasonLabel, ReasonShare, Side
 
 __all__ = [
     "Agreement",
@@ -57,6 +58,7 @@ __all__ = [
     "Chat",
     "ChatMetadata",
     "Checkpoint",
+    "Citations",
     "Clause",
     "Comparison",
     "Contamination",
@@ -79,6 +81,10 @@ __all__ = [
     "Message",
     "Occurrences",
     "PlanRow",
+    "Reason",
+    "ReasonCluster",
+    "ReasonLabel",
+    "ReasonShare",
     "Record",
     "Reject",
     "Role",
@@ -88,6 +94,7 @@ __all__ = [
     "SeedValue",
     "Separability",
     "Share",
+    "Side",
     "Size",
     "Spec",
     "Strict",

@@ -38,9 +38,17 @@ if TYPE_CHECKING:
     from midspec.study._exam_load import Serving
     from midspec.study._exam_steps import check_graders
     from midspec.study._exchange import export_rows, import_rows, mix_rows, neutral_rows
+    from midspec.study._item_authors import (
+        QuestionsConfig,
+        forecast_pairs,
+        forecast_questions,
+        write_pairs,
+        write_questions_file,
+    )
     from midspec.study._load import Study, first_seeds, load_study, parse_study, study_schema
     from midspec.study._local import StepFaultError, WorkerLostError
     from midspec.study._plan import Plan, PlannedStep, plan
+    from midspec.study._reasons import build_reasons, clause_texts, forecast_reasons, read_transcripts
     from midspec.study._run import report_again, run_study
     from midspec.study._steps import Step
 
@@ -49,6 +57,7 @@ __all__ = [
     "Listener",
     "Plan",
     "PlannedStep",
+    "QuestionsConfig",
     "Serving",
     "Step",
     "StepFaultError",
@@ -57,9 +66,11 @@ __all__ = [
     "Way",
     "WorkerLostError",
     "build_alone",
+    "build_reasons",
     "calibrate_alone",
     "chats_step",
     "check_graders",
+    "clause_texts",
     "corpus_step",
     "curate_step",
     "eval_step",
@@ -69,6 +80,9 @@ __all__ = [
     "forecast_calibration",
     "forecast_chats",
     "forecast_corpus",
+    "forecast_pairs",
+    "forecast_questions",
+    "forecast_reasons",
     "import_rows",
     "load_study",
     "mix_rows",
@@ -77,6 +91,7 @@ __all__ = [
     "plan",
     "preview_chats_by_model",
     "preview_corpus_by_model",
+    "read_transcripts",
     "reframe_step",
     "report_again",
     "rescore_step",
@@ -84,6 +99,8 @@ __all__ = [
     "spent_against",
     "study_schema",
     "train_step",
+    "write_pairs",
+    "write_questions_file",
 ]
 
 _MODULES = {
@@ -112,9 +129,17 @@ _MODULES = {
     "_exam_load": ("Serving",),
     "_exam_steps": ("check_graders",),
     "_exchange": ("export_rows", "import_rows", "mix_rows", "neutral_rows"),
+    "_item_authors": (
+        "QuestionsConfig",
+        "forecast_pairs",
+        "forecast_questions",
+        "write_pairs",
+        "write_questions_file",
+    ),
     "_load": ("Study", "first_seeds", "load_study", "parse_study", "study_schema"),
     "_local": ("StepFaultError", "WorkerLostError"),
     "_plan": ("Plan", "PlannedStep", "plan"),
+    "_reasons": ("build_reasons", "clause_texts", "forecast_reasons", "read_transcripts"),
     "_run": ("report_again", "run_study"),
     "_steps": ("Step",),
 }

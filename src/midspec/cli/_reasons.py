@@ -1,0 +1,98 @@
+"""`midspec reasons`: from transcripts to the reasons that drove them, by arm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midspec.cli import _options as o
+from midspec.cli._live import Bar
+from midspec.cli._show import print_forecast, print_record
+
+if TYPE_CHECKING:
+    from midspec.evals.reasons import ReasonsConfig
+    from midspec.records import ReasonShare
+
+__all__ = ["reasons"]
+
+
+def reasons(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Runs with exams, or folders of single evaluations (an arm each)."),
+    ],
+    grader: Annotated[
+        list[str],
+        typer.Option(metavar="A", help="Who reads: anthropic/MODEL or openai/MODEL; several also vote on what drove."),
+    ],
+    out: o.Out = None,
+    clusters: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Clusters that you edited on the page, saved from it.")
+    ] = None,
+    look: Annotated[
+        bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
+    ] = False,
+    spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Count how often its clauses are cited.")] = None,
+    embed: o.Embed = None,
+    config: o.Config = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server.")] = None,
+    concurrency: o.Concurrency = 50,
+    budget: o.Budget = None,
+    batch: o.Batch = False,
+    prices: o.Prices = None,
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Find out why models did what they did, by their own words.
+
+    Makes reasons.jsonl, clusters.json, reasons.html (open it to edit names and merge clusters), labels.jsonl and
+    table.json (which reasons drove how many transcripts of each arm) in --out. Replies are kept in OUT.calls.sqlite:
+    the same command with --clusters and --redo asks only what the edited clusters change.
+
+    Example: midspec reasons runs/mine --grader openai/gpt-5 --out reasons --budget 20
+    """
+    from midspec.evals.reasons import ReasonsConfig
+    from midspec.study import build_reasons, clause_texts, forecast_reasons
+
+    judges = [{"model": name} for name in grader]
+    asked = o.settings(ReasonsConfig, config, judges=judges, classify=False if look else None, embed={"model": embed})
+    access = o.access(base_url, concurrency, budget, prices, batch=batch)
+    if dry_run:
+        print_forecast(forecast_reasons(folders, asked, access))
+        return
+    folder = o.needed(out)
+    clauses = clause_texts(spec) if spec else None
+    with Bar("reasons", "replies") as bar:
+        record, made = build_reasons(
+            folders, asked, access, folder, clusters=clusters, clauses=clauses, redo=redo, tell=bar.tell
+        )
+    print_record(record, made, folder)
+    print(f"to edit: {folder / 'reasons.html'}")
+    if asked.classify:
+        _print_table(folder / "table.json", asked)
+
+
+def _print_table(path: Path, config: ReasonsConfig) -> None:
+    """Shares by arm, a line a reason, and how far judges agree."""
+    from midspec.records import Agreement, ReasonShare
+
+    table = json.loads(path.read_text(encoding="utf-8"))
+    shares = [ReasonShare.model_validate(row) for row in table["shares"]]
+    print()
+    for key in dict.fromkeys(row.cluster for row in shares):
+        rows = [row for row in shares if row.cluster == key]
+        print(f"{rows[0].side:<10}  {rows[0].name}: " + ", ".join(map(_share, rows)))
+    if len(config.judges) > 1:
+        for each in (Agreement.model_validate(row) for row in table["agreements"][:1]):
+            shown = "none" if each.value is None else f"{each.value:.2f}"
+            print(f"agreement of {each.n_judges} judges (Fleiss' kappa): {shown}")
+
+
+def _share(row: ReasonShare) -> str:
+    if row.value is None:
+        return f"{row.arm} no score"
+    ends = f" [{row.low:.0%}, {row.high:.0%}]" if row.low is not None and row.high is not None else ""
+    return f"{row.arm} {row.value:.0%}{ends}"
