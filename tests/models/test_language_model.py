@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.errors import CheckpointError, ConfigError, DataError
 from midspec.models import (
+    ChatTemplate,
     Generation,
     LanguageModel,
     checkpoint_digest,
@@ -96,6 +97,11 @@ def test_greedy_answers_are_those_of_the_library_whatever_the_batch(saved: Saved
         assert answer.stop_reason == ("stop" if written[-1] in model.template.end_ids else "length")
 
 
+# As templates of models that always reason do: the prompt opens the reasoning, and an answer has it, even if empty.
+OPENS_REASONING = (
+    "{% for m in messages %}{{ m.role }} : {% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}assistant : <think>\n{% endif %}"
+)
 LONG = Message(role="system", content="the assistant answers the question and thinks about the answer . " * 12)
 LONG_PROMPTS = [[LONG, *prompt] for prompt in PROMPTS]
 
@@ -146,6 +152,18 @@ def test_an_answer_says_whether_it_was_cut_off(saved: Saved) -> None:
         head.bias.copy_(torch.nn.functional.one_hot(torch.tensor(end), len(model.tokenizer)))
     model.model.lm_head = head
     assert model.generate([PROMPTS[0]], max_new_tokens=3) == [Generation("", "stop", 1)]
+
+
+def test_reasoning_that_the_template_opens_is_known_as_reasoning_even_when_it_is_cut_off(saved: Saved) -> None:
+    model = opened(saved("llama"))
+    model.tokenizer.chat_template = OPENS_REASONING
+    thinking = LanguageModel(model.model, model.tokenizer, model.device, ChatTemplate(model.tokenizer))
+    for answer in thinking.generate(PROMPTS, max_new_tokens=3):
+        assert answer.text.startswith("<think>\n")
+        assert answer.stop_reason == "length"
+    model.tokenizer.chat_template = OPENS_REASONING.replace("<think>\n{% endif", "{% endif")
+    plain = LanguageModel(model.model, model.tokenizer, model.device, ChatTemplate(model.tokenizer))
+    assert not any(answer.text.startswith("<think>") for answer in plain.generate(PROMPTS, max_new_tokens=3))
 
 
 def test_nothing_to_do_is_nothing_done(saved: Saved) -> None:

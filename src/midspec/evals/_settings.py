@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from midspec.errors import ConfigError, MissingError
 from midspec.records import Strict
 
-__all__ = ["read_settings"]
+__all__ = ["read_settings", "with_settings"]
 
 StrictT = TypeVar("StrictT", bound=Strict)
 
@@ -30,6 +31,22 @@ def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"not YAML ({error})", where=str(path), mend="Mend the file") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{field}: {first['msg']}", where=str(path), mend="Mend that setting") from error
+        raise _wrong(error, str(path)) from error
+
+
+def with_settings(config: StrictT, settings: Mapping[str, object]) -> StrictT:
+    """`config` with some settings in place of its own.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong; names it.
+    """
+    try:
+        return type(config).model_validate({**config.model_dump(), **settings})
+    except ValidationError as error:
+        raise _wrong(error, "the settings") from error
+
+
+def _wrong(error: ValidationError, where: str) -> ConfigError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    return ConfigError(f"{field}: {first['msg']}", where=where, mend="Mend that setting")

@@ -22,6 +22,7 @@ from midspec.records import Checkpoint, Message
 
 __all__ = ["Generation", "LanguageModel", "OptionScore", "open_checkpoint"]
 
+_THINK = "<think>"
 _CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
 
@@ -122,7 +123,7 @@ class LanguageModel:
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             written = self._write([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
-                results[row] = self._generation(ids)
+                results[row] = self._generation(ids, thinking=texts[row].rstrip().endswith(_THINK))
         return [result for result in results if result is not None]
 
     @property
@@ -203,10 +204,11 @@ class LanguageModel:
         ends = self.template.end_ids
         return next((ids[: at + 1] for at, token in enumerate(ids) if token in ends), ids)
 
-    def _generation(self, ids: list[int]) -> Generation:
+    def _generation(self, ids: list[int], *, thinking: bool) -> Generation:
+        """What was written; where the template itself opens the reasoning, that mark stands before it again."""
         stopped = ids[-1] in self.template.end_ids
         text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
-        return Generation(str(text), "stop" if stopped else "length", len(ids))
+        return Generation(f"{_THINK}\n{text}" if thinking else str(text), "stop" if stopped else "length", len(ids))
 
     def _pad(self, sequences: Sequence[list[int]], prefix: Prefix) -> _Batch:
         """What follows the prefix; the mask is as long as both, (rows, prefix + width)."""

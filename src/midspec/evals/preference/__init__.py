@@ -13,7 +13,7 @@ from midspec.evals.preference._ask import check_items, read_items
 from midspec.evals.preference._config import PreferenceConfig, load_config
 from midspec.evals.preference._measures import MEASURES
 from midspec.evals.preference._resolve import resolve_items
-from midspec.evals.preference._sets import VALUES, ValueSet, shipped_items, value_set
+from midspec.evals.preference._sets import VALUES, ValueSet, read_value_set, shipped_items, value_set
 
 if TYPE_CHECKING:
     from midspec.evals.preference._author import write_items
@@ -38,6 +38,7 @@ __all__ = [
     "read_answers",
     "read_items",
     "read_scores",
+    "read_value_set",
     "resolve_items",
     "run_preference",
     "shipped_items",

@@ -22,7 +22,7 @@ from midspec.evals._summary import counts, mean_of, rates, refuse_nothing
 from midspec.evals.preference._ask import check_items
 from midspec.evals.preference._config import PreferenceConfig
 from midspec.evals.preference._log import read_log
-from midspec.evals.preference._task import preference_task
+from midspec.evals.preference._task import LOT, preference_task
 from midspec.records import Item, ScoreRow
 
 __all__ = ["run_preference"]
@@ -42,9 +42,9 @@ def run_preference(
 ) -> Built:
     """Ask a model every item and write `scores.jsonl` and `answers.jsonl` into `folder`; the log is in `logs/`.
 
-    An item that fails is unscored with the reason and stops no other. A run on a served model that was killed, and is
-    started again in the same folder, asks only what is missing. The model is closed in the end, unless it was given
-    opened.
+    An item that fails is unscored with the reason and stops no other. A run on a served model, or of more items than a
+    checkpoint answers at once, that was killed and is started again in the same folder, asks only what is missing. The
+    model is closed in the end, unless it was given opened.
 
     Args:
         model: a checkpoint (folder or hub name), an Inspect model name (`vllm/<base>:<adapter>`), or an Inspect model.
@@ -83,13 +83,13 @@ def run_preference(
 
 
 def _asked(model: Model, items: Sequence[Item], config: PreferenceConfig, folder: Path, *, close: bool) -> EvalLog:
-    """The log of the items asked; a served model's answers are kept as they come, so that a kill costs none of them.
+    """The log of the items asked; answers are kept as they come, so that a kill costs none of them.
 
-    A checkpoint answers all items together: there is nothing that could be kept before the end.
+    A checkpoint answers few items all together: there is nothing that could be kept before the end.
     """
     with ExitStack() as stack:
-        served = not isinstance(model.api, ManyGenerator)
-        task = preference_task(items, config, kept=stack.enter_context(Kept(folder / _KEPT)) if served else None)
+        in_parts = len(items) > LOT or not isinstance(model.api, ManyGenerator)
+        task = preference_task(items, config, kept=stack.enter_context(Kept(folder / _KEPT)) if in_parts else None)
         if close:
             task.cleanup = close_after([model], len(items))
         return evaluate(task, model, len(items), folder / "logs")

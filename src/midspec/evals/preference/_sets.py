@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from midspec.errors import DataError, MissingError
 from midspec.records import Item, Strict
 
-__all__ = ["VALUES", "ValueSet", "shipped_items", "value_set", "words_found"]
+__all__ = ["VALUES", "ValueSet", "read_value_set", "shipped_items", "value_set", "words_found"]
 
 _FOLDER = resources.files("midspec.evals.preference") / "_sets"
 
@@ -43,6 +45,14 @@ class ValueSet(Strict):
     value_words: tuple[str, ...] = ()
     opinion_domains: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _domains_are_told_apart(self) -> ValueSet:
+        if len(set(self.test_domains)) < len(self.test_domains):
+            raise ValueError("a test domain is named twice")
+        if stray := [domain for domain in self.opinion_domains if domain not in self.test_domains]:
+            raise ValueError(f"{', '.join(stray)} of `opinion_domains` is no test domain")
+        return self
+
 
 @lru_cache(maxsize=32)
 def value_set(value: str) -> ValueSet:
@@ -61,6 +71,36 @@ def value_set(value: str) -> ValueSet:
         return ValueSet.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, ValidationError) as error:
         raise DataError(str(error), where=f"{value}.yaml", mend="Install midspec anew") from error
+
+
+def read_value_set(path: Path) -> ValueSet:
+    """The row for a value of one's own, from a YAML file of the fields of `ValueSet`.
+
+    Raises:
+        MissingError: there is no such file.
+        DataError: it is no YAML mapping in UTF-8, a field is unknown (names the likeliest), missing or can't be.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError("there is no such file", where=str(path), mend="Check the path") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError("is not YAML in UTF-8", where=str(path), mend="Mend the file") from error
+    fields = ", ".join(ValueSet.model_fields)
+    if not isinstance(found, dict):
+        raise DataError("is not a mapping of fields", where=str(path), mend=f"Write lines for {fields}")
+    for name in found:
+        if name not in ValueSet.model_fields:
+            near = get_close_matches(str(name), ValueSet.model_fields, n=1)
+            mend = f"Write {near[0]}" if near else f"There are {fields}"
+            raise DataError("is no field of a value", where=f"{path}: {name}", mend=mend)
+    try:
+        return ValueSet.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise DataError(what, where=where, mend="Mend the file") from error
 
 
 def shipped_items(value: str) -> list[Item]:

@@ -24,17 +24,18 @@ from midspec.evals.preference._config import PreferenceConfig
 from midspec.evals.preference._lots import Lots
 from midspec.evals.preference._measures import measures
 from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
+from midspec.fingerprint import fingerprint
 from midspec.models import OptionScore
 from midspec.records import Item
 
-__all__ = ["OBSERVED", "TASK", "preference_task"]
+__all__ = ["LOT", "OBSERVED", "TASK", "preference_task"]
 
 TASK = "preference"
 OBSERVED = "preference"
 # What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
 _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
 # Items that a checkpoint answers together: enough for full batches, few enough that scoring goes on beside them.
-_LOT = 512
+LOT = 512
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
@@ -62,6 +63,22 @@ def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: Ke
     )
 
 
+class _Asking:
+    """How items are asked, and where their answers are kept."""
+
+    def __init__(self, config: PreferenceConfig, kept: Kept | None) -> None:
+        self.config = config
+        self.kept = kept
+        self._marks: dict[str, str] = {}
+
+    def mark(self, model: Model) -> str:
+        """What of the model and of the settings makes other answers wanted; looked at once, not for each item."""
+        name = str(model)
+        if name not in self._marks:
+            self._marks[name] = fingerprint([model_mark(model), self.config.model_dump(mode="json")])
+        return self._marks[name]
+
+
 def _sample(item: Item, config: PreferenceConfig) -> Sample:
     return Sample(
         id=item.id,
@@ -73,7 +90,7 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
 
 # Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
 def _solver(items: dict[str, Item], config: PreferenceConfig, kept: Kept | None) -> Solver:
-    lots = Lots(len(items), _LOT)
+    lots, asking = Lots(len(items), LOT), _Asking(config, kept)
     places = {name: place for place, name in enumerate(items)}
 
     @solver
@@ -82,9 +99,9 @@ def _solver(items: dict[str, Item], config: PreferenceConfig, kept: Kept | None)
             name, model = str(state.sample_id), get_model()
             if isinstance(model.api, ManyGenerator):
                 async with lots.turn(places[name]) as n_beside:
-                    observed = await _known(model, items[name], config, kept, beside=n_beside)
+                    observed = await _known(asking, model, items[name], beside=n_beside)
             else:  # a served model's own limit says how many are asked at once
-                observed = await _known(model, items[name], config, kept, beside=len(items))
+                observed = await _known(asking, model, items[name], beside=len(items))
             state.store.set(OBSERVED, observed.model_dump_json())
             return state
 
@@ -119,15 +136,15 @@ def _told(observed: Observed, found: dict[str, Value]) -> str:
     return "\n".join([*said, *missing])
 
 
-async def _known(model: Model, item: Item, config: PreferenceConfig, kept: Kept | None, *, beside: int) -> Observed:
+async def _known(asking: _Asking, model: Model, item: Item, *, beside: int) -> Observed:
     """What was observed of an item before, or is observed now and kept."""
-    if kept is None:
-        return await _observe(model, item, config, beside=beside)
-    wanted = [model_mark(model), item.model_dump(mode="json"), config.model_dump(mode="json")]
-    observed = kept.get(Observed, wanted)
+    if asking.kept is None:
+        return await _observe(model, item, asking.config, beside=beside)
+    wanted = [asking.mark(model), item.model_dump(mode="json")]
+    observed = asking.kept.get(Observed, wanted)
     if observed is None:
-        observed = await _observe(model, item, config, beside=beside)
-        kept.put(observed, wanted)
+        observed = await _observe(model, item, asking.config, beside=beside)
+        asking.kept.put(observed, wanted)
     return observed
 
 
