@@ -115,7 +115,8 @@ def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> N
             raise ConfigError("is no setting", where=f"{file}: {key}", mend=mend.removesuffix("?"))
 
 
-def _check_author(author: object) -> None:
+def _check_author(given: object) -> None:
+    author = given.get("model") if isinstance(given, dict) else given
     named = isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)
     if author not in {None, "quoting"} and not named:
         mend = "There is quoting, anthropic/MODEL and openai/MODEL"

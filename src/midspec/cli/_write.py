@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midspec.records import Chat, Document, PlanRow, Spec
     from midspec.study import Step, Way
 
-__all__ = ["chats", "corpus"]
+__all__ = ["chats", "corpus", "read_checked", "warn"]
 
 
 def corpus(
@@ -73,7 +73,7 @@ def corpus(
         frames=frames,
         seed=seed,
     )
-    found = _read(path, asked.model_name)
+    found = read_checked(path, asked.model_name)
     way = None
     if asked.author != "quoting":
         way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
@@ -133,7 +133,7 @@ def chats(
         frames=frames,
         seed=seed,
     )
-    found = _read(path, asked.model_name)
+    found = read_checked(path, asked.model_name)
     way = None
     if asked.author != "quoting":
         access = o.access(base_url, concurrency, budget, prices, batch=batch)
@@ -189,7 +189,7 @@ def _forecast_chats(spec: Spec, config: ChatConfig, way: Way | None) -> None:
     made = make_chats(spec, config)
     things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
     print_pairs([("chats", len(made.chats)), *things, ("rejects", len(made.rejects))])
-    _warn(made.exhausted)
+    warn(made.exhausted)
 
 
 def _preview_chats(spec: Spec, config: ChatConfig, way: Way | None, n_chats: int) -> None:
@@ -215,22 +215,23 @@ def _make(step: Step, folder: Path, unit: str, *, redo: bool) -> None:
         record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
     print_record(record, made, folder)
     sys.stdout.flush()
-    _warn(str(record.summary.get("exhausted") or ""))
+    warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
         raise DataError("not one document was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
 
 
-def _read(path: Path, model_name: str | None) -> Spec:
+def read_checked(path: Path, model_name: str | None) -> Spec:
     """The spec, with a warning of each thing that looks wrong in it; nothing of that stops a command."""
     from midspec.spec import check_spec, read_spec
 
     found = read_spec(path)
     for finding in check_spec(found, model_name=model_name):
-        _warn(str(finding))
+        warn(str(finding))
     return found
 
 
-def _warn(what: str | None) -> None:
+def warn(what: str | None) -> None:
+    """Say what may be wrong on standard error, in one line; nothing where there is nothing to say."""
     if what:
         print(f"warning: {' '.join(what.split())}", file=sys.stderr)
 

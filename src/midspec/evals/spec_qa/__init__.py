@@ -12,7 +12,13 @@ from midspec.evals.spec_qa._config import SpecQAConfig
 from midspec.evals.spec_qa._exam import EXAMS, SpecQA
 from midspec.evals.spec_qa._items import CATEGORIES, SpecQuestion, read_spec_questions
 from midspec.evals.spec_qa._rubric import SpecQARubric
-from midspec.evals.spec_qa._write import AskedClause, QuestionWriting, WrittenQuestions, write_questions
+from midspec.evals.spec_qa._write import (
+    AskedClause,
+    QuestionWriting,
+    WrittenQuestions,
+    questions_loads,
+    write_questions,
+)
 
 __all__ = [
     "CATEGORIES",
@@ -26,6 +32,7 @@ __all__ = [
     "SpecQuestion",
     "WrittenQuestions",
     "by_clause",
+    "questions_loads",
     "read_spec_questions",
     "write_questions",
 ]

@@ -6,26 +6,31 @@ clauses they ask about, what was rejected and why, and the clauses that got less
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
 
 from pydantic import Field
 
 from midspec.errors import DataError
 from midspec.evals.spec_qa._items import CATEGORIES, Category, SpecQuestion, categories, fill, prompt
 from midspec.fingerprint import fingerprint
-from midspec.llm import Client, ModelConfig, Request, Store, converse, form_of, json_reply
+from midspec.llm import Client, ModelConfig, Pool, Request, StageLoad, Store, converse, form_of, json_reply
 from midspec.llm import Said as Replied
 from midspec.records import Reject, Strict
 from midspec.similar import NearIndex
 
-__all__ = ["AskedClause", "QuestionWriting", "WrittenQuestions", "write_questions"]
+__all__ = ["AskedClause", "QuestionWriting", "WrittenQuestions", "questions_loads", "write_questions"]
 
+Tell = Callable[[int, int, str], None]
 _STAGE = "spec_qa.questions"
 _ID_LENGTH = 16
+_LETTERS_A_TOKEN, _QUESTION_TOKENS = 4, 70
+# What share of the clauses is taken to be short after the first round, when nothing is known of it yet.
+_AGAIN = 1 / 3
 _NAMES = (
     "spec",
     "model spec",
@@ -111,6 +116,9 @@ async def write_questions(
     client: Client,
     store: Store,
     writing: QuestionWriting | None = None,
+    *,
+    tell: Tell | None = None,
+    width: int = 50,
 ) -> WrittenQuestions:
     """Have questions written about each clause until it has its share, or nothing more comes of it.
 
@@ -124,6 +132,8 @@ async def write_questions(
         client: asks it, from the store first.
         store: where replies are kept.
         writing: how many questions, and what makes one unfit.
+        tell: is told (clauses answered for, of how many in this round, which round) after each reply.
+        width: how many requests are wanted in flight at once.
 
     Raises:
         DataError: there are no clauses, or two with one id.
@@ -135,7 +145,8 @@ async def write_questions(
     for number in range(line.writing.n_rounds):
         short = [lot for lot in lots if not lot.is_done and len(lot.rows) < line.writing.per_clause]
         requests = [line.request(lot, number) for lot in short]
-        replies = await asyncio.gather(*(converse(client, store, request, _parse) for request in requests))
+        note = f"round {number + 1} of at most {line.writing.n_rounds}"
+        replies = await _replies(requests, client, store, width, partial(_told, tell, note))
         for lot, reply in zip(short, replies, strict=True):
             line.take(lot, reply)
     return WrittenQuestions(
@@ -143,6 +154,31 @@ async def write_questions(
         rejects=tuple(reject for lot in lots for reject in lot.rejects),
         n_by_clause={lot.clause.id: len(lot.rows) for lot in lots},
     )
+
+
+def _told(tell: Tell | None, note: str, at: int, of: int) -> None:
+    if tell is not None:
+        tell(at, of, note)
+
+
+async def _replies(
+    requests: Sequence[Request], client: Client, store: Store, width: int, tell: Callable[[int, int], None]
+) -> list[Replied[tuple[_Entry, ...]]]:
+    """What the author says to each, in their order. Where one ends the run, those that are under way are waited for."""
+    found: dict[int, Replied[tuple[_Entry, ...]]] = {}
+    pool = Pool(width)
+
+    def piece(at: int, request: Request) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            found[at] = await converse(client, store, request, _parse)
+            tell(len(found), len(requests))
+
+        return work
+
+    for at, request in enumerate(requests):
+        pool.add(piece(at, request))
+    await pool.run()
+    return [found[at] for at in range(len(requests))]
 
 
 def _check(clauses: Sequence[AskedClause]) -> None:
@@ -236,6 +272,31 @@ class _Line:
             return "more than the clause's share"
         repeated = self._near.find_or_add(key, text)
         return None if repeated is None else f"nearly the same as {repeated}"
+
+
+def questions_loads(
+    spec: str, clauses: Sequence[AskedClause], model: ModelConfig, writing: QuestionWriting
+) -> list[StageLoad]:
+    """What writing will ask, for a forecast.
+
+    An estimate: 4 letters a token, 70 tokens a question, every third clause asked about a second time.
+
+    Raises:
+        DataError: there are no clauses, or two with one id.
+    """
+    _check(clauses)
+    line = _Line(fill(prompt("spec"), spec=spec.strip("\n")), model, writing)
+    requests = [line.request(_Lot(clause), 0) for clause in clauses]
+    again = ceil(len(clauses) * _AGAIN) if writing.n_rounds > 1 else 0
+    letters = sum(len(request.prompt.encode()) for request in requests) / len(requests)
+    load = StageLoad(
+        stage=_STAGE,
+        n_requests=len(requests) + again,
+        prefix_tokens=ceil(len(requests[0].prefix.encode()) / _LETTERS_A_TOKEN),
+        prompt_tokens=ceil(letters / _LETTERS_A_TOKEN),
+        output_tokens=writing.per_clause * _QUESTION_TOKENS,
+    )
+    return [load]
 
 
 def _shares_run(one: str, other: str, size: int) -> bool:
