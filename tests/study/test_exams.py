@@ -136,8 +136,6 @@ def test_a_study_with_exams_runs_to_its_report_with_every_judgement_in_the_runs_
         assert summary["n_scored"] + summary["n_unscored"] == summary["n_score_rows"] == 6 * 5  # type: ignore[operator]
         judged = list(read_rows(folder / "judgements.jsonl", Judgement))
         assert {row.judge for row in judged} == {"midspec-judge/openai/judge"}
-        prompts = json.loads((folder / "answers.jsonl").read_text().splitlines()[0])
-        assert prompts["question"].startswith("What is kind")
         assert str(home) not in json.dumps(summary)
     with closing(sqlite3.connect(run / "calls.sqlite")) as store:
         [(n_calls,)] = store.execute("select count(*) from attempts").fetchall()
@@ -297,6 +295,36 @@ def test_a_study_takes_shipped_pairs_by_the_name_of_their_value(home: Path) -> N
     wrong = ("items: items.jsonl", "items: 'shipped:amerika'")
     with pytest.raises(MissingError, match=r"shipped:amerika: no set is shipped for this value. Name one of"):
         plan(load_study(study_file(home, "http://127.0.0.1:9/v1", wrong)))
+
+
+def test_rows_are_held_against_all_that_the_studys_evaluations_ask_before_anything_is_trained_on_them(
+    home: Path,
+) -> None:
+    texts = ["What is kind, 1?", "Kind is who helps others gladly, and asks for nothing in return at all, ever."]
+    (home / "questions.jsonl").write_text(
+        json.dumps({"id": "q1", "category": "transparency", "text": texts[1]}) + "\n", encoding="utf-8"
+    )
+    (home / "spec.md").write_text(
+        f"# Kindness\n\n{{model_name}} is kind because it helps. {texts[1]}\n", encoding="utf-8"
+    )
+    recipe = "{learning_rate: 1.0e-3, row_tokens: 192, rows_per_update: 1, n_updates: 1, min_updates: 1}"
+    arm = (
+        "corpora: {kind: {spec: kindness, n_documents: 12}}\n"
+        "curate: {min_words: 1, near_threshold: null, reject_contaminated: [n-gram]}\n"
+        f"training: {{midtrain: {recipe}}}\narms:\n  trained: {{midtrain: kind}}\n"
+    )
+    study, run = load_study(study_file(home, "http://127.0.0.1:9/v1", ("arms:\n", arm))), home / "run"
+    steps = {step.name: step for step in study_steps(study)}
+    curated = "curate/corpus kind"
+    assert steps["midtrain/kind-s1"].sources["data[0]"].step == curated
+    assert {"against/preference", "against/spec_qa", "against/panel_length"} < steps[curated].sources.keys()
+    run_study(study, run, only=[curated], workers=1)
+    record = read_record(run / "steps" / "curate" / "corpus-kind")
+    assert record is not None
+    found = record.summary["contamination"]
+    assert isinstance(found, dict)
+    assert str(found["panel_length"]).startswith("0 of ")
+    assert not str(found["spec_qa"]).startswith("0 of ")
 
 
 # Pooling ----------------------------------------------------------------------------------------------------------

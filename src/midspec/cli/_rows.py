@@ -16,8 +16,11 @@ __all__ = ["curate", "export", "import_", "mix", "reframe"]
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[
-    list[Path] | None,
-    typer.Option(metavar="FILE", help="What rows must not hold: an evaluation's items (JSONL), or texts. Repeatable."),
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="What rows must not hold: items (JSONL) or texts, shipped:VALUE, or an exam's name. Repeatable.",
+    ),
 ]
 Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare what is kept with.")]
 SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="The spec that the rows are about.")]

@@ -21,6 +21,7 @@ from pydantic import (
 
 from midspec.chats import ChatConfig
 from midspec.corpus import CorpusConfig
+from midspec.curate import CurateConfig
 from midspec.evals import ExamConfig, PreferenceConfig, exam_named, exam_names
 from midspec.lab import WorldConfig
 from midspec.llm import Access
@@ -273,7 +274,11 @@ class ReportEntry(Strict):
 
 
 class StudyConfig(Strict):
-    """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run."""
+    """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
+
+    With `curate` all documents and chats pass its filters before anything is trained on them, among these the check
+    against all that the study's evaluations ask.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
@@ -286,6 +291,7 @@ class StudyConfig(Strict):
     corpora: dict[str, CorpusEntry] = Field(default_factory=dict)
     chats: dict[str, ChatsEntry] = Field(default_factory=dict)
     models: Models = Models()
+    curate: CurateConfig | None = None
     mixes: Mixes = Mixes()
     training: Training = Training()
     arms: dict[str, Arm] = Field(min_length=1)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from midspec.artifact import Built, read_record, write_json
 from midspec.errors import ConfigError, DataError, MissingError
 from midspec.records import Comparison, Health, Item, Record, Spec
-from midspec.study._steps import Source, Step
+from midspec.study._steps import SHIPPED, Source, Step
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
@@ -32,7 +32,7 @@ def curate_step(
     rows: Path,
     config: CurateConfig,
     *,
-    against: Sequence[Path] = (),
+    against: Sequence[Path | str] = (),
     spec: Path | None = None,
     other: Path | None = None,
     way: Way | None = None,
@@ -42,7 +42,8 @@ def curate_step(
     Args:
         rows: a folder of documents or chats, or a file of them.
         config: which rows are kept.
-        against: files of evaluation items that the rows must not hold; each evaluation is called as its file.
+        against: what the rows must not hold: files of an evaluation's items or texts, `shipped:<value>`, or names of
+            exams. Each evaluation is called as its file, value or exam.
         spec: the spec that the rows are about; a judge needs it.
         other: other rows to compare what is kept with.
         way: how the judge is reached.
@@ -55,15 +56,25 @@ def curate_step(
         raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
     if config.calibrate_each and config.judge is None:
         raise ConfigError("measures a judge, and none is named", where="--calibrate", mend="Give --judge")
-    names = [path.stem for path in against]
+    held_out = [_held_out(str(each)) for each in against]
+    names = [name for name, _ in held_out]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two files are called {min(twice)}", where="--against", mend="Rename one of them")
     sources = _files("rows", rows)
-    sources |= {f"against/{path.stem}": _file(path) for path in against}
+    sources |= {f"against/{name}": source for name, source in held_out}
     sources |= {"spec": _file(spec)} if spec else {}
     sources |= _files("other", other) if other else {}
     settings = {"title": rows.stem, "curate": config.model_dump(mode="json")}
     return Step(kind="curate", sources=sources, config=settings, options=way.options if way else {})
+
+
+def _held_out(named: str) -> tuple[str, Source]:
+    """What an evaluation is called, and where what it asks comes from; a file goes before a name."""
+    from midspec.evals import exam_names
+
+    if not Path(named).exists() and (named.startswith(SHIPPED) or named in exam_names()):
+        return named.removeprefix(SHIPPED), Source(asked=named)
+    return Path(named).stem, _file(Path(named))
 
 
 def _files(role: str, path: Path) -> dict[str, Source]:
@@ -103,8 +114,8 @@ def curate_rows(
 
     rows = _place(inputs, "rows")
     evaluations = {
-        role.removeprefix("against/"): _evaluation(Path(path))
-        for role, path in inputs.items()
+        role.removeprefix("against/"): _evaluation(place)
+        for role, place in inputs.items()
         if role.startswith("against/")
     }
     spec = _spec(inputs, config)
@@ -141,10 +152,16 @@ def _spec(inputs: Mapping[str, str], config: CurateConfig) -> Spec | None:
     return fill(read_spec(Path(inputs["spec"])), model_name=config.model_name, provider_name=config.provider_name)
 
 
-def _evaluation(path: Path) -> Evaluation:
-    """An evaluation's items; or texts: the lines of a text file, or the first text of each JSONL row."""
+def _evaluation(place: str) -> Evaluation:
+    """An evaluation's items; or texts: an exam's messages, a text file's lines, the first text of each JSONL row."""
     from midspec.curate import Evaluation
+    from midspec.evals import exam_names, shipped_items
 
+    path = Path(place)
+    if place in exam_names() and not path.exists():
+        return Evaluation(texts=_messages(place))
+    if place.startswith(SHIPPED):
+        return Evaluation(items=shipped_items(place.removeprefix(SHIPPED)))
     if path.suffix != ".jsonl":
         return Evaluation(
             texts=[line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -155,6 +172,15 @@ def _evaluation(path: Path) -> Evaluation:
         if line.strip():
             _read_into(line, f"{path}:{number}", items, texts)
     return Evaluation(items=items, texts=texts)
+
+
+def _messages(exam: str) -> list[str]:
+    """All that an exam says to a model under its own settings, each text once."""
+    from midspec.evals import exam_named
+
+    found = exam_named(exam)
+    questions = found.questions(found.config())
+    return list(dict.fromkeys(message.content for each in questions for message in each.messages))
 
 
 def _read_into(line: bytes, where: str, items: list[Item], texts: list[str]) -> None:

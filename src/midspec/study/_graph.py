@@ -70,13 +70,15 @@ class _Graph:
         return tuple(self._steps.values())
 
     def _add(self, step: Step) -> Source:
+        return Source(step=self._add_step(step).name)
+
+    def _add_step(self, step: Step) -> Step:
         place = step_folder(Path(), step)
         if self._places.setdefault(place, step.name) != step.name:
             raise ConfigError(
                 f"{step.name} and {self._places[place]} would share the folder {place}", mend="Rename one of the two"
             )
-        self._steps.setdefault(step.name, step)
-        return Source(step=step.name)
+        return self._steps.setdefault(step.name, step)
 
     # Sources -------------------------------------------------------------------------------------------------
 
@@ -139,7 +141,7 @@ class _Graph:
         own_seed = seed if entry.per_seed else None
         config, options = {"spec": entry.spec, "corpus": settings}, self._reached(entry)
         step = Step(kind="corpus", label=name, seed=own_seed, sources=sources, config=config, options=options)
-        return Source(step=self._add(step).step, file="documents.jsonl")
+        return Source(step=self._curated(self._add_step(step), settings, ("documents", "plan")), file="documents.jsonl")
 
     def _chats(self, name: str, seed: int, *, cot: bool) -> Source:
         entry = self._config.chats[name]
@@ -147,8 +149,45 @@ class _Graph:
         own_seed = seed if entry.per_seed else None
         config, options = {"spec": entry.spec, "chats": settings}, self._reached(entry)
         step = Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config, options=options)
-        twin = "chats_cot.jsonl" if cot else "chats_cot_stripped.jsonl"
-        return Source(step=self._add(step).step, file=twin if entry.style in {"value", "rule"} else "chats.jsonl")
+        twins = ("chats_cot", "chats_cot_stripped") if entry.style in {"value", "rule"} else ("chats", "chats")
+        made = self._curated(self._add_step(step), settings, tuple(dict.fromkeys(twins)))
+        return Source(step=made, file=f"{twins[0] if cot else twins[1]}.jsonl")
+
+    def _curated(self, step: Step, settings: JsonValue, files: tuple[str, ...]) -> str:
+        """The step whose rows are trained on: this one, or the one that curates what it wrote."""
+        given = self._config.curate
+        if given is None:
+            return step.name
+        who = settings if isinstance(settings, dict) else {}
+        is_corpus = step.kind == "corpus"
+        names = {name: getattr(given, name) or who.get(name) for name in ("model_name", "provider_name")}
+        config = given.model_copy(update=names if is_corpus else names | {"judge": None, "calibrate_each": 0})
+        models = self._config.models
+        curated = Step(
+            kind="curate",
+            label=f"{step.kind} {step.label}",
+            seed=step.seed,
+            sources={
+                **{f"rows/{name}.jsonl": Source(step=step.name, file=f"{name}.jsonl") for name in files},
+                **{f"against/{name}": source for name, source in self._held_out(step.seed).items()},
+                "spec": step.sources["spec"],
+            },
+            config={"title": step.label, "curate": _plain(config)},
+            options={"author": _plain(models.author), "judge": _plain(models.judge or models.author)},
+        )
+        return self._add_step(curated).name
+
+    def _held_out(self, seed: int | None) -> dict[str, Source]:
+        """What the study's evaluations ask, by name: for rows of one seed its own items, else every seed's."""
+        evals = self._config.evals
+        seeds = self._config.seeds if seed is None else (seed,)
+        items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
+        shared = len({source.step for source in items.values()}) == 1
+        found = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
+        for exam, config in evals.exams.items():
+            own = config.model_dump(include={"items"}).get("items") not in {None, "shipped"}
+            found[exam] = self._exam_files(exam, Arm())[0]["items"] if own else Source(asked=exam)
+        return found
 
     def _reached(self, entry: CorpusEntry | ChatsEntry) -> dict[str, JsonValue]:
         """How the models are reached that write a corpus or chats."""
