@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import fmean, variance
 from typing import NamedTuple
+
+import numpy as np
 
 from midspec.analysis._power import minimum_detectable_effect
 from midspec.analysis._power import power as power_of
@@ -54,13 +55,13 @@ def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]])
     """
     if len(plus) != len(minus):
         raise DataError("the arms have different cells", where="spread", mend="Give each arm every cell, if empty")
-    pairs = [(list(a), list(b)) for a, b in zip(plus, minus, strict=True) if a and b]
-    several = [(variance(cell), len(cell) - 1) for pair in pairs for cell in pair if len(cell) > 1]
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(plus, minus, strict=True) if len(a) and len(b)]
+    several = [cell for pair in pairs for cell in pair if len(cell) > 1]
     if len(pairs) < 2 or not several:
         return None
-    within = sum(each * df for each, df in several) / sum(df for _, df in several)
-    observed = variance([fmean(a) - fmean(b) for a, b in pairs])
-    noise = within * fmean(1 / len(a) + 1 / len(b) for a, b in pairs)
+    within = sum(float(((cell - cell.mean()) ** 2).sum()) for cell in several) / sum(len(cell) - 1 for cell in several)
+    observed = float(np.var([a.mean() - b.mean() for a, b in pairs], ddof=1))
+    noise = within * float(np.mean([1 / len(a) + 1 / len(b) for a, b in pairs]))
     return Spread(math.sqrt(max(0.0, observed - noise)), math.sqrt(within))
 
 

@@ -41,7 +41,7 @@ from midspec.report._exam_data import (
 )
 from midspec.report._health import write_health
 from midspec.report._health_comparison import write_comparison
-from midspec.report._words import say_contrast, summary_lines, verdict
+from midspec.report._words import is_share, say_contrast, summary_lines, verdict
 from midspec.report._write import write_report
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "SideBySide",
     "StageHealth",
     "Transcript",
+    "is_share",
     "say_contrast",
     "summary_lines",
     "verdict",

@@ -181,7 +181,7 @@ class PowerNeeded(Strict):
 
     Attributes:
         difference: in the measure's own units.
-        n_repeats: samples of each arm a cell, with the cells that there are.
+        n_repeats: samples of each arm a cell, with the cells that there are; not asked with one sample a cell.
         n_cells: cells, with the samples a cell that there are.
         power: with the cells and samples that there are.
     """
@@ -200,7 +200,7 @@ class PowerSays(Strict):
         n_cells: cells, each a question.
         n_repeats: samples of each arm a cell.
         between_sd: of the cells' true differences between two arms.
-        within_sd: of one sample about its cell's rate.
+        within_sd: of one sample about its cell's rate; `None` with one sample a cell, where `between_sd` is of both.
         smallest: the smallest difference found 4 times in 5.
         needed: for some differences, what they need.
     """
@@ -209,7 +209,7 @@ class PowerSays(Strict):
     n_cells: int
     n_repeats: int
     between_sd: float
-    within_sd: float
+    within_sd: float | None
     smallest: float
     needed: tuple[PowerNeeded, ...]
 

@@ -47,10 +47,11 @@ class ExamTable(NamedTuple):
 
 
 class _Status(NamedTuple):
-    """How one arm's answers ended, with its arm for the swatch and its reasons as lines."""
+    """How one arm's answers ended, beside the score that they are behind."""
 
     arm: ArmInfo
     status: ArmStatus
+    score: Estimate | None
 
 
 class ExamView(NamedTuple):
@@ -104,12 +105,18 @@ def _view(exam: ExamReport, arms: Mapping[str, ArmInfo], index: int) -> ExamView
         exam=exam,
         anchor=f"exam-{index}",
         status_rates=tuple(dict.fromkeys(name for one in exam.status for name in one.rates)),
-        status=tuple(_Status(arms[one.arm], one) for one in exam.status if one.arm in arms),
+        status=tuple(_Status(arms[one.arm], one, _score(exam, one)) for one in exam.status if one.arm in arms),
         corrected_rates=tuple(one for one in exam.corrected if one.plain.kind == "rate"),
         corrected_contrasts=tuple(one for one in exam.corrected if one.plain.kind == "contrast"),
         clause_arms=_in_order(arms, (name for clause in exam.clauses for name in clause.means)),
         power=power_lines(exam.power) if exam.power else (),
     )
+
+
+def _score(exam: ExamReport, status: ArmStatus) -> Estimate | None:
+    """The score of an arm's main measure over the answers whose ends a status tells."""
+    own = [one for one in exam.scores if (one.arm, one.measure) == (status.arm, exam.main_measure)]
+    return next((one for one in own if not status.set or one.set == f"{exam.name}/{status.set}"), None)
 
 
 def _in_order(arms: Mapping[str, ArmInfo], named: Iterable[str]) -> tuple[str, ...]:
@@ -121,15 +128,19 @@ def power_lines(says: PowerSays) -> tuple[str, ...]:
     """What the design can see, in sentences: first this run, then what stated differences need."""
     units = unit(says.measure)
     least = number(says.smallest, says.measure)
-    design = f"{says.n_cells} cells of {_samples(says.n_repeats)} of each arm"
-    lines = [f"{design} find a true difference of {least} {units} 4 times in 5, and smaller ones less often."]
+    design = f"{says.n_cells} questions, {_samples(says.n_repeats)} of each arm to each,"
+    found = f"a true difference of {least} {units} 4 times in 5, and smaller ones less often"
+    if is_share(says.measure) and says.smallest > 1:
+        found = "no true difference at all 4 times in 5"
+    lines = [f"{design} find {found}."]
     for one in says.needed:
         size = number(one.difference, says.measure).removesuffix(".0")
-        repeats = "no number of samples is enough" if one.n_repeats is None else f"{_samples(one.n_repeats)} a cell"
-        cells = "more than a million cells" if one.n_cells is None else f"{one.n_cells:,} cells"
+        enough = "no number of samples is enough" if one.n_repeats is None else f"{_samples(one.n_repeats)} to each"
+        repeats = "" if says.within_sd is None else f"{enough} with these {says.n_cells} questions, or "
+        cells = "more than a million questions" if one.n_cells is None else f"{one.n_cells:,} questions"
         lines.append(
-            f"To see a difference of {size} {units} with 80% power: {repeats} with these {says.n_cells} cells, or "
-            f"{cells} of {_samples(says.n_repeats)}. Here the power is {one.power:.0%}."
+            f"To see a difference of {size} {units} with 80% power: {repeats}{cells} of "
+            f"{_samples(says.n_repeats)} each. Here the power is {one.power:.0%}."
         )
     return tuple(lines)
 

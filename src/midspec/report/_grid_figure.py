@@ -22,7 +22,7 @@ from midspec.report._palette import INK, MUTED, PAPER, RULE, heat
 __all__ = ["draw_grid"]
 
 # All in inches, but for letters.
-_ROW, _COLUMN, _LEAST_COLUMN = 0.36, 0.7, 0.56
+_ROW, _COLUMN, _LEAST_COLUMN, _WIDEST_COLUMN = 0.36, 0.7, 0.5, 1.1
 _HEAD, _LINE, _BETWEEN = 0.30, 0.155, 0.2
 _LETTER, _BOLD = 0.057, 0.083
 _WRAP = 16
@@ -44,10 +44,10 @@ def draw_grid(grid: Grid, arms: Sequence[str], name: str, width: float) -> Drawn
 
 def _figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
     left = _label_width(grid.rows)
-    panel = len(grid.columns) * _COLUMN
-    n_across = max(1, min(len(arms), int((width - left + _BETWEEN) / (panel + _BETWEEN))))
-    panel = min(panel, width - left)
-    column = max(_LEAST_COLUMN, panel / len(grid.columns))
+    n_across = max(1, min(len(arms), int((width - left + _BETWEEN) / (len(grid.columns) * _COLUMN + _BETWEEN))))
+    room = (width - left - (n_across - 1) * _BETWEEN) / n_across / len(grid.columns)
+    column = min(_WIDEST_COLUMN, max(_LEAST_COLUMN, room))
+    panel = column * len(grid.columns)
     rows = [arms[start : start + n_across] for start in range(0, len(arms), n_across)]
     titles = [[textwrap.wrap(arm, max(12, int(panel / _BOLD))) for arm in row] for row in rows]
     heads = [_HEAD + _LINE * max(len(one) for one in row) for row in titles]
@@ -59,7 +59,7 @@ def _figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
         top -= head + body
         for index, arm in enumerate(row):
             x = left + index * (panel + _BETWEEN)
-            axes = figure.add_axes((x / width, top / total, column * len(grid.columns) / width, body / total))
+            axes = figure.add_axes((x / width, top / total, panel / width, body / total))
             _dress(axes, grid, named=index == 0, column=column)
             _title(axes, lines[index], max(len(one) for one in lines))
             _draw_cells(axes, grid, arm, found)

@@ -21,11 +21,14 @@ from midspec.report import (
     verdict,
 )
 from midspec.study._config import Arm, StudyConfig
+from midspec.study._exam_judges import bills, read_calibrations
+from midspec.study._exam_report import exam_reports, is_of_exams
+from midspec.study._exam_settings import preference_differences, told
 from midspec.study._first import contrasts_changed
 from midspec.study._gated import Gated
 from midspec.study._health import health, overlaps
 from midspec.study._load import parse_study
-from midspec.study._samples import side_by_side
+from midspec.study._samples import shown_seed, side_by_side
 from midspec.study._warn import warnings
 
 __all__ = ["assemble"]
@@ -40,7 +43,14 @@ class _Results(NamedTuple):
     gates: tuple[Gated, ...]
 
 
-def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path], *, first: object = None) -> ReportData:
+def assemble(
+    text: str,
+    folders: Mapping[str, Path],
+    items: Mapping[int, Path],
+    *,
+    first: object = None,
+    calibrations: Sequence[Path] = (),
+) -> ReportData:
     """The report's data.
 
     Args:
@@ -48,15 +58,27 @@ def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path], 
         folders: for each finished step of the run, by name, where its result is.
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
+        calibrations: files (or their folders) that `midspec calibrate` left.
 
     Raises:
-        DataError: a step has no record.
+        DataError: a step has no record, or a calibration is none.
+        MissingError: there is no such calibration.
     """
     config = parse_study(text, home=Path()).config
     records = {name: _record(folder) for name, folder in folders.items()}
     results = _results(folders["analysis"])
     found = overlaps(folders, records, items)
     panels = _panels(config, results.estimates)
+    exams = exam_reports(
+        config,
+        folders,
+        records,
+        (results.estimates, results.contrasts),
+        read_calibrations(calibrations),
+        shown_seed(config, results.gates),
+    )
+    unlike = [*told("preference", preference_differences(records, config))]
+    unlike += [sentence for exam in exams for sentence in told(exam.name, exam.differences)]
     asked = config.report
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     return ReportData(
@@ -73,8 +95,10 @@ def assemble(text: str, folders: Mapping[str, Path], items: Mapping[int, Path], 
         gates=tuple(GateResult(**gate.model_dump()) for gate in results.gates),
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
+        exams=exams,
+        bills=bills(records),
         health=(*health(records), *(entry.shown for entry in found)),
-        warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found)),
+        warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found), *unlike),
         contrasts_changed=bool(changed),
         caveats=tuple(Caveat(**entry.model_dump()) for entry in asked.caveats),
         deviations=asked.deviations,
@@ -128,7 +152,7 @@ def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, 
             for p in config.report.panels
         )
     measure = config.report.main_measure or "choice_logprob"
-    sets = dict.fromkeys(estimate.set for estimate in estimates)
+    sets = dict.fromkeys(one.set for one in estimates if not is_of_exams(config, one.set))
     return tuple(Panel(title=name, set=name, measure=measure, arms=arms) for name in sets)
 
 

@@ -16,6 +16,8 @@ from midspec.report import Shown, StageHealth
 __all__ = ["HeldOut", "health", "overlaps", "without_seed"]
 
 _TOLD_ELSEWHERE = {"analysis", "report"}
+# Of an exam; they have places of their own in the report.
+_SHOWN_ELSEWHERE = {"settings", "rates"}
 
 
 class HeldOut(NamedTuple):
@@ -46,7 +48,10 @@ def health(records: Mapping[str, Record]) -> tuple[StageHealth, ...]:
 
 
 def _entry(name: str, group: list[Record]) -> StageHealth:
-    facts = [dict(_flat(record.summary)) for record in group]
+    hidden = _SHOWN_ELSEWHERE if name.startswith("exam/") else set()
+    facts = [
+        dict(_flat({key: value for key, value in record.summary.items() if key not in hidden})) for record in group
+    ]
     labels = dict.fromkeys(label for fact in facts for label in fact)
     rows = [Shown(label=label, value=_range([fact[label] for fact in facts if label in fact])) for label in labels]
     if len(group) > 1:

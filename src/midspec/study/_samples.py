@@ -12,7 +12,7 @@ from midspec.study._config import StudyConfig
 from midspec.study._gated import Gated
 from midspec.study._steps import Step
 
-__all__ = ["side_by_side"]
+__all__ = ["shown_seed", "side_by_side"]
 
 _KINDS = ("free", "why", "choice")
 
@@ -24,8 +24,7 @@ def side_by_side(
 
     All answers are of one seed: the first one whose base passed the gate. Nothing else chooses what is shown.
     """
-    failed = {gate.seed for gate in gates if not gate.passed}
-    seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
+    seed = shown_seed(config, gates)
     said = {arm: _answers(folders[Step(kind="eval", label=arm, seed=seed).name], main_set) for arm in config.arms}
     first = next(iter(said.values()))
     items = list(dict.fromkeys(item for item, _kind in first))
@@ -33,6 +32,12 @@ def side_by_side(
     count = min(config.report.samples, len(items))
     chosen = [items[index * len(items) // count] for index in range(count)]
     return tuple(_one(said, item, kinds[index % len(kinds)], seed) for index, item in enumerate(chosen) if kinds)
+
+
+def shown_seed(config: StudyConfig, gates: Sequence[Gated]) -> int:
+    """The first seed whose base passed the gate; the first of all where none did."""
+    failed = {gate.seed for gate in gates if not gate.passed}
+    return next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
 
 
 def _answers(folder: Path, main_set: str) -> dict[tuple[str, str], Answer]:
