@@ -24,7 +24,7 @@ def test_the_shipped_schema_is_the_one_of_the_models() -> None:
 
 def test_the_schema_accepts_what_the_models_accept() -> None:
     validator = jsonschema.Draft202012Validator(study_schema())
-    for path in (data_path("nano.yaml"), SHIPPED.parent / "qwen3.yaml"):
+    for path in (data_path("nano.yaml"), SHIPPED.parent / "qwen3.yaml", SHIPPED.parent / "evaluations.yaml"):
         validator.validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
