@@ -35,7 +35,6 @@ from midspec.report._exam_data import (
     Measured,
     PowerNeeded,
     PowerSays,
-    ReasonRow,
     Reasons,
     Transcript,
 )
@@ -67,7 +66,6 @@ __all__ = [
     "Panel",
     "PowerNeeded",
     "PowerSays",
-    "ReasonRow",
     "Reasons",
     "ReportData",
     "SetInfo",

@@ -10,7 +10,7 @@ import operator
 
 from pydantic import Field
 
-from midspec.records import Agreement, Estimate, JudgeCalibration, Strict
+from midspec.records import Agreement, Citations, Estimate, JudgeCalibration, ReasonShare, Strict
 
 __all__ = [
     "ArmStatus",
@@ -29,7 +29,6 @@ __all__ = [
     "Measured",
     "PowerNeeded",
     "PowerSays",
-    "ReasonRow",
     "Reasons",
     "Transcript",
 ]
@@ -278,17 +277,9 @@ class JudgingBill(Strict):
     spent_usd: float | None
 
 
-class ReasonRow(Strict):
-    """One reason, and in how many of each arm's transcripts it was given."""
-
-    name: str
-    aligned: bool
-    n: dict[str, int]
-
-
 class Reasons(Strict):
-    """Reasons that models gave: `n_transcripts` arm -> how many were read; rows, and what else was counted."""
+    """Which reasons drove how many transcripts of each arm, how far judges agree, and which clauses are cited."""
 
-    n_transcripts: dict[str, int]
-    rows: tuple[ReasonRow, ...]
-    notes: tuple[str, ...] = ()
+    shares: tuple[ReasonShare, ...]
+    agreements: tuple[Agreement, ...] = ()
+    citations: tuple[Citations, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from midspec.records import Estimate, Share
+from midspec.records import Estimate, ReasonShare, Share
 from midspec.report._data import ArmInfo, ReportData
 from midspec.report._exam_data import ArmStatus, Column, Corrected, ExamReport, PowerSays
 from midspec.report._words import is_share, number, unit
@@ -23,6 +23,9 @@ __all__ = [
     "share_words",
     "value_words",
 ]
+
+
+_SIDES = {"misaligned": "For misaligned conduct", "aligned": "For aligned conduct", "neutral": "Neutral"}
 
 
 class _Cell(NamedTuple):
@@ -147,6 +150,28 @@ def power_lines(says: PowerSays) -> tuple[str, ...]:
 
 def _samples(count: int) -> str:
     return f"{count:,} sample" if count == 1 else f"{count:,} samples"
+
+
+class ReasonSide(NamedTuple):
+    """One table of reasons: for misaligned, aligned or neutral conduct; a share for each arm, or `None`."""
+
+    title: str
+    arms: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[ReasonShare | None, ...]], ...]
+
+
+def reason_sides(data: ReportData) -> tuple[ReasonSide, ...]:
+    """The reasons of each side that has some, in the order in which they were found."""
+    shares = data.reasons.shares if data.reasons else ()
+    arms = tuple(dict.fromkeys(one.arm for one in shares))
+    found = {(one.cluster, one.arm): one for one in shares}
+    sides = []
+    for side, title in _SIDES.items():
+        clusters = {one.cluster: one.name for one in shares if one.side == side}
+        rows = tuple((name, tuple(found.get((key, arm)) for arm in arms)) for key, name in clusters.items())
+        if rows:
+            sides.append(ReasonSide(title, arms, rows))
+    return tuple(sides)
 
 
 def share_words(share: Share) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from midspec.records import Estimate
 from midspec.report._data import UNTOLD, ArmInfo, ContrastSays, ReportData
-from midspec.report._exam_page import exam_table, exam_views, is_of_exam, share_words, value_words
+from midspec.report._exam_page import exam_table, exam_views, is_of_exam, reason_sides, share_words, value_words
 from midspec.report._palette import css_variables, looks
 from midspec.report._words import answer, is_share, number, signed, span, unit
 
@@ -104,6 +104,7 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         tables=_tables(data),
         exam_table=exam_table(data),
         exam_views=exam_views(data),
+        reason_sides=reason_sides(data),
         exam_tables=[_exam_tables(data, exam.name) for exam in data.exams],
         grids=[_figure(figures, f"grid_{exam.name}") for exam in data.exams],
         methods=_methods(data),

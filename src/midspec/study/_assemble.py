@@ -15,6 +15,7 @@ from midspec.report import (
     ContrastSays,
     GateResult,
     Panel,
+    Reasons,
     ReportData,
     SetInfo,
     Shown,
@@ -28,6 +29,7 @@ from midspec.study._first import contrasts_changed
 from midspec.study._gated import Gated
 from midspec.study._health import health, overlaps
 from midspec.study._load import parse_study
+from midspec.study._reasons import TABLE
 from midspec.study._samples import shown_seed, side_by_side
 from midspec.study._warn import warnings
 
@@ -61,7 +63,7 @@ def assemble(
         calibrations: files (or their folders) that `midspec calibrate` left.
 
     Raises:
-        DataError: a step has no record, or a calibration is none.
+        DataError: a step has no record, or a calibration or a table of reasons is none.
         MissingError: there is no such calibration.
     """
     config = parse_study(text, home=Path()).config
@@ -96,6 +98,7 @@ def assemble(
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
         exams=exams,
+        reasons=_reasons(folders["analysis"].parent.parent / "reasons"),
         bills=bills(records),
         health=(*health(records), *(entry.shown for entry in found)),
         warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found), *unlike),
@@ -129,6 +132,17 @@ def _results(folder: Path) -> _Results:
         estimates("robust.jsonl"),
         tuple(read_rows(folder / "gates.jsonl", Gated)),
     )
+
+
+def _reasons(folder: Path) -> Reasons | None:
+    """What `midspec reasons RUN --out RUN/reasons` left, where it was run before the report was made."""
+    path = folder / TABLE
+    if not path.is_file():
+        return None
+    try:
+        return Reasons.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError("holds no table of reasons", where=str(path), mend="Run midspec reasons again") from error
 
 
 def _arm(name: str, arm: Arm) -> ArmInfo:
