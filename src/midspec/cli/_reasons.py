@@ -36,6 +36,8 @@ def reasons(
         bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
     ] = False,
     spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Count how often its clauses are cited.")] = None,
+    model_name: o.ModelName = None,
+    provider_name: o.ProviderName = None,
     embed: o.Embed = None,
     config: o.Config = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server.")] = None,
@@ -64,7 +66,7 @@ def reasons(
         print_forecast(forecast_reasons(folders, asked, access))
         return
     folder = o.needed(out)
-    clauses = clause_texts(spec) if spec else None
+    clauses = clause_texts(spec, model_name=model_name, provider_name=provider_name) if spec else None
     with Bar("reasons", "replies") as bar:
         record, made = build_reasons(
             folders, asked, access, folder, clusters=clusters, clauses=clauses, redo=redo, tell=bar.tell

@@ -31,6 +31,8 @@ TABLE = "table.json"
 _STEP = "reasons@1"
 _ANSWERS = "answers.jsonl"
 _SEED = re.compile(r"(.+)-s(\d+)")
+_WORD = re.compile(r"[^\W_]+")
+_BLANK_LINE = re.compile(r"\n\s*\n")
 _RULE = re.compile(r"\W*([A-Z]{1,3}-?\d+(?:\.\d+)*)\b")
 
 
@@ -111,20 +113,38 @@ def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Acc
     return tuple(forecast(load, model, prices) for model, load in loads)
 
 
-def clause_texts(path: Path) -> dict[str, str]:
+def clause_texts(path: Path, *, model_name: str | None = None, provider_name: str | None = None) -> dict[str, str]:
     """A spec's clauses by the ids that a model can cite: `SP1`, where a clause begins so; by its own id otherwise.
 
-    Raises:
-        MissingError, SpecError: the spec can't be read.
-    """
-    from midspec.spec import read_spec
+    What follows a clause that begins with a label, in the same paragraph and up to the next label, belongs to it.
 
+    Args:
+        path: the spec.
+        model_name: fills `{model_name}`, so that words are found as a model says them.
+        provider_name: fills `{provider_name}`.
+
+    Raises:
+        MissingError, SpecError: the spec can't be read, or has a placeholder that nothing fills.
+    """
+    from midspec.spec import fill, read_spec
+
+    spec = fill(read_spec(path), model_name=model_name, provider_name=provider_name)
+    paragraphs = [_words(part) for part in _BLANK_LINE.split(spec.text)]
     found: dict[str, str] = {}
-    for clause in read_spec(path).clauses:
-        rule = _RULE.match(clause.text)
-        name = rule[1] if rule else clause.id
+    label, around = "", ""
+    for clause in spec.clauses:
+        words = _words(clause.text)
+        if rule := _RULE.match(clause.text):
+            label, around = rule[1], next((each for each in paragraphs if words in each), words)
+        elif words not in around:
+            label, around = "", ""
+        name = label or clause.id
         found[name] = f"{found[name]} {clause.text}" if name in found else clause.text
     return found
+
+
+def _words(text: str) -> str:
+    return " ".join(["", *_WORD.findall(text), ""])
 
 
 def _answer_files(folders: Sequence[Path]) -> dict[tuple[str, str, int], Path]:
