@@ -12,7 +12,7 @@ HEAVY += ("openai", "anthropic", "aiohttp", "genai_prices", "datasets", "pyarrow
 LIGHT_ROOMS = ("spec", "corpus", "chats", "curate", "lab", "models", "study", "cli")
 LIGHT_ROOMS += ("llm", "similar", "exchange")
 COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "train", "eval", "plan", "run", "report")
-COMMANDS += ("reasons", "curate", "reframe", "mix", "import", "export")
+COMMANDS += ("reasons", "curate", "reframe", "mix", "import", "export", "pairs", "questions")
 
 ASK = f"""
 import sys
