@@ -258,6 +258,20 @@ def test_what_a_study_says_wrongly_of_exams_is_one_line_with_its_place(
     assert "\n" not in str(raised.value)
 
 
+def test_a_judge_that_cannot_be_asked_is_refused_before_anything_is_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    official = load_study(study_file(home, "http://127.0.0.1:9/v1", ("base_url: 'http://127.0.0.1:9/v1', ", "")))
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY: no key is set"):
+        run_study(official, home / "run")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    unpriced = study_file(home, "http://127.0.0.1:9/v1", ("[openai/judge]", "[openai/unheard-of]"))
+    with pytest.raises(ConfigError, match=r"the price of openai/unheard-of is unknown"):
+        run_study(load_study(unpriced), home / "run")
+    assert not (home / "run").exists()
+
+
 def test_an_exam_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(home: Path) -> None:
     def config_of(name: str) -> tuple[str, dict[str, str]]:
         study = load_study(study_file(home, "http://127.0.0.1:9/v1", ("questions.jsonl", name)))

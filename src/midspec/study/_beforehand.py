@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from midspec.errors import CheckpointError, ConfigError
 from midspec.evals import measure_names, resolve_items
+from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
 from midspec.records import Spec
 from midspec.spec import placeholders, read_spec
@@ -17,7 +18,7 @@ from midspec.study._load import Study
 from midspec.study._references import check_exam_uses, check_sets
 from midspec.study._steps import SHIPPED, Source, Step
 
-__all__ = ["check_beforehand"]
+__all__ = ["check_beforehand", "check_judges"]
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 _FILLED_FROM = {
@@ -42,6 +43,19 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
     _check_placeholders(steps)
     _check_items(study, steps)
     _check_exams(study, steps)
+
+
+def check_judges(study: Study) -> None:
+    """Refuse judges that can't be asked, before hours of training and not after them.
+
+    Raises:
+        ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
+    """
+    evals, models = study.config.evals, study.config.models
+    access = models.judge or models.author
+    capped = access.model_copy(update={"budget_usd": evals.judging_budget_usd or access.budget_usd})
+    for grader in evals.graders:
+        check_access(ModelConfig(model=grader), capped)
 
 
 def _check_base(study: Study) -> None:

@@ -31,6 +31,11 @@ class Board:
         """Steps that are done, those found done at the start included."""
         return len(self.records)
 
+    @property
+    def waiting(self) -> tuple[Step, ...]:
+        """Steps that are still to be started."""
+        return tuple(self.steps[name] for name in self._waiting)
+
     def take(self, last_seed: int | None) -> Step | None:
         """The next step to start, now counted as running; `None` when none is ready."""
         ready = [name for name in self._waiting if all(entry in self.records for entry in self.steps[name].inputs)]

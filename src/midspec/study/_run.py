@@ -18,7 +18,7 @@ from midspec.artifact import locked, read_record, writable, write_json, write_te
 from midspec.errors import ConfigError, FolderError, MissingError, StaleError
 from midspec.fingerprint import fingerprint
 from midspec.records import Record
-from midspec.study._beforehand import check_beforehand
+from midspec.study._beforehand import check_beforehand, check_judges
 from midspec.study._board import Board, with_ancestors, with_descendants
 from midspec.study._events import Event, Listener
 from midspec.study._first import FIRST, first_contrasts, with_first
@@ -76,6 +76,8 @@ def run_study(
     again = _matching(steps, redo, "--redo") if redo else set()
     with _tidied(folder), locked(folder):
         board = _open(steps, folder, wanted, with_descendants(steps, again))
+        if any(step.config["graders"] for step in board.waiting if step.kind == "exam"):
+            check_judges(study)
         _keep_study(study, folder)
         on_event(Event("begin", board.n_done, board.n_steps))
         make_task = _tasks(steps, folder, board, again, device)
