@@ -125,6 +125,28 @@ def test_the_spec_is_what_the_judge_reads_and_no_path_is_part_of_the_result(
     assert str(tmp_path) not in record.identity.model_dump_json() + json.dumps(record.summary)
 
 
+def test_a_dry_run_says_samples_hours_and_dollars_and_sends_nothing(
+    served: Served, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, prices, out = tmp_path / "twice.yaml", tmp_path / "prices.yaml", tmp_path / "out"
+    settings.write_text("repeats: 50\n", encoding="utf-8")
+    prices.write_text(PRICES, encoding="utf-8")
+    given = ["--config", str(settings), "--prices", str(prices), "--dry-run"]
+    assert main(spec_qa(served, questions, out, *given)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split("  ")[0]: line.split()[-1] for line in lines if "  " in line}
+    assert told["n samples"] == "200"
+    assert told["reply tokens"] == "200,000"
+    judging = next(line for line in lines if line.startswith("judging"))
+    assert judging.split()[1] == "200"
+    # 200 verdicts of 150 tokens at 10 USD a million, and at least the answers of 1,000 tokens to read.
+    assert 200 * (150 * 10 + 1000) / 1e6 < float(judging.split()[4]) < 1.0
+    assert main(spec_qa(served, questions, out, "--dry-run")) == 0
+    assert "The price of openai/judge is not known" in capsys.readouterr().out
+    assert not served.log
+    assert not out.exists()
+
+
 @pytest.mark.slow
 def test_shipped_pairs_are_asked_by_the_name_of_their_value(served: Served, tmp_path: Path) -> None:
     settings, out = tmp_path / "few.yaml", tmp_path / "out"

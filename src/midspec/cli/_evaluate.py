@@ -11,7 +11,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._live import Bar
-from midspec.cli._show import print_calibration, print_exam, print_forecast, print_record
+from midspec.cli._show import print_calibration, print_exam, print_forecast, print_pairs, print_record
 from midspec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def evaluate(
         float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
     ] = None,
     prices: o.Prices = None,
+    dry_run: o.DryRun = False,
     device: o.Device = "auto",
     redo: o.Redo = False,
 ) -> None:
@@ -91,18 +92,23 @@ def evaluate(
     way = o.way(out, o.access(judge_url, concurrency, budget, prices))
     temperature = _temperature(judge_temperature)
     if _is_log(model):
+        if dry_run:
+            raise ConfigError("is for what is asked anew", where="--dry-run", mend="Leave it out, and set --budget")
         _check_log_only({"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url})
         _judge_log(Path(model), grader or [], way, temperature, out, redo)
         return
     _check_checkpoint(model)
     if name == _PREFERENCE:
-        _check_pairs_only({"--grader": grader, "--spec": spec})
+        _check_pairs_only({"--grader": grader, "--spec": spec, "--dry-run": dry_run})
         _make(_pairs_step(model, items, config, device, base_url), out, redo, "items")
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     who = {"model_name": model_name, "provider_name": provider_name}
     step = _exam_step(model, name, config, way, grader or [], temperature, files, who, device, base_url)
-    _tell_exam(*_make(step, out, redo, "samples", quiet=True), out)
+    if dry_run:
+        _forecast_exam(step, way)
+        return
+    _tell_exam(*_make(step, out, redo, "replies", quiet=True), out)
 
 
 def calibrate(
@@ -226,6 +232,17 @@ def _exam_step(
         device=device,
         base_url=base_url,
     )
+
+
+def _forecast_exam(step: Step, way: Way) -> None:
+    from midspec.study import Serving, forecast_exam
+
+    serving = Serving()
+    load, forecasts = forecast_exam(step, way, serving)
+    hours = ("GPU-hours of a served model", load.gpu_hours(serving))
+    print_pairs([*((name.replace("_", " "), value) for name, value in load if name != "judging"), hours])
+    print(serving.words)
+    print_forecast(forecasts)
 
 
 # Making -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from midspec.study._config import StudyConfig
     from midspec.study._curating import curate_step
     from midspec.study._events import Event, Listener
-    from midspec.study._exam_load import Serving
+    from midspec.study._exam_load import Serving, forecast_exam
     from midspec.study._exam_steps import check_graders
     from midspec.study._exchange import export_rows, import_rows, mix_rows, neutral_rows
     from midspec.study._item_authors import (
@@ -80,6 +80,7 @@ __all__ = [
     "forecast_calibration",
     "forecast_chats",
     "forecast_corpus",
+    "forecast_exam",
     "forecast_pairs",
     "forecast_questions",
     "forecast_reasons",
@@ -126,7 +127,7 @@ _MODULES = {
     "_config": ("StudyConfig",),
     "_curating": ("curate_step",),
     "_events": ("Event", "Listener"),
-    "_exam_load": ("Serving",),
+    "_exam_load": ("Serving", "forecast_exam"),
     "_exam_steps": ("check_graders",),
     "_exchange": ("export_rows", "import_rows", "mix_rows", "neutral_rows"),
     "_item_authors": (

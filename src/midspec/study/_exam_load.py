@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from midspec.evals import exam_named
-from midspec.llm import Access, Prices, StageLoad, forecast
+from midspec.llm import Access, Forecast, Prices, StageLoad, forecast
 from midspec.records import Strict
 from midspec.study._exam_steps import asked_of
 from midspec.study._steps import Step
 
-__all__ = ["ExamLoad", "Serving", "exam_load", "judging_usd", "load_of"]
+if TYPE_CHECKING:
+    from midspec.study._authors import Way
+
+__all__ = ["ExamLoad", "Serving", "exam_load", "forecast_exam", "judging_usd", "load_of"]
 
 _LETTERS_A_TOKEN = 4
 
@@ -100,6 +104,16 @@ def exam_load(name: str, settings: str, serving: Serving) -> ExamLoad:
         reply_tokens=n_samples * reply,
         judging=judging_load(exam, config, reply_tokens=said, verdict_tokens=judged),
     )
+
+
+def forecast_exam(step: Step, way: Way, serving: Serving | None = None) -> tuple[ExamLoad, tuple[Forecast, ...]]:
+    """What an exam that stands alone asks of its model, and what each of its judges would cost; nothing is sent."""
+    graders = step.config["graders"]
+    assert isinstance(graders, list)
+    load = load_of(step, {}, serving or Serving())
+    prices = Prices.load(way.judge.prices, way.judge.base_url)
+    stages = [] if load.judging is None else [load.judging]
+    return load, tuple(forecast(stages, str(grader), prices) for grader in graders)
 
 
 def judging_usd(load: ExamLoad, graders: Sequence[str], access: Access) -> float | None:

@@ -6,8 +6,10 @@ Leaves also what scores become before they are compared: one row a question, how
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,10 +27,13 @@ __all__ = ["examine", "judge_again", "pooled"]
 _THROUGH_LLM = "midspec-judge/"
 _JUDGING = "judging"
 _KEPT = "kept.jsonl"
+_LOOK_EVERY_S = 2.0
+
+Tell = Callable[[int, int, str], None]
 
 
-def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: Mapping[str, Any]) -> Built:
-    """Ask the step's model its exam, and have the answers judged.
+def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: Mapping[str, Any], tell: Tell) -> Built:
+    """Ask the step's model its exam, and have the answers judged; `tell` is told how many replies have come.
 
     What an earlier result of the same place was answered is not asked again, unless something else is asked now.
     """
@@ -36,15 +41,18 @@ def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: 
 
     exam, config = exam_asked(step.config, {role: inputs[role] for role in FILES if role in inputs})
     _take_up(step, folder)
-    built = run_exam(
-        exam,
-        config,
-        inputs["model"],
-        folder,
-        graders=_graders(step),
-        model_args=model_args,
-        grader_args=_reached(step),
-    )
+    graders = _graders(step)
+    n_replies = len(exam.questions(config)) * config.repeats * (1 + len(graders))
+    with _watched(folder / _KEPT, n_replies, tell):
+        built = run_exam(
+            exam,
+            config,
+            inputs["model"],
+            folder,
+            graders=graders,
+            model_args=model_args,
+            grader_args=_reached(step),
+        )
     return _billed(_without_paths(built), step)
 
 
@@ -75,6 +83,25 @@ def pooled(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]:
         reasons = Counter(row.unscored for row in samples if row.unscored is not None)
         value = {"value": fmean(values), "unscored": None} if values else {"unscored": reasons.most_common(1)[0][0]}
         yield samples[0].model_copy(update={"set": f"{samples[0].task}/{name}", "item": question, **value})
+
+
+@contextmanager
+def _watched(kept: Path, n_replies: int, tell: Tell) -> Iterator[None]:
+    """Tell how many replies are kept, from a thread beside the one that asks."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_EVERY_S):
+            if kept.is_file():
+                tell(min(kept.read_bytes().count(b"\n"), n_replies), n_replies, "replies kept")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _graders(step: Step) -> list[str]:

@@ -191,7 +191,7 @@ def _pairs(bench: _Bench) -> Built:
 def _exam(bench: _Bench) -> Built:
     from midspec.study._examine import examine
 
-    return examine(bench.step, bench.inputs, bench.folder, model_args=_model_args(bench))
+    return examine(bench.step, bench.inputs, bench.folder, model_args=_model_args(bench), tell=bench.tell)
 
 
 def _rescore(bench: _Bench) -> Built:
