@@ -316,6 +316,7 @@ def test_a_value_that_can_not_be_is_one_line_with_its_file_and_field(
     nowhere = tmp_path / "nowhere.yaml"
     assert complaint(pairs(nowhere, served, out), capsys) == f"{nowhere}: there is no such file. Check the path"
     assert complaint(pairs(value, served, out, "--items", "2"), capsys).startswith("the set for quiet: 2 items over 3")
+    assert complaint(pairs(value, served, out, "--items", "2", "--dry-run"), capsys).startswith("the set for quiet: ")
     assert not served.log
     assert not out.exists()
     assert not (tmp_path / "out.calls.sqlite").exists()

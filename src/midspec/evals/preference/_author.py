@@ -27,7 +27,7 @@ from midspec.evals.preference._writing import (
 from midspec.llm import Client, Pool, Said, Store, converse, json_reply
 from midspec.records import Item, Reject
 
-__all__ = ["Tell", "write_items"]
+__all__ = ["Tell", "check_wanted", "write_items"]
 
 Tell = Callable[[int, int, str], None]
 
@@ -74,8 +74,7 @@ async def write_items(
         MidspecError: what ends the run (the budget is used up, the key is refused).
     """
     rivals = [value_set(name) for name in VALUES if name != value.value] if others is None else list(others)
-    words = tuple(dict.fromkeys((value.train_domain, *value.train_words, *forbidden)))
-    _check(value, config, words)
+    words = check_wanted(value, config, forbidden)
     line = _Line(value, config, rivals, words, width)
     while line.goes_on:
         await line.wave(author, judging, store)
@@ -84,7 +83,14 @@ async def write_items(
     return line.written()
 
 
-def _check(value: ValueSet, config: WritingConfig, words: Sequence[str]) -> None:
+def check_wanted(value: ValueSet, config: WritingConfig, forbidden: Sequence[str] = ()) -> tuple[str, ...]:
+    """Refuse a set that can't be held out, or even; gives the words that may stand in no pair.
+
+    Raises:
+        ConfigError: fewer items are wanted than there are test domains, or the train domain is one of them.
+        DataError: a word of the train domain stands in the name of a test domain.
+    """
+    words = tuple(dict.fromkeys((value.train_domain, *value.train_words, *forbidden)))
     if config.n_items < len(value.test_domains) or value.train_domain in value.test_domains:
         what = f"{config.n_items} items over {len(value.test_domains)} domains, trained on {value.train_domain!r}"
         mend = "Ask for at least one item a domain, and keep the train domain out of the test domains"
@@ -93,6 +99,7 @@ def _check(value: ValueSet, config: WritingConfig, words: Sequence[str]) -> None
     if found := words_found(names, words):
         what = f"the names of test domains hold words of the train domain: {', '.join(found)}"
         raise DataError(what, where=f"the set for {value.value}", mend="Name other test domains, or fewer words")
+    return words
 
 
 class _Line:

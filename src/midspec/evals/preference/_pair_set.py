@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
-from midspec.evals.preference._author import Tell, write_items
+from midspec.evals.preference._author import Tell, check_wanted, write_items
 from midspec.evals.preference._pair_checks import Candidate
 from midspec.evals.preference._sets import VALUES, ValueSet, value_set
 from midspec.evals.preference._writing import (
@@ -93,7 +93,11 @@ def items_loads(value: ValueSet, config: WritingConfig) -> list[StageLoad]:
     """What each stage will ask, for a forecast; the stage that ends in `.verdicts` goes to the judge.
 
     An estimate: 4 letters a token, 60% of what is asked for kept.
+
+    Raises:
+        ConfigError, DataError: the set can't be written as it is asked for; see `author_items`.
     """
+    check_wanted(value, config)
     others = [value_set(name) for name in VALUES if name != value.value]
     n_asked = math.ceil(config.n_items / _PASSED)
     n_domains = len(value.test_domains)
