@@ -133,6 +133,31 @@ def test_the_model_under_test_does_not_read_its_own_answers(
     assert served.log == []
 
 
+def test_a_judge_that_is_none_or_named_twice_ends_in_one_line(
+    two_arms: list[str], served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for grader, more, words in (
+        ("loop", (), "a judge is `anthropic/<model>` or `openai/<model>`"),
+        ("openai/loop", ("--grader", "openai/loop"), "the same judge is named twice"),
+    ):
+        assert main(command(served, two_arms, tmp_path / "out", *more, grader=grader)) == 2
+        assert words in capsys.readouterr().err
+    assert main(["reasons", *two_arms, "--out", str(tmp_path / "out")]) == 2
+    assert "--grader: there is none" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_settings_of_a_file_name_judges_with_settings_of_their_own(
+    two_arms: list[str], served: Served, tmp_path: Path
+) -> None:
+    settings = tmp_path / "how.yaml"
+    settings.write_text("judges: [{model: openai/loop, temperature: 0.3}]\nat_once: 2\n", encoding="utf-8")
+    how = ["--config", str(settings), "--base-url", served.openai_url, "--out", str(tmp_path / "out")]
+    assert main(["reasons", *two_arms, *how]) == 0
+    assert {row["body"]["temperature"] for row in served.last} == {0.3}
+    assert len(served.log) == 3 + 1 + 3 * 2  # Transcripts that differ, one lot, and two parts of four clusters each.
+
+
 def test_several_judges_vote_and_their_agreement_is_told(
     two_arms: list[str], served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

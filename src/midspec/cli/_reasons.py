@@ -11,6 +11,7 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._live import Bar
 from midspec.cli._show import print_forecast, print_record
+from midspec.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.evals.reasons import ReasonsConfig
@@ -25,9 +26,9 @@ def reasons(
         typer.Argument(metavar="DIR...", help="Runs with exams, or folders of single evaluations (an arm each)."),
     ],
     grader: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(metavar="A", help="Who reads: anthropic/MODEL or openai/MODEL; several also vote on what drove."),
-    ],
+    ] = None,
     out: o.Out = None,
     clusters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Clusters that you edited on the page, saved from it.")
@@ -54,13 +55,14 @@ def reasons(
     table.json (which reasons drove how many transcripts of each arm) in --out. Replies are kept in OUT.calls.sqlite:
     the same command with --clusters and --redo asks only what the edited clusters change.
 
-    Example: midspec reasons runs/mine --grader openai/gpt-5 --out reasons --budget 20
+    Example: midspec reasons runs/mine --grader openai/gpt-4.1 --out reasons --budget 20
     """
     from midspec.evals.reasons import ReasonsConfig
     from midspec.study import build_reasons, clause_texts, forecast_reasons
 
-    judges = [{"model": name} for name in grader]
-    asked = o.settings(ReasonsConfig, config, judges=judges, classify=False if look else None, embed={"model": embed})
+    asked = o.settings(
+        ReasonsConfig, config, judges=_judges(grader, config), classify=False if look else None, embed={"model": embed}
+    )
     access = o.access(base_url, concurrency, budget, prices, batch=batch)
     if dry_run:
         print_forecast(forecast_reasons(folders, asked, access))
@@ -75,6 +77,13 @@ def reasons(
     print(f"to edit: {folder / 'reasons.html'}")
     if asked.classify:
         _print_table(folder / "table.json", asked)
+
+
+def _judges(named: list[str] | None, config: Path | None) -> list[dict[str, str]] | None:
+    """The judges that options name; `None` leaves them to the file of settings."""
+    if not named and config is None:
+        raise ConfigError("there is none", where="--grader", mend="Name who reads: anthropic/MODEL or openai/MODEL")
+    return [{"model": name} for name in named] if named else None
 
 
 def _print_table(path: Path, config: ReasonsConfig) -> None:

@@ -16,8 +16,8 @@ from pydantic import JsonValue
 from midspec import artifact
 from midspec.artifact import Built, read_record, read_rows, write_json
 from midspec.errors import ConfigError, DataError, MissingError
-from midspec.fingerprint import hash_file
-from midspec.llm import Access, Forecast, Prices, forecast
+from midspec.fingerprint import fingerprint, hash_file
+from midspec.llm import Access, Forecast, Prices, check_access, forecast
 from midspec.records import ArmScore, ExamAnswer, Identity, ReasonCluster, ReasonLabel, Record
 from midspec.study._steps import slug
 
@@ -71,11 +71,14 @@ def build_reasons(
 
     files = _answer_files(folders)
     _check_judges(config, files)
+    for judge in config.judges:
+        check_access(judge.as_model(), access)
     given = read_clusters(clusters) if clusters else None
     inputs = {f"answers[{arm} {task} {seed}]": hash_file(path) for (arm, task, seed), path in files.items()}
     inputs |= {"clusters": hash_file(clusters)} if clusters else {}
     asked: dict[str, JsonValue] = {"reasons": config.model_dump(mode="json"), "prompts": prompts_hash()}
-    identity = Identity(step=_STEP, inputs=inputs, config={**asked, "clauses": dict(clauses or {})})
+    inputs |= {"clauses": fingerprint(dict(clauses))} if clauses else {}
+    identity = Identity(step=_STEP, inputs=inputs, config=asked)
 
     def make(draft: Path) -> Built:
         from midspec.evals.reasons import analyse_reasons
