@@ -26,9 +26,6 @@ Graders = Annotated[
     list[str] | None,
     typer.Option("--grader", metavar="A", help="Who judges: anthropic/MODEL or openai/MODEL; several too."),
 ]
-Temperature = Annotated[
-    str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")
-]
 Items = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +57,7 @@ def evaluate(
         str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")
     ] = None,
     judge_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server: vLLM, ...")] = None,
-    judge_temperature: Temperature = "0",
+    judge_temperature: o.Temperature = "0",
     concurrency: o.Concurrency = 50,
     budget: Annotated[
         float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
@@ -90,7 +87,7 @@ def evaluate(
     name = _task(task)
     # A judge's budget is of its own store, which is beside the result.
     way = o.way(out, o.access(judge_url, concurrency, budget, prices))
-    temperature = _temperature(judge_temperature)
+    temperature = o.temperature_of(judge_temperature)
     if _is_log(model):
         if dry_run:
             raise ConfigError("is for what is asked anew", where="--dry-run", mend="Leave it out, and set --budget")
@@ -117,7 +114,7 @@ def calibrate(
     heldout: Annotated[
         bool, typer.Option("--heldout", help="Only the transcripts that no prompt was written with an eye on.")
     ] = False,
-    judge_temperature: Temperature = "0",
+    judge_temperature: o.Temperature = "0",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's server: vLLM, SGLang, ...")] = None,
     concurrency: o.Concurrency = 50,
     budget: o.Budget = None,
@@ -136,7 +133,7 @@ def calibrate(
     from midspec.study import calibrate_alone, check_graders, forecast_calibration
 
     check_graders([grader], "--grader")
-    judge, folder = GraderConfig(model=grader, temperature=_temperature(judge_temperature)), o.needed(out)
+    judge, folder = GraderConfig(model=grader, temperature=o.temperature_of(judge_temperature)), o.needed(out)
     way = o.way(folder, o.access(base_url, concurrency, budget, prices))
     if dry_run:
         print_forecast([forecast_calibration(judge, way, heldout=heldout)])
@@ -181,18 +178,6 @@ def _check_pairs_only(given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value:
             raise ConfigError("is for exams, and pairs need none", where=option, mend="Leave it out, or give --task")
-
-
-def _temperature(said: str) -> float | None:
-    if said == "none":
-        return None
-    try:
-        found = float(said)
-    except ValueError:
-        found = -1.0
-    if not found >= 0:
-        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", mend="Give 0 or more, or none")
-    return found
 
 
 def _pairs_step(model: str, items: str | None, config: Path | None, device: str, base_url: str | None) -> Step:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
-__all__ = ["access", "needed", "settings", "way"]
+__all__ = ["access", "needed", "settings", "temperature_of", "way"]
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
@@ -53,6 +53,9 @@ Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw;
 Preview = Annotated[int | None, typer.Option(min=1, metavar="N", help="Print N rows and stop; a model's are paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be and cost, and write nothing.")]
 Device = Annotated[str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")]
+Temperature = Annotated[
+    str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")
+]
 Redo = Annotated[bool, typer.Option("--redo", help="Replace a result that was made from other inputs.")]
 
 
@@ -187,3 +190,20 @@ def way(out: Path | None, author: Access, judge: Access | None = None) -> Way:
 
     folder = needed(out)
     return Way(author, judge or author, folder.with_name(f"{folder.name}.calls.sqlite"))
+
+
+def temperature_of(said: str) -> float | None:
+    """A judge's temperature, from the option that says it; `None` for one that takes none.
+
+    Raises:
+        ConfigError: it is neither a number from 0 on nor `none`.
+    """
+    if said == "none":
+        return None
+    try:
+        found = float(said)
+    except ValueError:
+        found = -1.0
+    if not found >= 0:
+        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", mend="Give 0 or more, or none")
+    return found

@@ -29,6 +29,7 @@ def reasons(
         list[str] | None,
         typer.Option(metavar="A", help="Who reads: anthropic/MODEL or openai/MODEL; several also vote on what drove."),
     ] = None,
+    judge_temperature: o.Temperature = "0",
     out: o.Out = None,
     clusters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Clusters that you edited on the page, saved from it.")
@@ -61,7 +62,11 @@ def reasons(
     from midspec.study import build_reasons, clause_texts, forecast_reasons
 
     asked = o.settings(
-        ReasonsConfig, config, judges=_judges(grader, config), classify=False if look else None, embed={"model": embed}
+        ReasonsConfig,
+        config,
+        judges=_judges(grader, o.temperature_of(judge_temperature), config),
+        classify=False if look else None,
+        embed={"model": embed},
     )
     access = o.access(base_url, concurrency, budget, prices, batch=batch)
     if dry_run:
@@ -79,11 +84,13 @@ def reasons(
         _print_table(folder / "table.json", asked)
 
 
-def _judges(named: list[str] | None, config: Path | None) -> list[dict[str, str]] | None:
+def _judges(
+    named: list[str] | None, temperature: float | None, config: Path | None
+) -> list[dict[str, str | float | None]] | None:
     """The judges that options name; `None` leaves them to the file of settings."""
     if not named and config is None:
         raise ConfigError("there is none", where="--grader", mend="Name who reads: anthropic/MODEL or openai/MODEL")
-    return [{"model": name} for name in named] if named else None
+    return [{"model": name, "temperature": temperature} for name in named] if named else None
 
 
 def _print_table(path: Path, config: ReasonsConfig) -> None:
