@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from midspec.artifact import read_record, read_rows
+from midspec.cli import main
 from midspec.errors import ConfigError, MissingError
 from midspec.evals.agentic import AgenticConfig, grid_load
 from midspec.records import Estimate, Judgement, ScoreRow
@@ -125,7 +126,11 @@ def folder_of(run: Path, arm: str, exam: str, seed: int) -> Path:
 def test_a_study_with_exams_runs_to_its_report_with_every_judgement_in_the_runs_one_store(
     home: Path, judge: Served
 ) -> None:
-    study, run = load_study(study_file(home, judge.openai_url)), home / "run"
+    with serve(say=lambda _asked: "<verdict>no</verdict>") as measuring:
+        measured = ["calibrate", "--grader", "openai/judge", "--heldout", "--base-url", measuring.openai_url]
+        assert main([*measured, "--out", str(home / "calibration")]) == 0
+    named = ("  judging_budget_usd: 5\n", "  judging_budget_usd: 5\n  calibrations: [calibration]\n")
+    study, run = load_study(study_file(home, judge.openai_url, named)), home / "run"
     run_study(study, run)
     for arm in ("plain", "in context"):
         folder = folder_of(run, arm, "spec_qa", 1)
@@ -147,7 +152,8 @@ def test_a_study_with_exams_runs_to_its_report_with_every_judgement_in_the_runs_
     score = found["plain", "spec_qa/spec_qa", "qa_score"]
     assert score.n_asked == 3 * 2, "questions x seeds, however often each was asked"
     assert ("plain", "panel_length/length-control", "within") in found
-    assert (run / "report" / "report.html").is_file()
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert "not measured" in page, "the judge was measured under another rubric"
     n_asked = len(judge.log)
     run_study(study, run, redo=["exam/plain spec_qa-s1"])
     assert len(judge.log) == n_asked
@@ -221,8 +227,6 @@ def test_a_plan_says_samples_tokens_hours_and_dollars_of_every_exam(home: Path) 
 
 
 def test_an_unknown_price_is_said_and_never_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from midspec.cli import main
-
     path = study_file(home, "http://127.0.0.1:9/v1", ("[openai/judge]", "[openai/unheard-of]"))
     assert plan(load_study(path)).unpriced[0] == arm_exam("plain", "spec_qa", 1)
     assert main(["plan", str(path), "--out", str(home / "run")]) == 0
