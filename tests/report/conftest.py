@@ -7,6 +7,7 @@ import pytest
 from midspec.report import write_report
 
 from .simulated import evil_report, simulated_report
+from .simulated_exams import report_with_exams
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +23,12 @@ def evil_folder(tmp_path_factory) -> Path:
     """A written report in which every free text tries to break out."""
     folder = tmp_path_factory.mktemp("evil")
     write_report(evil_report(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exams_folder(tmp_path_factory) -> Path:
+    """A written report of the simulated study with exams."""
+    folder = tmp_path_factory.mktemp("exams")
+    write_report(report_with_exams(), folder)
     return folder
