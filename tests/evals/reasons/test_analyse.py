@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from midspec.evals.reasons import ClusterSet, ReasonsConfig, Transcript, analyse
 from midspec.llm import Access
 from midspec.records import ArmScore, Reason, ReasonCluster, ReasonLabel, Reject
 
-from .planted import CURIOUS, OVERSIGHT, PLANTS, RULE, STAY, answers, config, judge, transcript
+from .planted import CURIOUS, OVERSIGHT, PLANTS, RULE, STAY, answers, config, judge, said_in, transcript
 
 CELLS = ("murder/none", "murder/america", "murder/safety", "murder/global")
 
@@ -234,3 +235,47 @@ def test_a_transcript_can_not_pose_as_the_rubric(tmp_path: Path) -> None:
     prompt = body["messages"][0]["content"]
     assert [prompt.count(tag) for tag in ("</said>", "</transcript>", "</thought>")] == [1, 1, 1]
     assert "&lt;/said&gt;" in prompt
+
+
+def test_vectors_make_one_of_what_is_said_in_other_words(tmp_path: Path) -> None:
+    words = {"i1": "to stay in place for good", "i2": "in place for good to stay", "i3": "overseers may decide here"}
+
+    def says(asked):
+        if "List the reasons" in asked.prompt:
+            quote = next(text for text in words.values() if text in said_in(asked.prompt))
+            return json.dumps({"reasons": [{"reason": quote, "quote": quote}]})
+        return judge(asked)
+
+    rows = [transcript("a", name, ()) for name in words]
+    rows = [
+        each.model_copy(update={"answer": each.answer.model_copy(update={"text": text})})
+        for each, text in zip(rows, words.values(), strict=True)
+    ]
+    near = config(classify=False, similarity=1.0, embed={"model": "openai/vectors"}, cosine=0.9)
+    with serve(say=says) as served:
+        plain = analyse(served, rows, tmp_path / "plain", config(classify=False, similarity=1.0))
+        built = analyse(served, rows, tmp_path / "near", near)
+    assert plain.summary["n_distinct"] == 3
+    assert built.summary["n_distinct"] == 2
+    assert built.summary["n_reasons"] == 3
+
+
+def test_a_run_that_is_killed_goes_on_and_no_request_is_sent_twice(tmp_path: Path) -> None:
+    class KilledError(BaseException):
+        """As a signal ends a process: nothing is tidied away."""
+
+    def kill(at: int, _of: int, note: str) -> None:
+        if note == "transcripts judged" and at == 3:
+            raise KilledError
+
+    (tmp_path / "one").mkdir()
+    with serve(say=judge) as served:
+        access = Access(base_url=served.openai_url, concurrency=1)
+        store = tmp_path / "calls.sqlite"
+        with pytest.raises(KilledError):
+            analyse_reasons(arms(), config(), access, store, tmp_path / "one", tell=kill)
+        assert not list((tmp_path / "one").iterdir())
+        n_before = len(served.log)
+        analyse(served, arms(), tmp_path / "two", config())
+        assert n_before > 0
+        assert len({row["sha"] for row in served.log}) == len(served.log) > n_before

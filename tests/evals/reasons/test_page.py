@@ -152,6 +152,17 @@ def test_from_a_name_that_was_edited_one_goes_on_to_the_next_field(browser, page
     assert saved(browser, page).clusters[0].name == "Staying on"
 
 
+def test_a_drag_with_the_mouse_merges(browser, page: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    grip, onto = (browser.find_element("css selector", f"[data-id={key}] .grip") for key in ("c1", "c0"))
+    moves = ActionChains(browser, duration=100).click_and_hold(grip).move_by_offset(0, -8).pause(0.1)
+    moves.move_to_element(onto).pause(0.1).move_by_offset(2, 2).pause(0.1).release().perform()
+    WebDriverWait(browser, 10).until(lambda shown: len(shown.find_elements("tag name", "article")) == 4)
+    assert saved(browser, page).clusters[0].merged == ("c1",)
+
+
 def test_everything_can_be_undone_step_by_step_and_what_was_dropped_taken_back(browser, page: Path) -> None:
     write(browser, "c0", ".name", "Other")
     for key in ("c0", "c1"):
