@@ -202,7 +202,7 @@ def _check_judges(config: ReasonsConfig, files: Mapping[tuple[str, str, int], Pa
         record = read_record(path.parent)
         model = str(record.execution.extra.get("model", "")) if record else ""
         for judge in config.judges:
-            if model and model.removeprefix("midspec-judge/") == judge.model:
+            if model and model.removeprefix("midspec-judge/").removeprefix("midspec/") == judge.model:
                 what = f"{judge.model} gave these answers itself"
                 raise ConfigError(what, where=str(path.parent), mend="Name another judge")
 

@@ -193,6 +193,8 @@ def test_hostile_words_are_shown_as_words(browser, page: Path) -> None:
         "const done = arguments[0]; setTimeout(() => done(document.querySelector('[data-id=c0] q').textContent), 100)"
     )
     assert wait_for_list == EVIL
+    part(browser, "c4", ".drop").click()
+    assert part(browser, "c0", "details").get_attribute("open")
     assert browser.execute_script("return document.scripts.length") == 2
     assert browser.get_log("browser") == []
 
