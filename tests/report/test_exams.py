@@ -90,7 +90,7 @@ def test_power_is_said_in_words_that_hold_the_computed_numbers(text: str) -> Non
     for line in power_lines(power()):
         assert line in text
     needed = repeats_for(0.1, SPREAD, n_cells=27)
-    assert f"To see a difference of 10 points with 80% power: {needed} samples to each" in text
+    assert f"To see a difference of 10 points with 80% power: {needed} samples to each of these 27" in text
 
 
 def test_power_without_enough_cells_says_that_no_number_is_enough() -> None:
@@ -117,8 +117,13 @@ def test_a_setting_that_differs_is_a_warning_with_the_field_and_both_values(text
     assert "sampling.temperature base, AFT: 0.7 MSM(america)+AFT: 1.0" in text
 
 
-def test_logs_open_by_a_command_from_the_runs_folder(text: str) -> None:
+def test_logs_open_by_a_command_from_the_runs_folder_and_then_by_links(page: Reader, text: str) -> None:
+    assert "All arms at once: inspect view --log-dir steps/exam While" in text
     assert "inspect view --log-dir steps/exam/AFT/logs" in text
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and attrs["href"].startswith("http")]
+    assert "http://127.0.0.1:7575/#/logs/AFT/logs/a.eval" in links
+    assert len(links) == len(GRID_ARMS)
+    assert all(link.startswith("http://127.0.0.1:7575/#/logs/") and " " not in link for link in links)
 
 
 def test_clauses_stand_in_the_order_given_with_their_text_or_id(text: str) -> None:

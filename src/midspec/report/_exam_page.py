@@ -5,12 +5,14 @@ Enters: `ReportData` with exams. Leave: rows and cells for the template, every n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 from midspec.records import Estimate, ReasonShare, Share
 from midspec.report._data import ArmInfo, ReportData
-from midspec.report._exam_data import ArmStatus, Column, Corrected, ExamReport, PowerSays
+from midspec.report._exam_data import ArmStatus, Column, Corrected, ExamReport, LogPlace, PowerSays
 from midspec.report._words import is_share, number, unit
 
 __all__ = [
@@ -24,6 +26,9 @@ __all__ = [
     "value_words",
 ]
 
+
+VIEWER = "http://127.0.0.1:7575"
+"""Where `inspect view` shows logs unless it is told another port."""
 
 _SIDES = {"misaligned": "For misaligned conduct", "aligned": "For aligned conduct", "neutral": "Neutral"}
 
@@ -68,6 +73,8 @@ class ExamView(NamedTuple):
     corrected_contrasts: tuple[Corrected, ...]
     clause_arms: tuple[str, ...]
     power: tuple[str, ...]
+    log_root: str
+    links: tuple[tuple[LogPlace, str], ...]
 
 
 def is_of_exam(data: ReportData, estimate: Estimate) -> bool:
@@ -113,7 +120,20 @@ def _view(exam: ExamReport, arms: Mapping[str, ArmInfo], index: int) -> ExamView
         corrected_contrasts=tuple(one for one in exam.corrected if one.plain.kind == "contrast"),
         clause_arms=_in_order(arms, (name for clause in exam.clauses for name in clause.means)),
         power=power_lines(exam.power) if exam.power else (),
+        log_root=_log_root(exam.logs),
+        links=tuple((log, _link(log, _log_root(exam.logs))) for log in exam.logs),
     )
+
+
+def _log_root(logs: Sequence[LogPlace]) -> str:
+    """The folder that holds the logs of all arms: what one `inspect view` shows them all from."""
+    return posixpath.commonpath([log.folder for log in logs]) if logs else ""
+
+
+def _link(log: LogPlace, root: str) -> str:
+    """Where a viewer of all logs shows this one."""
+    place = posixpath.relpath(posixpath.join(log.folder, log.file), root)
+    return f"{VIEWER}/#/logs/{quote(place)}"
 
 
 def _score(exam: ExamReport, status: ArmStatus) -> Estimate | None:
@@ -138,13 +158,16 @@ def power_lines(says: PowerSays) -> tuple[str, ...]:
     lines = [f"{design} find {found}."]
     for one in says.needed:
         size = number(one.difference, says.measure).removesuffix(".0")
-        enough = "no number of samples is enough" if one.n_repeats is None else f"{_samples(one.n_repeats)} to each"
-        repeats = "" if says.within_sd is None else f"{enough} with these {says.n_cells} questions, or "
         cells = "more than a million questions" if one.n_cells is None else f"{one.n_cells:,} questions"
-        lines.append(
-            f"To see a difference of {size} {units} with 80% power: {repeats}{cells} of "
-            f"{_samples(says.n_repeats)} each. Here the power is {one.power:.0%}."
-        )
+        more = f"{cells} of {_samples(says.n_repeats)} each"
+        if says.within_sd is None:
+            needs = more
+        elif one.n_repeats is None:
+            needs = f"no number of samples is enough with these {says.n_cells} questions; it takes {more}"
+        else:
+            needs = f"{_samples(one.n_repeats)} to each of these {says.n_cells} questions, or {more}"
+        told = f"To see a difference of {size} {units} with 80% power: {needs}."
+        lines.append(f"{told} Here the power is {one.power:.0%}.")
     return tuple(lines)
 
 

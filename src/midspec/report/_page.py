@@ -187,8 +187,10 @@ def _tables(data: ReportData) -> tuple[_Table, ...]:
 
 
 def _exam_tables(data: ReportData, exam: str) -> tuple[_Table, ...]:
+    """One table for each measure of an exam, its sets by their own names."""
     own = [one for one in data.estimates if one.set.startswith(f"{exam}/")]
-    return tuple(_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own))
+    tables = [_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own)]
+    return tuple(one._replace(columns=tuple(name.partition("/")[2] for name in one.columns)) for one in tables)
 
 
 def _table(data: ReportData, measure: str, estimates: Sequence[Estimate]) -> _Table:
