@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from midspec.artifact import Built
 from midspec.llm import Access, Store
 from midspec.records import ScoreRow
+from midspec.study._exam_load import Serving, exam_load, judging_usd
 from midspec.study._exam_steps import FILES, exam_asked
 from midspec.study._steps import Step
 
@@ -53,7 +54,7 @@ def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: 
             model_args=model_args,
             grader_args=_reached(step),
         )
-    return _billed(_without_paths(built), step)
+    return _billed(_without_paths(built), step, _forecast(step, exam.name, config.model_dump_json()))
 
 
 def judge_again(step: Step, inputs: Mapping[str, str], folder: Path) -> Built:
@@ -158,9 +159,19 @@ def _without_paths(built: Built) -> Built:
     return built.model_copy(update={"summary": {**built.summary, "settings": named}})
 
 
-def _billed(built: Built, step: Step) -> Built:
-    """The result, with what judging in its store has cost so far beside it."""
+def _forecast(step: Step, exam: str, settings: str) -> float | None:
+    """What the plan says that judging this costs; `None` where a price is not known."""
+    graders = step.config["graders"]
+    assert isinstance(graders, list)
+    load = exam_load(exam, settings, Serving())
+    access = Access.model_validate(step.options.get("judge") or {})
+    return judging_usd(load, [str(name) for name in graders], access) if graders else None
+
+
+def _billed(built: Built, step: Step, forecast: float | None = None) -> Built:
+    """The result, with what judging in its store has cost so far beside it, and what judging this was to cost."""
     if not step.config["graders"]:
         return built
     spent = sum(cost for stage, cost in _spent(Path(str(step.options["store"]))) if stage == _JUDGING)
-    return built.model_copy(update={"execution": built.execution | {"judging_usd": round(spent, 6)}})
+    bill: dict[str, JsonValue] = {"judging_usd": round(spent, 6), "judging_forecast_usd": forecast}
+    return built.model_copy(update={"execution": built.execution | bill})
