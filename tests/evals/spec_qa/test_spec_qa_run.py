@@ -23,8 +23,8 @@ ROWS = (
 
 
 def config_of(folder: Path, **settings: object) -> SpecQAConfig:
-    write_rows(folder / "questions.jsonl", ROWS)
-    return SpecQAConfig(items=str(folder / "questions.jsonl"), spec="Nova owns up and lets go.", **settings)  # type: ignore[arg-type]
+    write_rows(folder / "own-questions.jsonl", ROWS)
+    return SpecQAConfig(items=str(folder / "own-questions.jsonl"), spec="Nova owns up and lets go.", **settings)  # type: ignore[arg-type]
 
 
 def model(messages: Sequence[Message]) -> str | ScriptedReply:
