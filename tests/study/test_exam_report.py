@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from midspec.evals import ScriptedReply, exam_identity, exam_named, run_exam, sc
 from midspec.evals.agentic import AgenticConfig
 from midspec.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, Record, ScoreRow, Share
 from midspec.report import ExamReport
+from midspec.study._assemble import reasons_in
 from midspec.study._config import Arm, StudyConfig
 from midspec.study._exam_judges import bills, read_calibrations
 from midspec.study._exam_report import exam_reports
@@ -312,3 +314,20 @@ def test_pairs_asked_otherwise_in_one_arm_are_flagged(run: Run) -> None:
     assert preference_differences(alike, run.config) == ()
     [found] = preference_differences({**alike, "eval/told-s7": asked(1.0)}, run.config)
     assert (found.field, found.values) == ("config.temperature", {"harmful, tame": "0.0", "told": "1.0"})
+
+
+def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> None:
+    assert reasons_in(tmp_path) is None
+    share = {
+        "arm": "tame", "cluster": "any-aligned", "name": "any", "side": "aligned", "n_transcripts": 4, "n_yes": 3,
+        "n_no": 1, "unscored": {}, "value": 0.75, "low": None, "high": None, "level": 0.95, "n_cells": 1,
+        "method": "none",
+    }  # fmt: skip
+    table = {"shares": [share], "agreements": [], "citations": []}
+    (tmp_path / "table.json").write_text(json.dumps(table), encoding="utf-8")
+    found = reasons_in(tmp_path)
+    assert found is not None
+    assert found.shares[0].n_yes == 3
+    (tmp_path / "table.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match="holds no table of reasons"):
+        reasons_in(tmp_path)

@@ -33,7 +33,7 @@ from midspec.study._reasons import TABLE
 from midspec.study._samples import shown_seed, side_by_side
 from midspec.study._warn import warnings
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "reasons_in"]
 
 
 class _Results(NamedTuple):
@@ -98,7 +98,7 @@ def assemble(
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
         exams=exams,
-        reasons=_reasons(folders["analysis"].parent.parent / "reasons"),
+        reasons=reasons_in(folders["analysis"].parent.parent / "reasons"),
         bills=bills(records),
         health=(*health(records), *(entry.shown for entry in found)),
         warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found), *unlike),
@@ -134,8 +134,12 @@ def _results(folder: Path) -> _Results:
     )
 
 
-def _reasons(folder: Path) -> Reasons | None:
-    """What `midspec reasons RUN --out RUN/reasons` left, where it was run before the report was made."""
+def reasons_in(folder: Path) -> Reasons | None:
+    """What `midspec reasons RUN --out RUN/reasons` left, where it was run before the report was made.
+
+    Raises:
+        DataError: the table is none.
+    """
     path = folder / TABLE
     if not path.is_file():
         return None
