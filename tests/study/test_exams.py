@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import optimize, stats
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -224,6 +226,14 @@ def test_a_plan_says_samples_tokens_hours_and_dollars_of_every_exam(home: Path) 
     assert (in_context.prompt_tokens or 0) > (grid.prompt_tokens or 0)
     assert planned[arm_exam("plain", "panel_length", 1)].usd is None
     assert "10,000" in plan(study, serving=serving).assumed
+
+
+def test_a_plan_says_from_which_difference_on_an_exam_tells_arms_apart(home: Path) -> None:
+    study = load_study(study_file(home, "http://127.0.0.1:9/v1", GRID))
+    error = math.sqrt((0.15**2 + 2 * 0.5**2 / 300) / 27)
+    critical = stats.t.ppf(0.975, 26)
+    least = optimize.brentq(lambda d: stats.nct.sf(critical, 26, d / error) - 0.8, 0.01, 0.5)
+    assert f"agentic_misalignment {100 * least:.0f} points (27 questions x 300)" in plan(study).assumed
 
 
 def test_an_unknown_price_is_said_and_never_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

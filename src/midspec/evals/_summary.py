@@ -14,7 +14,7 @@ from midspec.records import ScoreRow
 
 __all__ = ["counts", "mean_of", "rates", "refuse_nothing"]
 
-_FAULT = re.compile(r"CheckpointError\(['\"](.*)['\"]\)")
+_FAULT = re.compile(r"(?:Checkpoint|Data)Error\(['\"](.*)['\"]\)")
 
 
 def counts(scores: Sequence[ScoreRow], n_items: int) -> dict[str, JsonValue]:
@@ -45,7 +45,7 @@ def mean_of(scores: Sequence[ScoreRow], measure: str) -> float | None:
 
 
 def refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:
-    """Raise `CheckpointError` where nothing is scored, always for one fault of the checkpoint."""
+    """Raise `CheckpointError` where nothing is scored, always for one fault of the checkpoint or of its template."""
     reasons = {row.unscored or "" for row in scores}
     if len(reasons) == 1 and (found := _FAULT.fullmatch(reasons.pop())):
-        raise CheckpointError(found[1], where=model, mend="No item could be asked: mend the checkpoint")
+        raise CheckpointError(found[1], where=model, mend="No item could be asked: mend that")

@@ -57,12 +57,14 @@ class ExamLoad(Strict):
     """What one exam asks of one model and of each judge.
 
     Attributes:
+        n_questions: its questions (cells of a grid).
         n_samples: questions x repeats.
         prompt_tokens: of all samples together.
         reply_tokens: of all samples together.
         judging: what each judge is asked; `None` for an exam without a judge.
     """
 
+    n_questions: int
     n_samples: int
     prompt_tokens: int
     reply_tokens: int
@@ -99,6 +101,7 @@ def exam_load(name: str, settings: str, serving: Serving) -> ExamLoad:
     prompt = fmean(_tokens("".join(message.content for message in each.messages)) for each in questions)
     said, judged = serving.reply_tokens, serving.judge_reply_tokens
     return ExamLoad(
+        n_questions=len(questions),
         n_samples=n_samples,
         prompt_tokens=round(n_samples * prompt),
         reply_tokens=n_samples * reply,

@@ -28,6 +28,8 @@ State = Literal["done", "ready", "waiting", "stale"]
 _FLOORS = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 # An estimate from words: under this share of what is needed, it is too little however it is off.
 _CLEARLY = 0.75
+# What arms' differences vary by from question to question, and samples about their question's rate (the most there is).
+_BETWEEN_SD, _WITHIN_SD = 0.15, 0.5
 
 
 class PlannedStep(Strict):
@@ -41,7 +43,8 @@ class PlannedStep(Strict):
         updates: optimizer updates; `None` where they are not known before its data are made.
         requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
         exam: the exam that it asks.
-        samples: how many answers an exam asks for.
+        questions: how many an exam has.
+        samples: how many answers an exam asks for, all repeats together.
         prompt_tokens: of an exam, about what the model reads in all.
         reply_tokens: of an exam, about what it writes in all, as assumed.
         gpu_hours: of an exam, what that takes one server, as assumed.
@@ -62,6 +65,7 @@ class PlannedStep(Strict):
     requests: int | None = None
     usd: float | None = None
     exam: str | None = None
+    questions: int | None = None
     samples: int | None = None
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
@@ -75,7 +79,7 @@ class Plan(Strict):
         name: the study's.
         steps: in an order in which they can be done.
         warnings: what a reader must know before it runs.
-        assumed: what the hours and dollars of exams rest on, in a sentence; empty without exams.
+        assumed: what the hours and dollars of exams rest on, and what differences they find; empty without exams.
     """
 
     name: str
@@ -134,8 +138,25 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     by_name = {step.name: step for step in steps}
     serving = serving or Serving()
     planned = tuple(_planned(step, by_name, serving, *known[step.name]) for step in steps)
-    assumed = serving.words if study.config.evals.exams else ""
+    assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.exams else ""
     return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
+
+
+def _power(planned: Sequence[PlannedStep]) -> str:
+    """From which difference on an exam tells two arms of one seed apart 4 times in 5, on measures that are shares."""
+    from midspec.analysis import Spread, smallest_difference
+
+    first = {step.exam: step for step in reversed(planned) if (step.questions or 0) > 1}
+    told = []
+    for name, step in reversed(first.items()):
+        n_cells, n_samples = step.questions or 0, step.samples or 0
+        points = 100 * smallest_difference(
+            Spread(_BETWEEN_SD, _WITHIN_SD), n_cells=n_cells, n_repeats=n_samples // n_cells
+        )
+        told.append(f"{name} {points:.0f} points ({n_cells} questions x {n_samples // n_cells})")
+    between, within = (f"{100 * sd:.0f}" for sd in (_BETWEEN_SD, _WITHIN_SD))
+    spreads = f"of shares that spread by {between} points between questions and {within} within one"
+    return f"A difference {spreads} is found 4 times in 5 from: {', '.join(told)}" if told else ""
 
 
 def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State, Record | None, tuple[str, ...]]]:
@@ -172,7 +193,7 @@ def _planned(
     if step.kind == "exam" and state != "done" and (costs := exam_cost(step, steps, serving)) is not None:
         load, asked = costs
         sizes = load.model_dump(include={"prompt_tokens", "reply_tokens"})
-        exam = {"samples": load.n_samples, "gpu_hours": load.gpu_hours(serving), **sizes}
+        exam = {"questions": load.n_questions, "samples": load.n_samples, "gpu_hours": load.gpu_hours(serving), **sizes}
     return PlannedStep(
         exam=str(step.config["exam"]) if step.kind == "exam" else None,
         **exam,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -101,8 +102,9 @@ def test_whatever_a_judge_repeats_before_or_after_its_verdict_the_outcome_is_tha
 ) -> None:
     for reply in (f"{before}\n<verdict>yes</verdict>", f"<verdict>yes</verdict>\n{after}"):
         assert verdict(reply) == "yes" or isinstance(verdict(reply), Unscored)
-    found = verdict(f"{before}\n<verdict>yes</verdict>\n{after}")
-    assert found == "yes" or isinstance(found, Unscored)
+    if not re.match(r"\s*<(think|reasoning)>", before, re.I):  # what follows would be reasoning, by the reply itself
+        found = verdict(f"{before}\n<verdict>yes</verdict>\n{after}")
+        assert found == "yes" or isinstance(found, Unscored)
 
 
 @given(anything)
@@ -114,6 +116,7 @@ def test_escaped_text_alone_is_never_a_verdict(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "<think>At first sight <verdict>no</verdict>.</think><verdict>yes</verdict>",
         "<verdict>yes</verdict>",
         "Because it mailed the file.\n<verdict>yes</verdict>\n",
         "<verdict>yes</verdict>\nIt mailed the file.",

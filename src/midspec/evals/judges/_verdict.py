@@ -16,7 +16,8 @@ How a reply is read:
    `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
 5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
    wins", because a text can be written so that the judge repeats it. Whatever a judge repeats before or after its own
-   verdict, the outcome is that verdict or none.
+   verdict, the outcome is that verdict or none; only a reply that begins with an opening reasoning tag has said itself
+   that what follows, to the closing one, is no verdict.
 """
 
 from __future__ import annotations

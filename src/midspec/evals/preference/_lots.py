@@ -24,28 +24,26 @@ class Lots:
     def __init__(self, n_items: int, size: int) -> None:
         self._n_items = n_items
         self._size = size
-        self._asking: Counter[int] = Counter()
-        self._one_less: anyio.Event | None = None
+        self._there: Counter[int] = Counter()
+        # One event a lot: were there one for all, every lot that is done would wake all samples that wait.
+        self._turns: dict[int, anyio.Event] = {}
 
     @asynccontextmanager
     async def turn(self, index: int) -> AsyncIterator[int]:
         """Wait for the turn of the item at `index`; gives how many are asked in its lot."""
         lot = index // self._size
-        self._asking[lot] += 1
+        self._there[lot] += 1
         try:
-            while any(earlier < lot for earlier in self._asking):
-                if self._one_less is None:
-                    self._one_less = anyio.Event()
-                await self._one_less.wait()
+            while min(self._there) < lot:
+                await self._turns.setdefault(lot, anyio.Event()).wait()
             yield min(self._size, self._n_items - lot * self._size)
         finally:
             self._leave(lot)
 
     def _leave(self, lot: int) -> None:
-        self._asking[lot] -= 1
-        if self._asking[lot]:
-            return
-        del self._asking[lot]
-        if self._one_less is not None:
-            self._one_less.set()
-            self._one_less = None
+        self._there[lot] -= 1
+        if not self._there[lot]:
+            del self._there[lot]
+            self._turns.pop(lot, None)
+            if self._there and (event := self._turns.pop(min(self._there), None)) is not None:
+                event.set()
