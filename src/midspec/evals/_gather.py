@@ -42,7 +42,7 @@ class Gatherer(Generic[RequestT, ResultT]):
         self._run = run
         self._order = order
         self._waiting: list[_Entry[RequestT, ResultT]] = []
-        self._turn = anyio.Lock()
+        self._round: anyio.Event | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="midspec-model")
 
     async def ask(self, request: RequestT, *, beside: int = 1) -> ResultT:
@@ -57,13 +57,24 @@ class Gatherer(Generic[RequestT, ResultT]):
         """
         entry: _Entry[RequestT, ResultT] = _Entry(request)
         self._waiting.append(entry)
-        async with self._turn:
-            if not entry.outcome.done():
-                await self._all_here(beside)
-                batch, self._waiting = sorted(self._waiting, key=lambda each: self._order(each.request)), []
-                with anyio.CancelScope(shield=True):
-                    await self._answer(batch)
+        while not entry.outcome.done():
+            if self._round is None:
+                await self._run_round(beside)
+            else:
+                await self._round.wait()
         return entry.outcome.result()
+
+    async def _run_round(self, beside: int) -> None:
+        """Answer all that have come; whoever waits learns of it at the same moment, so that all can go on together."""
+        self._round = ended = anyio.Event()
+        try:
+            await self._all_here(beside)
+            batch, self._waiting = sorted(self._waiting, key=lambda each: self._order(each.request)), []
+            with anyio.CancelScope(shield=True):
+                await self._answer(batch)
+        finally:
+            self._round = None
+            ended.set()
 
     def close(self) -> None:
         """End the thread."""

@@ -17,7 +17,7 @@ from inspect_ai.scorer import Scorer
 
 from midspec.artifact import Built, write_rows
 from midspec.errors import FolderError
-from midspec.evals._evaluate import GRADER, evaluate
+from midspec.evals._evaluate import GRADER, evaluate, rarely_collected
 from midspec.evals._kept import Kept
 from midspec.evals._logs import drop_unfinished, open_log
 from midspec.evals._model import close_after, close_model, open_model
@@ -35,6 +35,7 @@ _LOGS = "logs"
 _NOBODY = "none/none"
 
 
+@rarely_collected()
 def run_exam(
     exam: Exam[ConfigT],
     config: ConfigT,

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from midspec.artifact import Built, write_rows
 from midspec.evals._abilities import ManyGenerator
-from midspec.evals._evaluate import evaluate
+from midspec.evals._evaluate import evaluate, rarely_collected
 from midspec.evals._kept import Kept
 from midspec.evals._logs import drop_unfinished
 from midspec.evals._model import close_after, close_model, open_model
@@ -32,6 +32,7 @@ _KEPT = "kept.jsonl"
 _RATES = ("choice_logprob", "choice_generated")
 
 
+@rarely_collected()
 def run_preference(
     model: str | Model,
     items: Sequence[Item],
