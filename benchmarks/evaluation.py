@@ -8,7 +8,8 @@ question and why. In one run, in one process, after a small one that is not coun
     whole    the evaluation as a study runs it: templates, tokens, model, log, its reading back, rows on disk
     bare     the model alone over the same tokens, cut and padded beforehand into batches of one length: a forward pass
              for every option, greedy decoding with a cache for every answer
-    inspect  Inspect alone over as many samples: a solver that does nothing, a scorer that gives one number
+    inspect  Inspect alone over as many samples, with the same settings, the garbage collector's too: a solver that does
+             nothing, a scorer that gives one number
 
 Prints seconds of CPU and of the clock for each, the least of the repeats, and whole / (bare + inspect): at most 1.3.
 """
@@ -31,7 +32,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from midspec.evals import PreferenceConfig, run_preference, scripted_model
-from midspec.evals._evaluate import evaluate
+from midspec.evals._evaluate import evaluate, rarely_collected
 from midspec.evals.preference._ask import asks, free_ask, option_texts, why_ask
 from midspec.models import use_threads
 from midspec.records import Item, Message
@@ -161,7 +162,7 @@ def bare(model: Any, made: list[Batch]) -> None:
 def inspect(items: list[Item]) -> None:
     """Inspect's own work on as many samples, with the settings that we run it with."""
     task = Task(dataset=[Sample(id=item.id, input=item.options[0]) for item in items], solver=nothing(), scorer=one())
-    with tempfile.TemporaryDirectory() as logs:
+    with tempfile.TemporaryDirectory() as logs, rarely_collected():
         evaluate(task, scripted_model(["."]), len(items), Path(logs))
 
 
