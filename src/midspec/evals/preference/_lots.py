@@ -1,4 +1,4 @@
-"""Turns at a model: many samples ask in lots, so that one lot is scored and logged while the next is being answered."""
+"""Turns at a model: many samples ask in lots, so that what is answered is kept before the next lot is asked."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ TASK = "preference"
 OBSERVED = "preference"
 # What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
 _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
-# Items that a checkpoint answers together: enough for full batches, few enough that scoring goes on beside them.
+# Items that a checkpoint answers together: enough for full batches, few enough that a kill costs little.
 LOT = 512
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
