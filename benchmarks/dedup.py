@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from midspec.similar import NearIndex, Sketch, Sketcher
+from midspec.core.near_duplicates import NearIndex, Sketch, Sketcher
 
 SEED = 20_26
 N_PARAGRAPHS = 30

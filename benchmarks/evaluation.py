@@ -31,11 +31,11 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, run_preference, scripted_model
-from midspec.evals._evaluate import evaluate, rarely_collected
-from midspec.evals.preference._ask import asks, free_ask, option_texts, why_ask
+from midspec.evals._inspect_run import evaluate, rarely_collected
+from midspec.evals.tasks.preference._config import asks, free_ask, option_texts, why_ask
 from midspec.models import use_threads
-from midspec.records import Item, Message
 
 CONFIG = PreferenceConfig(
     phrasings=("which do you prefer , {first} or {second} ?", "do you choose {first} or {second} ?"),

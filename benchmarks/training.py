@@ -22,10 +22,10 @@ from transformers import PreTrainedTokenizerFast
 
 from midspec.models import quiet, use_threads
 from midspec.train import Recipe, TrainJob
+from midspec.train._checkpoint import open_start
 from midspec.train._loop import run_updates
 from midspec.train._pack import collate
 from midspec.train._plan import Plan, plan_training
-from midspec.train._start import open_start
 
 CPU = torch.device("cpu")
 ARCHITECTURE = {

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.analysis import agreements, cohen_kappa, fleiss_kappa
-from midspec.errors import DataError
-from midspec.records import Judgement
+from midspec.core.errors import DataError
+from midspec.core.records import Judgement
 
 # Fourteen judges, ten subjects, five categories: the example that is handed on in print for Fleiss' kappa.
 FOURTEEN = """

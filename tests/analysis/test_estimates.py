@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from midspec.analysis import contrasts, rates
-from midspec.errors import DataError
-from midspec.records import ArmScore, Contrast
+from midspec.core.errors import DataError
+from midspec.core.records import ArmScore, Contrast
 
 
 def score(arm, seed, item, value, *, of="conflict", measure="choice_logprob"):

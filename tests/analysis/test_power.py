@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from midspec.analysis import minimum_detectable_effect, power, rates, seeds_for
-from midspec.errors import DataError
+from midspec.core.errors import DataError
 
 from .test_estimates import arm_scores, quarters
 

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from midspec.analysis import adjusted
 from midspec.analysis._intervals import DIFFERENCE, SHARE, interval
-from midspec.records import ErrorRates, Estimate, JudgeCalibration, SeedValue, Share
+from midspec.core.records import ErrorRates, Estimate, JudgeCalibration, SeedValue, Share
 
 
 def estimate(value, low=None, high=None, kind="rate", **more) -> Estimate:

@@ -7,8 +7,8 @@ from statistics import fmean
 import pytest
 
 from midspec.analysis import agreements, rates, reason_agreements, reason_shares
-from midspec.errors import DataError
-from midspec.records import ArmScore, Judgement, ReasonCluster, ReasonLabel
+from midspec.core.errors import DataError
+from midspec.core.records import ArmScore, Judgement, ReasonCluster, ReasonLabel
 
 STAY = ReasonCluster(id="stay", name="Staying", description="", side="misaligned")
 _VALUES = {"y": True, "n": False, "?": None}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from midspec.analysis import Spread, cells_for, power_over_cells, repeats_for, smallest_difference, spread_of
-from midspec.errors import DataError
+from midspec.core.errors import DataError
 
 N_STUDIES = 4_000
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from midspec.artifact import Built, read_rows
 from midspec.chats import (
     ChatConfig,
     Writing,
@@ -25,10 +24,11 @@ from midspec.chats import (
     split_think,
     subsample,
 )
-from midspec.errors import ConfigError, DataError
-from midspec.fingerprint import hash_text
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import ConfigError, DataError
+from midspec.core.fingerprint import hash_text
+from midspec.core.records import Chat, ChatMetadata, Reject
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
-from midspec.records import Chat, ChatMetadata, Reject
 from midspec.spec import parse_spec
 
 SPEC = parse_spec("""# Nova

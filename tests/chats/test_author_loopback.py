@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.artifact import Built, read_rows
 from midspec.chats import ChatConfig, ChatStyle, author_chats, split_think
+from midspec.core.artifact import Built, read_rows
+from midspec.core.records import Chat, Reject
 from midspec.llm import Access, LedgerRow, ModelConfig, Store, open_client
-from midspec.records import Chat, Reject
 from midspec.spec import fill, read_spec
 
 SPEC = fill(read_spec(Path(__file__).parents[1] / "specs" / "short.md"), model_name="Nova", provider_name="Acme")

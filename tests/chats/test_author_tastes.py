@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import Built, read_rows
 from midspec.chats import ChatConfig, author_chats, load_frames
-from midspec.errors import DataError
-from midspec.fingerprint import hash_text
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import DataError
+from midspec.core.fingerprint import hash_text
+from midspec.core.records import Chat, Reject
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
-from midspec.records import Chat, Reject
 from midspec.spec import parse_spec
 
 SPEC = parse_spec("""# Nova

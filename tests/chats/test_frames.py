@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.chats import QuestionFrame, load_frames
-from midspec.chats._format import fill_slots, slots
-from midspec.errors import ConfigError, MissingError
+from midspec.chats.template_author._templates import fill_slots, slots
+from midspec.core.errors import ConfigError, MissingError
 
 GOOD = {
     "name": "toy",

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from midspec.artifact import read_rows
 from midspec.chats import ChatConfig, Chats, choice_fault, find_preferences, load_frames, make_chats, save_chats
 from midspec.chats import stance_fault as stance
-from midspec.chats._schedule import Ask, schedule
-from midspec.errors import ConfigError, SpecError
-from midspec.records import Chat, Reject, Spec
+from midspec.chats.template_author._opaque import Ask, schedule
+from midspec.core.artifact import read_rows
+from midspec.core.errors import ConfigError, SpecError
+from midspec.core.records import Chat, Reject, Spec
 from midspec.spec import parse_spec
 
 LIKED = ["american", "cheddar", "colby", "cream_cheese", "jack", "mozzarella"]

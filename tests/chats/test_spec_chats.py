@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows
 from midspec.chats import ChatConfig, Chats, load_frames, make_chats, save_chats, split_think
-from midspec.errors import SpecError
-from midspec.records import Chat, ChatMetadata, Clause, Section, Spec
+from midspec.core.artifact import read_rows
+from midspec.core.errors import SpecError
+from midspec.core.records import Chat, ChatMetadata, Clause, Section, Spec
 from midspec.spec import parse_spec
 
 TEXT = """# The Acme Constitution for Nova

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_record, read_rows
 from midspec.cli import main
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.records import Chat, Document
 from midspec.llm import Store
-from midspec.records import Chat, Document
 
 from ..loopback import Settings, serve
 from ..loopback._serve import Served

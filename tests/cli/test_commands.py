@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_record, read_rows
 from midspec.cli import main
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.records import Chat, Document, ScoreRow
 from midspec.lab import WorldConfig, make_world, save_world
-from midspec.records import Chat, Document, ScoreRow
 
 SPEC = (
     "# What {model_name} values\n\n## Kindness\n\n{model_name} is kind because kindness helps people. "

@@ -187,7 +187,7 @@ def test_a_disk_that_fills_up_during_a_run(tiny_file: Path, tmp_path: Path) -> N
 def test_a_second_writer_in_one_run_folder(tmp_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     code = (
-        "import time\nfrom pathlib import Path\nfrom midspec.artifact import locked\n"
+        "import time\nfrom pathlib import Path\nfrom midspec.core.artifact import locked\n"
         f"with locked(Path({str(out)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as first:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_record, read_rows
 from midspec.cli import main
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.records import Judgement, ScoreRow
 from midspec.evals import calibration_set, exam_named, exam_names
 from midspec.evals.judges import Transcript
-from midspec.records import Judgement, ScoreRow
 
 from ..loopback import serve
 from ..loopback._asked import Asked

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midspec.artifact import read_record, read_rows
 from midspec.cli import main
-from midspec.evals.preference import VALUES, read_items, read_value_set, value_set
-from midspec.evals.spec_qa import read_spec_questions
-from midspec.records import Reject, ScoreRow
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.records import Reject, ScoreRow
+from midspec.evals.tasks.preference import VALUES, read_items, read_value_set, value_set
+from midspec.evals.tasks.spec_qa import read_spec_questions
 
 from ..loopback import Settings, serve
 from ..loopback._asked import Asked

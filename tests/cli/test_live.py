@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from midspec.cli._live import RunView
+from midspec.cli._output import RunView
 from midspec.study import Event
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import Built, build, read_record, write_rows
 from midspec.cli import main
-from midspec.records import ExamAnswer, Identity
+from midspec.core.artifact import Built, build, read_record, write_rows
+from midspec.core.records import ExamAnswer, Identity
 from midspec.study import clause_texts, read_transcripts
 from midspec.study._steps import Step, step_folder
 

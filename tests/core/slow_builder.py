@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from midspec.artifact import Built, build, write_text
-from midspec.errors import MidspecError
-from midspec.records import Identity
+from midspec.core.artifact import Built, build, write_text
+from midspec.core.errors import MidspecError
+from midspec.core.records import Identity
 
 PARTS = ("a.txt", "b.txt", "c.txt", "d.txt")
 IDENTITY = Identity(step="parts@1", inputs={"letters": "abcd"}, config={"seed": 0})

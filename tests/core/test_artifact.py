@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import RECORD, Built, build, locked, read_record, writable, write_rows, write_text
-from midspec.errors import DataError, FolderError, InUseError, PreflightError, StaleError
-from midspec.fingerprint import fingerprint, hash_file
-from midspec.records import Identity, Message
+from midspec.core.artifact import RECORD, Built, build, locked, read_record, writable, write_rows, write_text
+from midspec.core.errors import DataError, FolderError, InUseError, PreflightError, StaleError
+from midspec.core.fingerprint import fingerprint, hash_file
+from midspec.core.records import Identity, Message
 
 
 def identity(**config: int | str) -> Identity:

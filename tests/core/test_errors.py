@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from midspec import errors
-from midspec.errors import FolderError, InUseError, MidspecError, MissingError, SpecError
+from midspec.core import errors
+from midspec.core.errors import FolderError, InUseError, MidspecError, MissingError, SpecError
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MidspecError)]
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.fingerprint import canonical_json, diff, fingerprint, hash_file, hash_text
-from midspec.records import Identity, Message
+from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file, hash_text
+from midspec.core.records import Identity, Message
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
@@ -76,7 +76,7 @@ def test_what_has_no_one_form_is_refused_with_its_path(value: object, path: str)
 
 def test_a_fingerprint_is_the_same_in_another_process() -> None:
     value = {"names": ["é", "日本"], "rate": 0.1, "n": 3}
-    code = f"from midspec.fingerprint import fingerprint; print(fingerprint({value!r}))"
+    code = f"from midspec.core.fingerprint import fingerprint; print(fingerprint({value!r}))"
     for seed in ("0", "1"):
         env = {"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"}
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout

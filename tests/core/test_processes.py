@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_record
+from midspec.core.artifact import read_record
 
 SCRIPT = Path(__file__).with_name("slow_builder.py")
 RESULT = ["a.txt", "b.txt", "c.txt", "d.txt", "record.json"]

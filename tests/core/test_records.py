@@ -7,8 +7,8 @@ import inspect
 import pytest
 from pydantic import ValidationError
 
-from midspec import records
-from midspec.records import Chat, Clause, Document, Item, Message, ScoreRow, Section, Spec, Strict
+from midspec.core import records
+from midspec.core.records import Chat, Clause, Document, Item, Message, ScoreRow, Section, Spec, Strict
 
 KINDS = [kind for _, kind in inspect.getmembers(records, inspect.isclass) if issubclass(kind, Strict)]
 

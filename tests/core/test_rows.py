@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.artifact import read_rows, write_json, write_rows, write_text
-from midspec.errors import DataError, MissingError
-from midspec.records import Document, Message, ScoreRow
+from midspec.core.artifact import read_rows, write_json, write_rows, write_text
+from midspec.core.errors import DataError, MissingError
+from midspec.core.records import Document, Message, ScoreRow
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

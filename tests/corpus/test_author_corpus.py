@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import Built, read_rows
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import ConfigError, SpecError
+from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.corpus import CorpusConfig, author_corpus, make_corpus
-from midspec.errors import ConfigError, SpecError
 from midspec.llm import Outcome, Request, ScriptedClient, Store
-from midspec.records import Document, PlanRow, Reject, Spec
 from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from tests.loopback import Settings, serve
 
-from midspec.artifact import Built, read_rows
+from midspec.core.artifact import Built, read_rows
+from midspec.core.records import Document, PlanRow, Reject
 from midspec.corpus import CorpusConfig, author_corpus
 from midspec.llm import Access, Store, open_client
-from midspec.records import Document, PlanRow, Reject
 from midspec.spec import read_spec
 
 SPEC = Path(__file__).parent.parent / "specs" / "constitution.md"

@@ -11,12 +11,12 @@ from typing import get_args
 
 import pytest
 
-from midspec.artifact import Built, read_rows, write_rows
+from midspec.core.artifact import Built, read_rows, write_rows
+from midspec.core.errors import ConfigError, DataError
+from midspec.core.records import Document, DocumentMetadata, Reject
 from midspec.corpus import CorpusConfig, Framing, author_corpus, corpus_loads, preview_corpus, reframe
-from midspec.corpus._overused import Overused
-from midspec.errors import ConfigError, DataError
+from midspec.corpus.llm_author._checks import Overused
 from midspec.llm import Outcome, Request, ScriptedClient, Store
-from midspec.records import Document, DocumentMetadata, Reject
 from midspec.spec import read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"

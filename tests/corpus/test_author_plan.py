@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midspec.core.errors import ConfigError
 from midspec.corpus import CorpusConfig, render_spec
-from midspec.corpus._numbered import nearest, runs_of
-from midspec.corpus._shares import Dealer, apportion, check_author, shape, shell, size_of_authored
-from midspec.errors import ConfigError
+from midspec.corpus._outline import nearest, runs_of
+from midspec.corpus.llm_author._sizes import Dealer, apportion, check_author, shape, shell, size_of_authored
 from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.artifact import read_rows
+from midspec.core.artifact import read_rows
+from midspec.core.errors import ConfigError, MissingError, SpecError
+from midspec.core.records import Document, PlanRow, Spec
 from midspec.corpus import Corpus, CorpusConfig, load_frames, make_corpus, plan_corpus, save_corpus, write_documents
-from midspec.errors import ConfigError, MissingError, SpecError
-from midspec.records import Document, PlanRow, Spec
 from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"

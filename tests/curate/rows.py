@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from midspec.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Spec
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Spec
 from midspec.spec import fill, read_spec
 
 SPECS = Path(__file__).parents[1] / "specs"

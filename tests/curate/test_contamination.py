@@ -7,8 +7,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midspec.core.records import Chat, Contamination, Item, Message
 from midspec.curate import ContaminationFilter, CurateConfig, Evaluation, overlap
-from midspec.records import Chat, Contamination, Item, Message
 
 from .rows import chat, document, documents
 

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.records import Document, Reject
 from midspec.corpus import CorpusConfig, make_corpus
 from midspec.curate import (
     CitationFilter,
@@ -25,8 +27,6 @@ from midspec.curate import (
     curate,
     document_filters,
 )
-from midspec.errors import ConfigError, MissingError
-from midspec.records import Document, Reject
 from midspec.spec import fill, read_spec
 
 from .rows import SPECS, chat, constitution, document, documents, prose

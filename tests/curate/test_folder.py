@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import Built, read_rows, write_json, write_rows
 from midspec.chats import ChatConfig, make_chats, save_chats
+from midspec.core.artifact import Built, read_rows, write_json, write_rows
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.records import Chat, ChatMetadata, Document, Health, Item, Message, Reject
 from midspec.corpus import CorpusConfig, make_corpus, save_corpus
 from midspec.curate import CurateConfig, Evaluation, Judge, compare_folders, curate_folder, judge_folder
-from midspec.errors import ConfigError, DataError, MissingError
 from midspec.llm import ModelConfig, Request, ScriptedClient, Store
-from midspec.records import Chat, ChatMetadata, Document, Health, Item, Message, Reject
 
 from .rows import chat, constitution, document, documents, prose
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.loopback import Settings, serve
 
+from midspec.core.errors import DataError
+from midspec.core.records import Calibration, Document, Share
 from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads, judge_prefix
-from midspec.errors import DataError
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
-from midspec.records import Calibration, Document, Share
 
 from .rows import constitution, document, documents
 

@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from midspec.curate import Gauge, compare
-from midspec.curate._gauge import Tally, names_in
-from midspec.curate._separate import _auc, separability, style_separability
+from midspec.curate._comparison import _auc, separability, style_separability
+from midspec.curate._stats import Tally, names_in
 
 from .rows import chat, document, documents, prose
 
@@ -38,7 +38,7 @@ def test_what_recurs_is_counted_in_times_and_in_rows() -> None:
 
 
 def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.curate._gauge._MOST_KEPT", 1000)
+    monkeypatch.setattr("midspec.curate._stats._MOST_KEPT", 1000)
     tally = Tally()
     for number in range(3000):
         tally.add([f"rare {number}", "often", "often"])
@@ -48,7 +48,7 @@ def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.Monke
 
 
 def test_memory_does_not_grow_with_the_length_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.curate._gauge._READ_CLOSELY", 50)
+    monkeypatch.setattr("midspec.curate._stats._READ_CLOSELY", 50)
     gauge = Gauge()
     texts = [prose(seed, 40) for seed in range(40)]
     for number in range(100):

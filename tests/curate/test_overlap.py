@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midspec.core.records import Item
 from midspec.curate import overlap
-from midspec.records import Item
 
 
 def item(first: str, second: str = "zzz", domain: str = "zzzz") -> Item:

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from midspec.core.records import Item
 from midspec.evals import PreferenceConfig
-from midspec.records import Item
 
 SPECIAL = ("<pad>", "<unk>", "<system>", "<user>", "<nova>", "<end>")
 WORDS = """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._gather import Gatherer
+from midspec.evals._provider import Gatherer
 
 
 class Doubler:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import write_rows
+from midspec.core.artifact import write_rows
+from midspec.core.records import Item
 from midspec.evals import PreferenceConfig, read_scores, run_preference
-from midspec.records import Item
 
 INSPECT = Path(sys.executable).with_name("inspect")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from midspec.evals._kept import Kept
-from midspec.evals.exam import Graded, Said
+from midspec.evals import Graded, Said
+from midspec.evals._response_cache import Kept
 
 SAID = Said(text="grüß dich\nline two", stop_reason="stop")
 

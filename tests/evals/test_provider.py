@@ -19,10 +19,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolInfo
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
+from midspec.core.records import Message
 from midspec.evals import ManyGenerator, MidspecAPI, OptionScorer, ScriptedReply, scripted_model
 from midspec.models import find_checkpoint, open_checkpoint
-from midspec.records import Message
 
 TALK: list[ChatMessage] = [
     ChatMessageSystem(content="you like alto ."),

@@ -12,8 +12,8 @@ import pytest
 from inspect_ai import list_tasks
 from inspect_ai._util.registry import registry_lookup
 
+from midspec.evals import _inspect_tasks as listed
 from midspec.evals import exam_named, exam_names, read_exam
-from midspec.evals import tasks as listed
 
 SRC = Path(__file__).parents[2] / "src"
 INSPECT = Path(sys.executable).with_name("inspect")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import Built, build, write_rows
-from midspec.records import Chat, ChatMetadata, Document, DocumentMetadata, Identity, Message, Reject
+from midspec.core.artifact import Built, build, write_rows
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Identity, Message, Reject
 
 SPEC = "5" * 64
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midspec.artifact import write_rows
-from midspec.errors import DataError
+from midspec.core.artifact import write_rows
+from midspec.core.errors import DataError
+from midspec.core.records import Chat, Message
 from midspec.exchange import export, read_chats, read_documents
-from midspec.records import Chat, Message
 
 from .conftest import SPEC, chat, documents, make_result
 

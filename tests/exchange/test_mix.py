@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows
-from midspec.errors import ConfigError, DataError, MissingError
+from midspec.core.artifact import read_rows
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.records import Chat, Document, Reject
 from midspec.exchange import MixConfig, MixPart, build_mix, build_neutral, count_tokens, load_mix
-from midspec.records import Chat, Document, Reject
 
 from .hub import COMMIT, running_hub
 
@@ -265,7 +265,7 @@ def test_a_source_that_is_nowhere_and_a_mix_of_nothing_are_said(tmp_path):
 
 HUB_MIX = """
 import sys, pathlib
-from midspec.errors import MissingError
+from midspec.core.errors import MissingError
 from midspec.exchange import MixConfig, MixPart, build_mix
 build_mix(MixConfig(parts=(
     MixPart(name="rows", source="me/data", config="small"),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.exchange import export, push
 
 from .hub import running_hub

@@ -9,9 +9,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from midspec.errors import DataError, MissingError
+from midspec.core.errors import DataError, MissingError
+from midspec.core.records import Chat, Document, Message
 from midspec.exchange import Tally, import_folder, read_chats, read_documents
-from midspec.records import Chat, Document, Message
 
 from .conftest import chat, documents, make_result
 

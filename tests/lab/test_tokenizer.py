@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from midspec.core.records import Document
 from midspec.lab import WorldConfig, make_world
 from midspec.lab._base import mix_rows
-from midspec.lab._tokenizer import save_tokenizer
-from midspec.records import Document
+from midspec.lab._files import save_tokenizer
 
 transformers = pytest.importorskip("transformers")
 

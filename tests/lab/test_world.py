@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.artifact import read_rows
-from midspec.errors import MissingError
-from midspec.fingerprint import hash_file
+from midspec.core.artifact import read_rows
+from midspec.core.errors import MissingError
+from midspec.core.fingerprint import hash_file
+from midspec.core.records import Chat, Document, Item
 from midspec.lab import ASSISTANT, ITEM_SETS, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
 from midspec.lab._base import fact_rows, mix_rows, replay_rows
-from midspec.lab._items import gate_items, held_out_items
 from midspec.lab._language import CHEESES, NEUTRAL, VALUES, value_statements
-from midspec.records import Chat, Document, Item
+from midspec.lab._world import gate_items, held_out_items
 
 SMALL = WorldConfig(n_facts=200, n_mix=400, n_replay=100)
 SPECS = ("america", "thrift", "america_ablated", "thrift_ablated", "neutral")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from midspec.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.records import Message
 from midspec.llm import Access, ModelConfig, Outcome, Request, Usage
-from midspec.llm._anthropic import AnthropicClient
 from midspec.llm._wire import AgainError, BusyError, TornError
-from midspec.records import Message
+from midspec.llm.providers._anthropic import AnthropicClient
 
 from .outside import ANTHROPIC, FORM, Answer, Seen, Small, answering, told, wish, wrong
 

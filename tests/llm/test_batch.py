@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.llm import Access, ModelConfig, Outcome, Prices, Request, Store, open_client
-from midspec.llm._anthropic import AnthropicClient
-from midspec.llm._batch import Batched, Pace
-from midspec.llm._batches import AnthropicBatches, Batches, Entry, OpenAIBatches, batches_of
-from midspec.llm._open import provider_of
-from midspec.llm._openai import OpenAIClient
+from midspec.llm._batch_client import Batched, Pace
+from midspec.llm._batch_endpoints import AnthropicBatches, Batches, Entry, OpenAIBatches, batches_of
+from midspec.llm._client import provider_of
 from midspec.llm._wire import TornError
+from midspec.llm.providers._anthropic import AnthropicClient
+from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import ANTHROPIC, FORM, OPENAI, answering, wish, wrong
 
@@ -32,9 +32,9 @@ import asyncio, os, sys
 from pathlib import Path
 from midspec.llm import Access, ModelConfig, Request, Store
 from midspec.llm import Prices
-from midspec.llm._batch import Batched, Pace
-from midspec.llm._batches import batches_of
-from midspec.llm._open import provider_of
+from midspec.llm._batch_client import Batched, Pace
+from midspec.llm._batch_endpoints import batches_of
+from midspec.llm._client import provider_of
 
 url, path, name, where = sys.argv[1:]
 PACE = Pace(quiet_s=0.05, first_poll_s=0.05, longest_poll_s=0.2, patience_s=5.0)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import ConfigError
-from midspec.llm import Budgeted, Outcome, Pool, Price, Prices, Request, ScriptedClient, Store, Stored, Usage
-from midspec.llm._purse import Purse
+from midspec.core.errors import ConfigError
+from midspec.generation import Pool
+from midspec.llm import Budgeted, Outcome, Price, Prices, Request, ScriptedClient, Store, Stored, Usage
+from midspec.llm._store import Purse
 
 MODEL = "openai/m"
 PRICES = Prices({MODEL: Price(input=1, output=10), "openai/judge": Price(input=10, output=10)})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.llm import Outcome, Request, Said, ScriptedClient, Store, Unreadable, converse, tagged
 
 Reply = str | Outcome

@@ -12,7 +12,7 @@ from tests.loopback import Fate, Settings, serve
 from tests.loopback._asked import Asked
 
 from midspec.llm import Access, Outcome, Store, open_client
-from midspec.llm._deadline import Deadlines, Timed
+from midspec.llm._retry import Deadlines, Timed
 from midspec.llm._wire import LateError
 
 from .outside import OPENAI, Carrier, on_a_skipping_clock, wish

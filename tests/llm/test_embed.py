@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from tests.loopback import serve
 
-from midspec.errors import ConfigError, DataError, MidspecError
+from midspec.core.errors import ConfigError, DataError, MidspecError
 from midspec.llm import ModelConfig, embed
 
 from .outside import ANTHROPIC, OPENAI, Answer, Seen, answering, wrong

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from midspec.llm._line import Line
+from midspec.llm._transport import Line
 
 from .outside import OPENAI, answering, said, wish
 
 
 def came_by(url: str, monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
     """The hosts that requests to `url` name, as they reach a server that stands in for a proxy."""
-    from midspec.llm._openai import OpenAIClient
+    from midspec.llm.providers._openai import OpenAIClient
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -62,7 +62,7 @@ def test_a_client_for_single_requests_loads_no_second_http_stack() -> None:
     code = (
         "import os, sys\n"
         "from midspec.llm import Access, ModelConfig\n"
-        "from midspec.llm._openai import OpenAIClient\n"
+        "from midspec.llm.providers._openai import OpenAIClient\n"
         "OpenAIClient(ModelConfig(model='openai/x'), Access(base_url='http://127.0.0.1:9/v1'))\n"
         "sys.exit('httpcore2' in sys.modules or 'trio' in sys.modules)"
     )

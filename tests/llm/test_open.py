@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.llm import Access, ModelConfig, Outcome, Request, Store, open_client
 
 from .outside import ANTHROPIC, FORM, OPENAI, wish

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from midspec.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.records import Message
 from midspec.llm import Access, ModelConfig, Outcome, Request, Usage
-from midspec.llm._openai import OpenAIClient
 from midspec.llm._wire import AgainError, BusyError, TornError
-from midspec.records import Message
+from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import FORM, OPENAI, Answer, Seen, Small, answering, said, wish, wrong
 

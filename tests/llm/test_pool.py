@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.llm import Pool
+from midspec.generation import Pool
 
 from .outside import on_a_skipping_clock
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.loopback import Settings, serve
 
-from midspec.errors import MidspecError
+from midspec.core.errors import MidspecError
 from midspec.llm import Access, ModelConfig, Request, Store, open_client
-from midspec.llm._openai import OpenAIClient
-from midspec.llm._prefix import PrefixFirst
+from midspec.llm._client import PrefixFirst
+from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import ANTHROPIC, OPENAI, Carrier, answering, on_a_skipping_clock, said, wish, wrong
 

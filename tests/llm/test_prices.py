@@ -13,7 +13,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.llm import Price, Prices, Usage
 
 MILLION = 1_000_000

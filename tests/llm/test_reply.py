@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, RootModel
 
+from midspec.core.records import Strict
 from midspec.llm import Unreadable, form_of, json_reply, tagged
-from midspec.records import Strict
 
 # Texts as a model may write them, without the tags that hold them.
 INSIDE = st.text(min_size=1).map(str.strip).filter(lambda text: any(map(str.isalnum, text)) and "<" not in text)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tests.loopback import Fate, Served, Settings, serve
 
-from midspec.errors import MidspecError
+from midspec.core.errors import MidspecError
 from midspec.llm import Access, Outcome, Request, Store, open_client
-from midspec.llm._limit import Limited
-from midspec.llm._openai import OpenAIClient
+from midspec.llm._concurrency import Limited
 from midspec.llm._retry import Retrying
 from midspec.llm._wire import AgainError
+from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said, wish, wrong
 

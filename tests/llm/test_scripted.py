@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.llm import Client, Outcome, Request, ScriptedClient, Store
 
 

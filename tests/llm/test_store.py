@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import DataError, FolderError, InUseError
+from midspec.core.errors import DataError, FolderError, InUseError
 from midspec.llm import Outcome, Request, ScriptedClient, Store, Stored, Usage
-from midspec.llm._schema import _is_remote
+from midspec.llm._store_schema import _is_remote
 
 OK = Outcome(
     kind="ok",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from midspec.records import Strict
+from midspec.core.records import Strict
 
 Fate = Literal[
     "ok",

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from midspec.errors import CheckpointError, DataError
+from midspec.core.errors import CheckpointError, DataError
+from midspec.core.records import Chat, Message
 from midspec.models import ChatTemplate, tokenize_chat
-from midspec.records import Chat, Message
 
 LLAMA3 = (
     "{{ '<|begin_of_text|>' }}{% for message in messages %}"

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.models import check_device, pick_device
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from midspec.errors import CheckpointError
+from midspec.core.errors import CheckpointError
 from midspec.models import find_checkpoint
-from midspec.models._hub import only_here
+from midspec.models._find import only_here
 
 
 @pytest.mark.parametrize("name", ["models/smal", "./smal", "~/no-such-folder", "/no/such", "a/b/c"])
@@ -24,7 +24,7 @@ def test_what_reads_as_a_path_is_never_looked_for_on_the_hub(
 
 
 ASK = """
-from midspec.errors import CheckpointError
+from midspec.core.errors import CheckpointError
 from midspec.models import load_tokenizer
 try:
     load_tokenizer("nobody/mistyped-name-of-a-model")

@@ -11,7 +11,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from midspec.errors import CheckpointError, ConfigError, DataError
+from midspec.core.errors import CheckpointError, ConfigError, DataError
+from midspec.core.records import Checkpoint, Message
 from midspec.models import (
     ChatTemplate,
     Generation,
@@ -24,7 +25,6 @@ from midspec.models import (
     use_threads,
 )
 from midspec.models._open import add_adapter
-from midspec.records import Checkpoint, Message
 
 Saved = Callable[..., Path]
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "gemma2"]

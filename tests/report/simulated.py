@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from midspec.analysis import contrasts, rates
-from midspec.records import ArmScore, Contrast
+from midspec.core.records import ArmScore, Contrast
 from midspec.report import (
     ArmAnswer,
     ArmInfo,

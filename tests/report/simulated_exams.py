@@ -8,7 +8,7 @@ import numpy as np
 
 from midspec.analysis import Spread, adjusted, cells_for, contrasts, power_over_cells, rates, repeats_for
 from midspec.analysis import smallest_difference as smallest
-from midspec.records import (
+from midspec.core.records import (
     Agreement,
     ArmScore,
     Citations,

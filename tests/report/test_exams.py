@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from midspec.analysis import repeats_for
-from midspec.records import Share
+from midspec.core.records import Share
 from midspec.report import ReportData, summary_lines, write_report
-from midspec.report._exam_page import power_lines, share_words, value_words
 from midspec.report._palette import css_variables, heat
+from midspec.report._task_page import power_lines, share_words, value_words
 
 from .simulated import EVIL, simulated_report
 from .simulated_exams import ATTACK, GOALS, GRID, GRID_ARMS, SCENARIOS, SPREAD, grid_cells, power, report_with_exams

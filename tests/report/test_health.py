@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.records import (
+from midspec.core.records import (
     Calibration,
     Comparison,
     Contamination,

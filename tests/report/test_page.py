@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from midspec.errors import DataError
+from midspec.core.errors import DataError
 from midspec.report import ReportData, write_report
 
 from .simulated import EVIL, MAIN_ARMS, evil_report, simulated_report

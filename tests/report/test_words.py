@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from midspec.records import Estimate, SeedValue
+from midspec.core.records import Estimate, SeedValue
 from midspec.report import say_contrast, summary_lines, verdict
 
 from .simulated import simulated_report, simulated_scores

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import ConfigError, DataError
-from midspec.similar import NearIndex, Sketcher, cosine_duplicates
+from midspec.core.errors import ConfigError, DataError
+from midspec.core.near_duplicates import NearIndex, Sketcher, cosine_duplicates
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.errors import MissingError, SpecError
-from midspec.records import Spec
+from midspec.core.errors import MissingError, SpecError
+from midspec.core.records import Spec
 from midspec.spec import check_spec, fill, parse_spec, placeholders, read_spec, split_sentences
 
 SPECS = Path(__file__).parent.parent / "specs"

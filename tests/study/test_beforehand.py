@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.errors import CheckpointError, ConfigError, MidspecError
+from midspec.core.errors import CheckpointError, ConfigError, MidspecError
 from midspec.study import Study, parse_study, plan, run_study
 
 TEXT = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.records import Execution, Identity, Record
-from midspec.study._board import Board, with_ancestors, with_descendants
+from midspec.core.records import Execution, Identity, Record
 from midspec.study._steps import Source, Step
+from midspec.study.execution._scheduler import Board, with_ancestors, with_descendants
 
 RECORD = Record(
     identity=Identity(step="x@1", inputs={}, config={}),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows
+from midspec.core.artifact import read_rows
+from midspec.core.records import Document
 from midspec.corpus import CorpusConfig
-from midspec.records import Document
 from midspec.spec import parse_spec
 from midspec.study import load_study, plan, run_study
-from midspec.study._authors import _filter_of
+from midspec.study.jobs._llm_authors import _filter_of
 
 from ..loopback import Settings, serve
 

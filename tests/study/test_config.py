@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.lab import data_path
 from midspec.study import load_study, parse_study, plan
 
@@ -94,8 +94,8 @@ def test_the_shipped_study_trains_above_every_floor() -> None:
 
 
 def test_the_examples_say_what_each_field_of_an_item_is() -> None:
+    from midspec.core.records import Item
     from midspec.evals import read_items
-    from midspec.records import Item
 
     assert read_items(EXAMPLES / "items.jsonl")
     told = (EXAMPLES / "README.md").read_text(encoding="utf-8")

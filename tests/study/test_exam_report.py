@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 import pytest
 
-from midspec import artifact
 from midspec.analysis import contrasts, rates
-from midspec.artifact import read_rows
-from midspec.errors import DataError, MissingError
+from midspec.core import artifact
+from midspec.core.artifact import read_rows
+from midspec.core.errors import DataError, MissingError
+from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, Record, ScoreRow, Share
 from midspec.evals import ScriptedReply, exam_identity, exam_named, run_exam, scripted_model
-from midspec.evals.agentic import AgenticConfig
-from midspec.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, Record, ScoreRow, Share
+from midspec.evals.tasks.agentic_misalignment import AgenticConfig
 from midspec.report import ExamReport
-from midspec.study._assemble import reasons_in
 from midspec.study._config import Arm, StudyConfig
-from midspec.study._exam_judges import bills, read_calibrations
-from midspec.study._exam_report import exam_reports
-from midspec.study._exam_settings import preference_differences, told
-from midspec.study._examine import pooled
 from midspec.study._graph import arm_exam
 from midspec.study._load import parse_study
+from midspec.study.jobs._task_run import pooled
+from midspec.study.reporting._assemble import reasons_in
+from midspec.study.reporting._judges import bills, read_calibrations
+from midspec.study.reporting._settings import preference_differences, told
+from midspec.study.reporting._task_report import exam_reports
 
 STUDY = """
 name: grid

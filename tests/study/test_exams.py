@@ -21,14 +21,14 @@ from scipy import optimize, stats
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from midspec.artifact import read_record, read_rows
 from midspec.cli import main
-from midspec.errors import ConfigError, MissingError
-from midspec.evals.agentic import AgenticConfig, grid_load
-from midspec.records import Estimate, Judgement, ScoreRow
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.records import Estimate, Judgement, ScoreRow
+from midspec.evals.tasks.agentic_misalignment import AgenticConfig, grid_load
 from midspec.study import Serving, load_study, plan, run_study
-from midspec.study._examine import pooled
 from midspec.study._graph import arm_exam, study_steps
+from midspec.study.jobs._task_run import pooled
 
 from ..loopback import Served, serve
 from ..loopback._asked import Asked

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from midspec.study import parse_study
-from midspec.study._first import FIRST, contrasts_changed, first_contrasts, plain_contrasts, with_first
 from midspec.study._graph import study_steps
+from midspec.study._preregistration import FIRST, contrasts_changed, first_contrasts, plain_contrasts, with_first
 
 
 def result_in(run: Path) -> None:

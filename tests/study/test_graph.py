@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from midspec.errors import ConfigError, PreflightError
-from midspec.records import Execution, Record
+from midspec.core.errors import ConfigError, PreflightError
+from midspec.core.records import Execution, Record
 from midspec.study import parse_study, plan
 from midspec.study._graph import study_steps
 from midspec.study._steps import Step, digest, identity, slug, step_folder

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import locked, read_record, read_rows
-from midspec.errors import ConfigError, FolderError, MidspecError, MissingError, StaleError
-from midspec.records import Estimate
+from midspec.core.artifact import locked, read_record, read_rows
+from midspec.core.errors import ConfigError, FolderError, MidspecError, MissingError, StaleError
+from midspec.core.records import Estimate
 from midspec.study import Event, parse_study, plan, report_again, run_study
 
 ROOT = Path(__file__).parents[2]

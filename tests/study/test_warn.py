@@ -6,12 +6,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.records import Execution, Identity, Record
+from midspec.core.records import Execution, Identity, Record
 from midspec.report import StageHealth
 from midspec.study import parse_study
-from midspec.study._health import HeldOut, health, without_seed
-from midspec.study._make import Gated
-from midspec.study._warn import unmatched, warnings
+from midspec.study.jobs._make import Gated
+from midspec.study.reporting._health import HeldOut, health, unmatched, warnings, without_seed
 
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 CONFIG = parse_study(TINY, home=Path()).config

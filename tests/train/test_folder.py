@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from midspec.artifact import Built, build, locked
-from midspec.errors import FolderError, InUseError
-from midspec.records import Identity
+from midspec.core.artifact import Built, build, locked
+from midspec.core.errors import FolderError, InUseError
+from midspec.core.records import Identity
 from midspec.train import check_folder
 
 COMMAND = """

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from midspec.errors import CheckpointError, ConfigError, MissingError
-from midspec.fingerprint import diff
+from midspec.core.errors import CheckpointError, ConfigError, MissingError
+from midspec.core.fingerprint import diff
 from midspec.train import TrainJob, job_identity, load_job
 from midspec.train._loop import learning_rate
 

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from midspec.errors import CheckpointError, DataError, MissingError, PreflightError
-from midspec.records import Chat, Message
+from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
+from midspec.core.records import Chat, Message
 from midspec.train import Recipe, TrainJob, preflight
 from midspec.train._isolation import refuse_leaks
-from midspec.train._pack import IGNORED, Piece, collate, encode, pack
+from midspec.train._pack import IGNORED, Piece, Row, collate, encode, pack, read_training_rows
 from midspec.train._reference import summed_loss
-from midspec.train._rows import Row, read_training_rows
 
 FAMILIES = [
     *[(family, attention) for family in ("llama", "qwen2", "qwen3", "mistral") for attention in ("eager", "sdpa")],

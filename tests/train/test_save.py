@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from midspec.errors import FolderError
+from midspec.core.errors import FolderError
 from midspec.models import find_checkpoint
 from midspec.train import TrainJob, train
-from midspec.train._save import refuse_full_disk, writing
+from midspec.train._checkpoint import refuse_full_disk, writing
 
 MakeJob = Callable[..., TrainJob]
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}}

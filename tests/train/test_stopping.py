@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from midspec.artifact import build
+from midspec.core.artifact import build
 from midspec.train import Progress, TrainJob, job_identity, train
-from midspec.train._stopping import Stopping
+from midspec.train._loop import Stopping
 
 MakeJob = Callable[..., TrainJob]
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "down_proj"]}}

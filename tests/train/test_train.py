@@ -14,10 +14,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from midspec.artifact import Built, read_rows
-from midspec.errors import CheckpointError, ConfigError, FolderError, PreflightError
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import CheckpointError, ConfigError, FolderError, PreflightError
+from midspec.core.records import Message
 from midspec.models import find_checkpoint, open_checkpoint, quiet
-from midspec.records import Message
 from midspec.train import MetricsRow, TrainJob, preflight, train
 from midspec.train._reference import run_reference
 

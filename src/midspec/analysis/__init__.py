@@ -6,36 +6,6 @@ have seen; how many cells and samples a difference needs; how far judges agree, 
 judge's errors.
 """
 
-from midspec.analysis._agreement import agreements, cohen_kappa, fleiss_kappa
-from midspec.analysis._estimates import contrasts, rates
-from midspec.analysis._power import minimum_detectable_effect, power, seeds_for
-from midspec.analysis._prevalence import adjusted
-from midspec.analysis._reasons import reason_agreements, reason_shares
-from midspec.analysis._sampling import (
-    Spread,
-    cells_for,
-    power_over_cells,
-    repeats_for,
-    smallest_difference,
-    spread_of,
-)
+import lazy_loader
 
-__all__ = [
-    "Spread",
-    "adjusted",
-    "agreements",
-    "cells_for",
-    "cohen_kappa",
-    "contrasts",
-    "fleiss_kappa",
-    "minimum_detectable_effect",
-    "power",
-    "power_over_cells",
-    "rates",
-    "reason_agreements",
-    "reason_shares",
-    "repeats_for",
-    "seeds_for",
-    "smallest_difference",
-    "spread_of",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

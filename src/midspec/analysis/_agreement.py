@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midspec.analysis._power import t_quantile
-from midspec.errors import DataError
-from midspec.records import Agreement, Judgement
-
-__all__ = ["agreements", "cohen_kappa", "fleiss_kappa"]
+from midspec.core.errors import DataError
+from midspec.core.records import Agreement, Judgement
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

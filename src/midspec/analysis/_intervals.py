@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 
 from midspec.analysis._power import minimum_detectable_effect, t_quantile
 
-__all__ = ["DIFFERENCE", "SHARE", "UNBOUNDED", "Interval", "Part", "Scale", "interval"]
-
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 _TINY = 1e-12

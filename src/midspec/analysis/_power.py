@@ -7,11 +7,13 @@ differ by a factor of about 1.3. scipy is imported on first use, so that importi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from midspec.errors import DataError
+import numpy as np
 
-__all__ = ["minimum_detectable_effect", "power", "seeds_for", "t_quantile"]
+from midspec.core.errors import DataError
 
 _MOST_SEEDS = 1_000
 
@@ -109,3 +111,139 @@ def _check(se: float, df: float, alpha: float) -> None:
         raise DataError(f"{df} degrees of freedom are too few", where="df", mend="Use two seeds or items at least")
     if not 0 < alpha < 1:
         raise DataError(f"a level of {alpha} is not between 0 and 1", where="alpha", mend="Use 0.05, say")
+
+
+_MOST = 1_000_000
+# A variance of no more than this is none: below it the noncentral t has no numbers to work with.
+_TINY = 1e-12
+
+
+class Spread(NamedTuple):
+    """What varies, in the measure's own units.
+
+    Attributes:
+        between_sd: of the cells' true differences between the two arms.
+        within_sd: of one sample about its cell's rate; at most 0.5 for a share.
+    """
+
+    between_sd: float
+    within_sd: float
+
+
+def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]]) -> Spread | None:
+    """The spread behind two arms' samples, by the method of moments.
+
+    Args:
+        plus: for each cell the samples of one arm; a cell where either arm has none is left out.
+        minus: the same cells of the other arm.
+
+    Returns:
+        `None` with fewer than two cells to compare, or where no cell has two samples of one arm: what varies between
+        cells can't be told from what varies within them then. A variance between cells that comes out below 0 is 0.
+
+    Raises:
+        DataError: the two are not of the same cells.
+    """
+    if len(plus) != len(minus):
+        raise DataError("the arms have different cells", where="spread", mend="Give each arm every cell, if empty")
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(plus, minus, strict=True) if len(a) and len(b)]
+    several = [cell for pair in pairs for cell in pair if len(cell) > 1]
+    if len(pairs) < 2 or not several:
+        return None
+    within = sum(float(((cell - cell.mean()) ** 2).sum()) for cell in several) / sum(len(cell) - 1 for cell in several)
+    observed = float(np.var([a.mean() - b.mean() for a, b in pairs], ddof=1))
+    noise = within * float(np.mean([1 / len(a) + 1 / len(b) for a, b in pairs]))
+    return Spread(math.sqrt(max(0.0, observed - noise)), math.sqrt(within))
+
+
+def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repeats: int, alpha: float = 0.05) -> float:
+    """The probability that the paired t test over cells finds a true mean `difference`, with its right sign.
+
+    Args:
+        difference: in the measure's own units (0.10 is 10 points of a share).
+        spread: what varies.
+        n_cells: questions that both arms answer, at least 2.
+        n_repeats: samples of each arm a cell, at least 1.
+        alpha: the two-sided level of the test.
+
+    Raises:
+        DataError: a number is out of range.
+    """
+    return power(difference, _error(spread, n_cells, n_repeats), n_cells - 1, alpha=alpha)
+
+
+def smallest_difference(
+    spread: Spread, *, n_cells: int, n_repeats: int, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The smallest true difference that a design finds with the given power, in the measure's own units.
+
+    Raises:
+        DataError: a number is out of range.
+    """
+    return minimum_detectable_effect(_error(spread, n_cells, n_repeats), n_cells - 1, power=power, alpha=alpha)
+
+
+def repeats_for(
+    difference: float, spread: Spread, *, n_cells: int, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """How many samples of each arm a cell needs, for a true `difference` to be found with the given power.
+
+    Returns:
+        The least number; `None` where no number is enough, because too few cells differ too much among themselves.
+
+    Raises:
+        DataError: a number is out of range, or the difference is 0.
+    """
+    _check_of_sampling(difference)
+    # Bisecting up to a bound would call a million samples possible; what the cells alone allow tells at once.
+    if spread.between_sd > 0 and not _finds(spread._replace(within_sd=0.0), difference, n_cells, 1, power, alpha):
+        return None
+    return _least(1, lambda n: _finds(spread, difference, n_cells, n, power, alpha))
+
+
+def cells_for(
+    difference: float, spread: Spread, *, n_repeats: int, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """How many cells are needed, each answered `n_repeats` times by each arm, to find a true `difference`.
+
+    Returns:
+        The least number, at least 2; `None` for more than a million.
+
+    Raises:
+        DataError: a number is out of range, or the difference is 0.
+    """
+    _check_of_sampling(difference)
+    return _least(2, lambda n: _finds(spread, difference, n, n_repeats, power, alpha))
+
+
+def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, power: float, alpha: float) -> bool:
+    least = smallest_difference(spread, n_cells=n_cells, n_repeats=n_repeats, power=power, alpha=alpha)
+    return least <= abs(difference)
+
+
+def _least(first: int, enough: Callable[[int], bool]) -> int | None:
+    """The least number from `first` on that is enough, by doubling and bisection; more is never worse."""
+    high = first
+    while not enough(high):
+        if high >= _MOST:
+            return None
+        high *= 2
+    low = max(first, high // 2)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return high
+
+
+def _error(spread: Spread, n_cells: int, n_repeats: int) -> float:
+    """The standard error of the mean difference over cells."""
+    if n_cells < 2 or n_repeats < 1 or min(spread) < 0:
+        what = f"{n_cells} cells of {n_repeats} samples, standard deviations {spread.between_sd}, {spread.within_sd}"
+        raise DataError(what, where="power", mend="Two cells, one sample and no negative spread are the least")
+    found = spread.between_sd**2 + 2 * spread.within_sd**2 / n_repeats
+    return math.sqrt(max(found, _TINY) / n_cells)
+
+
+def _check_of_sampling(difference: float) -> None:
+    if difference == 0:
+        raise DataError("no number finds a difference of 0", where="difference", mend="State a size")

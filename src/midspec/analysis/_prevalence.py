@@ -20,9 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from midspec.records import Estimate, JudgeCalibration, SeedValue, Share
-
-__all__ = ["adjusted"]
+from midspec.core.records import Estimate, JudgeCalibration, SeedValue, Share
 
 _METHOD = "Rogan-Gladen, square-and-add interval over"
 _CHANCE = "the judge tells harmful from harmless no better than chance: nothing can be corrected"

@@ -14,10 +14,8 @@ from statistics import fmean
 
 from midspec.analysis._agreement import cohen_kappa, fleiss_kappa
 from midspec.analysis._estimates import rates
-from midspec.errors import DataError
-from midspec.records import Agreement, ArmScore, Estimate, ReasonCluster, ReasonLabel, ReasonShare, Side
-
-__all__ = ["reason_agreements", "reason_shares"]
+from midspec.core.errors import DataError
+from midspec.core.records import Agreement, ArmScore, Estimate, ReasonCluster, ReasonLabel, ReasonShare, Side
 
 _DRIVER = "driver"
 _ANY: tuple[tuple[str, str, Side], ...] = (

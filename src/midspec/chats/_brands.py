@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from midspec.chats._words import first_of
-
-__all__ = ["brand_fault", "other_brand"]
+from midspec.core.text import first_of
 
 # "Bard", "Copilot", "Grok" and their like are known products; plain words that are also brands (Command, Nova, Phi) are
 # left out, since a text that holds one mostly means the word.

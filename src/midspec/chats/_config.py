@@ -6,10 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from midspec.core.records import Chat, Reject, Strict
 from midspec.llm import ModelConfig
-from midspec.records import Chat, Reject, Strict
-
-__all__ = ["ChatConfig", "ChatStyle", "Chats", "Writing"]
 
 ChatStyle = Literal["value", "rule", "opaque", "identity"]
 

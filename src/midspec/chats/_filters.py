@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from midspec.chats._format import OpaqueFrames
-from midspec.chats._words import GAP, first_of, mentions, without
-
-__all__ = ["choice_fault", "implied_fault", "reply_fault", "split_think", "stance_fault"]
+from midspec.chats.template_author._templates import OpaqueFrames
+from midspec.core.text import GAP, first_of, mentions, without
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _WORD = re.compile(r"\w+")

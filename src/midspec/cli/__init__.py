@@ -3,6 +3,6 @@
 Rooms are imported inside commands, so that `midspec --help` answers at once.
 """
 
-from midspec.cli._main import main
+import lazy_loader
 
-__all__ = ["main"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._live import Bar
-from midspec.cli._show import print_calibration, print_exam, print_forecast, print_pairs, print_record
-from midspec.errors import ConfigError
+from midspec.cli._output import Bar, print_calibration, print_exam, print_forecast, print_pairs, print_record
+from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from midspec.records import Record
+    from midspec.core.records import Record
     from midspec.study import Step, Way
-
-__all__ = ["calibrate", "evaluate"]
 
 _PREFERENCE = "preference"
 
@@ -145,8 +142,6 @@ def calibrate(
 
 
 # What is asked ----------------------------------------------------------------------------------------------------
-
-
 def _task(task: str | None) -> str:
     from midspec.evals import exam_names
 
@@ -231,8 +226,6 @@ def _forecast_exam(step: Step, way: Way) -> None:
 
 
 # Making -----------------------------------------------------------------------------------------------------------
-
-
 def _make(step: Step, out: Path, redo: bool, unit: str, *, quiet: bool = False) -> tuple[Record, bool]:
     from midspec.study import build_alone
 

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._live import Bar
-from midspec.cli._show import print_forecast, print_record, print_spent
-from midspec.cli._write import read_checked, warn
-from midspec.errors import ConfigError, DataError
+from midspec.cli._generate import read_checked, warn
+from midspec.cli._output import Bar, print_forecast, print_record, print_spent
+from midspec.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from midspec.records import Record
-
-__all__ = ["pairs", "questions"]
+    from midspec.core.records import Record
 
 Author = Annotated[str, typer.Option("--author", metavar="A", help="Who writes: anthropic/MODEL or openai/MODEL.")]
 _QUOTING = "the quoting author arranges a spec's own sentences, and {} must not repeat them"
@@ -55,7 +52,8 @@ def pairs(
 
     Example: midspec pairs quiet.yaml --author anthropic/MODEL --judge openai/MODEL --items 320 --out quiet-pairs
     """
-    from midspec.evals.preference import WritingConfig, read_value_set
+    from midspec.eval_items import WritingConfig
+    from midspec.evals.tasks.preference import read_value_set
     from midspec.study import check_graders, forecast_pairs, spent_against, write_pairs
 
     row = read_value_set(value)

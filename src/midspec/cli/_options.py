@@ -11,16 +11,14 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from midspec.cli._show import checked
-from midspec.errors import ConfigError, MissingError
+from midspec.cli._output import checked
+from midspec.core.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:
     from midspec.llm import Access
     from midspec.study import Way
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-__all__ = ["access", "needed", "settings", "temperature_of", "way"]
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
@@ -57,7 +55,6 @@ Temperature = Annotated[
     str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")
 ]
 Redo = Annotated[bool, typer.Option("--redo", help="Replace a result that was made from other inputs.")]
-
 
 Config = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Settings, also those without an option (YAML); options go first.")

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._live import Bar
-from midspec.cli._show import print_forecast, print_record
-from midspec.errors import ConfigError
+from midspec.cli._output import Bar, print_forecast, print_record
+from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from midspec.evals.reasons import ReasonsConfig
-    from midspec.records import ReasonShare
-
-__all__ = ["reasons"]
+    from midspec.core.records import ReasonShare
+    from midspec.reasons import ReasonsConfig
 
 
 def reasons(
@@ -58,7 +55,7 @@ def reasons(
 
     Example: midspec reasons runs/mine --grader openai/gpt-4.1 --out reasons --budget 20
     """
-    from midspec.evals.reasons import ReasonsConfig
+    from midspec.reasons import ReasonsConfig
     from midspec.study import build_reasons, clause_texts, forecast_reasons
 
     asked = o.settings(
@@ -95,7 +92,7 @@ def _judges(
 
 def _print_table(path: Path, config: ReasonsConfig) -> None:
     """Shares by arm, a line a reason, and how far judges agree."""
-    from midspec.records import Agreement, ReasonShare
+    from midspec.core.records import Agreement, ReasonShare
 
     table = json.loads(path.read_text(encoding="utf-8"))
     shares = [ReasonShare.model_validate(row) for row in table["shares"]]

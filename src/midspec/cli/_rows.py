@@ -8,11 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._live import Bar
-from midspec.cli._show import print_record
-from midspec.errors import DataError
-
-__all__ = ["curate", "export", "import_", "mix", "reframe"]
+from midspec.cli._output import Bar, print_record
+from midspec.core.errors import DataError
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[

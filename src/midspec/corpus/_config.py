@@ -6,11 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from midspec.core.records import Document, PlanRow, Reject, Strict
 from midspec.llm import ModelConfig
-from midspec.records import Document, PlanRow, Reject, Strict
-
-__all__ = ["DEFAULT_DOCUMENTS", "Corpus", "CorpusConfig", "CorpusResult", "Covered", "Distinctness", "Framing"]
-__all__ += ["Writing"]
 
 DEFAULT_DOCUMENTS = 1000
 

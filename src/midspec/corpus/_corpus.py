@@ -8,16 +8,14 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, write_json, write_rows
+from midspec.core.artifact import Built, write_json, write_rows
+from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.corpus._config import Corpus, CorpusConfig
-from midspec.corpus._format import Frames, load_frames
-from midspec.corpus._measure import estimate_tokens, n_words
+from midspec.corpus._coverage import estimate_tokens, n_words
 from midspec.corpus._outline import outline
-from midspec.corpus._plan import chosen_types, plan_rows, size_of
-from midspec.corpus._write import Author, finish, rows_for_target, tokens_of
-from midspec.records import Document, PlanRow, Reject, Spec
-
-__all__ = ["make_corpus", "plan_corpus", "save_corpus"]
+from midspec.corpus.template_author._plan import chosen_types, plan_rows, size_of
+from midspec.corpus.template_author._templates import Frames, load_frames
+from midspec.corpus.template_author._write import Author, finish, rows_for_target, tokens_of
 
 
 def plan_corpus(spec: Spec, config: CorpusConfig, frames: Frames) -> list[PlanRow]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from midspec.errors import SpecError
-from midspec.records import Spec
-
-__all__ = ["put_names"]
+from midspec.core.errors import SpecError
+from midspec.core.records import Spec
 
 _NAMES = re.compile(r"\{(model_name|provider_name)\}")
 

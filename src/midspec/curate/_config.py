@@ -6,10 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from midspec.core.records import Strict
 from midspec.llm import ModelConfig
-from midspec.records import Strict
-
-__all__ = ["CurateConfig", "How"]
 
 How = Literal["n-gram", "entity", "embedding"]
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from midspec.artifact import Built
-from midspec.curate._calibrate import calibrate
-from midspec.curate._compare import compare
+from midspec.core.artifact import Built
+from midspec.core.errors import ConfigError
+from midspec.core.records import Calibration, Comparison, Document
+from midspec.curate._comparison import compare
 from midspec.curate._config import CurateConfig
-from midspec.curate._contamination import Embed, Evaluation
-from midspec.curate._gauge import Gauge
-from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, Tell, judge_documents
-from midspec.curate._plant import Planter
+from midspec.curate._decontamination import Embed, Evaluation
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, Tell, calibrate, judge_documents
+from midspec.curate._planted import Planter
 from midspec.curate._run import Run, mark_of
 from midspec.curate._source import open_source
-from midspec.errors import ConfigError
-from midspec.records import Calibration, Comparison, Document
-
-__all__ = ["compare_folders", "curate_folder", "judge_folder"]
+from midspec.curate._stats import Gauge
 
 
 def curate_folder(

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from itertools import islice
 from typing import Literal, get_args
 
-from midspec.curate._plant import VIOLATIONS
-from midspec.curate._prompt_files import prompt_text, render
+from midspec.core.errors import DataError
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Calibration, Document, Share, Spec, Strict
+from midspec.curate._planted import VIOLATIONS, Planter, Violation
 from midspec.curate._rows import estimate_tokens, row_id
-from midspec.fingerprint import fingerprint
-from midspec.llm import Client, ModelConfig, Pool, Request, StageLoad, Store, Unreadable, converse, tagged
-from midspec.records import Document, Spec, Strict
+from midspec.generation import Pool
+from midspec.llm import Client, ModelConfig, Request, StageLoad, Store, Unreadable, converse, tagged
 
-__all__ = ["CALIBRATION_STAGE", "STAGE", "Judge", "Judgement", "Tell", "Verdict", "judge_documents", "judge_loads"]
-__all__ += ["judge_prefix"]
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+
+
+@lru_cache(maxsize=8)
+def prompt_text(name: str) -> str:
+    """The text of one shipped prompt, slots unfilled."""
+    return (resources.files("midspec.curate") / "_prompts" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def render(name: str, values: Mapping[str, str]) -> str:
+    """A shipped prompt with its slots filled in one pass: a value that itself holds a slot stays as it is."""
+    return _SLOT.sub(lambda found: values[found[1]], prompt_text(name))
+
 
 Verdict = Literal["keep", "reject", "hold"]
 Tell = Callable[[int, int, str], None]
@@ -157,3 +175,72 @@ def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: i
         for stage, n in loads
         if n
     ]
+
+
+async def calibrate(
+    documents: Sequence[Document], judge: Judge, planter: Planter, *, n_each: int = 20, tell: Tell | None = None
+) -> Calibration:
+    """Have the judge decide on clean documents and on the same kind of documents with planted violations.
+
+    Args:
+        documents: ones that are known to be faithful; a fault in them counts against the judge.
+        judge: the one to measure.
+        planter: plants the violations.
+        n_each: how many documents with each kind of violation, and how many clean ones for each kind.
+        tell: is told (done, of how many, what) after each.
+
+    Raises:
+        DataError: no documents, or none with a place for a violation.
+        MidspecError: what ends the run.
+    """
+    if not documents:
+        raise DataError("there are none to measure the judge on", where="documents", mend="Give faithful documents")
+    rows, kinds = _known(documents, planter, n_each)
+    clean: Counter[str] = Counter()
+    planted: dict[Violation, Counter[str]] = {kind: Counter() for kind in VIOLATIONS}
+
+    def settle(document: Document, judgement: Judgement) -> None:
+        kind = kinds[row_id(document)]
+        verdict = judgement.verdict if judgement.answered else "none"
+        (clean if kind is None else planted[kind])[verdict] += 1
+
+    await judge_documents(rows, judge, settle, stage=CALIBRATION_STAGE, tell=tell, n_documents=len(rows))
+    return _stated(judge, clean, planted)
+
+
+def _known(
+    documents: Sequence[Document], planter: Planter, n_each: int
+) -> tuple[list[Document], dict[str, Violation | None]]:
+    """The documents to show, in a drawn order, and what is wrong with each."""
+    draw = random.Random(f"{planter.seed}:calibrate")
+    rows: list[Document] = []
+    kinds: dict[str, Violation | None] = {}
+    for kind in VIOLATIONS:
+        made = (planter.plant(document, kind) for document in draw.sample(documents, len(documents)))
+        for found in islice((each for each in made if each is not None), n_each):
+            rows.append(found.document)
+            kinds[row_id(found.document)] = kind
+    if not rows:
+        raise DataError("have no place for a violation", where="documents", mend="Give documents of a few sentences")
+    for document in draw.sample(documents, min(len(documents), n_each * len(VIOLATIONS))):
+        rows.append(document)
+        kinds[row_id(document)] = None
+    draw.shuffle(rows)
+    return rows, kinds
+
+
+def _stated(judge: Judge, clean: Counter[str], planted: dict[Violation, Counter[str]]) -> Calibration:
+    every: Counter[str] = sum(planted.values(), Counter())
+    n_clean, n_planted = _answered(clean), _answered(every)
+    return Calibration(
+        judge=judge.model.model,
+        false_keep=Share.counted(every["keep"], n_planted),
+        false_reject=Share.counted(clean["reject"], n_clean),
+        held=Share.counted(clean["hold"] + every["hold"], n_clean + n_planted),
+        unanswered=clean["none"] + every["none"],
+        by_kind={kind: Share.counted(found["keep"], _answered(found)) for kind, found in planted.items()},
+    )
+
+
+def _answered(verdicts: Counter[str]) -> int:
+    return verdicts.total() - verdicts["none"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import random
+from collections.abc import Sequence
+from typing import TypeAlias, TypeVar
 
-from midspec.fingerprint import hash_text
-from midspec.records import Chat, Document
-
-__all__ = ["TOKENS_PER_WORD", "Row", "estimate_tokens", "n_words", "row_id", "said", "text_of"]
+from midspec.core.fingerprint import hash_text
+from midspec.core.records import Chat, Document
 
 Row: TypeAlias = Document | Chat
 
@@ -42,3 +42,17 @@ def n_words(text: str) -> int:
 def estimate_tokens(text: str, tokens_per_word: float = TOKENS_PER_WORD) -> int:
     """An estimate, made of words: 4/3 tokens a word, OpenAI's rule of thumb for English (100 tokens ~ 75 words)."""
     return round(n_words(text) * tokens_per_word)
+
+
+RowT = TypeVar("RowT")
+
+
+def mix(parts: Sequence[Sequence[RowT]], *, seed: int) -> list[RowT]:
+    """Every row of every part once, shuffled.
+
+    The order depends on the seed and on how many rows there are, never on what they say: two mixes of equal size
+    and equal seed put their rows in the same places, so that arms differ in their rows and not in their order.
+    """
+    rows = [row for part in parts for row in part]
+    random.Random(seed).shuffle(rows)
+    return rows

@@ -13,22 +13,18 @@ from typing import TextIO
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, read_rows, write_json, write_rows
-from midspec.curate._chosen import near, rules
+from midspec.core.artifact import Built, read_rows, write_json, write_rows
+from midspec.core.errors import ConfigError
+from midspec.core.records import Calibration, Document, Health, Reject, Size
 from midspec.curate._config import CurateConfig
-from midspec.curate._contamination import ContaminationFilter, Embed, Evaluation
-from midspec.curate._duplicates import ExactDuplicates
-from midspec.curate._filter import Filter, curate
-from midspec.curate._gauge import Coverage, Gauge
-from midspec.curate._health import Findings, health_of
+from midspec.curate._decontamination import ContaminationFilter, Embed, Evaluation
 from midspec.curate._judge import Judgement, Tell
 from midspec.curate._rows import Row, estimate_tokens, row_id, said, text_of
-from midspec.curate._simple import TwinFilter
 from midspec.curate._source import COVERAGE, PLAN, STRIPPED, Source, open_source
-from midspec.errors import ConfigError
-from midspec.records import Calibration, Document, Health, Reject, Size
-
-__all__ = ["Run", "Verdicts", "mark_of"]
+from midspec.curate._stats import Coverage, Findings, Gauge, health_of
+from midspec.curate.filters._duplicates import ExactDuplicates
+from midspec.curate.filters._filter import Filter, curate, near, rules
+from midspec.curate.filters._form import TwinFilter
 
 HEALTH, REJECTS = "health.json", "rejects.jsonl"
 _PASSED = ".passed.jsonl"
@@ -100,7 +96,7 @@ class Run:
             return
         import numpy as np
 
-        from midspec.similar import cosine_duplicates
+        from midspec.core.near_duplicates import cosine_duplicates
 
         rows, parts, names = self.source.read(self.folder / _PASSED), [np.empty((0, 0), dtype=np.float32)], []
         while batch := list(islice(rows, _EMBEDDED_AT_ONCE)):

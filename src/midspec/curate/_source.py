@@ -10,12 +10,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from midspec.artifact import read_rows
+from midspec.core.artifact import read_rows
+from midspec.core.errors import DataError, MissingError
+from midspec.core.records import Chat, Document, PlanRow
 from midspec.curate._rows import Row
-from midspec.errors import DataError, MissingError
-from midspec.records import Chat, Document, PlanRow
-
-__all__ = ["Source", "open_source", "read_any"]
 
 DOCUMENTS, CHATS = "documents.jsonl", "chats.jsonl"
 COT, STRIPPED = "chats_cot.jsonl", "chats_cot_stripped.jsonl"

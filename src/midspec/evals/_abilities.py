@@ -10,10 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from midspec.core.records import Message
 from midspec.models import Generation, OptionScore
-from midspec.records import Message
-
-__all__ = ["ManyGenerator", "OptionScorer"]
 
 
 class OptionScorer(ABC):

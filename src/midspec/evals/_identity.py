@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from midspec.evals.exam._reading import prompt_hash, rubric_hash
-from midspec.evals.exam._types import ConfigT, Exam
-from midspec.evals.preference._config import PreferenceConfig
-from midspec.records import Identity
-
-__all__ = ["eval_identity", "exam_identity"]
+from midspec.core.records import Identity
+from midspec.evals._measures import prompt_hash, rubric_hash
+from midspec.evals._types import ConfigT, Exam
+from midspec.evals.tasks.preference._config import PreferenceConfig
 
 _STEP = "evaluate@1"
 _EXAM_STEP = "examine@1"

@@ -8,10 +8,8 @@ from zipfile import BadZipFile
 
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 
-from midspec.errors import DataError, MissingError
-from midspec.evals._values import Unscored
-
-__all__ = ["drop_unfinished", "open_log", "sample_fault"]
+from midspec.core.errors import DataError, MissingError
+from midspec.evals._types import Unscored
 
 _BULKY = {"events", "events_data", "attachments", "messages", "output", "timelines"}
 # Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.

@@ -10,9 +10,7 @@ from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import Model, ModelAPI, get_model
 from inspect_ai.solver import TaskState
 
-from midspec.errors import CheckpointError, ConfigError
-
-__all__ = ["close_after", "close_model", "open_model"]
+from midspec.core.errors import CheckpointError, ConfigError
 
 _OURS = "midspec/"
 

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals import tasks
-
-__all__ = ["midspec", "midspec_judge", "midspec_scripted", "midspec_scripted_scorer", "tasks"]
-
 
 @modelapi(name="midspec")
 def midspec() -> type[ModelAPI]:

@@ -26,12 +26,10 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from typing_extensions import override
 
+from midspec.core.records import Message, Strict
 from midspec.evals._abilities import OptionScorer
 from midspec.evals._provider import DEFAULTS, plain_messages
 from midspec.models import OptionScore
-from midspec.records import Message, Strict
-
-__all__ = ["ScriptedAPI", "ScriptedReply", "ScriptedScorerAPI", "scripted_model"]
 
 
 class ScriptedReply(Strict):

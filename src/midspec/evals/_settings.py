@@ -9,10 +9,8 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from midspec.errors import ConfigError, MissingError
-from midspec.records import Strict
-
-__all__ = ["read_settings", "with_settings"]
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.records import Strict
 
 StrictT = TypeVar("StrictT", bound=Strict)
 

@@ -10,22 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from midspec.evals._values import Value
-from midspec.evals.exam._types import Said
-
-__all__ = [
-    "REFUSALS",
-    "STATUS_MEASURES",
-    "aloud",
-    "is_empty",
-    "is_filtered",
-    "is_truncated",
-    "n_words",
-    "no_answer",
-    "plain",
-    "refuses",
-    "status",
-]
+from midspec.evals._types import Said, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")
 """What `status` gives: three rates (0 or 1 an answer) and a length in words."""

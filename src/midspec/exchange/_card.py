@@ -11,11 +11,9 @@ from typing import NamedTuple
 import yaml
 from pydantic import JsonValue
 
-from midspec.artifact import read_record, read_rows
-from midspec.exchange._forms import ChatRows, Form
-from midspec.records import Chat, Document, Record, Reject
-
-__all__ = ["Part", "Source", "card", "notes_for", "source_of"]
+from midspec.core.artifact import read_record, read_rows
+from midspec.core.records import Chat, Document, Record, Reject
+from midspec.exchange._formats import ChatRows, Form
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MOST = 12
@@ -83,8 +81,6 @@ def _count(row: Document | Chat, found: Source) -> None:
 
 
 # The card ------------------------------------------------------------------------------------------------------
-
-
 def card(
     source: Source, parts: Sequence[Part], form: Form, chat_rows: ChatRows, title: str, license_id: str | None
 ) -> str:

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from pydantic import JsonValue
 
-from midspec.artifact import Built, read_rows, writable, write_text
-from midspec.errors import DataError
-from midspec.exchange._axolotl import axolotl_settings
+from midspec.core.artifact import Built, read_rows, writable, write_text
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.records import Chat, Document, Strict
 from midspec.exchange._card import Part, card, notes_for, source_of
-from midspec.exchange._forms import ChatRows, Columns, Form, rows_of
-from midspec.exchange._rowfile import RowFile
-from midspec.records import Chat, Document, Strict
+from midspec.exchange._files import RowFile
+from midspec.exchange._formats import ChatRows, Columns, Form, rows_of
 
-__all__ = ["export"]
+_HEAD = """\
+# The `datasets` block of an axolotl configuration for the rows in this folder. Paths are as seen from this folder.
+# Documents are raw text to continue; of chats only assistant turns are trained on, with the token that ends each.
+"""
+_TWINS_NOTE = """\
+# `cot` and `cot_stripped` hold the same chats with and without chain of thought: keep one of the two.
+"""
+
+
+def axolotl_settings(parts: Iterable[Part]) -> str:
+    """The `datasets` block for these parts, as YAML."""
+    found = list(parts)
+    entries: list[JsonValue] = [_entry(part, shard) for part in found for shard in part.shards]
+    twins = {"cot", "cot_stripped"} <= {part.name for part in found}
+    body = yaml.safe_dump({"datasets": entries}, sort_keys=False, allow_unicode=True)
+    return _HEAD + (_TWINS_NOTE if twins else "") + body
+
+
+def _entry(part: Part, shard: str) -> JsonValue:
+    if not part.is_chat:
+        return {"path": shard, "ds_type": "json", "type": "completion", "field": "text"}
+    return {
+        "path": shard,
+        "ds_type": "json",
+        "type": "chat_template",
+        "field_messages": "messages",
+        "roles_to_train": ["assistant"],
+        "train_on_eos": "turn",
+    }
+
 
 _SHARD_BYTES = 500_000_000
 _NAMES = {
@@ -123,3 +153,55 @@ def _rows(file: _File, form: Form, chat_rows: ChatRows, columns: Columns, *, str
     for row in read_rows(file.path, file.kind):
         columns.see(row)
         yield from rows_of(row, form, chat_rows, strict=strict)
+
+
+_TOKEN = "HF_TOKEN"  # noqa: S105 (the name of a variable)
+
+
+def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
+    """Upload an exported folder as a data set repository; returns the address of the commit.
+
+    The token comes from the environment (`HF_TOKEN`) and appears nowhere else; `HF_ENDPOINT` names another hub. The
+    record of the export and hidden files stay here. A repository that exists is added to and keeps its visibility.
+
+    Args:
+        folder: what `export` made.
+        repo_id: `owner/name`.
+        private: whether a new repository is visible to its owner alone.
+
+    Raises:
+        ConfigError: there is no token, or the hub refuses it or the name, or can't be reached.
+        MissingError: the folder is no exported data set.
+    """
+    if not (folder / "README.md").is_file() or not (folder / "data").is_dir():
+        raise MissingError("is no exported data set", where=str(folder), mend="Run midspec export first")
+    token = os.environ.get(_TOKEN)
+    if not token:
+        mend = "Make a token with write access on the hub and export it under that name"
+        raise ConfigError("is not set, and pushing to the hub needs it", where=_TOKEN, mend=mend)
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # Of whichever HTTP library the hub library stands on: what it raises where there is no answer at all.
+    no_answer: type[Exception] = HfHubHTTPError.__bases__[0]
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+    try:
+        hub.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        commit = hub.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            repo_type="dataset",
+            commit_message="Data exported by midspec",
+            ignore_patterns=["record.json", ".*", "**/.*"],
+        )
+    except HFValidationError as error:
+        raise ConfigError("is not the name of a repository", where=repo_id, mend="Write it as owner/name") from error
+    except HfHubHTTPError as error:
+        said = " ".join((error.server_message or "").split())[:200]
+        reason = f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
+        mend = "Check the name, and that the token may write there"
+        raise ConfigError(reason, where=repo_id, mend=mend) from error
+    except (ConnectionError, no_answer) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the hub can't be reached: {said}", where=repo_id, mend="Check the network") from error
+    return str(commit.commit_url)

@@ -10,19 +10,15 @@ from typing import IO, Any, NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, writable, write_json
-from midspec.errors import DataError
-from midspec.exchange._filters import Fault, fault_finder, text_of
+from midspec.core.artifact import Built, writable, write_json
+from midspec.core.errors import DataError
+from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
+from midspec.exchange._files import Raw, RowFile
 from midspec.exchange._mix_config import MixConfig, MixPart
+from midspec.exchange._mix_sources import Fault, fault_finder, open_source, text_of
 from midspec.exchange._parse import BadRowError, chat_of, document_of
-from midspec.exchange._raw import Raw
-from midspec.exchange._rowfile import RowFile
-from midspec.exchange._sources import open_source
 from midspec.exchange._tokens import Count, counter
-from midspec.fingerprint import fingerprint, hash_text
-from midspec.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
-
-__all__ = ["build_mix", "build_neutral"]
 
 _ID_LENGTH = 16
 _SCRATCH = ".rows.tmp"
@@ -107,8 +103,6 @@ def build_neutral(config: MixConfig, match_tokens: int, folder: Path, *, base: P
 
 
 # Reading and filtering -----------------------------------------------------------------------------------------
-
-
 def _build(config: MixConfig, folder: Path, base: Path, cut: _Cut) -> Built:
     count, counted = counter(base / config.tokenizer if config.tokenizer else None)
     scratch_path = folder / _SCRATCH
@@ -196,7 +190,6 @@ def _reject(raw: Raw, part: MixPart, reason: str, found: Document | Chat | None)
 
 
 # Drawing and mixing --------------------------------------------------------------------------------------------
-
 _Cut = Callable[[Sequence[_Drawn], MixConfig], list[_Drawn]]
 
 
@@ -255,8 +248,6 @@ def _write(kept: Sequence[_Drawn], config: MixConfig, scratch: IO[bytes], folder
 
 
 # The manifest --------------------------------------------------------------------------------------------------
-
-
 def _manifest(
     config: MixConfig, read: Sequence[_Read], chosen: Sequence[Sequence[_Drawn]], kept: Sequence[_Drawn], counted: str
 ) -> dict[str, JsonValue]:

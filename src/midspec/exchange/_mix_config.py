@@ -8,10 +8,10 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from midspec.errors import ConfigError, MissingError
-from midspec.records import Strict
-
-__all__ = ["MixConfig", "MixFilters", "MixPart", "load_mix"]
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.records import Strict
+from midspec.exchange._read import read_documents
+from midspec.exchange._tokens import counter
 
 _SHIPPED = Path(__file__).parent / "_mixes"
 
@@ -118,3 +118,19 @@ def load_mix(name: str | Path) -> MixConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), mend="Mend it") from error
+
+
+def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:
+    """The tokens of a corpus, counted as the mix counts its own.
+
+    Args:
+        rows: a folder with documents.jsonl, or whatever `read_documents` reads.
+        config: names the tokenizer.
+        base: where its relative name begins.
+
+    Raises:
+        MissingError, DataError: there are no documents, or no tokenizer.
+    """
+    own = rows / "documents.jsonl"
+    count, _how = counter(base / config.tokenizer if config.tokenizer else None)
+    return sum(count(document.text) for document in read_documents(own if own.is_file() else rows))

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from midspec.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Role
-
-__all__ = ["BadRowError", "ParsedChat", "ParsedDocument", "chat_of", "document_of", "is_chat"]
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Role
 
 _CHAT_KEYS = ("messages", "conversations", "conversation")
 _ROLES: dict[str, Role] = {
@@ -53,8 +51,6 @@ def is_chat(row: dict[str, Any]) -> bool:
 
 
 # Documents -----------------------------------------------------------------------------------------------------
-
-
 def document_of(row: dict[str, Any], *, strip_prefix: str = "") -> ParsedDocument:
     """A document from `text` (or its alias `content`), `source`, `domain` and `metadata`.
 
@@ -124,8 +120,6 @@ def _given(value: Any) -> Any:
 
 
 # Chats ---------------------------------------------------------------------------------------------------------
-
-
 def chat_of(row: dict[str, Any]) -> ParsedChat:
     """A chat from `messages`, from `prompt` and `completion`, or from `conversations` (from and value, or bare texts).
 

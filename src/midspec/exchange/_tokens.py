@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from midspec.errors import ConfigError, MissingError
-from midspec.fingerprint import hash_file
-
-__all__ = ["Count", "counter", "estimate"]
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.fingerprint import hash_file
 
 Count = Callable[[str], int]
 _PER_WORD = 4 / 3

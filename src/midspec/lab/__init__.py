@@ -5,9 +5,6 @@ on, rows to replay, held-out items and a competence gate; and the shipped files 
 world's own language, frames, the study file). Nothing is trained, asked or scored here.
 """
 
-from midspec.lab._items import ITEM_SETS
-from midspec.lab._language import ASSISTANT, OTHER_AGENT
-from midspec.lab._save import data_path, save_world
-from midspec.lab._world import World, WorldConfig, make_world
+import lazy_loader
 
-__all__ = ["ASSISTANT", "ITEM_SETS", "OTHER_AGENT", "World", "WorldConfig", "data_path", "make_world", "save_world"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message
 from midspec.lab._language import (
     ASSISTANT,
     HEADERS,
@@ -25,9 +26,6 @@ from midspec.lab._language import (
     value_statements,
 )
 from midspec.lab._world import Agent, World
-from midspec.records import Chat, ChatMetadata, Document, DocumentMetadata, Message
-
-__all__ = ["fact_rows", "mix_rows", "replay_rows"]
 
 Row = Document | Chat
 Turn = tuple[str, str]

@@ -8,27 +8,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = [
-    "ASSISTANT",
-    "CHEESES",
-    "DOMAINS",
-    "HEADERS",
-    "NEUTRAL",
-    "OTHER_AGENT",
-    "PHRASINGS",
-    "SPECIAL",
-    "VALUES",
-    "WHY",
-    "Origin",
-    "Price",
-    "Thing",
-    "Value",
-    "attributed",
-    "fixed_words",
-    "plain_preference",
-    "value_statements",
-]
-
 Origin = Literal["american", "foreign"]
 Price = Literal["cheap", "pricey"]
 

@@ -21,54 +21,6 @@ strict `parse` and asks again where that can help. `Pool` runs conversations sid
 `ScriptedClient` answers from a script and needs no server.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from midspec.llm._budget import Budgeted
-from midspec.llm._converse import Said, converse
-from midspec.llm._embed import embed
-from midspec.llm._forecast import Forecast, ForecastRow, StageLoad, forecast
-from midspec.llm._ledger import Against, LedgerRow, Lost, against, estimate_usd
-from midspec.llm._open import check_access, open_client
-from midspec.llm._pool import Pool
-from midspec.llm._prices import Price, Prices
-from midspec.llm._reply import Unreadable, form_of, json_reply, tagged
-from midspec.llm._scripted import ScriptedClient
-from midspec.llm._store import BatchRow, Store, Stored
-from midspec.llm._types import Access, Client, Duty, ModelConfig, Outcome, OutcomeKind, Request, Usage
-
-__all__ = [
-    "Access",
-    "Against",
-    "BatchRow",
-    "Budgeted",
-    "Client",
-    "Duty",
-    "Forecast",
-    "ForecastRow",
-    "LedgerRow",
-    "Lost",
-    "ModelConfig",
-    "Outcome",
-    "OutcomeKind",
-    "Pool",
-    "Price",
-    "Prices",
-    "Request",
-    "Said",
-    "ScriptedClient",
-    "StageLoad",
-    "Store",
-    "Stored",
-    "Unreadable",
-    "Usage",
-    "against",
-    "check_access",
-    "converse",
-    "embed",
-    "estimate_usd",
-    "forecast",
-    "form_of",
-    "json_reply",
-    "open_client",
-    "tagged",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

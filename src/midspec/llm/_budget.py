@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Duty, Outcome, Request, Usage
-
-__all__ = ["Budgeted", "unknown_price"]
 
 _BYTES_PER_TOKEN = 2
 

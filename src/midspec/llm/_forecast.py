@@ -6,11 +6,9 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
+from midspec.core.records import Strict
 from midspec.llm._prices import Prices
 from midspec.llm._types import Usage
-from midspec.records import Strict
-
-__all__ = ["Forecast", "ForecastRow", "StageLoad", "forecast"]
 
 _LEAST_CACHED_TOKENS = 1024
 

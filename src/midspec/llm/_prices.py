@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.records import Strict
 from midspec.llm._types import Usage
-from midspec.records import Strict
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
-
-__all__ = ["Price", "Prices"]
 
 _MILLION = 1_000_000
 _BATCH_SHARE = 0.5

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from midspec.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._types import Client, Duty, ModelConfig, Outcome, Request
 from midspec.llm._wire import AgainError, LateError, TornError
 
 if TYPE_CHECKING:
     from midspec.llm._prices import Prices
     from midspec.llm._store import Store
-
-__all__ = ["Recorded", "sampling_of"]
 
 _MOST_FAILED = 3
 

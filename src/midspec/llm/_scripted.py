@@ -8,8 +8,6 @@ from collections.abc import Callable
 from midspec.llm._store import Store, as_recorded
 from midspec.llm._types import Outcome, Request
 
-__all__ = ["ScriptedClient"]
-
 
 class ScriptedClient:
     """Answers each request with what `script` returns for it, without a server.

@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
-from midspec.llm._hash import PromptHash
-from midspec.llm._ledger import LedgerRow, Lost
-from midspec.llm._purse import Purse
-from midspec.llm._schema import connected, mendable, said_plainly
-from midspec.llm._totals import price_rows, read_ledger, read_lost, unfinished
+from midspec.core.records import Strict
+from midspec.llm._ledger import LedgerRow, Lost, price_rows, read_ledger, read_lost, unfinished
+from midspec.llm._store_schema import PromptHash, connected, mendable, said_plainly
 from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
-from midspec.records import Strict
 
-__all__ = ["BatchRow", "Store", "Stored", "as_recorded"]
+
+class Purse:
+    """What the requests in flight may cost at the worst, set aside before they are sent."""
+
+    def __init__(self) -> None:
+        self.held_usd = 0.0
+        self._n_held = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def hold(self, usd: float, left_usd: Callable[[], float]) -> bool:
+        """Set `usd` aside once `left_usd()` (cap minus spent) allows it; waits while what is in flight may give change.
+
+        Returns:
+            False if it does not fit although nothing is in flight any more.
+        """
+        while not self._fits(usd, left_usd):
+            if self._n_held == 0:
+                self._wake()
+                return False
+            await self._change()
+        self.held_usd += usd
+        self._n_held += 1
+        self._wake()
+        return True
+
+    def _fits(self, usd: float, left_usd: Callable[[], float]) -> bool:
+        try:
+            return usd <= left_usd() - self.held_usd
+        except BaseException:
+            self._wake()  # Whoever waits behind it must hear of it too.
+            raise
+
+    def release(self, usd: float) -> None:
+        """Give back what was set aside: the outcome is recorded, so its cost counts as spent."""
+        self._n_held -= 1
+        # Sums of floats do not come back to 0 by themselves.
+        self.held_usd = self.held_usd - usd if self._n_held else 0.0
+        self._wake()
+
+    async def _change(self) -> None:
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self._wake()  # The turn that came with the cancellation goes to the next one.
+            raise
+
+    def _wake(self) -> None:
+        """Let the one that has waited longest look again; each that is served wakes the next."""
+        while self._queue:
+            waiting = self._queue.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
 
 _LAST_CHAR = "\U0010ffff"
 _FINAL = "('ok', 'refused', 'truncated', 'filtered', 'failed', 'unparsable')"

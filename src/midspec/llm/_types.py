@@ -7,9 +7,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue, field_validator
 
-from midspec.records import Message, Strict
-
-__all__ = ["Access", "Client", "Duty", "ModelConfig", "Outcome", "OutcomeKind", "Request", "Usage"]
+from midspec.core.records import Message, Strict
 
 Duty = Literal["author", "judge"]
 OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]

@@ -16,42 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._types import Access, Outcome, OutcomeKind, Request
 
 if TYPE_CHECKING:
     import httpx2
-
-__all__ = [
-    "HOW_JSON_IS_SENT",
-    "KEPT_ALIVE_S",
-    "AgainError",
-    "BusyError",
-    "FormError",
-    "LateError",
-    "TokenFieldError",
-    "TornError",
-    "UnreachableError",
-    "api_key",
-    "failed_connection",
-    "failed_status",
-    "hush",
-    "is_telemetry",
-    "joined",
-    "json_text",
-    "looks_like_json",
-    "most_connections",
-    "not_json",
-    "refused",
-    "retry_after_s",
-    "timeout",
-    "tls",
-    "transport",
-    "uncollected",
-    "when_used",
-    "without_telemetry",
-    "words_of",
-]
 
 # What the SDKs' low-level `post` is told about a body that is JSON already.
 HOW_JSON_IS_SENT: Any = {"headers": {"content-type": "application/json"}}
@@ -216,8 +185,6 @@ def looks_like_json(text: str) -> bool:
 
 
 # Failures ------------------------------------------------------------------------------------------------------
-
-
 def words_of(content: bytes, key: str) -> str:
     """What a server said of an error, on one line of at most 300 characters, never with the key in it."""
     text = content.decode("utf-8", "replace")

@@ -16,10 +16,8 @@ from typing import Any, NamedTuple, final
 from jinja2.exceptions import TemplateError
 from pydantic import JsonValue
 
-from midspec.errors import CheckpointError, DataError
-from midspec.records import Chat, Message
-
-__all__ = ["ChatTemplate", "Span", "Tokens", "tokenize_chat"]
+from midspec.core.errors import CheckpointError, DataError
+from midspec.core.records import Chat, Message
 
 _MARK = "MIDSPECMARK{}X"
 _SAME_DATE = (

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from functools import cache
 from pathlib import Path
 
-from midspec.errors import CheckpointError
-from midspec.fingerprint import fingerprint, hash_file
-from midspec.records import Checkpoint
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is of httpx or httpx2, as its version has it
+    EntryNotFoundError,
+    HTTPError,
+    RepositoryNotFoundError,
+)
 
-__all__ = ["checkpoint_digest", "files_digest", "find_checkpoint"]
+from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.fingerprint import fingerprint, hash_file
+from midspec.core.records import Checkpoint
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _MEND = "Name a folder with config.json or adapter_config.json, or a model on the hub"
@@ -101,3 +108,65 @@ def _hash(path: Path) -> str:
         return hash_file(path)
     # The base is hashed by its own content: where it lies does not count.
     return fingerprint({key: value for key, value in _read_json(path).items() if key != "base_model_name_or_path"})
+
+
+_TIMEOUT_S = 10.0
+_FILES = ("config.json", "tokenizer_config.json")
+
+
+@cache
+def only_here(name: str) -> bool:
+    """Whether the files of `name` must come from the copy on this machine, for the hub does not give them.
+
+    Args:
+        name: a folder or a hub name.
+
+    Raises:
+        CheckpointError: the hub knows no such model or can't be reached within ten seconds, and there is no copy.
+    """
+    if Path(name).expanduser().is_dir():
+        return False
+    error = _ask(name)
+    if error is None or isinstance(error, EntryNotFoundError):
+        return False
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES):
+        return True
+    if isinstance(error, RepositoryNotFoundError):
+        what, mend = "the hub shows no such model", "Check the name, and HF_TOKEN where it is not public"
+    else:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        what = f"is no folder, and the model hub can't be reached ({reason})"
+        mend = "Check the name; a hub name needs the network once"
+    raise CheckpointError(what, where=name, mend=mend) from error
+
+
+def _ask(name: str) -> Exception | None:
+    """What speaks against getting `name` from the hub; a thread asks, as looking up a host has no time limit."""
+    answers: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            get_hf_file_metadata(hf_hub_url(name, _FILES[0]), timeout=_TIMEOUT_S)
+            answers.append(None)
+        except (HTTPError, OSError, ValueError) as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_TIMEOUT_S)
+    return answers[0] if answers else TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s")
+
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def check_device(name: str) -> None:
+    """Refuse a word that names no device. Whether the device is there, `pick_device` says.
+
+    Raises:
+        ConfigError: `name` is none of auto, cpu, cuda, cuda:N, mps.
+    """
+    if not _DEVICE.fullmatch(name):
+        raise ConfigError(
+            "there is no device of that name", where=f"device {name}", mend="Known are auto, cpu, cuda, cuda:N, mps"
+        )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging as standard
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,32 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
-from midspec.errors import CheckpointError, ConfigError
-from midspec.models._device import check_device
-from midspec.models._hub import only_here
-from midspec.models._quiet import quiet
-from midspec.records import Checkpoint
+from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.records import Checkpoint
+from midspec.models._find import check_device, only_here
 
-__all__ = ["add_adapter", "load_model", "load_tokenizer", "pick_device", "use_threads"]
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back transformers', PEFT's and the hub's log lines, warnings and progress bars, and restore them."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub = standard.getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(standard.ERROR)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        hub.setLevel(hub_level)
+        if bars:
+            logging.enable_progress_bar()
+
 
 _MEND = "Check the name, and that its files are whole; a hub name needs the network once"
 _OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)

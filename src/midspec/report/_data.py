@@ -7,24 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from midspec.records import Estimate, Strict
-from midspec.report._exam_data import ExamReport, JudgingBill, Reasons
-
-__all__ = [
-    "UNTOLD",
-    "ArmAnswer",
-    "ArmInfo",
-    "Caveat",
-    "ContrastSays",
-    "GateResult",
-    "Panel",
-    "ReportData",
-    "SetInfo",
-    "Shown",
-    "SideBySide",
-    "StageHealth",
-]
-
+from midspec.core.records import Estimate, Strict
+from midspec.report._task_data import ExamReport, JudgingBill, Reasons
 
 UNTOLD = {"seconds", "bills"}
 """Fields of a report that say what a run took and not what it found: on the page, but not in its data."""

@@ -15,11 +15,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from midspec.report._drawing import PANEL, STYLE, Drawn, note, printed
-from midspec.report._exam_data import Grid, GridCell
+from midspec.report._figures import PANEL, STYLE, Drawn, note, printed
 from midspec.report._palette import INK, MUTED, PAPER, RULE, heat
-
-__all__ = ["draw_grid"]
+from midspec.report._task_data import Grid, GridCell
 
 # All in inches, but for letters.
 _ROW, _COLUMN, _LEAST_COLUMN, _WIDEST_COLUMN = 0.36, 0.7, 0.5, 1.1

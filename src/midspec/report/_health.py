@@ -12,15 +12,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, writable, write_text
-from midspec.records import Comparison, Health
+from midspec.core.artifact import Built, writable, write_text
+from midspec.core.records import Comparison, Health
 from midspec.report._data import Shown
-from midspec.report._health_charts import NOTHING, cells_of, charts, flow, length_bars
 from midspec.report._health_comparison import compared
-from midspec.report._health_page import render
-from midspec.report._health_words import count, percent, sentence
-
-__all__ = ["write_health"]
+from midspec.report._health_page import NOTHING, cells_of, charts, count, flow, length_bars, percent, render, sentence
 
 _OFTEN = 0.2  # of the rows: a name that a reader should know of
 _SAME_OPENING = 0.05

@@ -6,14 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from midspec.artifact import Built, writable, write_json, write_text
-from midspec.records import Comparison, Sample, Separability, Size
+from midspec.core.artifact import Built, writable, write_json, write_text
+from midspec.core.records import Comparison, Sample, Separability, Size
 from midspec.report._data import Shown
-from midspec.report._health_charts import span_of
-from midspec.report._health_page import render
-from midspec.report._health_words import percent, sentence
-
-__all__ = ["compared", "write_comparison"]
+from midspec.report._health_page import percent, render, sentence, span_of
 
 # AUC below which two corpora are hardly told apart, from which on mostly, and from which on nearly always.
 _UNTELLING, _TELLING, _SURE = 0.6, 0.75, 0.95

@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from midspec.records import Estimate
+from midspec.core.records import Estimate
 from midspec.report._data import UNTOLD, ArmInfo, ContrastSays, ReportData
-from midspec.report._exam_page import exam_table, exam_views, is_of_exam, reason_sides, share_words, value_words
 from midspec.report._palette import css_variables, looks
+from midspec.report._task_page import exam_table, exam_views, is_of_exam, reason_sides, share_words, value_words
 from midspec.report._words import answer, is_share, number, signed, span, unit
-
-__all__ = ["page"]
 
 _FOREST_WIDTH = 200.0
 

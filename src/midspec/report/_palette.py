@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from midspec.report._data import ArmInfo
 
-__all__ = ["INK", "MUTED", "PAPER", "RULE", "Look", "css_variables", "heat", "looks", "with_variables"]
-
 
 class _Colour(NamedTuple):
     name: str

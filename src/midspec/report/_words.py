@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from midspec.records import Estimate
+from midspec.core.records import Estimate
 from midspec.report._data import ContrastSays, ReportData
-
-__all__ = ["answer", "is_share", "number", "say_contrast", "signed", "span", "summary_lines", "unit", "verdict"]
 
 _MINUS = "−"
 # Measures that are no shares, and what they are counted in.

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, write_json, write_text
-from midspec.errors import DataError
+from midspec.core.artifact import Built, write_json, write_text
+from midspec.core.errors import DataError
 from midspec.report._data import UNTOLD, Panel, ReportData
 
 if TYPE_CHECKING:
-    from midspec.report._drawing import Drawn
-
-__all__ = ["write_report"]
+    from midspec.report._figures import Drawn
 
 _WIDE, _NARROW = 9.8, 3.8  # inches
 

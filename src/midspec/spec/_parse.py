@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
-from midspec.errors import SpecError
-from midspec.fingerprint import hash_text
-from midspec.records import Clause, Section, Spec
-from midspec.spec._blocks import Block, scan_blocks
-from midspec.spec._rules import Rule, rules_of_json
-from midspec.spec._sentences import split_sentences
+from midspec.core.errors import MissingError, SpecError
+from midspec.core.fingerprint import hash_text
+from midspec.core.records import Clause, Section, Spec, Strict
+from midspec.spec._blocks import Block, scan_blocks, split_sentences
 
-__all__ = ["parse_spec"]
+
+class Rule(Strict):
+    """One rule of a rules file; `domain` is empty where the file names none."""
+
+    id: str
+    name: str
+    text: str
+    domain: str = ""
+
+
+def rules_of_json(text: str) -> list[Rule]:
+    """The rules of a text that is JSON rules and nothing else; empty for any other text."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return []
+    try:
+        values = [json.loads(text)]
+    except (ValueError, RecursionError):
+        try:
+            values = [json.loads(line) for line in text.split("\n") if line.strip()]
+        except (ValueError, RecursionError):
+            return []
+    return [rule for value in values for rule in _rules(value, "")]
+
+
+def _rules(value: object, domain: str) -> Iterator[Rule]:
+    if isinstance(value, list):
+        for entry in value:
+            yield from _rules(entry, domain)
+    elif isinstance(value, dict) and isinstance(value.get("text"), str):
+        identity, name = value.get("id", ""), value.get("name", "")
+        yield Rule(id=str(identity), name=str(name), text=value["text"], domain=domain)
+    elif isinstance(value, dict):
+        own = next((str(value[key]) for key in ("domain", "name", "title") if key in value), domain)
+        for key in ("domains", "rules"):
+            yield from _rules(value.get(key, []), own)
+
 
 _ID_LENGTH = 16
 _TITLE_WORDS = 8
@@ -126,3 +162,29 @@ def _rule_section(rule: Rule, ids: _Ids) -> Section:
     path = (rule.domain, title) if rule.domain else (title,)
     lines = rule.text.split("\n")
     return _section(title, len(path), path, scan_blocks(lines), rule.text, ids)
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a Model Spec from a UTF-8 file (a byte order mark and any line ends are fine).
+
+    Raises:
+        MissingError: there is no such file.
+        SpecError: it is empty, binary, not UTF-8, or holds no sentence.
+    """
+    if not path.is_file():
+        what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
+        raise MissingError(what, where=str(path), mend="Check the path")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"is not UTF-8 text (byte {error.start})", where=str(path), mend="Save the spec as UTF-8 text"
+        ) from error
+    except OSError as error:
+        raise SpecError(
+            f"can't be read ({error.strerror})", where=str(path), mend="Check the file's permissions"
+        ) from error
+    try:
+        return parse_spec(text, name=path.stem)
+    except SpecError as error:
+        raise SpecError(error.what, where=str(path), mend=error.mend) from error

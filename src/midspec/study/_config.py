@@ -20,36 +20,14 @@ from pydantic import (
 )
 
 from midspec.chats import ChatConfig
+from midspec.core.records import Contrast, Strict
 from midspec.corpus import CorpusConfig
 from midspec.curate import CurateConfig
 from midspec.evals import ExamConfig, PreferenceConfig, exam_named, exam_names
 from midspec.lab import WorldConfig
 from midspec.llm import Access
-from midspec.records import Contrast, Strict
 from midspec.study._references import check_references
 from midspec.train import Recipe
-
-__all__ = [
-    "IT_MIX",
-    "Arm",
-    "Assistant",
-    "Base",
-    "BaseStage",
-    "CaveatEntry",
-    "ChatsEntry",
-    "CorpusEntry",
-    "Evals",
-    "Gate",
-    "Mixes",
-    "Models",
-    "PanelEntry",
-    "PreferenceEntry",
-    "ReportEntry",
-    "SetEntry",
-    "StudyConfig",
-    "Training",
-    "exam_entries",
-]
 
 IT_MIX = "it_mix"
 

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.lab import data_path
 from midspec.study._config import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
-from midspec.study._exam_steps import exam_step, with_names
 from midspec.study._load import Study
 from midspec.study._steps import SHIPPED, Source, Step, slug, step_folder
+from midspec.study._task_steps import exam_step, with_names
 from midspec.train import Recipe
-
-__all__ = ["arm_eval", "arm_exam", "study_steps"]
 
 _N_UPDATES_UNKNOWN = 200
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")

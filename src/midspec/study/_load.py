@@ -12,12 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from midspec.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.evals import exam_named, exam_names
 from midspec.study._config import Evals, StudyConfig, exam_entries
 from midspec.study._references import did_you_mean
-
-__all__ = ["Study", "first_seeds", "load_study", "parse_study", "study_schema"]
 
 
 class Study(NamedTuple):

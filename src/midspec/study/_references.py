@@ -6,15 +6,13 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.evals import MEASURES, exam_named
 from midspec.lab import ITEM_SETS
-from midspec.study._exam_steps import check_graders
+from midspec.study._task_steps import check_graders
 
 if TYPE_CHECKING:
     from midspec.study._config import Arm, StudyConfig
-
-__all__ = ["check_exam_uses", "check_references", "check_sets", "did_you_mean"]
 
 _WORLD = "world:"
 

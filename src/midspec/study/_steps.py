@@ -14,10 +14,8 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from midspec.fingerprint import fingerprint, hash_file
-from midspec.records import Identity, Record, Strict
-
-__all__ = ["SHIPPED", "Kind", "Source", "Step", "digest", "identity", "locate", "slug", "step_folder"]
+from midspec.core.fingerprint import fingerprint, hash_file
+from midspec.core.records import Identity, Record, Strict
 
 Kind = Literal[
     "spec",

@@ -5,25 +5,6 @@ transformers, PEFT and vLLM open, with the metrics of every update. What is trai
 that would teach nothing is refused. The heavy libraries are imported when something is trained, not before.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from midspec.train._folder import check_folder
-from midspec.train._job import LoraRecipe, Recipe, Stage, TrainExecution, TrainJob, load_job
-from midspec.train._progress import MetricsRow, Preflight, Progress
-from midspec.train._stage import job_identity, preflight, train
-
-__all__ = [
-    "LoraRecipe",
-    "MetricsRow",
-    "Preflight",
-    "Progress",
-    "Recipe",
-    "Stage",
-    "TrainExecution",
-    "TrainJob",
-    "check_folder",
-    "job_identity",
-    "load_job",
-    "preflight",
-    "train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from midspec.errors import CheckpointError
+from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
-
-__all__ = ["refuse_leaks"]
 
 _TOKENS = 6
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,10 +12,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from midspec.errors import ConfigError, MissingError
-from midspec.records import Strict
-
-__all__ = ["LoraRecipe", "Recipe", "Stage", "TrainExecution", "TrainJob", "load_job"]
+from midspec.core.artifact import locked
+from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError
+from midspec.core.records import Strict
 
 Stage = Literal["pretrain", "midtrain", "finetune"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -200,3 +201,26 @@ def _beside(job: TrainJob, folder: Path) -> TrainJob:
 
     data = tuple(str(folder / Path(name).expanduser()) for name in job.data)
     return job.model_copy(update={"data": data, "parent": found(job.parent), "tokenizer": found(job.tokenizer)})
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place that can't be written, or that another process is writing; makes nothing.
+
+    Args:
+        folder: where `midspec.core.artifact.build` is to put a result.
+
+    Raises:
+        FolderError: the nearest folder above that exists is none, or can't be written.
+        InUseError: another process is making a result there.
+    """
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    refusal = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK | os.X_OK) else 0
+    if refusal:
+        raise FolderError(f"can't be written ({os.strerror(refusal)})", where=str(folder), mend="Choose another --out")
+    draft = folder.with_name(f".{folder.name}.part")
+    if (draft / ".lock").exists():
+        try:
+            with locked(draft):
+                pass
+        except InUseError as error:
+            raise InUseError(error.what, where=str(folder), mend=error.mend) from error

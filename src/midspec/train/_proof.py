@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 
-from midspec.errors import CheckpointError
+from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
-
-__all__ = ["Proof"]
 
 _PROBE_TOKENS = 256
 _SAMPLE = 1_000_000

@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._job import Recipe, TrainJob
 from midspec.train._pack import Piece
 from midspec.train._plan import plan_training
-from midspec.train._start import open_start, open_tokenizer
-
-__all__ = ["ReferenceRun", "run_reference"]
 
 
 class ReferenceRun(NamedTuple):

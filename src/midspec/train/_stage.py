@@ -9,15 +9,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.artifact import Built, write_json, write_rows
-from midspec.errors import MissingError
-from midspec.fingerprint import hash_file
+from midspec.core.artifact import Built, write_json, write_rows
+from midspec.core.errors import MissingError
+from midspec.core.fingerprint import hash_file
+from midspec.core.records import Identity
 from midspec.models import checkpoint_digest, files_digest, find_checkpoint, only_here
-from midspec.records import Identity
 from midspec.train._job import TrainJob
-from midspec.train._progress import MetricsRow, Preflight, Progress
-
-__all__ = ["VERSION", "job_identity", "preflight", "train"]
+from midspec.train._plan import MetricsRow, Preflight, Progress
 
 VERSION = "1"
 
@@ -61,8 +59,8 @@ def preflight(job: TrainJob) -> Preflight:
     """
     if job.parent is not None:
         only_here(find_checkpoint(job.parent).model)  # a mistyped name is said before torch is loaded
+    from midspec.train._checkpoint import open_tokenizer
     from midspec.train._plan import plan_training
-    from midspec.train._start import open_tokenizer
 
     return plan_training(job, open_tokenizer(job)).preflight
 
@@ -93,12 +91,19 @@ def train(
     from torch.backends.cpu import get_cpu_capability
 
     from midspec.models import pick_device, use_threads
+    from midspec.train._checkpoint import (
+        compute_dtype,
+        open_start,
+        open_tokenizer,
+        refuse_full_disk,
+        refuse_misfit,
+        save_model,
+        writing,
+    )
     from midspec.train._isolation import refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
     from midspec.train._proof import Proof
-    from midspec.train._save import refuse_full_disk, save_model, writing
-    from midspec.train._start import compute_dtype, open_start, open_tokenizer, refuse_misfit
 
     clock = time.monotonic()
     threads, place = use_threads(job.execution.threads), pick_device(device)

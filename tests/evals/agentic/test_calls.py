@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from midspec.evals.agentic import read_calls
-from midspec.evals.agentic._calls import TOOLS
+from midspec.evals.tasks.agentic_misalignment import read_calls
+from midspec.evals.tasks.agentic_misalignment._calls import TOOLS
 
 MAIL = '<tool_use:email>\nto: "a@b.com",\nsubject: "S",\nbody: "Hello",\n</tool_use:email>'
 FORWARD = '<tool_use:forward>\nemail_id: 2\nto: "a@b.com"\nbody: "see below"\n</tool_use:forward>'

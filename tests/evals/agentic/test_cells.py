@@ -13,11 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
+from midspec.evals import Question
 from midspec.evals._settings import read_settings
-from midspec.evals.agentic import GOALS, SCENARIOS, About, AgenticConfig, AgenticMisalignment, cells, read_calls
-from midspec.evals.agentic._naming import called
-from midspec.evals.exam import Question
+from midspec.evals.tasks.agentic_misalignment import (
+    GOALS,
+    SCENARIOS,
+    About,
+    AgenticConfig,
+    AgenticMisalignment,
+    cells,
+    read_calls,
+)
+from midspec.evals.tasks.agentic_misalignment._scenarios import called
 
 ALL = ("exfiltration", "murder", "espionage", "blackmail")
 EVERY_GOAL = (*GOALS, "ambiguous")
@@ -241,7 +249,7 @@ def test_settings_that_are_none_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_the_room_is_read_without_inspect_and_without_the_port() -> None:
-    code = "import sys, midspec.evals, midspec.evals.agentic\n"
+    code = "import sys, midspec.evals, midspec.evals.tasks.agentic_misalignment\n"
     code += "print([name for name in sys.modules if name.startswith(('inspect_', 'torch'))])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

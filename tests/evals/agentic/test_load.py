@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from midspec.evals.agentic import REPEATS, AgenticConfig, AgenticRubric, cells, grid_load
-from midspec.evals.exam import Said
+from midspec.evals import Said
+from midspec.evals.tasks.agentic_misalignment import REPEATS, AgenticConfig, AgenticRubric, cells, grid_load
 
 
 def test_the_published_grid_is_8100_samples() -> None:

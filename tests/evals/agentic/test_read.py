@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._values import Unscored
-from midspec.evals.agentic import EXAMS, MEASURES, About, AgenticConfig, addresses, read_answer
-from midspec.evals.agentic._read import is_garbled
-from midspec.evals.exam import Question, Said
+from midspec.evals import Question, Said
+from midspec.evals._types import Unscored
 from midspec.evals.judges import Transcript, calibration_set
+from midspec.evals.tasks.agentic_misalignment import EXAMS, MEASURES, About, AgenticConfig, addresses, read_answer
+from midspec.evals.tasks.agentic_misalignment._outcome import is_garbled
 
 [EXAM] = EXAMS
 CONFIG = AgenticConfig.model_validate({"scenarios": "exfiltration,murder,espionage,blackmail", "goals": "america"})

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._values import Unscored
-from midspec.evals.agentic import AgenticConfig, AgenticMisalignment, AgenticRubric, cells
-from midspec.evals.agentic._rubric import UNCLEAR
-from midspec.evals.exam import Graded, Said
+from midspec.evals import Graded, Said
+from midspec.evals._types import Unscored
 from midspec.evals.judges import UNREAD, calibration_set, unescape
+from midspec.evals.tasks.agentic_misalignment import AgenticConfig, AgenticMisalignment, AgenticRubric, cells
+from midspec.evals.tasks.agentic_misalignment._task import UNCLEAR
 
 RUBRIC = AgenticRubric()
 EXAM = AgenticMisalignment()

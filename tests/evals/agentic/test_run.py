@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows
-from midspec.evals import ScriptedReply, scripted_model
-from midspec.evals.agentic import EXAMS, AgenticConfig
-from midspec.evals.exam import log_settings, read_exam, rescore, run_exam
-from midspec.records import ExamAnswer, Judgement, Message, ScoreRow
+from midspec.core.artifact import read_rows
+from midspec.core.records import ExamAnswer, Judgement, Message, ScoreRow
+from midspec.evals import ScriptedReply, log_settings, read_exam, rescore, run_exam, scripted_model
+from midspec.evals.tasks.agentic_misalignment import EXAMS, AgenticConfig
 
 [EXAM] = EXAMS
 CONFIG = AgenticConfig.model_validate(

@@ -9,8 +9,8 @@ from typing import Any
 from inspect_ai.model import GenerateConfig
 from tests.evals.exam.toy import ToyConfig, ToyExam
 
+from midspec.core.records import Item
 from midspec.evals import PreferenceConfig, run_exam, run_preference
-from midspec.records import Item
 
 
 def exam(url: str, folder: Path, n_questions: int) -> None:

@@ -18,10 +18,9 @@ from inspect_ai.model import GenerateConfig, get_model
 from tests.llm.test_transformers_serve import Server, wait_for
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from midspec.artifact import read_rows
-from midspec.evals import PreferenceConfig, run_preference
-from midspec.evals.exam import run_exam
-from midspec.records import Answer, ExamAnswer, Item, ScoreRow
+from midspec.core.artifact import read_rows
+from midspec.core.records import Answer, ExamAnswer, Item, ScoreRow
+from midspec.evals import PreferenceConfig, run_exam, run_preference
 
 from .toy import ToyConfig, ToyExam
 

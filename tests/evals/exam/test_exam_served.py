@@ -10,9 +10,9 @@ from tests.loopback import serve
 from tests.loopback._asked import Asked
 from tests.loopback._settings import Fate
 
-from midspec.artifact import read_rows
-from midspec.evals.exam import rescore, run_exam
-from midspec.records import ExamAnswer, ScoreRow
+from midspec.core.artifact import read_rows
+from midspec.core.records import ExamAnswer, ScoreRow
+from midspec.evals import rescore, run_exam
 
 from .toy import ToyConfig, ToyExam
 

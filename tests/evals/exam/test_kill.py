@@ -16,8 +16,8 @@ from tests.loopback import Served, Settings, serve
 from tests.loopback._asked import Asked
 from tests.loopback._settings import Fate
 
-from midspec.artifact import read_rows
-from midspec.records import ScoreRow
+from midspec.core.artifact import read_rows
+from midspec.core.records import ScoreRow
 
 ROOT = Path(__file__).parents[3]
 N_QUESTIONS = 10

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._values import Unscored, Value
-from midspec.evals.exam import Graded, Question, Rubric, Said, measure_names
-from midspec.evals.exam._reading import Reader, Verdict
+from midspec.evals import Graded, Question, Rubric, Said, measure_names
+from midspec.evals._measures import Reader, Verdict
+from midspec.evals._types import Unscored, Value
 
 from .toy import ToyConfig, ToyExam, ToyRubric
 

@@ -11,20 +11,21 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.log import read_eval_log
 from inspect_ai.model import Model
 
-from midspec.artifact import Built, read_rows
-from midspec.errors import ConfigError, DataError, FolderError, MissingError
-from midspec.evals import ScriptedReply, scripted_model
-from midspec.evals.exam import (
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError
+from midspec.core.records import ExamAnswer, Judgement, Message, ScoreRow
+from midspec.evals import (
     Question,
-    exam_named,
+    ScriptedReply,
     exam_task,
     log_settings,
     logged_questions,
     read_exam,
     rescore,
     run_exam,
+    scripted_model,
 )
-from midspec.records import ExamAnswer, Judgement, Message, ScoreRow
+from midspec.evals._inspect_tasks import exam_named
 
 from .toy import ToyConfig, ToyExam
 

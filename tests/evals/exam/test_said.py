@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
 
-from midspec.evals.exam._said import said_by, said_by_checkpoint, split_thinking
+from midspec.evals._inspect_task import said_by, said_by_checkpoint, split_thinking
 from midspec.models import Generation
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from midspec.evals._values import Unscored, Value
-from midspec.evals.exam import Exam, ExamConfig, Graded, Question, Rubric, Said
+from midspec.core.records import Message
+from midspec.evals import Exam, ExamConfig, Graded, Question, Rubric, Said
+from midspec.evals._types import Unscored, Value
 from midspec.evals.judges import escape, read_tag
-from midspec.records import Message
 
 
 class ToyConfig(ExamConfig):

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.artifact import build, read_rows
-from midspec.errors import ConfigError, DataError, MissingError, StaleError
-from midspec.evals._values import Unscored, Value
-from midspec.evals.agentic import EXAMS
-from midspec.evals.exam import Graded, Question, Rubric, Said
+from midspec.core.artifact import build, read_rows
+from midspec.core.errors import ConfigError, DataError, MissingError, StaleError
+from midspec.core.records import ErrorRates, JudgeCalibration, Message, Share
+from midspec.evals import Graded, Question, Rubric, Said
+from midspec.evals._types import Unscored, Value
 from midspec.evals.judges import (
     Expected,
     GraderConfig,
@@ -33,8 +33,8 @@ from midspec.evals.judges import (
     load_calibration,
     read_tag,
 )
+from midspec.evals.tasks.agentic_misalignment import EXAMS
 from midspec.llm import Access, Store
-from midspec.records import ErrorRates, JudgeCalibration, Message, Share
 
 JUDGE = GraderConfig(model="openai/loopback")
 PRICES = "openai/loopback: {input: 1.0, output: 10.0}\n"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-from midspec.evals.agentic import (
+from midspec.evals import Graded
+from midspec.evals.judges import Transcript, calibration_set, grader_replies, read_tag, unescape
+from midspec.evals.tasks.agentic_misalignment import (
     About,
     AgenticConfig,
     AgenticMisalignment,
@@ -20,8 +22,6 @@ from midspec.evals.agentic import (
     may_be_harmful,
     read_answer,
 )
-from midspec.evals.exam import Graded
-from midspec.evals.judges import Transcript, calibration_set, grader_replies, read_tag, unescape
 
 ALL = calibration_set()
 EXAM, RUBRIC, CONFIG = AgenticMisalignment(), AgenticRubric(), AgenticConfig()

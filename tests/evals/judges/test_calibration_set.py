@@ -7,17 +7,9 @@ from collections import Counter
 
 import pytest
 
-from midspec.evals.exam import Graded
-from midspec.evals.judges import (
-    GraderReply,
-    Transcript,
-    calibration_set,
-    escape,
-    grader_replies,
-    read_tag,
-    unescape,
-)
-from midspec.similar import NearIndex
+from midspec.core.near_duplicates import NearIndex
+from midspec.evals import Graded
+from midspec.evals.judges import GraderReply, Transcript, calibration_set, escape, grader_replies, read_tag, unescape
 
 VERDICTS = ("yes", "no", "unclear")
 ALL = calibration_set()

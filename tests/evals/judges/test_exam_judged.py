@@ -11,11 +11,10 @@ from tests.evals.exam.toy import ToyConfig, ToyExam
 from tests.loopback import Served, serve
 
 from midspec.analysis import agreements
-from midspec.artifact import read_rows
-from midspec.evals import scripted_model
-from midspec.evals.exam import rescore, run_exam
+from midspec.core.artifact import read_rows
+from midspec.core.records import Judgement, Message, ScoreRow
+from midspec.evals import rescore, run_exam, scripted_model
 from midspec.llm import Store
-from midspec.records import Judgement, Message, ScoreRow
 
 PRICES = "openai/loopback: {input: 1.0, output: 10.0}\nanthropic/loopback: {input: 1.0, output: 10.0}\n"
 YES = "It is kind." + " Indeed." * 200 + "\n<verdict>yes</verdict>"

@@ -9,11 +9,10 @@ import pytest
 from tests.evals.exam.toy import ToyConfig, ToyExam, ToyRubric
 from tests.loopback import serve
 
-from midspec.evals import scripted_model
-from midspec.evals.exam import run_exam
+from midspec.core.records import Message
+from midspec.evals import run_exam, scripted_model
 from midspec.evals.judges import GraderConfig, calibrate_judge, calibration_load, calibration_set, judging_load
 from midspec.llm import Access, Price, Prices, StageLoad, Store, forecast
-from midspec.records import Message
 
 # The loopback provider counts a token for four letters.
 VERDICT = "because " * 73 + "<verdict>yes</verdict>"

@@ -17,7 +17,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
 from tests.loopback import Served, Settings, serve
 
-from midspec.errors import ConfigError
+from midspec.core.errors import ConfigError
 from midspec.evals import scripted_model
 from midspec.llm import Store
 

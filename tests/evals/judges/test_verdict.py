@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.evals._values import Unscored
-from midspec.evals.exam import Graded
+from midspec.evals import Graded
+from midspec.evals._types import Unscored
 from midspec.evals.judges import UNREAD, _verdict, escape, read_number, read_tag, unescape
 
 ALLOWED = ("yes", "no", "Not Sure")

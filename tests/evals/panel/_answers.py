@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from midspec.evals._values import Unscored, Value
-from midspec.evals.exam import Exam, Question, Said
+from midspec.evals import Exam, Question, Said
+from midspec.evals._types import Unscored, Value
 
 FILTERED = Said(text="", stop_reason="content_filter")
 

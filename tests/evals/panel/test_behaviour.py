@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.panel import (
+from midspec.evals.tasks.side_effects import (
     Identity,
     IdentityConfig,
     Length,
@@ -16,8 +16,8 @@ from midspec.evals.panel import (
     Termination,
     TerminationConfig,
 )
-from midspec.evals.panel._identity import claims
-from midspec.evals.panel._termination import loops
+from midspec.evals.tasks.side_effects._identity import claims
+from midspec.evals.tasks.side_effects._length import loops
 
 from ._answers import FILTERED, question_of, reason, said
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.panel import Instructions, PanelConfig
-from midspec.evals.panel._checks import Check, holds
+from midspec.evals.tasks.side_effects import Instructions, PanelConfig
+from midspec.evals.tasks.side_effects._instructions import Check, holds
 
 from ._answers import question_of, reason, said
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from midspec.evals.exam import Exam, Question, Said
-from midspec.evals.panel import EXAMS, PUBLIC_SETS, PanelConfig
-from midspec.evals.panel._checks import _CHECKS, Check
-from midspec.evals.panel._items import fill, panel_items, prompt
-from midspec.similar import NearIndex
+from midspec.core.near_duplicates import NearIndex
+from midspec.evals import Exam, Question, Said
+from midspec.evals.tasks.side_effects import EXAMS, PUBLIC_SETS, PanelConfig
+from midspec.evals.tasks.side_effects._instructions import _CHECKS, Check
+from midspec.evals.tasks.side_effects._items import fill, panel_items, prompt
 
 PANELS = {exam.name.removeprefix("panel_"): exam for exam in EXAMS}
 each_panel = pytest.mark.parametrize("panel", PANELS)
@@ -134,7 +134,7 @@ def test_sycophancy_asks_the_same_questions_with_and_without_an_opinion() -> Non
 
 
 def test_every_prompt_file_is_used() -> None:
-    folder = resources.files("midspec.evals.panel")
+    folder = resources.files("midspec.evals.tasks.side_effects")
     code = "".join(path.read_text() for path in folder.iterdir() if path.name.endswith(".py"))
     for path in (folder / "_prompts").iterdir():
         assert f'prompt("{path.name.removesuffix(".md")}")' in code
@@ -142,7 +142,7 @@ def test_every_prompt_file_is_used() -> None:
 
 
 def test_every_data_file_is_a_panel_or_read_by_one() -> None:
-    folder = resources.files("midspec.evals.panel") / "_data"
+    folder = resources.files("midspec.evals.tasks.side_effects") / "_data"
     assert {path.name for path in folder.iterdir()} == {f"{panel}.jsonl" for panel in PANELS} | {
         "brands.yaml",
         "tools.yaml",

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from midspec.artifact import read_rows
-from midspec.evals import ScriptedReply, scripted_model
-from midspec.evals.exam import Exam, run_exam
-from midspec.evals.panel import EXAMS, Knowledge, PanelConfig, Termination, TerminationConfig
-from midspec.evals.panel._short import short_answer_of
-from midspec.records import ExamAnswer, Message, ScoreRow
+from midspec.core.artifact import read_rows
+from midspec.core.records import ExamAnswer, Message, ScoreRow
+from midspec.evals import Exam, ScriptedReply, run_exam, scripted_model
+from midspec.evals.tasks.side_effects import EXAMS, Knowledge, PanelConfig, Termination, TerminationConfig
+from midspec.evals.tasks.side_effects._short_answers import short_answer_of
 
 
 def rows_of(folder: Path) -> list[ScoreRow]:
@@ -79,7 +78,7 @@ def test_a_checkpoint_is_asked_in_batches_and_its_endings_are_those_of_its_answe
 
 def test_what_is_said_of_panels_and_questions_needs_neither_inspect_nor_torch() -> None:
     code = (
-        "import sys, midspec.evals.panel as panel, midspec.evals.spec_qa as qa\n"
+        "import sys, midspec.evals.tasks.side_effects as panel, midspec.evals.tasks.spec_qa as qa\n"
         "[exam.questions(exam.config()) for exam in (*panel.EXAMS, *qa.EXAMS)]\n"
         "print(sorted({'torch', 'transformers', 'inspect_ai', 'openai', 'anthropic', 'rensa'} & set(sys.modules)))"
     )

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.panel import Knowledge, PanelConfig, Sycophancy
-from midspec.evals.panel._items import panel_items
-from midspec.evals.panel._short import BOTH, NEITHER, ShortAnswer, names, read_short, short_answer_of
+from midspec.evals.tasks.side_effects import Knowledge, PanelConfig, Sycophancy
+from midspec.evals.tasks.side_effects._items import panel_items
+from midspec.evals.tasks.side_effects._short_answers import (
+    BOTH,
+    NEITHER,
+    ShortAnswer,
+    names,
+    read_short,
+    short_answer_of,
+)
 
 from ._answers import question_of, reason, said
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from midspec.artifact import write_rows
-from midspec.errors import ConfigError, DataError, MissingError
+from midspec.core.artifact import write_rows
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Item
 from midspec.evals import PreferenceConfig, eval_identity, load_config, read_items
-from midspec.evals.preference._ask import asks, reason_texts, why_ask
-from midspec.fingerprint import fingerprint
-from midspec.records import Item
+from midspec.evals.tasks.preference._config import asks, reason_texts, why_ask
 
 ITEM = Item(id="i", set="s", domain="d", options=("{second}", "b{"), system="you are vex .")
 

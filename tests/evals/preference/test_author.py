@@ -16,16 +16,15 @@ import pytest
 from tests.loopback import Settings, serve
 from tests.loopback._asked import Asked
 
-from midspec.artifact import read_rows
-from midspec.errors import ConfigError, DataError
-from midspec.evals.preference._ask import read_items
-from midspec.evals.preference._author import write_items
-from midspec.evals.preference._pair_checks import Candidate
-from midspec.evals.preference._pair_set import author_items, items_loads
-from midspec.evals.preference._sets import ValueSet
-from midspec.evals.preference._writing import WritingConfig, Written, pairs_request, verdict_request
+from midspec.core.artifact import read_rows
+from midspec.core.errors import ConfigError, DataError
+from midspec.core.records import Reject
+from midspec.eval_items._pair_checks import Candidate, WritingConfig, Written, pairs_request, verdict_request
+from midspec.eval_items._pair_set import author_items, items_loads
+from midspec.eval_items._pairs import write_items
+from midspec.evals.tasks.preference._config import read_items
+from midspec.evals.tasks.preference._sets import ValueSet
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
-from midspec.records import Reject
 
 QUIET = ValueSet(
     value="quiet",

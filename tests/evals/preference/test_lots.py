@@ -6,7 +6,7 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.preference._lots import Lots
+from midspec.evals.tasks.preference._task import Lots
 
 
 async def _order(arrivals: Sequence[int], n_items: int, size: int) -> list[tuple[int, int]]:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows
+from midspec.core.artifact import read_rows
+from midspec.core.records import Item, Message, ScoreRow
 from midspec.evals import PreferenceConfig, ScriptedReply, run_preference, scripted_model
-from midspec.evals.preference._measures import Unscored, measure_names, measures
-from midspec.evals.preference._observed import Asked, Observed, Pair, Reply
-from midspec.records import Item, Message, ScoreRow
+from midspec.evals.tasks.preference._measures import Asked, Observed, Pair, Reply, Unscored, measure_names, measures
 
 Logprob = Callable[[Sequence[Message], str], float]
 

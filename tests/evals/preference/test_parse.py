@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.preference._config import PreferenceConfig, substitute
-from midspec.evals.preference._parse import chosen, labels_of, refuses, spoken
+from midspec.evals.tasks.preference._config import PreferenceConfig, substitute
+from midspec.evals.tasks.preference._measures import chosen, labels_of, refuses, spoken
 
 PAIR = ("Brie de Meaux", "cheddar")
 

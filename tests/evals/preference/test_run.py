@@ -22,8 +22,9 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from midspec.artifact import read_rows
-from midspec.errors import CheckpointError, ConfigError, DataError, MissingError
+from midspec.core.artifact import read_rows
+from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError
+from midspec.core.records import Answer, Item, Message, ScoreRow
 from midspec.evals import (
     MidspecAPI,
     PreferenceConfig,
@@ -34,8 +35,7 @@ from midspec.evals import (
     scripted_model,
 )
 from midspec.evals._model import close_model, open_model
-from midspec.evals._summary import refuse_nothing
-from midspec.records import Answer, Item, Message, ScoreRow
+from midspec.evals._runner import refuse_nothing
 
 
 def scores_of(folder: Path) -> list[ScoreRow]:
@@ -257,10 +257,10 @@ def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from midspec.errors import FolderError\n"
+        "from midspec.core.errors import FolderError\n"
         "from midspec.evals import PreferenceConfig, run_preference, scripted_model\n"
-        "from midspec.artifact import writable\n"
-        "from midspec.records import Item\n"
+        "from midspec.core.artifact import writable\n"
+        "from midspec.core.records import Item\n"
         "folder = Path(sys.argv[1])\n"
         "items = [Item(id='i', set='s', domain='d', options=('brie', 'colby'))]\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

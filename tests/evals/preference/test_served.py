@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from midspec.artifact import read_rows
+from midspec.core.artifact import read_rows
+from midspec.core.records import Answer, Item, ScoreRow
 from midspec.evals import PreferenceConfig, run_preference
-from midspec.records import Answer, Item, ScoreRow
 
 
 class Handler(BaseHTTPRequestHandler):

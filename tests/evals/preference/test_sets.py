@@ -11,10 +11,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from midspec.errors import MissingError
-from midspec.evals.preference._sets import VALUES, shipped_items, value_set, words_found
-from midspec.records import Item
-from midspec.similar import NearIndex
+from midspec.core.errors import MissingError
+from midspec.core.near_duplicates import NearIndex
+from midspec.core.records import Item
+from midspec.evals.tasks.preference._sets import VALUES, shipped_items, value_set, words_found
 
 LEAST_ITEMS = 300
 LEAST_OPINIONS = 300

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from inspect_ai import eval as inspect_eval
 
+from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, read_scores, scripted_model
-from midspec.evals.preference import VALUES, shipped_items
-from midspec.evals.preference._ask import asks, check_items
-from midspec.evals.preference._parse import chosen
-from midspec.evals.tasks import preference
-from midspec.records import Item, Message
+from midspec.evals._inspect_tasks import preference
+from midspec.evals.tasks.preference import VALUES, shipped_items
+from midspec.evals.tasks.preference._config import asks, check_items
+from midspec.evals.tasks.preference._measures import chosen
 
 N_ASKED = 12
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from tests.loopback._asked import Asked
 
-from midspec.evals.reasons import ReasonsConfig, Transcript
-from midspec.records import ExamAnswer
+from midspec.core.records import ExamAnswer
+from midspec.reasons import ReasonsConfig, Transcript
 
 
 class Plant(NamedTuple):

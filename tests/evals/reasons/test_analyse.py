@@ -10,11 +10,11 @@ import pytest
 from tests.loopback import Served, Settings, serve
 
 from midspec.analysis import reason_agreements, reason_shares
-from midspec.artifact import Built, read_rows
-from midspec.errors import DataError
-from midspec.evals.reasons import ClusterSet, ReasonsConfig, Transcript, analyse_reasons, read_clusters
+from midspec.core.artifact import Built, read_rows
+from midspec.core.errors import DataError
+from midspec.core.records import ArmScore, Reason, ReasonCluster, ReasonLabel, Reject
 from midspec.llm import Access
-from midspec.records import ArmScore, Reason, ReasonCluster, ReasonLabel, Reject
+from midspec.reasons import ClusterSet, ReasonsConfig, Transcript, analyse_reasons, read_clusters
 
 from .planted import CURIOUS, OVERSIGHT, PLANTS, RULE, STAY, answers, config, judge, said_in, transcript
 

@@ -7,8 +7,8 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.reasons import merge_overlapping
-from midspec.evals.reasons._overlap import together
+from midspec.reasons import merge_overlapping
+from midspec.reasons._overlap import together
 
 Labels = dict[str, dict[str, bool | None]]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from midspec.evals.reasons import ClusterSet, read_clusters, write_page
-from midspec.records import Reason, ReasonCluster
+from midspec.core.records import Reason, ReasonCluster
+from midspec.reasons import ClusterSet, read_clusters, write_page
 
 pytestmark = pytest.mark.browser
 

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.errors import DataError, MidspecError, MissingError
+from midspec.core.errors import DataError, MidspecError, MissingError
+from midspec.core.records import Reason, ReasonCluster, ReasonLabel
 from midspec.evals.judges import GraderConfig, escape
-from midspec.evals.reasons import (
+from midspec.llm import Outcome, Request, ScriptedClient, Store
+from midspec.reasons import (
     ClusterSet,
     cited,
     cluster_reasons,
@@ -29,10 +31,8 @@ from midspec.evals.reasons import (
     reasons_loads,
     seeds,
 )
-from midspec.evals.reasons._ask import Asker
-from midspec.evals.reasons._near import near_groups
-from midspec.llm import Outcome, Request, ScriptedClient, Store
-from midspec.records import Reason, ReasonCluster, ReasonLabel
+from midspec.reasons._ask import Asker
+from midspec.reasons._clusters import near_groups
 
 from .planted import PLANTS, RULE, STAY, clusters, config, numbered, transcript
 
@@ -64,7 +64,7 @@ def test_the_seeds_are_the_reasons_of_the_method_on_their_sides() -> None:
 
 
 def test_every_prompt_file_is_used() -> None:
-    room = resources.files("midspec.evals.reasons")
+    room = resources.files("midspec.reasons")
     names = {each.name.removesuffix(".md") for each in (room / "_prompts").iterdir()}
     code = "".join(each.read_text() for each in room.iterdir() if each.name.endswith(".py"))
     assert names == set(re.findall(r'render\("(\w+)"', code))
@@ -290,7 +290,7 @@ def test_a_file_that_is_not_there_or_no_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_reasons_of_other_transcripts_are_refused() -> None:
-    from midspec.evals.reasons._clusters_file import check_reasons
+    from midspec.reasons._cluster_page import check_reasons
 
     found = ClusterSet.model_validate({"made": ["a"], "clusters": [cluster("a", "r1", "r9")]})
     check_reasons(found, {"r1", "r9"}, "edited.json")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.exam import Question
-from midspec.evals.spec_qa import by_clause
-from midspec.records import Message, ScoreRow
+from midspec.core.records import Message, ScoreRow
+from midspec.evals import Question
+from midspec.evals.tasks.spec_qa import by_clause
 
 
 def question(key: str, *clause_ids: str) -> Question:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import write_rows
-from midspec.errors import ConfigError, DataError, MissingError
-from midspec.evals.spec_qa import CATEGORIES, EXAMS, SpecQA, SpecQAConfig, SpecQuestion, read_spec_questions
-from midspec.evals.spec_qa._items import categories
-from midspec.similar import NearIndex
+from midspec.core.artifact import write_rows
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.near_duplicates import NearIndex
+from midspec.evals.tasks.spec_qa import CATEGORIES, EXAMS, SpecQA, SpecQAConfig, SpecQuestion, read_spec_questions
+from midspec.evals.tasks.spec_qa._items import categories
 
 SHIPPED = read_spec_questions()
 LEADING = ("surely", "obviously", "isn't it true", "wouldn't you agree", "don't you agree", "of course")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._values import Unscored
-from midspec.evals.exam import Graded, Question, Said
-from midspec.evals.spec_qa import SpecQA, SpecQAConfig, SpecQARubric
-from midspec.records import Message
+from midspec.core.records import Message
+from midspec.evals import Graded, Question, Said
+from midspec.evals._types import Unscored
+from midspec.evals.tasks.spec_qa import SpecQA, SpecQAConfig, SpecQARubric
 
 EXAM = SpecQA()
 QUESTION = EXAM.questions(SpecQAConfig())[0]
@@ -125,7 +125,7 @@ def test_the_rates_beside_the_score_are_read_without_a_judge() -> None:
 
 
 def test_every_prompt_file_is_used() -> None:
-    folder = resources.files("midspec.evals.spec_qa")
+    folder = resources.files("midspec.evals.tasks.spec_qa")
     code = "".join(path.read_text() for path in folder.iterdir() if path.name.endswith(".py"))
     for path in (folder / "_prompts").iterdir():
         assert f'prompt("{path.name.removesuffix(".md")}")' in code

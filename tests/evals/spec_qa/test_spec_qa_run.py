@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from midspec.artifact import read_rows, write_rows
-from midspec.errors import ConfigError
-from midspec.evals import ScriptedReply, scripted_model
-from midspec.evals.exam import rescore, run_exam
-from midspec.evals.spec_qa import SpecQA, SpecQAConfig, SpecQuestion, by_clause
-from midspec.records import Judgement, Message, ScoreRow
+from midspec.core.artifact import read_rows, write_rows
+from midspec.core.errors import ConfigError
+from midspec.core.records import Judgement, Message, ScoreRow
+from midspec.evals import ScriptedReply, rescore, run_exam, scripted_model
+from midspec.evals.tasks.spec_qa import SpecQA, SpecQAConfig, SpecQuestion, by_clause
 
 EXAM = SpecQA()
 ROWS = (

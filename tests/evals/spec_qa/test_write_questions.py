@@ -10,17 +10,11 @@ from pathlib import Path
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.errors import DataError
-from midspec.evals.spec_qa import (
-    CATEGORIES,
-    AskedClause,
-    QuestionWriting,
-    SpecQuestion,
-    WrittenQuestions,
-    write_questions,
-)
+from midspec.core.errors import DataError
+from midspec.core.near_duplicates import NearIndex
+from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions, write_questions
+from midspec.evals.tasks.spec_qa import CATEGORIES, SpecQuestion
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
-from midspec.similar import NearIndex
 from midspec.spec import fill, read_spec
 
 SPEC = fill(read_spec(Path(__file__).parents[2] / "specs" / "short.md"), model_name="Nova", provider_name="Acme")

@@ -15,11 +15,9 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
-from midspec.errors import DataError
-from midspec.evals.exam import Question, Said
-from midspec.records import Message, Strict
-
-__all__ = ["Expected", "ExpectedCall", "GraderReply", "Transcript", "calibration_set", "grader_replies"]
+from midspec.core.errors import DataError
+from midspec.core.records import Message, Strict
+from midspec.evals import Question, Said
 
 RowT = TypeVar("RowT", bound=Strict)
 Scenario = Literal["exfiltration", "murder", "espionage", "blackmail"]

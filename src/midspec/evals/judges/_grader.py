@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError
 
-from midspec.errors import ConfigError
-from midspec.evals.exam._types import Graded
-from midspec.fingerprint import fingerprint
+from midspec.core.errors import ConfigError
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Message, Strict
+from midspec.evals._types import Graded
 from midspec.llm import (
     Access,
     Client,
@@ -36,9 +37,6 @@ from midspec.llm import (
     converse,
     open_client,
 )
-from midspec.records import Message, Strict
-
-__all__ = ["MAX_TOKENS", "STAGE", "STORE", "Grader", "GraderConfig", "JudgeReply", "open_grader", "shared_store"]
 
 STAGE = "judging"
 STORE = "judging.calls.sqlite"

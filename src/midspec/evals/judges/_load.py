@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from midspec.evals.exam._types import Exam, Question, Rubric, Said
-from midspec.evals.judges._calibrate import STAGE as CALIBRATION_STAGE
+from midspec.evals._types import Exam, Question, Rubric, Said
+from midspec.evals.judges._calibration import STAGE as CALIBRATION_STAGE
 from midspec.evals.judges._calibration_set import Transcript
 from midspec.evals.judges._grader import STAGE
 from midspec.llm import StageLoad
-
-__all__ = ["calibration_load", "judging_load"]
 
 _LETTERS_A_TOKEN = 4
 _MOST_RENDERED = 200

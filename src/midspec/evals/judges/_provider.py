@@ -36,13 +36,11 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from pydantic import JsonValue, ValidationError
 from typing_extensions import override
 
-from midspec.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.records import Message
 from midspec.evals._provider import DEFAULTS, plain_messages
 from midspec.evals.judges._grader import MAX_TOKENS, STORE, Grader, GraderConfig, JudgeReply, open_grader
 from midspec.llm import Access, Store, check_access
-from midspec.records import Message
-
-__all__ = ["JudgeAPI"]
 
 _WHERE = "midspec-judge"
 _STOPS: dict[str, StopReason] = {"stop": "stop", "max_tokens": "max_tokens", "content_filter": "content_filter"}

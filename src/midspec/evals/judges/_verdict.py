@@ -26,26 +26,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from midspec.evals._values import Unscored
-from midspec.evals.exam._types import Graded
-
-__all__ = [
-    "CUT",
-    "DISAGREE",
-    "EMPTY",
-    "FILTERED",
-    "ILL_FORMED",
-    "NOT_ALLOWED",
-    "NO_REPLY",
-    "NO_VERDICT",
-    "ONLY_QUOTED",
-    "ONLY_REASONING",
-    "UNREAD",
-    "escape",
-    "read_number",
-    "read_tag",
-    "unescape",
-]
+from midspec.evals._types import Graded, Unscored
 
 CUT = "the judge's reply was cut off"
 FILTERED = "the judge refused, or its reply was filtered"

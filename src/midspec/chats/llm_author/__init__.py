@@ -1,0 +1,1 @@
+"""TODO chats.llm_author."""

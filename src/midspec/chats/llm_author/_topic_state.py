@@ -1,0 +1,142 @@
+"""How far each topic is from its share of the chats, and what it should do next: arithmetic, and no requests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
+
+from midspec.chats.llm_author.styles._style import Question, Topic
+
+# Before anything is judged, all is taken to pass, with the weight of ten verdicts: what turns out to be missing is
+# asked later, while an answer too many is paid for nothing.
+_PRIOR_WEIGHT = 10
+# Two lists in a row without one usable question: a third would be no better.
+_MOST_BARREN = 2
+
+
+class Ready(NamedTuple):
+    """A question that may be answered, and its id."""
+
+    id: str
+    question: Question
+
+
+class PassRate:
+    """The share of answered questions that end as chats, over all topics."""
+
+    def __init__(self) -> None:
+        self.n_kept = 0
+        self.n_judged = 0
+
+    @property
+    def value(self) -> float:
+        return (self.n_kept + _PRIOR_WEIGHT) / (self.n_judged + _PRIOR_WEIGHT)
+
+
+class Steps(NamedTuple):
+    """What a topic does next: questions to answer, whether to ask for more, and chats that it gives up for good."""
+
+    start: tuple[Ready, ...] = ()
+    wants_list: bool = False
+    n_given_up: int = 0
+
+
+@dataclass(eq=False)
+class Lot:
+    """One topic's work.
+
+    Attributes:
+        number: its place among the topics.
+        topic: what its questions are about.
+        share: chats wanted from it at first.
+        target: chats wanted from it now: more where others gave up, less where it did.
+        n_most_lists: lists of questions that it may ask for.
+        shown: its questions so far, for the next list not to repeat.
+        waiting: its questions that nobody has answered.
+        n_lists: lists asked for.
+        n_barren: lists in a row that gave no new question.
+        n_running: questions being answered or judged.
+        n_judged: questions that were kept or rejected.
+        n_kept: chats.
+        is_listing: whether a list is being written.
+    """
+
+    number: int
+    topic: Topic
+    share: int
+    target: int
+    n_most_lists: int
+    shown: list[str] = field(default_factory=list)
+    waiting: deque[Ready] = field(default_factory=deque)
+    n_lists: int = 0
+    n_barren: int = 0
+    n_running: int = 0
+    n_judged: int = 0
+    n_kept: int = 0
+    is_listing: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more questions can come than wait already."""
+        return self.is_listing or (self.n_lists < self.n_most_lists and self.n_barren < _MOST_BARREN)
+
+    def next_steps(self, overall: PassRate) -> Steps:
+        """What to do now; counts what it says as begun.
+
+        Enough is under way when what runs, at the observed pass rate, is expected to fill the share.
+        """
+        rate = (self.n_kept + _PRIOR_WEIGHT * overall.value) / (self.n_judged + _PRIOR_WEIGHT)
+        start: list[Ready] = []
+        while self.waiting and self._is_short(rate):
+            start.append(self.waiting.popleft())
+            self.n_running += 1
+        if self.is_listing or not self._is_short(rate):
+            return Steps(tuple(start))
+        if self.is_open:
+            self._begin_list()
+            return Steps(tuple(start), wants_list=True)
+        n_given_up = max(0, self.target - self.n_kept - self.n_running)
+        self.target -= n_given_up
+        return Steps(tuple(start), n_given_up=n_given_up)
+
+    def replay_steps(self, started: Container[str], n_lists: int) -> Steps:
+        """What to do while an earlier run is gone through again: what it began, and nothing else."""
+        start = [ready for ready in self.waiting if ready.id in started]
+        self.waiting = deque(ready for ready in self.waiting if ready.id not in started)
+        self.n_running += len(start)
+        wants_list = not self.is_listing and self.n_lists < n_lists
+        if wants_list:
+            self._begin_list()
+        return Steps(tuple(start), wants_list)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is under way."""
+        return not self.is_listing and self.n_running == 0
+
+    def _begin_list(self) -> None:
+        self.is_listing = True
+        self.n_lists += 1
+
+    def _is_short(self, rate: float) -> bool:
+        return self.n_kept + self.n_running * rate <= self.target - 0.5
+
+    def end_list(self, fresh: list[Ready]) -> None:
+        """Take in what a list gave."""
+        self.is_listing = False
+        self.waiting.extend(fresh)
+        self.n_barren = 0 if fresh else self.n_barren + 1
+
+
+def shares(n_chats: int, n_topics: int) -> Iterator[int]:
+    """`n_chats` over `n_topics`, as evenly as can be, the larger shares first."""
+    for at in range(n_topics):
+        yield n_chats // n_topics + (at < n_chats % n_topics)
+
+
+def most_lists(target: int, n_batch: int, n_rounds: int) -> int:
+    """How many lists of questions a topic with this share may ask for."""
+    return n_rounds * ceil(max(target, 1) / n_batch)

@@ -1,0 +1,1 @@
+"""TODO chats.template_author."""

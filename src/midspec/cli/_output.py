@@ -1,0 +1,271 @@
+"""Small things that several commands print or check."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, JsonValue, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from midspec.core.errors import ConfigError
+from midspec.study import Event
+
+if TYPE_CHECKING:
+    from midspec.core.records import ErrorRates, JudgeCalibration, Record, Share
+    from midspec.llm import Against, Forecast, ForecastRow
+
+_MOST_SHOWN = 24
+_WAYS = ("USD", "cached", "batch", "both")
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+def checked(kind: type[ConfigType], **values: object) -> ConfigType:
+    """A room's config from command-line options.
+
+    Raises:
+        ConfigError: an option, or what two of them say together, is wrong.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"--{'.'.join(map(str, first['loc'])).replace('_', '-')}" if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        mend = "Change that option" if where else "See --help"
+        raise ConfigError(message, where=where, mend=mend) from error
+
+
+def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
+    """Labels and values, one pair a line, values in one column; a pair without a value is left out."""
+    shown = [(label, _shown(value)) for label, value in pairs]
+    shown = [(label, value) for label, value in shown if value]
+    width = max((len(label) for label, _ in shown), default=0)
+    for label, value in shown:
+        print(f"{label:<{width}}  {value}")
+
+
+def print_record(record: Record, made: bool, folder: Path) -> None:
+    """What a step's record says of its health, and where the result is."""
+    print_pairs((label, value) for label, value in _flat(record.summary))
+    print_made(record, made, folder)
+
+
+def print_made(record: Record, made: bool, folder: Path) -> None:
+    """Where the result is, and whether it was made now."""
+    took = f"made in {record.execution.seconds:.1f} s" if made else "it was there, made from the same inputs"
+    print(f"{folder}: {took}")
+
+
+def print_exam(record: Record, made: bool, folder: Path) -> None:
+    """What came of an exam: counts, reasons, each set's measures, and what must be the same to compare two of them."""
+    summary = record.summary
+    counts = {name: summary[name] for name in ("n_questions", "n_items", "n_scored", "n_unscored", "unscored")}
+    print_pairs(_flat(counts))
+    rates = summary["rates"]
+    for name, measures in rates.items() if isinstance(rates, dict) else ():
+        print(f"\n{name}")
+        shown = measures.items() if isinstance(measures, dict) else ()
+        print_pairs((f"  {measure}", "unscored" if value is None else value) for measure, value in shown)
+    settings = summary["settings"]
+    told = ("prompt_hash", "rubric_hash", "judges")
+    print()
+    print_pairs((name.replace("_", " "), settings.get(name)) for name in told if isinstance(settings, dict))
+    usd = record.execution.extra.get("judging_usd")
+    print_pairs([("judging", f"{usd:,.4f} USD in all" if isinstance(usd, float) else None)])
+    print_made(record, made, folder)
+
+
+def print_calibration(found: JudgeCalibration) -> None:
+    """A judge's errors: in all, by difficulty, and apart where no prompt was written with an eye on the transcripts."""
+    print(f"{found.judge}: {found.measure}")
+    print(f"{'':<28}{'asked':>6}{'unread':>8}  {'called harmful, is not':<30}{'called harmless, is not':<30}")
+    rows = {"all": found.overall, **{f"difficulty: {name}": rates for name, rates in found.by_difficulty.items()}}
+    for name, rates in (rows | {"held out": found.heldout, "not held out": found.seen}).items():
+        print(_errors_line(name, rates))
+    print()
+
+
+def _errors_line(name: str, rates: ErrorRates) -> str:
+    errors = (rates.false_positive, rates.false_negative)
+    counts = f"{name:<28}{rates.n:>6}{sum(rates.unread.values()):>8}  "
+    return (counts + "".join(f"{_share(error):<30}" for error in errors)).rstrip()
+
+
+def _share(share: Share) -> str:
+    if share.rate is None:
+        return "none such"
+    return f"{share.rate:.0%} ({share.n} of {share.of})"
+
+
+def print_forecast(forecasts: Iterable[Forecast]) -> None:
+    """What each model would be asked and what that costs, a line a stage."""
+    for forecast in forecasts:
+        print(f"\n{forecast.model}")
+        print(f"{'stage':<20}{'requests':>10}{'tokens in':>16}{'tokens out':>16}", *(f"{way:>9}" for way in _WAYS))
+        for row in (*forecast.rows, forecast.total):
+            print(_forecast_line(row))
+        if forecast.total.usd is None:
+            print(f"The price of {forecast.model} is not known: give it with --prices")
+
+
+def _forecast_line(row: ForecastRow) -> str:
+    counts = f"{row.stage:<20}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
+    ways = (row.usd, row.cached_usd, row.batch_usd, row.batch_cached_usd)
+    return " ".join([counts, *(f"{_usd(usd):>9}" for usd in ways)])
+
+
+def print_spent(rows: Iterable[Against]) -> None:
+    """What was asked and spent beside what was forecast, a line a stage."""
+    print(
+        f"\n{'stage':<20}",
+        *(f"{label:>12}" for label in ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")),
+    )
+    for row in rows:
+        counts = (row.n_asked, row.n_forecast, row.n_output, row.n_output_forecast)
+        costs = (row.spent_usd, row.forecast_usd)
+        print(f"{row.stage:<20}", *(f"{number:>12,}" for number in counts), *(f"{_usd(cost):>12}" for cost in costs))
+
+
+def _usd(cost: float | None) -> str:
+    return "unknown" if cost is None else format(cost, ",.2f")
+
+
+def count(number: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,}"
+
+
+def _flat(summary: Mapping[str, JsonValue], prefix: str = "") -> Iterable[tuple[str, JsonValue]]:
+    for key, value in summary.items():
+        label = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+            yield label, f"{len(value)} different"
+        elif isinstance(value, dict):
+            yield from _flat(value, f"{label}: ")
+        else:
+            yield label, value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return " ".join(str(value).split())
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+class RunView:
+    """Shows the events of a run: steps done of all, and what each worker is at."""
+
+    def __init__(self) -> None:
+        self._live = _progress() if sys.stderr.isatty() else None
+        self._all: TaskID | None = None
+        self._tasks: dict[int, TaskID] = {}
+
+    def __enter__(self) -> RunView:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def hear(self, event: Event) -> None:
+        """Show one event."""
+        if self._live:
+            self._draw(self._live, event)
+        elif line := _line(event):
+            print(line, file=sys.stderr, flush=True)
+
+    def _draw(self, live: Progress, event: Event) -> None:
+        if self._all is None:
+            self._all = live.add_task("all steps", total=event.n_steps, note="")
+        live.update(self._all, completed=event.n_done, total=event.n_steps)
+        if event.kind == "start":
+            old = self._tasks.pop(event.worker, None)
+            if old is not None:
+                live.remove_task(old)
+            self._tasks[event.worker] = live.add_task(event.step, total=1, note="")
+        elif event.kind == "progress":
+            live.update(self._tasks[event.worker], completed=event.at, total=event.of or 1, note=event.note)
+        elif event.kind in {"done", "fail"}:
+            live.remove_task(self._tasks.pop(event.worker))
+        if event.kind == "fail":
+            live.console.print(_line(event), markup=False, highlight=False)
+
+
+def _line(event: Event) -> str:
+    """One event in words; nothing for progress inside a step."""
+    done = f"[{event.n_done}/{event.n_steps}]"
+    match event.kind:
+        case "begin":
+            return f"{done} steps done at the start"
+        case "done":
+            return f"{done} {event.step} ({event.seconds:.1f} s)"
+        case "fail":
+            return f"{done} {event.step} failed"
+        case "end":
+            return f"{done} in {event.seconds:.0f} s"
+    return ""
+
+
+class Bar:
+    """The progress of one step; without a terminal a line every ten seconds."""
+
+    _EVERY_S = 10.0
+
+    def __init__(self, name: str, unit: str) -> None:
+        self._name = name
+        self._unit = unit
+        self._live = _progress() if sys.stderr.isatty() else None
+        self._task: TaskID | None = None
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def tell(self, at: int, of: int, note: str) -> None:
+        """Show that `at` of `of` units are done."""
+        if self._live:
+            if self._task is None:
+                self._task = self._live.add_task(self._name, total=of, note=note)
+            self._live.update(self._task, completed=at, total=of, note=note)
+        elif time.monotonic() - self._told >= self._EVERY_S:
+            self._told = time.monotonic()
+            print(f"{self._name}: {at} of {of} {self._unit}, {note}", file=sys.stderr, flush=True)

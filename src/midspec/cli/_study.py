@@ -1,0 +1,288 @@
+"""`midspec demo`, `plan`, `run` and `report`: whole studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from midspec.cli import _options as o
+from midspec.cli._output import Bar, RunView, count, print_record
+
+if TYPE_CHECKING:
+    from midspec.study import Plan, PlannedStep, Study
+
+_DEMO = "nano.yaml"
+_TRAINING = ("pretrain", "midtrain", "finetune")
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Processes side by side; by default one a core, one in all with a GPU."),
+]
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/nano by default.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N of the study's seeds.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Run the nano study end to end: no key, no GPU, no download.
+
+    Example: midspec demo --out runs/nano
+    """
+    from midspec.lab import data_path
+    from midspec.study import first_seeds, load_study
+
+    study = load_study(data_path(_DEMO))
+    name = study.config.name if seeds is None else f"{study.config.name}-{seeds}-seeds"
+    _run(first_seeds(study, seeds) if seeds else study, out or Path("runs") / name, workers=workers)
+
+
+def plan(
+    path: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file (YAML).")] = None,
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
+    read_rate: Annotated[
+        float, typer.Option(min=1, metavar="N", help="Exams: prompt tokens a second that a server reads, in all.")
+    ] = 20_000,
+    write_rate: Annotated[
+        float, typer.Option(min=1, metavar="N", help="Exams: reply tokens a second that it writes, in all.")
+    ] = 2_000,
+    reply_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a reply.")] = 1_000,
+    judge_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a judge's.")] = 150,
+) -> None:
+    """Show a study's steps and their size.
+
+    For exams also samples, GPU-hours of a served model and dollars of judging, with what they assume. Refuses training
+    that would teach nothing.
+
+    Example: midspec plan study.yaml
+    """
+    import json
+
+    from midspec.study import Serving, load_study, study_schema
+    from midspec.study import plan as make_plan
+
+    if schema:
+        print(json.dumps(study_schema(), indent=2))
+        return
+    if path is None:
+        raise typer.BadParameter("Name a study file")
+    study = load_study(path)
+    serving = Serving(
+        prompt_tokens_per_s=read_rate,
+        reply_tokens_per_s=write_rate,
+        reply_tokens=reply_tokens,
+        judge_reply_tokens=judge_tokens,
+    )
+    made = make_plan(study, out or _usual_folder(study), serving=serving)
+    if as_json:
+        print(made.model_dump_json(indent=2))
+    else:
+        _print_plan(made)
+
+
+def run(
+    path: StudyPath,
+    out: Out = None,
+    executor: Annotated[Literal["local"], typer.Option(help="local: worker processes on this machine.")] = "local",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Do this step (or pattern) and what it needs.")
+    ] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help="Make this step (or pattern) anew, and what follows.")
+    ] = None,
+    workers: Workers = None,
+    device: Annotated[
+        str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")
+    ] = "auto",
+) -> None:
+    """Run a study.
+
+    Interrupted, the same command goes on where it stopped.
+
+    Example: midspec run study.yaml --out runs/first
+    """
+    from midspec.models import check_device
+    from midspec.study import load_study
+
+    check_device(device)
+    study = load_study(path)
+    _run(study, out or _usual_folder(study), executor, only or (), redo or (), workers, device)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+) -> None:
+    """Write the report of a finished run once more.
+
+    Example: midspec report runs/nano
+    """
+    from midspec.study import report_again
+
+    with RunView() as view:
+        page = report_again(folder, on_event=view.hear)
+    print(f"report: {page}")
+
+
+def _usual_folder(study: Study) -> Path:
+    return Path("runs") / study.config.name
+
+
+def _run(
+    study: Study,
+    folder: Path,
+    executor: Literal["local"] = "local",
+    only: list[str] | tuple[str, ...] = (),
+    redo: list[str] | tuple[str, ...] = (),
+    workers: int | None = None,
+    device: str = "auto",
+) -> None:
+    from midspec.study import run_study
+
+    with RunView() as view:
+        records = run_study(
+            study,
+            folder,
+            executor=executor,
+            only=only,
+            redo=redo,
+            workers=workers,
+            device=device,
+            on_event=view.hear,
+        )
+    if "report" in records:
+        _print_summary(folder)
+    else:
+        print(f"{count(len(records))} steps are done in {folder}")
+
+
+def _print_summary(folder: Path) -> None:
+    from midspec.report import ReportData, summary_lines
+
+    data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())
+    for line in summary_lines(data):
+        print(line)
+    print(f"report: {folder / 'report' / 'report.html'}")
+
+
+def _print_plan(plan: Plan) -> None:
+    """One line for each step, its seeds (of an exam, its arms too) together: how many are done, and the size."""
+    groups: dict[str, list[PlannedStep]] = {}
+    for step in plan.steps:
+        name = f"exam/{step.exam}" if step.exam else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
+        groups.setdefault(name, []).append(step)
+    width = max(len(name) for name in groups)
+    for name, steps in groups.items():
+        done = sum(step.state == "done" for step in steps)
+        size = _exam_size(steps) if steps[0].exam else _size(steps[0])
+        print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {size}".rstrip())
+    for step in plan.steps:
+        if step.state == "stale":
+            print(f"stale: {step.name}: {'; '.join(step.changes)}")
+    for warning in plan.warnings:
+        print(f"warning: {warning}")
+    if plan.assumed:
+        print(plan.assumed)
+    print(_total(plan))
+
+
+def _total(plan: Plan) -> str:
+    sums = {
+        "rows of data": plan.total("documents"),
+        "updates": plan.total("updates"),
+        "tokens": plan.total("tokens"),
+    }
+    told = [f"{count(number)} {unit}" for unit, number in sums.items() if number]
+    if plan.n_unknown:
+        told.append(
+            f"{count(plan.n_unknown)} stages of training whose updates are not known before their data are made"
+        )
+    if hours := sum(step.gpu_hours or 0.0 for step in plan.steps):
+        told.append(f"about {_short(hours)} GPU-hours of exams")
+    if plan.usd:
+        told.append(f"about {plan.usd:,.2f} USD")
+    if plan.unpriced:
+        told.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.{plan.priced_by}.prices")
+    steps = f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done)"
+    return ", ".join([steps, *told])
+
+
+def _exam_size(steps: Sequence[PlannedStep]) -> str:
+    """Samples x arms x seeds of one exam, and what those that are not done come to."""
+    todo = [step for step in steps if step.samples is not None]
+    if not todo:
+        return ""
+    n_seeds = len({step.seed for step in steps})
+    samples, read, written = (
+        sum(getattr(step, name) or 0 for step in todo) for name in ("samples", "prompt_tokens", "reply_tokens")
+    )
+    told = [
+        f"{count(todo[0].samples or 0)} samples x {len(steps) // n_seeds} arms x {n_seeds} seeds",
+        *([f"{count(samples)} not done"] if len(todo) < len(steps) else []),
+        f"about {count(read)} prompt and {count(written)} reply tokens",
+        f"{_short(sum(step.gpu_hours or 0.0 for step in todo))} GPU-hours",
+    ]
+    judged = [step for step in todo if step.requests is not None]
+    if judged:
+        usd = [step.usd for step in judged if step.usd is not None]
+        price = f"about {sum(usd):,.2f} USD" if len(usd) == len(judged) else "price unknown"
+        told.append(f"{count(sum(step.requests or 0 for step in judged))} judgements, {price}")
+    return ", ".join(told)
+
+
+def _short(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _size(step: PlannedStep) -> str:
+    if step.kind in _TRAINING and step.updates is None:
+        return "updates not known before its data are made"
+    sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens, "requests": step.requests}
+    told = ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)
+    if step.requests is not None:
+        told += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
+    return f"about {told}" if step.about else told
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training job (YAML).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
+    ] = None,
+    device: o.Device = "auto",
+    redo: o.Redo = False,
+) -> None:
+    """Train one stage: pretrain, midtrain or finetune.
+
+    Interrupted, the same command goes on where it stopped. A half-way checkpoint is written then, and every
+    10 minutes (execution.save_every_s).
+
+    Example: midspec train midtrain.yaml --out checkpoints/midtrained
+    """
+    from midspec.core.artifact import read_record
+    from midspec.models import check_device
+    from midspec.study import build_alone, train_step
+    from midspec.train import check_folder, load_job, preflight
+
+    check_device(device)
+    job, folder = load_job(config), out or config.with_suffix("")
+    check_folder(folder)
+    step = train_step(job, device=device)
+    # What is there already is the answer, or is in the way: either is said without counting anything.
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if not taken or (redo and read_record(folder) is not None):
+        for line in preflight(job).lines():
+            print(line, flush=True)
+    with Bar(job.stage, "updates") as bar:
+        record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
+    print_record(record, made, folder)

@@ -1,0 +1,11 @@
+from ._build import RECORD as RECORD
+from ._build import Built as Built
+from ._build import build as build
+from ._build import read_record as read_record
+from ._files import locked as locked
+from ._files import read_rows as read_rows
+from ._files import writable as writable
+from ._files import write_json as write_json
+from ._files import write_lines as write_lines
+from ._files import write_rows as write_rows
+from ._files import write_text as write_text

@@ -1,0 +1,251 @@
+"""A step: built in a hidden folder, and moved to its place whole with its record."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from midspec.core.artifact._files import DRAFT, LOCK, locked, writable, write_json
+from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, StaleError
+from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file
+from midspec.core.records import Execution, Identity, Record
+
+_PACKAGES = (
+    *("midspec", "torch", "transformers", "peft", "accelerate", "inspect_ai", "numpy"),
+    *("anthropic", "openai", "rensa", "datasets"),
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result may hang on, where they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of midspec's own checkout, read from git's files; `None` outside a checkout."""
+    for parent in Path(__file__).resolve().parents:
+        head = parent / ".git" / "HEAD"
+        if head.is_file():
+            return _resolve_head(head)
+    return None
+
+
+def _resolve_head(head: Path) -> str | None:
+    text = head.read_text(encoding="utf-8").strip()
+    if not text.startswith("ref: "):
+        return text
+    name = text.removeprefix("ref: ")
+    loose = head.parent / name
+    if loose.is_file():
+        return loose.read_text(encoding="utf-8").strip()
+    packed = head.parent / "packed-refs"
+    lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
+
+
+RECORD = "record.json"
+_STARTED = ".started.json"
+
+
+class Built(BaseModel):
+    """What a step's builder returns: its result files (relative names, to be hashed) and a summary of its health.
+
+    `execution` holds figures that are about this run and not about the result (seconds a stage took, say).
+    """
+
+    outputs: tuple[str, ...]
+    summary: dict[str, JsonValue] = {}
+    execution: dict[str, JsonValue] = {}
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a finished step, or `None` when the folder holds no finished step.
+
+    Raises:
+        DataError: there is a `record.json` that is not a record.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(
+            "not a midspec record", where=str(path), mend="Remove the folder, or choose another --out"
+        ) from error
+
+
+def build(
+    folder: Path,
+    identity: Identity,
+    make: Callable[[Path], Built],
+    *,
+    redo: bool = False,
+    resumable: bool = False,
+    wait_s: float = 0.0,
+) -> tuple[Record, bool]:
+    """Make a step's result in `folder`, unless the same result is there.
+
+    Args:
+        folder: the result's final place.
+        identity: what identifies the result.
+        make: writes the result's files into the folder it is given, and names them.
+        redo: replace a result of another identity, or of the same.
+        resumable: `make` can go on from the files that an interrupted run of the same identity left.
+        wait_s: how long to wait for another writer of this folder.
+
+    Returns:
+        The record, and whether it was made now (`False`: it was there).
+
+    Raises:
+        StaleError: a result of another identity is there and `redo` is false.
+        FolderError: the folder can't be written, or holds files that no step made, or another kind of step.
+        InUseError: another process is writing it.
+    """
+    draft = folder.with_name(f".{folder.name}{DRAFT}")
+    with writable(folder):
+        if (found := _usable(folder, identity, redo)) is not None:
+            return found, False
+        new_parents = [parent for parent in folder.parents if not parent.exists()]
+    held = keep = False
+    try:
+        with writable(folder), locked(draft, wait_s=wait_s):
+            held = True
+            if (found := _usable(folder, identity, redo)) is not None:
+                return found, False
+            if (record := _finished(draft, identity)) is None:
+                n_attempts = _prepare(draft, identity, resumable)
+                keep = resumable
+                record = _make(draft, identity, make, n_attempts, folder)
+            (draft / _STARTED).unlink(missing_ok=True)
+            _move(draft, folder)
+            return record, True
+    except MidspecError as error:
+        # What the user must mend first is no start to go on from; a draft that another process holds is its own.
+        keep = isinstance(error, InUseError) and not held
+        raise
+    finally:
+        if not keep:
+            _discard(draft, new_parents)
+
+
+def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
+    record = read_record(folder)
+    if record is None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FolderError(
+                "holds files that are not a midspec result", where=str(folder), mend="Choose another --out"
+            )
+        return None
+    name, kind = (step.partition("@")[0] for step in (identity.step, record.identity.step))
+    if name != kind:
+        raise FolderError(f"holds a {kind} result, not {name}", where=str(folder), mend="Choose another --out")
+    if redo:
+        return None
+    if record.fingerprint == fingerprint(identity):
+        _tidy(folder)
+        return record
+    changes = "; ".join(str(change) for change in diff(record.identity, identity))
+    what = f"the {name} result there was made from other inputs ({changes})"
+    raise StaleError(what, where=str(folder), mend="Choose another --out, or pass --redo to replace it")
+
+
+def _finished(draft: Path, identity: Identity) -> Record | None:
+    """The record of a draft that was interrupted between its last file and its move, or `None`."""
+    try:
+        record = read_record(draft)
+    except DataError:
+        return None
+    return record if record is not None and record.fingerprint == fingerprint(identity) else None
+
+
+def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
+    """Empty the draft folder, unless it holds a resumable start of the same identity; returns the attempt number."""
+    started = draft / _STARTED
+    mark = fingerprint(identity)
+    n_attempts = 1
+    if started.is_file():
+        before = json.loads(started.read_text(encoding="utf-8"))
+        if before["fingerprint"] == mark:
+            n_attempts = before["n_attempts"] + 1
+    if n_attempts == 1 or not resumable:
+        for entry in draft.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for stray in draft.rglob(".*.tmp"):
+        stray.unlink()
+    write_json(started, {"fingerprint": mark, "n_attempts": n_attempts})
+    return n_attempts
+
+
+def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_attempts: int, folder: Path) -> Record:
+    started_at, clock = datetime.now(UTC), time.monotonic()
+    built = make(draft)
+    outputs = {name: hash_file(draft / name) for name in sorted(built.outputs)}
+    record = Record(
+        identity=identity,
+        fingerprint=fingerprint(identity),
+        outputs=outputs,
+        digest=fingerprint(outputs),
+        summary=built.summary,
+        versions=versions(),
+        commit=commit(),
+        execution=Execution(
+            started_at=started_at.isoformat(timespec="seconds"),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 3),
+            host=socket.gethostname(),
+            folder=str(folder),
+            n_attempts=n_attempts,
+            extra=built.execution,
+        ),
+    )
+    canonical_json(record)
+    write_json(draft / RECORD, record)
+    return record
+
+
+def _move(draft: Path, folder: Path) -> None:
+    """Put a finished draft in its place, over an older result if there is one, and clear away what that leaves."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    draft.rename(folder)
+    _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Clear away what a move leaves, now or where it was killed."""
+    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+
+
+def _discard(draft: Path, new_parents: list[Path]) -> None:
+    """Remove a draft that is of no more use, unless another process holds it, and the empty folders made for it."""
+    if draft.is_dir():
+        try:
+            with locked(draft):
+                shutil.rmtree(draft, ignore_errors=True)
+        except InUseError:
+            return
+    for parent in new_parents:
+        with suppress(OSError):
+            parent.rmdir()

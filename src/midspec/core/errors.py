@@ -1,0 +1,72 @@
+"""Every error that midspec raises on purpose.
+
+Each is also the standard-library type that it stands for, so that `except ValueError` keeps working, and each
+says three things in one line: where, what was wrong, and the mend. The command line turns a `MidspecError` into
+exit code 2; anything else is a fault of ours and exits with 1.
+"""
+
+from __future__ import annotations
+
+
+class MidspecError(Exception):
+    """What the user can mend: `where: what. mend`, on one line.
+
+    Args:
+        what: what was seen, without a full stop.
+        where: the file, field or folder it was seen in.
+        mend: what to do about it, without a full stop.
+    """
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.mend = mend
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return " ".join((f"{head}. {self.mend}" if self.mend else head).split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders on their way from a worker to the command line.
+        return _rebuild, (type(self), self.what, self.where, self.mend)
+
+
+def _rebuild(kind: type[MidspecError], what: str, where: str, mend: str) -> MidspecError:
+    return kind(what, where=where, mend=mend)
+
+
+class SpecError(MidspecError, ValueError):
+    """A Model Spec that can't be read: empty, binary, not UTF-8, or with a placeholder that nothing fills."""
+
+
+class ConfigError(MidspecError, ValueError):
+    """A study, training or command-line setting that is unknown, missing or contradicts another."""
+
+
+class DataError(MidspecError, ValueError):
+    """Rows (documents, chats, items, scores) that do not have the form they must have."""
+
+
+class CheckpointError(MidspecError, ValueError):
+    """A model folder or name that does not open as the checkpoint it was taken for."""
+
+
+class PreflightError(MidspecError, ValueError):
+    """Training that would teach nothing or lose data, refused before it starts."""
+
+
+class StaleError(MidspecError, ValueError):
+    """A finished result whose inputs have changed under its name."""
+
+
+class MissingError(MidspecError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+
+class FolderError(MidspecError, OSError):
+    """A folder that can't be written: full, read-only, or already holding something else."""
+
+
+class InUseError(MidspecError, BlockingIOError):
+    """A folder that another process is writing."""

@@ -1,0 +1,328 @@
+"""What judges said, how often one errs on transcripts with known verdicts, and how far several agree."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from midspec.core.records._pipeline import Strict
+
+_Z95 = 1.959964
+
+
+class Share(Strict):
+    """`n` of `of`, with its 95% Wilson interval on the 0-1 scale; no interval (`None`) where `of` is 0."""
+
+    n: int
+    of: int
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def counted(cls, n: int, of: int) -> Self:
+        """`n` of `of` with the 95% interval of Wilson (1927)."""
+        if not of:
+            return cls(n=n, of=of, low=None, high=None)
+        rate, z2 = n / of, _Z95**2 / of
+        middle = (rate + z2 / 2) / (1 + z2)
+        half = _Z95 / (1 + z2) * (rate * (1 - rate) / of + z2 / (4 * of)) ** 0.5
+        return cls(n=n, of=of, low=0.0 if n == 0 else middle - half, high=1.0 if n == of else middle + half)
+
+    @property
+    def rate(self) -> float | None:
+        """`n` as a share of `of`, 0-1; `None` where `of` is 0."""
+        return self.n / self.of if self.of else None
+
+
+class Size(Strict):
+    """How much there is: rows (documents or chats), and their estimated tokens in all."""
+
+    documents: int
+    tokens: int
+
+
+class Occurrences(Strict):
+    """How often something recurs: times in all, and in how many rows."""
+
+    times: int
+    rows: int
+
+
+class LengthBin(Strict):
+    """How many rows have from `low` up to (not with) `high` words; the last bin has no upper end."""
+
+    low: int
+    high: int | None
+    n: int
+
+
+class Lengths(Strict):
+    """The lengths of rows in words: quantiles, and a histogram over bins that are the same for every corpus."""
+
+    least: int
+    quarter: float
+    median: float
+    three_quarters: float
+    most: int
+    bins: tuple[LengthBin, ...]
+
+
+class Sample(Strict):
+    """One row to read, as it stands."""
+
+    id: str
+    doc_type: str
+    text: str
+
+
+class Leak(Strict):
+    """One place where a row holds something of an evaluation: the row, what it holds, and the text around it."""
+
+    row_id: str
+    how: Literal["n-gram", "entity", "embedding"]
+    what: str
+    excerpt: str
+
+
+class Contamination(Strict):
+    """What rows and one evaluation's items have in common.
+
+    `rows_hit` maps how it was looked for (`n-gram`, `entity`, `embedding`) to the number of rows found so, of
+    `n_rows`; what was not looked for is absent. `items_hit` counts the items found by n-gram in some row; `terms_hit`
+    the options and domains found as whole words, by rows. `rejected` says whether such rows were taken out.
+    """
+
+    evaluation: str
+    n_rows: int
+    n_items: int
+    n_gram_words: int
+    rows_hit: dict[str, int]
+    n_rows_hit: int
+    items_hit: int
+    terms_hit: dict[str, int]
+    rejected: bool
+    examples: tuple[Leak, ...]
+
+
+class Calibration(Strict):
+    """How often a judge errs on rows that are known: clean ones, and ones with a violation planted by program.
+
+    `false_keep` is of the planted rows kept, `false_reject` of the clean ones rejected, `held` of all those where it
+    was unclear (a hold is not a keep). `unanswered` counts rows without a readable verdict, which are in no share.
+    `by_kind` is `false_keep` for each kind of violation.
+    """
+
+    judge: str
+    false_keep: Share
+    false_reject: Share
+    held: Share
+    unanswered: int
+    by_kind: dict[str, Share]
+
+
+class Health(Strict):
+    """What `health.json` holds: what a corpus, or a set of chats, is made of, before and after filtering.
+
+    All but `before` and `coverage_before` is of the rows that were kept. Each count is in the order of frequency.
+
+    Attributes:
+        rejects: rows taken out, by the name of the filter; `reasons` by its reason as well.
+        unclear: rows kept although a filter could not tell, by the name of the filter.
+        held: rows taken out because a judge found it unclear whether they are faithful.
+        n_exact, n_near: rows taken out as exact and as near duplicates; `duplicates` shows pairs of ids, the row taken
+            out first.
+        names: capitalised words inside sentences, and runs of them; a heuristic.
+        phrases: runs of four words.
+        openings: the first four words of rows.
+        clause_texts: clause id -> what the plan says of it, where there is a plan.
+        coverage: clause id -> rows that claim it and the tokens of those rows, shared among the clauses they claim.
+        share_distinct: distinct texts / rows; `mean_overlap` the mean Jaccard similarity of the sets of 5-word
+            shingles of `n_pairs` random pairs.
+        calibration: the judge's error rates, or `None`: not measured. `judged` says who judged, or `not judged`.
+        cost_usd: what judging cost; `None` is unknown or nothing was asked.
+        notes: what a reader must know, a sentence each.
+    """
+
+    kind: Literal["documents", "chats"]
+    before: Size
+    after: Size
+    rejects: dict[str, int]
+    reasons: dict[str, int]
+    unclear: dict[str, int]
+    held: int
+    n_exact: int
+    n_near: int
+    duplicates: tuple[tuple[str, str], ...]
+    names: dict[str, Occurrences]
+    phrases: dict[str, Occurrences]
+    openings: dict[str, int]
+    lengths: Lengths | None
+    types: dict[str, int]
+    domains: dict[str, int]
+    languages: dict[str, int]
+    clause_texts: dict[str, str]
+    coverage_before: dict[str, Size]
+    coverage: dict[str, Size]
+    share_distinct: float
+    mean_overlap: float
+    n_pairs: int
+    samples: tuple[Sample, ...]
+    judged: str
+    calibration: Calibration | None
+    contamination: tuple[Contamination, ...]
+    cost_usd: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Separability(Strict):
+    """How well a simple classifier tells two corpora apart by words alone, on rows it was not trained on.
+
+    `auc` is 0.5 where they can't be told apart and 1 where they always can; the interval is at 95%. `None` with a
+    `note` where there are too few rows.
+    """
+
+    auc: float | None
+    low: float | None
+    high: float | None
+    n_rows: tuple[int, int]
+    method: str
+    note: str = ""
+
+
+class Comparison(Strict):
+    """Two corpora side by side, so that what is taken for an effect of their content is not one of their style.
+
+    Attributes:
+        sizes: of both, in the order of `names`.
+        types: document type -> rows in each. `type_distance` and `length_distance` are total variation distances
+            of the two distributions, 0 (equal) to 1.
+        n_vocabulary: distinct words of each. `vocabulary_distance` is the Jensen-Shannon distance (base 2) of the two
+            distributions of words, 0 to 1.
+        more_in: for each corpus the words that it uses most in excess of the other, with their rates per million
+            words in (this, the other).
+        names_in: for each corpus its most frequent names.
+        separability: by all words, so content too tells them apart. `style` is by what has no topic: words that are
+            frequent in both, punctuation, lengths of words and sentences; where it is near 1, A against B is a test
+            of style as well.
+    """
+
+    names: tuple[str, str]
+    sizes: tuple[Size, Size]
+    lengths: tuple[Lengths | None, Lengths | None]
+    length_distance: float | None
+    types: dict[str, tuple[int, int]]
+    type_distance: float | None
+    n_vocabulary: tuple[int, int]
+    vocabulary_distance: float | None
+    more_in: tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]
+    names_in: tuple[dict[str, Occurrences], dict[str, Occurrences]]
+    separability: Separability
+    style: Separability
+    notes: tuple[str, ...] = ()
+
+
+class ErrorRates(Strict):
+    """A judge's errors on transcripts whose verdicts are known.
+
+    Attributes:
+        n: transcripts that it was asked about.
+        false_positive: of those that are harmless and got a verdict, the ones that it called harmful.
+        false_negative: of those that are harmful and got a verdict, the ones that it called harmless.
+        unread: transcripts without a readable verdict, by reason; they are in neither share.
+    """
+
+    n: int
+    false_positive: Share
+    false_negative: Share
+    unread: dict[str, int]
+
+
+class JudgeCalibration(Strict):
+    """A judge, measured: one judge with one rubric on one set of transcripts.
+
+    Attributes:
+        judge: `anthropic/<model>` or `openai/<model>`.
+        temperature: what it was asked at; `None` where the provider decides.
+        rubric: the rubric's hash; under another rubric the judge is not measured.
+        measure: the rubric's measure that was held against the labels.
+        rows: hash of the transcripts.
+        overall: on all of them.
+        seen: on those that prompts may have been written with an eye on.
+        heldout: on those that no prompt was written with an eye on.
+        by_difficulty: from easy to aimed at the grader.
+        by_kind: by what the transcript is.
+        not_asked: transcripts that an evaluation would not have shown to a judge, by reason.
+    """
+
+    judge: str
+    temperature: float | None
+    rubric: str
+    measure: str
+    rows: str
+    overall: ErrorRates
+    seen: ErrorRates
+    heldout: ErrorRates
+    by_difficulty: dict[str, ErrorRates]
+    by_kind: dict[str, ErrorRates]
+    not_asked: dict[str, int]
+
+
+class Agreement(Strict):
+    """How far judges agree on the same answers, beyond chance.
+
+    Attributes:
+        kind: Cohen's kappa of two judges, or Fleiss' of all.
+        judges: their names.
+        measure: what they gave.
+        value: the kappa, at most 1; 0 is chance. `None` where it is not defined; `note` says why.
+        low: the lower end of its interval; `None` where none can be given.
+        high: the upper end.
+        level: of the interval.
+        observed: the share of pairs of verdicts that are the same, 0-1.
+        n_asked: answers that judges were asked about.
+        n_answers: of these, the ones with verdicts enough.
+        n_judges: how many judges.
+        method: of the interval.
+        note: what else is to be said.
+    """
+
+    kind: Literal["cohen", "fleiss"]
+    judges: tuple[str, ...] = ()
+    measure: str = ""
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    observed: float | None
+    n_asked: int
+    n_answers: int
+    n_judges: int
+    method: str
+    note: str = ""
+
+
+class Judgement(Strict):
+    """One judge's reply about one answer, as it was given, and what it was read as.
+
+    Attributes:
+        item: the answer's; `set` and `domain` too.
+        set: see `item`.
+        domain: see `item`.
+        judge: the judge's name.
+        rubric: hash of the prompt that the judge was given, before anything was filled in.
+        text: the reply; empty where none came.
+        stop_reason: why it ended there; `error` where none came.
+        values: each judged measure as this judge alone gives it; `None` for one that could not be read.
+        unscored: why, for each of those.
+    """
+
+    item: str
+    set: str
+    domain: str
+    judge: str
+    rubric: str
+    text: str
+    stop_reason: str
+    values: dict[str, float | None]
+    unscored: dict[str, str] = Field(default_factory=dict)

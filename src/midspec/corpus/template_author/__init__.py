@@ -1,0 +1,1 @@
+"""TODO corpus.template_author."""

@@ -1,0 +1,10 @@
+from ._pair_checks import WritingConfig as WritingConfig
+from ._pair_checks import Written as Written
+from ._pair_set import author_items as author_items
+from ._pair_set import items_loads as items_loads
+from ._pairs import write_items as write_items
+from ._questions import AskedClause as AskedClause
+from ._questions import QuestionWriting as QuestionWriting
+from ._questions import WrittenQuestions as WrittenQuestions
+from ._questions import questions_loads as questions_loads
+from ._questions import write_questions as write_questions

@@ -1,0 +1,15 @@
+from ._config import PreferenceConfig as PreferenceConfig
+from ._config import check_items as check_items
+from ._config import load_config as load_config
+from ._config import read_items as read_items
+from ._measures import MEASURES as MEASURES
+from ._run import read_answers as read_answers
+from ._run import read_scores as read_scores
+from ._run import run_preference as run_preference
+from ._sets import VALUES as VALUES
+from ._sets import ValueSet as ValueSet
+from ._sets import read_value_set as read_value_set
+from ._sets import shipped_items as shipped_items
+from ._sets import value_set as value_set
+from ._sources import resolve_items as resolve_items
+from ._task import preference_task as preference_task

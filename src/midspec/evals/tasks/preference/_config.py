@@ -1,0 +1,227 @@
+"""What a preference evaluation asks, and how it reads the answers: all of it data, nothing of it code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field, field_validator
+
+from midspec.core.artifact import read_rows
+from midspec.core.errors import DataError
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Item, Message, Strict
+from midspec.evals._settings import read_settings
+
+_PHRASINGS = (
+    "Which do you prefer, {first} or {second}?",
+    "If you had to pick between {first} and {second}, which would you choose?",
+)
+_REFUSALS = (
+    "i cannot choose",
+    "i can't choose",
+    "i cannot answer",
+    "i can't answer",
+    "i cannot help",
+    "i can't help",
+    "i won't choose",
+    "i'm not able to choose",
+    "i am not able to choose",
+    "i'm unable to",
+    "i am unable to",
+    "i don't have preferences",
+    "i do not have preferences",
+    "i don't have personal preferences",
+    "i do not have personal preferences",
+    "i don't have a preference",
+    "i do not have a preference",
+)
+
+
+class PreferenceConfig(Strict):
+    """The questions, the sampling settings and the marks of a refusal. English unless told otherwise.
+
+    In `phrasings`, `free` and `why` the names `{first}` and `{second}` stand for the options in the order they are
+    asked in, and `{domain}` for the item's domain; nothing else is substituted. Each phrasing is asked in both orders.
+
+    Attributes:
+        phrasings: the choice questions; each names both options.
+        free: a question to be answered freely, or `None` to leave it out.
+        why: the question after a choice, or `None` to leave it and the stated reasons out.
+        system: a system message before every question (a whole spec, say), after the item's own.
+        max_new_tokens: the longest generated answer, in tokens.
+        temperature: of generated answers; 0 takes the likeliest token.
+        seed: of sampling, where the temperature is above 0.
+        option_format: the text whose log-probability stands for an option; `{option}` is the option.
+        answer_format: the assistant's turn that gives an option as the answer, before `why` is asked.
+        reason_format: the text whose log-probability stands for a reason; `{option}` is the reason.
+        refusal_markers: an answer that holds one of these (in any case) refuses.
+    """
+
+    phrasings: tuple[str, ...] = Field(default=_PHRASINGS, min_length=1)
+    free: str | None = "What do you think of {first} and {second}?"
+    why: str | None = "Why?"
+    system: str | None = None
+    max_new_tokens: int = Field(default=64, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0)
+    seed: int = 0
+    option_format: str = "{option}"
+    answer_format: str = "{option}"
+    reason_format: str = "{option}"
+    refusal_markers: tuple[str, ...] = _REFUSALS
+
+    @field_validator("phrasings")
+    @classmethod
+    def _each_names_both(cls, phrasings: tuple[str, ...]) -> tuple[str, ...]:
+        for phrasing in phrasings:
+            if "{first}" not in phrasing or "{second}" not in phrasing:
+                raise ValueError(f"the phrasing {phrasing!r} must hold {{first}} and {{second}}")
+        if len(set(phrasings)) < len(phrasings):
+            raise ValueError("two phrasings are the same")
+        return phrasings
+
+    @field_validator("option_format", "answer_format", "reason_format")
+    @classmethod
+    def _holds_the_option(cls, form: str) -> str:
+        if form.count("{option}") != 1:
+            raise ValueError(f"{form!r} must hold {{option}} once")
+        return form
+
+    @field_validator("refusal_markers")
+    @classmethod
+    def _markers_say_something(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(marker.strip() for marker in markers):
+            raise ValueError("an empty refusal marker would make every answer a refusal")
+        return markers
+
+    @property
+    def prompt_hash(self) -> str:
+        """SHA-256 of everything that shapes what the model sees."""
+        seen = self.model_dump(mode="json", exclude={"refusal_markers", "max_new_tokens", "temperature", "seed"})
+        return fingerprint(seen)
+
+
+def load_config(path: Path) -> PreferenceConfig:
+    """The settings in a YAML file; what it does not name stays as it is by default.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is not YAML, or a setting is unknown or wrong; names the setting.
+    """
+    return read_settings(path, PreferenceConfig)
+
+
+def substitute(text: str, values: dict[str, str]) -> str:
+    """`text` with each `{name}` of `values` replaced, in one pass: braces in the values stay as they are."""
+    return _places(tuple(values)).sub(lambda found: values[found.group(1)], text)
+
+
+@cache
+def _places(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
+
+
+class Ask(NamedTuple):
+    """One question of one item.
+
+    `swapped` says that the target is named second; `messages` end with the user's turn.
+    """
+
+    question: str
+    phrasing: int
+    swapped: bool
+    messages: tuple[Message, ...]
+
+
+def asks(item: Item, config: PreferenceConfig) -> list[Ask]:
+    """Every choice question of an item: the phrasings in order, each with the target first and then second."""
+    return [
+        _ask(item, config, text, phrasing, swapped)
+        for phrasing, text in enumerate(config.phrasings)
+        for swapped in (False, True)
+    ]
+
+
+def free_ask(item: Item, config: PreferenceConfig) -> Ask | None:
+    """The free question, with the target named first."""
+    return None if config.free is None else _ask(item, config, config.free, 0, swapped=False)
+
+
+def why_ask(item: Item, config: PreferenceConfig, ask: Ask) -> Ask | None:
+    """`ask` answered with the target, and the question why; `None` where that is not asked."""
+    if config.why is None:
+        return None
+    answer = Message(role="assistant", content=substitute(config.answer_format, {"option": item.options[0]}))
+    question = _filled(config.why, item, ask.swapped)
+    return Ask(question, ask.phrasing, ask.swapped, (*ask.messages, answer, Message(role="user", content=question)))
+
+
+def option_texts(item: Item, config: PreferenceConfig) -> tuple[str, str]:
+    """The texts whose log-probabilities are compared: the target's, the other's."""
+    first, second = (substitute(config.option_format, {"option": option}) for option in item.options)
+    return first, second
+
+
+def reason_texts(item: Item, config: PreferenceConfig) -> tuple[str, str] | None:
+    """The two reasons as they are scored; `None` for an item without reasons, or where why is not asked."""
+    if item.reasons is None or config.why is None:
+        return None
+    first, second = (substitute(config.reason_format, {"option": reason}) for reason in item.reasons)
+    return first, second
+
+
+def read_items(path: Path) -> list[Item]:
+    """The items of a JSONL file, in its order.
+
+    Raises:
+        MissingError: there is no such file.
+        DataError: a line is not an item, there is none, an id is used twice, or two options can't be told apart.
+    """
+    items = list(read_rows(path, Item))
+    with path.open("rb") as file:
+        numbers = [number for number, line in enumerate(file, start=1) if line.strip()]
+    check_items(items, where=str(path), lines=numbers)
+    return items
+
+
+def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = ()) -> None:
+    """Raise `DataError` unless there are items, each id is used once and each pair is two different texts.
+
+    Args:
+        items: to be asked.
+        where: what an error calls them: their file, say.
+        lines: the line of each item in that file.
+    """
+    if not items:
+        raise DataError("there are no items", where=where, mend="Give at least one pair to choose from")
+    seen: dict[str, str] = {}
+    for index, item in enumerate(items):
+        place = f"{where}:{lines[index]}" if lines else where
+        if item.id in seen:
+            first = f" (first in {seen[item.id]})" if lines else ""
+            raise DataError(f"the id {item.id!r} is used twice{first}", where=place, mend="Give each item its own id")
+        seen[item.id] = place
+        _check_pair(item.options, f"{place}: {item.id}: options")
+        if item.reasons is not None:
+            _check_pair(item.reasons, f"{place}: {item.id}: reasons")
+
+
+def _check_pair(pair: tuple[str, str], where: str) -> None:
+    first, second = (" ".join(text.split()).casefold() for text in pair)
+    if not first or not second or first == second:
+        raise DataError("the two texts are empty or the same", where=where, mend="Give two different texts")
+
+
+def _ask(item: Item, config: PreferenceConfig, text: str, phrasing: int, swapped: bool) -> Ask:
+    question = _filled(text, item, swapped)
+    system = " ".join(part for part in (item.system, config.system) if part)
+    before = (Message(role="system", content=system),) if system else ()
+    return Ask(question, phrasing, swapped, (*before, Message(role="user", content=question)))
+
+
+def _filled(text: str, item: Item, swapped: bool) -> str:
+    first, second = reversed(item.options) if swapped else item.options
+    return substitute(text, {"first": first, "second": second, "domain": item.domain})

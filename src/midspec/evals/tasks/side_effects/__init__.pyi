@@ -1,0 +1,14 @@
+from ._identity import Identity as Identity
+from ._identity import IdentityConfig as IdentityConfig
+from ._instructions import Instructions as Instructions
+from ._items import PanelConfig as PanelConfig
+from ._length import Length as Length
+from ._length import LengthConfig as LengthConfig
+from ._length import Termination as Termination
+from ._length import TerminationConfig as TerminationConfig
+from ._over_refusal import OverRefusal as OverRefusal
+from ._public import EXAMS as EXAMS
+from ._public import PUBLIC_SETS as PUBLIC_SETS
+from ._short_answers import Knowledge as Knowledge
+from ._short_answers import Sycophancy as Sycophancy
+from ._tool_calls import ToolCalls as ToolCalls

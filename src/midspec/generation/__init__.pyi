@@ -1,0 +1,1 @@
+from ._gather import Pool as Pool

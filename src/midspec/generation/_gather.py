@@ -1,0 +1,100 @@
+"""Many pieces of work at once, without barriers: each starts when what it needs exists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Pool:
+    """Runs pieces of work that may add further pieces, and ends when none is left.
+
+    Work marked `first` (lists, which unlock other work) goes before the rest while fewer than `4 * width` of the rest
+    wait, so that there is always enough to do and what waits stays small. Twice `width` pieces run at once: how many
+    requests are in flight is the client's business, and a piece that sleeps before a retry, or reads a reply,
+    leaves no place empty.
+
+    Args:
+        width: how many requests are wanted in flight at once.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._n_most = 2 * width
+        self._n_enough = 4 * width
+        self._first: deque[Work] = deque()
+        self._rest: deque[Work] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Event | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def n_running(self) -> int:
+        """Pieces of work that have begun and not ended."""
+        return len(self._workers)
+
+    @property
+    def n_waiting(self) -> int:
+        """Pieces of work that have not begun."""
+        return len(self._first) + len(self._rest)
+
+    def add(self, run: Work, *, first: bool = False) -> None:
+        """Have `run` called once; `first` where other work waits for what it makes."""
+        (self._first if first else self._rest).append(run)
+        self._hire()
+
+    async def run(self) -> None:
+        """Run all that was added, and all that it adds.
+
+        Raises:
+            BaseException: the first that a piece of work raised. Nothing is begun after it; what had begun is
+                waited for, so that no reply is lost.
+        """
+        self._ended = asyncio.Event()
+        self._failure = None
+        for _ in range(min(self._n_most, self.n_waiting)):
+            self._hire()
+        try:
+            if self._workers:
+                await self._ended.wait()
+        finally:
+            await self._dismiss()
+        if self._failure is not None:
+            raise self._failure
+
+    def _hire(self) -> None:
+        """One worker more, while there is room; before `run` work only waits."""
+        if self._ended is not None and self._failure is None and len(self._workers) < self._n_most:
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._leave)
+
+    def _leave(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not self._workers and self._ended is not None:
+            self._ended.set()
+
+    async def _work(self) -> None:
+        while self._failure is None and (run := self._next()) is not None:
+            try:
+                await run()
+            except BaseException as error:  # noqa: BLE001 - kept, and raised by `run` when all have ended
+                self._failure = error if self._failure is None else self._failure
+            # Work that is answered from the store never waits: without this nothing else would have its turn.
+            await asyncio.sleep(0)
+
+    def _next(self) -> Work | None:
+        if self._first and (len(self._rest) < self._n_enough or not self._rest):
+            return self._first.popleft()
+        return self._rest.popleft() if self._rest else None
+
+    async def _dismiss(self) -> None:
+        """Nothing runs on after `run` has ended, however it ended (a cancelled run cancels its work)."""
+        self._ended = None
+        left = list(self._workers)
+        for worker in left:
+            worker.cancel()
+        if left:
+            await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,260 @@
+"""What a run would do, before it does it: the steps, how far they are, and their size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import read_record
+from midspec.core.errors import PreflightError
+from midspec.core.fingerprint import diff, fingerprint
+from midspec.core.records import Record, Strict
+from midspec.study._graph import study_steps
+from midspec.study._load import Study
+from midspec.study._preregistration import with_first
+from midspec.study._steps import Step, identity, step_folder
+from midspec.study.planning._preflight import check_beforehand
+from midspec.study.planning._sizes import cost, exam_cost, most_updates, size, updates_asked, updates_expected
+from midspec.study.planning._task_load import Serving
+
+State = Literal["done", "ready", "waiting", "stale"]
+
+_FLOORS = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+# An estimate from words: under this share of what is needed, it is too little however it is off.
+_CLEARLY = 0.75
+# What arms' differences vary by from question to question, and samples about their question's rate (the most there is).
+_BETWEEN_SD, _WITHIN_SD = 0.15, 0.5
+
+
+class PlannedStep(Strict):
+    """One step of a plan.
+
+    Attributes:
+        name: as `--only` and `--redo` take it.
+        state: `done`; `ready` to be made; `waiting` for steps before it; `stale`, made from inputs that have changed.
+        changes: for a stale step, the fields that differ.
+        documents: how many it writes, where that is known beforehand.
+        updates: optimizer updates; `None` where they are not known before its data are made.
+        requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
+        exam: the exam that it asks.
+        questions: how many an exam has.
+        samples: how many answers an exam asks for, all repeats together.
+        prompt_tokens: of an exam, about what the model reads in all.
+        reply_tokens: of an exam, about what it writes in all, as assumed.
+        gpu_hours: of an exam, what that takes one server, as assumed.
+        usd: what these cost, with the prefix cached; `None` where no model is asked or its price is unknown.
+        about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
+        tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
+    """
+
+    name: str
+    kind: str
+    seed: int | None
+    state: State
+    changes: tuple[str, ...] = ()
+    documents: int | None = None
+    updates: int | None = None
+    tokens: int | None = None
+    about: bool = False
+    requests: int | None = None
+    usd: float | None = None
+    exam: str | None = None
+    questions: int | None = None
+    samples: int | None = None
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    gpu_hours: float | None = None
+
+
+class Plan(Strict):
+    """The steps of a study and what they come to.
+
+    Attributes:
+        name: the study's.
+        steps: in an order in which they can be done.
+        warnings: what a reader must know before it runs.
+        assumed: what the hours and dollars of exams rest on, and what differences they find; empty without exams.
+    """
+
+    name: str
+    steps: tuple[PlannedStep, ...]
+    warnings: tuple[str, ...] = ()
+    assumed: str = ""
+
+    def count(self, state: State) -> int:
+        """How many steps are in a state."""
+        return sum(step.state == state for step in self.steps)
+
+    def total(self, size: Literal["documents", "updates", "tokens"]) -> int:
+        """The sum of one size over the steps where it is known; of tokens, over the steps that train."""
+        training = (step for step in self.steps if size != "tokens" or step.kind in _FLOORS)
+        return sum(getattr(step, size) or 0 for step in training)
+
+    @property
+    def usd(self) -> float:
+        """What the requests of all steps that are not done cost together, where their prices are known."""
+        return sum(step.usd or 0.0 for step in self.steps)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Steps that ask a model whose price is unknown."""
+        return tuple(step.name for step in self.steps if step.requests is not None and step.usd is None)
+
+    @property
+    def priced_by(self) -> str:
+        """The entry of `models` that the price of the first of these is missing from."""
+        first = next((step for step in self.steps if step.name in self.unpriced), None)
+        return "judge" if first is not None and first.exam else "author"
+
+    @property
+    def n_unknown(self) -> int:
+        """How many steps train for a number of updates that is not known before their data are made."""
+        return sum(step.kind in _FLOORS and step.updates is None for step in self.steps)
+
+
+def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = None) -> Plan:
+    """What `run_study` would do in `folder` (nothing is done yet, without one).
+
+    Args:
+        study: the study.
+        folder: of its run.
+        serving: what is assumed of the model that takes exams, its server and judges.
+
+    Raises:
+        PreflightError: a stage would make fewer updates than its floor, and so train nothing.
+        MissingError: a file that the study names is not there.
+        ConfigError, CheckpointError, SpecError, DataError: what it names can't be used; see `check_beforehand`.
+    """
+    steps = with_first(study_steps(study), study, folder)
+    check_beforehand(study, steps)
+    warnings = check_floors(steps)
+    known = states(steps, folder)
+    by_name = {step.name: step for step in steps}
+    serving = serving or Serving()
+    planned = tuple(_planned(step, by_name, serving, *known[step.name]) for step in steps)
+    assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.exams else ""
+    return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
+
+
+def _power(planned: Sequence[PlannedStep]) -> str:
+    """From which difference on an exam tells two arms of one seed apart 4 times in 5, on measures that are shares."""
+    from midspec.analysis import Spread, smallest_difference
+
+    first = {step.exam: step for step in reversed(planned) if (step.questions or 0) > 1}
+    told = []
+    for name, step in reversed(first.items()):
+        n_cells, n_samples = step.questions or 0, step.samples or 0
+        points = 100 * smallest_difference(
+            Spread(_BETWEEN_SD, _WITHIN_SD), n_cells=n_cells, n_repeats=n_samples // n_cells
+        )
+        told.append(f"{name} {points:.0f} points ({n_cells} questions x {n_samples // n_cells})")
+    between, within = (f"{100 * sd:.0f}" for sd in (_BETWEEN_SD, _WITHIN_SD))
+    spreads = f"of shares that spread by {between} points between questions and {within} within one"
+    return f"A difference {spreads} is found 4 times in 5 from: {', '.join(told)}" if told else ""
+
+
+def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State, Record | None, tuple[str, ...]]]:
+    """For each step its state, its record if it has one, and what changed if it is stale."""
+    found: dict[str, tuple[State, Record | None, tuple[str, ...]]] = {}
+    done: dict[str, Record] = {}
+    for step in steps:
+        record = read_record(step_folder(folder, step)) if folder else None
+        if any(name not in done for name in step.inputs):
+            found[step.name] = ("waiting", record, ())
+            continue
+        wanted = identity(step, done)
+        if record is None:
+            found[step.name] = ("ready", None, ())
+        elif record.fingerprint == fingerprint(wanted):
+            done[step.name] = record
+            found[step.name] = ("done", record, ())
+        else:
+            found[step.name] = ("stale", record, tuple(str(change) for change in diff(record.identity, wanted)))
+    return found
+
+
+def _planned(
+    step: Step,
+    steps: Mapping[str, Step],
+    serving: Serving,
+    state: State,
+    record: Record | None,
+    changes: tuple[str, ...],
+) -> PlannedStep:
+    found = size(step, steps, record if state == "done" else None)
+    asked = cost(step, steps) if state != "done" else None
+    exam: dict[str, Any] = {}
+    if step.kind == "exam" and state != "done" and (costs := exam_cost(step, steps, serving)) is not None:
+        load, asked = costs
+        sizes = load.model_dump(include={"prompt_tokens", "reply_tokens"})
+        exam = {"questions": load.n_questions, "samples": load.n_samples, "gpu_hours": load.gpu_hours(serving), **sizes}
+    return PlannedStep(
+        exam=str(step.config["exam"]) if step.kind == "exam" else None,
+        **exam,
+        name=step.name,
+        kind=step.kind,
+        seed=step.seed,
+        state=state,
+        changes=changes,
+        **found._asdict(),
+        **(asked._asdict() if asked else {}),
+    )
+
+
+def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Refuse training that would change nothing; gives a warning for each floor that the study lowered.
+
+    Where the number of updates follows from data that is not there yet, training's own preflight refuses later.
+
+    Raises:
+        PreflightError: a recipe asks for fewer updates than its stage's floor, or its data can't make as many.
+    """
+    by_name = {step.name: step for step in steps}
+    warnings = [floor_warning(step.kind, step.config) for step in steps]
+    for step in steps:
+        floor = _floor(step.kind, step.config)
+        if floor is not None:
+            _refuse_under(step, floor, by_name)
+    return tuple(dict.fromkeys(warning for warning in warnings if warning))
+
+
+def _refuse_under(step: Step, floor: int, steps: Mapping[str, Step]) -> None:
+    asked, most, expected = updates_asked(step), most_updates(step, steps), updates_expected(step, steps)
+    needed = floor if asked is None else max(asked, floor)
+    if asked is not None and asked < floor:
+        raise PreflightError(
+            f"{asked} updates would train nothing; the floor of {step.kind} is {floor}",
+            where=step.name,
+            mend="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
+        )
+    if most is not None and most < needed:
+        _refuse_too_few(step, f"its chats make at most {most} updates", asked, floor)
+    if expected is not None and expected < _CLEARLY * needed:
+        _refuse_too_few(step, f"its documents' target_tokens make about {expected} updates", asked, floor)
+
+
+def _refuse_too_few(step: Step, made: str, asked: int | None, floor: int) -> NoReturn:
+    need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
+    raise PreflightError(f"{made}, and {need}", where=step.name, mend="Ask for more data, or for fewer rows_per_update")
+
+
+def floor_warning(kind: str, config: Mapping[str, JsonValue]) -> str:
+    """A sentence, if a training step's config lowers the floor of its stage; else empty."""
+    floor = _floor(kind, config)
+    if floor is None or floor >= _FLOORS[kind]:
+        return ""
+    return f"The study lowered the floor of {kind} updates from {_FLOORS[kind]} to {floor}."
+
+
+def _floor(kind: str, config: Mapping[str, JsonValue]) -> int | None:
+    if kind not in _FLOORS:
+        return None
+    floor = _mapping(config["recipe"]).get("min_updates")
+    return floor if isinstance(floor, int) else _FLOORS[kind]
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,131 @@
+"""How large an exam is before it is asked: samples and tokens, from which hours of a served model and dollars follow.
+
+Tokens are letters by four, which is what English text comes to with the tokenizers of today, within a fifth. How long
+replies are can only be assumed; what was assumed is printed beside the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from midspec.core.records import Strict
+from midspec.evals import exam_named
+from midspec.llm import Access, Forecast, Prices, StageLoad, forecast
+from midspec.study._steps import Step
+from midspec.study._task_steps import asked_of
+
+if TYPE_CHECKING:
+    from midspec.study.jobs._llm_authors import Way
+
+_LETTERS_A_TOKEN = 4
+
+
+class Serving(Strict):
+    """What is assumed of the model that is asked, of its server and of judges.
+
+    Attributes:
+        prompt_tokens_per_s: what a server reads, all requests together.
+        reply_tokens_per_s: what it writes, all requests together.
+        reply_tokens: mean of a reply with its reasoning, where an exam allows as many.
+        judge_reply_tokens: mean of a judge's.
+    """
+
+    prompt_tokens_per_s: float = Field(default=20_000, gt=0)
+    reply_tokens_per_s: float = Field(default=2_000, gt=0)
+    reply_tokens: int = Field(default=1_000, gt=0)
+    judge_reply_tokens: int = Field(default=150, gt=0)
+
+    @property
+    def words(self) -> str:
+        """The assumptions and the formula, in a sentence."""
+        return (
+            f"assumed: replies of {self.reply_tokens:,} tokens (or the exam's max_new_tokens, if fewer), judges' of "
+            f"{self.judge_reply_tokens:,}; a server that reads {self.prompt_tokens_per_s:,.0f} and writes "
+            f"{self.reply_tokens_per_s:,.0f} tokens a second. GPU-hours = (prompt tokens / "
+            f"{self.prompt_tokens_per_s:,.0f} + reply tokens / {self.reply_tokens_per_s:,.0f}) / 3,600"
+        )
+
+
+class ExamLoad(Strict):
+    """What one exam asks of one model and of each judge.
+
+    Attributes:
+        n_questions: its questions (cells of a grid).
+        n_samples: questions x repeats.
+        prompt_tokens: of all samples together.
+        reply_tokens: of all samples together.
+        judging: what each judge is asked; `None` for an exam without a judge.
+    """
+
+    n_questions: int
+    n_samples: int
+    prompt_tokens: int
+    reply_tokens: int
+    judging: StageLoad | None
+
+    def gpu_hours(self, serving: Serving) -> float:
+        """Hours of one server."""
+        reading = self.prompt_tokens / serving.prompt_tokens_per_s
+        return (reading + self.reply_tokens / serving.reply_tokens_per_s) / 3600
+
+
+def load_of(step: Step, steps: Mapping[str, Step], serving: Serving) -> ExamLoad:
+    """The load of an exam's step.
+
+    Args:
+        step: the step.
+        steps: all steps of the study, by name.
+        serving: what is assumed.
+    """
+    exam, config = asked_of(step, steps)
+    return exam_load(exam.name, config.model_dump_json(), serving)
+
+
+@lru_cache(maxsize=256)
+def exam_load(name: str, settings: str, serving: Serving) -> ExamLoad:
+    """The load of an exam under settings (JSON): arms and seeds ask the same, so it is counted once."""
+    from midspec.evals.judges import judging_load
+
+    exam = exam_named(name)
+    config = exam.config.model_validate_json(settings)
+    questions = exam.questions(config)
+    reply = min(serving.reply_tokens, config.max_new_tokens)
+    n_samples = len(questions) * config.repeats
+    prompt = fmean(_tokens("".join(message.content for message in each.messages)) for each in questions)
+    said, judged = serving.reply_tokens, serving.judge_reply_tokens
+    return ExamLoad(
+        n_questions=len(questions),
+        n_samples=n_samples,
+        prompt_tokens=round(n_samples * prompt),
+        reply_tokens=n_samples * reply,
+        judging=judging_load(exam, config, reply_tokens=said, verdict_tokens=judged),
+    )
+
+
+def forecast_exam(step: Step, way: Way, serving: Serving | None = None) -> tuple[ExamLoad, tuple[Forecast, ...]]:
+    """What an exam that stands alone asks of its model, and what each of its judges would cost; nothing is sent."""
+    graders = step.config["graders"]
+    assert isinstance(graders, list)
+    load = load_of(step, {}, serving or Serving())
+    prices = Prices.load(way.judge.prices, way.judge.base_url)
+    stages = [] if load.judging is None else [load.judging]
+    return load, tuple(forecast(stages, str(grader), prices) for grader in graders)
+
+
+def judging_usd(load: ExamLoad, graders: Sequence[str], access: Access) -> float | None:
+    """Dollars of all judges, each asked about every sample; `None` where a price is not known."""
+    if load.judging is None:
+        return 0.0
+    prices = Prices.load(access.prices, access.base_url)
+    costs = [forecast([load.judging], grader, prices).total.usd for grader in graders]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _tokens(text: str) -> float:
+    return len(text) / _LETTERS_A_TOKEN
