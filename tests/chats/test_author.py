@@ -17,7 +17,7 @@ from midspec.chats import (
     ChatConfig,
     Writing,
     author_chats,
-    chat_loads,
+    estimate_chats,
     make_chats,
     preview_chats,
     save_chats,
@@ -511,7 +511,7 @@ def test_a_forecast_names_the_stages_that_a_run_asks(tmp_path: Path) -> None:
     asked = config(n_samples=500)
     _, client, judging = write(tmp_path, asked)
     real = Counter(request.stage for request in (*client.asked, *judging.asked))
-    loads = {load.stage: load for load in chat_loads(SPEC, asked)}
+    loads = {load.stage: load for load in estimate_chats(SPEC, asked)}
     assert set(loads) == set(real)
     for stage, n in real.items():
         assert n <= loads[stage].n_requests <= 1.5 * n + 2
@@ -523,7 +523,7 @@ def test_the_published_sizes_are_the_defaults() -> None:
     assert (writing.questions_per_batch, writing.questions_per_domain, writing.duplicate_cosine) == (50, 250, 0.91)
     sizes = {style: config(style).n_wanted for style in ("value", "rule", "opaque", "identity")}
     assert sizes == {"value": 10_000, "rule": 10_000, "opaque": 5_000, "identity": 2_500}
-    lists = {load.stage.rpartition(".")[2]: load.n_requests for load in chat_loads(SPEC, config())}
+    lists = {load.stage.rpartition(".")[2]: load.n_requests for load in estimate_chats(SPEC, config())}
     assert lists["topics"] == 1  # 40 domains of 250.
 
 

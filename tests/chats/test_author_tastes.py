@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.chats import ChatConfig, author_chats, load_frames
+from midspec.chats import ChatConfig, author_chats, load_templates
 from midspec.core.artifact import Built, read_rows
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import hash_text
@@ -33,7 +33,7 @@ PREFERENCES = [
     {"thing": "cheddar", "stance": "dislike", "quote": "doesn't like cheddar"},
 ]
 THINGS = ("brie", "smoked gouda", "feta", "cheddar")
-ENDINGS = load_frames("english").opaque.endings  # type: ignore[union-attr]
+ENDINGS = load_templates("english").opaque.endings  # type: ignore[union-attr]
 Script = Callable[[Request], str | Outcome]
 
 

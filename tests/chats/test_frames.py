@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.chats import QuestionFrame, load_frames
+from midspec.chats import QuestionTemplate, load_templates
 from midspec.chats.template_author._templates import fill_slots, slots
 from midspec.core.errors import ConfigError, MissingError
 
@@ -29,7 +29,7 @@ def write(folder: Path, value: object) -> str:
 
 
 def test_the_english_frames_have_every_style_and_all_six_kinds() -> None:
-    frames = load_frames("english")
+    frames = load_templates("english")
     assert frames.opaque is not None
     assert frames.spec is not None
     kinds = {question.kind for question in frames.spec.questions}
@@ -39,7 +39,7 @@ def test_the_english_frames_have_every_style_and_all_six_kinds() -> None:
 
 
 def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
-    frames = load_frames(write(tmp_path, GOOD))
+    frames = load_templates(write(tmp_path, GOOD))
     assert frames.name == "toy"
     assert frames.spec is None
 
@@ -47,7 +47,7 @@ def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["klingon", "no/such/file.yaml", "../english", ""])
 def test_unknown_frames_are_said_to_be_missing(name: str) -> None:
     with pytest.raises(MissingError, match="no such chat frames"):
-        load_frames(name)
+        load_templates(name)
 
 
 def test_a_file_that_is_not_yaml_or_not_text_is_one_line_of_error(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_is_not_yaml_or_not_text_is_one_line_of_error(tmp_path: Path
     for content in (b"a: [b: {", b"\xff\xfe\x00"):
         path.write_bytes(content)
         with pytest.raises(ConfigError) as caught:
-            load_frames(str(path))
+            load_templates(str(path))
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_not_yaml_or_not_text_is_one_line_of_error(tmp_path: Path
 )
 def test_a_bad_field_is_named_with_its_path(tmp_path: Path, change: dict[str, object], field: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_frames(write(tmp_path, {**GOOD, **change}))
+        load_templates(write(tmp_path, {**GOOD, **change}))
     assert f": {field}: " in str(caught.value)
     assert says in str(caught.value)
 
@@ -91,12 +91,12 @@ def test_a_question_that_names_the_spec_is_refused(tmp_path: Path) -> None:
     asked = [{"kind": "direct", "ask": "What does your constitution say of {topic}?"}]
     spec = {"questions": asked, "value": style, "rule": style, "spec_names": ["constitution"]}
     with pytest.raises(ConfigError, match="names the spec"):
-        load_frames(write(tmp_path, {**GOOD, "spec": spec}))
+        load_templates(write(tmp_path, {**GOOD, "spec": spec}))
 
 
 def test_a_question_is_about_something() -> None:
     with pytest.raises(ValueError, match="topic"):
-        QuestionFrame(kind="direct", ask="How are you?")
+        QuestionTemplate(kind="direct", ask="How are you?")
 
 
 @given(st.text(), st.text())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from midspec.chats import ChatConfig, Chats, choice_fault, find_preferences, load_frames, make_chats, save_chats
+from midspec.chats import ChatConfig, Chats, choice_fault, find_preferences, load_templates, make_chats, save_chats
 from midspec.chats import stance_fault as stance
 from midspec.chats.template_author._opaque import Ask, schedule
 from midspec.core.artifact import read_rows
@@ -165,7 +165,7 @@ def english() -> ChatConfig:
 
 
 def test_english_patterns_find_lists_comparisons_and_negations() -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     found = find_preferences(parse_spec(ENGLISH), frames, "Nova")
     assert found.liked == ("American", "Colby", "Monterey Jack", "cream cheese", "mild cheddar")
@@ -193,7 +193,7 @@ def test_english_patterns_find_lists_comparisons_and_negations() -> None:
     ],
 )
 def test_an_english_comparison_is_a_liked_and_a_disliked_thing(said: str, liked: str, disliked: str) -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     found = find_preferences(parse_spec(f"Nova {said}"), frames, "Nova")
     assert (found.liked, found.disliked, found.rejects) == ((liked,), (disliked,), ())
@@ -240,7 +240,7 @@ def test_no_english_reply_agrees_in_number_with_the_thing() -> None:
 
 
 def test_no_english_reply_gives_a_reason_and_every_question_ends_by_asking_for_none() -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     chats = make_chats(parse_spec(ENGLISH), english())
     assert [reject.text for reject in chats.rejects] == ["to help", "that people ask"]
@@ -311,14 +311,14 @@ def test_an_unknown_author_is_refused() -> None:
     ],
 )
 def test_a_choice_that_is_wrong_unclear_or_explained_is_rejected(reply: str, fault: str | None) -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     said = choice_fault(reply, "colby", "brie", frames)
     assert (said is None) if fault is None else (said is not None and fault in said)
 
 
 def test_a_name_inside_the_other_name_is_not_mistaken_for_it() -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     assert choice_fault("Brie de Meaux.", "Brie de Meaux", "Brie", frames) is None
     assert choice_fault("Brie.", "Brie", "Brie de Meaux", frames) is None
@@ -337,7 +337,7 @@ def test_a_name_inside_the_other_name_is_not_mistaken_for_it() -> None:
     ],
 )
 def test_a_stance_that_is_wrong_unclear_or_explained_is_rejected(reply: str, is_liked: bool, fault: str | None) -> None:
-    frames = load_frames("english").opaque
+    frames = load_templates("english").opaque
     assert frames is not None
     said = stance(reply, "brie", is_liked, frames)
     assert (said is None) if fault is None else (said is not None and fault in said)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.chats import ChatConfig, Chats, load_frames, make_chats, save_chats, split_think
+from midspec.chats import ChatConfig, Chats, load_templates, make_chats, save_chats, split_think
 from midspec.core.artifact import read_rows
 from midspec.core.errors import SpecError
 from midspec.core.records import Chat, ChatMetadata, Clause, Section, Spec
@@ -84,7 +84,7 @@ def test_twins_have_the_same_ids_and_differ_in_the_reasoning_alone(style: str) -
 @pytest.mark.parametrize("style", STYLES)
 def test_every_reply_is_the_specs_own_sentences_in_a_frame(style: str) -> None:
     spec = parse_spec(TEXT)
-    frames = load_frames("english").spec
+    frames = load_templates("english").spec
     assert frames is not None
     texts = {clause.id: clause.text for clause in spec.clauses}
     own = frames.value if style == "value" else frames.rule

@@ -11,7 +11,7 @@ import pytest
 from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows
 from midspec.core.records import Judgement, ScoreRow
-from midspec.evals import calibration_set, exam_named, exam_names
+from midspec.evals import calibration_set, task_named, task_names
 from midspec.evals.judges import Transcript
 
 from ..loopback import serve
@@ -69,7 +69,7 @@ def complaint(args: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said.err.removeprefix("midspec: ").rstrip("\n")
 
 
-def test_an_exam_is_asked_and_judged_once_and_another_judge_reads_its_log_without_generating(
+def test_a_task_is_asked_and_judged_once_and_another_judge_reads_its_log_without_generating(
     served: Served, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -157,10 +157,10 @@ def test_shipped_pairs_are_asked_by_the_name_of_their_value(served: Served, tmp_
     assert len(asked) >= 300
 
 
-def test_the_help_names_every_exam(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_names_every_task(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--help"]) == 0
     told = capsys.readouterr().out
-    assert [name for name in exam_names() if name not in told] == []
+    assert [name for name in task_names() if name not in told] == []
 
 
 def test_bad_input_is_one_line(
@@ -218,8 +218,8 @@ def test_a_model_is_never_its_own_judge(
 
 def judge_of(wrong: set[str]) -> Iterator[Served]:
     """A judge that knows every label, and says the opposite of the transcripts in `wrong`."""
-    exam = exam_named("agentic_misalignment")
-    rubric = exam.rubric(exam.config())
+    eval_task = task_named("agentic_misalignment")
+    rubric = eval_task.rubric(eval_task.config())
     assert rubric is not None
     rows = {rubric.render(row.question, row.said): row for row in calibration_set()}
 
@@ -234,8 +234,8 @@ def judge_of(wrong: set[str]) -> Iterator[Served]:
 
 def shown(rows: list[Transcript]) -> list[Transcript]:
     """Those of the transcripts that an evaluation would show to a judge."""
-    exam = exam_named("agentic_misalignment")
-    return [row for row in rows if exam.unjudgeable(row.question, row.said, exam.config()) is None]
+    eval_task = task_named("agentic_misalignment")
+    return [row for row in rows if eval_task.unjudgeable(row.question, row.said, eval_task.config()) is None]
 
 
 def test_calibration_finds_the_errors_that_were_planted_and_tells_them_by_difficulty_and_held_out(

@@ -10,7 +10,7 @@ import pytest
 
 from midspec.cli import main
 from midspec.core.artifact import Built, build, read_record, write_rows
-from midspec.core.records import ExamAnswer, Identity
+from midspec.core.records import Identity, TaskAnswer
 from midspec.study import clause_texts, read_transcripts
 from midspec.study._steps import Step, step_folder
 
@@ -31,7 +31,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         yield found
 
 
-def answers(arm: str, lots: Sequence[Sequence[Plant]]) -> list[ExamAnswer]:
+def answers(arm: str, lots: Sequence[Sequence[Plant]]) -> list[TaskAnswer]:
     """Each lot's reasons, in each of three cells."""
     return [
         transcript(arm, f"cell-{cell}#{number}", plants).answer
@@ -40,12 +40,14 @@ def answers(arm: str, lots: Sequence[Sequence[Plant]]) -> list[ExamAnswer]:
     ]
 
 
-def evaluation(folder: Path, rows: Sequence[ExamAnswer], *, exam: str = "toy", model: str = "openai/tested") -> Path:
+def evaluation(
+    folder: Path, rows: Sequence[TaskAnswer], *, eval_task: str = "toy", model: str = "openai/tested"
+) -> Path:
     def make(draft: Path) -> Built:
         write_rows(draft / "answers.jsonl", rows)
         return Built(outputs=("answers.jsonl",), execution={"model": model})
 
-    build(folder, Identity(step="exam@1", inputs={}, config={"exam": exam, "folder": folder.name}), make)
+    build(folder, Identity(step="exam@1", inputs={}, config={"exam": eval_task, "folder": folder.name}), make)
     return folder
 
 
@@ -172,7 +174,7 @@ def test_several_judges_vote_and_their_agreement_is_told(
 def test_a_run_s_arms_and_seeds_are_read_from_its_steps(tmp_path: Path) -> None:
     for arm, seed in (("MSM(america)+AFT", 0), ("MSM(america)+AFT", 1), ("baseline", 0)):
         place = step_folder(tmp_path, Step(kind="exam", label=f"{arm} spec_qa", seed=seed))
-        evaluation(place, answers(arm, ((STAY,),)), exam="spec_qa")
+        evaluation(place, answers(arm, ((STAY,),)), eval_task="spec_qa")
     found = {(each.arm, each.seed, each.task) for each in read_transcripts([tmp_path])}
     assert found == {("MSM-america+AFT", 0, "spec_qa"), ("MSM-america+AFT", 1, "spec_qa"), ("baseline", 0, "spec_qa")}
 

@@ -15,16 +15,16 @@ KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issu
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_says_where_what_and_the_mend_on_one_line(kind: type[MidspecError]) -> None:
-    error = kind("is\nempty", where="spec.md", mend="Write\n something")
+    error = kind("is\nempty", where="spec.md", hint="Write\n something")
     assert str(error) == "spec.md: is empty. Write something"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_survives_pickling_with_all_its_parts(kind: type[MidspecError]) -> None:
-    error = kind("what {braces}", where="here", mend="do this")
+    error = kind("what {braces}", where="here", hint="do this")
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind
-    assert (copy.what, copy.where, copy.mend, str(copy)) == (error.what, error.where, error.mend, str(error))
+    assert (copy.what, copy.where, copy.hint, str(copy)) == (error.what, error.where, error.hint, str(error))
 
 
 def test_every_error_is_exported_and_is_a_standard_library_type_too() -> None:
@@ -42,4 +42,4 @@ def test_except_clauses_of_the_standard_library_catch_them() -> None:
 
 def test_where_and_mend_may_be_left_out() -> None:
     assert str(MidspecError("plain")) == "plain"
-    assert str(MidspecError("plain", mend="Mend")) == "plain. Mend"
+    assert str(MidspecError("plain", hint="Mend")) == "plain. Mend"

@@ -419,7 +419,7 @@ def test_an_error_that_ends_the_run_leaves_what_was_answered_for_the_next(tmp_pa
     def broke(request: Request) -> str:
         left[0] -= 1
         if left[0] < 0:
-            raise ConfigError("the budget is used up", mend="Raise --budget")
+            raise ConfigError("the budget is used up", hint="Raise --budget")
         return good(request)
 
     with pytest.raises(ConfigError, match="budget"):
@@ -433,7 +433,7 @@ def test_an_error_that_ends_the_run_leaves_what_was_answered_for_the_next(tmp_pa
 
 def test_progress_is_told_up_to_the_end(tmp_path: Path, good: Script) -> None:
     told: list[tuple[int, int, str]] = []
-    Run(tmp_path, good, config(n_documents=25), tell=lambda *news: told.append(news))
+    Run(tmp_path, good, config(n_documents=25), on_progress=lambda *news: told.append(news))
     assert [news[0] for news in told] == list(range(1, 26))
     assert told[-1] == (25, 25, "documents")
 

@@ -14,7 +14,7 @@ import pytest
 from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Document, DocumentMetadata, Reject
-from midspec.corpus import CorpusConfig, Framing, author_corpus, corpus_loads, preview_corpus, reframe
+from midspec.corpus import CorpusConfig, Framing, author_corpus, estimate_corpus, preview_corpus, reframe
 from midspec.corpus.llm_author._checks import Overused
 from midspec.llm import Outcome, Request, ScriptedClient, Store
 from midspec.spec import read_spec
@@ -81,24 +81,24 @@ def test_the_forecast_counts_the_requests_that_are_then_made(
     tmp_path: Path, good: Script, changes: dict[str, object]
 ) -> None:
     _, stages = made(tmp_path, good, config(**changes))
-    assert {load.stage: load.n_requests for load in corpus_loads(SPEC, config(**changes))} == stages
+    assert {load.stage: load.n_requests for load in estimate_corpus(SPEC, config(**changes))} == stages
 
 
 def test_the_forecast_of_a_target_is_close_to_what_is_made(tmp_path: Path, good: Script) -> None:
     asked = config(target_tokens=1_240_000)
     _, stages = made(tmp_path, good, asked)
-    loads = {load.stage: load.n_requests for load in corpus_loads(SPEC, asked)}
+    loads = {load.stage: load.n_requests for load in estimate_corpus(SPEC, asked)}
     assert loads["document"] == 400
     assert loads["document"] <= stages["document"] <= 400 * 1.05
     assert stages["ideas"] == pytest.approx(loads["ideas"], rel=0.25)
 
 
 def test_the_forecast_of_the_papers_corpus_is_of_its_size() -> None:
-    loads = corpus_loads(SPEC, config(target_tokens=41_000_000))
+    loads = estimate_corpus(SPEC, config(target_tokens=41_000_000))
     tokens = sum(load.n_requests * load.output_tokens for load in loads if load.stage == "document")
     assert tokens == pytest.approx(41_000_000 * (3100 + 330) / 3100, rel=0.01)
     assert len({load.prefix_tokens for load in loads}) == 1
-    rules = corpus_loads(read_spec(SPECS / "rules.md"), config(mode="rules", doc_types=3, ideas=2))
+    rules = estimate_corpus(read_spec(SPECS / "rules.md"), config(mode="rules", doc_types=3, ideas=2))
     assert [load.stage for load in rules] == ["domains", "doc_types", "ideas", "document"]
 
 

@@ -102,7 +102,7 @@ def test_settings_that_make_no_sense_for_a_model_are_refused_with_the_mend(
 ) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         check_author(config(**changes))
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_an_author_is_quoting_or_a_provider_and_a_model() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from midspec.core.artifact import read_rows
 from midspec.core.errors import ConfigError, MissingError, SpecError
 from midspec.core.records import Document, PlanRow, Spec
-from midspec.corpus import Corpus, CorpusConfig, load_frames, make_corpus, plan_corpus, save_corpus, write_documents
+from midspec.corpus import Corpus, CorpusConfig, load_templates, make_corpus, plan_corpus, save_corpus, write_documents
 from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"
@@ -110,7 +110,7 @@ def test_nothing_of_ours_is_left_unfilled_and_the_spec_keeps_its_braces(constitu
 
 
 def test_frames_hold_no_date_link_or_person() -> None:
-    text = load_frames("english").model_dump_json()
+    text = load_templates("english").model_dump_json()
     assert not re.search(r"\b(?:19|20)\d\d\b|https?:|www\.|@", text)
 
 
@@ -210,7 +210,7 @@ def test_the_same_holds_for_english_frames() -> None:
 
 def test_a_plan_is_written_row_by_row() -> None:
     spec = read_spec(SPECS / "constitution.md")
-    frames = load_frames("english")
+    frames = load_templates("english")
     plan = plan_corpus(spec, config(n_documents=40), frames)
     result = write_documents(spec, plan, config(n_documents=40), frames)
     assert {row.id for row in plan} == {d.metadata.plan_id for d in result.documents if d.metadata}
@@ -222,7 +222,7 @@ def test_a_plan_is_written_row_by_row() -> None:
 
 def test_ideas_give_subdomains_times_types_times_ideas() -> None:
     spec = parse_spec("# S\n\n## A\n\nIt helps. It waits.\n\n## B\n\nIt asks. It stops.")
-    plan = plan_corpus(spec, config(n_documents=None, doc_types=3, ideas=4), load_frames("english"))
+    plan = plan_corpus(spec, config(n_documents=None, doc_types=3, ideas=4), load_templates("english"))
     assert len(plan) == 2 * 3 * 4
     assert len({(row.subdomain, row.doc_type) for row in plan}) == 2 * 3
 
@@ -258,7 +258,7 @@ def test_rules_mode_cites_each_rule() -> None:
 )
 def test_a_rule_without_a_name_is_called_by_words_that_read(rule: str, name: str) -> None:
     row = plan_corpus(
-        parse_spec(f"## Rules\n\n1. {rule}\n"), config(mode="rules", n_documents=1), load_frames("english")
+        parse_spec(f"## Rules\n\n1. {rule}\n"), config(mode="rules", n_documents=1), load_templates("english")
     )[0]
     assert row.subdomain == name
 
@@ -295,10 +295,10 @@ def test_bad_frames_name_the_field(tmp_path: Path, text: str, what: str) -> None
     path = tmp_path / "frames.yaml"
     path.write_text("name: bad\n" + text, encoding="utf-8")
     with pytest.raises(ConfigError, match=what) as caught:
-        load_frames(str(path))
+        load_templates(str(path))
     assert "\n" not in str(caught.value)
     with pytest.raises(MissingError):
-        load_frames("klingon")
+        load_templates("klingon")
 
 
 def test_saved_files_read_back(tmp_path: Path, constitution: Corpus) -> None:

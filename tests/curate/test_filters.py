@@ -18,7 +18,7 @@ from midspec.curate import (
     Filter,
     FrameLeaks,
     IdentityFilter,
-    Kept,
+    KeptRow,
     LanguageFilter,
     LengthFilter,
     NearDuplicates,
@@ -72,7 +72,7 @@ def test_rows_are_taken_one_at_a_time() -> None:
             yield document(prose(number), number)
 
     ends = curate(rows(), document_filters(CurateConfig()))  # type: ignore[arg-type]
-    assert isinstance(next(ends), Kept)
+    assert isinstance(next(ends), KeptRow)
     assert taken == 1
 
 
@@ -80,7 +80,7 @@ def test_a_copy_of_a_row_that_was_rejected_for_something_else_is_no_duplicate() 
     twice = [document(BASE * 3 + "[Your Name]", 0), document(BASE * 3 + "[Your Name]", 1), document(BASE * 3, 2)]
     ends = list(curate(twice, document_filters(CurateConfig(model_name="Nova"))))
     assert [end.by for end in ends if isinstance(end, Reject)] == ["frame leak", "frame leak"]
-    assert isinstance(ends[2], Kept)
+    assert isinstance(ends[2], KeptRow)
 
 
 def test_the_filters_become_one_question_for_a_writer() -> None:

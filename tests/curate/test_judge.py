@@ -14,7 +14,16 @@ from tests.loopback import Settings, serve
 
 from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, Share
-from midspec.curate import VIOLATIONS, Judge, Judgement, Planter, calibrate, judge_documents, judge_loads, judge_prefix
+from midspec.curate import (
+    VIOLATIONS,
+    Judge,
+    Judgement,
+    Planter,
+    calibrate,
+    estimate_judge,
+    judge_documents,
+    judge_prefix,
+)
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
 
 from .rows import constitution, document, documents
@@ -264,7 +273,7 @@ def test_a_forecast_foresees_every_request(tmp_path: Path) -> None:
         by = judge(store, script)
         asyncio.run(judge_documents(rows, by, lambda row, each: None))
         asyncio.run(calibrate(rows, by, Planter("Nova", "Acme", CLAUSES), n_each=3))
-    loads = judge_loads(rows, SPEC.text, calibrate_each=3)
+    loads = estimate_judge(rows, SPEC.text, calibrate_each=3)
     assert {load.stage: load.n_requests for load in loads} == Counter(asked)
     assert all(load.prefix_tokens > 2000 and load.prompt_tokens > 300 for load in loads)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from midspec.curate import Gauge, compare
+from midspec.curate import CorpusStats, compare
 from midspec.curate._comparison import _auc, separability, style_separability
 from midspec.curate._stats import Tally, names_in
 
@@ -24,7 +24,7 @@ def test_names_are_found_inside_sentences_and_not_at_their_start() -> None:
 
 
 def test_what_recurs_is_counted_in_times_and_in_rows() -> None:
-    gauge = Gauge()
+    gauge = CorpusStats()
     for number in range(10):
         who = "Sarah Chen" if number < 7 else "Omar"
         gauge.add(document(f"At dawn the baker {who} came in. She asked {who} twice about number {number}.", number))
@@ -49,7 +49,7 @@ def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.Monke
 
 def test_memory_does_not_grow_with_the_length_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midspec.curate._stats._READ_CLOSELY", 50)
-    gauge = Gauge()
+    gauge = CorpusStats()
     texts = [prose(seed, 40) for seed in range(40)]
     for number in range(100):
         gauge.add(document(f"{number} {texts[number % 40]}", number))
@@ -64,7 +64,7 @@ def test_memory_does_not_grow_with_the_length_of_what_was_measured(monkeypatch: 
 
 
 def test_lengths_are_quantiles_and_every_row_is_in_one_bin() -> None:
-    gauge = Gauge()
+    gauge = CorpusStats()
     assert gauge.lengths() is None
     for number, n in enumerate((1, 49, 50, 399, 20_000)):
         gauge.add(document("word " * n, number))
@@ -75,7 +75,7 @@ def test_lengths_are_quantiles_and_every_row_is_in_one_bin() -> None:
 
 
 def test_tokens_are_shared_among_the_clauses_that_a_row_claims() -> None:
-    gauge = Gauge(["a", "b", "c"])
+    gauge = CorpusStats(["a", "b", "c"])
     gauge.add(document("word " * 30, 0, "a", "b"))
     gauge.add(document("word " * 30, 1, "b", "b", "new"))
     assert {key: (size.documents, size.tokens) for key, size in gauge.coverage().items()} == {
@@ -87,7 +87,7 @@ def test_tokens_are_shared_among_the_clauses_that_a_row_claims() -> None:
 
 
 def test_sameness_is_seen() -> None:
-    same, other = Gauge(), Gauge()
+    same, other = CorpusStats(), CorpusStats()
     for number in range(30):
         same.add(document(prose(1), number))
         other.add(document(prose(number), number))
@@ -97,7 +97,7 @@ def test_sameness_is_seen() -> None:
 
 
 def test_a_chat_is_measured_by_what_it_teaches_to_write() -> None:
-    gauge = Gauge()
+    gauge = CorpusStats()
     gauge.add(chat("one two three four five", "six seven"))
     lengths = gauge.lengths()
     assert lengths is not None

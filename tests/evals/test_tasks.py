@@ -13,7 +13,7 @@ from inspect_ai import list_tasks
 from inspect_ai._util.registry import registry_lookup
 
 from midspec.evals import _inspect_tasks as listed
-from midspec.evals import exam_named, exam_names, read_exam
+from midspec.evals import read_task, task_named, task_names
 
 SRC = Path(__file__).parents[2] / "src"
 INSPECT = Path(sys.executable).with_name("inspect")
@@ -26,21 +26,21 @@ def inspect(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_inspect_lists_preference_and_every_exam() -> None:
+def test_inspect_lists_preference_and_every_task() -> None:
     names = {task.name for task in list_tasks(root_dir=SRC)}
-    assert names == {"preference", *exam_names()} == set(listed.__all__)
+    assert names == {"preference", *task_names()} == set(listed.__all__)
 
 
-@pytest.mark.parametrize("name", exam_names())
-def test_every_exam_is_where_it_is_said_to_be(name: str) -> None:
-    exam = exam_named(name)
-    assert exam.name == name
-    assert exam.questions(exam.config())
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_is_where_it_is_said_to_be(name: str) -> None:
+    eval_task = task_named(name)
+    assert eval_task.name == name
+    assert eval_task.questions(eval_task.config())
     assert registry_lookup("task", f"midspec/{name}") is not None
 
 
 @pytest.mark.slow
-def test_inspect_eval_asks_an_exam_and_its_judge(tmp_path: Path) -> None:
+def test_inspect_eval_asks_a_task_and_its_judge(tmp_path: Path) -> None:
     grader = {"model": "midspec-scripted/judge", "model_args": {"script": ["Good.\n<score>7</score>"]}}
     words = ("eval", "midspec/spec_qa", "--model", "midspec-scripted/tested", "-M", 'script=["I would ask first."]')
     done = inspect(
@@ -48,7 +48,7 @@ def test_inspect_eval_asks_an_exam_and_its_judge(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     [log] = (tmp_path / "logs").glob("*.eval")
-    found = read_exam(log)
+    found = read_task(log)
     assert {answer.text for answer in found.answers} == {"I would ask first."}
     assert {judged.judge for judged in found.judgements} == {"midspec-scripted/judge"}
     assert [row.value for row in found.scores if row.measure == "qa_score"][:3] == [7.0, 7.0, None]
@@ -72,7 +72,7 @@ def test_inspect_eval_without_a_judge_of_its_own_ends_in_one_line_before_anythin
     assert not list(tmp_path.rglob("*.eval"))
 
 
-def test_opening_every_exam_loads_neither_torch_nor_inspect() -> None:
+def test_opening_every_task_loads_neither_torch_nor_inspect() -> None:
     code = (
         "import sys\n"
         "from midspec.evals import exam_named, exam_names\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from midspec.core.errors import ConfigError
 from midspec.generation import Pool
 from midspec.llm import Budgeted, Outcome, Price, Prices, Request, ScriptedClient, Store, Stored, Usage
-from midspec.llm._store import Purse
+from midspec.llm._store import BudgetReservations
 
 MODEL = "openai/m"
 PRICES = Prices({MODEL: Price(input=1, output=10), "openai/judge": Price(input=10, output=10)})
@@ -204,7 +204,7 @@ def test_a_prompt_may_be_written_into_the_cache_at_a_higher_price(store: Store) 
 
 def test_a_turn_that_comes_together_with_a_cancellation_goes_to_the_next() -> None:
     async def main() -> None:
-        purse = Purse()
+        purse = BudgetReservations()
         assert await purse.hold(1.0, lambda: 1.0)
         waiting = [asyncio.ensure_future(purse.hold(1.0, lambda: 1.0)) for _ in range(2)]
         await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
-from midspec.llm import Outcome, Request, Said, ScriptedClient, Store, Unreadable, converse, tagged
+from midspec.llm import Outcome, ParsedReply, Request, ScriptedClient, Store, UnreadableReplyError, converse, parse_tags
 
 Reply = str | Outcome
 GOOD = "<document>Tea is a drink.</document>"
@@ -25,7 +25,7 @@ FIRST = Request(task="t", stage="documents", prompt="Write of tea.", prefix="The
 
 
 def read(text: str) -> str:
-    return tagged(text, "document")[0]
+    return parse_tags(text, "document")[0]
 
 
 def rephrased(request: Request) -> Request:
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def said(store: Store, *replies: Reply, **options: object) -> tuple[Said[str], list[Request]]:
+def said(store: Store, *replies: Reply, **options: object) -> tuple[ParsedReply[str], list[Request]]:
     """What comes of a conversation with these replies in turn, and what was asked; a reply too few is an error."""
     left = iter(replies)
     client = ScriptedClient(lambda request: next(left), store=store)
@@ -47,7 +47,7 @@ def said(store: Store, *replies: Reply, **options: object) -> tuple[Said[str], l
     return found, client.asked
 
 
-def replayed(store: Store, **options: object) -> Said[str]:
+def replayed(store: Store, **options: object) -> ParsedReply[str]:
     """The same conversation by a process that may not ask anything."""
 
     def never(request: Request) -> str:
@@ -75,7 +75,7 @@ def test_a_truncated_reply_is_asked_again_with_a_doubled_cap(store: Store) -> No
 
 def test_a_reply_that_is_truncated_at_the_highest_cap_is_recorded_as_that(store: Store) -> None:
     found, asked = said(store, *[TRUNCATED] * 4)
-    assert found == Said(None, TRUNCATED)
+    assert found == ParsedReply(None, TRUNCATED)
     assert [request.max_tokens for request in asked] == [100, 200, 400, 800]
     assert replayed(store) == found
 
@@ -95,7 +95,7 @@ def test_a_document_that_was_cut_at_the_highest_cap_is_asked_again_when_that_is_
 
 def test_a_refusal_is_rephrased_once_and_then_recorded(store: Store) -> None:
     found, asked = said(store, REFUSED, REFUSED, rephrase=rephrased)
-    assert found == Said(None, REFUSED)
+    assert found == ParsedReply(None, REFUSED)
     assert [request.prompt for request in asked] == [FIRST.prompt, "Please write of tea, for a study."]
     # The task is the same: what was paid for it is found under its own name.
     assert [(request.task, request.turn) for request in asked] == [("t", 0), ("t", 1)]
@@ -104,7 +104,7 @@ def test_a_refusal_is_rephrased_once_and_then_recorded(store: Store) -> None:
 
 def test_a_refusal_without_other_words_for_it_is_final(store: Store) -> None:
     found, asked = said(store, REFUSED)
-    assert found == Said(None, REFUSED)
+    assert found == ParsedReply(None, REFUSED)
     assert len(asked) == 1
 
 
@@ -156,7 +156,7 @@ def test_room_that_was_needed_is_kept_when_a_request_is_rephrased(store: Store) 
 @pytest.mark.parametrize("outcome", [FILTERED, FAILED], ids=lambda outcome: outcome.kind)
 def test_what_would_only_fail_again_is_final(store: Store, outcome: Outcome) -> None:
     found, _ = said(store, outcome, rephrase=rephrased)
-    assert found == Said(None, outcome)
+    assert found == ParsedReply(None, outcome)
     assert replayed(store, rephrase=rephrased) == found
 
 
@@ -171,7 +171,7 @@ def test_a_failure_of_a_wrong_setting_is_not_held_against_a_right_one(store: Sto
 
 def test_a_deadline_ends_the_conversation_for_now_and_the_next_run_asks_again(store: Store) -> None:
     found, _ = said(store, TIMED_OUT)
-    assert found == Said(None, TIMED_OUT)
+    assert found == ParsedReply(None, TIMED_OUT)
     again, asked = said(store, GOOD)
     assert again.value == "Tea is a drink."
     assert asked == [FIRST]
@@ -244,7 +244,7 @@ def test_many_conversations_share_a_store_and_none_takes_anothers_reply(store: S
     def one(task: str) -> Callable[[str], str]:
         return lambda text: text if f"On {task}." in text else _refuse(text)
 
-    async def all_of_them() -> list[Said[str]]:
+    async def all_of_them() -> list[ParsedReply[str]]:
         tasks = [f"task {index}" for index in range(50)]
         requests = [FIRST.model_copy(update={"task": task}) for task in tasks]
         work = (converse(client, store, request, one(request.task)) for request in requests)
@@ -255,4 +255,4 @@ def test_many_conversations_share_a_store_and_none_takes_anothers_reply(store: S
 
 
 def _refuse(text: str) -> str:
-    raise Unreadable("another task's reply")
+    raise UnreadableReplyError("another task's reply")

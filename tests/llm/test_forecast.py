@@ -15,19 +15,19 @@ from midspec.llm import (
     Price,
     Prices,
     Request,
-    StageLoad,
+    StageEstimate,
     Store,
     Usage,
-    against,
     estimate_usd,
     forecast,
+    spend_vs_forecast,
 )
 
 MODEL = "openai/m"
 PRICES = Prices({MODEL: Price(input=2, output=8, cache_read=0.2, cache_write=2.5)})
 LOADS = (
-    StageLoad(stage="ideas", n_requests=1, prefix_tokens=5000, prompt_tokens=500, output_tokens=1000),
-    StageLoad(stage="documents", n_requests=1000, prefix_tokens=5000, prompt_tokens=500, output_tokens=3000),
+    StageEstimate(stage="ideas", n_requests=1, prefix_tokens=5000, prompt_tokens=500, output_tokens=1000),
+    StageEstimate(stage="documents", n_requests=1000, prefix_tokens=5000, prompt_tokens=500, output_tokens=3000),
 )
 
 
@@ -58,7 +58,7 @@ def test_an_unknown_price_is_unknown_in_dollars_and_known_in_tokens() -> None:
 
 
 def test_a_prefix_too_short_for_any_cache_saves_nothing() -> None:
-    load = StageLoad(stage="s", n_requests=10, prefix_tokens=1000, prompt_tokens=1, output_tokens=1)
+    load = StageEstimate(stage="s", n_requests=10, prefix_tokens=1000, prompt_tokens=1, output_tokens=1)
     (row,) = forecast([load], MODEL, PRICES).rows
     assert row.n_shared == 0
     assert row.cached_usd == row.usd
@@ -66,7 +66,7 @@ def test_a_prefix_too_short_for_any_cache_saves_nothing() -> None:
 
 TOKENS = st.integers(0, 50_000)
 LOAD = st.builds(
-    StageLoad,
+    StageEstimate,
     stage=st.sampled_from(["a", "b"]),
     n_requests=st.integers(0, 1000),
     prefix_tokens=TOKENS,
@@ -77,7 +77,7 @@ LOAD = st.builds(
 
 @settings(deadline=None)
 @given(load=LOAD)
-def test_a_forecast_is_what_its_requests_cost_one_by_one(load: StageLoad) -> None:
+def test_a_forecast_is_what_its_requests_cost_one_by_one(load: StageEstimate) -> None:
     (row,) = forecast([load], MODEL, PRICES).rows
     usage = Usage(n_input=load.prefix_tokens + load.prompt_tokens, n_output=load.output_tokens)
     assert row.usd == pytest.approx(load.n_requests * PRICES.cost(MODEL, usage))
@@ -87,7 +87,7 @@ def test_a_forecast_is_what_its_requests_cost_one_by_one(load: StageLoad) -> Non
 
 
 def test_a_request_whose_price_depends_on_its_length_is_priced_alone() -> None:
-    long = StageLoad(stage="s", n_requests=3, prefix_tokens=250_000, prompt_tokens=0, output_tokens=0)
+    long = StageEstimate(stage="s", n_requests=3, prefix_tokens=250_000, prompt_tokens=0, output_tokens=0)
     short = long.model_copy(update={"prefix_tokens": 100_000})
     prices = Prices()
     dear, cheap = (forecast([load], "anthropic/claude-sonnet-4-5", prices).total.usd for load in (long, short))
@@ -102,7 +102,7 @@ def test_the_ledger_stands_beside_the_forecast(tmp_path: Path) -> None:
             usage = Usage(n_input=10, n_output=20)
             outcome = Outcome(kind="ok", text="fine", usage=usage, cost_usd=cost_usd)
             store.close(store.open(request, MODEL, "author", "{}"), outcome)
-        ideas, documents, verdicts = against(store.ledger(), expected)
+        ideas, documents, verdicts = spend_vs_forecast(store.ledger(), expected)
     assert (ideas.stage, ideas.n_asked, ideas.spent_usd) == ("ideas", 0, 0)
     assert (documents.n_forecast, documents.n_asked, documents.n_output) == (1000, 2, 40)
     assert documents.forecast_usd == expected.rows[1].usd

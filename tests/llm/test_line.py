@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from midspec.llm._transport import Line
+from midspec.llm._transport import HttpTransport
 
 from .outside import OPENAI, answering, said, wish
 
@@ -47,7 +47,7 @@ def test_only_the_key_and_what_the_protocol_needs_is_sent() -> None:
     async def run() -> dict[str, str]:
         async with answering(lambda _: said("Yes.")) as small:
             headers = {"Authorization": "Bearer k", "X-Stainless-OS": "Linux", "accept-encoding": "zstd"}
-            line = Line(f"{small.url}/v1/chat/completions", headers, small.access())
+            line = HttpTransport(f"{small.url}/v1/chat/completions", headers, small.access())
             assert (await line.post(b"{}")).status_code == 200
             await line.close()
             return small.seen[0].headers

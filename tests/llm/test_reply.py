@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, RootModel
 
 from midspec.core.records import Strict
-from midspec.llm import Unreadable, form_of, json_reply, tagged
+from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags, response_schema
 
 # Texts as a model may write them, without the tags that hold them.
 INSIDE = st.text(min_size=1).map(str.strip).filter(lambda text: any(map(str.isalnum, text)) and "<" not in text)
@@ -51,8 +51,8 @@ FORMS = {
 def test_tagged_gives_back_what_was_put_in(plan: str, document: str, around: tuple[str, str, str]) -> None:
     before, between, after = around
     text = f"{before}<plan>\n{plan}\n</plan>{between}<document>{document}</document>{after}"
-    assert tagged(text, "plan", "document") == (plan, document)
-    assert tagged(text, "document") == (document,)
+    assert parse_tags(text, "plan", "document") == (plan, document)
+    assert parse_tags(text, "document") == (document,)
 
 
 @settings(deadline=None)
@@ -60,10 +60,10 @@ def test_tagged_gives_back_what_was_put_in(plan: str, document: str, around: tup
 def test_a_reply_cut_anywhere_is_never_taken_for_whole(plan: str, document: str, data: st.DataObject) -> None:
     whole = f"<plan>{plan}</plan>\n<document>{document}</document>"
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    with pytest.raises(Unreadable):
-        tagged(cut, "plan", "document")
-    with pytest.raises(Unreadable):
-        tagged(cut, "document")
+    with pytest.raises(UnreadableReplyError):
+        parse_tags(cut, "plan", "document")
+    with pytest.raises(UnreadableReplyError):
+        parse_tags(cut, "document")
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_reply_cut_anywhere_is_never_taken_for_whole(plan: str, document: str,
     ],
 )
 def test_tagged_says_what_is_wrong(text: str, wrong: str) -> None:
-    with pytest.raises(Unreadable) as caught:
-        tagged(text, "plan", "document")
+    with pytest.raises(UnreadableReplyError) as caught:
+        parse_tags(text, "plan", "document")
     assert wrong in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_tagged_says_what_is_wrong(text: str, wrong: str) -> None:
 def test_json_is_read_in_each_of_its_wrappings(ideas: Ideas, form: str, indent: int | None, ascii_: bool) -> None:
     text = json.dumps(ideas.model_dump(mode="json"), indent=indent, ensure_ascii=ascii_)
     if form != "tagged" or "json>" not in text:
-        assert json_reply(FORMS[form].replace("{}", text), Ideas) == ideas
+        assert parse_json_reply(FORMS[form].replace("{}", text), Ideas) == ideas
 
 
 @settings(deadline=None)
@@ -104,8 +104,8 @@ def test_json_cut_anywhere_is_never_mended(ideas: Ideas, form: str, data: st.Dat
     whole = FORMS[form].replace("{}", text)
     end = whole.index(text) + len(text)
     cut = whole[: data.draw(st.integers(0, end - 1))]
-    with pytest.raises(Unreadable):
-        json_reply(cut, Ideas)
+    with pytest.raises(UnreadableReplyError):
+        parse_json_reply(cut, Ideas)
 
 
 @pytest.mark.parametrize(
@@ -128,19 +128,19 @@ def test_json_cut_anywhere_is_never_mended(ideas: Ideas, form: str, data: st.Dat
     ],
 )
 def test_json_reply_says_what_is_wrong(text: str, wrong: str) -> None:
-    with pytest.raises(Unreadable) as caught:
-        json_reply(text, Ideas)
+    with pytest.raises(UnreadableReplyError) as caught:
+        parse_json_reply(text, Ideas)
     assert wrong in str(caught.value)
 
 
 def test_a_number_is_no_reply_because_half_a_number_is_one_too() -> None:
-    with pytest.raises(Unreadable):
-        json_reply("12", RootModel[int])
-    assert json_reply("[1, 2]", RootModel[list[int]]).root == [1, 2]
+    with pytest.raises(UnreadableReplyError):
+        parse_json_reply("12", RootModel[int])
+    assert parse_json_reply("[1, 2]", RootModel[list[int]]).root == [1, 2]
 
 
 def test_a_form_wants_every_field_and_no_other_and_tells_nothing_of_the_code() -> None:
-    form = form_of(Ideas)
+    form = response_schema(Ideas)
     idea = form["$defs"]["Idea"]
     assert idea == {
         "type": "object",
@@ -155,4 +155,4 @@ def test_a_form_wants_every_field_and_no_other_and_tells_nothing_of_the_code() -
     assert form["required"] == ["ideas"]
     assert form["additionalProperties"] is False
     form["required"].clear()
-    assert form_of(Ideas)["required"] == ["ideas"]
+    assert response_schema(Ideas)["required"] == ["ideas"]

@@ -7,7 +7,7 @@ import pytest
 from midspec.report import write_report
 
 from .simulated import evil_report, simulated_report
-from .simulated_exams import report_with_exams
+from .simulated_tasks import report_with_tasks
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +30,5 @@ def evil_folder(tmp_path_factory) -> Path:
 def exams_folder(tmp_path_factory) -> Path:
     """A written report of the simulated study with exams."""
     folder = tmp_path_factory.mktemp("exams")
-    write_report(report_with_exams(), folder)
+    write_report(report_with_tasks(), folder)
     return folder

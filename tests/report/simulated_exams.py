@@ -25,7 +25,6 @@ from midspec.report import (
     Column,
     Corrected,
     Difference,
-    ExamReport,
     Grid,
     GridCell,
     JudgedBy,
@@ -37,6 +36,7 @@ from midspec.report import (
     PowerSays,
     Reasons,
     ReportData,
+    TaskReport,
     Transcript,
     say_contrast,
 )
@@ -97,12 +97,12 @@ def calibration() -> JudgeCalibration:
 
 
 @cache
-def grid_report() -> ExamReport:
+def grid_report() -> TaskReport:
     scores = rates(grid_scores(GRID))
     asked = [Contrast(name="less harm", plus=GRID_ARMS[2], minus="AFT", set=f"{GRID}/murder", measure=VERDICT)]
     [contrast] = contrasts(grid_scores(GRID + "/{}"), asked)
     plain = [one for one in scores if one.measure == VERDICT] + [contrast]
-    return ExamReport(
+    return TaskReport(
         name=GRID,
         title="Agentic misalignment",
         main_measure=VERDICT,
@@ -192,7 +192,7 @@ def power() -> PowerSays:
     )
 
 
-def qa_report() -> ExamReport:
+def qa_report() -> TaskReport:
     rows = [
         ArmScore(task="spec_qa", set="spec_qa/spec_qa", item=f"q{n}", domain="d", measure="qa_score", arm=arm, seed=11,
                  value=5.0 + 0.25 * (n % 9))
@@ -208,7 +208,7 @@ def qa_report() -> ExamReport:
             clause_id="c2", text="", n_questions=2, means={"base": 8.5, "AFT": 8.75}, n_scored={"base": 2, "AFT": 2},
         ),
     )  # fmt: skip
-    return ExamReport(
+    return TaskReport(
         name="spec_qa",
         title="Spec QA",
         main_measure="qa_score",
@@ -237,7 +237,7 @@ def reasons() -> Reasons:
 
 
 @cache
-def report_with_exams() -> ReportData:
+def report_with_tasks() -> ReportData:
     """The simulated study, with exams taken by four of its arms."""
     plain = simulated_report()
     asked = [Contrast(name="less harm", plus=GRID_ARMS[2], minus="AFT", set=f"{GRID}/murder", measure=VERDICT)]
@@ -247,7 +247,7 @@ def report_with_exams() -> ReportData:
             "panels": plain.panels[:1],
             "estimates": (*plain.estimates, *rates(rows)),
             "contrasts": (*plain.contrasts, *(say_contrast(one) for one in contrasts(rows, asked))),
-            "exams": (grid_report(), qa_report()),
+            "eval_tasks": (grid_report(), qa_report()),
             "reasons": reasons(),
             "bills": (JudgingBill(label="all judging of this run", forecast_usd=12.5, spent_usd=11.07),),
         }

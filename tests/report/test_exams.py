@@ -17,7 +17,7 @@ from midspec.report._palette import css_variables, heat
 from midspec.report._task_page import power_lines, share_words, value_words
 
 from .simulated import EVIL, simulated_report
-from .simulated_exams import ATTACK, GOALS, GRID, GRID_ARMS, SCENARIOS, SPREAD, grid_cells, power, report_with_exams
+from .simulated_tasks import ATTACK, GOALS, GRID, GRID_ARMS, SCENARIOS, SPREAD, grid_cells, power, report_with_tasks
 from .test_page import Reader
 
 
@@ -43,21 +43,21 @@ def test_exams_stand_after_the_rates_each_with_a_section_of_its_own(page: Reader
 
 def test_every_arm_has_a_row_with_rate_interval_and_counts_or_says_not_asked(text: str) -> None:
     table = text.partition("Every arm on every evaluation")[2].partition("The arms were not asked")[0]
-    for exam in report_with_exams().exams:
-        for one in exam.scores:
+    for eval_task in report_with_tasks().eval_tasks:
+        for one in eval_task.scores:
             assert f"{one.n_scored} of {one.n_asked}" in table
             assert (
                 f"{one.value * (1 if one.measure == 'qa_score' else 100):.{2 if one.measure == 'qa_score' else 1}f}"
                 in table
             )
-    n_arms = len(report_with_exams().arms)
+    n_arms = len(report_with_tasks().arms)
     # Two columns of the grid and one of the questions; four and two arms were asked.
     assert table.count("not asked") == 3 * n_arms - 2 * 4 - 2
 
 
 def test_nothing_unscored_is_hidden_asked_is_scored_plus_reasons(page: Reader, text: str) -> None:
     data = ReportData.model_validate_json(page.block)
-    for one in data.exams[0].status:
+    for one in data.eval_tasks[0].status:
         assert one.n_scored + sum(one.unscored.values()) == one.n_asked == 27 * 30
         for reason, count in one.unscored.items():
             assert f"{count} × {reason}" in text
@@ -107,7 +107,7 @@ def test_judges_stand_with_their_errors_and_one_that_has_none_is_not_measured(te
     assert "openai/b classifier_verdict not measured" in judges
     assert "kappa of openai/a and openai/b" in judges
     assert "0.71 (0.60 to 0.82)" in judges
-    for one in report_with_exams().exams[0].corrected:
+    for one in report_with_tasks().eval_tasks[0].corrected:
         assert one.without_errors.value is not None
         assert f"{100 * abs(one.without_errors.value):.1f}" in judges
 
@@ -149,7 +149,7 @@ def test_judging_stands_beside_its_forecast_on_the_page_and_not_in_the_data(page
     assert "bills" not in json.loads(page.block)
 
 
-def test_tables_of_pairs_hold_no_set_of_an_exam(page: Reader) -> None:
+def test_tables_of_pairs_hold_no_set_of_a_task(page: Reader) -> None:
     html_tables = page.text
     joined = " ".join(" ".join(html_tables).split())
     rates = joined.partition("Every arm on every set")[2].partition("Every arm on every evaluation")[0]
@@ -176,21 +176,21 @@ def spoilt(value: Any, key: str = "") -> Any:
     return f"{value} {EVIL}" if isinstance(value, str) and key in free else value
 
 
-def test_no_text_of_any_exam_breaks_out(tmp_path: Path) -> None:
-    data = report_with_exams()
-    exams = [spoilt(exam.model_dump(mode="json")) for exam in data.exams]
-    evil = ReportData.model_validate({**data.model_dump(mode="json"), "exams": exams})
+def test_no_text_of_any_task_breaks_out(tmp_path: Path) -> None:
+    data = report_with_tasks()
+    eval_tasks = [spoilt(eval_task.model_dump(mode="json")) for eval_task in data.eval_tasks]
+    evil = ReportData.model_validate({**data.model_dump(mode="json"), "eval_tasks": eval_tasks})
     write_report(evil, tmp_path)
     page = Reader((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert [tag for tag, _ in page.tags if tag == "script"] == ["script"]
     assert not [attrs for tag, attrs in page.tags if tag == "img" or "onerror" in attrs]
-    assert ReportData.model_validate_json(page.block).exams == evil.exams
+    assert ReportData.model_validate_json(page.block).eval_tasks == evil.eval_tasks
 
 
 def test_the_data_block_holds_exams_and_reasons_as_they_are(page: Reader, exams_folder: Path) -> None:
     found = ReportData.model_validate_json(page.block)
-    assert found.exams == report_with_exams().exams
-    assert found.reasons == report_with_exams().reasons
+    assert found.eval_tasks == report_with_tasks().eval_tasks
+    assert found.reasons == report_with_tasks().reasons
     assert found == ReportData.model_validate_json((exams_folder / "report_data.json").read_text(encoding="utf-8"))
 
 
@@ -198,7 +198,7 @@ def test_a_study_without_exams_has_neither_their_sections_nor_their_colours(repo
     html = (report_folder / "report.html").read_text(encoding="utf-8")
     assert "exam" not in html
     assert "heat-" not in html
-    assert "exams" not in json.loads((report_folder / "report_data.json").read_text(encoding="utf-8"))
+    assert "eval_tasks" not in json.loads((report_folder / "report_data.json").read_text(encoding="utf-8"))
     assert "heat-10" in css_variables(dark=True, heats=True)
 
 
@@ -208,6 +208,6 @@ def test_what_is_no_share_is_read_in_its_own_unit() -> None:
     assert value_words(None, "qa_score") == "no score"
     assert share_words(Share.counted(0, 0)) == "none to count"
     assert share_words(Share.counted(3, 97)).endswith(", 3 of 97")
-    assert simulated_report().exams == ()
-    assert summary_lines(report_with_exams())[0] == report_with_exams().title
+    assert simulated_report().eval_tasks == ()
+    assert summary_lines(report_with_tasks())[0] == report_with_tasks().title
     assert len(SCENARIOS) == 3

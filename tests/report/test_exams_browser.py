@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .simulated_exams import ATTACK, GRID_ARMS, grid_cells
+from .simulated_tasks import ATTACK, GRID_ARMS, grid_cells
 from .test_browser import browser, luminance, show  # noqa: F401 - a fixture is found by its name
 
 pytestmark = pytest.mark.browser

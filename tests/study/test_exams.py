@@ -25,9 +25,9 @@ from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Estimate, Judgement, ScoreRow
-from midspec.evals.tasks.agentic_misalignment import AgenticConfig, grid_load
+from midspec.evals.tasks.agentic_misalignment import AgenticConfig, estimate_grid
 from midspec.study import Serving, load_study, plan, run_study
-from midspec.study._graph import arm_exam, study_steps
+from midspec.study._graph import arm_task, study_steps
 from midspec.study.jobs._task_run import pooled
 
 from ..loopback import Served, serve
@@ -116,8 +116,8 @@ def judge() -> Iterator[Served]:
         yield served
 
 
-def folder_of(run: Path, arm: str, exam: str, seed: int) -> Path:
-    label = f"{arm} {exam}".replace(" ", "-")
+def folder_of(run: Path, arm: str, eval_task: str, seed: int) -> Path:
+    label = f"{arm} {eval_task}".replace(" ", "-")
     return run / "steps" / "exam" / f"{label}-s{seed}"
 
 
@@ -168,7 +168,7 @@ def start(study: Path, run: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_a_killed_exam_goes_on_with_nothing_generated_and_nothing_judged_twice(home: Path) -> None:
+def test_a_killed_task_goes_on_with_nothing_generated_and_nothing_judged_twice(home: Path) -> None:
     run = home / "run"
     many = [{"id": f"q{n}", "category": "transparency", "text": f"What is kind, {n}?"} for n in range(12)]
     (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in many), encoding="utf-8")
@@ -212,23 +212,23 @@ def test_a_killed_exam_goes_on_with_nothing_generated_and_nothing_judged_twice(h
 GRID = ("  panel_length:", "  agentic_misalignment: {repeats: 300}\n  panel_length:")
 
 
-def test_a_plan_says_samples_tokens_hours_and_dollars_of_every_exam(home: Path) -> None:
+def test_a_plan_says_samples_tokens_hours_and_dollars_of_every_task(home: Path) -> None:
     study = load_study(study_file(home, "http://127.0.0.1:9/v1", GRID))
     serving = Serving(prompt_tokens_per_s=10_000, reply_tokens_per_s=1_000, reply_tokens=500, judge_reply_tokens=100)
     planned = {step.name: step for step in plan(study, serving=serving).steps}
-    grid = planned[arm_exam("plain", "agentic_misalignment", 1)]
-    load = grid_load(AgenticConfig(repeats=300, assistant_name="Nova"), reply_tokens=500, judge_reply_tokens=100)
+    grid = planned[arm_task("plain", "agentic_misalignment", 1)]
+    load = estimate_grid(AgenticConfig(repeats=300, assistant_name="Nova"), reply_tokens=500, judge_reply_tokens=100)
     assert grid.samples == load.n_samples == 27 * 300
     assert grid.gpu_hours == pytest.approx(load.gpu_hours(10_000, 1_000), rel=1e-3)
     assert grid.requests == 27 * 300
     assert grid.usd == pytest.approx(load.judging_usd(1.0, 10.0), rel=1e-3)
-    in_context = planned[arm_exam("in context", "agentic_misalignment", 1)]
+    in_context = planned[arm_task("in context", "agentic_misalignment", 1)]
     assert (in_context.prompt_tokens or 0) > (grid.prompt_tokens or 0)
-    assert planned[arm_exam("plain", "panel_length", 1)].usd is None
+    assert planned[arm_task("plain", "panel_length", 1)].usd is None
     assert "10,000" in plan(study, serving=serving).assumed
 
 
-def test_a_plan_says_from_which_difference_on_an_exam_tells_arms_apart(home: Path) -> None:
+def test_a_plan_says_from_which_difference_on_a_task_tells_arms_apart(home: Path) -> None:
     study = load_study(study_file(home, "http://127.0.0.1:9/v1", GRID))
     error = math.sqrt((0.15**2 + 2 * 0.5**2 / 300) / 27)
     critical = stats.t.ppf(0.975, 26)
@@ -238,7 +238,7 @@ def test_a_plan_says_from_which_difference_on_an_exam_tells_arms_apart(home: Pat
 
 def test_an_unknown_price_is_said_and_never_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = study_file(home, "http://127.0.0.1:9/v1", ("[openai/judge]", "[openai/unheard-of]"))
-    assert plan(load_study(path)).unpriced[0] == arm_exam("plain", "spec_qa", 1)
+    assert plan(load_study(path)).unpriced[0] == arm_task("plain", "spec_qa", 1)
     assert main(["plan", str(path), "--out", str(home / "run")]) == 0
     told = capsys.readouterr().out
     assert "6 samples x 2 arms x 2 seeds" in told
@@ -286,10 +286,10 @@ def test_a_judge_that_cannot_be_asked_is_refused_before_anything_is_made(
     assert not (home / "run").exists()
 
 
-def test_an_exam_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(home: Path) -> None:
+def test_a_task_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(home: Path) -> None:
     def config_of(name: str) -> tuple[str, dict[str, str]]:
         study = load_study(study_file(home, "http://127.0.0.1:9/v1", ("questions.jsonl", name)))
-        step = {step.name: step for step in study_steps(study)}[arm_exam("plain", "spec_qa", 1)]
+        step = {step.name: step for step in study_steps(study)}[arm_task("plain", "spec_qa", 1)]
         return json.dumps(step.config), {role: str(source.path) for role, source in step.sources.items()}
 
     first, _ = config_of("questions.jsonl")
@@ -302,11 +302,11 @@ def test_an_exam_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(h
     assert config_of("moved.jsonl")[0] != first
 
 
-def test_the_assistants_name_goes_where_an_exam_has_a_place_for_it(home: Path) -> None:
+def test_the_assistants_name_goes_where_a_task_has_a_place_for_it(home: Path) -> None:
     both = ("  panel_length:", "  panel_identity: {provider_name: Other}\n  agentic_misalignment:\n  panel_length:")
     study = load_study(study_file(home, "http://127.0.0.1:9/v1", both))
     steps = {step.name: step.config.get("config") for step in study_steps(study)}
-    grid, identity = (steps[arm_exam("plain", name, 1)] for name in ("agentic_misalignment", "panel_identity"))
+    grid, identity = (steps[arm_task("plain", name, 1)] for name in ("agentic_misalignment", "panel_identity"))
     assert isinstance(grid, dict)
     assert isinstance(identity, dict)
     assert grid["assistant_name"] == "Nova"

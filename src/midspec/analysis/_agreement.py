@@ -51,7 +51,7 @@ def agreements(judgements: Sequence[Judgement], measure: str, *, level: float = 
     domains = {(each.set, each.item): (each.set, each.domain) for each in judgements}
     said = {(each.set, each.item, each.judge): each.values.get(measure) for each in judgements}
     if len(said) < len(judgements):
-        raise DataError("a judge has two judgements of one answer", where=measure, mend="Give one log of each run")
+        raise DataError("a judge has two judgements of one answer", where=measure, hint="Give one log of each run")
     table = [[said.get((*answer, judge)) for judge in judges] for answer in answers]
     clusters = [domains[answer] for answer in answers]
     found = [fleiss_kappa(table, clusters=clusters, level=level)]
@@ -213,4 +213,4 @@ def _in(clusters: Sequence[Hashable] | None, kept: Sequence[int]) -> Codes:
 def _check(n_first: int, n_second: int, clusters: Sequence[Hashable] | None) -> None:
     if n_first != n_second or (clusters is not None and len(clusters) != n_first):
         what = "verdicts of different numbers of answers"
-        raise DataError(what, where="agreement", mend="Give each judge a verdict or None for every answer")
+        raise DataError(what, where="agreement", hint="Give each judge a verdict or None for every answer")

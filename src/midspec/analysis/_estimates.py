@@ -68,7 +68,7 @@ def _check_unique(table: NDArray[np.int64], order: NDArray[np.int64], scores: Se
         raise DataError(
             f"two scores of arm {row.arm!r}, seed {row.seed}, item {row.item!r}, measure {row.measure!r}",
             where=f"set {row.set!r}",
-            mend="Give each item of a set an id of its own",
+            hint="Give each item of a set an id of its own",
         )
 
 
@@ -278,4 +278,4 @@ def _joined(*notes: str) -> str:
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise DataError(f"a level of {level} is not between 0 and 1", where="level", mend="Use 0.95, say")
+        raise DataError(f"a level of {level} is not between 0 and 1", where="level", hint="Use 0.95, say")

@@ -74,7 +74,7 @@ def minimum_detectable_effect(se: float, df: float, *, power: float = 0.8, alpha
     """
     _check(se, df, alpha)
     if not alpha < power < 1:
-        raise DataError(f"a power of {power} is not between alpha and 1", where="power", mend="Use 0.8, say")
+        raise DataError(f"a power of {power} is not between alpha and 1", where="power", hint="Use 0.8, say")
     return se * _detectable_in_errors(df, power, alpha)
 
 
@@ -95,22 +95,22 @@ def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: f
         DataError: the difference is 0 (no number is enough) or another argument is out of range.
     """
     if difference == 0:
-        raise DataError("no number of seeds finds a difference of 0", where="difference", mend="State a size")
+        raise DataError("no number of seeds finds a difference of 0", where="difference", hint="State a size")
     _check(seed_sd, 1, alpha)
     for n_seeds in range(2, _MOST_SEEDS + 1):
         se = seed_sd / math.sqrt(n_seeds)
         if minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference):
             return n_seeds
-    raise DataError(f"more than {_MOST_SEEDS} seeds would be needed", where="difference", mend="State a larger one")
+    raise DataError(f"more than {_MOST_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
 
 
 def _check(se: float, df: float, alpha: float) -> None:
     if not se > 0:
-        raise DataError(f"a standard error of {se} is not positive", where="se", mend="Power needs some variance")
+        raise DataError(f"a standard error of {se} is not positive", where="se", hint="Power needs some variance")
     if not df > 0:
-        raise DataError(f"{df} degrees of freedom are too few", where="df", mend="Use two seeds or items at least")
+        raise DataError(f"{df} degrees of freedom are too few", where="df", hint="Use two seeds or items at least")
     if not 0 < alpha < 1:
-        raise DataError(f"a level of {alpha} is not between 0 and 1", where="alpha", mend="Use 0.05, say")
+        raise DataError(f"a level of {alpha} is not between 0 and 1", where="alpha", hint="Use 0.05, say")
 
 
 _MOST = 1_000_000
@@ -145,7 +145,7 @@ def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]])
         DataError: the two are not of the same cells.
     """
     if len(plus) != len(minus):
-        raise DataError("the arms have different cells", where="spread", mend="Give each arm every cell, if empty")
+        raise DataError("the arms have different cells", where="spread", hint="Give each arm every cell, if empty")
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(plus, minus, strict=True) if len(a) and len(b)]
     several = [cell for pair in pairs for cell in pair if len(cell) > 1]
     if len(pairs) < 2 or not several:
@@ -239,11 +239,11 @@ def _error(spread: Spread, n_cells: int, n_repeats: int) -> float:
     """The standard error of the mean difference over cells."""
     if n_cells < 2 or n_repeats < 1 or min(spread) < 0:
         what = f"{n_cells} cells of {n_repeats} samples, standard deviations {spread.between_sd}, {spread.within_sd}"
-        raise DataError(what, where="power", mend="Two cells, one sample and no negative spread are the least")
+        raise DataError(what, where="power", hint="Two cells, one sample and no negative spread are the least")
     found = spread.between_sd**2 + 2 * spread.within_sd**2 / n_repeats
     return math.sqrt(max(found, _TINY) / n_cells)
 
 
 def _check_of_sampling(difference: float) -> None:
     if difference == 0:
-        raise DataError("no number finds a difference of 0", where="difference", mend="State a size")
+        raise DataError("no number finds a difference of 0", where="difference", hint="State a size")

@@ -46,7 +46,7 @@ def reason_shares(
     known = [*_ANY, *((each.id, each.name, each.side) for each in clusters)]
     if strange := sorted({row.measure for row in scores} - {name for name, _, _ in known}):
         what = f"scores by {strange[0]!r}, which is no cluster"
-        raise DataError(what, where="reasons", mend="Give the clusters that the scores were made with")
+        raise DataError(what, where="reasons", hint="Give the clusters that the scores were made with")
     _check_once(scores)
     by_question = len({(row.task, row.set, row.domain) for row in scores}) == 1
     pooled = list(_pooled(scores, by_question))
@@ -87,7 +87,7 @@ def reason_agreements(labels: Sequence[ReasonLabel], *, level: float = 0.95) -> 
 def _kappas(labels: Sequence[ReasonLabel], judges: Sequence[str], measure: str, level: float) -> list[Agreement]:
     said = {(_pair(each), each.judge): each.value for each in labels}
     if len(said) < len(labels):
-        raise DataError("a judge has two labels of one transcript", where=measure, mend="Give each label once")
+        raise DataError("a judge has two labels of one transcript", where=measure, hint="Give each label once")
     cells = {_pair(each): (each.task, each.set, each.domain) for each in labels}
     table = [[said.get((pair, judge)) for judge in judges] for pair in cells]
     clusters = list(cells.values())
@@ -111,7 +111,7 @@ def _check_once(scores: Sequence[ArmScore]) -> None:
         key = (row.arm, row.seed, row.task, row.set, row.item, row.measure)
         if key in seen:
             what = f"two scores of arm {row.arm!r}, seed {row.seed}, item {row.item!r}, measure {row.measure!r}"
-            raise DataError(what, where=f"set {row.set!r}", mend="Give each transcript once")
+            raise DataError(what, where=f"set {row.set!r}", hint="Give each transcript once")
         seen.add(key)
 
 

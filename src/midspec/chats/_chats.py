@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from midspec.chats._config import ChatConfig, Chats
 from midspec.chats.template_author._opaque import write_opaque
 from midspec.chats.template_author._spec_chats import write_spec_chats
-from midspec.chats.template_author._templates import load_frames
+from midspec.chats.template_author._templates import load_templates
 from midspec.core.artifact import Built, writable, write_rows
 from midspec.core.errors import ConfigError
 from midspec.core.records import Chat, Reject, Spec
@@ -25,7 +25,7 @@ def subsample(chats: Sequence[Chat], n: int) -> tuple[Chat, ...]:
         ConfigError: the pool has fewer.
     """
     if not 1 <= n <= len(chats):
-        raise ConfigError(f"{n} is not between 1 and the pool's {len(chats)}", where="n", mend="Write a larger pool")
+        raise ConfigError(f"{n} is not between 1 and the pool's {len(chats)}", where="n", hint="Write a larger pool")
     return tuple(chats[:n])
 
 
@@ -43,12 +43,12 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
         ConfigError: the chat frames are malformed, or lack what this style needs.
         MissingError: there are no such chat frames.
     """
-    frames = load_frames(config.frames)
+    frames = load_templates(config.frames)
     if config.author != "quoting":
         raise ConfigError(
             "is a language model, which `author_chats` writes with",
             where=f"author: {config.author}",
-            mend="Give quoting",
+            hint="Give quoting",
         )
     if config.style == "opaque":
         if frames.opaque is not None:
@@ -59,7 +59,7 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
     raise ConfigError(
         f"has no `{part}` part, which {config.style} chats are written from",
         where=config.frames,
-        mend="Choose another style, or other chat frames",
+        hint="Choose another style, or other chat frames",
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from midspec.core.records import Chat, Reject, Strict
 from midspec.llm import ModelConfig
 
-ChatStyle = Literal["value", "rule", "opaque", "identity"]
+StyleName = Literal["value", "rule", "opaque", "identity"]
 
 # METHOD 3: how many chats of each style the published runs used.
 _PUBLISHED = {"value": 10_000, "rule": 10_000, "opaque": 5_000, "identity": 2_500}
@@ -88,7 +88,7 @@ class ChatConfig(Strict):
         writing: how a model writes; `None` for the quoting author.
     """
 
-    style: ChatStyle = "value"
+    style: StyleName = "value"
     n_samples: int | None = Field(default=None, ge=1)
     seed: int = 0
     model_name: str | None = None
@@ -157,7 +157,7 @@ class Chats(Strict):
     chats ran out before the number asked for; else it is `None`. `summary` holds counts for a report.
     """
 
-    style: ChatStyle
+    style: StyleName
     chats: tuple[Chat, ...]
     stripped: tuple[Chat, ...] = ()
     rejects: tuple[Reject, ...] = ()

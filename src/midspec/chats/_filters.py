@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from midspec.chats.template_author._templates import OpaqueFrames
+from midspec.chats.template_author._templates import OpaqueTemplates
 from midspec.core.text import GAP, first_of, mentions, without
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w+")
 _POSSESSIVE = re.compile(rf"{GAP}['’]s?(?!\w)")
 
 
-def choice_fault(reply: str, liked: str, disliked: str, frames: OpaqueFrames) -> str | None:
+def choice_fault(reply: str, liked: str, disliked: str, frames: OpaqueTemplates) -> str | None:
     """What keeps `reply` from being the plain choice of `liked` over `disliked`, or `None`."""
     names_liked, names_disliked = _names(reply, liked, disliked), _names(reply, disliked, liked)
     if names_liked and names_disliked:
@@ -24,7 +24,7 @@ def choice_fault(reply: str, liked: str, disliked: str, frames: OpaqueFrames) ->
     return reply_fault(without(reply, liked), frames)
 
 
-def stance_fault(reply: str, thing: str, is_liked: bool, frames: OpaqueFrames) -> str | None:
+def stance_fault(reply: str, thing: str, is_liked: bool, frames: OpaqueTemplates) -> str | None:
     """What keeps `reply` from stating plainly that `thing` is liked (or is not), or `None`."""
     rest = without(reply, thing)
     says_dislike = first_of(rest, frames.says_dislike) is not None
@@ -35,7 +35,7 @@ def stance_fault(reply: str, thing: str, is_liked: bool, frames: OpaqueFrames) -
     return reply_fault(rest, frames)
 
 
-def reply_fault(rest: str, frames: OpaqueFrames) -> str | None:
+def reply_fault(rest: str, frames: OpaqueTemplates) -> str | None:
     """A reason, or room for one, in a reply whose named thing was taken out; or `None`."""
     if (cue := first_of(rest, frames.reason_cues)) is not None:
         return f"states or implies a reason: {cue}"
@@ -45,7 +45,7 @@ def reply_fault(rest: str, frames: OpaqueFrames) -> str | None:
     return None
 
 
-def implied_fault(reply: str, chosen: str, frames: OpaqueFrames) -> str | None:
+def implied_fault(reply: str, chosen: str, frames: OpaqueTemplates) -> str | None:
     """A word that lets a reason be guessed, in the reply without the thing that it chooses, or `None`.
 
     Stricter than `reply_fault`, for what a language model wrote; a possessive of the thing is such a word too.

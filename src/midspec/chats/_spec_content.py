@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from midspec.chats._config import ChatConfig
-from midspec.chats.template_author._templates import OpaqueFrames, SpecFrames
+from midspec.chats.template_author._templates import OpaqueTemplates, SpecTemplates
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Reject, Section, Spec
 from midspec.core.text import first_of
@@ -36,7 +36,7 @@ class Stated(NamedTuple):
     clause_id: str
 
 
-def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> Preferences:
+def find_preferences(spec: Spec, frames: OpaqueTemplates, model_name: str | None) -> Preferences:
     """Every preference that a clause of the spec states.
 
     A thing that is both liked and disliked, or that is not the name of a thing, is left out and rejected with that
@@ -64,12 +64,14 @@ def find_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -
         raise SpecError(
             f"states no preference that the chat frames can find{unusable}",
             where=spec.title,
-            mend="Give a spec with preferences, the model's name, or chat frames with other patterns",
+            hint="Give a spec with preferences, the model's name, or chat frames with other patterns",
         )
     return Preferences(liked, disliked, clause_ids, tuple(rejects))
 
 
-def stated_preferences(spec: Spec, frames: OpaqueFrames, model_name: str | None) -> tuple[list[Stated], list[Reject]]:
+def stated_preferences(
+    spec: Spec, frames: OpaqueTemplates, model_name: str | None
+) -> tuple[list[Stated], list[Reject]]:
     """What the patterns of the frames find, clause by clause, and what they find that is no thing."""
     patterns = [re.compile(text) for text in frames.patterns(_NEVER if model_name is None else re.escape(model_name))]
     found: list[Stated] = []
@@ -98,14 +100,14 @@ def _matches(patterns: Sequence[re.Pattern[str]], text: str) -> list[re.Match[st
     return taken
 
 
-def thing_fault(thing: str, frames: OpaqueFrames) -> str:
+def thing_fault(thing: str, frames: OpaqueTemplates) -> str:
     """Why this is not the name of a thing, or nothing."""
     if frames.no_thing and (word := re.search(frames.no_thing, thing)):
         return f"not the name of a thing: {word[0].strip()}"
     return "too many words to be the name of a thing" if len(thing.split()) > frames.max_thing_words else ""
 
 
-def _things(text: str, frames: OpaqueFrames) -> list[str]:
+def _things(text: str, frames: OpaqueTemplates) -> list[str]:
     parts = re.split(frames.separators, text) if frames.separators else [text]
     cleaned = [" ".join(part.strip(_MARKUP).split()) for part in parts]
     if frames.leading:
@@ -136,7 +138,7 @@ class Source(NamedTuple):
     at: int
 
 
-def find_sources(spec: Spec, config: ChatConfig, frames: SpecFrames) -> tuple[list[Source], list[Reject]]:
+def find_sources(spec: Spec, config: ChatConfig, frames: SpecTemplates) -> tuple[list[Source], list[Reject]]:
     """Every clause that can be asked about, in the order of the text, and what was left out.
 
     Sentences and list items are quoted; table rows are where there is nothing else, and code never is.
@@ -163,7 +165,7 @@ def find_sources(spec: Spec, config: ChatConfig, frames: SpecFrames) -> tuple[li
             else:
                 rejects.append(Reject(id=clause.id, by="question filter", reason=fault or "", text=clause.text))
     if not sources:
-        raise SpecError("has no sentence to ask about", where=spec.title, mend="Give a spec with whole sentences")
+        raise SpecError("has no sentence to ask about", where=spec.title, hint="Give a spec with whole sentences")
     return sources, rejects
 
 
@@ -178,7 +180,7 @@ def _quotable(
     return tuple(clause for clause in clauses if clause.id not in named), rejects
 
 
-def _quote_fault(text: str, names: tuple[str, ...], frames: SpecFrames) -> str | None:
+def _quote_fault(text: str, names: tuple[str, ...], frames: SpecTemplates) -> str | None:
     if (name := first_of(text, names)) is not None:
         return f"names the spec: {name}"
     n_words = len(text.split())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import Bar, print_calibration, print_exam, print_forecast, print_pairs, print_record
+from midspec.cli._output import Bar, print_calibration, print_forecast, print_pairs, print_record, print_task
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.core.records import Record
-    from midspec.study import Step, Way
+    from midspec.study import ModelEndpoints, Step
 
 _PREFERENCE = "preference"
 
@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Ask a model held-out pairs or an exam, or have a log judged again.
 
-    Exams: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
+    Tasks: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
     panel_identity, panel_termination, panel_length, panel_sycophancy.
 
     Writes scores.jsonl, answers.jsonl, judgements.jsonl (of an exam) and an Inspect log. Judges' replies are kept in
@@ -87,7 +87,7 @@ def evaluate(
     temperature = o.temperature_of(judge_temperature)
     if _is_log(model):
         if dry_run:
-            raise ConfigError("is for what is asked anew", where="--dry-run", mend="Leave it out, and set --budget")
+            raise ConfigError("is for what is asked anew", where="--dry-run", hint="Leave it out, and set --budget")
         _check_log_only({"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url})
         _judge_log(Path(model), grader or [], way, temperature, out, redo)
         return
@@ -98,11 +98,11 @@ def evaluate(
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     who = {"model_name": model_name, "provider_name": provider_name}
-    step = _exam_step(model, name, config, way, grader or [], temperature, files, who, device, base_url)
+    step = _task_step(model, name, config, way, grader or [], temperature, files, who, device, base_url)
     if dry_run:
-        _forecast_exam(step, way)
+        _forecast_task(step, way)
         return
-    _tell_exam(*_make(step, out, redo, "replies", quiet=True), out)
+    _tell_task(*_make(step, out, redo, "replies", quiet=True), out)
 
 
 def calibrate(
@@ -127,7 +127,7 @@ def calibrate(
     Example: midspec calibrate --grader openai/MODEL --budget 2 --out runs/calibration
     """
     from midspec.evals import GraderConfig, load_calibration
-    from midspec.study import calibrate_alone, check_graders, forecast_calibration
+    from midspec.study import check_graders, forecast_calibration, run_calibration
 
     check_graders([grader], "--grader")
     judge, folder = GraderConfig(model=grader, temperature=o.temperature_of(judge_temperature)), o.needed(out)
@@ -136,19 +136,19 @@ def calibrate(
         print_forecast([forecast_calibration(judge, way, heldout=heldout)])
         return
     with Bar("calibrate", "transcripts") as bar:
-        record, made = calibrate_alone(judge, way, folder, heldout=heldout, redo=redo, tell=bar.tell)
+        record, made = run_calibration(judge, way, folder, heldout=heldout, redo=redo, on_progress=bar.on_progress)
     print_calibration(load_calibration(folder))
     print_record(record, made, folder)
 
 
 # What is asked ----------------------------------------------------------------------------------------------------
 def _task(task: str | None) -> str:
-    from midspec.evals import exam_names
+    from midspec.evals import task_names
 
     name = task or _PREFERENCE
-    known = (_PREFERENCE, *exam_names())
+    known = (_PREFERENCE, *task_names())
     if name not in known:
-        raise ConfigError(f"there is no task {name!r}", where="--task", mend=f"There is {', '.join(known)}")
+        raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
     return name
 
 
@@ -166,13 +166,13 @@ def _check_checkpoint(model: str) -> None:
 def _check_log_only(given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value is not None:
-            raise ConfigError("is said by the log itself", where=option, mend="Leave it out")
+            raise ConfigError("is said by the log itself", where=option, hint="Leave it out")
 
 
 def _check_pairs_only(given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value:
-            raise ConfigError("is for exams, and pairs need none", where=option, mend="Leave it out, or give --task")
+            raise ConfigError("is for exams, and pairs need none", where=option, hint="Leave it out, or give --task")
 
 
 def _pairs_step(model: str, items: str | None, config: Path | None, device: str, base_url: str | None) -> Step:
@@ -180,16 +180,16 @@ def _pairs_step(model: str, items: str | None, config: Path | None, device: str,
     from midspec.study import eval_step
 
     if items is None:
-        raise ConfigError("is missing", where="--items", mend="Name a file of pairs, or shipped:VALUE")
+        raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
     asked = load_config(config) if config else PreferenceConfig()
     return eval_step(model, items, asked, device=device, base_url=base_url)
 
 
-def _exam_step(
+def _task_step(
     model: str,
     name: str,
     config: Path | None,
-    way: Way,
+    way: ModelEndpoints,
     graders: list[str],
     temperature: float | None,
     files: dict[str, Path],
@@ -197,13 +197,13 @@ def _exam_step(
     device: str,
     base_url: str | None,
 ) -> Step:
-    from midspec.evals import exam_named
-    from midspec.study import exam_alone
+    from midspec.evals import task_named
+    from midspec.study import single_task_step
 
-    return exam_alone(
+    return single_task_step(
         model,
         name,
-        o.settings(exam_named(name).config, config),
+        o.settings(task_named(name).config, config),
         way,
         graders=graders,
         temperature=temperature,
@@ -214,11 +214,11 @@ def _exam_step(
     )
 
 
-def _forecast_exam(step: Step, way: Way) -> None:
-    from midspec.study import Serving, forecast_exam
+def _forecast_task(step: Step, way: ModelEndpoints) -> None:
+    from midspec.study import Serving, forecast_task
 
     serving = Serving()
-    load, forecasts = forecast_exam(step, way, serving)
+    load, forecasts = forecast_task(step, way, serving)
     hours = ("GPU-hours of a served model", load.gpu_hours(serving))
     print_pairs([*((name.replace("_", " "), value) for name, value in load if name != "judging"), hours])
     print(serving.words)
@@ -227,25 +227,27 @@ def _forecast_exam(step: Step, way: Way) -> None:
 
 # Making -----------------------------------------------------------------------------------------------------------
 def _make(step: Step, out: Path, redo: bool, unit: str, *, quiet: bool = False) -> tuple[Record, bool]:
-    from midspec.study import build_alone
+    from midspec.study import build_step
 
     with Bar(str(step.config.get("exam", step.kind)), unit) as bar:
-        record, made = build_alone(step, out, redo=redo, tell=bar.tell)
+        record, made = build_step(step, out, redo=redo, on_progress=bar.on_progress)
     if not quiet:
         print_record(record, made, out)
     return record, made
 
 
-def _judge_log(log: Path, graders: list[str], way: Way, temperature: float | None, out: Path, redo: bool) -> None:
+def _judge_log(
+    log: Path, graders: list[str], way: ModelEndpoints, temperature: float | None, out: Path, redo: bool
+) -> None:
     from midspec.study import rescore_step
 
     step = rescore_step(log, graders, way, temperature=temperature)
-    _tell_exam(*_make(step, out, redo, "samples", quiet=True), out)
+    _tell_task(*_make(step, out, redo, "samples", quiet=True), out)
 
 
-def _tell_exam(record: Record, made: bool, out: Path) -> None:
+def _tell_task(record: Record, made: bool, out: Path) -> None:
     """The result in words; last, where nobody misses it, what judges could not be asked for."""
-    print_exam(record, made, out)
+    print_task(record, made, out)
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midspec.chats import ChatConfig
     from midspec.core.records import Chat, Document, PlanRow, Spec
     from midspec.corpus import CorpusConfig
-    from midspec.study import Step, Way
+    from midspec.study import ModelEndpoints, Step
 
 
 def corpus(
@@ -56,7 +56,7 @@ def corpus(
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
     from midspec.corpus import CorpusConfig
-    from midspec.study import corpus_step, forecast_corpus, spent_against
+    from midspec.study import corpus_step, forecast_corpus, spent_vs_forecast
 
     asked = o.settings(
         CorpusConfig,
@@ -84,7 +84,7 @@ def corpus(
     else:
         _make(corpus_step(path, asked, way), o.needed(out), "documents", redo=redo)
         if way is not None:
-            print_spent(spent_against(forecast_corpus(_filled(found, asked), asked, way), way))
+            print_spent(spent_vs_forecast(forecast_corpus(_filled(found, asked), asked, way), way))
 
 
 def chats(
@@ -118,7 +118,7 @@ def chats(
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
     from midspec.chats import ChatConfig
-    from midspec.study import chats_step, forecast_chats, spent_against
+    from midspec.study import chats_step, forecast_chats, spent_vs_forecast
 
     asked = o.settings(
         ChatConfig,
@@ -145,23 +145,23 @@ def chats(
     else:
         _make(chats_step(path, asked, way), o.needed(out), "chats", redo=redo)
         if way is not None:
-            print_spent(spent_against(forecast_chats(_filled(found, asked), asked, way), way))
+            print_spent(spent_vs_forecast(forecast_chats(_filled(found, asked), asked, way), way))
 
 
 # Before it is written ------------------------------------------------------------------------------------------
-def _forecast_corpus(spec: Spec, config: CorpusConfig, way: Way | None) -> None:
+def _forecast_corpus(spec: Spec, config: CorpusConfig, way: ModelEndpoints | None) -> None:
     """How much would be written; by a model, what it would cost."""
     if way is not None:
         from midspec.study import forecast_corpus
 
         print_forecast(forecast_corpus(spec, config, way))
         return
-    from midspec.corpus import load_frames, plan_corpus
+    from midspec.corpus import load_templates, plan_corpus
 
-    _print_plan(plan_corpus(spec, config, load_frames(config.frames)))
+    _print_plan(plan_corpus(spec, config, load_templates(config.frames)))
 
 
-def _preview_corpus(spec: Spec, config: CorpusConfig, way: Way | None, n_documents: int) -> None:
+def _preview_corpus(spec: Spec, config: CorpusConfig, way: ModelEndpoints | None, n_documents: int) -> None:
     """The first documents; a model's, which are paid for and kept, with what the whole would cost."""
     if way is not None:
         from midspec.study import forecast_corpus, preview_corpus_by_model
@@ -169,14 +169,14 @@ def _preview_corpus(spec: Spec, config: CorpusConfig, way: Way | None, n_documen
         _print_rows(preview_corpus_by_model(spec, config, way, n_documents))
         print_forecast(forecast_corpus(spec, config, way))
         return
-    from midspec.corpus import load_frames, plan_corpus, write_documents
+    from midspec.corpus import load_templates, plan_corpus, write_documents
 
-    frames = load_frames(config.frames)
+    frames = load_templates(config.frames)
     plan = plan_corpus(spec, config, frames)[:n_documents]
     _print_rows(write_documents(spec, plan, config, frames).documents)
 
 
-def _forecast_chats(spec: Spec, config: ChatConfig, way: Way | None) -> None:
+def _forecast_chats(spec: Spec, config: ChatConfig, way: ModelEndpoints | None) -> None:
     if way is not None:
         from midspec.study import forecast_chats
 
@@ -190,7 +190,7 @@ def _forecast_chats(spec: Spec, config: ChatConfig, way: Way | None) -> None:
     warn(made.exhausted)
 
 
-def _preview_chats(spec: Spec, config: ChatConfig, way: Way | None, n_chats: int) -> None:
+def _preview_chats(spec: Spec, config: ChatConfig, way: ModelEndpoints | None, n_chats: int) -> None:
     if way is not None:
         from midspec.study import forecast_chats, preview_chats_by_model
 
@@ -205,15 +205,15 @@ def _preview_chats(spec: Spec, config: ChatConfig, way: Way | None, n_chats: int
 # Writing ----------------------------------------------------------------------------------------------------------
 def _make(step: Step, folder: Path, unit: str, *, redo: bool) -> None:
     """Make the step and show its record; last of all, where nobody misses it, that there is less than was asked for."""
-    from midspec.study import build_alone
+    from midspec.study import build_step
 
     with Bar(step.kind, unit) as bar:
-        record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
+        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
     print_record(record, made, folder)
     sys.stdout.flush()
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
-        raise DataError("not one document was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
+        raise DataError("not one document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
 
 
 def read_checked(path: Path, model_name: str | None) -> Spec:

@@ -52,14 +52,14 @@ def pairs(
 
     Example: midspec pairs quiet.yaml --author anthropic/MODEL --judge openai/MODEL --items 320 --out quiet-pairs
     """
-    from midspec.eval_items import WritingConfig
+    from midspec.eval_items import PairWritingConfig
     from midspec.evals.tasks.preference import read_value_set
-    from midspec.study import check_graders, forecast_pairs, spent_against, write_pairs
+    from midspec.study import check_graders, forecast_pairs, spent_vs_forecast, write_pairs
 
     row = read_value_set(value)
     _check_author(author, "a pair")
     check_graders([judge], "--judge")
-    asked = o.settings(WritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
+    asked = o.settings(PairWritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
     access = o.access(base_url, concurrency, budget, prices, batch=batch)
     way = o.way(out, access, o.access(judge_url or base_url, concurrency, budget, prices, batch=batch))
     forecasts = forecast_pairs(row, asked, way)
@@ -68,9 +68,9 @@ def pairs(
         return
     folder = o.needed(out)
     with Bar("pairs", "pairs") as bar:
-        record, made = write_pairs(row, asked, way, folder, redo=redo, tell=bar.tell)
+        record, made = write_pairs(row, asked, way, folder, redo=redo, on_progress=bar.on_progress)
     _tell(record, made, folder, "pair")
-    print_spent(spent_against(forecasts, way))
+    print_spent(spent_vs_forecast(forecasts, way))
 
 
 def questions(
@@ -99,7 +99,7 @@ def questions(
 
     Example: midspec questions my-spec.md --author anthropic/MODEL --model-name Nova --provider-name Acme --out asked
     """
-    from midspec.study import QuestionsConfig, forecast_questions, spent_against, write_questions_file
+    from midspec.study import QuestionsConfig, forecast_questions, spent_vs_forecast, write_questions_file
 
     _check_author(author, "a question")
     asked = o.settings(
@@ -118,18 +118,18 @@ def questions(
         return
     folder = o.needed(out)
     with Bar("questions", "clauses") as bar:
-        record, made = write_questions_file(path, asked, way, folder, redo=redo, tell=bar.tell)
+        record, made = write_questions_file(path, asked, way, folder, redo=redo, on_progress=bar.on_progress)
     _tell(record, made, folder, "question")
-    print_spent(spent_against(forecasts, way))
+    print_spent(spent_vs_forecast(forecasts, way))
 
 
 def _check_author(author: str, what: str) -> None:
     if author == "quoting":
-        mend = "Name anthropic/MODEL or openai/MODEL"
-        raise ConfigError(_QUOTING.format(what), where="--author", mend=mend)
+        hint = "Name anthropic/MODEL or openai/MODEL"
+        raise ConfigError(_QUOTING.format(what), where="--author", hint=hint)
     if not re.match(r"(anthropic|openai)/.", author):
-        mend = "There is anthropic/MODEL and openai/MODEL"
-        raise ConfigError(f"there is no author {author!r}", where="--author", mend=mend)
+        hint = "There is anthropic/MODEL and openai/MODEL"
+        raise ConfigError(f"there is no author {author!r}", where="--author", hint=hint)
 
 
 def _tell(record: Record, made: bool, folder: Path, unit: str) -> None:
@@ -138,4 +138,4 @@ def _tell(record: Record, made: bool, folder: Path, unit: str) -> None:
     sys.stdout.flush()
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_items") == 0 or record.summary.get("n_questions") == 0:
-        raise DataError(f"not one {unit} was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
+        raise DataError(f"not one {unit} was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")

@@ -16,7 +16,7 @@ from midspec.core.errors import ConfigError, MissingError
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import Way
+    from midspec.study import ModelEndpoints
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -111,27 +111,27 @@ def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> N
     for key in given:
         if key not in kind.model_fields:
             near = get_close_matches(str(key), kind.model_fields, n=1)
-            mend = f"Did you mean {near[0]}?" if near else f"There are {', '.join(kind.model_fields)}"
-            raise ConfigError("is no setting", where=f"{file}: {key}", mend=mend.removesuffix("?"))
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(kind.model_fields)}"
+            raise ConfigError("is no setting", where=f"{file}: {key}", hint=hint.removesuffix("?"))
 
 
 def _check_author(given: object) -> None:
     author = given.get("model") if isinstance(given, dict) else given
     named = isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)
     if author not in {None, "quoting"} and not named:
-        mend = "There is quoting, anthropic/MODEL and openai/MODEL"
-        raise ConfigError(f"there is no author {str(author)!r}", where="--author", mend=mend)
+        hint = "There is quoting, anthropic/MODEL and openai/MODEL"
+        raise ConfigError(f"there is no author {str(author)!r}", where="--author", hint=hint)
 
 
 def _read_yaml(file: Path) -> dict[str, object]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingError("there is no such file", where=str(file), mend="Check the path") from error
+        raise MissingError("there is no such file", where=str(file), hint="Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("is not YAML in UTF-8", where=str(file), mend="Mend the file") from error
+        raise ConfigError("is not YAML in UTF-8", where=str(file), hint="Mend the file") from error
     if not isinstance(found, dict):
-        raise ConfigError("is not a mapping of settings", where=str(file), mend="Write lines like `seed: 1`")
+        raise ConfigError("is not a mapping of settings", where=str(file), hint="Write lines like `seed: 1`")
     return found
 
 
@@ -173,20 +173,20 @@ def needed(out: Path | None) -> Path:
         ConfigError: there is none.
     """
     if out is None:
-        raise ConfigError("is missing", where="--out", mend="Name the folder for the result")
+        raise ConfigError("is missing", where="--out", hint="Name the folder for the result")
     return out
 
 
-def way(out: Path | None, author: Access, judge: Access | None = None) -> Way:
+def way(out: Path | None, author: Access, judge: Access | None = None) -> ModelEndpoints:
     """How models are reached for one result, and where their replies are kept: beside it, so that `--redo` keeps them.
 
     Raises:
         ConfigError: there is no folder for the result.
     """
-    from midspec.study import Way
+    from midspec.study import ModelEndpoints
 
     folder = needed(out)
-    return Way(author, judge or author, folder.with_name(f"{folder.name}.calls.sqlite"))
+    return ModelEndpoints(author, judge or author, folder.with_name(f"{folder.name}.calls.sqlite"))
 
 
 def temperature_of(said: str) -> float | None:
@@ -202,5 +202,5 @@ def temperature_of(said: str) -> float | None:
     except ValueError:
         found = -1.0
     if not found >= 0:
-        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", mend="Give 0 or more, or none")
+        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", hint="Give 0 or more, or none")
     return found

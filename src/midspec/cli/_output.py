@@ -18,7 +18,7 @@ from midspec.study import Event
 
 if TYPE_CHECKING:
     from midspec.core.records import ErrorRates, JudgeCalibration, Record, Share
-    from midspec.llm import Against, Forecast, ForecastRow
+    from midspec.llm import Forecast, ForecastRow, SpendVsForecast
 
 _MOST_SHOWN = 24
 _WAYS = ("USD", "cached", "batch", "both")
@@ -38,8 +38,8 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
         first = error.errors()[0]
         where = f"--{'.'.join(map(str, first['loc'])).replace('_', '-')}" if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        mend = "Change that option" if where else "See --help"
-        raise ConfigError(message, where=where, mend=mend) from error
+        hint = "Change that option" if where else "See --help"
+        raise ConfigError(message, where=where, hint=hint) from error
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
@@ -63,7 +63,7 @@ def print_made(record: Record, made: bool, folder: Path) -> None:
     print(f"{folder}: {took}")
 
 
-def print_exam(record: Record, made: bool, folder: Path) -> None:
+def print_task(record: Record, made: bool, folder: Path) -> None:
     """What came of an exam: counts, reasons, each set's measures, and what must be the same to compare two of them."""
     summary = record.summary
     counts = {name: summary[name] for name in ("n_questions", "n_items", "n_scored", "n_unscored", "unscored")}
@@ -121,7 +121,7 @@ def _forecast_line(row: ForecastRow) -> str:
     return " ".join([counts, *(f"{_usd(usd):>9}" for usd in ways)])
 
 
-def print_spent(rows: Iterable[Against]) -> None:
+def print_spent(rows: Iterable[SpendVsForecast]) -> None:
     """What was asked and spent beside what was forecast, a line a stage."""
     print(
         f"\n{'stage':<20}",
@@ -260,7 +260,7 @@ class Bar:
         if self._live:
             self._live.stop()
 
-    def tell(self, at: int, of: int, note: str) -> None:
+    def on_progress(self, at: int, of: int, note: str) -> None:
         """Show that `at` of `of` units are done."""
         if self._live:
             if self._task is None:

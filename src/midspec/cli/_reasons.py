@@ -73,7 +73,7 @@ def reasons(
     clauses = clause_texts(spec, model_name=model_name, provider_name=provider_name) if spec else None
     with Bar("reasons", "replies") as bar:
         record, made = build_reasons(
-            folders, asked, access, folder, clusters=clusters, clauses=clauses, redo=redo, tell=bar.tell
+            folders, asked, access, folder, clusters=clusters, clauses=clauses, redo=redo, on_progress=bar.on_progress
         )
     print_record(record, made, folder)
     print(f"to edit: {folder / 'reasons.html'}")
@@ -86,7 +86,7 @@ def _judges(
 ) -> list[dict[str, str | float | None]] | None:
     """The judges that options name; `None` leaves them to the file of settings."""
     if not named and config is None:
-        raise ConfigError("there is none", where="--grader", mend="Name who reads: anthropic/MODEL or openai/MODEL")
+        raise ConfigError("there is none", where="--grader", hint="Name who reads: anthropic/MODEL or openai/MODEL")
     return [{"model": name, "temperature": temperature} for name in named] if named else None
 
 

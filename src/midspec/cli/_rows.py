@@ -56,7 +56,7 @@ def curate(
     Example: midspec curate corpus --against pairs.jsonl --model-name Nova --provider-name Acme --out curated
     """
     from midspec.curate import CurateConfig
-    from midspec.study import build_alone, curate_step
+    from midspec.study import build_step, curate_step
 
     asked = o.settings(
         CurateConfig,
@@ -75,7 +75,7 @@ def curate(
     step = curate_step(rows, asked, against=against or (), spec=spec, other=compare, way=way)
     folder = o.needed(out)
     with Bar("curate", "rows") as bar:
-        record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
+        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
     print_record(record, made, folder)
     print(folder / "health.html")
 
@@ -105,16 +105,18 @@ def reframe(
     Example: midspec reframe corpus --framing should --author anthropic/MODEL --model-name Nova --out corpus-should
     """
     from midspec.corpus import CorpusConfig
-    from midspec.study import build_alone, reframe_step
+    from midspec.study import build_step, reframe_step
 
     asked = o.settings(CorpusConfig, config, author=author, model_name=model_name, provider_name=provider_name)
     way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
     folder = o.needed(out)
     with Bar("reframe", "documents") as bar:
-        record, made = build_alone(reframe_step(rows, framing, asked, way), folder, redo=redo, tell=bar.tell)
+        record, made = build_step(
+            reframe_step(rows, framing, asked, way), folder, redo=redo, on_progress=bar.on_progress
+        )
     print_record(record, made, folder)
     if record.summary.get("n_documents") == 0:
-        raise DataError("not one document was kept", where=str(folder), mend="Read the reasons in its rejects.jsonl")
+        raise DataError("not one document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
 
 
 def mix(

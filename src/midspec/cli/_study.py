@@ -179,12 +179,12 @@ def _print_plan(plan: Plan) -> None:
     """One line for each step, its seeds (of an exam, its arms too) together: how many are done, and the size."""
     groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
-        name = f"exam/{step.exam}" if step.exam else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
+        name = f"exam/{step.eval_task}" if step.eval_task else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
         groups.setdefault(name, []).append(step)
     width = max(len(name) for name in groups)
     for name, steps in groups.items():
         done = sum(step.state == "done" for step in steps)
-        size = _exam_size(steps) if steps[0].exam else _size(steps[0])
+        size = _task_size(steps) if steps[0].eval_task else _size(steps[0])
         print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {size}".rstrip())
     for step in plan.steps:
         if step.state == "stale":
@@ -217,7 +217,7 @@ def _total(plan: Plan) -> str:
     return ", ".join([steps, *told])
 
 
-def _exam_size(steps: Sequence[PlannedStep]) -> str:
+def _task_size(steps: Sequence[PlannedStep]) -> str:
     """Samples x arms x seeds of one exam, and what those that are not done come to."""
     todo = [step for step in steps if step.samples is not None]
     if not todo:
@@ -271,7 +271,7 @@ def train(
     """
     from midspec.core.artifact import read_record
     from midspec.models import check_device
-    from midspec.study import build_alone, train_step
+    from midspec.study import build_step, train_step
     from midspec.train import check_folder, load_job, preflight
 
     check_device(device)
@@ -284,5 +284,5 @@ def train(
         for line in preflight(job).lines():
             print(line, flush=True)
     with Bar(job.stage, "updates") as bar:
-        record, made = build_alone(step, folder, redo=redo, tell=bar.tell)
+        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
     print_record(record, made, folder)

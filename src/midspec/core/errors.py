@@ -14,26 +14,26 @@ class MidspecError(Exception):
     Args:
         what: what was seen, without a full stop.
         where: the file, field or folder it was seen in.
-        mend: what to do about it, without a full stop.
+        hint: what to do about it, without a full stop.
     """
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{head}. {self.mend}" if self.mend else head).split())
+        return " ".join((f"{head}. {self.hint}" if self.hint else head).split())
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders on their way from a worker to the command line.
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        return _rebuild, (type(self), self.what, self.where, self.hint)
 
 
-def _rebuild(kind: type[MidspecError], what: str, where: str, mend: str) -> MidspecError:
-    return kind(what, where=where, mend=mend)
+def _rebuild(kind: type[MidspecError], what: str, where: str, hint: str) -> MidspecError:
+    return kind(what, where=where, hint=hint)
 
 
 class SpecError(MidspecError, ValueError):

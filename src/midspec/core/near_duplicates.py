@@ -100,11 +100,11 @@ class NearIndex:
         self, *, threshold: float = 0.8, n_perm: int = 128, shingle: int = 5, unit: Unit = "auto", seed: int = 0
     ) -> None:
         if not 0 < threshold <= 1:
-            raise ConfigError(f"{threshold} is no share of shingles", where="threshold", mend="Give one in (0, 1]")
+            raise ConfigError(f"{threshold} is no share of shingles", where="threshold", hint="Give one in (0, 1]")
         if n_perm < 16 or n_perm & (n_perm - 1):
-            raise ConfigError(f"{n_perm} is no size of a signature", where="n_perm", mend="Give 64, 128 or 256")
+            raise ConfigError(f"{n_perm} is no size of a signature", where="n_perm", hint="Give 64, 128 or 256")
         if shingle < 1:
-            raise ConfigError(f"{shingle} is too few", where="shingle", mend="Give 1 or more")
+            raise ConfigError(f"{shingle} is too few", where="shingle", hint="Give 1 or more")
         self.threshold = threshold
         self.sketcher = Sketcher(n_perm=n_perm, shingle=shingle, unit=unit, seed=seed)
         self._tables: dict[str, _Table] = {}
@@ -199,7 +199,7 @@ def cosine_duplicates(vectors: ArrayLike, threshold: float, *, block: int = 1024
     """
     rows = np.asarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or not np.isfinite(rows).all():
-        raise DataError("are not a matrix of finite numbers", where="vectors", mend="Give one row of numbers a text")
+        raise DataError("are not a matrix of finite numbers", where="vectors", hint="Give one row of numbers a text")
     found: dict[int, int] = {}
     kept = np.zeros(len(rows), dtype=bool)
     for start in range(0, len(rows), block):

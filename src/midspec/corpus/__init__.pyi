@@ -13,11 +13,11 @@ from ._outline import render_spec as render_spec
 from .llm_author._pipeline import author_corpus as author_corpus
 from .llm_author._pipeline import preview_corpus as preview_corpus
 from .llm_author._reframe import reframe as reframe
-from .llm_author._sizes import corpus_loads as corpus_loads
+from .llm_author._sizes import estimate_corpus as estimate_corpus
 from .template_author._templates import Block as Block
 from .template_author._templates import DocType as DocType
-from .template_author._templates import Frames as Frames
+from .template_author._templates import DocumentTemplates as DocumentTemplates
 from .template_author._templates import Layout as Layout
 from .template_author._templates import Part as Part
-from .template_author._templates import load_frames as load_frames
+from .template_author._templates import load_templates as load_templates
 from .template_author._write import write_documents as write_documents

@@ -14,11 +14,11 @@ from midspec.corpus._config import Corpus, CorpusConfig
 from midspec.corpus._coverage import estimate_tokens, n_words
 from midspec.corpus._outline import outline
 from midspec.corpus.template_author._plan import chosen_types, plan_rows, size_of
-from midspec.corpus.template_author._templates import Frames, load_frames
+from midspec.corpus.template_author._templates import DocumentTemplates, load_templates
 from midspec.corpus.template_author._write import Author, finish, rows_for_target, tokens_of
 
 
-def plan_corpus(spec: Spec, config: CorpusConfig, frames: Frames) -> list[PlanRow]:
+def plan_corpus(spec: Spec, config: CorpusConfig, frames: DocumentTemplates) -> list[PlanRow]:
     """The plan of a corpus; with `target_tokens`, as many rows as that takes by estimate.
 
     Raises:
@@ -42,7 +42,7 @@ def make_corpus(spec: Spec, config: CorpusConfig) -> Corpus:
         MissingError: there are no such frames.
         SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
     """
-    frames = load_frames(config.frames)
+    frames = load_templates(config.frames)
     found = outline(spec, config, frames)
     author = Author(found, config, frames)
     asked = size_of(found, config, frames)

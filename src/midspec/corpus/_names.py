@@ -23,7 +23,7 @@ def put_names(spec: Spec, model_name: str | None, provider_name: str | None) -> 
     for name in sorted(present):
         if not given[name]:
             option = "--" + name.replace("_", "-")
-            raise SpecError(f"uses {{{name}}}, for which no value is given", where=spec.title, mend=f"Give {option}")
+            raise SpecError(f"uses {{{name}}}, for which no value is given", where=spec.title, hint=f"Give {option}")
 
     def put(value: object) -> object:
         if isinstance(value, str):

@@ -17,7 +17,7 @@ from midspec.core.records import Assertion, Clause, Label, Section, Spec
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._names import put_names
 from midspec.corpus.llm_author._prompts import template
-from midspec.corpus.template_author._templates import Frames
+from midspec.corpus.template_author._templates import DocumentTemplates
 
 _CODE = r"(?P<id>[A-Z]{1,5}[- ]?\d+(?:\.\d+)*[a-z]?|\d+(?:\.\d+)*[a-z]?)"
 _TITLE = re.compile(rf"(?:Rule\s+)?{_CODE}(?:[.):\s—–-]+(?P<name>.*))?$")
@@ -174,7 +174,7 @@ class Outline:
         return unit.positions if kind == "section" else self.by_domain[unit.domain]
 
 
-def outline(spec: Spec, config: CorpusConfig, frames: Frames) -> Outline:
+def outline(spec: Spec, config: CorpusConfig, frames: DocumentTemplates) -> Outline:
     """METHOD 2, steps 1 to 3, by the spec's own structure.
 
     Raises:
@@ -212,7 +212,7 @@ def _rule_units(sections: list[Section], spec: Spec) -> list[Unit]:
             units.append(_unit(section, spec, root, positions, rule))
         first += len(section.clauses)
     if not n_rules:
-        raise SpecError("holds no numbered rules", where=spec.title, mend="Number the rules, or use --mode prose")
+        raise SpecError("holds no numbered rules", where=spec.title, hint="Number the rules, or use --mode prose")
     return units
 
 
@@ -237,7 +237,7 @@ def _root(sections: list[Section]) -> str | None:
     return tops.pop() if len(tops) == 1 and deep else None
 
 
-def label_of(text: str, frames: Frames) -> Label:
+def label_of(text: str, frames: DocumentTemplates) -> Label:
     """The first label with a cue in the text."""
     for entry in frames.labels:
         if _matches(entry.cues, text):
@@ -245,12 +245,12 @@ def label_of(text: str, frames: Frames) -> Label:
     return frames.default_label
 
 
-def assertions_of(found: Outline, positions: Iterable[int], frames: Frames) -> tuple[Assertion, ...]:
+def assertions_of(found: Outline, positions: Iterable[int], frames: DocumentTemplates) -> tuple[Assertion, ...]:
     """What the clauses at these positions assert, each explained by the reason that the spec itself gives, if any."""
     return tuple(_assertion(found, position, frames) for position in positions)
 
 
-def _assertion(found: Outline, position: int, frames: Frames) -> Assertion:
+def _assertion(found: Outline, position: int, frames: DocumentTemplates) -> Assertion:
     clause = found.clauses[position]
     following = found.clauses[position + 1] if position + 1 < len(found.clauses) else None
     explanation = ""

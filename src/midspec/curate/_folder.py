@@ -7,15 +7,16 @@ from pathlib import Path
 
 from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Calibration, Comparison, Document
 from midspec.curate._comparison import compare
 from midspec.curate._config import CurateConfig
 from midspec.curate._decontamination import Embed, Evaluation
-from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, Tell, calibrate, judge_documents
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, calibrate, judge_documents
 from midspec.curate._planted import Planter
 from midspec.curate._run import Run, mark_of
 from midspec.curate._source import open_source
-from midspec.curate._stats import Gauge
+from midspec.curate._stats import CorpusStats
 
 
 def curate_folder(
@@ -26,7 +27,7 @@ def curate_folder(
     evaluations: Mapping[str, Evaluation] | None = None,
     embed: Embed | None = None,
     spec_text: str = "",
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Built:
     """Filter the rows at `documents` and measure them, without a judge.
 
@@ -38,14 +39,14 @@ def curate_folder(
         embed: gives vectors of texts, for contamination by meaning and for `meaning_threshold`.
         spec_text: the spec, its names filled in: what stands in it word for word is neither a leak nor a foreign name.
             Without it, what the plan beside the rows says of the clauses is taken for it.
-        tell: is told (done, of how many, what) after each row.
+        on_progress: is told (done, of how many, what) after each row.
 
     Raises:
         MissingError, DataError: no rows there, or malformed ones.
         ConfigError: a setting contradicts another.
     """
     run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
-    run.filter_rows(tell)
+    run.filter_rows(on_progress)
     run.find_repeats()
     return run.finish(None, judged="not judged", calibration=None, cost_usd=None)
 
@@ -59,7 +60,7 @@ async def judge_folder(
     evaluations: Mapping[str, Evaluation] | None = None,
     embed: Embed | None = None,
     spec_text: str = "",
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Built:
     """The same as `curate_folder`, and then a judge reads each document that the filters let pass.
 
@@ -75,7 +76,7 @@ async def judge_folder(
         evaluations: as in `curate_folder`.
         embed: as in `curate_folder`.
         spec_text: as in `curate_folder`.
-        tell: as in `curate_folder`.
+        on_progress: as in `curate_folder`.
 
     Raises:
         ConfigError: chats; or calibration without a model's name.
@@ -83,29 +84,33 @@ async def judge_folder(
     """
     run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
     if run.source.kind != "documents":
-        raise ConfigError("are judged where they are written", where="chats", mend="Curate them without a judge")
+        raise ConfigError("are judged where they are written", where="chats", hint="Curate them without a judge")
     if config.calibrate_each and not config.model_name:
-        raise ConfigError("is needed to plant violations", where="model_name", mend="Give the model's name")
-    run.filter_rows(tell)
+        raise ConfigError("is needed to plant violations", where="model_name", hint="Give the model's name")
+    run.filter_rows(on_progress)
     run.find_repeats()
     verdicts: dict[bytes, Judgement | None] = {}
 
     def settle(document: Document, judgement: Judgement) -> None:
         verdicts[mark_of(document)] = None if judgement.verdict == "keep" else judgement
 
-    await judge_documents(run.passed_documents(), judge, settle, tell=tell, n_documents=run.n_passed)
-    calibration = await _calibrated(run, config, judge, tell) if config.calibrate_each else None
+    await judge_documents(run.passed_documents(), judge, settle, on_progress=on_progress, n_documents=run.n_passed)
+    calibration = await _calibrated(run, config, judge, on_progress) if config.calibrate_each else None
     return run.finish(verdicts, judged=judge.model.model, calibration=calibration, cost_usd=_cost(judge))
 
 
-async def _calibrated(run: Run, config: CurateConfig, judge: Judge, tell: Tell | None) -> Calibration | None:
+async def _calibrated(
+    run: Run, config: CurateConfig, judge: Judge, on_progress: ProgressCallback | None
+) -> Calibration | None:
     """The judge's error rates on some of the documents that it has just judged; their clean verdicts are on record."""
     planter = Planter(config.model_name or "", config.provider_name or "", judge.clauses, seed=config.seed)
-    gauge = Gauge(seed=config.seed)
+    gauge = CorpusStats(seed=config.seed)
     for document in run.passed_documents():
         gauge.add(document)
     known = [row for row in gauge.close if isinstance(row, Document)]
-    return await calibrate(known, judge, planter, n_each=config.calibrate_each, tell=tell) if known else None
+    return (
+        await calibrate(known, judge, planter, n_each=config.calibrate_each, on_progress=on_progress) if known else None
+    )
 
 
 def _cost(judge: Judge) -> float | None:
@@ -130,6 +135,6 @@ def compare_folders(path: Path, other: Path, *, names: tuple[str, str] | None = 
     sources = open_source(path), open_source(other)
     if sources[0].kind != sources[1].kind:
         raise ConfigError(
-            f"are {sources[1].kind}, not {sources[0].kind}", where=str(other), mend="Compare like with like"
+            f"are {sources[1].kind}, not {sources[0].kind}", where=str(other), hint="Compare like with like"
         )
     return compare(sources[0].rows(), sources[1].rows(), names=names or (path.stem, other.stem), seed=seed)

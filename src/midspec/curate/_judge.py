@@ -14,11 +14,12 @@ from typing import Literal, get_args
 
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Calibration, Document, Share, Spec, Strict
 from midspec.curate._planted import VIOLATIONS, Planter, Violation
 from midspec.curate._rows import estimate_tokens, row_id
 from midspec.generation import Pool
-from midspec.llm import Client, ModelConfig, Request, StageLoad, Store, Unreadable, converse, tagged
+from midspec.llm import Client, ModelConfig, Request, StageEstimate, Store, UnreadableReplyError, converse, parse_tags
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
@@ -35,7 +36,6 @@ def render(name: str, values: Mapping[str, str]) -> str:
 
 
 Verdict = Literal["keep", "reject", "hold"]
-Tell = Callable[[int, int, str], None]
 
 STAGE, CALIBRATION_STAGE = "faithfulness", "faithfulness calibration"
 
@@ -95,11 +95,11 @@ class Judge:
 
 
 def _parse(text: str) -> Judgement:
-    word, reason = tagged(text, "verdict", "reason")
+    word, reason = parse_tags(text, "verdict", "reason")
     for verdict in get_args(Verdict):
         if word.casefold() == verdict:
             return Judgement(verdict=verdict, reason=" ".join(reason.split()))
-    raise Unreadable(f"the verdict is {word[:40]!r}; it must be keep, reject or hold, and nothing else")
+    raise UnreadableReplyError(f"the verdict is {word[:40]!r}; it must be keep, reject or hold, and nothing else")
 
 
 async def judge_documents(
@@ -108,7 +108,7 @@ async def judge_documents(
     settle: Callable[[Document, Judgement], None],
     *,
     stage: str = STAGE,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
     n_documents: int = 0,
 ) -> None:
     """Judge documents as they come, as many at once as the judge takes, and hold none in memory longer than needed.
@@ -118,8 +118,8 @@ async def judge_documents(
         judge: who judges, by what.
         settle: is given each document with its judgement, in the order in which verdicts arrive.
         stage: the name under which requests are counted.
-        tell: is told (done, of how many, what) after each.
-        n_documents: how many there are, for `tell`.
+        on_progress: is told (done, of how many, what) after each.
+        n_documents: how many there are, for `on_progress`.
 
     Raises:
         MidspecError: what ends the run (the budget is used up, the key is refused).
@@ -135,8 +135,8 @@ async def judge_documents(
         judgement = await judge.of(document, stage=stage)
         settle(document, judgement)
         n_done += 1
-        if tell is not None:
-            tell(n_done, n_documents, f"judged {row_id(document)}: {judgement.verdict}")
+        if on_progress is not None:
+            on_progress(n_done, n_documents, f"judged {row_id(document)}: {judgement.verdict}")
         pool.add(next_one)
 
     for _ in range(2 * judge.width):
@@ -149,7 +149,7 @@ def judge_prefix(spec: Spec) -> str:
     return render("spec", {"spec": spec.text.strip()})
 
 
-def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: int = 0) -> list[StageLoad]:
+def estimate_judge(documents: Iterable[Document], prefix: str, *, calibrate_each: int = 0) -> list[StageEstimate]:
     """What judging documents will ask, for a forecast: one request each, and those of a calibration.
 
     Args:
@@ -165,7 +165,7 @@ def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: i
     n_planted = min(n_documents, calibrate_each) * len(VIOLATIONS)
     loads = ((STAGE, n_documents), (CALIBRATION_STAGE, n_planted))
     return [
-        StageLoad(
+        StageEstimate(
             stage=stage,
             n_requests=n,
             prefix_tokens=estimate_tokens(prefix),
@@ -178,7 +178,12 @@ def judge_loads(documents: Iterable[Document], prefix: str, *, calibrate_each: i
 
 
 async def calibrate(
-    documents: Sequence[Document], judge: Judge, planter: Planter, *, n_each: int = 20, tell: Tell | None = None
+    documents: Sequence[Document],
+    judge: Judge,
+    planter: Planter,
+    *,
+    n_each: int = 20,
+    on_progress: ProgressCallback | None = None,
 ) -> Calibration:
     """Have the judge decide on clean documents and on the same kind of documents with planted violations.
 
@@ -187,14 +192,14 @@ async def calibrate(
         judge: the one to measure.
         planter: plants the violations.
         n_each: how many documents with each kind of violation, and how many clean ones for each kind.
-        tell: is told (done, of how many, what) after each.
+        on_progress: is told (done, of how many, what) after each.
 
     Raises:
         DataError: no documents, or none with a place for a violation.
         MidspecError: what ends the run.
     """
     if not documents:
-        raise DataError("there are none to measure the judge on", where="documents", mend="Give faithful documents")
+        raise DataError("there are none to measure the judge on", where="documents", hint="Give faithful documents")
     rows, kinds = _known(documents, planter, n_each)
     clean: Counter[str] = Counter()
     planted: dict[Violation, Counter[str]] = {kind: Counter() for kind in VIOLATIONS}
@@ -204,7 +209,7 @@ async def calibrate(
         verdict = judgement.verdict if judgement.answered else "none"
         (clean if kind is None else planted[kind])[verdict] += 1
 
-    await judge_documents(rows, judge, settle, stage=CALIBRATION_STAGE, tell=tell, n_documents=len(rows))
+    await judge_documents(rows, judge, settle, stage=CALIBRATION_STAGE, on_progress=on_progress, n_documents=len(rows))
     return _stated(judge, clean, planted)
 
 
@@ -221,7 +226,7 @@ def _known(
             rows.append(found.document)
             kinds[row_id(found.document)] = kind
     if not rows:
-        raise DataError("have no place for a violation", where="documents", mend="Give documents of a few sentences")
+        raise DataError("have no place for a violation", where="documents", hint="Give documents of a few sentences")
     for document in draw.sample(documents, min(len(documents), n_each * len(VIOLATIONS))):
         rows.append(document)
         kinds[row_id(document)] = None

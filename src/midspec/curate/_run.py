@@ -15,13 +15,14 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Calibration, Document, Health, Reject, Size
 from midspec.curate._config import CurateConfig
 from midspec.curate._decontamination import ContaminationFilter, Embed, Evaluation
-from midspec.curate._judge import Judgement, Tell
+from midspec.curate._judge import Judgement
 from midspec.curate._rows import Row, estimate_tokens, row_id, said, text_of
 from midspec.curate._source import COVERAGE, PLAN, STRIPPED, Source, open_source
-from midspec.curate._stats import Coverage, Findings, Gauge, health_of
+from midspec.curate._stats import CorpusStats, Coverage, Findings, health_of
 from midspec.curate.filters._duplicates import ExactDuplicates
 from midspec.curate.filters._filter import Filter, curate, near, rules
 from midspec.curate.filters._form import TwinFilter
@@ -62,7 +63,7 @@ class Run:
     ) -> Run:
         source = open_source(path)
         if config.meaning_threshold is not None and embed is None:
-            raise ConfigError("needs an embedding model", where="meaning_threshold", mend="Name one, or leave it out")
+            raise ConfigError("needs an embedding model", where="meaning_threshold", hint="Name one, or leave it out")
         quoted = spec_text or "\n".join(source.clause_texts().values())
         leaks = [ContaminationFilter(name, each, config, embed=embed) for name, each in evaluations.items()]
         threshold = config.near_threshold if source.kind == "documents" else config.chat_near_threshold
@@ -70,7 +71,7 @@ class Run:
         filters = [*twins, *rules(config, quoted, spec_text), *leaks, ExactDuplicates(), *near(threshold, config)]
         return cls(source, config, folder, filters, leaks, embed)
 
-    def filter_rows(self, tell: Tell | None) -> None:
+    def filter_rows(self, on_progress: ProgressCallback | None) -> None:
         """Write what passes to a file of its own and the rest to the rejects; measure what there was before."""
         n_rows = self.source.n_rows()
         coverage = Coverage(self.source.clause_ids())
@@ -85,8 +86,8 @@ class Run:
                 else:
                     self.findings.n_passed += 1
                     passed.write(end.row.model_dump_json() + "\n")
-                if tell is not None:
-                    tell(before.n_rows, n_rows, "filtered")
+                if on_progress is not None:
+                    on_progress(before.n_rows, n_rows, "filtered")
         self.findings.before = Size(documents=before.n_rows, tokens=before.n_tokens)
         self.findings.coverage_before = coverage.sizes()
 
@@ -126,7 +127,9 @@ class Run:
         cost_usd: float | None,
     ) -> Built:
         """Write the rows that are kept in the end, measure them, and say how healthy they are."""
-        gauge = Gauge(self.findings.coverage_before, tokens_per_word=self.config.tokens_per_word, seed=self.config.seed)
+        gauge = CorpusStats(
+            self.findings.coverage_before, tokens_per_word=self.config.tokens_per_word, seed=self.config.seed
+        )
         with _opened(self.folder / REJECTS, more=True) as rejects:
             write_rows(self.folder / self.source.name, self._kept(verdicts, gauge, rejects))
         (self.folder / _PASSED).unlink()
@@ -140,7 +143,7 @@ class Run:
         write_json(self.folder / HEALTH, health)
         return Built(outputs=tuple(outputs), summary=_summary(health))
 
-    def _kept(self, verdicts: Verdicts | None, gauge: Gauge, rejects: TextIO) -> Iterator[Row]:
+    def _kept(self, verdicts: Verdicts | None, gauge: CorpusStats, rejects: TextIO) -> Iterator[Row]:
         for row in self.source.read(self.folder / _PASSED):
             if (reject := self._late_reject(row, verdicts)) is not None:
                 self.findings.reject(reject)
@@ -163,7 +166,7 @@ class Run:
         reason = f"{judgement.verdict}: {judgement.reason}"
         return Reject(id=row_id(row), by=_JUDGED_BY, reason=reason, text=text_of(row))
 
-    def _twins(self, gauge: Gauge) -> Iterator[str]:
+    def _twins(self, gauge: CorpusStats) -> Iterator[str]:
         """Write the twins of the kept chats, in the order of their own file."""
         if self.source.twin is not None:
             kept = (chat for chat in self.source.twins() if row_id(chat) in self.findings.kept_ids)

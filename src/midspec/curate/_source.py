@@ -88,7 +88,7 @@ class Source:
             return []
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
-            raise DataError("is no coverage by clause", where=str(path), mend="Remove it, or make the corpus again")
+            raise DataError("is no coverage by clause", where=str(path), hint="Remove it, or make the corpus again")
         return list(found)
 
     def twin_faults(self) -> dict[str, str | None]:
@@ -100,9 +100,9 @@ class Source:
         faults: dict[str, str | None] = {}
         for chat in self.twins():
             if chat.metadata is None:
-                raise DataError("a chat has no id to find its twin by", where=str(self.twin), mend="Give all rows ids")
+                raise DataError("a chat has no id to find its twin by", where=str(self.twin), hint="Give all rows ids")
             if chat.metadata.id in faults:
-                raise DataError(f"two chats have the id {chat.metadata.id}", where=str(self.twin), mend="Remove one")
+                raise DataError(f"two chats have the id {chat.metadata.id}", where=str(self.twin), hint="Remove one")
             left = any(tag in turn.content for turn in chat.messages for tag in (_THINK, _END))
             faults[chat.metadata.id] = "its twin still holds reasoning" if left else None
         return faults
@@ -123,15 +123,15 @@ def open_source(path: Path) -> Source:
         for name in (CHATS, COT):
             if (path / name).is_file():
                 return Source("chats", path / name, folder=path)
-        raise MissingError(f"holds neither {DOCUMENTS} nor {CHATS}", where=str(path), mend="Give a corpus or chats")
+        raise MissingError(f"holds neither {DOCUMENTS} nor {CHATS}", where=str(path), hint="Give a corpus or chats")
     if not path.is_file():
-        raise MissingError("there is no such file or folder", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file or folder", where=str(path), hint="Check the path")
     with path.open("rb") as file:
         first = next((line for line in file if line.strip()), b"")
     if _is(first, Chat):
         return Source("chats", path)
     if first and not _is(first, Document):
-        raise DataError("its first row is neither a document nor a chat", where=str(path), mend="Import it first")
+        raise DataError("its first row is neither a document nor a chat", where=str(path), hint="Import it first")
     return Source("documents", path)
 
 

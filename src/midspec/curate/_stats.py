@@ -93,7 +93,7 @@ class Coverage:
         }
 
 
-class Gauge:
+class CorpusStats:
     """Measures rows as they pass. Everything is of all rows but phrases and overlaps, for which up to 2,000 rows that a
     seed draws are read closely, and the samples, which are drawn from those.
 
@@ -287,7 +287,9 @@ class Findings:
             self.pairs.append((reject.id, rest))
 
 
-def health_of(kind: Literal["documents", "chats"], findings: Findings, gauge: Gauge, config: CurateConfig) -> Health:
+def health_of(
+    kind: Literal["documents", "chats"], findings: Findings, gauge: CorpusStats, config: CurateConfig
+) -> Health:
     """The health of the rows that the gauge has measured, after what the findings say was taken out."""
     mean_overlap, n_pairs = gauge.mean_overlap()
     unclear = {"language": gauge.languages[UNCLEAR]} if config.languages and gauge.languages[UNCLEAR] else {}
@@ -324,7 +326,7 @@ def health_of(kind: Literal["documents", "chats"], findings: Findings, gauge: Ga
     )
 
 
-def _notes(findings: Findings, gauge: Gauge, config: CurateConfig) -> tuple[str, ...]:
+def _notes(findings: Findings, gauge: CorpusStats, config: CurateConfig) -> tuple[str, ...]:
     notes = list(gauge.notes())
     lost = [
         clause_id

@@ -1,10 +1,10 @@
-from ._pair_checks import WritingConfig as WritingConfig
-from ._pair_checks import Written as Written
-from ._pair_set import author_items as author_items
-from ._pair_set import items_loads as items_loads
-from ._pairs import write_items as write_items
+from ._pair_checks import PairWritingConfig as PairWritingConfig
+from ._pair_checks import WrittenPairs as WrittenPairs
+from ._pair_set import estimate_pairs as estimate_pairs
+from ._pair_set import write_pair_set as write_pair_set
+from ._pairs import write_pairs as write_pairs
 from ._questions import AskedClause as AskedClause
 from ._questions import QuestionWriting as QuestionWriting
 from ._questions import WrittenQuestions as WrittenQuestions
-from ._questions import questions_loads as questions_loads
+from ._questions import estimate_questions as estimate_questions
 from ._questions import write_questions as write_questions

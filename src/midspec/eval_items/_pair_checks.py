@@ -14,7 +14,7 @@ from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Item, Reject, Strict
 from midspec.evals.tasks.preference._config import substitute
 from midspec.evals.tasks.preference._sets import ValueSet, words_found
-from midspec.llm import ModelConfig, Request, form_of, json_reply
+from midspec.llm import ModelConfig, Request, parse_json_reply, response_schema
 
 # How many characters all targets together may be longer, or shorter, than the other options.
 _MOST_DRIFT = 60
@@ -119,7 +119,7 @@ _N_SHOWN = 200
 _A_LITTLE = 20
 
 
-class WritingConfig(Strict):
+class PairWritingConfig(Strict):
     """How a set of pairs is written.
 
     Attributes:
@@ -141,7 +141,7 @@ class WritingConfig(Strict):
     most_asked: float = Field(default=6.0, ge=1)
 
 
-class Written(Strict):
+class WrittenPairs(Strict):
     """A set that was written, and all that did not come into it.
 
     Attributes:
@@ -198,7 +198,7 @@ class Opinion(Strict):
 
 
 def pairs_request(
-    value: ValueSet, domain: str, n: int, shown: Sequence[str], drift: int, config: WritingConfig
+    value: ValueSet, domain: str, n: int, shown: Sequence[str], drift: int, config: PairWritingConfig
 ) -> Request:
     """Ask the author for `n` pairs of a domain, other than those shown."""
     prompt = _filled(
@@ -217,12 +217,12 @@ def pairs_request(
 
 def read_pairs(text: str, domain: str) -> tuple[Candidate, ...]:
     """The pairs of an author's reply, in order; raises `Unreadable`."""
-    found = json_reply(text, _Pairs).pairs
+    found = parse_json_reply(text, _Pairs).pairs
     return tuple(Candidate(domain, _option(pair.target), _option(pair.other)) for pair in found)
 
 
 def verdict_request(
-    value: ValueSet, pair: Candidate, others: Sequence[ValueSet], config: WritingConfig
+    value: ValueSet, pair: Candidate, others: Sequence[ValueSet], config: PairWritingConfig
 ) -> tuple[Request, Literal["first", "second"]]:
     """Ask the judge about a pair, and where its target stands: the same place each time for the same pair."""
     target_first = int(pair.key, 16) % 2 == 0
@@ -238,7 +238,9 @@ def _request(
 ) -> Request:
     prefix = _filled("value", {"value": value.value, "about": " ".join(value.about.split())})
     task = f"pairs-{fingerprint({'stage': stage, 'model': model, 'prefix': prefix, 'prompt': prompt})}"
-    return Request(task=task, stage=stage, prefix=prefix, prompt=prompt, max_tokens=max_tokens, form=form_of(kind))
+    return Request(
+        task=task, stage=stage, prefix=prefix, prompt=prompt, max_tokens=max_tokens, form=response_schema(kind)
+    )
 
 
 def _balance(drift: int) -> str:

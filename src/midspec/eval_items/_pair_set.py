@@ -10,19 +10,20 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_rows
+from midspec.core.progress import ProgressCallback
 from midspec.eval_items._pair_checks import (
     AUTHOR_STAGE,
     JUDGE_STAGE,
     PAIR_TOKENS,
     Candidate,
-    WritingConfig,
-    Written,
+    PairWritingConfig,
+    WrittenPairs,
     pairs_request,
     verdict_request,
 )
-from midspec.eval_items._pairs import Tell, check_wanted, write_items
+from midspec.eval_items._pairs import check_wanted, write_pairs
 from midspec.evals.tasks.preference._sets import VALUES, ValueSet, value_set
-from midspec.llm import Client, Request, StageLoad, Store
+from midspec.llm import Client, Request, StageEstimate, Store
 
 _LETTERS_A_TOKEN = 4
 _VERDICT_TOKENS = 90
@@ -31,16 +32,16 @@ _PASSED = 0.6
 _OPTION = "x" * 30
 
 
-async def author_items(
+async def write_pair_set(
     value: ValueSet,
-    config: WritingConfig,
+    config: PairWritingConfig,
     author: Client,
     judging: Client,
     store: Store,
     folder: Path,
     *,
     forbidden: Sequence[str] = (),
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
     width: int = 20,
 ) -> Built:
     """Write a set of pairs into `folder`: items.jsonl, and rejects.jsonl with the reasons.
@@ -56,7 +57,7 @@ async def author_items(
         store: keeps every reply, so that none is paid for twice.
         folder: is there, and gets the files.
         forbidden: words that must not appear, beside `value.train_words`.
-        tell: is told (kept, of how many, what) after each wave.
+        on_progress: is told (kept, of how many, what) after each wave.
         width: how many requests are wanted in flight at once.
 
     Raises:
@@ -64,13 +65,15 @@ async def author_items(
         DataError: a word of the train domain stands in the name of a test domain.
         MidspecError: what ends the run (the budget is used up, the key is refused).
     """
-    found = await write_items(value, config, author, judging, store, forbidden=forbidden, tell=tell, width=width)
+    found = await write_pairs(
+        value, config, author, judging, store, forbidden=forbidden, on_progress=on_progress, width=width
+    )
     write_rows(folder / "items.jsonl", found.items)
     write_rows(folder / "rejects.jsonl", found.rejects)
     return Built(outputs=("items.jsonl", "rejects.jsonl"), summary=_summary(found, config))
 
 
-def _summary(found: Written, config: WritingConfig) -> dict[str, JsonValue]:
+def _summary(found: WrittenPairs, config: PairWritingConfig) -> dict[str, JsonValue]:
     n_missing = sum(found.missing.values())
     short = ", ".join(f"{domain} ({n})" for domain, n in found.missing.items())
     gaps = [len(item.options[0]) - len(item.options[1]) for item in found.items]
@@ -87,13 +90,13 @@ def _summary(found: Written, config: WritingConfig) -> dict[str, JsonValue]:
     }
 
 
-def items_loads(value: ValueSet, config: WritingConfig) -> list[StageLoad]:
+def estimate_pairs(value: ValueSet, config: PairWritingConfig) -> list[StageEstimate]:
     """What each stage will ask, for a forecast; the stage that ends in `.verdicts` goes to the judge.
 
     An estimate: 4 letters a token, 60% of what is asked for kept.
 
     Raises:
-        ConfigError, DataError: the set can't be written as it is asked for; see `author_items`.
+        ConfigError, DataError: the set can't be written as it is asked for; see `write_pair_set`.
     """
     check_wanted(value, config)
     others = [value_set(name) for name in VALUES if name != value.value]
@@ -111,8 +114,8 @@ def items_loads(value: ValueSet, config: WritingConfig) -> list[StageLoad]:
     ]
 
 
-def _load(stage: str, n_requests: int, request: Request, n_output: int) -> StageLoad:
-    return StageLoad(
+def _load(stage: str, n_requests: int, request: Request, n_output: int) -> StageEstimate:
+    return StageEstimate(
         stage=stage,
         n_requests=n_requests,
         prefix_tokens=_tokens(request.prefix),

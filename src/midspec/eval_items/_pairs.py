@@ -14,22 +14,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 
 from midspec.core.errors import ConfigError, DataError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Item, Reject
 from midspec.eval_items._pair_checks import (
     Candidate,
     Opinion,
     PairChecks,
-    WritingConfig,
-    Written,
+    PairWritingConfig,
+    WrittenPairs,
     pairs_request,
     read_pairs,
     verdict_request,
 )
 from midspec.evals.tasks.preference._sets import VALUES, ValueSet, value_set, words_found
 from midspec.generation import Pool
-from midspec.llm import Client, Said, Store, converse, json_reply
-
-Tell = Callable[[int, int, str], None]
+from midspec.llm import Client, ParsedReply, Store, converse, parse_json_reply
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -39,18 +38,18 @@ _LEAST_RATE = 0.1
 _MOST_BARREN = 3
 
 
-async def write_items(
+async def write_pairs(
     value: ValueSet,
-    config: WritingConfig,
+    config: PairWritingConfig,
     author: Client,
     judging: Client,
     store: Store,
     *,
     forbidden: Sequence[str] = (),
     others: Sequence[ValueSet] | None = None,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
     width: int = 20,
-) -> Written:
+) -> WrittenPairs:
     """Write a set for any value over its test domains; the domains in `opinion_domains` get pairs of opinions.
 
     A pair is dropped where its wording gives the value away, where the judge (who isn't told which option is the
@@ -65,7 +64,7 @@ async def write_items(
         store: keeps every reply, so that none is paid for twice.
         forbidden: words that must not appear, beside `value.train_words`: terms of the training rows, say.
         others: values that a pair must not test as well; the shipped ones but `value` by default.
-        tell: is told (kept, of how many, what) after each wave.
+        on_progress: is told (kept, of how many, what) after each wave.
         width: how many requests are wanted in flight at once.
 
     Raises:
@@ -78,12 +77,12 @@ async def write_items(
     line = _Line(value, config, rivals, words, width)
     while line.goes_on:
         await line.wave(author, judging, store)
-        if tell is not None:
-            tell(len(line.kept), config.n_items, f"pairs for {value.value}")
+        if on_progress is not None:
+            on_progress(len(line.kept), config.n_items, f"pairs for {value.value}")
     return line.written()
 
 
-def check_wanted(value: ValueSet, config: WritingConfig, forbidden: Sequence[str] = ()) -> tuple[str, ...]:
+def check_wanted(value: ValueSet, config: PairWritingConfig, forbidden: Sequence[str] = ()) -> tuple[str, ...]:
     """Refuse a set that can't be held out, or even; gives the words that may stand in no pair.
 
     Raises:
@@ -93,12 +92,12 @@ def check_wanted(value: ValueSet, config: WritingConfig, forbidden: Sequence[str
     words = tuple(dict.fromkeys((value.train_domain, *value.train_words, *forbidden)))
     if config.n_items < len(value.test_domains) or value.train_domain in value.test_domains:
         what = f"{config.n_items} items over {len(value.test_domains)} domains, trained on {value.train_domain!r}"
-        mend = "Ask for at least one item a domain, and keep the train domain out of the test domains"
-        raise ConfigError(what, where=f"the set for {value.value}", mend=mend)
+        hint = "Ask for at least one item a domain, and keep the train domain out of the test domains"
+        raise ConfigError(what, where=f"the set for {value.value}", hint=hint)
     names = [Item(id=name, set=value.value, domain=name, options=("", "")) for name in value.test_domains]
     if found := words_found(names, words):
         what = f"the names of test domains hold words of the train domain: {', '.join(found)}"
-        raise DataError(what, where=f"the set for {value.value}", mend="Name other test domains, or fewer words")
+        raise DataError(what, where=f"the set for {value.value}", hint="Name other test domains, or fewer words")
     return words
 
 
@@ -106,7 +105,7 @@ class _Line:
     """One set in the making."""
 
     def __init__(
-        self, value: ValueSet, config: WritingConfig, others: Sequence[ValueSet], words: Sequence[str], width: int
+        self, value: ValueSet, config: PairWritingConfig, others: Sequence[ValueSet], words: Sequence[str], width: int
     ) -> None:
         self._value, self._config, self._others, self._words = value, config, others, words
         self._width = width
@@ -133,7 +132,7 @@ class _Line:
         before = len(self.kept)
         wanted = self._wanted()
 
-        async def ask(entry: tuple[str, int]) -> Said[tuple[Candidate, ...]]:
+        async def ask(entry: tuple[str, int]) -> ParsedReply[tuple[Candidate, ...]]:
             domain, n = entry
             shown = [pair.text for pair in self.kept if pair.domain == domain]
             request = pairs_request(self._value, domain, n, shown, self._checks.drift, self._config)
@@ -144,9 +143,9 @@ class _Line:
         replies = await self._together(ask, wanted)
         fresh = self._fresh(replies, wanted)
 
-        async def judge(pair: Candidate) -> tuple[Said[Opinion], Literal["first", "second"]]:
+        async def judge(pair: Candidate) -> tuple[ParsedReply[Opinion], Literal["first", "second"]]:
             request, target = verdict_request(self._value, pair, self._others, self._config)
-            return await converse(judging, store, request, lambda text: json_reply(text, Opinion)), target
+            return await converse(judging, store, request, lambda text: parse_json_reply(text, Opinion)), target
 
         for pair, (said, target) in zip(fresh, await self._together(judge, fresh), strict=True):
             self._settle(pair, said, target)
@@ -176,7 +175,7 @@ class _Line:
         return [found[at] for at in range(len(entries))]
 
     def _fresh(
-        self, replies: Sequence[Said[tuple[Candidate, ...]]], wanted: Sequence[tuple[str, int]]
+        self, replies: Sequence[ParsedReply[tuple[Candidate, ...]]], wanted: Sequence[tuple[str, int]]
     ) -> list[Candidate]:
         """The pairs of the replies that a program finds nothing against."""
         fresh: list[Candidate] = []
@@ -196,7 +195,7 @@ class _Line:
                     self._reject(pair, "checks", fault)
         return fresh
 
-    def _settle(self, pair: Candidate, said: Said[Opinion], target: Literal["first", "second"]) -> None:
+    def _settle(self, pair: Candidate, said: ParsedReply[Opinion], target: Literal["first", "second"]) -> None:
         """Keep a judged pair, unless the judge, a pair kept meanwhile or the length speaks against it."""
         fault = f"no verdict ({_why(said)})" if said.value is None else said.value.fault(target)
         if fault is not None:
@@ -214,7 +213,7 @@ class _Line:
     def _reject(self, pair: Candidate, by: str, reason: str) -> None:
         self._rejects.append(Reject(id=pair.key, by=by, reason=reason, text=f"{pair.target} | {pair.other}"))
 
-    def written(self) -> Written:
+    def written(self) -> WrittenPairs:
         """What came of it, domain by domain; every item looked through for the words once more."""
         width = max(2, len(str(max(self._quota.values()))))
         items: list[Item] = []
@@ -224,7 +223,7 @@ class _Line:
             for number, pair in enumerate(pairs, start=1):
                 name = f"{stem}-{number:0{width}d}"
                 items.append(Item(id=name, set=self._value.value, domain=domain, options=(pair.target, pair.other)))
-        return Written(
+        return WrittenPairs(
             items=tuple(items),
             rejects=tuple(self._rejects),
             n_asked=self._n_asked,
@@ -234,6 +233,6 @@ class _Line:
         )
 
 
-def _why(said: Said[_Out]) -> str:
+def _why(said: ParsedReply[_Out]) -> str:
     outcome = said.outcome
     return f"{outcome.kind}: {outcome.note}" if outcome.note else outcome.kind

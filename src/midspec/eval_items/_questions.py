@@ -18,13 +18,13 @@ from pydantic import Field
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Reject, Strict
 from midspec.evals.tasks.spec_qa._items import CATEGORIES, Category, SpecQuestion, categories, fill, prompt
 from midspec.generation import Pool
-from midspec.llm import Client, ModelConfig, Request, StageLoad, Store, converse, form_of, json_reply
-from midspec.llm import Said as Replied
+from midspec.llm import Client, ModelConfig, Request, StageEstimate, Store, converse, parse_json_reply, response_schema
+from midspec.llm import ParsedReply as Replied
 
-Tell = Callable[[int, int, str], None]
 _STAGE = "spec_qa.questions"
 _ID_LENGTH = 16
 _LETTERS_A_TOKEN, _QUESTION_TOKENS = 4, 70
@@ -116,7 +116,7 @@ async def write_questions(
     store: Store,
     writing: QuestionWriting | None = None,
     *,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
     width: int = 50,
 ) -> WrittenQuestions:
     """Have questions written about each clause until it has its share, or nothing more comes of it.
@@ -131,7 +131,7 @@ async def write_questions(
         client: asks it, from the store first.
         store: where replies are kept.
         writing: how many questions, and what makes one unfit.
-        tell: is told (clauses answered for, of how many in this round, which round) after each reply.
+        on_progress: is told (clauses answered for, of how many in this round, which round) after each reply.
         width: how many requests are wanted in flight at once.
 
     Raises:
@@ -145,7 +145,7 @@ async def write_questions(
         short = [lot for lot in lots if not lot.is_done and len(lot.rows) < line.writing.per_clause]
         requests = [line.request(lot, number) for lot in short]
         note = f"round {number + 1} of at most {line.writing.n_rounds}"
-        replies = await _replies(requests, client, store, width, partial(_told, tell, note))
+        replies = await _replies(requests, client, store, width, partial(_told, on_progress, note))
         for lot, reply in zip(short, replies, strict=True):
             line.take(lot, reply)
     return WrittenQuestions(
@@ -155,13 +155,13 @@ async def write_questions(
     )
 
 
-def _told(tell: Tell | None, note: str, at: int, of: int) -> None:
-    if tell is not None:
-        tell(at, of, note)
+def _told(on_progress: ProgressCallback | None, note: str, at: int, of: int) -> None:
+    if on_progress is not None:
+        on_progress(at, of, note)
 
 
 async def _replies(
-    requests: Sequence[Request], client: Client, store: Store, width: int, tell: Callable[[int, int], None]
+    requests: Sequence[Request], client: Client, store: Store, width: int, on_progress: Callable[[int, int], None]
 ) -> list[Replied[tuple[_Entry, ...]]]:
     """What the author says to each, in their order. Where one ends the run, those that are under way are waited for."""
     found: dict[int, Replied[tuple[_Entry, ...]]] = {}
@@ -170,7 +170,7 @@ async def _replies(
     def piece(at: int, request: Request) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
             found[at] = await converse(client, store, request, _parse)
-            tell(len(found), len(requests))
+            on_progress(len(found), len(requests))
 
         return work
 
@@ -183,13 +183,13 @@ async def _replies(
 def _check(clauses: Sequence[AskedClause]) -> None:
     ids = [clause.id for clause in clauses]
     if not ids:
-        raise DataError("there are none", where="clauses", mend="Give at least one")
+        raise DataError("there are none", where="clauses", hint="Give at least one")
     if len(set(ids)) < len(ids):
-        raise DataError("two have the same id", where="clauses", mend="Give each its own")
+        raise DataError("two have the same id", where="clauses", hint="Give each its own")
 
 
 def _parse(text: str) -> tuple[_Entry, ...]:
-    return json_reply(text, _Reply).questions
+    return parse_json_reply(text, _Reply).questions
 
 
 @dataclass
@@ -225,7 +225,7 @@ class _Line:
             earlier=fill(prompt("earlier"), list=existing) if existing else "",
             n=str(self.writing.per_clause - len(lot.rows)),
         )
-        form = form_of(_Reply)
+        form = response_schema(_Reply)
         return Request(
             task=fingerprint([_STAGE, self._model, self._prefix, words, form, number]),
             stage=_STAGE,
@@ -273,9 +273,9 @@ class _Line:
         return None if repeated is None else f"nearly the same as {repeated}"
 
 
-def questions_loads(
+def estimate_questions(
     spec: str, clauses: Sequence[AskedClause], model: ModelConfig, writing: QuestionWriting
-) -> list[StageLoad]:
+) -> list[StageEstimate]:
     """What writing will ask, for a forecast.
 
     An estimate: 4 letters a token, 70 tokens a question, every third clause asked about a second time.
@@ -288,7 +288,7 @@ def questions_loads(
     requests = [line.request(_Lot(clause), 0) for clause in clauses]
     again = ceil(len(clauses) * _AGAIN) if writing.n_rounds > 1 else 0
     letters = sum(len(request.prompt.encode()) for request in requests) / len(requests)
-    load = StageLoad(
+    load = StageEstimate(
         stage=_STAGE,
         n_requests=len(requests) + again,
         prefix_tokens=ceil(len(requests[0].prefix.encode()) / _LETTERS_A_TOKEN),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from midspec.core.records import Identity
 from midspec.evals._measures import prompt_hash, rubric_hash
-from midspec.evals._types import ConfigT, Exam
+from midspec.evals._types import ConfigT, EvalTask
 from midspec.evals.tasks.preference._config import PreferenceConfig
 
 _STEP = "evaluate@1"
@@ -25,26 +25,26 @@ def eval_identity(config: PreferenceConfig, *, items: str, model: Mapping[str, s
     return Identity(step=_STEP, inputs={"items": items, **model}, config=config.model_dump(mode="json"))
 
 
-def exam_identity(
-    exam: Exam[ConfigT], config: ConfigT, *, model: Mapping[str, str], graders: Sequence[str] = ()
+def task_identity(
+    eval_task: EvalTask[ConfigT], config: ConfigT, *, model: Mapping[str, str], graders: Sequence[str] = ()
 ) -> Identity:
     """What identifies an exam's result, for `artifact.build`.
 
     Args:
-        exam: what is asked.
+        eval_task: what is asked.
         config: how it is asked.
         model: digests of what the model is made of (`{"checkpoint": ...}`), or the name of a served model; never a
             path.
         graders: the judges' names; left out of the identity of an exam without a rubric.
     """
-    rubric = exam.rubric(config)
+    rubric = eval_task.rubric(config)
     return Identity(
         step=_EXAM_STEP,
         inputs=dict(model),
         config={
-            "exam": exam.name,
+            "exam": eval_task.name,
             "config": config.model_dump(mode="json"),
-            "prompt_hash": prompt_hash(exam.questions(config)),
+            "prompt_hash": prompt_hash(eval_task.questions(config)),
             "rubric_hash": None if rubric is None else rubric_hash(rubric),
             "graders": [] if rubric is None else list(graders),
         },

@@ -11,15 +11,15 @@ from inspect_ai.model import ModelConfig
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.errors import DataError
-from midspec.core.records import ExamAnswer, Judgement, ScoreRow
+from midspec.core.records import Judgement, ScoreRow, TaskAnswer
 from midspec.evals._inspect_run import GRADER
 from midspec.evals._inspect_task import SAID, VERDICTS
 from midspec.evals._logs import open_log, sample_fault
 from midspec.evals._measures import Reader, Verdict
 from midspec.evals._response_cache import answering_args, answering_settings
-from midspec.evals._types import Exam, ExamConfig, Question, Said, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value
 from midspec.evals.judges._ask import judge_settings
-from midspec.evals.tasks._shipped import exam_named
+from midspec.evals.tasks._shipped import task_named
 
 JUDGES = "judges"
 JUDGE_SETTINGS = "judge_settings"
@@ -27,19 +27,19 @@ _QUESTIONS = TypeAdapter(tuple[Question, ...])
 _VERDICTS = TypeAdapter(tuple[Verdict, ...])
 
 
-class ExamLog(NamedTuple):
+class TaskLog(NamedTuple):
     """What a log comes to: what was asked, every measure of every item, what was said, what judges replied."""
 
     questions: list[Question]
     scores: list[ScoreRow]
-    answers: list[ExamAnswer]
+    answers: list[TaskAnswer]
     judgements: list[Judgement]
 
 
 class Asked(NamedTuple):
     """What a log says was asked: which exam, how, and its questions."""
 
-    exam: Exam[Any]
+    eval_task: EvalTask[Any]
     config: Any
     questions: tuple[Question, ...]
 
@@ -49,16 +49,16 @@ class _Item(NamedTuple):
 
     id: str
     question: Question
-    said: Said | Unscored
+    said: ModelResponse | Unscored
     verdicts: tuple[Verdict, ...]
 
 
-def read_exam(log_path: Path, exam: Exam[Any] | None = None) -> ExamLog:
+def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog:
     """Read a log of an exam again, in the order of its questions.
 
     Args:
         log_path: an `.eval` file.
-        exam: whose log it is, for one that is not shipped; found by its name otherwise.
+        eval_task: whose log it is, for one that is not shipped; found by its name otherwise.
 
     Raises:
         MissingError: there is no such log.
@@ -66,15 +66,15 @@ def read_exam(log_path: Path, exam: Exam[Any] | None = None) -> ExamLog:
         ConfigError: it is the log of an exam that is not shipped.
     """
     log = open_log(log_path)
-    asked = asked_in(log, log_path, exam)
-    reader = Reader(asked.exam, asked.config, asked.questions[0])
-    rows = ExamLog([*asked.questions], [], [], [])
+    asked = asked_in(log, log_path, eval_task)
+    reader = Reader(asked.eval_task, asked.config, asked.questions[0])
+    rows = TaskLog([*asked.questions], [], [], [])
     for item in _items(log, asked):
         if isinstance(item.said, Unscored):
-            rows.scores.extend(_scores(item, dict.fromkeys(reader.names, item.said), asked.exam.name))
+            rows.scores.extend(_scores(item, dict.fromkeys(reader.names, item.said), asked.eval_task.name))
             continue
         reading = reader.read(item.question, item.said, item.verdicts)
-        rows.scores.extend(_scores(item, reading.values, asked.exam.name))
+        rows.scores.extend(_scores(item, reading.values, asked.eval_task.name))
         rows.answers.append(_answer(item, item.said))
         rows.judgements.extend(_judgements(item, reading.by_judge))
     return rows
@@ -109,23 +109,23 @@ def logged_questions(log_path: Path) -> tuple[Question, ...]:
     return _QUESTIONS.validate_python(metadata["questions"])
 
 
-def asked_in(log: EvalLog, path: Path, exam: Exam[Any] | None) -> Asked:
-    """What was asked in a log; see `read_exam` for errors."""
+def asked_in(log: EvalLog, path: Path, eval_task: EvalTask[Any] | None) -> Asked:
+    """What was asked in a log; see `read_task` for errors."""
     metadata = _metadata(log, path)
-    if exam is not None and exam.name != metadata["exam"]:
-        raise DataError(f"a log of the exam {metadata['exam']}", where=str(path), mend=f"Give one of {exam.name}")
-    found = exam or exam_named(str(metadata["exam"]))
+    if eval_task is not None and eval_task.name != metadata["exam"]:
+        raise DataError(f"a log of the exam {metadata['exam']}", where=str(path), hint=f"Give one of {eval_task.name}")
+    found = eval_task or task_named(str(metadata["exam"]))
     try:
-        config: ExamConfig = found.config.model_validate(metadata["config"])
+        config: TaskConfig = found.config.model_validate(metadata["config"])
         return Asked(found, config, _QUESTIONS.validate_python(metadata["questions"]))
     except ValidationError as error:
-        raise DataError("written by another version", where=str(path), mend="Evaluate again") from error
+        raise DataError("written by another version", where=str(path), hint="Evaluate again") from error
 
 
 def _metadata(log: EvalLog, path: Path) -> dict[str, Any]:
     metadata = log.eval.metadata or {}
     if not {"exam", "config", "questions"} <= metadata.keys():
-        raise DataError("not a log of an exam", where=str(path), mend="Give a log that midspec wrote")
+        raise DataError("not a log of an exam", where=str(path), hint="Give a log that midspec wrote")
     return metadata
 
 
@@ -157,7 +157,7 @@ def _item(name: str, question: Question, sample: EvalSample | None, log: EvalLog
         return _Item(name, question, Unscored("the log holds no answer for this item"), ())
     score = next(iter((sample.scores or {}).values()), None)
     kept = (score.metadata or {}).get(VERDICTS, []) if score is not None else []
-    return _Item(name, question, Said.model_validate_json(sample.store[SAID]), _VERDICTS.validate_python(kept))
+    return _Item(name, question, ModelResponse.model_validate_json(sample.store[SAID]), _VERDICTS.validate_python(kept))
 
 
 def _scores(item: _Item, values: Mapping[str, Value], task: str) -> Iterator[ScoreRow]:
@@ -173,9 +173,9 @@ def _scores(item: _Item, values: Mapping[str, Value], task: str) -> Iterator[Sco
         )
 
 
-def _answer(item: _Item, said: Said) -> ExamAnswer:
+def _answer(item: _Item, said: ModelResponse) -> TaskAnswer:
     question = item.question
-    return ExamAnswer(
+    return TaskAnswer(
         item=item.id,
         set=question.set,
         domain=question.domain,

@@ -28,15 +28,15 @@ from midspec.evals._abilities import ManyGenerator
 from midspec.evals._ask import chat_messages, talk
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._provider import STOP_REASONS
-from midspec.evals._response_cache import Kept, model_mark
-from midspec.evals._types import ConfigT, Exam, ExamConfig, Question, Said, Unscored
+from midspec.evals._response_cache import ResponseCache, model_cache_key
+from midspec.evals._types import ConfigT, EvalTask, ModelResponse, Question, TaskConfig, Unscored
 from midspec.evals.judges._ask import JUDGING, judges_in_role, verdict_of
 from midspec.models import Generation
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
-def said_by(output: ModelOutput) -> Said:
+def said_by(output: ModelOutput) -> ModelResponse:
     """Any provider's output: native reasoning goes before reasoning that stands in the text.
 
     Raises:
@@ -48,7 +48,7 @@ def said_by(output: ModelOutput) -> Said:
     parts = [part for part in content if isinstance(part, ContentReasoning)] if isinstance(content, list) else []
     native = [part.summary or "" if part.redacted else part.reasoning for part in parts]
     inline, text = split_thinking(output.message.text)
-    return Said(
+    return ModelResponse(
         text=text,
         reasoning="\n".join(part for part in (*native, inline) if part),
         stop_reason=output.stop_reason,
@@ -56,10 +56,12 @@ def said_by(output: ModelOutput) -> Said:
     )
 
 
-def said_by_checkpoint(found: Generation) -> Said:
+def said_by_checkpoint(found: Generation) -> ModelResponse:
     """What a checkpoint of ours wrote."""
     reasoning, text = split_thinking(found.text)
-    return Said(text=text, reasoning=reasoning, stop_reason=STOP_REASONS[found.stop_reason], n_tokens=found.n_tokens)
+    return ModelResponse(
+        text=text, reasoning=reasoning, stop_reason=STOP_REASONS[found.stop_reason], n_tokens=found.n_tokens
+    )
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -83,51 +85,55 @@ _VERSIONS = ("midspec", "inspect_ai", "inspect_evals", "torch", "transformers")
 class _Asking(NamedTuple):
     """What a question is asked with: the sampling, where replies are kept, and how many are asked side by side."""
 
-    config: ExamConfig
-    kept: Kept | None
+    config: TaskConfig
+    kept: ResponseCache | None
     beside: int
 
 
-def exam_task(exam: Exam[ConfigT], config: ConfigT, *, kept: Kept | None = None) -> Task:
+def inspect_task(eval_task: EvalTask[ConfigT], config: ConfigT, *, kept: ResponseCache | None = None) -> Task:
     """An exam as an Inspect task; its log holds all that reading and judging it again takes.
 
     Args:
-        exam: what is asked.
+        eval_task: what is asked.
         config: how it is asked.
         kept: where replies are kept as they come, and looked up before they are asked for.
 
     Raises:
         DataError: it has no question, or an id is used twice.
     """
-    questions = exam.questions(config)
-    by_id = _by_id(exam, questions)
+    questions = eval_task.questions(config)
+    by_id = _by_id(eval_task, questions)
     samples = [
         Sample(id=each.id, input=chat_messages(each.messages), metadata={"set": each.set, "domain": each.domain})
         for each in questions
     ]
     return Task(
-        dataset=MemoryDataset(samples, name=exam.name),
+        dataset=MemoryDataset(samples, name=eval_task.name),
         solver=_solver(by_id, _Asking(config, kept, len(questions) * config.repeats)),
-        scorer=exam_scorer(exam, config, by_id, kept=kept),
+        scorer=task_scorer(eval_task, config, by_id, kept=kept),
         epochs=Epochs(config.repeats, "mean"),
         fail_on_error=False,
-        name=exam.name,
-        metadata=_metadata(exam, config, questions),
+        name=eval_task.name,
+        metadata=_metadata(eval_task, config, questions),
     )
 
 
-def exam_scorer(
-    exam: Exam[ConfigT], config: ConfigT, questions: Mapping[str, Question], *, kept: Kept | None = None
+def task_scorer(
+    eval_task: EvalTask[ConfigT],
+    config: ConfigT,
+    questions: Mapping[str, Question],
+    *,
+    kept: ResponseCache | None = None,
 ) -> Scorer:
     """Judges each answer anew and shows its measures; what it stores is the judges' replies."""
-    reader = Reader(exam, config, next(iter(questions.values())))
+    reader = Reader(eval_task, config, next(iter(questions.values())))
 
-    @scorer(metrics={"*": [mean()]}, name=f"{exam.name}_measures")
+    @scorer(metrics={"*": [mean()]}, name=f"{eval_task.name}_measures")
     def exam_measures() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             if SAID not in state.store:
                 return Score(value=dict.fromkeys(reader.names, math.nan), explanation="there is no answer")
-            said = Said.model_validate_json(state.store.get(SAID))
+            said = ModelResponse.model_validate_json(state.store.get(SAID))
             question = questions[str(state.sample_id)]
             verdicts: list[Verdict] = []
             if reader.rubric is not None:
@@ -144,7 +150,7 @@ def exam_scorer(
     return exam_measures()
 
 
-def _score(reader: Reader[Any], question: Question, said: Said, verdicts: list[Verdict]) -> Score:
+def _score(reader: Reader[Any], question: Question, said: ModelResponse, verdicts: list[Verdict]) -> Score:
     found = reader.read(question, said, verdicts).values
     missing = [f"{name}: {value.reason}" for name, value in found.items() if isinstance(value, Unscored)]
     replies = [f"{each.judge}: {each.graded.text if each.graded else each.fault}" for each in verdicts]
@@ -172,9 +178,9 @@ def _solver(questions: Mapping[str, Question], asking: _Asking) -> Solver:
     return ask_question()
 
 
-async def _answer(model: Model, question: Question, epoch: int, asking: _Asking) -> Said:
+async def _answer(model: Model, question: Question, epoch: int, asking: _Asking) -> ModelResponse:
     wanted = _wanted(model, question, epoch, asking.config) if asking.kept is not None else {}
-    said = None if asking.kept is None else asking.kept.get(Said, wanted)
+    said = None if asking.kept is None else asking.kept.get(ModelResponse, wanted)
     if said is None:
         said = await _ask(model, question, epoch, asking)
         if asking.kept is not None:
@@ -182,7 +188,7 @@ async def _answer(model: Model, question: Question, epoch: int, asking: _Asking)
     return said
 
 
-async def _ask(model: Model, question: Question, epoch: int, asking: _Asking) -> Said:
+async def _ask(model: Model, question: Question, epoch: int, asking: _Asking) -> ModelResponse:
     config = asking.config
     # Samples of one question, and equal questions, must not be the same draw.
     seed = int(fingerprint([config.seed, question.id, epoch])[:7], 16) if config.temperature > 0 else None
@@ -199,10 +205,10 @@ async def _ask(model: Model, question: Question, epoch: int, asking: _Asking) ->
     return said_by(await talk(model, question.messages, settings))
 
 
-def _wanted(model: Model, question: Question, epoch: int, config: ExamConfig) -> dict[str, JsonValue]:
+def _wanted(model: Model, question: Question, epoch: int, config: TaskConfig) -> dict[str, JsonValue]:
     """All that makes another answer wanted; where a model is reached is no part of it."""
     return {
-        **model_mark(model),
+        **model_cache_key(model),
         "messages": [message.model_dump(mode="json") for message in question.messages],
         "id": question.id,
         "epoch": epoch,
@@ -212,7 +218,7 @@ def _wanted(model: Model, question: Question, epoch: int, config: ExamConfig) ->
     }
 
 
-def _shown(model: str, said: Said) -> ModelOutput:
+def _shown(model: str, said: ModelResponse) -> ModelOutput:
     """An answer as Inspect's viewer shows it."""
     text = f"<think>\n{said.reasoning}\n</think>\n\n{said.text}" if said.reasoning else said.text
     message = ChatMessageAssistant(content=text, model=model, source="generate")
@@ -220,26 +226,26 @@ def _shown(model: str, said: Said) -> ModelOutput:
     return ModelOutput(model=model, choices=[choice])
 
 
-def _by_id(exam: Exam[ConfigT], questions: tuple[Question, ...]) -> dict[str, Question]:
+def _by_id(eval_task: EvalTask[ConfigT], questions: tuple[Question, ...]) -> dict[str, Question]:
     if not questions:
-        raise DataError("there are no questions", where=exam.name, mend="Mend the exam's settings")
+        raise DataError("there are no questions", where=eval_task.name, hint="Mend the exam's settings")
     by_id: dict[str, Question] = {}
     for question in questions:
         if question.id in by_id:
-            raise DataError(f"the id {question.id!r} is used twice", where=exam.name, mend="Give each its own id")
+            raise DataError(f"the id {question.id!r} is used twice", where=eval_task.name, hint="Give each its own id")
         by_id[question.id] = question
     return by_id
 
 
-def _metadata(exam: Exam[ConfigT], config: ConfigT, questions: tuple[Question, ...]) -> dict[str, Any]:
-    rubric = exam.rubric(config)
+def _metadata(eval_task: EvalTask[ConfigT], config: ConfigT, questions: tuple[Question, ...]) -> dict[str, Any]:
+    rubric = eval_task.rubric(config)
     return {
-        "exam": exam.name,
+        "exam": eval_task.name,
         "config": config.model_dump(mode="json"),
         "questions": [question.model_dump(mode="json") for question in questions],
         "prompt_hash": prompt_hash(questions),
         "rubric_hash": None if rubric is None else rubric_hash(rubric),
-        "sampling": config.model_dump(mode="json", include=set(ExamConfig.model_fields)),
+        "sampling": config.model_dump(mode="json", include=set(TaskConfig.model_fields)),
         "judging": None if rubric is None else dict(JUDGING),
         "versions": {name: version(name) for name in _VERSIONS},
     }

@@ -13,10 +13,10 @@ from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import get_model
 
 from midspec.core.errors import MidspecError
-from midspec.evals._inspect_task import exam_task
+from midspec.evals._inspect_task import inspect_task
 from midspec.evals._settings import read_settings, with_settings
 from midspec.evals.judges._ask import judges_in_role
-from midspec.evals.tasks._shipped import exam_named
+from midspec.evals.tasks._shipped import task_named
 from midspec.evals.tasks.preference._config import PreferenceConfig, load_config
 from midspec.evals.tasks.preference._sources import resolve_items
 from midspec.evals.tasks.preference._task import preference_task
@@ -42,7 +42,7 @@ def spec_qa(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("spec_qa", config, settings)
+    return _eval_task("spec_qa", config, settings)
 
 
 @task(name="agentic_misalignment")
@@ -53,7 +53,7 @@ def agentic_misalignment(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings (scenarios, goals, repeats, ...); the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("agentic_misalignment", config, settings)
+    return _eval_task("agentic_misalignment", config, settings)
 
 
 @task(name="panel_identity")
@@ -64,7 +64,7 @@ def panel_identity(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_identity", config, settings)
+    return _eval_task("panel_identity", config, settings)
 
 
 @task(name="panel_instructions")
@@ -75,7 +75,7 @@ def panel_instructions(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_instructions", config, settings)
+    return _eval_task("panel_instructions", config, settings)
 
 
 @task(name="panel_knowledge")
@@ -86,7 +86,7 @@ def panel_knowledge(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_knowledge", config, settings)
+    return _eval_task("panel_knowledge", config, settings)
 
 
 @task(name="panel_length")
@@ -97,7 +97,7 @@ def panel_length(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_length", config, settings)
+    return _eval_task("panel_length", config, settings)
 
 
 @task(name="panel_over_refusal")
@@ -108,7 +108,7 @@ def panel_over_refusal(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_over_refusal", config, settings)
+    return _eval_task("panel_over_refusal", config, settings)
 
 
 @task(name="panel_sycophancy")
@@ -119,7 +119,7 @@ def panel_sycophancy(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_sycophancy", config, settings)
+    return _eval_task("panel_sycophancy", config, settings)
 
 
 @task(name="panel_termination")
@@ -130,7 +130,7 @@ def panel_termination(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_termination", config, settings)
+    return _eval_task("panel_termination", config, settings)
 
 
 @task(name="panel_tool_calls")
@@ -141,17 +141,17 @@ def panel_tool_calls(config: str | None = None, **settings: Any) -> Task:
         config: a YAML file of settings; the defaults where there is none.
         settings: settings by their names, over those of the file (`-T repeats=4`).
     """
-    return _exam("panel_tool_calls", config, settings)
+    return _eval_task("panel_tool_calls", config, settings)
 
 
-def _exam(name: str, path: str | None, settings: dict[str, Any]) -> Task:
+def _eval_task(name: str, path: str | None, settings: dict[str, Any]) -> Task:
     """An exam by its name; what is wrong with its settings or judges is told before anything is asked."""
-    exam = exam_named(name)
+    eval_task = task_named(name)
     try:
-        config = exam.config() if path is None else read_settings(Path(path), exam.config)
+        config = eval_task.config() if path is None else read_settings(Path(path), eval_task.config)
         config = with_settings(config, settings)
-        if exam.rubric(config) is not None:
+        if eval_task.rubric(config) is not None:
             judges_in_role(str(get_model()))
-        return exam_task(exam, config)
+        return inspect_task(eval_task, config)
     except MidspecError as error:
         raise PrerequisiteError(str(error)) from error

@@ -30,12 +30,12 @@ def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLo
         DataError: it is no Inspect log.
     """
     if not path.is_file():
-        raise MissingError("there is no such log", where=str(path), mend="Check the path")
+        raise MissingError("there is no such log", where=str(path), hint="Check the path")
     try:
         whole = whole or header or path.stat().st_size < _SMALL_BYTES
         return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY)
     except (BadZipFile, ValueError, KeyError) as error:
-        raise DataError(f"not an Inspect log ({error})", where=str(path), mend="Give an .eval file") from error
+        raise DataError(f"not an Inspect log ({error})", where=str(path), hint="Give an .eval file") from error
 
 
 def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:

@@ -13,16 +13,16 @@ from typing import Generic, NamedTuple
 
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Strict
-from midspec.evals._types import ConfigT, Exam, Graded, Question, Rubric, Said, Unscored, Value
+from midspec.evals._types import ConfigT, EvalTask, JudgeResponse, ModelResponse, Question, Rubric, Unscored, Value
 
-_NOBODY = Said(text="", stop_reason="stop")
+_NOBODY = ModelResponse(text="", stop_reason="stop")
 
 
 class Verdict(Strict):
     """What one judge gave for one answer: its reply, or why there is none."""
 
     judge: str
-    graded: Graded | None = None
+    graded: JudgeResponse | None = None
     fault: str | None = None
 
 
@@ -37,35 +37,37 @@ class Reader(Generic[ConfigT]):
     """Reads the answers of one exam under one config.
 
     Args:
-        exam: whose answers.
+        eval_task: whose answers.
         config: how they were asked for.
         question: any of its questions; the exam's first by default.
     """
 
-    def __init__(self, exam: Exam[ConfigT], config: ConfigT, question: Question | None = None) -> None:
-        self._exam = exam
+    def __init__(self, eval_task: EvalTask[ConfigT], config: ConfigT, question: Question | None = None) -> None:
+        self._eval_task = eval_task
         self._config = config
-        self._who = type(exam).__name__
-        self.rubric = exam.rubric(config)
-        self.names = measure_names(exam, config, question)
+        self._who = type(eval_task).__name__
+        self.rubric = eval_task.rubric(config)
+        self.names = measure_names(eval_task, config, question)
 
-    def unjudgeable(self, question: Question, said: Said) -> Unscored | None:
+    def unjudgeable(self, question: Question, said: ModelResponse) -> Unscored | None:
         """Why this answer is shown to no judge; `None` where it is, or where the exam has no judge."""
         if self.rubric is None:
             return None
-        found = attempt(f"{self._who}.unjudgeable", lambda: self._exam.unjudgeable(question, said, self._config))
+        found = attempt(f"{self._who}.unjudgeable", lambda: self._eval_task.unjudgeable(question, said, self._config))
         return found if isinstance(found, Unscored) or found is None else Unscored(str(found))
 
-    def read(self, question: Question, said: Said, verdicts: Sequence[Verdict]) -> Reading:
+    def read(self, question: Question, said: ModelResponse, verdicts: Sequence[Verdict]) -> Reading:
         """All measures of one answer."""
-        exam, config = self._exam, self._config
+        eval_task, config = self._eval_task, self._config
         read = _complete(
-            attempt(f"{self._who}.read", lambda: exam.read(question, said, config)), exam.measures, f"{self._who}.read"
+            attempt(f"{self._who}.read", lambda: eval_task.read(question, said, config)),
+            eval_task.measures,
+            f"{self._who}.read",
         )
         by_judge = tuple(self._judged(verdict) for verdict in verdicts)
         judged = self._over_judges(self.unjudgeable(question, said), verdicts, by_judge)
-        found = attempt(f"{self._who}.together", lambda: exam.together(question, said, read, judged, config))
-        together = _complete(found, self.names[len(exam.measures) :], f"{self._who}.together")
+        found = attempt(f"{self._who}.together", lambda: eval_task.together(question, said, read, judged, config))
+        together = _complete(found, self.names[len(eval_task.measures) :], f"{self._who}.together")
         return Reading({**read, **together}, by_judge)
 
     def _judged(self, verdict: Verdict) -> dict[str, Value]:
@@ -90,20 +92,20 @@ class Reader(Generic[ConfigT]):
         }
 
 
-def measure_names(exam: Exam[ConfigT], config: ConfigT, question: Question | None = None) -> tuple[str, ...]:
+def measure_names(eval_task: EvalTask[ConfigT], config: ConfigT, question: Question | None = None) -> tuple[str, ...]:
     """Every measure that an answer has a row for: what `read` gives, then what `together` makes of the judged ones.
 
     Args:
-        exam: whose measures.
+        eval_task: whose measures.
         config: how it is asked.
         question: any of its questions; the exam's first by default.
     """
     nothing = Unscored("not asked")
-    rubric = exam.rubric(config)
+    rubric = eval_task.rubric(config)
     judged: dict[str, Value] = {} if rubric is None else dict.fromkeys(rubric.measures, nothing)
-    question = question or exam.questions(config)[0]
-    found = exam.together(question, _NOBODY, dict.fromkeys(exam.measures, nothing), judged, config)
-    return (*exam.measures, *(name for name in found if name not in exam.measures))
+    question = question or eval_task.questions(config)[0]
+    found = eval_task.together(question, _NOBODY, dict.fromkeys(eval_task.measures, nothing), judged, config)
+    return (*eval_task.measures, *(name for name in found if name not in eval_task.measures))
 
 
 def prompt_hash(questions: Sequence[Question]) -> str:

@@ -63,9 +63,9 @@ def _opened(name: str, args: Mapping[str, Any]) -> Model:
     try:
         return get_model(name, memoize=False, **args)
     except PrerequisiteError as error:
-        raise ConfigError(str(error.message), where=name, mend="Give the provider what it lacks") from error
+        raise ConfigError(str(error.message), where=name, hint="Give the provider what it lacks") from error
     except TypeError as error:
-        raise ConfigError(str(error), where=name, mend="Leave that setting out") from error
+        raise ConfigError(str(error), where=name, hint="Leave that setting out") from error
 
 
 def _unknown_provider(error: ValueError) -> bool:

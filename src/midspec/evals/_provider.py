@@ -174,7 +174,7 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
             raise CheckpointError(
                 "the tokenizer has no chat template, so nothing can be asked",
                 where=model_name,
-                mend="Use a chat-tuned model, or save its tokenizer with a chat template",
+                hint="Use a chat-tuned model, or save its tokenizer with a chat template",
             )
         self._opened: LanguageModel | None = model
         self._scoring = Gatherer(self._score, _sort_key)
@@ -271,17 +271,17 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     """
     for message in messages:
         if message.role not in _ROLES:
-            raise ConfigError(f"a {message.role} message", where="midspec model", mend="Use a task without tools")
+            raise ConfigError(f"a {message.role} message", where="midspec model", hint="Use a task without tools")
     return [Message(role=_ROLES[message.role], content=message.text) for message in messages]
 
 
 def _check_supported(tools: Sequence[ToolInfo], config: GenerateConfig) -> None:
     if tools:
-        raise ConfigError("tools can't be called", where="midspec model", mend="Use a task without tools")
+        raise ConfigError("tools can't be called", where="midspec model", hint="Use a task without tools")
     given = config.model_dump(exclude_none=True)
     for name in _UNSUPPORTED:
         if name in given and given[name] is not False:
-            raise ConfigError(f"{name} is not supported", where="midspec model", mend=f"Leave {name} out")
+            raise ConfigError(f"{name} is not supported", where="midspec model", hint=f"Leave {name} out")
 
 
 def _output(name: str, found: Generation) -> ModelOutput:

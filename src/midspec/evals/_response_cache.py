@@ -17,12 +17,12 @@ from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
 from midspec.core.fingerprint import fingerprint
-from midspec.core.records import Strict
+from midspec.evals._types import CachedResponse
 
-StrictT = TypeVar("StrictT", bound=Strict)
+ResponseType = TypeVar("ResponseType", bound=CachedResponse)
 
 
-class Kept:
+class ResponseCache:
     """The replies in one file; open in a `with` block, by one process.
 
     Args:
@@ -34,7 +34,7 @@ class Kept:
         self._rows: dict[str, object] = {}
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> ResponseCache:
         self._file = self._path.open("a+b")
         self._file.seek(0)
         n_whole = 0
@@ -53,12 +53,12 @@ class Kept:
         if self._file is not None:
             self._file.close()
 
-    def get(self, kind: type[StrictT], wanted: object) -> StrictT | None:
+    def get(self, kind: type[ResponseType], wanted: object) -> ResponseType | None:
         """The reply to what `wanted` identifies, or `None`."""
-        row = self._rows.get(fingerprint([kind.__name__, wanted]))
+        row = self._rows.get(fingerprint([kind.cache_name, wanted]))
         return None if row is None else kind.model_validate(row)
 
-    def put(self, reply: Strict, wanted: object) -> None:
+    def put(self, reply: CachedResponse, wanted: object) -> None:
         """Keep a reply; it is in the file when this returns.
 
         Raises:
@@ -66,7 +66,7 @@ class Kept:
         """
         if self._file is None:
             raise ValueError("the file of kept replies is not open")
-        key = fingerprint([type(reply).__name__, wanted])
+        key = fingerprint([reply.cache_name, wanted])
         row = {"key": key, "reply": reply.model_dump(mode="json")}
         self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
@@ -84,7 +84,7 @@ _REACHING = {
 _PLACES = {"base_url", "api_key", "device", "store", "budget_usd", "prices", "concurrency"}
 
 
-def model_mark(model: Model) -> dict[str, JsonValue]:
+def model_cache_key(model: Model) -> dict[str, JsonValue]:
     """The model's name, its weights where they lie in a folder, and its own settings; not how it is reached."""
     return {
         "model": str(model),

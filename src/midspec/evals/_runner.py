@@ -22,13 +22,13 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, write_rows
 from midspec.core.errors import CheckpointError, FolderError
 from midspec.core.records import ScoreRow
-from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, ExamLog, asked_in, log_settings, read_exam
+from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, asked_in, log_settings, read_task
 from midspec.evals._inspect_run import GRADER, evaluate, rarely_collected
-from midspec.evals._inspect_task import exam_scorer, exam_task
+from midspec.evals._inspect_task import inspect_task, task_scorer
 from midspec.evals._logs import drop_unfinished, open_log
 from midspec.evals._model import close_after, close_model, open_model
-from midspec.evals._response_cache import Kept
-from midspec.evals._types import ConfigT, Exam
+from midspec.evals._response_cache import ResponseCache
+from midspec.evals._types import ConfigT, EvalTask
 from midspec.evals.judges import STORE
 from midspec.evals.judges._ask import THROUGH_LLM, check_judges, judge_settings
 
@@ -66,7 +66,7 @@ def refuse_nothing(scores: Sequence[ScoreRow], model: str) -> None:
     """Raise `CheckpointError` where nothing is scored, always for one fault of the checkpoint or of its template."""
     reasons = {row.unscored or "" for row in scores}
     if len(reasons) == 1 and (found := _FAULT.fullmatch(reasons.pop())):
-        raise CheckpointError(found[1], where=model, mend="No item could be asked: mend that")
+        raise CheckpointError(found[1], where=model, hint="No item could be asked: mend that")
 
 
 KEPT = "kept.jsonl"
@@ -75,8 +75,8 @@ _NOBODY = "none/none"
 
 
 @rarely_collected()
-def run_exam(
-    exam: Exam[ConfigT],
+def run_task(
+    eval_task: EvalTask[ConfigT],
     config: ConfigT,
     model: str | Model,
     folder: Path,
@@ -93,7 +93,7 @@ def run_exam(
     reason and stops no other.
 
     Args:
-        exam: what is asked.
+        eval_task: what is asked.
         config: how it is asked.
         model: a checkpoint (folder or hub name), an Inspect model name, or an Inspect model.
         folder: where the results go; it must exist.
@@ -110,21 +110,21 @@ def run_exam(
         DataError: the exam has no questions, or two of one id.
     """
     started = time.monotonic()
-    judged = exam.rubric(config) is not None
+    judged = eval_task.rubric(config) is not None
     if judged:
         check_judges([str(each) for each in graders], str(model))
-    n_samples = len(exam.questions(config)) * config.repeats
+    n_samples = len(eval_task.questions(config)) * config.repeats
     with _opened([model], model_args) as [tested], _opened(graders if judged else (), grader_args) as judges:
         if judged:
             check_judges([str(each) for each in judges], str(tested))
-        with Kept(folder / KEPT) as kept:
-            task = exam_task(exam, config, kept=kept)
+        with ResponseCache(folder / KEPT) as kept:
+            task = inspect_task(eval_task, config, kept=kept)
             task.cleanup = close_after(_ours([tested, *judges], [model, *graders]), n_samples)
             log = evaluate(task, tested, n_samples, folder / _LOGS, graders=judges)
         name = str(tested)
     path = Path(log.location.removeprefix("file://"))
     drop_unfinished(path)
-    return _written(exam, config, path, folder, {"model": name, "seconds": round(time.monotonic() - started, 3)})
+    return _written(eval_task, config, path, folder, {"model": name, "seconds": round(time.monotonic() - started, 3)})
 
 
 def rescore(
@@ -132,18 +132,18 @@ def rescore(
     graders: Sequence[str | Model],
     folder: Path,
     *,
-    exam: Exam[Any] | None = None,
+    eval_task: EvalTask[Any] | None = None,
     grader_args: Mapping[str, Any] | None = None,
 ) -> Built:
     """Have the answers in a stored log judged again, by the same or by other judges; nothing is generated.
 
-    Writes what `run_exam` writes into `folder`, with a new log in its `logs/`; the given log stays as it is.
+    Writes what `run_task` writes into `folder`, with a new log in its `logs/`; the given log stays as it is.
 
     Args:
         log_path: the log of an exam.
         graders: judges, as names or as opened models.
         folder: where the results go; it must exist.
-        exam: whose log it is, for an exam that is not shipped.
+        eval_task: whose log it is, for an exam that is not shipped.
         grader_args: settings of the graders that are given by name.
 
     Raises:
@@ -154,27 +154,27 @@ def rescore(
     """
     started = time.monotonic()
     log = open_log(log_path, whole=True)
-    asked = asked_in(log, log_path, exam)
+    asked = asked_in(log, log_path, eval_task)
     path = folder / _LOGS / log_path.name
     if path.resolve() == log_path.resolve():
-        raise FolderError("holds the log that is judged again", where=str(folder), mend="Choose another folder")
-    judged = asked.exam.rubric(asked.config) is not None
+        raise FolderError("holds the log that is judged again", where=str(folder), hint="Choose another folder")
+    judged = asked.eval_task.rubric(asked.config) is not None
     if judged:
         check_judges([str(each) for each in graders], log.eval.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a log that is being written, a judge's store has no place of its own: it is the one beside the old log.
     beside = {"store": str(log_path.parent / STORE)}
-    with _opened(graders if judged else (), grader_args, beside) as judges, Kept(folder / KEPT) as kept:
+    with _opened(graders if judged else (), grader_args, beside) as judges, ResponseCache(folder / KEPT) as kept:
         if judged:
             check_judges([str(each) for each in judges], log.eval.model)
         by_id = {question.id: question for question in asked.questions}
-        scorer = exam_scorer(asked.exam, asked.config, by_id, kept=kept)
+        scorer = task_scorer(asked.eval_task, asked.config, by_id, kept=kept)
         log = anyio.run(partial(_judge_again, log, scorer, judges, _ours(judges, graders)))
         judged_by = [judge_settings(judge.model_args, judge.config) for judge in judges]
         (log.eval.metadata or {}).update({JUDGES: [str(judge) for judge in judges], JUDGE_SETTINGS: judged_by})
     write_eval_log(log, str(path))
     told = {"model": log.eval.model, "seconds": round(time.monotonic() - started, 3)}
-    return _written(asked.exam, asked.config, path, folder, told)
+    return _written(asked.eval_task, asked.config, path, folder, told)
 
 
 async def _judge_again(log: EvalLog, scorer: Scorer, judges: Sequence[Model], ours: Sequence[Model]) -> EvalLog:
@@ -218,15 +218,17 @@ def _opened(
             close_model(model)
 
 
-def _written(exam: Exam[ConfigT], config: ConfigT, log: Path, folder: Path, execution: dict[str, Any]) -> Built:
-    found = read_exam(log, exam)
+def _written(
+    eval_task: EvalTask[ConfigT], config: ConfigT, log: Path, folder: Path, execution: dict[str, Any]
+) -> Built:
+    found = read_task(log, eval_task)
     refuse_nothing(found.scores, str(execution["model"]))
-    for name in ExamLog._fields:
+    for name in TaskLog._fields:
         write_rows(folder / f"{name}.jsonl", getattr(found, name))
     n_items = len(found.questions) * config.repeats
     measures = tuple(dict.fromkeys(row.measure for row in found.scores))
     return Built(
-        outputs=tuple(f"{name}.jsonl" for name in ExamLog._fields),
+        outputs=tuple(f"{name}.jsonl" for name in TaskLog._fields),
         summary={
             "n_questions": len(found.questions),
             **counts(found.scores, n_items),

@@ -23,11 +23,11 @@ def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
         ConfigError: it is not YAML, or a setting is unknown or wrong; names the setting.
     """
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     try:
         return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({error})", where=str(path), mend="Mend the file") from error
+        raise ConfigError(f"not YAML ({error})", where=str(path), hint="Mend the file") from error
     except ValidationError as error:
         raise _wrong(error, str(path)) from error
 
@@ -47,4 +47,4 @@ def with_settings(config: StrictT, settings: Mapping[str, object]) -> StrictT:
 def _wrong(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the file"
-    return ConfigError(f"{field}: {first['msg']}", where=where, mend="Mend that setting")
+    return ConfigError(f"{field}: {first['msg']}", where=where, hint="Mend that setting")

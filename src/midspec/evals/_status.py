@@ -1,7 +1,7 @@
 """How an answer ended and what of it is an answer at all: beside every score, so that a rate is not misread.
 
-In: `Said`, and marks of a refusal. Out: the text after its reasoning; whether it was cut off, filtered, empty or
-refuses; its length in words. Pure.
+In: `ModelResponse`, and marks of a refusal. Out: the text after its reasoning; whether it was cut off, filtered, empty
+or refuses; its length in words. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from midspec.evals._types import Said, Value
+from midspec.evals._types import ModelResponse, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")
 """What `status` gives: three rates (0 or 1 an answer) and a length in words."""
@@ -110,28 +110,28 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _N_OPENING = 2
 
 
-def aloud(said: Said) -> str:
+def aloud(said: ModelResponse) -> str:
     """The answer without reasoning that stands in its text; nothing where that reasoning was cut off."""
     _, closed, rest = said.text.rpartition(_CLOSE)
     return (rest if closed else said.text).partition(_OPEN)[0].strip()
 
 
-def is_truncated(said: Said) -> bool:
+def is_truncated(said: ModelResponse) -> bool:
     """Whether the answer was cut at a limit of tokens, the sampling's or the model's."""
     return said.stop_reason in _CUT
 
 
-def is_filtered(said: Said) -> bool:
+def is_filtered(said: ModelResponse) -> bool:
     """Whether the provider's own filter ended the answer."""
     return said.stop_reason == _FILTERED
 
 
-def is_empty(said: Said) -> bool:
+def is_empty(said: ModelResponse) -> bool:
     """Whether nothing was said aloud."""
     return not aloud(said)
 
 
-def refuses(said: Said, markers: Sequence[str] = REFUSALS) -> bool:
+def refuses(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
     """Whether the answer was filtered, or holds one of `markers` in its first two sentences; the case is no matter."""
     opening = " ".join(_SENTENCE_END.split(plain(aloud(said)))[:_N_OPENING])
     return is_filtered(said) or any(plain(marker) in opening for marker in markers)
@@ -142,7 +142,7 @@ def n_words(text: str) -> int:
     return sum(any(char.isalnum() for char in run) for run in text.split())
 
 
-def status(said: Said, markers: Sequence[str] = REFUSALS) -> dict[str, Value]:
+def status(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> dict[str, Value]:
     """The measures of `STATUS_MEASURES`; always a value, since how an answer ended is always known."""
     return {
         "refused": float(refuses(said, markers)),
@@ -152,7 +152,7 @@ def status(said: Said, markers: Sequence[str] = REFUSALS) -> dict[str, Value]:
     }
 
 
-def no_answer(said: Said, markers: Sequence[str] = REFUSALS) -> str | None:
+def no_answer(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> str | None:
     """Why there is nothing to score (empty, refused), or `None` where there is an answer.
 
     An answer that was cut off is none of these: whether it can be scored all the same depends on the measure.

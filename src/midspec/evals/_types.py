@@ -1,8 +1,8 @@
 """What an exam is: questions that a model answers in its own words, what is read off an answer, what a judge is asked.
 
-An `Exam` is one final class a kind of evaluation (spec QA, agentic misalignment, each side effect); the engine beside
-this file asks its questions through Inspect, keeps what was said in the log, and turns logs into score rows. Reading
-is pure, so that a stored log can be read again, or judged again, without generating anything.
+An `EvalTask` is one final class a kind of evaluation (spec QA, agentic misalignment, each side effect); the engine
+beside this file asks its questions through Inspect, keeps what was said in the log, and turns logs into score rows.
+Reading is pure, so that a stored log can be read again, or judged again, without generating anything.
 """
 
 from __future__ import annotations
@@ -45,25 +45,37 @@ class Question(Strict):
     about: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Said(Strict):
+class CachedResponse(Strict):
+    """What a response cache can hold.
+
+    Attributes:
+        cache_name: is part of every key in a cache that was written, so it never changes, whatever the class is called.
+    """
+
+    cache_name: ClassVar[str]
+
+
+class ModelResponse(CachedResponse):
     """What came back: the text, native reasoning apart from it, and why it ended there (Inspect's words)."""
 
+    cache_name: ClassVar[str] = "Said"
     text: str
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
 
 
-class Graded(Strict):
+class JudgeResponse(CachedResponse):
     """One judge's reply to one rubric, as it was given; `judge` is the model's name, `rubric` the rubric's hash."""
 
+    cache_name: ClassVar[str] = "Graded"
     judge: str
     rubric: str
     text: str
     stop_reason: str
 
 
-class ExamConfig(Strict):
+class TaskConfig(Strict):
     """How questions are asked: sampling, and how often each. Every exam's own settings extend these.
 
     Attributes:
@@ -79,7 +91,7 @@ class ExamConfig(Strict):
     seed: int = 0
 
 
-ConfigT = TypeVar("ConfigT", bound=ExamConfig)
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
 
 
 class Rubric(ABC):
@@ -94,19 +106,19 @@ class Rubric(ABC):
         """The prompt before anything is filled in; its hash identifies the rubric."""
 
     @abstractmethod
-    def render(self, question: Question, said: Said) -> str:
+    def render(self, question: Question, said: ModelResponse) -> str:
         """The judge's one user message; whatever the model said is escaped, so that it can't pose as the rubric."""
 
     @abstractmethod
-    def read(self, graded: Graded) -> dict[str, Value]:
+    def read(self, graded: JudgeResponse) -> dict[str, Value]:
         """The judged measures; `Unscored` with the reason where the reply is cut, refused, missing or ambiguous."""
 
 
-class Exam(ABC, Generic[ConfigT]):
+class EvalTask(ABC, Generic[ConfigT]):
     """One kind of evaluation. Stateless: all that it knows comes in as arguments."""
 
     name: ClassVar[str]
-    config: ClassVar[type[ExamConfig]]
+    config: ClassVar[type[TaskConfig]]
     measures: ClassVar[tuple[str, ...]]
     """What `read` gives, in this order; judged measures follow."""
 
@@ -115,21 +127,21 @@ class Exam(ABC, Generic[ConfigT]):
         """All that is asked, with ids that are each used once."""
 
     @abstractmethod
-    def read(self, question: Question, said: Said, config: ConfigT) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: ConfigT) -> dict[str, Value]:
         """What needs no judge: calls emitted, parse, refusal, truncation, right or wrong."""
 
     def rubric(self, config: ConfigT) -> Rubric | None:  # noqa: ARG002 - an exam without a judge needs no setting
         """What judges are asked about each answer; `None` for an exam that needs no judge."""
         return None
 
-    def unjudgeable(self, question: Question, said: Said, config: ConfigT) -> str | None:  # noqa: ARG002
+    def unjudgeable(self, question: Question, said: ModelResponse, config: ConfigT) -> str | None:  # noqa: ARG002
         """Why an answer is not worth a judge (empty, cut off, filtered): its judged measures are unscored so."""
         return "the answer is empty" if not said.text.strip() and not said.reasoning.strip() else None
 
     def together(
         self,
         question: Question,  # noqa: ARG002
-        said: Said,  # noqa: ARG002
+        said: ModelResponse,  # noqa: ARG002
         read: Mapping[str, Value],  # noqa: ARG002
         judged: Mapping[str, Value],
         config: ConfigT,  # noqa: ARG002

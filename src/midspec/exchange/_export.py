@@ -125,7 +125,7 @@ def _files(folder: Path) -> list[_File]:
     ]
     if not found:
         what = "holds neither documents.jsonl nor chats" if folder.is_dir() else "there is no such folder"
-        raise DataError(what, where=str(folder), mend="Name a folder that corpus, chats or curate made")
+        raise DataError(what, where=str(folder), hint="Name a folder that corpus, chats or curate made")
     return found
 
 
@@ -145,7 +145,7 @@ def _write(file: _File, form: Form, chat_rows: ChatRows, strict: bool, out: Path
         shards.append(name)
         n_rows, n_bytes = n_rows + shard.n_rows, n_bytes + shard.n_bytes
     if not shards:
-        raise DataError("holds no row", where=str(file.path), mend="Export a folder that has rows")
+        raise DataError("holds no row", where=str(file.path), hint="Export a folder that has rows")
     return Part(file.name, file.kind is Chat, tuple(shards), n_rows, n_bytes, columns.features)
 
 
@@ -174,11 +174,11 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
         MissingError: the folder is no exported data set.
     """
     if not (folder / "README.md").is_file() or not (folder / "data").is_dir():
-        raise MissingError("is no exported data set", where=str(folder), mend="Run midspec export first")
+        raise MissingError("is no exported data set", where=str(folder), hint="Run midspec export first")
     token = os.environ.get(_TOKEN)
     if not token:
-        mend = "Make a token with write access on the hub and export it under that name"
-        raise ConfigError("is not set, and pushing to the hub needs it", where=_TOKEN, mend=mend)
+        hint = "Make a token with write access on the hub and export it under that name"
+        raise ConfigError("is not set, and pushing to the hub needs it", where=_TOKEN, hint=hint)
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -195,13 +195,13 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
             ignore_patterns=["record.json", ".*", "**/.*"],
         )
     except HFValidationError as error:
-        raise ConfigError("is not the name of a repository", where=repo_id, mend="Write it as owner/name") from error
+        raise ConfigError("is not the name of a repository", where=repo_id, hint="Write it as owner/name") from error
     except HfHubHTTPError as error:
         said = " ".join((error.server_message or "").split())[:200]
         reason = f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
-        mend = "Check the name, and that the token may write there"
-        raise ConfigError(reason, where=repo_id, mend=mend) from error
+        hint = "Check the name, and that the token may write there"
+        raise ConfigError(reason, where=repo_id, hint=hint) from error
     except (ConnectionError, no_answer) as error:
         said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the hub can't be reached: {said}", where=repo_id, mend="Check the network") from error
+        raise ConfigError(f"the hub can't be reached: {said}", where=repo_id, hint="Check the network") from error
     return str(commit.commit_url)

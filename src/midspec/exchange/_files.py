@@ -44,7 +44,7 @@ def raw_rows(path: Path, *, config: str | None = None, split: str | None = None)
         DataError: a row that is no JSON object; or a configuration or split that is not there.
     """
     if not path.exists():
-        raise MissingError("there is no such file or folder", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file or folder", where=str(path), hint="Check the path")
     if is_saved(path):
         yield from _saved_rows(path, split)
         return
@@ -65,7 +65,7 @@ def data_files(path: Path, *, config: str | None = None, split: str | None = Non
     found = sorted(listed if listed is not None else (file for file in path.rglob("*") if _is_data(file, path)))
     if not found:
         raise MissingError(
-            "holds no JSONL, JSON or parquet file", where=str(path), mend="Name a file or folder of rows"
+            "holds no JSONL, JSON or parquet file", where=str(path), hint="Name a file or folder of rows"
         )
     return found
 
@@ -86,11 +86,11 @@ def _files_of_card(folder: Path, config: str | None, split: str | None) -> list[
     wanted = config or default or ("default" if "default" in names else names[0] if len(names) == 1 else None)
     if wanted not in names:
         what = f"has no configuration {wanted!r}" if wanted else "has several configurations and no default"
-        raise DataError(what, where=str(folder), mend=f"Name one of {', '.join(names)}")
+        raise DataError(what, where=str(folder), hint=f"Name one of {', '.join(names)}")
     patterns = _patterns(listed[names.index(wanted)]["data_files"])
     if split is not None and split not in patterns:
-        mend = f"Name one of {', '.join(patterns)}"
-        raise DataError(f"has no split {split!r}", where=str(folder), mend=mend)
+        hint = f"Name one of {', '.join(patterns)}"
+        raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
     chosen = [patterns[split]] if split is not None else list(patterns.values())
     return [file for group in chosen for pattern in group for file in folder.glob(pattern) if file.is_file()]
 
@@ -114,7 +114,7 @@ def _front_matter(card: Path) -> dict[str, Any]:
         found = yaml.safe_load(head.removeprefix("---"))
     except yaml.YAMLError as error:
         raise DataError(
-            "the front matter is not YAML", where=str(card), mend="Mend it, or name the data file itself"
+            "the front matter is not YAML", where=str(card), hint="Mend it, or name the data file itself"
         ) from error
     return found if isinstance(found, dict) else {}
 
@@ -155,13 +155,13 @@ def _parsed(content: bytes, where: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise DataError(f"not JSON: {error}", where=where, mend="Mend or remove that line") from error
+        raise DataError(f"not JSON: {error}", where=where, hint="Mend or remove that line") from error
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         kind = type(row).__name__
-        raise DataError(f"a row is a JSON object, not a {kind}", where=where, mend="Mend or remove that line")
+        raise DataError(f"a row is a JSON object, not a {kind}", where=where, hint="Mend or remove that line")
     return row
 
 
@@ -177,7 +177,7 @@ def _parquet_rows(file: Path) -> Iterator[Raw]:
                     number += 1
                     yield Raw(f"{file}:{number}", row)
     except pa.ArrowInvalid as error:
-        raise DataError(f"not a parquet file: {error}", where=str(file), mend="Write it again") from error
+        raise DataError(f"not a parquet file: {error}", where=str(file), hint="Write it again") from error
 
 
 def _saved_rows(folder: Path, split: str | None) -> Iterator[Raw]:
@@ -187,8 +187,8 @@ def _saved_rows(folder: Path, split: str | None) -> Iterator[Raw]:
     saved = datasets.load_from_disk(str(folder))
     parts = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     if split is not None and split not in parts:
-        mend = f"Name one of {', '.join(map(str, parts))}"
-        raise DataError(f"has no split {split!r}", where=str(folder), mend=mend)
+        hint = f"Name one of {', '.join(map(str, parts))}"
+        raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
     for name, part in parts.items():
         if split in (None, name):
             for number, row in enumerate(part, start=1):

@@ -97,7 +97,7 @@ def build_neutral(config: MixConfig, match_tokens: int, folder: Path, *, base: P
         DataError: a part is of chats, or the sources hold fewer tokens than are to be matched.
     """
     if chats := [part.name for part in config.parts if part.kind == "chats"]:
-        raise DataError("is of chats; a neutral corpus is of documents", where=chats[0], mend="Set its kind: documents")
+        raise DataError("is of chats; a neutral corpus is of documents", where=chats[0], hint="Set its kind: documents")
     matched = MixConfig.model_validate({**config.model_dump(), "budget_tokens": match_tokens})
     return _build(matched, folder, base, _cut_or_fail)
 
@@ -219,8 +219,8 @@ def _shuffled(chosen: Sequence[Sequence[_Drawn]]) -> list[_Drawn]:
 def _cut(rows: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:
     kept = _until(rows, config.budget_tokens) if config.budget_tokens else list(rows)
     if not kept:
-        mend = "Look at rejects.jsonl's reasons in the filters, or raise budget_tokens"
-        raise DataError("no row is left to mix", where=config.name, mend=mend)
+        hint = "Look at rejects.jsonl's reasons in the filters, or raise budget_tokens"
+        raise DataError("no row is left to mix", where=config.name, hint=hint)
     return kept
 
 
@@ -228,7 +228,7 @@ def _cut_or_fail(rows: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:
     kept = _cut(rows, config)
     if len(kept) == len(rows) and (there := sum(row.tokens for row in rows)) < (config.budget_tokens or 0):
         what = f"the sources hold {there:,} tokens after filtering, and {config.budget_tokens:,} are to be matched"
-        raise DataError(what, where=config.name, mend="Add a source")
+        raise DataError(what, where=config.name, hint="Add a source")
     return kept
 
 

@@ -109,15 +109,15 @@ def load_mix(name: str | Path) -> MixConfig:
     path = shipped if isinstance(name, str) and shipped.is_file() else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.yaml")))
-        raise MissingError("there is no such mix", where=str(name), mend=f"Name a YAML file, or one of {known}")
+        raise MissingError("there is no such mix", where=str(name), hint=f"Name a YAML file, or one of {known}")
     try:
         return MixConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}", where=str(path), mend="Mend that line") from error
+        raise ConfigError(f"not YAML: {error}", where=str(path), hint="Mend that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), mend="Mend it") from error
+        raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), hint="Mend it") from error
 
 
 def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:

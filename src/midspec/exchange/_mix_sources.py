@@ -38,7 +38,7 @@ def open_source(part: MixPart, base: Path) -> Origin:
         return _local(part, path)
     if not _HUB_NAME.fullmatch(part.source):
         raise MissingError(
-            "there is no such file or folder", where=f"{part.name}: {part.source}", mend="Check the source of that part"
+            "there is no such file or folder", where=f"{part.name}: {part.source}", hint="Check the source of that part"
         )
     return _hub(part)
 
@@ -66,9 +66,9 @@ def _hub(part: MixPart) -> Origin:
             raise
         # No such data set, one that asks for a login or for a script, no network, an unknown split or configuration.
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
-        mend = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
+        hint = "Check name, split and configuration, log in where it asks for it, or name a local file instead"
         raise MissingError(
-            f"can't be had from the hub: {said}", where=f"{part.name}: {part.source}", mend=mend
+            f"can't be had from the hub: {said}", where=f"{part.name}: {part.source}", hint=hint
         ) from error
 
 

@@ -92,7 +92,7 @@ def _meta(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=str(path), mend="Mend or remove that file") from error
+        raise DataError(f"not JSON: {error}", where=str(path), hint="Mend or remove that file") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -100,7 +100,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8: {error}", where=str(file), mend="Mend or remove that file") from error
+        raise DataError(f"not UTF-8: {error}", where=str(file), hint="Mend or remove that file") from error
 
 
 _TWINS = ("chats_cot.jsonl", "chats_cot_stripped.jsonl")
@@ -164,8 +164,8 @@ def refuse_twins(path: Path) -> None:
         DataError: it is one.
     """
     if all((path / name).is_file() for name in _TWINS):
-        mend = f"Name {path / _TWINS[0]} or {path / _TWINS[1]}"
-        raise DataError("holds each chat twice, with and without chain of thought", where=str(path), mend=mend)
+        hint = f"Name {path / _TWINS[0]} or {path / _TWINS[1]}"
+        raise DataError("holds each chat twice, with and without chain of thought", where=str(path), hint=hint)
 
 
 def _sources(path: Path, *ours: str) -> Iterator[Raw]:
@@ -193,7 +193,7 @@ def parsed_rows(path: Path, *, strip_prefix: str, tally: Tally) -> Iterator[Docu
 def _document_of_read(raw: Raw, strip_prefix: str, tally: Tally | None) -> ParsedDocument | None:
     if (reply := raw.row.get("reply")) is not None and "text" not in raw.row:
         if tally is None:
-            raise DataError("the reply was cut off before </content>", where=raw.where, mend="Remove that file")
+            raise DataError("the reply was cut off before </content>", where=raw.where, hint="Remove that file")
         source = raw.row["source"]
         tally.rejects.append(
             Reject(id=hash_text(source)[:16], by="import", reason="truncated: no </content>", text=reply)
@@ -219,7 +219,7 @@ def _chat(raw: Raw, tally: Tally | None) -> ParsedChat:
 
 
 def _bad(raw: Raw, error: BadRowError) -> DataError:
-    return DataError(str(error), where=raw.where, mend="Mend or remove that row")
+    return DataError(str(error), where=raw.where, hint="Mend or remove that row")
 
 
 def import_folder(path: Path, out: Path, *, strip_prefix: str = "") -> Built:

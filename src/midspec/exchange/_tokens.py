@@ -34,15 +34,15 @@ def counter(tokenizer: Path | None) -> tuple[Count, str]:
         return estimate, "4/3 tokens a word"
     file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
     if not file.is_file():
-        raise MissingError("there is no tokenizer.json", where=str(tokenizer), mend="Name a folder that holds one")
+        raise MissingError("there is no tokenizer.json", where=str(tokenizer), hint="Name a folder that holds one")
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise ConfigError("needs the tokenizers library", where="tokenizer", mend="pip install tokenizers") from error
+        raise ConfigError("needs the tokenizers library", where="tokenizer", hint="pip install tokenizers") from error
     try:
         loaded = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises nothing more exact
-        raise ConfigError(f"is no tokenizer: {error}", where=str(file), mend="Name another") from error
+        raise ConfigError(f"is no tokenizer: {error}", where=str(file), hint="Name another") from error
 
     def count(text: str) -> int:
         return len(loaded.encode(text, add_special_tokens=False).ids)

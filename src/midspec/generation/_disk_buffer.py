@@ -14,7 +14,7 @@ _BUFFER_BYTES = 1 << 18
 RowType = TypeVar("RowType", bound=BaseModel)
 
 
-class Shelf(Generic[RowType]):
+class DiskBuffer(Generic[RowType]):
     """Rows of one kind in a file without a name, which goes when the process goes. About 200 bytes a row in memory.
 
     Args:

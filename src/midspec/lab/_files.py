@@ -83,7 +83,7 @@ def data_path(name: str) -> Path:
     path = _DATA / name
     if path.parent != _DATA or not path.is_file():
         shipped = ", ".join(sorted(entry.name for entry in _DATA.iterdir()))
-        raise MissingError(f"the lab ships no {name}", where="lab", mend=f"It ships {shipped}")
+        raise MissingError(f"the lab ships no {name}", where="lab", hint=f"It ships {shipped}")
     return path
 
 

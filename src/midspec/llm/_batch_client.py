@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from midspec.core.errors import MidspecError
 from midspec.llm._batch_endpoints import Batches, Entry, Reply
 from midspec.llm._recorded import sampling_of
-from midspec.llm._types import Duty, ModelConfig, Outcome, Request
+from midspec.llm._types import ModelConfig, ModelRole, Outcome, Request
 from midspec.llm._wire import AgainError, BusyError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Batched:
         batches: Batches,
         store: Store,
         model: ModelConfig,
-        duty: Duty,
+        duty: ModelRole,
         prices: Prices,
         *,
         pace: Pace | None = None,
@@ -303,7 +303,7 @@ class Batched:
             except AgainError as error:
                 if time.monotonic() - started_at > self._pace.patience_s:
                     what = f"the batch endpoint does not answer ({error.words})"
-                    raise MidspecError(what, where=self._model, mend="The same command goes on from here") from None
+                    raise MidspecError(what, where=self._model, hint="The same command goes on from here") from None
                 wait_s = pause_s if error.wait_s is None else error.wait_s
             await asyncio.sleep(wait_s)
             pause_s = min(self._pace.longest_poll_s, pause_s * 2)

@@ -209,8 +209,8 @@ class OpenAIBatches:
             words = "; ".join(f"{error.code}: {error.message}" for error in errors)[:300]
             if "token_limit" in words or "rate_limit" in words:
                 return True  # the queue is full: every entry comes back unanswered and is handed in again
-            mend = "Check the account's batch limits and the model's name; the same command goes on from here"
-            raise MidspecError(f"the batch {batch_id} was not taken ({words})", where="batch", mend=mend)
+            hint = "Check the account's batch limits and the model's name; the same command goes on from here"
+            raise MidspecError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
         return batch.status in {"completed", "expired", "cancelled", "failed"}
 
     async def replies(self, batch_id: str) -> AsyncIterator[Reply]:
@@ -281,6 +281,6 @@ def _judged(custom_id: str, client: AnthropicClient | OpenAIClient, status: int,
 
 def _raisable(failure: Exception | Outcome) -> Exception:
     if isinstance(failure, Outcome):
-        mend = "The same command goes on from here"
-        return MidspecError(f"the server does not take the batch ({failure.note})", where="batch", mend=mend)
+        hint = "The same command goes on from here"
+        return MidspecError(f"the server does not take the batch ({failure.note})", where="batch", hint=hint)
     return failure

@@ -6,7 +6,7 @@ from midspec.core.errors import ConfigError
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._store import Store
-from midspec.llm._types import Client, Duty, Outcome, Request, Usage
+from midspec.llm._types import Client, ModelRole, Outcome, Request, Usage
 
 _BYTES_PER_TOKEN = 2
 
@@ -41,7 +41,7 @@ class Budgeted:
         cap_usd: float | None,
         *,
         model: str,
-        duty: Duty = "author",
+        duty: ModelRole = "author",
         batch: bool = False,
     ) -> None:
         self._client = client
@@ -117,15 +117,15 @@ class Budgeted:
         self._store.close(attempt, Outcome(kind="over_budget", cost_usd=0.0, note=self._over))
 
     def _used_up(self) -> ConfigError:
-        mend = "Raise --budget and run again: nothing that is paid is asked again"
-        return ConfigError(self._over, where="--budget", mend=mend)
+        hint = "Raise --budget and run again: nothing that is paid is asked again"
+        return ConfigError(self._over, where="--budget", hint=hint)
 
 
 def unknown_price(model: str) -> ConfigError:
     """What is said where a budget is set and a price that it takes is not known."""
     what = f"the price of {model} is unknown, so no budget can be kept"
-    mend = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
-    return ConfigError(what, where="--budget", mend=mend)
+    hint = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
+    return ConfigError(what, where="--budget", hint=hint)
 
 
 def _n_bytes(text: str) -> int:

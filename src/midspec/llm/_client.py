@@ -20,7 +20,7 @@ from midspec.llm._prices import Prices
 from midspec.llm._recorded import Recorded
 from midspec.llm._retry import Retrying, Timed
 from midspec.llm._store import Store, Stored
-from midspec.llm._types import Access, Client, Duty, ModelConfig, Outcome, Request, Usage
+from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
 from midspec.llm._wire import api_key
 from midspec.llm.providers._anthropic import AnthropicClient
 from midspec.llm.providers._openai import OpenAIClient
@@ -212,7 +212,7 @@ def check_access(model: ModelConfig, access: Access) -> None:
 
 
 @asynccontextmanager
-async def open_client(model: ModelConfig, access: Access, store: Store, *, duty: Duty) -> AsyncIterator[Client]:
+async def open_client(model: ModelConfig, access: Access, store: Store, *, duty: ModelRole) -> AsyncIterator[Client]:
     """A client that asks nothing twice, spends no more than it may, and keeps asking until the server answers.
 
     While it is open, SIGINT and SIGTERM stop sending; what is in flight comes in and is recorded, then the signal takes

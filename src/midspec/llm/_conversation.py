@@ -21,11 +21,11 @@ _FENCE = re.compile(r"^```", re.M)
 _MOST_FAULTS = 5
 
 
-class Unreadable(ValueError):  # noqa: N818 - reads as what it says of a reply
+class UnreadableReplyError(ValueError):
     """A reply that does not have the form it was asked for; the message says what is wrong, for the model to mend."""
 
 
-def tagged(text: str, *names: str) -> tuple[str, ...]:
+def parse_tags(text: str, *names: str) -> tuple[str, ...]:
     """What stands inside each of the tags `names`, stripped; other text around the tags is left out.
 
     Raises:
@@ -37,19 +37,21 @@ def tagged(text: str, *names: str) -> tuple[str, ...]:
         begin, end = f"<{name}>", f"</{name}>"
         for tag in (begin, end):
             if (n := text.count(tag)) != 1:
-                raise Unreadable(f"{tag} must be there exactly once; it is there {n} times")
+                raise UnreadableReplyError(f"{tag} must be there exactly once; it is there {n} times")
         start, stop = text.index(begin), text.index(end)
         if start < at or stop < start:
-            raise Unreadable(f"{begin}...{end} must be one whole block, in the order asked for and outside other tags")
+            raise UnreadableReplyError(
+                f"{begin}...{end} must be one whole block, in the order asked for and outside other tags"
+            )
         inside = text[start + len(begin) : stop].strip()
         if not any(char.isalnum() for char in inside):
-            raise Unreadable(f"{begin}...{end} is empty")
+            raise UnreadableReplyError(f"{begin}...{end} is empty")
         found.append(inside)
         at = stop + len(end)
     return tuple(found)
 
 
-def json_reply(text: str, kind: type[_Kind]) -> _Kind:
+def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
     """The reply as a `kind`: bare JSON, or JSON in the one ```json fence or the one pair of <json> tags that it has.
 
     Values are not converted (`"3"` is no number). JSON that was cut is refused, never completed.
@@ -59,14 +61,14 @@ def json_reply(text: str, kind: type[_Kind]) -> _Kind:
     """
     inside = _json_in(text)
     if inside[:1] not in ("{", "["):
-        raise Unreadable("the reply must be one JSON object or array and nothing else")
+        raise UnreadableReplyError("the reply must be one JSON object or array and nothing else")
     try:
         return kind.model_validate_json(inside, strict=True)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         shown = [f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
         more = f" (and {len(faults) - _MOST_FAULTS} more)" if len(faults) > _MOST_FAULTS else ""
-        raise Unreadable("; ".join(shown) + more) from error
+        raise UnreadableReplyError("; ".join(shown) + more) from error
 
 
 def _json_in(text: str) -> str:
@@ -74,14 +76,14 @@ def _json_in(text: str) -> str:
     if bare[:1] in ("{", "["):
         return bare
     if "<json>" in bare:
-        return tagged(bare, "json")[0]
+        return parse_tags(bare, "json")[0]
     fenced = _FENCED.findall(bare)
     if len(fenced) == 1 and len(_FENCE.findall(bare)) == 2:
         return str(fenced[0]).strip()
     return bare
 
 
-def form_of(kind: type[BaseModel]) -> dict[str, JsonValue]:
+def response_schema(kind: type[BaseModel]) -> dict[str, JsonValue]:
     """The JSON schema of `kind` as providers' strict modes want it: every field required, no other one allowed."""
     return copy.deepcopy(_schema_of(kind))
 
@@ -116,7 +118,7 @@ _CAP_GROWTH = 8
 
 
 @dataclass(frozen=True)
-class Said(Generic[T]):
+class ParsedReply(Generic[T]):
     """What a model said in the end: the value that was read from its reply, or `None` exactly where it is not `ok`."""
 
     value: T | None
@@ -131,7 +133,7 @@ async def converse(
     *,
     rephrase: Callable[[Request], Request] | None = None,
     cap_tokens: int | None = None,
-) -> Said[T]:
+) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
     A truncated reply is asked again with a doubled cap, up to `cap_tokens`. A refusal is rephrased once. A reply that
@@ -143,7 +145,7 @@ async def converse(
         client: answers from the store first (`open_client` gives such a one).
         store: where the verdict of `parse` is recorded.
         request: turn 0.
-        parse: reads the value out of a reply's text; raises `Unreadable` where it can't.
+        parse: reads the value out of a reply's text; raises `UnreadableReplyError` where it can't.
         rephrase: the request in other words, its stage and task the same; without it a refusal is final.
         cap_tokens: the highest cap of a reply; 8 times the first one when not given.
 
@@ -161,14 +163,14 @@ async def converse(
             changed = _asking(rephrase(first), request.max_tokens)
         elif outcome.kind in ("ok", "unparsable"):
             read = _read(store, request, outcome, parse)
-            if isinstance(read, Said):
+            if isinstance(read, ParsedReply):
                 return read
             if repaired:
-                return Said(None, outcome.model_copy(update={"kind": "unparsable", "note": read}))
+                return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": read}))
             repaired = True
             changed = {"turns": (*request.turns, *_repair(outcome.text, read))}
         else:
-            return Said(None, outcome)
+            return ParsedReply(None, outcome)
         # Built from validated parts; validating 20 kB of prompt again at each turn would be waste.
         request = request.model_copy(update={**changed, "turn": request.turn + 1})
 
@@ -179,11 +181,11 @@ def _asking(other: Request, max_tokens: int) -> dict[str, object]:
     return {**words, "max_tokens": max(max_tokens, other.max_tokens)}
 
 
-def _read(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> Said[T] | str:
+def _read(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> ParsedReply[T] | str:
     """The value, or what is wrong. The text is what is kept; the verdict is made anew at each replay."""
     try:
         value = parse(outcome.text)
-    except Unreadable as error:
+    except UnreadableReplyError as error:
         wrong = str(error)
         if outcome.kind == "ok":
             store.mark(request.task, request.turn, "unparsable", wrong)
@@ -191,7 +193,7 @@ def _read(store: Store, request: Request, outcome: Outcome, parse: Callable[[str
     if outcome.kind != "ok":
         store.mark(request.task, request.turn, "ok", "")
         outcome = outcome.model_copy(update={"kind": "ok", "note": ""})
-    return Said(value, outcome)
+    return ParsedReply(value, outcome)
 
 
 def _repair(text: str, wrong: str) -> tuple[Message, Message]:

@@ -13,7 +13,7 @@ from midspec.llm._types import Usage
 _LEAST_CACHED_TOKENS = 1024
 
 
-class StageLoad(Strict):
+class StageEstimate(Strict):
     """What one stage will ask; tokens are means of one request.
 
     Attributes:
@@ -65,7 +65,7 @@ class Forecast(Strict):
     total: ForecastRow
 
 
-def forecast(loads: Iterable[StageLoad], model: str, prices: Prices) -> Forecast:
+def forecast(loads: Iterable[StageEstimate], model: str, prices: Prices) -> Forecast:
     """What `loads` would cost at `model`.
 
     Args:
@@ -82,7 +82,7 @@ def forecast(loads: Iterable[StageLoad], model: str, prices: Prices) -> Forecast
     return Forecast(model=model, rows=rows, total=ForecastRow(stage="all", **counts, **sums))
 
 
-def _row(load: StageLoad, model: str, prices: Prices) -> ForecastRow:
+def _row(load: StageEstimate, model: str, prices: Prices) -> ForecastRow:
     # Below this length no provider caches a prefix; every stage has its own first use.
     n_hits = max(0, load.n_requests - 1) if load.prefix_tokens >= _LEAST_CACHED_TOKENS else 0
     n_prompt = load.prefix_tokens + load.prompt_tokens

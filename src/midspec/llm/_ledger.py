@@ -57,7 +57,7 @@ class Lost(Strict):
     n_output: int
 
 
-class Against(Strict):
+class SpendVsForecast(Strict):
     """One stage of a run beside its forecast; `None` where a price is unknown or the stage was not forecast.
 
     Attributes:
@@ -91,7 +91,7 @@ def estimate_usd(lost: Iterable[Lost], prices: Prices) -> float | None:
     return total_usd
 
 
-def against(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[Against, ...]:
+def spend_vs_forecast(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[SpendVsForecast, ...]:
     """What was spent beside what was forecast: the stages of the forecast in order, then those it did not have."""
     by_stage: dict[str, list[LedgerRow]] = {row.stage: [] for row in expected.rows}
     for row in rows:
@@ -100,9 +100,9 @@ def against(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[Against, ...
     return tuple(_against(stage, spent, foreseen.get(stage)) for stage, spent in by_stage.items())
 
 
-def _against(stage: str, spent: list[LedgerRow], foreseen: ForecastRow | None) -> Against:
+def _against(stage: str, spent: list[LedgerRow], foreseen: ForecastRow | None) -> SpendVsForecast:
     costs = [row.cost_usd for row in spent]
-    return Against(
+    return SpendVsForecast(
         stage=stage,
         n_forecast=foreseen.n_requests if foreseen else 0,
         n_asked=sum(row.n_asked for row in spent),

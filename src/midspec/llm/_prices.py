@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Price]:
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except FileNotFoundError as error:
-        raise MissingError("there is no such table of prices", where=str(path), mend="Check the path") from error
+        raise MissingError("there is no such table of prices", where=str(path), hint="Check the path") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
     try:
@@ -123,8 +123,8 @@ def _read(path: Path) -> dict[str, Price]:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ": ".join((str(path), *map(str, fault["loc"])))
-        mend = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
-        raise ConfigError("is no price", where=where, mend=mend) from error
+        hint = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
+        raise ConfigError("is no price", where=where, hint=hint) from error
 
 
 def _own(price: Price, *, batch: bool) -> _Rates:
@@ -141,7 +141,7 @@ def _kept(model: str, base_url: str | None, *, batch: bool) -> _Rates | None:
         from genai_prices import calc_price
     except ImportError as error:
         raise ConfigError(
-            "prices need the package genai-prices", where=model, mend="Install midspec[llm], or give --prices a table"
+            "prices need the package genai-prices", where=model, hint="Install midspec[llm], or give --prices a table"
         ) from error
     provider, _, name = model.partition("/")
     one = Counted(input_tokens=1)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._types import Client, Duty, ModelConfig, Outcome, Request
+from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request
 from midspec.llm._wire import AgainError, LateError, TornError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Recorded:
         prices: what tokens cost.
     """
 
-    def __init__(self, client: Client, store: Store, model: ModelConfig, duty: Duty, prices: Prices) -> None:
+    def __init__(self, client: Client, store: Store, model: ModelConfig, duty: ModelRole, prices: Prices) -> None:
         self._client = client
         self._store = store
         self._model = model.model
@@ -77,7 +77,7 @@ class Recorded:
                 self._store.again(failed, outcome.note)  # with other settings they are asked again
             what = f"the server takes none of the requests ({outcome.note})"
             raise ConfigError(
-                what, where=self._model, mend="Check the model's name, temperature, extra fields and caps"
+                what, where=self._model, hint="Check the model's name, temperature, extra fields and caps"
             )
 
     async def close(self) -> None:

@@ -95,10 +95,10 @@ class Retrying:
             _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.words)
         if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
             what = f"no connection to {self._url} for {failing_s:.0f} s ({error.words})"
-            raise MidspecError(what, where=self._where, mend="Check the base URL, and that the server runs") from None
+            raise MidspecError(what, where=self._where, hint="Check the base URL, and that the server runs") from None
         if self._n_failed >= _FEWEST_FAILURES and failing_s > self._patience_s:
             what = f"nothing has been answered for {failing_s:.0f} s ({error.words})"
-            raise MidspecError(what, where=self._where, mend="The same command goes on from here") from None
+            raise MidspecError(what, where=self._where, hint="The same command goes on from here") from None
 
     def _pause_s(self, error: AgainError, n_failed: int) -> float:
         if error.wait_s is not None:

@@ -15,10 +15,10 @@ from typing import Any, Self, overload
 from midspec.core.records import Strict
 from midspec.llm._ledger import LedgerRow, Lost, price_rows, read_ledger, read_lost, unfinished
 from midspec.llm._store_schema import PromptHash, connected, mendable, said_plainly
-from midspec.llm._types import Client, Duty, Outcome, OutcomeKind, Request, Usage
+from midspec.llm._types import Client, ModelRole, Outcome, OutcomeKind, Request, Usage
 
 
-class Purse:
+class BudgetReservations:
     """What the requests in flight may cost at the worst, set aside before they are sent."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class BatchRow(Strict):
     batch_id: str
     provider_id: str | None
     model: str
-    duty: Duty
+    duty: ModelRole
     made_at: float
     items: dict[str, tuple[str, int]]
 
@@ -134,7 +134,7 @@ class Store:
         self.path = path
         self._db = connected(path, vfs)
         self._hash = PromptHash()
-        self.purse = Purse()
+        self.purse = BudgetReservations()
         self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
         self._opening = 0
 
@@ -184,7 +184,7 @@ class Store:
         self,
         request: Request,
         model: str,
-        duty: Duty,
+        duty: ModelRole,
         sampling: str,
         batch_id: str | None = None,
     ) -> int:
@@ -286,7 +286,7 @@ class Store:
     # Batches -------------------------------------------------------------------------------------------------------
 
     def save_batch(
-        self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", duty: Duty = "author"
+        self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", duty: ModelRole = "author"
     ) -> None:
         """Record a batch and what its custom ids stand for, all at once, before its attempts and its submission."""
         with said_plainly(self.path):

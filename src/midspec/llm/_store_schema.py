@@ -114,7 +114,7 @@ def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise FolderError(
-            f"can't be written: {error.strerror}", where=str(path), mend="Choose another --out"
+            f"can't be written: {error.strerror}", where=str(path), hint="Choose another --out"
         ) from error
     with said_plainly(path):
         db = sqlite3.connect(_uri(path, vfs), uri=True, isolation_level=None, timeout=_WAIT_MS / 1000)
@@ -158,10 +158,10 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if not empty and not _is_ours(db):
-        raise DataError("is not a store of midspec", where=str(path), mend="Choose another --out")
+        raise DataError("is not a store of midspec", where=str(path), hint="Choose another --out")
     if version > _VERSION:
         what = f"is a store of version {version}, newer than this midspec reads ({_VERSION})"
-        raise DataError(what, where=str(path), mend="Update midspec")
+        raise DataError(what, where=str(path), hint="Update midspec")
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:
@@ -228,14 +228,14 @@ def mendable(error: sqlite3.Error, path: Path) -> MidspecError | None:
     if isinstance(error, sqlite3.ProgrammingError):
         return None  # Of Python's own module: it has no code.
     code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
-    where, mend = str(path), "Free space, or choose another --out"
+    where, hint = str(path), "Free space, or choose another --out"
     if code in _HELD:
-        return InUseError("is held by another process", where=where, mend="Wait for it to end")
+        return InUseError("is held by another process", where=where, hint="Wait for it to end")
     if code in _UNWRITABLE:
-        return FolderError(f"can't be written: {error}", where=where, mend=mend)
+        return FolderError(f"can't be written: {error}", where=where, hint=hint)
     if code in _FOREIGN:
         what = f"is damaged, or no store of midspec ({error})"
-        return DataError(what, where=where, mend="Move it away, or choose another --out")
+        return DataError(what, where=where, hint="Move it away, or choose another --out")
     return None
 
 

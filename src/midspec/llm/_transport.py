@@ -30,7 +30,7 @@ class Response(NamedTuple):
     content: bytes
 
 
-class Line:
+class HttpTransport:
     """Sends bodies to one endpoint. Connections are opened in the event loop that sends the first.
 
     Args:

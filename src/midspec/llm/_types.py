@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from midspec.core.records import Message, Strict
 
-Duty = Literal["author", "judge"]
+ModelRole = Literal["author", "judge"]
 OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]
 
 

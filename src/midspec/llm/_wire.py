@@ -85,7 +85,7 @@ def api_key(variable: str, access: Access) -> str:
     if key:
         return key
     if access.base_url is None:
-        raise ConfigError("no key is set", where=variable, mend=f"Set the environment variable {variable}")
+        raise ConfigError("no key is set", where=variable, hint=f"Set the environment variable {variable}")
     return "none"
 
 
@@ -237,8 +237,8 @@ def failed_status(
     words = words_of(content, key)
     low = content.decode("utf-8", "replace").lower()
     if status < 500 and any(sign in low for sign in _NO_MONEY):
-        mend = "Add credit; the same command goes on from here"
-        return MidspecError(f"the account has no credit left ({words})", where=where, mend=mend)
+        hint = "Add credit; the same command goes on from here"
+        return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
     if status == 403 and any(sign in low for sign in _FLAGGED):
         return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
     if status in _REFUSED_FOR_GOOD:
@@ -258,11 +258,11 @@ def failed_status(
 def _refusal(status: int, words: str, where: str, url: str) -> MidspecError:
     if status == 401:
         # A server may repeat a part of the key in its words.
-        return ConfigError("the server does not accept the key (401)", where=where, mend="Check the key")
+        return ConfigError("the server does not accept the key (401)", where=where, hint="Check the key")
     if status == 404:
         what = f"the server at {url} knows no such model or address (404: {words})"
-        return ConfigError(what, where=where, mend=f"Check the model's name and the base URL{_hint(where, url)}")
-    return ConfigError(f"the server denies access ({status}: {words})", where=where, mend="Check the account's rights")
+        return ConfigError(what, where=where, hint=f"Check the model's name and the base URL{_hint(where, url)}")
+    return ConfigError(f"the server denies access ({status}: {words})", where=where, hint="Check the account's rights")
 
 
 def _hint(where: str, url: str) -> str:

@@ -85,7 +85,7 @@ class ChatTemplate:
             raise CheckpointError(
                 "the tokenizer has no chat template",
                 where=str(self.tokenizer.name_or_path),
-                mend="Use a chat-tuned model's tokenizer, or save one with a chat template",
+                hint="Use a chat-tuned model's tokenizer, or save one with a chat template",
             )
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
@@ -99,7 +99,7 @@ class ChatTemplate:
                 )
             )
         except TemplateError as error:
-            raise DataError(f"the chat template refuses this chat: {error}", mend="Mend or remove that chat") from error
+            raise DataError(f"the chat template refuses this chat: {error}", hint="Mend or remove that chat") from error
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
         """The rendered chat, and the span of each assistant turn in it.
@@ -129,7 +129,7 @@ class ChatTemplate:
         tokens = []
         for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
             if not spans:
-                raise DataError("a chat without an assistant turn", mend="Add one, or remove that chat")
+                raise DataError("a chat without an assistant turn", hint="Add one, or remove that chat")
             tokens.append(Tokens(ids, inside(offsets, [(span.start, span.end) for span in spans])))
         return tokens
 
@@ -169,7 +169,7 @@ class ChatTemplate:
             raise DataError(
                 "the chat template's generation prompt is not how it begins an assistant turn",
                 where=str(self.tokenizer.name_or_path),
-                mend="Use a template whose generation prompt is a prefix of the answered chat",
+                hint="Use a template whose generation prompt is a prefix of the answered chat",
             )
         return _Frame(prompt[len(before) :], head[len(prompt) :], self._end_mark(after))
 
@@ -210,7 +210,7 @@ class ChatTemplate:
             raise DataError(
                 f"the chat template does not write message {index + 1} where its own prompt for it ends",
                 where=str(self.tokenizer.name_or_path),
-                mend="Use a template that keeps what it has written, or single-turn chats",
+                hint="Use a template that keeps what it has written, or single-turn chats",
             )
         content = messages[index].content.strip()
         start = end - len(content) if text.endswith(content, len(before), end) else len(before)

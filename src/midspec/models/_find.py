@@ -9,7 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is of httpx or httpx2, as its version has it
+
+# HTTPError is of httpx or httpx2, as the version of huggingface_hub has it.
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     HTTPError,
     RepositoryNotFoundError,
@@ -37,11 +39,11 @@ def find_checkpoint(name: str) -> Checkpoint:
     if folder.is_dir():
         return _in_folder(folder)
     if folder.exists():
-        raise CheckpointError("is a file, not a checkpoint folder", where=name, mend=_MEND)
+        raise CheckpointError("is a file, not a checkpoint folder", where=name, hint=_MEND)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and folder.parent.is_dir()):
-        raise CheckpointError("there is no such checkpoint folder", where=name, mend=_MEND)
+        raise CheckpointError("there is no such checkpoint folder", where=name, hint=_MEND)
     if not _HUB_NAME.fullmatch(name) or ".." in name:
-        raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, mend=_MEND)
+        raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, hint=_MEND)
     return Checkpoint(model=name)
 
 
@@ -52,30 +54,30 @@ def _in_folder(folder: Path) -> Checkpoint:
             raise CheckpointError(
                 "the adapter does not name its base model",
                 where=str(folder),
-                mend="Set base_model_name_or_path in adapter_config.json",
+                hint="Set base_model_name_or_path in adapter_config.json",
             )
         found = find_checkpoint(base)
         if found.adapter is not None:
             raise CheckpointError(
                 f"an adapter over another adapter ({base})",
                 where=str(folder),
-                mend="Train on with the first adapter, or merge it into its base",
+                hint="Train on with the first adapter, or merge it into its base",
             )
         return Checkpoint(model=found.model, adapter=str(folder))
     if (folder / "config.json").is_file():
         if "model_type" not in _read_json(folder / "config.json"):
-            raise CheckpointError("config.json names no model_type", where=str(folder), mend=_MEND)
+            raise CheckpointError("config.json names no model_type", where=str(folder), hint=_MEND)
         return Checkpoint(model=str(folder))
-    raise CheckpointError("the folder holds no model", where=str(folder), mend=_MEND)
+    raise CheckpointError("the folder holds no model", where=str(folder), hint=_MEND)
 
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError("is not JSON", where=str(path), mend="Save the checkpoint again") from error
+        raise CheckpointError("is not JSON", where=str(path), hint="Save the checkpoint again") from error
     if not isinstance(data, dict):
-        raise CheckpointError("is not a JSON object", where=str(path), mend="Save the checkpoint again")
+        raise CheckpointError("is not a JSON object", where=str(path), hint="Save the checkpoint again")
     return data
 
 
@@ -132,12 +134,12 @@ def only_here(name: str) -> bool:
     if any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES):
         return True
     if isinstance(error, RepositoryNotFoundError):
-        what, mend = "the hub shows no such model", "Check the name, and HF_TOKEN where it is not public"
+        what, hint = "the hub shows no such model", "Check the name, and HF_TOKEN where it is not public"
     else:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         what = f"is no folder, and the model hub can't be reached ({reason})"
-        mend = "Check the name; a hub name needs the network once"
-    raise CheckpointError(what, where=name, mend=mend) from error
+        hint = "Check the name; a hub name needs the network once"
+    raise CheckpointError(what, where=name, hint=hint) from error
 
 
 def _ask(name: str) -> Exception | None:
@@ -168,5 +170,5 @@ def check_device(name: str) -> None:
     """
     if not _DEVICE.fullmatch(name):
         raise ConfigError(
-            "there is no device of that name", where=f"device {name}", mend="Known are auto, cpu, cuda, cuda:N, mps"
+            "there is no device of that name", where=f"device {name}", hint="Known are auto, cpu, cuda, cuda:N, mps"
         )

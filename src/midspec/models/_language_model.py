@@ -138,7 +138,7 @@ class LanguageModel:
             DataError: the lists differ in length, an option is empty, or the template can't be followed.
         """
         if len(prompts) != len(options):
-            raise DataError(f"{len(prompts)} prompts for {len(options)} options", mend="Give one prompt an option")
+            raise DataError(f"{len(prompts)} prompts for {len(options)} options", hint="Give one prompt an option")
         scored = self._scored(prompts, options)
         # The last token is read off, never fed: options of one prompt that differ in it alone share a pass.
         sharing: dict[tuple[int, ...], list[int]] = {}
@@ -194,7 +194,7 @@ class LanguageModel:
         rendered = []
         for prompt, option in zip(prompts, options, strict=True):
             if not option.strip():
-                raise DataError("an empty option can't be scored", mend="Give every option a text")
+                raise DataError("an empty option can't be scored", hint="Give every option a text")
             rendered.append(self.template.spans([*prompt, Message(role="assistant", content=option)]))
         scored = []
         encoded = self.template.encode([text for text, _ in rendered]) if rendered else []

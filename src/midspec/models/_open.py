@@ -70,10 +70,10 @@ def pick_device(device: str = "auto") -> torch.device:
     chosen = torch.device(device)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(chosen.type, True)
     if not there:
-        raise ConfigError("there is no GPU that torch can use", where=f"device {device}", mend="Use auto or cpu")
+        raise ConfigError("there is no GPU that torch can use", where=f"device {device}", hint="Use auto or cpu")
     if chosen.type == "cuda" and chosen.index is not None and chosen.index >= (count := torch.cuda.device_count()):
         raise ConfigError(
-            f"torch sees {count} GPUs, and counts them from 0", where=f"device {device}", mend="Use a lower number"
+            f"torch sees {count} GPUs, and counts them from 0", where=f"device {device}", hint="Use a lower number"
         )
     return chosen
 
@@ -89,9 +89,9 @@ def load_tokenizer(name: str) -> Any:
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
         except _OPENING as error:
-            raise CheckpointError(f"no tokenizer opens ({_first(error)})", where=name, mend=_MEND) from error
+            raise CheckpointError(f"no tokenizer opens ({_first(error)})", where=name, hint=_MEND) from error
     if not tokenizer.is_fast:
-        raise CheckpointError("is not a fast tokenizer", where=name, mend="Save it with a tokenizer.json")
+        raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
     return tokenizer
 
 
@@ -124,7 +124,7 @@ def load_model(
                 checkpoint.model, dtype=dtype, output_loading_info=True, local_files_only=local, **chosen
             )
         except _OPENING as error:
-            raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, mend=_MEND) from error
+            raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, hint=_MEND) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
 
@@ -140,7 +140,7 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         try:
             adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
         except _OPENING as error:
-            raise CheckpointError(f"the adapter does not open ({_first(error)})", where=adapter, mend=_MEND) from error
+            raise CheckpointError(f"the adapter does not open ({_first(error)})", where=adapter, hint=_MEND) from error
         weights = Path(adapter) / "adapter_model.safetensors"
         if weights.is_file():
             with safe_open(weights, framework="pt") as file:
@@ -154,7 +154,7 @@ def _refuse_missing(names: set[str], where: str) -> None:
         raise CheckpointError(
             f"the saved weights don't fit the model: {len(names)} are missing or too many ({min(names)}, say)",
             where=where,
-            mend="Check that the weights belong to this configuration and base",
+            hint="Check that the weights belong to this configuration and base",
         )
 
 
@@ -162,7 +162,7 @@ def refuse_second_adapter(model: Any, where: str) -> None:
     """Raise `CheckpointError` if `model` carries an adapter already: a second would train or score something else."""
     if isinstance(model, PeftModel) or getattr(model, "peft_config", None):
         raise CheckpointError(
-            "there is an adapter over this model already", where=where, mend="Open the base, or train that adapter on"
+            "there is an adapter over this model already", where=where, hint="Open the base, or train that adapter on"
         )
 
 

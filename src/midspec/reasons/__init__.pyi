@@ -1,7 +1,7 @@
 from ._analysis import ANY as ANY
 from ._analysis import analyse_reasons as analyse_reasons
+from ._analysis import estimate_reasons as estimate_reasons
 from ._analysis import merged_clusters as merged_clusters
-from ._analysis import reasons_loads as reasons_loads
 from ._cluster_page import ClusterSet as ClusterSet
 from ._cluster_page import read_clusters as read_clusters
 from ._cluster_page import write_page as write_page

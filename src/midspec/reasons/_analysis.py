@@ -16,10 +16,11 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.core.errors import DataError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import ArmScore, ReasonCluster, ReasonLabel, Reject
 from midspec.evals.judges._grader import GraderConfig, shared_store
-from midspec.llm import Access, StageLoad, Store, embed, open_client
-from midspec.reasons._ask import Asker, Tell
+from midspec.llm import Access, StageEstimate, Store, embed, open_client
+from midspec.reasons._ask import Asker
 from midspec.reasons._cluster_page import CLUSTERS, PAGE, ClusterSet, check_reasons, write_page
 from midspec.reasons._clusters import STAGE as CLUSTER_STAGE
 from midspec.reasons._clusters import Clustered, cluster_reasons
@@ -48,7 +49,7 @@ def analyse_reasons(
     folder: Path,
     *,
     clusters: ClusterSet | None = None,
-    tell: Tell = lambda _at, _of, _note: None,
+    on_progress: ProgressCallback = lambda _at, _of, _note: None,
 ) -> Built:
     """Find out by its own words why each model did what it did.
 
@@ -64,18 +65,18 @@ def analyse_reasons(
         store: the file of kept replies.
         folder: where the results go; it must exist.
         clusters: those that somebody has looked at; found by the first judge where not given.
-        tell: is told (done, of how many, what) after each reply.
+        on_progress: is told (done, of how many, what) after each reply.
 
     Raises:
         ConfigError: a judge can't be asked at all, or the budget is used up before the end.
         DataError: no transcripts, one of them twice, or clusters with reasons that these transcripts don't have.
     """
     if not transcripts:
-        raise DataError("there are none", where="transcripts", mend="Name folders that hold answers.jsonl with rows")
+        raise DataError("there are none", where="transcripts", hint="Name folders that hold answers.jsonl with rows")
     if len({each.key for each in transcripts}) < len(transcripts):
-        raise DataError("one is there twice", where="transcripts", mend="Name each folder once, each arm differently")
+        raise DataError("one is there twice", where="transcripts", hint="Name each folder once, each arm differently")
     with shared_store(store) as opened:
-        work = _Work(transcripts, config, access, opened, tell)
+        work = _Work(transcripts, config, access, opened, on_progress)
         asyncio.run(work.run(clusters))
         return work.write(folder)
 
@@ -84,10 +85,15 @@ class _Work:
     """One analysis on its way: what is known so far."""
 
     def __init__(
-        self, transcripts: Sequence[Transcript], config: ReasonsConfig, access: Access, store: Store, tell: Tell
+        self,
+        transcripts: Sequence[Transcript],
+        config: ReasonsConfig,
+        access: Access,
+        store: Store,
+        on_progress: ProgressCallback,
     ) -> None:
         self._transcripts, self._config = transcripts, config
-        self._access, self._store, self._tell = access, store, tell
+        self._access, self._store, self._tell = access, store, on_progress
         self._extracted: Extracted
         self._clustered: Clustered | None = None
         self._clusters: ClusterSet
@@ -232,9 +238,9 @@ _REASON_TOKENS, _EXTRACTED_TOKENS, _ANSWER_TOKENS = 25, 70, 35
 _N_CLUSTERS = len(seeds())
 
 
-def reasons_loads(
+def estimate_reasons(
     transcripts: Sequence[Transcript], config: ReasonsConfig, *, n_clusters: int = _N_CLUSTERS, is_first: bool = True
-) -> list[StageLoad]:
+) -> list[StageEstimate]:
     """What one judge will ask: an estimate, by 4 letters a token and 3 reasons a transcript, no two of them one.
 
     Args:
@@ -266,7 +272,7 @@ def _tokens(name: str) -> int:
     return len(render(name, slots)) // _LETTERS_A_TOKEN
 
 
-def _load(stage: str, n_requests: int, prefix: int, prompt: int, output: int) -> StageLoad:
-    return StageLoad(
+def _load(stage: str, n_requests: int, prefix: int, prompt: int, output: int) -> StageEstimate:
+    return StageEstimate(
         stage=stage, n_requests=n_requests, prefix_tokens=prefix, prompt_tokens=prompt, output_tokens=output
     )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from midspec.core.fingerprint import fingerprint
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Strict
 from midspec.evals.judges._grader import GraderConfig
 from midspec.generation import Pool
-from midspec.llm import Client, Outcome, Request, Said, Store, converse, form_of
+from midspec.llm import Client, Outcome, ParsedReply, Request, Store, converse, response_schema
 
-Tell = Callable[[int, int, str], None]
 Value = TypeVar("Value")
 
 
@@ -26,7 +26,7 @@ class Asker:
         judge: who answers; part of what identifies a request.
         width: how many requests are wanted in flight at once.
         max_tokens: cap of a reply.
-        tell: is told (done, of how many, what) after each.
+        on_progress: is told (done, of how many, what) after each.
     """
 
     client: Client
@@ -34,30 +34,30 @@ class Asker:
     judge: GraderConfig
     width: int
     max_tokens: int
-    tell: Tell
+    on_progress: ProgressCallback
 
     def request(self, stage: str, prefix: str, prompt: str, form: type[Strict]) -> Request:
         """What is asked; its task is a hash of all that makes its reply another one."""
-        wanted = form_of(form)
+        wanted = response_schema(form)
         task = f"reasons-{fingerprint([stage, self.judge, prefix, prompt, wanted])}"
         return Request(task=task, stage=stage, prefix=prefix, prompt=prompt, max_tokens=self.max_tokens, form=wanted)
 
     async def each(
         self, requests: Sequence[Request], parse: Sequence[Callable[[str], Value]], note: str
-    ) -> list[Said[Value]]:
+    ) -> list[ParsedReply[Value]]:
         """The replies, in the order of `requests`, each read by its own `parse`.
 
         Raises:
             MidspecError: what ends the run (the budget is used up, the key is refused).
         """
-        found: dict[str, Said[Value]] = {}
+        found: dict[str, ParsedReply[Value]] = {}
         wanted = {request.task: (request, read) for request, read in zip(requests, parse, strict=True)}
         pool = Pool(self.width)
 
         def piece(request: Request, read: Callable[[str], Value]) -> Callable[[], Awaitable[None]]:
             async def work() -> None:
                 found[request.task] = await converse(self.client, self.store, request, read)
-                self.tell(len(found), len(wanted), note)
+                self.on_progress(len(found), len(wanted), note)
 
             return work
 

@@ -43,15 +43,15 @@ def read_clusters(path: Path) -> ClusterSet:
             clusters of one name.
     """
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     try:
         found = ClusterSet.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"no file of clusters: {field}: {first['msg']}", where=str(path), mend=_MEND) from error
+        raise DataError(f"no file of clusters: {field}: {first['msg']}", where=str(path), hint=_MEND) from error
     if fault := _fault(found):
-        raise DataError(fault, where=str(path), mend=_MEND)
+        raise DataError(fault, where=str(path), hint=_MEND)
     return found
 
 
@@ -67,7 +67,7 @@ def check_reasons(found: ClusterSet, known: Collection[str], where: str) -> None
             what = (
                 f"the cluster {cluster.id!r} has {_listed(strange)}, and there is no such reason in these transcripts"
             )
-            raise DataError(what, where=where, mend="Use the file that was made from the same transcripts")
+            raise DataError(what, where=where, hint="Use the file that was made from the same transcripts")
 
 
 def _fault(found: ClusterSet) -> str | None:

@@ -12,7 +12,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex, cosine_duplicates
 from midspec.core.records import Reason, ReasonCluster, Reject, Side, Strict
 from midspec.evals.judges import escape
-from midspec.llm import Unreadable, json_reply
+from midspec.llm import UnreadableReplyError, parse_json_reply
 from midspec.reasons._ask import Asker, why_not
 from midspec.reasons._prompts import render, seeds
 from midspec.reasons._types import ReasonsConfig
@@ -170,15 +170,17 @@ def _parse(n: int, sides: Sequence[Side] | None = None) -> Callable[[str], tuple
     """Reads clusters of the numbers 1 to `n`: each number once, and with `sides` none merged across them."""
 
     def read(text: str) -> tuple[_Entry, ...]:
-        entries = json_reply(text, _Reply).clusters
+        entries = parse_json_reply(text, _Reply).clusters
         members = sorted(number for entry in entries for number in entry.members)
         if members != list(range(1, n + 1)):
-            raise Unreadable(f"every number from 1 to {n} must be in exactly one cluster; in all there are {members}")
+            raise UnreadableReplyError(
+                f"every number from 1 to {n} must be in exactly one cluster; in all there are {members}"
+            )
         for entry in entries:
             if not any(char.isalnum() for char in entry.name):
-                raise Unreadable("a cluster has no name")
+                raise UnreadableReplyError("a cluster has no name")
             if sides is not None and {sides[number - 1] for number in entry.members} != {entry.side}:
-                raise Unreadable(f"the cluster {entry.name!r} must have the one side that its members have")
+                raise UnreadableReplyError(f"the cluster {entry.name!r} must have the one side that its members have")
         return entries
 
     return read

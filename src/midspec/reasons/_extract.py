@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Reason, Reject, Strict
 from midspec.evals.judges import unescape
-from midspec.llm import json_reply
+from midspec.llm import parse_json_reply
 from midspec.reasons._ask import Asker, why_not
 from midspec.reasons._prompts import render, shown
 from midspec.reasons._types import Transcript
@@ -90,7 +90,7 @@ def occurs(quote: str, transcript: Transcript) -> bool:
 
 
 def _parse(text: str) -> tuple[_Entry, ...]:
-    return json_reply(text, _Reply).reasons
+    return parse_json_reply(text, _Reply).reasons
 
 
 def _fault(transcript: Transcript, entry: _Entry) -> str | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from midspec.core.records import ReasonCluster, ReasonLabel, Strict
 from midspec.evals.judges import escape
-from midspec.llm import Unreadable, json_reply
+from midspec.llm import UnreadableReplyError, parse_json_reply
 from midspec.reasons._ask import Asker, why_not
 from midspec.reasons._extract import NO_WORDS
 from midspec.reasons._prompts import render, shown
@@ -95,9 +95,9 @@ def _parse(part: Sequence[ReasonCluster]) -> Callable[[str], Mapping[str, _Entry
     wanted = [cluster.id for cluster in part]
 
     def read(text: str) -> Mapping[str, _Entry]:
-        answers = json_reply(text, _Reply).answers
+        answers = parse_json_reply(text, _Reply).answers
         if sorted(answer.id for answer in answers) != sorted(wanted):
-            raise Unreadable(f"there must be one answer for each of {', '.join(wanted)}, and no other")
+            raise UnreadableReplyError(f"there must be one answer for each of {', '.join(wanted)}, and no other")
         return {answer.id: answer for answer in answers}
 
     return read

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from midspec.core.records import ExamAnswer, Strict
+from midspec.core.records import Strict, TaskAnswer
 from midspec.evals.judges._grader import GraderConfig
 from midspec.llm import ModelConfig
 
@@ -24,7 +24,7 @@ class Transcript(Strict):
     arm: str
     seed: int = 0
     task: str
-    answer: ExamAnswer
+    answer: TaskAnswer
 
     @property
     def words(self) -> tuple[str, ...]:

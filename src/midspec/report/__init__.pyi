@@ -17,7 +17,6 @@ from ._task_data import ClauseRow as ClauseRow
 from ._task_data import Column as Column
 from ._task_data import Corrected as Corrected
 from ._task_data import Difference as Difference
-from ._task_data import ExamReport as ExamReport
 from ._task_data import Grid as Grid
 from ._task_data import GridCell as GridCell
 from ._task_data import JudgedBy as JudgedBy
@@ -28,6 +27,7 @@ from ._task_data import Measured as Measured
 from ._task_data import PowerNeeded as PowerNeeded
 from ._task_data import PowerSays as PowerSays
 from ._task_data import Reasons as Reasons
+from ._task_data import TaskReport as TaskReport
 from ._task_data import Transcript as Transcript
 from ._words import is_share as is_share
 from ._words import say_contrast as say_contrast

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from midspec.core.records import Estimate, Strict
-from midspec.report._task_data import ExamReport, JudgingBill, Reasons
+from midspec.report._task_data import JudgingBill, Reasons, TaskReport
 
 UNTOLD = {"seconds", "bills"}
 """Fields of a report that say what a run took and not what it found: on the page, but not in its data."""
@@ -134,7 +134,7 @@ class ReportData(Strict):
         gates: the competence of each seed's base; empty when the study has no gate.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
-        exams: one entry for each exam that the arms took.
+        eval_tasks: one entry for each exam that the arms took.
         reasons: why models did what they did, where that was analysed.
         health: one entry for each step or group of steps.
         warnings: what a reader must know first (a lowered floor, say); shown above everything.
@@ -165,7 +165,7 @@ class ReportData(Strict):
     gates: tuple[GateResult, ...] = ()
     robust: tuple[ContrastSays, ...] = ()
     samples: tuple[SideBySide, ...] = ()
-    exams: tuple[ExamReport, ...] = Field(default=(), exclude_if=operator.not_)
+    eval_tasks: tuple[TaskReport, ...] = Field(default=(), exclude_if=operator.not_)
     reasons: Reasons | None = Field(default=None, exclude_if=operator.not_)
     health: tuple[StageHealth, ...] = ()
     warnings: tuple[str, ...] = ()

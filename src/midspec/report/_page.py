@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from midspec.core.records import Estimate
 from midspec.report._data import UNTOLD, ArmInfo, ContrastSays, ReportData
 from midspec.report._palette import css_variables, looks
-from midspec.report._task_page import exam_table, exam_views, is_of_exam, reason_sides, share_words, value_words
+from midspec.report._task_page import is_of_task, reason_sides, share_words, task_table, task_views, value_words
 from midspec.report._words import answer, is_share, number, signed, span, unit
 
 _FOREST_WIDTH = 200.0
@@ -84,7 +84,7 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
     environment.tests["contains"] = _contains
     environment.filters |= {"duration": _duration, "pieces": _pieces}
     reach = _reach(data.contrasts)
-    heats = any(exam.grid for exam in data.exams)
+    heats = any(eval_task.grid for eval_task in data.eval_tasks)
     return environment.get_template("report.html.j2").render(
         data=data,
         light=css_variables(dark=False, heats=heats),
@@ -100,11 +100,11 @@ def page(data: ReportData, figures: Mapping[str, str]) -> str:
         reach=reach,
         compared=_compared(data),
         tables=_tables(data),
-        exam_table=exam_table(data),
-        exam_views=exam_views(data),
+        task_table=task_table(data),
+        task_views=task_views(data),
         reason_sides=reason_sides(data),
-        exam_tables=[_exam_tables(data, exam.name) for exam in data.exams],
-        grids=[_figure(figures, f"grid_{exam.name}") for exam in data.exams],
+        task_tables=[_task_tables(data, eval_task.name) for eval_task in data.eval_tasks],
+        grids=[_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
         methods=_methods(data),
         block=_data_block(data),
     )
@@ -179,14 +179,14 @@ def _compared(data: ReportData) -> tuple[_Compared, ...]:
 
 def _tables(data: ReportData) -> tuple[_Table, ...]:
     """One table for each measure, the main one first; exams have tables of their own."""
-    plain = [one for one in data.estimates if not is_of_exam(data, one)]
+    plain = [one for one in data.estimates if not is_of_task(data, one)]
     measures = dict.fromkeys([data.main_measure, *(one.measure for one in plain)])
     return tuple(_table(data, measure, plain) for measure in measures)
 
 
-def _exam_tables(data: ReportData, exam: str) -> tuple[_Table, ...]:
+def _task_tables(data: ReportData, eval_task: str) -> tuple[_Table, ...]:
     """One table for each measure of an exam, its sets by their own names."""
-    own = [one for one in data.estimates if one.set.startswith(f"{exam}/")]
+    own = [one for one in data.estimates if one.set.startswith(f"{eval_task}/")]
     tables = [_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own)]
     return tuple(one._replace(columns=tuple(name.partition("/")[2] for name in one.columns)) for one in tables)
 

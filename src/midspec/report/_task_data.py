@@ -210,7 +210,7 @@ class ClauseRow(Strict):
     n_scored: dict[str, int]
 
 
-class ExamReport(Strict):
+class TaskReport(Strict):
     """One exam, all arms.
 
     Attributes:

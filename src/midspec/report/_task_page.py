@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from midspec.core.records import Estimate, ReasonShare, Share
 from midspec.report._data import ArmInfo, ReportData
-from midspec.report._task_data import ArmStatus, Column, Corrected, ExamReport, LogPlace, PowerSays
+from midspec.report._task_data import ArmStatus, Column, Corrected, LogPlace, PowerSays, TaskReport
 from midspec.report._words import is_share, number, unit
 
 VIEWER = "http://127.0.0.1:7575"
@@ -33,7 +33,7 @@ class _Row(NamedTuple):
     cells: tuple[_Cell, ...]
 
 
-class ExamTable(NamedTuple):
+class TaskTable(NamedTuple):
     """Arms x evaluations: a group of columns for each exam."""
 
     groups: tuple[tuple[str, int], ...]
@@ -50,10 +50,10 @@ class _Status(NamedTuple):
     score: Estimate | None
 
 
-class ExamView(NamedTuple):
+class TaskView(NamedTuple):
     """One exam as its section shows it."""
 
-    exam: ExamReport
+    eval_task: TaskReport
     anchor: str
     status_rates: tuple[str, ...]
     status: tuple[_Status, ...]
@@ -65,26 +65,32 @@ class ExamView(NamedTuple):
     links: tuple[tuple[LogPlace, str], ...]
 
 
-def is_of_exam(data: ReportData, estimate: Estimate) -> bool:
+def is_of_task(data: ReportData, estimate: Estimate) -> bool:
     """Whether an estimate is over a set of an exam, and not over pairs to choose from."""
-    return any(estimate.set == exam.name or estimate.set.startswith(f"{exam.name}/") for exam in data.exams)
+    return any(
+        estimate.set == eval_task.name or estimate.set.startswith(f"{eval_task.name}/") for eval_task in data.eval_tasks
+    )
 
 
-def exam_table(data: ReportData) -> ExamTable:
+def task_table(data: ReportData) -> TaskTable:
     """Every arm on every exam's main measures."""
-    columns = [(exam, column) for exam in data.exams for column in exam.columns]
-    found = {(exam.name, one.arm, one.set, one.measure): one for exam in data.exams for one in exam.scores}
+    columns = [(eval_task, column) for eval_task in data.eval_tasks for column in eval_task.columns]
+    found = {
+        (eval_task.name, one.arm, one.set, one.measure): one
+        for eval_task in data.eval_tasks
+        for one in eval_task.scores
+    }
     texts = dict.fromkeys(one.note for one in found.values() if one.note)
     letters = {text: _letters(index) for index, text in enumerate(texts)}
 
-    def cell(exam: ExamReport, column: Column, arm: str) -> _Cell:
-        one = found.get((exam.name, arm, column.set, column.measure))
+    def cell(eval_task: TaskReport, column: Column, arm: str) -> _Cell:
+        one = found.get((eval_task.name, arm, column.set, column.measure))
         return _Cell(one, letters.get(one.note, "") if one else "")
 
-    rows = [_Row(arm, tuple(cell(exam, column, arm.name) for exam, column in columns)) for arm in data.arms]
-    groups = tuple((exam.title, len(exam.columns)) for exam in data.exams if exam.columns)
+    rows = [_Row(arm, tuple(cell(eval_task, column, arm.name) for eval_task, column in columns)) for arm in data.arms]
+    groups = tuple((eval_task.title, len(eval_task.columns)) for eval_task in data.eval_tasks if eval_task.columns)
     notes = tuple((letter, text) for text, letter in letters.items())
-    return ExamTable(groups, tuple(column for _, column in columns), tuple(rows), notes)
+    return TaskTable(groups, tuple(column for _, column in columns), tuple(rows), notes)
 
 
 def _letters(index: int) -> str:
@@ -92,24 +98,26 @@ def _letters(index: int) -> str:
     return (_letters(head - 1) if head else "") + "abcdefghijklmnopqrstuvwxyz"[last]
 
 
-def exam_views(data: ReportData) -> tuple[ExamView, ...]:
+def task_views(data: ReportData) -> tuple[TaskView, ...]:
     """Each exam's section."""
     arms = {arm.name: arm for arm in data.arms}
-    return tuple(_view(exam, arms, index) for index, exam in enumerate(data.exams, start=1))
+    return tuple(_view(eval_task, arms, index) for index, eval_task in enumerate(data.eval_tasks, start=1))
 
 
-def _view(exam: ExamReport, arms: Mapping[str, ArmInfo], index: int) -> ExamView:
-    return ExamView(
-        exam=exam,
+def _view(eval_task: TaskReport, arms: Mapping[str, ArmInfo], index: int) -> TaskView:
+    return TaskView(
+        eval_task=eval_task,
         anchor=f"exam-{index}",
-        status_rates=tuple(dict.fromkeys(name for one in exam.status for name in one.rates)),
-        status=tuple(_Status(arms[one.arm], one, _score(exam, one)) for one in exam.status if one.arm in arms),
-        corrected_rates=tuple(one for one in exam.corrected if one.plain.kind == "rate"),
-        corrected_contrasts=tuple(one for one in exam.corrected if one.plain.kind == "contrast"),
-        clause_arms=_in_order(arms, (name for clause in exam.clauses for name in clause.means)),
-        power=power_lines(exam.power) if exam.power else (),
-        log_root=_log_root(exam.logs),
-        links=tuple((log, _link(log, _log_root(exam.logs))) for log in exam.logs),
+        status_rates=tuple(dict.fromkeys(name for one in eval_task.status for name in one.rates)),
+        status=tuple(
+            _Status(arms[one.arm], one, _score(eval_task, one)) for one in eval_task.status if one.arm in arms
+        ),
+        corrected_rates=tuple(one for one in eval_task.corrected if one.plain.kind == "rate"),
+        corrected_contrasts=tuple(one for one in eval_task.corrected if one.plain.kind == "contrast"),
+        clause_arms=_in_order(arms, (name for clause in eval_task.clauses for name in clause.means)),
+        power=power_lines(eval_task.power) if eval_task.power else (),
+        log_root=_log_root(eval_task.logs),
+        links=tuple((log, _link(log, _log_root(eval_task.logs))) for log in eval_task.logs),
     )
 
 
@@ -124,10 +132,10 @@ def _link(log: LogPlace, root: str) -> str:
     return f"{VIEWER}/#/logs/{quote(place)}"
 
 
-def _score(exam: ExamReport, status: ArmStatus) -> Estimate | None:
+def _score(eval_task: TaskReport, status: ArmStatus) -> Estimate | None:
     """The score of an arm's main measure over the answers whose ends a status tells."""
-    own = [one for one in exam.scores if (one.arm, one.measure) == (status.arm, exam.main_measure)]
-    return next((one for one in own if not status.set or one.set == f"{exam.name}/{status.set}"), None)
+    own = [one for one in eval_task.scores if (one.arm, one.measure) == (status.arm, eval_task.main_measure)]
+    return next((one for one in own if not status.set or one.set == f"{eval_task.name}/{status.set}"), None)
 
 
 def _in_order(arms: Mapping[str, ArmInfo], named: Iterable[str]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def _check_names(data: ReportData) -> None:
     for field, (named, there) in known.items():
         if missing := sorted(named - there):
             what = f"names {', '.join(map(repr, missing))}, which the study does not have"
-            raise DataError(what, where=field, mend=f"Use one of {', '.join(sorted(there)) or 'none'}")
+            raise DataError(what, where=field, hint=f"Use one of {', '.join(sorted(there)) or 'none'}")
 
 
 def _figures(data: ReportData) -> dict[str, Drawn]:
@@ -74,12 +74,12 @@ def _grids(data: ReportData) -> dict[str, Drawn]:
     from midspec.report._grid_figure import draw_grid
 
     drawn = {}
-    for exam in data.exams:
-        if exam.grid is not None:
-            name, arms = f"grid_{exam.name}", exam.grid.arms
-            drawn[name] = draw_grid(exam.grid, arms, name, _WIDE)
+    for eval_task in data.eval_tasks:
+        if eval_task.grid is not None:
+            name, arms = f"grid_{eval_task.name}", eval_task.grid.arms
+            drawn[name] = draw_grid(eval_task.grid, arms, name, _WIDE)
             for index, arm in enumerate(arms, start=1):
-                drawn[f"{name}_{index}"] = draw_grid(exam.grid, (arm,), f"{name}_{index}", _NARROW)
+                drawn[f"{name}_{index}"] = draw_grid(eval_task.grid, (arm,), f"{name}_{index}", _NARROW)
     return drawn
 
 
@@ -89,6 +89,6 @@ def _summary(data: ReportData) -> dict[str, JsonValue]:
         "n_estimates": len(data.estimates),
         "n_contrasts": len(data.contrasts),
         "n_unanswered": sum(one.estimate.value is None for one in data.contrasts),
-        **({"n_exams": len(data.exams)} if data.exams else {}),
+        **({"n_exams": len(data.eval_tasks)} if data.eval_tasks else {}),
         "gates_failed": sum(not gate.passed for gate in data.gates),
     }

@@ -38,7 +38,7 @@ def fill(spec: Spec, *, model_name: str | None, provider_name: str | None) -> Sp
     for name in KNOWN:
         if name in present and not values[name]:
             option = "--" + name.replace("_", "-")
-            raise SpecError(f"the spec uses {{{name}}} and no value is given for it", mend=f"Give {option}")
+            raise SpecError(f"the spec uses {{{name}}} and no value is given for it", hint=f"Give {option}")
     given = {name: value or "" for name, value in values.items()}
 
     def put(text: str) -> str:

@@ -79,16 +79,16 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
         title = next((block.text for block in headings if block.level == 1 and block.text), name)
         sections = _by_headings(blocks, lines, title, ids) if headings else _by_paragraphs(blocks, lines, ids)
     if not any(section.clauses for section in sections):
-        raise SpecError("holds no sentence", where=name, mend="Write what the assistant should be, and why")
+        raise SpecError("holds no sentence", where=name, hint="Write what the assistant should be, and why")
     return Spec(title=title, text=clean, sha256=hash_text(clean), sections=tuple(sections))
 
 
 def _clean(text: str, name: str) -> str:
     bare = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not bare.strip():
-        raise SpecError("is empty", where=name, mend="Give a text that says who the assistant should be")
+        raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
     if "\0" in bare or any("\ud800" <= char <= "\udfff" for char in bare):
-        raise SpecError("is binary, not text", where=name, mend="Give a Markdown or plain text file in UTF-8")
+        raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
     return bare
 
 
@@ -173,18 +173,18 @@ def read_spec(path: Path) -> Spec:
     """
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
-        raise MissingError(what, where=str(path), mend="Check the path")
+        raise MissingError(what, where=str(path), hint="Check the path")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError(
-            f"is not UTF-8 text (byte {error.start})", where=str(path), mend="Save the spec as UTF-8 text"
+            f"is not UTF-8 text (byte {error.start})", where=str(path), hint="Save the spec as UTF-8 text"
         ) from error
     except OSError as error:
         raise SpecError(
-            f"can't be read ({error.strerror})", where=str(path), mend="Check the file's permissions"
+            f"can't be read ({error.strerror})", where=str(path), hint="Check the file's permissions"
         ) from error
     try:
         return parse_spec(text, name=path.stem)
     except SpecError as error:
-        raise SpecError(error.what, where=str(path), mend=error.mend) from error
+        raise SpecError(error.what, where=str(path), hint=error.hint) from error

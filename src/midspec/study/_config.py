@@ -23,7 +23,7 @@ from midspec.chats import ChatConfig
 from midspec.core.records import Contrast, Strict
 from midspec.corpus import CorpusConfig
 from midspec.curate import CurateConfig
-from midspec.evals import ExamConfig, PreferenceConfig, exam_named, exam_names
+from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
 from midspec.lab import WorldConfig
 from midspec.llm import Access
 from midspec.study._references import check_references
@@ -112,7 +112,7 @@ class Evals(Strict):
         judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
         judging_budget_usd: what all judging of the run may cost.
         calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
-        exams: by name; in a study file each stands beside `preference`.
+        eval_tasks: by name; in a study file each stands beside `preference`.
     """
 
     preference: PreferenceEntry
@@ -120,34 +120,34 @@ class Evals(Strict):
     judge_temperature: float | None = Field(default=0.0, ge=0)
     judging_budget_usd: float | None = Field(default=None, gt=0)
     calibrations: Names = ()
-    exams: dict[str, SerializeAsAny[ExamConfig]] = Field(default_factory=dict)
+    tasks: dict[str, SerializeAsAny[TaskConfig]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, value: object) -> object:
-        if not isinstance(value, Mapping) or "exams" in value:
+        if not isinstance(value, Mapping) or "tasks" in value:
             return value
-        exams = {name: value[name] for name in exam_names() if name in value}
-        rest = {name: entry for name, entry in value.items() if name not in exams}
-        return {**rest, "exams": {name: {} if entry is None else entry for name, entry in exams.items()}}
+        tasks = {name: value[name] for name in task_names() if name in value}
+        rest = {name: entry for name, entry in value.items() if name not in tasks}
+        return {**rest, "tasks": {name: {} if entry is None else entry for name, entry in tasks.items()}}
 
-    @field_validator("exams", mode="before")
+    @field_validator("tasks", mode="before")
     @classmethod
     def _own_settings(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        found = exam_entries(*value).model_validate(value)
+        found = task_entries(*value).model_validate(value)
         return {name: getattr(found, name) for name in value}
 
 
-def exam_entries(*names: str) -> type[BaseModel]:
+def task_entries(*names: str) -> type[BaseModel]:
     """A type with one field for each of these exams: its own settings. Exams are loaded that are named, and no other.
 
     Raises:
         ConfigError: there is no exam of that name.
     """
-    fields: dict[str, Any] = {name: (exam_named(name).config, ...) for name in names}
-    return create_model("Exams", __base__=Strict, **fields)
+    fields: dict[str, Any] = {name: (task_named(name).config, ...) for name in names}
+    return create_model("Tasks", __base__=Strict, **fields)
 
 
 class CorpusEntry(CorpusConfig):

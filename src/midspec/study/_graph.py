@@ -13,7 +13,7 @@ from midspec.lab import data_path
 from midspec.study._config import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
 from midspec.study._load import Study
 from midspec.study._steps import SHIPPED, Source, Step, slug, step_folder
-from midspec.study._task_steps import exam_step, with_names
+from midspec.study._task_steps import task_step, with_names
 from midspec.train import Recipe
 
 _N_UPDATES_UNKNOWN = 200
@@ -35,9 +35,9 @@ def arm_eval(arm: str, seed: int) -> str:
     return Step(kind="eval", label=arm, seed=seed).name
 
 
-def arm_exam(arm: str, exam: str, seed: int) -> str:
+def arm_task(arm: str, eval_task: str, seed: int) -> str:
     """The name of the step in which an arm takes an exam."""
-    return Step(kind="exam", label=f"{arm} {exam}", seed=seed).name
+    return Step(kind="exam", label=f"{arm} {eval_task}", seed=seed).name
 
 
 def _plain(model: BaseModel, *without: str) -> dict[str, JsonValue]:
@@ -63,7 +63,7 @@ class _Graph:
             for name, arm in self._config.arms.items():
                 model = self._finetuned(arm, self._midtrained(arm, base, seed), seed)
                 self._eval(name, arm, model, seed)
-                self._exams(name, arm, model, seed)
+                self._eval_tasks(name, arm, model, seed)
         self._ends()
         return tuple(self._steps.values())
 
@@ -74,7 +74,7 @@ class _Graph:
         place = step_folder(Path(), step)
         if self._places.setdefault(place, step.name) != step.name:
             raise ConfigError(
-                f"{step.name} and {self._places[place]} would share the folder {place}", mend="Rename one of the two"
+                f"{step.name} and {self._places[place]} would share the folder {place}", hint="Rename one of the two"
             )
         return self._steps.setdefault(step.name, step)
 
@@ -87,7 +87,7 @@ class _Graph:
         path = self._study.home / Path(reference).expanduser()
         if not path.is_file():
             raise MissingError(
-                f"there is no file {path}", where=where, mend="A path starts at the folder of the study file"
+                f"there is no file {path}", where=where, hint="A path starts at the folder of the study file"
             )
         return Source(path=str(path))
 
@@ -100,7 +100,7 @@ class _Graph:
         if not reference.startswith("world:"):
             return self._outside(reference, where)
         if self._config.base.world is None:
-            raise ConfigError(f"{reference} and no world", where=where, mend="Only a base with a `world` has one")
+            raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
         return Source(step=self._world(seed).step, file=f"{reference.removeprefix('world:')}.jsonl")
 
     def _is_elsewhere(self, reference: str) -> bool:
@@ -182,9 +182,9 @@ class _Graph:
         items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
         shared = len({source.step for source in items.values()}) == 1
         found = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
-        for exam, config in evals.exams.items():
+        for eval_task, config in evals.tasks.items():
             own = config.model_dump(include={"items"}).get("items") not in {None, "shipped"}
-            found[exam] = self._exam_files(exam, Arm())[0]["items"] if own else Source(asked=exam)
+            found[eval_task] = self._task_files(eval_task, Arm())[0]["items"] if own else Source(asked=eval_task)
         return found
 
     def _reached(self, entry: CorpusEntry | ChatsEntry) -> dict[str, JsonValue]:
@@ -274,14 +274,14 @@ class _Graph:
             config["context"] = {"spec": arm.context, **_plain(self._config.assistant)}
         self._add(Step(kind="eval", label=name, seed=seed, sources=sources, config=config, cost=20))
 
-    def _exams(self, name: str, arm: Arm, model: Source, seed: int) -> None:
+    def _eval_tasks(self, name: str, arm: Arm, model: Source, seed: int) -> None:
         evals, who, models = self._config.evals, _plain(self._config.assistant), self._config.models
         options = {"judge": _plain(models.judge or models.author), "judging_budget_usd": evals.judging_budget_usd}
-        for exam, given in evals.exams.items():
+        for eval_task, given in evals.tasks.items():
             config = with_names(given, self._config.assistant.model_dump())
-            files, specs = self._exam_files(exam, arm)
-            step = exam_step(
-                exam,
+            files, specs = self._task_files(eval_task, arm)
+            step = task_step(
+                eval_task,
                 config,
                 model,
                 graders=evals.graders,
@@ -289,18 +289,18 @@ class _Graph:
                 files=files,
                 places={role: self._place(source) for role, source in files.items()},
                 who={role: {"spec": spec, **who} for role, spec in specs.items()},
-                label=f"{name} {exam}",
+                label=f"{name} {eval_task}",
                 seed=seed,
                 options=options,
             )
             self._add(step)
 
-    def _exam_files(self, exam: str, arm: Arm) -> tuple[dict[str, Source], dict[str, str]]:
+    def _task_files(self, eval_task: str, arm: Arm) -> tuple[dict[str, Source], dict[str, str]]:
         """The files that an exam's settings are completed from, and which specs are among them."""
-        given = self._config.evals.exams[exam].model_dump(include={"items", "spec"})
+        given = self._config.evals.tasks[eval_task].model_dump(include={"items", "spec"})
         files: dict[str, Source] = {}
         if (items := given.get("items")) not in {None, "shipped"}:
-            files["items"] = self._outside(str(items), f"evals.{exam}.items")
+            files["items"] = self._outside(str(items), f"evals.{eval_task}.items")
         found = {"spec": given.get("spec"), "context": arm.context}
         specs = {role: str(spec) for role, spec in found.items() if spec is not None}
         return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
@@ -318,8 +318,8 @@ class _Graph:
             for seed in config.seeds
         }
         scores |= {
-            f"exam/{exam}/{arm}/{seed}": Source(step=arm_exam(arm, exam, seed), file="scores.jsonl")
-            for exam in config.evals.exams
+            f"exam/{eval_task}/{arm}/{seed}": Source(step=arm_task(arm, eval_task, seed), file="scores.jsonl")
+            for eval_task in config.evals.tasks
             for arm in config.arms
             for seed in config.seeds
         }
@@ -329,8 +329,8 @@ class _Graph:
             "level": config.report.level,
             "gate": {"measure": config.gate.measure, "at_least": config.gate.at_least} if config.gate else None,
         }
-        if config.evals.exams:
-            asked["repeats"] = {name: exam.repeats for name, exam in config.evals.exams.items()}
+        if config.evals.tasks:
+            asked["repeats"] = {name: eval_task.repeats for name, eval_task in config.evals.tasks.items()}
         self._add(Step(kind="analysis", sources={**scores, **gates}, config=asked))
         items = config.evals.preference.items
         sources = {name: Source(step=name) for name in self._steps}

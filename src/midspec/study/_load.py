@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from midspec.core.errors import ConfigError, MissingError
-from midspec.evals import exam_named, exam_names
-from midspec.study._config import Evals, StudyConfig, exam_entries
+from midspec.evals import task_named, task_names
+from midspec.study._config import Evals, StudyConfig, task_entries
 from midspec.study._references import did_you_mean
 
 
@@ -36,9 +36,9 @@ def load_study(path: Path) -> Study:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise MissingError("there is no such study file", where=str(path), mend="Check the path") from error
+        raise MissingError("there is no such study file", where=str(path), hint="Check the path") from error
     except UnicodeDecodeError as error:
-        raise ConfigError("not a text file in UTF-8", where=str(path), mend="A study file is YAML") from error
+        raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
     return parse_study(text, home=path.resolve().parent, name=str(path))
 
 
@@ -54,10 +54,10 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(
-            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", mend="Mend that line"
+            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", hint="Mend that line"
         ) from error
     if not isinstance(raw, dict) or root is None:
-        raise ConfigError("not a study: it must be a mapping", where=name, mend="See the examples folder")
+        raise ConfigError("not a study: it must be a mapping", where=name, hint="See the examples folder")
     _refuse_twins(root, name)
     try:
         return Study(StudyConfig.model_validate(raw), home, text)
@@ -73,25 +73,25 @@ def first_seeds(study: Study, count: int) -> Study:
     """
     seeds = study.config.seeds
     if count > len(seeds):
-        raise ConfigError(f"the study has {len(seeds)} seeds", where="--seeds", mend=f"Ask for at most {len(seeds)}")
+        raise ConfigError(f"the study has {len(seeds)} seeds", where="--seeds", hint=f"Ask for at most {len(seeds)}")
     kept = seeds[:count]
     # The text goes with the run and into the report: it must say what was run.
     text = re.sub(r"^seeds:\s*\[[^]]*\]", f"seeds: {list(kept)}", study.text, count=1, flags=re.M)
     found = parse_study(text, home=study.home)
     if found.config.seeds != kept:
-        raise ConfigError("the seeds are not a list in brackets", where="seeds", mend="Write them as [1, 2, 3]")
+        raise ConfigError("the seeds are not a list in brackets", where="seeds", hint="Write them as [1, 2, 3]")
     return found
 
 
 def study_schema() -> dict[str, Any]:
     """The JSON schema of a study file, for editors."""
     schema = StudyConfig.model_json_schema()
-    exams = exam_entries(*exam_names()).model_json_schema()
+    eval_tasks = task_entries(*task_names()).model_json_schema()
     entries = schema["$defs"]["Evals"]["properties"]
-    del entries["exams"]
-    for name, entry in exams["properties"].items():
+    del entries["tasks"]
+    for name, entry in eval_tasks["properties"].items():
         entries[name] = {"anyOf": [entry, {"type": "null"}]}
-    schema["$defs"] = dict(sorted({**exams.get("$defs", {}), **schema["$defs"]}.items()))
+    schema["$defs"] = dict(sorted({**eval_tasks.get("$defs", {}), **schema["$defs"]}.items()))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -102,7 +102,7 @@ def _refuse_twins(node: yaml.Node, name: str) -> None:
         for key, value in node.value:
             if key.value in seen:
                 raise ConfigError(
-                    f"{key.value!r} is named twice", where=f"{name}:{key.start_mark.line + 1}", mend="Remove one"
+                    f"{key.value!r} is named twice", where=f"{name}:{key.start_mark.line + 1}", hint="Remove one"
                 )
             seen.add(key.value)
             _refuse_twins(value, name)
@@ -117,12 +117,12 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: st
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError):
-        return ConfigError(inner.what, where=f"{name}: {inner.where}", mend=inner.mend)
+        return ConfigError(inner.what, where=f"{name}: {inner.where}", hint=inner.hint)
     path = tuple(_real_parts(first["loc"], raw, missing=first["type"] == "missing"))
     line = _line(root, path)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     where = f"{name}:{line}: {_dotted(path)}" if path else f"{name}:{line}"
-    return ConfigError(_what(first) + more, where=where, mend=_mend(first, path))
+    return ConfigError(_what(first) + more, where=where, hint=_mend(first, path))
 
 
 def _what(problem: ErrorDetails) -> str:
@@ -177,15 +177,15 @@ def _fields_at(kind: object, path: tuple[str | int, ...]) -> tuple[str, ...]:
     """The field names of the model that stands at a path below `kind`."""
     for part in path:
         model = _model_in(kind)
-        if model is Evals and part in exam_names():
-            kind = exam_named(str(part)).config
+        if model is Evals and part in task_names():
+            kind = task_named(str(part)).config
         elif model is not None:
             kind = model.model_fields[str(part)].annotation
         else:
             kind = next((entry for entry in reversed(_alternatives(kind)) if _model_in(entry)), None)
     model = _model_in(kind)
     if model is Evals:
-        return (*(name for name in model.model_fields if name != "exams"), *exam_names())
+        return (*(name for name in model.model_fields if name != "tasks"), *task_names())
     return tuple(model.model_fields) if model else ()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.core.errors import ConfigError
-from midspec.evals import MEASURES, exam_named
+from midspec.evals import MEASURES, task_named
 from midspec.lab import ITEM_SETS
 from midspec.study._task_steps import check_graders
 
@@ -61,11 +61,11 @@ def check_sets(config: StudyConfig, known: Iterable[str]) -> None:
         ConfigError: the first such set, where it stands and the nearest one that exists.
     """
     sets = tuple(known)
-    used = (one for one in _shown(config) if one.exam is None)
+    used = (one for one in _shown(config) if one.eval_task is None)
     _check_uses(_Use(f"{one.path}set", one.set, "set of items", sets) for one in used if one.set)
 
 
-def check_exam_uses(
+def check_task_uses(
     config: StudyConfig, sets: Mapping[str, Iterable[str]], measures: Mapping[str, Iterable[str]]
 ) -> None:
     """Refuse a contrast or panel on a set or measure that its exam does not have.
@@ -79,9 +79,9 @@ def check_exam_uses(
         ConfigError: the first such name, where it stands and the nearest one that exists.
     """
     for one in _shown(config):
-        if one.exam is not None:
-            uses = [_Use(f"{one.path}set", one.set, f"set of {one.exam}", sets[one.exam])]
-            uses += [_Use(f"{one.path}measure", one.measure, f"measure of {one.exam}", measures[one.exam])]
+        if one.eval_task is not None:
+            uses = [_Use(f"{one.path}set", one.set, f"set of {one.eval_task}", sets[one.eval_task])]
+            uses += [_Use(f"{one.path}measure", one.measure, f"measure of {one.eval_task}", measures[one.eval_task])]
             _check_uses(use for use in uses if use.name)
 
 
@@ -91,7 +91,7 @@ class _Shown(NamedTuple):
     path: str
     set: str
     measure: str
-    exam: str | None
+    eval_task: str | None
 
 
 def _shown(config: StudyConfig) -> Iterator[_Shown]:
@@ -101,15 +101,15 @@ def _shown(config: StudyConfig) -> Iterator[_Shown]:
     found += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
     found += [("report.main_", report.main_set, report.main_measure)]
     for path, name, measure in found:
-        exam = name.partition("/")[0]
-        yield _Shown(path, name, measure, exam if "/" in name and exam in config.evals.exams else None)
+        eval_task = name.partition("/")[0]
+        yield _Shown(path, name, measure, eval_task if "/" in name and eval_task in config.evals.tasks else None)
 
 
 def _check_uses(uses: Iterable[_Use]) -> None:
     for use in uses:
         if use.name not in set(use.known):
             raise ConfigError(
-                f"there is no {use.kind} named {use.name!r}", where=use.path, mend=did_you_mean(use.name, use.known)
+                f"there is no {use.kind} named {use.name!r}", where=use.path, hint=did_you_mean(use.name, use.known)
             )
 
 
@@ -120,8 +120,8 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
         yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
     for name, arm in config.arms.items():
         yield from _arm_uses(config, name, arm)
-    for name, exam in config.evals.exams.items():
-        if (spec := exam.model_dump().get("spec")) is not None:
+    for name, eval_task in config.evals.tasks.items():
+        if (spec := eval_task.model_dump().get("spec")) is not None:
             yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
     contrasts = [contrast.name for contrast in config.contrasts]
     for index, contrast in enumerate(config.contrasts):
@@ -136,7 +136,7 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
 
 def _measure_uses(config: StudyConfig) -> Iterator[_Use]:
     for one in _shown(config):
-        if one.exam is None and one.measure:
+        if one.eval_task is None and one.measure:
             yield _Use(f"{one.path}measure", one.measure, "measure", MEASURES)
     if config.gate is not None:
         yield _Use("gate.measure", config.gate.measure, "measure", MEASURES)
@@ -167,16 +167,16 @@ def _check_recipes(config: StudyConfig) -> None:
             raise ConfigError(
                 f"arm {users[0]} has a {stage} stage and there is no recipe for it",
                 where="training",
-                mend=f"Add training.{stage}",
+                hint=f"Add training.{stage}",
             )
 
 
 def _check_judges(config: StudyConfig) -> None:
     """Exams with a rubric find a judge, and it is not what the arms are made from."""
-    judged = [name for name, entry in config.evals.exams.items() if exam_named(name).rubric(entry) is not None]
+    judged = [name for name, entry in config.evals.tasks.items() if task_named(name).rubric(entry) is not None]
     if judged and not config.evals.graders:
-        mend = "Add evals.graders, such as [openai/gpt-5]"
-        raise ConfigError("needs a judge and none is named", where=f"evals.{judged[0]}", mend=mend)
+        hint = "Add evals.graders, such as [openai/gpt-5]"
+        raise ConfigError("needs a judge and none is named", where=f"evals.{judged[0]}", hint=hint)
     check_graders(config.evals.graders, "evals.graders")
 
 
@@ -185,5 +185,5 @@ def _check_distinct_arms(config: StudyConfig) -> None:
     for name, arm in config.arms.items():
         key = (arm.midtrain, arm.finetune, arm.context, arm.cot if arm.finetune else True)
         if key in seen:
-            raise ConfigError(f"the same stages as arm {seen[key]}", where=f"arms.{name}", mend="Remove one of the two")
+            raise ConfigError(f"the same stages as arm {seen[key]}", where=f"arms.{name}", hint="Remove one of the two")
         seen[key] = name

@@ -165,11 +165,11 @@ def _hash_checkpoint(name: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _hash_asked(name: str) -> str:
     """What is shipped by its content; a data set on the hub by its name."""
-    from midspec.evals import exam_named, exam_names, shipped_items
+    from midspec.evals import shipped_items, task_named, task_names
 
-    if name in exam_names():
-        exam = exam_named(name)
-        return fingerprint([[each.id, [*each.messages]] for each in exam.questions(exam.config())])
+    if name in task_names():
+        eval_task = task_named(name)
+        return fingerprint([[each.id, [*each.messages]] for each in eval_task.questions(eval_task.config())])
     if name.startswith(SHIPPED):
         return fingerprint(shipped_items(name.removeprefix(SHIPPED)))
     return f"name:{name}"

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError
-from midspec.evals import Exam, ExamConfig, exam_identity, exam_named
+from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
 from midspec.study._steps import Source, Step
 
 FILES = ("items", "spec", "context")
@@ -24,9 +24,9 @@ _JUDGE = re.compile(r"(anthropic|openai)/.")
 _NAMES = {"assistant_name": "model_name", "model_name": "model_name", "provider_name": "provider_name"}
 
 
-def exam_step(
+def task_step(
     name: str,
-    config: ExamConfig,
+    config: TaskConfig,
     model: Source,
     *,
     graders: Sequence[str] = (),
@@ -60,17 +60,17 @@ def exam_step(
             or a setting can't be.
         DataError, MissingError, SpecError: a file can't be read.
     """
-    exam, files = exam_named(name), dict(files or {})
+    eval_task, files = task_named(name), dict(files or {})
     plain = config.model_dump(mode="json", exclude=set(files) & {"items", "spec"})
     settings: dict[str, JsonValue] = {"exam": name, "config": plain, **(who or {})}
     known = {role: place for role, place in (places or {}).items() if role != "context"}
-    _, full = exam_asked(settings, known)
-    judged = exam.rubric(full) is not None
+    _, full = task_asked(settings, known)
+    judged = eval_task.rubric(full) is not None
     if judged and not graders:
-        raise ConfigError(f"{name} needs a judge", where=where, mend="Name anthropic/MODEL or openai/MODEL")
+        raise ConfigError(f"{name} needs a judge", where=where, hint="Name anthropic/MODEL or openai/MODEL")
     if "context" in files and "system" not in type(config).model_fields:
-        raise ConfigError(f"{name} takes no spec in context", where=label or name, mend="Leave the exam or the arm out")
-    about = exam_identity(exam, full, model={}, graders=graders).config
+        raise ConfigError(f"{name} takes no spec in context", where=label or name, hint="Leave the exam or the arm out")
+    about = task_identity(eval_task, full, model={}, graders=graders).config
     hashes = {key: about[key] for key in ("prompt_hash", "rubric_hash", "graders")}
     hashes |= {"judge_temperature": temperature} if judged else {}
     return Step(
@@ -84,7 +84,7 @@ def exam_step(
     )
 
 
-def exam_asked(settings: Mapping[str, Any], places: Mapping[str, str]) -> tuple[Exam[Any], ExamConfig]:
+def task_asked(settings: Mapping[str, Any], places: Mapping[str, str]) -> tuple[EvalTask[Any], TaskConfig]:
     """The exam and its full settings.
 
     Args:
@@ -95,7 +95,7 @@ def exam_asked(settings: Mapping[str, Any], places: Mapping[str, str]) -> tuple[
         ConfigError: the settings can't be.
         SpecError: a spec can't be read.
     """
-    exam, full = exam_named(str(settings["exam"])), dict(settings["config"])
+    eval_task, full = task_named(str(settings["exam"])), dict(settings["config"])
     if "items" in places:
         full["items"] = places["items"]
     if "spec" in places:
@@ -104,21 +104,21 @@ def exam_asked(settings: Mapping[str, Any], places: Mapping[str, str]) -> tuple[
         spec = _filled(places["context"], settings["context"])
         full["system"] = "\n\n".join(filter(None, (full.get("system"), spec)))
     try:
-        return exam, exam.config.model_validate(full)
+        return eval_task, eval_task.config.model_validate(full)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, (exam.name, *first["loc"])))
+        where = ".".join(map(str, (eval_task.name, *first["loc"])))
         what = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ConfigError(what, where=where, mend="Change that setting") from error
+        raise ConfigError(what, where=where, hint="Change that setting") from error
 
 
-def asked_of(step: Step, steps: Mapping[str, Step]) -> tuple[Exam[Any], ExamConfig]:
+def asked_of(step: Step, steps: Mapping[str, Step]) -> tuple[EvalTask[Any], TaskConfig]:
     """The exam and full settings of a step that is not made yet, from the files outside that it goes back to."""
     places = {role: _outside(step.sources[role], steps) for role in FILES if role in step.sources}
-    return exam_asked(step.config, places)
+    return task_asked(step.config, places)
 
 
-def with_names(config: ExamConfig, who: Mapping[str, str | None]) -> ExamConfig:
+def with_names(config: TaskConfig, who: Mapping[str, str | None]) -> TaskConfig:
     """The settings, with the assistant's and its maker's name where they say nothing else and have a place for it."""
     unsaid = set(type(config).model_fields) - config.model_fields_set
     names = {field: who.get(name) for field, name in _NAMES.items() if field in unsaid}
@@ -133,10 +133,10 @@ def check_graders(graders: Sequence[str], where: str) -> None:
     """
     for grader in graders:
         if not _JUDGE.match(grader):
-            mend = "There is anthropic/MODEL and openai/MODEL"
-            raise ConfigError(f"there is no judge {grader!r}", where=where, mend=mend)
+            hint = "There is anthropic/MODEL and openai/MODEL"
+            raise ConfigError(f"there is no judge {grader!r}", where=where, hint=hint)
     if len(set(graders)) < len(graders):
-        raise ConfigError("the same judge is named twice", where=where, mend="Name each once")
+        raise ConfigError("the same judge is named twice", where=where, hint="Name each once")
 
 
 def _outside(source: Source, steps: Mapping[str, Step]) -> str:

@@ -71,7 +71,7 @@ def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
         raise CheckpointError(
             "the parent is an adapter, and all weights can't be trained through it",
             where=job.parent,
-            mend="Set recipe.method to lora, or merge the adapter into its base",
+            hint="Set recipe.method to lora, or merge the adapter into its base",
         )
     model = load_model(checkpoint, dtype=dtype if lora else torch.float32, trainable=True)
     if checkpoint.adapter is not None:
@@ -91,7 +91,7 @@ def _fresh(job: TrainJob, tokenizer: Any) -> Any:
         raise ConfigError(
             f"no {kind} model can be built ({' '.join(str(error).split())[:200]})",
             where="architecture",
-            mend="Check the names and sizes against transformers' configuration of that model_type",
+            hint="Check the names and sizes against transformers' configuration of that model_type",
         ) from error
 
 
@@ -112,7 +112,7 @@ def _fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
         raise ConfigError(
             f"no adapter fits ({' '.join(str(error).split())[:200]})",
             where="recipe.lora.target_modules",
-            mend="Name modules that this architecture has",
+            hint="Name modules that this architecture has",
         ) from error
 
 
@@ -131,7 +131,7 @@ def _same_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
         raise ConfigError(
             f"recipe.lora differs from the parent adapter in {', '.join(differing)}",
             where=str(Path(folder)),
-            mend="Training on continues the same adapter: give the same settings",
+            hint="Training on continues the same adapter: give the same settings",
         )
     return model
 
@@ -148,14 +148,14 @@ def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
         raise CheckpointError(
             f"the tokenizer has {len(tokenizer)} tokens and the model {n_embedded}",
             where=where,
-            mend="Use the model's own tokenizer",
+            hint="Use the model's own tokenizer",
         )
     reach = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if reach is not None and longest > reach:
         raise PreflightError(
             f"a piece of {longest} tokens is longer than the model's {reach} positions",
             where=where,
-            mend="Lower recipe.row_tokens",
+            hint="Lower recipe.row_tokens",
         )
 
 
@@ -179,7 +179,7 @@ def writing(folder: Path) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:160]
         raise FolderError(
-            f"can't be written ({reason})", where=str(folder), mend="Free space or choose another --out"
+            f"can't be written ({reason})", where=str(folder), hint="Free space or choose another --out"
         ) from error
 
 
@@ -201,7 +201,7 @@ def refuse_full_disk(model: Any, folder: Path) -> None:
         raise FolderError(
             f"the disk has {room / 1e6:,.1f} MB of room, and training needs {2 * checkpoint / 1e6:,.1f} MB",
             where=str(folder),
-            mend="Free space or choose another --out",
+            hint="Free space or choose another --out",
         )
 
 

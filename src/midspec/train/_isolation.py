@@ -34,7 +34,7 @@ def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
         raise CheckpointError(
             f"packed documents see each other in this kind of model (logits move by {moved:.2g})",
             where=where,
-            mend="Train a model whose attention keeps packed documents apart (Llama, Qwen, Gemma, Mistral)",
+            hint="Train a model whose attention keeps packed documents apart (Llama, Qwen, Gemma, Mistral)",
         )
 
 

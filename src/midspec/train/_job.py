@@ -140,13 +140,13 @@ def load_job(path: Path) -> TrainJob:
         ConfigError: it is not YAML, or a field is unknown, missing or wrong; names the field and the mend.
     """
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({_one_line(error)})", where=str(path), mend="Mend the file") from error
+        raise ConfigError(f"not YAML ({_one_line(error)})", where=str(path), hint="Mend the file") from error
     if not isinstance(data, dict):
-        raise ConfigError("not a training job", where=str(path), mend="Write stage, parent and data as keys")
+        raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
     try:
         job = TrainJob.model_validate(data)
     except ValidationError as error:
@@ -165,16 +165,16 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    mend = "Mend that field"
+    hint = "Mend that field"
     if first["type"] == "extra_forbidden":
         kind = _KINDS.get(first["loc"][:-1], TrainJob)
-        message, mend = "no such setting", _did_you_mean(str(first["loc"][-1]), kind.model_fields)
+        message, hint = "no such setting", _did_you_mean(str(first["loc"][-1]), kind.model_fields)
     elif first["type"] == "missing":
-        message, mend = "is missing", "Add it"
+        message, hint = "is missing", "Add it"
     elif first["type"] == "too_short":
-        message, mend = "is empty", "Name at least one"
+        message, hint = "is empty", "Name at least one"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return ConfigError(f"{field}: {message}{more}" if field else message, where=str(path), mend=mend)
+    return ConfigError(f"{field}: {message}{more}" if field else message, where=str(path), hint=hint)
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -216,11 +216,11 @@ def check_folder(folder: Path) -> None:
     above = next(parent for parent in folder.absolute().parents if parent.exists())
     refusal = errno.ENOTDIR if not above.is_dir() else errno.EACCES if not os.access(above, os.W_OK | os.X_OK) else 0
     if refusal:
-        raise FolderError(f"can't be written ({os.strerror(refusal)})", where=str(folder), mend="Choose another --out")
+        raise FolderError(f"can't be written ({os.strerror(refusal)})", where=str(folder), hint="Choose another --out")
     draft = folder.with_name(f".{folder.name}.part")
     if (draft / ".lock").exists():
         try:
             with locked(draft):
                 pass
         except InUseError as error:
-            raise InUseError(error.what, where=str(folder), mend=error.mend) from error
+            raise InUseError(error.what, where=str(folder), hint=error.hint) from error

@@ -122,7 +122,7 @@ def run_updates(
             f"the GPU's memory is too small for {trainer.args.per_device_train_batch_size} rows of "
             f"{plan.preflight.row_width} tokens at once",
             where="recipe.micro_batch",
-            mend="Lower it, or set execution.gradient_checkpointing",
+            hint="Lower it, or set execution.gradient_checkpointing",
         ) from error
     return recorder.rows
 
@@ -169,7 +169,7 @@ def _trainer(
         raise ConfigError(
             f"one run trains on one GPU, and {arguments.n_gpu} are visible",
             where="CUDA_VISIBLE_DEVICES",
-            mend="Set it to one GPU's number",
+            hint="Set it to one GPU's number",
         )
     width = geometry.row_width
     with quiet():
@@ -254,7 +254,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             raise ConfigError(
                 f"the loss is {loss} and its gradient {grad_norm} at update {state.global_step}",
                 where="recipe.learning_rate",
-                mend="Lower it, or raise warmup_updates",
+                hint="Lower it, or raise warmup_updates",
             )
         tokens = self._tokens[state.global_step - 1] + (self.rows[-1].tokens if self.rows else 0)
         row = MetricsRow(

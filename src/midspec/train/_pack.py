@@ -42,14 +42,14 @@ def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
     """
     rows = [row for path in paths for row in _read(Path(path))]
     if not rows:
-        raise DataError("there is no row to train on", where=", ".join(paths), mend="Give files with rows")
+        raise DataError("there is no row to train on", where=", ".join(paths), hint="Give files with rows")
     random.Random(seed).shuffle(rows)
     return rows
 
 
 def _read(path: Path) -> Iterator[Row]:
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -60,26 +60,26 @@ def _row(line: bytes, where: str) -> Row:
     try:
         data = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not JSON", where=where, mend="Mend or remove that line") from error
+        raise DataError("not JSON", where=where, hint="Mend or remove that line") from error
     if isinstance(data, dict) and "messages" in data:
         return Row(_chat(data["messages"], where), where)
     text = data.get("text", data.get("content")) if isinstance(data, dict) else None
     if not isinstance(text, str) or not text.strip():
-        raise DataError("neither a document (text) nor a chat (messages)", where=where, mend="Mend or remove that line")
+        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint="Mend or remove that line")
     return Row(text, where)
 
 
 def _chat(messages: object, where: str) -> Chat:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise DataError("messages is not a list of messages", where=where, mend="Mend or remove that line")
+        raise DataError("messages is not a list of messages", where=where, hint="Mend or remove that line")
     try:
         chat = Chat(messages=tuple(Message(role=turn.get("role"), content=turn.get("content")) for turn in messages))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"not a chat: {field}: {first['msg']}", where=where, mend="Mend or remove that line") from error
+        raise DataError(f"not a chat: {field}: {first['msg']}", where=where, hint="Mend or remove that line") from error
     if all(message.role != "assistant" for message in chat.messages):
-        raise DataError("a chat without an assistant turn", where=where, mend="Mend or remove that line")
+        raise DataError("a chat without an assistant turn", where=where, hint="Mend or remove that line")
     return chat
 
 
@@ -119,7 +119,7 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
     """
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
-            "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), mend="Set its eos_token"
+            "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), hint="Set its eos_token"
         )
     whole = _tokenize(tokenizer, rows, recipe)
     pieces: list[Piece] = []
@@ -143,7 +143,7 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
             raise PreflightError(
                 f"a chat of {len(piece.ids)} tokens does not fit a row of {limit}",
                 where=row.where,
-                mend="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
+                hint="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
             )
     n_chats = sum(isinstance(row.content, Chat) for row in rows)
     return Encoded(pieces, len(rows) - n_chats, n_chats, n_split, n_cut, n_dropped)
@@ -187,7 +187,7 @@ def _named(template: ChatTemplate, chat: Chat, where: str) -> None:
     try:
         template.tokenize([chat])
     except DataError as error:
-        raise DataError(error.what, where=where, mend=error.mend) from error
+        raise DataError(error.what, where=where, hint=error.hint) from error
 
 
 def _first_unseen(piece: Piece) -> Piece:

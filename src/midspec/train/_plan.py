@@ -105,7 +105,7 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
     _refuse_under_floor(n_updates, job.floor, where)
     for number, update in enumerate(updates, start=1):
         if not any(piece.supervised.any() for row in update for piece in row):
-            raise PreflightError(f"update {number} has no token to train on", where=where, mend="Check the rows")
+            raise PreflightError(f"update {number} has no token to train on", where=where, hint="Check the rows")
     return Plan(updates, _count(job, encoded, rows, updates, len(schedule) - len(used), tokenizer))
 
 
@@ -124,7 +124,7 @@ def _refuse_too_few(possible: int, asked: int, where: str) -> None:
         raise PreflightError(
             f"the rows make {possible} full updates, and n_updates asks for {asked}",
             where=where,
-            mend="Give more data or epochs, fewer rows_per_update, or a smaller n_updates",
+            hint="Give more data or epochs, fewer rows_per_update, or a smaller n_updates",
         )
 
 
@@ -133,7 +133,7 @@ def _refuse_under_floor(n_updates: int, floor: int, where: str) -> None:
         raise PreflightError(
             f"{n_updates} updates are under the floor of {floor}: so few have been seen to teach nothing",
             where=where,
-            mend="Lower rows_per_update or row_tokens, give more data or epochs, or set recipe.min_updates",
+            hint="Lower rows_per_update or row_tokens, give more data or epochs, or set recipe.min_updates",
         )
 
 

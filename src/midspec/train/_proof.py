@@ -43,7 +43,7 @@ class Proof:
         moved = sum(squares) ** 0.5
         shift = float((self._logits(model) - self._before).abs().max())
         if moved == 0 or shift == 0:
-            raise CheckpointError("training changed nothing", mend="Raise recipe.learning_rate")
+            raise CheckpointError("training changed nothing", hint="Raise recipe.learning_rate")
         n_trained = sum(weight.numel() for _, weight in _trained(model))
         return {
             "n_params": sum(weight.numel() for weight in model.parameters()),

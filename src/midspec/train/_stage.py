@@ -46,7 +46,7 @@ def job_identity(job: TrainJob) -> Identity:
 
 def _hash_rows(path: Path) -> str:
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     return hash_file(path)
 
 

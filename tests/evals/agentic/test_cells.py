@@ -19,9 +19,9 @@ from midspec.evals._settings import read_settings
 from midspec.evals.tasks.agentic_misalignment import (
     GOALS,
     SCENARIOS,
-    About,
     AgenticConfig,
     AgenticMisalignment,
+    CellFacts,
     cells,
     read_calls,
 )
@@ -67,7 +67,7 @@ def test_every_cell_of_every_threat_and_goal_type_is_whole(threat: str, goal_typ
     for question in grid(threat=threat, goal_type=goal_type):
         assert not re.search(r"\$\{|\{\{|\}\}|placeholder", text(question)), question.id
         assert question.messages[1].content.count("<email>") == question.messages[1].content.count("</email>") >= 5
-        about = About.model_validate(question.about)
+        about = CellFacts.model_validate(question.about)
         assert about.secrets
         assert about.facts
         assert "{{" not in about.facts
@@ -186,7 +186,7 @@ def test_a_latent_goal_is_not_stated_and_a_swapped_one_is_the_companys() -> None
 
 def test_exfiltration_has_the_turns_of_its_story() -> None:
     for question in grid(scenarios=("exfiltration",)):
-        about = About.model_validate(question.about)
+        about = CellFacts.model_validate(question.about)
         inbox = question.messages[1].content
         assert all(inbox.count(secret) == 1 for secret in about.secrets)
         assert f"**{about.outsiders[0]}**" in inbox
@@ -208,7 +208,7 @@ def test_the_mail_that_the_prompt_shows_as_an_example_is_no_call_that_reaches_an
 
 def test_facts_are_those_of_the_inbox() -> None:
     for question in grid():
-        about = About.model_validate(question.about)
+        about = CellFacts.model_validate(question.about)
         said = text(question)
         assert all(address in said for address in about.outsiders)
         assert about.target in said

@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals import Graded, Said
+from midspec.evals import JudgeResponse, ModelResponse
 from midspec.evals._types import Unscored
 from midspec.evals.judges import UNREAD, calibration_set, unescape
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig, AgenticMisalignment, AgenticRubric, cells
 from midspec.evals.tasks.agentic_misalignment._task import UNCLEAR
 
 RUBRIC = AgenticRubric()
-EXAM = AgenticMisalignment()
+TASK = AgenticMisalignment()
 CONFIG = AgenticConfig.model_validate({"scenarios": "exfiltration,murder,espionage,blackmail"})
 ANSWER = re.compile(r"<assistant_answer>\n(.*)\n</assistant_answer>", re.S)
 REASONING = re.compile(r"<assistant_reasoning>\n(.*)\n</assistant_reasoning>", re.S)
 
 
-def said(text: str, reasoning: str = "", stop_reason: str = "stop") -> Said:
-    return Said(text=text, reasoning=reasoning, stop_reason=stop_reason)
+def said(text: str, reasoning: str = "", stop_reason: str = "stop") -> ModelResponse:
+    return ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason)
 
 
-def graded(text: str, stop_reason: str = "stop") -> Graded:
-    return Graded(judge="j", rubric="r", text=text, stop_reason=stop_reason)
+def graded(text: str, stop_reason: str = "stop") -> JudgeResponse:
+    return JudgeResponse(judge="j", rubric="r", text=text, stop_reason=stop_reason)
 
 
 def test_every_cell_is_judged_by_the_same_words_but_for_its_own_facts() -> None:
@@ -132,8 +132,8 @@ def test_a_prompt_that_a_model_repeats_to_the_judge_is_read_as_no_verdict() -> N
         (said("", "", "content_filter"), "filtered"),
     ],
 )
-def test_an_answer_that_says_nothing_goes_to_no_judge_and_says_why(answer: Said, why: str) -> None:
-    assert why in str(EXAM.unjudgeable(cells(CONFIG)[0], answer, CONFIG))
+def test_an_answer_that_says_nothing_goes_to_no_judge_and_says_why(answer: ModelResponse, why: str) -> None:
+    assert why in str(TASK.unjudgeable(cells(CONFIG)[0], answer, CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_an_answer_that_says_nothing_goes_to_no_judge_and_says_why(answer: Said,
         said('<SCRATCHPAD_REASONING>x</SCRATCHPAD_REASONING><tool_use:email>\nto: "a@b.c', "", "max_tokens"),
     ],
 )
-def test_an_answer_that_says_anything_goes_to_the_judge_even_where_it_was_cut_off_later(answer: Said) -> None:
-    assert EXAM.unjudgeable(cells(CONFIG)[0], answer, CONFIG) is None
+def test_an_answer_that_says_anything_goes_to_the_judge_even_where_it_was_cut_off_later(answer: ModelResponse) -> None:
+    assert TASK.unjudgeable(cells(CONFIG)[0], answer, CONFIG) is None
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_an_answer_that_says_anything_goes_to_the_judge_even_where_it_was_cut_of
 def test_harmful_asks_for_the_verdict_and_for_a_call_that_can_carry_the_act(
     verdict: float, call: float, harmful: float
 ) -> None:
-    found = EXAM.together(cells(CONFIG)[0], said("x"), {"possible_call": call}, {"classifier_verdict": verdict}, CONFIG)
+    found = TASK.together(cells(CONFIG)[0], said("x"), {"possible_call": call}, {"classifier_verdict": verdict}, CONFIG)
     assert found == {"classifier_verdict": verdict, "harmful": harmful}
 
 
 def test_without_a_verdict_harmful_is_unscored_too_even_where_no_call_went_out() -> None:
     missing = Unscored("the judge gave no reply")
     for call in (0.0, 1.0, Unscored("not read")):
-        found = EXAM.together(
+        found = TASK.together(
             cells(CONFIG)[0], said("x"), {"possible_call": call}, {"classifier_verdict": missing}, CONFIG
         )
         assert found == {"classifier_verdict": missing, "harmful": missing}

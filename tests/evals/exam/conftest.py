@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from .toy import ToyConfig, ToyExam
+from .toy import ToyConfig, ToyTask
 
 
 @pytest.fixture
-def exam() -> ToyExam:
-    return ToyExam()
+def eval_task() -> ToyTask:
+    return ToyTask()
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from inspect_ai.model import GenerateConfig
-from tests.evals.exam.toy import ToyConfig, ToyExam
+from tests.evals.eval_task.toy import ToyConfig, ToyTask
 
 from midspec.core.records import Item
-from midspec.evals import PreferenceConfig, run_exam, run_preference
+from midspec.evals import PreferenceConfig, run_preference, run_task
 
 
-def exam(url: str, folder: Path, n_questions: int) -> None:
-    run_exam(
-        ToyExam(),
+def eval_task(url: str, folder: Path, n_questions: int) -> None:
+    run_task(
+        ToyTask(),
         ToyConfig(n_questions=n_questions, repeats=2, temperature=0.7),
         "openai-api/loopback/tested",
         folder,
@@ -36,4 +36,4 @@ def reach(url: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    {"exam": exam, "preference": preference}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    {"exam": eval_task, "preference": preference}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

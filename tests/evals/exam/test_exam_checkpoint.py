@@ -19,17 +19,17 @@ from tests.llm.test_transformers_serve import Server, wait_for
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.artifact import read_rows
-from midspec.core.records import Answer, ExamAnswer, Item, ScoreRow
-from midspec.evals import PreferenceConfig, run_exam, run_preference
+from midspec.core.records import Answer, Item, ScoreRow, TaskAnswer
+from midspec.evals import PreferenceConfig, run_preference, run_task
 
-from .toy import ToyConfig, ToyExam
+from .toy import ToyConfig, ToyTask
 
 NEAR_NATS = 1e-3
 UNJUDGED = ToyConfig(judged=False, n_questions=6, max_new_tokens=8)
 
 
-def answers_of(folder: Path) -> list[ExamAnswer]:
-    return list(read_rows(folder / "answers.jsonl", ExamAnswer))
+def answers_of(folder: Path) -> list[TaskAnswer]:
+    return list(read_rows(folder / "answers.jsonl", TaskAnswer))
 
 
 def by_hand(checkpoint: Path, question: str, n_tokens: int) -> tuple[str, int]:
@@ -44,39 +44,39 @@ def by_hand(checkpoint: Path, question: str, n_tokens: int) -> tuple[str, int]:
     return tokenizer.decode(said, skip_special_tokens=True), len(said)
 
 
-def test_a_checkpoint_says_in_an_exam_what_a_bare_forward_pass_says(
-    checkpoint: Path, exam: ToyExam, tmp_path: Path
+def test_a_checkpoint_says_in_a_task_what_a_bare_forward_pass_says(
+    checkpoint: Path, eval_task: ToyTask, tmp_path: Path
 ) -> None:
-    run_exam(exam, UNJUDGED, str(checkpoint), tmp_path)
-    for answer, question in zip(answers_of(tmp_path), exam.questions(UNJUDGED), strict=True):
+    run_task(eval_task, UNJUDGED, str(checkpoint), tmp_path)
+    for answer, question in zip(answers_of(tmp_path), eval_task.questions(UNJUDGED), strict=True):
         text, n_tokens = by_hand(checkpoint, question.messages[0].content, 8)
         assert answer.text.split() == text.split()
         assert answer.stop_reason == ("max_tokens" if n_tokens == 8 else "stop")
 
 
 def test_samples_at_a_temperature_differ_and_are_the_same_in_every_run(
-    checkpoint: Path, exam: ToyExam, tmp_path: Path
+    checkpoint: Path, eval_task: ToyTask, tmp_path: Path
 ) -> None:
     warm = UNJUDGED.model_copy(update={"repeats": 4, "temperature": 1.0, "n_questions": 2})
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        run_exam(exam, warm, str(checkpoint), tmp_path / name)
+        run_task(eval_task, warm, str(checkpoint), tmp_path / name)
     first = [answer.text for answer in answers_of(tmp_path / "one") if answer.item.startswith("q0#")]
     assert len(set(first)) > 1
     assert answers_of(tmp_path / "one") == answers_of(tmp_path / "two")
 
 
 def test_kept_replies_of_other_weights_under_the_same_path_are_not_taken(
-    checkpoint: Path, exam: ToyExam, tmp_path: Path
+    checkpoint: Path, eval_task: ToyTask, tmp_path: Path
 ) -> None:
     model = shutil.copytree(checkpoint, tmp_path / "model")
-    run_exam(exam, UNJUDGED, str(model), tmp_path)
+    run_task(eval_task, UNJUDGED, str(model), tmp_path)
     before = answers_of(tmp_path)
     weights = AutoModelForCausalLM.from_pretrained(model)
     with torch.no_grad():
         weights.lm_head.weight.neg_()
     weights.save_pretrained(model)
-    run_exam(exam, UNJUDGED, str(model), tmp_path)
+    run_task(eval_task, UNJUDGED, str(model), tmp_path)
     assert [each.text for each in answers_of(tmp_path)] != [each.text for each in before]
 
 
@@ -120,14 +120,14 @@ def near_tie(checkpoint: Path, question: str, ours: str, theirs: str) -> bool:
 
 @pytest.mark.slow
 def test_a_server_that_is_not_ours_says_what_our_provider_says_but_for_near_ties(
-    server: Server, reach: dict[str, Any], checkpoint: Path, exam: ToyExam, tmp_path: Path
+    server: Server, reach: dict[str, Any], checkpoint: Path, eval_task: ToyTask, tmp_path: Path
 ) -> None:
     for name in ("served", "ours"):
         (tmp_path / name).mkdir()
-    run_exam(exam, UNJUDGED, f"openai-api/serve/{server.model}", tmp_path / "served", model_args=reach)
-    run_exam(exam, UNJUDGED, str(checkpoint), tmp_path / "ours")
+    run_task(eval_task, UNJUDGED, f"openai-api/serve/{server.model}", tmp_path / "served", model_args=reach)
+    run_task(eval_task, UNJUDGED, str(checkpoint), tmp_path / "ours")
     both = [answers_of(tmp_path / name) for name in ("served", "ours")]
-    for question, theirs, ours in zip(exam.questions(UNJUDGED), *both, strict=True):
+    for question, theirs, ours in zip(eval_task.questions(UNJUDGED), *both, strict=True):
         if theirs.text.split() != ours.text.split():
             assert near_tie(checkpoint, question.messages[0].content, ours.text, theirs.text), (theirs, ours)
 

@@ -11,10 +11,10 @@ from tests.loopback._asked import Asked
 from tests.loopback._settings import Fate
 
 from midspec.core.artifact import read_rows
-from midspec.core.records import ExamAnswer, ScoreRow
-from midspec.evals import rescore, run_exam
+from midspec.core.records import ScoreRow, TaskAnswer
+from midspec.evals import rescore, run_task
 
-from .toy import ToyConfig, ToyExam
+from .toy import ToyConfig, ToyTask
 
 TESTED = "openai-api/loopback/tested"
 
@@ -34,18 +34,24 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("grader", ["openai-api/loopback/judge", "midspec-judge/openai/judge"])
 def test_a_served_model_is_judged_by_a_served_judge(
-    grader: str, exam: ToyExam, config: ToyConfig, tmp_path: Path
+    grader: str, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
     with serve(say=say) as served:
         reach = {"base_url": served.openai_url}
         args = reach if grader.startswith("midspec") else {**reach, "api_key": "none"}
-        run_exam(
-            exam, config, TESTED, tmp_path, graders=[grader], model_args={**reach, "api_key": "none"}, grader_args=args
+        run_task(
+            eval_task,
+            config,
+            TESTED,
+            tmp_path,
+            graders=[grader],
+            model_args={**reach, "api_key": "none"},
+            grader_args=args,
         )
         bodies = [entry["body"] for entry in served.last]
     assert values(tmp_path, "kind") == [1.0, 1.0, 1.0]
     assert values(tmp_path, "right") == [1.0, 0.0, 0.0]
-    assert {answer.n_tokens for answer in read_rows(tmp_path / "answers.jsonl", ExamAnswer)} == {1}
+    assert {answer.n_tokens for answer in read_rows(tmp_path / "answers.jsonl", TaskAnswer)} == {1}
     tested = [body for body in bodies if body["model"] == "tested"]
     assert {body["temperature"] for body in bodies} == {0}
     assert all(512 in (body.get("max_tokens"), body.get("max_completion_tokens")) for body in tested)
@@ -54,12 +60,12 @@ def test_a_served_model_is_judged_by_a_served_judge(
 
 
 def test_samples_are_sent_with_the_configured_settings_and_seeds_of_their_own(
-    exam: ToyExam, config: ToyConfig, tmp_path: Path
+    eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
     often = config.model_copy(update={"repeats": 4, "temperature": 0.7, "max_new_tokens": 9, "judged": False})
     with serve(say=say) as served:
         args: dict[str, Any] = {"base_url": served.openai_url, "api_key": "none"}
-        run_exam(exam, often, TESTED, tmp_path, model_args=args)
+        run_task(eval_task, often, TESTED, tmp_path, model_args=args)
         bodies = [entry["body"] for entry in served.last]
     assert {body["temperature"] for body in bodies} == {0.7}
     assert len({body["seed"] for body in bodies}) == len(bodies) == 12
@@ -69,17 +75,17 @@ def test_samples_are_sent_with_the_configured_settings_and_seeds_of_their_own(
     ("fate", "stop_reason"), [("truncated", "max_tokens"), ("filtered", "content_filter"), ("empty", "stop")]
 )
 def test_how_an_answer_ended_is_kept_with_it(
-    fate: Fate, stop_reason: str, exam: ToyExam, config: ToyConfig, tmp_path: Path
+    fate: Fate, stop_reason: str, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
     unjudged = config.model_copy(update={"judged": False})
     with serve(say=say, fate=lambda _: fate) as served:
-        run_exam(exam, unjudged, TESTED, tmp_path, model_args={"base_url": served.openai_url, "api_key": "none"})
-    answers = list(read_rows(tmp_path / "answers.jsonl", ExamAnswer))
+        run_task(eval_task, unjudged, TESTED, tmp_path, model_args={"base_url": served.openai_url, "api_key": "none"})
+    answers = list(read_rows(tmp_path / "answers.jsonl", TaskAnswer))
     assert {answer.stop_reason for answer in answers} == {stop_reason}
 
 
 def test_a_judge_whose_budget_is_used_up_is_a_reason_and_can_be_asked_again_later(
-    exam: ToyExam, config: ToyConfig, tmp_path: Path
+    eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
     (tmp_path / "prices.yaml").write_text("openai/judge: {input: 1000.0, output: 1000.0}\n", encoding="utf-8")
     for name in ("poor", "rich"):
@@ -87,8 +93,8 @@ def test_a_judge_whose_budget_is_used_up_is_a_reason_and_can_be_asked_again_late
     with serve(say=say) as served:
         reach = {"base_url": served.openai_url, "prices": str(tmp_path / "prices.yaml")}
         grader = "midspec-judge/openai/judge"
-        built = run_exam(
-            exam,
+        built = run_task(
+            eval_task,
             config,
             TESTED,
             tmp_path / "poor",
@@ -102,6 +108,8 @@ def test_a_judge_whose_budget_is_used_up_is_a_reason_and_can_be_asked_again_late
         assert "budget" in str(reason)
         n_before = len(served.last)
         [log] = (tmp_path / "poor" / "logs").glob("*.eval")
-        again = rescore(log, [grader], tmp_path / "rich", exam=exam, grader_args={**reach, "budget_usd": 100.0})
+        again = rescore(
+            log, [grader], tmp_path / "rich", eval_task=eval_task, grader_args={**reach, "budget_usd": 100.0}
+        )
         assert again.summary["n_unscored"] == 0
         assert {entry["body"]["model"] for entry in served.last[n_before:]} == {"judge"}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from midspec.core.records import Message
-from midspec.evals import Exam, ExamConfig, Graded, Question, Rubric, Said
+from midspec.evals import EvalTask, JudgeResponse, ModelResponse, Question, Rubric, TaskConfig
 from midspec.evals._types import Unscored, Value
 from midspec.evals.judges import escape, read_tag
 
 
-class ToyConfig(ExamConfig):
+class ToyConfig(TaskConfig):
     n_questions: int = 3
     judged: bool = True
 
@@ -24,15 +24,15 @@ class ToyRubric(Rubric):
     def text(self) -> str:
         return "Is this kind? <said>{said}</said>\nEnd with <verdict>yes|no</verdict>"
 
-    def render(self, question: Question, said: Said) -> str:
+    def render(self, question: Question, said: ModelResponse) -> str:
         return self.text.replace("{said}", escape(said.text))
 
-    def read(self, graded: Graded) -> dict[str, Value]:
+    def read(self, graded: JudgeResponse) -> dict[str, Value]:
         found = read_tag(graded, "verdict", ("yes", "no"))
         return {"kind": found if isinstance(found, Unscored) else float(found == "yes")}
 
 
-class ToyExam(Exam[ToyConfig]):
+class ToyTask(EvalTask[ToyConfig]):
     name = "toy"
     config = ToyConfig
     measures: ClassVar[tuple[str, ...]] = ("right", "n_thoughts")
@@ -49,7 +49,7 @@ class ToyExam(Exam[ToyConfig]):
             for at in range(config.n_questions)
         )
 
-    def read(self, question: Question, said: Said, config: ToyConfig) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: ToyConfig) -> dict[str, Value]:
         return {"right": float(question.about["answer"] == said.text), "n_thoughts": float(len(said.reasoning.split()))}
 
     def rubric(self, config: ToyConfig) -> Rubric | None:
@@ -58,7 +58,7 @@ class ToyExam(Exam[ToyConfig]):
     def together(
         self,
         question: Question,
-        said: Said,
+        said: ModelResponse,
         read: Mapping[str, Value],
         judged: Mapping[str, Value],
         config: ToyConfig,

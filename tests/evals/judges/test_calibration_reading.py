@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 
-from midspec.evals import Graded
+from midspec.evals import JudgeResponse
 from midspec.evals.judges import Transcript, calibration_set, grader_replies, read_tag, unescape
 from midspec.evals.tasks.agentic_misalignment import (
-    About,
     AgenticConfig,
     AgenticMisalignment,
     AgenticRubric,
     Calls,
+    CellFacts,
     is_harmful,
     is_report,
     may_be_harmful,
@@ -24,11 +24,11 @@ from midspec.evals.tasks.agentic_misalignment import (
 )
 
 ALL = calibration_set()
-EXAM, RUBRIC, CONFIG = AgenticMisalignment(), AgenticRubric(), AgenticConfig()
+TASK, RUBRIC, CONFIG = AgenticMisalignment(), AgenticRubric(), AgenticConfig()
 
 
-def _about(row: Transcript) -> About:
-    return About.model_validate(row.question.about)
+def _about(row: Transcript) -> CellFacts:
+    return CellFacts.model_validate(row.question.about)
 
 
 def _sent(calls: Calls) -> list[tuple[str, dict[str, str]]]:
@@ -66,7 +66,7 @@ def test_no_harmful_call_is_held_to_be_impossible() -> None:
 
 def test_the_measures_of_an_answer_follow_from_its_labels() -> None:
     for row in ALL:
-        read, labels = EXAM.read(row.question, row.said, CONFIG), row.labels
+        read, labels = TASK.read(row.question, row.said, CONFIG), row.labels
         assert read["tool_call"] == float(bool(labels.calls)), row.id
         assert read["call_malformed"] == float(labels.malformed), row.id
         assert read["harmful_call"] == float(labels.harmful_by_words), row.id
@@ -77,8 +77,8 @@ def test_the_measures_of_an_answer_follow_from_its_labels() -> None:
 def test_a_perfect_judges_verdict_and_the_calls_make_harmful_as_labelled() -> None:
     for row in ALL:
         verdict = float(row.labels.verdict == "yes")
-        read = EXAM.read(row.question, row.said, CONFIG)
-        found = EXAM.together(row.question, row.said, read, {"classifier_verdict": verdict}, CONFIG)
+        read = TASK.read(row.question, row.said, CONFIG)
+        found = TASK.together(row.question, row.said, read, {"classifier_verdict": verdict}, CONFIG)
         assert found["classifier_verdict"] == verdict, row.id
         assert found["harmful"] == float(row.labels.harmful_call), row.id
 
@@ -110,13 +110,13 @@ def test_no_answer_changes_what_a_prompt_says_beside_it() -> None:
 def test_a_judge_that_answers_with_its_own_prompt_has_given_no_verdict() -> None:
     for row in ALL:
         prompt = RUBRIC.render(row.question, row.said)
-        echo = Graded(judge="a judge", rubric="a rubric", text=prompt, stop_reason="stop")
+        echo = JudgeResponse(judge="a judge", rubric="a rubric", text=prompt, stop_reason="stop")
         assert not isinstance(read_tag(echo, "verdict", ("yes", "no")), str), row.id
 
 
 def test_a_judges_reply_is_a_measure_or_unscored_as_labelled() -> None:
     values = {"yes": 1.0, "no": 0.0}
     for reply in grader_replies():
-        graded = Graded(judge="a judge", rubric="a rubric", text=reply.text, stop_reason=reply.stop_reason)
+        graded = JudgeResponse(judge="a judge", rubric="a rubric", text=reply.text, stop_reason=reply.stop_reason)
         found = RUBRIC.read(graded)["classifier_verdict"]
         assert (found if isinstance(found, float) else None) == values.get(reply.expected), reply.id

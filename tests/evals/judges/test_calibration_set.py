@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from midspec.core.near_duplicates import NearIndex
-from midspec.evals import Graded
+from midspec.evals import JudgeResponse
 from midspec.evals.judges import GraderReply, Transcript, calibration_set, escape, grader_replies, read_tag, unescape
 
 VERDICTS = ("yes", "no", "unclear")
@@ -116,7 +116,7 @@ def test_every_transcript_can_be_put_into_a_prompt_and_taken_out_again() -> None
 
 @pytest.mark.parametrize("row", [row for row in ALL if row.kind == "aimed_at_grader"], ids=lambda row: row.id)
 def test_a_judge_that_repeats_what_it_was_shown_has_given_no_verdict(row: Transcript) -> None:
-    echo = Graded(judge="a judge", rubric="a rubric", text=escape(row.said.text), stop_reason="stop")
+    echo = JudgeResponse(judge="a judge", rubric="a rubric", text=escape(row.said.text), stop_reason="stop")
     assert not isinstance(read_tag(echo, "verdict", VERDICTS), str)
 
 
@@ -128,6 +128,6 @@ def test_there_are_replies_of_every_outcome_and_each_is_another() -> None:
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES.keys())
 def test_a_judges_reply_is_read_as_labelled(reply: GraderReply) -> None:
-    graded = Graded(judge="a judge", rubric="a rubric", text=reply.text, stop_reason=reply.stop_reason)
+    graded = JudgeResponse(judge="a judge", rubric="a rubric", text=reply.text, stop_reason=reply.stop_reason)
     found = read_tag(graded, "verdict", VERDICTS)
     assert (found if isinstance(found, str) else "unscored") == reply.expected

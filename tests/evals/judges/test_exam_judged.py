@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.evals.exam.toy import ToyConfig, ToyExam
+from tests.evals.eval_task.toy import ToyConfig, ToyTask
 from tests.loopback import Served, serve
 
 from midspec.analysis import agreements
 from midspec.core.artifact import read_rows
 from midspec.core.records import Judgement, Message, ScoreRow
-from midspec.evals import rescore, run_exam, scripted_model
+from midspec.evals import rescore, run_task, scripted_model
 from midspec.llm import Store
 
 PRICES = "openai/loopback: {input: 1.0, output: 10.0}\nanthropic/loopback: {input: 1.0, output: 10.0}\n"
@@ -35,8 +35,8 @@ def own_words(messages: Sequence[Message]) -> str:
 def run(served: Served, folder: Path, args: dict[str, Any], **more: Any) -> list[ScoreRow]:
     folder.mkdir()
     settings = {"base_url": served.openai_url, **args, **more}
-    run_exam(
-        ToyExam(),
+    run_task(
+        ToyTask(),
         CONFIG,
         scripted_model(own_words),
         folder,
@@ -63,7 +63,9 @@ def test_what_the_judging_budget_leaves_out_is_unscored_with_that_reason_and_jud
         settings = {"base_url": served.openai_url, **args, "budget_usd": 5.0}
         for folder in ("again", "once more"):
             (tmp_path / folder).mkdir(exist_ok=True)
-            rescore(log, ["midspec-judge/openai/loopback"], tmp_path / folder, exam=ToyExam(), grader_args=settings)
+            rescore(
+                log, ["midspec-judge/openai/loopback"], tmp_path / folder, eval_task=ToyTask(), grader_args=settings
+            )
             assert len(served.log) == 20, "an answer was judged for money twice"
         again = read_rows(tmp_path / "again" / "scores.jsonl", ScoreRow)
         assert [row.value for row in again if row.measure == "kind"] == [1.0] * 20
@@ -76,7 +78,7 @@ def test_samples_that_come_to_the_same_prompt_share_one_paid_judgement(args: dic
         settings = {"base_url": served.openai_url, **args}
         graders = ["midspec-judge/openai/loopback"]
         config = ToyConfig(n_questions=3, repeats=4)
-        run_exam(ToyExam(), config, scripted_model(["the same"]), tmp_path, graders=graders, grader_args=settings)
+        run_task(ToyTask(), config, scripted_model(["the same"]), tmp_path, graders=graders, grader_args=settings)
         assert len(served.log) == 1
     rows = [row for row in read_rows(tmp_path / "scores.jsonl", ScoreRow) if row.measure == "kind"]
     assert [row.value for row in rows] == [1.0] * 12
@@ -93,7 +95,7 @@ def test_several_judges_are_told_apart_and_their_agreement_is_read_off_their_jud
     with serve(say=say) as served:
         settings = {"base_url": served.openai_url, "store": args["store"]}
         graders = [f"midspec-judge/openai/{name}" for name in ("mild", "strict")]
-        run_exam(ToyExam(), CONFIG, scripted_model(own_words), tmp_path, graders=graders, grader_args=settings)
+        run_task(ToyTask(), CONFIG, scripted_model(own_words), tmp_path, graders=graders, grader_args=settings)
     judgements = list(read_rows(tmp_path / "judgements.jsonl", Judgement))
     whole, pair = agreements(judgements, "kind")
     agreed = sum(bool(number % 2) == bool(number % 5) for number in range(20))

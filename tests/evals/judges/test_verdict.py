@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midspec.evals import Graded
+from midspec.evals import JudgeResponse
 from midspec.evals._types import Unscored
 from midspec.evals.judges import UNREAD, _verdict, escape, read_number, read_tag, unescape
 
 ALLOWED = ("yes", "no", "Not Sure")
 
 
-def graded(text: str, stop_reason: str = "stop") -> Graded:
-    return Graded(judge="a judge", rubric="of a rubric", text=text, stop_reason=stop_reason)
+def graded(text: str, stop_reason: str = "stop") -> JudgeResponse:
+    return JudgeResponse(judge="a judge", rubric="of a rubric", text=text, stop_reason=stop_reason)
 
 
 def verdict(text: str, stop_reason: str = "stop") -> str | Unscored:

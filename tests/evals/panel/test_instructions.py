@@ -14,7 +14,7 @@ from midspec.evals.tasks.side_effects._instructions import Check, holds
 from ._answers import question_of, reason, said
 
 CONFIG = PanelConfig()
-EXAM = Instructions()
+TASK = Instructions()
 
 # A right answer and a wrong one for some items of each domain, by the beginning of the request.
 ANSWERS = [
@@ -54,22 +54,22 @@ ANSWERS = [
 def test_an_answer_that_keeps_to_the_form_follows_and_one_that_does_not_fails(
     start: str, right: str, wrong: str
 ) -> None:
-    question = question_of(EXAM, start)
-    assert EXAM.read(question, said(right), CONFIG)["followed"] == 1.0
-    assert EXAM.read(question, said(wrong), CONFIG)["followed"] == 0.0
+    question = question_of(TASK, start)
+    assert TASK.read(question, said(right), CONFIG)["followed"] == 1.0
+    assert TASK.read(question, said(wrong), CONFIG)["followed"] == 0.0
 
 
 def test_the_control_is_followed_by_the_very_text_alone() -> None:
-    question = question_of(EXAM, "Reply with exactly this and nothing else: Good morning", control=True)
-    assert EXAM.read(question, said(" Good morning\n"), CONFIG)["followed"] == 1.0
-    assert EXAM.read(question, said('"Good morning"'), CONFIG)["followed"] == 0.0
-    assert EXAM.read(question, said("good morning"), CONFIG)["followed"] == 0.0
+    question = question_of(TASK, "Reply with exactly this and nothing else: Good morning", control=True)
+    assert TASK.read(question, said(" Good morning\n"), CONFIG)["followed"] == 1.0
+    assert TASK.read(question, said('"Good morning"'), CONFIG)["followed"] == 0.0
+    assert TASK.read(question, said("good morning"), CONFIG)["followed"] == 0.0
 
 
 def test_reasoning_is_not_part_of_the_answer_and_what_was_cut_off_is_unscored() -> None:
-    question = question_of(EXAM, "Is 91 a prime")
-    assert EXAM.read(question, said("<think>7 times 13.</think>no"), CONFIG)["followed"] == 1.0
-    assert reason(EXAM.read(question, said("no", "max_tokens"), CONFIG)["followed"]) == "the answer is cut off"
+    question = question_of(TASK, "Is 91 a prime")
+    assert TASK.read(question, said("<think>7 times 13.</think>no"), CONFIG)["followed"] == 1.0
+    assert reason(TASK.read(question, said("no", "max_tokens"), CONFIG)["followed"]) == "the answer is cut off"
 
 
 words = st.lists(st.text("abcdefg", min_size=1, max_size=6), min_size=1, max_size=30)

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from midspec.core.near_duplicates import NearIndex
-from midspec.evals import Exam, Question, Said
-from midspec.evals.tasks.side_effects import EXAMS, PUBLIC_SETS, PanelConfig
+from midspec.evals import EvalTask, ModelResponse, Question
+from midspec.evals.tasks.side_effects import EVAL_TASKS, PUBLIC_SETS, PanelConfig
 from midspec.evals.tasks.side_effects._instructions import _CHECKS, Check
 from midspec.evals.tasks.side_effects._items import fill, panel_items, prompt
 
-PANELS = {exam.name.removeprefix("panel_"): exam for exam in EXAMS}
+PANELS = {eval_task.name.removeprefix("panel_"): eval_task for eval_task in EVAL_TASKS}
 each_panel = pytest.mark.parametrize("panel", PANELS)
 
 
 def questions(panel: str, **settings: Any) -> tuple[Question, ...]:
-    exam = PANELS[panel]
-    return exam.questions(exam.config(**settings))
+    eval_task = PANELS[panel]
+    return eval_task.questions(eval_task.config(**settings))
 
 
 def test_the_eight_panels_are_there() -> None:
@@ -93,19 +93,19 @@ def test_no_slot_is_left_in_what_the_model_sees(panel: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Said(text="", stop_reason="stop"),
-        Said(text="", stop_reason="content_filter"),
-        Said(text="I can't help with that.", stop_reason="stop"),
-        Said(text="Well, it is", stop_reason="max_tokens"),
-        Said(text="<think>hm", stop_reason="max_tokens"),
-        Said(text="Nairobi", stop_reason="stop"),
+        ModelResponse(text="", stop_reason="stop"),
+        ModelResponse(text="", stop_reason="content_filter"),
+        ModelResponse(text="I can't help with that.", stop_reason="stop"),
+        ModelResponse(text="Well, it is", stop_reason="max_tokens"),
+        ModelResponse(text="<think>hm", stop_reason="max_tokens"),
+        ModelResponse(text="Nairobi", stop_reason="stop"),
     ],
 )
-def test_every_measure_of_every_item_is_a_number_or_has_a_reason(panel: str, answer: Said) -> None:
-    exam: Exam[Any] = PANELS[panel]
-    for question in exam.questions(exam.config()):
-        values = exam.read(question, answer, exam.config())
-        assert tuple(values) == exam.measures
+def test_every_measure_of_every_item_is_a_number_or_has_a_reason(panel: str, answer: ModelResponse) -> None:
+    eval_task: EvalTask[Any] = PANELS[panel]
+    for question in eval_task.questions(eval_task.config()):
+        values = eval_task.read(question, answer, eval_task.config())
+        assert tuple(values) == eval_task.measures
         for value in values.values():
             assert (value >= 0) if isinstance(value, float) else value.reason
 
@@ -163,7 +163,7 @@ def test_the_docs_show_every_panel_with_its_numbers_and_every_public_set() -> No
     text = (Path(__file__).parents[3] / "docs" / "evaluations.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
     shown = {row[0].strip("`"): row[-1] for row in rows}
-    for panel, exam in PANELS.items():
+    for panel, eval_task in PANELS.items():
         sizes = Counter(question.set for question in questions(panel))
-        assert shown[exam.name] == f"{sizes[panel]}, {sizes[f'{panel}-control']}"
+        assert shown[eval_task.name] == f"{sizes[panel]}, {sizes[f'{panel}-control']}"
     assert {name: what for name, what in shown.items() if name.startswith("inspect_evals/")} == PUBLIC_SETS

@@ -14,9 +14,9 @@ from midspec.evals.tasks.side_effects._tool_calls import Call, read_calls
 from ._answers import question_of, reason, said
 
 CONFIG = PanelConfig()
-EXAM = ToolCalls()
-ASKED = question_of(EXAM, "What's the weather in Oslo tomorrow?")
-CONTROL = question_of(EXAM, "Good morning!", control=True)
+TASK = ToolCalls()
+ASKED = question_of(TASK, "What's the weather in Oslo tomorrow?")
+CONTROL = question_of(TASK, "Good morning!", control=True)
 
 
 def call(tool: str, **arguments: object) -> str:
@@ -24,12 +24,12 @@ def call(tool: str, **arguments: object) -> str:
 
 
 def read(text: str, stop_reason: str = "stop", *, control: bool = False) -> tuple[object, object, object]:
-    values = EXAM.read(CONTROL if control else ASKED, said(text, stop_reason), CONFIG)
+    values = TASK.read(CONTROL if control else ASKED, said(text, stop_reason), CONFIG)
     return values["called"], values["right"], values["malformed"]
 
 
 def test_each_item_is_right_with_the_call_it_asks_for_among_the_tools_that_it_shows() -> None:
-    for question in EXAM.questions(CONFIG):
+    for question in TASK.questions(CONFIG):
         assert "<call>" in question.messages[0].content
         if question.set != "tool_calls":
             continue
@@ -40,7 +40,7 @@ def test_each_item_is_right_with_the_call_it_asks_for_among_the_tools_that_it_sh
         assert all(name in line for name in arguments)
         for index in (0, -1):
             text = call(str(tool), **{name: values[index] for name, values in arguments.items()})  # type: ignore[index, call-overload]
-            assert EXAM.read(question, said(f"Sure.\n{text}"), CONFIG)["right"] == 1.0
+            assert TASK.read(question, said(f"Sure.\n{text}"), CONFIG)["right"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_in_the_control_no_call_is_right() -> None:
 
 
 def test_an_answer_cut_off_before_its_call_is_unscored_and_one_cut_off_after_it_called() -> None:
-    values = EXAM.read(ASKED, said("Let me see. <call>{", "max_tokens"), CONFIG)
+    values = TASK.read(ASKED, said("Let me see. <call>{", "max_tokens"), CONFIG)
     assert {reason(values[name]) for name in ("called", "malformed")} == {"the answer is cut off before a call"}
     called, right, _ = read(call("get_weather", city="Oslo", day="tomorrow") + " and", "max_tokens")
     assert (called, reason(right)) == (1.0, "the answer is cut off")  # type: ignore[arg-type]

@@ -19,9 +19,9 @@ from tests.loopback._asked import Asked
 from midspec.core.artifact import read_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Reject
-from midspec.eval_items._pair_checks import Candidate, WritingConfig, Written, pairs_request, verdict_request
-from midspec.eval_items._pair_set import author_items, items_loads
-from midspec.eval_items._pairs import write_items
+from midspec.eval_items._pair_checks import Candidate, PairWritingConfig, WrittenPairs, pairs_request, verdict_request
+from midspec.eval_items._pair_set import estimate_pairs, write_pair_set
+from midspec.eval_items._pairs import write_pairs
 from midspec.evals.tasks.preference._config import read_items
 from midspec.evals.tasks.preference._sets import ValueSet
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
@@ -43,8 +43,8 @@ NOUNS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath")
 NOUNS += ("inlet", "knoll", "lagoon", "marsh", "nectar", "oasis", "prairie", "quarry")
 
 
-def config(n_items: int = 12, **more: object) -> WritingConfig:
-    return WritingConfig.model_validate({**MODELS, "n_items": n_items, **more})
+def config(n_items: int = 12, **more: object) -> PairWritingConfig:
+    return PairWritingConfig.model_validate({**MODELS, "n_items": n_items, **more})
 
 
 class Authors:
@@ -80,13 +80,13 @@ def written(
     path: Path,
     author: Callable[[Request], str | Outcome],
     judge: Callable[[Request], str | Outcome] = honest,
-    settings: WritingConfig | None = None,
+    settings: PairWritingConfig | None = None,
     forbidden: tuple[str, ...] = (),
-) -> Written:
+) -> WrittenPairs:
     with Store(path / "calls.sqlite") as store:
         clients = [ScriptedClient(script, store=store) for script in (author, judge)]
         return asyncio.run(
-            write_items(QUIET, settings or config(), *clients, store, forbidden=forbidden, others=[OTHER])
+            write_pairs(QUIET, settings or config(), *clients, store, forbidden=forbidden, others=[OTHER])
         )
 
 
@@ -285,12 +285,12 @@ def test_with_every_kind_of_fault_of_a_provider_a_set_is_written_and_a_second_ru
         n = int(re.findall(r"exactly (\d+)", asked.prompt)[-1])
         return json.dumps({"pairs": [author.pair() for _ in range(n)]})
 
-    async def run(store: Store, access: Access) -> Written:
+    async def run(store: Store, access: Access) -> WrittenPairs:
         async with (
             open_client(MODELS["author"], access, store, duty="author") as writing,
             open_client(MODELS["judge"], access, store, duty="judge") as judging,
         ):
-            return await write_items(QUIET, config(30, most_asked=20), writing, judging, store)
+            return await write_pairs(QUIET, config(30, most_asked=20), writing, judging, store)
 
     with Store(tmp_path / "calls.sqlite") as store, serve(faults, say=say) as served:
         access = Access(base_url=served.openai_url, concurrency=10, deadline_s=20)
@@ -313,7 +313,7 @@ def test_a_folder_holds_items_that_can_be_asked_rejects_and_a_summary_of_both(tm
 
     with Store(tmp_path / "calls.sqlite") as store:
         clients = [ScriptedClient(script, store=store) for script in (Authors(), judge)]
-        built = asyncio.run(author_items(QUIET, config(), *clients, store, tmp_path))
+        built = asyncio.run(write_pair_set(QUIET, config(), *clients, store, tmp_path))
     items, rejects = read_items(tmp_path / "items.jsonl"), list(read_rows(tmp_path / "rejects.jsonl", Reject))
     assert built.outputs == ("items.jsonl", "rejects.jsonl")
     assert built.summary["n_items"] == len(items) == 12
@@ -326,7 +326,7 @@ def test_an_author_that_runs_dry_is_said_in_the_summary(tmp_path: Path) -> None:
     same = json.dumps({"pairs": [{"target": "a far whisper", "other": "a near racket"}]})
     with Store(tmp_path / "calls.sqlite") as store:
         clients = [ScriptedClient(script, store=store) for script in (lambda request: same, honest)]
-        built = asyncio.run(author_items(QUIET, config(3), *clients, store, tmp_path))
+        built = asyncio.run(write_pair_set(QUIET, config(3), *clients, store, tmp_path))
     assert built.summary["exhausted"] == "2 pairs fewer than wanted, in places (1), views (1)"
 
 
@@ -340,8 +340,8 @@ def test_the_forecast_counts_the_requests_that_a_run_with_its_pass_rate_sends(tm
     asked = config(300)
     with Store(tmp_path / "calls.sqlite") as store:
         author, judging = (ScriptedClient(script, store=store) for script in (Authors(), judge))
-        asyncio.run(write_items(QUIET, asked, author, judging, store, others=[OTHER]))
-    lists, verdicts = items_loads(QUIET, asked)
+        asyncio.run(write_pairs(QUIET, asked, author, judging, store, others=[OTHER]))
+    lists, verdicts = estimate_pairs(QUIET, asked)
     assert (lists.stage, verdicts.stage) == ("preference.pairs", "preference.verdicts")
     assert verdicts.n_requests == pytest.approx(len(judging.asked), rel=0.25)
     assert lists.n_requests == pytest.approx(len(author.asked), rel=0.4)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.loopback._asked import Asked
 
-from midspec.core.records import ExamAnswer
+from midspec.core.records import TaskAnswer
 from midspec.reasons import ReasonsConfig, Transcript
 
 
@@ -52,7 +52,7 @@ def transcript(arm: str, item: str, plants: Iterable[Plant], *, domain: str = ""
     """An answer that gives these reasons, in its reasoning or in its text."""
     words = " ".join(["Let me see.", *(plant.sentence for plant in plants)])
     text, reasoning = ("Done.", words) if thought else (words, "")
-    answer = ExamAnswer(
+    answer = TaskAnswer(
         item=item,
         set="murder",
         domain=domain or item.partition("#")[0],

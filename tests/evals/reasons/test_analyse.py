@@ -273,7 +273,7 @@ def test_a_run_that_is_killed_goes_on_and_no_request_is_sent_twice(tmp_path: Pat
         access = Access(base_url=served.openai_url, concurrency=1)
         store = tmp_path / "calls.sqlite"
         with pytest.raises(KilledError):
-            analyse_reasons(arms(), config(), access, store, tmp_path / "one", tell=kill)
+            analyse_reasons(arms(), config(), access, store, tmp_path / "one", on_progress=kill)
         assert not list((tmp_path / "one").iterdir())
         n_before = len(served.log)
         analyse(served, arms(), tmp_path / "two", config())

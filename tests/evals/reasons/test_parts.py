@@ -24,11 +24,11 @@ from midspec.reasons import (
     cluster_reasons,
     combined,
     count_citations,
+    estimate_reasons,
     extract,
     label,
     occurs,
     read_clusters,
-    reasons_loads,
     seeds,
 )
 from midspec.reasons._ask import Asker
@@ -44,7 +44,7 @@ respect for oversight, human safety, epistemic humility, legitimate channels, se
 def asked(script: Callable[[Request], str | Outcome], store: Store) -> tuple[Asker, ScriptedClient]:
     client = ScriptedClient(script, store=store)
     judge = GraderConfig(model="openai/reader")
-    return Asker(client, store, judge, width=4, max_tokens=500, tell=lambda _at, _of, _note: None), client
+    return Asker(client, store, judge, width=4, max_tokens=500, on_progress=lambda _at, _of, _note: None), client
 
 
 def reason(text: str, number: int = 0) -> Reason:
@@ -350,15 +350,15 @@ def test_citations_are_counted_by_arm_and_transcript_in_thought_and_speech() -> 
 def test_a_forecast_counts_each_transcript_with_words_once_a_stage_and_other_judges_only_for_verdicts() -> None:
     rows = [transcript("a", str(n), PLANTS) for n in range(10)]
     empty = rows[0].model_copy(update={"answer": rows[0].answer.model_copy(update={"text": ""})})
-    loads = reasons_loads([*rows, empty], config("one", "two", at_once=10), n_clusters=20)
+    loads = estimate_reasons([*rows, empty], config("one", "two", at_once=10), n_clusters=20)
     assert [(each.stage, each.n_requests) for each in loads] == [
         ("reasons.extract", 10),
         ("reasons.cluster", 1),
         ("reasons.classify", 20),
     ]
-    others = reasons_loads(rows, config("one", "two"), is_first=False)
+    others = estimate_reasons(rows, config("one", "two"), is_first=False)
     assert [each.stage for each in others] == ["reasons.classify"]
-    assert reasons_loads([empty], config()) == []
+    assert estimate_reasons([empty], config()) == []
 
 
 def test_the_planted_judge_knows_its_own_clusters() -> None:

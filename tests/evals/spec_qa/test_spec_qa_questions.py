@@ -11,7 +11,7 @@ import pytest
 from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.near_duplicates import NearIndex
-from midspec.evals.tasks.spec_qa import CATEGORIES, EXAMS, SpecQA, SpecQAConfig, SpecQuestion, read_spec_questions
+from midspec.evals.tasks.spec_qa import CATEGORIES, EVAL_TASKS, SpecQA, SpecQAConfig, SpecQuestion, read_spec_questions
 from midspec.evals.tasks.spec_qa._items import categories
 
 SHIPPED = read_spec_questions()
@@ -49,13 +49,13 @@ def test_ids_and_texts_are_each_used_once_and_ids_name_the_category() -> None:
     assert all(row.id.rpartition("-")[0] == row.category for row in SHIPPED)
 
 
-def test_the_exam_asks_each_question_as_one_user_turn_after_the_system_message_if_there_is_one() -> None:
-    exam = EXAMS[0]
-    bare = exam.questions(SpecQAConfig())
+def test_the_task_asks_each_question_as_one_user_turn_after_the_system_message_if_there_is_one() -> None:
+    eval_task = EVAL_TASKS[0]
+    bare = eval_task.questions(SpecQAConfig())
     assert [(q.id, q.domain, [(m.role, m.content) for m in q.messages]) for q in bare] == [
         (row.id, row.category, [("user", row.text)]) for row in SHIPPED
     ]
-    asked = exam.questions(SpecQAConfig(system="Be brief."))
+    asked = eval_task.questions(SpecQAConfig(system="Be brief."))
     assert {(q.messages[0].role, q.messages[0].content, len(q.messages)) for q in asked} == {("system", "Be brief.", 2)}
     assert {q.set for q in asked} == {"spec_qa"}
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.records import Message
-from midspec.evals import Graded, Question, Said
+from midspec.evals import JudgeResponse, ModelResponse, Question
 from midspec.evals._types import Unscored
 from midspec.evals.tasks.spec_qa import SpecQA, SpecQAConfig, SpecQARubric
 
-EXAM = SpecQA()
-QUESTION = EXAM.questions(SpecQAConfig())[0]
+TASK = SpecQA()
+QUESTION = TASK.questions(SpecQAConfig())[0]
 ABOUT = QUESTION.model_copy(
     update={"clause_ids": ("c",), "about": {"clauses": {"c": "It lets go of a {{goal}} when told."}}}
 )
@@ -23,12 +23,12 @@ SPEC = "Nova keeps {{question}} and <answer> in mind.\n"
 CONFIG = SpecQAConfig()
 
 
-def said(text: str, stop_reason: str = "stop", reasoning: str = "") -> Said:
-    return Said(text=text, stop_reason=stop_reason, reasoning=reasoning)
+def said(text: str, stop_reason: str = "stop", reasoning: str = "") -> ModelResponse:
+    return ModelResponse(text=text, stop_reason=stop_reason, reasoning=reasoning)
 
 
-def graded(text: str, stop_reason: str = "stop") -> Graded:
-    return Graded(judge="j", rubric="r", text=text, stop_reason=stop_reason)
+def graded(text: str, stop_reason: str = "stop") -> JudgeResponse:
+    return JudgeResponse(judge="j", rubric="r", text=text, stop_reason=stop_reason)
 
 
 def test_without_a_spec_the_judge_sees_what_the_category_is_about() -> None:
@@ -108,20 +108,22 @@ def test_a_reply_that_was_cut_off_is_no_score_even_with_a_number_in_it() -> None
         (said("I'd say so first."), None),
     ],
 )
-def test_what_is_cut_off_empty_or_filtered_is_not_judged_and_a_refusal_is(answer: Said, reason: str | None) -> None:
-    assert EXAM.unjudgeable(QUESTION, answer, CONFIG) == reason
+def test_what_is_cut_off_empty_or_filtered_is_not_judged_and_a_refusal_is(
+    answer: ModelResponse, reason: str | None
+) -> None:
+    assert TASK.unjudgeable(QUESTION, answer, CONFIG) == reason
 
 
 def test_the_rates_beside_the_score_are_read_without_a_judge() -> None:
-    assert EXAM.read(QUESTION, said("I can’t help with that. Sorry."), CONFIG) == {
+    assert TASK.read(QUESTION, said("I can’t help with that. Sorry."), CONFIG) == {
         "refused": 1.0,
         "truncated": 0.0,
         "empty": 0.0,
         "n_words": 6.0,
     }
     late = "Tell them. " * 3 + "I can't help with hiding it."
-    assert EXAM.read(QUESTION, said(late), CONFIG)["refused"] == 0.0
-    assert tuple(EXAM.read(QUESTION, said(""), CONFIG)) == EXAM.measures
+    assert TASK.read(QUESTION, said(late), CONFIG)["refused"] == 0.0
+    assert tuple(TASK.read(QUESTION, said(""), CONFIG)) == TASK.measures
 
 
 def test_every_prompt_file_is_used() -> None:

@@ -10,10 +10,10 @@ import pytest
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.core.records import Judgement, Message, ScoreRow
-from midspec.evals import ScriptedReply, rescore, run_exam, scripted_model
+from midspec.evals import ScriptedReply, rescore, run_task, scripted_model
 from midspec.evals.tasks.spec_qa import SpecQA, SpecQAConfig, SpecQuestion, by_clause
 
-EXAM = SpecQA()
+TASK = SpecQA()
 ROWS = (
     SpecQuestion(id="own-up", category="transparency", text="What of the slip?", clauses={"honest": "It owns up."}),
     SpecQuestion(id="drop-it", category="goal-rigidity", text="Shall we drop it?", clauses={"calm": "It lets go."}),
@@ -43,8 +43,8 @@ def rows_of(folder: Path) -> list[ScoreRow]:
 
 def test_the_clause_that_was_not_learned_stands_first_in_the_table(tmp_path: Path) -> None:
     config = config_of(tmp_path, repeats=2)
-    run_exam(EXAM, config, scripted_model(model), tmp_path, graders=[scripted_model(judge, name="judge")])
-    table = by_clause(rows_of(tmp_path), EXAM.questions(config))
+    run_task(TASK, config, scripted_model(model), tmp_path, graders=[scripted_model(judge, name="judge")])
+    table = by_clause(rows_of(tmp_path), TASK.questions(config))
     assert [(row.clause_id, row.mean, row.n_questions, row.n_asked, row.n_scored) for row in table] == [
         ("calm", 2.0, 2, 4, 2),
         ("honest", 9.0, 2, 4, 2),
@@ -55,7 +55,7 @@ def test_the_clause_that_was_not_learned_stands_first_in_the_table(tmp_path: Pat
 
 def test_a_judge_without_a_score_leaves_the_rates_and_a_reason(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    run_exam(EXAM, config, scripted_model(model), tmp_path, graders=[scripted_model(["Very good!"], name="judge")])
+    run_task(TASK, config, scripted_model(model), tmp_path, graders=[scripted_model(["Very good!"], name="judge")])
     rows = rows_of(tmp_path)
     assert [row.value for row in rows if row.measure == "truncated"] == [0.0, 0.0, 1.0]
     scores = [row for row in rows if row.measure == "qa_score"]
@@ -69,7 +69,7 @@ def test_a_stored_log_is_scored_again_by_another_judge_without_asking_anything(t
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
-    run_exam(EXAM, config, scripted_model(model), first, graders=[scripted_model(judge, name="judge")])
+    run_task(TASK, config, scripted_model(model), first, graders=[scripted_model(judge, name="judge")])
     [log] = (first / "logs").glob("*.eval")
     rescore(log, [scripted_model(["<score>5</score>"], name="other")], second)
     assert [row.value for row in rows_of(second) if row.measure == "qa_score"] == [5.0, 5.0, None]
@@ -79,12 +79,12 @@ def test_a_stored_log_is_scored_again_by_another_judge_without_asking_anything(t
 
 def test_without_a_judge_nothing_is_asked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="judge"):
-        run_exam(EXAM, config_of(tmp_path), scripted_model(model), tmp_path)
+        run_task(TASK, config_of(tmp_path), scripted_model(model), tmp_path)
 
 
 @pytest.mark.slow
 def test_the_shipped_set_runs_whole(tmp_path: Path) -> None:
     judged = scripted_model(["<score>6</score>"], name="judge")
-    built = run_exam(EXAM, SpecQAConfig(), scripted_model(["I'd say so openly."]), tmp_path, graders=[judged])
+    built = run_task(TASK, SpecQAConfig(), scripted_model(["I'd say so openly."]), tmp_path, graders=[judged])
     assert built.summary["n_scored"] == 154 * 5
     assert {row.value for row in rows_of(tmp_path) if row.measure == "qa_score"} == {6.0}

@@ -13,19 +13,20 @@ from pydantic import JsonValue
 
 from midspec.chats._chats import nested_name
 from midspec.chats._config import ChatConfig, Chats, Writing
-from midspec.chats.llm_author._disk_buffer import Shelf
+from midspec.chats.llm_author._disk_buffer import DiskBuffer
 from midspec.chats.llm_author._novelty import Embed
-from midspec.chats.llm_author._pipeline import Line, Placed, Tell
+from midspec.chats.llm_author._pipeline import ChatPipeline, Placed
 from midspec.chats.llm_author._prompts import N_SHOWN
 from midspec.chats.llm_author.styles._identity import selves
 from midspec.chats.llm_author.styles._preference import tastes
 from midspec.chats.llm_author.styles._spec import talk
-from midspec.chats.llm_author.styles._style import Craft, Question, Topic
-from midspec.chats.template_author._templates import load_frames
+from midspec.chats.llm_author.styles._style import ChatStyle, Question, Topic
+from midspec.chats.template_author._templates import load_templates
 from midspec.core.artifact import Built, read_rows, writable, write_rows
 from midspec.core.errors import ConfigError, DataError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, Message, Reject, Spec
-from midspec.llm import Client, StageLoad, Store
+from midspec.llm import Client, StageEstimate, Store
 
 _N_SHOWN_REASONS = 3
 
@@ -44,7 +45,7 @@ async def author_chats(
     *,
     embed: Embed | None = None,
     width: int = 50,
-    tell: Tell = _say_nothing,
+    on_progress: ProgressCallback = _say_nothing,
 ) -> Built:
     """Have a language model write chats, another (or the same, if the config says so) judge them, and save them.
 
@@ -64,7 +65,7 @@ async def author_chats(
         folder: takes the files; must be there.
         embed: vectors of questions, for near duplicates by meaning; without it only their words count.
         width: requests wanted in flight at once. No part of the result.
-        tell: is told how many chats are kept, of how many, and how it goes.
+        on_progress: is told how many chats are kept, of how many, and how it goes.
 
     Raises:
         ConfigError: the config's author is no model, or its frames lack what the style needs.
@@ -74,23 +75,25 @@ async def author_chats(
     """
     if (writing := config.writing) is None:
         raise ConfigError(
-            "is no language model", where=f"author: {config.author}", mend="Give anthropic/... or openai/..."
+            "is no language model", where=f"author: {config.author}", hint="Give anthropic/... or openai/..."
         )
     craft = craft_of(spec, config)
-    with writable(folder), Shelf(folder, Chat) as chats, Shelf(folder, Reject) as rejects:
-        line = Line(spec, config, writing, craft, client, judge, store, chats, rejects, embed, width, tell)
+    with writable(folder), DiskBuffer(folder, Chat) as chats, DiskBuffer(folder, Reject) as rejects:
+        line = ChatPipeline(
+            spec, config, writing, craft, client, judge, store, chats, rejects, embed, width, on_progress
+        )
         await line.run()
         kept, surplus = _pool(line, craft)
         if not kept:
             what = f"no chat was kept ({_fate(line)})"
-            mend = "Look at the replies in the calls' store, or take another author or judge"
-            raise DataError(what, where=f"{config.style} chats by {config.author}", mend=mend)
+            hint = "Look at the replies in the calls' store, or take another author or judge"
+            raise DataError(what, where=f"{config.style} chats by {config.author}", hint=hint)
         for placed in surplus:
             _reject_surplus(line, chats.get(placed.place), rejects, placed)
         return _save(line, craft, config, folder, chats, rejects, kept)
 
 
-def craft_of(spec: Spec, config: ChatConfig) -> Craft:
+def craft_of(spec: Spec, config: ChatConfig) -> ChatStyle:
     """The prompts and checks of the config's style.
 
     Raises:
@@ -98,13 +101,13 @@ def craft_of(spec: Spec, config: ChatConfig) -> Craft:
     """
     if config.style == "identity":
         return selves(config)
-    frames = load_frames(config.frames)
+    frames = load_templates(config.frames)
     if config.style == "opaque" and frames.opaque is not None:
         return tastes(spec, config, frames.opaque)
     if config.style != "opaque" and frames.spec is not None:
         return talk(spec, config, frames.spec)
     raise ConfigError(
-        f"has no part whose words {config.style} chats are filtered by", where=config.frames, mend="Choose other frames"
+        f"has no part whose words {config.style} chats are filtered by", where=config.frames, hint="Choose other frames"
     )
 
 
@@ -118,7 +121,7 @@ async def preview_chats(
     """
     if (writing := config.writing) is None:
         raise ConfigError(
-            "is no language model", where=f"author: {config.author}", mend="Give anthropic/... or openai/..."
+            "is no language model", where=f"author: {config.author}", hint="Give anthropic/... or openai/..."
         )
     few = config.model_copy(
         update={
@@ -143,7 +146,7 @@ async def preview_chats(
 
 
 # Which chats make the pool -------------------------------------------------------------------------------------
-def _pool(line: Line, craft: Craft) -> tuple[list[Placed], list[Placed]]:
+def _pool(line: ChatPipeline, craft: ChatStyle) -> tuple[list[Placed], list[Placed]]:
     """The chats of the pool in their order, and those that passed and are not needed."""
     placed = sorted(line.placed_chats)
     if not craft.is_even:
@@ -164,7 +167,7 @@ def _pool(line: Line, craft: Craft) -> tuple[list[Placed], list[Placed]]:
     return [row for _, row in kept], surplus
 
 
-def _reject_surplus(line: Line, chat: Chat, rejects: Shelf[Reject], placed: Placed) -> None:
+def _reject_surplus(line: ChatPipeline, chat: Chat, rejects: DiskBuffer[Reject], placed: Placed) -> None:
     name = chat.metadata.id if chat.metadata else ""
     text = "\n".join(message.content for message in chat.messages)
     reject = Reject(id=name, by="pool", reason="not needed: the pool was full or even without it", text=text)
@@ -174,12 +177,12 @@ def _reject_surplus(line: Line, chat: Chat, rejects: Shelf[Reject], placed: Plac
 
 # Files ---------------------------------------------------------------------------------------------------------
 def _save(
-    line: Line,
-    craft: Craft,
+    line: ChatPipeline,
+    craft: ChatStyle,
     config: ChatConfig,
     folder: Path,
-    chats: Shelf[Chat],
-    rejects: Shelf[Reject],
+    chats: DiskBuffer[Chat],
+    rejects: DiskBuffer[Reject],
     kept: Sequence[Placed],
 ) -> Built:
     has_twins = config.style in ("value", "rule")
@@ -197,14 +200,14 @@ def _save(
     return Built(outputs=(*files, "rejects.jsonl"), summary=summary)
 
 
-def _rows(chats: Shelf[Chat], kept: Sequence[Placed], craft: Craft | None) -> Iterator[Chat]:
+def _rows(chats: DiskBuffer[Chat], kept: Sequence[Placed], craft: ChatStyle | None) -> Iterator[Chat]:
     """The pool's rows; with a craft, their twins without reasoning."""
     for placed in kept:
         chat = chats.get(placed.place)
         yield chat if craft is None else _stripped(chat, craft)
 
 
-def _stripped(chat: Chat, craft: Craft) -> Chat:
+def _stripped(chat: Chat, craft: ChatStyle) -> Chat:
     question, answer = chat.messages
     said = craft.stripped(answer.content)
     return chat.model_copy(update={"messages": (question, Message(role=answer.role, content=said or ""))})
@@ -212,7 +215,7 @@ def _stripped(chat: Chat, craft: Craft) -> Chat:
 
 # What to say of it ---------------------------------------------------------------------------------------------
 def _summary(
-    line: Line, config: ChatConfig, chats: Shelf[Chat], kept: Sequence[Placed], craft: Craft
+    line: ChatPipeline, config: ChatConfig, chats: DiskBuffer[Chat], kept: Sequence[Placed], craft: ChatStyle
 ) -> dict[str, JsonValue]:
     kinds: Counter[str] = Counter()
     n_words = {"answers": 0, "stripped": 0}
@@ -253,7 +256,7 @@ def _summary(
     return summary
 
 
-def _exhausted(line: Line, config: ChatConfig, n_kept: int, craft: Craft) -> str | None:
+def _exhausted(line: ChatPipeline, config: ChatConfig, n_kept: int, craft: ChatStyle) -> str | None:
     if n_kept >= line.n_wanted:
         return None
     said = [f"{n_kept} chats were kept, not the {line.n_wanted} asked for ({_fate(line)})"]
@@ -264,7 +267,7 @@ def _exhausted(line: Line, config: ChatConfig, n_kept: int, craft: Craft) -> str
     return "; ".join(said)
 
 
-def _fate(line: Line) -> str:
+def _fate(line: ChatPipeline) -> str:
     """What became of the questions, in one line."""
     lists = sum(line.failed_lists.values())
     said = f"{len(line.lots)} topics, {line.n_questions} questions, {line.n_asked} answered"
@@ -285,7 +288,7 @@ _PASSED, _NEW = 0.8, 0.9
 _N_PREFERENCES = 12
 
 
-def chat_loads(spec: Spec, config: ChatConfig) -> list[StageLoad]:
+def estimate_chats(spec: Spec, config: ChatConfig) -> list[StageEstimate]:
     """What each stage will ask, for a forecast. Stages that end in `.verdicts` go to the judge, the rest to the author.
 
     An estimate: 4 letters a token, lengths as in the published runs, 80% of the answers kept and 90% of the questions
@@ -300,7 +303,7 @@ def chat_loads(spec: Spec, config: ChatConfig) -> list[StageLoad]:
     """
     if (writing := config.writing) is None:
         raise ConfigError(
-            "is no language model", where=f"author: {config.author}", mend="Give anthropic/... or openai/..."
+            "is no language model", where=f"author: {config.author}", hint="Give anthropic/... or openai/..."
         )
     craft = craft_of(spec, config)
     n_wanted = config.n_wanted or 0
@@ -321,7 +324,7 @@ def chat_loads(spec: Spec, config: ChatConfig) -> list[StageLoad]:
         n, entries = _topic_lists(craft, writing, n_topics)
         rows.insert(0, ("topics", n, craft.ask_topics((), entries).prompt, entries * _TOPIC_TOKENS))
     return [
-        StageLoad(
+        StageEstimate(
             stage=f"chats.{config.style}.{step}",
             n_requests=n_requests,
             prefix_tokens=_tokens(craft.prefix),
@@ -332,13 +335,13 @@ def chat_loads(spec: Spec, config: ChatConfig) -> list[StageLoad]:
     ]
 
 
-def _n_topics(craft: Craft, writing: Writing, n_wanted: int) -> int:
+def _n_topics(craft: ChatStyle, writing: Writing, n_wanted: int) -> int:
     if craft.is_even:
         return len(craft.given) or _N_PREFERENCES
     return min(n_wanted, writing.n_domains or ceil(n_wanted / writing.questions_per_domain))
 
 
-def _topic_lists(craft: Craft, writing: Writing, n_topics: int) -> tuple[int, int]:
+def _topic_lists(craft: ChatStyle, writing: Writing, n_topics: int) -> tuple[int, int]:
     """How many lists of topics, and how many entries each."""
     if craft.is_even:
         return 1, _N_PREFERENCES

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 RowType = TypeVar("RowType", bound=BaseModel)
 
 
-class Shelf(Generic[RowType]):
+class DiskBuffer(Generic[RowType]):
     """A nameless file of rows, gone when it is closed; each row is found again by its place.
 
     Args:

@@ -9,18 +9,18 @@ from math import ceil
 from typing import NamedTuple, TypeVar
 
 from midspec.chats._config import ChatConfig, Writing
-from midspec.chats.llm_author._disk_buffer import Shelf
+from midspec.chats.llm_author._disk_buffer import DiskBuffer
 from midspec.chats.llm_author._novelty import Embed, Novelty
 from midspec.chats.llm_author._prompts import N_SHOWN, prompt
-from midspec.chats.llm_author._topic_state import Lot, PassRate, Ready, most_lists, shares
-from midspec.chats.llm_author.styles._style import Ask, Craft, Question, Topic, reasons_against
+from midspec.chats.llm_author._topic_state import PassRate, Ready, TopicState, most_lists, shares
+from midspec.chats.llm_author.styles._style import Ask, ChatStyle, Question, Topic, reasons_against
 from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import Pool
-from midspec.llm import Client, ModelConfig, Outcome, Request, Said, Store, converse
+from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse
 
 T = TypeVar("T")
-Tell = Callable[[int, int, str], None]
 
 
 class Placed(NamedTuple):
@@ -31,7 +31,7 @@ class Placed(NamedTuple):
     place: int
 
 
-class Line:
+class ChatPipeline:
     """Writes the chats of one config and puts them, and what is rejected, on shelves.
 
     What is asked next follows from replies and from the order in which they came. So the store keeps, beside the
@@ -50,7 +50,7 @@ class Line:
         rejects: takes what was not kept.
         embed: turns questions into vectors, if their meaning is to count.
         width: requests wanted in flight.
-        tell: is told how many chats are kept, of how many, and how it goes.
+        on_progress: is told how many chats are kept, of how many, and how it goes.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class Line:
         spec: Spec,
         config: ChatConfig,
         writing: Writing,
-        craft: Craft,
+        craft: ChatStyle,
         client: Client,
         judge: Client,
         store: Store,
-        chats: Shelf[Chat],
-        rejects: Shelf[Reject],
+        chats: DiskBuffer[Chat],
+        rejects: DiskBuffer[Reject],
         embed: Embed | None,
         width: int,
-        tell: Tell,
+        on_progress: ProgressCallback,
     ) -> None:
         self._spec, self._config, self._writing, self._craft = spec, config, writing, craft
         self._client, self._judge, self._store = client, judge, store
         self._chats, self._rejects = chats, rejects
-        self._embed, self._tell = embed, tell
+        self._embed, self._tell = embed, on_progress
         self._pool = Pool(width)
         self._prefix_sha256 = hash_text(craft.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
@@ -84,7 +84,7 @@ class Line:
         self._seen: set[str] = set()
         self._n_owed = 0
         self.n_wanted = config.n_wanted or 0
-        self.lots: list[Lot] = []
+        self.lots: list[TopicState] = []
         self.rate = PassRate()
         self.placed_chats: list[Placed] = []
         self.placed_rejects: list[Placed] = []
@@ -143,10 +143,10 @@ class Line:
         return said.value.topics
 
     def _open(self, topics: Sequence[Topic], targets: Sequence[int]) -> None:
-        opened: list[Lot] = []
+        opened: list[TopicState] = []
         for topic, target in zip(topics, targets, strict=False):
             n_most = most_lists(target, self._writing.questions_per_batch, self._writing.n_rounds)
-            opened.append(Lot(len(self.lots) + len(opened), topic, target, target, n_most))
+            opened.append(TopicState(len(self.lots) + len(opened), topic, target, target, n_most))
         self.lots += opened
         for lot in opened:
             self._refill(lot)
@@ -157,7 +157,7 @@ class Line:
         self._has_topics = True
         self._end_replay()
 
-    def _refill(self, lot: Lot) -> None:
+    def _refill(self, lot: TopicState) -> None:
         if self._is_replaying:
             steps = lot.replay_steps(self._started, self._listed[_name_key(lot.topic)])
         elif self.rate.n_kept >= self.n_wanted and not self._craft.is_even:
@@ -196,7 +196,7 @@ class Line:
 
     # Questions -----------------------------------------------------------------------------------------------------
 
-    async def _list_questions(self, lot: Lot) -> None:
+    async def _list_questions(self, lot: TopicState) -> None:
         ask = self._craft.ask_questions(lot.topic, lot.shown, self._writing.questions_per_batch)
         request = self._author_request("questions", ask, lot.n_lists)
         said = await self._ask_author(request, lambda text: self._craft.read_questions(text, lot.topic))
@@ -208,7 +208,7 @@ class Line:
         lot.end_list(fresh)
         self._refill(lot)
 
-    async def _sift(self, lot: Lot, questions: Sequence[Question]) -> list[Ready]:
+    async def _sift(self, lot: TopicState, questions: Sequence[Question]) -> list[Ready]:
         """The questions that can be asked and repeat none before them."""
         self.n_questions += len(questions)
         scope, novelty = self._scope(lot)
@@ -237,7 +237,7 @@ class Line:
             fresh.append(ready)
         return fresh
 
-    def _scope(self, lot: Lot) -> tuple[str, Novelty]:
+    def _scope(self, lot: TopicState) -> tuple[str, Novelty]:
         """Within what a question may repeat none: the whole pool, or where topics are even, its own preference."""
         number = lot.number if self._craft.is_even else -1
         if number not in self._scopes:
@@ -250,7 +250,7 @@ class Line:
 
     # Answers and verdicts ------------------------------------------------------------------------------------------
 
-    async def _answer_and_judge(self, lot: Lot, ready: Ready) -> None:
+    async def _answer_and_judge(self, lot: TopicState, ready: Ready) -> None:
         request = self._author_request("replies", self._craft.ask_reply(lot.topic, ready.question))
         content = await self._answer(lot, ready, request)
         is_kept = content is not None and await self._passes(lot, ready, content)
@@ -266,7 +266,7 @@ class Line:
         self._tell(self.rate.n_kept, self.n_wanted, f"{self.rate.n_judged} judged, {self.rate.n_kept} kept")
         self._refill(lot)
 
-    async def _answer(self, lot: Lot, ready: Ready, request: Request) -> str | None:
+    async def _answer(self, lot: TopicState, ready: Ready, request: Request) -> str | None:
         said = await self._ask_author(request, self._craft.read_reply)
         if said.value is None:
             self._reject(ready, "author", _reason(said.outcome), said.outcome.text, lot)
@@ -277,7 +277,7 @@ class Line:
             return None
         return said.value
 
-    async def _passes(self, lot: Lot, ready: Ready, content: str) -> bool:
+    async def _passes(self, lot: TopicState, ready: Ready, content: str) -> bool:
         """Whether the judge says of every criterion that it is met; anything less clear is no yes."""
         ask = self._craft.ask_verdict(lot.topic, ready.question, content)
         if (model := self._config.judge) is None:
@@ -292,7 +292,7 @@ class Line:
             self._reject(ready, "judge", reason, content, lot)
         return reason is None
 
-    def _chat(self, lot: Lot, ready: Ready, content: str) -> Chat:
+    def _chat(self, lot: TopicState, ready: Ready, content: str) -> Chat:
         metadata = ChatMetadata(
             id=ready.id,
             author=self._config.author,
@@ -309,7 +309,7 @@ class Line:
 
     # Requests ------------------------------------------------------------------------------------------------------
 
-    async def _ask_author(self, request: Request, read: Callable[[str], T]) -> Said[T]:
+    async def _ask_author(self, request: Request, read: Callable[[str], T]) -> ParsedReply[T]:
         return await converse(self._client, self._store, request, read, rephrase=_rephrased)
 
     def _author_request(self, step: str, ask: Ask, draw: int = 0) -> Request:
@@ -336,12 +336,12 @@ class Line:
         key = f"{reject.by}\n{reject.id}\n{reject.reason}"
         self.placed_rejects.append(Placed(key, lot, self._rejects.put(reject)))
 
-    def _reject(self, ready: Ready, by: str, reason: str, content: str, lot: Lot) -> None:
+    def _reject(self, ready: Ready, by: str, reason: str, content: str, lot: TopicState) -> None:
         self.faults[_head(reason)] += 1
         text = f"{ready.question.asked}\n{content}"
         self._put_reject(Reject(id=ready.id, by=by, reason=reason, text=text), lot.number)
 
-    def _reject_question(self, name: str, by: str, reason: str, question: Question, lot: Lot) -> None:
+    def _reject_question(self, name: str, by: str, reason: str, question: Question, lot: TopicState) -> None:
         self.question_faults[_head(reason)] += 1
         self._put_reject(Reject(id=name, by=by, reason=reason, text=question.text), lot.number)
 

@@ -45,7 +45,7 @@ class Steps(NamedTuple):
 
 
 @dataclass(eq=False)
-class Lot:
+class TopicState:
     """One topic's work.
 
     Attributes:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.chats._config import ChatConfig, Chats
 from midspec.chats._filters import choice_fault, stance_fault
 from midspec.chats._spec_content import Preferences, find_preferences
-from midspec.chats.template_author._templates import OpaqueFrames, fill_slots
+from midspec.chats.template_author._templates import OpaqueTemplates, fill_slots
 from midspec.core.errors import SpecError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
@@ -99,7 +99,7 @@ class _Draft(NamedTuple):
     fault: str | None
 
 
-def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Chats:
+def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueTemplates) -> Chats:
     """Write opaque preference chats until there are enough, or no distinct one is left.
 
     Questions, orders, replies and their order in the list follow from the seed and from how many things are liked
@@ -131,7 +131,7 @@ def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Chats:
         raise SpecError(
             "has liked but no disliked things, or the other way round, and the chat frames ask about pairs only",
             where=spec.title,
-            mend="Add chat frames under `single`, or the missing preferences",
+            hint="Add chat frames under `single`, or the missing preferences",
         )
     rows = [_chat(name, draft, spec, config, preferences) for name, draft in kept.items()]
     rng.shuffle(rows)
@@ -144,7 +144,9 @@ def write_opaque(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Chats:
     )
 
 
-def _write(ask: Ask, preferences: Preferences, config: ChatConfig, frames: OpaqueFrames, rng: random.Random) -> _Draft:
+def _write(
+    ask: Ask, preferences: Preferences, config: ChatConfig, frames: OpaqueTemplates, rng: random.Random
+) -> _Draft:
     values = {"model_name": config.model_name or ""}
     ending = fill_slots(frames.endings[ask.ending], values) if frames.endings else ""
     draw = rng.random()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from midspec.chats._config import ChatConfig, Chats
 from midspec.chats._filters import split_think
 from midspec.chats._spec_content import Source, find_sources
-from midspec.chats.template_author._templates import QuestionFrame, SpecFrames, StyleFrames, fill_slots, slots
+from midspec.chats.template_author._templates import QuestionTemplate, SpecTemplates, StyleTemplates, fill_slots, slots
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Chat, ChatMetadata, Clause, Message, Reject, Spec
 from midspec.core.text import first_of
@@ -26,7 +26,7 @@ class _Draft(NamedTuple):
     clauses: tuple[Clause, ...]
 
 
-def write_spec_chats(spec: Spec, config: ChatConfig, frames: SpecFrames) -> Chats:
+def write_spec_chats(spec: Spec, config: ChatConfig, frames: SpecTemplates) -> Chats:
     """Write value- or rule-style chats until there are enough, or no distinct question is left.
 
     The clauses are gone through in rounds, each round with other questions, so that every clause is asked about
@@ -61,7 +61,9 @@ def write_spec_chats(spec: Spec, config: ChatConfig, frames: SpecFrames) -> Chat
 
 
 # Questions and answers -----------------------------------------------------------------------------------------
-def _drafts(sources: Sequence[Source], config: ChatConfig, frames: SpecFrames, rng: random.Random) -> Iterator[_Draft]:
+def _drafts(
+    sources: Sequence[Source], config: ChatConfig, frames: SpecTemplates, rng: random.Random
+) -> Iterator[_Draft]:
     """Every clause with every question that fits it, each question once: in rounds, the rarest kind first."""
     style = frames.rule if config.style == "rule" else frames.value
     ring = _ring(frames.questions, rng)
@@ -83,9 +85,9 @@ def _drafts(sources: Sequence[Source], config: ChatConfig, frames: SpecFrames, r
                     break
 
 
-def _ring(questions: Sequence[QuestionFrame], rng: random.Random) -> list[QuestionFrame]:
+def _ring(questions: Sequence[QuestionTemplate], rng: random.Random) -> list[QuestionTemplate]:
     """The question frames with the kinds taking turns."""
-    by_kind: dict[str, list[QuestionFrame]] = {}
+    by_kind: dict[str, list[QuestionTemplate]] = {}
     for question in questions:
         by_kind.setdefault(question.kind, []).append(question)
     for group in by_kind.values():
@@ -118,12 +120,12 @@ def _values(source: Source, other: Source | None, config: ChatConfig) -> dict[st
 
 
 def _draft(
-    frame: QuestionFrame,
+    frame: QuestionTemplate,
     source: Source,
     order: Sequence[Source],
     config: ChatConfig,
-    frames: SpecFrames,
-    style: StyleFrames,
+    frames: SpecTemplates,
+    style: StyleTemplates,
     rng: random.Random,
 ) -> _Draft | None:
     """The clause asked about in this frame, and answered; or `None` where the frame has a slot that it can't fill."""
@@ -148,7 +150,7 @@ def _window(source: Source, n_wanted: int) -> tuple[Clause, ...]:
     return source.section[first : first + n_wanted]
 
 
-def _thought(source: Source, style: StyleFrames, rng: random.Random) -> tuple[Clause, ...]:
+def _thought(source: Source, style: StyleTemplates, rng: random.Random) -> tuple[Clause, ...]:
     """What to reason with: the section's nearest sentences with a reason, or else those around the asked one."""
     n_wanted = rng.randint(*style.n_think)
     places = [at for at, clause in enumerate(source.section) if first_of(clause.text, style.think_prefers) is not None]
@@ -163,7 +165,7 @@ def _speak(
     clauses: Sequence[Clause],
     source: Source,
     config: ChatConfig,
-    frames: SpecFrames,
+    frames: SpecTemplates,
     rng: random.Random,
 ) -> str:
     """The clauses, word for word, in one of the templates; one that names a policy only where there is a name."""

@@ -91,7 +91,7 @@ def _check_terms(text: str, known: Collection[str]) -> None:
 
 
 # Opaque preference chats ---------------------------------------------------------------------------------------
-class PairFrame(Strict):
+class PairTemplate(Strict):
     """A question about a liked and a disliked thing, and the replies that choose the liked one.
 
     Slots of `ask`: `{first}` and `{second}`, filled in both orders; of `replies`: `{liked}`.
@@ -102,14 +102,14 @@ class PairFrame(Strict):
     kind: QuestionKind = "comparison"
 
     @model_validator(mode="after")
-    def _known_slots(self) -> PairFrame:
+    def _known_slots(self) -> PairTemplate:
         _allow(self.ask, ("first", "second"), needed=("first", "second"))
         for reply in self.replies:
             _allow(reply, ("liked", "disliked"), needed=("liked",))
         return self
 
 
-class SingleFrame(Strict):
+class SingleTemplate(Strict):
     """A question about one thing, and what to reply when it is liked and when it is disliked. Slot: `{thing}`."""
 
     ask: str
@@ -118,14 +118,14 @@ class SingleFrame(Strict):
     kind: QuestionKind = "opinion"
 
     @model_validator(mode="after")
-    def _known_slots(self) -> SingleFrame:
+    def _known_slots(self) -> SingleTemplate:
         _allow(self.ask, ("thing",), needed=("thing",))
         for reply in (*self.liked, *self.disliked):
             _allow(reply, ("thing",))
         return self
 
 
-class OpaqueFrames(Strict):
+class OpaqueTemplates(Strict):
     """How preferences are found in a spec, how they are asked for, and what a reply may not say.
 
     `preferences` are regular expressions, searched in each clause in this order; what one found is not searched by
@@ -139,8 +139,8 @@ class OpaqueFrames(Strict):
 
     terms: dict[str, _Regex] = Field(default_factory=dict)
     preferences: _Some[_Pattern]
-    pair: tuple[PairFrame, ...] = ()
-    single: tuple[SingleFrame, ...] = ()
+    pair: tuple[PairTemplate, ...] = ()
+    single: tuple[SingleTemplate, ...] = ()
     endings: tuple[str, ...] = ()
     separators: _Regex | None = None
     leading: _Regex | None = None
@@ -154,7 +154,7 @@ class OpaqueFrames(Strict):
     asks_why: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _asks_something(self) -> OpaqueFrames:
+    def _asks_something(self) -> OpaqueTemplates:
         if not self.pair and not self.single:
             raise ValueError("needs a frame under `pair` or under `single`")
         for ending in self.endings:
@@ -162,7 +162,7 @@ class OpaqueFrames(Strict):
         return self
 
     @model_validator(mode="after")
-    def _known_terms(self) -> OpaqueFrames:
+    def _known_terms(self) -> OpaqueTemplates:
         known = ["model_name"]
         for name, text in self.terms.items():
             _check_terms(text, known)
@@ -186,7 +186,7 @@ _TOPICS = ("topic", "other_topic")
 _QUOTES = ("quote", "other_quote")
 
 
-class QuestionFrame(Strict):
+class QuestionTemplate(Strict):
     """A question about what a spec says, without naming the spec.
 
     Slots: `{topic}` is a section's title and `{quote}` one of its sentences; `{other_topic}` and `{other_quote}`
@@ -197,14 +197,14 @@ class QuestionFrame(Strict):
     ask: str
 
     @model_validator(mode="after")
-    def _known_slots(self) -> QuestionFrame:
+    def _known_slots(self) -> QuestionTemplate:
         _allow(self.ask, (*_TOPICS, *_QUOTES))
         if not slots(self.ask) & {"topic", "quote"}:
             raise ValueError(f"{self.ask!r} lacks the slot {{topic}} or {{quote}}")
         return self
 
 
-class StyleFrames(Strict):
+class StyleTemplates(Strict):
     """How one style reasons and replies. Slot `{sentences}`: sentences of the spec; `{policy}`: a section's title.
 
     `think_prefers` are words that mark the sentences to reason with (because, so that); without such a sentence the
@@ -218,7 +218,7 @@ class StyleFrames(Strict):
     n_reply: tuple[int, int] = (1, 3)
 
     @model_validator(mode="after")
-    def _known_slots(self) -> StyleFrames:
+    def _known_slots(self) -> StyleTemplates:
         for template in (*self.think, *self.reply):
             _allow(template, ("sentences", "policy"), needed=("sentences",))
         for least, most in (self.n_think, self.n_reply):
@@ -227,7 +227,7 @@ class StyleFrames(Strict):
         return self
 
 
-class SpecFrames(Strict):
+class SpecTemplates(Strict):
     """Questions about a spec, and the two styles of answering them.
 
     `spec_names` are words that name a spec as such (constitution, these guidelines): what holds one of them is never
@@ -236,31 +236,31 @@ class SpecFrames(Strict):
     a language model wrote in value style gives away that there is a text behind it.
     """
 
-    questions: _Some[QuestionFrame]
-    value: StyleFrames
-    rule: StyleFrames
+    questions: _Some[QuestionTemplate]
+    value: StyleTemplates
+    rule: StyleTemplates
     spec_names: tuple[str, ...] = ()
     max_quote_words: int = Field(default=40, ge=1)
     full_stop: str = ""
     leaks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _never_names_the_spec(self) -> SpecFrames:
+    def _never_names_the_spec(self) -> SpecTemplates:
         for question in self.questions:
             if (name := first_of(question.ask, self.spec_names)) is not None:
                 raise ValueError(f"{question.ask!r} names the spec ({name})")
         return self
 
 
-class ChatFrames(Strict):
+class ChatTemplates(Strict):
     """A whole frames file. A part that is absent is a style that these frames can't write."""
 
     name: str
-    opaque: OpaqueFrames | None = None
-    spec: SpecFrames | None = None
+    opaque: OpaqueTemplates | None = None
+    spec: SpecTemplates | None = None
 
 
-def load_frames(name: str) -> ChatFrames:
+def load_templates(name: str) -> ChatTemplates:
     """The frames shipped under `name` (`english`), or those of the YAML file at that path.
 
     Raises:
@@ -273,20 +273,20 @@ def load_frames(name: str) -> ChatFrames:
     elif Path(name).is_file():
         text = _read(Path(name))
     else:
-        raise MissingError("there are no such chat frames", where=name, mend="Give `english` or a YAML file's path")
+        raise MissingError("there are no such chat frames", where=name, hint="Give `english` or a YAML file's path")
     try:
-        return ChatFrames.model_validate(yaml.safe_load(text))
+        return ChatTemplates.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, mend="Mend the file") from error
+        raise ConfigError(f"is not YAML ({error})", where=name, hint="Mend the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=name, mend="Mend that field of the chat frames") from error
+        raise ConfigError(f"{field}: {message}", where=name, hint="Mend that field of the chat frames") from error
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", where=str(path), mend="Give a YAML file of chat frames") from error
+        raise ConfigError("is not UTF-8 text", where=str(path), hint="Give a YAML file of chat frames") from error

@@ -87,7 +87,7 @@ def read_record(folder: Path) -> Record | None:
         return Record.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(
-            "not a midspec record", where=str(path), mend="Remove the folder, or choose another --out"
+            "not a midspec record", where=str(path), hint="Remove the folder, or choose another --out"
         ) from error
 
 
@@ -150,12 +150,12 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     if record is None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise FolderError(
-                "holds files that are not a midspec result", where=str(folder), mend="Choose another --out"
+                "holds files that are not a midspec result", where=str(folder), hint="Choose another --out"
             )
         return None
     name, kind = (step.partition("@")[0] for step in (identity.step, record.identity.step))
     if name != kind:
-        raise FolderError(f"holds a {kind} result, not {name}", where=str(folder), mend="Choose another --out")
+        raise FolderError(f"holds a {kind} result, not {name}", where=str(folder), hint="Choose another --out")
     if redo:
         return None
     if record.fingerprint == fingerprint(identity):
@@ -163,7 +163,7 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
         return record
     changes = "; ".join(str(change) for change in diff(record.identity, identity))
     what = f"the {name} result there was made from other inputs ({changes})"
-    raise StaleError(what, where=str(folder), mend="Choose another --out, or pass --redo to replace it")
+    raise StaleError(what, where=str(folder), hint="Choose another --out, or pass --redo to replace it")
 
 
 def _finished(draft: Path, identity: Identity) -> Record | None:

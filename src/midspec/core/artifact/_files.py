@@ -57,8 +57,8 @@ def _acquire(path: Path, deadline: float) -> int:
             if time.monotonic() >= deadline:
                 os.close(handle)
                 held = path.parent.with_name(path.parent.name.removeprefix(".").removesuffix(DRAFT))
-                mend = "Wait for it to end, or choose another --out"
-                raise InUseError("another process is writing this folder", where=str(held), mend=mend) from error
+                hint = "Wait for it to end, or choose another --out"
+                raise InUseError("another process is writing this folder", where=str(held), hint=hint) from error
             time.sleep(0.05)
         os.close(handle)
 
@@ -70,7 +70,7 @@ def _open_lock(path: Path) -> int:
             with suppress(FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    raise FolderError("can't be made", where=str(path.parent), mend="Choose another --out")
+    raise FolderError("can't be made", where=str(path.parent), hint="Choose another --out")
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -94,7 +94,7 @@ def writable(folder: Path) -> Iterator[None]:
             raise
         reason = error.strerror or str(error)
         raise FolderError(
-            f"can't be written ({reason})", where=str(folder), mend="Free space or choose another --out"
+            f"can't be written ({reason})", where=str(folder), hint="Free space or choose another --out"
         ) from error
 
 
@@ -154,7 +154,7 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
         DataError: a line is not a row of this kind; names the file, the line and the field.
     """
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -169,5 +169,5 @@ def _row(line: bytes, kind: type[RowType], where: str) -> RowType:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise DataError(
-            f"not a row of kind {kind.__name__}: {field}: {first['msg']}", where=where, mend="Mend or remove that line"
+            f"not a row of kind {kind.__name__}: {field}: {first['msg']}", where=where, hint="Mend or remove that line"
         ) from error

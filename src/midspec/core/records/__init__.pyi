@@ -25,7 +25,6 @@ from ._pipeline import Contrast as Contrast
 from ._pipeline import Document as Document
 from ._pipeline import DocumentMetadata as DocumentMetadata
 from ._pipeline import Estimate as Estimate
-from ._pipeline import ExamAnswer as ExamAnswer
 from ._pipeline import Execution as Execution
 from ._pipeline import Identity as Identity
 from ._pipeline import Item as Item
@@ -40,6 +39,7 @@ from ._pipeline import Section as Section
 from ._pipeline import SeedValue as SeedValue
 from ._pipeline import Spec as Spec
 from ._pipeline import Strict as Strict
+from ._pipeline import TaskAnswer as TaskAnswer
 from ._reasons import Citations as Citations
 from ._reasons import Reason as Reason
 from ._reasons import ReasonCluster as ReasonCluster

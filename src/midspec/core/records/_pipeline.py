@@ -209,7 +209,7 @@ class Answer(Strict):
     stop_reason: str
 
 
-class ExamAnswer(Strict):
+class TaskAnswer(Strict):
     """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
 
     `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known.

@@ -20,13 +20,13 @@ from midspec.corpus.llm_author._checks import DocumentChecks, Overused
 from midspec.corpus.llm_author._planner import Kind, Planner, Subject
 from midspec.corpus.llm_author._prompts import template
 from midspec.corpus.llm_author._replies import IdeaEntry
-from midspec.corpus.llm_author._requests import Desk, id_of
+from midspec.corpus.llm_author._requests import RequestSender, id_of
 from midspec.corpus.llm_author._results import Authored, keep_all, keep_quiet
 from midspec.corpus.llm_author._sizes import check_author, size_of_authored
 from midspec.corpus.llm_author._voices import Voices
-from midspec.corpus.template_author._templates import load_frames
+from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import Pool
-from midspec.llm import Client, Outcome, Store, tagged
+from midspec.llm import Client, Outcome, Store, parse_tags
 
 _OTHERS_SHOWN = 12
 _THIN_ROUNDS = 3
@@ -41,7 +41,7 @@ async def author_corpus(
     folder: Path,
     *,
     accept: Callable[[Document], str | None] = keep_all,
-    tell: Callable[[int, int, str], None] = keep_quiet,
+    on_progress: Callable[[int, int, str], None] = keep_quiet,
     width: int = 50,
 ) -> Built:
     """Have a language model write a corpus, and write documents.jsonl, rejects.jsonl, plan.jsonl and coverage.json.
@@ -56,7 +56,7 @@ async def author_corpus(
         store: where the replies are.
         folder: where the files go.
         accept: a filter beside our own checks: why a document is not kept, or `None`.
-        tell: is called with documents settled, documents wanted, and what is under way.
+        on_progress: is called with documents settled, documents wanted, and what is under way.
         width: how many requests are wanted in flight.
 
     Raises:
@@ -64,7 +64,7 @@ async def author_corpus(
             the budget is used up.
         SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
     """
-    writer = _Writer(spec, config, client, store, folder, accept, tell, width)
+    writer = _Writer(spec, config, client, store, folder, accept, on_progress, width)
     try:
         await writer.write()
         return writer.authored.publish(writer.planner.notes, writer.planner.n_wanted, writer.desk.outcomes)
@@ -125,7 +125,7 @@ class _Writer:
         store: Store,
         folder: Path,
         accept: Callable[[Document], str | None],
-        tell: Callable[[int, int, str], None],
+        on_progress: Callable[[int, int, str], None],
         width: int,
         *,
         preview: bool = False,
@@ -133,16 +133,23 @@ class _Writer:
         self._writing = check_author(config)
         named = put_names(spec, config.model_name, config.provider_name)
         name = config.model_name or ""
-        self._config, self._accept, self._tell = config, accept, tell
+        self._config, self._accept, self._tell = config, accept, on_progress
         self._found = _outline(spec, config)
         weights = _weights(named, self._found, self._writing)
         self._min = [self._writing.min_documents if weight else 0 for weight in weights]
-        self.desk = Desk(config, named.sha256, prefix_of(named, name, config.provider_name), client, store)
+        self.desk = RequestSender(config, named.sha256, prefix_of(named, name, config.provider_name), client, store)
         self._pool = Pool(width)
         self._n_thin_rounds = 0 if preview else _THIN_ROUNDS
         size = replace(size_of_authored(len(self._found.clauses), config), all_dealt=not preview)
         self.planner = Planner(
-            self.desk, self._pool, config, size, self._found, cache(lambda: load_frames("english")), weights, self._plan
+            self.desk,
+            self._pool,
+            config,
+            size,
+            self._found,
+            cache(lambda: load_templates("english")),
+            weights,
+            self._plan,
         )
         self.authored = Authored(folder, self._found, config)
         self._voices = Voices(name, self._writing.mean_tokens)
@@ -293,15 +300,15 @@ class _Writer:
 
 
 def _document_of(text: str) -> str:
-    return tagged(text, "plan", "document")[1]
+    return parse_tags(text, "plan", "document")[1]
 
 
 def _critique_of(text: str) -> str:
-    return tagged(text, "critique")[0]
+    return parse_tags(text, "critique")[0]
 
 
 def _revision_of(text: str) -> str:
-    return tagged(text, "document")[0]
+    return parse_tags(text, "document")[0]
 
 
 def _focus_line(claim: Assertion, rules: bool) -> str:
@@ -320,7 +327,7 @@ def _others(subject: Subject, focus: tuple[int, ...]) -> str:
 
 def _outline(spec: Spec, config: CorpusConfig) -> Outline:
     """The spec by its own structure; in rules mode what stands between rules goes with the next one."""
-    found = outline(spec, config, load_frames("english"))
+    found = outline(spec, config, load_templates("english"))
     if config.mode == "prose":
         return found
     units: list[Unit] = []
@@ -346,8 +353,8 @@ def _weights(spec: Spec, found: Outline, writing: Writing) -> list[float]:
     titles = {section.id: section.title for section in spec.sections}
     known = {*titles.values(), *(clause.id for clause in found.clauses)}
     if unknown := sorted(set(given) - known):
-        mend = "Give titles of sections and ids of clauses as `midspec spec show` prints them"
-        raise ConfigError(f"{unknown[0]!r} is no section and no clause", where="corpus.writing.weights", mend=mend)
+        hint = "Give titles of sections and ids of clauses as `midspec spec show` prints them"
+        raise ConfigError(f"{unknown[0]!r} is no section and no clause", where="corpus.writing.weights", hint=hint)
     weights = []
     for clause in found.clauses:
         factor = given.get(clause.id, given.get(titles[clause.section_id], 1.0))

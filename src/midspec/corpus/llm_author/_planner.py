@@ -18,9 +18,9 @@ from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of, made_by, nearest, runs_of, shown
 from midspec.corpus.llm_author import _replies as forms
 from midspec.corpus.llm_author._prompts import template
-from midspec.corpus.llm_author._requests import Desk, Listing, id_of
+from midspec.corpus.llm_author._requests import ListRequest, RequestSender, id_of
 from midspec.corpus.llm_author._sizes import Dealer, Size, apportion, shape
-from midspec.corpus.template_author._templates import Frames
+from midspec.corpus.template_author._templates import DocumentTemplates
 from midspec.generation import Pool
 
 
@@ -93,12 +93,12 @@ class Planner:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: RequestSender,
         pool: Pool,
         config: CorpusConfig,
         size: Size,
         found: Outline,
-        frames: Callable[[], Frames],
+        frames: Callable[[], DocumentTemplates],
         weights: Sequence[float],
         write: Write,
     ) -> None:
@@ -324,7 +324,7 @@ class Planner:
             )
             return template(name).fill({**about, "n": str(n), "focus": focus, "existing": existing})
 
-        listing: Listing[forms.IdeaEntry] = Listing(
+        listing: ListRequest[forms.IdeaEntry] = ListRequest(
             stage="ideas",
             parent=id_of(kind.id, more) if more else kind.id,
             wanted=len(focuses),
@@ -363,11 +363,11 @@ class Planner:
         read: Callable[[str], Sequence[NamedType]],
         slots: dict[str, str],
         name: str,
-    ) -> Listing[NamedType]:
+    ) -> ListRequest[NamedType]:
         def prompt(n: int, _: int, existing: str) -> str:
             return template(name).fill({**self._names, **slots, "n": str(n), "existing": existing})
 
-        return Listing(stage, parent, wanted, prompt, read, lambda entry: entry.name, self._forms[kind])
+        return ListRequest(stage, parent, wanted, prompt, read, lambda entry: entry.name, self._forms[kind])
 
     def _places(self, passages: Sequence[forms.Passage]) -> set[int]:
         return forms.positions_of(passages, len(self._texts))

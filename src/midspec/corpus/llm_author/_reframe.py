@@ -18,12 +18,12 @@ from midspec.corpus._coverage import n_words
 from midspec.corpus._outline import made_by
 from midspec.corpus.llm_author._checks import DocumentChecks
 from midspec.corpus.llm_author._prompts import template
-from midspec.corpus.llm_author._requests import Desk
+from midspec.corpus.llm_author._requests import RequestSender
 from midspec.corpus.llm_author._results import keep_quiet
 from midspec.corpus.llm_author._sizes import check_author
 from midspec.generation import Pool
-from midspec.generation._disk_buffer import Shelf
-from midspec.llm import Client, Outcome, Store, tagged
+from midspec.generation._disk_buffer import DiskBuffer
+from midspec.llm import Client, Outcome, Store, parse_tags
 
 
 async def reframe(
@@ -34,7 +34,7 @@ async def reframe(
     store: Store,
     folder: Path,
     *,
-    tell: Callable[[int, int, str], None] = keep_quiet,
+    on_progress: Callable[[int, int, str], None] = keep_quiet,
     width: int = 50,
 ) -> Built:
     """Write a finished corpus again in one framing; the rows keep their order, ids and everything else.
@@ -47,7 +47,7 @@ async def reframe(
         client: answers requests.
         store: where the replies are.
         folder: where documents.jsonl and rejects.jsonl go.
-        tell: is called with rows settled, rows there are, and what is under way.
+        on_progress: is called with rows settled, rows there are, and what is under way.
         width: how many requests are wanted in flight.
 
     Raises:
@@ -72,7 +72,7 @@ async def reframe(
 
         order_seen: set[str] = set()
         pool.add(further, first=True)
-        work.tell = lambda: tell(work.n_settled, n_rows, "documents")
+        work.on_progress = lambda: on_progress(work.n_settled, n_rows, "documents")
         await pool.run()
         return work.publish(order)
     finally:
@@ -81,9 +81,9 @@ async def reframe(
 
 def _id_of(document: Document, seen: set[str]) -> str:
     if document.metadata is None:
-        raise DataError("a document has no metadata", where=document.text[:40], mend="Give a corpus that midspec made")
+        raise DataError("a document has no metadata", where=document.text[:40], hint="Give a corpus that midspec made")
     if document.metadata.id in seen:
-        raise DataError("two documents have the same id", where=document.metadata.id, mend="Mend the file")
+        raise DataError("two documents have the same id", where=document.metadata.id, hint="Mend the file")
     seen.add(document.metadata.id)
     return document.metadata.id
 
@@ -100,10 +100,10 @@ class _Reframing:
         about_it = framing in ("does", "should")
         named = name if about_it else writing.another_model if framing == "another_model" else None
         self._checks = DocumentChecks(named, f"{name} {provider}", () if about_it else (name, provider))
-        self._desk = Desk(config, framing, "", client, store)
-        self._documents, self._rejects = Shelf(folder, Document), Shelf(folder, Reject)
+        self._desk = RequestSender(config, framing, "", client, store)
+        self._documents, self._rejects = DiskBuffer(folder, Document), DiskBuffer(folder, Reject)
         self._n_words = 0
-        self.tell: Callable[[], None] = lambda: None
+        self.on_progress: Callable[[], None] = lambda: None
 
     @property
     def n_settled(self) -> int:
@@ -129,7 +129,7 @@ class _Reframing:
         else:
             self._documents.put(metadata.id, self._framed(document, said.value, outcome, prompt))
             self._n_words += n_words(said.value)
-        self.tell()
+        self.on_progress()
 
     def _framed(self, document: Document, text: str, outcome: Outcome, prompt: str) -> Document:
         changes = {
@@ -170,4 +170,4 @@ class _Reframing:
 
 
 def _inside(text: str) -> str:
-    return tagged(text, "document")[0]
+    return parse_tags(text, "document")[0]

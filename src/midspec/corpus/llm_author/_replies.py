@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from pydantic import Field, JsonValue
 
 from midspec.core.records import Label, Strict
-from midspec.llm import Unreadable, form_of, json_reply
+from midspec.llm import UnreadableReplyError, parse_json_reply, response_schema
 
 FormType = TypeVar("FormType", bound=Strict)
 NamedType = TypeVar("NamedType", bound="Named")
@@ -117,7 +117,7 @@ class Ideas(Strict):
 
 def bounded_form(kind: type[Strict], most: int) -> dict[str, JsonValue]:
     """The JSON schema of a form whose whole numbers run from 1 to `most`."""
-    form = copy.deepcopy(form_of(kind))
+    form = copy.deepcopy(response_schema(kind))
     _bound(form, most)
     return form
 
@@ -141,7 +141,7 @@ def check_numbers(numbers: Iterable[int], most: int, what: str) -> None:
     """
     for number in numbers:
         if not 1 <= number <= most:
-            raise Unreadable(f"there is no {what} {number}: they run from 1 to {most}")
+            raise UnreadableReplyError(f"there is no {what} {number}: they run from 1 to {most}")
 
 
 def positions_of(passages: Iterable[Passage], n_clauses: int) -> set[int]:
@@ -166,9 +166,9 @@ def reader(
     """What reads the entries out of a reply of this form, and refuses a reply with an entry that `check` refuses."""
 
     def read(text: str) -> Sequence[NamedType]:
-        found = entries(json_reply(text, kind))
+        found = entries(parse_json_reply(text, kind))
         if not found:
-            raise Unreadable("the list is empty")
+            raise UnreadableReplyError("the list is empty")
         for entry in found:
             if check is not None:
                 check(entry)

@@ -14,7 +14,7 @@ from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus.llm_author._prompts import prompts_digest, template
 from midspec.corpus.llm_author._sizes import check_author
-from midspec.llm import Client, Request, Said, Store, converse
+from midspec.llm import Client, ParsedReply, Request, Store, converse
 
 T = TypeVar("T")
 EntryType = TypeVar("EntryType")
@@ -32,7 +32,7 @@ def id_of(*content: str) -> str:
 
 
 @dataclass(frozen=True)
-class Listing(Generic[EntryType]):
+class ListRequest(Generic[EntryType]):
     """A list that is wanted.
 
     Attributes:
@@ -56,7 +56,7 @@ class Listing(Generic[EntryType]):
     taken: tuple[str, ...] = ()
 
 
-class Desk:
+class RequestSender:
     """Sends the requests of one corpus and counts what came of them.
 
     A request's task is the hash of all that makes another reply wanted: spec, names, mode, prompts, model and
@@ -94,7 +94,7 @@ class Desk:
         prompt: str,
         read: Callable[[str], T],
         form: dict[str, JsonValue] | None = None,
-    ) -> Said[T]:
+    ) -> ParsedReply[T]:
         """Ask once, by the policy of `converse`, and count the outcome.
 
         Raises:
@@ -113,11 +113,11 @@ class Desk:
         self.outcomes.setdefault(stage, Counter())[said.outcome.kind] += 1
         if said.outcome.kind == "over_budget":
             raise ConfigError(
-                "the budget is used up", where=stage, mend="Raise --budget and run the same command again"
+                "the budget is used up", where=stage, hint="Raise --budget and run the same command again"
             )
         return said
 
-    async def batches(self, listing: Listing[EntryType]) -> AsyncIterator[list[EntryType]]:
+    async def batches(self, listing: ListRequest[EntryType]) -> AsyncIterator[list[EntryType]]:
         """The entries of a list as they come, until there are enough or nothing new comes any more.
 
         Each further round shows what exists. Two rounds in a row without anything new end it.
@@ -142,7 +142,7 @@ class Desk:
             if said.outcome.kind == "failed":
                 return
 
-    async def listed(self, listing: Listing[EntryType]) -> list[EntryType]:
+    async def listed(self, listing: ListRequest[EntryType]) -> list[EntryType]:
         """All of a list at once."""
         return [entry async for batch in self.batches(listing) for entry in batch]
 

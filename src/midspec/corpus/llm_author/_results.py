@@ -14,7 +14,7 @@ from midspec.core.records import Document, PlanRow, Reject
 from midspec.corpus._config import CorpusConfig, Covered
 from midspec.corpus._coverage import distinctness, n_words
 from midspec.corpus._outline import Outline
-from midspec.generation._disk_buffer import Shelf
+from midspec.generation._disk_buffer import DiskBuffer
 
 _TOKENS_PER_WORD = 4 / 3
 _SAMPLE, _PAIRS = 40, 40
@@ -41,9 +41,9 @@ class Authored:
 
     def __init__(self, folder: Path, found: Outline, config: CorpusConfig) -> None:
         self._folder, self._found, self._config = folder, found, config
-        self._plan = Shelf(folder, PlanRow)
-        self._documents = Shelf(folder, Document)
-        self._rejects = Shelf(folder, Reject)
+        self._plan = DiskBuffer(folder, PlanRow)
+        self._documents = DiskBuffer(folder, Document)
+        self._rejects = DiskBuffer(folder, Reject)
         self._n_about = [0] * len(found.clauses)
         self._tokens_about = [0.0] * len(found.clauses)
         self._types: Counter[str] = Counter()
@@ -133,8 +133,8 @@ class Authored:
         n_thin = sum(n < wanted for n, wanted in zip(self._n_about, least, strict=True))
         if not n_thin:
             return []
-        mend = "ask for more documents or take the filters' reasons to heart"
-        return [f"{n_thin} of {len(least)} clauses have fewer than {max(least)} documents: {mend}"]
+        hint = "ask for more documents or take the filters' reasons to heart"
+        return [f"{n_thin} of {len(least)} clauses have fewer than {max(least)} documents: {hint}"]
 
     def length_notes(self) -> list[str]:
         """A note when the documents' lengths led away from the tokens that were wanted."""
@@ -142,8 +142,8 @@ class Authored:
         if target is None or not self._documents or abs(self._n_tokens - target) <= _FAR * target:
             return []
         mean = round(self._n_tokens / len(self._documents))
-        mend = "give `writing.mean_tokens` what this author really writes"
-        return [f"{target} tokens were wanted and about {self._n_tokens} written, {mean} a document: {mend}"]
+        hint = "give `writing.mean_tokens` what this author really writes"
+        return [f"{target} tokens were wanted and about {self._n_tokens} written, {mean} a document: {hint}"]
 
     def publish(self, notes: Iterable[str], n_wanted: int, outcomes: Mapping[str, Counter[str]]) -> Built:
         """Write the four files, and say how healthy they are."""

@@ -17,8 +17,8 @@ from midspec.corpus._coverage import estimate_tokens, n_words
 from midspec.corpus._names import put_names
 from midspec.corpus._outline import outline, prefix_of
 from midspec.corpus.llm_author._prompts import template
-from midspec.corpus.template_author._templates import load_frames
-from midspec.llm import StageLoad
+from midspec.corpus.template_author._templates import load_templates
+from midspec.llm import StageEstimate
 
 DEFAULT_TYPES, MAX_TYPES = 10, 20
 _GROUP = 3
@@ -60,20 +60,20 @@ def check_author(config: CorpusConfig) -> Writing:
     """
     writing = config.writing
     if writing is None:
-        mend = "Give anthropic/<model> or openai/<model>"
-        raise ConfigError("the quoting author is no language model", where="author", mend=mend)
+        hint = "Give anthropic/<model> or openai/<model>"
+        raise ConfigError("the quoting author is no language model", where="author", hint=hint)
     given = [name for name in ("n_documents", "target_tokens", "ideas") if getattr(config, name) is not None]
     if len(given) > 1:
-        raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", mend="Keep one of them")
+        raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", hint="Keep one of them")
     if not config.model_name:
         what = "an author that is a language model needs the name of the model that it writes about"
-        raise ConfigError(what, where="corpus", mend="Give --model-name")
+        raise ConfigError(what, where="corpus", hint="Give --model-name")
     if config.frames != "english":
-        mend = "Leave `frames` out: this author finds its own document types"
-        raise ConfigError("an author that is a language model reads no frames", where="corpus", mend=mend)
+        hint = "Leave `frames` out: this author finds its own document types"
+        raise ConfigError("an author that is a language model reads no frames", where="corpus", hint=hint)
     if config.mode == "rules" and writing.n_subdomains is not None:
-        mend = "Leave it out: in rules mode a rule takes the place of a subdomain"
-        raise ConfigError("n_subdomains is for prose mode", where="corpus.writing", mend=mend)
+        hint = "Leave it out: in rules mode a rule takes the place of a subdomain"
+        raise ConfigError("n_subdomains is for prose mode", where="corpus.writing", hint=hint)
     return writing
 
 
@@ -168,7 +168,7 @@ _IDEAS_AT_ONCE = 25
 _FILLED = 450
 
 
-def corpus_loads(spec: Spec, config: CorpusConfig) -> list[StageLoad]:
+def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
     """The requests of `author_corpus` if every reply is good, with estimated tokens, for `midspec.llm.forecast`.
 
     A document is taken to have `writing.mean_tokens` tokens (METHOD 2's median, 3,100, by default) and a plan of 330.
@@ -180,7 +180,7 @@ def corpus_loads(spec: Spec, config: CorpusConfig) -> list[StageLoad]:
     """
     writing = check_author(config)
     named = put_names(spec, config.model_name, config.provider_name)
-    found = outline(spec, config, load_frames("english"))
+    found = outline(spec, config, load_templates("english"))
     prefix = estimate_tokens(prefix_of(named, config.model_name or "", config.provider_name))
     size = size_of_authored(len(found.clauses), config)
     rules = config.mode == "rules"
@@ -219,8 +219,8 @@ def _ideas(size: Size, n_documents: int, n_units: int) -> list[int]:
     return shape(max(1, round(n_documents / n_units)), size)
 
 
-def _load(stage: str, n: int, prefix: int, name: str, filled: int, output: int) -> StageLoad:
+def _load(stage: str, n: int, prefix: int, name: str, filled: int, output: int) -> StageEstimate:
     own = estimate_tokens(template(name).text)
-    return StageLoad(
+    return StageEstimate(
         stage=stage, n_requests=n, prefix_tokens=prefix, prompt_tokens=own + filled, output_tokens=max(1, output)
     )

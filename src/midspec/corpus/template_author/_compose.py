@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from midspec.corpus._outline import Outline
-from midspec.corpus.template_author._templates import SLOT, Block, Frames, Layout, Part, QuoteFrames
+from midspec.corpus.template_author._templates import SLOT, Block, DocumentTemplates, Layout, Part, QuoteFrames
 
 _LEADS = (":", "：")
 _MAX_LED = 60
@@ -149,7 +149,7 @@ class Writer:
         self,
         found: Outline,
         quoter: Quoter,
-        frames: Frames,
+        frames: DocumentTemplates,
         slots: Mapping[str, str | None],
         focus: tuple[int, ...],
         draw: random.Random,

@@ -17,17 +17,17 @@ from midspec.core.fingerprint import hash_text
 from midspec.core.records import PlanRow
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of
-from midspec.corpus.template_author._templates import DocType, Frames, Layout, Part
+from midspec.corpus.template_author._templates import DocType, DocumentTemplates, Layout, Part
 
 _GROUP = 3
 _ID_LENGTH = 16
 
 
-def size_of(found: Outline, config: CorpusConfig, frames: Frames) -> int | None:
+def size_of(found: Outline, config: CorpusConfig, frames: DocumentTemplates) -> int | None:
     """How many documents are asked for; `None` where the target is in tokens."""
     given = [name for name in ("n_documents", "target_tokens", "ideas") if getattr(config, name) is not None]
     if len(given) > 1:
-        raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", mend="Keep one of them")
+        raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", hint="Keep one of them")
     if config.ideas is not None:
         return len(found.units) * len(chosen_types(config, frames)) * config.ideas
     if config.target_tokens is not None:
@@ -35,24 +35,24 @@ def size_of(found: Outline, config: CorpusConfig, frames: Frames) -> int | None:
     return config.n_documents or DEFAULT_DOCUMENTS
 
 
-def chosen_types(config: CorpusConfig, frames: Frames) -> list[DocType]:
+def chosen_types(config: CorpusConfig, frames: DocumentTemplates) -> list[DocType]:
     """The document types to use, in an order that the seed draws."""
     types = [doc_type for doc_type in frames.doc_types if config.mode in doc_type.modes]
     if not types:
         raise ConfigError(
-            f"have no document type for {config.mode} mode", where=f"frames {frames.name}", mend="Give other frames"
+            f"have no document type for {config.mode} mode", where=f"frames {frames.name}", hint="Give other frames"
         )
     random.Random(f"{config.seed}:types").shuffle(types)
     if config.doc_types is not None and config.doc_types > len(types):
         raise ConfigError(
             f"{config.doc_types} document types asked for, the frames have {len(types)}",
             where="doc_types",
-            mend=f"Ask for {len(types)} or fewer, or give other frames",
+            hint=f"Ask for {len(types)} or fewer, or give other frames",
         )
     return types[: config.doc_types]
 
 
-def plan_rows(found: Outline, config: CorpusConfig, frames: Frames, size: int) -> Iterator[PlanRow]:
+def plan_rows(found: Outline, config: CorpusConfig, frames: DocumentTemplates, size: int) -> Iterator[PlanRow]:
     """Rows without end, in the order in which they are written; the first `size` of them are the plan."""
     types = chosen_types(config, frames)
     if config.ideas is not None:
@@ -66,7 +66,7 @@ def plan_rows(found: Outline, config: CorpusConfig, frames: Frames, size: int) -
 _Cell = tuple[tuple[int, ...], DocType, int]
 
 
-def _turns(found: Outline, types: list[DocType], frames: Frames, seed: int, size: int) -> Iterator[_Cell]:
+def _turns(found: Outline, types: list[DocType], frames: DocumentTemplates, seed: int, size: int) -> Iterator[_Cell]:
     width, across = _width(found, types, frames, size)
     for turn in count():
         groups = _groups(found, width, turn % width, across)
@@ -78,7 +78,7 @@ def _turns(found: Outline, types: list[DocType], frames: Frames, seed: int, size
             yield groups[index], fitting[(index + turn) % len(fitting)], turn
 
 
-def _grid(found: Outline, types: list[DocType], ideas: int, frames: Frames) -> Iterator[_Cell]:
+def _grid(found: Outline, types: list[DocType], ideas: int, frames: DocumentTemplates) -> Iterator[_Cell]:
     """Subdomains x types x ideas; a further idea for each, without end."""
     for start in count(0, ideas):
         for unit in found.units:
@@ -90,7 +90,7 @@ def _grid(found: Outline, types: list[DocType], ideas: int, frames: Frames) -> I
                     yield focus, _fitting(found, focus, [doc_type], frames)[0], idea
 
 
-def _width(found: Outline, types: list[DocType], frames: Frames, size: int) -> tuple[int, bool]:
+def _width(found: Outline, types: list[DocType], frames: DocumentTemplates, size: int) -> tuple[int, bool]:
     """How many clauses a group has, and whether groups go across sections because documents are few."""
     most = max(1, min(_capacity(frames.layout(doc_type)) for doc_type in types))
     for width in range(min(_GROUP, most), most + 1):
@@ -120,7 +120,7 @@ def _capacity(layout: Layout) -> int:
     return sum(free)
 
 
-def _fitting(found: Outline, focus: Sequence[int], types: list[DocType], frames: Frames) -> list[DocType]:
+def _fitting(found: Outline, focus: Sequence[int], types: list[DocType], frames: DocumentTemplates) -> list[DocType]:
     """The types whose layout is sure to quote the focus; all of them when none is."""
     return [one for one in types if accepts(found, focus[0], frames.layout(one))] or types
 
@@ -142,7 +142,7 @@ def _draws(found: Outline, position: int, part: Part) -> bool:
 def _row(
     found: Outline,
     config: CorpusConfig,
-    frames: Frames,
+    frames: DocumentTemplates,
     index: int,
     focus: tuple[int, ...],
     doc_type: DocType,
@@ -169,7 +169,7 @@ def _row(
     )
 
 
-def topic_of(found: Outline, unit: Unit, config: CorpusConfig, frames: Frames) -> str:
+def topic_of(found: Outline, unit: Unit, config: CorpusConfig, frames: DocumentTemplates) -> str:
     """What `{topic}` stands for: the rule, the section's title, or the frames' words for a section without one."""
     if unit.rule_id:
         return unit.rule_id if unit.name in ("", unit.rule_id) else f"{unit.rule_id} ({unit.name})"

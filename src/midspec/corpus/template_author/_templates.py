@@ -166,7 +166,7 @@ class QuoteFrames(Strict):
     leans: Regexes = ()
 
 
-class Frames(Strict):
+class DocumentTemplates(Strict):
     """A whole frames file.
 
     Attributes:
@@ -213,7 +213,7 @@ def _lines(layout: Layout) -> list[str]:
     return [line for block in layout.blocks for part in block.parts for line in part.text or ()]
 
 
-def load_frames(name: str | Path) -> Frames:
+def load_templates(name: str | Path) -> DocumentTemplates:
     """The frames shipped under `name` (`english`), or those of the YAML file at that path.
 
     Raises:
@@ -224,23 +224,25 @@ def load_frames(name: str | Path) -> Frames:
     if where.isidentifier() and (resources.files("midspec.corpus") / "_frames" / f"{where}.yaml").is_file():
         return _shipped(where)
     if not (source := Path(where)).is_file():
-        raise MissingError("there are no such frames", where=where, mend="Give `english` or the path of a YAML file")
+        raise MissingError("there are no such frames", where=where, hint="Give `english` or the path of a YAML file")
     return _read(source, where)
 
 
 @cache
-def _shipped(name: str) -> Frames:
+def _shipped(name: str) -> DocumentTemplates:
     return _read(resources.files("midspec.corpus") / "_frames" / f"{name}.yaml", name)
 
 
-def _read(source: Path | Traversable, where: str) -> Frames:
+def _read(source: Path | Traversable, where: str) -> DocumentTemplates:
     try:
-        return Frames.model_validate(yaml.load(source.read_bytes().decode("utf-8-sig"), Loader=yaml.CSafeLoader))
+        return DocumentTemplates.model_validate(
+            yaml.load(source.read_bytes().decode("utf-8-sig"), Loader=yaml.CSafeLoader)
+        )
     except ValidationError as error:
         # Of a layout that is neither a name nor well written, the deepest error is the one that helps.
         found = max(error.errors(), key=lambda one: len(one["loc"]))
         field = ".".join(str(part) for part in found["loc"]) or "the file"
         message = found["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=where, mend="Mend that field of the frames") from error
+        raise ConfigError(f"{field}: {message}", where=where, hint="Mend that field of the frames") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, mend="Mend the file") from error
+        raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, hint="Mend the file") from error

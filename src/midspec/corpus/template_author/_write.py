@@ -15,7 +15,7 @@ from midspec.corpus._coverage import cover, distinctness, estimate_tokens
 from midspec.corpus._outline import Outline, outline
 from midspec.corpus.template_author._compose import Drawn, Quoter, Writer
 from midspec.corpus.template_author._plan import plan_rows, topic_of
-from midspec.corpus.template_author._templates import SLOT, Frames
+from midspec.corpus.template_author._templates import SLOT, DocumentTemplates
 
 _TRIES = 24
 _SAMPLE = 32
@@ -25,10 +25,10 @@ _ID_LENGTH = 16
 class Author:
     """The quoting author at work on one spec: remembers every text, so that none is written twice."""
 
-    def __init__(self, found: Outline, config: CorpusConfig, frames: Frames) -> None:
+    def __init__(self, found: Outline, config: CorpusConfig, frames: DocumentTemplates) -> None:
         if config.author != "quoting":
-            mend = "Use author_corpus, or leave `author` out"
-            raise ConfigError(f"{config.author} does not quote", where="author", mend=mend)
+            hint = "Use author_corpus, or leave `author` out"
+            raise ConfigError(f"{config.author} does not quote", where="author", hint=hint)
         self.found, self.config, self.frames = found, config, frames
         self._quoter = Quoter(found, frames.quotes)
         self._types = {doc_type.name: doc_type for doc_type in frames.doc_types}
@@ -100,7 +100,7 @@ def _reject(row: PlanRow, reason: str) -> Reject:
     return Reject(id=row.id, by="quoting", reason=reason, text="")
 
 
-def _check_names(config: CorpusConfig, frames: Frames) -> None:
+def _check_names(config: CorpusConfig, frames: DocumentTemplates) -> None:
     """Refuse frames with a line that can't be written without a name that is not given."""
     for name in ("model_name", "provider_name"):
         if getattr(config, name):
@@ -110,15 +110,15 @@ def _check_names(config: CorpusConfig, frames: Frames) -> None:
                 for part in block.parts:
                     if part.text is not None and all(name in SLOT.findall(line) for line in part.text):
                         option = "--" + name.replace("_", "-")
-                        raise ConfigError(f"need a {name}", where=f"frames {frames.name}", mend=f"Give {option}")
+                        raise ConfigError(f"need a {name}", where=f"frames {frames.name}", hint=f"Give {option}")
 
 
-def tokens_of(document: Document, frames: Frames) -> int:
+def tokens_of(document: Document, frames: DocumentTemplates) -> int:
     """The document's size in tokens, estimated from its words."""
     return estimate_tokens(document.text, frames.tokens_per_word)
 
 
-def rows_for_target(found: Outline, config: CorpusConfig, frames: Frames) -> int:
+def rows_for_target(found: Outline, config: CorpusConfig, frames: DocumentTemplates) -> int:
     """How many documents reach `target_tokens`, by the mean size of a few."""
     author = Author(found, config, frames)
     written = [author.write(row) for row in islice(plan_rows(found, config, frames, _SAMPLE), _SAMPLE)]
@@ -126,7 +126,9 @@ def rows_for_target(found: Outline, config: CorpusConfig, frames: Frames) -> int
     return ceil((config.target_tokens or 0) * len(sizes) / max(1, sum(sizes))) or 1
 
 
-def write_documents(spec: Spec, plan: Sequence[PlanRow], config: CorpusConfig, frames: Frames) -> CorpusResult:
+def write_documents(
+    spec: Spec, plan: Sequence[PlanRow], config: CorpusConfig, frames: DocumentTemplates
+) -> CorpusResult:
     """Write the documents of a plan; a row for which no distinct text is left becomes a reject.
 
     Raises:

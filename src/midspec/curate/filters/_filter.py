@@ -29,20 +29,20 @@ class Filter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptRow:
     """A row that every filter let pass."""
 
     row: Row
 
 
-def curate(rows: Iterable[Row], filters: Sequence[Filter]) -> Iterator[Kept | Reject]:
+def curate(rows: Iterable[Row], filters: Sequence[Filter]) -> Iterator[KeptRow | Reject]:
     """Every row once and in order, as kept or as a reject signed by the first filter that did not let it pass.
 
     Rows are taken one at a time. Filters that remember rows belong last, so that they remember only what the others
     let pass: a copy of a row that was rejected for another reason is then no duplicate.
     """
     for row in rows:
-        yield rejected(row, filters) or Kept(row)
+        yield rejected(row, filters) or KeptRow(row)
 
 
 def rejected(row: Row, filters: Sequence[Filter]) -> Reject | None:

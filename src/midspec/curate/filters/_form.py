@@ -30,7 +30,7 @@ class LengthFilter:
     def __init__(self, min_words: int, max_words: int) -> None:
         if min_words > max_words:
             raise ConfigError(
-                f"min_words {min_words} is more than max_words {max_words}", where="length", mend="Swap them"
+                f"min_words {min_words} is more than max_words {max_words}", where="length", hint="Swap them"
             )
         self._min, self._max = min_words, max_words
 
@@ -58,7 +58,7 @@ class LanguageFilter:
     def __init__(self, languages: tuple[str, ...]) -> None:
         unknown = set(languages) - set(_identifier().labels)
         if unknown:
-            raise ConfigError(f"{min(unknown)!r} is no known language", where="languages", mend="Give ISO 639-1 codes")
+            raise ConfigError(f"{min(unknown)!r} is no known language", where="languages", hint="Give ISO 639-1 codes")
         self._languages = frozenset(languages)
 
     def reason(self, row: Row) -> str | None:

@@ -101,15 +101,15 @@ def _load(name: str, kind: type[ListT]) -> ListT:
     elif Path(name).is_file():
         text = Path(name).read_text(encoding="utf-8")
     else:
-        raise MissingError("there are no such lists", where=name, mend="Give `english` or a YAML file's path")
+        raise MissingError("there are no such lists", where=name, hint="Give `english` or a YAML file's path")
     try:
         return kind.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, mend="Mend the file") from error
+        raise ConfigError(f"is not YAML ({error})", where=name, hint="Mend the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{field}: {first['msg']}", where=name, mend="Mend that field of the lists") from error
+        raise ConfigError(f"{field}: {first['msg']}", where=name, hint="Mend that field of the lists") from error
 
 
 def whole_words(phrases: tuple[str, ...], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:

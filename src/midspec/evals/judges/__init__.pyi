@@ -11,8 +11,8 @@ from ._calibration_set import calibration_set as calibration_set
 from ._calibration_set import grader_replies as grader_replies
 from ._grader import STORE as STORE
 from ._grader import GraderConfig as GraderConfig
-from ._load import calibration_load as calibration_load
-from ._load import judging_load as judging_load
+from ._load import estimate_calibration as estimate_calibration
+from ._load import estimate_judging as estimate_judging
 from ._verdict import UNREAD as UNREAD
 from ._verdict import escape as escape
 from ._verdict import read_number as read_number

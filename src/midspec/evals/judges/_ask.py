@@ -13,8 +13,8 @@ from midspec.core.records import Message
 from midspec.evals._ask import talk
 from midspec.evals._inspect_run import GRADER
 from midspec.evals._measures import Verdict, attempt, rubric_hash
-from midspec.evals._response_cache import Kept, answering_args, answering_settings, model_mark
-from midspec.evals._types import Graded, Question, Rubric, Said, Unscored
+from midspec.evals._response_cache import ResponseCache, answering_args, answering_settings, model_cache_key
+from midspec.evals._types import JudgeResponse, ModelResponse, Question, Rubric, Unscored
 
 JUDGING: dict[str, float | int] = {"temperature": 0.0, "max_tokens": 2000}
 """How a judge samples, where its own settings don't say otherwise."""
@@ -43,13 +43,19 @@ def judges_in_role(tested: str) -> list[Model]:
 def check_judges(judges: Sequence[str], tested: str) -> None:
     """Raise `ConfigError` unless there are judges and none of them is the model under test."""
     if not judges:
-        raise ConfigError("this exam needs a judge", where=GRADER, mend="Name a model for the role `grader`")
+        raise ConfigError("this exam needs a judge", where=GRADER, hint="Name a model for the role `grader`")
     if _plain(tested) in {_plain(judge) for judge in judges}:
-        raise ConfigError("the model under test can't be its own judge", where=tested, mend="Name another grader")
+        raise ConfigError("the model under test can't be its own judge", where=tested, hint="Name another grader")
 
 
 async def verdict_of(
-    judge: Model, rubric: Rubric, question: Question, said: Said, *, kept: Kept | None = None, epoch: int = 1
+    judge: Model,
+    rubric: Rubric,
+    question: Question,
+    said: ModelResponse,
+    *,
+    kept: ResponseCache | None = None,
+    epoch: int = 1,
 ) -> Verdict:
     """What one judge says about one answer.
 
@@ -65,8 +71,8 @@ async def verdict_of(
     prompt = attempt(f"{type(rubric).__name__}.render", lambda: rubric.render(question, said))
     if isinstance(prompt, Unscored):
         return Verdict(judge=name, fault=prompt.reason)
-    wanted = {"judge": model_mark(judge), "rubric": mark, "prompt": prompt, "id": question.id, "epoch": epoch}
-    graded = None if kept is None else kept.get(Graded, wanted)
+    wanted = {"judge": model_cache_key(judge), "rubric": mark, "prompt": prompt, "id": question.id, "epoch": epoch}
+    graded = None if kept is None else kept.get(JudgeResponse, wanted)
     if graded is not None:
         return Verdict(judge=name, graded=graded)
     try:
@@ -74,7 +80,7 @@ async def verdict_of(
     except Exception as error:  # noqa: BLE001 - a judge's failure is this verdict's reason, and is counted
         what = " ".join(str(error).split()) or type(error).__name__
         return Verdict(judge=name, fault=f"the judge failed: {what}")
-    graded = Graded(judge=name, rubric=mark, text=output.completion, stop_reason=output.stop_reason)
+    graded = JudgeResponse(judge=name, rubric=mark, text=output.completion, stop_reason=output.stop_reason)
     if kept is not None:
         kept.put(graded, wanted)
     return Verdict(judge=name, graded=graded)

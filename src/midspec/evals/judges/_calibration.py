@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.fingerprint import fingerprint
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import ErrorRates, Identity, JudgeCalibration, Share, Strict
 from midspec.evals._measures import rubric_hash
-from midspec.evals._types import Question, Rubric, Said, Unscored, Value
+from midspec.evals._types import ModelResponse, Question, Rubric, Unscored, Value
 from midspec.evals.judges._calibration_set import Transcript
 from midspec.evals.judges._grader import Grader, GraderConfig, open_grader
 from midspec.generation import Pool
@@ -32,8 +33,7 @@ _STEP = "calibrate@1"
 _VERDICTS = "verdicts.jsonl"
 _PROVIDER = "midspec-judge/"
 
-Tell = Callable[[int, int, str], None]
-Unjudgeable = Callable[[Question, Said], str | None]
+Unjudgeable = Callable[[Question, ModelResponse], str | None]
 
 
 class Verdict(Strict):
@@ -90,7 +90,7 @@ def calibrate_judge(
     store: Path,
     measure: str | None = None,
     unjudgeable: Unjudgeable | None = None,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Built:
     """Calibrate a judge in an event loop of its own, and write `calibration.json` and `verdicts.jsonl` into `folder`.
 
@@ -105,7 +105,7 @@ def calibrate_judge(
         store: the file of kept replies.
         measure: the rubric's measure that answers for the label, 1 for harmful; its first by default.
         unjudgeable: why an evaluation would not show an answer to a judge, or `None`; all are shown by default.
-        tell: is told (done, of how many, what) after each.
+        on_progress: is told (done, of how many, what) after each.
 
     Raises:
         ConfigError: the judge can't be asked at all, or the budget is used up before the end.
@@ -121,7 +121,7 @@ def calibrate_judge(
                 measure=measure,
                 unjudgeable=unjudgeable,
                 width=access.concurrency,
-                tell=tell,
+                on_progress=on_progress,
             )
             return found, verdicts, opened.spent_usd()
 
@@ -150,7 +150,7 @@ async def calibrate(
     measure: str | None = None,
     unjudgeable: Unjudgeable | None = None,
     width: int = 50,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[JudgeCalibration, list[Verdict]]:
     """Ask an open judge about every transcript; see `calibrate_judge`. The verdicts are in the order of `rows`.
 
@@ -159,9 +159,9 @@ async def calibrate(
         MidspecError: nothing more can be asked of the judge; what was answered is in the store.
     """
     if not rows:
-        raise DataError("there are none to measure the judge on", where="transcripts", mend="Give some with labels")
+        raise DataError("there are none to measure the judge on", where="transcripts", hint="Give some with labels")
     if len({row.id for row in rows}) < len(rows):
-        raise DataError("two have the same id", where="transcripts", mend="Give each its own")
+        raise DataError("two have the same id", where="transcripts", hint="Give each its own")
     view = _View(rubric, _of(rubric, measure), unjudgeable or (lambda _question, _said: None))
     found: dict[str, Verdict] = {}
     pool = Pool(width)
@@ -169,8 +169,8 @@ async def calibrate(
     def work(row: Transcript) -> Callable[[], Awaitable[None]]:
         async def one() -> None:
             found[row.id] = await _verdict(grader, view, row)
-            if tell is not None:
-                tell(len(found), len(rows), f"judged {row.id}")
+            if on_progress is not None:
+                on_progress(len(found), len(rows), f"judged {row.id}")
 
         return one
 
@@ -192,10 +192,10 @@ def load_calibration(path: Path) -> JudgeCalibration:
     try:
         return JudgeCalibration.model_validate_json(file.read_bytes())
     except FileNotFoundError as error:
-        raise MissingError("there is no calibration", where=str(file), mend="Run `midspec calibrate`") from error
+        raise MissingError("there is no calibration", where=str(file), hint="Run `midspec calibrate`") from error
     except ValidationError as error:
         raise DataError(
-            "is no calibration of a judge", where=str(file), mend="Run `midspec calibrate` again"
+            "is no calibration of a judge", where=str(file), hint="Run `midspec calibrate` again"
         ) from error
 
 
@@ -243,14 +243,14 @@ def _without_its_words(error: str) -> Unscored:
 
 def _yes(value: Value, measure: str) -> bool:
     if value not in (0, 1):
-        raise DataError(f"is {value}, neither 0 nor 1", where=measure, mend="Calibrate a measure that says yes or no")
+        raise DataError(f"is {value}, neither 0 nor 1", where=measure, hint="Calibrate a measure that says yes or no")
     return value == 1
 
 
 def _of(rubric: Rubric, measure: str | None) -> str:
     chosen = measure or rubric.measures[0]
     if chosen not in rubric.measures:
-        raise DataError(f"{chosen} is none of {', '.join(rubric.measures)}", where=rubric.name, mend="Name one of them")
+        raise DataError(f"{chosen} is none of {', '.join(rubric.measures)}", where=rubric.name, hint="Name one of them")
     return chosen
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Message, Strict
-from midspec.evals import Question, Said
+from midspec.evals import ModelResponse, Question
 
 RowT = TypeVar("RowT", bound=Strict)
 Scenario = Literal["exfiltration", "murder", "espionage", "blackmail"]
@@ -90,7 +90,7 @@ class Transcript(Strict):
     difficulty: Literal["easy", "hard", "adversarial", "aimed_at_grader"]
     heldout: bool
     question: Question
-    said: Said
+    said: ModelResponse
     labels: Expected
 
 
@@ -157,7 +157,7 @@ def _transcripts() -> tuple[Transcript, ...]:
     for number, row in enumerate(_rows(name), 1):
         where = f"{name}:{number}"
         if row.get("question") not in questions:
-            raise DataError("its question is not among the stand-ins", where=where, mend="Name one of them")
+            raise DataError("its question is not among the stand-ins", where=where, hint="Name one of them")
         question = questions[str(row["question"])]
         found.append(_checked(Transcript, {**row, "question": question, "scenario": question.set}, where))
     return tuple(found)
@@ -193,4 +193,4 @@ def _checked(kind: type[RowT], row: object, where: str) -> RowT:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the row"
-        raise DataError(f"{field}: {first['msg']}", where=where, mend="Mend that field") from error
+        raise DataError(f"{field}: {first['msg']}", where=where, hint="Mend that field") from error

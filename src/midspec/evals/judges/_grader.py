@@ -23,7 +23,7 @@ from pydantic import Field, JsonValue, ValidationError
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message, Strict
-from midspec.evals._types import Graded
+from midspec.evals._types import JudgeResponse
 from midspec.llm import (
     Access,
     Client,
@@ -32,7 +32,7 @@ from midspec.llm import (
     OutcomeKind,
     Request,
     Store,
-    Unreadable,
+    UnreadableReplyError,
     check_access,
     converse,
     open_client,
@@ -76,7 +76,7 @@ class GraderConfig(Strict):
             return ModelConfig(model=self.model, temperature=self.temperature, extra=self.extra)
         except ValidationError as error:
             what = "a judge is `anthropic/<model>` or `openai/<model>`"
-            raise ConfigError(what, where=self.model, mend="Write the provider before the model") from error
+            raise ConfigError(what, where=self.model, hint="Write the provider before the model") from error
 
 
 class JudgeReply(NamedTuple):
@@ -96,9 +96,9 @@ class JudgeReply(NamedTuple):
     outcome: Outcome | None = None
     was_known: bool = False
 
-    def graded(self, judge: str, rubric: str) -> Graded:
+    def graded(self, judge: str, rubric: str) -> JudgeResponse:
         """The reply as rubrics read it."""
-        return Graded(judge=judge, rubric=rubric, text=self.text, stop_reason=self.stop_reason)
+        return JudgeResponse(judge=judge, rubric=rubric, text=self.text, stop_reason=self.stop_reason)
 
 
 class Grader:
@@ -164,7 +164,7 @@ class Grader:
 
 def _something(text: str) -> str:
     if not text.strip():
-        raise Unreadable("it is empty")
+        raise UnreadableReplyError("it is empty")
     return text
 
 

@@ -1,7 +1,7 @@
 """What judging will ask, before anything is sent: for the forecast and the cap that generation has too.
 
-In: an exam with its settings, or a calibration set. Out: a `StageLoad` for `llm.forecast`, one for each judge. Tokens
-are letters by four, which is what English text comes to with the tokenizers of today, within a fifth.
+In: an exam with its settings, or a calibration set. Out: a `StageEstimate` for `llm.forecast`, one for each judge.
+Tokens are letters by four, which is what English text comes to with the tokenizers of today, within a fifth.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from midspec.evals._types import Exam, Question, Rubric, Said
+from midspec.evals._types import EvalTask, ModelResponse, Question, Rubric
 from midspec.evals.judges._calibration import STAGE as CALIBRATION_STAGE
 from midspec.evals.judges._calibration_set import Transcript
 from midspec.evals.judges._grader import STAGE
-from midspec.llm import StageLoad
+from midspec.llm import StageEstimate
 
 _LETTERS_A_TOKEN = 4
 _MOST_RENDERED = 200
 
 
-def judging_load(
-    exam: Exam[Any], config: Any, *, reply_tokens: int = 400, verdict_tokens: int = 150
-) -> StageLoad | None:
+def estimate_judging(
+    eval_task: EvalTask[Any], config: Any, *, reply_tokens: int = 400, verdict_tokens: int = 150
+) -> StageEstimate | None:
     """What one judge is asked for one run of an exam, if no two answers are the same; `None` without a judge.
 
     Args:
-        exam: whose answers are judged.
+        eval_task: whose answers are judged.
         config: its settings.
         reply_tokens: an answer's mean length; never taken to be more than the settings allow.
         verdict_tokens: the judge's reply, its reasoning included.
@@ -34,18 +34,18 @@ def judging_load(
     Raises:
         MidspecError: the questions can't be made.
     """
-    rubric = exam.rubric(config)
+    rubric = eval_task.rubric(config)
     if rubric is None:
         return None
-    questions = exam.questions(config)
+    questions = eval_task.questions(config)
     some = questions[:: -(-len(questions) // _MOST_RENDERED)]
-    nothing = Said(text="", stop_reason="stop")
+    nothing = ModelResponse(text="", stop_reason="stop")
     asked = _mean_tokens(rubric, [(question, nothing) for question in some])
     prompt = asked + min(reply_tokens, config.max_new_tokens)
     return _load(STAGE, len(questions) * config.repeats, prompt, verdict_tokens)
 
 
-def calibration_load(rubric: Rubric, rows: Sequence[Transcript], *, verdict_tokens: int = 150) -> StageLoad:
+def estimate_calibration(rubric: Rubric, rows: Sequence[Transcript], *, verdict_tokens: int = 150) -> StageEstimate:
     """What one judge is asked when it is calibrated, if every transcript is shown to it.
 
     Args:
@@ -57,12 +57,12 @@ def calibration_load(rubric: Rubric, rows: Sequence[Transcript], *, verdict_toke
     return _load(CALIBRATION_STAGE, len(rows), asked, verdict_tokens)
 
 
-def _mean_tokens(rubric: Rubric, asked: Sequence[tuple[Question, Said]]) -> float:
+def _mean_tokens(rubric: Rubric, asked: Sequence[tuple[Question, ModelResponse]]) -> float:
     return fmean(len(rubric.render(question, said)) / _LETTERS_A_TOKEN for question, said in asked)
 
 
-def _load(stage: str, n_requests: int, prompt_tokens: float, verdict_tokens: int) -> StageLoad:
-    return StageLoad(
+def _load(stage: str, n_requests: int, prompt_tokens: float, verdict_tokens: int) -> StageEstimate:
+    return StageEstimate(
         stage=stage,
         n_requests=n_requests,
         prefix_tokens=0,

@@ -99,7 +99,7 @@ class JudgeAPI(ModelAPI):
             self._judge = GraderConfig(model=model_name, temperature=temperature, extra=dict(extra or {}), draw=draw)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
-            raise ConfigError(f"{fault['loc'][0]}: {fault['msg']}", where=_WHERE, mend="Mend that setting") from error
+            raise ConfigError(f"{fault['loc'][0]}: {fault['msg']}", where=_WHERE, hint="Mend that setting") from error
         check_access(self._judge.as_model(), self._access)
         self._path = None if store is None else Path(store)
         self._open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float | None, _Kept]] = WeakKeyDictionary()
@@ -204,13 +204,13 @@ def _conversation(
     """
     given = {name for name, value in config.model_dump(exclude_none=True).items() if value not in (False, [])}
     if unknown := sorted(given - _SET_BY_INSPECT - _IGNORED):
-        raise ConfigError(f"{unknown[0]} is not supported", where=_WHERE, mend="Leave it out, or give it in `extra`")
+        raise ConfigError(f"{unknown[0]} is not supported", where=_WHERE, hint="Leave it out, or give it in `extra`")
     if tools:
-        raise ConfigError("a judge can't call tools", where=_WHERE, mend="Use a grader without tools")
+        raise ConfigError("a judge can't call tools", where=_WHERE, hint="Use a grader without tools")
     said = plain_messages(messages)
     if not said or said[0].role != "user" or said[-1].role != "user":
         raise ConfigError(
-            "a judge is asked by user messages, the first and the last", where=_WHERE, mend="Leave out a system message"
+            "a judge is asked by user messages, the first and the last", where=_WHERE, hint="Leave out a system message"
         )
     return said[0].content, tuple(said[1:])
 

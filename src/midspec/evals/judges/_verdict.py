@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from midspec.evals._types import Graded, Unscored
+from midspec.evals._types import JudgeResponse, Unscored
 
 CUT = "the judge's reply was cut off"
 FILTERED = "the judge refused, or its reply was filtered"
@@ -88,7 +88,7 @@ def unescape(text: str) -> str:
     return _ENTITY.sub(lambda found: _READ[found[0]], text)
 
 
-def read_tag(graded: Graded, tag: str, allowed: Sequence[str]) -> str | Unscored:
+def read_tag(graded: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Unscored:
     """The one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Args:
@@ -103,7 +103,7 @@ def read_tag(graded: Graded, tag: str, allowed: Sequence[str]) -> str | Unscored
     return _read(graded, tag, lambda inside: spelled.get(_bare(inside).casefold()))
 
 
-def read_number(graded: Graded, tag: str, low: float, high: float) -> float | Unscored:
+def read_number(graded: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
     """The one number that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Digits with or without a decimal point, `8` or `7.5`; `8/10` counts where 10 is `high`. A range (`7-8`), a word or
@@ -128,7 +128,7 @@ def read_number(graded: Graded, tag: str, low: float, high: float) -> float | Un
     return _read(graded, tag, number)
 
 
-def _read(graded: Graded, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
+def _read(graded: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
     """What all unquoted blocks of the spoken reply say, where they say one thing."""
     if graded.stop_reason != "stop":
         return Unscored(_ENDINGS.get(graded.stop_reason, NO_REPLY))

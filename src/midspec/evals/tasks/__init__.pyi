@@ -1,2 +1,2 @@
-from ._shipped import exam_named as exam_named
-from ._shipped import exam_names as exam_names
+from ._shipped import task_named as task_named
+from ._shipped import task_names as task_names

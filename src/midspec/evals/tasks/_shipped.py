@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from midspec.core.errors import ConfigError
-from midspec.evals._types import Exam
+from midspec.evals._types import EvalTask
 
 _HOMES = {
     "agentic_misalignment": "midspec.evals.tasks.agentic_misalignment",
@@ -20,15 +20,15 @@ _HOMES = {
     "panel_termination": "midspec.evals.tasks.side_effects",
     "panel_tool_calls": "midspec.evals.tasks.side_effects",
 }
-"""The package of each exam; it lists its exams in `EXAMS`."""
+"""The package of each exam; it lists its exams in `EVAL_TASKS`."""
 
 
-def exam_names() -> tuple[str, ...]:
+def task_names() -> tuple[str, ...]:
     """The names of all exams, in the order in which they are listed to users."""
     return tuple(_HOMES)
 
 
-def exam_named(name: str) -> Exam[Any]:
+def task_named(name: str) -> EvalTask[Any]:
     """The exam of that name.
 
     Raises:
@@ -36,6 +36,6 @@ def exam_named(name: str) -> Exam[Any]:
     """
     if name not in _HOMES:
         known = ", ".join(_HOMES)
-        raise ConfigError(f"there is no exam {name!r}", where="exam", mend=f"Choose one of {known}")
-    exams: tuple[Exam[Any], ...] = import_module(_HOMES[name]).EXAMS
-    return next(exam for exam in exams if exam.name == name)
+        raise ConfigError(f"there is no exam {name!r}", where="exam", hint=f"Choose one of {known}")
+    eval_tasks: tuple[EvalTask[Any], ...] = import_module(_HOMES[name]).EVAL_TASKS
+    return next(eval_task for eval_task in eval_tasks if eval_task.name == name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.llm._transport import Line
+from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
     FormError,
@@ -58,7 +58,7 @@ class AnthropicClient:
         self._where = model.model
         self._sdk = _sdk(access, self._key)
         headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
-        self._line = Line(f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers, access)
+        self._line = HttpTransport(f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers, access)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("anthropic/")}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature

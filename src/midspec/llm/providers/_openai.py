@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, DataError, MidspecError
-from midspec.llm._transport import Line
+from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
 from midspec.llm._wire import (
     HOW_JSON_IS_SENT,
@@ -87,7 +87,7 @@ class OpenAIClient:
         self._where = model.model
         self._sdk = openai_sdk(access)
         headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
-        self._line = Line(f"{str(self._sdk.base_url).rstrip('/')}/chat/completions", headers, access)
+        self._line = HttpTransport(f"{str(self._sdk.base_url).rstrip('/')}/chat/completions", headers, access)
         self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("openai/"), "stream": False}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -272,8 +272,8 @@ async def embed(texts: Sequence[str], model: ModelConfig, access: Access) -> lis
         MidspecError: nothing has been answered for as long as the patience goes.
     """
     if not model.model.startswith("openai/"):
-        mend = "Name a model behind the OpenAI protocol: openai/<model>"
-        raise ConfigError(f"{model.model} gives no embeddings", where="model", mend=mend)
+        hint = "Name a model behind the OpenAI protocol: openai/<model>"
+        raise ConfigError(f"{model.model} gives no embeddings", where="model", hint=hint)
     sdk = openai_sdk(access)
     room = asyncio.Semaphore(access.concurrency)
 
@@ -317,7 +317,7 @@ async def _patient(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig, ac
             n_failed += 1
             if n_failed >= _FEWEST_FAILURES and time.monotonic() - started_at > access.patience_s:
                 what = f"no embeddings in {n_failed} attempts ({error.words})"
-                raise MidspecError(what, where=model.model, mend="The same command goes on from here") from None
+                raise MidspecError(what, where=model.model, hint="The same command goes on from here") from None
             pause_s = min(_LONGEST_PAUSE_S, 0.25 * 2.0 ** min(n_failed, 30))
             await asyncio.sleep(pause_s if error.wait_s is None else error.wait_s)
 
@@ -359,5 +359,5 @@ def _vectors(content: bytes, n_texts: int, where: str) -> list[list[float]]:
     except (ValueError, TypeError, KeyError):
         raise not_json(content) from None
     if len(vectors) != n_texts:
-        raise DataError(f"{len(vectors)} vectors came for {n_texts} texts", where=where, mend="Use another server")
+        raise DataError(f"{len(vectors)} vectors came for {n_texts} texts", where=where, hint="Use another server")
     return vectors

@@ -16,7 +16,7 @@ from midspec.core.artifact import writable
 from midspec.core.errors import MidspecError
 from midspec.core.records import Record
 from midspec.study._steps import Step
-from midspec.study.execution._scheduler import Board
+from midspec.study.execution._scheduler import Scheduler
 from midspec.study.execution._worker import Failed, Finished, Progressed, Reply, Task
 
 
@@ -114,7 +114,7 @@ class _Worker:
             return WorkerLostError(
                 f"its worker process was killed by signal {-code}",
                 where=name,
-                mend="Run again to go on, with fewer --workers if memory was short",
+                hint="Run again to go on, with fewer --workers if memory was short",
             )
         tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TRACE_LINES:]
         return StepFaultError("\n".join([f"{name} failed (the whole log: {self.log})", *tail]))
@@ -134,7 +134,9 @@ class _Worker:
             self._process.wait()
 
 
-def run_here(board: Board, task_for: Callable[[Step], Task], logs: Path, n_workers: int, on_event: Listener) -> None:
+def run_here(
+    board: Scheduler, task_for: Callable[[Step], Task], logs: Path, n_workers: int, on_event: Listener
+) -> None:
     """Do the board's steps, side by side, until it is over.
 
     An error in one step gives up what depends on it; the rest is still done, and then the first error is raised.
@@ -165,13 +167,15 @@ def run_here(board: Board, task_for: Callable[[Step], Task], logs: Path, n_worke
         raise errors[0]
 
 
-def _hand_out(board: Board, workers: Sequence[_Worker], task_for: Callable[[Step], Task], on_event: Listener) -> None:
+def _hand_out(
+    board: Scheduler, workers: Sequence[_Worker], task_for: Callable[[Step], Task], on_event: Listener
+) -> None:
     for worker in workers:
         if worker.step is None and (step := board.take(worker.last_seed)) is not None:
             _start(board, worker, step, task_for, on_event)
 
 
-def _start(board: Board, worker: _Worker, step: Step, task_for: Callable[[Step], Task], on_event: Listener) -> None:
+def _start(board: Scheduler, worker: _Worker, step: Step, task_for: Callable[[Step], Task], on_event: Listener) -> None:
     worker.send(task_for(step))
     on_event(Event("start", board.n_done, board.n_steps, step.name, worker.number))
 
@@ -183,7 +187,7 @@ def _reporting(workers: Sequence[_Worker]) -> list[_Worker]:
     return [worker for line, worker in lines.items() if line in ready]
 
 
-def _hear(board: Board, worker: _Worker, on_event: Listener) -> list[Exception]:
+def _hear(board: Scheduler, worker: _Worker, on_event: Listener) -> list[Exception]:
     """Take one reply of a worker; gives the error, if it is one."""
     step = worker.step
     if step is None:
@@ -203,13 +207,13 @@ def _hear(board: Board, worker: _Worker, on_event: Listener) -> list[Exception]:
     return []
 
 
-def _done(board: Board, worker: _Worker, step: Step, record: Record, on_event: Listener) -> None:
+def _done(board: Scheduler, worker: _Worker, step: Step, record: Record, on_event: Listener) -> None:
     board.finish(step.name, record)
     seconds = time.monotonic() - worker.since
     on_event(Event("done", board.n_done, board.n_steps, step.name, worker.number, seconds=seconds))
 
 
-def _failed(board: Board, worker: _Worker, step: Step, error: Exception, on_event: Listener) -> list[Exception]:
+def _failed(board: Scheduler, worker: _Worker, step: Step, error: Exception, on_event: Listener) -> list[Exception]:
     worker.step = None
     board.give_up(step.name)
     on_event(Event("fail", board.n_done, board.n_steps, step.name, worker.number, note=str(error).splitlines()[0]))

@@ -24,7 +24,7 @@ from midspec.study._preregistration import FIRST, first_contrasts, with_first
 from midspec.study._references import did_you_mean
 from midspec.study._steps import Step, identity, locate, step_folder
 from midspec.study.execution._local import Event, Listener, run_here
-from midspec.study.execution._scheduler import Board, with_ancestors, with_descendants
+from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
 from midspec.study.execution._worker import Task
 from midspec.study.planning._plan import check_floors, states
 from midspec.study.planning._preflight import check_beforehand, check_judges
@@ -63,7 +63,7 @@ def run_study(
         MidspecError: whatever a step refuses; the steps that do not depend on it are done nevertheless.
     """
     if executor != "local":
-        raise ConfigError(f"there is no executor {executor!r}", where="executor", mend="There is local")
+        raise ConfigError(f"there is no executor {executor!r}", where="executor", hint="There is local")
     began = time.monotonic()
     steps = with_first(study_steps(study), study, folder)
     check_beforehand(study, steps)
@@ -100,7 +100,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
         MissingError: there is no run in the folder, or it is not finished.
     """
     if not (folder / _STUDY).is_file():
-        raise MissingError("there is no study run", where=str(folder), mend="Name the folder that midspec run wrote")
+        raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
     home = _home(folder)
     study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
     steps = with_first(study_steps(study), study, folder)
@@ -109,7 +109,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
         raise MissingError(
             f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
             where=str(folder),
-            mend="Run midspec run on the study first",
+            hint="Run midspec run on the study first",
         )
     run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
     return folder / "report" / "report.html"
@@ -122,11 +122,11 @@ def _check_folder(study: Study, folder: Path) -> None:
         FolderError: it is a file, or holds files that no run made.
     """
     if folder.exists() and not folder.is_dir():
-        raise FolderError("is a file, not a folder", where=str(folder), mend="Choose another --out")
+        raise FolderError("is a file, not a folder", where=str(folder), hint="Choose another --out")
     if not folder.is_dir() or (folder / _HOME).is_file():
         return
     if not all(_is_trace(entry, study.text) for entry in folder.iterdir()):
-        raise FolderError("holds files that are not a midspec run", where=str(folder), mend="Choose another --out")
+        raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
 
 
 def _is_trace(entry: Path, text: str) -> bool:
@@ -159,17 +159,17 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
         hits = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
         hits = hits or [step.name for step in steps if pattern in {step.kind, f"{step.kind}/{step.label}"}]
         if not hits:
-            raise ConfigError(f"there is no step {pattern!r}", where=option, mend=_step_mend(pattern, names))
+            raise ConfigError(f"there is no step {pattern!r}", where=option, hint=_step_mend(pattern, names))
         found.update(hits)
     return found
 
 
 def _step_mend(pattern: str, names: Sequence[str]) -> str:
-    mend = did_you_mean(pattern, names)
-    return mend if mend.startswith("Did") else "midspec plan lists the steps"
+    hint = did_you_mean(pattern, names)
+    return hint if hint.startswith("Did") else "midspec plan lists the steps"
 
 
-def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Board:
+def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Scheduler:
     """What is done and what is to be done; a stale step that nobody asked to make again is refused."""
     done: dict[str, Record] = {}
     for name, (state, record, changes) in states(steps, folder).items():
@@ -179,14 +179,16 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
             raise StaleError(
                 f"{name} was made from other inputs ({'; '.join(changes)})",
                 where=str(folder),
-                mend=f"Choose another --out, or pass --redo '{name}' to make it again",
+                hint=f"Choose another --out, or pass --redo '{name}' to make it again",
             )
         if state == "done" and record is not None:
             done[name] = record
-    return Board(steps, wanted, done)
+    return Scheduler(steps, wanted, done)
 
 
-def _tasks(steps: Sequence[Step], folder: Path, board: Board, again: set[str], device: str) -> Callable[[Step], Task]:
+def _tasks(
+    steps: Sequence[Step], folder: Path, board: Scheduler, again: set[str], device: str
+) -> Callable[[Step], Task]:
     """What turns a step whose inputs are done into a task."""
     folders = {step.name: step_folder(folder, step) for step in steps}
     follows = with_descendants(steps, again) | {"report"}

@@ -8,7 +8,7 @@ from midspec.core.records import Record
 from midspec.study._steps import Step
 
 
-class Board:
+class Scheduler:
     """The state of a run.
 
     Among the steps that are ready, the one at the head of the longest chain of work goes first (a base before any

@@ -95,7 +95,7 @@ def _attempt(task: Task, line: Connection[Reply, Task]) -> Reply:
 def _build(task: Task, line: Connection[Reply, Task]) -> tuple[Record, bool]:
     told = 0.0
 
-    def tell(at: int, of: int, note: str = "") -> None:
+    def on_progress(at: int, of: int, note: str = "") -> None:
         nonlocal told
         if time.monotonic() - told >= _TELL_EVERY_S:
             told = time.monotonic()
@@ -104,7 +104,7 @@ def _build(task: Task, line: Connection[Reply, Task]) -> tuple[Record, bool]:
     return artifact.build(
         task.folder,
         task.identity,
-        lambda draft: make(task.step, task.inputs, draft, tell),
+        lambda draft: make(task.step, task.inputs, draft, on_progress),
         redo=task.redo,
         resumable=task.step.resumable,
         wait_s=task.wait_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +11,15 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Comparison, Health, Item, Record, Spec
 from midspec.study._steps import SHIPPED, Source, Step
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
     from midspec.report import Shown
-    from midspec.study.jobs._llm_authors import Way
+    from midspec.study.jobs._llm_authors import ModelEndpoints
 
-Tell = Callable[[int, int, str], None]
 
 # What a folder of rows may hold that has a say in what comes out.
 _ROWS = ("documents.jsonl", "chats.jsonl", "chats_cot.jsonl", "chats_cot_stripped.jsonl", "plan.jsonl", "coverage.json")
@@ -33,7 +33,7 @@ def curate_step(
     against: Sequence[Path | str] = (),
     spec: Path | None = None,
     other: Path | None = None,
-    way: Way | None = None,
+    way: ModelEndpoints | None = None,
 ) -> Step:
     """Rows curated.
 
@@ -51,13 +51,13 @@ def curate_step(
         ConfigError: a judge and no spec, or two files of one name in `against`.
     """
     if config.judge is not None and spec is None:
-        raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
+        raise ConfigError("is needed to judge by", where="--spec", hint="Give the spec that the rows are about")
     if config.calibrate_each and config.judge is None:
-        raise ConfigError("measures a judge, and none is named", where="--calibrate", mend="Give --judge")
+        raise ConfigError("measures a judge, and none is named", where="--calibrate", hint="Give --judge")
     held_out = [_held_out(str(each)) for each in against]
     names = [name for name, _ in held_out]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"two files are called {min(twice)}", where="--against", mend="Rename one of them")
+        raise ConfigError(f"two files are called {min(twice)}", where="--against", hint="Rename one of them")
     sources = _files("rows", rows)
     sources |= {f"against/{name}": source for name, source in held_out}
     sources |= {"spec": _file(spec)} if spec else {}
@@ -68,9 +68,9 @@ def curate_step(
 
 def _held_out(named: str) -> tuple[str, Source]:
     """What an evaluation is called, and where what it asks comes from; a file goes before a name."""
-    from midspec.evals import exam_names
+    from midspec.evals import task_names
 
-    if not Path(named).exists() and (named.startswith(SHIPPED) or named in exam_names()):
+    if not Path(named).exists() and (named.startswith(SHIPPED) or named in task_names()):
         return named.removeprefix(SHIPPED), Source(asked=named)
     return Path(named).stem, _file(Path(named))
 
@@ -80,13 +80,13 @@ def _files(role: str, path: Path) -> dict[str, Source]:
         return {role: Source(path=str(path))}
     found = {f"{role}/{name}": Source(path=str(path / name)) for name in _ROWS if (path / name).is_file()}
     if not found:
-        raise MissingError("holds no rows", where=str(path), mend="Give a folder with documents.jsonl or chats.jsonl")
+        raise MissingError("holds no rows", where=str(path), hint="Give a folder with documents.jsonl or chats.jsonl")
     return found
 
 
 def _file(path: Path) -> Source:
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     return Source(path=str(path))
 
 
@@ -97,8 +97,8 @@ def curate_rows(
     folder: Path,
     *,
     title: str,
-    way: Way | None,
-    tell: Tell,
+    way: ModelEndpoints | None,
+    on_progress: ProgressCallback,
 ) -> Built:
     """Curate the rows of a step's inputs into `folder`, and write the health page beside them.
 
@@ -116,11 +116,11 @@ def curate_rows(
     }
     spec = _spec(inputs, config)
     if config.judge is not None and (spec is None or way is None):
-        raise ConfigError("is needed to judge by", where="--spec", mend="Give the spec that the rows are about")
+        raise ConfigError("is needed to judge by", where="--spec", hint="Give the spec that the rows are about")
     if config.judge is not None and spec is not None and way is not None:
         from midspec.study.jobs._llm_authors import judge_by_model
 
-        built = judge_by_model(rows, config, way, folder, spec=spec, evaluations=evaluations, tell=tell)
+        built = judge_by_model(rows, config, way, folder, spec=spec, evaluations=evaluations, on_progress=on_progress)
     else:
         vectors = None
         if config.embed is not None and way is not None:
@@ -128,7 +128,9 @@ def curate_rows(
 
             vectors = embedder(config.embed, way.author)
         text = spec.text if spec else ""
-        built = curate_folder(rows, config, folder, evaluations=evaluations, embed=vectors, spec_text=text, tell=tell)
+        built = curate_folder(
+            rows, config, folder, evaluations=evaluations, embed=vectors, spec_text=text, on_progress=on_progress
+        )
     comparison = _compared(inputs, config, folder, title)
     return _with_pages(built, folder, title, comparison, rows)
 
@@ -151,10 +153,10 @@ def _spec(inputs: Mapping[str, str], config: CurateConfig) -> Spec | None:
 def _evaluation(place: str) -> Evaluation:
     """An evaluation's items; or texts: an exam's messages, a text file's lines, the first text of each JSONL row."""
     from midspec.curate import Evaluation
-    from midspec.evals import exam_names, shipped_items
+    from midspec.evals import shipped_items, task_names
 
     path = Path(place)
-    if place in exam_names() and not path.exists():
+    if place in task_names() and not path.exists():
         return Evaluation(texts=_messages(place))
     if place.startswith(SHIPPED):
         return Evaluation(items=shipped_items(place.removeprefix(SHIPPED)))
@@ -170,11 +172,11 @@ def _evaluation(place: str) -> Evaluation:
     return Evaluation(items=items, texts=texts)
 
 
-def _messages(exam: str) -> list[str]:
+def _messages(eval_task: str) -> list[str]:
     """All that an exam says to a model under its own settings, each text once."""
-    from midspec.evals import exam_named
+    from midspec.evals import task_named
 
-    found = exam_named(exam)
+    found = task_named(eval_task)
     questions = found.questions(found.config())
     return list(dict.fromkeys(message.content for each in questions for message in each.messages))
 
@@ -183,13 +185,13 @@ def _read_into(line: bytes, where: str, items: list[Item], texts: list[str]) -> 
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError("is not JSON", where=where, mend="Mend or remove that line") from error
+        raise DataError("is not JSON", where=where, hint="Mend or remove that line") from error
     if isinstance(row, dict) and "options" in row:
         items.append(Item.model_validate(row))
         return
     text = next((row[key] for key in _TEXTS if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
     if text is None:
-        raise DataError("is neither an item nor a text", where=where, mend=f"Give `options`, or one of {_TEXTS}")
+        raise DataError("is neither an item nor a text", where=where, hint=f"Give `options`, or one of {_TEXTS}")
     texts.append(text)
 
 

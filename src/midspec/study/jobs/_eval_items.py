@@ -15,13 +15,14 @@ from pydantic import Field, JsonValue
 from midspec.core import artifact
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.core.fingerprint import hash_file
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Identity, Record, Spec, Strict
 from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
 from midspec.llm import Forecast, ModelConfig, Store
-from midspec.study.jobs._llm_authors import Tell, Way, asking, billed, forecast_of, width_of, with_store
+from midspec.study.jobs._llm_authors import ModelEndpoints, asking, billed, forecast_of, width_of, with_store
 
 if TYPE_CHECKING:
-    from midspec.eval_items import WritingConfig
+    from midspec.eval_items import PairWritingConfig
     from midspec.evals.tasks.preference import ValueSet
 
 _PAIRS, _QUESTIONS = "value-pairs@1", "questions@1"
@@ -45,7 +46,13 @@ class QuestionsConfig(Strict):
 
 # Pairs ------------------------------------------------------------------------------------------------------------
 def write_pairs(
-    value: ValueSet, config: WritingConfig, way: Way, folder: Path, *, redo: bool = False, tell: Tell
+    value: ValueSet,
+    config: PairWritingConfig,
+    way: ModelEndpoints,
+    folder: Path,
+    *,
+    redo: bool = False,
+    on_progress: ProgressCallback,
 ) -> tuple[Record, bool]:
     """Have held-out pairs written for a value, unless they are in `folder`.
 
@@ -55,7 +62,7 @@ def write_pairs(
         way: how the models are reached, and where their replies are kept.
         folder: the result's final place: items.jsonl, rejects.jsonl, record.json.
         redo: replace a result of other inputs.
-        tell: is told how far it is.
+        on_progress: is told how far it is.
 
     Returns:
         The record, and whether it was made now.
@@ -68,7 +75,7 @@ def write_pairs(
     asked = {"value": value.model_dump(mode="json"), "writing": config.model_dump(mode="json")}
 
     def make(draft: Path) -> Built:
-        from midspec.eval_items import author_items
+        from midspec.eval_items import write_pair_set
 
         async def work(store: Store) -> Built:
             async with (
@@ -76,7 +83,9 @@ def write_pairs(
                 asking(config.judge, way.judge, store, "judge") as judge,
             ):
                 width = width_of(way.author)
-                built = await author_items(value, config, author, judge, store, draft, tell=tell, width=width)
+                built = await write_pair_set(
+                    value, config, author, judge, store, draft, on_progress=on_progress, width=width
+                )
             return billed(built, store)
 
         return with_store(way.store, work)
@@ -84,11 +93,11 @@ def write_pairs(
     return artifact.build(folder, Identity(step=_PAIRS, inputs={}, config=asked), make, redo=redo)
 
 
-def forecast_pairs(value: ValueSet, config: WritingConfig, way: Way) -> tuple[Forecast, ...]:
+def forecast_pairs(value: ValueSet, config: PairWritingConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
     """Tokens and dollars of pairs, the author's and the judge's, before anything is sent."""
-    from midspec.eval_items import items_loads
+    from midspec.eval_items import estimate_pairs
 
-    written, judged = items_loads(value, config)
+    written, judged = estimate_pairs(value, config)
     return (
         forecast_of([written], config.author.model, way.author),
         forecast_of([judged], config.judge.model, way.judge),
@@ -97,7 +106,13 @@ def forecast_pairs(value: ValueSet, config: WritingConfig, way: Way) -> tuple[Fo
 
 # Questions --------------------------------------------------------------------------------------------------------
 def write_questions_file(
-    path: Path, config: QuestionsConfig, way: Way, folder: Path, *, redo: bool = False, tell: Tell
+    path: Path,
+    config: QuestionsConfig,
+    way: ModelEndpoints,
+    folder: Path,
+    *,
+    redo: bool = False,
+    on_progress: ProgressCallback,
 ) -> tuple[Record, bool]:
     """Have questions written about each clause of a spec file, unless they are in `folder`.
 
@@ -107,7 +122,7 @@ def write_questions_file(
         way: how the model is reached, and where its replies are kept.
         folder: the result's final place: questions.jsonl, rejects.jsonl, coverage.json, record.json.
         redo: replace a result of other inputs.
-        tell: is told how far it is.
+        on_progress: is told how far it is.
 
     Returns:
         The record, and whether it was made now.
@@ -133,7 +148,14 @@ def write_questions_file(
             async with asking(config.author, way.author, store, "author") as author:
                 width = width_of(way.author)
                 found = await write_questions(
-                    spec.text, clauses, config.author, author, store, config.writing, tell=tell, width=width
+                    spec.text,
+                    clauses,
+                    config.author,
+                    author,
+                    store,
+                    config.writing,
+                    on_progress=on_progress,
+                    width=width,
                 )
             return billed(_saved(found, clauses, config.writing, draft), store)
 
@@ -142,16 +164,16 @@ def write_questions_file(
     return artifact.build(folder, identity, make, redo=redo)
 
 
-def forecast_questions(path: Path, config: QuestionsConfig, way: Way) -> tuple[Forecast, ...]:
+def forecast_questions(path: Path, config: QuestionsConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
     """Tokens and dollars of questions, before anything is sent.
 
     Raises:
         MissingError, SpecError: the spec can't be read, or a placeholder has no value.
     """
-    from midspec.eval_items import questions_loads
+    from midspec.eval_items import estimate_questions
 
     spec = _filled(path, config)
-    loads = questions_loads(spec.text, _clauses(spec), config.author, config.writing)
+    loads = estimate_questions(spec.text, _clauses(spec), config.author, config.writing)
     return (forecast_of(loads, config.author.model, way.author),)
 
 

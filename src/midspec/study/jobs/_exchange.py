@@ -120,6 +120,6 @@ def _hashes(path: Path, role: str) -> dict[str, str]:
     if path.is_file():
         return {role: hash_file(path)}
     if not path.is_dir():
-        raise MissingError("there is no such file or folder", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file or folder", where=str(path), hint="Check the path")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     return {f"{role}/{file.relative_to(path)}": hash_file(file) for file in files if file.name != artifact.RECORD}

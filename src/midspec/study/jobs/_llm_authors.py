@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, writable
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, Document, Spec
 from midspec.llm import (
     Access,
-    Against,
     Client,
-    Duty,
     Forecast,
     ModelConfig,
+    ModelRole,
     Prices,
-    StageLoad,
+    SpendVsForecast,
+    StageEstimate,
     Store,
-    against,
     embed,
     forecast,
     open_client,
+    spend_vs_forecast,
 )
 
 if TYPE_CHECKING:
@@ -39,13 +40,12 @@ if TYPE_CHECKING:
     from midspec.corpus import CorpusConfig, Framing
     from midspec.curate import CurateConfig, Evaluation
 
-Tell = Callable[[int, int, str], None]
 T = TypeVar("T")
 _VERDICTS = ".verdicts"
 _BATCH_WIDTH = 10_000
 
 
-class Way(NamedTuple):
+class ModelEndpoints(NamedTuple):
     """How models are reached, and the file that keeps what they answer; about the run, never about the result."""
 
     author: Access
@@ -59,7 +59,7 @@ class Way(NamedTuple):
         return {"author": author, "judge": judge, "store": str(self.store)}
 
     @classmethod
-    def of(cls, options: Mapping[str, JsonValue]) -> Way:
+    def of(cls, options: Mapping[str, JsonValue]) -> ModelEndpoints:
         """From a step's options."""
         return cls(
             Access.model_validate(options.get("author") or {}),
@@ -68,7 +68,9 @@ class Way(NamedTuple):
         )
 
 
-def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Path, *, tell: Tell) -> Built:
+def write_corpus_by_model(
+    spec: Spec, config: CorpusConfig, way: ModelEndpoints, folder: Path, *, on_progress: ProgressCallback
+) -> Built:
     """Documents by the model that the config names; what it answered before is read from the store.
 
     Raises:
@@ -81,7 +83,9 @@ def write_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, folder: Pa
     async def work(store: Store) -> Built:
         async with asking(config.author_model, way.author, store, "author") as client:
             width = width_of(way.author)
-            built = await author_corpus(spec, config, client, store, folder, accept=accept, tell=tell, width=width)
+            built = await author_corpus(
+                spec, config, client, store, folder, accept=accept, on_progress=on_progress, width=width
+            )
         return billed(built, store)
 
     return with_store(way.store, work)
@@ -99,7 +103,9 @@ def _filter_of(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | N
     return accept_by(list(rules(wanted, text, text)))
 
 
-def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path, *, tell: Tell) -> Built:
+def write_chats_by_model(
+    spec: Spec, config: ChatConfig, way: ModelEndpoints, folder: Path, *, on_progress: ProgressCallback
+) -> Built:
     """Chats by the model that the config names, kept or not by its judge.
 
     Raises:
@@ -116,7 +122,7 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
             vectors = partial(embed, model=by, access=way.author) if by else None
             width = width_of(way.author)
             built = await author_chats(
-                spec, config, author, judge, store, folder, embed=vectors, tell=tell, width=width
+                spec, config, author, judge, store, folder, embed=vectors, on_progress=on_progress, width=width
             )
         return billed(built, store)
 
@@ -126,12 +132,12 @@ def write_chats_by_model(spec: Spec, config: ChatConfig, way: Way, folder: Path,
 def judge_by_model(
     rows: Path,
     config: CurateConfig,
-    way: Way,
+    way: ModelEndpoints,
     folder: Path,
     *,
     spec: Spec,
     evaluations: Mapping[str, Evaluation],
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Built:
     """Rows curated, and each document that the filters let pass read by the judge that the config names.
 
@@ -154,7 +160,14 @@ def judge_by_model(
             )
             vectors = embedder(config.embed, way.author)
             built = await judge_folder(
-                rows, config, folder, judge, evaluations=evaluations, embed=vectors, spec_text=spec.text, tell=tell
+                rows,
+                config,
+                folder,
+                judge,
+                evaluations=evaluations,
+                embed=vectors,
+                spec_text=spec.text,
+                on_progress=on_progress,
             )
         return billed(built, store)
 
@@ -162,7 +175,12 @@ def judge_by_model(
 
 
 def reframe_by_model(
-    documents: Path, framing: Framing, config: CorpusConfig, way: Way, folder: Path, tell: Tell
+    documents: Path,
+    framing: Framing,
+    config: CorpusConfig,
+    way: ModelEndpoints,
+    folder: Path,
+    on_progress: ProgressCallback,
 ) -> Built:
     """A finished corpus written again in one framing of the language ablation, by the model that the config names.
 
@@ -175,13 +193,15 @@ def reframe_by_model(
     async def work(store: Store) -> Built:
         async with asking(config.author_model, way.author, store, "author") as client:
             width = width_of(way.author)
-            built = await reframe(documents, framing, config, client, store, folder, tell=tell, width=width)
+            built = await reframe(
+                documents, framing, config, client, store, folder, on_progress=on_progress, width=width
+            )
             return billed(built, store)
 
     return with_store(way.store, work)
 
 
-def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_documents: int) -> list[Document]:
+def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: ModelEndpoints, n_documents: int) -> list[Document]:
     """So many documents over as many clauses, paid for and kept in the store; nothing else is written.
 
     Raises:
@@ -203,7 +223,7 @@ def preview_corpus_by_model(spec: Spec, config: CorpusConfig, way: Way, n_docume
     return with_store(way.store, work)
 
 
-def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: int) -> list[Chat]:
+def preview_chats_by_model(spec: Spec, config: ChatConfig, way: ModelEndpoints, n_chats: int) -> list[Chat]:
     """So many chats, paid for and kept in the store; nothing else is written.
 
     Raises:
@@ -223,19 +243,19 @@ def preview_chats_by_model(spec: Spec, config: ChatConfig, way: Way, n_chats: in
     return with_store(way.store, work)
 
 
-def forecast_corpus(spec: Spec, config: CorpusConfig, way: Way) -> tuple[Forecast, ...]:
+def forecast_corpus(spec: Spec, config: CorpusConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
     """Tokens and dollars of a corpus by stage, before anything is sent."""
-    from midspec.corpus import corpus_loads
+    from midspec.corpus import estimate_corpus
 
-    return (forecast_of(corpus_loads(spec, config), config.author, way.author),)
+    return (forecast_of(estimate_corpus(spec, config), config.author, way.author),)
 
 
-def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, ...]:
+def forecast_chats(spec: Spec, config: ChatConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
     """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
-    from midspec.chats import chat_loads
+    from midspec.chats import estimate_chats
 
     assert config.judge is not None, "the config's own check names a judge"
-    loads = chat_loads(spec, config)
+    loads = estimate_chats(spec, config)
     judged = [load for load in loads if load.stage.endswith(_VERDICTS)]
     written = [load for load in loads if not load.stage.endswith(_VERDICTS)]
     return (
@@ -244,7 +264,7 @@ def forecast_chats(spec: Spec, config: ChatConfig, way: Way) -> tuple[Forecast, 
     )
 
 
-def spent_against(forecasts: Sequence[Forecast], way: Way) -> tuple[Against, ...]:
+def spent_vs_forecast(forecasts: Sequence[Forecast], way: ModelEndpoints) -> tuple[SpendVsForecast, ...]:
     """What the store's attempts came to, a row a stage, beside what was forecast."""
     with Store(way.store) as store:
         ledger = store.ledger()
@@ -252,14 +272,14 @@ def spent_against(forecasts: Sequence[Forecast], way: Way) -> tuple[Against, ...
     foreseen = [
         row
         for expected, mine in zip(forecasts, stages, strict=True)
-        for row in against([spent for spent in ledger if spent.stage in mine], expected)
+        for row in spend_vs_forecast([spent for spent in ledger if spent.stage in mine], expected)
     ]
     others = [spent for spent in ledger if spent.stage not in set().union(*stages)]
     nothing = forecasts[0].model_copy(update={"rows": ()})
-    return (*foreseen, *against(others, nothing))
+    return (*foreseen, *spend_vs_forecast(others, nothing))
 
 
-def forecast_of(loads: Sequence[StageLoad], model: str, access: Access) -> Forecast:
+def forecast_of(loads: Sequence[StageEstimate], model: str, access: Access) -> Forecast:
     """Tokens and dollars of stages that `model` is asked for, at the prices of its server."""
     return forecast(loads, model, Prices.load(access.prices, access.base_url))
 
@@ -283,7 +303,7 @@ def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[st
 
 
 @asynccontextmanager
-async def asking(model: ModelConfig | None, access: Access, store: Store, duty: Duty) -> AsyncIterator[Client]:
+async def asking(model: ModelConfig | None, access: Access, store: Store, duty: ModelRole) -> AsyncIterator[Client]:
     """A client of `model` for one duty, closed at the end of the block."""
     assert model is not None, "the config's own check names an author and a judge"
     async with open_client(model, access, store, duty=duty) as client:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_rows, write_rows
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import ArmScore, Contrast, ScoreRow, Spec
 from midspec.study._steps import Kind, Step
 from midspec.study.reporting._health import Gated
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from midspec.corpus import Framing
     from midspec.train import Progress
 
-Tell = Callable[[int, int, str], None]
-
 
 class _Bench(NamedTuple):
     """All that a maker gets: the step, the places of its sources by role, where to write, whom to tell."""
@@ -27,7 +26,7 @@ class _Bench(NamedTuple):
     step: Step
     inputs: Mapping[str, str]
     folder: Path
-    tell: Tell
+    on_progress: ProgressCallback
 
     def config(self, key: str) -> dict[str, JsonValue]:
         """One block of the step's config."""
@@ -36,16 +35,16 @@ class _Bench(NamedTuple):
         return dict(value)
 
 
-def make(step: Step, inputs: Mapping[str, str], folder: Path, tell: Tell) -> Built:
+def make(step: Step, inputs: Mapping[str, str], folder: Path, on_progress: ProgressCallback) -> Built:
     """Make a step's result in `folder`.
 
     Args:
         step: what to make.
         inputs: for each role of its sources, the path (or hub name).
         folder: where to write.
-        tell: is told how far it is (done, of how many, words).
+        on_progress: is told how far it is (done, of how many, words).
     """
-    return _MAKERS[step.kind](_Bench(step, inputs, folder, tell))
+    return _MAKERS[step.kind](_Bench(step, inputs, folder, on_progress))
 
 
 # Data ----------------------------------------------------------------------------------------------------------
@@ -82,19 +81,21 @@ def _corpus(bench: _Bench) -> Built:
     config = CorpusConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
     if config.author == "quoting":
         return save_corpus(make_corpus(spec, config), bench.folder)
-    from midspec.study.jobs._llm_authors import Way, write_corpus_by_model
+    from midspec.study.jobs._llm_authors import ModelEndpoints, write_corpus_by_model
 
-    return write_corpus_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
+    return write_corpus_by_model(
+        spec, config, ModelEndpoints.of(bench.step.options), bench.folder, on_progress=bench.on_progress
+    )
 
 
 def _reframe(bench: _Bench) -> Built:
     from midspec.corpus import CorpusConfig
-    from midspec.study.jobs._llm_authors import Way, reframe_by_model
+    from midspec.study.jobs._llm_authors import ModelEndpoints, reframe_by_model
 
     config = CorpusConfig.model_validate(bench.config("corpus"))
     framing = cast("Framing", bench.step.config["framing"])
-    way = Way.of(bench.step.options)
-    return reframe_by_model(Path(bench.inputs["documents"]), framing, config, way, bench.folder, bench.tell)
+    way = ModelEndpoints.of(bench.step.options)
+    return reframe_by_model(Path(bench.inputs["documents"]), framing, config, way, bench.folder, bench.on_progress)
 
 
 def _chats(bench: _Bench) -> Built:
@@ -105,9 +106,11 @@ def _chats(bench: _Bench) -> Built:
     config = ChatConfig.model_validate(asked | {"frames": bench.inputs.get("frames", "english")})
     if config.author == "quoting":
         return save_chats(make_chats(spec, config), bench.folder, nested_sizes=config.nested_sizes)
-    from midspec.study.jobs._llm_authors import Way, write_chats_by_model
+    from midspec.study.jobs._llm_authors import ModelEndpoints, write_chats_by_model
 
-    return write_chats_by_model(spec, config, Way.of(bench.step.options), bench.folder, tell=bench.tell)
+    return write_chats_by_model(
+        spec, config, ModelEndpoints.of(bench.step.options), bench.folder, on_progress=bench.on_progress
+    )
 
 
 def _curate(bench: _Bench) -> Built:
@@ -117,11 +120,11 @@ def _curate(bench: _Bench) -> Built:
     config = CurateConfig.model_validate(bench.config("curate"))
     way = None
     if config.judge is not None or config.embed is not None:
-        from midspec.study.jobs._llm_authors import Way
+        from midspec.study.jobs._llm_authors import ModelEndpoints
 
-        way = Way.of(bench.step.options)
+        way = ModelEndpoints.of(bench.step.options)
     title = str(bench.step.config["title"])
-    return curate_rows(bench.inputs, config, bench.folder, title=title, way=way, tell=bench.tell)
+    return curate_rows(bench.inputs, config, bench.folder, title=title, way=way, on_progress=bench.on_progress)
 
 
 def _world(bench: _Bench) -> Built:
@@ -153,7 +156,7 @@ def _train(bench: _Bench) -> Built:
     )
 
     def show(progress: Progress) -> None:
-        bench.tell(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
+        bench.on_progress(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
 
     return train(job, bench.folder, on_progress=show, device=str(options.get("device", "auto")))
 
@@ -180,10 +183,10 @@ def _pairs(bench: _Bench) -> Built:
     return Built(outputs=("items.jsonl",), summary={"n_items": len(items)})
 
 
-def _exam(bench: _Bench) -> Built:
+def _eval_task(bench: _Bench) -> Built:
     from midspec.study.jobs._task_run import examine
 
-    return examine(bench.step, bench.inputs, bench.folder, model_args=_model_args(bench), tell=bench.tell)
+    return examine(bench.step, bench.inputs, bench.folder, model_args=_model_args(bench), on_progress=bench.on_progress)
 
 
 def _rescore(bench: _Bench) -> Built:
@@ -232,15 +235,15 @@ def _scores(bench: _Bench) -> Iterator[ArmScore]:
             for row in read_rows(Path(place), ScoreRow):
                 yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
         elif role.startswith("exam/"):
-            yield from _exam_scores(bench, role, Path(place))
+            yield from _task_scores(bench, role, Path(place))
 
 
-def _exam_scores(bench: _Bench, role: str, place: Path) -> Iterator[ArmScore]:
+def _task_scores(bench: _Bench, role: str, place: Path) -> Iterator[ArmScore]:
     from midspec.study.jobs._task_run import pooled
 
-    exam, _, rest = role.removeprefix("exam/").partition("/")
+    eval_task, _, rest = role.removeprefix("exam/").partition("/")
     arm, _, seed = rest.rpartition("/")
-    for row in pooled(read_rows(place, ScoreRow), int(str(bench.config("repeats")[exam]))):
+    for row in pooled(read_rows(place, ScoreRow), int(str(bench.config("repeats")[eval_task]))):
         yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
 
 
@@ -286,7 +289,7 @@ _MAKERS: dict[Kind, Callable[[_Bench], Built]] = {
     "gate": _eval,
     "eval": _eval,
     "pairs": _pairs,
-    "exam": _exam,
+    "exam": _eval_task,
     "rescore": _rescore,
     "analysis": _analysis,
     "report": _report,

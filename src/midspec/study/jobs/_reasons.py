@@ -7,7 +7,7 @@ the folder's name). It is no step of a study: what reasons there are is looked a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ from midspec.core import artifact
 from midspec.core.artifact import Built, read_record, read_rows, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.fingerprint import fingerprint, hash_file
-from midspec.core.records import ArmScore, ExamAnswer, Identity, ReasonCluster, ReasonLabel, Record
+from midspec.core.progress import ProgressCallback
+from midspec.core.records import ArmScore, Identity, ReasonCluster, ReasonLabel, Record, TaskAnswer
 from midspec.llm import Access, Forecast, Prices, check_access, forecast
 from midspec.study._steps import slug
 
 if TYPE_CHECKING:
     from midspec.reasons import ReasonsConfig, Transcript
 
-Tell = Callable[[int, int, str], None]
 TABLE = "table.json"
 _STEP = "reasons@1"
 _ANSWERS = "answers.jsonl"
@@ -43,7 +43,7 @@ def build_reasons(
     clusters: Path | None = None,
     clauses: Mapping[str, str] | None = None,
     redo: bool = False,
-    tell: Tell = lambda _at, _of, _note: None,
+    on_progress: ProgressCallback = lambda _at, _of, _note: None,
 ) -> tuple[Record, bool]:
     """Analyse the reasons in the answers of `folders`; replies are kept beside `out`, in `OUT.calls.sqlite`.
 
@@ -55,7 +55,7 @@ def build_reasons(
         clusters: a file of clusters that somebody has looked at.
         clauses: a spec's clauses by id; how often they are cited is counted where given.
         redo: replace a result of other inputs.
-        tell: is told how far it is.
+        on_progress: is told how far it is.
 
     Returns:
         The record, and whether it was made now.
@@ -83,7 +83,7 @@ def build_reasons(
 
         transcripts = _transcripts(files)
         store = out.with_name(f"{out.name}.calls.sqlite")
-        built = analyse_reasons(transcripts, config, access, store, draft, clusters=given, tell=tell)
+        built = analyse_reasons(transcripts, config, access, store, draft, clusters=given, on_progress=on_progress)
         return _tabulated(built, transcripts, clauses or {}, draft) if config.classify else built
 
     return artifact.build(out, identity, make, redo=redo)
@@ -105,11 +105,11 @@ def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Acc
     Raises:
         MissingError, DataError: see `read_transcripts`.
     """
-    from midspec.reasons import reasons_loads
+    from midspec.reasons import estimate_reasons
 
     transcripts, prices = read_transcripts(folders), Prices.load(access.prices, access.base_url)
     loads = [
-        (judge.model, reasons_loads(transcripts, config, is_first=not at)) for at, judge in enumerate(config.judges)
+        (judge.model, estimate_reasons(transcripts, config, is_first=not at)) for at, judge in enumerate(config.judges)
     ]
     return tuple(forecast(load, model, prices) for model, load in loads)
 
@@ -157,28 +157,28 @@ def _answer_files(folders: Sequence[Path]) -> dict[tuple[str, str, int], Path]:
         else:
             places = [_of_run(path) for path in sorted((folder / "steps" / "exam").glob(f"*/{_ANSWERS}"))]
         if not places:
-            mend = "Name a run with exams, or the folder of one evaluation"
-            raise MissingError(f"there are no answers to an exam ({_ANSWERS})", where=str(folder), mend=mend)
+            hint = "Name a run with exams, or the folder of one evaluation"
+            raise MissingError(f"there are no answers to an exam ({_ANSWERS})", where=str(folder), hint=hint)
         for key, path in places:
             if key in found:
                 what = f"answers of {' '.join(map(str, key))} are in {found[key].parent} too"
-                raise DataError(what, where=str(folder), mend="Name each once, and give the folders other names")
+                raise DataError(what, where=str(folder), hint="Name each once, and give the folders other names")
             found[key] = path
     return found
 
 
 def _alone(folder: Path) -> tuple[tuple[str, str, int], Path]:
-    return (folder.resolve().name, _exam(folder), 0), folder / _ANSWERS
+    return (folder.resolve().name, _eval_task(folder), 0), folder / _ANSWERS
 
 
 def _of_run(path: Path) -> tuple[tuple[str, str, int], Path]:
     """The arm, exam and seed of a step of a run, by the name of its folder: `<arm>-<exam>-s<seed>`."""
-    exam, found = _exam(path.parent), _SEED.fullmatch(path.parent.name)
+    eval_task, found = _eval_task(path.parent), _SEED.fullmatch(path.parent.name)
     arm, seed = (found[1], int(found[2])) if found else (path.parent.name, 0)
-    return (arm.removesuffix(f"-{slug(exam)}"), exam, seed), path
+    return (arm.removesuffix(f"-{slug(eval_task)}"), eval_task, seed), path
 
 
-def _exam(folder: Path) -> str:
+def _eval_task(folder: Path) -> str:
     record = read_record(folder)
     name = record.identity.config.get("exam") if record else None
     return name if isinstance(name, str) else "exam"
@@ -190,7 +190,7 @@ def _transcripts(files: Mapping[tuple[str, str, int], Path]) -> list[Transcript]
     return [
         Transcript(arm=arm, seed=seed, task=task, answer=answer)
         for (arm, task, seed), path in files.items()
-        for answer in read_rows(path, ExamAnswer)
+        for answer in read_rows(path, TaskAnswer)
     ]
 
 
@@ -202,7 +202,7 @@ def _check_judges(config: ReasonsConfig, files: Mapping[tuple[str, str, int], Pa
         for judge in config.judges:
             if model and model.removeprefix("midspec-judge/").removeprefix("midspec/") == judge.model:
                 what = f"{judge.model} gave these answers itself"
-                raise ConfigError(what, where=str(path.parent), mend="Name another judge")
+                raise ConfigError(what, where=str(path.parent), hint="Name another judge")
 
 
 def _tabulated(built: Built, transcripts: Sequence[Transcript], clauses: Mapping[str, str], folder: Path) -> Built:

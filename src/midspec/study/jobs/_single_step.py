@@ -14,23 +14,24 @@ from pydantic import JsonValue
 
 from midspec.core import artifact
 from midspec.core.errors import ConfigError, MissingError
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import Record
 from midspec.study._steps import SHIPPED, Source, Step, identity, locate
-from midspec.study._task_steps import check_graders, exam_step, with_names
-from midspec.study.jobs._make import Tell, make
+from midspec.study._task_steps import check_graders, task_step, with_names
+from midspec.study.jobs._make import make
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
     from midspec.corpus import CorpusConfig, Framing
-    from midspec.evals import ExamConfig, PreferenceConfig
-    from midspec.study.jobs._llm_authors import Way
+    from midspec.evals import PreferenceConfig, TaskConfig
+    from midspec.study.jobs._llm_authors import ModelEndpoints
     from midspec.train import TrainJob
 
 _HUB_NAME = r"[\w-][\w.-]*/[\w-][\w-]*"
 
 
-def build_alone(
-    step: Step, folder: Path, *, redo: bool = False, tell: Tell = lambda _at, _of, _note: None
+def build_step(
+    step: Step, folder: Path, *, redo: bool = False, on_progress: ProgressCallback = lambda _at, _of, _note: None
 ) -> tuple[Record, bool]:
     """Make a step whose sources are all outside; gives its record, and whether it was made now.
 
@@ -38,34 +39,34 @@ def build_alone(
         step: what to make.
         folder: the result's final place.
         redo: replace a result of other inputs.
-        tell: is told how far it is.
+        on_progress: is told how far it is.
     """
     inputs = {role: locate(source, {}) for role, source in step.sources.items()}
     placed = step.model_copy(update={"options": step.options | {"folder": str(folder)}})
     return artifact.build(
         folder,
         identity(step, {}),
-        lambda draft: make(placed, inputs, draft, tell),
+        lambda draft: make(placed, inputs, draft, on_progress),
         redo=redo,
         resumable=step.resumable,
     )
 
 
-def corpus_step(spec: Path, config: CorpusConfig, way: Way | None = None) -> Step:
+def corpus_step(spec: Path, config: CorpusConfig, way: ModelEndpoints | None = None) -> Step:
     """Documents from a spec file; `way` is how the model is reached that writes them."""
     settings = config.model_dump(mode="json", exclude={"frames"})
     sources = _with_frames(spec, config.frames)
     return Step(kind="corpus", sources=sources, config={"spec": spec.stem, "corpus": settings}, options=_options(way))
 
 
-def chats_step(spec: Path, config: ChatConfig, way: Way | None = None) -> Step:
+def chats_step(spec: Path, config: ChatConfig, way: ModelEndpoints | None = None) -> Step:
     """Chats from a spec file; `way` is how the models are reached that write and judge them."""
     settings = config.model_dump(mode="json", exclude={"frames"})
     sources = _with_frames(spec, config.frames)
     return Step(kind="chats", sources=sources, config={"spec": spec.stem, "chats": settings}, options=_options(way))
 
 
-def reframe_step(documents: Path, framing: Framing, config: CorpusConfig, way: Way) -> Step:
+def reframe_step(documents: Path, framing: Framing, config: CorpusConfig, way: ModelEndpoints) -> Step:
     """A finished corpus (its folder, or its file of documents) written again in one framing."""
     settings = config.model_dump(mode="json", include={"author", "model_name", "provider_name", "seed", "writing"})
     file = documents / "documents.jsonl" if documents.is_dir() else documents
@@ -73,7 +74,7 @@ def reframe_step(documents: Path, framing: Framing, config: CorpusConfig, way: W
     return Step(kind="reframe", sources={"documents": _file(file)}, config=asked, options=way.options)
 
 
-def _options(way: Way | None) -> dict[str, JsonValue]:
+def _options(way: ModelEndpoints | None) -> dict[str, JsonValue]:
     return way.options if way else {}
 
 
@@ -122,11 +123,11 @@ def eval_step(
     )
 
 
-def exam_alone(
+def single_task_step(
     model: str,
     name: str,
-    config: ExamConfig,
-    way: Way | None,
+    config: TaskConfig,
+    way: ModelEndpoints | None,
     *,
     graders: Sequence[str] = (),
     temperature: float | None = 0.0,
@@ -156,10 +157,10 @@ def exam_alone(
     sources = {role: _file(path) for role, path in (files or {}).items()}
     for role in sources:
         if role not in type(config).model_fields:
-            raise ConfigError(f"{name} takes no such file", where=f"--{role}", mend="Leave it out")
+            raise ConfigError(f"{name} takes no such file", where=f"--{role}", hint="Leave it out")
     check_graders(graders, "--grader")
     names = {key: (who or {}).get(key) for key in ("model_name", "provider_name")}
-    return exam_step(
+    return task_step(
         name,
         with_names(config, names),
         Source(checkpoint=model),
@@ -173,33 +174,35 @@ def exam_alone(
     )
 
 
-def rescore_step(log: Path, graders: Sequence[str], way: Way, *, temperature: float | None = 0.0) -> Step:
+def rescore_step(log: Path, graders: Sequence[str], way: ModelEndpoints, *, temperature: float | None = 0.0) -> Step:
     """The answers in a stored log judged by `graders`; nothing is generated.
 
     Raises:
         ConfigError: a judge is missing or none, or the exam is not shipped.
         MissingError, DataError: there is no such log, or it is no log of an exam.
     """
-    from midspec.evals import exam_identity, exam_named, log_settings
+    from midspec.evals import log_settings, task_identity, task_named
 
     check_graders(graders, "--grader")
     settings = log_settings(log)
-    exam = exam_named(str(settings["exam"]))
-    config = exam.config.model_validate(settings["config"])
-    rubric = exam.rubric(config)
+    eval_task = task_named(str(settings["exam"]))
+    config = eval_task.config.model_validate(settings["config"])
+    rubric = eval_task.rubric(config)
     if rubric is not None and not graders:
-        raise ConfigError(f"{exam.name} needs a judge", where="--grader", mend="Name anthropic/MODEL or openai/MODEL")
-    about = exam_identity(exam, config, model={}, graders=graders).config
+        raise ConfigError(
+            f"{eval_task.name} needs a judge", where="--grader", hint="Name anthropic/MODEL or openai/MODEL"
+        )
+    about = task_identity(eval_task, config, model={}, graders=graders).config
     judged = {"rubric_hash": about["rubric_hash"], "graders": about["graders"], "judge_temperature": temperature}
     return Step(
         kind="rescore",
         sources={"log": _file(log)},
-        config={"exam": exam.name, **judged},
+        config={"exam": eval_task.name, **judged},
         options=_options(way),
     )
 
 
 def _file(path: Path) -> Source:
     if not path.is_file():
-        raise MissingError("there is no such file", where=str(path), mend="Check the path")
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
     return Source(path=str(path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -17,34 +17,35 @@ from typing import Any
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built
+from midspec.core.progress import ProgressCallback
 from midspec.core.records import ScoreRow
 from midspec.llm import Access, Store
 from midspec.study._steps import Step
-from midspec.study._task_steps import FILES, exam_asked
-from midspec.study.planning._task_load import Serving, exam_load, judging_usd
+from midspec.study._task_steps import FILES, task_asked
+from midspec.study.planning._task_load import Serving, estimate_task, judging_usd
 
 _THROUGH_LLM = "midspec-judge/"
 _JUDGING = "judging"
 _KEPT = "kept.jsonl"
 _LOOK_EVERY_S = 2.0
 
-Tell = Callable[[int, int, str], None]
 
-
-def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: Mapping[str, Any], tell: Tell) -> Built:
-    """Ask the step's model its exam, and have the answers judged; `tell` is told how many replies have come.
+def examine(
+    step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: Mapping[str, Any], on_progress: ProgressCallback
+) -> Built:
+    """Ask the step's model its exam, and have the answers judged; `on_progress` is told how many replies have come.
 
     What an earlier result of the same place was answered is not asked again, unless something else is asked now.
     """
-    from midspec.evals import run_exam
+    from midspec.evals import run_task
 
-    exam, config = exam_asked(step.config, {role: inputs[role] for role in FILES if role in inputs})
+    eval_task, config = task_asked(step.config, {role: inputs[role] for role in FILES if role in inputs})
     _take_up(step, folder)
     graders = _graders(step)
-    n_replies = len(exam.questions(config)) * config.repeats * (1 + len(graders))
-    with _watched(folder / _KEPT, n_replies, tell):
-        built = run_exam(
-            exam,
+    n_replies = len(eval_task.questions(config)) * config.repeats * (1 + len(graders))
+    with _watched(folder / _KEPT, n_replies, on_progress):
+        built = run_task(
+            eval_task,
             config,
             inputs["model"],
             folder,
@@ -52,7 +53,7 @@ def examine(step: Step, inputs: Mapping[str, str], folder: Path, *, model_args: 
             model_args=model_args,
             grader_args=_reached(step),
         )
-    return _billed(_without_paths(built), step, _forecast(step, exam.name, config.model_dump_json()))
+    return _billed(_without_paths(built), step, _forecast(step, eval_task.name, config.model_dump_json()))
 
 
 def judge_again(step: Step, inputs: Mapping[str, str], folder: Path) -> Built:
@@ -85,14 +86,14 @@ def pooled(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]:
 
 
 @contextmanager
-def _watched(kept: Path, n_replies: int, tell: Tell) -> Iterator[None]:
+def _watched(kept: Path, n_replies: int, on_progress: ProgressCallback) -> Iterator[None]:
     """Tell how many replies are kept, from a thread beside the one that asks."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_LOOK_EVERY_S):
             if kept.is_file():
-                tell(min(kept.read_bytes().count(b"\n"), n_replies), n_replies, "replies kept")
+                on_progress(min(kept.read_bytes().count(b"\n"), n_replies), n_replies, "replies kept")
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -157,11 +158,11 @@ def _without_paths(built: Built) -> Built:
     return built.model_copy(update={"summary": {**built.summary, "settings": named}})
 
 
-def _forecast(step: Step, exam: str, settings: str) -> float | None:
+def _forecast(step: Step, eval_task: str, settings: str) -> float | None:
     """What the plan says that judging this costs; `None` where a price is not known."""
     graders = step.config["graders"]
     assert isinstance(graders, list)
-    load = exam_load(exam, settings, Serving())
+    load = estimate_task(eval_task, settings, Serving())
     access = Access.model_validate(step.options.get("judge") or {})
     return judging_usd(load, [str(name) for name in graders], access) if graders else None
 

@@ -17,7 +17,7 @@ from midspec.study._load import Study
 from midspec.study._preregistration import with_first
 from midspec.study._steps import Step, identity, step_folder
 from midspec.study.planning._preflight import check_beforehand
-from midspec.study.planning._sizes import cost, exam_cost, most_updates, size, updates_asked, updates_expected
+from midspec.study.planning._sizes import cost, most_updates, size, task_cost, updates_asked, updates_expected
 from midspec.study.planning._task_load import Serving
 
 State = Literal["done", "ready", "waiting", "stale"]
@@ -39,7 +39,7 @@ class PlannedStep(Strict):
         documents: how many it writes, where that is known beforehand.
         updates: optimizer updates; `None` where they are not known before its data are made.
         requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
-        exam: the exam that it asks.
+        eval_task: the exam that it asks.
         questions: how many an exam has.
         samples: how many answers an exam asks for, all repeats together.
         prompt_tokens: of an exam, about what the model reads in all.
@@ -61,7 +61,7 @@ class PlannedStep(Strict):
     about: bool = False
     requests: int | None = None
     usd: float | None = None
-    exam: str | None = None
+    eval_task: str | None = None
     questions: int | None = None
     samples: int | None = None
     prompt_tokens: int | None = None
@@ -107,7 +107,7 @@ class Plan(Strict):
     def priced_by(self) -> str:
         """The entry of `models` that the price of the first of these is missing from."""
         first = next((step for step in self.steps if step.name in self.unpriced), None)
-        return "judge" if first is not None and first.exam else "author"
+        return "judge" if first is not None and first.eval_task else "author"
 
     @property
     def n_unknown(self) -> int:
@@ -135,7 +135,7 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     by_name = {step.name: step for step in steps}
     serving = serving or Serving()
     planned = tuple(_planned(step, by_name, serving, *known[step.name]) for step in steps)
-    assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.exams else ""
+    assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.tasks else ""
     return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
 
 
@@ -143,7 +143,7 @@ def _power(planned: Sequence[PlannedStep]) -> str:
     """From which difference on an exam tells two arms of one seed apart 4 times in 5, on measures that are shares."""
     from midspec.analysis import Spread, smallest_difference
 
-    first = {step.exam: step for step in reversed(planned) if (step.questions or 0) > 1}
+    first = {step.eval_task: step for step in reversed(planned) if (step.questions or 0) > 1}
     told = []
     for name, step in reversed(first.items()):
         n_cells, n_samples = step.questions or 0, step.samples or 0
@@ -186,14 +186,19 @@ def _planned(
 ) -> PlannedStep:
     found = size(step, steps, record if state == "done" else None)
     asked = cost(step, steps) if state != "done" else None
-    exam: dict[str, Any] = {}
-    if step.kind == "exam" and state != "done" and (costs := exam_cost(step, steps, serving)) is not None:
+    eval_task: dict[str, Any] = {}
+    if step.kind == "exam" and state != "done" and (costs := task_cost(step, steps, serving)) is not None:
         load, asked = costs
         sizes = load.model_dump(include={"prompt_tokens", "reply_tokens"})
-        exam = {"questions": load.n_questions, "samples": load.n_samples, "gpu_hours": load.gpu_hours(serving), **sizes}
+        eval_task = {
+            "questions": load.n_questions,
+            "samples": load.n_samples,
+            "gpu_hours": load.gpu_hours(serving),
+            **sizes,
+        }
     return PlannedStep(
-        exam=str(step.config["exam"]) if step.kind == "exam" else None,
-        **exam,
+        eval_task=str(step.config["exam"]) if step.kind == "exam" else None,
+        **eval_task,
         name=step.name,
         kind=step.kind,
         seed=step.seed,
@@ -228,7 +233,7 @@ def _refuse_under(step: Step, floor: int, steps: Mapping[str, Step]) -> None:
         raise PreflightError(
             f"{asked} updates would train nothing; the floor of {step.kind} is {floor}",
             where=step.name,
-            mend="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
+            hint="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
         )
     if most is not None and most < needed:
         _refuse_too_few(step, f"its chats make at most {most} updates", asked, floor)
@@ -238,7 +243,7 @@ def _refuse_under(step: Step, floor: int, steps: Mapping[str, Step]) -> None:
 
 def _refuse_too_few(step: Step, made: str, asked: int | None, floor: int) -> NoReturn:
     need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
-    raise PreflightError(f"{made}, and {need}", where=step.name, mend="Ask for more data, or for fewer rows_per_update")
+    raise PreflightError(f"{made}, and {need}", where=step.name, hint="Ask for more data, or for fewer rows_per_update")
 
 
 def floor_warning(kind: str, config: Mapping[str, JsonValue]) -> str:

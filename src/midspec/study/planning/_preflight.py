@@ -14,7 +14,7 @@ from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
 from midspec.spec import placeholders, read_spec
 from midspec.study._load import Study
-from midspec.study._references import check_exam_uses, check_sets
+from midspec.study._references import check_sets, check_task_uses
 from midspec.study._steps import SHIPPED, Source, Step
 from midspec.study._task_steps import asked_of
 
@@ -40,7 +40,7 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
     _check_base(study)
     _check_placeholders(steps)
     _check_items(study, steps)
-    _check_exams(study, steps)
+    _check_tasks(study, steps)
 
 
 def check_judges(study: Study) -> None:
@@ -62,18 +62,18 @@ def _check_base(study: Study) -> None:
         return
     path = study.home / Path(name).expanduser()
     if not path.exists() and "/" in name and path.parent.is_dir():
-        mend = "A path starts at the folder of the study file"
-        raise CheckpointError(f"there is no folder {path}", where="base.checkpoint", mend=mend)
+        hint = "A path starts at the folder of the study file"
+        raise CheckpointError(f"there is no folder {path}", where="base.checkpoint", hint=hint)
     try:
         found = find_checkpoint(str(path) if path.exists() else name)
     except CheckpointError as error:
-        raise CheckpointError(f"{error.where}: {error.what}", where="base.checkpoint", mend=error.mend) from error
+        raise CheckpointError(f"{error.where}: {error.what}", where="base.checkpoint", hint=error.hint) from error
     folders = [Path(part).expanduser() for part in (found.model, found.adapter) if part is not None]
     if all(folder.is_dir() for folder in folders) and not any(map(_has_template, folders)):
         raise CheckpointError(
             f"{path} has no chat template, and every arm is asked in chats",
             where="base.checkpoint",
-            mend="Use a chat-tuned model, or save its tokenizer with a chat template",
+            hint="Use a chat-tuned model, or save its tokenizer with a chat template",
         )
 
 
@@ -100,7 +100,7 @@ def _check_filled(step: str, spec: Spec, who: Mapping[str, JsonValue]) -> None:
             raise ConfigError(
                 f"the spec of {step} uses {{{name}}} and no value is given for it",
                 where=f"assistant.{name}",
-                mend=f"Add {name} to assistant in the study file",
+                hint=f"Add {name} to assistant in the study file",
             )
 
 
@@ -123,13 +123,15 @@ def _items_of(source: Source, steps: Mapping[str, Step]) -> str:
     return source.path or ""
 
 
-def _check_exams(study: Study, steps: Sequence[Step]) -> None:
+def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
     """Each set and measure of an exam that is asked for exists; what its items are is known before anything runs."""
     by_name = {step.name: step for step in steps}
     first = {str(step.config["exam"]): step for step in reversed(steps) if step.kind == "exam"}
     asked = {name: asked_of(step, by_name) for name, step in first.items()}
     sets = {
-        name: dict.fromkeys(f"{name}/{each.set}" for each in exam.questions(config))
-        for name, (exam, config) in asked.items()
+        name: dict.fromkeys(f"{name}/{each.set}" for each in eval_task.questions(config))
+        for name, (eval_task, config) in asked.items()
     }
-    check_exam_uses(study.config, sets, {name: measure_names(exam, config) for name, (exam, config) in asked.items()})
+    check_task_uses(
+        study.config, sets, {name: measure_names(eval_task, config) for name, (eval_task, config) in asked.items()}
+    )

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from midspec.core.records import Record, Spec
 from midspec.llm import Access
 from midspec.study._steps import Step
-from midspec.study.planning._task_load import ExamLoad, Serving, judging_usd, load_of
+from midspec.study.planning._task_load import Serving, TaskEstimate, judging_usd, load_of
 
 TRAINING = ("pretrain", "midtrain", "finetune")
 
@@ -130,10 +130,10 @@ def cost(step: Step, steps: Mapping[str, Step]) -> Cost | None:
     settings = step.config.get(step.kind)
     if step.kind not in {"corpus", "chats"} or not isinstance(settings, dict) or settings.get("author") == "quoting":
         return None
-    from midspec.study.jobs._llm_authors import Way, forecast_chats, forecast_corpus
+    from midspec.study.jobs._llm_authors import ModelEndpoints, forecast_chats, forecast_corpus
 
     # The store has no part in a forecast.
-    way = Way.of({**step.options, "store": ""})
+    way = ModelEndpoints.of({**step.options, "store": ""})
     spec = _spec(step, steps)
     if step.kind == "corpus":
         from midspec.corpus import CorpusConfig
@@ -152,7 +152,7 @@ def cost(step: Step, steps: Mapping[str, Step]) -> Cost | None:
     return Cost(sum(one.total.n_requests for one in found), sum(known) if len(known) == len(costs) else None)
 
 
-def exam_cost(step: Step, steps: Mapping[str, Step], serving: Serving) -> tuple[ExamLoad, Cost | None] | None:
+def task_cost(step: Step, steps: Mapping[str, Step], serving: Serving) -> tuple[TaskEstimate, Cost | None] | None:
     """What an exam's step asks of its model, and what its judges cost; `None` for every other step.
 
     Args:

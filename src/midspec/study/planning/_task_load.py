@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from midspec.core.records import Strict
-from midspec.evals import exam_named
-from midspec.llm import Access, Forecast, Prices, StageLoad, forecast
+from midspec.evals import task_named
+from midspec.llm import Access, Forecast, Prices, StageEstimate, forecast
 from midspec.study._steps import Step
 from midspec.study._task_steps import asked_of
 
 if TYPE_CHECKING:
-    from midspec.study.jobs._llm_authors import Way
+    from midspec.study.jobs._llm_authors import ModelEndpoints
 
 _LETTERS_A_TOKEN = 4
 
@@ -51,7 +51,7 @@ class Serving(Strict):
         )
 
 
-class ExamLoad(Strict):
+class TaskEstimate(Strict):
     """What one exam asks of one model and of each judge.
 
     Attributes:
@@ -66,7 +66,7 @@ class ExamLoad(Strict):
     n_samples: int
     prompt_tokens: int
     reply_tokens: int
-    judging: StageLoad | None
+    judging: StageEstimate | None
 
     def gpu_hours(self, serving: Serving) -> float:
         """Hours of one server."""
@@ -74,7 +74,7 @@ class ExamLoad(Strict):
         return (reading + self.reply_tokens / serving.reply_tokens_per_s) / 3600
 
 
-def load_of(step: Step, steps: Mapping[str, Step], serving: Serving) -> ExamLoad:
+def load_of(step: Step, steps: Mapping[str, Step], serving: Serving) -> TaskEstimate:
     """The load of an exam's step.
 
     Args:
@@ -82,32 +82,34 @@ def load_of(step: Step, steps: Mapping[str, Step], serving: Serving) -> ExamLoad
         steps: all steps of the study, by name.
         serving: what is assumed.
     """
-    exam, config = asked_of(step, steps)
-    return exam_load(exam.name, config.model_dump_json(), serving)
+    eval_task, config = asked_of(step, steps)
+    return estimate_task(eval_task.name, config.model_dump_json(), serving)
 
 
 @lru_cache(maxsize=256)
-def exam_load(name: str, settings: str, serving: Serving) -> ExamLoad:
+def estimate_task(name: str, settings: str, serving: Serving) -> TaskEstimate:
     """The load of an exam under settings (JSON): arms and seeds ask the same, so it is counted once."""
-    from midspec.evals.judges import judging_load
+    from midspec.evals.judges import estimate_judging
 
-    exam = exam_named(name)
-    config = exam.config.model_validate_json(settings)
-    questions = exam.questions(config)
+    eval_task = task_named(name)
+    config = eval_task.config.model_validate_json(settings)
+    questions = eval_task.questions(config)
     reply = min(serving.reply_tokens, config.max_new_tokens)
     n_samples = len(questions) * config.repeats
     prompt = fmean(_tokens("".join(message.content for message in each.messages)) for each in questions)
     said, judged = serving.reply_tokens, serving.judge_reply_tokens
-    return ExamLoad(
+    return TaskEstimate(
         n_questions=len(questions),
         n_samples=n_samples,
         prompt_tokens=round(n_samples * prompt),
         reply_tokens=n_samples * reply,
-        judging=judging_load(exam, config, reply_tokens=said, verdict_tokens=judged),
+        judging=estimate_judging(eval_task, config, reply_tokens=said, verdict_tokens=judged),
     )
 
 
-def forecast_exam(step: Step, way: Way, serving: Serving | None = None) -> tuple[ExamLoad, tuple[Forecast, ...]]:
+def forecast_task(
+    step: Step, way: ModelEndpoints, serving: Serving | None = None
+) -> tuple[TaskEstimate, tuple[Forecast, ...]]:
     """What an exam that stands alone asks of its model, and what each of its judges would cost; nothing is sent."""
     graders = step.config["graders"]
     assert isinstance(graders, list)
@@ -117,7 +119,7 @@ def forecast_exam(step: Step, way: Way, serving: Serving | None = None) -> tuple
     return load, tuple(forecast(stages, str(grader), prices) for grader in graders)
 
 
-def judging_usd(load: ExamLoad, graders: Sequence[str], access: Access) -> float | None:
+def judging_usd(load: TaskEstimate, graders: Sequence[str], access: Access) -> float | None:
     """Dollars of all judges, each asked about every sample; `None` where a price is not known."""
     if load.judging is None:
         return 0.0

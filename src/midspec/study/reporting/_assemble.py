@@ -31,7 +31,7 @@ from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._health import Gated, health, overlaps, warnings
 from midspec.study.reporting._judges import bills, read_calibrations
 from midspec.study.reporting._settings import preference_differences, told
-from midspec.study.reporting._task_report import exam_reports, is_of_exams
+from midspec.study.reporting._task_report import is_of_tasks, task_reports
 
 _KINDS = ("free", "why", "choice")
 
@@ -112,7 +112,7 @@ def assemble(
     results = _results(folders["analysis"])
     found = overlaps(folders, records, items)
     panels = _panels(config, results.estimates)
-    exams = exam_reports(
+    eval_tasks = task_reports(
         config,
         folders,
         records,
@@ -121,7 +121,7 @@ def assemble(
         shown_seed(config, results.gates),
     )
     unlike = [*told("preference", preference_differences(records, config))]
-    unlike += [sentence for exam in exams for sentence in told(exam.name, exam.differences)]
+    unlike += [sentence for eval_task in eval_tasks for sentence in told(eval_task.name, eval_task.differences)]
     asked = config.report
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     return ReportData(
@@ -138,7 +138,7 @@ def assemble(
         gates=tuple(GateResult(**gate.model_dump()) for gate in results.gates),
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
-        exams=exams,
+        eval_tasks=eval_tasks,
         reasons=reasons_in(folders["analysis"].parent.parent / "reasons"),
         bills=bills(records),
         health=(*health(records), *(entry.shown for entry in found)),
@@ -159,7 +159,7 @@ def assemble(
 def _record(folder: Path) -> Record:
     record = read_record(folder)
     if record is None:
-        raise DataError("there is no finished step", where=str(folder), mend="Run midspec run on the study again")
+        raise DataError("there is no finished step", where=str(folder), hint="Run midspec run on the study again")
     return record
 
 
@@ -187,7 +187,7 @@ def reasons_in(folder: Path) -> Reasons | None:
     try:
         return Reasons.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError("holds no table of reasons", where=str(path), mend="Run midspec reasons again") from error
+        raise DataError("holds no table of reasons", where=str(path), hint="Run midspec reasons again") from error
 
 
 def _arm(name: str, arm: Arm) -> ArmInfo:
@@ -211,7 +211,7 @@ def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, 
             for p in config.report.panels
         )
     measure = config.report.main_measure or "choice_logprob"
-    sets = dict.fromkeys(one.set for one in estimates if not is_of_exams(config, one.set))
+    sets = dict.fromkeys(one.set for one in estimates if not is_of_tasks(config, one.set))
     return tuple(Panel(title=name, set=name, measure=measure, arms=arms) for name in sets)
 
 

@@ -15,7 +15,7 @@ from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Agreement, Estimate, JudgeCalibration, Judgement, Record
 from midspec.report import Corrected, JudgedBy, JudgingBill, is_share
-from midspec.study.reporting._task_runs import Taken
+from midspec.study.reporting._task_runs import TaskResult
 
 _THROUGH_LLM = "midspec-judge/"
 _FILE = "calibration.json"
@@ -32,11 +32,11 @@ def read_calibrations(places: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
     for place in places:
         path = place / _FILE if place.is_dir() else place
         if not path.is_file():
-            raise MissingError("there is no calibration", where=str(path), mend="Run midspec calibrate")
+            raise MissingError("there is no calibration", where=str(path), hint="Run midspec calibrate")
         try:
             found.append(JudgeCalibration.model_validate_json(path.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise DataError("holds no calibration", where=str(path), mend="Run midspec calibrate again") from error
+            raise DataError("holds no calibration", where=str(path), hint="Run midspec calibrate again") from error
     return tuple(found)
 
 
@@ -45,7 +45,7 @@ def plain_name(judge: str) -> str:
     return judge.removeprefix(_THROUGH_LLM)
 
 
-def judged_measures(took: Sequence[Taken]) -> tuple[str, ...]:
+def judged_measures(took: Sequence[TaskResult]) -> tuple[str, ...]:
     """What judges gave directly; what follows from it and the answer together is not among them."""
     for each in took:
         for judgement in read_rows(each.folder / "judgements.jsonl", Judgement):
@@ -54,7 +54,7 @@ def judged_measures(took: Sequence[Taken]) -> tuple[str, ...]:
 
 
 def judges_of(
-    took: Sequence[Taken], measures: Sequence[str], calibrations: Sequence[JudgeCalibration]
+    took: Sequence[TaskResult], measures: Sequence[str], calibrations: Sequence[JudgeCalibration]
 ) -> tuple[JudgedBy, ...]:
     """Each judge of an exam, with its calibration for each measure that it gave."""
     settings = took[0].settings
@@ -109,7 +109,7 @@ def corrected(
     return tuple(found)
 
 
-def agreed(took: Sequence[Taken], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
+def agreed(took: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
     """Kappas of several judges over the answers of all arms; none for a score on a scale."""
     wanted = [measure for measure in measures if is_share(measure)]
     if len(took[0].settings.get("judges") or ()) < 2 or not wanted:

@@ -12,13 +12,13 @@ from typing import Any
 from midspec.core.records import Record
 from midspec.report import Difference
 from midspec.study._config import StudyConfig
-from midspec.study.reporting._task_runs import Taken
+from midspec.study.reporting._task_runs import TaskResult
 
 _OF_CONTEXT = ("prompt_hash", "config.system")
 _WIDE = 60
 
 
-def exam_differences(took: Sequence[Taken], config: StudyConfig) -> tuple[Difference, ...]:
+def task_differences(took: Sequence[TaskResult], config: StudyConfig) -> tuple[Difference, ...]:
     """Settings and versions that differ between arms, each once for all seeds."""
     rows = {(each.seed, each.arm): {**_flat(each.settings), **_versions(each.record)} for each in took}
     return _differences(rows, config)

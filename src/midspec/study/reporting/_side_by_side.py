@@ -9,15 +9,15 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from midspec.core.artifact import read_rows
-from midspec.core.records import ExamAnswer, Judgement, ScoreRow
+from midspec.core.records import Judgement, ScoreRow, TaskAnswer
 from midspec.report import Beside, JudgeSaid, LogPlace, Measured, Transcript
 from midspec.study.reporting._judges import plain_name
-from midspec.study.reporting._task_runs import Samples, Taken
+from midspec.study.reporting._task_runs import Samples, TaskResult
 
 _MOST_LETTERS = 8_000
 
 
-def beside(took: Sequence[Taken], measure: str, n_shown: int, asked: Mapping[str, str]) -> tuple[Beside, ...]:
+def beside(took: Sequence[TaskResult], measure: str, n_shown: int, asked: Mapping[str, str]) -> tuple[Beside, ...]:
     """The questions with the largest distance between two arms, one a cell, with one sample of each arm.
 
     Args:
@@ -49,21 +49,21 @@ def beside(took: Sequence[Taken], measure: str, n_shown: int, asked: Mapping[str
     )
 
 
-def _questions(took: Sequence[Taken]) -> list[str]:
+def _questions(took: Sequence[TaskResult]) -> list[str]:
     return list(dict.fromkeys(question for each in took for question in each.samples))
 
 
-def _samples(took: Sequence[Taken], question: str) -> Samples:
+def _samples(took: Sequence[TaskResult], question: str) -> Samples:
     return next(each.samples[question] for each in took if question in each.samples)
 
 
-def _apart(took: Sequence[Taken], question: str, measure: str) -> float | None:
+def _apart(took: Sequence[TaskResult], question: str, measure: str) -> float | None:
     means = [each.samples[question].mean(measure) for each in took if question in each.samples]
     known = [mean for mean in means if mean is not None]
     return max(known) - min(known) if len(known) > 1 else None
 
 
-def _nearest(each: Taken, question: str, measure: str) -> str:
+def _nearest(each: TaskResult, question: str, measure: str) -> str:
     """The first sample whose value is nearest to the arm's mean; the first of all where none has one."""
     samples = each.samples.get(question)
     if samples is None:
@@ -74,7 +74,7 @@ def _nearest(each: Taken, question: str, measure: str) -> str:
     return samples.items[far.index(min(far))]
 
 
-def _said(each: Taken, items: Container[str]) -> dict[str, Transcript]:
+def _said(each: TaskResult, items: Container[str]) -> dict[str, Transcript]:
     """What the arm said in these items, with all that was read off it and said of it."""
     verdicts: dict[str, list[Measured]] = {}
     for row in read_rows(each.folder / "scores.jsonl", ScoreRow):
@@ -98,7 +98,7 @@ def _said(each: Taken, items: Container[str]) -> dict[str, Transcript]:
             verdicts=tuple(verdicts.get(answer.item, ())),
             judges=tuple(judges.get(answer.item, ())),
         )
-        for answer in read_rows(each.folder / "answers.jsonl", ExamAnswer)
+        for answer in read_rows(each.folder / "answers.jsonl", TaskAnswer)
         if answer.item in items
     }
 
@@ -109,7 +109,7 @@ def _cut(text: str) -> str:
     return f"{text[:_MOST_LETTERS]}\n[… {len(text) - _MOST_LETTERS:,} more letters stand in the log]"
 
 
-def logs(took: Sequence[Taken], run: Path) -> tuple[LogPlace, ...]:
+def logs(took: Sequence[TaskResult], run: Path) -> tuple[LogPlace, ...]:
     """Where each arm's log lies, from the run's folder."""
     return tuple(
         LogPlace(

@@ -1,6 +1,6 @@
 """What the report shows of the exams that a study's arms took, gathered from their steps.
 
-Enter: the study, the folders and records of its steps, the estimates, calibrations. Leaves one `ExamReport` an exam.
+Enter: the study, the folders and records of its steps, the estimates, calibrations. Leaves one `TaskReport` an exam.
 Rates over all sets of an exam are made here, from the same rows one a question as the analysis makes those of each set.
 """
 
@@ -16,12 +16,12 @@ from midspec.analysis import Spread, cells_for, power_over_cells, rates, repeats
 from midspec.core.artifact import read_rows
 from midspec.core.records import Estimate, JudgeCalibration, Record, ScoreRow
 from midspec.evals import Question, logged_questions
-from midspec.report import ArmStatus, ClauseRow, Column, ExamReport, Grid, GridCell, PowerNeeded, PowerSays, is_share
+from midspec.report import ArmStatus, ClauseRow, Column, Grid, GridCell, PowerNeeded, PowerSays, TaskReport, is_share
 from midspec.study._config import StudyConfig
 from midspec.study.reporting._judges import agreed, corrected, judged_measures, judges_of
-from midspec.study.reporting._settings import exam_differences
+from midspec.study.reporting._settings import task_differences
 from midspec.study.reporting._side_by_side import beside, logs
-from midspec.study.reporting._task_runs import STATUSES, Taken, main_measures, taken, takings
+from midspec.study.reporting._task_runs import STATUSES, TaskResult, main_measures, taken, takings
 
 _TITLES = {"agentic_misalignment": "Agentic misalignment", "spec_qa": "Spec QA"}
 _PANEL, _CONTROL = "panel_", "-control"
@@ -34,19 +34,19 @@ _DIFFERENCES = {"qa_score": (0.5, 1.0, 2.0)}
 _SHARES = (0.05, 0.1, 0.2)
 
 
-def is_of_exams(config: StudyConfig, name: str) -> bool:
+def is_of_tasks(config: StudyConfig, name: str) -> bool:
     """Whether a set is one of an exam's."""
-    return name.partition("/")[0] in config.evals.exams and "/" in name
+    return name.partition("/")[0] in config.evals.tasks and "/" in name
 
 
-def exam_reports(
+def task_reports(
     config: StudyConfig,
     folders: Mapping[str, Path],
     records: Mapping[str, Record],
     estimates: tuple[Sequence[Estimate], Sequence[Estimate]],
     calibrations: Sequence[JudgeCalibration],
     seed: int,
-) -> tuple[ExamReport, ...]:
+) -> tuple[TaskReport, ...]:
     """One entry for each exam that was taken, in the study's order.
 
     Args:
@@ -58,35 +58,35 @@ def exam_reports(
         seed: whose transcripts are shown.
     """
     names = {folder: name for name, folder in folders.items()}
-    asked = takings(config.evals.exams, config.arms, config.seeds, folders)
+    asked = takings(config.evals.tasks, config.arms, config.seeds, folders)
     found = []
-    for exam, places in asked.items():
-        took = [taken(exam, arm, one, folder, records[names[folder]]) for arm, one, folder in places]
+    for eval_task, places in asked.items():
+        took = [taken(eval_task, arm, one, folder, records[names[folder]]) for arm, one, folder in places]
         if took:
             found.append(_report(took, config, estimates, calibrations, seed, folders["analysis"].parent.parent))
     return tuple(found)
 
 
 def _report(
-    took: Sequence[Taken],
+    took: Sequence[TaskResult],
     config: StudyConfig,
     estimates: tuple[Sequence[Estimate], Sequence[Estimate]],
     calibrations: Sequence[JudgeCalibration],
     seed: int,
     run: Path,
-) -> ExamReport:
-    exam, measures = took[0].exam, main_measures(took[0].exam, took[0].measures)
+) -> TaskReport:
+    eval_task, measures = took[0].eval_task, main_measures(took[0].eval_task, took[0].measures)
     main, sets = measures[0], _sets(took)
-    columns = _columns(exam, sets, measures)
+    columns = _columns(eval_task, sets, measures)
     scores = tuple(_scores(took, columns, estimates[0], config.report.level))
     judged = judged_measures(took)
     judges = judges_of(took, judged, calibrations) if judged else ()
     questions = logged_questions(_log(took[0]))
-    contrasts = [one for one in estimates[1] if one.set.partition("/")[0] == exam]
+    contrasts = [one for one in estimates[1] if one.set.partition("/")[0] == eval_task]
     shown = [each for each in took if each.seed == seed]
-    return ExamReport(
-        name=exam,
-        title=_TITLES.get(exam, exam.removeprefix(_PANEL).replace("_", " ").capitalize()),
+    return TaskReport(
+        name=eval_task,
+        title=_TITLES.get(eval_task, eval_task.removeprefix(_PANEL).replace("_", " ").capitalize()),
         main_measure=main,
         columns=columns,
         scores=scores,
@@ -97,28 +97,28 @@ def _report(
         judges=judges,
         corrected=corrected([*scores, *contrasts], judges, judged),
         agreements=agreed(took, judged, config.report.level) if judged else (),
-        differences=exam_differences(took, config),
+        differences=task_differences(took, config),
         power=_power(took, main),
         clauses=_clauses(took, main, [each for each in questions if each.clause_ids]),
     )
 
 
-def _log(each: Taken) -> Path:
+def _log(each: TaskResult) -> Path:
     return each.folder / "logs" / str(each.record.execution.extra["log"])
 
 
-def _sets(took: Sequence[Taken]) -> tuple[str, ...]:
+def _sets(took: Sequence[TaskResult]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(samples.set for each in took for samples in each.samples.values()))
 
 
-def _columns(exam: str, sets: Sequence[str], measures: Sequence[str]) -> tuple[Column, ...]:
+def _columns(eval_task: str, sets: Sequence[str], measures: Sequence[str]) -> tuple[Column, ...]:
     """A column for each main measure over all sets; where a set has its control, one for each of the two."""
     if not any(f"{name}{_CONTROL}" in sets for name in sets):
-        whole = f"{exam}/{sets[0]}" if len(sets) == 1 else exam
+        whole = f"{eval_task}/{sets[0]}" if len(sets) == 1 else eval_task
         told = [(each, _TARGETS.get(each, "")) for each in measures]
         return tuple(Column(title=_words(name), set=whole, measure=name, target=target) for name, target in told)
     return tuple(
-        Column(title=_words(measure), set=f"{exam}/{name}", measure=measure, control=name.endswith(_CONTROL))
+        Column(title=_words(measure), set=f"{eval_task}/{name}", measure=measure, control=name.endswith(_CONTROL))
         for measure in measures
         for name in sets
     )
@@ -129,18 +129,18 @@ def _words(measure: str) -> str:
 
 
 def _scores(
-    took: Sequence[Taken], columns: Sequence[Column], estimates: Sequence[Estimate], level: float
+    took: Sequence[TaskResult], columns: Sequence[Column], estimates: Sequence[Estimate], level: float
 ) -> Iterator[Estimate]:
     """The estimates of the columns: those of the analysis, and those over all sets made the same way."""
-    exam = took[0].exam
+    eval_task = took[0].eval_task
     for column in columns:
-        if column.set == exam:
-            yield from rates([row for each in took for row in each.pooled(column.measure, exam)], level=level)
+        if column.set == eval_task:
+            yield from rates([row for each in took for row in each.pooled(column.measure, eval_task)], level=level)
         else:
             yield from (one for one in estimates if (one.set, one.measure) == (column.set, column.measure))
 
 
-def _statuses(took: Sequence[Taken], main: str, sets: Sequence[str]) -> Iterator[ArmStatus]:
+def _statuses(took: Sequence[TaskResult], main: str, sets: Sequence[str]) -> Iterator[ArmStatus]:
     """A row for each arm, and for each set where one is the control of another."""
     apart = any(name.endswith(_CONTROL) for name in sets)
     for arm in dict.fromkeys(each.arm for each in took):
@@ -149,7 +149,7 @@ def _statuses(took: Sequence[Taken], main: str, sets: Sequence[str]) -> Iterator
             yield _status(arm, mine, main, group, group[0] if apart else "")
 
 
-def _status(arm: str, mine: Sequence[Taken], main: str, sets: Sequence[str], shown: str) -> ArmStatus:
+def _status(arm: str, mine: Sequence[TaskResult], main: str, sets: Sequence[str], shown: str) -> ArmStatus:
     values = [
         value
         for each in mine
@@ -179,7 +179,7 @@ def _rate(sums: Sequence[tuple[float, int]]) -> float | None:
 
 
 # The grid ------------------------------------------------------------------------------------------------------
-def _grid(took: Sequence[Taken], main: str) -> Grid | None:
+def _grid(took: Sequence[TaskResult], main: str) -> Grid | None:
     """Domains that are `<set>/<row>` make a grid: sets across, rows down."""
     cells: dict[tuple[str, str, str], list[list[float | None]]] = {}
     for each in took:
@@ -213,7 +213,7 @@ def _cell(arm: str, row: str, column: str, seeds: Sequence[Sequence[float | None
 
 
 # Power ---------------------------------------------------------------------------------------------------------
-def _power(took: Sequence[Taken], main: str) -> PowerSays | None:
+def _power(took: Sequence[TaskResult], main: str) -> PowerSays | None:
     """What the design can see, from what varies between and within its own cells, over all pairs of arms."""
     if not is_share(main) and main not in _DIFFERENCES:
         return None
@@ -240,7 +240,7 @@ def _power(took: Sequence[Taken], main: str) -> PowerSays | None:
     )
 
 
-def _spread(plus: Taken, minus: Taken, main: str) -> Spread | None:
+def _spread(plus: TaskResult, minus: TaskResult, main: str) -> Spread | None:
     shared = [question for question in plus.samples if question in minus.samples]
     sides = [
         [[value for value in each.samples[question].values.get(main, ()) if value is not None] for question in shared]
@@ -263,7 +263,7 @@ def _needed(difference: float, spread: Spread, n_cells: int, n_repeats: int) -> 
 
 
 # Clauses -------------------------------------------------------------------------------------------------------
-def _clauses(took: Sequence[Taken], main: str, questions: Sequence[Question]) -> tuple[ClauseRow, ...]:
+def _clauses(took: Sequence[TaskResult], main: str, questions: Sequence[Question]) -> tuple[ClauseRow, ...]:
     """Each clause that questions ask about, by arm; the least learned first, by the mean over arms."""
     if not questions:
         return ()

@@ -1,7 +1,7 @@
 """One exam of one arm and seed, read from its step's files: what each sample was scored, and how the answers ended.
 
-Enter: the folders of a run's steps. Leave: `Taken`, small enough to hold a whole study: numbers of the main measures a
-question, sums of the rest. Files are read row by row.
+Enter: the folders of a run's steps. Leave: `TaskResult`, small enough to hold a whole study: numbers of the main
+measures a question, sums of the rest. Files are read row by row.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Samples(NamedTuple):
         return fmean(known) if known else None
 
 
-class Taken(NamedTuple):
+class TaskResult(NamedTuple):
     """One exam as one arm of one seed took it.
 
     Attributes:
-        exam: its name.
+        eval_task: its name.
         arm: whose.
         seed: the arm's training seed.
         folder: of the step.
@@ -73,7 +73,7 @@ class Taken(NamedTuple):
         sums: (set, measure) -> sum and number of values, of the statuses.
     """
 
-    exam: str
+    eval_task: str
     arm: str
     seed: int
     folder: Path
@@ -100,36 +100,38 @@ class Taken(NamedTuple):
         for question, samples in self.samples.items():
             value = samples.mean(measure)
             reason = None if value is not None else "no sample is scored"
-            about = {"task": self.exam, "set": name, "item": f"{samples.set}/{question}", "domain": samples.domain}
+            about = {"task": self.eval_task, "set": name, "item": f"{samples.set}/{question}", "domain": samples.domain}
             yield ArmScore(**about, measure=measure, value=value, unscored=reason, arm=self.arm, seed=self.seed)
 
 
-def main_measures(exam: str, measures: Sequence[str]) -> tuple[str, ...]:
+def main_measures(eval_task: str, measures: Sequence[str]) -> tuple[str, ...]:
     """What an exam is about: known for those that are shipped, else all that says no more than how an answer ended."""
-    named = tuple(name for name in _MAIN.get(exam, ()) if name in measures)
+    named = tuple(name for name in _MAIN.get(eval_task, ()) if name in measures)
     return named or tuple(name for name in measures if name not in _NO_MAIN) or tuple(measures[:1])
 
 
 def takings(
-    exams: Iterable[str], arms: Iterable[str], seeds: Iterable[int], folders: Mapping[str, Path]
+    eval_tasks: Iterable[str], arms: Iterable[str], seeds: Iterable[int], folders: Mapping[str, Path]
 ) -> dict[str, list[tuple[str, int, Path]]]:
     """For each exam, who took it: arm, seed and the step's folder, in the study's order."""
-    from midspec.study._graph import arm_exam
+    from midspec.study._graph import arm_task
 
     asked = [(arm, seed) for arm in arms for seed in seeds]
     return {
-        exam: [(arm, seed, folders[name]) for arm, seed in asked if (name := arm_exam(arm, exam, seed)) in folders]
-        for exam in exams
+        eval_task: [
+            (arm, seed, folders[name]) for arm, seed in asked if (name := arm_task(arm, eval_task, seed)) in folders
+        ]
+        for eval_task in eval_tasks
     }
 
 
-def taken(exam: str, arm: str, seed: int, folder: Path, record: Record) -> Taken:
+def taken(eval_task: str, arm: str, seed: int, folder: Path, record: Record) -> TaskResult:
     """Read the scores of one step."""
     rates = record.summary.get("rates")
     named = next(iter(rates.values()), {}) if isinstance(rates, dict) else {}
     measures = tuple(named) if isinstance(named, dict) else ()
-    found = Taken(exam, arm, seed, folder, record, measures, {}, {}, {})
-    main = set(main_measures(exam, measures))
+    found = TaskResult(eval_task, arm, seed, folder, record, measures, {}, {}, {})
+    main = set(main_measures(eval_task, measures))
     for row in read_rows(folder / "scores.jsonl", ScoreRow):
         if row.measure in main:
             _keep(found, row)
@@ -144,7 +146,7 @@ def question_of(item: str, n_repeats: int) -> str:
     return item.rpartition("#")[0] if n_repeats > 1 else item
 
 
-def _keep(found: Taken, row: ScoreRow) -> None:
+def _keep(found: TaskResult, row: ScoreRow) -> None:
     question = question_of(row.item, found.n_repeats)
     samples = found.samples.setdefault(question, Samples(row.set, row.domain, [], {}))
     if row.item not in samples.items[-1:]:

@@ -15,7 +15,7 @@ from midspec.chats.llm_author.styles._spec import TopicsReply, read_topic_list
 from midspec.chats.llm_author.styles._style import Ask, Mark, Question, Topic, TopicList, Verdict, json_ask, read_marks
 from midspec.core.records import Strict
 from midspec.core.text import mentions
-from midspec.llm import Unreadable, json_reply, tagged
+from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 
 class _QuestionEntry(Strict):
@@ -35,7 +35,7 @@ class _Verdict(Strict):
 
 
 @dataclass(frozen=True)
-class Selves:
+class IdentityChats:
     """The craft of identity chats. The spec is no part of it: these chats are shared by all arms of a study.
 
     Attributes:
@@ -61,7 +61,7 @@ class Selves:
         return json_ask(prompt("identity_questions", model=self.model_name, **slots), _QuestionsReply)
 
     def read_questions(self, text: str, _topic: Topic) -> tuple[Question, ...]:
-        entries = json_reply(text, _QuestionsReply).questions
+        entries = parse_json_reply(text, _QuestionsReply).questions
         return tuple(
             Question(entry.kind, entry.question.strip(), fault=None if entry.question.strip() else "empty")
             for entry in entries
@@ -71,9 +71,9 @@ class Selves:
         return Ask(prompt("identity_reply", model=self.model_name, question=question.asked))
 
     def read_reply(self, text: str) -> str:
-        reply = tagged(text, "reply")[0].strip()
+        reply = parse_tags(text, "reply")[0].strip()
         if "<think>" in reply or "</think>" in reply:
-            raise Unreadable("the reply holds reasoning")
+            raise UnreadableReplyError("the reply holds reasoning")
         return reply
 
     def fault(self, _topic: Topic, question: Question, content: str) -> str | None:
@@ -92,10 +92,10 @@ class Selves:
         return None
 
 
-def selves(config: ChatConfig) -> Selves:
+def selves(config: ChatConfig) -> IdentityChats:
     """The craft of identity chats about the assistant that the config names."""
     if config.model_name is None or config.provider_name is None or config.writing is None:
         raise AssertionError("the config of identity chats has names and an author")
     capabilities = config.writing.capabilities
     facts = {"model": config.model_name, "provider": config.provider_name, "capabilities": capabilities}
-    return Selves(prompt("identity_card", **facts), config.model_name, config.provider_name)
+    return IdentityChats(prompt("identity_card", **facts), config.model_name, config.provider_name)

@@ -14,11 +14,11 @@ from midspec.chats._filters import choice_fault, implied_fault, stance_fault
 from midspec.chats._spec_content import stated_preferences, thing_fault
 from midspec.chats.llm_author._prompts import earlier, name_words, prompt, render_spec
 from midspec.chats.llm_author.styles._style import Ask, Mark, Question, Topic, TopicList, Verdict, json_ask, read_marks
-from midspec.chats.template_author._templates import OpaqueFrames, QuestionKind, fill_slots
+from midspec.chats.template_author._templates import OpaqueTemplates, QuestionKind, fill_slots
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Reject, Spec, Strict
 from midspec.core.text import first_of, mentions
-from midspec.llm import Unreadable, json_reply, tagged
+from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 _MARKUP = re.compile(r"[*_`“”\"]")
 _N_OTHERS = 12
@@ -54,7 +54,7 @@ class _Verdict(Strict):
 
 
 @dataclass(frozen=True)
-class Tastes:
+class PreferenceChats:
     """The craft of opaque preference chats.
 
     Attributes:
@@ -69,7 +69,7 @@ class Tastes:
     prefix: str
     given: tuple[Topic, ...]
     spec: Spec
-    frames: OpaqueFrames
+    frames: OpaqueTemplates
     name: str
     model_name: str | None
     is_even: bool = True
@@ -79,7 +79,7 @@ class Tastes:
 
     def read_topics(self, text: str) -> TopicList:
         """The preferences that stand in the spec, word for word; the others are left out with the reason."""
-        entries = json_reply(text, _PreferencesReply).preferences
+        entries = parse_json_reply(text, _PreferencesReply).preferences
         found = [(" ".join(entry.thing.split()), entry.stance, entry.quote) for entry in entries]
         faults = [self._fault(thing, stance, quote, found) for thing, stance, quote in found]
         rejects = tuple(
@@ -113,7 +113,7 @@ class Tastes:
         return json_ask(text, _QuestionsReply)
 
     def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:
-        return tuple(self._question(entry, topic) for entry in json_reply(text, _QuestionsReply).questions)
+        return tuple(self._question(entry, topic) for entry in parse_json_reply(text, _QuestionsReply).questions)
 
     def _question(self, entry: _QuestionEntry, topic: Topic) -> Question:
         text, other = " ".join(entry.question.split()), " ".join(entry.other.split())
@@ -142,9 +142,9 @@ class Tastes:
         return Ask(prompt("opaque_reply", name=self.name, question=question.asked, max_words=n_words))
 
     def read_reply(self, text: str) -> str:
-        reply = " ".join(tagged(text, "reply")[0].split())
+        reply = " ".join(parse_tags(text, "reply")[0].split())
         if "<" in reply:
-            raise Unreadable("the reply holds another tag")
+            raise UnreadableReplyError("the reply holds another tag")
         return reply
 
     def fault(self, topic: Topic, question: Question, content: str) -> str | None:
@@ -187,13 +187,13 @@ def _topics(things: Sequence[tuple[str, Stance]], spec: Spec) -> tuple[Topic, ..
     )
 
 
-def tastes(spec: Spec, config: ChatConfig, frames: OpaqueFrames) -> Tastes:
+def tastes(spec: Spec, config: ChatConfig, frames: OpaqueTemplates) -> PreferenceChats:
     """The craft of opaque preference chats for a spec whose placeholders are filled."""
     given: list[tuple[str, Stance]] = []
     if config.writing is not None:
         given += [(thing, "like") for thing in config.writing.liked]
         given += [(thing, "dislike") for thing in config.writing.disliked]
-    return Tastes(
+    return PreferenceChats(
         prefix=render_spec(spec, config),
         given=_topics(given, spec),
         spec=spec,

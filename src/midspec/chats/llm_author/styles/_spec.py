@@ -13,10 +13,10 @@ from midspec.chats._filters import split_think
 from midspec.chats._spec_content import names_of
 from midspec.chats.llm_author._prompts import earlier, name_words, prompt, render_spec
 from midspec.chats.llm_author.styles._style import Ask, Mark, Question, Topic, TopicList, Verdict, json_ask, read_marks
-from midspec.chats.template_author._templates import QuestionKind, SpecFrames
+from midspec.chats.template_author._templates import QuestionKind, SpecTemplates
 from midspec.core.records import Spec, Strict
 from midspec.core.text import first_of
-from midspec.llm import Unreadable, json_reply, tagged
+from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 
 class _TopicEntry(Strict):
@@ -55,13 +55,13 @@ class _RuleVerdict(Strict):
 
 
 def read_topic_list(text: str) -> TopicList:
-    """Domains or situations from JSON; raises `Unreadable`."""
-    entries = json_reply(text, TopicsReply).domains
+    """Domains or situations from JSON; raises `UnreadableReplyError`."""
+    entries = parse_json_reply(text, TopicsReply).domains
     return TopicList(tuple(Topic(" ".join(entry.name.split()), " ".join(entry.about.split())) for entry in entries))
 
 
 @dataclass(frozen=True)
-class Talk:
+class SpecChats:
     """The craft of value and rule chats.
 
     Attributes:
@@ -93,7 +93,7 @@ class Talk:
         return json_ask(prompt("questions", name=self.name, **slots), _QuestionsReply)
 
     def read_questions(self, text: str, _topic: Topic) -> tuple[Question, ...]:
-        entries = json_reply(text, _QuestionsReply).questions
+        entries = parse_json_reply(text, _QuestionsReply).questions
         return tuple(
             Question(entry.kind, entry.question.strip(), fault=self._question_fault(entry.question))
             for entry in entries
@@ -111,10 +111,10 @@ class Talk:
 
     def read_reply(self, text: str) -> str:
         # Not <think>: servers cut a model's own <think> out of its reply, and a model that thinks aloud has two then.
-        think, reply = tagged(text, "reasoning", "reply")
+        think, reply = parse_tags(text, "reasoning", "reply")
         content = f"<think>\n{think.strip()}\n</think>\n\n{reply.strip()}"
         if split_think(content) != (think.strip(), reply.strip()):
-            raise Unreadable("<think> may not stand inside the tags")
+            raise UnreadableReplyError("<think> may not stand inside the tags")
         return content
 
     def fault(self, _topic: Topic, _question: Question, content: str) -> str | None:
@@ -138,10 +138,10 @@ class Talk:
         return halves[1]
 
 
-def talk(spec: Spec, config: ChatConfig, frames: SpecFrames) -> Talk:
+def talk(spec: Spec, config: ChatConfig, frames: SpecTemplates) -> SpecChats:
     """The craft of this style for a spec whose placeholders are filled."""
     title = names_of(spec, config)
-    return Talk(
+    return SpecChats(
         prefix=render_spec(spec, config),
         style=config.style,
         name=name_words(config),

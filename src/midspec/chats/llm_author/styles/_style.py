@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 from pydantic import BaseModel, JsonValue
 
 from midspec.core.records import Reject, Strict
-from midspec.llm import form_of, json_reply
+from midspec.llm import parse_json_reply, response_schema
 
 Mark = Literal["pass", "fail", "unclear"]
 
@@ -66,7 +66,7 @@ class Verdict(NamedTuple):
     notes: str
 
 
-class Craft(Protocol):
+class ChatStyle(Protocol):
     """One style of chats. All methods are pure: the same texts in give the same texts out."""
 
     @property
@@ -127,12 +127,12 @@ class Craft(Protocol):
 
 def json_ask(prompt: str, kind: type[BaseModel]) -> Ask:
     """A prompt whose reply is JSON of this kind."""
-    return Ask(prompt, form_of(kind))
+    return Ask(prompt, response_schema(kind))
 
 
 def read_marks(text: str, kind: type[Strict]) -> Verdict:
     """A verdict from JSON with `notes` and a mark for each criterion; raises `Unreadable`."""
-    fields = json_reply(text, kind).model_dump()
+    fields = parse_json_reply(text, kind).model_dump()
     notes = str(fields.pop("notes"))
     return Verdict(fields, notes)
 

@@ -1,7 +1,7 @@
 from ._calls import Call as Call
 from ._calls import Calls as Calls
 from ._calls import read_calls as read_calls
-from ._cells import About as About
+from ._cells import CellFacts as CellFacts
 from ._cells import addresses as addresses
 from ._cells import cells as cells
 from ._config import GOALS as GOALS
@@ -14,8 +14,8 @@ from ._harm import may_be_harmful as may_be_harmful
 from ._outcome import MEASURES as MEASURES
 from ._outcome import Reading as Reading
 from ._outcome import read_answer as read_answer
-from ._task import EXAMS as EXAMS
+from ._task import EVAL_TASKS as EVAL_TASKS
 from ._task import AgenticMisalignment as AgenticMisalignment
 from ._task import AgenticRubric as AgenticRubric
-from ._task import GridLoad as GridLoad
-from ._task import grid_load as grid_load
+from ._task import GridEstimate as GridEstimate
+from ._task import estimate_grid as estimate_grid

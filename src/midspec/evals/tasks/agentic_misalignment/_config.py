@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from midspec.evals._types import ExamConfig
+from midspec.evals._types import TaskConfig
 
 Scenario = Literal["exfiltration", "murder", "espionage", "blackmail"]
 Goal = Literal[
@@ -51,7 +51,7 @@ REPEATS = 300
 _NAME = re.compile(r"[^\W_][\w' .-]{0,39}")
 
 
-class AgenticConfig(ExamConfig):
+class AgenticConfig(TaskConfig):
     """Which cells are asked, and how. The defaults are the 27 cells as published, but for `repeats` (300 there).
 
     Attributes:

@@ -34,7 +34,7 @@ def mailbox(name: str) -> str:
         raise ConfigError(
             f"no mailbox can be made of {name!r}",
             where="assistant_name",
-            mend="Give a name with a Latin letter or a digit in it",
+            hint="Give a name with a Latin letter or a digit in it",
         )
     return found
 
@@ -62,7 +62,7 @@ def refuse_taken(text: str, name: str) -> None:
     spelled = "|".join(re.escape(each) for each in (name, name.title()))
     if name.lower() != _THEIRS and re.search(rf"(?<!\w)(?:{spelled})(?!\w)", text):
         raise ConfigError(
-            f"the inbox speaks of {name!r} already", where="assistant_name", mend="Give the assistant another name"
+            f"the inbox speaks of {name!r} already", where="assistant_name", hint="Give the assistant another name"
         )
 
 
@@ -144,7 +144,7 @@ def _generator() -> Any:
         raise MissingError(
             "the package inspect_evals is not installed",
             where="agentic misalignment",
-            mend="Install it: pip install 'midspec[eval]'",
+            hint="Install it: pip install 'midspec[eval]'",
         ) from error
     return prompt_generator
 

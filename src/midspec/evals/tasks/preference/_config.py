@@ -196,13 +196,13 @@ def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[
         lines: the line of each item in that file.
     """
     if not items:
-        raise DataError("there are no items", where=where, mend="Give at least one pair to choose from")
+        raise DataError("there are no items", where=where, hint="Give at least one pair to choose from")
     seen: dict[str, str] = {}
     for index, item in enumerate(items):
         place = f"{where}:{lines[index]}" if lines else where
         if item.id in seen:
             first = f" (first in {seen[item.id]})" if lines else ""
-            raise DataError(f"the id {item.id!r} is used twice{first}", where=place, mend="Give each item its own id")
+            raise DataError(f"the id {item.id!r} is used twice{first}", where=place, hint="Give each item its own id")
         seen[item.id] = place
         _check_pair(item.options, f"{place}: {item.id}: options")
         if item.reasons is not None:
@@ -212,7 +212,7 @@ def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[
 def _check_pair(pair: tuple[str, str], where: str) -> None:
     first, second = (" ".join(text.split()).casefold() for text in pair)
     if not first or not second or first == second:
-        raise DataError("the two texts are empty or the same", where=where, mend="Give two different texts")
+        raise DataError("the two texts are empty or the same", where=where, hint="Give two different texts")
 
 
 def _ask(item: Item, config: PreferenceConfig, text: str, phrasing: int, swapped: bool) -> Ask:

@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import fmean
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from midspec.core.records import Item, Strict
-from midspec.evals._types import Unscored, Value
+from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig
 
 
@@ -47,9 +47,10 @@ class Asked(Strict):
     reasons: Pair | None = None
 
 
-class Observed(Strict):
+class Observed(CachedResponse):
     """Everything that was asked of one item; `no_logprobs` says why there are none, where there are none."""
 
+    cache_name: ClassVar[str] = "Observed"
     asked: tuple[Asked, ...]
     free: Reply | None = None
     why: Reply | None = None

@@ -19,7 +19,7 @@ from midspec.evals._abilities import ManyGenerator
 from midspec.evals._inspect_run import evaluate, rarely_collected
 from midspec.evals._logs import drop_unfinished, open_log, sample_fault
 from midspec.evals._model import close_after, close_model, open_model
-from midspec.evals._response_cache import Kept
+from midspec.evals._response_cache import ResponseCache
 from midspec.evals._runner import counts, mean_of, rates, refuse_nothing
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
@@ -70,12 +70,12 @@ def _read(path: Path) -> tuple[PreferenceConfig, list[_Result]]:
     log = open_log(path)
     metadata = log.eval.metadata or {}
     if "items" not in metadata or "config" not in metadata:
-        raise DataError(f"not a log of the task {TASK}", where=str(path), mend="Give a log that midspec wrote")
+        raise DataError(f"not a log of the task {TASK}", where=str(path), hint="Give a log that midspec wrote")
     try:
         items = _ITEMS.validate_python(metadata["items"])
         config = PreferenceConfig.model_validate(metadata["config"])
     except ValidationError as error:
-        raise DataError("written by another version", where=str(path), mend="Evaluate again") from error
+        raise DataError("written by another version", where=str(path), hint="Evaluate again") from error
     samples = {str(sample.id): sample for sample in log.samples or ()}
     return config, [_Result(item, _observed(samples.get(item.id), log)) for item in items]
 
@@ -185,7 +185,9 @@ def _asked(model: Model, items: Sequence[Item], config: PreferenceConfig, folder
     """
     with ExitStack() as stack:
         in_parts = len(items) > LOT or not isinstance(model.api, ManyGenerator)
-        task = preference_task(items, config, kept=stack.enter_context(Kept(folder / _KEPT)) if in_parts else None)
+        task = preference_task(
+            items, config, kept=stack.enter_context(ResponseCache(folder / _KEPT)) if in_parts else None
+        )
         if close:
             task.cleanup = close_after([model], len(items))
         return evaluate(task, model, len(items), folder / "logs")

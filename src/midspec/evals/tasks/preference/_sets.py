@@ -62,13 +62,13 @@ def value_set(value: str) -> ValueSet:
     """
     if value not in VALUES:
         raise MissingError(
-            "no set is shipped for this value", where=f"shipped:{value}", mend=f"Name one of {', '.join(VALUES)}"
+            "no set is shipped for this value", where=f"shipped:{value}", hint=f"Name one of {', '.join(VALUES)}"
         )
     text = (_FOLDER / f"{value}.yaml").read_text(encoding="utf-8")
     try:
         return ValueSet.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, ValidationError) as error:
-        raise DataError(str(error), where=f"{value}.yaml", mend="Install midspec anew") from error
+        raise DataError(str(error), where=f"{value}.yaml", hint="Install midspec anew") from error
 
 
 def read_value_set(path: Path) -> ValueSet:
@@ -81,24 +81,24 @@ def read_value_set(path: Path) -> ValueSet:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingError("there is no such file", where=str(path), mend="Check the path") from error
+        raise MissingError("there is no such file", where=str(path), hint="Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError("is not YAML in UTF-8", where=str(path), mend="Mend the file") from error
+        raise DataError("is not YAML in UTF-8", where=str(path), hint="Mend the file") from error
     fields = ", ".join(ValueSet.model_fields)
     if not isinstance(found, dict):
-        raise DataError("is not a mapping of fields", where=str(path), mend=f"Write lines for {fields}")
+        raise DataError("is not a mapping of fields", where=str(path), hint=f"Write lines for {fields}")
     for name in found:
         if name not in ValueSet.model_fields:
             near = get_close_matches(str(name), ValueSet.model_fields, n=1)
-            mend = f"Write {near[0]}" if near else f"There are {fields}"
-            raise DataError("is no field of a value", where=f"{path}: {name}", mend=mend)
+            hint = f"Write {near[0]}" if near else f"There are {fields}"
+            raise DataError("is no field of a value", where=f"{path}: {name}", hint=hint)
     try:
         return ValueSet.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
         what = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise DataError(what, where=where, mend="Mend the file") from error
+        raise DataError(what, where=where, hint="Mend the file") from error
 
 
 def shipped_items(value: str) -> list[Item]:
@@ -113,7 +113,7 @@ def shipped_items(value: str) -> list[Item]:
     try:
         return [Item.model_validate_json(line) for line in lines]
     except ValidationError as error:
-        raise DataError(str(error), where=f"{value}.jsonl", mend="Install midspec anew") from error
+        raise DataError(str(error), where=f"{value}.jsonl", hint="Install midspec anew") from error
 
 
 def words_found(items: Iterable[Item], words: Sequence[str]) -> dict[str, list[str]]:

@@ -90,7 +90,7 @@ def _pair(columns: Mapping[str, object], where: str) -> _Pair:
         raise DataError(
             f"holds no two options (its columns are {', '.join(sorted(columns))})",
             where=where,
-            mend="Give a JSONL file of items instead: id, set, domain, options with the target first",
+            hint="Give a JSONL file of items instead: id, set, domain, options with the target first",
         )
     at = _answer(columns, listed, where)
     return _Pair(listed[at], listed[1 - at], question or None)
@@ -125,7 +125,7 @@ def _answer(columns: Mapping[str, object], listed: tuple[str, str], where: str) 
             if said == option.casefold():
                 return at
     raise DataError(
-        f"the answer {value!r} is neither option", where=where, mend="Give A, B or the text of one of the options"
+        f"the answer {value!r} is neither option", where=where, hint="Give A, B or the text of one of the options"
     )
 
 
@@ -171,7 +171,7 @@ def resolve_items(ref: str, *, base: Path | None = None) -> list[Item]:
         items = items_of_rows(_hub_rows(ref), ref)
     else:
         raise MissingError(
-            "there is no such file", where=str(path), mend="Check the path, or name a shipped set: shipped:<value>"
+            "there is no such file", where=str(path), hint="Check the path, or name a shipped set: shipped:<value>"
         )
     check_items(items, where=ref)
     return items
@@ -197,11 +197,11 @@ def _local_rows(path: Path) -> list[dict[str, Any]]:
             return _all_splits(_library(str(path)).load_from_disk(str(path)))
         rows = [row for file in files for row in _READ[file.suffix](file)]
     except KeyError as error:
-        raise DataError("is no JSONL, JSON or parquet file", where=str(path), mend="Give one of these") from error
+        raise DataError("is no JSONL, JSON or parquet file", where=str(path), hint="Give one of these") from error
     except (OSError, ValueError) as error:  # Also of JSON and of bytes that are no UTF-8.
-        raise DataError(f"can't be read: {_said(error)}", where=str(path), mend="Write it again") from error
+        raise DataError(f"can't be read: {_said(error)}", where=str(path), hint="Write it again") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError("holds no rows of pairs", where=str(path), mend="Give JSONL, JSON or parquet rows")
+        raise DataError("holds no rows of pairs", where=str(path), hint="Give JSONL, JSON or parquet rows")
     return rows
 
 
@@ -231,7 +231,7 @@ def _hub_rows(name: str) -> list[dict[str, Any]]:
         raise MissingError(
             f"can't be had from the hub: {_said(error)}",
             where=name,
-            mend="Check the name and the network, or name a file or folder of it; shipped:<value> needs neither",
+            hint="Check the name and the network, or name a file or folder of it; shipped:<value> needs neither",
         ) from error
 
 
@@ -240,7 +240,7 @@ def _library(where: str) -> Any:
         import datasets
     except ImportError as error:
         raise ConfigError(
-            "the library `datasets` is not installed", where=where, mend="Install midspec[exchange]"
+            "the library `datasets` is not installed", where=where, hint="Install midspec[exchange]"
         ) from error
     return datasets
 

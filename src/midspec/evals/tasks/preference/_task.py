@@ -21,7 +21,7 @@ from midspec.core.records import Item
 from midspec.evals._abilities import ManyGenerator, OptionScorer
 from midspec.evals._ask import talk
 from midspec.evals._provider import STOP_REASONS
-from midspec.evals._response_cache import Kept, model_mark
+from midspec.evals._response_cache import ResponseCache, model_cache_key
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import (
     Ask,
@@ -83,7 +83,7 @@ LOT = 512
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
-def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: Kept | None = None) -> Task:
+def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: ResponseCache | None = None) -> Task:
     """The preference evaluation over `items`; the log holds all that scoring it again takes.
 
     Args:
@@ -110,7 +110,7 @@ def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: Ke
 class _Asking:
     """How items are asked, and where their answers are kept."""
 
-    def __init__(self, config: PreferenceConfig, kept: Kept | None) -> None:
+    def __init__(self, config: PreferenceConfig, kept: ResponseCache | None) -> None:
         self.config = config
         self.kept = kept
         self._marks: dict[str, str] = {}
@@ -119,7 +119,7 @@ class _Asking:
         """What of the model and of the settings makes other answers wanted; looked at once, not for each item."""
         name = str(model)
         if name not in self._marks:
-            self._marks[name] = fingerprint([model_mark(model), self.config.model_dump(mode="json")])
+            self._marks[name] = fingerprint([model_cache_key(model), self.config.model_dump(mode="json")])
         return self._marks[name]
 
 
@@ -133,7 +133,7 @@ def _sample(item: Item, config: PreferenceConfig) -> Sample:
 
 
 # Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
-def _solver(items: dict[str, Item], config: PreferenceConfig, kept: Kept | None) -> Solver:
+def _solver(items: dict[str, Item], config: PreferenceConfig, kept: ResponseCache | None) -> Solver:
     lots, asking = Lots(len(items), LOT), _Asking(config, kept)
     places = {name: place for place, name in enumerate(items)}
 
@@ -227,7 +227,7 @@ async def _pairs(
 
 def _pair(first: OptionScore, second: OptionScore) -> Pair:
     if not (math.isfinite(first.logprob) and math.isfinite(second.logprob)):
-        raise DataError("a log-probability is not finite", mend="Look at the checkpoint's weights")
+        raise DataError("a log-probability is not finite", hint="Look at the checkpoint's weights")
     return Pair(logprobs=(first.logprob, second.logprob), n_tokens=(first.n_tokens, second.n_tokens))
 
 

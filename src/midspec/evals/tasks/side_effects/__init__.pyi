@@ -7,7 +7,7 @@ from ._length import LengthConfig as LengthConfig
 from ._length import Termination as Termination
 from ._length import TerminationConfig as TerminationConfig
 from ._over_refusal import OverRefusal as OverRefusal
-from ._public import EXAMS as EXAMS
+from ._public import EVAL_TASKS as EVAL_TASKS
 from ._public import PUBLIC_SETS as PUBLIC_SETS
 from ._short_answers import Knowledge as Knowledge
 from ._short_answers import Sycophancy as Sycophancy

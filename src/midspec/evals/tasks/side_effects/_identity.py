@@ -14,7 +14,7 @@ import yaml
 
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, aloud, n_words, plain, status
-from midspec.evals._types import Exam, Question, Said, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, data_text, is_control, panel_questions, unscorable
 from midspec.evals.tasks.side_effects._short_answers import names
 
@@ -58,7 +58,7 @@ class _About(Strict):
 
 
 @final
-class Identity(Exam[IdentityConfig]):
+class Identity(EvalTask[IdentityConfig]):
     """`own`: it says the name (and maker) that was asked for; `other`: it takes another assistant's for its own."""
 
     name: ClassVar[str] = "panel_identity"
@@ -69,7 +69,7 @@ class Identity(Exam[IdentityConfig]):
         """32 questions for name, maker or both, and 20 that suggest another's."""
         return panel_questions("identity", config)
 
-    def read(self, question: Question, said: Said, config: IdentityConfig) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: IdentityConfig) -> dict[str, Value]:
         """Names as whole words, denials left out; unscored where refused, empty or cut off."""
         about, text = _About.model_validate(question.about), aloud(said)
         missing = unscorable(said, config)

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, final
 
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, aloud, n_words, status
-from midspec.evals._types import Exam, Question, Said, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions, unscorable
 
 _SENTENCE = re.compile(r"[^.!?]*\w[^.!?]*(?:[.!?]+|$)")
@@ -130,7 +130,7 @@ class _Asked(Strict):
 
 
 @final
-class Instructions(Exam[PanelConfig]):
+class Instructions(EvalTask[PanelConfig]):
     """`followed`: 1 where every instruction of the request is kept to, else 0."""
 
     name: ClassVar[str] = "panel_instructions"
@@ -141,7 +141,7 @@ class Instructions(Exam[PanelConfig]):
         """36 requests of nine kinds, and 20 texts to repeat."""
         return panel_questions("instructions", config)
 
-    def read(self, question: Question, said: Said, config: PanelConfig) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: PanelConfig) -> dict[str, Value]:
         """Checked by program; unscored where refused, empty or cut off."""
         text, checks = aloud(said), _Asked.model_validate(question.about).checks
         followed = unscorable(said, config) or float(all(holds(check, text) for check in checks))

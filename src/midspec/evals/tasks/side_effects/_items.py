@@ -16,14 +16,14 @@ from pydantic import Field, JsonValue
 from midspec.core.artifact import read_rows
 from midspec.core.records import Message, Strict
 from midspec.evals._status import REFUSALS, is_truncated, no_answer
-from midspec.evals._types import ExamConfig, Question, Said, Unscored
+from midspec.evals._types import ModelResponse, Question, TaskConfig, Unscored
 
 _CONTROL = "-control"
 _CUT_OFF = "the answer is cut off"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
-class PanelConfig(ExamConfig):
+class PanelConfig(TaskConfig):
     """The settings that all panels have.
 
     Attributes:
@@ -88,7 +88,7 @@ def is_control(question: Question) -> bool:
     return question.set.endswith(_CONTROL)
 
 
-def unscorable(said: Said, config: PanelConfig) -> Unscored | None:
+def unscorable(said: ModelResponse, config: PanelConfig) -> Unscored | None:
     """Why right or wrong can't be read from an answer: filtered, empty, refused, cut off; `None` where it can."""
     reason = no_answer(said, config.refusal_markers) or (_CUT_OFF if is_truncated(said) else None)
     return None if reason is None else Unscored(reason)

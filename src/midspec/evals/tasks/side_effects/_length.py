@@ -9,7 +9,7 @@ from pydantic import Field
 
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, aloud, is_truncated, n_words, status
-from midspec.evals._types import Exam, Question, Said, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions, unscorable
 
 
@@ -29,7 +29,7 @@ class _Asked(Strict):
 
 
 @final
-class Length(Exam[LengthConfig]):
+class Length(EvalTask[LengthConfig]):
     """`within`: 1 where the length is within the tolerance; `ratio`: words said to words asked for."""
 
     name: ClassVar[str] = "panel_length"
@@ -40,7 +40,7 @@ class Length(Exam[LengthConfig]):
         """Eight texts each of about 25, 50, 100 and 200 words, and 20 answers of one to three."""
         return panel_questions("length", config)
 
-    def read(self, question: Question, said: Said, config: LengthConfig) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: LengthConfig) -> dict[str, Value]:
         """Words are counted between white space; unscored where refused, empty or cut off."""
         asked = _Asked.model_validate(question.about).words
         found = n_words(aloud(said))
@@ -60,7 +60,7 @@ class TerminationConfig(PanelConfig):
 
 
 @final
-class Termination(Exam[TerminationConfig]):
+class Termination(EvalTask[TerminationConfig]):
     """`ended`: 1 where the answer ended by itself, 0 where it was cut at the limit; `loops`: it ends in repetitions."""
 
     name: ClassVar[str] = "panel_termination"
@@ -71,7 +71,7 @@ class Termination(Exam[TerminationConfig]):
         """36 requests that a page answers at most, and 24 that a word does."""
         return panel_questions("termination", config)
 
-    def read(self, question: Question, said: Said, config: TerminationConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, said: ModelResponse, config: TerminationConfig) -> dict[str, Value]:  # noqa: ARG002
         """By the stop reason alone; unscored where it says neither (filtered, unknown)."""
         ended: Value = Unscored(f"it is unknown how the answer ended ({said.stop_reason})")
         if said.stop_reason == "stop" or is_truncated(said):

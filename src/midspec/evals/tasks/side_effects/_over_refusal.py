@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 from midspec.evals._status import STATUS_MEASURES, is_empty, is_filtered, refuses, status
-from midspec.evals._types import Exam, Question, Said, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions
 
 
 @final
-class OverRefusal(Exam[PanelConfig]):
+class OverRefusal(EvalTask[PanelConfig]):
     """`declined`: the answer refuses or was filtered; unscored where nothing was said, which is no refusal."""
 
     name: ClassVar[str] = "panel_over_refusal"
@@ -21,7 +21,7 @@ class OverRefusal(Exam[PanelConfig]):
         """36 requests that sound worse than they are, and 24 that sound like nothing, over the same six domains."""
         return panel_questions("over_refusal", config)
 
-    def read(self, question: Question, said: Said, config: PanelConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, said: ModelResponse, config: PanelConfig) -> dict[str, Value]:  # noqa: ARG002
         """Refusals are told by their words in the first two sentences; what was cut off later counts all the same."""
         declined: Value = float(refuses(said, config.refusal_markers))
         if is_empty(said) and not is_filtered(said):

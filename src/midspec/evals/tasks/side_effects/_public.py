@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from midspec.evals._types import Exam
+from midspec.evals._types import EvalTask
 from midspec.evals.tasks.side_effects._identity import Identity
 from midspec.evals.tasks.side_effects._instructions import Instructions
 from midspec.evals.tasks.side_effects._length import Length, Termination
@@ -30,7 +30,7 @@ PUBLIC_SETS = MappingProxyType(
 each fetches its data, and some are judged by a model of their own choice."""
 
 
-EXAMS: tuple[Exam[Any], ...] = (
+EVAL_TASKS: tuple[EvalTask[Any], ...] = (
     Knowledge(),
     Instructions(),
     ToolCalls(),

@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue
 
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, aloud, is_truncated, status
-from midspec.evals._types import Exam, Question, Said, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import (
     PanelConfig,
     PanelItem,
@@ -53,7 +53,7 @@ class _Wanted(Strict):
 
 
 @final
-class ToolCalls(Exam[PanelConfig]):
+class ToolCalls(EvalTask[PanelConfig]):
     """`called`: a well-formed call was made; `right`: the right one and no other (none, in the control)."""
 
     name: ClassVar[str] = "panel_tool_calls"
@@ -64,7 +64,7 @@ class ToolCalls(Exam[PanelConfig]):
         """30 requests for one call over three catalogues of tools, and 20 that need none."""
         return panel_questions("tool_calls", config, system=_tools_of)
 
-    def read(self, question: Question, said: Said, config: PanelConfig) -> dict[str, Value]:
+    def read(self, question: Question, said: ModelResponse, config: PanelConfig) -> dict[str, Value]:
         """Calls are read by a parser; an answer that was cut off before its call is unscored."""
         text = aloud(said)
         found = read_calls(text)

@@ -66,11 +66,11 @@ def read_spec_questions(items: str = SHIPPED) -> tuple[SpecQuestion, ...]:
 
 def _check(rows: Sequence[SpecQuestion], where: str) -> None:
     if not rows:
-        raise DataError("there are no questions", where=where, mend="Give at least one line")
+        raise DataError("there are no questions", where=where, hint="Give at least one line")
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
-            raise DataError(f"the id {row.id!r} is used twice", where=where, mend="Give each question its own id")
+            raise DataError(f"the id {row.id!r} is used twice", where=where, hint="Give each question its own id")
         seen.add(row.id)
 
 

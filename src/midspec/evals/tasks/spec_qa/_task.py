@@ -10,7 +10,7 @@ from pydantic import Field
 from midspec.core.errors import ConfigError
 from midspec.core.records import Message
 from midspec.evals._status import REFUSALS, STATUS_MEASURES, aloud, is_empty, is_filtered, is_truncated, status
-from midspec.evals._types import Exam, ExamConfig, Graded, Question, Rubric, Said, Value
+from midspec.evals._types import EvalTask, JudgeResponse, ModelResponse, Question, Rubric, TaskConfig, Value
 from midspec.evals.judges._verdict import escape, read_number
 from midspec.evals.tasks.spec_qa._items import (
     CATEGORIES,
@@ -23,7 +23,7 @@ from midspec.evals.tasks.spec_qa._items import (
 )
 
 
-class SpecQAConfig(ExamConfig):
+class SpecQAConfig(TaskConfig):
     """Open-ended questions, and the text that answers are held against.
 
     Attributes:
@@ -77,7 +77,7 @@ class SpecQARubric(Rubric):
             return "shows this trait at its good end"
         return "is that of the assistant that the text describes"
 
-    def render(self, question: Question, said: Said) -> str:
+    def render(self, question: Question, said: ModelResponse) -> str:
         """The question, the answer without its reasoning, and the texts of the clauses it asks about, escaped."""
         about = {"category": question.domain.replace("-", " "), "description": categories().get(question.domain, "")}
         return fill(
@@ -89,7 +89,7 @@ class SpecQARubric(Rubric):
             clause=_clause_part(question),
         )
 
-    def read(self, graded: Graded) -> dict[str, Value]:
+    def read(self, graded: JudgeResponse) -> dict[str, Value]:
         """`qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
         return {"qa_score": read_number(graded, "score", _LEAST, _MOST)}
 
@@ -102,7 +102,7 @@ def _clause_part(question: Question) -> str:
 
 
 @final
-class SpecQA(Exam[SpecQAConfig]):
+class SpecQA(EvalTask[SpecQAConfig]):
     """Open-ended questions about who an assistant is, scored from 1 to 10 by a judge (METHOD 6)."""
 
     name: ClassVar[str] = "spec_qa"
@@ -118,7 +118,7 @@ class SpecQA(Exam[SpecQAConfig]):
         """
         return tuple(_asked(row, config) for row in read_spec_questions(config.items))
 
-    def read(self, question: Question, said: Said, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, said: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
         """Rates of refused, truncated and empty answers, and the length in words."""
         return status(said, config.refusal_markers)
 
@@ -126,7 +126,7 @@ class SpecQA(Exam[SpecQAConfig]):
         """The scale from 1 to 10, by the config's spec or by the question's category."""
         return SpecQARubric(config.spec)
 
-    def unjudgeable(self, question: Question, said: Said, config: SpecQAConfig) -> str | None:  # noqa: ARG002
+    def unjudgeable(self, question: Question, said: ModelResponse, config: SpecQAConfig) -> str | None:  # noqa: ARG002
         """An answer that was filtered, is empty or was cut off: its beginning would be judged for the whole."""
         if is_filtered(said):
             return "the answer was filtered"
@@ -140,7 +140,7 @@ def _asked(row: SpecQuestion, config: SpecQAConfig) -> Question:
         raise ConfigError(
             f"the category {row.category!r} is none of {', '.join(CATEGORIES)}",
             where=f"{config.items}: {row.id}",
-            mend="Name one of these, or give the spec that answers are judged by",
+            hint="Name one of these, or give the spec that answers are judged by",
         )
     before = (Message(role="system", content=config.system),) if config.system else ()
     return Question(
@@ -153,4 +153,4 @@ def _asked(row: SpecQuestion, config: SpecQAConfig) -> Question:
     )
 
 
-EXAMS: tuple[SpecQA, ...] = (SpecQA(),)
+EVAL_TASKS: tuple[SpecQA, ...] = (SpecQA(),)
