@@ -7,6 +7,9 @@ exit code 2; anything else is a fault of ours and exits with 1.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class MidspecError(Exception):
     """What the user can mend: `where: what. mend`, on one line.
@@ -70,3 +73,12 @@ class FolderError(MidspecError, OSError):
 
 class InUseError(MidspecError, BlockingIOError):
     """A folder that another process is writing."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Give the hint for a wrong name: the nearest right one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean {near[0]}?"
+    return f"There is {', '.join(known)}" if known else "There is none"

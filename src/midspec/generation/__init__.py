@@ -1,4 +1,8 @@
-"""TODO generation."""
+"""What corpus, chats, evaluation items and judges share when a language model writes for them.
+
+Prompt files with slots, work side by side without barriers, results in order, rows on disk until their order is known,
+and the size of a stage before anything is sent.
+"""
 
 import lazy_loader
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 Work = Callable[[], Awaitable[None]]
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class Pool:
@@ -98,3 +101,37 @@ class Pool:
             worker.cancel()
         if left:
             await asyncio.gather(*left, return_exceptions=True)
+
+
+async def gather(
+    run: Callable[[In], Awaitable[Out]],
+    entries: Sequence[In],
+    width: int,
+    *,
+    on_done: Callable[[int, int], None] = lambda _n_done, _n: None,
+) -> list[Out]:
+    """Run one piece of work for each entry, side by side; gives the results in the order of the entries.
+
+    Args:
+        run: makes the result of one entry.
+        entries: what there is to do.
+        width: how many requests are wanted in flight at once.
+        on_done: is told after each how many are done, of how many.
+
+    Raises:
+        BaseException: the first that a piece of work raised, as `Pool.run` does.
+    """
+    results: dict[int, Out] = {}
+    pool = Pool(width)
+
+    def piece(at: int, entry: In) -> Work:
+        async def work() -> None:
+            results[at] = await run(entry)
+            on_done(len(results), len(entries))
+
+        return work
+
+    for at, entry in enumerate(entries):
+        pool.add(piece(at, entry))
+    await pool.run()
+    return [results[at] for at in range(len(entries))]

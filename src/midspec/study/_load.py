@@ -12,10 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, did_you_mean
 from midspec.evals import task_named, task_names
 from midspec.study._config import Evals, StudyConfig, task_entries
-from midspec.study._references import did_you_mean
 
 
 class Study(NamedTuple):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, did_you_mean
 from midspec.evals import MEASURES, task_named
 from midspec.lab import ITEM_SETS
 from midspec.study._task_steps import check_graders
@@ -24,15 +23,6 @@ class _Use(NamedTuple):
     name: str
     kind: str
     known: Iterable[str]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The mend for a wrong name: the nearest right one, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean {near[0]}?"
-    return f"There is {', '.join(known)}" if known else "There is none in this study"
 
 
 def check_references(config: StudyConfig) -> None:

@@ -15,13 +15,12 @@ from typing import Literal
 from pydantic import JsonValue
 
 from midspec.core.artifact import locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError
+from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.study._graph import study_steps
 from midspec.study._load import Study, parse_study
 from midspec.study._preregistration import FIRST, first_contrasts, with_first
-from midspec.study._references import did_you_mean
 from midspec.study._steps import Step, identity, locate, step_folder
 from midspec.study.execution._local import Event, Listener, run_here
 from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
