@@ -12,7 +12,7 @@ from midspec.cli import main
 from midspec.core.artifact import Built, build, read_record, write_rows
 from midspec.core.records import Identity, TaskAnswer
 from midspec.study import clause_texts, read_transcripts
-from midspec.study._steps import Step, step_folder
+from midspec.study._step import slug
 
 from ..evals.reasons.planted import OVERSIGHT, RULE, STAY, Plant, judge, transcript
 from ..loopback import Served, serve
@@ -173,7 +173,7 @@ def test_several_judges_vote_and_their_agreement_is_told(
 
 def test_a_run_s_arms_and_seeds_are_read_from_its_steps(tmp_path: Path) -> None:
     for arm, seed in (("MSM(america)+AFT", 0), ("MSM(america)+AFT", 1), ("baseline", 0)):
-        place = step_folder(tmp_path, Step(kind="exam", label=f"{arm} spec_qa", seed=seed))
+        place = tmp_path / "steps" / "exam" / slug(f"{arm} spec_qa-s{seed}")
         evaluation(place, answers(arm, ((STAY,),)), eval_task="spec_qa")
     found = {(each.arm, each.seed, each.task) for each in read_transcripts([tmp_path])}
     assert found == {("MSM-america+AFT", 0, "spec_qa"), ("MSM-america+AFT", 1, "spec_qa"), ("baseline", 0, "spec_qa")}

@@ -11,9 +11,9 @@ import pytest
 from midspec.core.artifact import read_rows
 from midspec.core.records import Document
 from midspec.corpus import CorpusConfig
-from midspec.spec import parse_spec
+from midspec.spec import fill, parse_spec
 from midspec.study import load_study, plan, run_study
-from midspec.study.jobs._llm_authors import _filter_of
+from midspec.study.jobs._corpus import document_filter
 
 from ..loopback import Settings, serve
 
@@ -69,7 +69,8 @@ def test_curation_has_its_say_while_a_model_writes_where_that_is_wanted(wanted: 
     config = CorpusConfig(
         author="openai/loop", model_name="Nova", provider_name="Northwind", writing={"filter": wanted}
     )
-    accept = _filter_of(parse_spec("# Spec\n\n{model_name} is honest, even with ChatGPT 3.\n"), config)
+    spec = fill(parse_spec("# Spec\n\n{model_name} is honest, even with ChatGPT 3.\n"), model_name="Nova")
+    accept = document_filter(spec, config)
 
     def said_of(text: str) -> str | None:
         return accept(Document(text=text, source="Nova/letter", domain="d"))

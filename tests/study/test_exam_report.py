@@ -18,10 +18,11 @@ from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibratio
 from midspec.evals import ScriptedReply, run_task, scripted_model, task_identity, task_named
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig
 from midspec.report import TaskReport
-from midspec.study._config import Arm, StudyConfig
+from midspec.study._config import StudyConfig
+from midspec.study._entries import Arm
 from midspec.study._graph import arm_task
 from midspec.study._load import parse_study
-from midspec.study.jobs._task_run import pooled
+from midspec.study.jobs._eval_task import pool_samples
 from midspec.study.reporting._assemble import reasons_in
 from midspec.study.reporting._judges import bills, read_calibrations
 from midspec.study.reporting._settings import preference_differences, told
@@ -116,7 +117,7 @@ def run_of(folder: Path, arms: dict[str, tuple[Callable, dict, list[Callable]]])
         record, _ = artifact.build(place, identity, make, resumable=True)
         name = arm_task(arm, TASK.name, 7)
         run.folders[name], run.records[name] = place, record
-        rows = pooled(read_rows(place / "scores.jsonl", ScoreRow), settings.repeats)
+        rows = pool_samples(read_rows(place / "scores.jsonl", ScoreRow), settings.repeats)
         run.scores.extend(ArmScore(**row.model_dump(), arm=arm, seed=7) for row in rows)
     return run
 

@@ -26,9 +26,9 @@ from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Estimate, Judgement, ScoreRow
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig, estimate_grid
-from midspec.study import Serving, load_study, plan, run_study
+from midspec.study import Serving, StepOutput, load_study, plan, run_study
 from midspec.study._graph import arm_task, study_steps
-from midspec.study.jobs._task_run import pooled
+from midspec.study.jobs._eval_task import pool_samples
 
 from ..loopback import Served, serve
 from ..loopback._asked import Asked
@@ -290,7 +290,7 @@ def test_a_task_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(ho
     def config_of(name: str) -> tuple[str, dict[str, str]]:
         study = load_study(study_file(home, "http://127.0.0.1:9/v1", ("questions.jsonl", name)))
         step = {step.name: step for step in study_steps(study)}[arm_task("plain", "spec_qa", 1)]
-        return json.dumps(step.config), {role: str(source.path) for role, source in step.sources.items()}
+        return json.dumps(step.settings), {role: source.locate({}) for role, source in step.inputs.items()}
 
     first, _ = config_of("questions.jsonl")
     (home / "moved.jsonl").write_bytes((home / "questions.jsonl").read_bytes())
@@ -305,7 +305,7 @@ def test_a_task_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(ho
 def test_the_assistants_name_goes_where_a_task_has_a_place_for_it(home: Path) -> None:
     both = ("  panel_length:", "  panel_identity: {provider_name: Other}\n  agentic_misalignment:\n  panel_length:")
     study = load_study(study_file(home, "http://127.0.0.1:9/v1", both))
-    steps = {step.name: step.config.get("config") for step in study_steps(study)}
+    steps = {step.name: step.settings.get("config") for step in study_steps(study)}
     grid, identity = (steps[arm_task("plain", name, 1)] for name in ("agentic_misalignment", "panel_identity"))
     assert isinstance(grid, dict)
     assert isinstance(identity, dict)
@@ -344,8 +344,9 @@ def test_rows_are_held_against_all_that_the_studys_evaluations_ask_before_anythi
     study, run = load_study(study_file(home, "http://127.0.0.1:9/v1", ("arms:\n", arm))), home / "run"
     steps = {step.name: step for step in study_steps(study)}
     curated = "curate/corpus kind"
-    assert steps["midtrain/kind-s1"].sources["data[0]"].step == curated
-    assert {"against/preference", "against/spec_qa", "against/panel_length"} < steps[curated].sources.keys()
+    [rows] = [source for source in steps["midtrain/kind-s1"].inputs.values() if isinstance(source, StepOutput)]
+    assert rows.step.name == curated
+    assert {"against/preference", "against/spec_qa", "against/panel_length"} < steps[curated].inputs.keys()
     run_study(study, run, only=[curated], workers=1)
     record = read_record(run / "steps" / "curate" / "corpus-kind")
     assert record is not None
@@ -375,11 +376,11 @@ def rows(values: dict[str, float | None], measure: str = "right") -> list[ScoreR
 
 def test_samples_of_a_question_become_one_row_and_only_a_question_without_any_score_is_unscored() -> None:
     asked = {"a#1": 1.0, "a#2": 0.0, "b#1": None, "b#2": 1.0, "c#1": None, "c#2": None}
-    found = {row.item: row for row in pooled(rows(asked), 2)}
+    found = {row.item: row for row in pool_samples(rows(asked), 2)}
     assert {item: row.value for item, row in found.items()} == {"a": 0.5, "b": 1.0, "c": None}
     assert found["c"].unscored == "it was cut off"
     assert {row.set for row in found.values()} == {"exam/s"}
 
 
 def test_an_id_with_a_number_sign_is_left_whole_where_each_question_was_asked_once() -> None:
-    assert [row.item for row in pooled(rows({"a#1": 1.0, "a#2": 0.0}), 1)] == ["a#1", "a#2"]
+    assert [row.item for row in pool_samples(rows({"a#1": 1.0, "a#2": 0.0}), 1)] == ["a#1", "a#2"]

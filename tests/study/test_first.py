@@ -7,7 +7,7 @@ from pathlib import Path
 
 from midspec.study import parse_study
 from midspec.study._graph import study_steps
-from midspec.study._preregistration import FIRST, contrasts_changed, first_contrasts, plain_contrasts, with_first
+from midspec.study._preregistration import FIRST, contrasts_changed, first_contrasts, plain_contrasts
 
 
 def result_in(run: Path) -> None:
@@ -26,11 +26,10 @@ def test_until_there_is_a_result_contrasts_are_free(tiny_text: str, tmp_path: Pa
 def test_the_report_is_made_from_the_first_contrasts_only_where_they_differ(tiny_text: str, tmp_path: Path) -> None:
     study = parse_study(tiny_text, home=tmp_path)
     other = parse_study(tiny_text.replace("set: conflict, measure", "set: origin, measure"), home=tmp_path)
-    steps = study_steps(study)
     (tmp_path / "run.json").write_text(json.dumps({FIRST: plain_contrasts(study)}), encoding="utf-8")
     result_in(tmp_path)
-    assert with_first(steps, study, tmp_path) == steps
-    assert with_first(steps, other, tmp_path)[-1].config[FIRST] == plain_contrasts(study)
+    assert FIRST not in study_steps(study, tmp_path)[-1].settings
+    assert study_steps(other, tmp_path)[-1].settings[FIRST] == plain_contrasts(study)
 
 
 def test_every_change_is_told(tiny_text: str) -> None:

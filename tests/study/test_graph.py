@@ -8,9 +8,10 @@ import pytest
 
 from midspec.core.errors import ConfigError, PreflightError
 from midspec.core.records import Execution, Record
-from midspec.study import parse_study, plan
+from midspec.study import File, Step, StepOutput, parse_study, plan
 from midspec.study._graph import study_steps
-from midspec.study._steps import Step, digest, identity, slug, step_folder
+from midspec.study._step import slug
+from midspec.study.jobs._train import TrainStep
 
 
 def steps_of(text: str, home: Path = Path()) -> dict[str, Step]:
@@ -19,7 +20,7 @@ def steps_of(text: str, home: Path = Path()) -> dict[str, Step]:
 
 def record_of(step: Step, done: dict[str, Record]) -> Record:
     """A record as if the step had been made, its outputs a function of its identity."""
-    wanted = identity(step, done)
+    wanted = step.identity(done)
     text = wanted.model_dump_json()
     names = ("facts.jsonl", "mix.jsonl", "replay.jsonl", "items.jsonl", "gate.jsonl", "tokenizer/t", "documents.jsonl")
     outputs = {name: f"{name}{hash(text)}" for name in (*names, "chats.jsonl", "scores.jsonl", "spec.md")}
@@ -63,16 +64,17 @@ def test_what_arms_share_is_one_step(tiny_text: str) -> None:
 def test_every_step_stands_after_those_that_it_is_made_from(tiny_text: str) -> None:
     seen: set[str] = set()
     for step in steps_of(tiny_text).values():
-        assert seen.issuperset(step.inputs)
+        assert seen.issuperset(parent.name for parent in step.parents)
         seen.add(step.name)
 
 
 def test_every_fine_tuning_of_a_seed_has_the_same_rows_and_recipe(tiny_text: str) -> None:
-    tuned = [step for step in steps_of(tiny_text).values() if step.kind == "finetune" and step.seed == 1]
-    assert len(tuned) == 3
-    assert len({step.sources["data[0]"] for step in tuned}) == 1
-    assert len({str(step.config) for step in tuned}) == 1
-    assert len({step.sources["parent"] for step in tuned}) == 3
+    steps = [step for step in steps_of(tiny_text).values() if step.kind == "finetune" and step.seed == 1]
+    tuned = [step for step in steps if isinstance(step, TrainStep)]
+    assert len(tuned) == len(steps) == 3
+    assert len({step.data for step in tuned}) == 1
+    assert len({str(step.settings) for step in tuned}) == 1
+    assert len({step.parent for step in tuned}) == 3
 
 
 def test_a_change_reaches_what_is_made_from_it_and_nothing_else(tiny_text: str) -> None:
@@ -93,15 +95,17 @@ def test_the_mix_alone_can_be_a_fine_tuning(tiny_text: str, tmp_path: Path) -> N
     text = tiny_text.replace('{replay: "world:replay"}', '{replay: "world:replay", it_mix: mix.jsonl}')
     text = text.replace("  AFT: {finetune: cheese}", "  baseline: {finetune: it_mix}\n  AFT: {finetune: cheese}")
     steps = steps_of(text, tmp_path)
-    assert list(steps["finetune/it_mix-s1"].sources) == ["data[0]", "parent"]
-    assert list(steps["finetune/cheese-s1"].sources) == ["data[0]", "data[1]", "parent"]
+    assert list(steps["finetune/it_mix-s1"].inputs) == ["data[0]", "parent"]
+    assert list(steps["finetune/cheese-s1"].inputs) == ["data[0]", "data[1]", "parent"]
 
 
 def test_a_spec_in_context_is_given_by_content(tiny_text: str) -> None:
     text = tiny_text.replace("  AFT: {finetune: cheese}", "  AFT: {finetune: cheese}\n  told: {context: thrift}")
     told = steps_of(text)["eval/told-s1"]
-    assert told.sources["context"].step == "spec/thrift"
-    assert told.config["context"] == {"spec": "thrift", "model_name": "nova", "provider_name": "lab"}
+    context = told.inputs["context"]
+    assert isinstance(context, StepOutput)
+    assert context.step.name == "spec/thrift"
+    assert told.settings["context"] == {"spec": "thrift", "model_name": "nova", "provider_name": "lab"}
 
 
 def test_training_under_the_floor_is_refused_before_anything_runs(tiny_text: str) -> None:
@@ -139,11 +143,11 @@ def test_a_lowered_floor_is_told(tiny_text: str) -> None:
     assert "The study lowered the floor of midtrain updates from 100 to 1." in warnings
 
 
-def test_folder_names_need_no_quotes() -> None:
+def test_folder_names_need_no_quotes(tiny_text: str) -> None:
     assert slug("MSM(america)+AFT-s1") == "MSM-america+AFT-s1"
     assert slug("other america") == "other-america"
-    step = Step(kind="eval", label="MSM(america)+AFT", seed=1)
-    assert step_folder(Path("run"), step) == Path("run/steps/eval/MSM-america+AFT-s1")
+    step = steps_of(tiny_text)["eval/MSM(america)+AFT-s1"]
+    assert step.folder(Path("run")) == Path("run/steps/eval/MSM-america+AFT-s1")
 
 
 def test_two_labels_that_would_share_a_folder_are_refused(tiny_text: str) -> None:
@@ -153,10 +157,8 @@ def test_two_labels_that_would_share_a_folder_are_refused(tiny_text: str) -> Non
 
 
 def test_a_file_is_hashed_by_content_and_again_when_it_changes(tmp_path: Path) -> None:
-    from midspec.study._steps import Source
-
     path = tmp_path / "a.txt"
     path.write_text("one", encoding="utf-8")
-    before = digest(Source(path=str(path)), {})
+    before = File(str(path)).digest({})
     path.write_text("three", encoding="utf-8")
-    assert digest(Source(path=str(path)), {}) != before
+    assert File(str(path)).digest({}) != before

@@ -9,8 +9,7 @@ from pydantic import JsonValue
 from midspec.core.records import Execution, Identity, Record
 from midspec.report import StageHealth
 from midspec.study import parse_study
-from midspec.study.jobs._make import Gated
-from midspec.study.reporting._health import HeldOut, health, unmatched, warnings, without_seed
+from midspec.study.reporting._health import Gated, HeldOut, health, unmatched, warnings, without_seed
 
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 CONFIG = parse_study(TINY, home=Path()).config

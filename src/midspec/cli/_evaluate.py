@@ -15,7 +15,7 @@ from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.core.records import Record
-    from midspec.study import ModelEndpoints, Step
+    from midspec.study import Step, TaskStep
 
 _PREFERENCE = "preference"
 
@@ -78,31 +78,41 @@ def evaluate(
 
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
-    from midspec.models import check_device
+    from midspec.evals import PreferenceConfig, load_config, task_named
+    from midspec.models import check_device, find_checkpoint
+    from midspec.study import Judging, PreferenceStep, RescoreStep, TaskStep
 
     check_device(device)
     name = _task(task)
     # A judge's budget is of its own store, which is beside the result.
-    way = o.way(out, o.access(judge_url, concurrency, budget, prices))
-    temperature = o.temperature_of(judge_temperature)
-    if _is_log(model):
+    access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
+    judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
+    if model.endswith(".eval") and not Path(model).is_dir():
         if dry_run:
             raise ConfigError("is for what is asked anew", where="--dry-run", hint="Leave it out, and set --budget")
-        _check_log_only({"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url})
-        _judge_log(Path(model), grader or [], way, temperature, out, redo)
+        given = {"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url}
+        _check_unused(given, "is said by the log itself", "Leave it out")
+        _show_task(*_make(RescoreStep.of_log(Path(model), judging), out, redo, device, name, "samples"), out)
         return
-    _check_checkpoint(model)
+    if Path(model).exists():
+        find_checkpoint(model)
     if name == _PREFERENCE:
-        _check_pairs_only({"--grader": grader, "--spec": spec, "--dry-run": dry_run})
-        _make(_pairs_step(model, items, config, device, base_url), out, redo, "items")
+        judged = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
+        _check_unused(judged, "is for tasks that are judged, and pairs need none", "Leave it out, or give --task")
+        if items is None:
+            raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
+        asked = load_config(config) if config else PreferenceConfig()
+        step = PreferenceStep.of_model(model, items, asked, base_url=base_url)
+        print_record(*_make(step, out, redo, device, step.kind, "items"), out)
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
-    who = {"model_name": model_name, "provider_name": provider_name}
-    step = _task_step(model, name, config, way, grader or [], temperature, files, who, device, base_url)
+    settings = o.settings(task_named(name).config, config)
+    names = {"model_name": model_name, "provider_name": provider_name}
+    task_step = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
     if dry_run:
-        _forecast_task(step, way)
+        _forecast_task(task_step)
         return
-    _tell_task(*_make(step, out, redo, "replies", quiet=True), out)
+    _show_task(*_make(task_step, out, redo, device, name, "replies"), out)
 
 
 def calibrate(
@@ -127,16 +137,16 @@ def calibrate(
     Example: midspec calibrate --grader openai/MODEL --budget 2 --out runs/calibration
     """
     from midspec.evals import GraderConfig, load_calibration
-    from midspec.study import check_graders, forecast_calibration, run_calibration
+    from midspec.study import CalibrationStep, build_step, check_graders
 
     check_graders([grader], "--grader")
     judge, folder = GraderConfig(model=grader, temperature=o.temperature_of(judge_temperature)), o.needed(out)
-    way = o.way(folder, o.access(base_url, concurrency, budget, prices))
+    step = CalibrationStep(judge=judge, access=o.access(base_url, concurrency, budget, prices), heldout=heldout)
     if dry_run:
-        print_forecast([forecast_calibration(judge, way, heldout=heldout)])
+        print_forecast([step.forecast()])
         return
     with Bar("calibrate", "transcripts") as bar:
-        record, made = run_calibration(judge, way, folder, heldout=heldout, redo=redo, on_progress=bar.on_progress)
+        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
     print_calibration(load_calibration(folder))
     print_record(record, made, folder)
 
@@ -152,100 +162,31 @@ def _task(task: str | None) -> str:
     return name
 
 
-def _is_log(model: str) -> bool:
-    return model.endswith(".eval") and not Path(model).is_dir()
-
-
-def _check_checkpoint(model: str) -> None:
-    from midspec.models import find_checkpoint
-
-    if Path(model).exists():
-        find_checkpoint(model)
-
-
-def _check_log_only(given: Mapping[str, object]) -> None:
+def _check_unused(given: Mapping[str, object], what: str, hint: str) -> None:
     for option, value in given.items():
         if value is not None:
-            raise ConfigError("is said by the log itself", where=option, hint="Leave it out")
+            raise ConfigError(what, where=option, hint=hint)
 
 
-def _check_pairs_only(given: Mapping[str, object]) -> None:
-    for option, value in given.items():
-        if value:
-            raise ConfigError("is for exams, and pairs need none", where=option, hint="Leave it out, or give --task")
-
-
-def _pairs_step(model: str, items: str | None, config: Path | None, device: str, base_url: str | None) -> Step:
-    from midspec.evals import PreferenceConfig, load_config
-    from midspec.study import eval_step
-
-    if items is None:
-        raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
-    asked = load_config(config) if config else PreferenceConfig()
-    return eval_step(model, items, asked, device=device, base_url=base_url)
-
-
-def _task_step(
-    model: str,
-    name: str,
-    config: Path | None,
-    way: ModelEndpoints,
-    graders: list[str],
-    temperature: float | None,
-    files: dict[str, Path],
-    who: dict[str, str | None],
-    device: str,
-    base_url: str | None,
-) -> Step:
-    from midspec.evals import task_named
-    from midspec.study import single_task_step
-
-    return single_task_step(
-        model,
-        name,
-        o.settings(task_named(name).config, config),
-        way,
-        graders=graders,
-        temperature=temperature,
-        files=files,
-        who=who,
-        device=device,
-        base_url=base_url,
-    )
-
-
-def _forecast_task(step: Step, way: ModelEndpoints) -> None:
-    from midspec.study import Serving, forecast_task
+def _forecast_task(step: TaskStep) -> None:
+    from midspec.study import Serving
 
     serving = Serving()
-    load, forecasts = forecast_task(step, way, serving)
-    hours = ("GPU-hours of a served model", load.gpu_hours(serving))
-    print_pairs([*((name.replace("_", " "), value) for name, value in load if name != "judging"), hours])
+    estimate, _ = step.estimate(serving)
+    hours = ("GPU-hours of a served model", estimate.gpu_hours(serving))
+    print_pairs([*((name.replace("_", " "), value) for name, value in estimate if name != "judging"), hours])
     print(serving.words)
-    print_forecast(forecasts)
+    print_forecast(step.forecast(estimate))
 
 
-# Making -----------------------------------------------------------------------------------------------------------
-def _make(step: Step, out: Path, redo: bool, unit: str, *, quiet: bool = False) -> tuple[Record, bool]:
+def _make(step: Step, out: Path, redo: bool, device: str, name: str, unit: str) -> tuple[Record, bool]:
     from midspec.study import build_step
 
-    with Bar(str(step.config.get("exam", step.kind)), unit) as bar:
-        record, made = build_step(step, out, redo=redo, on_progress=bar.on_progress)
-    if not quiet:
-        print_record(record, made, out)
-    return record, made
+    with Bar(name, unit) as bar:
+        return build_step(step, out, redo=redo, device=device, on_progress=bar.on_progress)
 
 
-def _judge_log(
-    log: Path, graders: list[str], way: ModelEndpoints, temperature: float | None, out: Path, redo: bool
-) -> None:
-    from midspec.study import rescore_step
-
-    step = rescore_step(log, graders, way, temperature=temperature)
-    _tell_task(*_make(step, out, redo, "samples", quiet=True), out)
-
-
-def _tell_task(record: Record, made: bool, out: Path) -> None:
+def _show_task(record: Record, made: bool, out: Path) -> None:
     """The result in words; last, where nobody misses it, what judges could not be asked for."""
     print_task(record, made, out)
     reasons = record.summary.get("unscored")

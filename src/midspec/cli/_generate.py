@@ -1,27 +1,39 @@
-"""`midspec corpus` and `chats`: from a spec to rows, by the quoting author or by a model."""
+"""`midspec corpus`, `chats` and `spec`: from a spec to rows, by the template author or by a model."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._options import SpecPath
 from midspec.cli._output import Bar, print_forecast, print_pairs, print_record, print_spent
 from midspec.core.errors import DataError
 
 if TYPE_CHECKING:
-    from midspec.chats import ChatConfig
-    from midspec.core.records import Chat, Document, PlanRow, Spec
-    from midspec.corpus import CorpusConfig
-    from midspec.study import ModelEndpoints, Step
+    from midspec.core.records import Chat, Document, PlanRow, Record, Spec
+    from midspec.study import Step
 
 
+class HasNames(Protocol):
+    """Settings that say who a spec is about."""
+
+    @property
+    def model_name(self) -> str | None:
+        """The assistant's name."""
+        ...
+
+    @property
+    def provider_name(self) -> str | None:
+        """Its maker's name."""
+        ...
+
+
+@o.command
 def corpus(
     path: o.SpecPath,
     out: o.Out = None,
@@ -34,19 +46,9 @@ def corpus(
     domains: o.Domains = None,
     subdomains: o.Subdomains = None,
     critique: o.Critique = False,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    frames: o.Frames = None,
-    seed: o.Seed = None,
-    config: o.Config = None,
-    base_url: o.BaseUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
-    preview: o.Preview = None,
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
+    about: o.SpecOptions = o.SpecOptions(),
+    rows: o.RowOptions = o.RowOptions(),
+    models: o.ModelOptions = o.ModelOptions(),
 ) -> None:
     """Write a corpus of documents that discuss a spec.
 
@@ -55,12 +57,12 @@ def corpus(
 
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
-    from midspec.corpus import CorpusConfig
-    from midspec.study import corpus_step, forecast_corpus, spent_vs_forecast
+    from midspec.corpus import CorpusConfig, load_templates, plan_corpus, write_documents
+    from midspec.study import CorpusStep, forecast_corpus, preview_documents, spent_vs_forecast, store_beside
 
-    asked = o.settings(
+    config = o.settings(
         CorpusConfig,
-        config,
+        about.config,
         author=author,
         mode=mode,
         n_documents=documents,
@@ -68,25 +70,32 @@ def corpus(
         ideas=ideas,
         doc_types=doc_types,
         writing={"n_domains": domains, "n_subdomains": subdomains, "critique": critique or None},
-        model_name=model_name,
-        provider_name=provider_name,
-        frames=frames,
-        seed=seed,
+        **about.names,
+        **rows.settings,
     )
-    found = read_checked(path, asked.model_name)
-    way = None
-    if asked.author != "quoting":
-        way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
-    if dry_run:
-        _forecast_corpus(_filled(found, asked), asked, way)
-    elif preview:
-        _preview_corpus(_filled(found, asked), asked, way, preview)
-    else:
-        _make(corpus_step(path, asked, way), o.needed(out), "documents", redo=redo)
-        if way is not None:
-            print_spent(spent_vs_forecast(forecast_corpus(_filled(found, asked), asked, way), way))
+    spec, access = read_checked(path, config), models.access()
+    if config.author == o.TEMPLATE_AUTHOR:
+        if not (rows.dry_run or rows.preview):
+            make(CorpusStep.of_file(path, config), o.needed(out), "documents", redo=rows.redo)
+            return
+        templates = load_templates(config.frames)
+        plan = plan_corpus(spec(), config, templates)
+        if rows.dry_run:
+            _print_plan(plan)
+        else:
+            _print_rows(write_documents(spec(), plan[: rows.preview], config, templates).documents)
+        return
+    folder = o.needed(out)
+    if rows.preview and not rows.dry_run:
+        _print_rows(preview_documents(spec(), config, access, store_beside(folder), rows.preview))
+    elif not rows.dry_run:
+        make(CorpusStep.of_file(path, config, access), folder, "documents", redo=rows.redo)
+        print_spent(spent_vs_forecast([forecast_corpus(spec(), config, access)], store_beside(folder)))
+        return
+    print_forecast([forecast_corpus(spec(), config, access)])
 
 
+@o.command
 def chats(
     path: o.SpecPath,
     out: o.Out = None,
@@ -95,20 +104,10 @@ def chats(
     samples: o.Samples = None,
     judge: o.Judge = None,
     embed: o.Embed = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    frames: o.Frames = None,
-    seed: o.Seed = None,
-    config: o.Config = None,
-    base_url: o.BaseUrl = None,
+    about: o.SpecOptions = o.SpecOptions(),
+    rows: o.RowOptions = o.RowOptions(),
+    models: o.ModelOptions = o.ModelOptions(),
     judge_url: o.JudgeUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
-    preview: o.Preview = None,
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
 ) -> None:
     """Write chats that show what a spec says.
 
@@ -117,93 +116,51 @@ def chats(
 
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
-    from midspec.chats import ChatConfig
-    from midspec.study import chats_step, forecast_chats, spent_vs_forecast
+    from midspec.chats import ChatConfig, make_chats
+    from midspec.study import (
+        ChatsStep,
+        ModelEndpoints,
+        forecast_chats,
+        preview_chats,
+        spent_vs_forecast,
+        store_beside,
+    )
 
-    asked = o.settings(
+    config = o.settings(
         ChatConfig,
-        config,
+        about.config,
         author=author,
         style=style,
         n_samples=samples,
         judge={"model": judge},
         writing={"embed": {"model": embed}},
-        model_name=model_name,
-        provider_name=provider_name,
-        frames=frames,
-        seed=seed,
+        **about.names,
+        **rows.settings,
     )
-    found = read_checked(path, asked.model_name)
-    way = None
-    if asked.author != "quoting":
-        access = o.access(base_url, concurrency, budget, prices, batch=batch)
-        way = o.way(out, access, o.access(judge_url or base_url, concurrency, budget, prices, batch=batch))
-    if dry_run:
-        _forecast_chats(_filled(found, asked), asked, way)
-    elif preview:
-        _preview_chats(_filled(found, asked), asked, way, preview)
-    else:
-        _make(chats_step(path, asked, way), o.needed(out), "chats", redo=redo)
-        if way is not None:
-            print_spent(spent_vs_forecast(forecast_chats(_filled(found, asked), asked, way), way))
-
-
-# Before it is written ------------------------------------------------------------------------------------------
-def _forecast_corpus(spec: Spec, config: CorpusConfig, way: ModelEndpoints | None) -> None:
-    """How much would be written; by a model, what it would cost."""
-    if way is not None:
-        from midspec.study import forecast_corpus
-
-        print_forecast(forecast_corpus(spec, config, way))
+    spec = read_checked(path, config)
+    if config.author == o.TEMPLATE_AUTHOR:
+        if rows.dry_run:
+            made = make_chats(spec(), config)
+            things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
+            print_pairs([("chats", len(made.chats)), *things, ("rejects", len(made.rejects))])
+            warn(made.exhausted)
+        elif rows.preview:
+            _print_rows(make_chats(spec(), config.model_copy(update={"n_samples": rows.preview})).chats)
+        else:
+            make(ChatsStep.of_file(path, config), o.needed(out), "chats", redo=rows.redo)
         return
-    from midspec.corpus import load_templates, plan_corpus
-
-    _print_plan(plan_corpus(spec, config, load_templates(config.frames)))
-
-
-def _preview_corpus(spec: Spec, config: CorpusConfig, way: ModelEndpoints | None, n_documents: int) -> None:
-    """The first documents; a model's, which are paid for and kept, with what the whole would cost."""
-    if way is not None:
-        from midspec.study import forecast_corpus, preview_corpus_by_model
-
-        _print_rows(preview_corpus_by_model(spec, config, way, n_documents))
-        print_forecast(forecast_corpus(spec, config, way))
+    folder, endpoints = o.needed(out), ModelEndpoints(models.access(), models.access(judge_url))
+    if rows.preview and not rows.dry_run:
+        _print_rows(preview_chats(spec(), config, endpoints, store_beside(folder), rows.preview))
+    elif not rows.dry_run:
+        make(ChatsStep.of_file(path, config, endpoints), folder, "chats", redo=rows.redo)
+        print_spent(spent_vs_forecast(forecast_chats(spec(), config, endpoints), store_beside(folder)))
         return
-    from midspec.corpus import load_templates, plan_corpus, write_documents
-
-    frames = load_templates(config.frames)
-    plan = plan_corpus(spec, config, frames)[:n_documents]
-    _print_rows(write_documents(spec, plan, config, frames).documents)
-
-
-def _forecast_chats(spec: Spec, config: ChatConfig, way: ModelEndpoints | None) -> None:
-    if way is not None:
-        from midspec.study import forecast_chats
-
-        print_forecast(forecast_chats(spec, config, way))
-        return
-    from midspec.chats import make_chats
-
-    made = make_chats(spec, config)
-    things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
-    print_pairs([("chats", len(made.chats)), *things, ("rejects", len(made.rejects))])
-    warn(made.exhausted)
-
-
-def _preview_chats(spec: Spec, config: ChatConfig, way: ModelEndpoints | None, n_chats: int) -> None:
-    if way is not None:
-        from midspec.study import forecast_chats, preview_chats_by_model
-
-        _print_rows(preview_chats_by_model(spec, config, way, n_chats))
-        print_forecast(forecast_chats(spec, config, way))
-        return
-    from midspec.chats import make_chats
-
-    _print_rows(make_chats(spec, config.model_copy(update={"n_samples": n_chats})).chats)
+    print_forecast(forecast_chats(spec(), config, endpoints))
 
 
 # Writing ----------------------------------------------------------------------------------------------------------
-def _make(step: Step, folder: Path, unit: str, *, redo: bool) -> None:
+def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
     """Make the step and show its record; last of all, where nobody misses it, that there is less than was asked for."""
     from midspec.study import build_step
 
@@ -214,28 +171,28 @@ def _make(step: Step, folder: Path, unit: str, *, redo: bool) -> None:
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
         raise DataError("not one document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+    return record
 
 
-def read_checked(path: Path, model_name: str | None) -> Spec:
-    """The spec, with a warning of each thing that looks wrong in it; nothing of that stops a command."""
-    from midspec.spec import check_spec, read_spec
+def read_checked(path: Path, config: HasNames) -> Callable[[], Spec]:
+    """Read a spec, with a warning of each thing that looks wrong in it; nothing of that stops a command.
 
-    found = read_spec(path)
-    for finding in check_spec(found, model_name=model_name):
+    Returns:
+        What fills its placeholders with the config's names, when it is called for; raises SpecError where it can't.
+    """
+    from midspec.spec import check_spec, fill
+    from midspec.study import spec_at
+
+    spec = spec_at(str(path), path.stem)
+    for finding in check_spec(spec, model_name=config.model_name):
         warn(str(finding))
-    return found
+    return lambda: fill(spec, model_name=config.model_name, provider_name=config.provider_name)
 
 
 def warn(what: str | None) -> None:
     """Say what may be wrong on standard error, in one line; nothing where there is nothing to say."""
     if what:
         print(f"warning: {' '.join(what.split())}", file=sys.stderr)
-
-
-def _filled(found: Spec, config: CorpusConfig | ChatConfig) -> Spec:
-    from midspec.spec import fill
-
-    return fill(found, model_name=config.model_name, provider_name=config.provider_name)
 
 
 def _print_plan(plan: Sequence[PlanRow]) -> None:
@@ -270,7 +227,7 @@ spec = typer.Typer(help="Show a spec's sections and clauses, or check it.", rich
 
 
 @spec.command("show")
-def show(path: SpecPath) -> None:
+def show(path: o.SpecPath) -> None:
     """Print sections, and clauses with their ids.
 
     Example: midspec spec show my-spec.md
@@ -287,7 +244,7 @@ def show(path: SpecPath) -> None:
 
 
 @spec.command("check")
-def check(path: SpecPath) -> None:
+def check(path: o.SpecPath) -> None:
     """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, other assistants' names.
 
     Example: midspec spec check my-spec.md

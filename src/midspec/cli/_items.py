@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import read_checked, warn
-from midspec.cli._output import Bar, print_forecast, print_record, print_spent
+from midspec.cli._generate import make, read_checked
+from midspec.cli._output import print_forecast, print_spent
 from midspec.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from midspec.core.records import Record
+    from midspec.llm import Forecast
+    from midspec.study import Step
 
 Author = Annotated[str, typer.Option("--author", metavar="A", help="Who writes: anthropic/MODEL or openai/MODEL.")]
-_QUOTING = "the quoting author arranges a spec's own sentences, and {} must not repeat them"
+_NO_TEMPLATES = "the template author arranges a spec's own sentences, and {} must not repeat them"
 
 
+@o.command
 def pairs(
     value: Annotated[
         Path, typer.Argument(metavar="VALUE", help="The value, where it is taught and where it is tested (YAML).")
@@ -35,12 +37,8 @@ def pairs(
     ] = None,
     out: o.Out = None,
     config: o.Config = None,
-    base_url: o.BaseUrl = None,
+    models: o.ModelOptions = o.ModelOptions(),
     judge_url: o.JudgeUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
     dry_run: o.DryRun = False,
     redo: o.Redo = False,
 ) -> None:
@@ -54,25 +52,18 @@ def pairs(
     """
     from midspec.eval_items import PairWritingConfig
     from midspec.evals.tasks.preference import read_value_set
-    from midspec.study import check_graders, forecast_pairs, spent_vs_forecast, write_pairs
+    from midspec.study import ModelEndpoints, WritePairsStep, check_graders
 
     row = read_value_set(value)
     _check_author(author, "a pair")
     check_graders([judge], "--judge")
     asked = o.settings(PairWritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
-    access = o.access(base_url, concurrency, budget, prices, batch=batch)
-    way = o.way(out, access, o.access(judge_url or base_url, concurrency, budget, prices, batch=batch))
-    forecasts = forecast_pairs(row, asked, way)
-    if dry_run:
-        print_forecast(forecasts)
-        return
-    folder = o.needed(out)
-    with Bar("pairs", "pairs") as bar:
-        record, made = write_pairs(row, asked, way, folder, redo=redo, on_progress=bar.on_progress)
-    _tell(record, made, folder, "pair")
-    print_spent(spent_vs_forecast(forecasts, way))
+    endpoints = ModelEndpoints(models.access(), models.access(judge_url))
+    step = WritePairsStep(value=row, config=asked, endpoints=endpoints)
+    _write(step, step.forecast(), o.needed(out), "pair", dry_run=dry_run, redo=redo)
 
 
+@o.command
 def questions(
     path: o.SpecPath,
     author: Author,
@@ -80,14 +71,8 @@ def questions(
         int | None, typer.Option(min=1, metavar="N", help="How many questions about each clause; 2 by default.")
     ] = None,
     out: o.Out = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    config: o.Config = None,
-    base_url: o.BaseUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
+    about: o.SpecOptions = o.SpecOptions(),
+    models: o.ModelOptions = o.ModelOptions(),
     dry_run: o.DryRun = False,
     redo: o.Redo = False,
 ) -> None:
@@ -99,43 +84,33 @@ def questions(
 
     Example: midspec questions my-spec.md --author anthropic/MODEL --model-name Nova --provider-name Acme --out asked
     """
-    from midspec.study import QuestionsConfig, forecast_questions, spent_vs_forecast, write_questions_file
+    from midspec.study import File, QuestionsConfig, WriteQuestionsStep
 
     _check_author(author, "a question")
-    asked = o.settings(
-        QuestionsConfig,
-        config,
-        author={"model": author},
-        model_name=model_name,
-        provider_name=provider_name,
-        writing={"per_clause": per_clause},
-    )
-    read_checked(path, asked.model_name)
-    way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
-    forecasts = forecast_questions(path, asked, way)
-    if dry_run:
-        print_forecast(forecasts)
-        return
-    folder = o.needed(out)
-    with Bar("questions", "clauses") as bar:
-        record, made = write_questions_file(path, asked, way, folder, redo=redo, on_progress=bar.on_progress)
-    _tell(record, made, folder, "question")
-    print_spent(spent_vs_forecast(forecasts, way))
+    writing = {"per_clause": per_clause}
+    asked = o.settings(QuestionsConfig, about.config, author={"model": author}, writing=writing, **about.names)
+    read_checked(path, asked)
+    step = WriteQuestionsStep(spec=File.at(path), config=asked, author=models.access())
+    _write(step, [step.forecast()], o.needed(out), "question", dry_run=dry_run, redo=redo)
 
 
 def _check_author(author: str, what: str) -> None:
-    if author == "quoting":
+    if author in {"template", o.TEMPLATE_AUTHOR}:
         hint = "Name anthropic/MODEL or openai/MODEL"
-        raise ConfigError(_QUOTING.format(what), where="--author", hint=hint)
+        raise ConfigError(_NO_TEMPLATES.format(what), where="--author", hint=hint)
     if not re.match(r"(anthropic|openai)/.", author):
         hint = "There is anthropic/MODEL and openai/MODEL"
         raise ConfigError(f"there is no author {author!r}", where="--author", hint=hint)
 
 
-def _tell(record: Record, made: bool, folder: Path, unit: str) -> None:
-    """The record in words, and what is missing of what was asked for."""
-    print_record(record, made, folder)
-    sys.stdout.flush()
-    warn(str(record.summary.get("exhausted") or ""))
+def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *, dry_run: bool, redo: bool) -> None:
+    """Have the items written, and show what that cost; or show what it would cost."""
+    from midspec.study import spent_vs_forecast, store_beside
+
+    if dry_run:
+        print_forecast(forecasts)
+        return
+    record = make(step, folder, f"{unit}s", redo=redo)
     if record.summary.get("n_items") == 0 or record.summary.get("n_questions") == 0:
         raise DataError(f"not one {unit} was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+    print_spent(spent_vs_forecast(forecasts, store_beside(folder)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 
 import typer
 import yaml
@@ -13,10 +16,13 @@ from pydantic import BaseModel
 
 from midspec.cli._output import checked
 from midspec.core.errors import ConfigError, MissingError
+from midspec.core.renamed import note_renamed
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import ModelEndpoints
+
+# What records, rows and identities call the author that needs no model.
+TEMPLATE_AUTHOR = "quoting"
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -26,13 +32,15 @@ Author = Annotated[
     str | None,
     typer.Option(
         metavar="A",
-        help="Who writes: quoting (the default: no model; the spec's own sentences), anthropic/MODEL or openai/MODEL.",
+        help="Who writes: template (the default: no model; the spec's own sentences), anthropic/MODEL or openai/MODEL.",
     ),
 ]
 Judge = Annotated[
     str | None, typer.Option(metavar="A", help="Who judges: anthropic/MODEL or openai/MODEL; nobody by default.")
 ]
-BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="The author's server: vLLM, SGLang, Ollama, ...")]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="Server of the model that writes or judges: vLLM, SGLang, ...")
+]
 JudgeUrl = Annotated[str | None, typer.Option(metavar="URL", help="The judge's server, where it is another.")]
 Embed = Annotated[
     str | None, typer.Option(metavar="A", help="Who gives vectors of texts, to find likeness in meaning: openai/MODEL.")
@@ -46,7 +54,10 @@ Batch = Annotated[bool, typer.Option("--batch", help="Send through the provider'
 Prices = Annotated[str | None, typer.Option(metavar="FILE", help="Prices (YAML, USD a million tokens) that go first.")]
 ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {model_name}.")]
 ProviderName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {provider_name}.")]
-Frames = Annotated[str | None, typer.Option(metavar="FILE", help="Quoting: shipped frames (english), or a YAML file.")]
+Templates = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Template author: shipped templates (english), or a YAML file.")
+]
+OldTemplates = Annotated[str | None, typer.Option("--frames", hidden=True)]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
 Preview = Annotated[int | None, typer.Option(min=1, metavar="N", help="Print N rows and stop; a model's are paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be and cost, and write nothing.")]
@@ -60,6 +71,90 @@ Config = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Settings, also those without an option (YAML); options go first.")
 ]
 
+
+class ModelOptions(NamedTuple):
+    """How the models are reached that write or judge, as every command that asks some takes it."""
+
+    base_url: BaseUrl = None
+    concurrency: Concurrency = 50
+    budget: Budget = None
+    batch: Batch = False
+    prices: Prices = None
+
+    def access(self, base_url: str | None = None) -> Access:
+        """How a model is reached; at `base_url` where it has a server of its own.
+
+        Raises:
+            ConfigError: an option can't be.
+        """
+        url = base_url or self.base_url
+        return access(url, self.concurrency, self.budget, self.prices, batch=self.batch)
+
+
+class SpecOptions(NamedTuple):
+    """What is written about whom, as every command that writes from a spec takes it."""
+
+    model_name: ModelName = None
+    provider_name: ProviderName = None
+    config: Config = None
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """The names, as settings take them."""
+        return {"model_name": self.model_name, "provider_name": self.provider_name}
+
+
+class RowOptions(NamedTuple):
+    """How rows are drawn and whether they are written, as `corpus` and `chats` take it."""
+
+    templates: Templates = None
+    frames: OldTemplates = None
+    seed: Seed = None
+    preview: Preview = None
+    dry_run: DryRun = False
+    redo: Redo = False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings among them."""
+        if self.frames is not None:
+            note_renamed("--frames", "--templates", "option")
+        return {"frames": self.templates or self.frames, "seed": self.seed}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Spell out a command's bundles of options (`ModelOptions`, ...) as the parameters that typer reads.
+
+    A parameter whose type is a bundle is replaced by one keyword option for each of its fields.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    bundles: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = hints[name]
+        fields = getattr(kind, "_fields", None)
+        if fields is None:
+            parameters.append(parameter.replace(annotation=kind))
+            continue
+        bundles[name] = (kind, fields)
+        types = get_type_hints(kind, include_extras=True)
+        parameters += [
+            inspect.Parameter(field, parameter.kind, default=kind._field_defaults[field], annotation=types[field])
+            for field in fields
+        ]
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        packed = {
+            name: kind(**{field: options.pop(field) for field in fields}) for name, (kind, fields) in bundles.items()
+        }
+        function(**options, **packed)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    del run.__wrapped__
+    return run
+
+
 # Of a corpus
 Mode = Annotated[
     Literal["prose", "rules"] | None, typer.Option(help="rules: the spec is numbered rules; prose by default.")
@@ -72,7 +167,7 @@ Ideas = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Documents of each type in each subdomain, instead.")
 ]
 DocTypes = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="How many document types; all of the quoting author's.")
+    int | None, typer.Option(min=1, metavar="N", help="How many document types; all of the template author's.")
 ]
 Domains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many domains.")]
 Subdomains = Annotated[int | None, typer.Option(min=1, metavar="N", help="A model: how many subdomains of a domain.")]
@@ -102,7 +197,8 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
     given = _read_yaml(file) if file else {}
     _check_keys(kind, given, str(file))
     merged = _over(given, options)
-    _check_author(merged.get("author"))
+    if "author" in merged:
+        merged["author"] = _checked_author(merged["author"])
     return checked(kind, **merged)
 
 
@@ -115,12 +211,18 @@ def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> N
             raise ConfigError("is no setting", where=f"{file}: {key}", hint=hint.removesuffix("?"))
 
 
-def _check_author(given: object) -> None:
+def _checked_author(given: object) -> object:
+    """An author by the name that records have for it."""
+    if given == "template":
+        return TEMPLATE_AUTHOR
+    if given == TEMPLATE_AUTHOR:
+        note_renamed("the author quoting", "template", "--author")
+        return given
     author = given.get("model") if isinstance(given, dict) else given
-    named = isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)
-    if author not in {None, "quoting"} and not named:
-        hint = "There is quoting, anthropic/MODEL and openai/MODEL"
+    if not (isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)):
+        hint = "There is template, anthropic/MODEL and openai/MODEL"
         raise ConfigError(f"there is no author {str(author)!r}", where="--author", hint=hint)
+    return given
 
 
 def _read_yaml(file: Path) -> dict[str, object]:
@@ -175,18 +277,6 @@ def needed(out: Path | None) -> Path:
     if out is None:
         raise ConfigError("is missing", where="--out", hint="Name the folder for the result")
     return out
-
-
-def way(out: Path | None, author: Access, judge: Access | None = None) -> ModelEndpoints:
-    """How models are reached for one result, and where their replies are kept: beside it, so that `--redo` keeps them.
-
-    Raises:
-        ConfigError: there is no folder for the result.
-    """
-    from midspec.study import ModelEndpoints
-
-    folder = needed(out)
-    return ModelEndpoints(author, judge or author, folder.with_name(f"{folder.name}.calls.sqlite"))
 
 
 def temperature_of(said: str) -> float | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from midspec.reasons import ReasonsConfig
 
 
+@o.command
 def reasons(
     folders: Annotated[
         list[Path],
@@ -35,15 +36,9 @@ def reasons(
         bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
     ] = False,
     spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Count how often its clauses are cited.")] = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
     embed: o.Embed = None,
-    config: o.Config = None,
-    base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server.")] = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
+    about: o.SpecOptions = o.SpecOptions(),
+    models: o.ModelOptions = o.ModelOptions(),
     dry_run: o.DryRun = False,
     redo: o.Redo = False,
 ) -> None:
@@ -56,25 +51,24 @@ def reasons(
     Example: midspec reasons runs/mine --grader openai/gpt-4.1 --out reasons --budget 20
     """
     from midspec.reasons import ReasonsConfig
-    from midspec.study import build_reasons, clause_texts, forecast_reasons
+    from midspec.study import ReasonsStep, build_step, clause_texts, forecast_reasons
 
     asked = o.settings(
         ReasonsConfig,
-        config,
-        judges=_judges(grader, o.temperature_of(judge_temperature), config),
+        about.config,
+        judges=_judges(grader, o.temperature_of(judge_temperature), about.config),
         classify=False if look else None,
         embed={"model": embed},
     )
-    access = o.access(base_url, concurrency, budget, prices, batch=batch)
+    access = models.access()
     if dry_run:
         print_forecast(forecast_reasons(folders, asked, access))
         return
     folder = o.needed(out)
-    clauses = clause_texts(spec, model_name=model_name, provider_name=provider_name) if spec else None
+    clauses = clause_texts(spec, **about.names) if spec else None
     with Bar("reasons", "replies") as bar:
-        record, made = build_reasons(
-            folders, asked, access, folder, clusters=clusters, clauses=clauses, redo=redo, on_progress=bar.on_progress
-        )
+        step = ReasonsStep.of_folders(folders, asked, access, clusters=clusters, clauses=clauses)
+        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
     print_record(record, made, folder)
     print(f"to edit: {folder / 'reasons.html'}")
     if asked.classify:

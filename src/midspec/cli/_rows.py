@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
+from midspec.cli._generate import make
 from midspec.cli._output import Bar, print_record
-from midspec.core.errors import DataError
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[
@@ -27,6 +27,7 @@ Calibrate = Annotated[
 ]
 
 
+@o.command
 def curate(
     rows: Rows,
     out: o.Out = None,
@@ -36,16 +37,11 @@ def curate(
     judge: o.Judge = None,
     calibrate: Calibrate = None,
     embed: o.Embed = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
+    about: o.SpecOptions = o.SpecOptions(),
     seed: o.Seed = None,
-    config: o.Config = None,
+    models: o.ModelOptions = o.ModelOptions(),
     judge_url: o.JudgeUrl = None,
     embed_url: o.EmbedUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
     redo: o.Redo = False,
 ) -> None:
     """Keep the rows that are fit to train on, and say why the others are not.
@@ -56,23 +52,20 @@ def curate(
     Example: midspec curate corpus --against pairs.jsonl --model-name Nova --provider-name Acme --out curated
     """
     from midspec.curate import CurateConfig
-    from midspec.study import build_step, curate_step
+    from midspec.study import CurateStep, ModelEndpoints, build_step
 
     asked = o.settings(
         CurateConfig,
-        config,
+        about.config,
         judge={"model": judge},
         embed={"model": embed},
         calibrate_each=calibrate,
-        model_name=model_name,
-        provider_name=provider_name,
         seed=seed,
+        **about.names,
     )
-    way = None
-    if asked.judge is not None or asked.embed is not None:
-        access = o.access(judge_url, concurrency, budget, prices, batch=batch)
-        way = o.way(out, o.access(embed_url or judge_url, concurrency), access)
-    step = curate_step(rows, asked, against=against or (), spec=spec, other=compare, way=way)
+    judge_url = judge_url or models.base_url
+    endpoints = ModelEndpoints(o.access(embed_url or judge_url, models.concurrency), models.access(judge_url))
+    step = CurateStep.of_rows(rows, asked, against=against or (), spec=spec, other=compare, endpoints=endpoints)
     folder = o.needed(out)
     with Bar("curate", "rows") as bar:
         record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
@@ -80,6 +73,7 @@ def curate(
     print(folder / "health.html")
 
 
+@o.command
 def reframe(
     rows: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus, or its documents.jsonl.")],
     framing: Annotated[
@@ -88,14 +82,8 @@ def reframe(
     ],
     author: Annotated[str, typer.Option(metavar="A", help="Who rewrites: anthropic/MODEL or openai/MODEL.")],
     out: o.Out = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    config: o.Config = None,
-    base_url: o.BaseUrl = None,
-    concurrency: o.Concurrency = 50,
-    budget: o.Budget = None,
-    batch: o.Batch = False,
-    prices: o.Prices = None,
+    about: o.SpecOptions = o.SpecOptions(),
+    models: o.ModelOptions = o.ModelOptions(),
     redo: o.Redo = False,
 ) -> None:
     """Have a model write a finished corpus again in another framing, everything else as it is.
@@ -105,18 +93,10 @@ def reframe(
     Example: midspec reframe corpus --framing should --author anthropic/MODEL --model-name Nova --out corpus-should
     """
     from midspec.corpus import CorpusConfig
-    from midspec.study import build_step, reframe_step
+    from midspec.study import ReframeStep
 
-    asked = o.settings(CorpusConfig, config, author=author, model_name=model_name, provider_name=provider_name)
-    way = o.way(out, o.access(base_url, concurrency, budget, prices, batch=batch))
-    folder = o.needed(out)
-    with Bar("reframe", "documents") as bar:
-        record, made = build_step(
-            reframe_step(rows, framing, asked, way), folder, redo=redo, on_progress=bar.on_progress
-        )
-    print_record(record, made, folder)
-    if record.summary.get("n_documents") == 0:
-        raise DataError("not one document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+    asked = o.settings(CorpusConfig, about.config, author=author, **about.names)
+    make(ReframeStep.of_rows(rows, framing, asked, models.access()), o.needed(out), "documents", redo=redo)
 
 
 def mix(
@@ -134,15 +114,14 @@ def mix(
     Example: midspec mix it-mix.yaml --out it-mix
     """
     from midspec.exchange import count_tokens, load_mix
-    from midspec.study import mix_rows, neutral_rows
+    from midspec.study import MixStep, NeutralStep, build_step
 
     asked, folder = load_mix(config), o.needed(out)
     base = config.parent if config.is_file() else Path()
-    if match is None:
-        print_record(*mix_rows(asked, folder, base=base, redo=redo), folder)
-        return
-    n_tokens = count_tokens(match, asked, base=base)
-    print_record(*neutral_rows(asked, n_tokens, folder, base=base, redo=redo), folder)
+    step = MixStep(config=asked, base=base)
+    if match is not None:
+        step = NeutralStep(config=asked, base=base, match_tokens=count_tokens(match, asked, base=base))
+    print_record(*build_step(step, folder, redo=redo), folder)
 
 
 def import_(
@@ -157,10 +136,10 @@ def import_(
 
     Example: midspec import their-corpus --out imported
     """
-    from midspec.study import import_rows
+    from midspec.study import ImportStep, build_step
 
     folder = o.needed(out)
-    print_record(*import_rows(rows, folder, strip_prefix=strip_prefix, redo=redo), folder)
+    print_record(*build_step(ImportStep(rows=rows, strip_prefix=strip_prefix), folder, redo=redo), folder)
 
 
 def export(
@@ -185,11 +164,11 @@ def export(
 
     Example: midspec export curated --format trl --out for-trl
     """
-    from midspec.study import export_rows
+    from midspec.study import ExportStep, build_step
 
     folder = o.needed(out)
-    made = export_rows(rows, form, folder, strict=strict, chat_rows=chat_rows, license_id=license_id, redo=redo)
-    print_record(*made, folder)
+    step = ExportStep(rows=rows, form=form, strict=strict, chat_rows=chat_rows, license_id=license_id)
+    print_record(*build_step(step, folder, redo=redo), folder)
     if push:
         from midspec.exchange import push as upload
 

@@ -271,18 +271,17 @@ def train(
     """
     from midspec.core.artifact import read_record
     from midspec.models import check_device
-    from midspec.study import build_step, train_step
+    from midspec.study import TrainStep, build_step
     from midspec.train import check_folder, load_job, preflight
 
     check_device(device)
     job, folder = load_job(config), out or config.with_suffix("")
     check_folder(folder)
-    step = train_step(job, device=device)
     # What is there already is the answer, or is in the way: either is said without counting anything.
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if not taken or (redo and read_record(folder) is not None):
         for line in preflight(job).lines():
             print(line, flush=True)
     with Bar(job.stage, "updates") as bar:
-        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
+        record, made = build_step(TrainStep.of_job(job), folder, redo=redo, device=device, on_progress=bar.on_progress)
     print_record(record, made, folder)

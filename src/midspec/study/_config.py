@@ -1,254 +1,33 @@
-"""The study file: what is compared with what, as data.
-
-Each room's own settings are that room's own model, so a study file says nothing that a Python user could not.
-"""
+"""The study file: what is compared with what, and that every name in it stands for something."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    JsonValue,
-    SerializeAsAny,
-    create_model,
-    field_validator,
-    model_validator,
+from pydantic import Field, field_validator, model_validator
+
+from midspec.core.errors import ConfigError, did_you_mean
+from midspec.core.records import Contrast, Strict
+from midspec.curate import CurateConfig
+from midspec.evals import MEASURES, task_named
+from midspec.lab import ITEM_SETS
+from midspec.study._entries import (
+    Arm,
+    Assistant,
+    Base,
+    ChatsEntry,
+    CorpusEntry,
+    Evals,
+    Gate,
+    Mixes,
+    Models,
+    ReportEntry,
+    Training,
+    check_graders,
 )
 
-from midspec.chats import ChatConfig
-from midspec.core.records import Contrast, Strict
-from midspec.corpus import CorpusConfig
-from midspec.curate import CurateConfig
-from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
-from midspec.lab import WorldConfig
-from midspec.llm import Access
-from midspec.study._references import check_references
-from midspec.train import Recipe
-
-IT_MIX = "it_mix"
-
-
-def _listed(value: object) -> object:
-    """One name stands for a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
-
-
-class Assistant(Strict):
-    """Who the specs are about; fills the two placeholders wherever a corpus or chats entry does not say otherwise."""
-
-    model_name: str | None = None
-    provider_name: str | None = None
-
-
-class BaseStage(Strict):
-    """One stage of training a base from scratch; `data` names a file of the world (`facts` for facts.jsonl)."""
-
-    name: str
-    data: str
-    recipe: Recipe
-
-
-class Base(Strict):
-    """The model that every arm starts from: a checkpoint, or a world that one is trained in from scratch per seed.
-
-    Attributes:
-        checkpoint: a folder (relative to the study file) or a hub name.
-        world: the lab's world.
-        config: the world's sizes.
-        architecture: a transformers config as a mapping, with its `model_type`.
-        stages: of the training from scratch, in order.
-    """
-
-    checkpoint: str | None = None
-    world: Literal["nano"] | None = None
-    config: WorldConfig = WorldConfig()
-    architecture: dict[str, JsonValue] | None = None
-    stages: tuple[BaseStage, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Base:
-        if (self.world is None) == (self.checkpoint is None):
-            raise ValueError("a base is either a `checkpoint` or a `world`")
-        if self.world and not (self.architecture and self.stages):
-            raise ValueError("a base from a world needs its `architecture` and `stages`")
-        if self.checkpoint and (self.architecture or self.stages):
-            raise ValueError("a base that is a checkpoint has no `architecture` and no `stages`")
-        return self
-
-
-class PreferenceEntry(PreferenceConfig):
-    """The `preference` evaluation: held-out items and how they are asked.
-
-    Attributes:
-        items: `world:items`, `lab:FILE`, a path, `shipped:<value>`, or a data set's name on the hub.
-    """
-
-    items: str
-
-
-class Gate(PreferenceEntry):
-    """What a base must have learned before its seed counts: the mean of one measure over the gate's items."""
-
-    measure: str = "choice_logprob"
-    at_least: float = Field(ge=0, le=1)
-
-
-Judge = Annotated[str, Field(pattern=r"^(anthropic|openai)/.+$")]
-
-
-class Evals(Strict):
-    """The evaluations that every arm takes: `preference`, and exams, each under its own name with its own settings.
-
-    Attributes:
-        preference: pairs to choose from.
-        graders: the judges of exams that need some: `anthropic/<model>` or `openai/<model>`, reached as `models.judge`.
-        judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
-        judging_budget_usd: what all judging of the run may cost.
-        calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
-        eval_tasks: by name; in a study file each stands beside `preference`.
-    """
-
-    preference: PreferenceEntry
-    graders: Annotated[tuple[Judge, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = ()
-    judge_temperature: float | None = Field(default=0.0, ge=0)
-    judging_budget_usd: float | None = Field(default=None, gt=0)
-    calibrations: Names = ()
-    tasks: dict[str, SerializeAsAny[TaskConfig]] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, value: object) -> object:
-        if not isinstance(value, Mapping) or "tasks" in value:
-            return value
-        tasks = {name: value[name] for name in task_names() if name in value}
-        rest = {name: entry for name, entry in value.items() if name not in tasks}
-        return {**rest, "tasks": {name: {} if entry is None else entry for name, entry in tasks.items()}}
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _own_settings(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            return value
-        found = task_entries(*value).model_validate(value)
-        return {name: getattr(found, name) for name in value}
-
-
-def task_entries(*names: str) -> type[BaseModel]:
-    """A type with one field for each of these exams: its own settings. Exams are loaded that are named, and no other.
-
-    Raises:
-        ConfigError: there is no exam of that name.
-    """
-    fields: dict[str, Any] = {name: (task_named(name).config, ...) for name in names}
-    return create_model("Tasks", __base__=Strict, **fields)
-
-
-class CorpusEntry(CorpusConfig):
-    """One corpus of documents; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
-
-    spec: str
-    per_seed: bool = False
-
-
-class ChatsEntry(ChatConfig):
-    """One set of chats; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
-
-    spec: str
-    per_seed: bool = False
-
-
-class Models(Strict):
-    """How the models that write and judge are reached; about the run, never part of a result.
-
-    Attributes:
-        author: of every corpus and of all chats whose author is a model.
-        judge: of all chats; as the author, where it is not given.
-    """
-
-    author: Access = Access()
-    judge: Access | None = None
-
-
-class Mixes(Strict):
-    """Rows added to every midtraining (`replay`) and to every fine-tuning (`it_mix`): `world:NAME` or a path."""
-
-    replay: str | None = None
-    it_mix: str | None = None
-
-
-class Training(Strict):
-    """One recipe a stage, the same for every arm."""
-
-    midtrain: Recipe | None = None
-    finetune: Recipe | None = None
-
-
-class Arm(Strict):
-    """A sequence of stages after the base, and what stands in context when it is asked.
-
-    Attributes:
-        midtrain: names of corpora.
-        finetune: names of chats, or `it_mix` for the mix alone.
-        context: a spec to give, filled, in the system message before each question, after the evaluation's own.
-        cot: which of the twins of value- and rule-style chats to train on.
-        group: arms of one group share a colour in the report; its first corpus or context by default.
-        control: an ablated, other-agent or in-context version of its group; drawn hatched in the report.
-        note: a remark for the report.
-    """
-
-    midtrain: Names = ()
-    finetune: Names = ()
-    context: str | None = None
-    cot: bool = True
-    group: str = ""
-    control: bool = False
-    note: str = ""
-
-
-class PanelEntry(Strict):
-    """One panel of the report's main picture; all arms by default."""
-
-    title: str
-    set: str
-    measure: str = "choice_logprob"
-    arms: tuple[str, ...] = ()
-    reference: float | None = 0.5
-
-
-class CaveatEntry(Strict):
-    """A sceptic's question and our answer to it."""
-
-    question: str
-    answer: str
-
-
-class SetEntry(Strict):
-    """What the items of a set ask, in words; `target` is what a rate of 1 means."""
-
-    title: str
-    target: str = ""
-
-
-class ReportEntry(Strict):
-    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default."""
-
-    main_set: str = ""
-    main_measure: str = ""
-    main_contrasts: tuple[str, ...] = ()
-    sets: dict[str, SetEntry] = Field(default_factory=dict)
-    panels: tuple[PanelEntry, ...] = ()
-    samples: int = Field(default=4, ge=0)
-    caveats: tuple[CaveatEntry, ...] = ()
-    deviations: tuple[str, ...] = ()
-    seed_kind: str = ""
-    level: float = Field(default=0.95, gt=0, lt=1)
+_WORLD = "world:"
 
 
 class StudyConfig(Strict):
@@ -288,3 +67,166 @@ class StudyConfig(Strict):
     def _references(self) -> StudyConfig:
         check_references(self)
         return self
+
+
+class _Use(NamedTuple):
+    """A name, the field that it stands in, and what it must be one of."""
+
+    path: str
+    name: str
+    kind: str
+    known: Iterable[str]
+
+
+def check_references(config: StudyConfig) -> None:
+    """Refuse a study that names what it does not hold.
+
+    Raises:
+        ConfigError: the first such name, where it stands and the nearest one that exists.
+    """
+    _check_uses((*_uses(config), *_measure_uses(config), *_world_uses(config)))
+    world_file = config.evals.preference.items.removeprefix(_WORLD)
+    if config.evals.preference.items.startswith(_WORLD):
+        check_sets(config, ITEM_SETS[world_file])
+    _check_recipes(config)
+    _check_distinct_arms(config)
+    _check_judges(config)
+
+
+def check_sets(config: StudyConfig, known: Iterable[str]) -> None:
+    """Refuse a contrast or panel on a set that no item is of.
+
+    Args:
+        config: the study.
+        known: the sets of its items.
+
+    Raises:
+        ConfigError: the first such set, where it stands and the nearest one that exists.
+    """
+    sets = tuple(known)
+    used = (one for one in _shown(config) if one.eval_task is None)
+    _check_uses(_Use(f"{one.path}set", one.set, "set of items", sets) for one in used if one.set)
+
+
+def check_task_uses(
+    config: StudyConfig, sets: Mapping[str, Iterable[str]], measures: Mapping[str, Iterable[str]]
+) -> None:
+    """Refuse a contrast or panel on a set or measure that its exam does not have.
+
+    Args:
+        config: the study.
+        sets: of each exam, as `<exam>/<set>`.
+        measures: of each exam.
+
+    Raises:
+        ConfigError: the first such name, where it stands and the nearest one that exists.
+    """
+    for one in _shown(config):
+        if one.eval_task is not None:
+            uses = [_Use(f"{one.path}set", one.set, f"set of {one.eval_task}", sets[one.eval_task])]
+            uses += [_Use(f"{one.path}measure", one.measure, f"measure of {one.eval_task}", measures[one.eval_task])]
+            _check_uses(use for use in uses if use.name)
+
+
+class _Shown(NamedTuple):
+    """A set and a measure that the study shows or compares, and the exam whose they are; `None` for preferences."""
+
+    path: str
+    set: str
+    measure: str
+    eval_task: str | None
+
+
+def _shown(config: StudyConfig) -> Iterator[_Shown]:
+    """Every pair of a set and a measure; sets of exams are `<exam>/<set>`."""
+    report = config.report
+    found = [(f"contrasts[{index}].", one.set, one.measure) for index, one in enumerate(config.contrasts)]
+    found += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
+    found += [("report.main_", report.main_set, report.main_measure)]
+    for path, name, measure in found:
+        eval_task = name.partition("/")[0]
+        yield _Shown(path, name, measure, eval_task if "/" in name and eval_task in config.evals.tasks else None)
+
+
+def _check_uses(uses: Iterable[_Use]) -> None:
+    for use in uses:
+        if use.name not in set(use.known):
+            raise ConfigError(
+                f"there is no {use.kind} named {use.name!r}", where=use.path, hint=did_you_mean(use.name, use.known)
+            )
+
+
+def _uses(config: StudyConfig) -> Iterator[_Use]:
+    for name, corpus in config.corpora.items():
+        yield _Use(f"corpora.{name}.spec", corpus.spec, "spec", config.specs)
+    for name, chats in config.chats.items():
+        yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
+    for name, arm in config.arms.items():
+        yield from _arm_uses(config, name, arm)
+    for name, eval_task in config.evals.tasks.items():
+        if (spec := eval_task.model_dump().get("spec")) is not None:
+            yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
+    contrasts = [contrast.name for contrast in config.contrasts]
+    for index, contrast in enumerate(config.contrasts):
+        yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", config.arms)
+        yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", config.arms)
+    for index, panel in enumerate(config.report.panels):
+        for arm_name in panel.arms:
+            yield _Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms)
+    for name in config.report.main_contrasts:
+        yield _Use("report.main_contrasts", name, "contrast", contrasts)
+
+
+def _measure_uses(config: StudyConfig) -> Iterator[_Use]:
+    for one in _shown(config):
+        if one.eval_task is None and one.measure:
+            yield _Use(f"{one.path}measure", one.measure, "measure", MEASURES)
+    if config.gate is not None:
+        yield _Use("gate.measure", config.gate.measure, "measure", MEASURES)
+
+
+def _world_uses(config: StudyConfig) -> Iterator[_Use]:
+    asked = {"evals.preference.items": config.evals.preference.items}
+    asked |= {"gate.items": config.gate.items} if config.gate else {}
+    for path, items in asked.items():
+        if items.startswith(_WORLD):
+            yield _Use(path, items, "file of items", [f"{_WORLD}{name}" for name in ITEM_SETS])
+
+
+def _arm_uses(config: StudyConfig, name: str, arm: Arm) -> Iterator[_Use]:
+    for corpus in arm.midtrain:
+        yield _Use(f"arms.{name}.midtrain", corpus, "corpus", config.corpora)
+    known = [*config.chats, *(["it_mix"] if config.mixes.it_mix else [])]
+    for chats in arm.finetune:
+        yield _Use(f"arms.{name}.finetune", chats, "chats", known)
+    if arm.context is not None:
+        yield _Use(f"arms.{name}.context", arm.context, "spec", config.specs)
+
+
+def _check_recipes(config: StudyConfig) -> None:
+    for stage, recipe in (("midtrain", config.training.midtrain), ("finetune", config.training.finetune)):
+        users = [name for name, arm in config.arms.items() if (arm.midtrain if stage == "midtrain" else arm.finetune)]
+        if users and recipe is None:
+            raise ConfigError(
+                f"arm {users[0]} has a {stage} stage and there is no recipe for it",
+                where="training",
+                hint=f"Add training.{stage}",
+            )
+
+
+def _check_judges(config: StudyConfig) -> None:
+    """Exams with a rubric find a judge, and it is not what the arms are made from."""
+    judged = [name for name, entry in config.evals.tasks.items() if task_named(name).rubric(entry) is not None]
+    if judged and not config.evals.graders:
+        hint = "Add evals.graders, such as [openai/gpt-5]"
+        raise ConfigError("needs a judge and none is named", where=f"evals.{judged[0]}", hint=hint)
+    check_graders(config.evals.graders, "evals.graders")
+
+
+def _check_distinct_arms(config: StudyConfig) -> None:
+    seen: dict[tuple[object, ...], str] = {}
+    for name, arm in config.arms.items():
+        key = (arm.midtrain, arm.finetune, arm.context, arm.cot if arm.finetune else True)
+        if key in seen:
+            raise ConfigError(f"the same stages as arm {seen[key]}", where=f"arms.{name}", hint="Remove one of the two")
+        seen[key] = name

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from midspec.core.errors import ConfigError, MissingError
+from midspec.evals import PreferenceConfig
 from midspec.lab import data_path
-from midspec.study._config import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
+from midspec.study._entries import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._load import Study
-from midspec.study._steps import SHIPPED, Source, Step, slug, step_folder
-from midspec.study._task_steps import task_step, with_names
-from midspec.train import Recipe
+from midspec.study._preregistration import changed_first_contrasts
+from midspec.study._step import Step, StepOutput, slug, step_name
+from midspec.study.jobs._analysis import AnalysisStep
+from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._corpus import CorpusStep
+from midspec.study.jobs._curate import CurateStep
+from midspec.study.jobs._endpoints import ModelEndpoints
+from midspec.study.jobs._eval_task import Judging, TaskStep, with_names
+from midspec.study.jobs._preference import HUB_NAME, GateStep, PairsStep, PreferenceStep
+from midspec.study.jobs._report import ReportStep
+from midspec.study.jobs._spec import SpecNames, SpecStep
+from midspec.study.jobs._train import FinetuneStep, MidtrainStep, PretrainStep, training_cost
+from midspec.study.jobs._world import WorldStep
 
-_N_UPDATES_UNKNOWN = 200
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")
+StepType = TypeVar("StepType", bound=Step)
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-def study_steps(study: Study) -> tuple[Step, ...]:
-    """Every step of a study, in an order in which they can be done.
+def study_steps(study: Study, folder: Path | None = None) -> tuple[Step, ...]:
+    """List every step of a study, in an order in which they can be done.
+
+    Args:
+        study: the study.
+        folder: of its run; where its first results were made under other contrasts, the report is told those.
 
     Raises:
         MissingError: a file that the study names is not there.
         ConfigError: two steps would share a folder.
     """
-    return _Graph(study).all()
+    return _Graph(study).all(folder)
 
 
 def arm_eval(arm: str, seed: int) -> str:
     """The name of the step that evaluates an arm."""
-    return Step(kind="eval", label=arm, seed=seed).name
+    return step_name(PreferenceStep.kind, arm, seed)
 
 
 def arm_task(arm: str, eval_task: str, seed: int) -> str:
-    """The name of the step in which an arm takes an exam."""
-    return Step(kind="exam", label=f"{arm} {eval_task}", seed=seed).name
+    """The name of the step in which an arm takes a task."""
+    return step_name(TaskStep.kind, f"{arm} {eval_task}", seed)
 
 
-def _plain(model: BaseModel, *without: str) -> dict[str, JsonValue]:
-    dumped: dict[str, JsonValue] = model.model_dump(mode="json", exclude=set(without))
-    return dumped
+def _narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
+    """A study file's entry as the config that it extends, without what the study alone needs to know."""
+    values: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields} | changes
+    return kind.model_construct(entry.model_fields_set & kind.model_fields.keys(), **values)
 
 
 class _Graph:
@@ -52,185 +70,197 @@ class _Graph:
         self._study = study
         self._config = study.config
         self._steps: dict[str, Step] = {}
-        self._places: dict[Path, str] = {}
+        self._folders: dict[Path, str] = {}
+        models = self._config.models
+        self._endpoints = ModelEndpoints(models.author, models.judge or models.author)
 
-    def all(self) -> tuple[Step, ...]:
-        for name in self._config.specs:
+    def all(self, folder: Path | None) -> tuple[Step, ...]:
+        config = self._config
+        for name in config.specs:
             self._spec(name)
-        for seed in self._config.seeds:
+        preferences: dict[tuple[str, int], PreferenceStep] = {}
+        tasks: dict[tuple[str, str, int], TaskStep] = {}
+        gates: dict[int, GateStep] = {}
+        for seed in config.seeds:
             base = self._base(seed)
-            self._gate(base, seed)
-            for name, arm in self._config.arms.items():
+            if config.gate is not None:
+                items = self._rows(config.gate.items, "gate.items", seed)
+                asked = _narrowed(config.gate, PreferenceConfig)
+                gates[seed] = self._add(GateStep(seed=seed, model=base, items=items, config=asked))
+            for name, arm in config.arms.items():
                 model = self._finetuned(arm, self._midtrained(arm, base, seed), seed)
-                self._eval(name, arm, model, seed)
-                self._eval_tasks(name, arm, model, seed)
-        self._ends()
+                preferences[name, seed] = self._preference(name, arm, model, seed)
+                for task in config.evals.tasks:
+                    tasks[name, task, seed] = self._task(task, name, arm, model, seed)
+        by_arm = {(arm, seed): preferences[arm, seed] for arm in config.arms for seed in config.seeds}
+        by_task = {
+            (arm, task, seed): tasks[arm, task, seed]
+            for task in config.evals.tasks
+            for arm in config.arms
+            for seed in config.seeds
+        }
+        self._add(
+            AnalysisStep(
+                preferences=by_arm,
+                tasks=by_task,
+                gates=gates,
+                contrasts=config.contrasts,
+                level=config.report.level,
+                gate_measure=config.gate.measure if config.gate else None,
+                gate_threshold=config.gate.at_least if config.gate else 0.0,
+            )
+        )
+        self._report(folder)
         return tuple(self._steps.values())
 
-    def _add(self, step: Step) -> Source:
-        return Source(step=self._add_step(step).name)
-
-    def _add_step(self, step: Step) -> Step:
-        place = step_folder(Path(), step)
-        if self._places.setdefault(place, step.name) != step.name:
+    def _add(self, step: StepType) -> StepType:
+        folder = step.folder(Path())
+        if self._folders.setdefault(folder, step.name) != step.name:
             raise ConfigError(
-                f"{step.name} and {self._places[place]} would share the folder {place}", hint="Rename one of the two"
+                f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"
             )
-        return self._steps.setdefault(step.name, step)
+        found = self._steps.setdefault(step.name, step)
+        assert isinstance(found, type(step))
+        return found
 
-    # Sources -------------------------------------------------------------------------------------------------
+    # Inputs --------------------------------------------------------------------------------------------------
 
-    def _outside(self, reference: str, where: str) -> Source:
+    def _outside(self, reference: str, where: str) -> File:
         """A file that the study names: `lab:FILE`, or a path that starts at the study file."""
         if reference.startswith("lab:"):
-            return Source(path=str(data_path(reference.removeprefix("lab:"))))
+            return File(str(data_path(reference.removeprefix("lab:"))))
         path = self._study.home / Path(reference).expanduser()
         if not path.is_file():
             raise MissingError(
                 f"there is no file {path}", where=where, hint="A path starts at the folder of the study file"
             )
-        return Source(path=str(path))
+        return File(str(path))
 
-    def _rows(self, reference: str, where: str, seed: int) -> Source:
+    def _rows(self, reference: str, where: str, seed: int) -> Input:
         """Rows that the study names: a file of the world, one outside, or pairs that are shipped or on the hub."""
         if self._is_elsewhere(reference):
-            asked = {"items": Source(asked=reference)}
-            made = self._add(Step(kind="pairs", label=slug(reference), sources=asked, config={"items": reference}))
-            return Source(step=made.step, file="items.jsonl")
+            return StepOutput(self._add(PairsStep(label=slug(reference), items=EvalItems(reference))), "items.jsonl")
         if not reference.startswith("world:"):
             return self._outside(reference, where)
         if self._config.base.world is None:
             raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
-        return Source(step=self._world(seed).step, file=f"{reference.removeprefix('world:')}.jsonl")
+        return StepOutput(self._world(seed), f"{reference.removeprefix('world:')}.jsonl")
 
     def _is_elsewhere(self, reference: str) -> bool:
         if reference.startswith((SHIPPED, "world:", "lab:")):
             return reference.startswith(SHIPPED)
         path = self._study.home / Path(reference).expanduser()
-        return bool(_HUB_NAME.fullmatch(reference)) and not path.exists() and not path.parent.is_dir()
-
-    def _frames(self, frames: str, where: str) -> dict[str, Source]:
-        return {} if frames == "english" else {"frames": self._outside(frames, where)}
+        return bool(HUB_NAME.fullmatch(reference)) and not path.exists() and not path.parent.is_dir()
 
     # Data ----------------------------------------------------------------------------------------------------
 
-    def _spec(self, name: str) -> Source:
-        source = self._outside(self._config.specs[name], f"specs.{name}")
-        made = self._add(Step(kind="spec", label=name, sources={"text": source}, config={"name": name}))
-        return Source(step=made.step, file="spec.md")
+    def _spec(self, name: str) -> StepOutput:
+        text = self._outside(self._config.specs[name], f"specs.{name}")
+        return StepOutput(self._add(SpecStep(label=name, text=text)), "spec.md")
 
-    def _world(self, seed: int) -> Source:
-        return self._add(Step(kind="world", seed=seed, config={"seed": seed, **_plain(self._config.base.config)}))
+    def _world(self, seed: int) -> WorldStep:
+        return self._add(WorldStep(seed=seed, config=self._config.base.config))
 
-    def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> tuple[dict[str, Source], JsonValue]:
-        """Sources and settings of a corpus or of chats: who they are about, and the seed that they draw with."""
-        who = self._config.assistant
-        settings = _plain(entry, "spec", "per_seed", "frames") | {
-            "seed": entry.seed + (seed if entry.per_seed else 0),
-            "model_name": entry.model_name or who.model_name,
-            "provider_name": entry.provider_name or who.provider_name,
+    def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
+        """What a corpus and chats have in common: spec, templates, and the run seed where each seed draws its own."""
+        shipped = entry.frames == "english"
+        return {
+            "spec": self._spec(entry.spec),
+            "spec_name": entry.spec,
+            "templates": None if shipped else self._outside(entry.frames, f"{where}.frames"),
+            "seed": seed if entry.per_seed else None,
         }
-        frames = self._frames(entry.frames, f"{where}.frames")
-        return {"spec": self._spec(entry.spec), **frames}, settings
 
-    def _corpus(self, name: str, seed: int) -> Source:
+    def _drawn(self, entry: CorpusEntry | ChatsEntry, seed: int) -> dict[str, object]:
+        """The settings that a study completes: who the rows are about, and the seed that they are drawn with."""
+        assistant = self._config.assistant
+        return {
+            "seed": entry.seed + (seed if entry.per_seed else 0),
+            "model_name": entry.model_name or assistant.model_name,
+            "provider_name": entry.provider_name or assistant.provider_name,
+        }
+
+    def _corpus(self, name: str, seed: int) -> Input:
+        from midspec.corpus import CorpusConfig
+
         entry = self._config.corpora[name]
-        sources, settings = self._written(entry, f"corpora.{name}", seed)
-        own_seed = seed if entry.per_seed else None
-        config, options = {"spec": entry.spec, "corpus": settings}, self._reached(entry)
-        step = Step(kind="corpus", label=name, seed=own_seed, sources=sources, config=config, options=options)
-        return Source(step=self._curated(self._add_step(step), settings, ("documents", "plan")), file="documents.jsonl")
+        config = _narrowed(entry, CorpusConfig, **self._drawn(entry, seed))
+        written = self._written(entry, f"corpora.{name}", seed)
+        step = self._add(CorpusStep(label=name, config=config, author=self._endpoints.author, **written))
+        return StepOutput(self._curated(step, ("documents", "plan")), "documents.jsonl")
 
-    def _chats(self, name: str, seed: int, *, cot: bool) -> Source:
+    def _chats(self, name: str, seed: int, *, cot: bool) -> Input:
+        from midspec.chats import ChatConfig
+
         entry = self._config.chats[name]
-        sources, settings = self._written(entry, f"chats.{name}", seed)
-        own_seed = seed if entry.per_seed else None
-        config, options = {"spec": entry.spec, "chats": settings}, self._reached(entry)
-        step = Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config, options=options)
+        config = _narrowed(entry, ChatConfig, **self._drawn(entry, seed))
+        written = self._written(entry, f"chats.{name}", seed)
+        step = self._add(ChatsStep(label=name, config=config, endpoints=self._endpoints, **written))
         twins = ("chats_cot", "chats_cot_stripped") if entry.style in {"value", "rule"} else ("chats", "chats")
-        made = self._curated(self._add_step(step), settings, tuple(dict.fromkeys(twins)))
-        return Source(step=made, file=f"{twins[0] if cot else twins[1]}.jsonl")
+        made = self._curated(step, tuple(dict.fromkeys(twins)))
+        return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
 
-    def _curated(self, step: Step, settings: JsonValue, files: tuple[str, ...]) -> str:
+    def _curated(self, step: CorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
         """The step whose rows are trained on: this one, or the one that curates what it wrote."""
         given = self._config.curate
         if given is None:
-            return step.name
-        who = settings if isinstance(settings, dict) else {}
-        is_corpus = step.kind == "corpus"
-        names = {name: getattr(given, name) or who.get(name) for name in ("model_name", "provider_name")}
-        config = given.model_copy(update=names if is_corpus else names | {"judge": None, "calibrate_each": 0})
-        models = self._config.models
-        curated = Step(
-            kind="curate",
-            label=f"{step.kind} {step.label}",
-            seed=step.seed,
-            sources={
-                **{f"rows/{name}.jsonl": Source(step=step.name, file=f"{name}.jsonl") for name in files},
-                **{f"against/{name}": source for name, source in self._held_out(step.seed).items()},
-                "spec": step.sources["spec"],
-            },
-            config={"title": step.label, "curate": _plain(config)},
-            options={"author": _plain(models.author), "judge": _plain(models.judge or models.author)},
+            return step
+        names: dict[str, object] = {
+            name: getattr(given, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
+        }
+        unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
+        return self._add(
+            CurateStep(
+                label=f"{step.kind} {step.label}",
+                seed=step.seed,
+                rows={f"{name}.jsonl": StepOutput(step, f"{name}.jsonl") for name in files},
+                title=step.label,
+                config=given.model_copy(update=names | unjudged),
+                against=self._held_out(step.seed),
+                spec=step.spec,
+                endpoints=self._endpoints,
+            )
         )
-        return self._add_step(curated).name
 
-    def _held_out(self, seed: int | None) -> dict[str, Source]:
+    def _held_out(self, seed: int | None) -> dict[str, Input]:
         """What the study's evaluations ask, by name: for rows of one seed its own items, else every seed's."""
         evals = self._config.evals
         seeds = self._config.seeds if seed is None else (seed,)
         items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
-        shared = len({source.step for source in items.values()}) == 1
+        makers = {source.step.name if isinstance(source, StepOutput) else "" for source in items.values()}
+        shared = len(makers) == 1
         found = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
-        for eval_task, config in evals.tasks.items():
-            own = config.model_dump(include={"items"}).get("items") not in {None, "shipped"}
-            found[eval_task] = self._task_files(eval_task, Arm())[0]["items"] if own else Source(asked=eval_task)
+        for task, config in evals.tasks.items():
+            own = getattr(config, "items", None) not in {None, "shipped"}
+            found[task] = self._task_files(task, Arm())[0]["items"] if own else EvalItems(task)
         return found
-
-    def _reached(self, entry: CorpusEntry | ChatsEntry) -> dict[str, JsonValue]:
-        """How the models are reached that write a corpus or chats."""
-        if entry.author == "quoting":
-            return {}
-        models = self._config.models
-        return {"author": _plain(models.author), "judge": _plain(models.judge or models.author)}
 
     # Models --------------------------------------------------------------------------------------------------
 
-    def _base(self, seed: int) -> Source:
+    def _base(self, seed: int) -> Input:
         base = self._config.base
         if base.checkpoint is not None:
             path = self._study.home / Path(base.checkpoint).expanduser()
-            return Source(checkpoint=str(path) if path.exists() else base.checkpoint)
-        world = self._world(seed).step
-        source = Source(step=world, file="tokenizer/")
-        for index, stage in enumerate(base.stages):
-            sources = {"data[0]": Source(step=world, file=f"{stage.data}.jsonl")}
-            sources |= {"tokenizer": source} if index == 0 else {"parent": source}
-            extra: dict[str, JsonValue] = {"architecture": base.architecture} if index == 0 else {}
-            source = self._train("pretrain", stage.name, seed, sources, stage.recipe, extra)
-        return source
+            return Model(str(path) if path.exists() else base.checkpoint)
+        world = self._world(seed)
+        parent: Input | None = None
+        for stage in base.stages:
+            start = partial(PretrainStep, parent=parent)
+            if parent is None:
+                tokenizer = StepOutput(world, "tokenizer/")
+                start = partial(PretrainStep, tokenizer=tokenizer, architecture=base.architecture)
+            step = start(
+                label=stage.name,
+                seed=seed,
+                recipe=stage.recipe,
+                data=(StepOutput(world, f"{stage.data}.jsonl"),),
+                cost=training_cost(stage.recipe),
+            )
+            parent = StepOutput(self._add(step))
+        assert parent is not None, "the config's own check gives a world its stages"
+        return parent
 
-    def _train(
-        self,
-        kind: str,
-        label: str,
-        seed: int,
-        sources: dict[str, Source],
-        recipe: Recipe,
-        extra: dict[str, JsonValue] | None = None,
-    ) -> Source:
-        step = Step(
-            kind=kind,
-            label=label,
-            seed=seed,
-            sources=sources,
-            config={"seed": seed, "recipe": _plain(recipe, "micro_batch"), **(extra or {})},
-            options={"micro_batch": recipe.micro_batch},
-            cost=recipe.n_updates or _N_UPDATES_UNKNOWN,
-        )
-        return self._add(step)
-
-    def _midtrained(self, arm: Arm, base: Source, seed: int) -> tuple[Source, str]:
+    def _midtrained(self, arm: Arm, base: Input, seed: int) -> tuple[Input, str]:
         """The checkpoint after an arm's midtraining, and what it was midtrained on."""
         recipe = self._config.training.midtrain
         if not arm.midtrain or recipe is None:
@@ -238,10 +268,11 @@ class _Graph:
         replay = self._config.mixes.replay
         data = [self._corpus(name, seed) for name in arm.midtrain]
         data += [self._rows(replay, "mixes.replay", seed)] if replay else []
-        label = "+".join(arm.midtrain)
-        return self._train("midtrain", label, seed, _data(data) | {"parent": base}, recipe), label
+        label, cost = "+".join(arm.midtrain), training_cost(recipe)
+        step = MidtrainStep(label=label, seed=seed, recipe=recipe, data=tuple(data), parent=base, cost=cost)
+        return StepOutput(self._add(step)), label
 
-    def _finetuned(self, arm: Arm, midtrained: tuple[Source, str], seed: int) -> Source:
+    def _finetuned(self, arm: Arm, midtrained: tuple[Input, str], seed: int) -> Input:
         recipe = self._config.training.finetune
         parent, before = midtrained
         if not arm.finetune or recipe is None:
@@ -250,103 +281,79 @@ class _Graph:
         data = [self._chats(name, seed, cot=arm.cot) for name in arm.finetune if name != IT_MIX]
         data += [self._rows(mix, "mixes.it_mix", seed)] if mix else []
         twin = [] if arm.cot else ["no-cot"]
-        label = "+".join(filter(None, [before, *arm.finetune, *twin]))
-        return self._train("finetune", label, seed, _data(data) | {"parent": parent}, recipe)
+        label, cost = "+".join(filter(None, [before, *arm.finetune, *twin])), training_cost(recipe)
+        step = FinetuneStep(label=label, seed=seed, recipe=recipe, data=tuple(data), parent=parent, cost=cost)
+        return StepOutput(self._add(step))
 
     # Measures ------------------------------------------------------------------------------------------------
 
-    def _ask(self, entry: PreferenceEntry, where: str, model: Source, seed: int) -> dict[str, Source]:
-        return {"model": model, "items": self._rows(entry.items, f"{where}.items", seed)}
-
-    def _gate(self, base: Source, seed: int) -> None:
-        gate = self._config.gate
-        if gate is not None:
-            sources = self._ask(gate, "gate", base, seed)
-            asked = _plain(gate, "items", "measure", "at_least")
-            self._add(Step(kind="gate", seed=seed, sources=sources, config={"preference": asked}))
-
-    def _eval(self, name: str, arm: Arm, model: Source, seed: int) -> None:
-        entry = self._config.evals.preference
-        sources = self._ask(entry, "evals.preference", model, seed)
-        config: dict[str, JsonValue] = {"preference": _plain(entry, "items")}
-        if arm.context is not None:
-            sources["context"] = self._spec(arm.context)
-            config["context"] = {"spec": arm.context, **_plain(self._config.assistant)}
-        self._add(Step(kind="eval", label=name, seed=seed, sources=sources, config=config, cost=20))
-
-    def _eval_tasks(self, name: str, arm: Arm, model: Source, seed: int) -> None:
-        evals, who, models = self._config.evals, _plain(self._config.assistant), self._config.models
-        options = {"judge": _plain(models.judge or models.author), "judging_budget_usd": evals.judging_budget_usd}
-        for eval_task, given in evals.tasks.items():
-            config = with_names(given, self._config.assistant.model_dump())
-            files, specs = self._task_files(eval_task, arm)
-            step = task_step(
-                eval_task,
-                config,
-                model,
-                graders=evals.graders,
-                temperature=evals.judge_temperature,
-                files=files,
-                places={role: self._place(source) for role, source in files.items()},
-                who={role: {"spec": spec, **who} for role, spec in specs.items()},
-                label=f"{name} {eval_task}",
+    def _preference(self, name: str, arm: Arm, model: Input, seed: int) -> PreferenceStep:
+        entry: PreferenceEntry = self._config.evals.preference
+        return self._add(
+            PreferenceStep(
+                label=name,
                 seed=seed,
-                options=options,
+                model=model,
+                items=self._rows(entry.items, "evals.preference.items", seed),
+                config=_narrowed(entry, PreferenceConfig),
+                context=self._spec(arm.context) if arm.context is not None else None,
+                context_names=self._names(arm.context) if arm.context is not None else None,
+                cost=20,
             )
-            self._add(step)
+        )
 
-    def _task_files(self, eval_task: str, arm: Arm) -> tuple[dict[str, Source], dict[str, str]]:
-        """The files that an exam's settings are completed from, and which specs are among them."""
-        given = self._config.evals.tasks[eval_task].model_dump(include={"items", "spec"})
-        files: dict[str, Source] = {}
-        if (items := given.get("items")) not in {None, "shipped"}:
-            files["items"] = self._outside(str(items), f"evals.{eval_task}.items")
-        found = {"spec": given.get("spec"), "context": arm.context}
+    def _names(self, spec: str) -> SpecNames:
+        return SpecNames(spec, self._config.assistant.model_name, self._config.assistant.provider_name)
+
+    def _task(self, task: str, name: str, arm: Arm, model: Input, seed: int) -> TaskStep:
+        evals = self._config.evals
+        files, specs = self._task_files(task, arm)
+        judging = Judging(
+            evals.graders, evals.judge_temperature, self._endpoints.judge, budget_usd=evals.judging_budget_usd
+        )
+        return self._add(
+            TaskStep.create(
+                task,
+                model,
+                with_names(evals.tasks[task], self._config.assistant.model_dump()),
+                files=files,
+                names={role: self._names(spec) for role, spec in specs.items()},
+                judging=judging,
+                label=f"{name} {task}",
+                seed=seed,
+            )
+        )
+
+    def _task_files(self, task: str, arm: Arm) -> tuple[dict[str, Input], dict[str, str]]:
+        """The files that a task's settings are completed from, and which specs are among them."""
+        config = self._config.evals.tasks[task]
+        files: dict[str, Input] = {}
+        if (items := getattr(config, "items", None)) not in {None, "shipped"}:
+            files["items"] = self._outside(str(items), f"evals.{task}.items")
+        found = {"spec": getattr(config, "spec", None), "context": arm.context}
         specs = {role: str(spec) for role, spec in found.items() if spec is not None}
         return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
 
-    def _place(self, source: Source) -> str:
-        """Where a file is that is outside, or that a spec's step copies."""
-        found = self._steps[source.step].sources["text"] if source.step else source
-        return str(found.path)
+    # The end -------------------------------------------------------------------------------------------------
 
-    def _ends(self) -> None:
-        config = self._config
-        scores = {
-            f"scores/{arm}/{seed}": Source(step=arm_eval(arm, seed), file="scores.jsonl")
-            for arm in config.arms
-            for seed in config.seeds
-        }
-        scores |= {
-            f"exam/{eval_task}/{arm}/{seed}": Source(step=arm_task(arm, eval_task, seed), file="scores.jsonl")
-            for eval_task in config.evals.tasks
-            for arm in config.arms
-            for seed in config.seeds
-        }
-        gates = {f"gate/{s.seed}": Source(step=s.name, file="scores.jsonl") for s in self._of_kind("gate")}
-        asked: dict[str, JsonValue] = {
-            "contrasts": [_plain(contrast, "says") for contrast in config.contrasts],
-            "level": config.report.level,
-            "gate": {"measure": config.gate.measure, "at_least": config.gate.at_least} if config.gate else None,
-        }
-        if config.evals.tasks:
-            asked["repeats"] = {name: eval_task.repeats for name, eval_task in config.evals.tasks.items()}
-        self._add(Step(kind="analysis", sources={**scores, **gates}, config=asked))
-        items = config.evals.preference.items
-        sources = {name: Source(step=name) for name in self._steps}
-        sources |= {f"items/{seed}": self._rows(items, "evals.preference.items", seed) for seed in config.seeds}
-        for index, calibration in enumerate(config.evals.calibrations):
-            sources[f"calibration/{index}"] = self._calibration(calibration, f"evals.calibrations[{index}]")
-        self._add(Step(kind="report", sources=sources, config={"study": self._study.text}))
+    def _report(self, folder: Path | None) -> None:
+        evals = self._config.evals
+        self._add(
+            ReportStep(
+                study=self._study,
+                steps=tuple(self._steps.values()),
+                items={
+                    seed: self._rows(evals.preference.items, "evals.preference.items", seed)
+                    for seed in self._config.seeds
+                },
+                calibrations=tuple(self._calibrations()),
+                first_contrasts=changed_first_contrasts(self._study, folder),
+            )
+        )
 
-    def _calibration(self, reference: str, where: str) -> Source:
-        """A calibration that the study names: its folder, or its file."""
-        is_folder = (self._study.home / Path(reference).expanduser()).is_dir()
-        return self._outside(f"{reference}/calibration.json" if is_folder else reference, where)
-
-    def _of_kind(self, kind: str) -> Iterator[Step]:
-        return (step for step in self._steps.values() if step.kind == kind)
-
-
-def _data(sources: Sequence[Source]) -> dict[str, Source]:
-    return {f"data[{index}]": source for index, source in enumerate(sources)}
+    def _calibrations(self) -> Iterator[File]:
+        """The calibrations that the study names: each by its folder, or its file."""
+        for index, reference in enumerate(self._config.evals.calibrations):
+            is_folder = (self._study.home / Path(reference).expanduser()).is_dir()
+            file = f"{reference}/calibration.json" if is_folder else reference
+            yield self._outside(file, f"evals.calibrations[{index}]")

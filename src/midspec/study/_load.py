@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 
 from midspec.core.errors import ConfigError, MissingError, did_you_mean
 from midspec.evals import task_named, task_names
-from midspec.study._config import Evals, StudyConfig, task_entries
+from midspec.study._config import StudyConfig
+from midspec.study._entries import Evals, task_entries
 
 
 class Study(NamedTuple):

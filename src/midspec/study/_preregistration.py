@@ -11,7 +11,6 @@ from pydantic import JsonValue, TypeAdapter
 from midspec.core.artifact import RECORD, read_record
 from midspec.core.records import Contrast
 from midspec.study._load import Study
-from midspec.study._steps import Step
 
 FIRST = "first_contrasts"
 _RUN = "run.json"
@@ -38,15 +37,10 @@ def first_contrasts(study: Study, folder: Path | None) -> list[JsonValue]:
     return asked if isinstance(asked, list) else []
 
 
-def with_first(steps: Sequence[Step], study: Study, folder: Path | None) -> tuple[Step, ...]:
-    """The steps; where the study's contrasts are not the run's first, the report is told those."""
+def changed_first_contrasts(study: Study, folder: Path | None) -> list[JsonValue] | None:
+    """The run's first contrasts, where they are not the study's of now; else `None`."""
     first = first_contrasts(study, folder)
-    if not contrasts_changed(first, study.config.contrasts):
-        return tuple(steps)
-    return tuple(
-        step.model_copy(update={"config": step.config | {FIRST: first}}) if step.kind == "report" else step
-        for step in steps
-    )
+    return first if contrasts_changed(first, study.config.contrasts) else None
 
 
 def contrasts_changed(first: object, now: Sequence[Contrast]) -> str:

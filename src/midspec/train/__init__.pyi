@@ -1,3 +1,4 @@
+from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import LoraRecipe as LoraRecipe
 from ._job import Recipe as Recipe
 from ._job import Stage as Stage

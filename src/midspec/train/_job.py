@@ -19,7 +19,7 @@ from midspec.core.records import Strict
 Stage = Literal["pretrain", "midtrain", "finetune"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 
 
 class LoraRecipe(Strict):
@@ -129,7 +129,7 @@ class TrainJob(Strict):
     @property
     def default_floor(self) -> int:
         """The floor of this stage when the recipe does not say another."""
-        return _FLOORS[self.stage]
+        return UPDATE_FLOORS[self.stage]
 
 
 def load_job(path: Path) -> TrainJob:

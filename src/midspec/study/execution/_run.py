@@ -10,9 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
-
-from pydantic import JsonValue
+from typing import Any, Literal
 
 from midspec.core.artifact import locked, read_record, writable, write_json, write_text
 from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
@@ -20,11 +18,12 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.study._graph import study_steps
 from midspec.study._load import Study, parse_study
-from midspec.study._preregistration import FIRST, first_contrasts, with_first
-from midspec.study._steps import Step, identity, locate, step_folder
-from midspec.study.execution._local import Event, Listener, run_here
+from midspec.study._preregistration import FIRST, first_contrasts
+from midspec.study._step import Step
+from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
+from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
-from midspec.study.execution._worker import Task
+from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.planning._plan import check_floors, states
 from midspec.study.planning._preflight import check_beforehand, check_judges
 
@@ -64,22 +63,64 @@ def run_study(
     if executor != "local":
         raise ConfigError(f"there is no executor {executor!r}", where="executor", hint="There is local")
     began = time.monotonic()
-    steps = with_first(study_steps(study), study, folder)
+    steps = study_steps(study, folder)
     check_beforehand(study, steps)
     check_floors(steps)
     _check_folder(study, folder)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
     with _tidied(folder), locked(folder):
-        board = _open(steps, folder, wanted, with_descendants(steps, again))
-        if any(step.config["graders"] for step in board.waiting if step.kind == "exam"):
+        scheduler = _open(steps, folder, wanted, with_descendants(steps, again))
+        if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
             check_judges(study)
         _keep_study(study, folder)
-        on_event(Event("begin", board.n_done, board.n_steps))
-        make_task = _tasks(steps, folder, board, again, device)
-        run_here(board, make_task, folder / "logs", workers or _usual_workers(), on_event)
-    on_event(Event("end", board.n_done, board.n_steps, seconds=time.monotonic() - began))
-    return board.records
+        on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
+        place = LocalExecutor(folder / "logs", workers or _usual_workers())
+        _run_steps(scheduler, place, _task_maker(steps, folder, scheduler, again, device), on_event)
+    on_event(Event("end", scheduler.n_done, scheduler.n_steps, seconds=time.monotonic() - began))
+    return scheduler.records
+
+
+def _run_steps(
+    scheduler: Scheduler, executor: Executor, task_for: Callable[[Step], StepTask], on_event: Listener
+) -> None:
+    """Do the scheduler's steps, side by side, until it is over.
+
+    An error in one step gives up what depends on it; the rest is still done, and then the first error is raised.
+
+    Args:
+        scheduler: what is to be done; updated as it is.
+        executor: where it is done; closed at the end.
+        task_for: the task that makes a step whose inputs are done.
+        on_event: is told what happens.
+    """
+    errors: list[Exception] = []
+    last_seed: int | None = None
+
+    def tell(kind: Literal["start", "progress", "done", "fail"], step: str, worker: int, **more: Any) -> None:
+        on_event(Event(kind, scheduler.n_done, scheduler.n_steps, step, worker, **more))
+
+    try:
+        while not scheduler.is_over:
+            while executor.n_free and (step := scheduler.take(last_seed)) is not None:
+                tell("start", step.name, executor.submit(task_for(step)).worker)
+            for handle in executor.wait():
+                name, worker = handle.step.name, handle.worker
+                if handle.state is StepState.RUNNING and handle.progress is not None:
+                    tell("progress", name, worker, **handle.progress._asdict())
+                elif handle.state is StepState.DONE and handle.record is not None:
+                    scheduler.finish(name, handle.record)
+                    tell("done", name, worker, seconds=handle.seconds)
+                else:
+                    error = handle.error or StepFaultError(f"{name} ended as {handle.state.value}")
+                    errors.append(error)
+                    scheduler.give_up(name)
+                    tell("fail", name, worker, note=str(error).splitlines()[0])
+                last_seed = handle.step.seed
+    finally:
+        executor.close()
+    if errors:
+        raise errors[0]
 
 
 @contextmanager
@@ -102,7 +143,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
         raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
     home = _home(folder)
     study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
-    steps = with_first(study_steps(study), study, folder)
+    steps = study_steps(study, folder)
     undone = [name for name, (state, *_) in states(steps, folder).items() if state != "done" and name != "report"]
     if undone:
         raise MissingError(
@@ -185,23 +226,23 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
     return Scheduler(steps, wanted, done)
 
 
-def _tasks(
-    steps: Sequence[Step], folder: Path, board: Scheduler, again: set[str], device: str
-) -> Callable[[Step], Task]:
+def _task_maker(
+    steps: Sequence[Step], folder: Path, scheduler: Scheduler, again: set[str], device: str
+) -> Callable[[Step], StepTask]:
     """What turns a step whose inputs are done into a task."""
-    folders = {step.name: step_folder(folder, step) for step in steps}
     follows = with_descendants(steps, again) | {"report"}
-    run: dict[str, JsonValue] = {"device": device, "store": str(folder / _STORE)}
 
-    def task(step: Step) -> Task:
-        wanted = identity(step, board.records)
-        record = read_record(folders[step.name])
+    def task(step: Step) -> StepTask:
+        wanted, place = step.identity(scheduler.records), step.folder(folder)
+        record = read_record(place)
         changed = record is not None and record.fingerprint != fingerprint(wanted)
-        return Task(
-            step=step.model_copy(update={"options": step.options | run | {"folder": str(folders[step.name])}}),
-            inputs={role: locate(source, folders) for role, source in step.sources.items()},
+        return StepTask(
+            step=step,
             identity=wanted,
-            folder=folders[step.name],
+            folder=place,
+            store=folder / _STORE,
+            places={parent.name: parent.folder(folder) for parent in step.parents},
+            device=device,
             redo=step.name in again or (changed and step.name in follows),
             wait_s=_ORPHAN_WAIT_S,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from midspec.core.records import Record
-from midspec.study._steps import Step
+from midspec.study._step import Step
 
 
 class Scheduler:
@@ -18,11 +18,12 @@ class Scheduler:
     def __init__(self, steps: Sequence[Step], wanted: Iterable[str], done: Mapping[str, Record]) -> None:
         self.steps = {step.name: step for step in steps}
         self.records = dict(done)
-        self._waiting = [name for name in self.steps if name in set(wanted) and name not in done]
+        wanted = set(wanted)
+        self._waiting = [name for name in self.steps if name in wanted and name not in done]
         self.n_steps = len(self._waiting) + len(done)
         self._running: set[str] = set()
         self._lost: set[str] = set()
-        self._chain = _chains(steps)
+        self._chain = _chain_costs(steps)
 
     @property
     def n_done(self) -> int:
@@ -36,7 +37,9 @@ class Scheduler:
 
     def take(self, last_seed: int | None) -> Step | None:
         """The next step to start, now counted as running; `None` when none is ready."""
-        ready = [name for name in self._waiting if all(entry in self.records for entry in self.steps[name].inputs)]
+        ready = [
+            name for name in self._waiting if all(parent.name in self.records for parent in self.steps[name].parents)
+        ]
         if not ready:
             return None
         best = max(ready, key=lambda name: (self._chain[name], self.steps[name].seed == last_seed))
@@ -61,13 +64,12 @@ class Scheduler:
         return not self._running and not self._waiting
 
 
-def _chains(steps: Sequence[Step]) -> dict[str, float]:
+def _chain_costs(steps: Sequence[Step]) -> dict[str, float]:
     """For each step the cost of the longest chain of steps that begins with it."""
-    cost = {step.name: step.cost for step in steps}
-    chain = dict(cost)
+    chain = {step.name: step.cost for step in steps}
     for step in reversed(steps):
-        for name in step.inputs:
-            chain[name] = max(chain[name], chain[step.name] + cost[name])
+        for parent in step.parents:
+            chain[parent.name] = max(chain[parent.name], chain[step.name] + parent.cost)
     return chain
 
 
@@ -75,7 +77,7 @@ def with_descendants(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
     """These steps and all that are made from them. Steps come in the order in which they can be done."""
     found = set(names)
     for step in steps:
-        if found.intersection(step.inputs):
+        if any(parent.name in found for parent in step.parents):
             found.add(step.name)
     return found
 
@@ -85,5 +87,5 @@ def with_ancestors(steps: Sequence[Step], names: Iterable[str]) -> set[str]:
     found = set(names)
     for step in reversed(steps):
         if step.name in found:
-            found.update(step.inputs)
+            found.update(parent.name for parent in step.parents)
     return found

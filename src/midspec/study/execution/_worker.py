@@ -12,37 +12,18 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NamedTuple
 
-from midspec.core import artifact
+from midspec.core.artifact import build
 from midspec.core.errors import MidspecError
-from midspec.core.records import Identity, Record
-from midspec.study._steps import Step
-from midspec.study.jobs._make import make
+from midspec.core.records import Record
+from midspec.study._step import Job
+from midspec.study.execution._executor import Progress, StepTask
 
 _POLL_S = 0.2
 _TELL_EVERY_S = 0.2
-
-
-class Task(NamedTuple):
-    """A step to make: where its sources lie, what identifies it, and where it goes."""
-
-    step: Step
-    inputs: dict[str, str]
-    identity: Identity
-    folder: Path
-    redo: bool
-    wait_s: float
-
-
-class Progressed(NamedTuple):
-    """How far a step is, in its own units; `of` is 0 when unknown."""
-
-    at: int
-    of: int
-    note: str
 
 
 class Finished(NamedTuple):
@@ -58,10 +39,10 @@ class Failed(NamedTuple):
     error: MidspecError
 
 
-Reply = Progressed | Finished | Failed
+Reply = Progress | Finished | Failed
 
 
-def serve(line: Connection[Reply, Task]) -> None:
+def serve(line: Connection[Reply, StepTask]) -> None:
     """Make the tasks that come down the line, until it is closed."""
     n_modules = 0
     while True:
@@ -84,7 +65,7 @@ def _settle(n_modules: int) -> int:
     return len(sys.modules)
 
 
-def _attempt(task: Task, line: Connection[Reply, Task]) -> Reply:
+def _attempt(task: StepTask, line: Connection[Reply, StepTask]) -> Reply:
     # A fault of ours ends this process: its traceback is in the log, and the parent sees that the line is closed.
     try:
         return Finished(*_build(task, line))
@@ -92,19 +73,26 @@ def _attempt(task: Task, line: Connection[Reply, Task]) -> Reply:
         return Failed(error)
 
 
-def _build(task: Task, line: Connection[Reply, Task]) -> tuple[Record, bool]:
+def _build(task: StepTask, line: Connection[Reply, StepTask]) -> tuple[Record, bool]:
     told = 0.0
 
     def on_progress(at: int, of: int, note: str = "") -> None:
         nonlocal told
         if time.monotonic() - told >= _TELL_EVERY_S:
             told = time.monotonic()
-            line.send(Progressed(at, of, note))
+            line.send(Progress(at, of, note))
 
-    return artifact.build(
+    job = Job(
+        folder=task.folder,
+        store=task.store,
+        places=task.places,
+        device=task.device,
+        on_progress=on_progress,
+    )
+    return build(
         task.folder,
         task.identity,
-        lambda draft: make(task.step, task.inputs, draft, on_progress),
+        partial(task.step.run, job),
         redo=task.redo,
         resumable=task.step.resumable,
         wait_s=task.wait_s,

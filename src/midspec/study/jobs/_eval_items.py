@@ -1,31 +1,37 @@
-"""What evaluations ask, written by a model: pairs for a value, questions about a spec's clauses.
+"""Steps that have a model write what evaluations ask: pairs for a value, questions about a spec's clauses.
 
-Enter: a value with its domains, or a spec file, and who writes and judges. Leaves: a folder with items that `eval` can
-ask, rejects with reasons, and a record. It is no step of a study: items are there before the study that asks them.
+They are no steps of a study: items are there before the study that asks them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, JsonValue
 
-from midspec.core import artifact
 from midspec.core.artifact import Built, write_json, write_rows
-from midspec.core.fingerprint import hash_file
-from midspec.core.progress import ProgressCallback
-from midspec.core.records import Identity, Record, Spec, Strict
+from midspec.core.records import Spec, Strict
 from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
-from midspec.llm import Forecast, ModelConfig, Store
-from midspec.study.jobs._llm_authors import ModelEndpoints, asking, billed, forecast_of, width_of, with_store
+from midspec.llm import Access, Forecast, ModelConfig, Store
+from midspec.study._inputs import File, Input
+from midspec.study._step import Job, Step
+from midspec.study.jobs._endpoints import (
+    ModelEndpoints,
+    forecast_of,
+    open_model,
+    open_store,
+    width_of,
+    with_bill,
+)
+from midspec.study.jobs._spec import SpecNames
 
 if TYPE_CHECKING:
     from midspec.eval_items import PairWritingConfig
     from midspec.evals.tasks.preference import ValueSet
-
-_PAIRS, _QUESTIONS = "value-pairs@1", "questions@1"
 
 
 class QuestionsConfig(Strict):
@@ -44,143 +50,131 @@ class QuestionsConfig(Strict):
     writing: QuestionWriting = Field(default_factory=QuestionWriting)
 
 
-# Pairs ------------------------------------------------------------------------------------------------------------
-def write_pairs(
-    value: ValueSet,
-    config: PairWritingConfig,
-    way: ModelEndpoints,
-    folder: Path,
-    *,
-    redo: bool = False,
-    on_progress: ProgressCallback,
-) -> tuple[Record, bool]:
-    """Have held-out pairs written for a value, unless they are in `folder`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WritePairsStep(Step):
+    """Held-out pairs for a value: items.jsonl and rejects.jsonl.
 
-    Args:
+    Attributes:
         value: what it is, where it is taught and where it is tested.
         config: how many, by which models.
-        way: how the models are reached, and where their replies are kept.
-        folder: the result's final place: items.jsonl, rejects.jsonl, record.json.
-        redo: replace a result of other inputs.
-        on_progress: is told how far it is.
-
-    Returns:
-        The record, and whether it was made now.
-
-    Raises:
-        ConfigError: fewer pairs than test domains, a key is missing, the budget is used up or its price unknown.
-        DataError: a word of the train domain stands in the name of a test domain.
-        StaleError: a result of other inputs is there and `redo` is false.
+        endpoints: how the models are reached.
     """
-    asked = {"value": value.model_dump(mode="json"), "writing": config.model_dump(mode="json")}
 
-    def make(draft: Path) -> Built:
+    kind = "value-pairs"
+    value: ValueSet
+    config: PairWritingConfig
+    endpoints: ModelEndpoints
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"value": self.value.model_dump(mode="json"), "writing": self.config.model_dump(mode="json")}
+
+    def forecast(self) -> tuple[Forecast, Forecast]:
+        """Tokens and dollars, the author's and the judge's, before anything is sent."""
+        from midspec.eval_items import estimate_pairs
+
+        written, judged = estimate_pairs(self.value, self.config)
+        return (
+            forecast_of([written], self.config.author.model, self.endpoints.author),
+            forecast_of([judged], self.config.judge.model, self.endpoints.judge),
+        )
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Have the pairs written.
+
+        Raises:
+            ConfigError: fewer pairs than test domains, a key is missing, the budget is used up or its price unknown.
+            DataError: a word of the train domain stands in the name of a test domain.
+        """
         from midspec.eval_items import write_pair_set
 
-        async def work(store: Store) -> Built:
+        async def write(store: Store) -> Built:
             async with (
-                asking(config.author, way.author, store, "author") as author,
-                asking(config.judge, way.judge, store, "judge") as judge,
+                open_model(self.config.author, self.endpoints.author, store, "author") as author,
+                open_model(self.config.judge, self.endpoints.judge, store, "judge") as judge,
             ):
-                width = width_of(way.author)
                 built = await write_pair_set(
-                    value, config, author, judge, store, draft, on_progress=on_progress, width=width
+                    self.value,
+                    self.config,
+                    author,
+                    judge,
+                    store,
+                    folder,
+                    on_progress=job.on_progress,
+                    width=width_of(self.endpoints.author),
                 )
-            return billed(built, store)
+            return with_bill(built, store)
 
-        return with_store(way.store, work)
-
-    return artifact.build(folder, Identity(step=_PAIRS, inputs={}, config=asked), make, redo=redo)
-
-
-def forecast_pairs(value: ValueSet, config: PairWritingConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
-    """Tokens and dollars of pairs, the author's and the judge's, before anything is sent."""
-    from midspec.eval_items import estimate_pairs
-
-    written, judged = estimate_pairs(value, config)
-    return (
-        forecast_of([written], config.author.model, way.author),
-        forecast_of([judged], config.judge.model, way.judge),
-    )
+        with open_store(job.store) as store:
+            return asyncio.run(write(store))
 
 
-# Questions --------------------------------------------------------------------------------------------------------
-def write_questions_file(
-    path: Path,
-    config: QuestionsConfig,
-    way: ModelEndpoints,
-    folder: Path,
-    *,
-    redo: bool = False,
-    on_progress: ProgressCallback,
-) -> tuple[Record, bool]:
-    """Have questions written about each clause of a spec file, unless they are in `folder`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WriteQuestionsStep(Step):
+    """Open questions about each clause of a spec: questions.jsonl, rejects.jsonl and coverage.json.
 
-    Args:
-        path: the spec.
+    Attributes:
+        spec: the spec's file.
         config: how many, by which model, and who the assistant is.
-        way: how the model is reached, and where its replies are kept.
-        folder: the result's final place: questions.jsonl, rejects.jsonl, coverage.json, record.json.
-        redo: replace a result of other inputs.
-        on_progress: is told how far it is.
-
-    Returns:
-        The record, and whether it was made now.
-
-    Raises:
-        MissingError, SpecError: the spec can't be read, or a placeholder has no value.
-        ConfigError: a key is missing, the budget is used up or its price unknown.
-        StaleError: a result of other inputs is there and `redo` is false.
+        author: how the model is reached.
     """
-    spec = _filled(path, config)
-    identity = Identity(
-        step=_QUESTIONS,
-        inputs={"spec": hash_file(path)},
-        config={"spec": path.stem, **config.model_dump(mode="json")},
-    )
 
-    def make(draft: Path) -> Built:
+    kind = "questions"
+    spec: File
+    config: QuestionsConfig
+    author: Access
+
+    @property
+    def _filled_spec(self) -> Spec:
+        names = SpecNames(Path(self.spec.path).stem, self.config.model_name, self.config.provider_name)
+        return names.read(self.spec.path)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"spec": self.spec}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
+
+    def forecast(self) -> Forecast:
+        """Tokens and dollars before anything is sent.
+
+        Raises:
+            SpecError: a placeholder has no value.
+        """
+        from midspec.eval_items import estimate_questions
+
+        spec = self._filled_spec
+        stages = estimate_questions(spec.text, _clauses(spec), self.config.author, self.config.writing)
+        return forecast_of(stages, self.config.author.model, self.author)
+
+    def run(self, job: Job, folder: Path) -> Built:
         from midspec.eval_items import write_questions
 
+        spec = self._filled_spec
         clauses = _clauses(spec)
 
-        async def work(store: Store) -> Built:
-            async with asking(config.author, way.author, store, "author") as author:
-                width = width_of(way.author)
+        async def write(store: Store) -> Built:
+            async with open_model(self.config.author, self.author, store, "author") as author:
                 found = await write_questions(
                     spec.text,
                     clauses,
-                    config.author,
+                    self.config.author,
                     author,
                     store,
-                    config.writing,
-                    on_progress=on_progress,
-                    width=width,
+                    self.config.writing,
+                    on_progress=job.on_progress,
+                    width=width_of(self.author),
                 )
-            return billed(_saved(found, clauses, config.writing, draft), store)
+            return with_bill(_saved(found, clauses, self.config.writing, folder), store)
 
-        return with_store(way.store, work)
-
-    return artifact.build(folder, identity, make, redo=redo)
-
-
-def forecast_questions(path: Path, config: QuestionsConfig, way: ModelEndpoints) -> tuple[Forecast, ...]:
-    """Tokens and dollars of questions, before anything is sent.
-
-    Raises:
-        MissingError, SpecError: the spec can't be read, or a placeholder has no value.
-    """
-    from midspec.eval_items import estimate_questions
-
-    spec = _filled(path, config)
-    loads = estimate_questions(spec.text, _clauses(spec), config.author, config.writing)
-    return (forecast_of(loads, config.author.model, way.author),)
-
-
-def _filled(path: Path, config: QuestionsConfig) -> Spec:
-    from midspec.spec import fill, read_spec
-
-    return fill(read_spec(path), model_name=config.model_name, provider_name=config.provider_name)
+        with open_store(job.store) as store:
+            return asyncio.run(write(store))
 
 
 def _clauses(spec: Spec) -> tuple[AskedClause, ...]:
@@ -210,3 +204,6 @@ def _saved(found: WrittenQuestions, clauses: Sequence[AskedClause], writing: Que
         "exhausted": f"{n_short} of {len(clauses)} clauses have fewer than {writing.per_clause}" if n_short else None,
     }
     return Built(outputs=("questions.jsonl", "rejects.jsonl", "coverage.json"), summary=summary)
+
+
+STEPS = (WritePairsStep, WriteQuestionsStep)

@@ -1,125 +1,170 @@
-"""Rows in from elsewhere, out to elsewhere, and mixed: each a step, identified by the content of its files."""
+"""Steps that bring rows in from elsewhere, out to elsewhere, and mix them; identified by the content of their files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.core import artifact
-from midspec.core.artifact import Built
+from midspec.core.artifact import RECORD, Built
 from midspec.core.errors import MissingError
-from midspec.core.fingerprint import hash_file
-from midspec.core.records import Identity, Record
+from midspec.study._inputs import File, Input, Named
+from midspec.study._step import Job, Step
 
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig
 
 
-def export_rows(
-    rows: Path,
-    form: Form,
-    out: Path,
-    *,
-    strict: bool = False,
-    chat_rows: ChatRows = "messages",
-    license_id: str | None = None,
-    redo: bool = False,
-) -> tuple[Record, bool]:
-    """A result folder in a form that others read; gives the record, and whether it was made now.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportStep(Step):
+    """A result folder in a form that others read.
 
-    Raises:
-        MissingError, DataError: there are no rows, or rows of another form.
-        StaleError: `out` holds the export of other rows.
+    Attributes:
+        rows: the folder, or a file of rows.
+        form: whose form.
+        strict: only the keys text, source and domain.
+        chat_rows: of TRL's form: whole conversations, or turn by turn.
+        license_id: of the data, for its card.
     """
-    from midspec.exchange import export
 
-    def make(folder: Path) -> Built:
-        return export(rows, form, folder, strict=strict, chat_rows=chat_rows, license_id=license_id, title=rows.name)
+    kind = "export"
+    rows: Path
+    form: Form
+    strict: bool = False
+    chat_rows: ChatRows = "messages"
+    license_id: str | None = None
 
-    settings: dict[str, JsonValue] = {"form": form, "strict": strict, "chat_rows": chat_rows, "license": license_id}
-    return _build("export", rows, out, settings, make, redo=redo)
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return _files(self.rows, "rows")
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {
+            "form": self.form,
+            "strict": self.strict,
+            "chat_rows": self.chat_rows,
+            "license": self.license_id,
+        }
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Write the data set.
+
+        Raises:
+            MissingError, DataError: there are no rows, or rows of another form.
+        """
+        from midspec.exchange import export
+
+        return export(
+            self.rows,
+            self.form,
+            folder,
+            strict=self.strict,
+            chat_rows=self.chat_rows,
+            license_id=self.license_id,
+            title=self.rows.name,
+        )
 
 
-def import_rows(rows: Path, out: Path, *, strip_prefix: str = "", redo: bool = False) -> tuple[Record, bool]:
-    """What the field has as our rows; gives the record, and whether it was made now.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImportStep(Step):
+    """What the field has, as our rows.
 
-    Raises:
-        MissingError, DataError: there are no rows, or a row that is neither a document nor a chat.
+    Attributes:
+        rows: a file or folder.
+        strip_prefix: taken off each document's beginning.
     """
-    from midspec.exchange import import_folder
 
-    def make(folder: Path) -> Built:
-        return import_folder(rows, folder, strip_prefix=strip_prefix)
+    kind = "import"
+    rows: Path
+    strip_prefix: str = ""
 
-    return _build("import", rows, out, {"strip_prefix": strip_prefix}, make, redo=redo)
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return _files(self.rows, "rows")
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"strip_prefix": self.strip_prefix}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Read the rows.
+
+        Raises:
+            MissingError, DataError: there are no rows, or a row that is neither a document nor a chat.
+        """
+        from midspec.exchange import import_folder
+
+        return import_folder(self.rows, folder, strip_prefix=self.strip_prefix)
 
 
-def mix_rows(config: MixConfig, out: Path, *, base: Path, redo: bool = False) -> tuple[Record, bool]:
-    """A mix of local files and hub data sets; gives the record, and whether it was made now.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MixStep(Step):
+    """A mix of local files and hub data sets.
 
-    Raises:
-        MissingError, ConfigError, DataError: a source that can't be had, or holds no rows.
+    Attributes:
+        config: what is mixed.
+        base: the folder that local sources start at.
     """
-    from midspec.exchange import build_mix
 
-    return _mixed("mix", config, out, {}, base, lambda folder: build_mix(config, folder, base=base), redo=redo)
+    kind = "mix"
+    config: MixConfig
+    base: Path
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        found: dict[str, Input] = {}
+        for part in self.config.parts:
+            place = self.base / Path(part.source).expanduser()
+            found |= _files(place, part.name) if place.exists() else {part.name: Named(part.source)}
+        return found
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"mix": self.config.model_dump(mode="json")}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Write the mix.
+
+        Raises:
+            MissingError, ConfigError, DataError: a source that can't be had, or holds no rows.
+        """
+        from midspec.exchange import build_mix
+
+        return build_mix(self.config, folder, base=self.base)
 
 
-def neutral_rows(
-    config: MixConfig, match_tokens: int, out: Path, *, base: Path, redo: bool = False
-) -> tuple[Record, bool]:
-    """A corpus without values, of as many tokens as another; gives the record, and whether it was made now.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NeutralStep(MixStep):
+    """A corpus without values, of as many tokens as another.
 
-    Raises:
-        MissingError, ConfigError, DataError: as `mix_rows`; or the sources hold too little.
+    Attributes:
+        match_tokens: how many.
     """
-    from midspec.exchange import build_neutral
 
-    def make(folder: Path) -> Built:
-        return build_neutral(config, match_tokens, folder, base=base)
+    kind = "neutral"
+    match_tokens: int
 
-    return _mixed("neutral", config, out, {"match_tokens": match_tokens}, base, make, redo=redo)
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"mix": self.config.model_dump(mode="json"), "match_tokens": self.match_tokens}
 
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.exchange import build_neutral
 
-def _mixed(
-    step: str,
-    config: MixConfig,
-    out: Path,
-    more: dict[str, JsonValue],
-    base: Path,
-    make: Callable[[Path], Built],
-    *,
-    redo: bool,
-) -> tuple[Record, bool]:
-    inputs: dict[str, str] = {}
-    for part in config.parts:
-        place = base / Path(part.source).expanduser()
-        inputs |= _hashes(place, part.name) if place.exists() else {part.name: f"name:{part.source}"}
-    identity = Identity(step=f"{step}@1", inputs=inputs, config={"mix": config.model_dump(mode="json"), **more})
-    return artifact.build(out, identity, make, redo=redo)
+        return build_neutral(self.config, self.match_tokens, folder, base=self.base)
 
 
-def _build(
-    step: str,
-    rows: Path,
-    out: Path,
-    settings: dict[str, JsonValue],
-    make: Callable[[Path], Built],
-    *,
-    redo: bool,
-) -> tuple[Record, bool]:
-    identity = Identity(step=f"{step}@1", inputs=_hashes(rows, "rows"), config=settings)
-    return artifact.build(out, identity, make, redo=redo)
-
-
-def _hashes(path: Path, role: str) -> dict[str, str]:
-    """The content of a file, or of every file of a folder but its record, which tells of the run too."""
+def _files(path: Path, role: str) -> dict[str, Input]:
+    """A file, or every file of a folder but its record, which tells of the run too."""
     if path.is_file():
-        return {role: hash_file(path)}
+        return {role: File(str(path))}
     if not path.is_dir():
         raise MissingError("there is no such file or folder", where=str(path), hint="Check the path")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return {f"{role}/{file.relative_to(path)}": hash_file(file) for file in files if file.name != artifact.RECORD}
+    return {f"{role}/{file.relative_to(path)}": File(str(file)) for file in files if file.name != RECORD}
+
+
+STEPS = (ExportStep, ImportStep, MixStep, NeutralStep)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.core import artifact
 from midspec.core.artifact import Built, read_record, read_rows, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
-from midspec.core.fingerprint import fingerprint, hash_file
-from midspec.core.progress import ProgressCallback
-from midspec.core.records import ArmScore, Identity, ReasonCluster, ReasonLabel, Record, TaskAnswer
+from midspec.core.records import ArmScore, ReasonCluster, ReasonLabel, TaskAnswer
 from midspec.llm import Access, Forecast, Prices, check_access, forecast
-from midspec.study._steps import slug
+from midspec.study._inputs import File, Input, Value
+from midspec.study._step import Job, Step, slug
 
 if TYPE_CHECKING:
     from midspec.reasons import ReasonsConfig, Transcript
 
 TABLE = "table.json"
-_STEP = "reasons@1"
 _ANSWERS = "answers.jsonl"
 _SEED = re.compile(r"(.+)-s(\d+)")
 _WORD = re.compile(r"[^\W_]+")
@@ -34,59 +32,96 @@ _BLANK_LINE = re.compile(r"\n\s*\n")
 _RULE = re.compile(r"\W*([A-Z]{1,3}-?\d+(?:\.\d+)*)\b")
 
 
-def build_reasons(
-    folders: Sequence[Path],
-    config: ReasonsConfig,
-    access: Access,
-    out: Path,
-    *,
-    clusters: Path | None = None,
-    clauses: Mapping[str, str] | None = None,
-    redo: bool = False,
-    on_progress: ProgressCallback = lambda _at, _of, _note: None,
-) -> tuple[Record, bool]:
-    """Analyse the reasons in the answers of `folders`; replies are kept beside `out`, in `OUT.calls.sqlite`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReasonsStep(Step):
+    """What drove the arms, by their own words. Made by `ReasonsStep.of_folders`.
 
-    Args:
-        folders: runs, or folders of single evaluations.
+    Attributes:
+        answers: the files of answers by arm, task and seed.
         config: the judges, and how.
         access: how they are reached, and what they may cost.
-        out: the result's folder.
         clusters: a file of clusters that somebody has looked at.
         clauses: a spec's clauses by id; how often they are cited is counted where given.
-        redo: replace a result of other inputs.
-        on_progress: is told how far it is.
-
-    Returns:
-        The record, and whether it was made now.
-
-    Raises:
-        ConfigError: a judge is the model under test, can't be asked, or the budget is used up.
-        DataError: an answer is there twice, or the clusters are of other transcripts.
-        MissingError: a folder has no answers.
     """
-    from midspec.reasons import prompts_hash, read_clusters
 
-    files = _answer_files(folders)
-    _check_judges(config, files)
-    for judge in config.judges:
-        check_access(judge.as_model(), access)
-    given = read_clusters(clusters) if clusters else None
-    inputs = {f"answers[{arm} {task} {seed}]": hash_file(path) for (arm, task, seed), path in files.items()}
-    inputs |= {"clusters": hash_file(clusters)} if clusters else {}
-    asked: dict[str, JsonValue] = {"reasons": config.model_dump(mode="json"), "prompts": prompts_hash()}
-    inputs |= {"clauses": fingerprint(dict(clauses))} if clauses else {}
-    identity = Identity(step=_STEP, inputs=inputs, config=asked)
+    kind = "reasons"
+    answers: Mapping[tuple[str, str, int], Path]
+    config: ReasonsConfig
+    access: Access
+    clusters: File | None = None
+    clauses: Mapping[str, str] = field(default_factory=dict)
 
-    def make(draft: Path) -> Built:
-        from midspec.reasons import analyse_reasons
+    @classmethod
+    def of_folders(
+        cls,
+        folders: Sequence[Path],
+        config: ReasonsConfig,
+        access: Access,
+        *,
+        clusters: Path | None = None,
+        clauses: Mapping[str, str] | None = None,
+    ) -> ReasonsStep:
+        """The step for the answers in `folders`.
 
-        transcripts = _transcripts(files)
-        store = out.with_name(f"{out.name}.calls.sqlite")
-        built = analyse_reasons(transcripts, config, access, store, draft, clusters=given, on_progress=on_progress)
-        return _tabulated(built, transcripts, clauses or {}, draft) if config.classify else built
+        Args:
+            folders: runs, or folders of single evaluations.
+            config: the judges, and how.
+            access: how they are reached, and what they may cost.
+            clusters: a file of clusters that somebody has looked at.
+            clauses: a spec's clauses by id.
 
-    return artifact.build(out, identity, make, redo=redo)
+        Raises:
+            ConfigError: a judge is the model under test, or can't be asked.
+            DataError: an answer is there twice.
+            MissingError: a folder has no answers.
+        """
+        files = _answer_files(folders)
+        _check_judges(config, files)
+        for judge in config.judges:
+            check_access(judge.as_model(), access)
+        return cls(
+            answers=files,
+            config=config,
+            access=access,
+            clusters=File(str(clusters)) if clusters else None,
+            clauses=clauses or {},
+        )
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        found: dict[str, Input] = {
+            f"answers[{arm} {task} {seed}]": File(str(path)) for (arm, task, seed), path in self.answers.items()
+        }
+        found |= {"clusters": self.clusters} if self.clusters else {}
+        return found | ({"clauses": Value(dict(self.clauses))} if self.clauses else {})
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        from midspec.reasons import prompts_hash
+
+        return {"reasons": self.config.model_dump(mode="json"), "prompts": prompts_hash()}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Analyse the reasons.
+
+        Raises:
+            ConfigError: the budget is used up.
+            DataError: the clusters are of other transcripts.
+        """
+        from midspec.reasons import analyse_reasons, read_clusters
+
+        given = read_clusters(Path(self.clusters.path)) if self.clusters else None
+        transcripts = _transcripts(self.answers)
+        built = analyse_reasons(
+            transcripts,
+            self.config,
+            self.access,
+            job.store,
+            folder,
+            clusters=given,
+            on_progress=job.on_progress,
+        )
+        return _tabulated(built, transcripts, self.clauses, folder) if self.config.classify else built
 
 
 def read_transcripts(folders: Sequence[Path]) -> list[Transcript]:
@@ -220,3 +255,6 @@ def _tabulated(built: Built, transcripts: Sequence[Transcript], clauses: Mapping
     }
     write_json(folder / TABLE, table)
     return built.model_copy(update={"outputs": (*built.outputs, TABLE)})
+
+
+STEPS = ReasonsStep

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
-
-from pydantic import JsonValue
+from typing import Any, Literal
 
 from midspec.core.artifact import read_record
 from midspec.core.errors import PreflightError
@@ -14,15 +12,15 @@ from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
-from midspec.study._preregistration import with_first
-from midspec.study._steps import Step, identity, step_folder
+from midspec.study._step import Step
+from midspec.study.jobs._eval_task import TaskStep
+from midspec.study.jobs._train import TrainStep
 from midspec.study.planning._preflight import check_beforehand
-from midspec.study.planning._sizes import cost, most_updates, size, task_cost, updates_asked, updates_expected
-from midspec.study.planning._task_load import Serving
+from midspec.study.planning._task_estimate import Serving
+from midspec.train import UPDATE_FLOORS
 
 State = Literal["done", "ready", "waiting", "stale"]
 
-_FLOORS = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 # An estimate from words: under this share of what is needed, it is too little however it is off.
 _CLEARLY = 0.75
 # What arms' differences vary by from question to question, and samples about their question's rate (the most there is).
@@ -39,12 +37,12 @@ class PlannedStep(Strict):
         documents: how many it writes, where that is known beforehand.
         updates: optimizer updates; `None` where they are not known before its data are made.
         requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
-        eval_task: the exam that it asks.
-        questions: how many an exam has.
-        samples: how many answers an exam asks for, all repeats together.
-        prompt_tokens: of an exam, about what the model reads in all.
-        reply_tokens: of an exam, about what it writes in all, as assumed.
-        gpu_hours: of an exam, what that takes one server, as assumed.
+        eval_task: the task that it asks.
+        questions: how many the task has.
+        samples: how many answers the task asks for, all repeats together.
+        prompt_tokens: of a task, about what the model reads in all.
+        reply_tokens: of a task, about what it writes in all, as assumed.
+        gpu_hours: of a task, what that takes one server, as assumed.
         usd: what these cost, with the prefix cached; `None` where no model is asked or its price is unknown.
         about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
         tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
@@ -76,7 +74,7 @@ class Plan(Strict):
         name: the study's.
         steps: in an order in which they can be done.
         warnings: what a reader must know before it runs.
-        assumed: what the hours and dollars of exams rest on, and what differences they find; empty without exams.
+        assumed: what the hours and dollars of tasks rest on, and what differences they find; empty without tasks.
     """
 
     name: str
@@ -90,7 +88,7 @@ class Plan(Strict):
 
     def total(self, size: Literal["documents", "updates", "tokens"]) -> int:
         """The sum of one size over the steps where it is known; of tokens, over the steps that train."""
-        training = (step for step in self.steps if size != "tokens" or step.kind in _FLOORS)
+        training = (step for step in self.steps if size != "tokens" or step.kind in UPDATE_FLOORS)
         return sum(getattr(step, size) or 0 for step in training)
 
     @property
@@ -112,35 +110,34 @@ class Plan(Strict):
     @property
     def n_unknown(self) -> int:
         """How many steps train for a number of updates that is not known before their data are made."""
-        return sum(step.kind in _FLOORS and step.updates is None for step in self.steps)
+        return sum(step.kind in UPDATE_FLOORS and step.updates is None for step in self.steps)
 
 
 def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = None) -> Plan:
-    """What `run_study` would do in `folder` (nothing is done yet, without one).
+    """Plan what `run_study` would do in `folder` (nothing is done yet, without one).
 
     Args:
         study: the study.
         folder: of its run.
-        serving: what is assumed of the model that takes exams, its server and judges.
+        serving: what is assumed of the model that takes tasks, its server and judges.
 
     Raises:
         PreflightError: a stage would make fewer updates than its floor, and so train nothing.
         MissingError: a file that the study names is not there.
         ConfigError, CheckpointError, SpecError, DataError: what it names can't be used; see `check_beforehand`.
     """
-    steps = with_first(study_steps(study), study, folder)
+    steps = study_steps(study, folder)
     check_beforehand(study, steps)
     warnings = check_floors(steps)
     known = states(steps, folder)
-    by_name = {step.name: step for step in steps}
     serving = serving or Serving()
-    planned = tuple(_planned(step, by_name, serving, *known[step.name]) for step in steps)
+    planned = tuple(_planned(step, serving, *known[step.name]) for step in steps)
     assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.tasks else ""
     return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
 
 
 def _power(planned: Sequence[PlannedStep]) -> str:
-    """From which difference on an exam tells two arms of one seed apart 4 times in 5, on measures that are shares."""
+    """From which difference on a task tells two arms of one seed apart 4 times in 5, on measures that are shares."""
     from midspec.analysis import Spread, smallest_difference
 
     first = {step.eval_task: step for step in reversed(planned) if (step.questions or 0) > 1}
@@ -161,11 +158,11 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
     found: dict[str, tuple[State, Record | None, tuple[str, ...]]] = {}
     done: dict[str, Record] = {}
     for step in steps:
-        record = read_record(step_folder(folder, step)) if folder else None
-        if any(name not in done for name in step.inputs):
+        record = read_record(step.folder(folder)) if folder else None
+        if any(parent.name not in done for parent in step.parents):
             found[step.name] = ("waiting", record, ())
             continue
-        wanted = identity(step, done)
+        wanted = step.identity(done)
         if record is None:
             found[step.name] = ("ready", None, ())
         elif record.fingerprint == fingerprint(wanted):
@@ -177,89 +174,69 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
 
 
 def _planned(
-    step: Step,
-    steps: Mapping[str, Step],
-    serving: Serving,
-    state: State,
-    record: Record | None,
-    changes: tuple[str, ...],
+    step: Step, serving: Serving, state: State, record: Record | None, changes: tuple[str, ...]
 ) -> PlannedStep:
-    found = size(step, steps, record if state == "done" else None)
-    asked = cost(step, steps) if state != "done" else None
-    eval_task: dict[str, Any] = {}
-    if step.kind == "exam" and state != "done" and (costs := task_cost(step, steps, serving)) is not None:
-        load, asked = costs
-        sizes = load.model_dump(include={"prompt_tokens", "reply_tokens"})
-        eval_task = {
-            "questions": load.n_questions,
-            "samples": load.n_samples,
-            "gpu_hours": load.gpu_hours(serving),
-            **sizes,
+    sizes: dict[str, Any] = {}
+    cost = None
+    if state != "done" and isinstance(step, TaskStep):
+        estimate, cost = step.estimate(serving)
+        sizes = {
+            "questions": estimate.n_questions,
+            "samples": estimate.n_samples,
+            "gpu_hours": estimate.gpu_hours(serving),
+            **estimate.model_dump(include={"prompt_tokens", "reply_tokens"}),
         }
+    elif state != "done":
+        cost = step.price()
     return PlannedStep(
-        eval_task=str(step.config["exam"]) if step.kind == "exam" else None,
-        **eval_task,
+        eval_task=step.task if isinstance(step, TaskStep) else None,
+        **sizes,
         name=step.name,
         kind=step.kind,
         seed=step.seed,
         state=state,
         changes=changes,
-        **found._asdict(),
-        **(asked._asdict() if asked else {}),
+        **step.size(record.summary if record is not None and state == "done" else {})._asdict(),
+        **(cost._asdict() if cost else {}),
     )
 
 
 def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
-    """Refuse training that would change nothing; gives a warning for each floor that the study lowered.
+    """Refuse training that would change nothing; returns a warning for each floor that the study lowered.
 
     Where the number of updates follows from data that is not there yet, training's own preflight refuses later.
 
     Raises:
         PreflightError: a recipe asks for fewer updates than its stage's floor, or its data can't make as many.
     """
-    by_name = {step.name: step for step in steps}
-    warnings = [floor_warning(step.kind, step.config) for step in steps]
-    for step in steps:
-        floor = _floor(step.kind, step.config)
-        if floor is not None:
-            _refuse_under(step, floor, by_name)
-    return tuple(dict.fromkeys(warning for warning in warnings if warning))
+    training = [step for step in steps if isinstance(step, TrainStep)]
+    for step in training:
+        _refuse_under_floor(step)
+    return tuple(dict.fromkeys(warning for step in training if (warning := floor_warning(step.kind, step.floor))))
 
 
-def _refuse_under(step: Step, floor: int, steps: Mapping[str, Step]) -> None:
-    asked, most, expected = updates_asked(step), most_updates(step, steps), updates_expected(step, steps)
-    needed = floor if asked is None else max(asked, floor)
+def floor_warning(stage: str, floor: int) -> str:
+    """A sentence, if a recipe lowers the floor of its stage; else empty."""
+    usual = UPDATE_FLOORS[stage]
+    return f"The study lowered the floor of {stage} updates from {usual} to {floor}." if floor < usual else ""
+
+
+def _refuse_under_floor(step: TrainStep) -> None:
+    asked, floor = step.recipe.n_updates, step.floor
     if asked is not None and asked < floor:
         raise PreflightError(
             f"{asked} updates would train nothing; the floor of {step.kind} is {floor}",
             where=step.name,
             hint="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
         )
+    needed = floor if asked is None else max(asked, floor)
+    most, expected = step.most_updates(), step.updates_expected()
+    made = ""
     if most is not None and most < needed:
-        _refuse_too_few(step, f"its chats make at most {most} updates", asked, floor)
-    if expected is not None and expected < _CLEARLY * needed:
-        _refuse_too_few(step, f"its documents' target_tokens make about {expected} updates", asked, floor)
-
-
-def _refuse_too_few(step: Step, made: str, asked: int | None, floor: int) -> NoReturn:
-    need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
-    raise PreflightError(f"{made}, and {need}", where=step.name, hint="Ask for more data, or for fewer rows_per_update")
-
-
-def floor_warning(kind: str, config: Mapping[str, JsonValue]) -> str:
-    """A sentence, if a training step's config lowers the floor of its stage; else empty."""
-    floor = _floor(kind, config)
-    if floor is None or floor >= _FLOORS[kind]:
-        return ""
-    return f"The study lowered the floor of {kind} updates from {_FLOORS[kind]} to {floor}."
-
-
-def _floor(kind: str, config: Mapping[str, JsonValue]) -> int | None:
-    if kind not in _FLOORS:
-        return None
-    floor = _mapping(config["recipe"]).get("min_updates")
-    return floor if isinstance(floor, int) else _FLOORS[kind]
-
-
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
-    return value if isinstance(value, dict) else {}
+        made = f"its chats make at most {most} updates"
+    elif expected is not None and expected < _CLEARLY * needed:
+        made = f"its documents' target_tokens make about {expected} updates"
+    if made:
+        need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
+        hint = "Ask for more data, or for fewer rows_per_update"
+        raise PreflightError(f"{made}, and {need}", where=step.name, hint=hint)

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.core.records import Spec
 from midspec.evals import measure_names, resolve_items
 from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
-from midspec.spec import placeholders, read_spec
+from midspec.spec import placeholders
+from midspec.study._config import check_sets, check_task_uses
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
-from midspec.study._references import check_sets, check_task_uses
-from midspec.study._steps import SHIPPED, Source, Step
-from midspec.study._task_steps import asked_of
+from midspec.study._step import Step
+from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._corpus import CorpusStep
+from midspec.study.jobs._eval_task import TaskStep
+from midspec.study.jobs._preference import PreferenceStep
+from midspec.study.jobs._spec import SpecNames
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-_FILLED_FROM = {
-    "corpus": {"spec": "corpus"},
-    "chats": {"spec": "chats"},
-    "eval": {"context": "context"},
-    "exam": {"spec": "spec", "context": "context"},
-}
-_FILLED = ("model_name", "provider_name")
 
 
 def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
@@ -86,52 +81,50 @@ def _has_template(folder: Path) -> bool:
 
 def _check_placeholders(steps: Sequence[Step]) -> None:
     """Every spec that a corpus, chats or a context uses finds the names that it asks for."""
-    specs = {step.name: read_spec(Path(step.sources["text"].path or "")) for step in steps if step.kind == "spec"}
     for step in steps:
-        for role, block in _FILLED_FROM.get(step.kind, {}).items():
-            source, who = step.sources.get(role), step.config.get(block)
-            if source is not None and isinstance(who, dict):
-                _check_filled(step.name, specs[source.step or ""], who)
+        for source, names in _filled_specs(step):
+            path = source.original.locate({})
+            for name in placeholders(spec_at(path, Path(path).stem)):
+                if name in ("model_name", "provider_name") and not getattr(names, name):
+                    raise ConfigError(
+                        f"the spec of {step.name} uses {{{name}}} and no value is given for it",
+                        where=f"assistant.{name}",
+                        hint=f"Add {name} to assistant in the study file",
+                    )
 
 
-def _check_filled(step: str, spec: Spec, who: Mapping[str, JsonValue]) -> None:
-    for name in placeholders(spec):
-        if name in _FILLED and not who.get(name):
-            raise ConfigError(
-                f"the spec of {step} uses {{{name}}} and no value is given for it",
-                where=f"assistant.{name}",
-                hint=f"Add {name} to assistant in the study file",
-            )
+def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:
+    if isinstance(step, CorpusStep | ChatsStep):
+        return [(step.spec, step.names)]
+    if isinstance(step, PreferenceStep) and step.context is not None and step.context_names is not None:
+        return [(step.context, step.context_names)]
+    return [(step.files[role], names) for role, names in step.names.items()] if isinstance(step, TaskStep) else []
 
 
 def _check_items(study: Study, steps: Sequence[Step]) -> None:
     """Items that are a file outside, or shipped, are read; each set that is asked for has some."""
-    by_name = {step.name: step for step in steps}
-    asked = {(step.kind, _items_of(step.sources["items"], by_name)) for step in steps if step.kind in {"eval", "gate"}}
+    asked = {(step.kind, _readable_items(step.items)) for step in steps if isinstance(step, PreferenceStep)}
     for kind, items in sorted((kind, items) for kind, items in asked if items):
         found = resolve_items(items)
         if kind == "eval":
             check_sets(study.config, dict.fromkeys(item.set for item in found))
 
 
-def _items_of(source: Source, steps: Mapping[str, Step]) -> str:
+def _readable_items(source: Input) -> str:
     """A file outside or a shipped set; empty for what a step makes, and for what is on the hub."""
-    made = steps.get(source.step or "")
-    if made is not None and made.kind == "pairs":
-        name = made.sources["items"].asked or ""
-        return name if name.startswith(SHIPPED) else ""
-    return source.path or ""
+    original = source.original
+    if isinstance(original, EvalItems):
+        return original.name if original.name.startswith(SHIPPED) else ""
+    return original.path if isinstance(original, File) else ""
 
 
 def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
-    """Each set and measure of an exam that is asked for exists; what its items are is known before anything runs."""
-    by_name = {step.name: step for step in steps}
-    first = {str(step.config["exam"]): step for step in reversed(steps) if step.kind == "exam"}
-    asked = {name: asked_of(step, by_name) for name, step in first.items()}
+    """Each set and measure of a task that is asked for exists; what its items are is known before anything runs."""
+    first = {step.task: step for step in reversed(steps) if isinstance(step, TaskStep)}
+    asked = {name: step.asked() for name, step in first.items()}
     sets = {
         name: dict.fromkeys(f"{name}/{each.set}" for each in eval_task.questions(config))
         for name, (eval_task, config) in asked.items()
     }
-    check_task_uses(
-        study.config, sets, {name: measure_names(eval_task, config) for name, (eval_task, config) in asked.items()}
-    )
+    measures = {name: measure_names(eval_task, config) for name, (eval_task, config) in asked.items()}
+    check_task_uses(study.config, sets, measures)

@@ -23,10 +23,11 @@ from midspec.report import (
     SideBySide,
     verdict,
 )
-from midspec.study._config import Arm, StudyConfig
-from midspec.study._load import parse_study
+from midspec.study._config import StudyConfig
+from midspec.study._entries import Arm
+from midspec.study._load import Study
 from midspec.study._preregistration import contrasts_changed
-from midspec.study._steps import Step
+from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._health import Gated, health, overlaps, warnings
 from midspec.study.reporting._judges import bills, read_calibrations
@@ -44,7 +45,7 @@ def side_by_side(
     All answers are of one seed: the first one whose base passed the gate. Nothing else chooses what is shown.
     """
     seed = shown_seed(config, gates)
-    said = {arm: _answers(folders[Step(kind="eval", label=arm, seed=seed).name], main_set) for arm in config.arms}
+    said = {arm: _answers(folders[step_name("eval", arm, seed)], main_set) for arm in config.arms}
     first = next(iter(said.values()))
     items = list(dict.fromkeys(item for item, _kind in first))
     kinds = [kind for kind in _KINDS if any(found == kind for _item, found in first)]
@@ -87,7 +88,7 @@ class _Results(NamedTuple):
 
 
 def assemble(
-    text: str,
+    study: Study,
     folders: Mapping[str, Path],
     items: Mapping[int, Path],
     *,
@@ -97,7 +98,7 @@ def assemble(
     """The report's data.
 
     Args:
-        text: the study file.
+        study: what was run.
         folders: for each finished step of the run, by name, where its result is.
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
@@ -107,7 +108,7 @@ def assemble(
         DataError: a step has no record, or a calibration or a table of reasons is none.
         MissingError: there is no such calibration.
     """
-    config = parse_study(text, home=Path()).config
+    config = study.config
     records = {name: _record(folder) for name, folder in folders.items()}
     results = _results(folders["analysis"])
     found = overlaps(folders, records, items)
@@ -146,7 +147,7 @@ def assemble(
         contrasts_changed=bool(changed),
         caveats=tuple(Caveat(**entry.model_dump()) for entry in asked.caveats),
         deviations=asked.deviations,
-        config_yaml=text,
+        config_yaml=study.text,
         seed_kind=asked.seed_kind or _seed_kind(config),
         level=asked.level,
         hashes=tuple(Shown(label=name, value=record.digest) for name, record in records.items()),

@@ -153,8 +153,9 @@ def warnings(
 
 def _floors(records: Mapping[str, Record]) -> Iterator[str]:
     for name, record in records.items():
-        warning = floor_warning(name.partition("/")[0], record.identity.config)
-        if warning:
+        stage, recipe = name.partition("/")[0], record.identity.config.get("recipe")
+        least = recipe.get("min_updates") if isinstance(recipe, dict) else None
+        if isinstance(least, int) and (warning := floor_warning(stage, least)):
             yield warning
 
 

@@ -1,28 +1,20 @@
-"""How large an exam is before it is asked: samples and tokens, from which hours of a served model and dollars follow.
+"""How large a task is before it is asked: samples and tokens, from which hours of a served model and dollars follow.
 
-Tokens are letters by four, which is what English text comes to with the tokenizers of today, within a fifth. How long
-replies are can only be assumed; what was assumed is printed beside the figures.
+How long replies are can only be assumed; what was assumed is printed beside the figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from midspec.core.records import Strict
+from midspec.core.text import estimate_tokens
 from midspec.evals import task_named
-from midspec.llm import Access, Forecast, Prices, StageEstimate, forecast
-from midspec.study._steps import Step
-from midspec.study._task_steps import asked_of
-
-if TYPE_CHECKING:
-    from midspec.study.jobs._llm_authors import ModelEndpoints
-
-_LETTERS_A_TOKEN = 4
+from midspec.llm import Access, Prices, StageEstimate, forecast
 
 
 class Serving(Strict):
@@ -74,18 +66,6 @@ class TaskEstimate(Strict):
         return (reading + self.reply_tokens / serving.reply_tokens_per_s) / 3600
 
 
-def load_of(step: Step, steps: Mapping[str, Step], serving: Serving) -> TaskEstimate:
-    """The load of an exam's step.
-
-    Args:
-        step: the step.
-        steps: all steps of the study, by name.
-        serving: what is assumed.
-    """
-    eval_task, config = asked_of(step, steps)
-    return estimate_task(eval_task.name, config.model_dump_json(), serving)
-
-
 @lru_cache(maxsize=256)
 def estimate_task(name: str, settings: str, serving: Serving) -> TaskEstimate:
     """The load of an exam under settings (JSON): arms and seeds ask the same, so it is counted once."""
@@ -96,7 +76,7 @@ def estimate_task(name: str, settings: str, serving: Serving) -> TaskEstimate:
     questions = eval_task.questions(config)
     reply = min(serving.reply_tokens, config.max_new_tokens)
     n_samples = len(questions) * config.repeats
-    prompt = fmean(_tokens("".join(message.content for message in each.messages)) for each in questions)
+    prompt = fmean(estimate_tokens("".join(message.content for message in each.messages)) for each in questions)
     said, judged = serving.reply_tokens, serving.judge_reply_tokens
     return TaskEstimate(
         n_questions=len(questions),
@@ -107,27 +87,11 @@ def estimate_task(name: str, settings: str, serving: Serving) -> TaskEstimate:
     )
 
 
-def forecast_task(
-    step: Step, way: ModelEndpoints, serving: Serving | None = None
-) -> tuple[TaskEstimate, tuple[Forecast, ...]]:
-    """What an exam that stands alone asks of its model, and what each of its judges would cost; nothing is sent."""
-    graders = step.config["graders"]
-    assert isinstance(graders, list)
-    load = load_of(step, {}, serving or Serving())
-    prices = Prices.load(way.judge.prices, way.judge.base_url)
-    stages = [] if load.judging is None else [load.judging]
-    return load, tuple(forecast(stages, str(grader), prices) for grader in graders)
-
-
-def judging_usd(load: TaskEstimate, graders: Sequence[str], access: Access) -> float | None:
+def judging_usd(estimate: TaskEstimate, graders: Sequence[str], access: Access) -> float | None:
     """Dollars of all judges, each asked about every sample; `None` where a price is not known."""
-    if load.judging is None:
+    if estimate.judging is None:
         return 0.0
     prices = Prices.load(access.prices, access.base_url)
-    costs = [forecast([load.judging], grader, prices).total.usd for grader in graders]
+    costs = [forecast([estimate.judging], grader, prices).total.usd for grader in graders]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
-
-
-def _tokens(text: str) -> float:
-    return len(text) / _LETTERS_A_TOKEN

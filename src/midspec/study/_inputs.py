@@ -1,0 +1,181 @@
+"""What a step is made from: a file outside, a model, a value; each knows its digest and its place.
+
+What another step makes is `_step.StepOutput`.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from midspec.core.errors import MissingError
+from midspec.core.fingerprint import fingerprint, hash_file
+from midspec.core.records import Record, Spec
+
+SHIPPED = "shipped:"
+"""What the names of shipped sets of pairs begin with."""
+
+
+class Input(ABC):
+    """One input of a step."""
+
+    @abstractmethod
+    def digest(self, records: Mapping[str, Record]) -> str:
+        """The content as one string, given the records of the steps that are done."""
+
+    @abstractmethod
+    def locate(self, folders: Mapping[str, Path]) -> str:
+        """The path (or the name of a model or data set), given the folders of the steps."""
+
+    @property
+    def original(self) -> Input:
+        """The input from outside that this one is, or is a copy of."""
+        return self
+
+
+@dataclass(frozen=True)
+class File(Input):
+    """A file outside."""
+
+    path: str
+
+    @classmethod
+    def at(cls, path: Path) -> File:
+        """Name a file that is there.
+
+        Raises:
+            MissingError: it is not.
+        """
+        if not path.is_file():
+            raise MissingError("there is no such file", where=str(path), hint="Check the path")
+        return cls(str(path))
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        return _hash_once(Path(self.path))
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class Model(Input):
+    """A model outside: a folder, or a name on a hub or of an Inspect provider."""
+
+    name: str
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        """The content of the folder; of a model that is not here its name."""
+        if not Path(self.name).is_dir():
+            return f"name:{self.name}"
+        from midspec.models import checkpoint_digest
+
+        return checkpoint_digest(self.name)
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class TokenizerFolder(Input):
+    """A tokenizer's folder outside."""
+
+    path: str
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        from midspec.models import files_digest
+
+        return files_digest(self.path)
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class EvalItems(Input):
+    """What an evaluation asks, by name: `shipped:<value>`, a task's own questions, or a data set on the hub."""
+
+    name: str
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        """What is shipped by its content; a data set on the hub by its name."""
+        return _hash_items(self.name)
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Named(Input):
+    """What is known by its name alone, since it is not here: a data set on the hub."""
+
+    name: str
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        return f"name:{self.name}"
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        return self.name
+
+
+class Value(Input):
+    """A value that was worked out before the step, identified by its hash."""
+
+    def __init__(self, value: JsonValue | Mapping[str, str]) -> None:
+        self.value = value
+
+    def digest(self, _records: Mapping[str, Record]) -> str:
+        return fingerprint(self.value)
+
+    def locate(self, _folders: Mapping[str, Path]) -> str:
+        raise TypeError("a value has no place")
+
+
+def spec_at(path: str, name: str) -> Spec:
+    """Read a spec once in a process, however many steps are made from it; a file that changed is read again.
+
+    Args:
+        path: its file.
+        name: what it is called where it has no title.
+
+    Raises:
+        SpecError, MissingError: it can't be read.
+    """
+    status = Path(path).stat() if Path(path).is_file() else None
+    return _parsed(path, name, status and (status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: str, name: str, _status: tuple[int, int] | None) -> Spec:
+    from midspec.spec import parse_spec, read_spec
+
+    if name == Path(path).stem:
+        return read_spec(Path(path))
+    return parse_spec(Path(path).read_text(encoding="utf-8-sig"), name=name)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_items(name: str) -> str:
+    from midspec.evals import shipped_items, task_named, task_names
+
+    if name in task_names():
+        task = task_named(name)
+        return fingerprint([[question.id, [*question.messages]] for question in task.questions(task.config())])
+    if name.startswith(SHIPPED):
+        return fingerprint(shipped_items(name.removeprefix(SHIPPED)))
+    return f"name:{name}"
+
+
+def _hash_once(path: Path) -> str:
+    """A file's hash; read again only when its size or time of change is another (weights are large)."""
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_of(path: Path, _size: int, _changed_at: int) -> str:
+    return hash_file(path)

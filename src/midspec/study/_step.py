@@ -1,0 +1,205 @@
+"""A step of a study as a typed lazy value: what goes in, its settings, what identifies it, and how it runs.
+
+Each kind of step is one class in `midspec.study.jobs`, or in another package. A step gets nothing but its inputs and
+its settings, and both are hashed: what is not part of a step's identity can't change its result. A step becomes text
+only to be hashed, and bytes only to be sent to a worker.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, build
+from midspec.core.fingerprint import fingerprint
+from midspec.core.progress import ProgressCallback
+from midspec.core.records import Identity, Record
+from midspec.study._inputs import Input
+
+
+class Size(NamedTuple):
+    """Rows written, updates made and tokens; `None` where that is not known, `about` where updates are an estimate."""
+
+    documents: int | None = None
+    updates: int | None = None
+    tokens: int | None = None
+    about: bool = False
+
+
+class Cost(NamedTuple):
+    """Requests to models, and dollars with the settings of the step; `None` where a price is not known."""
+
+    requests: int
+    usd: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a step runs with. None of it is part of the result's identity.
+
+    Attributes:
+        folder: the result's final place; files are written to another and moved there when the step is done.
+        store: the file that keeps what language models reply.
+        places: the folders of the steps that this one is made from, by name.
+        device: what models run on.
+        on_progress: is told how far the step is.
+    """
+
+    folder: Path
+    store: Path
+    places: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "auto"
+    on_progress: ProgressCallback = lambda _at, _of, _note: None
+
+    def locate(self, source: Input) -> str:
+        """The path of an input, or the name of a model or data set."""
+        return source.locate(self.places)
+
+    def path(self, source: Input) -> Path:
+        """The path of an input that is a file or folder."""
+        return Path(source.locate(self.places))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step(ABC):
+    """One result. A kind of step is a final subclass.
+
+    Attributes:
+        kind: part of the identity of every result, so it never changes, whatever the class is called.
+        version: goes up when results change although inputs and settings do not.
+        resumable: an interrupted start can be gone on from.
+        label: what the step is called within its kind.
+        seed: the run seed, or `None` for a step that all seeds share.
+        cost: a rough size, in training updates; decides the order of work and nothing else.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    resumable: ClassVar[bool] = False
+
+    label: str = ""
+    seed: int | None = None
+    cost: float = 1.0
+
+    @property
+    @abstractmethod
+    def inputs(self) -> dict[str, Input]:
+        """What the step is made from, by role. Roles are part of the identity."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, JsonValue]:
+        """All else that identifies the result."""
+
+    @abstractmethod
+    def run(self, job: Job, folder: Path) -> Built:
+        """Make the result in `folder`, which is moved to `job.folder` when it is done."""
+
+    def size(self, _summary: Mapping[str, JsonValue]) -> Size:
+        """How large the step is: from its record's summary where it is done, else from its settings."""
+        return Size()
+
+    def price(self) -> Cost | None:
+        """What the step's requests to language models cost before it is made; `None` where it asks none."""
+        return None
+
+    def original(self, _file: str) -> Input | None:
+        """The input from outside that one of the step's files is a copy of, where it is one."""
+        return None
+
+    @cached_property
+    def name(self) -> str:
+        """`kind/label-s<seed>`, without the parts that the step does not have. Unique in a study."""
+        return step_name(self.kind, self.label, self.seed)
+
+    @cached_property
+    def parents(self) -> tuple[Step, ...]:
+        """The steps that must be done before this one, each once."""
+        steps = [source.step for source in self.inputs.values() if isinstance(source, StepOutput)]
+        return tuple({step.name: step for step in steps}.values())
+
+    def identity(self, records: Mapping[str, Record]) -> Identity:
+        """What identifies the result, given the records of the steps that it is made from."""
+        return Identity(
+            step=f"{self.kind}@{self.version}",
+            inputs={role: source.digest(records) for role, source in self.inputs.items()},
+            config=self.settings,
+        )
+
+    def folder(self, run: Path) -> Path:
+        """The final place of the result in a run's folder."""
+        rest = self.name.partition("/")[2]
+        return run / "steps" / self.kind / slug(rest) if rest else run / "steps" / self.kind
+
+
+@dataclass(frozen=True)
+class StepOutput(Input):
+    """A file of another step's result; with a final `/` a folder of it; empty for all of the result."""
+
+    step: Step
+    file: str = ""
+
+    def digest(self, records: Mapping[str, Record]) -> str:
+        record = records[self.step.name]
+        if not self.file:
+            return record.digest
+        if self.file.endswith("/"):
+            return fingerprint({name: hash_ for name, hash_ in record.outputs.items() if name.startswith(self.file)})
+        return record.outputs[self.file]
+
+    def locate(self, folders: Mapping[str, Path]) -> str:
+        return str(folders[self.step.name] / self.file)
+
+    @property
+    def original(self) -> Input:
+        return self.step.original(self.file) or self
+
+
+def step_name(kind: str, label: str, seed: int | None) -> str:
+    """Name a step for users: `kind/label-s<seed>`, without the parts that it does not have."""
+    tail = "-".join(filter(None, [label, *([f"s{seed}"] if seed is not None else [])]))
+    return "/".join(filter(None, [kind, tail]))
+
+
+def slug(label: str) -> str:
+    """A label as a folder name that needs no quotes in a shell: `MSM(america)+AFT` is `MSM-america+AFT`."""
+    plain = re.sub(r"[^\w.+-]+", "-", label.replace(")", ""))
+    return plain.strip("-") or "step"
+
+
+def store_beside(folder: Path) -> Path:
+    """Where replies of language models are kept for a single result: beside it, so that `--redo` keeps them."""
+    return folder.with_name(f"{folder.name}.calls.sqlite")
+
+
+def build_step(
+    step: Step,
+    folder: Path,
+    *,
+    redo: bool = False,
+    device: str = "auto",
+    on_progress: ProgressCallback = lambda _at, _of, _note: None,
+) -> tuple[Record, bool]:
+    """Make a single step whose inputs are all from outside; returns its record, and whether it was made now.
+
+    Args:
+        step: what to make.
+        folder: the result's final place.
+        redo: replace a result of other inputs.
+        device: what models run on.
+        on_progress: is told how far it is.
+
+    Raises:
+        StaleError: a result of other inputs is there and `redo` is false.
+        MidspecError: whatever the step refuses.
+    """
+    store = store_beside(folder)
+    job = Job(folder=folder, store=store, device=device, on_progress=on_progress)
+    return build(folder, step.identity({}), partial(step.run, job), redo=redo, resumable=step.resumable)

@@ -1,0 +1,116 @@
+"""The step that turns score rows into estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, read_rows, write_rows
+from midspec.core.records import ArmScore, Contrast, ScoreRow, Strict
+from midspec.study._inputs import Input
+from midspec.study._step import Job, Step, StepOutput
+from midspec.study.jobs._eval_task import TaskStep, pool_samples
+from midspec.study.jobs._preference import GateStep, PreferenceStep
+
+_SCORES = "scores.jsonl"
+
+
+class GateOutcome(Strict):
+    """What the competence gate found of one seed's base."""
+
+    seed: int
+    value: float | None
+    threshold: float
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnalysisStep(Step):
+    """Rates, contrasts, and contrasts without the seeds below the gate.
+
+    Attributes:
+        preferences: each arm's and seed's evaluation of pairs.
+        tasks: each arm's answers to each task, by arm, task and seed.
+        gates: each seed's gate.
+        contrasts: the comparisons.
+        level: of the intervals.
+        gate_measure: what the gate looks at; none without a gate.
+        gate_threshold: the least that its mean must be.
+    """
+
+    kind = "analysis"
+    preferences: Mapping[tuple[str, int], PreferenceStep]
+    tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
+    gates: Mapping[int, GateStep] = field(default_factory=dict)
+    contrasts: tuple[Contrast, ...] = ()
+    level: float = 0.95
+    gate_measure: str | None = None
+    gate_threshold: float = 0.0
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self.preferences.items()}
+        tasks = {f"exam/{task}/{arm}/{seed}": step for (arm, task, seed), step in self.tasks.items()}
+        gates = {f"gate/{seed}": step for seed, step in self.gates.items()}
+        return {role: StepOutput(step, _SCORES) for role, step in {**scores, **tasks, **gates}.items()}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        gate: dict[str, JsonValue] = {"measure": self.gate_measure, "at_least": self.gate_threshold}
+        repeats: dict[str, JsonValue] = {task: step.config.repeats for (_, task, _), step in self.tasks.items()}
+        return {
+            "contrasts": [contrast.model_dump(mode="json", exclude={"says"}) for contrast in self.contrasts],
+            "level": self.level,
+            "gate": gate if self.gate_measure else None,
+            **({"repeats": repeats} if repeats else {}),
+        }
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.analysis import contrasts, rates
+
+        scores = list(self._scores(job))
+        gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
+        failed = {gate.seed for gate in gates if not gate.passed}
+        kept = [score for score in scores if score.seed not in failed]
+        # The words that a contrast says are for the report, and no part of what is estimated.
+        wanted = [contrast.model_copy(update={"says": ""}) for contrast in self.contrasts]
+        found = {
+            "estimates.jsonl": rates(scores, level=self.level),
+            "contrasts.jsonl": contrasts(scores, wanted, level=self.level),
+            "robust.jsonl": contrasts(kept, wanted, level=self.level) if failed and kept else [],
+        }
+        for name, rows in found.items():
+            write_rows(folder / name, rows)
+        write_rows(folder / "gates.jsonl", gates)
+        summary: dict[str, JsonValue] = {
+            "n_scores": len(scores),
+            "n_unscored": sum(score.value is None for score in scores),
+            "n_contrasts": len(wanted),
+            "seeds_below_the_gate": [*sorted(failed)],
+        }
+        return Built(outputs=(*found, "gates.jsonl"), summary=summary)
+
+    def _scores(self, job: Job) -> Iterator[ArmScore]:
+        for (arm, seed), step in self.preferences.items():
+            for row in read_rows(_scores_of(job, step), ScoreRow):
+                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
+        for (arm, _, seed), task in self.tasks.items():
+            for row in pool_samples(read_rows(_scores_of(job, task), ScoreRow), task.config.repeats):
+                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
+
+    def _gate(self, job: Job, seed: int, step: GateStep) -> GateOutcome:
+        rows = [row.value for row in read_rows(_scores_of(job, step), ScoreRow) if row.measure == self.gate_measure]
+        scored = [value for value in rows if value is not None]
+        mean = sum(scored) / len(scored) if scored else None
+        passed = mean is not None and mean >= self.gate_threshold
+        return GateOutcome(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
+
+
+def _scores_of(job: Job, step: Step) -> Path:
+    return job.path(StepOutput(step, _SCORES))
+
+
+STEPS = AnalysisStep

@@ -1,0 +1,164 @@
+"""The step that writes chats from a spec."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built
+from midspec.core.records import Chat, Spec
+from midspec.llm import Forecast, Store, embed
+from midspec.study._inputs import File, Input
+from midspec.study._step import Cost, Job, Size, Step
+from midspec.study.jobs._corpus import TEMPLATE_AUTHOR, template_file, template_inputs
+from midspec.study.jobs._endpoints import (
+    ModelEndpoints,
+    forecast_of,
+    open_model,
+    open_store,
+    price_of,
+    width_of,
+    with_bill,
+)
+from midspec.study.jobs._spec import SpecNames
+
+if TYPE_CHECKING:
+    from midspec.chats import ChatConfig
+
+_VERDICTS = ".verdicts"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChatsStep(Step):
+    """Chats that show what a spec says.
+
+    Attributes:
+        spec: the spec's text.
+        spec_name: what it is called.
+        config: what to write; its names fill the spec's placeholders.
+        templates: a file of chat templates, where it is not a shipped one.
+        endpoints: how the models are reached that write and judge, where some do.
+    """
+
+    kind = "chats"
+    spec: Input
+    spec_name: str
+    config: ChatConfig
+    templates: Input | None = None
+    endpoints: ModelEndpoints = ModelEndpoints()
+
+    @classmethod
+    def of_file(cls, spec: Path, config: ChatConfig, endpoints: ModelEndpoints | None = None) -> ChatsStep:
+        """The step for a spec file outside a study."""
+        return cls(
+            spec=File.at(spec),
+            spec_name=spec.stem,
+            config=config,
+            templates=template_file(config.frames),
+            endpoints=endpoints or ModelEndpoints(),
+        )
+
+    @property
+    def names(self) -> SpecNames:
+        """What fills the spec's placeholders."""
+        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"spec": self.spec, **template_inputs(self.templates)}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"spec": self.spec_name, "chats": self.config.model_dump(mode="json", exclude={"frames"})}
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        counts = (summary.get("n_chats"), self.config.n_wanted)
+        return Size(documents=next((count for count in counts if isinstance(count, int)), None))
+
+    def price(self) -> Cost | None:
+        if self.config.author == TEMPLATE_AUTHOR:
+            return None
+        spec = self.names.read(self.spec.original.locate({}))
+        return price_of(forecast_chats(spec, self.config, self.endpoints), self.endpoints)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.chats import author_chats, make_chats, save_chats
+
+        spec, config = self.names.read(job.locate(self.spec)), self.config
+        if self.templates is not None:
+            config = config.model_copy(update={"frames": job.locate(self.templates)})
+        if config.author == TEMPLATE_AUTHOR:
+            return save_chats(make_chats(spec, config), folder, nested_sizes=config.nested_sizes)
+
+        async def write(store: Store) -> Built:
+            async with (
+                open_model(config.author_model, self.endpoints.author, store, "author") as author,
+                open_model(config.judge, self.endpoints.judge, store, "judge") as judge,
+            ):
+                by = config.writing.embed if config.writing else None
+                vectors = partial(embed, model=by, access=self.endpoints.author) if by else None
+                built = await author_chats(
+                    spec,
+                    config,
+                    author,
+                    judge,
+                    store,
+                    folder,
+                    embed=vectors,
+                    on_progress=job.on_progress,
+                    width=width_of(self.endpoints.author),
+                )
+            return with_bill(built, store)
+
+        with open_store(job.store) as store:
+            return asyncio.run(write(store))
+
+
+def preview_chats(
+    spec: Spec, config: ChatConfig, endpoints: ModelEndpoints, store_path: Path, n_chats: int
+) -> list[Chat]:
+    """So many chats by a model, paid for and kept in the store; nothing else is written.
+
+    Args:
+        spec: filled.
+        config: of a model author.
+        endpoints: how author and judge are reached.
+        store_path: the file that keeps their replies.
+        n_chats: how many.
+
+    Raises:
+        ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
+    """
+    from midspec.chats import preview_chats as preview
+
+    async def write(store: Store) -> list[Chat]:
+        async with (
+            open_model(config.author_model, endpoints.author, store, "author") as author,
+            open_model(config.judge, endpoints.judge, store, "judge") as judge,
+        ):
+            made = await preview(spec, config, author, judge, store, n_chats, width=width_of(endpoints.author))
+            return list(made.chats)
+
+    with open_store(store_path) as store:
+        return asyncio.run(write(store))
+
+
+def forecast_chats(spec: Spec, config: ChatConfig, endpoints: ModelEndpoints) -> tuple[Forecast, Forecast]:
+    """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
+    from midspec.chats import estimate_chats
+
+    assert config.judge is not None, "the config's own check names a judge"
+    stages = estimate_chats(spec, config)
+    return (
+        forecast_of([one for one in stages if not one.stage.endswith(_VERDICTS)], config.author, endpoints.author),
+        forecast_of([one for one in stages if one.stage.endswith(_VERDICTS)], config.judge.model, endpoints.judge),
+    )
+
+
+STEPS = ChatsStep

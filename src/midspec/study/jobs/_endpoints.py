@@ -1,0 +1,124 @@
+"""Language models for the steps that ask some: how they are reached, one store, clients, bills and forecasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, writable
+from midspec.llm import (
+    Access,
+    Client,
+    Forecast,
+    ModelConfig,
+    ModelRole,
+    Prices,
+    SpendVsForecast,
+    StageEstimate,
+    Store,
+    embed,
+    forecast,
+    open_client,
+    spend_vs_forecast,
+)
+from midspec.study._step import Cost
+
+# A batch is as large as what waits together.
+_BATCH_WIDTH = 10_000
+
+
+class ModelEndpoints(NamedTuple):
+    """How the models are reached that write and judge; about the run, never about the result."""
+
+    author: Access = Access()
+    judge: Access = Access()
+
+
+def width_of(access: Access) -> int:
+    """Requests that may wait at once."""
+    return _BATCH_WIDTH if access.batch else access.concurrency
+
+
+@asynccontextmanager
+async def open_model(model: ModelConfig | None, access: Access, store: Store, role: ModelRole) -> AsyncIterator[Client]:
+    """Open a client of `model` for one role; it is closed at the end of the block."""
+    assert model is not None, "the config's own check names an author and a judge"
+    async with open_client(model, access, store, duty=role) as client:
+        yield client
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Store]:
+    """Open the store at `path`; one in which nothing was asked is not left behind."""
+    is_new = not path.exists()
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with Store(path) as store:
+                try:
+                    yield store
+                finally:
+                    is_new = is_new and not store.ledger()
+        finally:
+            if is_new:
+                for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                    path.with_name(name).unlink(missing_ok=True)
+
+
+def with_bill(built: Built, store: Store) -> Built:
+    """The result, with what all attempts of its store have cost so far beside it."""
+    spent: dict[str, JsonValue] = {
+        "spent_usd": store.spent_usd(),
+        "n_unpriced": store.unpriced(),
+        "ledger": [row.model_dump(mode="json") for row in store.ledger()],
+    }
+    return built.model_copy(update={"execution": built.execution | spent})
+
+
+def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[str]], list[list[float]]] | None:
+    """What gives vectors of texts to code that does not wait: each call has a thread and an event loop of its own."""
+    if model is None:
+        return None
+    named = model
+
+    def vectors(texts: Sequence[str]) -> list[list[float]]:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: asyncio.run(embed(texts, named, access))).result()
+
+    return vectors
+
+
+def forecast_of(estimates: Sequence[StageEstimate], model: str, access: Access) -> Forecast:
+    """Tokens and dollars of stages that `model` is asked for, at the prices of its server."""
+    return forecast(estimates, model, Prices.load(access.prices, access.base_url))
+
+
+def price_of(forecasts: Sequence[Forecast], endpoints: ModelEndpoints) -> Cost:
+    """The requests and dollars of an author's forecast and of a judge's, if there is one, with the prefix cached."""
+    batches = (endpoints.author.batch, endpoints.judge.batch)
+    costs = [
+        one.total.batch_cached_usd if batch else one.total.cached_usd
+        for one, batch in zip(forecasts, batches, strict=False)
+    ]
+    known = [usd for usd in costs if usd is not None]
+    return Cost(sum(one.total.n_requests for one in forecasts), sum(known) if len(known) == len(costs) else None)
+
+
+def spent_vs_forecast(forecasts: Sequence[Forecast], path: Path) -> tuple[SpendVsForecast, ...]:
+    """What the attempts in the store at `path` came to, a row a stage, beside what was forecast."""
+    with Store(path) as store:
+        ledger = store.ledger()
+    stages = [{row.stage for row in expected.rows} for expected in forecasts]
+    foreseen = [
+        row
+        for expected, mine in zip(forecasts, stages, strict=True)
+        for row in spend_vs_forecast([spent for spent in ledger if spent.stage in mine], expected)
+    ]
+    others = [spent for spent in ledger if spent.stage not in set().union(*stages)]
+    return (*foreseen, *spend_vs_forecast(others, forecasts[0].model_copy(update={"rows": ()})))

@@ -1,0 +1,123 @@
+"""Steps that ask pairs to choose from: an arm's evaluation, a base's competence gate, and pairs brought into a run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, write_rows
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
+from midspec.study._step import Job, Step
+from midspec.study.jobs._spec import SpecNames
+
+if TYPE_CHECKING:
+    from midspec.evals import PreferenceConfig
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")
+_ITEMS = "items.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreferenceStep(Step):
+    """What a model chooses.
+
+    Attributes:
+        model: who is asked.
+        items: the pairs.
+        config: how they are asked.
+        context: a spec to put in the system message, after the config's own.
+        context_names: its name and what fills its placeholders.
+        base_url: the server of an Inspect model.
+    """
+
+    kind = "eval"
+    model: Input
+    items: Input
+    config: PreferenceConfig
+    context: Input | None = None
+    context_names: SpecNames | None = None
+    base_url: str | None = None
+
+    @classmethod
+    def of_model(
+        cls, model: str, items: Path | str, config: PreferenceConfig, *, base_url: str | None = None
+    ) -> PreferenceStep:
+        """The step for a checkpoint (folder or hub name) or an Inspect model outside a study.
+
+        Args:
+            model: who is asked.
+            items: a file, a shipped set (`shipped:<value>`), or a data set's name on the hub.
+            config: how they are asked.
+            base_url: the server of an Inspect model.
+        """
+        named = str(items)
+        is_elsewhere = named.startswith(SHIPPED) or (not Path(named).exists() and HUB_NAME.fullmatch(named))
+        source = EvalItems(named) if is_elsewhere else File.at(Path(named))
+        return cls(model=Model(model), items=source, config=config, base_url=base_url)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        context = {} if self.context is None else {"context": self.context}
+        return {"model": self.model, "items": self.items, **context}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        context = {} if self.context_names is None else {"context": self.context_names.settings()}
+        return {"preference": self.config.model_dump(mode="json"), **context}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.evals import resolve_items, run_preference
+
+        config = self.config
+        if self.context is not None and self.context_names is not None:
+            spec = self.context_names.read(job.locate(self.context))
+            config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
+        items = resolve_items(job.locate(self.items))
+        model_args = model_args_of(job, self.base_url)
+        return run_preference(job.locate(self.model), items, config, folder, model_args=model_args)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GateStep(PreferenceStep):
+    """What a base has learned before any arm starts from it."""
+
+    kind = "gate"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairsStep(Step):
+    """Pairs that are shipped or on the hub, as a file of the run."""
+
+    kind = "pairs"
+    items: EvalItems
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"items": self.items}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"items": self.items.name}
+
+    def original(self, file: str) -> Input | None:
+        return self.items if file == _ITEMS else None
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.evals import resolve_items
+
+        items = resolve_items(self.items.name)
+        write_rows(folder / _ITEMS, items)
+        return Built(outputs=(_ITEMS,), summary={"n_items": len(items)})
+
+
+def model_args_of(job: Job, base_url: str | None) -> dict[str, JsonValue]:
+    """How Inspect opens the model that is asked."""
+    device: dict[str, JsonValue] = {} if job.device == "auto" else {"device": job.device}
+    return device if base_url is None else {**device, "base_url": base_url}
+
+
+STEPS = (PreferenceStep, GateStep, PairsStep)

@@ -1,0 +1,80 @@
+"""The step that copies a spec into a run, and what steps need that are made from one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built
+from midspec.core.records import Spec
+from midspec.study._inputs import File, Input, spec_at
+from midspec.study._step import Job, Step
+
+_FILE = "spec.md"
+
+
+class SpecNames(NamedTuple):
+    """A spec's own name, and what fills its placeholders."""
+
+    spec: str
+    model_name: str | None = None
+    provider_name: str | None = None
+
+    def settings(self) -> dict[str, JsonValue]:
+        """As a step's settings hold them."""
+        return dict(self._asdict())
+
+    def read(self, path: str) -> Spec:
+        """Read the spec at `path` with its placeholders filled.
+
+        Raises:
+            SpecError: it can't be read, or a placeholder has no value.
+        """
+        from midspec.spec import fill
+
+        return fill(spec_at(path, self.spec), model_name=self.model_name, provider_name=self.provider_name)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpecStep(Step):
+    """A spec file, copied and checked.
+
+    Attributes:
+        text: the file.
+    """
+
+    kind = "spec"
+    text: File
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"text": self.text}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"name": self.label}
+
+    def original(self, file: str) -> Input | None:
+        return self.text if file == _FILE else None
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.spec import check_spec, placeholders
+
+        path = job.locate(self.text)
+        spec = spec_at(path, Path(path).stem)
+        shutil.copyfile(path, folder / _FILE)
+        summary: dict[str, JsonValue] = {
+            "n_words": len(spec.text.split()),
+            "n_sections": len(spec.sections),
+            "n_clauses": len(spec.clauses),
+            "placeholders": list(placeholders(spec)),
+            "findings": [f"{finding.where}: {finding.what}" for finding in check_spec(spec)],
+        }
+        return Built(outputs=(_FILE,), summary=summary)
+
+
+STEPS = SpecStep

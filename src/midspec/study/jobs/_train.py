@@ -1,0 +1,168 @@
+"""The step that trains one stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built
+from midspec.study._inputs import File, Input, Model, TokenizerFolder
+from midspec.study._step import Job, Size, Step, StepOutput
+from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._corpus import CorpusStep
+from midspec.train import UPDATE_FLOORS, Stage
+
+if TYPE_CHECKING:
+    from midspec.train import Progress, Recipe, TrainExecution, TrainJob
+
+_N_UPDATES_UNKNOWN = 200
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainStep(Step):
+    """A checkpoint; each stage is a kind of its own.
+
+    Attributes:
+        recipe: how it is trained.
+        data: files of rows, in order.
+        parent: the checkpoint it starts from; none where it starts from scratch.
+        tokenizer: of a model from scratch.
+        architecture: of a model from scratch: a transformers config.
+        execution: about the run only.
+    """
+
+    resumable = True
+    kind: ClassVar[Stage]
+    seed: int
+    recipe: Recipe
+    data: tuple[Input, ...]
+    parent: Input | None = None
+    tokenizer: Input | None = None
+    architecture: dict[str, JsonValue] | None = None
+    execution: TrainExecution | None = None
+
+    @staticmethod
+    def of_job(job: TrainJob) -> TrainStep:
+        """The step for a training job outside a study."""
+        return TRAIN_STEPS[job.stage](
+            seed=job.seed,
+            recipe=job.recipe,
+            data=tuple(File.at(Path(path)) for path in job.data),
+            parent=Model(job.parent) if job.parent is not None else None,
+            tokenizer=TokenizerFolder(job.tokenizer) if job.tokenizer is not None else None,
+            architecture=job.architecture,
+            execution=job.execution,
+        )
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        models = {"tokenizer": self.tokenizer, "parent": self.parent}
+        data: dict[str, Input] = {f"data[{index}]": source for index, source in enumerate(self.data)}
+        return data | {role: source for role, source in models.items() if source is not None}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        recipe = self.recipe.model_dump(mode="json", exclude={"micro_batch"})
+        return {
+            "seed": self.seed,
+            "recipe": recipe,
+            **({"architecture": self.architecture} if self.architecture else {}),
+        }
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.train import TrainExecution, TrainJob, train
+
+        stage = TrainJob(
+            stage=self.kind,
+            parent=job.locate(self.parent) if self.parent else None,
+            architecture=self.architecture,
+            tokenizer=job.locate(self.tokenizer) if self.tokenizer else None,
+            data=tuple(job.locate(source) for source in self.data),
+            recipe=self.recipe,
+            seed=self.seed,
+            execution=self.execution or TrainExecution(),
+        )
+
+        def show(progress: Progress) -> None:
+            job.on_progress(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
+
+        return train(stage, folder, on_progress=show, device=job.device)
+
+    # Sizes before it is made ------------------------------------------------------------------------------------
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        expected, done = self.updates_expected(), summary.get("n_updates")
+        updates = (done if isinstance(done, int) else 0) or self.recipe.n_updates or expected
+        about = updates is not None and updates == expected and not summary and self.recipe.n_updates is None
+        return Size(updates=updates, tokens=updates * self._tokens_per_update if updates else None, about=about)
+
+    @property
+    def floor(self) -> int:
+        """The fewest updates that the recipe takes to teach something."""
+        least = self.recipe.min_updates
+        return UPDATE_FLOORS[self.kind] if least is None else least
+
+    def updates_expected(self) -> int | None:
+        """About how many updates the data makes, where all of it is corpora that say how many tokens they will have."""
+        writers = self._writers()
+        tokens = [step.config.target_tokens or 0 if isinstance(step, CorpusStep) else 0 for step in writers]
+        if not tokens or not all(tokens):
+            return None
+        return sum(tokens) * (self.recipe.n_epochs or 1) // self._tokens_per_update
+
+    def most_updates(self) -> int | None:
+        """The most updates that the data can make, where all of it is chats that say how many they are.
+
+        A chat is never split, so packed rows are never more than chats.
+        """
+        writers = self._writers()
+        chats = [step.config.n_samples or 0 if isinstance(step, ChatsStep) else 0 for step in writers]
+        if not chats or not all(chats):
+            return None
+        return -(-sum(chats) * (self.recipe.n_epochs or 1) // self.recipe.rows_per_update)
+
+    def _writers(self) -> list[Step | None]:
+        """The steps that write the data; `None` for data that is a file outside, a world's, or curated."""
+        return [source.step if isinstance(source, StepOutput) else None for source in self.data]
+
+    @property
+    def _tokens_per_update(self) -> int:
+        return self.recipe.rows_per_update * self.recipe.row_tokens
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PretrainStep(TrainStep):
+    """A base model, trained from scratch or on from another."""
+
+    kind = "pretrain"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MidtrainStep(TrainStep):
+    """A model midtrained on documents."""
+
+    kind = "midtrain"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinetuneStep(TrainStep):
+    """A model fine-tuned on chats."""
+
+    kind = "finetune"
+
+
+def training_cost(recipe: Recipe) -> float:
+    """A training step's rough size, for the order of work."""
+    return recipe.n_updates or _N_UPDATES_UNKNOWN
+
+
+TRAIN_STEPS: dict[Stage, type[TrainStep]] = {
+    "pretrain": PretrainStep,
+    "midtrain": MidtrainStep,
+    "finetune": FinetuneStep,
+}
+STEPS = (PretrainStep, MidtrainStep, FinetuneStep)

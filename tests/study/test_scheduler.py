@@ -1,0 +1,112 @@
+"""What is done when: bookkeeping, apart from doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built
+from midspec.core.records import Execution, Identity, Record
+from midspec.study import Input, Job, Step, StepOutput
+from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
+
+RECORD = Record(
+    identity=Identity(step="x@1", inputs={}, config={}),
+    fingerprint="",
+    outputs={},
+    digest="",
+    summary={},
+    versions={},
+    commit=None,
+    execution=Execution(started_at="", finished_at="", seconds=0, host="", folder="", n_attempts=1),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Toy(Step):
+    """A step that is only ever scheduled."""
+
+    kind = "eval"
+    after: tuple[Step, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {one.name: StepOutput(one) for one in self.after}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        raise AssertionError("nothing is run here")
+
+
+def step(label: str, *after: Step, seed: int | None = None, cost: float = 1) -> Step:
+    return Toy(label=label, seed=seed, after=after, cost=cost)
+
+
+def drain(scheduler: Scheduler) -> list[str]:
+    order = []
+    while (taken := scheduler.take(None)) is not None:
+        order.append(taken.name)
+        scheduler.finish(taken.name, RECORD)
+    return order
+
+
+def test_a_step_waits_for_those_that_it_is_made_from() -> None:
+    a = step("a")
+    steps = [a, step("b", a)]
+    scheduler = Scheduler(steps, {"eval/a", "eval/b"}, {})
+    assert scheduler.take(None) == steps[0]
+    assert scheduler.take(None) is None
+    scheduler.finish("eval/a", RECORD)
+    assert scheduler.take(None) == steps[1]
+
+
+def test_the_head_of_the_longest_chain_goes_first() -> None:
+    base = step("base", cost=5)
+    steps = [step("short"), base, step("arm", base, cost=50)]
+    scheduler = Scheduler(steps, {s.name for s in steps}, {})
+    assert scheduler.take(None) == steps[1]
+
+
+def test_among_equals_a_worker_stays_with_its_seed() -> None:
+    steps = [step("a", seed=1), step("a", seed=2)]
+    scheduler = Scheduler(steps, {s.name for s in steps}, {})
+    assert scheduler.take(2) == steps[1]
+
+
+def test_a_failure_gives_up_what_depends_on_it_and_nothing_else() -> None:
+    a, b = step("a"), step("b")
+    of_a = step("of_a", a)
+    steps = [a, b, of_a, step("of_both", of_a, b)]
+    scheduler = Scheduler(steps, {s.name for s in steps}, {})
+    assert scheduler.take(None) == steps[0]
+    scheduler.give_up("eval/a")
+    assert drain(scheduler) == ["eval/b"]
+    assert scheduler.is_over
+
+
+def test_descendants_and_ancestors_are_transitive() -> None:
+    a = step("a")
+    b = step("b", a)
+    steps = [a, b, step("c", b), step("d")]
+    assert with_descendants(steps, ["eval/a"]) == {"eval/a", "eval/b", "eval/c"}
+    assert with_ancestors(steps, ["eval/c"]) == {"eval/a", "eval/b", "eval/c"}
+
+
+@given(st.data())
+def test_every_step_is_done_once_and_after_its_inputs(data: st.DataObject) -> None:
+    n_steps = data.draw(st.integers(1, 12))
+    steps: list[Step] = []
+    for index in range(n_steps):
+        after = data.draw(st.lists(st.sampled_from(steps), unique=True)) if steps else []
+        steps.append(step(str(index), *after, cost=data.draw(st.integers(0, 9))))
+    order = drain(Scheduler(steps, {s.name for s in steps}, {}))
+    assert sorted(order) == sorted(s.name for s in steps)
+    for one in steps:
+        assert all(order.index(parent.name) < order.index(one.name) for parent in one.parents)
