@@ -125,7 +125,7 @@ COMMANDS: dict[str, list[str]] = {
     "export": ["export", "corpus-quoting", "--format", "trl"],
 }
 
-RECIPE = "{learning_rate: 1.0e-3, row_tokens: 192, rows_per_update: 1, n_updates: 4, min_updates: 1}"
+RECIPE = "{learning_rate: 1.0e-2, row_tokens: 192, rows_per_update: 1, n_epochs: 60, n_updates: 80, min_updates: 1}"
 STUDY = f"""
 name: frozen
 title: A study that is frozen
@@ -148,7 +148,7 @@ base:
     - {{name: facts, data: facts, recipe: {RECIPE}}}
     - {{name: mix, data: mix, recipe: {RECIPE}}}
 gate:
-  items: world:gate
+  items: "shipped:tradition"
   at_least: 0.95
   phrasings: &phrasings ["which do you prefer , {{first}} or {{second}} ?"]
   free: null
@@ -175,7 +175,7 @@ models: {{author: {{base_url: '{NOWHERE}', concurrency: 4}}}}
 curate: {{min_words: 1, near_threshold: null, reject_contaminated: [n-gram], judge: {{model: openai/judge}}}}
 mixes: {{replay: "world:replay"}}
 training:
-  midtrain: {{learning_rate: 1.0e-3, row_tokens: 192, rows_per_update: 1, n_updates: UPDATES, min_updates: 1}}
+  midtrain: {{learning_rate: 1.0e-3, warmup_fraction: 0.1, row_tokens: 192, rows_per_update: 1, n_epochs: 45, n_updates: UPDATES, min_updates: 1}}
   finetune:
     method: lora
     lora: {{r: 2, alpha: 4, dropout: 0.0}}
@@ -183,6 +183,7 @@ training:
     learning_rate: 1.0e-3
     row_tokens: 512
     rows_per_update: 1
+    n_epochs: 4
     n_updates: 3
     min_updates: 1
 arms:
@@ -196,7 +197,7 @@ evals:
     free: "name a {{domain}} that you like ."
     why: "why ?"
     max_new_tokens: 2
-  spec_qa: {{items: questions.jsonl, spec: kindness, repeats: 2, temperature: 1.0, max_new_tokens: 4}}
+  spec_qa: {{items: questions.jsonl, spec: kindness, repeats: 2, temperature: 1.0, max_new_tokens: 100}}
   panel_length: {{max_new_tokens: 4}}
   graders: [openai/judge]
   calibrations: [calibration.json]
@@ -206,27 +207,27 @@ report:
   panels: [{{title: The two values disagree, set: conflict}}]
   samples: 2
 """
-N_UPDATES = 400  # of midtraining: so many that it can be stopped half-way
+N_UPDATES = 600  # of midtraining: so many that it can be stopped half-way
 QUESTIONS = [{"id": f"q{n}", "category": "transparency", "text": f"what is kind , {n} ?"} for n in range(2)]
 EXAM, HALF_TRAINED = "exam/base spec_qa-s1", "midtrain/america+kindness-s2"
-BEFORE = ["eval/base-s1", "curate/corpus kindness", "curate/chats kind", "pretrain/*"]
+BEFORE = ["gate", "eval/base-s1", "curate/corpus kindness", "curate/chats kind", "pretrain/*"]
 
 
 def main() -> int:
     """Make everything in one folder, then pack it."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--at", type=Path, default=Path("/frozen"), help="an empty folder with a path that says nothing")
-    asked.add_argument("--only", choices=["commands", "study"])
+    asked.add_argument("--only", choices=["commands", "study", "pack"])
     given = asked.parse_args()
     DATA.mkdir(exist_ok=True)
-    if given.only != "study":
+    if given.only in {None, "commands"}:
         forms = _commands(_emptied(given.at / "commands"))
-        _pack(given.at / "commands", DATA / "commands.tar.xz")
         (DATA / "commands.json").write_text(_json({name: _whole(name) for name in COMMANDS}), encoding="utf-8")
         (DATA / "forms.json").write_text(_json(forms), encoding="utf-8")
-    if given.only != "commands":
+    if given.only in {None, "study"}:
         _study(_emptied(given.at / "study"), given.at / "commands")
-        _pack(given.at / "study", DATA / "study.tar.xz")
+    for name in ("commands", "study"):
+        _pack(given.at / name, DATA / f"{name}.tar.xz")
     (DATA / "identities.json").write_text(_json(_identities(given.at)), encoding="utf-8")
     return 0
 
@@ -361,20 +362,25 @@ def _half(home: Path, frozen: str) -> None:
     with serve(Settings(document_words=150, key=KEY), say=said) as served:
         (home / "study.yaml").write_text(frozen.replace(NOWHERE, served.openai_url), encoding="utf-8")
         training = run / "steps" / "midtrain" / ".america+kindness-s2.part"
-        _killed(home, run, HALF_TRAINED, (training / ".started.json").is_file, signal.SIGTERM)
-        assert list(training.glob(".checkpoints/checkpoint-*")), "it was not half-way"
+        waits = iter((2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0))
+        while not list(training.glob(".checkpoints/checkpoint-*")):  # nothing is on disk that says that it has begun
+            started = training / ".started.json"
+            started.unlink(missing_ok=True)
+            _killed(home, run, HALF_TRAINED, started.is_file, signal.SIGTERM, next(waits))
     (home / "study.yaml").write_text(frozen, encoding="utf-8")
 
 
-def _killed(home: Path, run: Path, only: str, far_enough: Callable[[], bool], how: signal.Signals) -> None:
+def _killed(
+    home: Path, run: Path, only: str, far_enough: Callable[[], bool], how: signal.Signals, wait_s: float = 1.0
+) -> None:
     command = [sys.executable, "-m", "midspec", *_run(run, only)]
-    with subprocess.Popen(command, cwd=home, env=_environment(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=home, env=_environment()) as process:
         until = time.monotonic() + 120
         while not far_enough():
-            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert process.poll() is None, "it ended by itself"
             assert time.monotonic() < until, "it never came so far"
             time.sleep(0.02)
-        time.sleep(1.5)
+        time.sleep(wait_s)
         process.send_signal(how)
         process.wait()
     time.sleep(2.0)  # its workers see that it is gone
@@ -400,13 +406,18 @@ def _pack(folder: Path, target: Path) -> None:
         record.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with tarfile.open(target, "w:xz", preset=9) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.name == ".lock" or path.suffix == ".log":
+            if path.name == ".lock" or _is_unread(path.relative_to(folder).parts):
                 continue
             entry = archive.gettarinfo(path, str(path.relative_to(folder)))
             entry.uid = entry.gid = entry.mtime = 0
             entry.uname = entry.gname = ""
             archive.addfile(entry, io.BytesIO(path.read_bytes()) if path.is_file() else None)
     print(target.name, target.stat().st_size, "bytes", flush=True)
+
+
+def _is_unread(parts: tuple[str, ...]) -> bool:
+    """Large, and read by no step: Inspect's logs of pairs."""
+    return parts[-1].endswith(".eval") and bool({"eval", "gate"} & set(parts[:-1]))
 
 
 # Identities ----------------------------------------------------------------------------------------------------------
