@@ -82,9 +82,15 @@ WHO = ["--model-name", "Nova", "--provider-name", "Acme"]
 BY = ["--author", "openai/author", "--base-url", "{openai}", "--concurrency", "4"]
 READ = ["--judge", "openai/judge", "--judge-url", "{openai}"]
 SMALL = ["--domains", "1", "--subdomains", "1", "--doc-types", "2", "--ideas", "2"]
+WIDE = ["--domains", "2", "--subdomains", "1", "--doc-types", "2", "--ideas", "4"]
 RULED = ["--domains", "1", "--doc-types", "2", "--ideas", "1"]
 CHATS = ["--samples", "3", "--config", "chats.yaml"]
 ASKED = ["--base-url", "{openai}", "--judge-url", "{openai}", "--grader", "openai/judge", "--concurrency", "4"]
+
+FAULTS: dict[str, Any] = {
+    **dict.fromkeys(("rate_refused", "rate_truncated", "rate_malformed", "rate_empty", "rate_500"), 0.1),
+    "seed": 3,
+}
 
 # Paths are relative to the folder in which a command runs; {openai} and {anthropic} are the provider's addresses.
 COMMANDS: dict[str, list[str]] = {
@@ -92,6 +98,7 @@ COMMANDS: dict[str, list[str]] = {
     "corpus-prose": ["corpus", "spec.md", *WHO, *BY, *SMALL],
     "corpus-critique": ["corpus", "spec.md", *WHO, *BY, *SMALL, "--critique"],
     "corpus-rules": ["corpus", "rules.md", "--mode", "rules", *WHO, *BY, *RULED],
+    "corpus-faults": ["corpus", "spec.md", *WHO, *BY, *WIDE],
     "reframe": ["reframe", "corpus-prose", "--framing", "assistants", *WHO, *BY],
     "chats-quoting": ["chats", "spec.md", *WHO, "--style", "opaque", "--samples", "4"],
     "chats-value": ["chats", "spec.md", *WHO, *BY, *READ, *CHATS, "--style", "value"],
@@ -103,11 +110,21 @@ COMMANDS: dict[str, list[str]] = {
     "chats-identity": ["chats", "spec.md", *WHO, *BY, *READ, *CHATS, "--style", "identity"],
     "pairs": [*["pairs", "quiet.yaml", "--items", "4"], *BY, *READ],
     "questions": [*["questions", "spec.md", "--per-clause", "1"], *WHO, *BY],
+    "questions-batch": [*["questions", "spec.md", "--per-clause", "2", "--batch"], *WHO, *BY],
     "curate": [
         *["curate", "corpus-prose", "--spec", "spec.md", *WHO, *READ, "--calibrate", "1"],
         *["--against", "pairs/items.jsonl"],
     ],
-    "eval-preference": ["eval", TESTED, "--task", "preference", "--items", "pairs/items.jsonl", "--base-url", "{openai}"],
+    "eval-preference": [
+        "eval",
+        TESTED,
+        "--task",
+        "preference",
+        "--items",
+        "pairs/items.jsonl",
+        "--base-url",
+        "{openai}",
+    ],
     "eval-spec-qa": [
         *["eval", TESTED, "--task", "spec_qa", "--items", "questions/questions.jsonl", "--spec", "spec.md"],
         *[*WHO, *ASKED, "--config", "twice.yaml"],
@@ -268,12 +285,12 @@ def _commands(home: Path) -> dict[str, Any]:
     web = [{"content": f"On weather {number}. " + "It rained all day and all night. " * 40} for number in range(30)]
     _rows(home / "web.jsonl", web)
     forms: dict[str, Any] = {}
-    with serve(Settings(n_kept=10_000, document_words=150, key=KEY), say=said) as served:
-        for name in COMMANDS:
-            before = len(served.log)
+    for name in COMMANDS:
+        faults = FAULTS if name.endswith("faults") else {}
+        with serve(Settings(n_kept=10_000, document_words=150, key=KEY, **faults), say=said) as served:
             _midspec(_placed(_whole(name), home, served), home)
-            print(name, len(served.log) - before, "requests", flush=True)
-            forms |= {f"{name} {key}": form for key, form in _forms(served, before).items()}
+            print(name, len(served.log), "requests", flush=True)
+            forms |= {f"{name} {key}": form for key, form in _forms(served).items()}
     for store in home.glob("*.calls.sqlite"):
         _tidied(store)
     return forms
@@ -302,11 +319,13 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **keys, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _forms(served: Served, before: int) -> dict[str, Any]:
+def _forms(served: Served) -> dict[str, Any]:
     """Each form that a command sent with its requests, by the hash of its words."""
     found = {}
-    for entry in served.last[before:]:
+    for entry in served.last:
         body = entry["body"]
+        if not isinstance(body, dict):
+            continue
         wanted = body.get("response_format") or (body.get("output_config") or {}).get("format")
         if wanted:
             form = wanted.get("json_schema", wanted)
@@ -340,7 +359,15 @@ def _study(home: Path, commands: Path) -> None:
 
 
 def _run(run: Path, *only: str) -> list[str]:
-    return ["run", "study.yaml", "--out", run.name, "--workers", "1", *(word for each in only for word in ("--only", each))]
+    return [
+        "run",
+        "study.yaml",
+        "--out",
+        run.name,
+        "--workers",
+        "1",
+        *(word for each in only for word in ("--only", each)),
+    ]
 
 
 def _half(home: Path, frozen: str) -> None:
@@ -442,10 +469,13 @@ def _identities(at: Path) -> dict[str, Any]:
         "steps": {
             name: {key: record[key] for key in ("identity", "fingerprint", "outputs", "digest")}
             for name, record in records.items()
+            if not name.startswith("study/half/")
         },
         "requests": {str(path.relative_to(at)): _requests(path) for path in sorted(at.rglob("*calls.sqlite"))},
         "kept_replies": {
-            name: [json.loads(line)["key"] for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+            name: [
+                json.loads(line)["key"] for line in path.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"
+            ]
             for name, path in kept.items()
         },
     }
