@@ -19,7 +19,8 @@ result. `data/identities.json` says what the identity was; the field-level diffe
 now. The mend is in the code (keep the old name in the identity), not here. If a change is meant, the version of the
 step's kind goes up, the CHANGELOG says what it costs users, and the test says which fixture is no longer replayed.
 
-Paths in here start at /frozen, where they were made; clocks are as they were; the host is called `frozen`.
+Paths in here start at /frozen, where they were made; the host is called `frozen`; all files are of one time, which
+must stay when they are copied, as a kept reply is known by the times of the weights that gave it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -55,6 +55,7 @@ DATA = Path(__file__).parent / "data"
 KEY = "sk-frozen-0123456789"
 NOWHERE = "http://127.0.0.1:9/v1"
 HOST = "frozen"
+WRITTEN_AT = 1_700_000_000
 
 SPEC = (
     "# What {model_name} values\n\n## Kindness\n\n{model_name} is kind because kindness helps people. "
@@ -192,7 +193,14 @@ models: {{author: {{base_url: '{NOWHERE}', concurrency: 4}}}}
 curate: {{min_words: 1, near_threshold: null, reject_contaminated: [n-gram], judge: {{model: openai/judge}}}}
 mixes: {{replay: "world:replay"}}
 training:
-  midtrain: {{learning_rate: 1.0e-3, warmup_fraction: 0.1, row_tokens: 192, rows_per_update: 1, n_epochs: 45, n_updates: UPDATES, min_updates: 1}}
+  midtrain:
+    learning_rate: 1.0e-3
+    warmup_fraction: 0.1
+    row_tokens: 192
+    rows_per_update: 1
+    n_epochs: 45
+    n_updates: UPDATES
+    min_updates: 1
   finetune:
     method: lora
     lora: {{r: 2, alpha: 4, dropout: 0.0}}
@@ -249,6 +257,11 @@ def main() -> int:
     return 0
 
 
+def _tell(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -289,7 +302,7 @@ def _commands(home: Path) -> dict[str, Any]:
         faults = FAULTS if name.endswith("faults") else {}
         with serve(Settings(n_kept=10_000, document_words=150, key=KEY, **faults), say=said) as served:
             _midspec(_placed(_whole(name), home, served), home)
-            print(name, len(served.log), "requests", flush=True)
+            _tell(f"{name}: {len(served.log)} requests")
             forms |= {f"{name} {key}": form for key, form in _forms(served).items()}
     for store in home.glob("*.calls.sqlite"):
         _tidied(store)
@@ -346,7 +359,7 @@ def _study(home: Path, commands: Path) -> None:
         path.write_text(frozen.replace(NOWHERE, served.openai_url), encoding="utf-8")
         began = time.monotonic()
         _midspec(_run(home / "finished", "analysis"), home)
-        print(f"finished but for the report: {time.monotonic() - began:.0f} s, {len(served.log)} requests", flush=True)
+        _tell(f"finished but for the report: {time.monotonic() - began:.0f} s, {len(served.log)} requests")
     # The report's identity holds the study's text: it is made when the text is the one that is kept.
     path.write_text(frozen, encoding="utf-8")
     _midspec(_run(home / "finished"), home)
@@ -382,6 +395,10 @@ def _half(home: Path, frozen: str) -> None:
     with serve(Settings(document_words=150, key=KEY), say=said, fate=fate) as served:
         (home / "study.yaml").write_text(frozen.replace(NOWHERE, served.openai_url), encoding="utf-8")
         _midspec(_run(run, *BEFORE), home)
+        # Replies that an exam keeps are known by sizes and times of all files that stand beside the weights.
+        _unnamed(run)
+        for path in run.rglob("*"):
+            os.utime(path, (WRITTEN_AT, WRITTEN_AT))
         draft = run / "steps" / "exam" / ".base-spec_qa-s1.part" / "kept.jsonl"
         free[0] = 2
         _killed(home, run, EXAM, lambda: free[0] < -1, signal.SIGKILL)
@@ -425,21 +442,27 @@ def _tidied(store: Path) -> None:
         db.execute("VACUUM")
 
 
-def _pack(folder: Path, target: Path) -> None:
-    """A folder as one archive: files in order, owners and clocks left out, the host named `frozen` in records."""
+def _unnamed(folder: Path) -> None:
+    """Records without the name of the machine."""
     for record in folder.rglob("record.json"):
         content = json.loads(record.read_text(encoding="utf-8"))
         content["execution"]["host"] = HOST
         record.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _pack(folder: Path, target: Path) -> None:
+    """A folder as one archive: files in order, owners left out, all of one time."""
+    _unnamed(folder)
     with tarfile.open(target, "w:xz", preset=9) as archive:
         for path in sorted(folder.rglob("*")):
             if path.name == ".lock" or _is_unread(path.relative_to(folder).parts):
                 continue
             entry = archive.gettarinfo(path, str(path.relative_to(folder)))
-            entry.uid = entry.gid = entry.mtime = 0
+            entry.uid = entry.gid = 0
+            entry.mtime = WRITTEN_AT
             entry.uname = entry.gname = ""
             archive.addfile(entry, io.BytesIO(path.read_bytes()) if path.is_file() else None)
-    print(target.name, target.stat().st_size, "bytes", flush=True)
+    _tell(f"{target.name}: {target.stat().st_size:,} bytes")
 
 
 def _is_unread(parts: tuple[str, ...]) -> bool:

@@ -40,6 +40,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
 PAIRS = "eval-preference"
 EXAMS = [name for name in COMMANDS if name.startswith("eval-") and name != PAIRS]
 MIDTRAINED = Path("steps", "midtrain", "america+kindness-s2")
+N_REPLIES = 8  # of the exam that was killed: two questions, twice each, and what the judge says to each answer
 EXAM_DRAFT = ".base-spec_qa-s1.part"
 # Pages and Inspect's logs are for people; a log is equal by its rows, which stand beside it.
 _FOR_PEOPLE = (".html", ".eval", ".png", ".svg")
@@ -115,11 +116,13 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix not in _FOR_PEOPLE and path.name not in {"record.json", ".lock"}
     }
-    # Replies are kept in the order in which they came.
-    return {
-        name: b"".join(sorted(text.splitlines(keepends=True))) if "kept" in name else text
-        for name, text in found.items()
-    }
+    return {name: replies(text) if name == "kept.jsonl" else text for name, text in found.items()}
+
+
+def replies(kept: bytes) -> bytes:
+    """Kept replies, in whatever order they came; their keys hold when the weights were written."""
+    lines = [json.dumps(json.loads(line)["reply"], sort_keys=True) for line in kept.splitlines()]
+    return "\n".join(sorted(lines)).encode()
 
 
 def assert_rows_equal(now: Path, frozen: Path) -> None:
@@ -304,7 +307,8 @@ def test_a_study_that_was_killed_goes_on_to_its_end_and_does_nothing_twice(
     assert resumed.more == len(resumed.asked)
     draft = (study / "half" / "steps" / "exam" / EXAM_DRAFT / "kept.jsonl").read_bytes()
     now = (run / "steps" / "exam" / "base-spec_qa-s1" / "kept.jsonl").read_bytes()
-    assert now.startswith(draft[: draft.rindex(b"\n") + 1]), "what was answered was asked again"
+    assert now.startswith(draft[: draft.rindex(b"\n") + 1])
+    assert len(now.splitlines()) == N_REPLIES, "what was answered was asked again: its key moved"
     trained = json.loads((run / MIDTRAINED / "record.json").read_text(encoding="utf-8"))
     assert trained["execution"]["n_attempts"] > 1, "a training that was half-way began anew"
 
