@@ -116,7 +116,13 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix not in _FOR_PEOPLE and path.name not in {"record.json", ".lock"}
     }
-    return {name: replies(text) if name == "kept.jsonl" else text for name, text in found.items()}
+    plainly = {"kept.jsonl": replies, "adapter_config.json": settings}
+    return {name: plainly[name](text) if name in plainly else text for name, text in found.items()}
+
+
+def settings(adapter: bytes) -> bytes:
+    """An adapter's settings without the folder that its base lies in."""
+    return json.dumps({**json.loads(adapter), "base_model_name_or_path": None}, sort_keys=True).encode()
 
 
 def replies(kept: bytes) -> bytes:
@@ -229,6 +235,8 @@ class Resumed(NamedTuple):
 def studied(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what the study left, to be gone on with."""
     found = Path(shutil.copytree(study, tmp_path / "study"))
+    for path in (*found.rglob("run.json"), *found.rglob("adapter_config.json")):  # the two files that hold a path
+        path.write_text(path.read_text(encoding="utf-8").replace("/frozen/study", str(found)), encoding="utf-8")
     monkeypatch.chdir(found)
     return found
 
@@ -254,10 +262,6 @@ def test_a_finished_study_is_planned_as_done_and_run_without_making_anything(
 def test_the_report_of_a_finished_study_is_written_anew_from_the_same_steps(
     studied: Path, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (studied / "finished" / "run.json").write_text(
-        (studied / "finished" / "run.json").read_text(encoding="utf-8").replace("/frozen/study", str(studied)),
-        encoding="utf-8",
-    )
     before = records(studied / "finished")
     assert main(["report", str(studied / "finished")]) == 0
     after = records(studied / "finished")
