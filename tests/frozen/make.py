@@ -4,10 +4,12 @@
 
 What they are. `data/commands.tar.xz` holds, for every command that asks a model, the files it was given, its finished
 result, and beside it the store of replies that were paid for (`OUT.calls.sqlite`); `data/commands.json` has the command
-lines. `data/study.tar.xz` holds a study with nearly every kind of step, once finished and once as SIGKILL left it: with
-an exam that was answered and judged in part, a training that stopped half-way, and steps that nobody has begun.
-`data/identities.json` says the identities of all of it in plain words: of steps, of requests, of kept replies, of
-prompts, and the forms that replies must have. Models were `tests.loopback`, a real server on 127.0.0.1.
+lines. `data/study.tar.xz` holds a study with nearly every kind of step, once finished and once half-way: SIGKILL came in
+an exam that was answered and judged in part, SIGTERM in a training, and some steps have not begun.
+`data/identities.json` says the identities of all of it in plain words: of steps with all their settings, of requests,
+of kept replies and of prompts; `data/forms.json` the forms that replies must have, as they were sent. Models were
+`tests.loopback`, a real server on 127.0.0.1, which said what `said.py` says. `canary.py` tells whether a machine rounds
+as the one did that trained the study; where it does not, weights and what hangs on them are not compared.
 
 They are data. They stand for what was paid for and trained before the code changed, so code that changes never makes
 them again. New fixtures are made by a new commit beside these, if ever.

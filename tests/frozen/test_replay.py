@@ -5,6 +5,7 @@ Through the command line and files alone. `make.py` says how to read a failure.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -273,17 +274,31 @@ def test_the_report_of_a_finished_study_is_written_anew_from_the_same_steps(
 
 @pytest.fixture(scope="module")
 def resumed(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
-    """The study that was killed, gone on with to its end."""
-    home = Path(shutil.copytree(study, tmp_path_factory.mktemp("resumed") / "study"))
-    path, run = home / "study.yaml", home / "half"
-    with serve(Settings(document_words=150, key=KEY), say=said) as served:
+    """The study that was killed, gone on with to its end, once for all the processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "frozen-resumed"
+    place.mkdir(exist_ok=True)
+    told = place / "told.json"
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.is_file():
+            told.write_text(json.dumps(gone_on(study, place / "study")), encoding="utf-8")
+    found = json.loads(told.read_text(encoding="utf-8"))
+    home = place / "study"
+    return Resumed(home, records(study / "half"), records(home / "half"), found["asked"], found["more"])
+
+
+def gone_on(study: Path, home: Path) -> dict[str, Any]:
+    """Go on with a copy of the study that was killed; gives which models were asked, and how many attempts it took."""
+    path, store = home / "study.yaml", home / "half" / "calls.sqlite"
+    shutil.copytree(study, home)
+    with serve(Settings(document_words=150, key=KEY, n_kept=1000), say=said) as served:
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(NOWHERE, served.openai_url), encoding="utf-8")
-        before, paid = records(run), attempts(run / "calls.sqlite")
+        paid = attempts(store) or 0
         ran(home, "half")
         asked = [str(entry["body"]["model"]) for entry in served.last]
-    more = (attempts(run / "calls.sqlite") or 0) - (paid or 0)
-    return Resumed(home, before, records(run), asked, more)
+    return {"asked": asked, "more": (attempts(store) or 0) - paid}
 
 
 def test_what_a_killed_study_left_is_nothing_that_has_changed(
