@@ -4,8 +4,8 @@
 
 What they are. `data/commands.tar.xz` holds, for every command that asks a model, the files it was given, its finished
 result, and beside it the store of replies that were paid for (`OUT.calls.sqlite`); `data/commands.json` has the command
-lines. `data/study.tar.xz` holds a study with nearly every kind of step, once finished and once half-way: SIGKILL came in
-an exam that was answered and judged in part, SIGTERM in a training, and some steps have not begun.
+lines. `data/study.tar.xz` holds a study with nearly every kind of step, once finished and once half-way: SIGKILL came
+in an exam that was answered and judged in part, SIGTERM in a training, and some steps have not begun.
 `data/identities.json` says the identities of all of it in plain words: of steps with all their settings, of requests,
 of kept replies and of prompts; `data/forms.json` the forms that replies must have, as they were sent. Models were
 `tests.loopback`, a real server on 127.0.0.1, which said what `said.py` says. `canary.py` tells whether a machine rounds
