@@ -1,5 +1,7 @@
 from ._config import StudyConfig as StudyConfig
 from ._entries import check_graders as check_graders
+from ._graph import STEP_KINDS as STEP_KINDS
+from ._graph import study_steps as study_steps
 from ._inputs import (
     EvalItems as EvalItems,
 )
@@ -29,6 +31,7 @@ from ._step import Job as Job
 from ._step import Size as Size
 from ._step import Step as Step
 from ._step import StepOutput as StepOutput
+from ._step import StudyOutputs as StudyOutputs
 from ._step import build_step as build_step
 from ._step import store_beside as store_beside
 from .execution._executor import Event as Event

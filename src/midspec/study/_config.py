@@ -23,6 +23,7 @@ from midspec.study._entries import (
     Mixes,
     Models,
     ReportEntry,
+    StepEntry,
     Training,
     check_graders,
 )
@@ -34,7 +35,7 @@ class StudyConfig(Strict):
     """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
 
     With `curate` all documents and chats pass its filters before anything is trained on them, among these the check
-    against all that the study's evaluations ask.
+    against all that the study's evaluations ask. `steps` are further ones, of kinds that other packages bring.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -53,6 +54,7 @@ class StudyConfig(Strict):
     training: Training = Training()
     arms: dict[str, Arm] = Field(min_length=1)
     evals: Evals
+    steps: dict[str, StepEntry] = Field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     report: ReportEntry = ReportEntry()
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     JsonValue,
     SerializeAsAny,
@@ -182,6 +183,14 @@ class Mixes(Strict):
 
     replay: str | None = None
     it_mix: str | None = None
+
+
+class StepEntry(BaseModel):
+    """A further step, of a kind that another package brings; all but its kind are settings of that kind."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str
 
 
 class Training(Strict):

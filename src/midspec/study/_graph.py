@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from midspec.core.errors import ConfigError, MissingError
+from midspec.core.registry import Registry
 from midspec.evals import PreferenceConfig
 from midspec.lab import data_path
 from midspec.study._entries import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._load import Study
 from midspec.study._preregistration import changed_first_contrasts
-from midspec.study._step import Step, StepOutput, slug, step_name
+from midspec.study._step import Step, StepOutput, StudyOutputs, slug, step_name
 from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
@@ -28,6 +29,10 @@ from midspec.study.jobs._report import ReportStep
 from midspec.study.jobs._spec import SpecNames, SpecStep
 from midspec.study.jobs._train import FinetuneStep, MidtrainStep, PretrainStep, training_cost
 from midspec.study.jobs._world import WorldStep
+
+STEP_KINDS: Registry[type[Step]] = Registry(
+    "kind of step", package="midspec.study.jobs", attribute="STEPS", group="steps", name_of=lambda step: step.kind
+)
 
 StepType = TypeVar("StepType", bound=Step)
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -99,6 +104,11 @@ class _Graph:
             for arm in config.arms
             for seed in config.seeds
         }
+        for name, entry in config.steps.items():
+            for step in STEP_KINDS.get(entry.kind, where=f"steps.{name}.kind").from_study(
+                name, entry.model_extra or {}, self._outputs(preferences)
+            ):
+                self._add(step)
         self._add(
             AnalysisStep(
                 preferences=by_arm,
@@ -112,6 +122,15 @@ class _Graph:
         )
         self._report(folder)
         return tuple(self._steps.values())
+
+    def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:
+        config = self._config
+        return StudyOutputs(
+            documents={(name, seed): self._corpus(name, seed) for name in config.corpora for seed in config.seeds},
+            chats={(name, seed): self._chats(name, seed, cot=True) for name in config.chats for seed in config.seeds},
+            checkpoints={key: step.model for key, step in preferences.items()},
+            scores={key: StepOutput(step, "scores.jsonl") for key, step in preferences.items()},
+        )
 
     def _add(self, step: StepType) -> StepType:
         folder = step.folder(Path())

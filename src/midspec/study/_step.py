@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, build
+from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import Identity, Record
@@ -67,6 +68,23 @@ class Job:
         return Path(source.locate(self.places))
 
 
+@dataclass(frozen=True)
+class StudyOutputs:
+    """What the steps of a study make that further steps may be made from, each by name and seed.
+
+    Attributes:
+        documents: files of documents, by corpus.
+        chats: files of chats, by their name in the study file.
+        checkpoints: models, by arm.
+        scores: files of score rows of the evaluation of pairs, by arm.
+    """
+
+    documents: Mapping[tuple[str, int], Input]
+    chats: Mapping[tuple[str, int], Input]
+    checkpoints: Mapping[tuple[str, int], Input]
+    scores: Mapping[tuple[str, int], Input]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step(ABC):
     """One result. A kind of step is a final subclass.
@@ -113,6 +131,29 @@ class Step(ABC):
     def original(self, _file: str) -> Input | None:
         """The input from outside that one of the step's files is a copy of, where it is one."""
         return None
+
+    @classmethod
+    def from_study(
+        cls,
+        name: str,
+        settings: Mapping[str, JsonValue],  # noqa: ARG003 - for the kinds that override this
+        made: StudyOutputs,  # noqa: ARG003
+    ) -> Iterable[Step]:
+        """The steps that an entry under `steps` of a study file asks for; a kind that can stand there overrides this.
+
+        Args:
+            name: of the entry.
+            settings: the entry, without its kind.
+            made: what the study's other steps make.
+
+        Raises:
+            ConfigError: the kind can't be asked for in a study file, or the settings can't be.
+        """
+        raise ConfigError(
+            f"the kind {cls.kind!r} is made by the study itself",
+            where=f"steps.{name}.kind",
+            hint="Name a kind that another package brings",
+        )
 
     @cached_property
     def name(self) -> str:

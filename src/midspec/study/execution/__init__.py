@@ -1,1 +1,1 @@
-"""TODO study.execution."""
+"""Running a study: the run loop, what is ready when, and the executor of worker processes."""
