@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from pathlib import Path
 
@@ -35,3 +36,20 @@ def test_no_function_is_longer_than_60_lines() -> None:
 
 def test_the_median_function_is_about_ten_lines() -> None:
     assert statistics.median(lines for _, lines in _functions()) <= 12
+
+
+def test_there_are_at_most_230_modules() -> None:
+    assert len(FILES) <= 230
+
+
+def test_few_private_functions_are_named_once_in_their_module() -> None:
+    """A helper with one caller is worth its name where it is a concept; most are read better in place."""
+    once = 0
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        names += [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and re.match(r"_[^_]", node.name):
+                once += names.count(node.name) <= 1
+    assert once <= 500

@@ -151,6 +151,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         function(**options, **packed)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del run.__wrapped__
     return run
 
