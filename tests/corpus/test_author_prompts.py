@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from midspec.corpus.llm_author._voices import Voices, mean_share
 
 from midspec.corpus import Framing
 from midspec.corpus._outline import prefix_of
 from midspec.corpus.llm_author._prompts import Template, template, voices_file
-from midspec.corpus.llm_author._voices import Voices, mean_share
 from midspec.spec import fill, read_spec
 
 GOLDEN = Path(__file__).parent / "golden"
