@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from midspec.corpus.llm_author._prompts import Overused
 
 from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Document, DocumentMetadata, Reject
 from midspec.corpus import CorpusConfig, Framing, author_corpus, estimate_corpus, preview_corpus, reframe
+from midspec.corpus.llm_author._prompts import Overused
 from midspec.llm import Outcome, Request, ScriptedClient, Store
 from midspec.spec import read_spec
 
