@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_json, write_lines, write_rows
 from midspec.core.fingerprint import hash_text
-from midspec.core.records import Clause, Document, PlanRow, Reject, Strict
+from midspec.core.records import Clause, Document, DocumentMetadata, PlanRow, Reject, Strict
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
@@ -78,6 +79,36 @@ class Corpus(CorpusResult):
     plan: tuple[PlanRow, ...]
     tokens_per_word: float
     seed: int
+
+
+def make_document(
+    row: PlanRow, text: str, positions: Iterable[int], found: Outline, config: CorpusConfig, **given: Any
+) -> Document:
+    """Make the document of a planned row.
+
+    Args:
+        row: what was planned.
+        text: what was written.
+        positions: of the clauses that it is about.
+        found: the spec.
+        config: of the corpus.
+        given: further fields of its metadata, its id among them.
+    """
+    metadata = DocumentMetadata(
+        author=config.author,
+        plan_id=row.id,
+        clause_ids=tuple(found.clauses[position].id for position in positions),
+        subdomain=row.subdomain,
+        doc_type=row.doc_type,
+        idea=row.idea,
+        model_name=config.model_name or "",
+        provider_name=config.provider_name or "",
+        spec_sha256=found.sha256,
+        seed=config.seed,
+        **given,
+    )
+    source = f"{config.model_name or 'assistant'}/{row.doc_type}"
+    return Document(text=text, source=source, domain=row.domain, metadata=metadata)
 
 
 def measure_coverage(

@@ -6,16 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
-from midspec.core.records import Assertion, Document, DocumentMetadata, PlanRow, Reject
+from midspec.core.records import Assertion, Document, PlanRow, Reject
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
-from midspec.corpus._results import CorpusRows
+from midspec.corpus._results import CorpusRows, make_document
 from midspec.corpus.llm_author._prompts import PROMPTS, Overused, Voices, made_by
 from midspec.corpus.llm_author._sizes import check_author
 from midspec.llm import Client, Outcome, ParsedReply, Request, Store, converse, parse_tags
@@ -211,17 +211,15 @@ class DocumentWriter:
         else:
             self._overused.add(text)
             positions = sorted({doc_type.subdomain.assertion_positions[index] for index in focus})
-            self._keep(self._document(row, text, outcome, positions, prompt_sha256), row.id, positions)
+            given = {"id": id_of(row.id, id_of(text)), "prompt_sha256": prompt_sha256, **trace_of(outcome)}
+            document = make_document(row, text, positions, self._outline, self._config, **given)
+            if reason := self._checks.reason(text):
+                self._rows.add_reject(Reject(id=row.id, by="checks", reason=reason, text=text))
+            elif reason := self._accept(document):
+                self._rows.add_reject(Reject(id=row.id, by="filter", reason=reason, text=text))
+            else:
+                self._rows.add_document(row.id, document, positions)
         self._on_settled()
-
-    def _keep(self, document: Document, row_id: str, positions: list[int]) -> None:
-        """Keep a document that our checks and the filter accept."""
-        if reason := self._checks.reason(document.text):
-            self._rows.add_reject(Reject(id=row_id, by="checks", reason=reason, text=document.text))
-        elif reason := self._accept(document):
-            self._rows.add_reject(Reject(id=row_id, by="filter", reason=reason, text=document.text))
-        else:
-            self._rows.add_document(row_id, document, positions)
 
     def _slots(self, row: PlanRow, doc_type: PlannedType, focus: tuple[int, ...]) -> dict[str, str]:
         subdomain, rules, others = doc_type.subdomain, row.mode == "rules", ""
@@ -262,28 +260,10 @@ class DocumentWriter:
         revised = await self._sender.ask("revise", content, prompt, lambda text: parse_tags(text, "document")[0])
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
 
-    def _document(
-        self, row: PlanRow, text: str, outcome: Outcome, positions: list[int], prompt_sha256: str
-    ) -> Document:
-        config = self._config
-        metadata = DocumentMetadata(
-            id=id_of(row.id, id_of(text)),
-            author=config.author,
-            plan_id=row.id,
-            clause_ids=tuple(self._outline.clauses[position].id for position in positions),
-            subdomain=row.subdomain,
-            doc_type=row.doc_type,
-            idea=row.idea,
-            model_name=config.model_name or "",
-            provider_name=config.provider_name or "",
-            spec_sha256=self._outline.sha256,
-            seed=config.seed,
-            stop_reason=outcome.stop_reason,
-            prompt_sha256=prompt_sha256,
-            usage=outcome.usage.model_dump() if outcome.usage else {},
-        )
-        source = f"{config.model_name}/{row.doc_type}"
-        return Document(text=text, source=source, domain=row.domain, metadata=metadata)
+
+def trace_of(outcome: Outcome) -> dict[str, Any]:
+    """Return what a document's metadata say of the reply that holds it."""
+    return {"stop_reason": outcome.stop_reason, "usage": outcome.usage.model_dump() if outcome.usage else {}}
 
 
 def rejected(row_id: str, author: str, outcome: Outcome) -> Reject:

@@ -7,12 +7,10 @@ handed on as soon as it is read. Models name numbers of clauses; what no model n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
-
-from pydantic import JsonValue
 
 from midspec.core.records import Assertion, Strict
 from midspec.corpus._config import CorpusConfig
@@ -77,15 +75,10 @@ class Planner:
         self._texts = [clause.text for clause in outline.clauses]
         self._names = {"model_name": config.model_name or "", "made_by": made_by(config.provider_name)}
         self._mode, self._is_rules = config.mode, config.mode == "rules"
-        n_clauses, n_units = len(self._texts), len(outline.units)
-        self._schemas: dict[type[Strict], dict[str, JsonValue]] = {
-            forms.Domains: forms.bounded_schema(forms.Domains, n_clauses),
-            forms.RuleDomains: forms.bounded_schema(forms.RuleDomains, n_units),
-            forms.Subdomains: forms.bounded_schema(forms.Subdomains, n_clauses),
-            forms.Assertions: forms.bounded_schema(forms.Assertions, n_clauses),
-            forms.DocTypes: forms.bounded_schema(forms.DocTypes, 1),
-            forms.Ideas: forms.bounded_schema(forms.Ideas, 1),
-        }
+        # The highest number that a reply may hold: that of the last clause, or of the last rule.
+        most: dict[type[Strict], int] = {forms.RuleDomains: len(outline.units), forms.DocTypes: 1, forms.Ideas: 1}
+        most |= dict.fromkeys((forms.Domains, forms.Subdomains, forms.Assertions), len(self._texts))
+        self._schemas = {form: forms.bounded_schema(form, n) for form, n in most.items()}
         self.subdomains: list[Subdomain] = []
         self.notes: list[str] = []
         self.n_wanted = size.n_documents or 0
@@ -99,7 +92,9 @@ class Planner:
     async def _plan_domains(self) -> None:
         n_wanted = self._size.n_domains
         parse = forms.reader(forms.Domains, lambda reply: reply.domains, lambda entry: self._positions(entry.passages))
-        entries = await self._list("domains", self._sender.root_id, n_wanted, forms.Domains, parse, {}, "domains")
+        entries = await _all(
+            self._batches("domains", self._sender.root_id, n_wanted, forms.Domains, parse, {}, "domains")
+        )
         self._note_short("domains of the spec", n_wanted, len(entries))
         if entries:
             homes = nearest([sorted(self._positions(entry.passages)) for entry in entries], range(len(self._texts)))
@@ -125,7 +120,9 @@ class Planner:
             lambda entry: forms.check_numbers(entry.rules, len(units), "rule"),
         )
         n_wanted, root_id = min(self._size.n_domains, len(units)), self._sender.root_id
-        entries = await self._list("domains", root_id, n_wanted, forms.RuleDomains, parse, slots, "rule_domains")
+        entries = await _all(
+            self._batches("domains", root_id, n_wanted, forms.RuleDomains, parse, slots, "rule_domains")
+        )
         self._note_short("domains of the rules", n_wanted, len(entries))
         names = [entry.name for entry in entries] or [self._outline.title]
         if not entries:
@@ -141,15 +138,10 @@ class Planner:
         counts = self._n_documents([sum(self._weights[p] for p in unit.positions) for unit in units], self.n_wanted)
         for index, (unit, n) in enumerate(zip(units, counts, strict=True)):
             if n:
+                domain, positions = domain_of[index], unit.positions
+                rule_id = id_of(root_id, domain, unit.rule_id, runs_of(positions))
                 rule = Subdomain(
-                    id=id_of(root_id, domain_of[index], unit.rule_id, runs_of(unit.positions)),
-                    order=(0, index),
-                    domain=domain_of[index],
-                    name=_rule_name(unit),
-                    context=unit.context,
-                    positions=unit.positions,
-                    n_documents=n,
-                    rule_id=unit.rule_id,
+                    rule_id, (0, index), domain, _rule_name(unit), unit.context, positions, n, unit.rule_id
                 )
                 self._set_assertions(rule, ())
                 self._pool.add(partial(self._plan_types, rule), first=True)
@@ -162,7 +154,9 @@ class Planner:
         parse = forms.reader(
             forms.Subdomains, lambda reply: reply.subdomains, lambda entry: self._positions(entry.passages)
         )
-        entries = await self._list("subdomains", domain.id, n_wanted, forms.Subdomains, parse, slots, "subdomains")
+        entries = await _all(
+            self._batches("subdomains", domain.id, n_wanted, forms.Subdomains, parse, slots, "subdomains")
+        )
         self._note_short(f'subdomains of "{domain.name}"', n_wanted, len(entries))
         if entries:
             homes = nearest([sorted(self._positions(entry.passages)) for entry in entries], domain.positions)
@@ -179,15 +173,8 @@ class Planner:
         counts = self._n_documents(weights, domain.n_documents)
         for order, ((name, context, positions), n) in enumerate(zip(parts, counts, strict=True)):
             if n:
-                subdomain = Subdomain(
-                    id=id_of(domain.id, name, runs_of(positions)),
-                    order=(domain.order, order),
-                    domain=domain.name,
-                    name=name,
-                    context=context,
-                    positions=positions,
-                    n_documents=n,
-                )
+                subdomain_id = id_of(domain.id, name, runs_of(positions))
+                subdomain = Subdomain(subdomain_id, (domain.order, order), domain.name, name, context, positions, n)
                 self._pool.add(partial(self._plan_assertions, subdomain), first=True)
 
     async def _plan_assertions(self, subdomain: Subdomain) -> None:
@@ -237,7 +224,7 @@ class Planner:
         parse = forms.reader(forms.DocTypes, lambda reply: reply.doc_types)
         prompt = "rule_doc_types" if self._is_rules else "doc_types"
         slots = self._slots(subdomain)
-        given = await self._list("doc_types", subdomain.id, len(n_ideas), forms.DocTypes, parse, slots, prompt)
+        given = await _all(self._batches("doc_types", subdomain.id, len(n_ideas), forms.DocTypes, parse, slots, prompt))
         types = [(entry.name, entry.description) for entry in given]
         if not types:
             self.notes.append(f'no document types for "{subdomain.name}" were given: shipped ones are used')
@@ -261,23 +248,21 @@ class Planner:
             more: what tells further ideas, wanted later, from those of the plan.
         """
         parse = forms.reader(forms.Ideas, lambda reply: reply.ideas)
-        template = PROMPTS.template("rule_ideas" if self._is_rules else "ideas")
         parent_id = id_of(doc_type.id, more) if more else doc_type.id
         type_slots = {"doc_type": doc_type.name, "type_description": doc_type.description}
         slots = {**self._slots(doc_type.subdomain), **type_slots}
 
-        async def ask(wanted: ListRound) -> Sequence[forms.IdeaEntry] | None:
+        def focus_slot(wanted: ListRound) -> dict[str, str]:
             batch = focuses[wanted.n_have : wanted.n_have + wanted.n_wanted]
-            focus = "\n".join(
-                f"- idea {index}: {', '.join(str(one + 1) for one in group)}"
-                for index, group in enumerate(batch, start=1)
-            )
-            prompt = template.fill({**slots, "focus": focus, **_list_slots(wanted)})
-            return await self._ask_list("ideas", parent_id, wanted.draw, prompt, parse, forms.Ideas)
+            numbers = (", ".join(str(one + 1) for one in group) for group in batch)
+            return {"focus": "\n".join(f"- idea {index}: {own}" for index, own in enumerate(numbers, start=1))}
 
         n = 0
         taken = tuple(doc_type.idea_names) if more else ()
-        async for ideas in sample_list(ask, len(focuses), name=lambda idea: idea.name, taken=taken):
+        prompt = "rule_ideas" if self._is_rules else "ideas"
+        async for ideas in self._batches(
+            "ideas", parent_id, len(focuses), forms.Ideas, parse, slots, prompt, more_slots=focus_slot, taken=taken
+        ):
             for idea in ideas:
                 doc_type.idea_names.append(idea.name)
                 self._on_idea(doc_type, focuses[n], idea)
@@ -286,7 +271,7 @@ class Planner:
 
     # Helpers -------------------------------------------------------------------------------------------------------
 
-    async def _list(
+    def _batches(
         self,
         stage: str,
         parent_id: str,
@@ -295,29 +280,23 @@ class Planner:
         parse: Callable[[str], Sequence[NamedType]],
         slots: dict[str, str],
         prompt: str,
-    ) -> list[NamedType]:
-        """Have a list made that is needed as a whole."""
+        *,
+        more_slots: Callable[[ListRound], dict[str, str]] = lambda _: {},
+        taken: Sequence[str] = (),
+    ) -> AsyncIterator[list[NamedType]]:
+        """Have a list made, and give its entries as they come."""
         template = PROMPTS.template(prompt)
 
         async def ask(wanted: ListRound) -> Sequence[NamedType] | None:
-            filled = template.fill({**self._names, **slots, **_list_slots(wanted)})
-            return await self._ask_list(stage, parent_id, wanted.draw, filled, parse, form)
+            existing = "\n".join(f"- {name}" for name in wanted.names[-_MAX_NAMES_SHOWN:])
+            n = str(wanted.n_wanted)
+            list_slots = {"n": n, "existing": PROMPTS.fill("more", existing=existing, n=n) if existing else ""}
+            filled = template.fill({**self._names, **slots, **more_slots(wanted), **list_slots})
+            reply = await self._sender.ask(stage, (parent_id, str(wanted.draw)), filled, parse, self._schemas[form])
+            # A request that failed would fail again.
+            return None if reply.outcome.kind == "failed" else reply.value or ()
 
-        batches = sample_list(ask, n_wanted, name=lambda entry: entry.name)
-        return [entry async for batch in batches for entry in batch]
-
-    async def _ask_list(
-        self,
-        stage: str,
-        parent_id: str,
-        draw: int,
-        prompt: str,
-        parse: Callable[[str], Sequence[NamedType]],
-        form: type[Strict],
-    ) -> Sequence[NamedType] | None:
-        """Ask for entries of a list once; `None` where the request failed, and would fail again."""
-        reply = await self._sender.ask(stage, (parent_id, str(draw)), prompt, parse, self._schemas[form])
-        return None if reply.outcome.kind == "failed" else reply.value or ()
+        return sample_list(ask, n_wanted, name=lambda entry: entry.name, taken=taken)
 
     def _slots(self, subdomain: Subdomain) -> dict[str, str]:
         lines = []
@@ -345,11 +324,8 @@ class Planner:
             self.notes.append(f"{n_wanted} {what} were wanted, {n} came")
 
 
-def _list_slots(wanted: ListRound) -> dict[str, str]:
-    """The slots of a prompt for a list: how many entries, and which exist (the latest of many)."""
-    existing = "\n".join(f"- {name}" for name in wanted.names[-_MAX_NAMES_SHOWN:])
-    n = str(wanted.n_wanted)
-    return {"n": n, "existing": PROMPTS.fill("more", existing=existing, n=n) if existing else ""}
+async def _all(batches: AsyncIterator[list[NamedType]]) -> list[NamedType]:
+    return [entry async for batch in batches for entry in batch]
 
 
 def _rule_name(unit: Unit) -> str:

@@ -16,11 +16,11 @@ from midspec.core.progress import ProgressCallback
 from midspec.core.records import Document, DocumentMetadata, Reject
 from midspec.core.text import n_words
 from midspec.corpus._config import CorpusConfig, Framing
-from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected
+from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected, trace_of
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by
 from midspec.corpus.llm_author._sizes import check_author
 from midspec.generation import DiskBuffer, Pool
-from midspec.llm import Client, Outcome, Store, parse_tags
+from midspec.llm import Client, Store, parse_tags
 
 
 async def reframe(
@@ -115,19 +115,11 @@ class _Reframing:
         elif reason := self._checks.reason(text):
             self._rejects.put(metadata.id, Reject(id=metadata.id, by="checks", reason=reason, text=text))
         else:
-            changed = metadata.model_copy(update=self._changes(outcome, prompt))
+            changes = {"framing": self._framing, "author": self._config.author, **trace_of(outcome)}
+            changed = metadata.model_copy(update=changes | {"prompt_sha256": self._sender.digest(prompt)})
             self._documents.put(metadata.id, document.model_copy(update={"text": text, "metadata": changed}))
             self._n_words += n_words(text)
         self.on_settled()
-
-    def _changes(self, outcome: Outcome, prompt: str) -> dict[str, object]:
-        return {
-            "framing": self._framing,
-            "author": self._config.author,
-            "stop_reason": outcome.stop_reason,
-            "prompt_sha256": self._sender.digest(prompt),
-            "usage": outcome.usage.model_dump() if outcome.usage else {},
-        }
 
     def save(self, order: list[str]) -> Built:
         """Write the rows in the order of the corpus that was rewritten."""

@@ -9,11 +9,11 @@ from math import ceil
 
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import hash_text
-from midspec.core.records import Document, DocumentMetadata, PlanRow, Reject, Spec
+from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import estimate_tokens
 from midspec.corpus._config import TEMPLATE_AUTHOR, CorpusConfig
 from midspec.corpus._outline import Outline, outline
-from midspec.corpus._results import Corpus, CorpusResult, measure_coverage, measure_distinctness
+from midspec.corpus._results import Corpus, CorpusResult, make_document, measure_coverage, measure_distinctness
 from midspec.corpus.template_author._compose import Composed, Composer, Quoter
 from midspec.corpus.template_author._plan import chosen_types, plan_rows, size_of, topic_of
 from midspec.corpus.template_author._templates import SLOT, DocumentTemplates, load_templates
@@ -145,7 +145,9 @@ class _TemplateAuthor:
                 break
             if composed.text not in self._texts:
                 self._texts.add(composed.text)
-                return self._document(row, composed)
+                document_id = hash_text(f"{row.id}\n{composed.text}")[:_ID_LENGTH]
+                found, config = self._outline, self._config
+                return make_document(row, composed.text, composed.positions, found, config, id=document_id)
         self._spent.add((focus, row.doc_type))
         return _reject(row, reason)
 
@@ -168,23 +170,6 @@ class _TemplateAuthor:
         draw = random.Random(f"{self._config.seed}:{self._n_rows}:{focus}:{attempt}")
         layout = self._templates.layout(self._types[row.doc_type])
         return Composer(self._outline, self._quoter, self._templates, slots, focus, draw).compose(layout)
-
-    def _document(self, row: PlanRow, composed: Composed) -> Document:
-        metadata = DocumentMetadata(
-            id=hash_text(f"{row.id}\n{composed.text}")[:_ID_LENGTH],
-            author=self._config.author,
-            plan_id=row.id,
-            clause_ids=tuple(self._outline.clauses[position].id for position in composed.positions),
-            subdomain=row.subdomain,
-            doc_type=row.doc_type,
-            idea=row.idea,
-            model_name=self._config.model_name or "",
-            provider_name=self._config.provider_name or "",
-            spec_sha256=self._outline.sha256,
-            seed=self._config.seed,
-        )
-        source = f"{self._config.model_name or 'assistant'}/{row.doc_type}"
-        return Document(text=composed.text, source=source, domain=row.domain, metadata=metadata)
 
     def result(self, documents: list[Document], rejects: list[Reject], n_wanted: int, wanted: str) -> CorpusResult:
         """Shuffle the documents, and measure what was written.

@@ -80,11 +80,6 @@ class Part(Strict):
             raise ValueError("`wrap` must hold {quote}")
         return self
 
-    @property
-    def least(self) -> int:
-        """How many quotations this part is sure to hold, if its pools have them."""
-        return self.take[0] if self.take is not None and self.chance == 1 else 0
-
 
 def _as_block(value: object) -> object:
     """A block of one part may be written as that part."""
@@ -108,11 +103,6 @@ class Block(Strict):
     repeat: Span = (1, 1)
     chance: Chance = 1.0
 
-    @property
-    def least(self) -> int:
-        """How often this block is sure to be there."""
-        return self.repeat[0] if self.chance == 1 else 0
-
 
 class Layout(Strict):
     """The blocks of a document, joined by `between`."""
@@ -124,9 +114,14 @@ class Layout(Strict):
         """All parts, in order."""
         return [part for block in self.blocks for part in block.parts]
 
-    def sure_parts(self) -> tuple[tuple[Part, int], ...]:
-        """The parts that are sure to be there, and how many quotations each is sure to take."""
-        return tuple((part, part.least * block.least) for block in self.blocks for part in block.parts if part.take)
+    def sure_parts(self) -> list[tuple[Part, int]]:
+        """The parts that quote, and how many quotations each is sure to take, if its pools have them."""
+        return [
+            (part, part.take[0] * block.repeat[0] if part.chance == block.chance == 1 else 0)
+            for block in self.blocks
+            for part in block.parts
+            if part.take
+        ]
 
 
 class DocType(Strict):
