@@ -1,11 +1,7 @@
 from ._config import TEMPLATE_AUTHOR as TEMPLATE_AUTHOR
 from ._config import CorpusConfig as CorpusConfig
 from ._config import Framing as Framing
-from ._config import Writing as Writing
-from ._results import ClauseCoverage as ClauseCoverage
 from ._results import Corpus as Corpus
-from ._results import CorpusResult as CorpusResult
-from ._results import Distinctness as Distinctness
 from ._results import save_corpus as save_corpus
 from .llm_author._pipeline import author_corpus as author_corpus
 from .llm_author._pipeline import preview_corpus as preview_corpus

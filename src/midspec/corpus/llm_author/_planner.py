@@ -76,8 +76,15 @@ class Planner:
         self._names = {"model_name": config.model_name or "", "made_by": made_by(config.provider_name)}
         self._mode, self._is_rules = config.mode, config.mode == "rules"
         # The highest number that a reply may hold: that of the last clause, or of the last rule.
-        most: dict[type[Strict], int] = {forms.RuleDomains: len(outline.units), forms.DocTypes: 1, forms.Ideas: 1}
-        most |= dict.fromkeys((forms.Domains, forms.Subdomains, forms.Assertions), len(self._texts))
+        n_clauses, n_units = len(self._texts), len(outline.units)
+        most: dict[type[Strict], int] = {
+            forms.Domains: n_clauses,
+            forms.RuleDomains: n_units,
+            forms.Subdomains: n_clauses,
+            forms.Assertions: n_clauses,
+            forms.DocTypes: 1,
+            forms.Ideas: 1,
+        }
         self._schemas = {form: forms.bounded_schema(form, n) for form, n in most.items()}
         self.subdomains: list[Subdomain] = []
         self.notes: list[str] = []
