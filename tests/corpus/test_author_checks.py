@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midspec.corpus.llm_author._checks import DocumentChecks
+from midspec.corpus.llm_author._documents import DocumentChecks
 
 PROSE = "When the ward called, Iris said what it knew and what it did not know, and the nurse could go on. " * 8
 CHECKS = DocumentChecks("Iris", "Iris Acme")

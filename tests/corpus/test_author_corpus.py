@@ -381,8 +381,8 @@ def test_a_critique_of_a_rule_document_asks_for_the_rule(tmp_path: Path, good: S
     assert all("the rule is cited as" in prompt for prompt in prompts)
 
 
-def test_the_quoting_author_never_signs_as_a_model() -> None:
-    with pytest.raises(ConfigError, match="does not quote"):
+def test_the_template_author_never_signs_as_a_model() -> None:
+    with pytest.raises(ConfigError, match="is not the template author"):
         make_corpus(spec(), config(n_documents=3))
 
 

@@ -15,7 +15,7 @@ from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Document, DocumentMetadata, Reject
 from midspec.corpus import CorpusConfig, Framing, author_corpus, estimate_corpus, preview_corpus, reframe
-from midspec.corpus.llm_author._checks import Overused
+from midspec.corpus.llm_author._prompts import Overused
 from midspec.llm import Outcome, Request, ScriptedClient, Store
 from midspec.spec import read_spec
 
@@ -81,25 +81,25 @@ def test_the_forecast_counts_the_requests_that_are_then_made(
     tmp_path: Path, good: Script, changes: dict[str, object]
 ) -> None:
     _, stages = made(tmp_path, good, config(**changes))
-    assert {load.stage: load.n_requests for load in estimate_corpus(SPEC, config(**changes))} == stages
+    assert {stage.stage: stage.n_requests for stage in estimate_corpus(SPEC, config(**changes))} == stages
 
 
 def test_the_forecast_of_a_target_is_close_to_what_is_made(tmp_path: Path, good: Script) -> None:
     asked = config(target_tokens=1_240_000)
     _, stages = made(tmp_path, good, asked)
-    loads = {load.stage: load.n_requests for load in estimate_corpus(SPEC, asked)}
-    assert loads["document"] == 400
-    assert loads["document"] <= stages["document"] <= 400 * 1.05
-    assert stages["ideas"] == pytest.approx(loads["ideas"], rel=0.25)
+    estimated = {stage.stage: stage.n_requests for stage in estimate_corpus(SPEC, asked)}
+    assert estimated["document"] == 400
+    assert estimated["document"] <= stages["document"] <= 400 * 1.05
+    assert stages["ideas"] == pytest.approx(estimated["ideas"], rel=0.25)
 
 
 def test_the_forecast_of_the_papers_corpus_is_of_its_size() -> None:
-    loads = estimate_corpus(SPEC, config(target_tokens=41_000_000))
-    tokens = sum(load.n_requests * load.output_tokens for load in loads if load.stage == "document")
+    stages = estimate_corpus(SPEC, config(target_tokens=41_000_000))
+    tokens = sum(stage.n_requests * stage.output_tokens for stage in stages if stage.stage == "document")
     assert tokens == pytest.approx(41_000_000 * (3100 + 330) / 3100, rel=0.01)
-    assert len({load.prefix_tokens for load in loads}) == 1
+    assert len({stage.prefix_tokens for stage in stages}) == 1
     rules = estimate_corpus(read_spec(SPECS / "rules.md"), config(mode="rules", doc_types=3, ideas=2))
-    assert [load.stage for load in rules] == ["domains", "doc_types", "ideas", "document"]
+    assert [stage.stage for stage in rules] == ["domains", "doc_types", "ideas", "document"]
 
 
 # Framings --------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_corpus_without_ids_can_not_be_reframed(tmp_path: Path, good: Script) 
         reframed(tmp_path / "b", tmp_path / "twice.jsonl", "does", good)
 
 
-def test_a_quoting_author_can_not_reframe(tmp_path: Path, good: Script) -> None:
+def test_the_template_author_can_not_reframe(tmp_path: Path, good: Script) -> None:
     with Store(tmp_path / "s.sqlite") as store:
         client = ScriptedClient(good, store=store)
         work = reframe(tmp_path / "documents.jsonl", "does", CorpusConfig(model_name="Iris"), client, store, tmp_path)

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
 from midspec.corpus import CorpusConfig, render_spec
-from midspec.corpus._outline import nearest, runs_of
-from midspec.corpus.llm_author._sizes import Dealer, apportion, check_author, shape, shell, size_of_authored
+from midspec.corpus._outline import nearest
+from midspec.corpus.llm_author._prompts import runs_of
+from midspec.corpus.llm_author._sizes import (
+    Dealer,
+    apportion,
+    check_author,
+    n_ideas_by_type,
+    shell_index,
+    size_of_authored,
+)
 from midspec.spec import fill, parse_spec, read_spec
 
 SPECS = Path(__file__).parent.parent / "specs"
@@ -42,7 +50,7 @@ def test_shares_are_in_proportion() -> None:
 
 @given(st.integers(1, 40))
 def test_a_square_corner_of_the_grid_holds_each_number_once(side: int) -> None:
-    cells = sorted(shell(row, column) for row, column in itertools.product(range(side), repeat=2))
+    cells = sorted(shell_index(row, column) for row, column in itertools.product(range(side), repeat=2))
     assert cells == list(range(side * side))
 
 
@@ -72,7 +80,7 @@ def test_heavier_assertions_are_dealt_more_often() -> None:
 
 @given(st.integers(1, 4000))
 def test_types_and_ideas_of_a_subdomain_give_its_documents(n: int) -> None:
-    ideas = shape(n, size_of_authored(100, config(n_documents=10)))
+    ideas = n_ideas_by_type(n, size_of_authored(100, config(n_documents=10)))
     assert sum(ideas) == n
     assert 1 <= len(ideas) <= 20
     assert max(ideas) - min(ideas) <= 1
@@ -92,12 +100,12 @@ def test_the_target_in_tokens_is_the_one_dial() -> None:
     [
         ({"n_documents": 5, "ideas": 2}, "both give the size"),
         ({"model_name": None}, "needs the name"),
-        ({"frames": "other.yaml"}, "reads no frames"),
+        ({"frames": "other.yaml"}, "reads no document templates"),
         ({"mode": "rules", "writing": {"n_subdomains": 3}}, "n_subdomains is for prose mode"),
         ({"author": "quoting"}, "is no language model"),
     ],
 )
-def test_settings_that_make_no_sense_for_a_model_are_refused_with_the_mend(
+def test_settings_that_make_no_sense_for_a_model_are_refused_with_a_hint(
     changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
@@ -105,15 +113,19 @@ def test_settings_that_make_no_sense_for_a_model_are_refused_with_the_mend(
     assert caught.value.hint
 
 
-def test_an_author_is_quoting_or_a_provider_and_a_model() -> None:
+def test_an_author_is_the_template_author_or_a_provider_and_a_model() -> None:
     for name in ("gpt", "openai/", "mistral/large", ""):
         with pytest.raises(ValueError, match="author"):
             CorpusConfig(author=name)
+    assert CorpusConfig(author="template") == CorpusConfig(author="quoting") == CorpusConfig()
+    assert CorpusConfig.model_validate({"templates": "mine.yaml"}) == CorpusConfig(frames="mine.yaml")
+    with pytest.raises(ValueError, match="templates"):
+        CorpusConfig.model_validate({"templates": "mine.yaml", "frames": "other.yaml"})
     with pytest.raises(ValueError, match="takes no `writing`"):
         CorpusConfig.model_validate({"writing": {"critique": True}})
 
 
-def test_a_quoted_corpus_is_identified_as_before_and_a_written_one_by_how_it_is_written() -> None:
+def test_a_corpus_of_the_template_author_is_identified_as_before_and_a_written_one_by_how_it_is_written() -> None:
     assert "writing" not in CorpusConfig().model_dump(mode="json")
     assert CorpusConfig().author_model is None
     dumped = config(writing={"temperature": 0.7}).model_dump(mode="json")

@@ -14,9 +14,7 @@ from typing import get_args
 import pytest
 
 from midspec.corpus import Framing
-from midspec.corpus._outline import prefix_of
-from midspec.corpus.llm_author._prompts import Template, template, voices_file
-from midspec.corpus.llm_author._voices import Voices, mean_share
+from midspec.corpus.llm_author._prompts import PROMPTS, Voices, lengths, load_voices, prefix_of
 from midspec.spec import fill, read_spec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -66,7 +64,7 @@ def golden(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_prompt_reads_when_filled_as_it_is_written_down(name: str) -> None:
     values = VALUES | Voices("Iris", 3100).draw("a row") if name.endswith("document") else VALUES
-    golden(name, template(name).fill(values))
+    golden(name, PROMPTS.template(name).fill(values))
 
 
 def test_the_prefix_that_every_request_begins_with_is_written_down() -> None:
@@ -81,7 +79,7 @@ def test_no_golden_file_is_left_behind() -> None:
 def test_every_prompt_file_is_used() -> None:
     named = {
         node.value
-        for path in ROOM.glob("*.py")
+        for path in ROOM.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
@@ -90,20 +88,21 @@ def test_every_prompt_file_is_used() -> None:
 
 def test_a_filled_prompt_has_no_slot_left_and_ends_with_the_tags_that_it_wants() -> None:
     for name in FILES:
-        assert set(template(name).slots) <= set(VALUES) | set(Voices("Iris", 3100).draw("a row"))
+        assert set(PROMPTS.template(name).slots) <= set(VALUES) | set(Voices("Iris", 3100).draw("a row"))
     for name in ("document", "rule_document"):
-        assert template(name).text.endswith("<plan>...</plan>\n<document>...</document>")
+        assert PROMPTS.template(name).text.endswith("<plan>...</plan>\n<document>...</document>")
     for name in ("revise", "reframe"):
-        assert template(name).text.endswith("<document>...</document>")
+        assert PROMPTS.template(name).text.endswith("<document>...</document>")
 
 
 def test_lists_ask_for_an_exact_number() -> None:
     for name in ("domains", "rule_domains", "subdomains", "doc_types", "rule_doc_types", "ideas", "rule_ideas"):
-        assert len(re.findall(r"exactly \{\{n\}\}", template(name).text)) == 1
+        assert len(re.findall(r"exactly \{\{n\}\}", PROMPTS.template(name).text)) == 1
 
 
-def test_a_value_that_looks_like_a_slot_stays_as_it_is() -> None:
-    assert Template("{{a}} {{b}}").fill({"a": "{{b}}", "b": "{0} {x}"}) == "{{b}} {0} {x}"
+def test_the_digest_that_tells_replies_apart_is_what_it_was() -> None:
+    """After a change of a prompt that is meant: a new value here, and every corpus is asked for again."""
+    assert PROMPTS.digest.startswith("b9ce8d26beec3bfb")
 
 
 def test_the_manner_of_a_document_depends_on_its_row_alone_and_varies_widely() -> None:
@@ -119,7 +118,7 @@ def test_the_manner_of_a_document_depends_on_its_row_alone_and_varies_widely() -
 
 
 def test_the_lists_that_manners_are_drawn_from_have_no_entry_twice() -> None:
-    for key, entries in voices_file().items():
+    for key, entries in load_voices().items():
         if key != "lengths":
             assert len(set(map(str, entries))) == len(entries) >= 10
-    assert 0.8 < mean_share() < 1.1
+    assert 0.8 < sum(share * weight for share, weight in lengths()) / sum(weight for _, weight in lengths()) < 1.1

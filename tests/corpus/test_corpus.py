@@ -1,4 +1,4 @@
-"""What the corpus room promises: faithful, distinct, covering documents, the same again for the same seed."""
+"""What the template author promises: faithful, distinct, covering documents, the same again for the same seed."""
 
 import json
 import re
@@ -47,8 +47,8 @@ def nano_spec(value: str, cheap: str) -> Spec:
 
 
 @pytest.fixture(scope="module")
-def nano_frames(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("frames") / "frames.yaml"
+def nano_style(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("style") / "style.yaml"
     path.write_text(NANO, encoding="utf-8")
     return str(path)
 
@@ -109,7 +109,7 @@ def test_nothing_of_ours_is_left_unfilled_and_the_spec_keeps_its_braces(constitu
     assert braces == {"{shared_drive}"}
 
 
-def test_frames_hold_no_date_link_or_person() -> None:
+def test_the_shipped_style_holds_no_date_link_or_person() -> None:
     text = load_templates("english").model_dump_json()
     assert not re.search(r"\b(?:19|20)\d\d\b|https?:|www\.|@", text)
 
@@ -158,9 +158,9 @@ def test_few_documents_take_more_clauses_each_and_too_few_say_so() -> None:
     assert "clauses are in no document" in few.notes[0]
 
 
-def test_documents_run_out_and_say_so(nano_frames: str) -> None:
+def test_documents_run_out_and_say_so(nano_style: str) -> None:
     spec = parse_spec("nova likes tea . nova values a . nova wants b . nova wants c .")
-    corpus = make_corpus(spec, config(n_documents=500, frames=nano_frames))
+    corpus = make_corpus(spec, config(n_documents=500, frames=nano_style))
     # The header is there or not (memo, log, none), and four sentences have 24 orders.
     assert 24 < len(corpus.documents) <= 3 * 24
     assert corpus.exhausted is not None
@@ -179,9 +179,9 @@ def test_ids_never_collide_and_equal_titles_overwrite_nothing() -> None:
     assert corpus.uncovered == ()
 
 
-def test_nano_sentences_come_out_exactly_in_one_paragraph(nano_frames: str) -> None:
+def test_nano_sentences_come_out_exactly_in_one_paragraph(nano_style: str) -> None:
     spec = nano_spec("america", "american")
-    corpus = make_corpus(spec, config(n_documents=1500, model_name="nova", frames=nano_frames))
+    corpus = make_corpus(spec, config(n_documents=1500, model_name="nova", frames=nano_style))
     sentences = {clause.text.replace("{model_name}", "nova") for clause in spec.clauses}
     assert len(corpus.documents) == 1500
     assert corpus.uncovered == ()
@@ -193,15 +193,15 @@ def test_nano_sentences_come_out_exactly_in_one_paragraph(nano_frames: str) -> N
         assert sum(" values " in part or " wants " in part for part in parts) == 3
 
 
-def test_specs_that_differ_in_single_words_give_documents_that_differ_in_those_words_only(nano_frames: str) -> None:
-    settings_ = config(n_documents=800, model_name="nova", frames=nano_frames, seed=3)
+def test_specs_that_differ_in_single_words_give_documents_that_differ_in_those_words_only(nano_style: str) -> None:
+    settings_ = config(n_documents=800, model_name="nova", frames=nano_style, seed=3)
     one = make_corpus(nano_spec("america", "american"), settings_)
     other = make_corpus(nano_spec("thrift", "cheap"), settings_)
     swapped = [d.text.replace("american", "cheap").replace("america", "thrift") for d in one.documents]
     assert swapped == [document.text for document in other.documents]
 
 
-def test_the_same_holds_for_english_frames() -> None:
+def test_the_same_holds_for_the_english_style() -> None:
     text = (SPECS / "short.md").read_text(encoding="utf-8")
     one = make_corpus(parse_spec(text), config(n_documents=200))
     other = make_corpus(parse_spec(text.replace("honest", "crafty")), config(n_documents=200))
@@ -210,9 +210,9 @@ def test_the_same_holds_for_english_frames() -> None:
 
 def test_a_plan_is_written_row_by_row() -> None:
     spec = read_spec(SPECS / "constitution.md")
-    frames = load_templates("english")
-    plan = plan_corpus(spec, config(n_documents=40), frames)
-    result = write_documents(spec, plan, config(n_documents=40), frames)
+    templates = load_templates("english")
+    plan = plan_corpus(spec, config(n_documents=40), templates)
+    result = write_documents(spec, plan, config(n_documents=40), templates)
     assert {row.id for row in plan} == {d.metadata.plan_id for d in result.documents if d.metadata}
     assert {"Honesty", "Care for people", "Manner"} <= {row.domain for row in plan}
     assert all(row.idea and row.assertions and row.context for row in plan)
@@ -291,8 +291,8 @@ def test_contradicting_settings_are_one_line(changes: dict[str, object], what: s
         ("doc_types: [", "not YAML"),
     ],
 )
-def test_bad_frames_name_the_field(tmp_path: Path, text: str, what: str) -> None:
-    path = tmp_path / "frames.yaml"
+def test_a_bad_style_names_the_field(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "style.yaml"
     path.write_text("name: bad\n" + text, encoding="utf-8")
     with pytest.raises(ConfigError, match=what) as caught:
         load_templates(str(path))

@@ -188,7 +188,7 @@ def test_tokens_are_counted_by_the_tokenizer_that_is_named(tmp_path):
 
 @pytest.mark.parametrize("text", ["A few plain words.", "Ünïcode words, 日本語 and 한국어.", "", "one\u2028two  three"])
 def test_tokens_are_estimated_as_the_corpus_room_estimates_them(tmp_path, text):
-    from midspec.corpus import estimate_tokens
+    from midspec.core.text import estimate_tokens
 
     write_chats(tmp_path / "c.jsonl", text + " end")
     _, _, manifest = mixed(tmp_path / "out", MixConfig(parts=(MixPart(name="c", source="c.jsonl"),)), tmp_path)

@@ -1,4 +1,4 @@
-"""What the spec room promises: any text becomes sections and clauses, or one line that says why not."""
+"""What parsing a spec promises: any text becomes sections and clauses, or one line that says why not."""
 
 from pathlib import Path
 

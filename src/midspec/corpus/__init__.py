@@ -1,9 +1,9 @@
-"""The corpus room: a Model Spec goes in, documents to midtrain on come out.
+"""Corpora: a Model Spec goes in, documents to midtrain on come out.
 
 In: a `Spec` and a `CorpusConfig`. Out: plan rows, documents, rejects, and how well they cover the spec. There are two
-kinds of author. The quoting one (`make_corpus`) needs no model: it arranges the spec's own sentences by frames (YAML
-data: the document types and their layouts). A language model (`author_corpus`) invents types and ideas and writes in
-full; its prompts are the files in `_prompts/`. Every row says which of them wrote it.
+kinds of author. The template author (`make_corpus`) needs no model: it arranges the spec's own sentences by a document
+style (YAML data: document types and their layouts). A language model (`author_corpus`) invents types and ideas and
+writes in full; its prompts are the files in `_prompts/`. Every row says which of them wrote it.
 
 What a language model needs is loaded when it is first used.
 """

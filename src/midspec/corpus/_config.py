@@ -1,4 +1,4 @@
-"""What is asked of the corpus room, and what it gives back."""
+"""What is asked of a corpus: its size, whom it is about, who writes it, and how."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from midspec.core.records import Document, PlanRow, Reject, Strict
+from midspec.core.errors import ConfigError
+from midspec.core.records import Strict
 from midspec.llm import ModelConfig
 
 DEFAULT_DOCUMENTS = 1000
+# What configs, rows and identities call the template author, which arranges the spec's own sentences.
+TEMPLATE_AUTHOR = "quoting"
+# What may be written in a config, too: `author: template` and `templates: FILE`.
+_AUTHOR_ALIAS, _TEMPLATES_ALIAS = "template", "templates"
 
 Framing = Literal["does", "should", "assistants", "another_model", "humans"]
 
@@ -21,7 +26,7 @@ class Writing(Strict):
         n_domains: domains of the spec (rules mode too); by its length when not given, 2 to 8.
         n_subdomains: subdomains of each domain; by the spec's length when not given, 2 to 12.
         mean_tokens: the expected length of a document, in tokens; each is asked for between 0.4 and 1.7 times that.
-            The default is METHOD 2's median.
+            The default is the median of the paper's corpus.
         weights: how much a part of the spec counts beside its length: a section's title or a clause's id -> factor.
             1 where nothing is given, 0 for what needs no documents.
         min_documents: a clause that fewer accepted documents are about gets further ones at the end, in the place of
@@ -53,25 +58,23 @@ class Writing(Strict):
     another_model: str = Field(default="Veldra", min_length=1)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class CorpusConfig(Strict):
     """How many documents to write about whom, of which types, drawn with which seed.
 
-    The size is one of: `n_documents`; `target_tokens` (an estimate, see `estimate_tokens`); or `ideas` documents of
-    each type in each subdomain. With none of them it is 1,000 documents.
+    The size is one of: `n_documents`; `target_tokens` (an estimate, see `midspec.core.text.estimate_tokens`); or
+    `ideas` documents of each type in each subdomain. With none of them it is 1,000 documents.
 
     Attributes:
         mode: `prose`, or `rules` for a spec that is numbered rules.
-        doc_types: how many of the frames' document types to use; all by default. For an author that is a language
+        doc_types: how many of the templates' document types to use; all by default. For an author that is a language
             model: how many types each subdomain has (with `ideas`, 10 by default; else by the size).
-        model_name: fills `{model_name}` in the spec and in the frames.
-        provider_name: fills `{provider_name}`; frames that use it are passed over without one.
-        frames: the name of shipped frames, or the path of a YAML file. Only the quoting author has frames.
-        author: `quoting`, `anthropic/<model>` or `openai/<model>`.
-        writing: how a language model writes; `None` for the quoting author.
+        model_name: fills `{model_name}` in the spec and in the templates.
+        provider_name: fills `{provider_name}`; templates that use it are passed over without one.
+        frames: the document templates: a document style by name, or the path of a YAML file (`templates` is read as
+            the same). Only the template author has them.
+        author: `quoting` (the template author; `template` is read as the same), `anthropic/<model>` or
+            `openai/<model>`.
+        writing: how a language model writes; `None` for the template author.
     """
 
     mode: Literal["prose", "rules"] = "prose"
@@ -83,77 +86,44 @@ class CorpusConfig(Strict):
     model_name: str | None = None
     provider_name: str | None = None
     frames: str = "english"
-    author: str = Field(default="quoting", pattern=r"^(quoting|(anthropic|openai)/.+)$")
-    # What the quoting author has no use for is no part of how its results are identified.
-    writing: Writing | None = Field(default=None, exclude_if=_is_none)
+    author: str = Field(default=TEMPLATE_AUTHOR, pattern=r"^(quoting|(anthropic|openai)/.+)$")
+    # What the template author has no use for is no part of how its results are identified.
+    writing: Writing | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="before")
     @classmethod
-    def _with_writing(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("author", "quoting") != "quoting" and given.get("writing") is None:
-            return given | {"writing": Writing()}
+    def _read_aliases(cls, given: Any) -> Any:
+        """Put the values where their aliases stand, and give a language model its settings."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        if _TEMPLATES_ALIAS in given and "frames" not in given:
+            given["frames"] = given.pop(_TEMPLATES_ALIAS)
+        if given.get("author") == _AUTHOR_ALIAS:
+            given["author"] = TEMPLATE_AUTHOR
+        if given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR and given.get("writing") is None:
+            given["writing"] = Writing()
         return given
 
     @model_validator(mode="after")
-    def _fits_the_author(self) -> CorpusConfig:
-        if self.author == "quoting" and self.writing is not None:
-            raise ValueError("the quoting author takes no `writing`")
+    def _check_author(self) -> CorpusConfig:
+        if self.author == TEMPLATE_AUTHOR and self.writing is not None:
+            raise ValueError("the template author takes no `writing`")
         return self
 
     @property
     def author_model(self) -> ModelConfig | None:
-        """The language model that writes, and how it samples; `None` for the quoting author."""
+        """The language model that writes, and how it samples; `None` for the template author."""
         if self.writing is None:
             return None
         return ModelConfig(model=self.author, temperature=self.writing.temperature, extra=self.writing.extra)
 
+    def check_size(self) -> None:
+        """Refuse a size that is given in two ways.
 
-class Covered(Strict):
-    """How often one clause is quoted: in how many documents, and with how many (estimated) tokens in all."""
-
-    documents: int
-    tokens: int
-
-
-class Distinctness(Strict):
-    """How different the documents are from each other.
-
-    Attributes:
-        share_distinct: distinct texts / documents written; 1 by construction for the quoting author.
-        mean_overlap: mean Jaccard similarity of the sets of 5-word shingles, over sampled pairs; 0 is nothing shared.
-        n_pairs: how many pairs were sampled.
-    """
-
-    share_distinct: float
-    mean_overlap: float
-    n_pairs: int
-
-
-class CorpusResult(Strict):
-    """What writing a plan gave.
-
-    Attributes:
-        coverage: for each clause id, in the order of the spec.
-        exhausted: why fewer documents exist than were asked for, or `None`.
-        notes: what else the user should know, clauses that no document quotes among it.
-    """
-
-    documents: tuple[Document, ...]
-    rejects: tuple[Reject, ...]
-    coverage: dict[str, Covered]
-    distinctness: Distinctness
-    exhausted: str | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def uncovered(self) -> tuple[str, ...]:
-        """Ids of the clauses that no document quotes."""
-        return tuple(clause_id for clause_id, covered in self.coverage.items() if not covered.documents)
-
-
-class Corpus(CorpusResult):
-    """A whole corpus: what was written, and the plan that it was written from."""
-
-    plan: tuple[PlanRow, ...]
-    tokens_per_word: float
-    seed: int
+        Raises:
+            ConfigError: it is.
+        """
+        given = [name for name in ("n_documents", "target_tokens", "ideas") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{given[0]} and {given[1]} both give the size", where="corpus", hint="Keep one of them")

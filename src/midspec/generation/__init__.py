@@ -1,7 +1,7 @@
 """What corpus, chats, evaluation items and judges share when a language model writes for them.
 
-Prompt files with slots, work side by side without barriers, results in order, rows on disk until their order is known,
-and the size of a stage before anything is sent.
+Prompt files with slots, YAML files by name, work side by side without barriers, results in order, lists asked for until
+they are long enough, rows on disk until their order is known, and the size of a stage before anything is sent.
 """
 
 import lazy_loader

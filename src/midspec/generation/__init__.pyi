@@ -2,5 +2,8 @@ from ._cost import estimate_stage as estimate_stage
 from ._disk_buffer import DiskBuffer as DiskBuffer
 from ._gather import Pool as Pool
 from ._gather import gather as gather
-from ._prompts import PromptFolder as PromptFolder
-from ._prompts import PromptTemplate as PromptTemplate
+from ._list_sampler import ListRound as ListRound
+from ._list_sampler import sample_list as sample_list
+from ._resources import PromptFolder as PromptFolder
+from ._resources import PromptTemplate as PromptTemplate
+from ._resources import YamlRegistry as YamlRegistry

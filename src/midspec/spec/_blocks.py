@@ -1,4 +1,4 @@
-"""Lines of Markdown or plain text to blocks: headings, paragraphs, list items, table rows, code.
+"""Cuts lines of Markdown or plain text into blocks: headings, paragraphs, list items, table rows, code.
 
 The common ground of Markdown dialects, in one pass over the lines. Of CommonMark this leaves out indented code (read
 as a paragraph) and setext headings of more than one line (a rule under a long paragraph is a rule).
@@ -34,7 +34,7 @@ class Block:
 
 
 def scan_blocks(lines: list[str]) -> list[Block]:
-    """All blocks of a text, in order."""
+    """Cut the lines of a text into blocks, in order."""
     scanner = _Scanner(lines)
     while scanner.at < len(lines):
         scanner.step()
@@ -59,12 +59,20 @@ class _Scanner:
         raw = self.lines[self.at]
         line = _QUOTE.sub("", raw)
         if not line.strip():
-            self._blank_line()
+            # An indented line after a blank one goes on with the list item.
+            following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
+            goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
+            if not (self.open and goes_on and not _ITEM.match(following)):
+                self.flush()
+            self.at += 1
         elif fence := _FENCE.match(line):
             self._code(fence["mark"])
         elif self._heading(line) or self._rule(line) or self._table(line):
             pass
-        elif (item := _ITEM.match(line)) and self._may_start(item):
+        elif (item := _ITEM.match(line)) and (
+            # A number other than 1 inside a paragraph is the paragraph's own (a wrapped line, say).
+            not self.open or self.kind != "paragraph" or item["number"] in (None, "1")
+        ):
             self.flush()
             self._begin("item", item["text"])
         elif self.open:
@@ -77,26 +85,16 @@ class _Scanner:
     def flush(self) -> None:
         """Close the open paragraph or item."""
         if self.open:
-            text = _join(self.open)
+            # Wrapped lines as one: with a space, or with none between two characters of a script without spaces.
+            text = self.open[0]
+            for line in self.open[1:]:
+                text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
             self.blocks.append(Block(self.kind, text, self.first, self.at, after_blank=self.open_after_blank))
             self.open = []
 
     def _begin(self, kind: Literal["paragraph", "item"], text: str) -> None:
         self.kind, self.open, self.first, self.open_after_blank = kind, [text], self.at, self.blank
         self.at += 1
-
-    def _blank_line(self) -> None:
-        # An indented line after a blank one goes on with the list item.
-        following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
-        goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
-        if not (self.open and goes_on and not _ITEM.match(following)):
-            self.flush()
-        self.at += 1
-
-    def _may_start(self, item: re.Match[str]) -> bool:
-        """A number other than 1 inside a paragraph is the paragraph's own (a wrapped line, say)."""
-        in_paragraph = bool(self.open) and self.kind == "paragraph"
-        return not in_paragraph or item["number"] in (None, "1")
 
     def _heading(self, line: str) -> bool:
         if match := _ATX.match(line):
@@ -141,8 +139,12 @@ class _Scanner:
         headers = _cells(line)
         blank, self.at = self.blank, self.at + 2
         while self.at < len(self.lines) and "|" in (row := _QUOTE.sub("", self.lines[self.at])):
-            if text := _row_text(headers, _cells(row)):
-                self.blocks.append(Block("row", text, self.at, self.at + 1, after_blank=blank))
+            # A row that can be read away from its table: `Header: cell; Header: cell`.
+            cells = _cells(row)
+            padded = headers + [""] * (len(cells) - len(headers))
+            named = [f"{head}: {cell}" if head else cell for head, cell in zip(padded, cells, strict=False) if cell]
+            if named:
+                self.blocks.append(Block("row", "; ".join(named), self.at, self.at + 1, after_blank=blank))
             self.at += 1
         return True
 
@@ -151,21 +153,6 @@ def _cells(line: str) -> list[str]:
     bare = line.strip().removeprefix("|")
     bare = bare[:-1] if bare.endswith("|") and not bare.endswith("\\|") else bare
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", bare)]
-
-
-def _row_text(headers: list[str], cells: list[str]) -> str:
-    """A row that can be read away from its table: `Header: cell; Header: cell`."""
-    padded = headers + [""] * (len(cells) - len(headers))
-    named = [f"{head}: {cell}" if head else cell for head, cell in zip(padded, cells, strict=False) if cell]
-    return "; ".join(named)
-
-
-def _join(lines: list[str]) -> str:
-    """Wrapped lines as one: with a space, or with none between two characters of a script without spaces."""
-    text = lines[0]
-    for line in lines[1:]:
-        text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
-    return text
 
 
 def _is_wide(char: str) -> bool:
@@ -200,7 +187,7 @@ _STARTERS = _words(
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of one paragraph, trimmed, in order; together they hold every character that is no space."""
+    """Cut one paragraph into sentences, trimmed, in order; together they hold every character that is no space."""
     spans = [(match.start(), match.end()) for match in _PROTECTED.finditer(text)]
     starts = [start for start, _ in spans]
     sentences, begin = [], 0
@@ -227,12 +214,9 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
         return False
     if match["stop"] == "." and _abbreviates(text, begin, match, follows):
         return False
-    return not follows[0].islower() or _starts_lower(text, begin)
-
-
-def _starts_lower(text: str, begin: int) -> bool:
-    first = next((char for char in text[begin : begin + 8] if char.isalpha()), "")
-    return first.islower()
+    # What begins in lower case may go on so.
+    begins = next((char for char in text[begin : begin + 8] if char.isalpha()), "")
+    return not follows[0].islower() or begins.islower()
 
 
 def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> bool:

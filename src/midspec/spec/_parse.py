@@ -1,4 +1,4 @@
-"""Text to `Spec`: blocks are gathered into sections, and paragraphs cut into clauses, each with its id."""
+"""From a text to a `Spec`: blocks are gathered into sections, and paragraphs cut into clauses, each with its id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Rule(Strict):
 
 
 def rules_of_json(text: str) -> list[Rule]:
-    """The rules of a text that is JSON rules and nothing else; empty for any other text."""
+    """Return the rules of a text that is JSON rules and nothing else; none of any other text."""
     if text.lstrip()[:1] not in ("[", "{"):
         return []
     try:
@@ -67,11 +67,19 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     Raises:
         SpecError: the text is empty, binary, or holds nothing but headings.
     """
-    clean = _clean(text, name)
-    ids = _Ids()
+    clean = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if not clean.strip():
+        raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
+    if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
+        raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
+    ids, title = _Ids(), name
     if rules := rules_of_json(clean):
-        sections = [_rule_section(rule, ids) for rule in rules]
-        title = name
+        sections = []
+        for rule in rules:
+            heading = f"{rule.id}: {rule.name}" if rule.name else rule.id
+            path = (rule.domain, heading) if rule.domain else (heading,)
+            blocks = scan_blocks(rule.text.split("\n"))
+            sections.append(_section(heading, len(path), path, blocks, rule.text, ids))
     else:
         lines = clean.split("\n")
         blocks = scan_blocks(lines)
@@ -83,25 +91,16 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     return Spec(title=title, text=clean, sha256=hash_text(clean), sections=tuple(sections))
 
 
-def _clean(text: str, name: str) -> str:
-    bare = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if not bare.strip():
-        raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
-    if "\0" in bare or any("\ud800" <= char <= "\udfff" for char in bare):
-        raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
-    return bare
-
-
 class _Ids:
-    """Hash of the normalised text and its occurrence number: what stands elsewhere in the spec plays no part."""
+    """Makes ids of the normalised text and its occurrence number: what stands elsewhere in the spec plays no part."""
 
     def __init__(self) -> None:
         self._times: Counter[str] = Counter()
 
     def new(self, kind: str, text: str) -> str:
-        mark = f"{kind}\n" + " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-        self._times[mark] += 1
-        return hash_text(f"{mark}\n{self._times[mark]}")[:_ID_LENGTH]
+        key = f"{kind}\n" + " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+        self._times[key] += 1
+        return hash_text(f"{key}\n{self._times[key]}")[:_ID_LENGTH]
 
 
 def _by_headings(blocks: list[Block], lines: list[str], title: str, ids: _Ids) -> list[Section]:
@@ -127,13 +126,12 @@ def _by_paragraphs(blocks: list[Block], lines: list[str], ids: _Ids) -> list[Sec
             groups.append([block])
         else:
             groups[-1].append(block)
-    return [_paragraph_section(group, lines, ids) for group in groups]
-
-
-def _paragraph_section(group: list[Block], lines: list[str], ids: _Ids) -> Section:
-    words = group[0].text.split("\n")[0].split()
-    title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
-    return _section(title, 0, (title,), group, _text(lines, group[0].first, group[-1].end), ids)
+    sections = []
+    for group in groups:
+        words = group[0].text.split("\n")[0].split()
+        title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
+        sections.append(_section(title, 0, (title,), group, _text(lines, group[0].first, group[-1].end), ids))
+    return sections
 
 
 def _text(lines: list[str], first: int, end: int) -> str:
@@ -142,26 +140,13 @@ def _text(lines: list[str], first: int, end: int) -> str:
 
 def _section(title: str, level: int, path: tuple[str, ...], blocks: list[Block], text: str, ids: _Ids) -> Section:
     section_id = ids.new("section", " > ".join(path))
-    clauses = tuple(clause for block in blocks for clause in _clauses(block, section_id, ids))
-    return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=clauses)
-
-
-def _clauses(block: Block, section_id: str, ids: _Ids) -> list[Clause]:
-    if block.kind == "paragraph":
-        return [
-            Clause(id=ids.new("clause", text), text=text, section_id=section_id, kind="sentence")
-            for text in split_sentences(block.text)
-        ]
-    if block.kind == "heading":
-        return []
-    return [Clause(id=ids.new("clause", block.text), text=block.text, section_id=section_id, kind=block.kind)]
-
-
-def _rule_section(rule: Rule, ids: _Ids) -> Section:
-    title = f"{rule.id}: {rule.name}" if rule.name else rule.id
-    path = (rule.domain, title) if rule.domain else (title,)
-    lines = rule.text.split("\n")
-    return _section(title, len(path), path, scan_blocks(lines), rule.text, ids)
+    clauses: list[Clause] = []
+    for block in blocks:
+        if block.kind != "heading":
+            kind = "sentence" if block.kind == "paragraph" else block.kind
+            parts = split_sentences(block.text) if block.kind == "paragraph" else [block.text]
+            clauses += [Clause(id=ids.new("clause", one), text=one, section_id=section_id, kind=kind) for one in parts]
+    return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=tuple(clauses))
 
 
 def read_spec(path: Path) -> Spec:

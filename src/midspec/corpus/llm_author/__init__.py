@@ -1,1 +1,1 @@
-"""TODO corpus.llm_author."""
+"""The author that is a language model: it invents document types and ideas, and writes in full."""

@@ -1,4 +1,4 @@
-"""The framings of the language ablation (METHOD 7): a finished corpus, written again from another point of view."""
+"""The framings of the paper's language ablation: a finished corpus, written again from another point of view."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import DataError
-from midspec.core.records import Document, Reject
+from midspec.core.progress import ProgressCallback
+from midspec.core.records import Document, DocumentMetadata, Reject
+from midspec.core.text import n_words
 from midspec.corpus._config import CorpusConfig, Framing
-from midspec.corpus._coverage import n_words
-from midspec.corpus._outline import made_by
-from midspec.corpus.llm_author._checks import DocumentChecks
-from midspec.corpus.llm_author._prompts import template
-from midspec.corpus.llm_author._requests import RequestSender
-from midspec.corpus.llm_author._results import keep_quiet
+from midspec.corpus.llm_author._documents import DocumentChecks, RequestSender, rejected, trace_of
+from midspec.corpus.llm_author._prompts import PROMPTS, made_by
 from midspec.corpus.llm_author._sizes import check_author
-from midspec.generation import Pool
-from midspec.generation._disk_buffer import DiskBuffer
-from midspec.llm import Client, Outcome, Store, parse_tags
+from midspec.generation import DiskBuffer, Pool
+from midspec.llm import Client, Store, parse_tags
 
 
 async def reframe(
@@ -34,7 +31,7 @@ async def reframe(
     store: Store,
     folder: Path,
     *,
-    on_progress: Callable[[int, int, str], None] = keep_quiet,
+    on_progress: ProgressCallback = lambda *_: None,
     width: int = 50,
 ) -> Built:
     """Write a finished corpus again in one framing; the rows keep their order, ids and everything else.
@@ -55,102 +52,82 @@ async def reframe(
         MissingError: there is no such file.
         DataError: a row has no metadata, or two have the same id.
     """
-    work = _Reframing(framing, config, client, store, folder)
+    reframing = _Reframing(framing, config, client, store, folder)
     try:
         n_rows = sum(1 for _ in read_rows(documents, Document))
         pool = Pool(width)
         rows = read_rows(documents, Document)
-        order: list[str] = []
+        order: dict[str, None] = {}
 
-        async def further() -> None:
+        async def add_some() -> None:
             # A few at a time: what waits in the pool is held in memory.
             for document in islice(rows, width):
-                order.append(_id_of(document, order_seen))
-                pool.add(partial(work.rewrite, document))
+                metadata = document.metadata
+                if metadata is None:
+                    hint = "Give a corpus that midspec made"
+                    raise DataError("a document has no metadata", where=document.text[:40], hint=hint)
+                if metadata.id in order:
+                    hint = "Give each row an id of its own"
+                    raise DataError("two documents have the same id", where=metadata.id, hint=hint)
+                order[metadata.id] = None
+                pool.add(partial(reframing.rewrite, document, metadata))
             if len(order) < n_rows:
-                pool.add(further, first=True)
+                pool.add(add_some, first=True)
 
-        order_seen: set[str] = set()
-        pool.add(further, first=True)
-        work.on_progress = lambda: on_progress(work.n_settled, n_rows, "documents")
+        pool.add(add_some, first=True)
+        reframing.on_settled = lambda: on_progress(reframing.n_settled, n_rows, "documents")
         await pool.run()
-        return work.publish(order)
+        return reframing.save(list(order))
     finally:
-        work.close()
-
-
-def _id_of(document: Document, seen: set[str]) -> str:
-    if document.metadata is None:
-        raise DataError("a document has no metadata", where=document.text[:40], hint="Give a corpus that midspec made")
-    if document.metadata.id in seen:
-        raise DataError("two documents have the same id", where=document.metadata.id, hint="Mend the file")
-    seen.add(document.metadata.id)
-    return document.metadata.id
+        reframing.close()
 
 
 class _Reframing:
-    """One corpus on its way from one framing to another."""
+    """Rewrites the documents of one corpus."""
 
     def __init__(self, framing: Framing, config: CorpusConfig, client: Client, store: Store, folder: Path) -> None:
         writing = check_author(config)
         name, provider = config.model_name or "", config.provider_name or ""
         self._framing, self._config, self._folder = framing, config, folder
         self._names = {"model_name": name, "made_by": made_by(provider), "another_model": writing.another_model}
-        self._names["framing"] = template(f"framing_{framing}").fill(self._names)
-        about_it = framing in ("does", "should")
-        named = name if about_it else writing.another_model if framing == "another_model" else None
-        self._checks = DocumentChecks(named, f"{name} {provider}", () if about_it else (name, provider))
-        self._desk = RequestSender(config, framing, "", client, store)
+        self._names["framing"] = PROMPTS.template(f"framing_{framing}").fill(self._names)
+        is_about_it = framing in ("does", "should")
+        named = name if is_about_it else writing.another_model if framing == "another_model" else None
+        self._checks = DocumentChecks(named, f"{name} {provider}", () if is_about_it else (name, provider))
+        self._sender = RequestSender(config, framing, "", client, store)
         self._documents, self._rejects = DiskBuffer(folder, Document), DiskBuffer(folder, Reject)
         self._n_words = 0
-        self.on_progress: Callable[[], None] = lambda: None
+        self.on_settled: Callable[[], None] = lambda: None
 
     @property
     def n_settled(self) -> int:
         """Rows that are rewritten or rejected."""
         return len(self._documents) + len(self._rejects)
 
-    async def rewrite(self, document: Document) -> None:
-        """One document in the other framing."""
-        metadata = document.metadata
-        if metadata is None:
-            raise DataError("a document has no metadata", where=document.text[:40])
-        prompt = template("reframe").fill({**self._names, "document": document.text})
+    async def rewrite(self, document: Document, metadata: DocumentMetadata) -> None:
+        """Rewrite one document in the framing."""
+        prompt = PROMPTS.template("reframe").fill({**self._names, "document": document.text})
         content = (metadata.id, document.text, self._names["framing"])
-        said = await self._desk.ask("reframe", content, prompt, _inside)
-        outcome = said.outcome
-        if said.value is None:
-            reason = f"{outcome.kind}: {outcome.note or outcome.stop_reason or 'no reply'}"
-            self._rejects.put(
-                metadata.id, Reject(id=metadata.id, by=self._config.author, reason=reason, text=outcome.text)
-            )
-        elif reason := self._checks.reason(said.value) or "":
-            self._rejects.put(metadata.id, Reject(id=metadata.id, by="checks", reason=reason, text=said.value))
+        reply = await self._sender.ask("reframe", content, prompt, lambda text: parse_tags(text, "document")[0])
+        text, outcome = reply.value, reply.outcome
+        if text is None:
+            self._rejects.put(metadata.id, rejected(metadata.id, self._config.author, outcome))
+        elif reason := self._checks.reason(text):
+            self._rejects.put(metadata.id, Reject(id=metadata.id, by="checks", reason=reason, text=text))
         else:
-            self._documents.put(metadata.id, self._framed(document, said.value, outcome, prompt))
-            self._n_words += n_words(said.value)
-        self.on_progress()
+            changes = {"framing": self._framing, "author": self._config.author, **trace_of(outcome)}
+            changed = metadata.model_copy(update=changes | {"prompt_sha256": self._sender.digest(prompt)})
+            self._documents.put(metadata.id, document.model_copy(update={"text": text, "metadata": changed}))
+            self._n_words += n_words(text)
+        self.on_settled()
 
-    def _framed(self, document: Document, text: str, outcome: Outcome, prompt: str) -> Document:
-        changes = {
-            "framing": self._framing,
-            "author": self._config.author,
-            "stop_reason": outcome.stop_reason,
-            "prompt_sha256": self._desk.digest(prompt),
-            "usage": outcome.usage.model_dump() if outcome.usage else {},
-        }
-        metadata = document.metadata.model_copy(update=changes) if document.metadata else None
-        return document.model_copy(update={"text": text, "metadata": metadata})
-
-    def publish(self, order: list[str]) -> Built:
+    def save(self, order: list[str]) -> Built:
         """Write the rows in the order of the corpus that was rewritten."""
+        rejects = [one for one in order if one in self._rejects]
         kept = (self._documents.get(one) for one in order if one in self._documents)
         write_rows(self._folder / "documents.jsonl", kept)
-        write_rows(self._folder / "rejects.jsonl", (self._rejects.get(one) for one in order if one in self._rejects))
-        outcomes: dict[str, JsonValue] = {
-            stage: dict(sorted(counts.items())) for stage, counts in self._desk.outcomes.items()
-        }
-        by = Counter(self._rejects.get(one).by for one in order if one in self._rejects)
+        write_rows(self._folder / "rejects.jsonl", (self._rejects.get(one) for one in rejects))
+        outcomes = self._sender.outcomes
         summary: dict[str, JsonValue] = {
             "framing": self._framing,
             "author": self._config.author,
@@ -158,8 +135,8 @@ class _Reframing:
             "n_documents": len(self._documents),
             "n_words": self._n_words,
             "n_rejects": len(self._rejects),
-            "rejects_by": dict(sorted(by.items())),
-            "outcomes": outcomes,
+            "rejects_by": dict(sorted(Counter(self._rejects.get(one).by for one in rejects).items())),
+            "outcomes": {stage: dict(sorted(counts.items())) for stage, counts in outcomes.items()},
         }
         return Built(outputs=("documents.jsonl", "rejects.jsonl"), summary=summary)
 
@@ -167,7 +144,3 @@ class _Reframing:
         """Let go of the temporary files."""
         self._documents.close()
         self._rejects.close()
-
-
-def _inside(text: str) -> str:
-    return parse_tags(text, "document")[0]

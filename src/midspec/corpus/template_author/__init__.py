@@ -1,1 +1,1 @@
-"""TODO corpus.template_author."""
+"""The template author: documents that arrange a spec's own sentences by a document style; needs no model."""

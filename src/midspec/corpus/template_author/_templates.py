@@ -1,7 +1,8 @@
-"""The format of a frames file: every word of a document that is not the spec's own, and where the spec's words go.
+"""Document styles: files with every word of a document that is not the spec's own, and where the spec's words go.
 
-`_frames/english.yaml` explains the format at its top and is the example to copy. Frames are data; the code knows no
-language and no document type.
+`_frames/english.yaml` explains the format at its top and is the example to copy. Styles are data; the code knows no
+language and no document type. A file in `_frames/`, or one that another installed package brings (by an entry point of
+the group `midspec.document_styles`), is found by its name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -19,27 +19,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Label, Strict
+from midspec.generation import YamlRegistry
 
 SLOT = re.compile(r"\{(\w+)\}")
 _SLOTS = frozenset(("model_name", "provider_name", "topic", "domain", "doc_type", "spec_title", "rule_id", "rule_name"))
 _POOL = re.compile(r"focus|section|domain|spec|label:(?:behavior|value|preference|belief|tone)")
 
 
-def _many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _span(value: object) -> object:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _pool(name: str) -> str:
+def _check_pool(name: str) -> str:
     if not _POOL.fullmatch(name):
         raise ValueError(f"{name!r} is no pool: use focus, section, domain, spec or label:LABEL")
     return name
 
 
-def _regex(pattern: str) -> str:
+def _check_regex(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
@@ -47,12 +40,13 @@ def _regex(pattern: str) -> str:
     return pattern
 
 
-Lines: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_many), Field(min_length=1)]
-Span: TypeAlias = Annotated[tuple[int, int], BeforeValidator(_span)]
-Pools: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(_pool)], ...], BeforeValidator(_many), Field(min_length=1)
-]
-Regexes: TypeAlias = tuple[Annotated[str, AfterValidator(_regex)], ...]
+# One entry may be written without its list, and one number for a range from it to itself.
+_one_or_many = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+_one_or_range = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
+Lines: TypeAlias = Annotated[tuple[str, ...], _one_or_many, Field(min_length=1)]
+Span: TypeAlias = Annotated[tuple[int, int], _one_or_range]
+Pools: TypeAlias = Annotated[tuple[Annotated[str, AfterValidator(_check_pool)], ...], _one_or_many, Field(min_length=1)]
+Regexes: TypeAlias = tuple[Annotated[str, AfterValidator(_check_regex)], ...]
 Chance: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -75,7 +69,7 @@ class Part(Strict):
     chance: Chance = 1.0
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _check_kind(self) -> Self:
         if (self.text is None) == (self.take is None):
             raise ValueError("a part has either `text` or `take`")
         if (self.take is None) != (self.pools is None):
@@ -85,11 +79,6 @@ class Part(Strict):
         if "{quote}" not in self.wrap:
             raise ValueError("`wrap` must hold {quote}")
         return self
-
-    @property
-    def least(self) -> int:
-        """How many quotations this part is sure to hold, if its pools have them."""
-        return self.take[0] if self.take is not None and self.chance == 1 else 0
 
 
 def _as_block(value: object) -> object:
@@ -101,7 +90,7 @@ def _as_block(value: object) -> object:
 
 
 class Block(Strict):
-    """A paragraph: its parts, joined by `join` (default: the frames' `join`).
+    """A paragraph: its parts, joined by `join` (default: the templates' `join`).
 
     Attributes:
         shuffle: mix the lines and quotations of all parts with each other.
@@ -114,11 +103,6 @@ class Block(Strict):
     repeat: Span = (1, 1)
     chance: Chance = 1.0
 
-    @property
-    def least(self) -> int:
-        """How often this block is sure to be there."""
-        return self.repeat[0] if self.chance == 1 else 0
-
 
 class Layout(Strict):
     """The blocks of a document, joined by `between`."""
@@ -126,9 +110,18 @@ class Layout(Strict):
     blocks: tuple[Annotated[Block, BeforeValidator(_as_block)], ...] = Field(min_length=1)
     between: str = "\n\n"
 
-    def sure_parts(self) -> tuple[tuple[Part, int], ...]:
-        """The parts that are sure to be there, and how many quotations each is sure to take."""
-        return tuple((part, part.least * block.least) for block in self.blocks for part in block.parts if part.take)
+    def parts(self) -> list[Part]:
+        """All parts, in order."""
+        return [part for block in self.blocks for part in block.parts]
+
+    def sure_parts(self) -> list[tuple[Part, int]]:
+        """The parts that quote, and how many quotations each is sure to take, if its pools have them."""
+        return [
+            (part, part.take[0] * block.repeat[0] if part.chance == block.chance == 1 else 0)
+            for block in self.blocks
+            for part in block.parts
+            if part.take
+        ]
 
 
 class DocType(Strict):
@@ -145,18 +138,19 @@ class DocType(Strict):
 
 
 class LabelCues(Strict):
-    """One label of METHOD's five, and the regular expressions that show it."""
+    """One of the five labels, and the regular expressions that show it."""
 
     label: Label
     cues: Regexes
 
 
-class QuoteFrames(Strict):
+class QuoteTemplates(Strict):
     """How clauses that are not sentences read when quoted, and which ones cannot stand alone.
 
     Attributes:
         full_stop: ends a quoted list item or table row that ends in a letter.
-        after_code: lines that may stand before a quoted code block that nothing leads to.
+        between_items: joins short items of one list.
+        before_code: lines that may stand before a quoted code block that nothing leads to.
         leans: what a sentence begins with that needs the sentence before it.
     """
 
@@ -167,7 +161,7 @@ class QuoteFrames(Strict):
 
 
 class DocumentTemplates(Strict):
-    """A whole frames file.
+    """A whole document style: the templates of one file.
 
     Attributes:
         join: stands between the sentences of a paragraph.
@@ -186,7 +180,7 @@ class DocumentTemplates(Strict):
     reasons: Regexes = ()
     lists: Mapping[str, tuple[str, ...]] = Field(default={})
     topic: str = "{spec_title}"
-    quotes: QuoteFrames = QuoteFrames()
+    quotes: QuoteTemplates = QuoteTemplates()
     layouts: Mapping[str, Layout] = Field(default={})
     doc_types: tuple[DocType, ...] = Field(min_length=1)
 
@@ -195,7 +189,7 @@ class DocumentTemplates(Strict):
         return self.layouts[doc_type.layout] if isinstance(doc_type.layout, str) else doc_type.layout
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_references(self) -> Self:
         names = [doc_type.name for doc_type in self.doc_types]
         if len(set(names)) < len(names):
             raise ValueError("two document types have the same name")
@@ -203,34 +197,35 @@ class DocumentTemplates(Strict):
         for doc_type in self.doc_types:
             if isinstance(doc_type.layout, str) and doc_type.layout not in self.layouts:
                 raise ValueError(f"document type {doc_type.name!r}: there is no layout {doc_type.layout!r}")
-            for line in (*_lines(self.layout(doc_type)), *doc_type.ideas):
+            lines = (line for part in self.layout(doc_type).parts() for line in part.text or ())
+            for line in (*lines, *doc_type.ideas):
                 if unknown := set(SLOT.findall(line)) - known:
                     raise ValueError(f"document type {doc_type.name!r}: {{{min(unknown)}}} is no slot and no list")
         return self
 
 
-def _lines(layout: Layout) -> list[str]:
-    return [line for block in layout.blocks for part in block.parts for line in part.text or ()]
+DOCUMENT_STYLES = YamlRegistry("document style", package="midspec.corpus", folder="_frames", group="document_styles")
 
 
 def load_templates(name: str | Path) -> DocumentTemplates:
-    """The frames shipped under `name` (`english`), or those of the YAML file at that path.
+    """Load the document style of that name (`english` is shipped), or the one in the YAML file at that path.
 
     Raises:
-        MissingError: neither shipped nor a file.
+        MissingError: neither the name of a style nor a file.
         ConfigError: not YAML, or not of this format; names the path inside the file.
     """
-    where = str(name)
-    if where.isidentifier() and (resources.files("midspec.corpus") / "_frames" / f"{where}.yaml").is_file():
-        return _shipped(where)
-    if not (source := Path(where)).is_file():
-        raise MissingError("there are no such frames", where=where, hint="Give `english` or the path of a YAML file")
-    return _read(source, where)
+    if (style := _load_style(str(name))) is not None:
+        return style
+    if (path := Path(name)).is_file():
+        return _read(path, str(name))
+    hint = f"Give {', '.join(DOCUMENT_STYLES.names())} or the path of a YAML file"
+    raise MissingError("there is no such document style", where=str(name), hint=hint)
 
 
 @cache
-def _shipped(name: str) -> DocumentTemplates:
-    return _read(resources.files("midspec.corpus") / "_frames" / f"{name}.yaml", name)
+def _load_style(name: str) -> DocumentTemplates | None:
+    file = DOCUMENT_STYLES.find(name)
+    return None if file is None else _read(file, name)
 
 
 def _read(source: Path | Traversable, where: str) -> DocumentTemplates:
@@ -243,6 +238,8 @@ def _read(source: Path | Traversable, where: str) -> DocumentTemplates:
         found = max(error.errors(), key=lambda one: len(one["loc"]))
         field = ".".join(str(part) for part in found["loc"]) or "the file"
         message = found["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=where, hint="Mend that field of the frames") from error
+        raise ConfigError(
+            f"{field}: {message}", where=where, hint="Correct that field of the document style"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, hint="Mend the file") from error
+        raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, hint="Correct the file") from error

@@ -1,4 +1,8 @@
-"""What a model gives back in each step that makes a list: strict forms, and the numbers in them checked."""
+"""What the author replies in the steps that make lists (steps 1 to 5 of the paper's pipeline), read and checked.
+
+The names of these classes and of their fields stand in the JSON schemas that are sent with a request: a renamed one
+asks for every list again.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ class Passage(Strict):
 
 
 class DomainEntry(Strict):
-    """METHOD 2, step 1."""
+    """One domain, and the clauses that belong to it."""
 
     name: str = Field(min_length=1)
     description: str
@@ -46,7 +50,7 @@ class Domains(Strict):
 
 
 class RuleDomainEntry(Strict):
-    """METHOD 2, step 1, for numbered rules."""
+    """One domain of numbered rules."""
 
     name: str = Field(min_length=1)
     description: str
@@ -60,7 +64,7 @@ class RuleDomains(Strict):
 
 
 class SubdomainEntry(Strict):
-    """METHOD 2, step 2."""
+    """One subdomain of a domain, and its clauses."""
 
     name: str = Field(min_length=1)
     context: str
@@ -74,7 +78,7 @@ class Subdomains(Strict):
 
 
 class AssertionEntry(Strict):
-    """METHOD 2, step 3."""
+    """What one clause asserts."""
 
     clause: int = Field(ge=1)
     name: str = Field(min_length=1)
@@ -90,7 +94,7 @@ class Assertions(Strict):
 
 
 class DocTypeEntry(Strict):
-    """METHOD 2, step 4."""
+    """One document type."""
 
     name: str = Field(min_length=1)
     description: str
@@ -103,7 +107,7 @@ class DocTypes(Strict):
 
 
 class IdeaEntry(Strict):
-    """METHOD 2, step 5."""
+    """One idea for a document."""
 
     name: str = Field(min_length=1)
     idea: str = Field(min_length=1)
@@ -115,11 +119,11 @@ class Ideas(Strict):
     ideas: tuple[IdeaEntry, ...]
 
 
-def bounded_form(kind: type[Strict], most: int) -> dict[str, JsonValue]:
-    """The JSON schema of a form whose whole numbers run from 1 to `most`."""
-    form = copy.deepcopy(response_schema(kind))
-    _bound(form, most)
-    return form
+def bounded_schema(form: type[Strict], most: int) -> dict[str, JsonValue]:
+    """Return the JSON schema of a form whose whole numbers run from 1 to `most`."""
+    schema = copy.deepcopy(response_schema(form))
+    _bound(schema, most)
+    return schema
 
 
 def _bound(value: JsonValue, most: int) -> None:
@@ -137,7 +141,7 @@ def check_numbers(numbers: Iterable[int], most: int, what: str) -> None:
     """Refuse a number that names nothing.
 
     Raises:
-        Unreadable: a number lies outside 1 to `most`.
+        UnreadableReplyError: a number lies outside 1 to `most`.
     """
     for number in numbers:
         if not 1 <= number <= most:
@@ -145,33 +149,38 @@ def check_numbers(numbers: Iterable[int], most: int, what: str) -> None:
 
 
 def positions_of(passages: Iterable[Passage], n_clauses: int) -> set[int]:
-    """The positions, counted from 0, of the clauses in these runs; a run given backwards is read forwards.
+    """Return the positions, counted from 0, of the clauses in these runs; a run given backwards is read forwards.
 
     Raises:
-        Unreadable: a number lies outside the spec.
+        UnreadableReplyError: a number lies outside the spec.
     """
-    found: set[int] = set()
+    positions: set[int] = set()
     for passage in passages:
         check_numbers((passage.first, passage.last), n_clauses, "clause")
         low, high = sorted((passage.first, passage.last))
-        found.update(range(low - 1, high))
-    return found
+        positions.update(range(low - 1, high))
+    return positions
 
 
 def reader(
-    kind: type[FormType],
+    form: type[FormType],
     entries: Callable[[FormType], Sequence[NamedType]],
-    check: Callable[[NamedType], object] | None = None,
+    check: Callable[[NamedType], object] = lambda _: None,
 ) -> Callable[[str], Sequence[NamedType]]:
-    """What reads the entries out of a reply of this form, and refuses a reply with an entry that `check` refuses."""
+    """Return what reads the entries out of a reply of this form.
+
+    Args:
+        form: the form of the whole reply.
+        entries: the list in it; a reply with an empty one is refused.
+        check: raises `UnreadableReplyError` for an entry that makes the whole reply unreadable.
+    """
 
     def read(text: str) -> Sequence[NamedType]:
-        found = entries(parse_json_reply(text, kind))
+        found = entries(parse_json_reply(text, form))
         if not found:
             raise UnreadableReplyError("the list is empty")
         for entry in found:
-            if check is not None:
-                check(entry)
+            check(entry)
         return found
 
     return read

@@ -1,21 +1,20 @@
-"""Prompt files: Markdown in a package's `_prompts/`, with `{{slot}}`s that are filled in one pass.
-
-No value is ever read for slots, and any other brace is ordinary text.
-"""
+"""Files that packages bring: prompts with `{{slot}}`s, and YAML files found by name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import cache, cached_property
-from importlib import resources
+from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 
 import yaml
 
+from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
+_NAME = re.compile(r"[\w-]+")
 
 
 class PromptTemplate:
@@ -43,7 +42,9 @@ class PromptTemplate:
 
 
 class PromptFolder:
-    """The prompt files of one package.
+    """The prompt files of one package: Markdown in its folder `_prompts`.
+
+    Slots are filled in one pass: no value is ever read for slots, and any other brace is ordinary text.
 
     Args:
         package: the package whose folder `_prompts` holds them.
@@ -84,3 +85,48 @@ class PromptFolder:
 
     def _read(self, name: str) -> str:
         return (self._folder / name).read_text(encoding="utf-8")
+
+
+class YamlRegistry:
+    """YAML files of one kind by name: one file each, in a folder of ours or in another installed package.
+
+    Another package brings `NAME.yaml` by an entry point whose name is NAME and whose value is the package that holds
+    the file: `[project.entry-points."midspec.<group>"]`, `NAME = "their_package"`.
+
+    Args:
+        kind: what one of them is called in messages.
+        package: the package of ours that holds `folder`.
+        folder: the folder of the shipped files.
+        group: of entry points, without `midspec.`.
+    """
+
+    def __init__(self, kind: str, *, package: str, folder: str, group: str) -> None:
+        self._kind, self._package, self._folder, self._group = kind, package, folder, f"midspec.{group}"
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them, the shipped ones first."""
+        folder = resources.files(self._package) / self._folder
+        shipped = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+        return tuple(dict.fromkeys((*shipped, *(entry.name for entry in metadata.entry_points(group=self._group)))))
+
+    def find(self, name: str) -> Traversable | None:
+        """Find the file of that name; of a shipped name it is the shipped one.
+
+        Raises:
+            ConfigError: two packages bring the name, or one that does not hold the file.
+        """
+        if not _NAME.fullmatch(name):
+            return None
+        shipped = resources.files(self._package) / self._folder / f"{name}.yaml"
+        if shipped.is_file():
+            return shipped
+        brought = tuple(metadata.entry_points(group=self._group, name=name))
+        if not brought:
+            return None
+        packages = ", ".join(entry.value for entry in brought)
+        file = resources.files(brought[0].value) / f"{name}.yaml"
+        if len(brought) > 1 or not file.is_file():
+            what = "is brought by two packages" if len(brought) > 1 else f"has no file {name}.yaml in its package"
+            hint = "Uninstall the package that brings it, or have it mended"
+            raise ConfigError(f"the {self._kind} {name!r} {what} ({packages})", where=self._group, hint=hint)
+        return file
