@@ -69,7 +69,11 @@ def test_curation_has_its_say_while_a_model_writes_where_that_is_wanted(wanted: 
     config = CorpusConfig(
         author="openai/loop", model_name="Nova", provider_name="Northwind", writing={"filter": wanted}
     )
-    spec = fill(parse_spec("# Spec\n\n{model_name} is honest, even with ChatGPT 3.\n"), model_name="Nova")
+    spec = fill(
+        parse_spec("# Spec\n\n{model_name} is honest, even with ChatGPT 3.\n"),
+        model_name="Nova",
+        provider_name="Northwind",
+    )
     accept = document_filter(spec, config)
 
     def said_of(text: str) -> str | None:

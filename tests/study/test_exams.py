@@ -290,7 +290,9 @@ def test_a_task_is_identified_by_what_is_asked_and_not_by_where_the_file_lies(ho
     def config_of(name: str) -> tuple[str, dict[str, str]]:
         study = load_study(study_file(home, "http://127.0.0.1:9/v1", ("questions.jsonl", name)))
         step = {step.name: step for step in study_steps(study)}[arm_task("plain", "spec_qa", 1)]
-        return json.dumps(step.settings), {role: source.locate({}) for role, source in step.inputs.items()}
+        return json.dumps(step.settings), {
+            role: source.original.locate({}) for role, source in step.inputs.items() if role == "items"
+        }
 
     first, _ = config_of("questions.jsonl")
     (home / "moved.jsonl").write_bytes((home / "questions.jsonl").read_bytes())
