@@ -10,7 +10,7 @@ from midspec.core.records import Execution, Identity, Record
 from midspec.report import StageHealth
 from midspec.study import parse_study
 from midspec.study.jobs._make import Gated
-from midspec.study.reporting._health import HeldOut, health, unmatched, warnings, without_seed
+from midspec.study.reporting._health import HeldOutOverlap, health, unmatched, warnings, without_seed
 
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 CONFIG = parse_study(TINY, home=Path()).config
@@ -67,7 +67,7 @@ def test_each_trouble_is_told_once_for_all_seeds() -> None:
         Gated(seed=1, value=0.97, threshold=0.95, passed=True),
         Gated(seed=2, value=0.91, threshold=0.95, passed=False),
     ]
-    leak = HeldOut("corpus/america", 3, 40, StageHealth(name="america", kind="contamination", rows=()))
+    leak = HeldOutOverlap("corpus/america", 3, 40, StageHealth(name="america", kind="contamination", rows=()))
     told = warnings(CONFIG, records, gates, [leak])
     assert told == (
         "The study lowered the floor of midtrain updates from 100 to 5.",

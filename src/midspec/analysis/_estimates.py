@@ -1,4 +1,4 @@
-"""Rates and paired contrasts: score rows in, estimates out."""
+"""Estimate rates and paired contrasts with intervals from score rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from midspec.core.records import ArmScore, Contrast, Estimate, SeedValue
 
 
 class Key(NamedTuple):
-    """What names a cell."""
+    """The names of a cell."""
 
     arm: str
     set: str
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """All scores of a cell, one a (seed, item), sorted by these. `values` is NaN where there is no score."""
+    """All scores of a cell, one a (seed, item), sorted by these; shape (n,). `values` is NaN where there is no score."""
 
     seeds: NDArray[np.int64]
     items: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
 
 def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
-    """Scores by cell, in the order in which cells first appear. Items have one number in all cells.
+    """Group scores by cell, in the order in which cells first appear. An item has the same number in all cells.
 
     Raises:
         DataError: two scores of one arm, seed, item, set and measure: one of them would be counted twice.
@@ -53,15 +53,6 @@ def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
     table = np.array(rows, dtype=np.int64)
     order = np.lexsort((table[:, 2], table[:, 1], table[:, 0]))
     table, values = table[order], values[order]
-    _check_unique(table, order, scores)
-    starts = np.searchsorted(table[:, 0], np.arange(len(keys) + 1))
-    return {
-        key: Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
-        for key, start, stop in zip(keys, starts[:-1], starts[1:], strict=True)
-    }
-
-
-def _check_unique(table: NDArray[np.int64], order: NDArray[np.int64], scores: Sequence[ArmScore]) -> None:
     same = np.flatnonzero((table[1:] == table[:-1]).all(axis=1))
     if len(same):
         row = scores[int(order[same[0]])]
@@ -70,10 +61,15 @@ def _check_unique(table: NDArray[np.int64], order: NDArray[np.int64], scores: Se
             where=f"set {row.set!r}",
             hint="Give each item of a set an id of its own",
         )
+    starts = np.searchsorted(table[:, 0], np.arange(len(keys) + 1))
+    return {
+        key: Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
+        for key, start, stop in zip(keys, starts[:-1], starts[1:], strict=True)
+    }
 
 
 def unbounded(table: dict[Key, Cell]) -> frozenset[str]:
-    """The measures that are no shares: a value of theirs lies outside 0-1 somewhere."""
+    """Return the measures that are not shares: at least one of their values lies outside 0-1."""
     return frozenset(
         key.measure
         for key, cell in table.items()
@@ -85,7 +81,7 @@ _HALVINGS = 60
 
 
 def p_value(found: Interval) -> float | None:
-    """The two-sided p against no difference: the level at which the interval would just touch 0.
+    """Return the two-sided p against no difference: the level at which the interval would just touch 0.
 
     `None` where nothing varied, because an interval that is only a bound has no p.
     """
@@ -100,9 +96,9 @@ def p_value(found: Interval) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction, which holds the chance of any false finding among all that were asked.
+    """Correct p values by Holm's step-down method (1979), which controls the chance of any false finding.
 
-    A contrast without a p still counts as one that was asked.
+    A contrast without a p still counts as one of the tests.
     """
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
@@ -117,10 +113,10 @@ _NOTHING = Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
-    """The rate of every (arm, set, measure), in the order in which they first appear.
+    """Estimate the rate of every (arm, set, measure), in the order in which they first appear.
 
-    A rate is the mean of the seed means, so that every seed counts the same; a score that is `None` is counted in
-    `n_asked` and nowhere else. The interval is that of the design in the data (see `Estimate.method`).
+    A rate is the mean of the seed means, so that every seed has the same weight; a score that is `None` is counted in
+    `n_asked` only. The interval is that of the design in the data (see `Estimate.method`).
 
     Args:
         scores: one row for each arm, seed, item, set and measure.
@@ -131,15 +127,22 @@ def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
     """
     _check_level(level)
     table = cells(scores)
-    free = unbounded(table)
-    return [_rate(key, cell, UNBOUNDED if key.measure in free else SHARE, level) for key, cell in table.items()]
+    without_bounds = unbounded(table)
+    found = []
+    for key, cell in table.items():
+        counts = _counts("rate", f"{key.arm} | {key.set} | {key.measure}", key, cell, level)
+        n_lost = counts.n_asked - counts.n_scored
+        note = f"{n_lost} of {counts.n_asked} unscored" if n_lost else ""
+        mean = _interval(cell, UNBOUNDED if key.measure in without_bounds else SHARE, level)
+        found.append(_with_numbers(counts, cell, mean, note))
+    return found
 
 
 def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: float = 0.95) -> list[Estimate]:
-    """Every contrast that was asked, in order: `plus` minus `minus`, paired by seed and item where both are scored.
+    """Estimate contrasts, in order: `plus` minus `minus`, paired by seed and item where both are scored.
 
-    Pairs without both scores are counted in `n_asked` and named in the note. The note also gives the two-sided p
-    and the same after Holm's correction for all the contrasts asked here.
+    Pairs without both scores are counted in `n_asked` and named in the note. The note also gives the two-sided p,
+    alone and after Holm's correction for all the contrasts given here.
 
     Args:
         scores: one row for each arm, seed, item, set and measure.
@@ -151,42 +154,39 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     """
     _check_level(level)
     table = cells(scores)
-    free = unbounded(table)
-    found = [_contrast(one, table, UNBOUNDED if one.measure in free else DIFFERENCE, level) for one in asked]
-    notes = _p_notes([None if result is None else p_value(result) for _, result in found])
-    return [
-        estimate if result is None else estimate.model_copy(update={"note": _joined(estimate.note, note)})
-        for (estimate, result), note in zip(found, notes, strict=True)
-    ]
-
-
-def _rate(key: Key, cell: Cell, scale: Scale, level: float) -> Estimate:
-    name = f"{key.arm} | {key.set} | {key.measure}"
-    plain = _plain("rate", name, key, cell, level)
-    return _estimate(plain, cell, _interval(cell, scale, level), _unscored_note(cell))
+    without_bounds = unbounded(table)
+    found = [_contrast(one, table, UNBOUNDED if one.measure in without_bounds else DIFFERENCE, level) for one in asked]
+    p_values = [None if mean is None else p_value(mean) for _, mean in found]
+    among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
+    estimates = []
+    for (estimate, mean), p, corrected in zip(found, p_values, holm(p_values), strict=True):
+        note = "no p: nothing varies"
+        if p is not None and corrected is not None:
+            note = f"p {_format_p(p)}" + (f" alone, {_format_p(corrected)} {among}" if among else "")
+        note = estimate.note if mean is None else _join_notes(estimate.note, note)
+        estimates.append(estimate.model_copy(update={"note": note}))
+    return estimates
 
 
 def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: float) -> tuple[Estimate, Interval | None]:
     plus, minus = (Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
-    pairs = _pairs(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
+    pairs = _differences(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
+    counts = _counts("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
     absent = [key.arm for key in (plus, minus) if key not in table]
-    note = _absent_note(asked, absent, table) if absent else _lost_note(pairs)
-    found = _interval(pairs, scale, level)
-    plain = _plain("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
-    return _estimate(plain, pairs, found, note), found
-
-
-def _absent_note(asked: Contrast, absent: Sequence[str], table: dict[Key, Cell]) -> str:
-    """Why a contrast has no pairs: no item of its set exists, or an arm has no score."""
     sets = list(dict.fromkeys(key.set for key in table))
-    if asked.set not in sets:
-        there_are = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
-        return f"no item of the set {asked.set!r} exists ({there_are})"
-    return f"no scores at all of {' and '.join(absent)} by {asked.measure}"
+    n_lost = counts.n_asked - counts.n_scored
+    note = f"{n_lost} of {counts.n_asked} pairs lost: not scored in both arms" if n_lost else ""
+    if absent and asked.set not in sets:
+        known = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
+        note = f"no item of the set {asked.set!r} exists ({known})"
+    elif absent:
+        note = f"no scores at all of {' and '.join(absent)} by {asked.measure}"
+    mean = _interval(pairs, scale, level)
+    return _with_numbers(counts, pairs, mean, note), mean
 
 
-def _pairs(plus: Cell, minus: Cell) -> Cell:
-    """Differences by (seed, item); NaN where either is missing or unscored."""
+def _differences(plus: Cell, minus: Cell) -> Cell:
+    """Return differences by (seed, item); NaN where either is missing or unscored."""
     most = 1 + max([0, *plus.items.tolist(), *minus.items.tolist()])
     left, right = plus.seeds * most + plus.items, minus.seeds * most + minus.items
     every = np.union1d(left, right)
@@ -203,8 +203,8 @@ def _interval(cell: Cell, scale: Scale, level: float) -> Interval | None:
     return interval(cell.values[scored], cell.seeds[scored], cell.items[scored], scale, level)
 
 
-def _plain(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, level: float) -> Estimate:
-    """An estimate with its names and counts, and no numbers yet."""
+def _counts(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, level: float) -> Estimate:
+    """Return an estimate with its names and counts, without a value."""
     scored = ~np.isnan(cell.values)
     return Estimate(
         kind=kind,
@@ -227,52 +227,30 @@ def _plain(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, l
     )
 
 
-def _estimate(plain: Estimate, cell: Cell, found: Interval | None, note: str) -> Estimate:
-    """`plain` with its numbers, if there are any."""
+def _with_numbers(counts: Estimate, cell: Cell, found: Interval | None, note: str) -> Estimate:
+    """Return `counts` with value, interval and seed means, if there are any."""
     if found is None:
-        return plain.model_copy(update={"note": _joined(note, "no scored item: there is no value")})
+        return counts.model_copy(update={"note": _join_notes(note, "no scored item: there is no value")})
     scored_seeds = np.unique(cell.seeds[~np.isnan(cell.values)])
     means = dict(zip(scored_seeds.tolist(), found.seed_means.tolist(), strict=True))
     numbers = {
         "value": found.value,
         "low": found.low,
         "high": found.high,
-        "by_seed": tuple(SeedValue(seed=one.seed, value=means.get(one.seed)) for one in plain.by_seed),
+        "by_seed": tuple(SeedValue(seed=one.seed, value=means.get(one.seed)) for one in counts.by_seed),
         "seed_sd": float(found.seed_means.std(ddof=1)) if len(means) > 1 else None,
         "mde": found.mde,
         "method": found.method,
-        "note": _joined(note, found.note),
+        "note": _join_notes(note, found.note),
     }
-    return plain.model_copy(update=numbers)
+    return counts.model_copy(update=numbers)
 
 
-def _unscored_note(cell: Cell) -> str:
-    n_lost = int(np.isnan(cell.values).sum())
-    return f"{n_lost} of {len(cell.values)} unscored" if n_lost else ""
-
-
-def _lost_note(pairs: Cell) -> str:
-    n_lost = int(np.isnan(pairs.values).sum())
-    return f"{n_lost} of {len(pairs.values)} pairs lost: not scored in both arms" if n_lost else ""
-
-
-def _p_notes(p_values: Sequence[float | None]) -> list[str]:
-    """One note for each contrast on its p, alone and among all that were asked."""
-    among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
-    corrected = holm(p_values)
-    return [
-        "no p: nothing varies"
-        if p is None or both is None
-        else f"p {_shown(p)}" + (f" alone, {_shown(both)} {among}" if among else "")
-        for p, both in zip(p_values, corrected, strict=True)
-    ]
-
-
-def _shown(p: float) -> str:
+def _format_p(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
-def _joined(*notes: str) -> str:
+def _join_notes(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 

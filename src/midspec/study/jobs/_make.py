@@ -13,7 +13,7 @@ from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import ArmScore, Contrast, ScoreRow, Spec
 from midspec.study._steps import Kind, Step
-from midspec.study.reporting._health import Gated
+from midspec.study.reporting._health import GateScore
 
 if TYPE_CHECKING:
     from midspec.corpus import Framing
@@ -247,7 +247,7 @@ def _task_scores(bench: _Bench, role: str, place: Path) -> Iterator[ArmScore]:
         yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
 
 
-def _gates(bench: _Bench) -> Iterator[Gated]:
+def _gates(bench: _Bench) -> Iterator[GateScore]:
     if bench.step.config["gate"] is None:
         return
     gate = bench.config("gate")
@@ -258,7 +258,7 @@ def _gates(bench: _Bench) -> Iterator[Gated]:
             scored = [value for value in rows if value is not None]
             mean = sum(scored) / len(scored) if scored else None
             passed = mean is not None and mean >= threshold
-            yield Gated(seed=int(role.removeprefix("gate/")), value=mean, threshold=threshold, passed=passed)
+            yield GateScore(seed=int(role.removeprefix("gate/")), value=mean, threshold=threshold, passed=passed)
 
 
 def _report(bench: _Bench) -> Built:

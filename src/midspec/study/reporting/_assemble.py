@@ -13,14 +13,14 @@ from midspec.report import (
     ArmAnswer,
     ArmInfo,
     Caveat,
-    ContrastSays,
+    ContrastResult,
     GateResult,
     Panel,
     Reasons,
     ReportData,
     SetInfo,
-    Shown,
-    SideBySide,
+    LabelledValue,
+    AnswerComparison,
     verdict,
 )
 from midspec.study._config import Arm, StudyConfig
@@ -28,17 +28,17 @@ from midspec.study._load import parse_study
 from midspec.study._preregistration import contrasts_changed
 from midspec.study._steps import Step
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._health import Gated, health, overlaps, warnings
-from midspec.study.reporting._judges import bills, read_calibrations
-from midspec.study.reporting._settings import preference_differences, told
+from midspec.study.reporting._health import GateScore, health, overlaps, warnings
+from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._settings import preference_setting_differences, difference_sentences
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
 
 _KINDS = ("free", "why", "choice")
 
 
 def side_by_side(
-    config: StudyConfig, folders: Mapping[str, Path], gates: Sequence[Gated], main_set: str
-) -> tuple[SideBySide, ...]:
+    config: StudyConfig, folders: Mapping[str, Path], gates: Sequence[GateScore], main_set: str
+) -> tuple[AnswerComparison, ...]:
     """Questions of the main set, evenly spread over its items, one for each item, free ones and "why?" first.
 
     All answers are of one seed: the first one whose base passed the gate. Nothing else chooses what is shown.
@@ -53,7 +53,7 @@ def side_by_side(
     return tuple(_one(said, item, kinds[index % len(kinds)], seed) for index, item in enumerate(chosen) if kinds)
 
 
-def shown_seed(config: StudyConfig, gates: Sequence[Gated]) -> int:
+def shown_seed(config: StudyConfig, gates: Sequence[GateScore]) -> int:
     """The first seed whose base passed the gate; the first of all where none did."""
     failed = {gate.seed for gate in gates if not gate.passed}
     return next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
@@ -68,13 +68,13 @@ def _answers(folder: Path, main_set: str) -> dict[tuple[str, str], Answer]:
     return found
 
 
-def _one(said: Mapping[str, Mapping[tuple[str, str], Answer]], item: str, kind: str, seed: int) -> SideBySide:
+def _one(said: Mapping[str, Mapping[tuple[str, str], Answer]], item: str, kind: str, seed: int) -> AnswerComparison:
     asked = next(answers for answers in said.values() if (item, kind) in answers)
     question = asked[item, kind].question
     if kind == "why" and (item, "choice") in asked:
         question = f"{asked[item, 'choice'].question} … {question}"
     answers = [ArmAnswer(arm=arm, text=found[item, kind].text) for arm, found in said.items() if (item, kind) in found]
-    return SideBySide(question=question, item=item, seed=seed, answers=tuple(answers))
+    return AnswerComparison(question=question, item=item, seed=seed, answers=tuple(answers))
 
 
 class _Results(NamedTuple):
@@ -83,7 +83,7 @@ class _Results(NamedTuple):
     estimates: tuple[Estimate, ...]
     contrasts: tuple[Estimate, ...]
     robust: tuple[Estimate, ...]
-    gates: tuple[Gated, ...]
+    gates: tuple[GateScore, ...]
 
 
 def assemble(
@@ -120,8 +120,10 @@ def assemble(
         read_calibrations(calibrations),
         shown_seed(config, results.gates),
     )
-    unlike = [*told("preference", preference_differences(records, config))]
-    unlike += [sentence for eval_task in eval_tasks for sentence in told(eval_task.name, eval_task.differences)]
+    unlike = [*difference_sentences("preference", preference_setting_differences(records, config))]
+    unlike += [
+        sentence for eval_task in eval_tasks for sentence in difference_sentences(eval_task.name, eval_task.differences)
+    ]
     asked = config.report
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     return ReportData(
@@ -139,8 +141,8 @@ def assemble(
         robust=_said(results.robust, config.contrasts),
         samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
         eval_tasks=eval_tasks,
-        reasons=reasons_in(folders["analysis"].parent.parent / "reasons"),
-        bills=bills(records),
+        reasons=read_reasons(folders["analysis"].parent.parent / "reasons"),
+        judging_costs=judging_costs(records),
         health=(*health(records), *(entry.shown for entry in found)),
         warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found), *unlike),
         contrasts_changed=bool(changed),
@@ -149,7 +151,7 @@ def assemble(
         config_yaml=text,
         seed_kind=asked.seed_kind or _seed_kind(config),
         level=asked.level,
-        hashes=tuple(Shown(label=name, value=record.digest) for name, record in records.items()),
+        hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=records["analysis"].versions | _versions(records.values()),
         commit=records["analysis"].commit,
         seconds=_seconds(records),
@@ -171,11 +173,11 @@ def _results(folder: Path) -> _Results:
         estimates("estimates.jsonl"),
         estimates("contrasts.jsonl"),
         estimates("robust.jsonl"),
-        tuple(read_rows(folder / "gates.jsonl", Gated)),
+        tuple(read_rows(folder / "gates.jsonl", GateScore)),
     )
 
 
-def reasons_in(folder: Path) -> Reasons | None:
+def read_reasons(folder: Path) -> Reasons | None:
     """What `midspec reasons RUN --out RUN/reasons` left, where it was run before the report was made.
 
     Raises:
@@ -197,9 +199,11 @@ def _arm(name: str, arm: Arm) -> ArmInfo:
         "chats": ", ".join(arm.finetune),
         "spec in context": arm.context or "",
     }
-    told = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
+    difference_sentences = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
     group = arm.group or next(iter(arm.midtrain), arm.context or "")
-    return ArmInfo(name=name, group=group, stages=tuple(stages), data=told, control=arm.control, note=arm.note)
+    return ArmInfo(
+        name=name, group=group, stages=tuple(stages), data=difference_sentences, control=arm.control, note=arm.note
+    )
 
 
 def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:
@@ -215,9 +219,9 @@ def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, 
     return tuple(Panel(title=name, set=name, measure=measure, arms=arms) for name in sets)
 
 
-def _said(estimates: Iterable[Estimate], asked: Sequence[Contrast]) -> tuple[ContrastSays, ...]:
+def _said(estimates: Iterable[Estimate], asked: Sequence[Contrast]) -> tuple[ContrastResult, ...]:
     says = {contrast.name: contrast.says for contrast in asked}
-    return tuple(ContrastSays(estimate=one, says=says.get(one.name, ""), verdict=verdict(one)) for one in estimates)
+    return tuple(ContrastResult(estimate=one, says=says.get(one.name, ""), verdict=verdict(one)) for one in estimates)
 
 
 def _seed_kind(config: StudyConfig) -> str:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import read_rows
 from midspec.core.records import Chat, Document, Item, Record, Strict
 from midspec.curate import overlap
-from midspec.report import Shown, StageHealth
+from midspec.report import LabelledValue, StageHealth
 from midspec.study._config import StudyConfig
 from midspec.study.planning._plan import floor_warning
 
@@ -20,7 +20,7 @@ _TOLD_ELSEWHERE = {"analysis", "report"}
 _SHOWN_ELSEWHERE = {"settings", "rates"}
 
 
-class HeldOut(NamedTuple):
+class HeldOutOverlap(NamedTuple):
     """How many rows of one step name what the evaluation holds out."""
 
     name: str
@@ -53,9 +53,11 @@ def _entry(name: str, group: list[Record]) -> StageHealth:
         dict(_flat({key: value for key, value in record.summary.items() if key not in hidden})) for record in group
     ]
     labels = dict.fromkeys(label for fact in facts for label in fact)
-    rows = [Shown(label=label, value=_range([fact[label] for fact in facts if label in fact])) for label in labels]
+    rows = [
+        LabelledValue(label=label, value=_range([fact[label] for fact in facts if label in fact])) for label in labels
+    ]
     if len(group) > 1:
-        rows.insert(0, Shown(label="seeds", value=str(len(group))))
+        rows.insert(0, LabelledValue(label="seeds", value=str(len(group))))
     kind, _, label = name.partition("/")
     return StageHealth(name=label or kind, kind=kind, rows=tuple(rows))
 
@@ -93,7 +95,7 @@ def _shown(value: JsonValue) -> str:
 
 def overlaps(
     folders: Mapping[str, Path], records: Mapping[str, Record], items: Mapping[int, Path]
-) -> tuple[HeldOut, ...]:
+) -> tuple[HeldOutOverlap, ...]:
     """For each corpus and each set of chats: how many rows name held-out options or domains of the evaluation.
 
     Rows that are one seed's own are held against that seed's items; shared rows against all items.
@@ -111,10 +113,12 @@ def overlaps(
     return tuple(_held_out(name, n_hit, n_rows) for name, (n_hit, n_rows) in counts.items())
 
 
-def _held_out(name: str, n_hit: int, n_rows: int) -> HeldOut:
+def _held_out(name: str, n_hit: int, n_rows: int) -> HeldOutOverlap:
     kind = "documents" if name.startswith("corpus/") else "chats"
-    row = Shown(label=f"held-out names in {kind}", value=f"{n_hit:,} of {n_rows:,}")
-    return HeldOut(name, n_hit, n_rows, StageHealth(name=name.partition("/")[2], kind="contamination", rows=(row,)))
+    row = LabelledValue(label=f"held-out names in {kind}", value=f"{n_hit:,} of {n_rows:,}")
+    return HeldOutOverlap(
+        name, n_hit, n_rows, StageHealth(name=name.partition("/")[2], kind="contamination", rows=(row,))
+    )
 
 
 def _texts(folder: Path, record: Record) -> Iterable[str]:
@@ -124,7 +128,7 @@ def _texts(folder: Path, record: Record) -> Iterable[str]:
     return ["\n".join(turn.content for turn in row.messages) for row in read_rows(folder / name, Chat)]
 
 
-class Gated(Strict):
+class GateScore(Strict):
     """What one seed's base scored on the gate, 0-1; `None` when nothing was scored, which does not pass."""
 
     seed: int
@@ -138,7 +142,7 @@ _TOKENS_MAY_DIFFER = 0.02
 
 
 def warnings(
-    config: StudyConfig, records: Mapping[str, Record], gates: Sequence[Gated], found: Sequence[HeldOut]
+    config: StudyConfig, records: Mapping[str, Record], gates: Sequence[GateScore], found: Sequence[HeldOutOverlap]
 ) -> tuple[str, ...]:
     """One sentence for each thing that is not as it should be; each is said once for all seeds."""
     every = [
@@ -158,7 +162,7 @@ def _floors(records: Mapping[str, Record]) -> Iterator[str]:
             yield warning
 
 
-def _gates(gates: Sequence[Gated]) -> Iterator[str]:
+def _gates(gates: Sequence[GateScore]) -> Iterator[str]:
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         told = ", ".join(f"{g.seed} ({'unscored' if g.value is None else f'{g.value:.3f}'})" for g in failed)
@@ -168,7 +172,7 @@ def _gates(gates: Sequence[Gated]) -> Iterator[str]:
         )
 
 
-def _held_out_options(found: Sequence[HeldOut]) -> Iterator[str]:
+def _held_out_options(found: Sequence[HeldOutOverlap]) -> Iterator[str]:
     for entry in found:
         if entry.n_hit:
             yield f"{entry.n_hit:,} of {entry.n_rows:,} rows of {entry.name} name what the evaluation holds out."

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from midspec.analysis import adjusted, agreements
+from midspec.analysis import correct_for_judge_errors, judge_agreements
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Agreement, Estimate, JudgeCalibration, Judgement, Record
-from midspec.report import Corrected, JudgedBy, JudgingBill, is_share
+from midspec.report import CorrectedEstimate, JudgeReliability, JudgingCost, is_share
 from midspec.study.reporting._task_runs import TaskResult
 
 _THROUGH_LLM = "midspec-judge/"
@@ -53,9 +53,9 @@ def judged_measures(took: Sequence[TaskResult]) -> tuple[str, ...]:
     return ()
 
 
-def judges_of(
+def judge_reliabilities(
     took: Sequence[TaskResult], measures: Sequence[str], calibrations: Sequence[JudgeCalibration]
-) -> tuple[JudgedBy, ...]:
+) -> tuple[JudgeReliability, ...]:
     """Each judge of an exam, with its calibration for each measure that it gave."""
     settings = took[0].settings
     names = [str(name) for name in settings.get("judges") or ()]
@@ -67,20 +67,22 @@ def judges_of(
     )
 
 
-def _judge(judge: str, measure: str, rubric: str, how: Any, calibrations: Sequence[JudgeCalibration]) -> JudgedBy:
+def _judge(
+    judge: str, measure: str, rubric: str, how: Any, calibrations: Sequence[JudgeCalibration]
+) -> JudgeReliability:
     mine = [one for one in calibrations if one.judge == judge]
     alike = [one for one in mine if (one.measure, one.rubric) == (measure, rubric)]
     told = _temperature(how)
     same = [one for one in alike if one.temperature == told or told is _UNTOLD]
     if same:
-        return JudgedBy(judge=judge, measure=measure, calibration=same[-1])
+        return JudgeReliability(judge=judge, measure=measure, calibration=same[-1])
     if alike:
         note = f"it was calibrated at temperature {alike[-1].temperature} and judged at {told}"
     elif mine:
         note = "it was calibrated for another measure or under another rubric"
     else:
         note = "its error rates are not known: run midspec calibrate and name the result under evals.calibrations"
-    return JudgedBy(judge=judge, measure=measure, calibration=None, note=note)
+    return JudgeReliability(judge=judge, measure=measure, calibration=None, note=note)
 
 
 _UNTOLD = object()
@@ -97,19 +99,19 @@ def _temperature(how: Any) -> object:
     return _UNTOLD
 
 
-def corrected(
-    estimates: Iterable[Estimate], judges: Sequence[JudgedBy], measures: Sequence[str]
-) -> tuple[Corrected, ...]:
+def corrected_estimates(
+    estimates: Iterable[Estimate], judges: Sequence[JudgeReliability], measures: Sequence[str]
+) -> tuple[CorrectedEstimate, ...]:
     """Estimates of what judges gave directly, and the same without the judges' errors."""
     found = []
     for one in estimates:
         if one.measure in measures and is_share(one.measure):
             known = [each.calibration for each in judges if each.measure == one.measure]
-            found.append(Corrected(plain=one, without_errors=adjusted(one, *known)))
+            found.append(CorrectedEstimate(plain=one, without_errors=correct_for_judge_errors(one, *known)))
     return tuple(found)
 
 
-def agreed(took: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
+def task_agreements(took: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
     """Kappas of several judges over the answers of all arms; none for a score on a scale."""
     wanted = [measure for measure in measures if is_share(measure)]
     if len(took[0].settings.get("judges") or ()) < 2 or not wanted:
@@ -121,10 +123,10 @@ def agreed(took: Sequence[TaskResult], measures: Sequence[str], level: float) ->
         for each in took
         for row in read_rows(each.folder / "judgements.jsonl", Judgement)
     ]
-    return tuple(found for measure in wanted for found in agreements(said, measure, level=level))
+    return tuple(found for measure in wanted for found in judge_agreements(said, measure, level=level))
 
 
-def bills(records: Mapping[str, Record]) -> tuple[JudgingBill, ...]:
+def judging_costs(records: Mapping[str, Record]) -> tuple[JudgingCost, ...]:
     """What all judging of the run has cost, beside what it was forecast to cost."""
     steps = [record.execution.extra for name, record in records.items() if name.startswith("exam/")]
     spent = [float(str(extra["judging_usd"])) for extra in steps if extra.get("judging_usd") is not None]
@@ -134,4 +136,4 @@ def bills(records: Mapping[str, Record]) -> tuple[JudgingBill, ...]:
     known = [float(str(cost)) for cost in asked if cost is not None]
     forecast = sum(known) if len(known) == len(asked) else None
     # Each step says what its store had spent by then, so the largest is the sum.
-    return (JudgingBill(label="all judging of this run", forecast_usd=forecast, spent_usd=max(spent)),)
+    return (JudgingCost(label="all judging of this run", forecast_usd=forecast, spent_usd=max(spent)),)

@@ -1,6 +1,6 @@
 """Where arms were not asked, sampled or judged alike: field by field, for exams and for pairs to choose from.
 
-Enter: settings and records of steps. Leave: `Difference` rows and a sentence for each. A spec in context belongs to an
+Enter: settings and records of steps. Leave: `SettingDifference` rows and a sentence for each. A spec in context belongs to an
 arm: arms are held against those of the same context in what it changes, the prompts.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from midspec.core.records import Record
-from midspec.report import Difference
+from midspec.report import SettingDifference
 from midspec.study._config import StudyConfig
 from midspec.study.reporting._task_runs import TaskResult
 
@@ -18,13 +18,13 @@ _OF_CONTEXT = ("prompt_hash", "config.system")
 _WIDE = 60
 
 
-def task_differences(took: Sequence[TaskResult], config: StudyConfig) -> tuple[Difference, ...]:
+def task_setting_differences(took: Sequence[TaskResult], config: StudyConfig) -> tuple[SettingDifference, ...]:
     """Settings and versions that differ between arms, each once for all seeds."""
     rows = {(each.seed, each.arm): {**_flat(each.settings), **_versions(each.record)} for each in took}
     return _differences(rows, config)
 
 
-def preference_differences(records: Mapping[str, Record], config: StudyConfig) -> tuple[Difference, ...]:
+def preference_setting_differences(records: Mapping[str, Record], config: StudyConfig) -> tuple[SettingDifference, ...]:
     """The same for pairs to choose from; items may be a seed's own, so arms are compared seed by seed."""
     from midspec.study._graph import arm_eval
 
@@ -39,14 +39,16 @@ def preference_differences(records: Mapping[str, Record], config: StudyConfig) -
     return _differences(rows, config)
 
 
-def told(what: str, differences: Iterable[Difference]) -> Iterator[str]:
+def difference_sentences(what: str, differences: Iterable[SettingDifference]) -> Iterator[str]:
     """A sentence for each difference."""
     for one in differences:
         each = "; ".join(f"{who}: {value}" for who, value in one.values.items())
         yield f"{what}: the arms differ in {one.field} ({each})."
 
 
-def _differences(rows: Mapping[tuple[int, str], Mapping[str, str]], config: StudyConfig) -> tuple[Difference, ...]:
+def _differences(
+    rows: Mapping[tuple[int, str], Mapping[str, str]], config: StudyConfig
+) -> tuple[SettingDifference, ...]:
     fields = dict.fromkeys(field for row in rows.values() for field in row)
     found = []
     for field in fields:
@@ -56,7 +58,7 @@ def _differences(rows: Mapping[tuple[int, str], Mapping[str, str]], config: Stud
             if len(set(held.values())) > 1:
                 values |= {arm: value for arm, value in held.items() if arm not in values}
         if values:
-            found.append(Difference(field=field, values=_gathered(values)))
+            found.append(SettingDifference(field=field, values=_gathered(values)))
     return tuple(found)
 
 

@@ -1,6 +1,6 @@
 """Questions on which arms differ most, with what each arm said to them, and where the logs lie.
 
-Enters: what was taken. Leaves: `Beside` and `LogPlace`. What is shown is chosen by distance alone, the same each time.
+Enters: what was taken. Leaves: `TranscriptComparison` and `LogLocation`. What is shown is chosen by distance alone, the same each time.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from pathlib import Path
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import Judgement, ScoreRow, TaskAnswer
-from midspec.report import Beside, JudgeSaid, LogPlace, Measured, Transcript
+from midspec.report import TranscriptComparison, JudgeReply, LogLocation, MeasureValue, Transcript
 from midspec.study.reporting._judges import plain_name
 from midspec.study.reporting._task_runs import Samples, TaskResult
 
 _MOST_LETTERS = 8_000
 
 
-def beside(took: Sequence[TaskResult], measure: str, n_shown: int, asked: Mapping[str, str]) -> tuple[Beside, ...]:
+def transcript_comparisons(
+    took: Sequence[TaskResult], measure: str, n_shown: int, asked: Mapping[str, str]
+) -> tuple[TranscriptComparison, ...]:
     """The questions with the largest distance between two arms, one a cell, with one sample of each arm.
 
     Args:
@@ -35,7 +37,7 @@ def beside(took: Sequence[TaskResult], measure: str, n_shown: int, asked: Mappin
     picked = {each.arm: {question: _nearest(each, question, measure) for question in shown} for each in took}
     said = {each.arm: _said(each, {item for item in picked[each.arm].values() if item}) for each in took}
     return tuple(
-        Beside(
+        TranscriptComparison(
             question=_cut(asked.get(question, "")),
             domain=_samples(took, question).domain,
             item=question,
@@ -76,15 +78,15 @@ def _nearest(each: TaskResult, question: str, measure: str) -> str:
 
 def _said(each: TaskResult, items: Container[str]) -> dict[str, Transcript]:
     """What the arm said in these items, with all that was read off it and said of it."""
-    verdicts: dict[str, list[Measured]] = {}
+    verdicts: dict[str, list[MeasureValue]] = {}
     for row in read_rows(each.folder / "scores.jsonl", ScoreRow):
         if row.item in items:
-            found = Measured(measure=row.measure, value=row.value, unscored=row.unscored)
+            found = MeasureValue(measure=row.measure, value=row.value, unscored=row.unscored)
             verdicts.setdefault(row.item, []).append(found)
-    judges: dict[str, list[JudgeSaid]] = {}
+    judges: dict[str, list[JudgeReply]] = {}
     for judgement in read_rows(each.folder / "judgements.jsonl", Judgement):
         if judgement.item in items:
-            found_said = JudgeSaid(
+            found_said = JudgeReply(
                 judge=plain_name(judgement.judge), text=_cut(judgement.text), values=judgement.values
             )
             judges.setdefault(judgement.item, []).append(found_said)
@@ -109,10 +111,10 @@ def _cut(text: str) -> str:
     return f"{text[:_MOST_LETTERS]}\n[… {len(text) - _MOST_LETTERS:,} more letters stand in the log]"
 
 
-def logs(took: Sequence[TaskResult], run: Path) -> tuple[LogPlace, ...]:
+def log_locations(took: Sequence[TaskResult], run: Path) -> tuple[LogLocation, ...]:
     """Where each arm's log lies, from the run's folder."""
     return tuple(
-        LogPlace(
+        LogLocation(
             arm=each.arm,
             seed=each.seed,
             folder=(each.folder / "logs").relative_to(run).as_posix(),

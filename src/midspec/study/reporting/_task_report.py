@@ -16,12 +16,22 @@ from midspec.analysis import Spread, cells_for, power_over_cells, rates, repeats
 from midspec.core.artifact import read_rows
 from midspec.core.records import Estimate, JudgeCalibration, Record, ScoreRow
 from midspec.evals import Question, logged_questions
-from midspec.report import ArmStatus, ClauseRow, Column, Grid, GridCell, PowerNeeded, PowerSays, TaskReport, is_share
+from midspec.report import (
+    ArmStatus,
+    ClauseRow,
+    Column,
+    Grid,
+    GridCell,
+    RequiredSampleSize,
+    PowerAnalysis,
+    TaskReport,
+    is_share,
+)
 from midspec.study._config import StudyConfig
-from midspec.study.reporting._judges import agreed, corrected, judged_measures, judges_of
-from midspec.study.reporting._settings import task_differences
-from midspec.study.reporting._side_by_side import beside, logs
-from midspec.study.reporting._task_runs import STATUSES, TaskResult, main_measures, taken, takings
+from midspec.study.reporting._judges import task_agreements, corrected_estimates, judged_measures, judge_reliabilities
+from midspec.study.reporting._settings import task_setting_differences
+from midspec.study.reporting._side_by_side import transcript_comparisons, log_locations
+from midspec.study.reporting._task_runs import STATUSES, TaskResult, main_measures, read_task_result, task_folders
 
 _TITLES = {"agentic_misalignment": "Agentic misalignment", "spec_qa": "Spec QA"}
 _PANEL, _CONTROL = "panel_", "-control"
@@ -58,10 +68,10 @@ def task_reports(
         seed: whose transcripts are shown.
     """
     names = {folder: name for name, folder in folders.items()}
-    asked = takings(config.evals.tasks, config.arms, config.seeds, folders)
+    asked = task_folders(config.evals.tasks, config.arms, config.seeds, folders)
     found = []
     for eval_task, places in asked.items():
-        took = [taken(eval_task, arm, one, folder, records[names[folder]]) for arm, one, folder in places]
+        took = [read_task_result(eval_task, arm, one, folder, records[names[folder]]) for arm, one, folder in places]
         if took:
             found.append(_report(took, config, estimates, calibrations, seed, folders["analysis"].parent.parent))
     return tuple(found)
@@ -80,7 +90,7 @@ def _report(
     columns = _columns(eval_task, sets, measures)
     scores = tuple(_scores(took, columns, estimates[0], config.report.level))
     judged = judged_measures(took)
-    judges = judges_of(took, judged, calibrations) if judged else ()
+    judges = judge_reliabilities(took, judged, calibrations) if judged else ()
     questions = logged_questions(_log(took[0]))
     contrasts = [one for one in estimates[1] if one.set.partition("/")[0] == eval_task]
     shown = [each for each in took if each.seed == seed]
@@ -92,12 +102,14 @@ def _report(
         scores=scores,
         status=tuple(_statuses(took, main, sets)),
         grid=_grid(took, main),
-        beside=beside(shown, main, config.report.samples, {each.id: each.messages[-1].content for each in questions}),
-        logs=logs(took, run),
+        transcript_comparisons=transcript_comparisons(
+            shown, main, config.report.samples, {each.id: each.messages[-1].content for each in questions}
+        ),
+        log_locations=log_locations(took, run),
         judges=judges,
-        corrected=corrected([*scores, *contrasts], judges, judged),
-        agreements=agreed(took, judged, config.report.level) if judged else (),
-        differences=task_differences(took, config),
+        corrected_estimates=corrected_estimates([*scores, *contrasts], judges, judged),
+        agreements=task_agreements(took, judged, config.report.level) if judged else (),
+        differences=task_setting_differences(took, config),
         power=_power(took, main),
         clauses=_clauses(took, main, [each for each in questions if each.clause_ids]),
     )
@@ -213,7 +225,7 @@ def _cell(arm: str, row: str, column: str, seeds: Sequence[Sequence[float | None
 
 
 # Power ---------------------------------------------------------------------------------------------------------
-def _power(took: Sequence[TaskResult], main: str) -> PowerSays | None:
+def _power(took: Sequence[TaskResult], main: str) -> PowerAnalysis | None:
     """What the design can see, from what varies between and within its own cells, over all pairs of arms."""
     if not is_share(main) and main not in _DIFFERENCES:
         return None
@@ -229,7 +241,7 @@ def _power(took: Sequence[TaskResult], main: str) -> PowerSays | None:
     if not between + within or n_cells < 2:
         return None
     spread = Spread(between, within)
-    return PowerSays(
+    return PowerAnalysis(
         measure=main,
         n_cells=n_cells,
         n_repeats=n_repeats,
@@ -253,8 +265,8 @@ def _spread(plus: TaskResult, minus: TaskResult, main: str) -> Spread | None:
     return Spread(stdev(apart), 0.0) if len(apart) > 1 else None
 
 
-def _needed(difference: float, spread: Spread, n_cells: int, n_repeats: int) -> PowerNeeded:
-    return PowerNeeded(
+def _needed(difference: float, spread: Spread, n_cells: int, n_repeats: int) -> RequiredSampleSize:
+    return RequiredSampleSize(
         difference=difference,
         n_repeats=repeats_for(difference, spread, n_cells=n_cells) if n_repeats > 1 else None,
         n_cells=cells_for(difference, spread, n_repeats=n_repeats),

@@ -110,7 +110,7 @@ def main_measures(eval_task: str, measures: Sequence[str]) -> tuple[str, ...]:
     return named or tuple(name for name in measures if name not in _NO_MAIN) or tuple(measures[:1])
 
 
-def takings(
+def task_folders(
     eval_tasks: Iterable[str], arms: Iterable[str], seeds: Iterable[int], folders: Mapping[str, Path]
 ) -> dict[str, list[tuple[str, int, Path]]]:
     """For each exam, who took it: arm, seed and the step's folder, in the study's order."""
@@ -125,7 +125,7 @@ def takings(
     }
 
 
-def taken(eval_task: str, arm: str, seed: int, folder: Path, record: Record) -> TaskResult:
+def read_task_result(eval_task: str, arm: str, seed: int, folder: Path, record: Record) -> TaskResult:
     """Read the scores of one step."""
     rates = record.summary.get("rates")
     named = next(iter(rates.values()), {}) if isinstance(rates, dict) else {}

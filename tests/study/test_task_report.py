@@ -1,4 +1,4 @@
-"""What the report shows of exams, from real runs of the agentic grid by scripted models with known ends."""
+"""What the report shows of evaluation tasks, from real runs of the agentic grid by scripted models with known ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from midspec.study._config import Arm, StudyConfig
 from midspec.study._graph import arm_task
 from midspec.study._load import parse_study
 from midspec.study.jobs._task_run import pooled
-from midspec.study.reporting._assemble import reasons_in
-from midspec.study.reporting._judges import bills, read_calibrations
-from midspec.study.reporting._settings import preference_differences, told
+from midspec.study.reporting._assemble import read_reasons
+from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._settings import preference_setting_differences, difference_sentences
 from midspec.study.reporting._task_report import task_reports
 
 STUDY = """
@@ -176,7 +176,7 @@ def test_a_setting_that_differs_between_arms_is_named_with_who_has_what(run: Run
     assert "rubric_hash" not in found
     assert any(
         "agentic: the arms differ in sampling.temperature" in line
-        for line in told("agentic", run.reports().differences)
+        for line in difference_sentences("agentic", run.reports().differences)
     )
 
 
@@ -296,11 +296,11 @@ def test_what_judging_cost_is_the_runs_whole_bill_beside_all_forecasts(run: Run)
         extra = {"judging_usd": usd, "judging_forecast_usd": forecast}
         return record.model_copy(update={"execution": record.execution.model_copy(update={"extra": extra})})
 
-    [bill] = bills({name: spent(0.5, 1.0), f"{name}2": spent(0.8, 2.0)})
+    [bill] = judging_costs({name: spent(0.5, 1.0), f"{name}2": spent(0.8, 2.0)})
     assert (bill.spent_usd, bill.forecast_usd) == (0.8, 3.0)
-    [unknown] = bills({name: spent(0.5, None)})
+    [unknown] = judging_costs({name: spent(0.5, None)})
     assert unknown.forecast_usd is None
-    assert bills(run.records) == ()
+    assert judging_costs(run.records) == ()
 
 
 def test_pairs_asked_otherwise_in_one_arm_are_flagged(run: Run) -> None:
@@ -311,13 +311,13 @@ def test_pairs_asked_otherwise_in_one_arm_are_flagged(run: Run) -> None:
         return record.model_copy(update={"identity": record.identity.model_copy(update={"config": config})})
 
     alike = {f"eval/{arm}-s7": asked(0.0) for arm in run.config.arms}
-    assert preference_differences(alike, run.config) == ()
-    [found] = preference_differences({**alike, "eval/told-s7": asked(1.0)}, run.config)
+    assert preference_setting_differences(alike, run.config) == ()
+    [found] = preference_setting_differences({**alike, "eval/told-s7": asked(1.0)}, run.config)
     assert (found.field, found.values) == ("config.temperature", {"harmful, tame": "0.0", "told": "1.0"})
 
 
 def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> None:
-    assert reasons_in(tmp_path) is None
+    assert read_reasons(tmp_path) is None
     share = {
         "arm": "tame", "cluster": "any-aligned", "name": "any", "side": "aligned", "n_transcripts": 4, "n_yes": 3,
         "n_no": 1, "unscored": {}, "value": 0.75, "low": None, "high": None, "level": 0.95, "n_cells": 1,
@@ -325,9 +325,9 @@ def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> 
     }  # fmt: skip
     table = {"shares": [share], "agreements": [], "citations": []}
     (tmp_path / "table.json").write_text(json.dumps(table), encoding="utf-8")
-    found = reasons_in(tmp_path)
+    found = read_reasons(tmp_path)
     assert found is not None
     assert found.shares[0].n_yes == 3
     (tmp_path / "table.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="holds no table of reasons"):
-        reasons_in(tmp_path)
+        read_reasons(tmp_path)
