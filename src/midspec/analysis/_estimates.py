@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """All scores of a cell, one a (seed, item), sorted by these; shape (n,). `values` is NaN where there is no score."""
+    """All scores of a cell, one a (seed, item), sorted by these, shape (n,). `values` may be NaN: no score."""
 
     seeds: NDArray[np.int64]
     items: NDArray[np.int64]
