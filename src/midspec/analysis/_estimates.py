@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Estimate, SeedValue
 
 
-class Key(NamedTuple):
+class _Key(NamedTuple):
     """The names of a cell."""
 
     arm: str
@@ -23,7 +23,7 @@ class Key(NamedTuple):
     measure: str
 
 
-class Cell(NamedTuple):
+class _Cell(NamedTuple):
     """All scores of a cell, one a (seed, item), sorted by these, shape (n,). `values` may be NaN: no score."""
 
     seeds: NDArray[np.int64]
@@ -31,19 +31,21 @@ class Cell(NamedTuple):
     values: NDArray[np.float64]
 
 
-def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
+def _cells(scores: Sequence[ArmScore], level: float) -> dict[_Key, _Cell]:
     """Group scores by cell, in the order in which cells first appear. An item has the same number in all cells.
 
     Raises:
-        DataError: two scores of one arm, seed, item, set and measure: one of them would be counted twice.
+        DataError: two scores of one arm, seed, item, set and measure, or `level` is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise DataError(f"a level of {level} is not between 0 and 1", where="level", hint="Use 0.95, say")
     if not scores:
         return {}
-    keys: dict[Key, int] = {}
+    keys: dict[_Key, int] = {}
     names: dict[str, int] = {}
     rows = [
         (
-            keys.setdefault(Key(score.arm, score.set, score.measure), len(keys)),
+            keys.setdefault(_Key(score.arm, score.set, score.measure), len(keys)),
             score.seed,
             names.setdefault(score.item, len(names)),
         )
@@ -63,12 +65,12 @@ def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
         )
     starts = np.searchsorted(table[:, 0], np.arange(len(keys) + 1))
     return {
-        key: Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
+        key: _Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
         for key, start, stop in zip(keys, starts[:-1], starts[1:], strict=True)
     }
 
 
-def unbounded(table: dict[Key, Cell]) -> frozenset[str]:
+def _unbounded(table: dict[_Key, _Cell]) -> frozenset[str]:
     """Return the measures that are not shares: at least one of their values lies outside 0-1."""
     return frozenset(
         key.measure
@@ -80,7 +82,7 @@ def unbounded(table: dict[Key, Cell]) -> frozenset[str]:
 _HALVINGS = 60
 
 
-def p_value(found: Interval) -> float | None:
+def _p_value(found: Interval) -> float | None:
     """Return the two-sided p against no difference: the level at which the interval would just touch 0.
 
     `None` where nothing varied, because an interval that is only a bound has no p.
@@ -95,7 +97,7 @@ def p_value(found: Interval) -> float | None:
     return high
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p values by Holm's step-down method (1979), which controls the chance of any false finding.
 
     A contrast without a p still counts as one of the tests.
@@ -109,7 +111,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-_NOTHING = Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+_NOTHING = _Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
@@ -125,16 +127,15 @@ def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
     Raises:
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
-    _check_level(level)
-    table = cells(scores)
-    without_bounds = unbounded(table)
+    table = _cells(scores, level)
+    without_bounds = _unbounded(table)
     found = []
     for key, cell in table.items():
-        counts = _counts("rate", f"{key.arm} | {key.set} | {key.measure}", key, cell, level)
-        n_lost = counts.n_asked - counts.n_scored
-        note = f"{n_lost} of {counts.n_asked} unscored" if n_lost else ""
-        mean = _interval(cell, UNBOUNDED if key.measure in without_bounds else SHARE, level)
-        found.append(_with_numbers(counts, cell, mean, note))
+        scale = UNBOUNDED if key.measure in without_bounds else SHARE
+        n_lost = int(np.isnan(cell.values).sum())
+        note = f"{n_lost} of {len(cell.values)} unscored" if n_lost else ""
+        name = f"{key.arm} | {key.set} | {key.measure}"
+        found.append(_estimate(key, cell, scale, level, kind="rate", name=name, note=note)[0])
     return found
 
 
@@ -152,14 +153,13 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     Raises:
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
-    _check_level(level)
-    table = cells(scores)
-    without_bounds = unbounded(table)
+    table = _cells(scores, level)
+    without_bounds = _unbounded(table)
     found = [_contrast(one, table, UNBOUNDED if one.measure in without_bounds else DIFFERENCE, level) for one in asked]
-    p_values = [None if mean is None else p_value(mean) for _, mean in found]
+    p_values = [None if mean is None else _p_value(mean) for _, mean in found]
     among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
     estimates = []
-    for (estimate, mean), p, corrected in zip(found, p_values, holm(p_values), strict=True):
+    for (estimate, mean), p, corrected in zip(found, p_values, _holm(p_values), strict=True):
         note = "no p: nothing varies"
         if p is not None and corrected is not None:
             note = f"p {_format_p(p)}" + (f" alone, {_format_p(corrected)} {among}" if among else "")
@@ -168,24 +168,25 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     return estimates
 
 
-def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: float) -> tuple[Estimate, Interval | None]:
-    plus, minus = (Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
+def _contrast(
+    asked: Contrast, table: dict[_Key, _Cell], scale: Scale, level: float
+) -> tuple[Estimate, Interval | None]:
+    plus, minus = (_Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
     pairs = _differences(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
-    counts = _counts("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
     absent = [key.arm for key in (plus, minus) if key not in table]
     sets = list(dict.fromkeys(key.set for key in table))
-    n_lost = counts.n_asked - counts.n_scored
-    note = f"{n_lost} of {counts.n_asked} pairs lost: not scored in both arms" if n_lost else ""
+    n_lost = int(np.isnan(pairs.values).sum())
+    note = f"{n_lost} of {len(pairs.values)} pairs lost: not scored in both arms" if n_lost else ""
     if absent and asked.set not in sets:
         known = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
         note = f"no item of the set {asked.set!r} exists ({known})"
     elif absent:
         note = f"no scores at all of {' and '.join(absent)} by {asked.measure}"
-    mean = _interval(pairs, scale, level)
-    return _with_numbers(counts, pairs, mean, note), mean
+    names = {"kind": "contrast", "name": asked.name, "minus": asked.minus, "note": note}
+    return _estimate(plus, pairs, scale, level, **names)
 
 
-def _differences(plus: Cell, minus: Cell) -> Cell:
+def _differences(plus: _Cell, minus: _Cell) -> _Cell:
     """Return differences by (seed, item); NaN where either is missing or unscored."""
     most = 1 + max([0, *plus.items.tolist(), *minus.items.tolist()])
     left, right = plus.seeds * most + plus.items, minus.seeds * most + minus.items
@@ -193,57 +194,44 @@ def _differences(plus: Cell, minus: Cell) -> Cell:
     values = np.full((2, len(every)), np.nan)
     values[0, np.searchsorted(every, left)] = plus.values
     values[1, np.searchsorted(every, right)] = minus.values
-    return Cell(every // most, every % most, values[0] - values[1])
+    return _Cell(every // most, every % most, values[0] - values[1])
 
 
-def _interval(cell: Cell, scale: Scale, level: float) -> Interval | None:
+def _estimate(
+    key: _Key, cell: _Cell, scale: Scale, level: float, *, note: str, **names: Any
+) -> tuple[Estimate, Interval | None]:
+    """Return the estimate of a cell, and its interval, which is `None` where no item is scored.
+
+    Args:
+        key: of the cell; of a contrast, that of `plus`.
+        cell: its values, or differences.
+        scale: the bounds of the mean.
+        level: of the interval, 0-1.
+        note: what to say first in the estimate's note.
+        names: `kind`, `name` and, of a contrast, `minus`.
+    """
     scored = ~np.isnan(cell.values)
-    if not scored.any():
-        return None
-    return interval(cell.values[scored], cell.seeds[scored], cell.items[scored], scale, level)
-
-
-def _counts(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, level: float) -> Estimate:
-    """Return an estimate with its names and counts, without a value."""
-    scored = ~np.isnan(cell.values)
-    return Estimate(
-        kind=kind,
-        name=name,
-        arm=key.arm,
-        set=key.set,
-        measure=key.measure,
-        value=None,
-        low=None,
-        high=None,
+    seeds, items = cell.seeds[scored], cell.items[scored]
+    found = interval(cell.values[scored], seeds, items, scale, level) if scored.any() else None
+    means = dict(zip(np.unique(seeds).tolist(), found.seed_means.tolist(), strict=True)) if found else {}
+    estimate = Estimate(
+        **names,
+        **key._asdict(),
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
         level=level,
         n_asked=len(cell.values),
         n_scored=int(scored.sum()),
-        n_items=len(np.unique(cell.items[scored])),
-        n_seeds=len(np.unique(cell.seeds[scored])),
-        by_seed=tuple(SeedValue(seed=int(seed), value=None) for seed in np.unique(cell.seeds)),
-        seed_sd=None,
-        mde=None,
-        method="none",
+        n_items=len(np.unique(items)),
+        n_seeds=len(means),
+        by_seed=tuple(SeedValue(seed=seed, value=means.get(seed)) for seed in np.unique(cell.seeds).tolist()),
+        seed_sd=float(found.seed_means.std(ddof=1)) if found and len(means) > 1 else None,
+        mde=found.mde if found else None,
+        method=found.method if found else "none",
+        note=_join_notes(note, found.note if found else "no scored item: there is no value"),
     )
-
-
-def _with_numbers(counts: Estimate, cell: Cell, found: Interval | None, note: str) -> Estimate:
-    """Return `counts` with value, interval and seed means, if there are any."""
-    if found is None:
-        return counts.model_copy(update={"note": _join_notes(note, "no scored item: there is no value")})
-    scored_seeds = np.unique(cell.seeds[~np.isnan(cell.values)])
-    means = dict(zip(scored_seeds.tolist(), found.seed_means.tolist(), strict=True))
-    numbers = {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "by_seed": tuple(SeedValue(seed=one.seed, value=means.get(one.seed)) for one in counts.by_seed),
-        "seed_sd": float(found.seed_means.std(ddof=1)) if len(means) > 1 else None,
-        "mde": found.mde,
-        "method": found.method,
-        "note": _join_notes(note, found.note),
-    }
-    return counts.model_copy(update=numbers)
+    return estimate, found
 
 
 def _format_p(p: float) -> str:
@@ -252,8 +240,3 @@ def _format_p(p: float) -> str:
 
 def _join_notes(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise DataError(f"a level of {level} is not between 0 and 1", where="level", hint="Use 0.95, say")

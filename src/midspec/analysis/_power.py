@@ -15,7 +15,9 @@ import numpy as np
 
 from midspec.core.errors import DataError
 
-_MOST_SEEDS = 1_000
+_MAX_SEEDS, _MAX_CELLS = 1_000, 1_000_000
+# The smallest variance: below it the noncentral t is not computed in double precision.
+_TINY = 1e-12
 
 
 @lru_cache(maxsize=4096)
@@ -94,14 +96,17 @@ def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: f
     Raises:
         DataError: the difference is 0 (no number is enough) or another argument is out of range.
     """
-    if difference == 0:
-        raise DataError("no number of seeds finds a difference of 0", where="difference", hint="State a size")
+    _check_difference(difference)
     _check(seed_sd, 1, alpha)
-    for n_seeds in range(2, _MOST_SEEDS + 1):
+
+    def enough(n_seeds: int) -> bool:
         se = seed_sd / math.sqrt(n_seeds)
-        if minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference):
-            return n_seeds
-    raise DataError(f"more than {_MOST_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
+        return minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference)
+
+    found = _least(2, enough, most=_MAX_SEEDS)
+    if found is None:
+        raise DataError(f"more than {_MAX_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
+    return found
 
 
 def _check(se: float, df: float, alpha: float) -> None:
@@ -111,11 +116,6 @@ def _check(se: float, df: float, alpha: float) -> None:
         raise DataError(f"{df} degrees of freedom are too few", where="df", hint="Use two seeds or items at least")
     if not 0 < alpha < 1:
         raise DataError(f"a level of {alpha} is not between 0 and 1", where="alpha", hint="Use 0.05, say")
-
-
-_MOST_CELLS = 1_000_000
-# The smallest variance: below it the noncentral t is not computed in double precision.
-_TINY = 1e-12
 
 
 class Spread(NamedTuple):
@@ -221,13 +221,13 @@ def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, powe
     return least <= abs(difference)
 
 
-def _least(first: int, enough: Callable[[int], bool]) -> int | None:
-    """Return the least number from `first` on that is enough, by doubling and bisection; more is never worse."""
+def _least(first: int, enough: Callable[[int], bool], *, most: int = _MAX_CELLS) -> int | None:
+    """Return the least number from `first` to `most` that is enough, by bisection; more is never worse."""
     high = first
     while not enough(high):
-        if high >= _MOST_CELLS:
+        if high >= most:
             return None
-        high *= 2
+        high = min(2 * high, most)
     low = max(first, high // 2)
     while low < high:
         middle = (low + high) // 2

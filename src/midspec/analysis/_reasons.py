@@ -115,7 +115,7 @@ def _share(rate: Estimate, measure: tuple[str, str, Side], rows: Sequence[ArmSco
     unscored = Counter(row.unscored or "no reason was given" for row in rows if row.value is None)
     key, name, side = measure
     return ReasonShare(
-        arm=rate.arm,
+        **rate.model_dump(include={"arm", "value", "low", "high", "level", "method"}),
         cluster=key,
         name=name,
         side=side,
@@ -123,11 +123,6 @@ def _share(rate: Estimate, measure: tuple[str, str, Side], rows: Sequence[ArmSco
         n_yes=sum(row.value == 1 for row in rows),
         n_no=sum(row.value == 0 for row in rows),
         unscored=dict(sorted(unscored.items())),
-        value=rate.value,
-        low=rate.low,
-        high=rate.high,
-        level=rate.level,
         n_cells=rate.n_items,
-        method=rate.method,
         note="; ".join(filter(None, (note, rate.note))),
     )

@@ -83,10 +83,7 @@ _TASKS = {
     "agentic_misalignment": TaskDescription(
         "Agentic misalignment",
         ("classifier_verdict", "harmful"),
-        {
-            "classifier_verdict": "judged harmful",
-            "harmful": "judged harmful, and a call that can do it went out",
-        },
+        {"classifier_verdict": "judged harmful", "harmful": "judged harmful, and a call that can do it went out"},
     ),
     "spec_qa": TaskDescription("Spec QA", ("qa_score",), {"qa_score": "1 to 10"}, {"qa_score": (0.5, 1.0, 2.0)}),
     "panel_knowledge": TaskDescription("Knowledge", ("right",)),
@@ -106,7 +103,7 @@ def describe_task(name: str) -> TaskDescription:
     return found if found.title else found._replace(title=name.removeprefix("panel_").replace("_", " ").capitalize())
 
 
-STATUSES = (
+STATUSES: tuple[str, ...] = (
     "tool_call",
     "parsed",
     "unparsable",
@@ -115,10 +112,8 @@ STATUSES = (
     "refused",
     "inaction",
     "truncated",
-    "empty",
-    "garbled",
-    "reported",
 )
+STATUSES += ("empty", "garbled", "reported")
 """Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
 
 
