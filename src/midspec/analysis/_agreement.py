@@ -8,8 +8,9 @@ answer without a judge's verdict is left out of the kappas that need it, and cou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from midspec.core.records import Agreement, Judgement
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Label = Hashable
+AnswerT = TypeVar("AnswerT", bound=Hashable)
 _ONE_VERDICT = "all verdicts are the same: nothing can be told of agreement beyond chance"
 _NOTHING_SHARED = "no answer has verdicts of two judges"
 _ONE_CLUSTER = "one cluster: nothing can be told of how far others would agree"
@@ -44,33 +46,33 @@ def judge_agreements(judgements: Sequence[Judgement], measure: str, *, level: fl
         DataError: a judge has two judgements of one answer.
     """
     judges = list(dict.fromkeys(each.judge for each in judgements))
-    answers = list(dict.fromkeys((each.set, each.item) for each in judgements))
     if len(judges) < 2:
         return []
-    domains = {(each.set, each.item): (each.set, each.domain) for each in judgements}
-    verdicts = {(each.set, each.item, each.judge): each.values.get(measure) for each in judgements}
+    cells = {(each.set, each.item): (each.set, each.domain) for each in judgements}
+    verdicts = {((each.set, each.item), each.judge): each.values.get(measure) for each in judgements}
     if len(verdicts) < len(judgements):
         raise DataError("a judge has two judgements of one answer", where=measure, hint="Give one log of each run")
-    table = [[verdicts.get((*answer, judge)) for judge in judges] for answer in answers]
-    return all_kappas(table, judges, measure, [domains[answer] for answer in answers], level)
+    return all_kappas(verdicts, cells, judges, measure, level)
 
 
 def all_kappas(
-    table: Sequence[Sequence[Label | None]],
+    verdicts: Mapping[tuple[AnswerT, str], Label | None],
+    cells: Mapping[AnswerT, Hashable],
     judges: Sequence[str],
     measure: str,
-    clusters: Sequence[Hashable],
     level: float,
 ) -> list[Agreement]:
     """Return Fleiss' kappa of all judges, then Cohen's of each pair.
 
     Args:
-        table: a row for each answer, with a verdict or `None` for each judge.
-        judges: their names, in the order of the columns.
+        verdicts: (answer, judge) -> verdict.
+        cells: answer -> its cluster.
+        judges: their names.
         measure: the name of what was judged.
-        clusters: the cluster of each answer.
         level: of the intervals, 0-1.
     """
+    table = [[verdicts.get((answer, judge)) for judge in judges] for answer in cells]
+    clusters = list(cells.values())
     found = [fleiss_kappa(table, clusters=clusters, level=level)]
     for one, other in combinations(range(len(judges)), 2):
         first, second = ([row[at] for row in table] for at in (one, other))

@@ -92,8 +92,7 @@ def _kappas(labels: Sequence[ReasonLabel], judges: Sequence[str], measure: str, 
     if len(verdicts) < len(labels):
         raise DataError("a judge has two labels of one transcript", where=measure, hint="Give each label once")
     cells = {key: (each.task, each.set, each.domain) for key, each in zip(keys, labels, strict=True)}
-    table = [[verdicts.get((key, judge)) for judge in judges] for key in cells]
-    return all_kappas(table, judges, measure, list(cells.values()), level)
+    return all_kappas(verdicts, cells, judges, measure, level)
 
 
 def _pool_cells(scores: Iterable[ArmScore], by_question: bool) -> Iterable[ArmScore]:

@@ -103,7 +103,7 @@ def describe_task(name: str) -> TaskDescription:
     return found if found.title else found._replace(title=name.removeprefix("panel_").replace("_", " ").capitalize())
 
 
-STATUSES: tuple[str, ...] = (
+STATUSES = (
     "tool_call",
     "parsed",
     "unparsable",
@@ -112,8 +112,10 @@ STATUSES: tuple[str, ...] = (
     "refused",
     "inaction",
     "truncated",
+    "empty",
+    "garbled",
+    "reported",
 )
-STATUSES += ("empty", "garbled", "reported")
 """Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
 
 
