@@ -105,17 +105,12 @@ def assemble(
     eval_tasks = task_reports(config, run, estimates, contrasts, known, seed)
     overlaps = held_out_overlaps(run.steps.values(), items)
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
-    warnings = [changed] if changed else []
-    warnings += run_warnings(config, run.steps, gates, overlaps)
+    warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
     says = {contrast.name: contrast.says for contrast in config.contrasts}
     records = {name: step.record for name, step in run.steps.items()}
-    # By kind of step, summed over steps that may have run side by side.
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
     return ReportData(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
@@ -144,8 +139,16 @@ def assemble(
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=seconds,
+        seconds=_seconds(run),
     )
+
+
+def _seconds(run: RunResults) -> dict[str, float]:
+    """Sum seconds by kind of step, over steps that may have run side by side."""
+    seconds: dict[str, float] = {}
+    for step in run.steps.values():
+        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
+    return seconds
 
 
 def read_reasons(folder: Path) -> Reasons | None:
