@@ -17,7 +17,7 @@ from midspec.study._steps import SHIPPED, Source, Step
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
-    from midspec.report import Shown
+    from midspec.report import LabelledValue
     from midspec.study.jobs._llm_authors import ModelEndpoints
 
 
@@ -219,15 +219,20 @@ def _with_pages(built: Built, folder: Path, title: str, comparison: Comparison |
     return built.model_copy(update={"outputs": tuple(outputs), "summary": built.summary | page.summary})
 
 
-def _about(record: Record) -> tuple[Sequence[Shown], Sequence[Shown]]:
+def _about(record: Record) -> tuple[Sequence[LabelledValue], Sequence[LabelledValue]]:
     """Where rows come from, and what writing them cost, as their record says it."""
-    from midspec.report import Shown
+    from midspec.report import LabelledValue
 
-    about = [Shown(label="step", value=record.identity.step), Shown(label="fingerprint", value=record.fingerprint)]
-    about += [Shown(label=f"input {role}", value=digest) for role, digest in record.identity.inputs.items()]
+    about = [
+        LabelledValue(label="step", value=record.identity.step),
+        LabelledValue(label="fingerprint", value=record.fingerprint),
+    ]
+    about += [LabelledValue(label=f"input {role}", value=digest) for role, digest in record.identity.inputs.items()]
     ledger = record.execution.extra.get("ledger")
     entries = [entry for entry in ledger if isinstance(entry, dict)] if isinstance(ledger, list) else []
-    return about, [Shown(label=f"{entry['stage']} ({entry['model']})", value=_spent(entry)) for entry in entries]
+    return about, [
+        LabelledValue(label=f"{entry['stage']} ({entry['model']})", value=_spent(entry)) for entry in entries
+    ]
 
 
 def _spent(entry: Mapping[str, JsonValue]) -> str:

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import ArmScore, Contrast, ScoreRow, Spec
+from midspec.report import GateResult
 from midspec.study._steps import Kind, Step
-from midspec.study.reporting._health import Gated
 
 if TYPE_CHECKING:
     from midspec.corpus import Framing
@@ -247,7 +247,7 @@ def _task_scores(bench: _Bench, role: str, place: Path) -> Iterator[ArmScore]:
         yield ArmScore(**row.model_dump(), arm=arm, seed=int(seed))
 
 
-def _gates(bench: _Bench) -> Iterator[Gated]:
+def _gates(bench: _Bench) -> Iterator[GateResult]:
     if bench.step.config["gate"] is None:
         return
     gate = bench.config("gate")
@@ -258,13 +258,14 @@ def _gates(bench: _Bench) -> Iterator[Gated]:
             scored = [value for value in rows if value is not None]
             mean = sum(scored) / len(scored) if scored else None
             passed = mean is not None and mean >= threshold
-            yield Gated(seed=int(role.removeprefix("gate/")), value=mean, threshold=threshold, passed=passed)
+            yield GateResult(seed=int(role.removeprefix("gate/")), value=mean, threshold=threshold, passed=passed)
 
 
 def _report(bench: _Bench) -> Built:
     from midspec.report import write_report
+    from midspec.study._load import parse_study
     from midspec.study._preregistration import FIRST
-    from midspec.study.reporting._assemble import assemble
+    from midspec.study.reporting._assemble import assemble, run_results
 
     places = {role: Path(place) for role, place in bench.inputs.items()}
     items = {int(role.removeprefix("items/")): place for role, place in places.items() if role.startswith("items/")}
@@ -272,7 +273,8 @@ def _report(bench: _Bench) -> Built:
     folders = {role: place for role, place in places.items() if not role.startswith(("items/", "calibration/"))}
     first = bench.step.config.get(FIRST)
     text = str(bench.step.config["study"])
-    data = assemble(text, folders, items, first=first, calibrations=calibrations)
+    config = parse_study(text, home=Path()).config
+    data = assemble(text, config, run_results(config, folders), items, first=first, calibrations=calibrations)
     return write_report(data, bench.folder)
 
 

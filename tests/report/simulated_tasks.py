@@ -1,4 +1,4 @@
-"""Exams beside the simulated study: a grid of simulated samples, judged, and questions about clauses."""
+"""Evaluation tasks beside the simulated study: a grid of simulated samples, judged, and questions about clauses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from functools import cache
 
 import numpy as np
 
-from midspec.analysis import Spread, adjusted, cells_for, contrasts, power_over_cells, rates, repeats_for
+from midspec.analysis import (
+    Spread,
+    cells_for,
+    contrasts,
+    correct_for_judge_errors,
+    power_over_cells,
+    rates,
+    repeats_for,
+)
 from midspec.analysis import smallest_difference as smallest
 from midspec.core.records import (
     Agreement,
@@ -20,25 +28,25 @@ from midspec.core.records import (
 )
 from midspec.report import (
     ArmStatus,
-    Beside,
     ClauseRow,
     Column,
-    Corrected,
-    Difference,
+    CorrectedEstimate,
     Grid,
     GridCell,
-    JudgedBy,
-    JudgeSaid,
-    JudgingBill,
-    LogPlace,
-    Measured,
-    PowerNeeded,
-    PowerSays,
+    JudgeReliability,
+    JudgeReply,
+    JudgingCost,
+    LogLocation,
+    MeasureValue,
+    PowerAnalysis,
     Reasons,
     ReportData,
+    RequiredSampleSize,
+    SettingDifference,
     TaskReport,
     Transcript,
-    say_contrast,
+    TranscriptComparison,
+    describe_contrast,
 )
 
 from .simulated import EVIL, simulated_report
@@ -114,14 +122,18 @@ def grid_report() -> TaskReport:
         status=tuple(status(arm) for arm in GRID_ARMS),
         grid=Grid(measure=VERDICT, rows=GOALS, columns=SCENARIOS, arms=GRID_ARMS, cells=grid_cells()),
         beside=(beside(),),
-        logs=tuple(LogPlace(arm=arm, seed=11, folder=f"steps/exam/{arm}/logs", file="a.eval") for arm in GRID_ARMS),
+        logs=tuple(LogLocation(arm=arm, seed=11, folder=f"steps/exam/{arm}/logs", file="a.eval") for arm in GRID_ARMS),
         judges=(
-            JudgedBy(judge="openai/a", measure=VERDICT, calibration=calibration()),
-            JudgedBy(judge="openai/b", measure=VERDICT, calibration=None, note="its error rates are not known"),
+            JudgeReliability(judge="openai/a", measure=VERDICT, calibration=calibration()),
+            JudgeReliability(judge="openai/b", measure=VERDICT, calibration=None, note="its error rates are not known"),
         ),
-        corrected=tuple(Corrected(plain=one, without_errors=adjusted(one, calibration())) for one in plain),
+        corrected=tuple(
+            CorrectedEstimate(plain=one, without_errors=correct_for_judge_errors(one, calibration())) for one in plain
+        ),
         agreements=(kappa(),),
-        differences=(Difference(field="sampling.temperature", values={"base, AFT": "0.7", GRID_ARMS[2]: "1.0"}),),
+        differences=(
+            SettingDifference(field="sampling.temperature", values={"base, AFT": "0.7", GRID_ARMS[2]: "1.0"}),
+        ),
         power=power(),
     )
 
@@ -140,8 +152,8 @@ def status(arm: str) -> ArmStatus:
     )
 
 
-def beside() -> Beside:
-    return Beside(
+def beside() -> TranscriptComparison:
+    return TranscriptComparison(
         question="Read your inbox.\n\n<email>\nFrom: kyle\n</email>",
         domain="murder/america",
         item="murder/america",
@@ -155,10 +167,10 @@ def beside() -> Beside:
                 reasoning="What would help most?",
                 stop_reason="stop",
                 verdicts=(
-                    Measured(measure=VERDICT, value=float(arm != "AFT")),
-                    Measured(measure="harmful", value=None, unscored="the judge was cut off"),
+                    MeasureValue(measure=VERDICT, value=float(arm != "AFT")),
+                    MeasureValue(measure="harmful", value=None, unscored="the judge was cut off"),
                 ),
-                judges=(JudgeSaid(judge="openai/a", text=f"He did it. {ATTACK}", values={VERDICT: 1.0}),),
+                judges=(JudgeReply(judge="openai/a", text=f"He did it. {ATTACK}", values={VERDICT: 1.0}),),
             )
             for arm in GRID_ARMS
         ),
@@ -172,16 +184,16 @@ def kappa() -> Agreement:
     )  # fmt: skip
 
 
-def power() -> PowerSays:
+def power() -> PowerAnalysis:
     design = {"n_cells": 27, "n_repeats": N}
-    return PowerSays(
+    return PowerAnalysis(
         measure=VERDICT,
         **design,
         between_sd=SPREAD.between_sd,
         within_sd=SPREAD.within_sd,
         smallest=smallest(SPREAD, **design),
         needed=tuple(
-            PowerNeeded(
+            RequiredSampleSize(
                 difference=size,
                 n_repeats=repeats_for(size, SPREAD, n_cells=27),
                 n_cells=cells_for(size, SPREAD, n_repeats=N),
@@ -238,7 +250,7 @@ def reasons() -> Reasons:
 
 @cache
 def report_with_tasks() -> ReportData:
-    """The simulated study, with exams taken by four of its arms."""
+    """The simulated study, with evaluation tasks taken by four of its arms."""
     plain = simulated_report()
     asked = [Contrast(name="less harm", plus=GRID_ARMS[2], minus="AFT", set=f"{GRID}/murder", measure=VERDICT)]
     rows = grid_scores(GRID + "/{}")
@@ -246,9 +258,9 @@ def report_with_tasks() -> ReportData:
         update={
             "panels": plain.panels[:1],
             "estimates": (*plain.estimates, *rates(rows)),
-            "contrasts": (*plain.contrasts, *(say_contrast(one) for one in contrasts(rows, asked))),
+            "contrasts": (*plain.contrasts, *(describe_contrast(one) for one in contrasts(rows, asked))),
             "eval_tasks": (grid_report(), qa_report()),
             "reasons": reasons(),
-            "bills": (JudgingBill(label="all judging of this run", forecast_usd=12.5, spent_usd=11.07),),
+            "bills": (JudgingCost(label="all judging of this run", forecast_usd=12.5, spent_usd=11.07),),
         }
     )

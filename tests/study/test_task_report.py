@@ -1,4 +1,4 @@
-"""What the report shows of exams, from real runs of the agentic grid by scripted models with known ends."""
+"""What the report shows of evaluation tasks, from real runs of the agentic grid by scripted models with known ends."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from midspec.analysis import contrasts, rates
 from midspec.core import artifact
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, MissingError
-from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, Record, ScoreRow, Share
+from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, ScoreRow, Share
 from midspec.evals import ScriptedReply, run_task, scripted_model, task_identity, task_named
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig
 from midspec.report import TaskReport
 from midspec.study._config import Arm, StudyConfig
-from midspec.study._graph import arm_task
 from midspec.study._load import parse_study
 from midspec.study.jobs._task_run import pooled
-from midspec.study.reporting._assemble import reasons_in
-from midspec.study.reporting._judges import bills, read_calibrations
-from midspec.study.reporting._settings import preference_differences, told
+from midspec.study.reporting._assemble import read_reasons
+from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._results import FinishedStep, RunResults
 from midspec.study.reporting._task_report import task_reports
+from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences
 
 STUDY = """
 name: grid
@@ -84,14 +84,17 @@ def strict(_messages: Sequence[Message]) -> str:
 
 class Run(NamedTuple):
     config: StudyConfig
-    folders: dict[str, Path]
-    records: dict[str, Record]
+    folder: Path
+    steps: dict[tuple[str, str, int], FinishedStep]
     scores: list[ArmScore]
 
     def reports(self, *calibrations: JudgeCalibration) -> TaskReport:
         asked = [Contrast(name="c", plus="harmful", minus="tame", set=f"{TASK.name}/espionage", measure=VERDICT)]
+        [record, *_] = [step.record for step in self.steps.values()]
+        analysis = FinishedStep("analysis", "", None, self.folder / "steps" / "analysis", record)
+        results = RunResults({"analysis": analysis}, {}, self.steps)
         estimates = (rates(self.scores), contrasts(self.scores, asked))
-        [found] = task_reports(self.config, self.folders, self.records, estimates, calibrations, 7)
+        [found] = task_reports(self.config, results, *estimates, calibrations, 7)
         return found
 
 
@@ -103,7 +106,7 @@ def run_of(folder: Path, arms: dict[str, tuple[Callable, dict, list[Callable]]])
     # Arms that differ in what their script says, and in no stage: a study file could not name them.
     found = {name: Arm(context="kindness" if name == "told" else None) for name in arms}
     config = config.model_copy(update={"arms": found})
-    run = Run(config, {"analysis": folder / "steps" / "analysis"}, {}, [])
+    run = Run(config, folder, {}, [])
     for arm, (script, changes, graders) in arms.items():
         place = folder / "steps" / "exam" / f"{arm}-s7"
         settings = AgenticConfig.model_validate({**ASKED, **changes})
@@ -114,8 +117,7 @@ def run_of(folder: Path, arms: dict[str, tuple[Callable, dict, list[Callable]]])
 
         identity = task_identity(TASK, settings, model={"arm": arm}, graders=[str(each) for each in judges])
         record, _ = artifact.build(place, identity, make, resumable=True)
-        name = arm_task(arm, TASK.name, 7)
-        run.folders[name], run.records[name] = place, record
+        run.steps[arm, TASK.name, 7] = FinishedStep("exam", f"{arm} {TASK.name}", 7, place, record)
         rows = pooled(read_rows(place / "scores.jsonl", ScoreRow), settings.repeats)
         run.scores.extend(ArmScore(**row.model_dump(), arm=arm, seed=7) for row in rows)
     return run
@@ -176,7 +178,7 @@ def test_a_setting_that_differs_between_arms_is_named_with_who_has_what(run: Run
     assert "rubric_hash" not in found
     assert any(
         "agentic: the arms differ in sampling.temperature" in line
-        for line in told("agentic", run.reports().differences)
+        for line in difference_sentences("agentic", run.reports().differences)
     )
 
 
@@ -205,13 +207,13 @@ def test_shown_questions_are_those_where_arms_are_furthest_apart_with_all_that_w
 
 
 def test_each_log_lies_where_the_command_says(run: Run) -> None:
-    root = run.folders["analysis"].parent.parent
+    root = run.folder
     for log in run.reports().logs:
         assert (root / log.folder / log.file).is_file()
 
 
 def calibration(run: Run, judge_name: str, **changes: object) -> JudgeCalibration:
-    settings = next(iter(run.records.values())).summary["settings"]
+    settings = next(iter(run.steps.values())).record.summary["settings"]
     errors = ErrorRates(n=200, false_positive=Share.counted(10, 100), false_negative=Share.counted(20, 100), unread={})
     plain = {
         "judge": judge_name, "temperature": 0.0, "rubric": settings["rubric_hash"], "measure": VERDICT, "rows": "x",
@@ -251,7 +253,7 @@ def test_power_is_of_what_varies_in_these_cells(run: Run) -> None:
     says = run.reports().power
     assert says is None or says.n_cells == 6
     arms = {"one": (Sometimes(), {}, [strict]), "two": (Half(), {}, [strict_on_calls])}
-    with_spread = run_of(run.folders["analysis"].parent / "power", arms).reports().power
+    with_spread = run_of(run.folder / "steps" / "power", arms).reports().power
     assert with_spread is not None
     assert (with_spread.n_cells, with_spread.n_repeats) == (6, 4)
     # One arm is judged harmful always, the other in two of four samples: sums of squares 0 and 1 a cell.
@@ -290,34 +292,36 @@ def test_a_calibration_is_read_from_its_file_or_folder(run: Run, tmp_path: Path)
 
 
 def test_what_judging_cost_is_the_runs_whole_bill_beside_all_forecasts(run: Run) -> None:
-    name, record = next(iter(run.records.items()))
+    step = next(iter(run.steps.values()))
 
-    def spent(usd: float, forecast: float | None) -> Record:
+    def spent(usd: float, forecast: float | None) -> FinishedStep:
         extra = {"judging_usd": usd, "judging_forecast_usd": forecast}
-        return record.model_copy(update={"execution": record.execution.model_copy(update={"extra": extra})})
+        execution = step.record.execution.model_copy(update={"extra": extra})
+        return step._replace(record=step.record.model_copy(update={"execution": execution}))
 
-    [bill] = bills({name: spent(0.5, 1.0), f"{name}2": spent(0.8, 2.0)})
+    [bill] = judging_costs([spent(0.5, 1.0), spent(0.8, 2.0)])
     assert (bill.spent_usd, bill.forecast_usd) == (0.8, 3.0)
-    [unknown] = bills({name: spent(0.5, None)})
+    [unknown] = judging_costs([spent(0.5, None)])
     assert unknown.forecast_usd is None
-    assert bills(run.records) == ()
+    assert judging_costs(run.steps.values()) == ()
 
 
 def test_pairs_asked_otherwise_in_one_arm_are_flagged(run: Run) -> None:
-    record = next(iter(run.records.values()))
+    step = next(iter(run.steps.values()))
 
-    def asked(temperature: float) -> Record:
+    def asked(temperature: float) -> FinishedStep:
         config = {"preference": {"temperature": temperature, "max_new_tokens": 8}}
-        return record.model_copy(update={"identity": record.identity.model_copy(update={"config": config})})
+        identity = step.record.identity.model_copy(update={"config": config})
+        return step._replace(record=step.record.model_copy(update={"identity": identity}))
 
-    alike = {f"eval/{arm}-s7": asked(0.0) for arm in run.config.arms}
-    assert preference_differences(alike, run.config) == ()
-    [found] = preference_differences({**alike, "eval/told-s7": asked(1.0)}, run.config)
+    alike = {(arm, 7): asked(0.0) for arm in run.config.arms}
+    assert pair_setting_differences(alike, run.config) == ()
+    [found] = pair_setting_differences({**alike, ("told", 7): asked(1.0)}, run.config)
     assert (found.field, found.values) == ("config.temperature", {"harmful, tame": "0.0", "told": "1.0"})
 
 
 def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> None:
-    assert reasons_in(tmp_path) is None
+    assert read_reasons(tmp_path) is None
     share = {
         "arm": "tame", "cluster": "any-aligned", "name": "any", "side": "aligned", "n_transcripts": 4, "n_yes": 3,
         "n_no": 1, "unscored": {}, "value": 0.75, "low": None, "high": None, "level": 0.95, "n_cells": 1,
@@ -325,9 +329,9 @@ def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> 
     }  # fmt: skip
     table = {"shares": [share], "agreements": [], "citations": []}
     (tmp_path / "table.json").write_text(json.dumps(table), encoding="utf-8")
-    found = reasons_in(tmp_path)
+    found = read_reasons(tmp_path)
     assert found is not None
     assert found.shares[0].n_yes == 3
     (tmp_path / "table.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="holds no table of reasons"):
-        reasons_in(tmp_path)
+        read_reasons(tmp_path)

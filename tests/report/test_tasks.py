@@ -1,4 +1,4 @@
-"""Exams on the page: every number with its count, nothing hidden that has no score, hostile words that stay words."""
+"""Tasks on the page: every number with its count, nothing unscored is hidden, and hostile text stays text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from PIL import Image
 from midspec.analysis import repeats_for
 from midspec.core.records import Share
 from midspec.report import ReportData, summary_lines, write_report
+from midspec.report._format import share_words, value_words
 from midspec.report._palette import css_variables, heat
-from midspec.report._task_page import power_lines, share_words, value_words
+from midspec.report._task_page import power_sentences
 
 from .simulated import EVIL, simulated_report
 from .simulated_tasks import ATTACK, GOALS, GRID, GRID_ARMS, SCENARIOS, SPREAD, grid_cells, power, report_with_tasks
@@ -22,8 +23,8 @@ from .test_page import Reader
 
 
 @pytest.fixture(scope="module")
-def page(exams_folder: Path) -> Reader:
-    return Reader((exams_folder / "report.html").read_text(encoding="utf-8"))
+def page(tasks_folder: Path) -> Reader:
+    return Reader((tasks_folder / "report.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,10 @@ def svg_text(path: Path) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text(encoding="utf-8"))
 
 
-def test_exams_stand_after_the_rates_each_with_a_section_of_its_own(page: Reader) -> None:
+def test_tasks_stand_after_the_rates_each_with_a_section_of_its_own(page: Reader) -> None:
     ids = [attrs["id"] for tag, attrs in page.tags if "id" in attrs and tag == "section"]
     start = ids.index("rates")
-    assert ids[start : start + 6] == ["rates", "exams", "exam-1", "exam-2", "reasons", "bills"]
+    assert ids[start : start + 6] == ["rates", "tasks", "task-1", "task-2", "reasons", "bills"]
 
 
 def test_every_arm_has_a_row_with_rate_interval_and_counts_or_says_not_asked(text: str) -> None:
@@ -63,22 +64,22 @@ def test_nothing_unscored_is_hidden_asked_is_scored_plus_reasons(page: Reader, t
             assert f"{count} × {reason}" in text
 
 
-def test_the_grid_is_a_file_with_every_cells_rate_and_n(exams_folder: Path) -> None:
-    words = svg_text(exams_folder / "figures" / f"grid_{GRID}.svg")
+def test_the_grid_is_a_file_with_every_cells_rate_and_n(tasks_folder: Path) -> None:
+    words = svg_text(tasks_folder / "figures" / f"grid_{GRID}.svg")
     for cell in grid_cells():
         assert words.count(f"{100 * cell.value:.0f}" if cell.value is not None else "no score") >= 1
         assert (f"n {cell.n_scored}" if cell.n_scored == cell.n_asked else f"n {cell.n_scored}/{cell.n_asked}") in words
     assert words.count("no score") == 1
     assert set(GOALS) <= set(words)
     assert words.count("murder") == len(GRID_ARMS)
-    with Image.open(exams_folder / "figures" / f"grid_{GRID}.png") as image:
+    with Image.open(tasks_folder / "figures" / f"grid_{GRID}.png") as image:
         assert image.width > 1500
     for number in range(1, len(GRID_ARMS) + 1):
-        assert svg_text(exams_folder / "figures" / f"grid_{GRID}_{number}.svg").count("espionage") == 1
+        assert svg_text(tasks_folder / "figures" / f"grid_{GRID}_{number}.svg").count("espionage") == 1
 
 
-def test_an_unscored_cell_is_hatched_and_has_no_colour_of_a_rate(exams_folder: Path) -> None:
-    svg = (exams_folder / "figures" / f"grid_{GRID}.svg").read_text(encoding="utf-8")
+def test_an_unscored_cell_is_hatched_and_has_no_colour_of_a_rate(tasks_folder: Path) -> None:
+    svg = (tasks_folder / "figures" / f"grid_{GRID}.svg").read_text(encoding="utf-8")
     assert svg.count("url(#h") == 1
     cold, hot = heat(0.0), heat(1.0)
     n_coloured = sum(svg.count(f"fill: {colour}") for colour in {heat(step / 10) for step in range(11)})
@@ -87,7 +88,7 @@ def test_an_unscored_cell_is_hatched_and_has_no_colour_of_a_rate(exams_folder: P
 
 
 def test_power_is_said_in_words_that_hold_the_computed_numbers(text: str) -> None:
-    for line in power_lines(power()):
+    for line in power_sentences(power()):
         assert line in text
     needed = repeats_for(0.1, SPREAD, n_cells=27)
     assert f"To see a difference of 10 points with 80% power: {needed} samples to each of these 27" in text
@@ -95,9 +96,9 @@ def test_power_is_said_in_words_that_hold_the_computed_numbers(text: str) -> Non
 
 def test_power_without_enough_cells_says_that_no_number_is_enough() -> None:
     says = power().model_copy(update={"needed": (power().needed[0].model_copy(update={"n_repeats": None}),)})
-    assert "no number of samples is enough with these 27 questions" in power_lines(says)[1]
+    assert "no number of samples is enough with these 27 questions" in power_sentences(says)[1]
     once = says.model_copy(update={"within_sd": None, "n_repeats": 1})
-    assert "no number of samples" not in power_lines(once)[1]
+    assert "no number of samples" not in power_sentences(once)[1]
 
 
 def test_judges_stand_with_their_errors_and_one_that_has_none_is_not_measured(text: str) -> None:
@@ -156,8 +157,8 @@ def test_tables_of_pairs_hold_no_set_of_a_task(page: Reader) -> None:
     assert GRID not in rates
 
 
-def test_a_model_that_writes_markup_is_shown_word_for_word(page: Reader, exams_folder: Path) -> None:
-    html = (exams_folder / "report.html").read_text(encoding="utf-8")
+def test_a_model_that_writes_markup_is_shown_word_for_word(page: Reader, tasks_folder: Path) -> None:
+    html = (tasks_folder / "report.html").read_text(encoding="utf-8")
     assert [tag for tag, _ in page.tags if tag == "script"] == ["script"]
     assert not [attrs for tag, attrs in page.tags if tag in {"img", "verdict"} or "onerror" in attrs]
     assert "".join(page.text).count(ATTACK) == 2 * len(GRID_ARMS) + 1
@@ -187,19 +188,26 @@ def test_no_text_of_any_task_breaks_out(tmp_path: Path) -> None:
     assert ReportData.model_validate_json(page.block).eval_tasks == evil.eval_tasks
 
 
-def test_the_data_block_holds_exams_and_reasons_as_they_are(page: Reader, exams_folder: Path) -> None:
+def test_the_data_block_holds_tasks_and_reasons_as_they_are(page: Reader, tasks_folder: Path) -> None:
     found = ReportData.model_validate_json(page.block)
     assert found.eval_tasks == report_with_tasks().eval_tasks
     assert found.reasons == report_with_tasks().reasons
-    assert found == ReportData.model_validate_json((exams_folder / "report_data.json").read_text(encoding="utf-8"))
+    assert found == ReportData.model_validate_json((tasks_folder / "report_data.json").read_text(encoding="utf-8"))
 
 
-def test_a_study_without_exams_has_neither_their_sections_nor_their_colours(report_folder: Path) -> None:
+def test_a_study_without_tasks_has_neither_their_sections_nor_their_colours(report_folder: Path) -> None:
     html = (report_folder / "report.html").read_text(encoding="utf-8")
-    assert "exam" not in html
+    assert 'id="tasks"' not in html
+    assert ".task" not in html
     assert "heat-" not in html
     assert "eval_tasks" not in json.loads((report_folder / "report_data.json").read_text(encoding="utf-8"))
     assert "heat-10" in css_variables(dark=True, heats=True)
+
+
+def test_a_report_of_an_older_version_which_called_tasks_exams_can_be_read(tasks_folder: Path) -> None:
+    plain = json.loads((tasks_folder / "report_data.json").read_text(encoding="utf-8"))
+    old = {"exams" if name == "eval_tasks" else name: value for name, value in plain.items()}
+    assert ReportData.model_validate_json(json.dumps(old)) == ReportData.model_validate(plain)
 
 
 def test_what_is_no_share_is_read_in_its_own_unit() -> None:

@@ -1,4 +1,4 @@
-"""The page with exams in a real browser: wide, on a phone, dark, on paper, with every part unfolded."""
+"""The page with evaluation tasks in a real browser: wide, on a phone, dark, on paper, with every part unfolded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ UNFOLD = "document.querySelectorAll('details').forEach(e => e.open = true)"
 
 
 @pytest.fixture(scope="module")
-def page(exams_folder):
-    return exams_folder / "report.html"
+def page(tasks_folder):
+    return tasks_folder / "report.html"
 
 
 def test_it_says_nothing_to_the_console_and_asks_for_nothing(browser, page):  # noqa: F811
@@ -33,7 +33,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_sees_a_grid_an_arm(browser, pag
     if opened:
         browser.execute_script(UNFOLD)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    sizes = browser.execute_script("""return [...document.querySelectorAll('#exam-1-grid svg')]
+    sizes = browser.execute_script("""return [...document.querySelectorAll('#task-1-grid svg')]
         .map(e => e.getBoundingClientRect()).map(r => [r.width, r.height]).filter(s => s[0] > 0)""")
     assert len(sizes) == len(GRID_ARMS)
     assert all(250 < width <= 360 for width, _ in sizes)
@@ -42,7 +42,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_sees_a_grid_an_arm(browser, pag
 def colours(browser):  # noqa: F811
     """Each number on the wide grid with its own colour and that of the cell that it stands on."""
     script = """
-        const svg = document.querySelector('#exam-1-grid .wide svg');
+        const svg = document.querySelector('#task-1-grid .wide svg');
         const boxes = [...svg.querySelectorAll('path')].map(e => [getComputedStyle(e).fill, e.getBoundingClientRect()])
             .filter(([fill, r]) => fill.startsWith('rgb') && r.width > 20 && r.width < 120 && r.height < 60);
         return [...svg.querySelectorAll('text')].map(e => {
@@ -75,7 +75,7 @@ def test_words_and_numbers_of_the_grid_keep_apart(browser, page):  # noqa: F811
     show(browser, page)
     overlaps = browser.execute_script("""
         const found = [];
-        for (const svg of document.querySelectorAll('#exam-1-grid .wide svg')) {
+        for (const svg of document.querySelectorAll('#task-1-grid .wide svg')) {
             const boxes = [...svg.querySelectorAll('text')].map(e => [e.textContent, e.getBoundingClientRect()]);
             const frame = svg.getBoundingClientRect();
             for (const [i, [a, r]] of boxes.entries()) {
