@@ -36,7 +36,8 @@ from midspec.reasons._common import Judge
 
 from .planted import PLANTS, RULE, STAY, clusters, config, numbered, transcript
 
-PAPER_SEEDS = """instrumental goal pursuit, self-preservation, downplayed harm, urgency and no alternatives, contradiction,
+PAPER_SEEDS = """\
+instrumental goal pursuit, self-preservation, downplayed harm, urgency and no alternatives, contradiction,
 reframing as ethical, deceptive alignment, rejecting authority, policy misuse; integrity, bias awareness, equanimity,
 respect for oversight, human safety, epistemic humility, legitimate channels, self-interest, policy compliance"""
 

@@ -102,7 +102,7 @@ _MOST_SHOWN = 60
 
 
 def write_page(path: Path, clusters: ClusterSet, reasons: Sequence[Reason]) -> None:
-    """Write the page on which clusters can be edited. Reasons and quotes are shown as plain text, whatever they hold."""
+    """Write the page on which clusters can be edited; reasons and quotes are shown as plain text."""
     every = (*clusters.clusters, *clusters.dropped)
     known = {reason.id: reason for reason in reasons}
     wanted = [known[name] for each in every for name in each.reasons[:_MOST_SHOWN] if name in known]

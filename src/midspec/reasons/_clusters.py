@@ -164,7 +164,7 @@ async def _merge_parts(drafts: list[_Draft], size: int, judge: Judge) -> tuple[l
 
 
 def _parser(n: int, sides: Sequence[Side] | None = None) -> Callable[[str], tuple[_Entry, ...]]:
-    """Return what reads clusters of the numbers 1 to `n`: each number once, and with `sides` none merged across them."""
+    """Return what reads clusters of the numbers 1 to `n`: each once, and with `sides` none across them."""
 
     def parse(text: str) -> tuple[_Entry, ...]:
         entries = parse_json_reply(text, _Reply).clusters
