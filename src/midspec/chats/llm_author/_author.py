@@ -259,15 +259,15 @@ def estimate_chats(spec: Spec, config: ChatConfig) -> list[StageEstimate]:
     shown = (question.text,) * min(N_SHOWN, ceil(n_lists / n_topics * n_batch / 2))
     verdict = style.verdict_prompt(topic, question, _filler(style.reply_tokens))
     rows = [
-        ("topics", n_topic_lists, style.topics_prompt((), n_listed), n_listed * _TOPIC_TOKENS),
         ("questions", n_lists, style.questions_prompt(topic, shown, n_batch), n_batch * _LISTED_QUESTION_TOKENS),
         ("replies", n_asked, style.reply_prompt(topic, question), style.reply_tokens),
         ("verdicts", n_asked, verdict, _VERDICT_TOKENS),
     ]
+    if not style.topics:
+        rows.insert(0, ("topics", n_topic_lists, style.topics_prompt((), n_listed), n_listed * _TOPIC_TOKENS))
     return [
         estimate_stage(f"chats.{config.style}.{step}", n, n_output, prefix=style.prefix, prompt=prompt.text)
         for step, n, prompt, n_output in rows
-        if step != "topics" or not style.topics
     ]
 
 

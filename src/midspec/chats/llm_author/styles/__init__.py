@@ -134,9 +134,9 @@ class ChatStyle(ABC):
         self.prefix = PROMPTS.fill("spec", assistant=f"{named}{made_by}", spec=spec.text.strip("\n"))
         self.topics: tuple[Topic, ...] = ()
 
-    @abstractmethod
     def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        """Ask for topics other than those shown."""
+        """Ask for topics other than those shown; never called where `topics` are given."""
+        raise NotImplementedError
 
     def read_topics(self, text: str) -> TopicList:
         """Read the reply to `topics_prompt`; by default domains in the form of `TopicsReply`."""
