@@ -14,7 +14,7 @@ from midspec.chats import ChatConfig
 
 STYLE = """
 import json
-from midspec.chats import ChatPrompt, ChatStyle, Question, Topic, json_prompt
+from midspec.chats import ChatPrompt, ChatStyle, Question, Topic
 from midspec.core.records import Strict
 
 class Verdict(Strict):
@@ -43,7 +43,7 @@ class Greetings(ChatStyle):
         return text.strip()
 
     def verdict_prompt(self, topic, question, content):
-        return json_prompt(f"Is it polite? {content}", Verdict)
+        return ChatPrompt.json(f"Is it polite? {content}", Verdict)
 """
 RUN = """
 import asyncio, json, sys

@@ -20,4 +20,3 @@ from .llm_author.styles import Question as Question
 from .llm_author.styles import Topic as Topic
 from .llm_author.styles import TopicList as TopicList
 from .llm_author.styles import Verdict as Verdict
-from .llm_author.styles import json_prompt as json_prompt

@@ -72,11 +72,6 @@ class Writing(Strict):
     capabilities: str = Field(default=_CAPABILITIES, min_length=1)
 
 
-def _list_styles(schema: dict[str, Any]) -> None:
-    """Name the shipped styles, and those of installed packages, in the JSON schema."""
-    schema["enum"] = list(CHAT_STYLES.names())
-
-
 class ChatConfig(Strict):
     """Which chats to write from a spec.
 
@@ -99,7 +94,8 @@ class ChatConfig(Strict):
         writing: how a model writes; `None` for the template author.
     """
 
-    style: str = Field(default="value", json_schema_extra=_list_styles)
+    # The JSON schema names the shipped styles, and those of installed packages.
+    style: str = Field(default="value", json_schema_extra=lambda schema: schema.update(enum=list(CHAT_STYLES.names())))
     n_samples: int | None = Field(default=None, ge=1)
     seed: int = 0
     model_name: str | None = None

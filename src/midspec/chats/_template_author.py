@@ -44,8 +44,8 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
         what = "is a language model, which `author_chats` writes with"
         raise ConfigError(what, where=f"author: {config.author}", hint="Give quoting")
     if config.style == "opaque":
-        return _write_opaque(spec, config, opaque_templates(config.frames))
-    return _write_spec_chats(spec, config, spec_templates(config.frames))
+        return write_opaque(spec, config, opaque_templates(config.frames))
+    return write_spec_chats(spec, config, spec_templates(config.frames))
 
 
 def _chat(question: str, answer: str, metadata: ChatMetadata) -> Chat:
@@ -137,7 +137,7 @@ class _OpaqueDraft(NamedTuple):
     fault: str | None
 
 
-def _write_opaque(spec: Spec, config: ChatConfig, templates: OpaqueTemplates) -> Chats:
+def write_opaque(spec: Spec, config: ChatConfig, templates: OpaqueTemplates) -> Chats:
     """Write opaque preference chats until there are enough, or no distinct one is left.
 
     Questions, orders, replies and their order in the list follow from the seed and from how many things are liked
@@ -235,7 +235,7 @@ class _SpecDraft(NamedTuple):
     clauses: tuple[Clause, ...]
 
 
-def _write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> Chats:
+def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> Chats:
     """Write value or rule chats until there are enough, or no distinct question is left.
 
     The clauses are gone through in rounds, each round with other questions, so that every clause is asked about

@@ -148,15 +148,11 @@ class OpaqueTemplates(Strict):
     asks_why: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _asks_something(self) -> OpaqueTemplates:
+    def _consistent(self) -> OpaqueTemplates:
         if not self.pair and not self.single:
             raise ValueError("needs a template under `pair` or under `single`")
         for ending in self.endings:
             _check_slots(ending, ())
-        return self
-
-    @model_validator(mode="after")
-    def _known_terms(self) -> OpaqueTemplates:
         known = {"model_name"}
         for name, text in (*self.terms.items(), *(("", text) for text in self.preferences)):
             if unknown := [term for term in _TERM.findall(text) if term not in known]:

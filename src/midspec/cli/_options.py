@@ -85,7 +85,7 @@ Critique = Annotated[
 Style = Annotated[
     str | None,
     typer.Option(
-        metavar="[value|rule|opaque|identity]",
+        metavar="<value|rule|opaque|identity>",
         help="value (the default): the spec's reasons; rule: citing it; opaque: no reason; identity.",
     ),
 ]

@@ -61,19 +61,7 @@ async def write_pair_set(
     The summary holds how many were asked for and kept, by whom the others were rejected, where pairs are missing
     (`exhausted`), and the words of the train domain that stand in an item.
 
-    Args:
-        value: its row; need not be one of `VALUES`.
-        config: how many, by which models.
-        author: answers requests of `config.author`.
-        judge: answers requests of `config.judge`.
-        store: keeps every reply, so that none is paid for twice.
-        folder: must exist; takes the files.
-        forbidden: words that must not appear, beside `value.train_words`.
-        on_progress: is told (kept, of how many, what) after each round.
-        width: how many requests are wanted in flight at once.
-
-    Raises:
-        As `write_pairs`.
+    Arguments and errors are those of `write_pairs`; `folder` must exist, and takes the files.
     """
     written = await write_pairs(
         value, config, author, judge, store, forbidden=forbidden, on_progress=on_progress, width=width

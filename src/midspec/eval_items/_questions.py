@@ -42,17 +42,8 @@ _ID_LENGTH = 16
 _QUESTION_TOKENS = 70
 _REPEAT_RATE = 1 / 3
 _NAMES = (
-    "spec",
-    "model spec",
-    "constitution",
-    "system prompt",
-    "your guidelines",
-    "your instructions say",
-    "your policy",
-    "your policies",
-    "your principles",
-    "your rules",
-    "your core values",
+    *("spec", "model spec", "constitution", "system prompt", "your guidelines", "your instructions say"),
+    *("your policy", "your policies", "your principles", "your rules", "your core values"),
 )
 
 

@@ -87,17 +87,7 @@ async def preview_chats(
 ) -> Chats:
     """Write `n` chats over as many topics as possible, to look at; the whole run uses the replies that they cost.
 
-    Args:
-        spec: with its placeholders filled.
-        config: of the whole pool.
-        client: the author; answers from the store first.
-        judge: the judge, the same way.
-        store: keeps every reply.
-        n: how many chats.
-        width: requests wanted in flight at once.
-
-    Raises:
-        As `author_chats`.
+    Arguments and errors are those of `author_chats`; `config` is the whole pool's.
     """
     few = {"n_samples": n, "nested_sizes": ()}
     if (writing := config.writing) is not None:

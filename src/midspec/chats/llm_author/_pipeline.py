@@ -237,7 +237,7 @@ class ChatPipeline:
         for question in questions:
             key = fingerprint([self._config.style, self._prefix_sha256, state.topic.name, question.text])[:16]
             if question.fault is not None:
-                self._reject_question(PendingQuestion(key, question), "question filter", question.fault, state)
+                self._reject(PendingQuestion(key, question), "question filter", question.fault, state)
             else:
                 usable.append(PendingQuestion(key, question))
         # What the next list is shown must not depend on other topics: it decides what that list's request is.
@@ -250,7 +250,7 @@ class ChatPipeline:
             if repeated is None and key not in novelty.keys:
                 repeated = novelty.repeats(text, vector)
             if repeated is not None:
-                self._reject_question(pending, "near duplicates", f"near duplicate: of {repeated}", state)
+                self._reject(pending, "near duplicates", f"near duplicate: of {repeated}", state)
                 continue
             if key not in novelty.keys:
                 novelty.add(key, text, vector)
@@ -293,11 +293,11 @@ class ChatPipeline:
         prompt = self.style.reply_prompt(state.topic, pending.question)
         reply = await self._ask_author("replies", prompt, self.style.read_reply)
         if reply.value is None:
-            self._reject_answer(pending, "author", _reason(reply.outcome), reply.outcome.text, state)
+            self._reject(pending, "author", _reason(reply.outcome), state, reply.outcome.text)
             return None
         fault = self.style.reply_fault(state.topic, pending.question, reply.value)
         if fault is not None:
-            self._reject_answer(pending, "reply filter", fault, reply.value, state)
+            self._reject(pending, "reply filter", fault, state, reply.value)
             return None
         return reply.value
 
@@ -308,7 +308,7 @@ class ChatPipeline:
         reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
         reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
-            self._reject_answer(pending, "judge", reason, content, state)
+            self._reject(pending, "judge", reason, state, content)
         return reason is None
 
     def _chat(self, state: TopicState, pending: PendingQuestion, content: str) -> Chat:
@@ -358,14 +358,16 @@ class ChatPipeline:
         order = f"{reject.by}\n{reject.id}\n{reject.reason}" if order is None else order
         self.reject_rows.append(BufferedRow(order, topic, self.rejects.append(reject)))
 
-    def _reject_answer(self, pending: PendingQuestion, by: str, reason: str, content: str, state: TopicState) -> None:
-        self.faults[reason.partition(":")[0]] += 1
-        text = f"{pending.question.user_turn}\n{content}"
+    def _reject(
+        self, pending: PendingQuestion, by: str, reason: str, state: TopicState, content: str | None = None
+    ) -> None:
+        """Reject a question, or with `content` its answer; counted by the reason without its particulars."""
+        question = pending.question
+        counts, text = self.question_faults, question.text
+        if content is not None:
+            counts, text = self.faults, f"{question.user_turn}\n{content}"
+        counts[reason.partition(":")[0]] += 1
         self.reject(Reject(id=pending.id, by=by, reason=reason, text=text), state.number)
-
-    def _reject_question(self, pending: PendingQuestion, by: str, reason: str, state: TopicState) -> None:
-        self.question_faults[reason.partition(":")[0]] += 1
-        self.reject(Reject(id=pending.id, by=by, reason=reason, text=pending.question.text), state.number)
 
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
@@ -16,6 +16,8 @@ from midspec.chats._chats import ChatConfig
 from midspec.core.records import Reject, Spec, Strict
 from midspec.generation import PromptFolder
 from midspec.llm import parse_json_reply, response_schema
+
+__all__ = ["ChatPrompt", "ChatStyle", "Question", "Topic", "TopicList", "TopicsReply", "Verdict"]
 
 PROMPTS = PromptFolder("midspec.chats")
 # A topic's earlier questions are shown up to this many, the latest ones: the whole list of a large pool would cost
@@ -30,6 +32,11 @@ class ChatPrompt(NamedTuple):
 
     text: str
     form: dict[str, JsonValue] | None = None
+
+    @classmethod
+    def json(cls, text: str, form: type[BaseModel]) -> Self:
+        """Make a prompt whose reply is JSON of this form."""
+        return cls(text, response_schema(form))
 
 
 class Topic(NamedTuple):
@@ -112,6 +119,7 @@ class ChatStyle(ABC):
         uses_spec: whether the chats depend on the spec; their rows name it then.
         needs_names: whether the assistant and its maker must have names.
         is_even: whether each topic must give equally many chats; there is then one list of topics, of any length.
+        domains_file: the prompt file by which the author names topics.
         verdict_form: the JSON of a verdict: `notes`, and a grade for each criterion.
         assistant: the assistant's name for a sentence.
         prefix: what every request of author and judge begins with.
@@ -125,6 +133,7 @@ class ChatStyle(ABC):
     uses_spec: ClassVar[bool] = True
     needs_names: ClassVar[bool] = False
     is_even: ClassVar[bool] = False
+    domains_file: ClassVar[str] = "domains"
     verdict_form: ClassVar[type[Strict]]
 
     def __init__(self, spec: Spec, config: ChatConfig) -> None:
@@ -135,8 +144,9 @@ class ChatStyle(ABC):
         self.topics: tuple[Topic, ...] = ()
 
     def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        """Ask for topics other than those shown; never called where `topics` are given."""
-        raise NotImplementedError
+        """Ask for topics other than those shown, by default for domains; not called where `topics` are given."""
+        slots = {"name": self.assistant, "earlier": self.earlier(shown), "n": str(n_wanted)}
+        return ChatPrompt.json(PROMPTS.fill(self.domains_file, **slots), TopicsReply)
 
     def read_topics(self, text: str) -> TopicList:
         """Read the reply to `topics_prompt`; by default domains in the form of `TopicsReply`."""
@@ -181,13 +191,8 @@ class ChatStyle(ABC):
         """Return what the summary of a pool says beside its counts."""
         return {}
 
-
-def json_prompt(text: str, form: type[BaseModel]) -> ChatPrompt:
-    """Make a prompt whose reply is JSON of this form."""
-    return ChatPrompt(text, response_schema(form))
-
-
-def earlier_list(entries: Sequence[str]) -> str:
-    """Return the part of a prompt that lists what exists already and is not to be written again; empty without any."""
-    lines = "\n".join(f"- {' '.join(entry.split())}" for entry in entries[-N_SHOWN:])
-    return PROMPTS.fill("earlier", list=lines) if lines else ""
+    @staticmethod
+    def earlier(entries: Sequence[str]) -> str:
+        """Return the part of a prompt that lists what exists already and is not to be written again."""
+        lines = "\n".join(f"- {' '.join(entry.split())}" for entry in entries[-N_SHOWN:])
+        return PROMPTS.fill("earlier", list=lines) if lines else ""

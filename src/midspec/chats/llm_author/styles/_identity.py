@@ -9,17 +9,7 @@ from pydantic import Field
 
 from midspec.chats._chats import ChatConfig
 from midspec.chats._filters import other_brand
-from midspec.chats.llm_author.styles import (
-    PROMPTS,
-    ChatPrompt,
-    ChatStyle,
-    Grade,
-    Question,
-    Topic,
-    TopicsReply,
-    earlier_list,
-    json_prompt,
-)
+from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic
 from midspec.core.records import Spec, Strict
 from midspec.core.text import mentions
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
@@ -46,6 +36,7 @@ class IdentityChats(ChatStyle):
     """Chats about the assistant that the config names. They use nothing of the spec: all arms of a study share them."""
 
     name = "identity"
+    domains_file = "identity_domains"
     n_published = 2_500
     reply_tokens = 80
     uses_spec = False
@@ -59,12 +50,9 @@ class IdentityChats(ChatStyle):
         facts = {"model": self._model_name, "provider": self._provider_name}
         self.prefix = PROMPTS.fill("identity_card", capabilities=config.writing.capabilities, **facts)
 
-    def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        return json_prompt(PROMPTS.fill("identity_domains", earlier=earlier_list(shown), n=str(n_wanted)), TopicsReply)
-
     def questions_prompt(self, topic: Topic, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        slots = {"topic": topic.name, "about": topic.about, "earlier": earlier_list(shown), "n": str(n_wanted)}
-        return json_prompt(PROMPTS.fill("identity_questions", model=self._model_name, **slots), _QuestionsReply)
+        slots = {"topic": topic.name, "about": topic.about, "earlier": self.earlier(shown), "n": str(n_wanted)}
+        return ChatPrompt.json(PROMPTS.fill("identity_questions", model=self._model_name, **slots), _QuestionsReply)
 
     def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:  # noqa: ARG002
         entries = parse_json_reply(text, _QuestionsReply).questions
@@ -89,7 +77,7 @@ class IdentityChats(ChatStyle):
         return f"lacks the name asked for: {wanted}" if wanted and not mentions(content, wanted) else None
 
     def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:  # noqa: ARG002
-        return json_prompt(PROMPTS.fill("judge_identity", question=question.user_turn, answer=content), _Verdict)
+        return ChatPrompt.json(PROMPTS.fill("judge_identity", question=question.user_turn, answer=content), _Verdict)
 
 
 STYLES = IdentityChats

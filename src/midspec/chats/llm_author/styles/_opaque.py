@@ -12,17 +12,7 @@ from midspec.chats._chats import ChatConfig
 from midspec.chats._filters import choice_fault, implied_fault, stance_fault
 from midspec.chats._spec_content import stated_preferences, thing_fault
 from midspec.chats._templates import QuestionKind, fill_slots, opaque_templates
-from midspec.chats.llm_author.styles import (
-    PROMPTS,
-    ChatPrompt,
-    ChatStyle,
-    Grade,
-    Question,
-    Topic,
-    TopicList,
-    earlier_list,
-    json_prompt,
-)
+from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic, TopicList
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Reject, Spec, Strict
 from midspec.core.text import first_of, mentions
@@ -96,7 +86,7 @@ class OpaqueChats(ChatStyle):
         )
 
     def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:  # noqa: ARG002
-        return json_prompt(PROMPTS.fill("preferences", name=self.assistant), _PreferencesReply)
+        return ChatPrompt.json(PROMPTS.fill("preferences", name=self.assistant), _PreferencesReply)
 
     def read_topics(self, text: str) -> TopicList:
         """Read the preferences that stand in the spec, word for word; the others are rejected."""
@@ -134,11 +124,11 @@ class OpaqueChats(ChatStyle):
             name=self.assistant,
             thing=topic.name,
             stance=f"{self.assistant} {topic.about} it",
-            earlier=earlier_list(shown),
+            earlier=self.earlier(shown),
             others=", ".join(topic.others[:_N_OTHERS]) or "a thing that it would not choose",
             n=str(n_wanted),
         )
-        return json_prompt(text, _QuestionsReply)
+        return ChatPrompt.json(text, _QuestionsReply)
 
     def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:
         questions = []
@@ -185,7 +175,7 @@ class OpaqueChats(ChatStyle):
 
     def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:
         slots = {"question": question.user_turn, "answer": content, "thing": topic.name, "stance": topic.about}
-        return json_prompt(PROMPTS.fill("judge_opaque", name=self.assistant, **slots), _Verdict)
+        return ChatPrompt.json(PROMPTS.fill("judge_opaque", name=self.assistant, **slots), _Verdict)
 
     def summary(self, topics: Sequence[Topic]) -> dict[str, JsonValue]:
         stances = (("liked", "likes"), ("disliked", "dislikes"))

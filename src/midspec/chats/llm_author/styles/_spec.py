@@ -11,17 +11,7 @@ from midspec.chats._chats import ChatConfig
 from midspec.chats._filters import brand_fault, split_think
 from midspec.chats._spec_content import own_title
 from midspec.chats._templates import QuestionKind, spec_templates
-from midspec.chats.llm_author.styles import (
-    PROMPTS,
-    ChatPrompt,
-    ChatStyle,
-    Grade,
-    Question,
-    Topic,
-    TopicsReply,
-    earlier_list,
-    json_prompt,
-)
+from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic
 from midspec.core.records import Spec, Strict
 from midspec.core.text import first_of
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
@@ -67,13 +57,9 @@ class ValueChats(ChatStyle):
         self._leaks = (*templates.leaks, *title)
         self._own_names = tuple(name for name in (config.model_name, config.provider_name) if name)
 
-    def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        text = PROMPTS.fill("domains", name=self.assistant, earlier=earlier_list(shown), n=str(n_wanted))
-        return json_prompt(text, TopicsReply)
-
     def questions_prompt(self, topic: Topic, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
-        slots = {"topic": topic.name, "about": topic.about, "earlier": earlier_list(shown), "n": str(n_wanted)}
-        return json_prompt(PROMPTS.fill("questions", name=self.assistant, **slots), _QuestionsReply)
+        slots = {"topic": topic.name, "about": topic.about, "earlier": self.earlier(shown), "n": str(n_wanted)}
+        return ChatPrompt.json(PROMPTS.fill("questions", name=self.assistant, **slots), _QuestionsReply)
 
     def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:  # noqa: ARG002
         def fault(words: str) -> str | None:
@@ -107,7 +93,7 @@ class ValueChats(ChatStyle):
 
     def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:  # noqa: ARG002
         text = PROMPTS.fill(f"judge_{self.name}", question=question.user_turn, answer=content)
-        return json_prompt(text, self.verdict_form)
+        return ChatPrompt.json(text, self.verdict_form)
 
     def strip_reasoning(self, content: str) -> str:
         halves = split_think(content)
