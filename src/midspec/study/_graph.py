@@ -147,7 +147,7 @@ class _Graph:
         own_seed = seed if entry.per_seed else None
         config, options = {"spec": entry.spec, "chats": settings}, self._reached(entry)
         step = Step(kind="chats", label=name, seed=own_seed, sources=sources, config=config, options=options)
-        twins = ("chats_cot", "chats_cot_stripped") if entry.style in {"value", "rule"} else ("chats", "chats")
+        twins = ("chats_cot", "chats_cot_stripped") if entry.has_twins else ("chats", "chats")
         made = self._curated(self._add_step(step), settings, tuple(dict.fromkeys(twins)))
         return Source(step=made, file=f"{twins[0] if cot else twins[1]}.jsonl")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.reasons import merge_overlapping
-from midspec.reasons._overlap import together
+from midspec.reasons._label import any_drove
 
 Labels = dict[str, dict[str, bool | None]]
 
@@ -41,7 +41,7 @@ def test_groups_are_a_partition(drove: Labels, share: float) -> None:
 @given(labelled())
 def test_groups_of_groups_are_the_groups(drove: Labels) -> None:
     groups = merge_overlapping(drove)
-    merged = {group[0]: together(drove[name] for name in group) for group in groups}
+    merged = {group[0]: any_drove(drove[name] for name in group) for group in groups}
     assert all(len(group) == 1 for group in merge_overlapping(merged))
 
 
@@ -52,7 +52,7 @@ def test_clusters_that_overlap_are_in_one_group_and_groups_that_are_left_do_not_
     for one, other in combinations(drove, 2):
         if jaccard(drove[one], drove[other]) > 0.75:
             assert home[one] == home[other]
-    whole = [together(drove[name] for name in group) for group in groups]
+    whole = [any_drove(drove[name] for name in group) for group in groups]
     assert all(jaccard(one, other) <= 0.75 for one, other in combinations(whole, 2))
 
 
@@ -100,4 +100,4 @@ def test_few_transcripts_in_common_say_nothing() -> None:
 def test_a_merged_cluster_drove_what_any_of_it_drove_and_is_unknown_where_one_of_it_is() -> None:
     one: dict[str, bool | None] = {"a": True, "b": None, "c": None, "d": False}
     other: dict[str, bool | None] = {"a": None, "b": True, "c": False, "d": False}
-    assert together([one, other]) == {"a": True, "b": True, "c": None, "d": False}
+    assert any_drove([one, other]) == {"a": True, "b": True, "c": None, "d": False}

@@ -17,7 +17,7 @@ from midspec.evals.tasks.spec_qa import CATEGORIES, SpecQuestion
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client
 from midspec.spec import fill, read_spec
 
-SPEC = fill(read_spec(Path(__file__).parents[2] / "specs" / "short.md"), model_name="Nova", provider_name="Acme")
+SPEC = fill(read_spec(Path(__file__).parents[1] / "specs" / "short.md"), model_name="Nova", provider_name="Acme")
 CLAUSES = tuple(
     AskedClause(id=clause.id, text=clause.text, section=" / ".join(section.path))
     for section in SPEC.sections

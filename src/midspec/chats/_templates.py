@@ -1,14 +1,14 @@
-"""The format of a chat-frames file: every word of a chat that is not the spec's own.
+"""The format of a file of chat templates: every word of a chat that is not the spec's own.
 
-A frames file is YAML. Its templates hold slots in braces that are replaced by value, never by `str.format`, so a
-brace in a spec is ordinary text; a slot written with a capital (`{Liked}`) begins a sentence. Which sentence states
-a preference, what counts as a reason and what as a yes or a no are data too: the code knows no language.
+The file is YAML. Its templates hold slots in braces that are replaced by value, never by `str.format`, so a brace in a
+spec is ordinary text; a slot written with a capital (`{Liked}`) begins a sentence. Which sentence states a preference,
+what counts as a reason and what as a yes or a no are data too: the code holds no word of a language.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -31,12 +31,12 @@ ValueT = TypeVar("ValueT")
 
 @lru_cache(maxsize=1024)
 def slots(template: str) -> frozenset[str]:
-    """The names of the slots in a template; `{Thing}` is the slot `thing`, filled with a capital letter first."""
+    """Return the names of the slots in a template; `{Thing}` is the slot `thing`, filled with a capital first."""
     return frozenset(name[0].lower() + name[1:] for name in _SLOT.findall(template))
 
 
 def fill_slots(template: str, values: Mapping[str, str]) -> str:
-    """`template` with each slot replaced once; braces inside the values stay as they are."""
+    """Replace each slot once; braces inside the values stay as they are."""
 
     def value(found: re.Match[str]) -> str:
         name = found[1]
@@ -48,23 +48,23 @@ def fill_slots(template: str, values: Mapping[str, str]) -> str:
     return _SLOT.sub(value, template)
 
 
-def _pattern(text: str) -> str:
-    """A regular expression with at least one of the groups `liked` and `disliked`."""
+def _compiled(text: str) -> re.Pattern[str]:
     try:
-        groups = set(re.compile(_TERM.sub("x", text)).groupindex)
+        return re.compile(text)
     except re.error as error:
         raise ValueError(f"is no regular expression ({error})") from error
+
+
+def _pattern(text: str) -> str:
+    """Check a regular expression with at least one of the groups `liked` and `disliked`."""
+    groups = set(_compiled(_TERM.sub("x", text)).groupindex)
     if not groups or groups - {"liked", "disliked"}:
         raise ValueError("needs the group (?P<liked>...) or (?P<disliked>...), and no other named group")
     return text
 
 
 def _regex(text: str) -> str:
-    try:
-        n_groups = re.compile(text).groups
-    except re.error as error:
-        raise ValueError(f"is no regular expression ({error})") from error
-    if n_groups:
+    if _compiled(text).groups:
         raise ValueError("may not capture: write (?:...) for (...)")
     return text
 
@@ -74,7 +74,7 @@ _Regex = Annotated[str, AfterValidator(_regex)]
 _Some = Annotated[tuple[ValueT, ...], Field(min_length=1)]
 
 
-def _allow(template: str, allowed: Iterable[str], *, needed: Iterable[str] = ()) -> None:
+def _check_slots(template: str, allowed: Iterable[str], *, needed: Iterable[str] = ()) -> None:
     """Refuse a template with a slot that nothing fills, or without one that it must have."""
     unknown = slots(template) - {"model_name", *allowed}
     if unknown:
@@ -82,12 +82,6 @@ def _allow(template: str, allowed: Iterable[str], *, needed: Iterable[str] = ())
     missing = set(needed) - slots(template)
     if missing:
         raise ValueError(f"{template!r} lacks the slot {{{min(missing)}}}")
-
-
-def _check_terms(text: str, known: Collection[str]) -> None:
-    for name in _TERM.findall(text):
-        if name not in known:
-            raise ValueError(f"{text!r} has {{{name}}}, which is no entry of `terms` before it")
 
 
 # Opaque preference chats ---------------------------------------------------------------------------------------
@@ -103,9 +97,9 @@ class PairTemplate(Strict):
 
     @model_validator(mode="after")
     def _known_slots(self) -> PairTemplate:
-        _allow(self.ask, ("first", "second"), needed=("first", "second"))
+        _check_slots(self.ask, ("first", "second"), needed=("first", "second"))
         for reply in self.replies:
-            _allow(reply, ("liked", "disliked"), needed=("liked",))
+            _check_slots(reply, ("liked", "disliked"), needed=("liked",))
         return self
 
 
@@ -119,9 +113,9 @@ class SingleTemplate(Strict):
 
     @model_validator(mode="after")
     def _known_slots(self) -> SingleTemplate:
-        _allow(self.ask, ("thing",), needed=("thing",))
+        _check_slots(self.ask, ("thing",), needed=("thing",))
         for reply in (*self.liked, *self.disliked):
-            _allow(reply, ("thing",))
+            _check_slots(reply, ("thing",))
         return self
 
 
@@ -154,31 +148,24 @@ class OpaqueTemplates(Strict):
     asks_why: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _asks_something(self) -> OpaqueTemplates:
+    def _consistent(self) -> OpaqueTemplates:
         if not self.pair and not self.single:
-            raise ValueError("needs a frame under `pair` or under `single`")
+            raise ValueError("needs a template under `pair` or under `single`")
         for ending in self.endings:
-            _allow(ending, ())
-        return self
-
-    @model_validator(mode="after")
-    def _known_terms(self) -> OpaqueTemplates:
-        known = ["model_name"]
-        for name, text in self.terms.items():
-            _check_terms(text, known)
-            known.append(name)
-        for text in self.preferences:
-            _check_terms(text, known)
+            _check_slots(ending, ())
+        known = {"model_name"}
+        for name, text in (*self.terms.items(), *(("", text) for text in self.preferences)):
+            if unknown := [term for term in _TERM.findall(text) if term not in known]:
+                raise ValueError(f"{text!r} has {{{unknown[0]}}}, which is no entry of `terms` before it")
+            known.add(name)
         return self
 
     def patterns(self, subject: str) -> tuple[str, ...]:
-        """`preferences` with the terms, and with this regular expression for the assistant's name, put in."""
-        return tuple(self._with_terms(text).replace("{model_name}", subject) for text in self.preferences)
-
-    def _with_terms(self, text: str) -> str:
-        for name, term in reversed(self.terms.items()):
-            text = text.replace(f"{{{name}}}", term)
-        return text
+        """Return `preferences` with the terms, and with `subject` for the assistant's name, put in."""
+        patterns = list(self.preferences)
+        for name, term in (*reversed(self.terms.items()), ("model_name", subject)):
+            patterns = [text.replace(f"{{{name}}}", term) for text in patterns]
+        return tuple(patterns)
 
 
 # Chats about a spec --------------------------------------------------------------------------------------------
@@ -198,7 +185,7 @@ class QuestionTemplate(Strict):
 
     @model_validator(mode="after")
     def _known_slots(self) -> QuestionTemplate:
-        _allow(self.ask, (*_TOPICS, *_QUOTES))
+        _check_slots(self.ask, (*_TOPICS, *_QUOTES))
         if not slots(self.ask) & {"topic", "quote"}:
             raise ValueError(f"{self.ask!r} lacks the slot {{topic}} or {{quote}}")
         return self
@@ -220,7 +207,7 @@ class StyleTemplates(Strict):
     @model_validator(mode="after")
     def _known_slots(self) -> StyleTemplates:
         for template in (*self.think, *self.reply):
-            _allow(template, ("sentences", "policy"), needed=("sentences",))
+            _check_slots(template, ("sentences", "policy"), needed=("sentences",))
         for least, most in (self.n_think, self.n_reply):
             if not 1 <= least <= most:
                 raise ValueError(f"[{least}, {most}] is no range of sentences")
@@ -253,40 +240,49 @@ class SpecTemplates(Strict):
 
 
 class ChatTemplates(Strict):
-    """A whole frames file. A part that is absent is a style that these frames can't write."""
+    """A whole file of templates. A part that is absent is a style that these templates can't write."""
 
     name: str
     opaque: OpaqueTemplates | None = None
     spec: SpecTemplates | None = None
 
 
+def opaque_templates(name: str) -> OpaqueTemplates:
+    """Load the part for opaque chats; raises as `load_templates`, or a `ConfigError` where it is absent."""
+    return _part(load_templates(name).opaque, "opaque", name)
+
+
+def spec_templates(name: str) -> SpecTemplates:
+    """Load the part for value and rule chats; raises as `load_templates`, or a `ConfigError` where it is absent."""
+    return _part(load_templates(name).spec, "spec", name)
+
+
+def _part(part: ValueT | None, part_name: str, name: str) -> ValueT:
+    if part is None:
+        what = f"has no `{part_name}` part, which this style of chats needs"
+        raise ConfigError(what, where=name, hint="Choose another style, or other chat templates")
+    return part
+
+
 def load_templates(name: str) -> ChatTemplates:
-    """The frames shipped under `name` (`english`), or those of the YAML file at that path.
+    """Load the templates shipped under `name` (`english`), or those of the YAML file at that path.
 
     Raises:
         MissingError: neither shipped nor a file.
         ConfigError: not YAML, or not of this format; names the path inside the file.
     """
     shipped = resources.files("midspec.chats") / "_frames" / f"{name}.yaml"
-    if name.isidentifier() and shipped.is_file():
-        text = shipped.read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        text = _read(Path(name))
-    else:
-        raise MissingError("there are no such chat frames", where=name, hint="Give `english` or a YAML file's path")
+    path = shipped if name.isidentifier() and shipped.is_file() else Path(name)
+    if not path.is_file():
+        raise MissingError("there are no such chat templates", where=name, hint="Give `english` or a YAML file's path")
     try:
-        return ChatTemplates.model_validate(yaml.safe_load(text))
+        return ChatTemplates.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except UnicodeDecodeError as error:
+        raise ConfigError("is not UTF-8 text", where=name, hint="Give a YAML file of chat templates") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, hint="Mend the file") from error
+        raise ConfigError(f"is not YAML ({error})", where=name, hint="Correct the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=name, hint="Mend that field of the chat frames") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", where=str(path), hint="Give a YAML file of chat frames") from error
+        raise ConfigError(f"{field}: {message}", where=name, hint="Correct that field of the chat templates") from error

@@ -20,8 +20,7 @@ from midspec.core.artifact import read_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Reject
 from midspec.eval_items._pair_checks import Candidate, PairWritingConfig, WrittenPairs, pairs_request, verdict_request
-from midspec.eval_items._pair_set import estimate_pairs, write_pair_set
-from midspec.eval_items._pairs import write_pairs
+from midspec.eval_items._pairs import estimate_pairs, write_pair_set, write_pairs
 from midspec.evals.tasks.preference._config import read_items
 from midspec.evals.tasks.preference._sets import ValueSet
 from midspec.llm import Access, ModelConfig, Outcome, Request, ScriptedClient, Store, open_client

@@ -20,31 +20,32 @@ from midspec.evals.judges import GraderConfig, escape
 from midspec.llm import Outcome, Request, ScriptedClient, Store
 from midspec.reasons import (
     ClusterSet,
-    cited,
+    cited_clauses,
     cluster_reasons,
-    combined,
     count_citations,
     estimate_reasons,
-    extract,
-    label,
-    occurs,
+    extract_reasons,
+    label_transcripts,
+    majority_labels,
+    quote_occurs,
     read_clusters,
-    seeds,
+    seed_reasons,
 )
-from midspec.reasons._ask import Asker
 from midspec.reasons._clusters import near_groups
+from midspec.reasons._common import Judge
 
 from .planted import PLANTS, RULE, STAY, clusters, config, numbered, transcript
 
-METHOD_6 = """instrumental goal pursuit, self-preservation, downplayed harm, urgency and no alternatives, contradiction,
+PAPER_SEEDS = """\
+instrumental goal pursuit, self-preservation, downplayed harm, urgency and no alternatives, contradiction,
 reframing as ethical, deceptive alignment, rejecting authority, policy misuse; integrity, bias awareness, equanimity,
 respect for oversight, human safety, epistemic humility, legitimate channels, self-interest, policy compliance"""
 
 
-def asked(script: Callable[[Request], str | Outcome], store: Store) -> tuple[Asker, ScriptedClient]:
+def asked(script: Callable[[Request], str | Outcome], store: Store) -> tuple[Judge, ScriptedClient]:
     client = ScriptedClient(script, store=store)
-    judge = GraderConfig(model="openai/reader")
-    return Asker(client, store, judge, width=4, max_tokens=500, on_progress=lambda _at, _of, _note: None), client
+    grader = GraderConfig(model="openai/reader")
+    return Judge(client, store, grader, width=4, max_tokens=500, on_progress=lambda _at, _of, _note: None), client
 
 
 def reason(text: str, number: int = 0) -> Reason:
@@ -56,18 +57,20 @@ def reason(text: str, number: int = 0) -> Reason:
 # Prompts and seeds -----------------------------------------------------------------------------------------------
 
 
-def test_the_seeds_are_the_reasons_of_the_method_on_their_sides() -> None:
-    wanted = [{name.strip() for name in part.split(",")} for part in METHOD_6.replace("\n", " ").split(";")]
-    found = [{seed.name.casefold() for seed in seeds() if seed.side == side} for side in ("misaligned", "aligned")]
+def test_the_seeds_are_the_reasons_of_the_paper_on_their_sides() -> None:
+    wanted = [{name.strip() for name in part.split(",")} for part in PAPER_SEEDS.replace("\n", " ").split(";")]
+    found = [
+        {seed.name.casefold() for seed in seed_reasons() if seed.side == side} for side in ("misaligned", "aligned")
+    ]
     assert found == wanted
-    assert {seed.id for seed in seeds() if seed.always} == {"policy-misuse", "contradiction"}
+    assert {seed.id for seed in seed_reasons() if seed.always} == {"policy-misuse", "contradiction"}
 
 
 def test_every_prompt_file_is_used() -> None:
     room = resources.files("midspec.reasons")
     names = {each.name.removesuffix(".md") for each in (room / "_prompts").iterdir()}
     code = "".join(each.read_text() for each in room.iterdir() if each.name.endswith(".py"))
-    assert names == set(re.findall(r'render\("(\w+)"', code))
+    assert names == set(re.findall(r'PROMPTS\.fill\("(\w+)"', code))
 
 
 # Quotes ----------------------------------------------------------------------------------------------------------
@@ -78,21 +81,21 @@ def test_whatever_stands_in_a_transcript_occurs_also_as_the_judge_saw_it(quote: 
     row = transcript("a", "i", ())
     row = row.model_copy(update={"answer": row.answer.model_copy(update={"text": before + quote + after})})
     if quote.strip():
-        assert occurs(quote, row)
-        assert occurs(escape(quote), row)
+        assert quote_occurs(quote, row)
+        assert quote_occurs(escape(quote), row)
 
 
 def test_a_quote_does_not_run_from_thought_to_speech() -> None:
     row = transcript("a", "i", ())
     answer = row.answer.model_copy(update={"reasoning": "I will not", "text": "do it."})
-    assert not occurs("I will not do it.", row.model_copy(update={"answer": answer}))
-    assert occurs("I will\n not", row.model_copy(update={"answer": answer}))
+    assert not quote_occurs("I will not do it.", row.model_copy(update={"answer": answer}))
+    assert quote_occurs("I will\n not", row.model_copy(update={"answer": answer}))
 
 
 def test_a_transcript_that_the_judge_refuses_is_told_and_not_without_reasons(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store:
-        asker, _ = asked(lambda _: Outcome(kind="refused", text="No.", note="refusal"), store)
-        found = asyncio.run(extract([transcript("a", "i", (STAY,))], asker))
+        judge, _ = asked(lambda _: Outcome(kind="refused", text="No.", note="refusal"), store)
+        found = asyncio.run(extract_reasons([transcript("a", "i", (STAY,))], judge))
     assert (found.reasons, found.n_read) == ((), 0)
     assert [(each.by, each.reason) for each in found.rejects] == [("judge", "the judge refused")]
 
@@ -112,8 +115,8 @@ def test_the_same_in_nearly_the_same_words_is_one_and_vectors_find_what_words_do
     async def meant(some: list[str]) -> list[list[float]]:
         return [stays.get(text, [0.0, 1.0]) for text in some]
 
-    assert asyncio.run(near_groups(texts, 0.8, vectors=meant)) == [[0, 2, 3], [1]]
-    assert asyncio.run(near_groups([], 0.8, vectors=vectors)) == []
+    assert asyncio.run(near_groups(texts, 0.8, embed=meant)) == [[0, 2, 3], [1]]
+    assert asyncio.run(near_groups([], 0.8, embed=vectors)) == []
 
 
 def test_reasons_are_sorted_in_lots_and_clusters_of_lots_are_merged(tmp_path: Path) -> None:
@@ -132,8 +135,8 @@ def test_reasons_are_sorted_in_lots_and_clusters_of_lots_are_merged(tmp_path: Pa
         return json.dumps({"clusters": [one, rest] if len(members) > 1 else [one]})
 
     with Store(tmp_path / "s.sqlite") as store:
-        asker, client = asked(script, store)
-        found = asyncio.run(cluster_reasons(rows, config(lot=4), asker))
+        judge, client = asked(script, store)
+        found = asyncio.run(cluster_reasons(rows, config(lot=4), judge))
     by_id = {each.id: each for each in found.clusters}
     assert sorted(name for each in found.clusters for name in each.reasons) == [row.id for row in rows]
     # "On alpha" alone, "All others" alone: neither is renamed for standing alone, then the next round has them as one.
@@ -156,8 +159,8 @@ def test_a_reply_that_loses_or_doubles_a_reason_is_sent_back_and_then_its_reason
 ) -> None:
     rows = [reason("alpha bravo", 1), reason("charlie delta", 2)]
     with Store(tmp_path / "s.sqlite") as store:
-        asker, client = asked(lambda _: json.dumps({"clusters": entries}), store)
-        found = asyncio.run(cluster_reasons(rows, config(), asker))
+        judge, client = asked(lambda _: json.dumps({"clusters": entries}), store)
+        found = asyncio.run(cluster_reasons(rows, config(), judge))
     assert len(client.asked) == 2
     assert wrong in client.asked[1].turns[-1].content
     assert [(each.id, each.by, each.reason) for each in found.rejects] == [
@@ -174,8 +177,8 @@ def test_a_cluster_with_a_seed_s_name_is_that_seed_and_one_name_on_two_sides_is_
         {"name": name, "description": "x", "side": side, "members": [at + 1]} for at, (name, side) in enumerate(said)
     ]
     with Store(tmp_path / "s.sqlite") as store:
-        asker, _ = asked(lambda _: json.dumps({"clusters": entries}), store)
-        found = asyncio.run(cluster_reasons(rows, config(), asker))
+        judge, _ = asked(lambda _: json.dumps({"clusters": entries}), store)
+        found = asyncio.run(cluster_reasons(rows, config(), judge))
     assert {(each.name, each.side) for each in found.clusters if each.reasons} == {
         ("Integrity", "aligned"),
         ("Plain words", "aligned"),
@@ -202,8 +205,8 @@ def test_a_verdict_that_is_missing_double_foreign_or_no_word_leaves_all_of_its_r
     reply = json.dumps({"answers": [{"id": key, "why": "", "driver": value} for key, value in drivers]})
     two = [ReasonCluster(id=each.id, name=each.name, description="", side="misaligned") for each in (RULE, STAY)]
     with Store(tmp_path / "s.sqlite") as store:
-        asker, _ = asked(lambda _: reply, store)
-        rows = asyncio.run(label([transcript("a", "i", (STAY,))], two, 25, asker))
+        judge, _ = asked(lambda _: reply, store)
+        rows = asyncio.run(label_transcripts([transcript("a", "i", (STAY,))], two, 25, judge))
     assert [(row.value, row.unscored) for row in rows] == [(None, "the judge's reply can't be read")] * 2
 
 
@@ -216,8 +219,8 @@ def test_clusters_are_asked_about_in_parts_and_come_back_whole(tmp_path: Path) -
         return json.dumps({"answers": entries})
 
     with Store(tmp_path / "s.sqlite") as store:
-        asker, client = asked(script, store)
-        rows = asyncio.run(label([transcript("a", "i", ())], many, 3, asker))
+        judge, client = asked(script, store)
+        rows = asyncio.run(label_transcripts([transcript("a", "i", ())], many, 3, judge))
     assert len(client.asked) == 3
     assert [(row.cluster, row.value) for row in rows] == [(f"c{n}", n == 4) for n in range(7)]
 
@@ -231,7 +234,7 @@ def test_what_more_than_half_of_those_say_who_say_anything_is_the_label(votes: l
         )
         for n, vote in enumerate(votes)
     ]
-    (found,) = combined(rows)
+    (found,) = majority_labels(rows)
     n_yes, n_no = votes.count(True), votes.count(False)
     assert found.value is (None if n_yes == n_no else n_yes > n_no)
     assert (found.unscored is None) == (found.value is not None)
@@ -324,12 +327,12 @@ SPEC = {
 def test_a_clause_is_cited_by_its_id_as_a_word_or_by_a_run_of_its_words(
     text: str, by_id: set[str], by_words: set[str]
 ) -> None:
-    assert cited(text, SPEC) == (frozenset(by_id), frozenset(by_words))
+    assert cited_clauses(text, SPEC) == (frozenset(by_id), frozenset(by_words))
 
 
 @given(st.sampled_from(sorted(SPEC)), st.text(max_size=20), st.text(max_size=20))
 def test_a_clause_that_is_quoted_whole_is_always_found(name: str, before: str, after: str) -> None:
-    assert name in cited(f"{before} {SPEC[name]} {after}", SPEC)[1]
+    assert name in cited_clauses(f"{before} {SPEC[name]} {after}", SPEC)[1]
 
 
 def test_citations_are_counted_by_arm_and_transcript_in_thought_and_speech() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.chats import QuestionTemplate, load_templates
-from midspec.chats.template_author._templates import fill_slots, slots
+from midspec.chats._templates import fill_slots, slots
 from midspec.core.errors import ConfigError, MissingError
 
 GOOD = {
@@ -46,7 +46,7 @@ def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["klingon", "no/such/file.yaml", "../english", ""])
 def test_unknown_frames_are_said_to_be_missing(name: str) -> None:
-    with pytest.raises(MissingError, match="no such chat frames"):
+    with pytest.raises(MissingError, match="no such chat templates"):
         load_templates(name)
 
 
