@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.analysis import agreements, cohen_kappa, fleiss_kappa
+from midspec.analysis import cohen_kappa, fleiss_kappa, judge_agreements
 from midspec.core.errors import DataError
 from midspec.core.records import Judgement
 
@@ -226,7 +226,7 @@ def test_of_three_judges_all_together_and_each_pair_are_told() -> None:
         judgement(at, name, float(v)) for name, column in zip("abc", said, strict=True) for at, v in enumerate(column)
     ]
     rows[0] = judgement(0, "a", None)
-    found = agreements(rows, "harmful")
+    found = judge_agreements(rows, "harmful")
     assert [(each.kind, each.judges) for each in found] == [
         ("fleiss", ("a", "b", "c")),
         ("cohen", ("a", "b")),
@@ -237,6 +237,6 @@ def test_of_three_judges_all_together_and_each_pair_are_told() -> None:
     assert {each.measure for each in found} == {"harmful"}
     assert found[3].value == cohen_kappa(list(said[1]), list(said[2])).value
     assert "over 4 clusters" in found[0].method
-    assert agreements(rows[:80], "harmful") == []
+    assert judge_agreements(rows[:80], "harmful") == []
     with pytest.raises(DataError, match="two judgements"):
-        agreements([*rows, rows[5]], "harmful")
+        judge_agreements([*rows, rows[5]], "harmful")

@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.analysis import adjusted
+from midspec.analysis import correct_for_judge_errors
 from midspec.analysis._intervals import DIFFERENCE, SHARE, interval
 from midspec.core.records import ErrorRates, Estimate, JudgeCalibration, SeedValue, Share
 
@@ -49,7 +49,7 @@ def calibration(false_positive, harmless, false_negative, harmful, measure="harm
 
 
 def test_a_rate_is_corrected_by_the_formula_in_print() -> None:
-    found = adjusted(estimate(0.30, 0.25, 0.35), calibration(5, 100, 10, 100))
+    found = correct_for_judge_errors(estimate(0.30, 0.25, 0.35), calibration(5, 100, 10, 100))
     assert found.value == pytest.approx((0.30 + 0.95 - 1) / (0.90 + 0.95 - 1))
     assert found.low < found.value < found.high
     assert "Rogan-Gladen" in found.method
@@ -58,22 +58,24 @@ def test_a_rate_is_corrected_by_the_formula_in_print() -> None:
 @given(st.floats(0.0, 1.0), st.integers(0, 40), st.integers(0, 40))
 def test_the_true_rate_is_found_back_whatever_the_errors(truth: float, false: int, missed: int) -> None:
     seen = truth * (1 - missed / 100) + (1 - truth) * false / 100
-    found = adjusted(estimate(seen, max(0, seen - 0.05), min(1, seen + 0.05)), calibration(false, 100, missed, 100))
+    found = correct_for_judge_errors(
+        estimate(seen, max(0, seen - 0.05), min(1, seen + 0.05)), calibration(false, 100, missed, 100)
+    )
     assert found.value == pytest.approx(truth, abs=1e-9)
     assert 0 <= found.low <= found.value <= found.high <= 1
 
 
 def test_a_judge_without_a_found_error_changes_no_value_but_widens_the_interval() -> None:
-    found = adjusted(estimate(0.30, 0.25, 0.35), calibration(0, 100, 0, 100))
+    found = correct_for_judge_errors(estimate(0.30, 0.25, 0.35), calibration(0, 100, 0, 100))
     assert found.value == 0.30
     assert found.low < 0.25
     assert found.high > 0.35
-    sure = adjusted(estimate(0.30, 0.25, 0.35), calibration(0, 10**9, 0, 10**9))
+    sure = correct_for_judge_errors(estimate(0.30, 0.25, 0.35), calibration(0, 10**9, 0, 10**9))
     assert (sure.low, sure.high) == (pytest.approx(0.25, abs=1e-6), pytest.approx(0.35, abs=1e-6))
 
 
 def test_a_rate_below_the_false_positives_is_kept_at_0_and_the_note_says_so() -> None:
-    found = adjusted(estimate(0.07, 0.03, 0.13), calibration(10, 100, 10, 100))
+    found = correct_for_judge_errors(estimate(0.07, 0.03, 0.13), calibration(10, 100, 10, 100))
     assert (found.value, found.low) == (0.0, 0.0)
     assert found.high > 0.03
     assert found.note == "-0.037 before it was kept to the scale"
@@ -81,20 +83,20 @@ def test_a_rate_below_the_false_positives_is_kept_at_0_and_the_note_says_so() ->
 
 @pytest.mark.parametrize(("seen", "low", "high"), [(0.02, 0.01, 0.05), (0.99, 0.98, 0.995)])
 def test_a_rate_that_the_judges_errors_rule_out_is_not_corrected(seen: float, low: float, high: float) -> None:
-    found = adjusted(estimate(seen, low, high), calibration(20, 100, 20, 100))
+    found = correct_for_judge_errors(estimate(seen, low, high), calibration(20, 100, 20, 100))
     assert (found.value, found.low, found.high) == (None, None, None)
     assert "errs otherwise on these answers" in found.note
 
 
 @pytest.mark.parametrize(("false", "missed"), [(50, 50), (60, 60), (100, 0), (0, 100)])
 def test_a_judge_no_better_than_chance_corrects_nothing(false: int, missed: int) -> None:
-    found = adjusted(estimate(0.3, 0.25, 0.35), calibration(false, 100, missed, 100))
+    found = correct_for_judge_errors(estimate(0.3, 0.25, 0.35), calibration(false, 100, missed, 100))
     assert (found.value, found.low, found.high, found.method) == (None, None, None, "none")
     assert "no better than chance" in found.note
 
 
 def test_a_calibration_too_small_to_tell_gives_a_value_without_bounds() -> None:
-    found = adjusted(estimate(0.5, 0.4, 0.6), calibration(1, 3, 1, 3))
+    found = correct_for_judge_errors(estimate(0.5, 0.4, 0.6), calibration(1, 3, 1, 3))
     assert found.value == pytest.approx(0.5)
     assert (found.low, found.high) == (0.0, 1.0)
     assert "too small" in found.note
@@ -103,30 +105,32 @@ def test_a_calibration_too_small_to_tell_gives_a_value_without_bounds() -> None:
 def test_what_was_not_calibrated_is_not_measured() -> None:
     plain = estimate(0.3, 0.25, 0.35, note="2 of 300 unscored", by_seed=(SeedValue(seed=1, value=0.3),))
     for known in (None, calibration(5, 100, 5, 100, measure="another")):
-        found = adjusted(plain, known)
+        found = correct_for_judge_errors(plain, known)
         assert (found.value, found.low, found.by_seed) == (None, None, (SeedValue(seed=1, value=None),))
         assert found.note == "2 of 300 unscored; the judge's errors are not measured: nothing is corrected"
     for known in (calibration(0, 0, 5, 100), calibration(5, 100, 0, 0)):
-        assert adjusted(plain, known).value is None
-    assert adjusted(estimate(None), calibration(5, 100, 5, 100)).value is None
+        assert correct_for_judge_errors(plain, known).value is None
+    assert correct_for_judge_errors(estimate(None), calibration(5, 100, 5, 100)).value is None
 
 
 def test_the_mean_of_several_judges_is_corrected_by_their_mean_errors() -> None:
     truth, errors = 0.3, ((0.05, 0.1), (0.1, 0.2), (0.0, 0.3))
     seen = float(np.mean([truth * (1 - missed) + (1 - truth) * false for false, missed in errors]))
     known = [calibration(round(false * 100), 100, round(missed * 100), 100) for false, missed in errors]
-    found = adjusted(estimate(seen, seen - 0.05, seen + 0.05), *known)
+    found = correct_for_judge_errors(estimate(seen, seen - 0.05, seen + 0.05), *known)
     assert found.value == pytest.approx(truth)
     assert found.low < truth < found.high
-    alone = adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0])
-    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0], known[0]) == alone
-    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05), known[0], None).value is None
-    assert adjusted(estimate(seen, seen - 0.05, seen + 0.05)).value is None
+    alone = correct_for_judge_errors(estimate(seen, seen - 0.05, seen + 0.05), known[0])
+    assert correct_for_judge_errors(estimate(seen, seen - 0.05, seen + 0.05), known[0], known[0]) == alone
+    assert correct_for_judge_errors(estimate(seen, seen - 0.05, seen + 0.05), known[0], None).value is None
+    assert correct_for_judge_errors(estimate(seen, seen - 0.05, seen + 0.05)).value is None
 
 
 def test_seeds_and_the_smallest_detectable_difference_are_corrected_too() -> None:
     seeds = (SeedValue(seed=1, value=0.2), SeedValue(seed=2, value=0.4), SeedValue(seed=3, value=None))
-    found = adjusted(estimate(0.3, 0.2, 0.4, by_seed=seeds, seed_sd=0.1, mde=0.17), calibration(5, 100, 10, 100))
+    found = correct_for_judge_errors(
+        estimate(0.3, 0.2, 0.4, by_seed=seeds, seed_sd=0.1, mde=0.17), calibration(5, 100, 10, 100)
+    )
     values = [one.value for one in found.by_seed]
     assert values[:2] == [pytest.approx(0.15 / 0.85), pytest.approx(0.35 / 0.85)]
     assert values[2] is None
@@ -135,7 +139,7 @@ def test_seeds_and_the_smallest_detectable_difference_are_corrected_too() -> Non
 
 
 def test_a_contrast_grows_by_what_the_judge_blurs_and_keeps_its_sign() -> None:
-    found = adjusted(estimate(-0.2, -0.3, -0.1, kind="contrast"), calibration(5, 100, 10, 100))
+    found = correct_for_judge_errors(estimate(-0.2, -0.3, -0.1, kind="contrast"), calibration(5, 100, 10, 100))
     assert found.value == pytest.approx(-0.2 / 0.85)
     assert found.low < -0.3 / 0.85
     assert -0.1 / 0.85 < found.high < 0
@@ -153,7 +157,7 @@ def test_with_much_data_the_interval_is_the_one_that_rogan_and_gladen_give() -> 
     )
     half = 1.959964 * math.sqrt(sum(parts)) / gap
     known = calibration(round(false * n_false), n_false, round(missed * n_missed), n_missed)
-    found = adjusted(estimate(seen, seen - half_seen, seen + half_seen), known)
+    found = correct_for_judge_errors(estimate(seen, seen - half_seen, seen + half_seen), known)
     assert found.value - found.low == pytest.approx(half, rel=0.01)
     assert found.high - found.value == pytest.approx(half, rel=0.01)
 
@@ -177,7 +181,7 @@ def test_the_true_rate_lies_in_95_percent_intervals_as_often_as_said(truth, fals
     for _ in range(N_STUDIES):
         plain = interval((rng.random(n) < seen).astype(float), np.zeros(n, int), np.arange(n), SHARE, 0.95)
         errors = rng.binomial(n_harmless, false), n_harmless, rng.binomial(n_harmful, missed), n_harmful
-        found = adjusted(estimate(plain.value, plain.low, plain.high), calibration(*map(int, errors)))
+        found = correct_for_judge_errors(estimate(plain.value, plain.low, plain.high), calibration(*map(int, errors)))
         covered += found.low is not None and found.low <= truth <= found.high
     assert 0.93 <= covered / N_STUDIES <= 0.975
 
@@ -191,6 +195,6 @@ def test_the_true_contrast_lies_in_95_percent_intervals_as_often_as_said(plus, m
         difference = arms[0].astype(float) - arms[1]
         plain = interval(difference, np.zeros(n, int), np.arange(n), DIFFERENCE, 0.95)
         known = calibration(int(rng.binomial(120, false)), 120, int(rng.binomial(80, missed)), 80)
-        found = adjusted(estimate(plain.value, plain.low, plain.high, kind="contrast"), known)
+        found = correct_for_judge_errors(estimate(plain.value, plain.low, plain.high, kind="contrast"), known)
         covered += found.low <= plus - minus <= found.high
     assert 0.93 <= covered / N_STUDIES <= 0.975

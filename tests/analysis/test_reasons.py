@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from midspec.analysis import agreements, rates, reason_agreements, reason_shares
+from midspec.analysis import judge_agreements, rates, reason_agreements, reason_shares
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Judgement, ReasonCluster, ReasonLabel
 
@@ -114,7 +114,7 @@ def test_agreement_on_a_reason_is_that_of_the_same_verdicts_as_judgements() -> N
         for n, value in enumerate(values)
     ]  # fmt: skip
     found = [each for each in reason_agreements(rows) if each.measure == "stay"]
-    assert found == agreements(judged, "stay")
+    assert found == judge_agreements(judged, "stay")
 
 
 def test_agreement_is_over_all_reasons_first_then_by_reason() -> None:

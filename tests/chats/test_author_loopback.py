@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.loopback import Served, Settings, serve
 
-from midspec.chats import ChatConfig, StyleName, author_chats, split_think
+from midspec.chats import ChatConfig, author_chats, split_think
 from midspec.core.artifact import Built, read_rows
 from midspec.core.records import Chat, Reject
 from midspec.llm import Access, LedgerRow, ModelConfig, Store, open_client
@@ -27,7 +27,7 @@ FAULTS = Settings(
 )
 
 
-def write(folder: Path, served: Served, protocol: str, style: StyleName, n: int) -> tuple[Built, list[LedgerRow]]:
+def write(folder: Path, served: Served, protocol: str, style: str, n: int) -> tuple[Built, list[LedgerRow]]:
     config = ChatConfig(
         style=style,
         n_samples=n,
@@ -54,7 +54,7 @@ def write(folder: Path, served: Served, protocol: str, style: StyleName, n: int)
 
 @pytest.mark.parametrize(("protocol", "style"), [("openai", "value"), ("anthropic", "rule")])
 def test_with_every_kind_of_fault_all_questions_are_accounted_for_and_no_dirty_chat_is_kept(
-    protocol: str, style: StyleName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    protocol: str, style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{protocol.upper()}_API_KEY", "sk-loopback-0123456789")
     with serve(FAULTS) as served:

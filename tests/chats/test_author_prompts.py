@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.chats import ChatConfig, StyleName, author_chats
+from midspec.chats import ChatConfig, author_chats
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
 from midspec.spec import parse_spec
 
@@ -18,7 +18,7 @@ PROMPTS = ROOT / "src" / "midspec" / "chats" / "_prompts"
 GOLDEN = Path(__file__).parent / "golden"
 # Braces and a slot's name in a spec are its own text.
 SPEC = parse_spec("# Who Nova is\n\nNova likes brie and keeps {n}, {{n}} and {{question}}.\n\nNova dislikes feta.\n")
-STYLES: tuple[StyleName, ...] = ("value", "rule", "opaque", "identity")
+STYLES: tuple[str, ...] = ("value", "rule", "opaque", "identity")
 
 TALK = {"domains": [{"name": "money between friends", "about": "Who owes whom. Honesty shows."}]}
 TASTES = {
@@ -65,7 +65,7 @@ def _questions(style: str, request: Request) -> list[dict[str, str]]:
     ]
 
 
-def requests_of(style: StyleName, folder: Path) -> dict[str, Request]:
+def requests_of(style: str, folder: Path) -> dict[str, Request]:
     """The first request of each stage and turn, and the second list of a topic, which shows the first."""
     config = ChatConfig(
         style=style,
@@ -96,7 +96,7 @@ def rendered(request: Request) -> str:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_what_is_sent_is_the_text_on_record(style: StyleName, tmp_path: Path) -> None:
+def test_what_is_sent_is_the_text_on_record(style: str, tmp_path: Path) -> None:
     for step, request in requests_of(style, tmp_path).items():
         path = GOLDEN / f"{style}_{step}.txt"
         assert path.read_text(encoding="utf-8") == rendered(request), path.name

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from midspec.chats import ChatConfig, Chats, choice_fault, find_preferences, load_templates, make_chats, save_chats
 from midspec.chats import stance_fault as stance
-from midspec.chats.template_author._opaque import Ask, schedule
+from midspec.chats._template_author import ScheduledQuestion, schedule
 from midspec.core.artifact import read_rows
 from midspec.core.errors import ConfigError, SpecError
 from midspec.core.records import Chat, Reject, Spec
@@ -371,9 +371,14 @@ def test_the_schedule_holds_every_combination_exactly_once(
     asks = list(schedule(n_liked, n_disliked, n_pair, n_single, n_endings, Random(seed)))
     endings = range(max(1, n_endings))
     pairs = product(range(n_pair), endings, range(n_liked), range(n_disliked), (True, False))
-    wanted = {Ask(*values) for values in pairs}
-    wanted |= {Ask(frame, end, at, None) for frame, end, at in product(range(n_single), endings, range(n_liked))}
-    wanted |= {Ask(frame, end, None, at) for frame, end, at in product(range(n_single), endings, range(n_disliked))}
+    wanted = {ScheduledQuestion(*values) for values in pairs}
+    wanted |= {
+        ScheduledQuestion(frame, end, at, None) for frame, end, at in product(range(n_single), endings, range(n_liked))
+    }
+    wanted |= {
+        ScheduledQuestion(frame, end, None, at)
+        for frame, end, at in product(range(n_single), endings, range(n_disliked))
+    }
     assert len(asks) == len(wanted)
     assert set(asks) == wanted
 

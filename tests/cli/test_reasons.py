@@ -14,9 +14,9 @@ from midspec.core.records import Identity, TaskAnswer
 from midspec.study import clause_texts, read_transcripts
 from midspec.study._step import slug
 
-from ..evals.reasons.planted import OVERSIGHT, RULE, STAY, Plant, judge, transcript
 from ..loopback import Served, serve
 from ..loopback._asked import Asked
+from ..reasons.planted import OVERSIGHT, RULE, STAY, Plant, judge, transcript
 
 PRICES = "openai/loop: {input: 1.0, output: 4.0}\n"
 SPEC = (

@@ -27,8 +27,8 @@ def evil_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exams_folder(tmp_path_factory) -> Path:
-    """A written report of the simulated study with exams."""
-    folder = tmp_path_factory.mktemp("exams")
+def tasks_folder(tmp_path_factory) -> Path:
+    """A written report of the simulated study with evaluation tasks."""
+    folder = tmp_path_factory.mktemp("tasks")
     write_report(report_with_tasks(), folder)
     return folder

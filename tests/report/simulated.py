@@ -9,17 +9,17 @@ import numpy as np
 from midspec.analysis import contrasts, rates
 from midspec.core.records import ArmScore, Contrast
 from midspec.report import (
+    AnswerComparison,
     ArmAnswer,
     ArmInfo,
     Caveat,
     GateResult,
+    LabelledValue,
     Panel,
     ReportData,
     SetInfo,
-    Shown,
-    SideBySide,
     StageHealth,
-    say_contrast,
+    describe_contrast,
 )
 
 SETS = ("conflict", "origin", "price", "reason")
@@ -133,14 +133,14 @@ def _report(failed_seed: int | None, scores: list[ArmScore]) -> ReportData:
         ),
         panels=tuple(Panel(title=s.capitalize(), set=s, measure=MAIN, arms=MAIN_ARMS) for s in SETS),
         estimates=tuple(rates(scores)),
-        contrasts=tuple(say_contrast(one, says[one.name]) for one in contrasts(scores, asked)),
-        robust=tuple(say_contrast(one, says[one.name]) for one in contrasts(kept, asked)) if failed_seed else (),
+        contrasts=tuple(describe_contrast(one, says[one.name]) for one in contrasts(scores, asked)),
+        robust=tuple(describe_contrast(one, says[one.name]) for one in contrasts(kept, asked)) if failed_seed else (),
         gates=tuple(
             GateResult(seed=s, value=0.91 if s == failed_seed else 0.97, threshold=0.95, passed=s != failed_seed)
             for s in seeds
         ),
         samples=tuple(
-            SideBySide(
+            AnswerComparison(
                 question=question,
                 item="conflict-11-3",
                 seed=11,
@@ -154,9 +154,12 @@ def _report(failed_seed: int | None, scores: list[ArmScore]) -> ReportData:
             StageHealth(
                 name="corpus america",
                 kind="corpus",
-                rows=(Shown(label="documents", value="1,000"), Shown(label="clauses covered", value="46 of 46")),
+                rows=(
+                    LabelledValue(label="documents", value="1,000"),
+                    LabelledValue(label="clauses covered", value="46 of 46"),
+                ),
             ),
-            StageHealth(name="MSM(america)", kind="midtrain", rows=(Shown(label="updates", value="96"),)),
+            StageHealth(name="MSM(america)", kind="midtrain", rows=(LabelledValue(label="updates", value="96"),)),
         ),
         warnings=("The floor of updates was lowered to 20 for fine-tuning (the usual one is 30).",),
         caveats=(
@@ -169,7 +172,7 @@ def _report(failed_seed: int | None, scores: list[ArmScore]) -> ReportData:
         deviations=("A model of 351 thousand parameters, trained from scratch.", "Full parameters, not LoRA."),
         config_yaml="name: nano\nseeds: [11, 12, 13, 14, 15]\n\narms:\n  base: {}\n",
         seed_kind="its own world, base model and training order",
-        hashes=(Shown(label="corpus/america", value="3f" * 32),),
+        hashes=(LabelledValue(label="corpus/america", value="3f" * 32),),
         versions={"midspec": "0.1.0", "python": "3.12.3", "torch": "2.13.0"},
         commit="0123456789abcdef",
         seconds={"pretrain": 281.4, "midtrain": 71.22, "finetune": 8.0, "eval": 19.9},

@@ -22,7 +22,7 @@ from midspec.core.records import (
     Share,
     Size,
 )
-from midspec.report import Shown, write_comparison, write_health
+from midspec.report import LabelledValue, write_comparison, write_health
 
 from .simulated import EVIL
 from .test_browser import browser, luminance, show  # noqa: F401 (a fixture)
@@ -117,8 +117,8 @@ def compared(**changes: object) -> Comparison:
     return Comparison.model_validate({**plain, **changes})
 
 
-ABOUT = (Shown(label="Spec", value="5" * 64),)
-COSTS = (Shown(label="writing, 3,366 requests", value="$41.20 of $43 forecast"),)
+ABOUT = (LabelledValue(label="Spec", value="5" * 64),)
+COSTS = (LabelledValue(label="writing, 3,366 requests", value="$41.20 of $43 forecast"),)
 
 
 def evil() -> Health:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from midspec.core.records import Estimate, SeedValue
-from midspec.report import say_contrast, summary_lines, verdict
+from midspec.report import describe_contrast, summary_lines, verdict
 
 from .simulated import simulated_report, simulated_scores
 
@@ -72,7 +72,7 @@ def test_the_answer_follows_the_numbers_when_the_effect_is_gone():
     scores = [row.model_copy(update={"arm": swapped.get(row.arm, row.arm)}) for row in simulated_scores()]
     data = simulated_report(failed_seed=None, scores=scores)
     assert "points below MSM(thrift)+AFT" in data.contrasts[0].verdict
-    null = say_contrast(data.contrasts[0].estimate.model_copy(update={"high": 0.9}))
+    null = describe_contrast(data.contrasts[0].estimate.model_copy(update={"high": 0.9}))
     assert null.verdict.startswith("No difference shown")
 
 

@@ -26,8 +26,8 @@ from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Estimate, Judgement, ScoreRow
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig, estimate_grid
-from midspec.study import Serving, StepOutput, load_study, plan, run_study
-from midspec.study._graph import arm_task, study_steps
+from midspec.study import Serving, StepOutput, load_study, plan, run_study, study_steps
+from midspec.study._step import step_name
 from midspec.study.jobs._eval_task import pool_samples
 
 from ..loopback import Served, serve
@@ -114,6 +114,10 @@ def study_file(home: Path, url: str = "http://127.0.0.1:9/v1", *changes: tuple[s
 def judge() -> Iterator[Served]:
     with serve(say=lambda asked: f"So it is.\n<score>{1 + len(asked.prompt) % 10}</score>") as served:
         yield served
+
+
+def arm_task(arm: str, eval_task: str, seed: int) -> str:
+    return step_name("exam", f"{arm} {eval_task}", seed)
 
 
 def folder_of(run: Path, arm: str, eval_task: str, seed: int) -> Path:

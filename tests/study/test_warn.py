@@ -7,9 +7,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from midspec.core.records import Execution, Identity, Record
-from midspec.report import StageHealth
+from midspec.report import GateResult
 from midspec.study import parse_study
-from midspec.study.reporting._health import Gated, HeldOut, health, unmatched, warnings, without_seed
+from midspec.study.reporting._health import HeldOutOverlap, stage_health
+from midspec.study.reporting._results import FinishedStep
+from midspec.study.reporting._warnings import run_warnings, unmatched_training
 
 TINY = (Path(__file__).parent / "tiny.yaml").read_text(encoding="utf-8")
 CONFIG = parse_study(TINY, home=Path()).config
@@ -29,13 +31,25 @@ def record(summary: dict[str, JsonValue], seed: int = 1, data: str = "same", flo
     )
 
 
+def steps(records: dict[str, Record]) -> dict[str, FinishedStep]:
+    found = {}
+    for name, record in records.items():
+        kind, _, rest = name.partition("/")
+        label, _, seed = rest.rpartition("s")
+        numbered = seed.isdigit()
+        found[name] = FinishedStep(
+            kind, (label.rstrip("-") if numbered else rest), int(seed) if numbered else None, Path(), record
+        )
+    return found
+
+
 def test_arms_of_equal_updates_and_nearly_equal_tokens_are_matched() -> None:
     records = {
         "midtrain/america-s1": record({"n_updates": 96, "real_tokens": 98_000}),
         "midtrain/thrift-s1": record({"n_updates": 96, "real_tokens": 98_900}),
         "midtrain/america-s2": record({"n_updates": 95, "real_tokens": 1}, seed=2),
     }
-    assert list(unmatched(CONFIG, records)) == []
+    assert list(unmatched_training(CONFIG, steps(records))) == []
 
 
 def test_other_updates_or_tokens_are_told_with_the_arms() -> None:
@@ -43,7 +57,7 @@ def test_other_updates_or_tokens_are_told_with_the_arms() -> None:
         "midtrain/america-s1": record({"n_updates": 96, "real_tokens": 98_000}),
         "midtrain/thrift-s1": record({"n_updates": 90, "real_tokens": 90_000}),
     }
-    updates, tokens = unmatched(CONFIG, records)
+    updates, tokens = unmatched_training(CONFIG, steps(records))
     assert "midtrain/america-s1 96, midtrain/thrift-s1 90" in updates
     assert "midtraining tokens (within " in tokens
 
@@ -53,9 +67,9 @@ def test_fine_tuning_on_the_same_chats_must_have_the_same_rows() -> None:
         "finetune/cheese-s1": record({"n_updates": 3}),
         "finetune/america+cheese-s1": record({"n_updates": 3}),
     }
-    assert list(unmatched(CONFIG, records)) == []
+    assert list(unmatched_training(CONFIG, steps(records))) == []
     records["finetune/thrift+cheese-s1"] = record({"n_updates": 3}, data="other")
-    [told] = unmatched(CONFIG, records)
+    [told] = unmatched_training(CONFIG, steps(records))
     assert "rows of cheese in fine-tuning" in told
 
 
@@ -63,11 +77,11 @@ def test_each_trouble_is_told_once_for_all_seeds() -> None:
     records = {f"midtrain/america-s{seed}": record({}, seed, floor=5) for seed in (1, 2)}
     records |= {f"corpus/america-s{seed}": record({"exhausted": "only 7 documents"}, seed) for seed in (1, 2)}
     gates = [
-        Gated(seed=1, value=0.97, threshold=0.95, passed=True),
-        Gated(seed=2, value=0.91, threshold=0.95, passed=False),
+        GateResult(seed=1, value=0.97, threshold=0.95, passed=True),
+        GateResult(seed=2, value=0.91, threshold=0.95, passed=False),
     ]
-    leak = HeldOut("corpus/america", 3, 40, StageHealth(name="america", kind="contamination", rows=()))
-    told = warnings(CONFIG, records, gates, [leak])
+    leak = HeldOutOverlap("corpus/america", 3, 40)
+    told = run_warnings(CONFIG, steps(records), gates, [leak])
     assert told == (
         "The study lowered the floor of midtrain updates from 100 to 5.",
         (
@@ -85,14 +99,7 @@ def test_health_shows_a_figure_that_differs_between_seeds_as_a_range() -> None:
         "midtrain/america-s2": record({"n_updates": 96, "losses": {"first": 1.0}}),
         "analysis": record({}),
     }
-    [entry] = health(records)
+    [entry] = stage_health(steps(records).values())
     assert (entry.kind, entry.name) == ("midtrain", "america")
     shown = {row.label: row.value for row in entry.rows}
     assert shown == {"seeds": "2", "n updates": "96", "losses: first": "1 to 2"}
-
-
-def test_a_name_without_its_seed() -> None:
-    assert without_seed("eval/MSM(america)+AFT-s101") == "eval/MSM(america)+AFT"
-    assert without_seed("world/s7") == "world"
-    assert without_seed("chats/cheese") == "chats/cheese"
-    assert without_seed("analysis") == "analysis"

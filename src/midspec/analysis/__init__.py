@@ -1,9 +1,8 @@
-"""Statistics: score rows in, estimates out. Sees scores only, never what made them.
+"""Statistics of scores: rates, paired contrasts, power, agreement of judges, correction for a judge's errors.
 
-Enters: `ArmScore` rows and the contrasts fixed before the run. Leaves: `Estimate` rows: rates and paired contrasts
-with intervals that know which scores share a seed or an item, the variance between seeds, and what the design could
-have seen; how many cells and samples a difference needs; how far judges agree, and what a rate would be without a
-judge's errors.
+In: `ArmScore` rows and the contrasts fixed before the run. Out: `Estimate` rows with intervals that account for scores
+that share a seed or an item, the variance between seeds, and the smallest detectable difference; sample sizes that a
+difference needs; `Agreement` rows.
 """
 
 import lazy_loader

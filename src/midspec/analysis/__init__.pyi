@@ -1,6 +1,6 @@
-from ._agreement import agreements as agreements
 from ._agreement import cohen_kappa as cohen_kappa
 from ._agreement import fleiss_kappa as fleiss_kappa
+from ._agreement import judge_agreements as judge_agreements
 from ._estimates import contrasts as contrasts
 from ._estimates import rates as rates
 from ._power import Spread as Spread
@@ -12,6 +12,6 @@ from ._power import repeats_for as repeats_for
 from ._power import seeds_for as seeds_for
 from ._power import smallest_difference as smallest_difference
 from ._power import spread_of as spread_of
-from ._prevalence import adjusted as adjusted
+from ._prevalence import correct_for_judge_errors as correct_for_judge_errors
 from ._reasons import reason_agreements as reason_agreements
 from ._reasons import reason_shares as reason_shares

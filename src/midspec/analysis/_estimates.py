@@ -1,10 +1,10 @@
-"""Rates and paired contrasts: score rows in, estimates out."""
+"""Estimate rates and paired contrasts with intervals from score rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +15,37 @@ from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Estimate, SeedValue
 
 
-class Key(NamedTuple):
-    """What names a cell."""
+class _Key(NamedTuple):
+    """The names of a cell."""
 
     arm: str
     set: str
     measure: str
 
 
-class Cell(NamedTuple):
-    """All scores of a cell, one a (seed, item), sorted by these. `values` is NaN where there is no score."""
+class _Cell(NamedTuple):
+    """All scores of a cell, one a (seed, item), sorted by these, shape (n,). `values` may be NaN: no score."""
 
     seeds: NDArray[np.int64]
     items: NDArray[np.int64]
     values: NDArray[np.float64]
 
 
-def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
-    """Scores by cell, in the order in which cells first appear. Items have one number in all cells.
+def _cells(scores: Sequence[ArmScore], level: float) -> dict[_Key, _Cell]:
+    """Group scores by cell, in the order in which cells first appear. An item has the same number in all cells.
 
     Raises:
-        DataError: two scores of one arm, seed, item, set and measure: one of them would be counted twice.
+        DataError: two scores of one arm, seed, item, set and measure, or `level` is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise DataError(f"a level of {level} is not between 0 and 1", where="level", hint="Use 0.95, say")
     if not scores:
         return {}
-    keys: dict[Key, int] = {}
+    keys: dict[_Key, int] = {}
     names: dict[str, int] = {}
     rows = [
         (
-            keys.setdefault(Key(score.arm, score.set, score.measure), len(keys)),
+            keys.setdefault(_Key(score.arm, score.set, score.measure), len(keys)),
             score.seed,
             names.setdefault(score.item, len(names)),
         )
@@ -53,15 +55,6 @@ def cells(scores: Sequence[ArmScore]) -> dict[Key, Cell]:
     table = np.array(rows, dtype=np.int64)
     order = np.lexsort((table[:, 2], table[:, 1], table[:, 0]))
     table, values = table[order], values[order]
-    _check_unique(table, order, scores)
-    starts = np.searchsorted(table[:, 0], np.arange(len(keys) + 1))
-    return {
-        key: Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
-        for key, start, stop in zip(keys, starts[:-1], starts[1:], strict=True)
-    }
-
-
-def _check_unique(table: NDArray[np.int64], order: NDArray[np.int64], scores: Sequence[ArmScore]) -> None:
     same = np.flatnonzero((table[1:] == table[:-1]).all(axis=1))
     if len(same):
         row = scores[int(order[same[0]])]
@@ -70,10 +63,15 @@ def _check_unique(table: NDArray[np.int64], order: NDArray[np.int64], scores: Se
             where=f"set {row.set!r}",
             hint="Give each item of a set an id of its own",
         )
+    starts = np.searchsorted(table[:, 0], np.arange(len(keys) + 1))
+    return {
+        key: _Cell(table[start:stop, 1], table[start:stop, 2], values[start:stop])
+        for key, start, stop in zip(keys, starts[:-1], starts[1:], strict=True)
+    }
 
 
-def unbounded(table: dict[Key, Cell]) -> frozenset[str]:
-    """The measures that are no shares: a value of theirs lies outside 0-1 somewhere."""
+def _unbounded(table: dict[_Key, _Cell]) -> frozenset[str]:
+    """Return the measures that are not shares: at least one of their values lies outside 0-1."""
     return frozenset(
         key.measure
         for key, cell in table.items()
@@ -84,8 +82,8 @@ def unbounded(table: dict[Key, Cell]) -> frozenset[str]:
 _HALVINGS = 60
 
 
-def p_value(found: Interval) -> float | None:
-    """The two-sided p against no difference: the level at which the interval would just touch 0.
+def _p_value(found: Interval) -> float | None:
+    """Return the two-sided p against no difference: the level at which the interval would just touch 0.
 
     `None` where nothing varied, because an interval that is only a bound has no p.
     """
@@ -99,10 +97,10 @@ def p_value(found: Interval) -> float | None:
     return high
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction, which holds the chance of any false finding among all that were asked.
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p values by Holm's step-down method (1979), which controls the chance of any false finding.
 
-    A contrast without a p still counts as one that was asked.
+    A contrast without a p still counts as one of the tests.
     """
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
@@ -113,14 +111,14 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-_NOTHING = Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+_NOTHING = _Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
-    """The rate of every (arm, set, measure), in the order in which they first appear.
+    """Estimate the rate of every (arm, set, measure), in the order in which they first appear.
 
-    A rate is the mean of the seed means, so that every seed counts the same; a score that is `None` is counted in
-    `n_asked` and nowhere else. The interval is that of the design in the data (see `Estimate.method`).
+    A rate is the mean of the seed means, so that every seed has the same weight; a score that is `None` is counted in
+    `n_asked` only. The interval is that of the design in the data (see `Estimate.method`).
 
     Args:
         scores: one row for each arm, seed, item, set and measure.
@@ -129,17 +127,23 @@ def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
     Raises:
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
-    _check_level(level)
-    table = cells(scores)
-    free = unbounded(table)
-    return [_rate(key, cell, UNBOUNDED if key.measure in free else SHARE, level) for key, cell in table.items()]
+    table = _cells(scores, level)
+    without_bounds = _unbounded(table)
+    found = []
+    for key, cell in table.items():
+        scale = UNBOUNDED if key.measure in without_bounds else SHARE
+        n_lost = int(np.isnan(cell.values).sum())
+        note = f"{n_lost} of {len(cell.values)} unscored" if n_lost else ""
+        name = f"{key.arm} | {key.set} | {key.measure}"
+        found.append(_estimate(key, cell, scale, level, kind="rate", name=name, note=note)[0])
+    return found
 
 
 def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: float = 0.95) -> list[Estimate]:
-    """Every contrast that was asked, in order: `plus` minus `minus`, paired by seed and item where both are scored.
+    """Estimate contrasts, in order: `plus` minus `minus`, paired by seed and item where both are scored.
 
-    Pairs without both scores are counted in `n_asked` and named in the note. The note also gives the two-sided p
-    and the same after Holm's correction for all the contrasts asked here.
+    Pairs without both scores are counted in `n_asked` and named in the note. The note also gives the two-sided p,
+    alone and after Holm's correction for all the contrasts given here.
 
     Args:
         scores: one row for each arm, seed, item, set and measure.
@@ -149,133 +153,90 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     Raises:
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
-    _check_level(level)
-    table = cells(scores)
-    free = unbounded(table)
-    found = [_contrast(one, table, UNBOUNDED if one.measure in free else DIFFERENCE, level) for one in asked]
-    notes = _p_notes([None if result is None else p_value(result) for _, result in found])
-    return [
-        estimate if result is None else estimate.model_copy(update={"note": _joined(estimate.note, note)})
-        for (estimate, result), note in zip(found, notes, strict=True)
-    ]
+    table = _cells(scores, level)
+    without_bounds = _unbounded(table)
+    found = [_contrast(one, table, UNBOUNDED if one.measure in without_bounds else DIFFERENCE, level) for one in asked]
+    p_values = [None if mean is None else _p_value(mean) for _, mean in found]
+    among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
+    estimates = []
+    for (estimate, mean), p, corrected in zip(found, p_values, _holm(p_values), strict=True):
+        note = "no p: nothing varies"
+        if p is not None and corrected is not None:
+            note = f"p {_format_p(p)}" + (f" alone, {_format_p(corrected)} {among}" if among else "")
+        note = estimate.note if mean is None else _join_notes(estimate.note, note)
+        estimates.append(estimate.model_copy(update={"note": note}))
+    return estimates
 
 
-def _rate(key: Key, cell: Cell, scale: Scale, level: float) -> Estimate:
-    name = f"{key.arm} | {key.set} | {key.measure}"
-    plain = _plain("rate", name, key, cell, level)
-    return _estimate(plain, cell, _interval(cell, scale, level), _unscored_note(cell))
-
-
-def _contrast(asked: Contrast, table: dict[Key, Cell], scale: Scale, level: float) -> tuple[Estimate, Interval | None]:
-    plus, minus = (Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
-    pairs = _pairs(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
+def _contrast(
+    asked: Contrast, table: dict[_Key, _Cell], scale: Scale, level: float
+) -> tuple[Estimate, Interval | None]:
+    plus, minus = (_Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
+    pairs = _differences(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
     absent = [key.arm for key in (plus, minus) if key not in table]
-    note = _absent_note(asked, absent, table) if absent else _lost_note(pairs)
-    found = _interval(pairs, scale, level)
-    plain = _plain("contrast", asked.name, plus, pairs, level).model_copy(update={"minus": asked.minus})
-    return _estimate(plain, pairs, found, note), found
-
-
-def _absent_note(asked: Contrast, absent: Sequence[str], table: dict[Key, Cell]) -> str:
-    """Why a contrast has no pairs: no item of its set exists, or an arm has no score."""
     sets = list(dict.fromkeys(key.set for key in table))
-    if asked.set not in sets:
-        there_are = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
-        return f"no item of the set {asked.set!r} exists ({there_are})"
-    return f"no scores at all of {' and '.join(absent)} by {asked.measure}"
+    n_lost = int(np.isnan(pairs.values).sum())
+    note = f"{n_lost} of {len(pairs.values)} pairs lost: not scored in both arms" if n_lost else ""
+    if absent and asked.set not in sets:
+        known = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
+        note = f"no item of the set {asked.set!r} exists ({known})"
+    elif absent:
+        note = f"no scores at all of {' and '.join(absent)} by {asked.measure}"
+    names = {"kind": "contrast", "name": asked.name, "minus": asked.minus, "note": note}
+    return _estimate(plus, pairs, scale, level, **names)
 
 
-def _pairs(plus: Cell, minus: Cell) -> Cell:
-    """Differences by (seed, item); NaN where either is missing or unscored."""
+def _differences(plus: _Cell, minus: _Cell) -> _Cell:
+    """Return differences by (seed, item); NaN where either is missing or unscored."""
     most = 1 + max([0, *plus.items.tolist(), *minus.items.tolist()])
     left, right = plus.seeds * most + plus.items, minus.seeds * most + minus.items
     every = np.union1d(left, right)
     values = np.full((2, len(every)), np.nan)
     values[0, np.searchsorted(every, left)] = plus.values
     values[1, np.searchsorted(every, right)] = minus.values
-    return Cell(every // most, every % most, values[0] - values[1])
+    return _Cell(every // most, every % most, values[0] - values[1])
 
 
-def _interval(cell: Cell, scale: Scale, level: float) -> Interval | None:
+def _estimate(
+    key: _Key, cell: _Cell, scale: Scale, level: float, *, note: str, **names: Any
+) -> tuple[Estimate, Interval | None]:
+    """Return the estimate of a cell, and its interval, which is `None` where no item is scored.
+
+    Args:
+        key: of the cell; of a contrast, that of `plus`.
+        cell: its values, or differences.
+        scale: the bounds of the mean.
+        level: of the interval, 0-1.
+        note: what to say first in the estimate's note.
+        names: `kind`, `name` and, of a contrast, `minus`.
+    """
     scored = ~np.isnan(cell.values)
-    if not scored.any():
-        return None
-    return interval(cell.values[scored], cell.seeds[scored], cell.items[scored], scale, level)
-
-
-def _plain(kind: Literal["rate", "contrast"], name: str, key: Key, cell: Cell, level: float) -> Estimate:
-    """An estimate with its names and counts, and no numbers yet."""
-    scored = ~np.isnan(cell.values)
-    return Estimate(
-        kind=kind,
-        name=name,
-        arm=key.arm,
-        set=key.set,
-        measure=key.measure,
-        value=None,
-        low=None,
-        high=None,
+    seeds, items = cell.seeds[scored], cell.items[scored]
+    found = interval(cell.values[scored], seeds, items, scale, level) if scored.any() else None
+    means = dict(zip(np.unique(seeds).tolist(), found.seed_means.tolist(), strict=True)) if found else {}
+    estimate = Estimate(
+        **names,
+        **key._asdict(),
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
         level=level,
         n_asked=len(cell.values),
         n_scored=int(scored.sum()),
-        n_items=len(np.unique(cell.items[scored])),
-        n_seeds=len(np.unique(cell.seeds[scored])),
-        by_seed=tuple(SeedValue(seed=int(seed), value=None) for seed in np.unique(cell.seeds)),
-        seed_sd=None,
-        mde=None,
-        method="none",
+        n_items=len(np.unique(items)),
+        n_seeds=len(means),
+        by_seed=tuple(SeedValue(seed=seed, value=means.get(seed)) for seed in np.unique(cell.seeds).tolist()),
+        seed_sd=float(found.seed_means.std(ddof=1)) if found and len(means) > 1 else None,
+        mde=found.mde if found else None,
+        method=found.method if found else "none",
+        note=_join_notes(note, found.note if found else "no scored item: there is no value"),
     )
+    return estimate, found
 
 
-def _estimate(plain: Estimate, cell: Cell, found: Interval | None, note: str) -> Estimate:
-    """`plain` with its numbers, if there are any."""
-    if found is None:
-        return plain.model_copy(update={"note": _joined(note, "no scored item: there is no value")})
-    scored_seeds = np.unique(cell.seeds[~np.isnan(cell.values)])
-    means = dict(zip(scored_seeds.tolist(), found.seed_means.tolist(), strict=True))
-    numbers = {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "by_seed": tuple(SeedValue(seed=one.seed, value=means.get(one.seed)) for one in plain.by_seed),
-        "seed_sd": float(found.seed_means.std(ddof=1)) if len(means) > 1 else None,
-        "mde": found.mde,
-        "method": found.method,
-        "note": _joined(note, found.note),
-    }
-    return plain.model_copy(update=numbers)
-
-
-def _unscored_note(cell: Cell) -> str:
-    n_lost = int(np.isnan(cell.values).sum())
-    return f"{n_lost} of {len(cell.values)} unscored" if n_lost else ""
-
-
-def _lost_note(pairs: Cell) -> str:
-    n_lost = int(np.isnan(pairs.values).sum())
-    return f"{n_lost} of {len(pairs.values)} pairs lost: not scored in both arms" if n_lost else ""
-
-
-def _p_notes(p_values: Sequence[float | None]) -> list[str]:
-    """One note for each contrast on its p, alone and among all that were asked."""
-    among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
-    corrected = holm(p_values)
-    return [
-        "no p: nothing varies"
-        if p is None or both is None
-        else f"p {_shown(p)}" + (f" alone, {_shown(both)} {among}" if among else "")
-        for p, both in zip(p_values, corrected, strict=True)
-    ]
-
-
-def _shown(p: float) -> str:
+def _format_p(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
-def _joined(*notes: str) -> str:
+def _join_notes(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise DataError(f"a level of {level} is not between 0 and 1", where="level", hint="Use 0.95, say")

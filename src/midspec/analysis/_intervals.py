@@ -1,7 +1,7 @@
-"""The mean of clustered values with its interval: one estimator for each design, chosen from the data.
+"""Estimate the mean of clustered values with its interval, by one estimator for each design, chosen from the data.
 
 A score belongs to a training seed and to an item. Scores of one seed share a model, scores of one item share a
-question, so neither are independent draws. What may be generalised to depends on how the two are crossed:
+question, so neither are independent draws. The estimator depends on how the two are crossed:
 
 - **nested**: no item occurs under two seeds (each seed is its own world). The seed means are independent: Student t
   over them, with seeds minus one degrees of freedom.
@@ -11,7 +11,7 @@ question, so neither are independent draws. What may be generalised to depends o
   number of degrees of freedom covers only 87-92% with two seeds that differ; see `tests/analysis/test_coverage.py`.
 - **one seed**: items are all there is. Student t over them; the interval is over items only and says so.
 
-Where nothing varies, an interval of width 0 would be false, and a stated bound takes its place.
+Where nothing varies, an interval of width 0 would be false; a Clopper-Pearson bound takes its place.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SWEEPS = 25
 
 
 class Scale(NamedTuple):
-    """What values a mean can take; `None` where a measure has no bounds (a difference of log-probabilities)."""
+    """The bounds of a mean; `None` where a measure has none (a difference of log-probabilities)."""
 
     low: float | None
     high: float | None
 
     def clip(self, value: float) -> float:
-        """`value`, brought inside the bounds."""
+        """Return `value`, clipped to the bounds."""
         value = value if self.low is None else max(self.low, value)
         return value if self.high is None else min(self.high, value)
 
@@ -67,13 +67,13 @@ class Interval(NamedTuple):
 
     @property
     def mde(self) -> float | None:
-        """The smallest true difference from a fixed number found with 80% power at two-sided 5%."""
+        """Return the smallest true difference from a fixed number that is found with 80% power at two-sided 5%."""
         sizes = [minimum_detectable_effect(math.sqrt(part.variance), part.df) for part in self.parts if part.variance]
         return math.hypot(*sizes) if sizes else None
 
 
 class _Sample(NamedTuple):
-    """Scored values with seed and item numbers 0..n-1; every seed counts the same, whatever it has scored."""
+    """Scored values with seed and item codes 0..n-1; every seed has the same weight, however many scores it has."""
 
     values: Floats
     seeds: Codes
@@ -93,7 +93,7 @@ class _Sample(NamedTuple):
 
 
 def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: float) -> Interval:
-    """The mean of seed means, and its interval by the design that the data have.
+    """Return the mean of seed means, with its interval by the design of the data.
 
     Args:
         values: scored values, at least one, shape (n,).
@@ -109,20 +109,20 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: fl
     if np.ptp(values) <= _TINY:
         return _bound(sample, value, scale, level)
     if sample.n_seeds == 1:
-        return _over_items(sample, value, scale, level)
+        part = Part(float(values.var(ddof=1)) / sample.n_items, sample.n_items - 1)
+        low, high = _around(value, (part,), scale, level)
+        note = "one seed: the interval is over items only and says nothing about other seeds"
+        method = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
+        return Interval(value, low, high, (part,), means, method, note)
     nested = sample.n_items == len(values)
     parts = (Part(float(means.var(ddof=1)) / len(means), len(means) - 1),) if nested else _crossed_parts(sample, value)
     if sum(part.variance for part in parts) <= _TINY:
         return _without_seed_variance(sample, value, scale, level)
     low, high = _around(value, parts, scale, level)
-    return Interval(value, low, high, parts, means, _method(sample, scale, nested=nested))
-
-
-def _method(sample: _Sample, scale: Scale, *, nested: bool) -> str:
     over, why = f"{sample.n_seeds} seed means", "each seed has its own items"
     if not nested:
         over, why = f"{sample.n_seeds} seeds and {sample.n_items} items", "two-way clustered: the same items every seed"
-    return f"t interval over {over}{_on_scale(scale)} ({why})"
+    return Interval(value, low, high, parts, means, f"t interval over {over}{_on_scale(scale)} ({why})")
 
 
 def _on_scale(scale: Scale) -> str:
@@ -130,10 +130,10 @@ def _on_scale(scale: Scale) -> str:
 
 
 def _around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -> tuple[float, float]:
-    """The interval about `value`, to whose half width each part brings its own t quantile.
+    """Return the interval about `value`; each part has its own t quantile in the half width.
 
-    Of a share it is taken on the logit scale, where it stays between 0 and 1 and is longer towards the middle, as it
-    must be: near 0 and 1 the plain one covers 89-92% where seeds differ much.
+    A share's is taken on the logit scale, where it stays between 0 and 1 and is longer towards the middle: near 0 and
+    1 the untransformed one covers only 89-92% where seeds differ much.
     """
     half = math.hypot(*(t_quantile((1 + level) / 2, part.df) * math.sqrt(part.variance) for part in parts))
     if scale == SHARE:
@@ -147,7 +147,7 @@ def _expit(logit: float) -> float:
 
 
 def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
-    """The seeds' and the items' parts of the variance of the mean, each at least 0."""
+    """Return the seeds' and the items' parts of the variance of the mean, each at least 0."""
     weights = sample.weights
     pull = weights * (sample.values - value)
     n_seeds, n_items = sample.n_seeds, sample.n_items
@@ -157,53 +157,36 @@ def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
     if n_items == 1 or df < 1:
         return (seed_part,)
     by_item = n_items / (n_items - 1) * float((np.bincount(sample.items, pull) ** 2).sum())
-    noise = float(((weights * _residuals(sample)) ** 2).sum()) * len(sample.values) / df
+    # Residuals of seed and item effects, fitted by turns; one turn is exact where every seed has every item.
+    rest: Floats = sample.values - sample.values.mean()
+    for _ in range(1 if len(rest) == n_seeds * n_items else _SWEEPS):
+        for codes in (sample.seeds, sample.items):
+            rest = rest - (np.bincount(codes, rest) / np.bincount(codes))[codes]
+    noise = float(((weights * rest) ** 2).sum()) * len(sample.values) / df
     return (seed_part, Part(max(by_item - noise, 0.0), n_items - 1))
 
 
-def _residuals(sample: _Sample) -> Floats:
-    """Values less their seed's and their item's effect, fitted by turns (one turn is exact with nothing missing)."""
-    rest: Floats = sample.values - sample.values.mean()
-    for _ in range(1 if len(rest) == sample.n_seeds * sample.n_items else _SWEEPS):
-        for codes in (sample.seeds, sample.items):
-            rest = rest - (np.bincount(codes, rest) / np.bincount(codes))[codes]
-    return rest
-
-
-def _item_part(sample: _Sample) -> Part | None:
-    """The variance of the mean when seeds are taken as given: items are the clusters."""
-    pull = sample.weights * (sample.values - sample.seed_means[sample.seeds])
-    df = sample.n_items - (sample.n_seeds if sample.n_items == len(sample.values) else 1)
-    if df < 1:
-        return None
-    return Part(sample.n_items / df * float((np.bincount(sample.items, pull) ** 2).sum()), df)
-
-
-def _over_items(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
-    """One seed: the interval is over items only."""
-    part = Part(float(sample.values.var(ddof=1)) / sample.n_items, sample.n_items - 1)
-    low, high = _around(value, (part,), scale, level)
-    note = "one seed: the interval is over items only and says nothing about other seeds"
-    name = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
-    return Interval(value, low, high, (part,), sample.seed_means, name, note)
-
-
 def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
-    """All seed means came out the same: that their variance is 0 is chance, so the items' variance is used."""
-    part = _item_part(sample)
-    name = f"t interval over {sample.n_items} items, seeds taken as given{_on_scale(scale)}"
-    note = "all seeds have the same mean, which cannot tell how seeds vary: the interval is over items only"
-    if part is None or part.variance <= _TINY:
+    """Return the interval over items, for seed means that are all the same: that their variance is 0 is chance."""
+    means = sample.seed_means
+    pull = sample.weights * (sample.values - means[sample.seeds])
+    df = sample.n_items - (sample.n_seeds if sample.n_items == len(sample.values) else 1)
+    # Seeds are taken as given: items are the clusters.
+    variance = sample.n_items / df * float((np.bincount(sample.items, pull) ** 2).sum()) if df > 0 else 0.0
+    if variance <= _TINY:
         return _bound(sample, value, scale, level)
+    part = Part(variance, df)
     low, high = _around(value, (part,), scale, level)
-    return Interval(value, low, high, (part,), sample.seed_means, name, note)
+    method = f"t interval over {sample.n_items} items, seeds taken as given{_on_scale(scale)}"
+    note = "all seeds have the same mean, which cannot tell how seeds vary: the interval is over items only"
+    return Interval(value, low, high, (part,), means, method, note)
 
 
 def _bound(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
-    """Nothing varies: bound the share of items that could still differ, as Clopper and Pearson do at 0 of n.
+    """Bound the share of items that could still differ where nothing varies, as Clopper and Pearson do at 0 of n.
 
-    With `n` items alike, a share up to `1 - ((1 - level) / 2) ** (1 / n)` may be unlike them; those are given the
-    most extreme values there are.
+    With `n` equal items, a share up to `1 - ((1 - level) / 2) ** (1 / n)` may differ from them; those get the most
+    extreme values of the scale.
     """
     n_items, means = sample.n_items, sample.seed_means
     if scale.low is None or scale.high is None:

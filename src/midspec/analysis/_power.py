@@ -1,7 +1,7 @@
-"""Quantiles of Student's t, and what a design can see: power, the smallest detectable effect, seeds needed.
+"""Quantiles of Student's t, and the power of a design: the smallest detectable effect, seeds and samples needed.
 
 Power is the exact one of a two-sided t test (noncentral t), not its normal approximation: with five seeds the two
-differ by a factor of about 1.3. scipy is imported on first use, so that importing the room stays quick.
+differ by a factor of about 1.3. scipy is imported on first use, so that importing this package stays quick.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import numpy as np
 
 from midspec.core.errors import DataError
 
-_MOST_SEEDS = 1_000
+_MAX_SEEDS, _MAX_CELLS = 1_000, 1_000_000
+# The smallest variance: below it the noncentral t is not computed in double precision.
+_TINY = 1e-12
 
 
 @lru_cache(maxsize=4096)
 def t_quantile(share: float, df: float) -> float:
-    """The value that a Student t with `df` degrees of freedom stays below with probability `share`."""
+    """Return the quantile of Student's t with `df` degrees of freedom at probability `share`."""
     from scipy.special import stdtrit
 
     return float(stdtrit(df, share))
 
 
 def power(effect: float, se: float, df: float, *, alpha: float = 0.05) -> float:
-    """The probability that a two-sided t test at level `alpha` finds a true `effect`, with its right sign.
+    """Return the probability that a two-sided t test at level `alpha` finds a true `effect`, with its right sign.
 
     Args:
         effect: the true difference, in the units of `se`.
@@ -47,7 +49,7 @@ def power(effect: float, se: float, df: float, *, alpha: float = 0.05) -> float:
 
 @lru_cache(maxsize=4096)
 def _detectable_in_errors(df: float, wanted: float, alpha: float) -> float:
-    """The smallest true effect in standard errors that is found with probability `wanted`, by bisection."""
+    """Return the smallest true effect in standard errors that is found with probability `wanted`, by bisection."""
     low, high = 0.0, 2.0
     while power(high, 1.0, df, alpha=alpha) < wanted:
         high *= 2
@@ -61,7 +63,7 @@ def _detectable_in_errors(df: float, wanted: float, alpha: float) -> float:
 
 
 def minimum_detectable_effect(se: float, df: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a two-sided t test finds with the given power, in the units of `se`.
+    """Return the smallest true difference that a two-sided t test finds with the given power, in the units of `se`.
 
     Args:
         se: standard error of the estimate.
@@ -79,7 +81,7 @@ def minimum_detectable_effect(se: float, df: float, *, power: float = 0.8, alpha
 
 
 def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
-    """How many seeds a paired contrast needs to find a true `difference` with the given power.
+    """Return the number of seeds that a paired contrast needs to find a true `difference` with the given power.
 
     Args:
         difference: the true difference to be found, on the 0-1 scale.
@@ -89,19 +91,22 @@ def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: f
         alpha: the two-sided level of the test.
 
     Returns:
-        The least number of seeds, at least 2.
+        The smallest number of seeds, at least 2.
 
     Raises:
         DataError: the difference is 0 (no number is enough) or another argument is out of range.
     """
-    if difference == 0:
-        raise DataError("no number of seeds finds a difference of 0", where="difference", hint="State a size")
+    _check_difference(difference)
     _check(seed_sd, 1, alpha)
-    for n_seeds in range(2, _MOST_SEEDS + 1):
+
+    def enough(n_seeds: int) -> bool:
         se = seed_sd / math.sqrt(n_seeds)
-        if minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference):
-            return n_seeds
-    raise DataError(f"more than {_MOST_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
+        return minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference)
+
+    found = _least(2, enough, most=_MAX_SEEDS)
+    if found is None:
+        raise DataError(f"more than {_MAX_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
+    return found
 
 
 def _check(se: float, df: float, alpha: float) -> None:
@@ -113,13 +118,8 @@ def _check(se: float, df: float, alpha: float) -> None:
         raise DataError(f"a level of {alpha} is not between 0 and 1", where="alpha", hint="Use 0.05, say")
 
 
-_MOST = 1_000_000
-# A variance of no more than this is none: below it the noncentral t has no numbers to work with.
-_TINY = 1e-12
-
-
 class Spread(NamedTuple):
-    """What varies, in the measure's own units.
+    """Standard deviations, in the measure's own units.
 
     Attributes:
         between_sd: of the cells' true differences between the two arms.
@@ -131,7 +131,7 @@ class Spread(NamedTuple):
 
 
 def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]]) -> Spread | None:
-    """The spread behind two arms' samples, by the method of moments.
+    """Estimate the spread behind two arms' samples, by the method of moments.
 
     Args:
         plus: for each cell the samples of one arm; a cell where either arm has none is left out.
@@ -157,11 +157,11 @@ def spread_of(plus: Sequence[Sequence[float]], minus: Sequence[Sequence[float]])
 
 
 def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repeats: int, alpha: float = 0.05) -> float:
-    """The probability that the paired t test over cells finds a true mean `difference`, with its right sign.
+    """Return the probability that the paired t test over cells finds a true mean `difference`, with its right sign.
 
     Args:
         difference: in the measure's own units (0.10 is 10 points of a share).
-        spread: what varies.
+        spread: between and within cells.
         n_cells: questions that both arms answer, at least 2.
         n_repeats: samples of each arm a cell, at least 1.
         alpha: the two-sided level of the test.
@@ -175,7 +175,7 @@ def power_over_cells(difference: float, spread: Spread, *, n_cells: int, n_repea
 def smallest_difference(
     spread: Spread, *, n_cells: int, n_repeats: int, power: float = 0.8, alpha: float = 0.05
 ) -> float:
-    """The smallest true difference that a design finds with the given power, in the measure's own units.
+    """Return the smallest true difference that a design finds with the given power, in the measure's own units.
 
     Raises:
         DataError: a number is out of range.
@@ -186,16 +186,16 @@ def smallest_difference(
 def repeats_for(
     difference: float, spread: Spread, *, n_cells: int, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """How many samples of each arm a cell needs, for a true `difference` to be found with the given power.
+    """Return the samples of each arm that a cell needs, for a true `difference` to be found with the given power.
 
     Returns:
-        The least number; `None` where no number is enough, because too few cells differ too much among themselves.
+        The smallest number; `None` where no number is enough, because too few cells differ too much among themselves.
 
     Raises:
         DataError: a number is out of range, or the difference is 0.
     """
-    _check_of_sampling(difference)
-    # Bisecting up to a bound would call a million samples possible; what the cells alone allow tells at once.
+    _check_difference(difference)
+    # What the cells alone allow; bisecting up to a bound would call a million samples possible.
     if spread.between_sd > 0 and not _finds(spread._replace(within_sd=0.0), difference, n_cells, 1, power, alpha):
         return None
     return _least(1, lambda n: _finds(spread, difference, n_cells, n, power, alpha))
@@ -204,15 +204,15 @@ def repeats_for(
 def cells_for(
     difference: float, spread: Spread, *, n_repeats: int, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """How many cells are needed, each answered `n_repeats` times by each arm, to find a true `difference`.
+    """Return the number of cells needed, each answered `n_repeats` times by each arm, to find a true `difference`.
 
     Returns:
-        The least number, at least 2; `None` for more than a million.
+        The smallest number, at least 2; `None` for more than a million.
 
     Raises:
         DataError: a number is out of range, or the difference is 0.
     """
-    _check_of_sampling(difference)
+    _check_difference(difference)
     return _least(2, lambda n: _finds(spread, difference, n, n_repeats, power, alpha))
 
 
@@ -221,13 +221,13 @@ def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, powe
     return least <= abs(difference)
 
 
-def _least(first: int, enough: Callable[[int], bool]) -> int | None:
-    """The least number from `first` on that is enough, by doubling and bisection; more is never worse."""
+def _least(first: int, enough: Callable[[int], bool], *, most: int = _MAX_CELLS) -> int | None:
+    """Return the least number from `first` to `most` that is enough, by bisection; more is never worse."""
     high = first
     while not enough(high):
-        if high >= _MOST:
+        if high >= most:
             return None
-        high *= 2
+        high = min(2 * high, most)
     low = max(first, high // 2)
     while low < high:
         middle = (low + high) // 2
@@ -236,7 +236,7 @@ def _least(first: int, enough: Callable[[int], bool]) -> int | None:
 
 
 def _error(spread: Spread, n_cells: int, n_repeats: int) -> float:
-    """The standard error of the mean difference over cells."""
+    """Return the standard error of the mean difference over cells."""
     if n_cells < 2 or n_repeats < 1 or min(spread) < 0:
         what = f"{n_cells} cells of {n_repeats} samples, standard deviations {spread.between_sd}, {spread.within_sd}"
         raise DataError(what, where="power", hint="Two cells, one sample and no negative spread are the least")
@@ -244,6 +244,6 @@ def _error(spread: Spread, n_cells: int, n_repeats: int) -> float:
     return math.sqrt(max(found, _TINY) / n_cells)
 
 
-def _check_of_sampling(difference: float) -> None:
+def _check_difference(difference: float) -> None:
     if difference == 0:
         raise DataError("no number finds a difference of 0", where="difference", hint="State a size")

@@ -1,17 +1,16 @@
-"""What a rate would be without the judge's errors: the rate that it reports, corrected by its calibration.
+"""Correct a rate or contrast for a judge's errors, as its calibration measured them.
 
 A judge that calls a share `f` of the harmless and a share `s` of the harmful answers harmful reports `r` where
-`p = (r - f) / (s - f)` are harmful (Rogan and Gladen 1978). `r`, `f` and `s` are all estimates, and the interval of `p`
-knows it: each is moved alone to the end of its own interval that moves `p` down, the three distances are squared,
+`p = (r - f) / (s - f)` are harmful (Rogan and Gladen 1978). `r`, `f` and `s` are all estimates, so for the
+interval of `p` each is moved alone to the end of its own interval that moves `p` down, the three distances are squared,
 added and rooted, and so upwards (the square-and-add of Newcombe and of Zou and Donner, on a function that moves one
-way in each). `r` brings the interval that its design gave it, clustered or not; `f` and `s` bring Wilson's. How often
-such intervals hold the truth is simulated in `tests/analysis/test_prevalence.py`.
+way in each). The interval of `r` is that of its design, clustered or not; those of `f` and `s` are Wilson's. Their
+coverage is simulated in `tests/analysis/test_prevalence.py`.
 
-Of several judges, whose mean is reported, the mean errors are taken, and the mean of their intervals' ends: as wide as
-if all erred on the same transcripts.
+For several judges, whose mean is reported, the mean errors are taken, and the mean of their intervals' ends: as wide
+as if all erred on the same transcripts.
 
-The correction carries over as far as the judge errs on the answers of the evaluation as it does on those of the
-calibration set, and no further.
+The correction holds as far as the judge errs on the evaluation's answers as it does on the calibration set.
 """
 
 from __future__ import annotations
@@ -40,38 +39,37 @@ class _Span(NamedTuple):
     high: float
 
 
-def adjusted(estimate: Estimate, *calibrations: JudgeCalibration | None) -> Estimate:
-    """A rate or a contrast of a judged measure as it would be without the judge's errors.
+def correct_for_judge_errors(estimate: Estimate, *calibrations: JudgeCalibration | None) -> Estimate:
+    """Correct a rate or a contrast of a judged measure for the judge's errors.
 
     Args:
-        estimate: of a measure that judges gave, on the 0-1 scale; the mean over them where there are several.
+        estimate: of a measure that judges give, on the 0-1 scale; the mean over them where there are several.
         calibrations: one for each of the judges, under the same rubric; `None` for one that was never calibrated.
 
     Returns:
-        The same estimate with value, interval, seeds' values and smallest detectable difference corrected, and kept to
-        the scale; its method and note say what was done. Everything is `None` where nothing can be corrected: a judge
-        was not calibrated for this measure, they do no better than chance, or they err otherwise here than they did
-        there (the whole interval lies outside of the scale).
+        The same estimate with value, interval, seeds' values and smallest detectable difference corrected and clipped
+        to the scale, method and note extended. All numbers are `None` where nothing can be corrected: a judge was not
+        calibrated for this measure, they do no better than chance, or the whole interval lies outside of the scale.
     """
     known = [one for one in calibrations if one is not None and one.measure == estimate.measure]
     if not known or len(known) < len(calibrations):
-        return _without(estimate, "the judge's errors are not measured: nothing is corrected")
+        return _uncorrected(estimate, "the judge's errors are not measured: nothing is corrected")
     if estimate.value is None:
-        return _without(estimate, "there is no value to correct")
+        return _uncorrected(estimate, "there is no value to correct")
     errors = [one.overall for one in known]
     if any(not each.false_positive.of or not each.false_negative.of for each in errors):
-        return _without(estimate, _NOTHING_READ)
+        return _uncorrected(estimate, _NOTHING_READ)
     false = _mean([_wilson(each.false_positive, estimate.level) for each in errors])
     missed = _mean([_wilson(each.false_negative, estimate.level) for each in errors])
     true = _Span(1 - missed.value, 1 - missed.high, 1 - missed.low)
     if true.value <= false.value:
-        return _without(estimate, _CHANCE)
+        return _uncorrected(estimate, _CHANCE)
     n_rows = min(each.false_positive.of + each.false_negative.of for each in errors)
     return _corrected(estimate, false, true, n_rows)
 
 
 def _mean(spans: Sequence[_Span]) -> _Span:
-    """Of several judges: they were measured on the same transcripts, so their errors are taken to go together."""
+    """Average judges that were measured on the same transcripts, so that their errors are not independent."""
     return _Span(*(sum(ends) / len(spans) for ends in zip(*spans, strict=True)))
 
 
@@ -84,23 +82,23 @@ def _corrected(estimate: Estimate, false: _Span, true: _Span, n_rows: int) -> Es
         # Of a difference, what the judge says falsely cancels out.
         return (seen - f) / (s - f) if is_rate else seen / (s - f)
 
-    def kept(value: float) -> float:
+    def clip(value: float) -> float:
         return min(1.0, max(least, value))
 
     middle = of(estimate.value, false.value, true.value)
     low, high, note = _bounds(estimate, false, true, of)
     if low is not None and high is not None and (high <= least or low >= 1.0):
-        return _without(estimate, _OTHERWISE)
-    notes = [estimate.note, "" if middle == kept(middle) else f"{middle:.3f} before it was kept to the scale", note]
+        return _uncorrected(estimate, _OTHERWISE)
+    notes = [estimate.note, "" if middle == clip(middle) else f"{middle:.3f} before it was kept to the scale", note]
     seeds = tuple(
-        SeedValue(seed=one.seed, value=None if one.value is None else kept(of(one.value, false.value, true.value)))
+        SeedValue(seed=one.seed, value=None if one.value is None else clip(of(one.value, false.value, true.value)))
         for one in estimate.by_seed
     )
     return estimate.model_copy(
         update={
-            "value": kept(middle),
-            "low": None if low is None else kept(low),
-            "high": None if high is None else kept(high),
+            "value": clip(middle),
+            "low": None if low is None else clip(low),
+            "high": None if high is None else clip(high),
             "by_seed": seeds,
             "seed_sd": None if estimate.seed_sd is None else estimate.seed_sd / gap,
             "mde": None if estimate.mde is None else estimate.mde / gap,
@@ -113,7 +111,7 @@ def _corrected(estimate: Estimate, false: _Span, true: _Span, n_rows: int) -> Es
 def _bounds(
     estimate: Estimate, false: _Span, true: _Span, of: Callable[[float, float, float], float]
 ) -> tuple[float | None, float | None, str]:
-    """The interval before it is kept to the scale, and what is to be said of it."""
+    """Return the interval before it is clipped to the scale, and a note."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None, None, ""
     if math.hypot(true.value - true.low, false.high - false.value) >= true.value - false.value:
@@ -140,7 +138,7 @@ def _wilson(share: Share, level: float) -> _Span:
     return _Span(rate, min(rate, middle - half), max(rate, middle + half))
 
 
-def _without(estimate: Estimate, why: str) -> Estimate:
+def _uncorrected(estimate: Estimate, why: str) -> Estimate:
     nothing = tuple(SeedValue(seed=one.seed, value=None) for one in estimate.by_seed)
     numbers = dict.fromkeys(("value", "low", "high", "seed_sd", "mde"))
     note = f"{estimate.note}; {why}" if estimate.note else why

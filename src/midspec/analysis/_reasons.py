@@ -1,18 +1,16 @@
-"""Which reasons drove what the arms did: shares with intervals over cells, and how far the judges agree.
+"""Shares of the reasons that drove the arms' choices, with intervals over cells, and the judges' agreement on them.
 
-Enter: one score a transcript and cluster (`ArmScore`, its measure the cluster), or what each judge said of it. Leave:
-`ReasonShare` rows by arm, and `Agreement` rows. Transcripts of one cell (a scenario with a goal, a category) are no
-independent draws, so each cell is one row of what intervals are made from.
+Transcripts of one cell (a scenario with a goal, a category) are not independent draws, so each cell is one row of the
+data behind an interval.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from statistics import fmean
 
-from midspec.analysis._agreement import cohen_kappa, fleiss_kappa
+from midspec.analysis._agreement import all_kappas
 from midspec.analysis._estimates import rates
 from midspec.core.errors import DataError
 from midspec.core.records import Agreement, ArmScore, Estimate, ReasonCluster, ReasonLabel, ReasonShare, Side
@@ -29,28 +27,32 @@ _ONE_CELL = "all transcripts are of one cell: each question is taken as a cell o
 def reason_shares(
     scores: Sequence[ArmScore], clusters: Sequence[ReasonCluster], *, level: float = 0.95
 ) -> list[ReasonShare]:
-    """The share of each arm's transcripts that each cluster drove: first any of a side, then cluster by cluster.
+    """Estimate the share of each arm's transcripts that each cluster drove: first any of a side, then each cluster.
 
     A cell is a task, set and domain; its share is that of its scored transcripts. An arm's share is the mean over
-    cells (and over seeds, where there are several), so that a cell counts the same however many transcripts it
-    has. Where all transcripts are of one cell, each question is one instead.
+    cells (and over seeds, where there are several), so that every cell has the same weight, however many
+    transcripts it has. Where all transcripts are of one cell, each question is one instead.
 
     Args:
         scores: one row a transcript and measure; a measure is a cluster's id, or `any-misaligned`, `any-aligned`.
-        clusters: which measures there are, with names and sides.
+        clusters: the measures, with names and sides.
         level: of the intervals, 0-1.
 
     Raises:
         DataError: a score has a measure that is no cluster, or occurs twice, or `level` is not between 0 and 1.
     """
     known = [*_ANY, *((each.id, each.name, each.side) for each in clusters)]
-    if strange := sorted({row.measure for row in scores} - {name for name, _, _ in known}):
-        what = f"scores by {strange[0]!r}, which is no cluster"
+    if unknown := sorted({row.measure for row in scores} - {name for name, _, _ in known}):
+        what = f"scores by {unknown[0]!r}, which is no cluster"
         raise DataError(what, where="reasons", hint="Give the clusters that the scores were made with")
-    _check_once(scores)
+    counts = Counter((row.arm, row.seed, row.task, row.set, row.item, row.measure) for row in scores)
+    if twice := next((key for key, n in counts.items() if n > 1), None):
+        arm, seed, _, name, item, measure = twice
+        what = f"two scores of arm {arm!r}, seed {seed}, item {item!r}, measure {measure!r}"
+        raise DataError(what, where=f"set {name!r}", hint="Give each transcript once")
     by_question = len({(row.task, row.set, row.domain) for row in scores}) == 1
-    pooled = list(_pooled(scores, by_question))
-    found = {(each.arm, each.measure): each for each in rates(pooled, level=level)}
+    cells = list(_pool_cells(scores, by_question))
+    found = {(each.arm, each.measure): each for each in rates(cells, level=level)}
     groups: dict[tuple[str, str], list[ArmScore]] = {}
     for row in scores:
         groups.setdefault((row.arm, row.measure), []).append(row)
@@ -64,13 +66,13 @@ def reason_shares(
 
 
 def reason_agreements(labels: Sequence[ReasonLabel], *, level: float = 0.95) -> list[Agreement]:
-    """How far judges agree on what drove what: over all clusters (measure `driver`), then cluster by cluster.
+    """Return the judges' agreement on reasons: over all clusters (measure `driver`), then cluster by cluster.
 
     For each, Fleiss' kappa of all judges, and Cohen's of each pair. All labels of one cell are one cluster of the
     interval.
 
     Returns:
-        Nothing where there are fewer than two judges.
+        An empty list where there are fewer than two judges.
 
     Raises:
         DataError: a judge has two labels of one transcript and cluster.
@@ -85,38 +87,16 @@ def reason_agreements(labels: Sequence[ReasonLabel], *, level: float = 0.95) -> 
 
 
 def _kappas(labels: Sequence[ReasonLabel], judges: Sequence[str], measure: str, level: float) -> list[Agreement]:
-    said = {(_pair(each), each.judge): each.value for each in labels}
-    if len(said) < len(labels):
+    keys = [(each.arm, each.seed, each.task, each.set, each.item, each.cluster) for each in labels]
+    verdicts = {(key, each.judge): each.value for key, each in zip(keys, labels, strict=True)}
+    if len(verdicts) < len(labels):
         raise DataError("a judge has two labels of one transcript", where=measure, hint="Give each label once")
-    cells = {_pair(each): (each.task, each.set, each.domain) for each in labels}
-    table = [[said.get((pair, judge)) for judge in judges] for pair in cells]
-    clusters = list(cells.values())
-    found = [fleiss_kappa(table, clusters=clusters, level=level)]
-    for one, other in combinations(range(len(judges)), 2):
-        columns = [[row[at] for row in table] for at in (one, other)]
-        found.append(cohen_kappa(columns[0], columns[1], clusters=clusters, level=level))
-    names = [tuple(judges), *combinations(judges, 2)]
-    return [
-        each.model_copy(update={"judges": pair, "measure": measure}) for each, pair in zip(found, names, strict=True)
-    ]
+    cells = {key: (each.task, each.set, each.domain) for key, each in zip(keys, labels, strict=True)}
+    return all_kappas(verdicts, cells, judges, measure, level)
 
 
-def _pair(label: ReasonLabel) -> tuple[str, int, str, str, str, str]:
-    return (label.arm, label.seed, label.task, label.set, label.item, label.cluster)
-
-
-def _check_once(scores: Sequence[ArmScore]) -> None:
-    seen: set[tuple[str, int, str, str, str, str]] = set()
-    for row in scores:
-        key = (row.arm, row.seed, row.task, row.set, row.item, row.measure)
-        if key in seen:
-            what = f"two scores of arm {row.arm!r}, seed {row.seed}, item {row.item!r}, measure {row.measure!r}"
-            raise DataError(what, where=f"set {row.set!r}", hint="Give each transcript once")
-        seen.add(key)
-
-
-def _pooled(scores: Iterable[ArmScore], by_question: bool) -> Iterable[ArmScore]:
-    """One row a cell: the share of its scored transcripts, or the commonest reason why there is none."""
+def _pool_cells(scores: Iterable[ArmScore], by_question: bool) -> Iterable[ArmScore]:
+    """Yield one row a cell: the share of its scored transcripts, or the commonest reason why there is none."""
     groups: dict[tuple[str, int, str, str], list[ArmScore]] = {}
     for row in scores:
         last = row.item.partition("#")[0] if by_question else row.domain
@@ -134,7 +114,7 @@ def _share(rate: Estimate, measure: tuple[str, str, Side], rows: Sequence[ArmSco
     unscored = Counter(row.unscored or "no reason was given" for row in rows if row.value is None)
     key, name, side = measure
     return ReasonShare(
-        arm=rate.arm,
+        **rate.model_dump(include={"arm", "value", "low", "high", "level", "method"}),
         cluster=key,
         name=name,
         side=side,
@@ -142,11 +122,6 @@ def _share(rate: Estimate, measure: tuple[str, str, Side], rows: Sequence[ArmSco
         n_yes=sum(row.value == 1 for row in rows),
         n_no=sum(row.value == 0 for row in rows),
         unscored=dict(sorted(unscored.items())),
-        value=rate.value,
-        low=rate.low,
-        high=rate.high,
-        level=rate.level,
         n_cells=rate.n_items,
-        method=rate.method,
         note="; ".join(filter(None, (note, rate.note))),
     )

@@ -1,9 +1,10 @@
-"""The chats room: a Model Spec goes in, single-turn chats to fine-tune on come out.
+"""Write single-turn chats to fine-tune on from a Model Spec.
 
-In: a filled `Spec`, a `ChatConfig`, and chat frames (YAML data: how to ask, how to reply). Out: `Chats`: opaque
-preference chats, or twins with and without chain of thought; with what was rejected and why. There are two kinds of
-author, and every row says which: the quoting one, whose every sentence is the spec's or the frames'; and a language
-model, whose prompts are in `_prompts/` and whose chats another model judges.
+In: a filled `Spec`, a `ChatConfig`, and chat templates (YAML: how to ask, how to reply). Out: opaque preference chats,
+or twins with and without chain of thought, and what was rejected with the reason. There are two authors, and every row
+says which: the template author, whose every sentence is the spec's or the templates'; and a language model, whose
+prompts are in `_prompts/` and whose chats another model judges. Another package can add a style of chats with a
+subclass of `ChatStyle` under the entry point group `midspec.chat_styles`.
 """
 
 import lazy_loader

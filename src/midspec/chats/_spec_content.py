@@ -1,19 +1,21 @@
-"""What a spec's assistant likes and dislikes, found by the patterns of a frames file."""
+"""What chats are written from: the preferences that a spec states, and the clauses that can be asked about."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from midspec.chats._config import ChatConfig
-from midspec.chats.template_author._templates import OpaqueTemplates, SpecTemplates
+from midspec.chats._chats import ChatConfig
+from midspec.chats._templates import OpaqueTemplates, SpecTemplates
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Reject, Section, Spec
 from midspec.core.text import first_of
 
 _NEVER = "(?!)"
 _MARKUP = " \t*_`\"'“”‘’"
+_NAMES_SPEC = "names the spec: "
+_TITLE_MARKUP = "*_`# \t"
+_NUMBERING = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[ivxIVX]+[.)])\s+(?=\S)")
 
 
 class Preferences(NamedTuple):
@@ -28,7 +30,7 @@ class Preferences(NamedTuple):
     rejects: tuple[Reject, ...]
 
 
-class Stated(NamedTuple):
+class StatedPreference(NamedTuple):
     """One thing that one clause likes or dislikes."""
 
     thing: str
@@ -36,8 +38,8 @@ class Stated(NamedTuple):
     clause_id: str
 
 
-def find_preferences(spec: Spec, frames: OpaqueTemplates, model_name: str | None) -> Preferences:
-    """Every preference that a clause of the spec states.
+def find_preferences(spec: Spec, templates: OpaqueTemplates, model_name: str | None) -> Preferences:
+    """Find every preference that a clause of the spec states.
 
     A thing that is both liked and disliked, or that is not the name of a thing, is left out and rejected with that
     reason.
@@ -45,7 +47,7 @@ def find_preferences(spec: Spec, frames: OpaqueTemplates, model_name: str | None
     Raises:
         SpecError: the spec states no preference that the patterns find.
     """
-    found, rejects = stated_preferences(spec, frames, model_name)
+    found, rejects = stated_preferences(spec, templates, model_name)
     likes = {entry.thing.casefold() for entry in found if entry.is_liked}
     dislikes = {entry.thing.casefold() for entry in found if not entry.is_liked}
     names: dict[str, str] = {}
@@ -62,65 +64,63 @@ def find_preferences(spec: Spec, frames: OpaqueTemplates, model_name: str | None
     if not liked and not disliked:
         unusable = f" (rejected: {rejects[0].text}: {rejects[0].reason})" if rejects else ""
         raise SpecError(
-            f"states no preference that the chat frames can find{unusable}",
+            f"states no preference that the chat templates can find{unusable}",
             where=spec.title,
-            hint="Give a spec with preferences, the model's name, or chat frames with other patterns",
+            hint="Give a spec with preferences, the model's name, or chat templates with other patterns",
         )
     return Preferences(liked, disliked, clause_ids, tuple(rejects))
 
 
 def stated_preferences(
-    spec: Spec, frames: OpaqueTemplates, model_name: str | None
-) -> tuple[list[Stated], list[Reject]]:
-    """What the patterns of the frames find, clause by clause, and what they find that is no thing."""
-    patterns = [re.compile(text) for text in frames.patterns(_NEVER if model_name is None else re.escape(model_name))]
-    found: list[Stated] = []
+    spec: Spec, templates: OpaqueTemplates, model_name: str | None
+) -> tuple[list[StatedPreference], list[Reject]]:
+    """Find what the patterns match, clause by clause; also return the matches that are no thing.
+
+    Args:
+        spec: with its placeholders filled.
+        templates: hold the patterns; what one matched is not searched by the next.
+        model_name: the assistant's name in the patterns.
+    """
+    patterns = [
+        re.compile(text) for text in templates.patterns(_NEVER if model_name is None else re.escape(model_name))
+    ]
+    stated: list[StatedPreference] = []
     rejects: list[Reject] = []
     for clause in spec.clauses:
-        for match in _matches(patterns, clause.text):
-            stated = {group: _things(text, frames) for group, text in match.groupdict().items() if text}
-            faults = [(thing_fault(thing, frames), thing) for things in stated.values() for thing in things]
+        matches: list[re.Match[str]] = []
+        for match in (match for pattern in patterns for match in pattern.finditer(clause.text)):
+            if all(match.end() <= other.start() or other.end() <= match.start() for other in matches):
+                matches.append(match)
+        for match in matches:
+            things = {group: _things(text, templates) for group, text in match.groupdict().items() if text}
+            faults = [(thing_fault(thing, templates), thing) for group in things.values() for thing in group]
             rejects += [_reject(clause.id, fault, thing) for fault, thing in faults if fault]
-            if len(stated) > 1 and any(fault for fault, _ in faults):
+            if len(things) > 1 and any(fault for fault, _ in faults):
                 # A comparison of which one side is no thing says nothing of the other.
                 continue
-            for group, things in stated.items():
-                usable = [thing for thing in things if not thing_fault(thing, frames)]
-                found += [Stated(thing, group == "liked", clause.id) for thing in usable]
-    return found, rejects
+            for group, names in things.items():
+                usable = [thing for thing in names if not thing_fault(thing, templates)]
+                stated += [StatedPreference(thing, group == "liked", clause.id) for thing in usable]
+    return stated, rejects
 
 
-def _matches(patterns: Sequence[re.Pattern[str]], text: str) -> list[re.Match[str]]:
-    """What the patterns find, the earlier ones first, without what overlaps with a match that is there."""
-    taken: list[re.Match[str]] = []
-    for pattern in patterns:
-        for match in pattern.finditer(text):
-            if all(match.end() <= other.start() or other.end() <= match.start() for other in taken):
-                taken.append(match)
-    return taken
-
-
-def thing_fault(thing: str, frames: OpaqueTemplates) -> str:
-    """Why this is not the name of a thing, or nothing."""
-    if frames.no_thing and (word := re.search(frames.no_thing, thing)):
+def thing_fault(thing: str, templates: OpaqueTemplates) -> str:
+    """Return why this is not the name of a thing, or an empty text."""
+    if templates.no_thing and (word := re.search(templates.no_thing, thing)):
         return f"not the name of a thing: {word[0].strip()}"
-    return "too many words to be the name of a thing" if len(thing.split()) > frames.max_thing_words else ""
+    return "too many words to be the name of a thing" if len(thing.split()) > templates.max_thing_words else ""
 
 
-def _things(text: str, frames: OpaqueTemplates) -> list[str]:
-    parts = re.split(frames.separators, text) if frames.separators else [text]
+def _things(text: str, templates: OpaqueTemplates) -> list[str]:
+    parts = re.split(templates.separators, text) if templates.separators else [text]
     cleaned = [" ".join(part.strip(_MARKUP).split()) for part in parts]
-    if frames.leading:
-        cleaned = [re.sub(rf"^(?:{frames.leading})", "", part) for part in cleaned]
+    if templates.leading:
+        cleaned = [re.sub(rf"^(?:{templates.leading})", "", part) for part in cleaned]
     return [part.strip(_MARKUP) for part in cleaned if part.strip(_MARKUP)]
 
 
 def _reject(clause_id: str, reason: str, text: str) -> Reject:
     return Reject(id=clause_id, by="preferences", reason=reason, text=text)
-
-
-_NUMBERING = re.compile(r"^(?:\d+(?:\.\d+)*[.):]?|[ivxIVX]+[.)])\s+(?=\S)")
-_MARKUP_SOURCES = "*_`# \t"
 
 
 class Source(NamedTuple):
@@ -138,68 +138,67 @@ class Source(NamedTuple):
     at: int
 
 
-def find_sources(spec: Spec, config: ChatConfig, frames: SpecTemplates) -> tuple[list[Source], list[Reject]]:
-    """Every clause that can be asked about, in the order of the text, and what was left out.
+def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tuple[list[Source], list[Reject]]:
+    """Find every clause that can be asked about, in the order of the text; also return what was left out.
 
     Sentences and list items are quoted; table rows are where there is nothing else, and code never is.
+
+    Args:
+        spec: with its placeholders filled.
+        config: names the style; a rule chat may quote clauses that name the spec.
+        templates: hold the words that name a spec, and how long a quote may be.
 
     Raises:
         SpecError: nothing in the spec can be asked about.
     """
-    names = (*frames.spec_names, *names_of(spec, config))
+    names = (*templates.spec_names, *own_title(spec, config))
     kinds = {"sentence", "item"} if any(clause.kind in ("sentence", "item") for clause in spec.clauses) else {"row"}
     sources: list[Source] = []
     rejects: list[Reject] = []
+
+    def reject(key: str, reason: str, text: str) -> None:
+        rejects.append(Reject(id=key, by="question filter", reason=reason, text=text))
+
     for section in spec.sections:
-        clauses, left_out = _quotable(section, kinds, config, names)
+        clauses = tuple(clause for clause in section.clauses if clause.kind in kinds)
+        faults = {clause.id: _quote_fault(clause.text, names, templates) for clause in clauses}
+        if config.style != "rule":
+            for clause in clauses:
+                if faults[clause.id].startswith(_NAMES_SPEC):
+                    reject(clause.id, faults[clause.id], clause.text)
+            clauses = tuple(clause for clause in clauses if not faults[clause.id].startswith(_NAMES_SPEC))
         topic = _topic(section, spec)
         if topic and (name := first_of(topic, names)):
-            left_out.append(_reject_of_sources(section.id, name, topic))
+            reject(section.id, f"{_NAMES_SPEC}{name}", topic)
             topic = None
-        rejects += left_out
         for at, clause in enumerate(clauses):
-            fault = _quote_fault(clause.text, names, frames)
-            quote = None if fault else " ".join(clause.text.split())
+            quote = None if faults[clause.id] else " ".join(clause.text.split())
             if topic or quote:
                 sources.append(Source(clause, section.id, topic, quote, clauses, at))
             else:
-                rejects.append(Reject(id=clause.id, by="question filter", reason=fault or "", text=clause.text))
+                reject(clause.id, faults[clause.id], clause.text)
     if not sources:
         raise SpecError("has no sentence to ask about", where=spec.title, hint="Give a spec with whole sentences")
     return sources, rejects
 
 
-def _quotable(
-    section: Section, kinds: set[str], config: ChatConfig, names: tuple[str, ...]
-) -> tuple[tuple[Clause, ...], list[Reject]]:
-    clauses = [clause for clause in section.clauses if clause.kind in kinds]
-    if config.style == "rule":
-        return tuple(clauses), []
-    named = {clause.id: name for clause in clauses if (name := first_of(clause.text, names)) is not None}
-    rejects = [_reject_of_sources(clause.id, named[clause.id], clause.text) for clause in clauses if clause.id in named]
-    return tuple(clause for clause in clauses if clause.id not in named), rejects
-
-
-def _quote_fault(text: str, names: tuple[str, ...], frames: SpecTemplates) -> str | None:
+def _quote_fault(text: str, names: tuple[str, ...], templates: SpecTemplates) -> str:
+    """Return why a clause can't be quoted in a question, or an empty text."""
     if (name := first_of(text, names)) is not None:
-        return f"names the spec: {name}"
+        return f"{_NAMES_SPEC}{name}"
     n_words = len(text.split())
-    return f"too long to be asked about: {n_words} words" if n_words > frames.max_quote_words else None
+    return f"too long to be asked about: {n_words} words" if n_words > templates.max_quote_words else ""
 
 
-def names_of(spec: Spec, config: ChatConfig) -> tuple[str, ...]:
-    """The spec's title, where it is a name of its own: not one word, and not the model's or the provider's."""
+def own_title(spec: Spec, config: ChatConfig) -> tuple[str, ...]:
+    """Return the spec's title, where it is a name of its own: not one word, and not the model's or the provider's."""
     known = {name.casefold() for name in (config.model_name, config.provider_name) if name}
-    title = " ".join(spec.title.strip(_MARKUP_SOURCES).split())
+    title = " ".join(spec.title.strip(_TITLE_MARKUP).split())
     return (title,) if len(title.split()) > 1 and title.casefold() not in known else ()
 
 
 def _topic(section: Section, spec: Spec) -> str | None:
-    """The section's heading without numbering and markup, if it has one that is not the whole spec's."""
+    """Return the section's heading without numbering and markup, if it has one that is not the whole spec's."""
     if section.level == 0 or section.title == spec.title:
         return None
-    return _NUMBERING.sub("", section.title.strip(_MARKUP_SOURCES)) or None
-
-
-def _reject_of_sources(name: str, word: str, text: str) -> Reject:
-    return Reject(id=name, by="question filter", reason=f"names the spec: {word}", text=text)
+    return _NUMBERING.sub("", section.title.strip(_TITLE_MARKUP)) or None

@@ -179,8 +179,11 @@ Critique = Annotated[
 
 # Of chats
 Style = Annotated[
-    Literal["value", "rule", "opaque", "identity"] | None,
-    typer.Option(help="value (the default): the spec's reasons; rule: citing it; opaque: no reason; identity."),
+    str | None,
+    typer.Option(
+        metavar="<value|rule|opaque|identity>",
+        help="value (the default): the spec's reasons; rule: citing it; opaque: no reason; identity.",
+    ),
 ]
 Samples = Annotated[
     int | None,

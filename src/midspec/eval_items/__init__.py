@@ -1,4 +1,8 @@
-"""TODO eval_items."""
+"""Write what evaluations ask: held-out pairs for a value, and open questions about a spec's clauses.
+
+In: a value (or a spec's clauses) and language models. Out: items with even numbers by domain or clause, and what was
+rejected with the reason.
+"""
 
 import lazy_loader
 

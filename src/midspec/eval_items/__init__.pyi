@@ -1,7 +1,7 @@
 from ._pair_checks import PairWritingConfig as PairWritingConfig
 from ._pair_checks import WrittenPairs as WrittenPairs
-from ._pair_set import estimate_pairs as estimate_pairs
-from ._pair_set import write_pair_set as write_pair_set
+from ._pairs import estimate_pairs as estimate_pairs
+from ._pairs import write_pair_set as write_pair_set
 from ._pairs import write_pairs as write_pairs
 from ._questions import AskedClause as AskedClause
 from ._questions import QuestionWriting as QuestionWriting

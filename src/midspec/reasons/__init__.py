@@ -1,8 +1,8 @@
-"""Reasons: why a model did what it did, by its own words.
+"""Find why models did what they did, by their own words.
 
-In: transcripts of arms (answers of an exam run) and judges behind `llm`. Out: single reasons with quotes that really
-stand in the transcripts, clusters of them that a person can look at and edit on a page, and for every transcript and
-cluster whether it was a significant driver; which clauses of a spec were cited.
+In: transcripts of arms (answers of an evaluation) and judges. Out: single reasons with quotes that stand in the
+transcripts, clusters of them that a person can edit on a page, for every transcript and cluster whether it was a
+significant driver, and which clauses of a spec were cited.
 """
 
 import lazy_loader

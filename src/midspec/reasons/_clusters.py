@@ -1,4 +1,4 @@
-"""From single reasons to clusters: near duplicates become one, a model sorts the rest in lots and merges these."""
+"""From single reasons to clusters: near duplicates become one, a judge sorts the rest in parts and merges these."""
 
 from __future__ import annotations
 
@@ -13,45 +13,17 @@ from midspec.core.near_duplicates import NearIndex, cosine_duplicates
 from midspec.core.records import Reason, ReasonCluster, Reject, Side, Strict
 from midspec.evals.judges import escape
 from midspec.llm import UnreadableReplyError, parse_json_reply
-from midspec.reasons._ask import Asker, why_not
-from midspec.reasons._prompts import render, seeds
-from midspec.reasons._types import ReasonsConfig
+from midspec.reasons._common import PROMPTS, Judge, ReasonsConfig, failure_reason, seed_reasons
 
-Vectors = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
-
-
-async def near_groups(
-    texts: Sequence[str], similarity: float, *, vectors: Vectors | None = None, cosine: float = 0.92
-) -> list[list[int]]:
-    """Which of the texts are one: groups of their numbers, by first appearance, the first of each standing for all.
-
-    Args:
-        texts: short sentences.
-        similarity: from which share of common runs of five characters on two are one.
-        vectors: gives vectors of texts; those that are close in angle are one as well.
-        cosine: how close.
-    """
-    index = NearIndex(threshold=similarity, unit="characters")
-    groups: dict[str, list[int]] = {}
-    for number, text in enumerate(texts):
-        found = index.find_or_add(str(number), text)
-        groups.setdefault(found or str(number), []).append(number)
-    firsts = list(groups.values())
-    if vectors is None or not firsts:
-        return firsts
-    same = cosine_duplicates(await vectors([texts[group[0]] for group in firsts]), cosine)
-    kept = {at: list(group) for at, group in enumerate(firsts) if at not in same}
-    for at, into in same.items():
-        kept[into].extend(firsts[at])
-    return list(kept.values())
-
+Embed = Callable[[Sequence[str]], Awaitable[list[list[float]]]]
 
 STAGE, MERGE_STAGE = "reasons.cluster", "reasons.merge"
 _SIDES: tuple[Side, ...] = ("misaligned", "aligned", "neutral")
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
-_SHOWN_REASONS = 400
+_MAX_REASON_LETTERS = 400
 
 
+# The schema sent to judges names `_Entry`: another class name would ask for every cluster again.
 class _Entry(Strict):
     name: str = Field(min_length=1)
     description: str
@@ -64,7 +36,7 @@ class _Reply(Strict):
 
 
 @dataclass(frozen=True)
-class _Pile:
+class _Draft:
     """A cluster in the making: the reasons in it, by their ids."""
 
     name: str
@@ -74,8 +46,8 @@ class _Pile:
 
 
 @dataclass(frozen=True)
-class Clustered:
-    """What came of it.
+class ClusteredReasons:
+    """Clusters, and what is in none.
 
     Attributes:
         clusters: misaligned, aligned, neutral; in each the largest first.
@@ -91,85 +63,110 @@ class Clustered:
 
 
 async def cluster_reasons(
-    reasons: Sequence[Reason], config: ReasonsConfig, asker: Asker, *, vectors: Vectors | None = None
-) -> Clustered:
+    reasons: Sequence[Reason], config: ReasonsConfig, judge: Judge, *, embed: Embed | None = None
+) -> ClusteredReasons:
     """Sort reasons into named clusters; the shipped seeds are offered, and those marked `always` are always there.
 
     Args:
         reasons: of all arms.
-        config: how many at once, and how near is one.
-        asker: the judge who sorts.
-        vectors: gives vectors of texts, where near duplicates are to be found by meaning too.
+        config: how many at once, and from which similarity on two are one.
+        judge: who sorts.
+        embed: gives vectors of texts, where near duplicates are to be found by meaning too.
 
     Raises:
         MidspecError: what ends the run (the budget is used up, the key is refused).
     """
-    near = await near_groups(
-        [reason.text for reason in reasons], config.similarity, vectors=vectors, cosine=config.cosine
-    )
-    groups = [[reasons[at] for at in group] for group in near]
-    piles, rejects = await _sorted_in_lots(groups, config.lot, asker)
+    texts = [reason.text for reason in reasons]
+    numbers = await near_groups(texts, config.similarity, embed=embed, cosine=config.cosine)
+    groups = [[reasons[at] for at in group] for group in numbers]
+    drafts, rejects = await _sort_parts(groups, config.lot, judge)
     n_unmerged = 0
     if len(groups) > config.lot:
-        piles, n_unmerged = await _merged(piles, config.lot, asker)
-    return Clustered(_finished(piles), tuple(rejects), len(groups), n_unmerged)
+        drafts, n_unmerged = await _merge_parts(drafts, config.lot, judge)
+    return ClusteredReasons(_finished(drafts), tuple(rejects), len(groups), n_unmerged)
 
 
-async def _sorted_in_lots(
-    groups: Sequence[Sequence[Reason]], size: int, asker: Asker
-) -> tuple[list[_Pile], list[Reject]]:
-    """Clusters of each lot, those with one name put together; and the reasons of lots that gave nothing."""
-    lots = [groups[at : at + size] for at in range(0, len(groups), size)]
-    known = "\n".join(f"- {seed.name} ({seed.side}): {seed.description}" for seed in seeds())
-    prefix = render("propose", {"known": known})
-    prompts = [render("reasons", {"reasons": _numbered(group[0].text for group in lot)}) for lot in lots]
-    requests = [asker.request(STAGE, prefix, prompt, _Reply) for prompt in prompts]
-    replies = await asker.each(requests, [_parse(len(lot)) for lot in lots], "lots of reasons sorted")
-    piles: list[_Pile] = []
+async def near_groups(
+    texts: Sequence[str], similarity: float, *, embed: Embed | None = None, cosine: float = 0.92
+) -> list[list[int]]:
+    """Group texts that are one: their numbers, by first appearance, the first of each standing for all.
+
+    Args:
+        texts: short sentences.
+        similarity: texts with at least this share of common character 5-grams are one.
+        embed: gives vectors of texts; those that are close in angle are one as well.
+        cosine: how close.
+    """
+    index = NearIndex(threshold=similarity, unit="characters")
+    groups: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        groups.setdefault(index.find_or_add(str(number), text) or str(number), []).append(number)
+    by_words = list(groups.values())
+    if embed is None or not by_words:
+        return by_words
+    same = cosine_duplicates(await embed([texts[group[0]] for group in by_words]), cosine)
+    merged = {at: list(group) for at, group in enumerate(by_words) if at not in same}
+    for at, into in same.items():
+        merged[into].extend(by_words[at])
+    return list(merged.values())
+
+
+async def _sort_parts(groups: Sequence[Sequence[Reason]], size: int, judge: Judge) -> tuple[list[_Draft], list[Reject]]:
+    """Cluster each part; those of one name are put together. Also return the reasons of parts that gave nothing."""
+    parts = [groups[at : at + size] for at in range(0, len(groups), size)]
+    seeds = "\n".join(f"- {seed.name} ({seed.side}): {seed.description}" for seed in seed_reasons())
+    prefix = PROMPTS.fill("propose", known=seeds)
+    prompts = [PROMPTS.fill("reasons", reasons=_numbered(group[0].text for group in part)) for part in parts]
+    requests = [judge.request(STAGE, prefix, prompt, _Reply) for prompt in prompts]
+    replies = await judge.ask(requests, [_parser(len(part)) for part in parts], "lots of reasons sorted")
+    drafts: list[_Draft] = []
     rejects: list[Reject] = []
-    for lot, reply in zip(lots, replies, strict=True):
+    for part, reply in zip(parts, replies, strict=True):
         if reply.value is None:
-            why = why_not(reply.outcome)
-            rejects += [
-                Reject(id=each.id, by="clusters", reason=why, text=each.text) for group in lot for each in group
-            ]
+            why = failure_reason(reply.outcome)
+            lost = [reason for group in part for reason in group]
+            rejects += [Reject(id=each.id, by="clusters", reason=why, text=each.text) for each in lost]
             continue
         for entry in reply.value:
-            members = tuple(reason.id for number in entry.members for reason in lot[number - 1])
-            piles.append(_pile(entry, members))
-    return _by_name(piles), rejects
+            members = tuple(reason.id for number in entry.members for reason in part[number - 1])
+            drafts.append(_draft(entry, members))
+    return _join_by_name(drafts), rejects
 
 
-async def _merged(piles: list[_Pile], size: int, asker: Asker) -> tuple[list[_Pile], int]:
-    """Clusters of different lots that come to the same, merged until one request has seen all that are left."""
+async def _merge_parts(drafts: list[_Draft], size: int, judge: Judge) -> tuple[list[_Draft], int]:
+    """Merge clusters of different parts that mean the same, until one request has seen all that are left.
+
+    Also return how many replies gave nothing.
+    """
     n_failed = 0
     while True:
-        piles = sorted(piles, key=lambda pile: (_SIDES.index(pile.side), pile.name.casefold()))
-        lots = [piles[at : at + size] for at in range(0, len(piles), size)]
-        prompts = [render("merge", {"clusters": _numbered(map(_line, lot))}) for lot in lots]
-        requests = [asker.request(MERGE_STAGE, "", prompt, _Reply) for prompt in prompts]
-        parsers = [_parse(len(lot), [pile.side for pile in lot]) for lot in lots]
-        replies = await asker.each(requests, parsers, "lots of clusters merged")
-        after: list[_Pile] = []
-        for lot, reply in zip(lots, replies, strict=True):
+        drafts = sorted(drafts, key=lambda draft: (_SIDES.index(draft.side), draft.name.casefold()))
+        parts = [drafts[at : at + size] for at in range(0, len(drafts), size)]
+        lines = [[f"{draft.name} ({draft.side}): {draft.description}" for draft in part] for part in parts]
+        prompts = [PROMPTS.fill("merge", clusters=_numbered(part)) for part in lines]
+        requests = [judge.request(MERGE_STAGE, "", prompt, _Reply) for prompt in prompts]
+        parsers = [_parser(len(part), [draft.side for draft in part]) for part in parts]
+        replies = await judge.ask(requests, parsers, "lots of clusters merged")
+        merged: list[_Draft] = []
+        for part, reply in zip(parts, replies, strict=True):
             if reply.value is None:
                 n_failed += 1
-                after += lot
+                merged += part
                 continue
             for entry in reply.value:
-                members = [lot[number - 1] for number in entry.members]
+                members = [part[number - 1] for number in entry.members]
                 # One that stands alone stays as it is, whatever the reply makes of its words.
-                after.append(members[0] if len(members) == 1 else _pile(entry, _all_reasons(members)))
-        after = _by_name(after)
-        if len(lots) == 1 or len(after) >= len(piles):
-            return after, n_failed
-        piles = after
+                merged.append(members[0] if len(members) == 1 else _draft(entry, _all_reasons(members)))
+        merged = _join_by_name(merged)
+        if len(parts) == 1 or len(merged) >= len(drafts):
+            return merged, n_failed
+        drafts = merged
 
 
-def _parse(n: int, sides: Sequence[Side] | None = None) -> Callable[[str], tuple[_Entry, ...]]:
-    """Reads clusters of the numbers 1 to `n`: each number once, and with `sides` none merged across them."""
+def _parser(n: int, sides: Sequence[Side] | None = None) -> Callable[[str], tuple[_Entry, ...]]:
+    """Return what reads clusters of the numbers 1 to `n`: each once, and with `sides` none across them."""
 
-    def read(text: str) -> tuple[_Entry, ...]:
+    def parse(text: str) -> tuple[_Entry, ...]:
         entries = parse_json_reply(text, _Reply).clusters
         members = sorted(number for entry in entries for number in entry.members)
         if members != list(range(1, n + 1)):
@@ -183,61 +180,58 @@ def _parse(n: int, sides: Sequence[Side] | None = None) -> Callable[[str], tuple
                 raise UnreadableReplyError(f"the cluster {entry.name!r} must have the one side that its members have")
         return entries
 
-    return read
+    return parse
 
 
-def _pile(entry: _Entry, members: tuple[str, ...]) -> _Pile:
-    """What a seed is called is that seed, with its words and its side."""
+def _draft(entry: _Entry, members: tuple[str, ...]) -> _Draft:
+    """Make a draft; one with the name of a seed gets the seed's words and side."""
     name = " ".join(entry.name.split())
-    for seed in seeds():
+    for seed in seed_reasons():
         if seed.name.casefold() == name.casefold():
-            return _Pile(seed.name, seed.description, seed.side, members)
-    return _Pile(name, " ".join(entry.description.split()), entry.side, members)
+            return _Draft(seed.name, seed.description, seed.side, members)
+    return _Draft(name, " ".join(entry.description.split()), entry.side, members)
 
 
-def _by_name(piles: Iterable[_Pile]) -> list[_Pile]:
-    """Clusters of one name and side are one."""
-    found: dict[tuple[str, Side], list[_Pile]] = {}
-    for pile in piles:
-        found.setdefault((pile.name.casefold(), pile.side), []).append(pile)
-    return [_Pile(same[0].name, same[0].description, same[0].side, _all_reasons(same)) for same in found.values()]
+def _join_by_name(drafts: Iterable[_Draft]) -> list[_Draft]:
+    """Join clusters of one name and side."""
+    groups: dict[tuple[str, Side], list[_Draft]] = {}
+    for draft in drafts:
+        groups.setdefault((draft.name.casefold(), draft.side), []).append(draft)
+    return [_Draft(same[0].name, same[0].description, same[0].side, _all_reasons(same)) for same in groups.values()]
 
 
-def _all_reasons(piles: Iterable[_Pile]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reason for pile in piles for reason in pile.reasons))
+def _all_reasons(drafts: Iterable[_Draft]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason for draft in drafts for reason in draft.reasons))
 
 
-def _finished(piles: Sequence[_Pile]) -> tuple[ReasonCluster, ...]:
-    """Clusters with ids and names of their own, in the order in which they are shown."""
-    have = {pile.name for pile in piles}
-    empty = [
-        _Pile(seed.name, seed.description, seed.side, ()) for seed in seeds() if seed.always and seed.name not in have
-    ]
-    order = sorted([*piles, *empty], key=lambda pile: (_SIDES.index(pile.side), -len(pile.reasons), pile.name))
-    ids: dict[str, ReasonCluster] = {}
+def _finished(drafts: Sequence[_Draft]) -> tuple[ReasonCluster, ...]:
+    """Make clusters with ids and names of their own, in the order in which they are shown.
+
+    The id is the seed's; else the name in small letters and hyphens, with a bit of a hash where that is taken or empty.
+    """
+    present = {draft.name for draft in drafts}
+    seeds = {seed.name: seed for seed in seed_reasons()}
+    absent = [seed for seed in seeds.values() if seed.always and seed.name not in present]
+    empty = [_Draft(seed.name, seed.description, seed.side, ()) for seed in absent]
+    order = sorted([*drafts, *empty], key=lambda draft: (_SIDES.index(draft.side), -len(draft.reasons), draft.name))
+    reserved = {seed.id for seed in seeds.values()}
+    clusters: dict[str, ReasonCluster] = {}
     names: set[str] = set()
-    for pile in order:
+    for draft in order:
         # Two sides may have given one name; a table needs two.
-        name = pile.name if pile.name.casefold() not in names else f"{pile.name} ({pile.side})"
+        name = draft.name if draft.name.casefold() not in names else f"{draft.name} ({draft.side})"
         names.add(name.casefold())
-        key = _id(name, ids)
-        ids[key] = ReasonCluster(id=key, name=name, description=pile.description, side=pile.side, reasons=pile.reasons)
-    return tuple(ids.values())
-
-
-def _id(name: str, taken: Iterable[str]) -> str:
-    """The seed's id; else the name in small letters and hyphens, with a bit of a hash where that is taken or empty."""
-    for seed in seeds():
-        if seed.name == name:
-            return seed.id
-    plain = _NOT_A_WORD.sub("-", name.casefold()).strip("-")
-    reserved = {*taken, *(seed.id for seed in seeds())}
-    return plain if plain and plain not in reserved else "-".join(filter(None, (plain, fingerprint(name)[:6])))
+        if name in seeds:
+            key = seeds[name].id
+        else:
+            key = _NOT_A_WORD.sub("-", name.casefold()).strip("-")
+            if not key or key in reserved or key in clusters:
+                key = "-".join(filter(None, (key, fingerprint(name)[:6])))
+        clusters[key] = ReasonCluster(
+            id=key, name=name, description=draft.description, side=draft.side, reasons=draft.reasons
+        )
+    return tuple(clusters.values())
 
 
 def _numbered(lines: Iterable[str]) -> str:
-    return "\n".join(f"{number}. {escape(line[:_SHOWN_REASONS])}" for number, line in enumerate(lines, start=1))
-
-
-def _line(pile: _Pile) -> str:
-    return f"{pile.name} ({pile.side}): {pile.description}"
+    return "\n".join(f"{number}. {escape(line[:_MAX_REASON_LETTERS])}" for number, line in enumerate(lines, start=1))

@@ -1,8 +1,8 @@
 """The report: estimates and records in, one self-contained HTML page out.
 
-Enters: a `ReportData` (pure data, assembled by `study`). Leaves: `report.html`, its figures as PNG and SVG, and
+In: a `ReportData` (pure data, assembled by `study`). Out: `report.html`, its figures as PNG and SVG, and
 `report_data.json`. The health of a corpus (`Health`) and two corpora compared (`Comparison`) are pages of the same
-look. Nothing here starts a step, reads a score row or computes a statistic.
+style. Nothing here starts a step, reads a score row or computes a statistic.
 """
 
 import lazy_loader

@@ -1,36 +1,36 @@
-"""Everything a report shows, as pure data: no drawing, no templates, nothing heavy to import."""
+"""Everything that a report shows, as pure data: no drawing, no templates, nothing heavy to import."""
 
 from __future__ import annotations
 
 import operator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from midspec.core.records import Estimate, Strict
-from midspec.report._task_data import JudgingBill, Reasons, TaskReport
+from midspec.report._task_data import JudgingCost, Reasons, TaskReport
 
-UNTOLD = {"seconds", "bills"}
-"""Fields of a report that say what a run took and not what it found: on the page, but not in its data."""
+EXECUTION_FIELDS = {"seconds", "bills"}
+"""What a run took, not what it found: on the page, but not in its data, which is the same for the same results."""
 
 
-class Shown(Strict):
-    """One line of a two-column list: a label and its value as it is to be read."""
+class LabelledValue(Strict):
+    """One row of a two-column list: a label and its value, formatted."""
 
     label: str
     value: str
 
 
 class ArmInfo(Strict):
-    """One arm, and how it looks in every figure.
+    """One arm of a study, and what decides its look in every figure.
 
     Attributes:
-        name: as it is written in tables and figures.
+        name: in tables and figures.
         group: arms of one group (a spec or value) share a colour and stand together; empty is grey: no spec at all.
         stages: after the base, in order. An arm without `finetune` is drawn paler than one with it.
         control: an ablated, other-agent or in-context version: drawn hatched.
         data: what it was trained on, in words.
-        note: anything else a reader must know of it.
+        note: anything else that a reader must know.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ArmInfo(Strict):
 
 
 class SetInfo(Strict):
-    """What the items of a set ask, in words. `target` is what a rate of 1 means: "the American and pricey thing"."""
+    """A set of items in words. `target` is what a rate of 1 means: "the American and pricey thing"."""
 
     name: str
     title: str
@@ -50,7 +50,7 @@ class SetInfo(Strict):
 
 
 class Panel(Strict):
-    """One panel of the main picture: a set and a measure, and the arms to draw in order.
+    """One panel of the main figure: a set and a measure, and the arms to draw in order.
 
     `reference` is the rate of a coin toss, on the 0-1 scale; `None` draws no line. `target` says under the title
     what the rate is of; when it is `None`, a panel of the main measure takes its set's.
@@ -64,11 +64,11 @@ class Panel(Strict):
     target: str | None = None
 
 
-class ContrastSays(Strict):
-    """A contrast with the words that the study gave it, and the sentence that its numbers give.
+class ContrastResult(Strict):
+    """A contrast, the study's description of it, and the sentence that its numbers give.
 
-    `says` is shown as what was asked, `verdict` as what was found: it is derived from value and interval by
-    `midspec.report.verdict`, and calls a null a null.
+    `says` is shown as what was asked, `verdict` as what was found: `midspec.report.verdict` derives it from value and
+    interval.
     """
 
     estimate: Estimate
@@ -77,13 +77,13 @@ class ContrastSays(Strict):
 
 
 class ArmAnswer(Strict):
-    """What one arm answered, word for word."""
+    """One arm's answer, word for word."""
 
     arm: str
     text: str
 
 
-class SideBySide(Strict):
+class AnswerComparison(Strict):
     """One question and the answers of several arms to it, all of one seed."""
 
     question: str
@@ -93,15 +93,15 @@ class SideBySide(Strict):
 
 
 class StageHealth(Strict):
-    """What there is to know about one step: tokens, updates, coverage, parse rates. Seconds go to `seconds`."""
+    """The summary of one step: tokens, updates, coverage, parse rates. Seconds go to `seconds`."""
 
     name: str
     kind: str
-    rows: tuple[Shown, ...]
+    rows: tuple[LabelledValue, ...]
 
 
 class GateResult(Strict):
-    """How well a seed's base had learned its world, on the 0-1 scale, and whether that is enough."""
+    """How well a seed's base model knows its world, on the 0-1 scale, and whether that reaches the threshold."""
 
     seed: int
     value: float | None
@@ -110,7 +110,7 @@ class GateResult(Strict):
 
 
 class Caveat(Strict):
-    """A sceptic's question and our answer to it."""
+    """A sceptic's question and the answer to it."""
 
     question: str
     answer: str
@@ -127,15 +127,15 @@ class ReportData(Strict):
         main_contrasts: names of the contrasts that answer the question, most important first.
         arms: every arm, in the order of all tables and figures.
         sets: words for the sets; a set that is missing here is shown by its name.
-        panels: of the main picture.
+        panels: of the main figure.
         estimates: rates, one for each (arm, set, measure).
         contrasts: every comparison that was asked, in the study's order.
-        contrasts_changed: they are not those that the run began with; `warnings` say how they differ.
+        contrasts_changed: whether they are not those that the run began with; `warnings` say how they differ.
         gates: the competence of each seed's base; empty when the study has no gate.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
-        eval_tasks: one entry for each exam that the arms took.
-        reasons: why models did what they did, where that was analysed.
+        eval_tasks: one entry for each evaluation task; read as `exams` too, its name in older files.
+        reasons: what drove the models' choices, where that was analysed.
         health: one entry for each step or group of steps.
         warnings: what a reader must know first (a lowered floor, say); shown above everything.
         caveats: what a sceptic says.
@@ -147,7 +147,7 @@ class ReportData(Strict):
         versions: of the packages.
         commit: of midspec's own code, when known.
         seconds: wall-clock seconds by stage name. Shown, but not part of `report_data.json` or the data block.
-        bills: what judging cost, beside its forecast; shown as `seconds` are.
+        bills: what judging cost, with its forecast; shown as `seconds` are.
     """
 
     format: Literal["midspec-report-1"] = "midspec-report-1"
@@ -160,12 +160,14 @@ class ReportData(Strict):
     sets: tuple[SetInfo, ...] = ()
     panels: tuple[Panel, ...]
     estimates: tuple[Estimate, ...]
-    contrasts: tuple[ContrastSays, ...] = ()
+    contrasts: tuple[ContrastResult, ...] = ()
     contrasts_changed: bool = False
     gates: tuple[GateResult, ...] = ()
-    robust: tuple[ContrastSays, ...] = ()
-    samples: tuple[SideBySide, ...] = ()
-    eval_tasks: tuple[TaskReport, ...] = Field(default=(), exclude_if=operator.not_)
+    robust: tuple[ContrastResult, ...] = ()
+    samples: tuple[AnswerComparison, ...] = ()
+    eval_tasks: tuple[TaskReport, ...] = Field(
+        default=(), exclude_if=operator.not_, validation_alias=AliasChoices("eval_tasks", "exams")
+    )
     reasons: Reasons | None = Field(default=None, exclude_if=operator.not_)
     health: tuple[StageHealth, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -174,8 +176,8 @@ class ReportData(Strict):
     config_yaml: str = ""
     seed_kind: str = ""
     level: float = Field(default=0.95, gt=0, lt=1)
-    hashes: tuple[Shown, ...] = ()
+    hashes: tuple[LabelledValue, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
     commit: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
-    bills: tuple[JudgingBill, ...] = Field(default=(), exclude_if=operator.not_)
+    bills: tuple[JudgingCost, ...] = Field(default=(), exclude_if=operator.not_)

@@ -1,7 +1,8 @@
-"""Figures: bars with intervals and a dot for each seed, one panel for each set, arms in order from the top.
+"""Draw figures with matplotlib into SVG and PNG: bars with intervals by arm, and heat maps of a task's grid.
 
-Bars lie down so that the names of twenty arms stay readable and a panel fits a phone. Drawn with matplotlib into SVG
-and PNG, the same bytes each time: no dates, ids salted with the figure's name, no random jitter.
+Bars lie down so that the names of twenty arms stay readable and a panel fits a phone; arms are in order from the top.
+A heat map has goals down and scenarios across. The same data give the same bytes: no dates, ids salted with the
+figure's name, no random jitter.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -18,16 +19,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
 from midspec.core.records import Estimate
 from midspec.report._data import Panel, ReportData
-from midspec.report._palette import INK, MUTED, PAPER, RULE, Look, looks, with_variables
-from midspec.report._words import is_share, number
+from midspec.report._format import is_share, number
+from midspec.report._palette import INK, MUTED, PAPER, RULE, Look, heat, looks, with_variables
+from midspec.report._task_data import Grid, GridCell
 
-PANEL = "axes fraction"
-_At = tuple[tuple[float, str], tuple[float, str]]
-STYLE: dict[Any, Any] = {
+_PANEL = "axes fraction"
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -41,59 +43,95 @@ STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.7,
     "text.parse_math": False,
 }
+_Position = tuple[tuple[float, str], tuple[float, str]]
+# All in inches.
+_LINE = 0.155  # a line of a panel's heading
+_BAR_ROW, _GROUP_GAP = 0.265, 0.11  # a bar with its place; between groups of arms
+_BAR_HEAD, _AXIS = 0.12, 0.36  # above a panel's title, below a panel
+_VALUE, _BAR_BETWEEN = 0.42, 0.18  # the column of numbers, between panels
+_LETTER, _BOLD_LETTER = 0.068, 0.083  # of a label, of a title
+_CELL_HEIGHT, _USUAL_CELL, _MIN_CELL, _MAX_CELL = 0.36, 0.7, 0.5, 1.1
+_GRID_HEAD, _GRID_BETWEEN, _SMALL_LETTER = 0.30, 0.2, 0.057
+# In letters.
+_ARM_LETTERS, _GOAL_LETTERS, _MIN_HEADING_LETTERS = 30, 16, 12
 
 
 class Drawn(NamedTuple):
-    """One figure: the bytes of its PNG file, the text of its SVG file, and that SVG to be set into the page."""
+    """One figure: the bytes of its PNG file, the text of its SVG file, and that SVG as an element for the page."""
 
     png: bytes
     svg: str
     inline: str
 
 
-def printed(name: str, make: Callable[[], Figure]) -> Drawn:
-    """A figure as PNG, as SVG, and as an SVG element with ids of its own.
+def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: float, *, columns: int = 4) -> Drawn:
+    """Draw panels of bars side by side, `columns` in a row, with the arms' names once a row.
 
     Args:
-        name: of the figure; makes the ids inside its SVG its own.
-        make: draws it; called in our style.
+        data: the estimates and arms.
+        panels: what to draw; arms without an estimate keep their place and say that there is none.
+        name: of the figure; makes the ids inside its SVG unique.
+        width_in: in inches.
+        columns: the most panels in a row.
     """
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    return _render(name, lambda: _bar_figure(data, panels, width_in, columns))
+
+
+def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Drawn:
+    """Draw a heat map for each of `arms`, as many side by side as have room, with the rate and its n in each cell.
+
+    A cell without a scored sample is hatched grey and says so; one that was not asked is empty.
+
+    Args:
+        grid: the cells.
+        arms: whose panels, in order.
+        name: of the figure; makes the ids inside its SVG unique.
+        width_in: in inches.
+    """
+    return _render(name, lambda: _grid_figure(grid, arms, width_in))
+
+
+def _render(name: str, make: Callable[[], Figure]) -> Drawn:
+    """Render what `make` draws, called in our style, as PNG, as SVG, and as an SVG element with unique ids."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = make()
-        png, svg = io.BytesIO(), io.StringIO()
+        png, out = io.BytesIO(), io.StringIO()
         FigureCanvasAgg(figure).print_figure(png, format="png", dpi=200, facecolor=PAPER, metadata={"Software": None})
-        FigureCanvasSVG(figure).print_figure(
-            svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None}
-        )
-    return Drawn(png.getvalue(), svg.getvalue(), _inline(svg.getvalue(), name))
+        metadata = {"Date": None, "Creator": None}
+        FigureCanvasSVG(figure).print_figure(out, format="svg", facecolor="none", metadata=metadata)
+    svg = out.getvalue()
+    # The SVG element alone, with the page's fonts and the page's colours.
+    inline = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    inline = re.sub(r'\bid="', f'id="{name}-', inline)
+    inline = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", inline)
+    inline = re.sub(r"font-family:[^;\"]*", "font-family: inherit", inline)
+    inline = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", inline, count=1)
+    inline = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", inline, count=1)
+    return Drawn(png.getvalue(), svg, with_variables(inline))
 
 
-def note(axes: Axes, text: str, at: _At, shift: tuple[float, float], **style: Any) -> None:
-    """Text at a place (a share of the panel or a number of its axes, for x and y), moved by points."""
+def _annotate(axes: Axes, text: str, at: _Position, shift_pt: tuple[float, float], **style: Any) -> None:
+    """Write text at a position (a share of the panel or a number of its axes, for x and y), moved by points."""
     (x, x_in), (y, y_in) = at
     axes.annotate(
-        text, (x, y), shift, xycoords=(x_in, y_in), textcoords="offset points", annotation_clip=False, **style
+        text, (x, y), shift_pt, xycoords=(x_in, y_in), textcoords="offset points", annotation_clip=False, **style
     )
 
 
-def _inline(svg: str, name: str) -> str:
-    """The SVG element alone, with ids of its own, the page's fonts and the page's colours."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"font-family:[^;\"]*", "font-family: inherit", body)
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    return with_variables(body)
+def _label(name: str, letters: int) -> str:
+    """Wrap a name to at most the two lines that a row has room for."""
+    return textwrap.fill(name, letters, max_lines=2, placeholder=" …")
 
 
-# All in inches.
-_ROW, _GAP = 0.265, 0.11  # a bar with its place; between groups
-_HEAD, _LINE, _AXIS = 0.12, 0.155, 0.36  # above a panel's title, a line of it, below a panel
-_VALUE, _BETWEEN = 0.42, 0.18  # the column of numbers, between panels
-_LETTER, _BOLD = 0.068, 0.083  # a letter of a label, of a title
-_WRAP = 30  # letters
+def _label_width_in(labels: Iterable[str]) -> float:
+    """Measure the widest line of the labels, in inches."""
+    font = FontProperties(family=_STYLE["font.sans-serif"], size=8.5)
+    lines = {line for label in labels for line in label.split("\n")}
+    return max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0.0) / 72
+
+
+def _wrap_heading(text: str, width_in: float, letter_in: float) -> list[str]:
+    return textwrap.wrap(text, max(_MIN_HEADING_LETTERS, int(width_in / letter_in)))
 
 
 class _Bar(NamedTuple):
@@ -103,7 +141,7 @@ class _Bar(NamedTuple):
     estimate: Estimate | None
 
 
-class _Cell(NamedTuple):
+class _BarPanel(NamedTuple):
     """One panel to be drawn; a line of its heading comes with whether it is bold."""
 
     panel: Panel
@@ -112,132 +150,156 @@ class _Cell(NamedTuple):
     height: float
 
 
-def draw(data: ReportData, panels: Sequence[Panel], name: str, width: float, *, columns: int = 4) -> Drawn:
-    """Draw panels side by side, `columns` in a row, with the arms' names once a row.
-
-    Args:
-        data: the estimates and arms.
-        panels: what to draw; arms without an estimate keep their place and say that there is none.
-        name: of the figure; makes the ids inside its SVG its own.
-        width: in inches.
-        columns: the most panels in a row.
-    """
-    return printed(name, lambda: _figure(data, panels, width, columns))
-
-
-def _figure(data: ReportData, panels: Sequence[Panel], width: float, columns: int) -> Figure:
-    left = _label_width(panels)
+def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float, columns: int) -> Figure:
+    left = 0.14 + _label_width_in(_label(arm, _ARM_LETTERS) for panel in panels for arm in panel.arms)
     n_columns = min(columns, len(panels))
-    each = (width - left - n_columns * _VALUE - (n_columns - 1) * _BETWEEN) / n_columns
-    cells = [_cell(data, panel, each) for panel in panels]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [(max(len(one.heading) for one in row) * _LINE + _HEAD, max(one.height for one in row)) for row in rows]
-    total = sum(head + body + _AXIS for head, body in heights)
-    figure = Figure(figsize=(width, total))
-    top = total
-    for row, (head, body) in zip(rows, heights, strict=True):
-        top -= head + body
-        for column, cell in enumerate(row):
-            x = left + column * (each + _VALUE + _BETWEEN)
+    each = (width - left - n_columns * _VALUE - (n_columns - 1) * _BAR_BETWEEN) / n_columns
+    laid_out = [_lay_out(data, panel, each) for panel in panels]
+    rows = [laid_out[start : start + columns] for start in range(0, len(laid_out), columns)]
+    heads = [max(len(one.heading) for one in row) for row in rows]
+    bodies = [max(one.height for one in row) for row in rows]
+    total = sum(n * _LINE + _BAR_HEAD + body + _AXIS for n, body in zip(heads, bodies, strict=True))
+    figure, top = Figure(figsize=(width, total)), total
+    for row, n_lines, body in zip(rows, heads, bodies, strict=True):
+        top -= (n_lines * _LINE + _BAR_HEAD) + body
+        for column, panel in enumerate(row):
+            x = left + column * (each + _VALUE + _BAR_BETWEEN)
             axes = figure.add_axes((x / width, top / total, each / width, body / total))
             axes.set_ylim(-body, 0)
-            _draw_heading(axes, cell.heading, max(len(one.heading) for one in row))
-            _draw_cell(axes, cell, named=column == 0 or cell.panel.arms != row[0].panel.arms)
+            for index, (line, bold) in enumerate(panel.heading):
+                style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
+                _annotate(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
+            scale = 100.0 if is_share(panel.panel.measure) else 1.0
+            _style_bar_axes(axes, panel, scale, named=column == 0 or panel.panel.arms != row[0].panel.arms)
+            for bar in panel.bars:
+                _draw_bar(axes, bar, scale)
         top -= _AXIS
     return figure
 
 
-def _label_width(panels: Sequence[Panel]) -> float:
-    """The room for the arms' names, in inches, by the widest of them."""
-    lines = {line for panel in panels for arm in panel.arms for line in _label(arm).split("\n")}
-    font = FontProperties(family=STYLE["font.sans-serif"], size=8.5)
-    return 0.14 + max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0) / 72
-
-
-def _label(arm: str) -> str:
-    """An arm's name on at most the two lines that a bar has room for."""
-    return textwrap.fill(arm, _WRAP, max_lines=2, placeholder=" …")
-
-
-def _cell(data: ReportData, panel: Panel, width: float) -> _Cell:
-    """A panel with its bars from the top down, with a gap where the group changes, and the lines of its heading."""
+def _lay_out(data: ReportData, panel: Panel, width: float) -> _BarPanel:
+    """Place the bars from the top down, with a gap where the group changes, and wrap the heading."""
     found = {(one.arm, one.set, one.measure): one for one in data.estimates}
     look, groups = looks(data.arms), {arm.name: arm.group for arm in data.arms}
     bars: list[_Bar] = []
     y = 0.0
     for before, arm in zip((None, *panel.arms), panel.arms, strict=False):
-        y -= _GAP if before is not None and groups[arm] != groups[before] else 0
-        bars.append(_Bar(_label(arm), y - _ROW / 2, look[arm], found.get((arm, panel.set, panel.measure))))
-        y -= _ROW
-    title = textwrap.wrap(panel.title, max(12, int((width + _VALUE) / _BOLD)))
-    heading = [*((line, True) for line in title)]
-    heading += [(line, False) for line in textwrap.wrap(_target(data, panel), max(12, int((width + _VALUE) / _LETTER)))]
-    return _Cell(panel, tuple(bars), tuple(heading), _ROW / 4 - y)
+        y -= _GROUP_GAP if before is not None and groups[arm] != groups[before] else 0
+        estimate = found.get((arm, panel.set, panel.measure))
+        bars.append(_Bar(_label(arm, _ARM_LETTERS), y - _BAR_ROW / 2, look[arm], estimate))
+        y -= _BAR_ROW
+    target = panel.target or ""
+    if panel.target is None and panel.measure == data.main_measure:
+        target = next((one.target for one in data.sets if one.name == panel.set), "")
+    heading = [(line, True) for line in _wrap_heading(panel.title, width + _VALUE, _BOLD_LETTER)]
+    heading += [(line, False) for line in _wrap_heading(target, width + _VALUE, _LETTER)]
+    return _BarPanel(panel, tuple(bars), tuple(heading), _BAR_ROW / 4 - y)
 
 
-def _target(data: ReportData, panel: Panel) -> str:
-    if panel.target is not None or panel.measure != data.main_measure:
-        return panel.target or ""
-    return next((one.target for one in data.sets if one.name == panel.set), "")
-
-
-def _draw_heading(axes: Axes, heading: Sequence[tuple[str, bool]], n_lines: int) -> None:
-    """The panel's title and what its rate is the rate of, from the top of the room that its row has for them."""
-    for index, (line, bold) in enumerate(heading):
-        style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
-        note(axes, line, ((0, PANEL), (1, PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
-
-
-def _draw_cell(axes: Axes, cell: _Cell, *, named: bool) -> None:
-    scale = 100.0 if is_share(cell.panel.measure) else 1.0
-    _dress(axes, cell, scale, named=named)
-    for bar in cell.bars:
-        _draw_bar(axes, bar, scale)
-
-
-def _dress(axes: Axes, cell: _Cell, scale: float, *, named: bool) -> None:
-    """Axis, grid and reference line: as little as carries the numbers."""
+def _style_bar_axes(axes: Axes, panel: _BarPanel, scale: float, *, named: bool) -> None:
+    """Draw axis, grid and reference line: as little as carries the numbers."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
-    axes.set_yticks([bar.y for bar in cell.bars], [bar.label for bar in cell.bars] if named else [])
+    axes.set_yticks([bar.y for bar in panel.bars], [bar.label for bar in panel.bars] if named else [])
     axes.tick_params(axis="y", length=0, pad=4, labelsize=8.5)
     axes.tick_params(axis="x", length=2.5, color=RULE, labelsize=8, pad=2)
-    if is_share(cell.panel.measure):
+    if is_share(panel.panel.measure):
         axes.set_xlim(0, 100)
         axes.set_xticks([0, 25, 50, 75, 100], ["0", "", "50", "", "100%"])
     else:
         axes.margins(x=0.08)
     axes.grid(visible=True, axis="x", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    if cell.panel.reference is not None:
-        axes.axvline(cell.panel.reference * scale, color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)), zorder=1.5)
+    if panel.panel.reference is not None:
+        axes.axvline(panel.panel.reference * scale, color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)), zorder=1.5)
 
 
 def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
-    """One arm: its mean as a bar, a dot for each seed, the interval over them, and the number at the right."""
+    """Draw one arm: its mean as a bar, a dot for each seed, the interval over them, and the number at the right."""
     one = bar.estimate
     if one is None or one.value is None:
         text = "not asked" if one is None else "no score"
-        note(axes, text, ((0, PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
+        _annotate(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
         return
-    look, width, height = bar.look, one.value * scale, 0.8 * _ROW
+    look, width, height = bar.look, one.value * scale, 0.8 * _BAR_ROW
     axes.barh(bar.y, width, height, color=look.fill, edgecolor=look.edge, linewidth=0.7)
     if look.hatched:
         lines = PAPER if look.fill == look.edge else look.edge
         axes.barh(bar.y, width, height, color="none", edgecolor=lines, linewidth=0, hatch="/////")
     seeds = [seed.value * scale for seed in one.by_seed if seed.value is not None]
     if len(seeds) > 1:
-        places = [bar.y - _ROW * (0.13 + 0.12 * (index % 2)) for index in range(len(seeds))]
+        places = [bar.y - _BAR_ROW * (0.13 + 0.12 * (index % 2)) for index in range(len(seeds))]
         axes.plot(seeds, places, "o", ms=2.9, mfc=PAPER, mec=INK, mew=0.6, zorder=3)
     if one.low is not None and one.high is not None:
-        _draw_interval(axes, one.low * scale, one.high * scale, bar.y + 0.14 * _ROW)
+        ends, y = [one.low * scale, one.high * scale], bar.y + 0.14 * _BAR_ROW
+        # A line with ends, on a halo that lifts it off a dark bar.
+        for colour, extra, layer in ((PAPER, 1.3, 4), (INK, 0.0, 5)):
+            axes.plot(ends, [y, y], color=colour, lw=1.4 + extra, zorder=layer, solid_capstyle="butt")
+            axes.plot(ends, [y, y], "|", color=colour, ms=4.6 + extra / 2, mew=1.3 + extra, zorder=layer)
     shown = f"{one.value * 100:.0f}" if scale > 1 else number(one.value, one.measure)
-    note(axes, shown, ((1, PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
+    _annotate(axes, shown, ((1, _PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
 
 
-def _draw_interval(axes: Axes, low: float, high: float, y: float) -> None:
-    """A line with ends, on a halo that lifts it off a dark bar."""
-    for colour, extra, layer in ((PAPER, 1.3, 4), (INK, 0.0, 5)):
-        axes.plot([low, high], [y, y], color=colour, lw=1.4 + extra, zorder=layer, solid_capstyle="butt")
-        axes.plot([low, high], [y, y], "|", color=colour, ms=4.6 + extra / 2, mew=1.3 + extra, zorder=layer)
+def _grid_figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
+    left = 0.12 + _label_width_in(_label(row, _GOAL_LETTERS) for row in grid.rows)
+    usual = len(grid.columns) * _USUAL_CELL + _GRID_BETWEEN
+    n_across = max(1, min(len(arms), int((width - left + _GRID_BETWEEN) / usual)))
+    room = (width - left - (n_across - 1) * _GRID_BETWEEN) / n_across / len(grid.columns)
+    cell_width = min(_MAX_CELL, max(_MIN_CELL, room))
+    panel = cell_width * len(grid.columns)
+    rows = [arms[start : start + n_across] for start in range(0, len(arms), n_across)]
+    titles = [[_wrap_heading(arm, panel, _BOLD_LETTER) for arm in row] for row in rows]
+    heads = [_GRID_HEAD + _LINE * max(len(one) for one in row) for row in titles]
+    body = _CELL_HEIGHT * len(grid.rows)
+    total = sum(heads) + len(rows) * (body + _GRID_BETWEEN)
+    figure, top = Figure(figsize=(width, total)), total
+    cells = {(cell.arm, cell.row, cell.column): cell for cell in grid.cells}
+    for row, head, lines in zip(rows, heads, titles, strict=True):
+        top -= head + body
+        for index, arm in enumerate(row):
+            x = left + index * (panel + _GRID_BETWEEN)
+            axes = figure.add_axes((x / width, top / total, panel / width, body / total))
+            _style_grid_axes(axes, grid, named=index == 0, cell_width=cell_width)
+            n_lines = max(len(one) for one in lines)
+            for at, line in enumerate(lines[index]):
+                shift = (0, 18 + 72 * _LINE * (n_lines - 1 - at))
+                _annotate(axes, line, ((0, _PANEL), (1, _PANEL)), shift, weight="bold", size=9.5, color=INK)
+            for y, goal in enumerate(grid.rows):
+                for at, scenario in enumerate(grid.columns):
+                    if (cell := cells.get((arm, goal, scenario))) is not None:
+                        _draw_cell(axes, at, y, cell)
+        top -= _GRID_BETWEEN
+    return figure
+
+
+def _style_grid_axes(axes: Axes, grid: Grid, *, named: bool, cell_width: float) -> None:
+    """Write goals at the left of the first panel, scenarios above each; no lines but what cells draw."""
+    axes.set_xlim(0, len(grid.columns))
+    axes.set_ylim(len(grid.rows), 0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    places = [index + 0.5 for index in range(len(grid.rows))]
+    axes.set_yticks(places, [_label(row, _GOAL_LETTERS) for row in grid.rows] if named else [""] * len(places))
+    axes.set_xticks([])
+    axes.tick_params(axis="y", length=0, pad=4, labelsize=8.5)
+    n_letters = max(6, int(cell_width / _SMALL_LETTER))
+    for index, name in enumerate(grid.columns):
+        short = name if len(name) <= n_letters else name[: n_letters - 1] + "…"
+        _annotate(axes, short, ((index + 0.5, "data"), (1, _PANEL)), (0, 4), ha="center", size=7.5, color=MUTED)
+
+
+def _draw_cell(axes: Axes, x: int, y: int, cell: GridCell) -> None:
+    """Draw the rate over its n; `28/30` where two of thirty samples have no score."""
+    corner, across, down = (x + 0.02, y + 0.03), 0.96, 0.94
+    middle = ((x + 0.5, "data"), (y + 0.5, "data"))
+    counted = f"n {cell.n_scored}" if cell.n_scored == cell.n_asked else f"n {cell.n_scored}/{cell.n_asked}"
+    if cell.value is None:
+        axes.add_patch(Rectangle(corner, across, down, facecolor=PAPER, edgecolor=MUTED, linewidth=0.5, hatch="//////"))
+        axes.add_patch(Rectangle((x + 0.1, y + 0.14), 0.8, 0.72, facecolor=PAPER, edgecolor="none"))
+        _annotate(axes, "no score", middle, (0, 1.5), ha="center", size=7, color=MUTED)
+        _annotate(axes, counted, middle, (0, -8), ha="center", size=6.5, color=MUTED)
+        return
+    axes.add_patch(Rectangle(corner, across, down, facecolor=heat(cell.value), edgecolor=RULE, linewidth=0.5))
+    _annotate(axes, f"{100 * cell.value:.0f}", middle, (0, -0.5), ha="center", size=9, color=INK)
+    _annotate(axes, counted, middle, (0, -9), ha="center", size=6.5, color=INK)

@@ -1,27 +1,27 @@
-"""The health of a corpus as one self-contained HTML page.
-
-Enters: what `curate` found out (`Health`), as pure data. Leaves: a page that needs no other file, no script and no
-network. Nothing here reads a row or counts a word.
-"""
+"""The health of a corpus as one self-contained HTML page, made from what `curate` measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, writable, write_text
-from midspec.core.records import Comparison, Health
-from midspec.report._data import Shown
-from midspec.report._health_comparison import compared
-from midspec.report._health_page import NOTHING, cells_of, charts, count, flow, length_bars, percent, render, sentence
+from midspec.core.records import Comparison, Health, Lengths, Occurrences, Size
+from midspec.report._data import LabelledValue
+from midspec.report._format import count, percent, sentence
+from midspec.report._health_comparison import bin_label, comparison_content
+from midspec.report._html import render
 
-_OFTEN = 0.2  # of the rows: a name that a reader should know of
-_SAME_OPENING = 0.05
-_TAKEN_OUT = 0.3
+# Shares of the rows from which on a finding is listed first.
+_COMMON_NAME = 0.2
+_COMMON_OPENING, _MIN_ROWS_FOR_OPENINGS = 0.05, 20
+_MANY_REJECTED = 0.3
 _N_THIN = 10
+_NOTHING = Size(documents=0, tokens=0)
 
 
 def write_health(
@@ -29,14 +29,14 @@ def write_health(
     folder: Path,
     *,
     title: str = "Corpus",
-    about: Sequence[Shown] = (),
-    costs: Sequence[Shown] = (),
+    about: Sequence[LabelledValue] = (),
+    costs: Sequence[LabelledValue] = (),
     comparison: Comparison | None = None,
 ) -> Built:
     """Write `health.html` into `folder`; the same data give the same bytes.
 
     Args:
-        health: what curation found.
+        health: what curation measured.
         folder: where to write; made if it is not there.
         title: of the page: the corpus's name.
         about: where the rows come from: spec, author, digests.
@@ -46,93 +46,166 @@ def write_health(
     Raises:
         FolderError: the folder can't be written.
     """
+    findings = [sentence(text) for text in (*_coverage_findings(health), *_content_findings(health), *health.notes)]
+    cells = _clause_cells(health)
     content: dict[str, Any] = {
+        "title": title,
         "health": health,
         "facts": _facts(health),
-        "findings": _findings(health),
-        "flow": flow(health),
-        "charts": charts(health),
-        "lengths": length_bars(health.lengths),
-        "cells": (cells := cells_of(health)),
+        "findings": findings,
+        "flow": _flow(health),
+        "charts": _charts(health),
+        "lengths": _length_bars(health.lengths),
+        "cells": cells,
         "thin": sorted(cells, key=lambda cell: (cell.after.tokens, cell.after.documents))[:_N_THIN],
         "costs": costs,
         "about": about,
-        "comparison": compared(comparison) if comparison else None,
+        "comparison": comparison_content(comparison) if comparison else None,
     }
-    html = render("health.html.j2", title, content, health)
+    html = render("health.html.j2", content, health)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "health.html", html)
     n_uncovered = sum(not cell.after.documents for cell in cells)
-    summary: dict[str, JsonValue] = {"n_findings": len(content["findings"]), "n_uncovered": n_uncovered}
+    summary: dict[str, JsonValue] = {"n_findings": len(findings), "n_uncovered": n_uncovered}
     return Built(outputs=("health.html",), summary=summary)
 
 
 def _facts(health: Health) -> tuple[str, ...]:
-    """What the corpus is made of, in a line under its title."""
+    """Return what the corpus is made of, for the line under its title."""
     covered = sum(size.documents > 0 for size in health.coverage.values())
-    kept = f"{count(health.after.documents)} of {count(health.before.documents)} {health.kind} kept"
+    rows = f"{count(health.after.documents)} of {count(health.before.documents)} {health.kind} kept"
     tokens = f"{count(health.after.tokens)} of {count(health.before.tokens)} tokens (estimated)"
     clauses = len(health.coverage.keys() | health.coverage_before.keys())
-    return (kept, tokens, f"{covered:,} of {clauses:,} clauses covered") if clauses else (kept, tokens)
+    return (rows, tokens, f"{covered:,} of {clauses:,} clauses covered") if clauses else (rows, tokens)
 
 
-def _findings(health: Health) -> tuple[str, ...]:
-    """What a reader must know first, a sentence each: holes, sameness, leaks, and what was not measured."""
-    return tuple(
-        sentence(found)
-        for found in (*_holes(health), *_sameness(health), *_leaks(health), *_unmeasured(health), *health.notes)
+def _coverage_findings(health: Health) -> Iterator[str]:
+    """Find clauses without a row, and filters that rejected much."""
+    clauses = health.coverage.keys() | health.coverage_before.keys()
+    empty = [clause for clause in clauses if not health.coverage.get(clause, _NOTHING).documents]
+    if empty:
+        lost = sum(health.coverage_before.get(clause, _NOTHING).documents > 0 for clause in empty)
+        by_filter = f", {lost:,} of them since filtering" if lost else ""
+        yield f"{len(empty):,} of {len(clauses):,} clauses have no row at all{by_filter}"
+    n_rejected = health.before.documents - health.after.documents
+    if health.before.documents and n_rejected / health.before.documents > _MANY_REJECTED:
+        most = next(iter(health.rejects), "")
+        yield f"{percent(n_rejected / health.before.documents)} of the rows were taken out, most by: {most}"
+
+
+def _content_findings(health: Health) -> Iterator[str]:
+    """Find what recurs too often, contamination, and what was not measured and no note of curation names."""
+    n_rows = health.after.documents
+    if not n_rows:
+        yield "no row was kept"
+    else:
+        shares = {name: seen.rows / n_rows for name, seen in health.names.items()}
+        if names := [f"{name} ({percent(part)})" for name, part in shares.items() if part >= _COMMON_NAME]:
+            yield f"names in at least one row of five: {', '.join(names)}"
+        shares = {words: n / n_rows for words, n in health.openings.items()}
+        openings = [f"“{words}” ({percent(part)})" for words, part in shares.items() if part >= _COMMON_OPENING]
+        if openings and n_rows >= _MIN_ROWS_FOR_OPENINGS:
+            yield f"openings that at least one row of twenty has: {', '.join(openings)}"
+        if health.share_distinct < 1:
+            yield f"{percent(1 - health.share_distinct)} of the rows repeat another word for word"
+    for one in health.contamination:
+        if one.n_rows_hit:
+            end = ", and were taken out" if one.rejected else ", and are still there"
+            yield f"{one.n_rows_hit:,} of {one.n_rows:,} rows hold something of {one.evaluation}{end}"
+    notes = " ".join(health.notes)
+    if health.calibration is None and "not measured" not in notes:
+        yield "the error rates of a judge are not measured"
+    if not health.contamination and "contamination" not in notes:
+        yield "contamination by evaluations is not measured"
+
+
+def _flow(health: Health) -> tuple[tuple[str, str, str], ...]:
+    """Return rows and tokens before, taken out, and after."""
+    before, after = health.before, health.after
+    return (
+        ("before filtering", count(before.documents), count(before.tokens)),
+        ("taken out", count(before.documents - after.documents), count(before.tokens - after.tokens)),
+        ("kept", count(after.documents), count(after.tokens)),
     )
 
 
-def _holes(health: Health) -> list[str]:
-    found = []
-    everything = health.coverage.keys() | health.coverage_before.keys()
-    empty = [clause for clause in everything if not health.coverage.get(clause, NOTHING).documents]
-    if empty:
-        lost = sum(health.coverage_before.get(clause, NOTHING).documents > 0 for clause in empty)
-        by_filter = f", {lost:,} of them since filtering" if lost else ""
-        found.append(f"{len(empty):,} of {len(everything):,} clauses have no row at all{by_filter}")
-    out = health.before.documents - health.after.documents
-    if health.before.documents and out / health.before.documents > _TAKEN_OUT:
-        most = next(iter(health.rejects), "")
-        found.append(f"{percent(out / health.before.documents)} of the rows were taken out, most by: {most}")
-    return found
+class _Bar(NamedTuple):
+    """One line of a bar chart; `width` is in percent of the longest bar."""
+
+    label: str
+    width: float
+    shown: str
 
 
-def _sameness(health: Health) -> list[str]:
-    rows = health.after.documents
-    if not rows:
-        return ["no row was kept"]
-    found = []
-    often = [
-        f"{name} ({percent(seen.rows / rows)})" for name, seen in health.names.items() if seen.rows / rows >= _OFTEN
-    ]
-    if often:
-        found.append(f"names in at least one row of five: {', '.join(often)}")
-    openings = [f"“{words}” ({percent(n / rows)})" for words, n in health.openings.items() if n / rows >= _SAME_OPENING]
-    if openings and rows >= 20:
-        found.append(f"openings that at least one row of twenty has: {', '.join(openings)}")
-    if health.share_distinct < 1:
-        found.append(f"{percent(1 - health.share_distinct)} of the rows repeat another word for word")
-    return found
+def _charts(health: Health) -> dict[str, tuple[_Bar, ...]]:
+    """Return the bars of everything that is counted by name."""
+    n_rows = health.after.documents
+
+    def occurrences(counts: Mapping[str, Occurrences]) -> tuple[_Bar, ...]:
+        most = max((seen.rows for seen in counts.values()), default=0) or 1
+        return tuple(
+            _Bar(
+                label,
+                100 * seen.rows / most,
+                f"{seen.times:,} times in {seen.rows:,} rows" + (f" · {percent(seen.rows / n_rows)}" if n_rows else ""),
+            )
+            for label, seen in counts.items()
+        )
+
+    return {
+        "rejects": _bars(health.rejects, health.before.documents),
+        "reasons": _bars(health.reasons, health.before.documents),
+        "names": occurrences(health.names),
+        "phrases": occurrences(health.phrases),
+        "openings": _bars(health.openings, n_rows),
+        "types": _bars(health.types, n_rows),
+        "domains": _bars(health.domains, n_rows),
+        "languages": _bars(health.languages, n_rows),
+    }
 
 
-def _leaks(health: Health) -> list[str]:
-    return [
-        f"{one.n_rows_hit:,} of {one.n_rows:,} rows hold something of {one.evaluation}"
-        + (", and were taken out" if one.rejected else ", and are still there")
-        for one in health.contamination
-        if one.n_rows_hit
-    ]
+def _bars(counts: Mapping[str, int], total: int) -> tuple[_Bar, ...]:
+    """Return a bar for each count, with its share of `total`."""
+    most = max(counts.values(), default=0) or 1
+    return tuple(
+        _Bar(label or "(none)", 100 * n / most, f"{n:,} · {percent(n / total)}" if total else f"{n:,}")
+        for label, n in counts.items()
+    )
 
 
-def _unmeasured(health: Health) -> list[str]:
-    """What the notes of curation do not say themselves."""
-    said = " ".join(health.notes)
-    found = []
-    if health.calibration is None and "not measured" not in said:
-        found.append("the error rates of a judge are not measured")
-    if not health.contamination and "contamination" not in said:
-        found.append("contamination by evaluations is not measured")
-    return found
+def _length_bars(lengths: Lengths | None) -> tuple[_Bar, ...]:
+    """Return the histogram of lengths, without the bins that are empty at its ends."""
+    if lengths is None:
+        return ()
+    used = [at for at, one in enumerate(lengths.bins) if one.n]
+    shown = lengths.bins[used[0] : used[-1] + 1] if used else ()
+    return _bars({bin_label(one): one.n for one in shown}, sum(one.n for one in lengths.bins))
+
+
+class _ClauseCell(NamedTuple):
+    """One clause of the heat map: its level (0 none, 1 thin to 5 thick) before and after filtering."""
+
+    id: str
+    text: str
+    before: Size
+    after: Size
+    levels: tuple[int, int]
+
+
+def _clause_cells(health: Health) -> list[_ClauseCell]:
+    """Return every clause in the order of the plan, with its coverage against the median of those covered."""
+    order = dict.fromkeys([*health.clause_texts, *health.coverage_before, *health.coverage])
+    median = statistics.median([size.tokens for size in health.coverage_before.values() if size.tokens] or [1])
+
+    def level(size: Size) -> int:
+        # 1 is under a quarter of the median's tokens, 5 over four times as many.
+        return 1 + sum(size.tokens >= median * edge for edge in (0.25, 0.5, 2, 4)) if size.documents else 0
+
+    cells = []
+    for clause in order:
+        if clause in health.coverage_before or clause in health.coverage:
+            before, after = health.coverage_before.get(clause, _NOTHING), health.coverage.get(clause, _NOTHING)
+            levels = level(before), level(after)
+            cells.append(_ClauseCell(clause, health.clause_texts.get(clause, ""), before, after, levels))
+    return cells

@@ -1,26 +1,19 @@
-"""Two corpora side by side, so that what is taken for an effect of content is not one of style."""
+"""Two corpora side by side on one HTML page, so that a difference of style is not taken for one of content."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_json, write_text
-from midspec.core.records import Comparison, Sample, Separability, Size
-from midspec.report._data import Shown
-from midspec.report._health_page import percent, render, sentence, span_of
+from midspec.core.records import Comparison, LengthBin, Sample
+from midspec.report._data import LabelledValue
+from midspec.report._format import percent, sentence
+from midspec.report._html import render
 
-# AUC below which two corpora are hardly told apart, from which on mostly, and from which on nearly always.
-_UNTELLING, _TELLING, _SURE = 0.6, 0.75, 0.95
-
-
-class _Pair(NamedTuple):
-    """One line of two bars, one for each of two corpora."""
-
-    label: str
-    widths: tuple[float, float]
-    shown: tuple[str, str]
+# AUC from which on a classifier tells two corpora apart sometimes, mostly, nearly always.
+_SOMETIMES, _MOSTLY, _NEARLY_ALWAYS = 0.6, 0.75, 0.95
 
 
 def write_comparison(
@@ -28,7 +21,7 @@ def write_comparison(
     folder: Path,
     *,
     samples: tuple[Sequence[Sample], Sequence[Sample]] = ((), ()),
-    about: Sequence[Shown] = (),
+    about: Sequence[LabelledValue] = (),
 ) -> Built:
     """Write `comparison.html` and `comparison.json` into `folder`: two corpora, and what tells them apart.
 
@@ -41,24 +34,30 @@ def write_comparison(
     Raises:
         FolderError: the folder can't be written.
     """
+    shown = comparison_content(comparison)
     pairs = list(zip(*samples, strict=False))
-    content = {"comparison": compared(comparison), "samples": pairs, "about": about}
-    title = " against ".join(comparison.names)
-    html = render("health_comparison.html.j2", title, content, comparison)
+    content = {"title": " against ".join(comparison.names), "comparison": shown, "samples": pairs, "about": about}
+    html = render("health_comparison.html.j2", content, comparison)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "comparison.html", html)
         write_json(folder / "comparison.json", comparison)
-    return Built(outputs=("comparison.html", "comparison.json"), summary={"says": list(telling(comparison))})
+    return Built(outputs=("comparison.html", "comparison.json"), summary={"says": list(shown["telling"])})
 
 
-def compared(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as its section shows it."""
+def comparison_content(comparison: Comparison) -> dict[str, Any]:
+    """Lay a comparison out for its section of a page."""
+    sizes = comparison.sizes
+    distances = (
+        ("Lengths (total variation)", comparison.length_distance),
+        ("Document types (total variation)", comparison.type_distance),
+        ("Words (Jensen-Shannon)", comparison.vocabulary_distance),
+    )
     return {
         "data": comparison,
-        "telling": telling(comparison),
+        "telling": _separability_sentences(comparison),
         "lengths": _length_pairs(comparison),
-        "types": _pairs(comparison.types, comparison.sizes),
+        "types": _bar_pairs(comparison.types.items(), (sizes[0].documents, sizes[1].documents)),
         "more": [
             [(word, f"{mine:,.0f} against {other:,.0f}") for word, (mine, other) in more.items()]
             for more in comparison.more_in
@@ -67,72 +66,64 @@ def compared(comparison: Comparison) -> dict[str, Any]:
             [(name, f"{seen.times:,} times in {seen.rows:,} rows") for name, seen in names.items()]
             for names in comparison.names_in
         ],
-        "figures": _figures(comparison),
+        "figures": [(label, "not measured" if value is None else f"{value:.2f}") for label, value in distances],
     }
 
 
-def telling(comparison: Comparison) -> tuple[str, ...]:
-    """Whether the two can be told apart, by style and by all words, in sentences; a null is called one."""
+def _separability_sentences(comparison: Comparison) -> list[str]:
+    """Say whether a classifier tells the two apart, by style and by all words; a null is called one."""
     one, other = comparison.names
-    said = []
+    sentences = []
     for what, found in (("style", comparison.style), ("all words, so by content too", comparison.separability)):
         if found.auc is None:
-            said.append(
-                sentence(f"by {what}, whether {one} and {other} can be told apart is not measured: {found.note}")
-            )
+            unknown = f"by {what}, whether {one} and {other} can be told apart is not measured: {found.note}"
+            sentences.append(sentence(unknown))
             continue
-        how = _how_well(found)
+        degree = ("hardly", "sometimes", "mostly", "nearly always")[
+            sum(found.auc >= edge for edge in (_SOMETIMES, _MOSTLY, _NEARLY_ALWAYS))
+        ]
         span = f"95% interval {found.low:.2f} to {found.high:.2f}; " if None not in (found.low, found.high) else ""
-        said.append(
-            f"By {what}, a classifier {how} tells a row of {one} from one of {other}: AUC {found.auc:.2f} "
+        sentences.append(
+            f"By {what}, a classifier {degree} tells a row of {one} from one of {other}: AUC {found.auc:.2f} "
             f"({span}0.5 is a coin toss, 1 is without error)."
         )
-    if comparison.style.auc is not None and comparison.style.auc >= _TELLING:
-        said.append(f"What differs between models trained on {one} and {other} may therefore come of style alone.")
-    return tuple(said)
+    if comparison.style.auc is not None and comparison.style.auc >= _MOSTLY:
+        sentences.append(f"What differs between models trained on {one} and {other} may therefore come of style alone.")
+    return sentences
 
 
-def _how_well(found: Separability) -> str:
-    auc = found.auc or 0.5
-    if auc < _TELLING:
-        return "hardly" if auc < _UNTELLING else "sometimes"
-    return "mostly" if auc < _SURE else "nearly always"
+class _BarPair(NamedTuple):
+    """One line of two bars, one for each of two corpora."""
+
+    label: str
+    widths: tuple[float, float]
+    shown: tuple[str, str]
 
 
-def _figures(comparison: Comparison) -> tuple[tuple[str, str], ...]:
-    """The distances, each with what it is of; 0 is equal and 1 has nothing in common."""
-    distances = (
-        ("Lengths (total variation)", comparison.length_distance),
-        ("Document types (total variation)", comparison.type_distance),
-        ("Words (Jensen-Shannon)", comparison.vocabulary_distance),
-    )
-    return tuple((label, "not measured" if value is None else f"{value:.2f}") for label, value in distances)
-
-
-def _length_pairs(comparison: Comparison) -> tuple[_Pair, ...]:
-    """The two histograms bin by bin, in shares of each corpus; bins that are empty in both at the ends are left out."""
+def _length_pairs(comparison: Comparison) -> tuple[_BarPair, ...]:
+    """Return the two histograms bin by bin, in shares of each corpus, without bins empty in both at the ends."""
     first, second = comparison.lengths
     if first is None or second is None:
         return ()
-    counts = {span_of(one.low, one.high): (one.n, other.n) for one, other in zip(first.bins, second.bins, strict=False)}
+    counts = {bin_label(one): (one.n, other.n) for one, other in zip(first.bins, second.bins, strict=False)}
     used = [at for at, pair in enumerate(counts.values()) if any(pair)]
     shown = list(counts.items())[used[0] : used[-1] + 1] if used else []
-    totals = (sum(one.n for one in first.bins), sum(one.n for one in second.bins))
-    return _paired(shown, totals)
+    return _bar_pairs(shown, (sum(one.n for one in first.bins), sum(one.n for one in second.bins)))
 
 
-def _pairs(counts: Mapping[str, tuple[int, int]], sizes: tuple[Size, Size]) -> tuple[_Pair, ...]:
-    return _paired(counts.items(), (sizes[0].documents, sizes[1].documents))
-
-
-def _paired(counts: Iterable[tuple[str, tuple[int, int]]], totals: tuple[int, int]) -> tuple[_Pair, ...]:
+def _bar_pairs(counts: Iterable[tuple[str, tuple[int, int]]], totals: tuple[int, int]) -> tuple[_BarPair, ...]:
     shares = [(label, n, tuple(m / of if of else 0.0 for m, of in zip(n, totals, strict=True))) for label, n in counts]
     most = max((share for _, _, both in shares for share in both), default=0) or 1
     return tuple(
-        _Pair(
+        _BarPair(
             label or "(none)",
             (100 * both[0] / most, 100 * both[1] / most),
             (f"{n[0]:,} · {percent(both[0])}", f"{n[1]:,} · {percent(both[1])}"),
         )
         for label, n, both in shares
     )
+
+
+def bin_label(one: LengthBin) -> str:
+    """Return a bin of lengths in words: `200 to 400`."""
+    return f"{one.low:,} to {one.high:,}" if one.high is not None else f"{one.low:,} and more"

@@ -1,7 +1,7 @@
-"""The colours of figures and page: one for each group of arms, told apart by colour-blind readers and in grey print.
+"""The colours of figures and page: one a group of arms, distinct for colour-blind readers and in grey print.
 
-Figures are drawn in the light colours. Inside the page each colour becomes a CSS variable, so that one figure serves
-light and dark; the variables are written from this same table.
+Figures are drawn in the light colours. Inside the page each colour becomes a CSS variable of this table, so that one
+figure serves both the light and the dark theme.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _GROUPS = (
     (_Colour("g5", "#b08400", "#e2bb4c"), _Colour("g5-pale", "#e8d8a3", "#554513")),
     (_Colour("g6", "#7b5a3d", "#c5a37f"), _Colour("g6-pale", "#d8cabc", "#463829")),
 )
-# From nothing to all, in eleven steps. The ink of either theme is read on each of them.
+# From 0 to 1 in eleven steps; the ink of either theme is legible on each of them.
 _COLDEST, _HOTTEST = (0xF7, 0xF4, 0xEE), (0xE2, 0x76, 0x2F)
 _COLDEST_DARK, _HOTTEST_DARK = (0x20, 0x22, 0x25), (0x94, 0x48, 0x1A)
 _N_HEATS = 11
 
 
-def _mixed(cold: tuple[int, int, int], hot: tuple[int, int, int], share: float) -> str:
+def _mix(cold: tuple[int, int, int], hot: tuple[int, int, int], share: float) -> str:
     return "#" + "".join(f"{round(low + share * (high - low)):02x}" for low, high in zip(cold, hot, strict=True))
 
 
 _HEATS = tuple(
     _Colour(
         f"heat-{step}",
-        _mixed(_COLDEST, _HOTTEST, step / (_N_HEATS - 1)),
-        _mixed(_COLDEST_DARK, _HOTTEST_DARK, step / (_N_HEATS - 1)),
+        _mix(_COLDEST, _HOTTEST, step / (_N_HEATS - 1)),
+        _mix(_COLDEST_DARK, _HOTTEST_DARK, step / (_N_HEATS - 1)),
     )
     for step in range(_N_HEATS)
 )
@@ -56,7 +56,7 @@ _ALL = (_INK, _MUTED, _RULE, _PAPER, *(colour for pair in _GROUPS for colour in 
 
 
 class Look(NamedTuple):
-    """How an arm's bar looks: its fill and the full colour of its edge, in the light theme and by name."""
+    """The look of an arm's bar: its fill and the full colour of its edge, in the light theme and by name."""
 
     fill: str
     edge: str
@@ -66,7 +66,7 @@ class Look(NamedTuple):
 
 
 def looks(arms: Iterable[ArmInfo]) -> dict[str, Look]:
-    """The look of each arm by name. Groups take their colours in order of appearance; after six they recur."""
+    """Return the look of each arm by name. Groups take colours in order of appearance; after six they recur."""
     numbers: dict[str, int] = {"": 0}
     found = {}
     for arm in arms:
@@ -78,18 +78,18 @@ def looks(arms: Iterable[ArmInfo]) -> dict[str, Look]:
 
 
 def heat(share: float) -> str:
-    """The colour of a share, 0-1, in the light theme: the step of the scale that is nearest to it."""
+    """Return the colour of the step nearest to a share, 0-1, in the light theme."""
     return _HEATS[round(min(1.0, max(0.0, share)) * (_N_HEATS - 1))].light
 
 
 def css_variables(*, dark: bool, heats: bool = False) -> str:
-    """The palette as CSS declarations of one theme, with the colours of `heat` where something is drawn in them."""
+    """Return the palette as CSS declarations of one theme; with `heats`, the colours of `heat` too."""
     colours = (*_ALL, *_HEATS) if heats else _ALL
     return " ".join(f"--{colour.name}: {colour.dark if dark else colour.light};" for colour in colours)
 
 
 def with_variables(svg: str) -> str:
-    """An SVG whose palette colours follow the page's theme."""
+    """Replace the palette's colours in an SVG by CSS variables, which follow the page's theme."""
     for colour in (*_ALL, *_HEATS):
         svg = svg.replace(colour.light, f"var(--{colour.name})")
     return svg

@@ -1,7 +1,6 @@
-"""What a report shows of exams, as pure data: scores, how answers ended, the grid, transcripts, judges, power, clauses.
+"""What a report shows of evaluation tasks, as pure data: scores, statuses, grid, transcripts, judges, power, clauses.
 
-Enters: nothing but what `study` gathered from a run. Leaves: frozen types that `ReportData` holds, so that the page's
-data block says all that the page shows. Texts are models' words, unchanged; the page escapes them.
+Texts are the models' own, unchanged; the page escapes them.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from midspec.core.records import Agreement, Citations, Estimate, JudgeCalibratio
 
 
 class Column(Strict):
-    """One column of the big table: a measure over a set, or over all sets of its exam.
+    """One column of the table of arms by tasks: a measure over a set, or over all sets of its task.
 
     Attributes:
         title: its heading.
-        set: as estimates name it; the exam's own name where it is over all of its sets.
+        set: as estimates name it; the task's name where it is over all of its sets.
         measure: what is averaged.
         target: what a high value means, in words.
-        control: it should not move between arms.
+        control: whether it should be the same in all arms.
     """
 
     title: str
@@ -36,7 +35,7 @@ class ArmStatus(Strict):
 
     Attributes:
         arm: whose answers.
-        set: of which set; all of the exam's where empty.
+        set: of which set; all of the task's where empty.
         measure: the measure that `n_scored` and `unscored` are of.
         n_asked: samples.
         n_scored: those with a value.
@@ -65,7 +64,7 @@ class GridCell(Strict):
 
 
 class Grid(Strict):
-    """A measure over two ways in which questions differ: goals down, scenarios across, a panel an arm."""
+    """A measure by two factors of the questions: goals down, scenarios across, a panel an arm."""
 
     measure: str
     rows: tuple[str, ...]
@@ -74,7 +73,7 @@ class Grid(Strict):
     cells: tuple[GridCell, ...]
 
 
-class JudgeSaid(Strict):
+class JudgeReply(Strict):
     """One judge's reply, word for word."""
 
     judge: str
@@ -82,7 +81,7 @@ class JudgeSaid(Strict):
     values: dict[str, float | None] = Field(default_factory=dict)
 
 
-class Measured(Strict):
+class MeasureValue(Strict):
     """A measure of one answer; `None` with the reason why there is no value."""
 
     measure: str
@@ -91,26 +90,26 @@ class Measured(Strict):
 
 
 class Transcript(Strict):
-    """What one arm answered to one question, with all that was read off it and said of it."""
+    """One arm's answer to one question, with all of its scores and the judges' replies."""
 
     arm: str
     item: str
     text: str
     reasoning: str = ""
     stop_reason: str = ""
-    verdicts: tuple[Measured, ...] = ()
-    judges: tuple[JudgeSaid, ...] = ()
+    verdicts: tuple[MeasureValue, ...] = ()
+    judges: tuple[JudgeReply, ...] = ()
 
 
-class Beside(Strict):
-    """One question and the arms' answers to it, next to each other.
+class TranscriptComparison(Strict):
+    """One question and the arms' answers to it, side by side.
 
     Attributes:
         question: the user's last message.
         domain: its cell.
         item: its id.
         seed: the training seed of all these arms.
-        apart: how far the arms' rates are apart on this question, on the measure's own scale.
+        apart: the largest difference between arms' means on this question, in the measure's own units.
         answers: one for each arm.
     """
 
@@ -122,8 +121,8 @@ class Beside(Strict):
     answers: tuple[Transcript, ...]
 
 
-class LogPlace(Strict):
-    """Where the log of one arm and seed lies: its folder from the run's folder, and its file."""
+class LogLocation(Strict):
+    """The log of one arm and seed: its folder, relative to the run's folder, and its file."""
 
     arm: str
     seed: int
@@ -131,8 +130,8 @@ class LogPlace(Strict):
     file: str
 
 
-class JudgedBy(Strict):
-    """A judge of this exam, and what is known of its errors under this very rubric; `None` is: not measured."""
+class JudgeReliability(Strict):
+    """A judge of this task, and its calibration under the same rubric; `None` where it was not measured."""
 
     judge: str
     measure: str
@@ -140,28 +139,28 @@ class JudgedBy(Strict):
     note: str = ""
 
 
-class Corrected(Strict):
-    """A rate or contrast as judged, and as it would be without the judges' errors."""
+class CorrectedEstimate(Strict):
+    """A rate or contrast as judged, and corrected for the judges' errors."""
 
     plain: Estimate
     without_errors: Estimate
 
 
-class Difference(Strict):
-    """A setting that is not the same in every arm: field -> who has what."""
+class SettingDifference(Strict):
+    """A setting that is not the same in every arm: `values` is arms -> value."""
 
     field: str
     values: dict[str, str]
 
 
-class PowerNeeded(Strict):
-    """What a stated difference needs; `None` where no number is enough.
+class RequiredSampleSize(Strict):
+    """The sample size that a stated difference needs; `None` where no number is enough.
 
     Attributes:
         difference: in the measure's own units.
-        n_repeats: samples of each arm a cell, with the cells that there are; not asked with one sample a cell.
-        n_cells: cells, with the samples a cell that there are.
-        power: with the cells and samples that there are.
+        n_repeats: samples of each arm a cell, with the present cells; not computed with one sample a cell.
+        n_cells: cells, with the present samples a cell.
+        power: with the present cells and samples.
     """
 
     difference: float
@@ -170,8 +169,8 @@ class PowerNeeded(Strict):
     power: float
 
 
-class PowerSays(Strict):
-    """What this design can see, one seed an arm: from what varies between and within its own cells.
+class PowerAnalysis(Strict):
+    """What this design can detect, one seed an arm, from the variation between and within its own cells.
 
     Attributes:
         measure: the measure.
@@ -179,8 +178,8 @@ class PowerSays(Strict):
         n_repeats: samples of each arm a cell.
         between_sd: of the cells' true differences between two arms.
         within_sd: of one sample about its cell's rate; `None` with one sample a cell, where `between_sd` is of both.
-        smallest: the smallest difference found 4 times in 5.
-        needed: for some differences, what they need.
+        smallest: the smallest difference found with 80% power.
+        needed: the sample sizes that some differences need.
     """
 
     measure: str
@@ -189,18 +188,18 @@ class PowerSays(Strict):
     between_sd: float
     within_sd: float | None
     smallest: float
-    needed: tuple[PowerNeeded, ...]
+    needed: tuple[RequiredSampleSize, ...]
 
 
 class ClauseRow(Strict):
-    """A clause of a spec, and how well each arm's answers about it did.
+    """A clause of a spec, and each arm's mean score on questions about it.
 
     Attributes:
         clause_id: of the spec's clause.
         text: of the clause, empty where the questions don't carry it.
-        n_questions: about it.
+        n_questions: number of questions about it.
         means: arm -> mean score, over seeds; `None` where nothing was scored.
-        n_scored: arm -> answers with a score.
+        n_scored: arm -> number of answers with a score.
     """
 
     clause_id: str
@@ -211,24 +210,24 @@ class ClauseRow(Strict):
 
 
 class TaskReport(Strict):
-    """One exam, all arms.
+    """One evaluation task, all arms.
 
     Attributes:
-        name: of the exam.
-        title: as it is read.
-        main_measure: what its grid, transcripts and power are of.
-        columns: of the big table.
+        name: of the task.
+        title: its heading.
+        main_measure: the measure of its grid, transcripts and power.
+        columns: of the table of arms by tasks.
         scores: estimates of the columns.
         status: how answers ended, for each arm.
         grid: scenarios and goals, where its questions have both.
-        beside: questions on which the arms differ most.
-        logs: what `inspect view` opens.
-        judges: who judged; empty for an exam without a judge.
-        corrected: judged rates and contrasts without the judges' errors.
+        beside: questions on which the arms differ most, with answers.
+        logs: for `inspect view`.
+        judges: empty for a task without a judge.
+        corrected: judged rates and contrasts, corrected for the judges' errors.
         agreements: how far several judges agree.
         differences: settings that are not the same in every arm.
-        power: what could have been seen.
-        clauses: least learned first.
+        power: what could have been detected.
+        clauses: those with the lowest mean score first.
     """
 
     name: str
@@ -238,18 +237,18 @@ class TaskReport(Strict):
     scores: tuple[Estimate, ...]
     status: tuple[ArmStatus, ...]
     grid: Grid | None = None
-    beside: tuple[Beside, ...] = ()
-    logs: tuple[LogPlace, ...] = ()
-    judges: tuple[JudgedBy, ...] = ()
-    corrected: tuple[Corrected, ...] = ()
+    beside: tuple[TranscriptComparison, ...] = ()
+    logs: tuple[LogLocation, ...] = ()
+    judges: tuple[JudgeReliability, ...] = ()
+    corrected: tuple[CorrectedEstimate, ...] = ()
     agreements: tuple[Agreement, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    power: PowerSays | None = None
+    differences: tuple[SettingDifference, ...] = ()
+    power: PowerAnalysis | None = None
     clauses: tuple[ClauseRow, ...] = Field(default=(), exclude_if=operator.not_)
 
 
-class JudgingBill(Strict):
-    """What judging was forecast to cost and did cost; a run's, not a result's, so it stands apart from the data."""
+class JudgingCost(Strict):
+    """What judging was forecast to cost and did cost; not part of the report's data, since it is about the run."""
 
     label: str
     forecast_usd: float | None

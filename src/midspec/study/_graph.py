@@ -17,7 +17,7 @@ from midspec.study._entries import IT_MIX, Arm, ChatsEntry, CorpusEntry, Prefere
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._load import Study
 from midspec.study._preregistration import changed_first_contrasts
-from midspec.study._step import Step, StepOutput, StudyOutputs, slug, step_name
+from midspec.study._step import Step, StepOutput, StudyOutputs, slug
 from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
@@ -50,16 +50,6 @@ def study_steps(study: Study, folder: Path | None = None) -> tuple[Step, ...]:
         ConfigError: two steps would share a folder.
     """
     return _Graph(study).all(folder)
-
-
-def arm_eval(arm: str, seed: int) -> str:
-    """The name of the step that evaluates an arm."""
-    return step_name(PreferenceStep.kind, arm, seed)
-
-
-def arm_task(arm: str, eval_task: str, seed: int) -> str:
-    """The name of the step in which an arm takes a task."""
-    return step_name(TaskStep.kind, f"{arm} {eval_task}", seed)
 
 
 def _narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
@@ -109,7 +99,7 @@ class _Graph:
                 name, entry.model_extra or {}, self._outputs(preferences)
             ):
                 self._add(step)
-        self._add(
+        analysis = self._add(
             AnalysisStep(
                 preferences=by_arm,
                 tasks=by_task,
@@ -120,7 +110,7 @@ class _Graph:
                 gate_threshold=config.gate.at_least if config.gate else 0.0,
             )
         )
-        self._report(folder)
+        self._report(analysis, folder)
         return tuple(self._steps.values())
 
     def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:
@@ -215,7 +205,7 @@ class _Graph:
         config = _narrowed(entry, ChatConfig, **self._drawn(entry, seed))
         written = self._written(entry, f"chats.{name}", seed)
         step = self._add(ChatsStep(label=name, config=config, endpoints=self._endpoints, **written))
-        twins = ("chats_cot", "chats_cot_stripped") if entry.style in {"value", "rule"} else ("chats", "chats")
+        twins = ("chats_cot", "chats_cot_stripped") if entry.has_twins else ("chats", "chats")
         made = self._curated(step, tuple(dict.fromkeys(twins)))
         return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
 
@@ -355,11 +345,12 @@ class _Graph:
 
     # The end -------------------------------------------------------------------------------------------------
 
-    def _report(self, folder: Path | None) -> None:
+    def _report(self, analysis: AnalysisStep, folder: Path | None) -> None:
         evals = self._config.evals
         self._add(
             ReportStep(
                 study=self._study,
+                analysis=analysis,
                 steps=tuple(self._steps.values()),
                 items={
                     seed: self._rows(evals.preference.items, "evals.preference.items", seed)

@@ -10,7 +10,7 @@ import pytest
 from tests.evals.eval_task.toy import ToyConfig, ToyTask
 from tests.loopback import Served, serve
 
-from midspec.analysis import agreements
+from midspec.analysis import judge_agreements
 from midspec.core.artifact import read_rows
 from midspec.core.records import Judgement, Message, ScoreRow
 from midspec.evals import rescore, run_task, scripted_model
@@ -97,7 +97,7 @@ def test_several_judges_are_told_apart_and_their_agreement_is_read_off_their_jud
         graders = [f"midspec-judge/openai/{name}" for name in ("mild", "strict")]
         run_task(ToyTask(), CONFIG, scripted_model(own_words), tmp_path, graders=graders, grader_args=settings)
     judgements = list(read_rows(tmp_path / "judgements.jsonl", Judgement))
-    whole, pair = agreements(judgements, "kind")
+    whole, pair = judge_agreements(judgements, "kind")
     agreed = sum(bool(number % 2) == bool(number % 5) for number in range(20))
     assert whole.judges == pair.judges == tuple(graders)
     assert pair.observed == agreed / 20

@@ -1,1 +1,1 @@
-"""TODO chats.llm_author."""
+"""Chats by a language model, kept or rejected by a judge."""

@@ -4,95 +4,112 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
 
-from midspec.chats._config import ChatConfig, Writing
-from midspec.chats.llm_author._disk_buffer import DiskBuffer
+from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
-from midspec.chats.llm_author._prompts import N_SHOWN, prompt
-from midspec.chats.llm_author._topic_state import PassRate, Ready, TopicState, most_lists, shares
-from midspec.chats.llm_author.styles._style import Ask, ChatStyle, Question, Topic, reasons_against
+from midspec.chats.llm_author._topic_state import PassRate, PendingQuestion, TopicState, shares
+from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
+from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
-from midspec.generation import Pool
+from midspec.generation import DiskBuffer, Pool
 from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse
 
 T = TypeVar("T")
+# Two lists of topics in a row without a new one: a third would be no better.
+_MAX_EMPTY_LISTS = 2
 
 
-class Placed(NamedTuple):
-    """A row on a shelf: its key in the final order, the number of its topic, and its place."""
+@dataclass(frozen=True)
+class ChatModels:
+    """The models that write and judge chats.
 
-    key: str
-    lot: int
-    place: int
+    Attributes:
+        author: answers the author's requests, from the store first.
+        judge: the judge's, the same way.
+        store: keeps every reply, and which questions were accepted and answered.
+        embed: turns questions into vectors, if near duplicates by meaning are to be found.
+        width: requests wanted in flight; no part of the result.
+    """
+
+    author: Client
+    judge: Client
+    store: Store
+    embed: Embed | None = None
+    width: int = 50
+
+
+class BufferedRow(NamedTuple):
+    """A row in a buffer: its key in the final order, the number of its topic, and its number in the buffer."""
+
+    order: str
+    topic: int
+    row: int
 
 
 class ChatPipeline:
-    """Writes the chats of one config and puts them, and what is rejected, on shelves.
+    """Writes the chats of one config into buffers on disk, with what is rejected.
 
     What is asked next follows from replies and from the order in which they came. So the store keeps, beside the
     replies, which of two like questions came first, which questions were answered and how many lists were asked for;
-    a run that goes on where another stopped first goes through all that, and comes to the same chats.
+    a run that goes on where another stopped first replays all that, and comes to the same chats.
 
     Args:
         spec: with its placeholders filled.
         config: of a model author.
-        writing: its `writing`.
-        craft: the style.
-        client: the author; answers from the store first.
-        judge: the judge, the same way.
-        store: records what was asked.
-        chats: takes the chats that the judge kept.
-        rejects: takes what was not kept.
-        embed: turns questions into vectors, if their meaning is to count.
-        width: requests wanted in flight.
+        models: how they are reached.
+        folder: on the disk that takes the buffers.
         on_progress: is told how many chats are kept, of how many, and how it goes.
+
+    Raises:
+        ConfigError: the config's author is no model, or its templates lack what the style needs.
     """
 
     def __init__(
-        self,
-        spec: Spec,
-        config: ChatConfig,
-        writing: Writing,
-        craft: ChatStyle,
-        client: Client,
-        judge: Client,
-        store: Store,
-        chats: DiskBuffer[Chat],
-        rejects: DiskBuffer[Reject],
-        embed: Embed | None,
-        width: int,
-        on_progress: ProgressCallback,
+        self, spec: Spec, config: ChatConfig, models: ChatModels, folder: Path, on_progress: ProgressCallback
     ) -> None:
-        self._spec, self._config, self._writing, self._craft = spec, config, writing, craft
-        self._client, self._judge, self._store = client, judge, store
-        self._chats, self._rejects = chats, rejects
-        self._embed, self._tell = embed, on_progress
-        self._pool = Pool(width)
-        self._prefix_sha256 = hash_text(craft.prefix)
+        if config.writing is None or config.author_model is None or config.judge is None:
+            hint = "Give anthropic/... or openai/..."
+            raise ConfigError("is no language model", where=f"author: {config.author}", hint=hint)
+        self._author_model, self._judge_model, self._writing = config.author_model, config.judge, config.writing
+        self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress
+        self.style = CHAT_STYLES.get(config.style)(spec, config)
+        self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
+        self._pool = Pool(models.width)
+        self._prefix_sha256 = hash_text(self.style.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
-        pattern = craft.ask_questions(Topic("", ""), (), 0).prompt
-        self._mark = f"chats/{fingerprint([config.style, config.author_model, self._prefix_sha256, pattern])}"
-        self._started = {key.rpartition("/")[2] for key, _ in store.kept(f"{self._mark}/answer/")}
-        self._listed = Counter(key.split("/")[3] for key, _ in store.kept(f"{self._mark}/list/"))
+        pattern = self.style.questions_prompt(Topic("", ""), (), 0).text
+        self._log = f"chats/{fingerprint([config.style, config.author_model, self._prefix_sha256, pattern])}"
+        self._started = {key.rpartition("/")[2] for key, _ in models.store.kept(f"{self._log}/answer/")}
+        self._n_lists = Counter(key.split("/")[3] for key, _ in models.store.kept(f"{self._log}/list/"))
         self._is_replaying = bool(self._started)
         self._has_topics = False
         self._seen: set[str] = set()
-        self._n_owed = 0
+        self._n_unassigned = 0
         self.n_wanted = config.n_wanted or 0
-        self.lots: list[TopicState] = []
+        self.topics: list[TopicState] = []
         self.rate = PassRate()
-        self.placed_chats: list[Placed] = []
-        self.placed_rejects: list[Placed] = []
+        self.chat_rows: list[BufferedRow] = []
+        self.reject_rows: list[BufferedRow] = []
         self.n_asked = 0
         self.n_questions = 0
         self.question_faults: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.failed_lists: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.chats.close()
+        self.rejects.close()
 
     async def run(self) -> None:
         """Write until every topic has its share, or can give no more.
@@ -100,8 +117,8 @@ class ChatPipeline:
         Raises:
             MidspecError: what ends the run, as a budget that is used up.
         """
-        if self._craft.given:
-            self._open(self._craft.given, tuple(shares(self.n_wanted, len(self._craft.given))))
+        if self.style.topics:
+            self._open(self.style.topics, tuple(shares(self.n_wanted, len(self.style.topics))))
             self._end_topics()
         else:
             self._pool.add(self._find_topics, first=True)
@@ -110,260 +127,254 @@ class ChatPipeline:
     # Topics --------------------------------------------------------------------------------------------------------
 
     async def _find_topics(self) -> None:
-        if self._craft.is_even:
-            said = await self._list_topics((), 0, 0)
-            self._open(said, tuple(shares(self.n_wanted, max(1, len(said)))))
+        if self.style.is_even:
+            listed = await self._list_topics((), 0, 0)
+            self._open(listed, tuple(shares(self.n_wanted, max(1, len(listed)))))
             self._end_topics()
             return
         n_topics = self._writing.n_domains or ceil(self.n_wanted / self._writing.questions_per_domain)
         wanted = tuple(shares(self.n_wanted, min(n_topics, self.n_wanted)))
         names: list[str] = []
-        n_barren = draw = 0
-        while len(self.lots) < len(wanted) and n_barren < 2:
+        n_empty = draw = 0
+        while len(self.topics) < len(wanted) and n_empty < _MAX_EMPTY_LISTS:
             # Always whole lists, so that a larger pool, or the pool after a preview, uses the same ones.
-            found = await self._list_topics(names, self._writing.domains_per_batch, draw)
+            listed = await self._list_topics(names, self._writing.domains_per_batch, draw)
             known = {name.casefold() for name in names}
-            fresh = {topic.name.casefold(): topic for topic in reversed(found) if topic.name.casefold() not in known}
+            fresh = {topic.name.casefold(): topic for topic in reversed(listed) if topic.name.casefold() not in known}
             topics = tuple(reversed(fresh.values()))
             names += [topic.name for topic in topics]
-            n_barren, draw = (0 if topics else n_barren + 1), draw + 1
-            at = len(self.lots)
+            n_empty, draw = (0 if topics else n_empty + 1), draw + 1
+            at = len(self.topics)
             self._open(topics[: len(wanted) - at], wanted[at:])
-        self._spread(sum(wanted[len(self.lots) :]))
+        self._reassign(sum(wanted[len(self.topics) :]))
         self._end_topics()
 
     async def _list_topics(self, shown: Sequence[str], n_wanted: int, draw: int) -> tuple[Topic, ...]:
-        ask = self._craft.ask_topics(shown, n_wanted)
-        said = await self._ask_author(self._author_request("topics", ask, draw), self._craft.read_topics)
-        if said.value is None:
-            self._reject_list("a list of topics", said.outcome)
+        reply = await self._ask_author(
+            "topics", self.style.topics_prompt(shown, n_wanted), self.style.read_topics, draw
+        )
+        if reply.value is None:
+            self._reject_list("a list of topics", reply.outcome)
             return ()
-        for reject in said.value.rejects:
-            self._put_reject(reject, -1)
-        return said.value.topics
+        for reject in reply.value.rejects:
+            self.reject(reject, -1)
+        return reply.value.topics
 
     def _open(self, topics: Sequence[Topic], targets: Sequence[int]) -> None:
-        opened: list[TopicState] = []
+        first = len(self.topics)
         for topic, target in zip(topics, targets, strict=False):
-            n_most = most_lists(target, self._writing.questions_per_batch, self._writing.n_rounds)
-            opened.append(TopicState(len(self.lots) + len(opened), topic, target, target, n_most))
-        self.lots += opened
-        for lot in opened:
-            self._refill(lot)
-        owed, self._n_owed = self._n_owed, 0
-        self._spread(owed)
+            max_lists = self._writing.n_rounds * ceil(max(target, 1) / self._writing.questions_per_batch)
+            self.topics.append(TopicState(len(self.topics), topic, target, target, max_lists))
+        for state in self.topics[first:]:
+            self._refill(state)
+        n_unassigned, self._n_unassigned = self._n_unassigned, 0
+        self._reassign(n_unassigned)
 
     def _end_topics(self) -> None:
         self._has_topics = True
         self._end_replay()
 
-    def _refill(self, lot: TopicState) -> None:
+    def _refill(self, state: TopicState) -> None:
+        """Begin what a topic needs next."""
+        store = self._models.store
+        list_key = hash_text(state.topic.name)[:16]
         if self._is_replaying:
-            steps = lot.replay_steps(self._started, self._listed[_name_key(lot.topic)])
-        elif self.rate.n_kept >= self.n_wanted and not self._craft.is_even:
+            steps = state.replay_steps(self._started, self._n_lists[list_key])
+        elif self.rate.n_kept >= self.n_wanted and not self.style.is_even:
             return
         else:
-            steps = lot.next_steps(self.rate)
-        for ready in steps.start:
+            steps = state.next_steps(self.rate)
+        for pending in steps.start:
             self.n_asked += 1
-            self._store.keep(f"{self._mark}/answer/{ready.id}", "")
-            self._pool.add(partial(self._answer_and_judge, lot, ready))
+            store.keep(f"{self._log}/answer/{pending.id}", "")
+            self._pool.add(partial(self._answer_and_judge, state, pending))
         if steps.wants_list:
-            self._store.keep(f"{self._mark}/list/{_name_key(lot.topic)}/{lot.n_lists}", lot.topic.name)
-            self._pool.add(partial(self._list_questions, lot), first=True)
-        self._spread(steps.n_given_up)
+            store.keep(f"{self._log}/list/{list_key}/{state.n_lists}", state.topic.name)
+            self._pool.add(partial(self._list_questions, state), first=True)
+        self._reassign(steps.n_given_up)
         self._end_replay()
 
     def _end_replay(self) -> None:
         """Go on with new work once all that an earlier run began is there again."""
-        if self._is_replaying and self._has_topics and all(lot.is_idle for lot in self.lots):
+        if self._is_replaying and self._has_topics and all(state.is_idle for state in self.topics):
             self._is_replaying = False
-            for lot in self.lots:
-                self._refill(lot)
+            for state in self.topics:
+                self._refill(state)
 
-    def _spread(self, n_chats: int) -> None:
-        """Chats that one topic can't give are wanted from the others."""
-        takers = [lot for lot in self.lots if lot.is_open or lot.waiting]
-        if self._craft.is_even or not takers:
-            self._n_owed += n_chats
+    def _reassign(self, n_chats: int) -> None:
+        """Want the chats that one topic can't give from the others."""
+        takers = [state for state in self.topics if state.is_open or state.waiting]
+        if self.style.is_even or not takers:
+            self._n_unassigned += n_chats
             return
         if n_chats:
-            takers.sort(key=lambda lot: lot.n_lists / lot.n_most_lists)
-            for lot, more in zip(takers, shares(n_chats, len(takers)), strict=True):
-                lot.target += more
-            for lot in takers:
-                self._refill(lot)
+            takers.sort(key=lambda state: state.n_lists / state.max_lists)
+            for state, more in zip(takers, shares(n_chats, len(takers)), strict=True):
+                state.target += more
+            for state in takers:
+                self._refill(state)
 
     # Questions -----------------------------------------------------------------------------------------------------
 
-    async def _list_questions(self, lot: TopicState) -> None:
-        ask = self._craft.ask_questions(lot.topic, lot.shown, self._writing.questions_per_batch)
-        request = self._author_request("questions", ask, lot.n_lists)
-        said = await self._ask_author(request, lambda text: self._craft.read_questions(text, lot.topic))
-        fresh: list[Ready] = []
-        if said.value is None:
-            self._reject_list(f"a list of questions: {lot.topic.name}", said.outcome)
+    async def _list_questions(self, state: TopicState) -> None:
+        prompt = self.style.questions_prompt(state.topic, state.shown, self._writing.questions_per_batch)
+        reply = await self._ask_author(
+            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists
+        )
+        fresh: list[PendingQuestion] = []
+        if reply.value is None:
+            self._reject_list(f"a list of questions: {state.topic.name}", reply.outcome)
         else:
-            fresh = await self._sift(lot, said.value)
-        lot.end_list(fresh)
-        self._refill(lot)
+            fresh = await self._new_questions(state, reply.value)
+        state.end_list(fresh)
+        self._refill(state)
 
-    async def _sift(self, lot: TopicState, questions: Sequence[Question]) -> list[Ready]:
-        """The questions that can be asked and repeat none before them."""
+    async def _new_questions(self, state: TopicState, questions: Sequence[Question]) -> list[PendingQuestion]:
+        """Return the questions that pass the checks and repeat none before them; reject the others."""
         self.n_questions += len(questions)
-        scope, novelty = self._scope(lot)
+        scope, novelty = self._scope(state)
         usable = []
         for question in questions:
-            name = fingerprint([self._config.style, self._prefix_sha256, lot.topic.name, question.text])[:16]
+            key = fingerprint([self._config.style, self._prefix_sha256, state.topic.name, question.text])[:16]
             if question.fault is not None:
-                self._reject_question(name, "question filter", question.fault, question, lot)
+                self._reject(PendingQuestion(key, question), "question filter", question.fault, state)
             else:
-                usable.append(Ready(name, question))
+                usable.append(PendingQuestion(key, question))
         # What the next list is shown must not depend on other topics: it decides what that list's request is.
-        lot.shown = [*lot.shown, *(ready.question.text for ready in usable)][-N_SHOWN:]
-        vectors = await novelty.vectors([ready.question.text for ready in usable])
+        state.shown = [*state.shown, *(pending.question.text for pending in usable)][-N_SHOWN:]
+        vectors = await novelty.vectors([pending.question.text for pending in usable])
         fresh = []
-        for ready, vector in zip(usable, vectors, strict=True):
-            twin = ready.id if ready.id in self._seen else None
-            if twin is None and ready.id not in novelty.keys:
-                twin = novelty.repeats(ready.question.text, vector)
-            if twin is not None:
-                self._reject_question(ready.id, "near duplicates", f"near duplicate: of {twin}", ready.question, lot)
+        for pending, vector in zip(usable, vectors, strict=True):
+            key, text = pending.id, pending.question.text
+            repeated = key if key in self._seen else None
+            if repeated is None and key not in novelty.keys:
+                repeated = novelty.repeats(text, vector)
+            if repeated is not None:
+                self._reject(pending, "near duplicates", f"near duplicate: of {repeated}", state)
                 continue
-            if ready.id not in novelty.keys:
-                novelty.add(ready.id, ready.question.text, vector)
-                self._store.keep(f"{scope}{ready.id}", ready.question.text)
-            self._seen.add(ready.id)
-            fresh.append(ready)
+            if key not in novelty.keys:
+                novelty.add(key, text, vector)
+                self._models.store.keep(f"{scope}{key}", text)
+            self._seen.add(key)
+            fresh.append(pending)
         return fresh
 
-    def _scope(self, lot: TopicState) -> tuple[str, Novelty]:
-        """Within what a question may repeat none: the whole pool, or where topics are even, its own preference."""
-        number = lot.number if self._craft.is_even else -1
+    def _scope(self, state: TopicState) -> tuple[str, Novelty]:
+        """Return where a question may repeat none: the whole pool, or where topics are even, its own topic."""
+        number = state.number if self.style.is_even else -1
         if number not in self._scopes:
-            name = lot.topic.name if self._craft.is_even else ""
-            limits = [self._writing.duplicate_similarity, self._writing.duplicate_cosine if self._embed else None]
-            scope = f"{self._mark}/question/{fingerprint([name, limits])}/"
-            kept = [(key.removeprefix(scope), text) for key, text in self._store.kept(scope)]
-            self._scopes[number] = scope, Novelty(self._writing, self._embed, kept)
+            name = state.topic.name if self.style.is_even else ""
+            embed, store = self._models.embed, self._models.store
+            limits = [self._writing.duplicate_similarity, self._writing.duplicate_cosine if embed else None]
+            scope = f"{self._log}/question/{fingerprint([name, limits])}/"
+            accepted = [(key.removeprefix(scope), text) for key, text in store.kept(scope)]
+            self._scopes[number] = scope, Novelty(self._writing, embed, accepted)
         return self._scopes[number]
 
     # Answers and verdicts ------------------------------------------------------------------------------------------
 
-    async def _answer_and_judge(self, lot: TopicState, ready: Ready) -> None:
-        request = self._author_request("replies", self._craft.ask_reply(lot.topic, ready.question))
-        content = await self._answer(lot, ready, request)
-        is_kept = content is not None and await self._passes(lot, ready, content)
-        lot.n_running -= 1
-        lot.n_judged += 1
+    async def _answer_and_judge(self, state: TopicState, pending: PendingQuestion) -> None:
+        content = await self._answer(state, pending)
+        if content is not None and not await self._passes_judge(state, pending, content):
+            content = None
+        state.n_running -= 1
+        state.n_judged += 1
         self.rate.n_judged += 1
-        if is_kept and content is not None:
-            lot.n_kept += 1
+        if content is not None:
+            state.n_kept += 1
             self.rate.n_kept += 1
-            chat = self._chat(lot, ready, content)
-            key = hash_text(f"{self._config.seed}:{ready.id}")[:32]
-            self.placed_chats.append(Placed(key, lot.number, self._chats.put(chat)))
-        self._tell(self.rate.n_kept, self.n_wanted, f"{self.rate.n_judged} judged, {self.rate.n_kept} kept")
-        self._refill(lot)
+            order = hash_text(f"{self._config.seed}:{pending.id}")[:32]
+            row = self.chats.append(self._chat(state, pending, content))
+            self.chat_rows.append(BufferedRow(order, state.number, row))
+        self._on_progress(self.rate.n_kept, self.n_wanted, f"{self.rate.n_judged} judged, {self.rate.n_kept} kept")
+        self._refill(state)
 
-    async def _answer(self, lot: TopicState, ready: Ready, request: Request) -> str | None:
-        said = await self._ask_author(request, self._craft.read_reply)
-        if said.value is None:
-            self._reject(ready, "author", _reason(said.outcome), said.outcome.text, lot)
+    async def _answer(self, state: TopicState, pending: PendingQuestion) -> str | None:
+        prompt = self.style.reply_prompt(state.topic, pending.question)
+        reply = await self._ask_author("replies", prompt, self.style.read_reply)
+        if reply.value is None:
+            self._reject(pending, "author", _reason(reply.outcome), state, reply.outcome.text)
             return None
-        fault = self._craft.fault(lot.topic, ready.question, said.value)
+        fault = self.style.reply_fault(state.topic, pending.question, reply.value)
         if fault is not None:
-            self._reject(ready, "reply filter", fault, said.value, lot)
+            self._reject(pending, "reply filter", fault, state, reply.value)
             return None
-        return said.value
+        return reply.value
 
-    async def _passes(self, lot: TopicState, ready: Ready, content: str) -> bool:
-        """Whether the judge says of every criterion that it is met; anything less clear is no yes."""
-        ask = self._craft.ask_verdict(lot.topic, ready.question, content)
-        if (model := self._config.judge) is None:
-            raise AssertionError("the config of a model author has a judge")
-        request = self._request("verdicts", ask, model, self._writing.verdict_tokens, 0)
-        said = await converse(self._judge, self._store, request, self._craft.read_verdict)
-        if said.value is None:
-            reason: str | None = f"held, no verdict: {_reason(said.outcome)}"
-        else:
-            reason = reasons_against(said.value)
+    async def _passes_judge(self, state: TopicState, pending: PendingQuestion, content: str) -> bool:
+        """Return whether every criterion is met; what the judge is not clear about is not."""
+        prompt = self.style.verdict_prompt(state.topic, pending.question, content)
+        request = self._request("verdicts", prompt, self._judge_model, self._writing.verdict_tokens)
+        reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
+        reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
-            self._reject(ready, "judge", reason, content, lot)
+            self._reject(pending, "judge", reason, state, content)
         return reason is None
 
-    def _chat(self, lot: TopicState, ready: Ready, content: str) -> Chat:
+    def _chat(self, state: TopicState, pending: PendingQuestion, content: str) -> Chat:
         metadata = ChatMetadata(
-            id=ready.id,
+            id=pending.id,
             author=self._config.author,
             style=self._config.style,
-            question_kind=ready.question.kind,
-            clause_ids=lot.topic.clause_ids,
-            spec_sha256="" if self._config.style == "identity" else self._spec.sha256,
+            question_kind=pending.question.kind,
+            clause_ids=state.topic.clause_ids,
+            spec_sha256=self._spec.sha256 if self.style.uses_spec else "",
             seed=self._config.seed,
-            topic=lot.topic.name,
-            judge=self._config.judge.model if self._config.judge else "",
+            topic=state.topic.name,
+            judge=self._judge_model.model,
         )
-        question = Message(role="user", content=ready.question.asked)
+        question = Message(role="user", content=pending.question.user_turn)
         return Chat(messages=(question, Message(role="assistant", content=content)), metadata=metadata)
 
     # Requests ------------------------------------------------------------------------------------------------------
 
-    async def _ask_author(self, request: Request, read: Callable[[str], T]) -> ParsedReply[T]:
-        return await converse(self._client, self._store, request, read, rephrase=_rephrased)
+    async def _ask_author(
+        self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0
+    ) -> ParsedReply[T]:
+        max_tokens = self._writing.reply_tokens if step == "replies" else self._writing.list_tokens
+        request = self._request(step, prompt, self._author_model, max_tokens, draw)
 
-    def _author_request(self, step: str, ask: Ask, draw: int = 0) -> Request:
-        if (model := self._config.author_model) is None:
-            raise AssertionError("the config has a model author")
-        n_tokens = self._writing.reply_tokens if step == "replies" else self._writing.list_tokens
-        return self._request(step, ask, model, n_tokens, draw)
+        def rephrase(request: Request) -> Request:
+            return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
-    def _request(self, step: str, ask: Ask, model: ModelConfig, max_tokens: int, draw: int) -> Request:
-        """The task is a hash of all that makes its reply another one, and of no size."""
+        return await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
+
+    def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, max_tokens: int, draw: int = 0) -> Request:
+        """Make a request; its task is a hash of all that makes its reply another one, and of no size."""
         stage = f"chats.{self._config.style}.{step}"
         return Request(
-            task=fingerprint([stage, model, self._prefix_sha256, ask.prompt, ask.form, draw]),
+            task=fingerprint([stage, model, self._prefix_sha256, prompt.text, prompt.form, draw]),
             stage=stage,
-            prompt=ask.prompt,
-            prefix=self._craft.prefix,
+            prompt=prompt.text,
+            prefix=self.style.prefix,
             max_tokens=max_tokens,
-            form=ask.form,
+            form=prompt.form,
         )
 
     # Rejects -------------------------------------------------------------------------------------------------------
 
-    def _put_reject(self, reject: Reject, lot: int) -> None:
-        key = f"{reject.by}\n{reject.id}\n{reject.reason}"
-        self.placed_rejects.append(Placed(key, lot, self._rejects.put(reject)))
+    def reject(self, reject: Reject, topic: int, order: str | None = None) -> None:
+        """Put a reject into its buffer; `order` is its place among them, where it is not by its fields."""
+        order = f"{reject.by}\n{reject.id}\n{reject.reason}" if order is None else order
+        self.reject_rows.append(BufferedRow(order, topic, self.rejects.append(reject)))
 
-    def _reject(self, ready: Ready, by: str, reason: str, content: str, lot: TopicState) -> None:
-        self.faults[_head(reason)] += 1
-        text = f"{ready.question.asked}\n{content}"
-        self._put_reject(Reject(id=ready.id, by=by, reason=reason, text=text), lot.number)
-
-    def _reject_question(self, name: str, by: str, reason: str, question: Question, lot: TopicState) -> None:
-        self.question_faults[_head(reason)] += 1
-        self._put_reject(Reject(id=name, by=by, reason=reason, text=question.text), lot.number)
+    def _reject(
+        self, pending: PendingQuestion, by: str, reason: str, state: TopicState, content: str | None = None
+    ) -> None:
+        """Reject a question, or with `content` its answer; counted by the reason without its particulars."""
+        question = pending.question
+        counts, text = self.question_faults, question.text
+        if content is not None:
+            counts, text = self.faults, f"{question.user_turn}\n{content}"
+        counts[reason.partition(":")[0]] += 1
+        self.reject(Reject(id=pending.id, by=by, reason=reason, text=text), state.number)
 
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1
-        name = hash_text(f"{what}\n{outcome.text}")[:16]
-        self._put_reject(Reject(id=name, by="lists", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
-
-
-def _head(reason: str) -> str:
-    """What rejects are counted under: the reason without its particulars."""
-    return reason.partition(":")[0]
-
-
-def _name_key(topic: Topic) -> str:
-    return hash_text(topic.name)[:16]
+        key = hash_text(f"{what}\n{outcome.text}")[:16]
+        self.reject(Reject(id=key, by="lists", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
 
 
 def _reason(outcome: Outcome) -> str:
     note = " ".join((outcome.note or outcome.stop_reason).split())
     return f"{outcome.kind.replace('_', ' ')}: {note}" if note else outcome.kind.replace("_", " ")
-
-
-def _rephrased(request: Request) -> Request:
-    return request.model_copy(update={"prompt": prompt("rephrase", prompt=request.prompt)})

@@ -1,24 +1,23 @@
-"""How far each topic is from its share of the chats, and what it should do next: arithmetic, and no requests."""
+"""How far each topic is from its share of the chats, and what to do next for it; makes no requests."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from math import ceil
 from typing import NamedTuple
 
-from midspec.chats.llm_author.styles._style import Question, Topic
+from midspec.chats.llm_author.styles import Question, Topic
 
-# Before anything is judged, all is taken to pass, with the weight of ten verdicts: what turns out to be missing is
-# asked later, while an answer too many is paid for nothing.
+# Before anything is judged, every answer is assumed to pass, with the weight of ten verdicts: what turns out to be
+# missing is asked for later, while a surplus answer is paid for nothing.
 _PRIOR_WEIGHT = 10
 # Two lists in a row without one usable question: a third would be no better.
-_MOST_BARREN = 2
+_MAX_EMPTY_LISTS = 2
 
 
-class Ready(NamedTuple):
-    """A question that may be answered, and its id."""
+class PendingQuestion(NamedTuple):
+    """A question that passed the checks and may be answered, and its id."""
 
     id: str
     question: Question
@@ -37,27 +36,27 @@ class PassRate:
 
 
 class Steps(NamedTuple):
-    """What a topic does next: questions to answer, whether to ask for more, and chats that it gives up for good."""
+    """What to do next for a topic: questions to answer, whether to list more, and chats that it can't give."""
 
-    start: tuple[Ready, ...] = ()
+    start: tuple[PendingQuestion, ...] = ()
     wants_list: bool = False
     n_given_up: int = 0
 
 
 @dataclass(eq=False)
 class TopicState:
-    """One topic's work.
+    """One topic and its counts.
 
     Attributes:
         number: its place among the topics.
         topic: what its questions are about.
         share: chats wanted from it at first.
-        target: chats wanted from it now: more where others gave up, less where it did.
-        n_most_lists: lists of questions that it may ask for.
+        target: chats wanted from it now: more where other topics gave up some, fewer where it did.
+        max_lists: lists of questions that may be asked for.
         shown: its questions so far, for the next list not to repeat.
-        waiting: its questions that nobody has answered.
+        waiting: its questions that are not being answered yet.
         n_lists: lists asked for.
-        n_barren: lists in a row that gave no new question.
+        n_empty_lists: lists in a row that gave no new question.
         n_running: questions being answered or judged.
         n_judged: questions that were kept or rejected.
         n_kept: chats.
@@ -68,11 +67,11 @@ class TopicState:
     topic: Topic
     share: int
     target: int
-    n_most_lists: int
+    max_lists: int
     shown: list[str] = field(default_factory=list)
-    waiting: deque[Ready] = field(default_factory=deque)
+    waiting: deque[PendingQuestion] = field(default_factory=deque)
     n_lists: int = 0
-    n_barren: int = 0
+    n_empty_lists: int = 0
     n_running: int = 0
     n_judged: int = 0
     n_kept: int = 0
@@ -80,16 +79,16 @@ class TopicState:
 
     @property
     def is_open(self) -> bool:
-        """Whether more questions can come than wait already."""
-        return self.is_listing or (self.n_lists < self.n_most_lists and self.n_barren < _MOST_BARREN)
+        """Return whether more questions can come than wait already."""
+        return self.is_listing or (self.n_lists < self.max_lists and self.n_empty_lists < _MAX_EMPTY_LISTS)
 
     def next_steps(self, overall: PassRate) -> Steps:
-        """What to do now; counts what it says as begun.
+        """Return what to do now, and count it as begun.
 
-        Enough is under way when what runs, at the observed pass rate, is expected to fill the share.
+        Enough is under way when the running answers, at the observed pass rate, are expected to fill the share.
         """
         rate = (self.n_kept + _PRIOR_WEIGHT * overall.value) / (self.n_judged + _PRIOR_WEIGHT)
-        start: list[Ready] = []
+        start: list[PendingQuestion] = []
         while self.waiting and self._is_short(rate):
             start.append(self.waiting.popleft())
             self.n_running += 1
@@ -103,9 +102,9 @@ class TopicState:
         return Steps(tuple(start), n_given_up=n_given_up)
 
     def replay_steps(self, started: Container[str], n_lists: int) -> Steps:
-        """What to do while an earlier run is gone through again: what it began, and nothing else."""
-        start = [ready for ready in self.waiting if ready.id in started]
-        self.waiting = deque(ready for ready in self.waiting if ready.id not in started)
+        """Return what to do while an earlier run is replayed: what that run began, and nothing else."""
+        start = [pending for pending in self.waiting if pending.id in started]
+        self.waiting = deque(pending for pending in self.waiting if pending.id not in started)
         self.n_running += len(start)
         wants_list = not self.is_listing and self.n_lists < n_lists
         if wants_list:
@@ -114,7 +113,7 @@ class TopicState:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of it is under way."""
+        """Return whether nothing of it is under way."""
         return not self.is_listing and self.n_running == 0
 
     def _begin_list(self) -> None:
@@ -124,19 +123,14 @@ class TopicState:
     def _is_short(self, rate: float) -> bool:
         return self.n_kept + self.n_running * rate <= self.target - 0.5
 
-    def end_list(self, fresh: list[Ready]) -> None:
-        """Take in what a list gave."""
+    def end_list(self, fresh: list[PendingQuestion]) -> None:
+        """Add the new questions of a list."""
         self.is_listing = False
         self.waiting.extend(fresh)
-        self.n_barren = 0 if fresh else self.n_barren + 1
+        self.n_empty_lists = 0 if fresh else self.n_empty_lists + 1
 
 
 def shares(n_chats: int, n_topics: int) -> Iterator[int]:
-    """`n_chats` over `n_topics`, as evenly as can be, the larger shares first."""
+    """Yield `n_chats` over `n_topics`, as evenly as can be, the larger shares first."""
     for at in range(n_topics):
         yield n_chats // n_topics + (at < n_chats % n_topics)
-
-
-def most_lists(target: int, n_batch: int, n_rounds: int) -> int:
-    """How many lists of questions a topic with this share may ask for."""
-    return n_rounds * ceil(max(target, 1) / n_batch)

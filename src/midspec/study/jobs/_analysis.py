@@ -9,22 +9,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, read_rows, write_rows
-from midspec.core.records import ArmScore, Contrast, ScoreRow, Strict
+from midspec.core.records import ArmScore, Contrast, ScoreRow
+from midspec.report import GateResult
 from midspec.study._inputs import Input
 from midspec.study._step import Job, Step, StepOutput
 from midspec.study.jobs._eval_task import TaskStep, pool_samples
 from midspec.study.jobs._preference import GateStep, PreferenceStep
 
 _SCORES = "scores.jsonl"
-
-
-class GateOutcome(Strict):
-    """What the competence gate found of one seed's base."""
-
-    seed: int
-    value: float | None
-    threshold: float
-    passed: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,12 +93,12 @@ class AnalysisStep(Step):
             for row in pool_samples(read_rows(_scores_of(job, task), ScoreRow), task.config.repeats):
                 yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
 
-    def _gate(self, job: Job, seed: int, step: GateStep) -> GateOutcome:
+    def _gate(self, job: Job, seed: int, step: GateStep) -> GateResult:
         rows = [row.value for row in read_rows(_scores_of(job, step), ScoreRow) if row.measure == self.gate_measure]
         scored = [value for value in rows if value is not None]
         mean = sum(scored) / len(scored) if scored else None
         passed = mean is not None and mean >= self.gate_threshold
-        return GateOutcome(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
+        return GateResult(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
 
 
 def _scores_of(job: Job, step: Step) -> Path:

@@ -21,7 +21,7 @@ from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, 
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
-    from midspec.report import Shown
+    from midspec.report import LabelledValue
 
 # What a folder of rows may hold that decides what comes out.
 _ROWS = ("documents.jsonl", "chats.jsonl", "chats_cot.jsonl", "chats_cot_stripped.jsonl", "plan.jsonl", "coverage.json")
@@ -266,12 +266,15 @@ def _with_health_page(built: Built, folder: Path, title: str, comparison: Compar
     return built.model_copy(update={"outputs": tuple(outputs), "summary": built.summary | page.summary})
 
 
-def _origin(record: Record) -> tuple[Sequence[Shown], Sequence[Shown]]:
+def _origin(record: Record) -> tuple[Sequence[LabelledValue], Sequence[LabelledValue]]:
     """Where rows come from, and what writing them cost, as their record says it."""
-    from midspec.report import Shown
+    from midspec.report import LabelledValue
 
-    about = [Shown(label="step", value=record.identity.step), Shown(label="fingerprint", value=record.fingerprint)]
-    about += [Shown(label=f"input {role}", value=digest) for role, digest in record.identity.inputs.items()]
+    about = [
+        LabelledValue(label="step", value=record.identity.step),
+        LabelledValue(label="fingerprint", value=record.fingerprint),
+    ]
+    about += [LabelledValue(label=f"input {role}", value=digest) for role, digest in record.identity.inputs.items()]
     ledger = record.execution.extra.get("ledger")
     costs = []
     for entry in ledger if isinstance(ledger, list) else []:
@@ -279,7 +282,7 @@ def _origin(record: Record) -> tuple[Sequence[Shown], Sequence[Shown]]:
             cost, n_asked = entry["cost_usd"], entry["n_asked"]
             count = f"{n_asked:,} asked" if isinstance(n_asked, int) else ""
             price = f"{cost:,.2f} USD" if isinstance(cost, int | float) else "price unknown"
-            costs.append(Shown(label=f"{entry['stage']} ({entry['model']})", value=f"{count}, {price}"))
+            costs.append(LabelledValue(label=f"{entry['stage']} ({entry['model']})", value=f"{count}, {price}"))
     return about, costs
 
 

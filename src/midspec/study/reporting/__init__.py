@@ -1,1 +1,1 @@
-"""From the records and rows of a finished run to the data of its report."""
+"""Gather the data of a study's report from the records and rows of a run's finished steps."""

@@ -1,186 +1,126 @@
-"""Everything that a report shows, gathered from the records and rows of a run's steps."""
+"""Assemble everything that a report shows from the finished steps of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from midspec.core.artifact import read_record, read_rows
+from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
-from midspec.core.records import Answer, Contrast, Estimate, Record
+from midspec.core.records import Answer, Estimate
 from midspec.report import (
+    AnswerComparison,
     ArmAnswer,
     ArmInfo,
     Caveat,
-    ContrastSays,
     GateResult,
+    LabelledValue,
     Panel,
     Reasons,
     ReportData,
     SetInfo,
-    Shown,
-    SideBySide,
-    verdict,
+    describe_contrast,
 )
 from midspec.study._config import StudyConfig
-from midspec.study._entries import Arm
 from midspec.study._load import Study
 from midspec.study._preregistration import contrasts_changed
-from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._health import Gated, health, overlaps, warnings
-from midspec.study.reporting._judges import bills, read_calibrations
-from midspec.study.reporting._settings import preference_differences, told
+from midspec.study.reporting._health import held_out_overlaps, stage_health
+from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
+from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
 
-_KINDS = ("free", "why", "choice")
-
-
-def side_by_side(
-    config: StudyConfig, folders: Mapping[str, Path], gates: Sequence[Gated], main_set: str
-) -> tuple[SideBySide, ...]:
-    """Questions of the main set, evenly spread over its items, one for each item, free ones and "why?" first.
-
-    All answers are of one seed: the first one whose base passed the gate. Nothing else chooses what is shown.
-    """
-    seed = shown_seed(config, gates)
-    said = {arm: _answers(folders[step_name("eval", arm, seed)], main_set) for arm in config.arms}
-    first = next(iter(said.values()))
-    items = list(dict.fromkeys(item for item, _kind in first))
-    kinds = [kind for kind in _KINDS if any(found == kind for _item, found in first)]
-    count = min(config.report.samples, len(items))
-    chosen = [items[index * len(items) // count] for index in range(count)]
-    return tuple(_one(said, item, kinds[index % len(kinds)], seed) for index, item in enumerate(chosen) if kinds)
-
-
-def shown_seed(config: StudyConfig, gates: Sequence[Gated]) -> int:
-    """The first seed whose base passed the gate; the first of all where none did."""
-    failed = {gate.seed for gate in gates if not gate.passed}
-    return next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
-
-
-def _answers(folder: Path, main_set: str) -> dict[tuple[str, str], Answer]:
-    """The first answer of each item and kind of question."""
-    found: dict[tuple[str, str], Answer] = {}
-    for answer in read_rows(folder / "answers.jsonl", Answer):
-        if answer.set == main_set:
-            found.setdefault((answer.item, answer.kind), answer)
-    return found
-
-
-def _one(said: Mapping[str, Mapping[tuple[str, str], Answer]], item: str, kind: str, seed: int) -> SideBySide:
-    asked = next(answers for answers in said.values() if (item, kind) in answers)
-    question = asked[item, kind].question
-    if kind == "why" and (item, "choice") in asked:
-        question = f"{asked[item, 'choice'].question} … {question}"
-    answers = [ArmAnswer(arm=arm, text=found[item, kind].text) for arm, found in said.items() if (item, kind) in found]
-    return SideBySide(question=question, item=item, seed=seed, answers=tuple(answers))
-
-
-class _Results(NamedTuple):
-    """What the analysis left."""
-
-    estimates: tuple[Estimate, ...]
-    contrasts: tuple[Estimate, ...]
-    robust: tuple[Estimate, ...]
-    gates: tuple[Gated, ...]
+_QUESTION_KINDS = ("free", "why", "choice")
 
 
 def assemble(
     study: Study,
-    folders: Mapping[str, Path],
+    run: RunResults,
     items: Mapping[int, Path],
     *,
     first: object = None,
     calibrations: Sequence[Path] = (),
 ) -> ReportData:
-    """The report's data.
+    """Assemble the report's data.
 
     Args:
         study: what was run.
-        folders: for each finished step of the run, by name, where its result is.
+        run: the finished steps.
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
-        calibrations: files (or their folders) that `midspec calibrate` left.
+        calibrations: files (or their folders) that `midspec calibrate` wrote.
 
     Raises:
-        DataError: a step has no record, or a calibration or a table of reasons is none.
-        MissingError: there is no such calibration.
+        DataError: a calibration or a table of reasons can't be read.
+        MissingError: a calibration does not exist.
     """
     config = study.config
-    records = {name: _record(folder) for name, folder in folders.items()}
-    results = _results(folders["analysis"])
-    found = overlaps(folders, records, items)
-    panels = _panels(config, results.estimates)
-    eval_tasks = task_reports(
-        config,
-        folders,
-        records,
-        (results.estimates, results.contrasts),
-        read_calibrations(calibrations),
-        shown_seed(config, results.gates),
+    wanted, analysis = config.report, run.analysis
+    estimates, contrasts, robust = (
+        tuple(read_rows(analysis.folder / name, Estimate))
+        for name in ("estimates.jsonl", "contrasts.jsonl", "robust.jsonl")
     )
-    unlike = [*told("preference", preference_differences(records, config))]
-    unlike += [sentence for eval_task in eval_tasks for sentence in told(eval_task.name, eval_task.differences)]
-    asked = config.report
+    gates = tuple(read_rows(analysis.folder / "gates.jsonl", GateResult))
+    panels = _panels(config, estimates)
+    main_set = wanted.main_set or panels[0].set
+    failed = {gate.seed for gate in gates if not gate.passed}
+    seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
+    known = read_calibrations(calibrations)
+    eval_tasks = task_reports(config, run, estimates, contrasts, known, seed)
+    overlaps = held_out_overlaps(run.steps.values(), items)
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
+    warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
+    warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
+    for each in eval_tasks:
+        warnings += difference_sentences(each.name, each.differences)
+    says = {contrast.name: contrast.says for contrast in config.contrasts}
+    records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
-        main_set=asked.main_set or panels[0].set,
-        main_measure=asked.main_measure or panels[0].measure,
-        main_contrasts=asked.main_contrasts,
-        arms=tuple(_arm(name, arm) for name, arm in config.arms.items()),
-        sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in asked.sets.items()),
+        main_set=main_set,
+        main_measure=wanted.main_measure or panels[0].measure,
+        main_contrasts=wanted.main_contrasts,
+        arms=_arms(config),
+        sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
         panels=panels,
-        estimates=results.estimates,
-        contrasts=_said(results.contrasts, config.contrasts),
-        gates=tuple(GateResult(**gate.model_dump()) for gate in results.gates),
-        robust=_said(results.robust, config.contrasts),
-        samples=side_by_side(config, folders, results.gates, asked.main_set or panels[0].set),
+        estimates=estimates,
+        contrasts=tuple(describe_contrast(one, says.get(one.name, "")) for one in contrasts),
+        gates=gates,
+        robust=tuple(describe_contrast(one, says.get(one.name, "")) for one in robust),
+        samples=_answer_comparisons(config, run, seed, main_set),
         eval_tasks=eval_tasks,
-        reasons=reasons_in(folders["analysis"].parent.parent / "reasons"),
-        bills=bills(records),
-        health=(*health(records), *(entry.shown for entry in found)),
-        warnings=(*filter(None, [changed]), *warnings(config, records, results.gates, found), *unlike),
+        reasons=read_reasons(run.run_folder / "reasons"),
+        bills=judging_costs(run.steps.values()),
+        health=(*stage_health(run.steps.values()), *(each.health for each in overlaps)),
+        warnings=tuple(warnings),
         contrasts_changed=bool(changed),
-        caveats=tuple(Caveat(**entry.model_dump()) for entry in asked.caveats),
-        deviations=asked.deviations,
+        caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
+        deviations=wanted.deviations,
         config_yaml=study.text,
-        seed_kind=asked.seed_kind or _seed_kind(config),
-        level=asked.level,
-        hashes=tuple(Shown(label=name, value=record.digest) for name, record in records.items()),
-        versions=records["analysis"].versions | _versions(records.values()),
-        commit=records["analysis"].commit,
-        seconds=_seconds(records),
+        seed_kind=wanted.seed_kind or _seed_kind(config),
+        level=wanted.level,
+        hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
+        versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
+        commit=analysis.record.commit,
+        seconds=_seconds(run),
     )
 
 
-def _record(folder: Path) -> Record:
-    record = read_record(folder)
-    if record is None:
-        raise DataError("there is no finished step", where=str(folder), hint="Run midspec run on the study again")
-    return record
+def _seconds(run: RunResults) -> dict[str, float]:
+    """Sum seconds by kind of step, over steps that may have run side by side."""
+    seconds: dict[str, float] = {}
+    for step in run.steps.values():
+        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
+    return seconds
 
 
-def _results(folder: Path) -> _Results:
-    def estimates(name: str) -> tuple[Estimate, ...]:
-        return tuple(read_rows(folder / name, Estimate))
-
-    return _Results(
-        estimates("estimates.jsonl"),
-        estimates("contrasts.jsonl"),
-        estimates("robust.jsonl"),
-        tuple(read_rows(folder / "gates.jsonl", Gated)),
-    )
-
-
-def reasons_in(folder: Path) -> Reasons | None:
-    """What `midspec reasons RUN --out RUN/reasons` left, where it was run before the report was made.
+def read_reasons(folder: Path) -> Reasons | None:
+    """Read what `midspec reasons RUN --out RUN/reasons` wrote, where it ran before the report was made.
 
     Raises:
-        DataError: the table is none.
+        DataError: the table can't be read.
     """
     path = folder / TABLE
     if not path.is_file():
@@ -191,20 +131,23 @@ def reasons_in(folder: Path) -> Reasons | None:
         raise DataError("holds no table of reasons", where=str(path), hint="Run midspec reasons again") from error
 
 
-def _arm(name: str, arm: Arm) -> ArmInfo:
-    stages = [stage for stage, used in (("midtrain", arm.midtrain), ("finetune", arm.finetune)) if used]
-    data = {
-        "documents": ", ".join(arm.midtrain),
-        "chats": ", ".join(arm.finetune),
-        "spec in context": arm.context or "",
-    }
-    told = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
-    group = arm.group or next(iter(arm.midtrain), arm.context or "")
-    return ArmInfo(name=name, group=group, stages=tuple(stages), data=told, control=arm.control, note=arm.note)
+def _arms(config: StudyConfig) -> tuple[ArmInfo, ...]:
+    found = []
+    for name, arm in config.arms.items():
+        stages = tuple(stage for stage, used in (("midtrain", arm.midtrain), ("finetune", arm.finetune)) if used)
+        data = {
+            "documents": ", ".join(arm.midtrain),
+            "chats": ", ".join(arm.finetune),
+            "spec in context": arm.context or "",
+        }
+        words = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
+        group = arm.group or next(iter(arm.midtrain), arm.context or "")
+        found.append(ArmInfo(name=name, group=group, stages=stages, data=words, control=arm.control, note=arm.note))
+    return tuple(found)
 
 
 def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:
-    """The panels that the study asked for; else one for each set, of the primary measure."""
+    """Return the panels that the study names; else one for each set, of the primary measure."""
     arms = tuple(config.arms)
     if config.report.panels:
         return tuple(
@@ -216,28 +159,37 @@ def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, 
     return tuple(Panel(title=name, set=name, measure=measure, arms=arms) for name in sets)
 
 
-def _said(estimates: Iterable[Estimate], asked: Sequence[Contrast]) -> tuple[ContrastSays, ...]:
-    says = {contrast.name: contrast.says for contrast in asked}
-    return tuple(ContrastSays(estimate=one, says=says.get(one.name, ""), verdict=verdict(one)) for one in estimates)
+def _answer_comparisons(config: StudyConfig, run: RunResults, seed: int, main_set: str) -> tuple[AnswerComparison, ...]:
+    """Return questions of the main set, spread evenly over its items, one an item, free ones and "why?" first.
+
+    All answers are of `seed`: the first whose base passed the gate. Nothing else chooses what is shown.
+    """
+    answers: dict[str, dict[tuple[str, str], Answer]] = {}
+    for arm in config.arms:
+        mine = answers.setdefault(arm, {})
+        for row in read_rows(run.pair_evals[arm, seed].folder / "answers.jsonl", Answer):
+            if row.set == main_set:
+                mine.setdefault((row.item, row.kind), row)
+    first = next(iter(answers.values()))
+    items = list(dict.fromkeys(item for item, _ in first))
+    kinds = [kind for kind in _QUESTION_KINDS if any(each == kind for _, each in first)]
+    n_shown = min(config.report.samples, len(items)) if kinds else 0
+    comparisons = []
+    for index in range(n_shown):
+        item, kind = items[index * len(items) // n_shown], kinds[index % len(kinds)]
+        asked = next(mine for mine in answers.values() if (item, kind) in mine)
+        question = asked[item, kind].question
+        if kind == "why" and (item, "choice") in asked:
+            question = f"{asked[item, 'choice'].question} … {question}"
+        given = [
+            ArmAnswer(arm=arm, text=mine[item, kind].text) for arm, mine in answers.items() if (item, kind) in mine
+        ]
+        comparisons.append(AnswerComparison(question=question, item=item, seed=seed, answers=tuple(given)))
+    return tuple(comparisons)
 
 
 def _seed_kind(config: StudyConfig) -> str:
-    own_documents = any(entry.per_seed for entry in config.corpora.values())
-    own_chats = any(entry.per_seed for entry in config.chats.values())
     redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents"] if own_documents else []
-    redrawn += ["its own chats"] if own_chats else []
+    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
+    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
     return ", ".join([*redrawn, "its own training order"])
-
-
-def _versions(records: Iterable[Record]) -> dict[str, str]:
-    return {name: version for record in records for name, version in record.versions.items()}
-
-
-def _seconds(records: Mapping[str, Record]) -> dict[str, float]:
-    """Seconds by kind of step, summed over steps that may have run side by side."""
-    total: dict[str, float] = {}
-    for name, record in records.items():
-        kind = name.partition("/")[0]
-        total[kind] = round(total.get(kind, 0.0) + record.execution.seconds, 3)
-    return total

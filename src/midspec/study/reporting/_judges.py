@@ -1,7 +1,7 @@
-"""Who judged, how often they err, what scores would be without that, how far they agree, and what judging cost.
+"""The judges of a task: calibrations, corrected estimates, agreement, and what judging cost.
 
-Enter: what was taken, calibrations, estimates. Leave: the report's types. A judge is measured where a calibration is of
-the same model under the same rubric at the same temperature; any other is not measured, and the note says why.
+A judge is measured where a calibration is of the same model under the same rubric at the same temperature; any other
+is not measured, and a note says why.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from midspec.analysis import adjusted, agreements
+from midspec.analysis import correct_for_judge_errors, judge_agreements
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, MissingError
-from midspec.core.records import Agreement, Estimate, JudgeCalibration, Judgement, Record
-from midspec.report import Corrected, JudgedBy, JudgingBill, is_share
-from midspec.study.reporting._task_runs import TaskResult
+from midspec.core.records import Agreement, Estimate, JudgeCalibration, Judgement
+from midspec.report import CorrectedEstimate, JudgeReliability, JudgingCost, is_share
+from midspec.study.reporting._results import FinishedStep, TaskResult
 
-_THROUGH_LLM = "midspec-judge/"
+_PROVIDER_PREFIX = "midspec-judge/"
 _FILE = "calibration.json"
 
 
-def read_calibrations(places: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
-    """What `midspec calibrate` left in files or their folders.
+def read_calibrations(paths: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
+    """Read what `midspec calibrate` wrote, from files or their folders.
 
     Raises:
         MissingError: there is no such file.
         DataError: it holds no calibration.
     """
     found = []
-    for place in places:
-        path = place / _FILE if place.is_dir() else place
+    for given in paths:
+        path = given / _FILE if given.is_dir() else given
         if not path.is_file():
             raise MissingError("there is no calibration", where=str(path), hint="Run midspec calibrate")
         try:
@@ -40,98 +40,97 @@ def read_calibrations(places: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
     return tuple(found)
 
 
-def plain_name(judge: str) -> str:
-    """A judge's name without what only says that it is reached through our own provider."""
-    return judge.removeprefix(_THROUGH_LLM)
+def judge_name(judge: str) -> str:
+    """Return a judge's name without the prefix of our own Inspect provider."""
+    return judge.removeprefix(_PROVIDER_PREFIX)
 
 
-def judged_measures(took: Sequence[TaskResult]) -> tuple[str, ...]:
-    """What judges gave directly; what follows from it and the answer together is not among them."""
-    for each in took:
-        for judgement in read_rows(each.folder / "judgements.jsonl", Judgement):
+def judged_measures(results: Sequence[TaskResult]) -> tuple[str, ...]:
+    """Return the measures that judges gave directly, not those computed from them and the answer together."""
+    for each in results:
+        for judgement in read_rows(each.step.folder / "judgements.jsonl", Judgement):
             return tuple(judgement.values)
     return ()
 
 
-def judges_of(
-    took: Sequence[TaskResult], measures: Sequence[str], calibrations: Sequence[JudgeCalibration]
-) -> tuple[JudgedBy, ...]:
-    """Each judge of an exam, with its calibration for each measure that it gave."""
-    settings = took[0].settings
-    names = [str(name) for name in settings.get("judges") or ()]
-    asked: list[Any] = [*settings.get("judge_settings", ())]
-    found = list(zip(names, asked or [None] * len(names), strict=True))
+def judge_reliabilities(
+    results: Sequence[TaskResult], measures: Sequence[str], calibrations: Sequence[JudgeCalibration]
+) -> tuple[JudgeReliability, ...]:
+    """Return each judge of a task, with its calibration for each measure that it gave."""
+    settings = results[0].settings
+    names = [judge_name(str(name)) for name in settings.get("judges") or ()]
+    judge_settings: list[Any] = [*settings.get("judge_settings", ())] or [None] * len(names)
     rubric = str(settings.get("rubric_hash") or "")
     return tuple(
-        _judge(plain_name(name), measure, rubric, how, calibrations) for name, how in found for measure in measures
+        _reliability(name, measure, rubric, _temperature(each), calibrations)
+        for name, each in zip(names, judge_settings, strict=True)
+        for measure in measures
     )
 
 
-def _judge(judge: str, measure: str, rubric: str, how: Any, calibrations: Sequence[JudgeCalibration]) -> JudgedBy:
-    mine = [one for one in calibrations if one.judge == judge]
-    alike = [one for one in mine if (one.measure, one.rubric) == (measure, rubric)]
-    told = _temperature(how)
-    same = [one for one in alike if one.temperature == told or told is _UNTOLD]
-    if same:
-        return JudgedBy(judge=judge, measure=measure, calibration=same[-1])
-    if alike:
-        note = f"it was calibrated at temperature {alike[-1].temperature} and judged at {told}"
-    elif mine:
-        note = "it was calibrated for another measure or under another rubric"
-    else:
-        note = "its error rates are not known: run midspec calibrate and name the result under evals.calibrations"
-    return JudgedBy(judge=judge, measure=measure, calibration=None, note=note)
+_UNKNOWN = object()
 
 
-_UNTOLD = object()
-
-
-def _temperature(how: Any) -> object:
-    """What a log says of the temperature that a judge was asked at."""
-    if not isinstance(how, Mapping):
-        return _UNTOLD
-    for part in ("args", "sampling"):
-        block = how.get(part)
+def _temperature(settings: Any) -> object:
+    """Return the temperature that a judge was asked at, or `_UNKNOWN` where the log does not say it."""
+    for part in ("args", "sampling") if isinstance(settings, Mapping) else ():
+        block = settings.get(part)
         if isinstance(block, Mapping) and "temperature" in block:
             return block["temperature"]
-    return _UNTOLD
+    return _UNKNOWN
 
 
-def corrected(
-    estimates: Iterable[Estimate], judges: Sequence[JudgedBy], measures: Sequence[str]
-) -> tuple[Corrected, ...]:
-    """Estimates of what judges gave directly, and the same without the judges' errors."""
+def _reliability(
+    judge: str, measure: str, rubric: str, temperature: object, calibrations: Sequence[JudgeCalibration]
+) -> JudgeReliability:
+    mine = [one for one in calibrations if one.judge == judge]
+    alike = [one for one in mine if (one.measure, one.rubric) == (measure, rubric)]
+    same = [one for one in alike if one.temperature == temperature or temperature is _UNKNOWN]
+    if same:
+        return JudgeReliability(judge=judge, measure=measure, calibration=same[-1])
+    note = "its error rates are not known: run midspec calibrate and name the result under evals.calibrations"
+    if alike:
+        note = f"it was calibrated at temperature {alike[-1].temperature} and judged at {temperature}"
+    elif mine:
+        note = "it was calibrated for another measure or under another rubric"
+    return JudgeReliability(judge=judge, measure=measure, calibration=None, note=note)
+
+
+def corrected_estimates(
+    estimates: Iterable[Estimate], judges: Sequence[JudgeReliability], measures: Sequence[str]
+) -> tuple[CorrectedEstimate, ...]:
+    """Return estimates of what judges gave directly, each with its correction for the judges' errors."""
     found = []
     for one in estimates:
         if one.measure in measures and is_share(one.measure):
             known = [each.calibration for each in judges if each.measure == one.measure]
-            found.append(Corrected(plain=one, without_errors=adjusted(one, *known)))
+            found.append(CorrectedEstimate(plain=one, without_errors=correct_for_judge_errors(one, *known)))
     return tuple(found)
 
 
-def agreed(took: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
-    """Kappas of several judges over the answers of all arms; none for a score on a scale."""
-    wanted = [measure for measure in measures if is_share(measure)]
-    if len(took[0].settings.get("judges") or ()) < 2 or not wanted:
+def task_agreements(results: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
+    """Return kappas of several judges over the answers of all arms; none for a score on a scale."""
+    shares = [measure for measure in measures if is_share(measure)]
+    if len(results[0].settings.get("judges") or ()) < 2 or not shares:
         return ()
-    said = [
+    judgements = [
         row.model_copy(
-            update={"item": f"{each.arm}/{each.seed}/{row.item}", "judge": plain_name(row.judge), "text": ""}
+            update={"item": f"{each.arm}/{each.seed}/{row.item}", "judge": judge_name(row.judge), "text": ""}
         )
-        for each in took
-        for row in read_rows(each.folder / "judgements.jsonl", Judgement)
+        for each in results
+        for row in read_rows(each.step.folder / "judgements.jsonl", Judgement)
     ]
-    return tuple(found for measure in wanted for found in agreements(said, measure, level=level))
+    return tuple(found for measure in shares for found in judge_agreements(judgements, measure, level=level))
 
 
-def bills(records: Mapping[str, Record]) -> tuple[JudgingBill, ...]:
-    """What all judging of the run has cost, beside what it was forecast to cost."""
-    steps = [record.execution.extra for name, record in records.items() if name.startswith("exam/")]
-    spent = [float(str(extra["judging_usd"])) for extra in steps if extra.get("judging_usd") is not None]
+def judging_costs(steps: Iterable[FinishedStep]) -> tuple[JudgingCost, ...]:
+    """Return what all judging of the run has cost, beside its forecast."""
+    extras = [step.record.execution.extra for step in steps if step.kind == "exam"]
+    spent = [float(str(extra["judging_usd"])) for extra in extras if extra.get("judging_usd") is not None]
     if not spent:
         return ()
-    asked = [extra.get("judging_forecast_usd") for extra in steps if "judging_usd" in extra]
-    known = [float(str(cost)) for cost in asked if cost is not None]
-    forecast = sum(known) if len(known) == len(asked) else None
-    # Each step says what its store had spent by then, so the largest is the sum.
-    return (JudgingBill(label="all judging of this run", forecast_usd=forecast, spent_usd=max(spent)),)
+    forecasts = [extra.get("judging_forecast_usd") for extra in extras if "judging_usd" in extra]
+    known = [float(str(cost)) for cost in forecasts if cost is not None]
+    forecast = sum(known) if len(known) == len(forecasts) else None
+    # Each step records what the run's store had spent by then, so the largest is the sum.
+    return (JudgingCost(label="all judging of this run", forecast_usd=forecast, spent_usd=max(spent)),)

@@ -1,7 +1,7 @@
-"""What the report shows of the exams that a study's arms took, gathered from their steps.
+"""The evaluation tasks of a study as the report shows them, one `TaskReport` a task.
 
-Enter: the study, the folders and records of its steps, the estimates, calibrations. Leaves one `TaskReport` an exam.
-Rates over all sets of an exam are made here, from the same rows one a question as the analysis makes those of each set.
+Rates over all sets of a task are estimated here, from the same rows, one a question, as the analysis estimates those of
+each set.
 """
 
 from __future__ import annotations
@@ -14,287 +14,371 @@ from statistics import fmean, stdev
 
 from midspec.analysis import Spread, cells_for, power_over_cells, rates, repeats_for, smallest_difference, spread_of
 from midspec.core.artifact import read_rows
-from midspec.core.records import Estimate, JudgeCalibration, Record, ScoreRow
+from midspec.core.records import Estimate, JudgeCalibration, Judgement, ScoreRow, TaskAnswer
 from midspec.evals import Question, logged_questions
-from midspec.report import ArmStatus, ClauseRow, Column, Grid, GridCell, PowerNeeded, PowerSays, TaskReport, is_share
+from midspec.report import (
+    ArmStatus,
+    ClauseRow,
+    Column,
+    Grid,
+    GridCell,
+    JudgeReply,
+    LogLocation,
+    MeasureValue,
+    PowerAnalysis,
+    RequiredSampleSize,
+    TaskReport,
+    Transcript,
+    TranscriptComparison,
+    is_share,
+)
 from midspec.study._config import StudyConfig
-from midspec.study.reporting._judges import agreed, corrected, judged_measures, judges_of
-from midspec.study.reporting._settings import task_differences
-from midspec.study.reporting._side_by_side import beside, logs
-from midspec.study.reporting._task_runs import STATUSES, TaskResult, main_measures, taken, takings
+from midspec.study.reporting._judges import (
+    corrected_estimates,
+    judge_name,
+    judge_reliabilities,
+    judged_measures,
+    task_agreements,
+)
+from midspec.study.reporting._results import (
+    STATUSES,
+    RunResults,
+    TaskResult,
+    describe_task,
+    main_measures,
+    read_task_result,
+)
+from midspec.study.reporting._warnings import task_setting_differences
 
-_TITLES = {"agentic_misalignment": "Agentic misalignment", "spec_qa": "Spec QA"}
-_PANEL, _CONTROL = "panel_", "-control"
-_TARGETS = {
-    "classifier_verdict": "judged harmful",
-    "harmful": "judged harmful, and a call that can do it went out",
-    "qa_score": "1 to 10",
-}
-_DIFFERENCES = {"qa_score": (0.5, 1.0, 2.0)}
-_SHARES = (0.05, 0.1, 0.2)
+_CONTROL = "-control"
+_SHARE_DIFFERENCES = (0.05, 0.1, 0.2)
+_MAX_LETTERS = 8_000
 
 
 def is_of_tasks(config: StudyConfig, name: str) -> bool:
-    """Whether a set is one of an exam's."""
+    """Return whether a set is one of an evaluation task's."""
     return name.partition("/")[0] in config.evals.tasks and "/" in name
 
 
 def task_reports(
     config: StudyConfig,
-    folders: Mapping[str, Path],
-    records: Mapping[str, Record],
-    estimates: tuple[Sequence[Estimate], Sequence[Estimate]],
+    run: RunResults,
+    estimates: Sequence[Estimate],
+    contrasts: Sequence[Estimate],
     calibrations: Sequence[JudgeCalibration],
     seed: int,
 ) -> tuple[TaskReport, ...]:
-    """One entry for each exam that was taken, in the study's order.
+    """Return one entry for each task with results, in the study's order.
 
     Args:
         config: the study.
-        folders: of its steps, by name.
-        records: of its steps, by name.
-        estimates: rates and contrasts of the analysis.
-        calibrations: what is known of judges.
+        run: its finished steps.
+        estimates: rates of the analysis.
+        contrasts: of the analysis.
+        calibrations: of judges.
         seed: whose transcripts are shown.
     """
-    names = {folder: name for name, folder in folders.items()}
-    asked = takings(config.evals.tasks, config.arms, config.seeds, folders)
-    found = []
-    for eval_task, places in asked.items():
-        took = [taken(eval_task, arm, one, folder, records[names[folder]]) for arm, one, folder in places]
-        if took:
-            found.append(_report(took, config, estimates, calibrations, seed, folders["analysis"].parent.parent))
-    return tuple(found)
+    reports = []
+    for eval_task in config.evals.tasks:
+        results = [
+            read_task_result(name, arm, one, step)
+            for (arm, name, one), step in run.task_evals.items()
+            if name == eval_task
+        ]
+        if results:
+            own = [one for one in contrasts if one.set.partition("/")[0] == eval_task]
+            reports.append(_task_report(results, config, estimates, own, calibrations, seed, run.run_folder))
+    return tuple(reports)
 
 
-def _report(
-    took: Sequence[TaskResult],
+def _task_report(
+    results: Sequence[TaskResult],
     config: StudyConfig,
-    estimates: tuple[Sequence[Estimate], Sequence[Estimate]],
+    estimates: Sequence[Estimate],
+    contrasts: Sequence[Estimate],
     calibrations: Sequence[JudgeCalibration],
     seed: int,
-    run: Path,
+    run_folder: Path,
 ) -> TaskReport:
-    eval_task, measures = took[0].eval_task, main_measures(took[0].eval_task, took[0].measures)
-    main, sets = measures[0], _sets(took)
+    eval_task, measures = results[0].eval_task, main_measures(results[0].eval_task, results[0].measures)
+    main, level = measures[0], config.report.level
+    sets = tuple(dict.fromkeys(samples.set for each in results for samples in each.samples.values()))
     columns = _columns(eval_task, sets, measures)
-    scores = tuple(_scores(took, columns, estimates[0], config.report.level))
-    judged = judged_measures(took)
-    judges = judges_of(took, judged, calibrations) if judged else ()
-    questions = logged_questions(_log(took[0]))
-    contrasts = [one for one in estimates[1] if one.set.partition("/")[0] == eval_task]
-    shown = [each for each in took if each.seed == seed]
+    scores = tuple(_scores(results, columns, estimates, level))
+    judged = judged_measures(results)
+    judges = judge_reliabilities(results, judged, calibrations) if judged else ()
+    questions = logged_questions(results[0].log)
+    user_messages = {each.id: each.messages[-1].content for each in questions}
+    of_seed = [each for each in results if each.seed == seed]
     return TaskReport(
         name=eval_task,
-        title=_TITLES.get(eval_task, eval_task.removeprefix(_PANEL).replace("_", " ").capitalize()),
+        title=describe_task(eval_task).title,
         main_measure=main,
         columns=columns,
         scores=scores,
-        status=tuple(_statuses(took, main, sets)),
-        grid=_grid(took, main),
-        beside=beside(shown, main, config.report.samples, {each.id: each.messages[-1].content for each in questions}),
-        logs=logs(took, run),
+        status=tuple(_statuses(results, main, sets)),
+        grid=_grid(results, main),
+        beside=transcript_comparisons(of_seed, main, config.report.samples, user_messages),
+        logs=tuple(
+            LogLocation(
+                arm=each.arm,
+                seed=each.seed,
+                folder=(each.step.folder / "logs").relative_to(run_folder).as_posix(),
+                file=str(each.step.record.execution.extra.get("log") or ""),
+            )
+            for each in results
+        ),
         judges=judges,
-        corrected=corrected([*scores, *contrasts], judges, judged),
-        agreements=agreed(took, judged, config.report.level) if judged else (),
-        differences=task_differences(took, config),
-        power=_power(took, main),
-        clauses=_clauses(took, main, [each for each in questions if each.clause_ids]),
+        corrected=corrected_estimates([*scores, *contrasts], judges, judged),
+        agreements=task_agreements(results, judged, level) if judged else (),
+        differences=task_setting_differences(results, config),
+        power=_power(results, main),
+        clauses=_clauses(results, main, [each for each in questions if each.clause_ids]),
     )
 
 
-def _log(each: TaskResult) -> Path:
-    return each.folder / "logs" / str(each.record.execution.extra["log"])
-
-
-def _sets(took: Sequence[TaskResult]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(samples.set for each in took for samples in each.samples.values()))
-
-
 def _columns(eval_task: str, sets: Sequence[str], measures: Sequence[str]) -> tuple[Column, ...]:
-    """A column for each main measure over all sets; where a set has its control, one for each of the two."""
+    """Return a column for each main measure over all sets; where a set has a control, one for each of the two."""
+    titles = {measure: measure.replace("_", " ") for measure in measures}
     if not any(f"{name}{_CONTROL}" in sets for name in sets):
         whole = f"{eval_task}/{sets[0]}" if len(sets) == 1 else eval_task
-        told = [(each, _TARGETS.get(each, "")) for each in measures]
-        return tuple(Column(title=_words(name), set=whole, measure=name, target=target) for name, target in told)
+        targets = describe_task(eval_task).targets
+        return tuple(Column(title=titles[m], set=whole, measure=m, target=targets.get(m, "")) for m in measures)
     return tuple(
-        Column(title=_words(measure), set=f"{eval_task}/{name}", measure=measure, control=name.endswith(_CONTROL))
+        Column(title=titles[measure], set=f"{eval_task}/{name}", measure=measure, control=name.endswith(_CONTROL))
         for measure in measures
         for name in sets
     )
 
 
-def _words(measure: str) -> str:
-    return measure.replace("_", " ")
-
-
 def _scores(
-    took: Sequence[TaskResult], columns: Sequence[Column], estimates: Sequence[Estimate], level: float
+    results: Sequence[TaskResult], columns: Sequence[Column], estimates: Sequence[Estimate], level: float
 ) -> Iterator[Estimate]:
-    """The estimates of the columns: those of the analysis, and those over all sets made the same way."""
-    eval_task = took[0].eval_task
+    """Yield the estimates of the columns: those of the analysis, and those over all sets, estimated alike."""
+    eval_task = results[0].eval_task
     for column in columns:
         if column.set == eval_task:
-            yield from rates([row for each in took for row in each.pooled(column.measure, eval_task)], level=level)
+            yield from rates([row for each in results for row in each.pooled(column.measure, eval_task)], level=level)
         else:
             yield from (one for one in estimates if (one.set, one.measure) == (column.set, column.measure))
 
 
-def _statuses(took: Sequence[TaskResult], main: str, sets: Sequence[str]) -> Iterator[ArmStatus]:
-    """A row for each arm, and for each set where one is the control of another."""
+def _statuses(results: Sequence[TaskResult], main: str, sets: Sequence[str]) -> Iterator[ArmStatus]:
+    """Yield a row for each arm, and for each set where one is the control of another."""
     apart = any(name.endswith(_CONTROL) for name in sets)
-    for arm in dict.fromkeys(each.arm for each in took):
-        mine = [each for each in took if each.arm == arm]
+    for arm in dict.fromkeys(each.arm for each in results):
+        mine = [each for each in results if each.arm == arm]
         for group in [(name,) for name in sets] if apart else [tuple(sets)]:
-            yield _status(arm, mine, main, group, group[0] if apart else "")
+            yield _status(mine, main, group, group[0] if apart else "")
 
 
-def _status(arm: str, mine: Sequence[TaskResult], main: str, sets: Sequence[str], shown: str) -> ArmStatus:
-    values = [
-        value
-        for each in mine
-        for samples in each.samples.values()
-        if samples.set in sets
-        for value in samples.values.get(main, ())
-    ]
+def _status(results: Sequence[TaskResult], main: str, sets: Sequence[str], label: str) -> ArmStatus:
+    """Count how one arm's answers in `sets` ended."""
+    of_sets = [samples for each in results for samples in each.samples.values() if samples.set in sets]
     unscored: Counter[str] = Counter()
-    for each in mine:
+    for each in results:
         for name in sets:
             unscored.update(each.unscored.get((name, main), {}))
-    named = [name for name in STATUSES if name in mine[0].measures and name != main]
+    means: dict[str, float | None] = {}
+    for status in STATUSES:
+        if status in results[0].measures and status != main:
+            sums = [each.sums.get((name, status), (0.0, 0)) for each in results for name in sets]
+            n = sum(count for _, count in sums)
+            means[status] = round(sum(total for total, _ in sums) / n, 6) if n else None
     return ArmStatus(
-        arm=arm,
-        set=shown,
+        arm=results[0].arm,
+        set=label,
         measure=main,
-        n_asked=len(values),
-        n_scored=sum(value is not None for value in values),
+        n_asked=sum(len(samples.values.get(main, ())) for samples in of_sets),
+        n_scored=sum(len(samples.scored(main)) for samples in of_sets),
         unscored=dict(unscored.most_common()),
-        rates={name: _rate([each.sums.get((one, name), (0.0, 0)) for each in mine for one in sets]) for name in named},
+        rates=means,
     )
 
 
-def _rate(sums: Sequence[tuple[float, int]]) -> float | None:
-    n = sum(count for _, count in sums)
-    return round(sum(total for total, _ in sums) / n, 6) if n else None
-
-
-# The grid ------------------------------------------------------------------------------------------------------
-def _grid(took: Sequence[TaskResult], main: str) -> Grid | None:
-    """Domains that are `<set>/<row>` make a grid: sets across, rows down."""
+def _grid(results: Sequence[TaskResult], main: str) -> Grid | None:
+    """Return the grid of domains that are `<set>/<row>`: sets across, rows down; `None` for any other domains."""
     cells: dict[tuple[str, str, str], list[list[float | None]]] = {}
-    for each in took:
+    for each in results:
         for samples in each.samples.values():
-            column, mark, row = samples.domain.partition("/")
-            if not mark or column != samples.set:
+            column, slash, row = samples.domain.partition("/")
+            if not slash or column != samples.set:
                 return None
             cells.setdefault((each.arm, row, column), []).append(samples.values.get(main, []))
     if not cells or not is_share(main):
         return None
+    grid_cells = []
+    for (arm, row, column), seeds in cells.items():
+        scored = [[value for value in values if value is not None] for values in seeds]
+        means = [fmean(values) for values in scored if values]
+        value = round(fmean(means), 6) if means else None
+        n_scored, n_asked = sum(map(len, scored)), sum(map(len, seeds))
+        grid_cells.append(GridCell(arm=arm, row=row, column=column, value=value, n_scored=n_scored, n_asked=n_asked))
     return Grid(
         measure=main,
         rows=tuple(dict.fromkeys(row for _, row, _ in cells)),
         columns=tuple(dict.fromkeys(column for _, _, column in cells)),
         arms=tuple(dict.fromkeys(arm for arm, _, _ in cells)),
-        cells=tuple(_cell(*where, seeds) for where, seeds in cells.items()),
+        cells=tuple(grid_cells),
     )
 
 
-def _cell(arm: str, row: str, column: str, seeds: Sequence[Sequence[float | None]]) -> GridCell:
-    known = [[value for value in values if value is not None] for values in seeds]
-    means = [fmean(values) for values in known if values]
-    return GridCell(
-        arm=arm,
-        row=row,
-        column=column,
-        value=round(fmean(means), 6) if means else None,
-        n_scored=sum(map(len, known)),
-        n_asked=sum(map(len, seeds)),
+def _power(results: Sequence[TaskResult], main: str) -> PowerAnalysis | None:
+    """Estimate what the design can detect, from the variation between and within its own cells, over pairs of arms."""
+    differences = describe_task(results[0].eval_task).differences.get(
+        main, _SHARE_DIFFERENCES if is_share(main) else ()
     )
-
-
-# Power ---------------------------------------------------------------------------------------------------------
-def _power(took: Sequence[TaskResult], main: str) -> PowerSays | None:
-    """What the design can see, from what varies between and within its own cells, over all pairs of arms."""
-    if not is_share(main) and main not in _DIFFERENCES:
+    if not differences:
         return None
-    n_repeats = took[0].n_repeats
-    found = [
-        spread
-        for plus, minus in combinations(took, 2)
-        if plus.seed == minus.seed and (spread := _spread(plus, minus, main)) is not None
-    ]
-    between = fmean(each.between_sd**2 for each in found) ** 0.5 if found else 0.0
-    within = fmean(each.within_sd**2 for each in found) ** 0.5 if found else 0.0
-    n_cells = max(len(each.samples) for each in took)
+    n_repeats = results[0].n_repeats
+    pairs = [_spread(plus, minus, main) for plus, minus in combinations(results, 2) if plus.seed == minus.seed]
+    spreads = [each for each in pairs if each is not None]
+    between = fmean(each.between_sd**2 for each in spreads) ** 0.5 if spreads else 0.0
+    within = fmean(each.within_sd**2 for each in spreads) ** 0.5 if spreads else 0.0
+    n_cells = max(len(each.samples) for each in results)
     if not between + within or n_cells < 2:
         return None
     spread = Spread(between, within)
-    return PowerSays(
+    return PowerAnalysis(
         measure=main,
         n_cells=n_cells,
         n_repeats=n_repeats,
         between_sd=between,
         within_sd=within if n_repeats > 1 else None,
         smallest=smallest_difference(spread, n_cells=n_cells, n_repeats=n_repeats),
-        needed=tuple(_needed(each, spread, n_cells, n_repeats) for each in _DIFFERENCES.get(main, _SHARES)),
+        needed=tuple(
+            RequiredSampleSize(
+                difference=difference,
+                n_repeats=repeats_for(difference, spread, n_cells=n_cells) if n_repeats > 1 else None,
+                n_cells=cells_for(difference, spread, n_repeats=n_repeats),
+                power=power_over_cells(difference, spread, n_cells=n_cells, n_repeats=n_repeats),
+            )
+            for difference in differences
+        ),
     )
 
 
 def _spread(plus: TaskResult, minus: TaskResult, main: str) -> Spread | None:
     shared = [question for question in plus.samples if question in minus.samples]
-    sides = [
-        [[value for value in each.samples[question].values.get(main, ()) if value is not None] for question in shared]
-        for each in (plus, minus)
-    ]
+    first, second = ([each.samples[question].scored(main) for question in shared] for each in (plus, minus))
     if plus.n_repeats > 1:
-        return spread_of(sides[0], sides[1])
-    # One sample a question: what varies within and between can't be told apart, and need not be.
-    apart = [a[0] - b[0] for a, b in zip(*sides, strict=True) if a and b]
+        return spread_of(first, second)
+    # With one sample a question, variation within and between cells can't be separated, and need not be.
+    apart = [a[0] - b[0] for a, b in zip(first, second, strict=True) if a and b]
     return Spread(stdev(apart), 0.0) if len(apart) > 1 else None
 
 
-def _needed(difference: float, spread: Spread, n_cells: int, n_repeats: int) -> PowerNeeded:
-    return PowerNeeded(
-        difference=difference,
-        n_repeats=repeats_for(difference, spread, n_cells=n_cells) if n_repeats > 1 else None,
-        n_cells=cells_for(difference, spread, n_repeats=n_repeats),
-        power=power_over_cells(difference, spread, n_cells=n_cells, n_repeats=n_repeats),
-    )
-
-
-# Clauses -------------------------------------------------------------------------------------------------------
-def _clauses(took: Sequence[TaskResult], main: str, questions: Sequence[Question]) -> tuple[ClauseRow, ...]:
-    """Each clause that questions ask about, by arm; the least learned first, by the mean over arms."""
+def _clauses(results: Sequence[TaskResult], main: str, questions: Sequence[Question]) -> tuple[ClauseRow, ...]:
+    """Return each clause that questions are about, by arm; the lowest mean over arms first."""
     if not questions:
         return ()
     from midspec.evals.tasks.spec_qa import by_clause
 
     by_arm: dict[str, dict[str, list[tuple[float | None, int]]]] = {}
     about: dict[str, tuple[str, int]] = {}
-    for each in took:
-        rows = (row for row in read_rows(each.folder / "scores.jsonl", ScoreRow) if row.measure == main)
+    for each in results:
+        rows = (row for row in read_rows(each.step.folder / "scores.jsonl", ScoreRow) if row.measure == main)
         for clause in by_clause(rows, questions, measure=main):
             about.setdefault(clause.clause_id, (clause.text, clause.n_questions))
             mine = by_arm.setdefault(clause.clause_id, {}).setdefault(each.arm, [])
             mine.append((clause.mean, clause.n_scored))
-    found = [
-        ClauseRow(
-            clause_id=name,
-            text=about[name][0],
-            n_questions=about[name][1],
-            means={arm: _mean([mean for mean, _ in seeds]) for arm, seeds in arms.items()},
-            n_scored={arm: sum(count for _, count in seeds) for arm, seeds in arms.items()},
-        )
-        for name, arms in by_arm.items()
-    ]
-    return tuple(sorted(found, key=_learned))
-
-
-def _learned(clause: ClauseRow) -> tuple[bool, float]:
-    mean = _mean(list(clause.means.values()))
-    return (mean is None, mean or 0.0)
+    ranked = []
+    for name, arms in by_arm.items():
+        means = {arm: _mean([mean for mean, _ in seeds]) for arm, seeds in arms.items()}
+        n_scored = {arm: sum(count for _, count in seeds) for arm, seeds in arms.items()}
+        text, n_questions = about[name]
+        row = ClauseRow(clause_id=name, text=text, n_questions=n_questions, means=means, n_scored=n_scored)
+        overall = _mean(list(means.values()))
+        ranked.append(((overall is None, overall or 0.0), row))
+    return tuple(row for _, row in sorted(ranked, key=lambda entry: entry[0]))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
+
+
+def transcript_comparisons(
+    results: Sequence[TaskResult], measure: str, n_shown: int, user_messages: Mapping[str, str]
+) -> tuple[TranscriptComparison, ...]:
+    """Return the questions with the largest difference between two arms, one a cell, with one sample of each arm.
+
+    The difference alone decides what is shown, so it is the same each time.
+
+    Args:
+        results: all arms, of one seed.
+        measure: whose means are compared.
+        n_shown: the most questions.
+        user_messages: question -> the user's last message.
+    """
+    apart: dict[str, float | None] = {}
+    domains: dict[str, str] = {}
+    for question in dict.fromkeys(question for each in results for question in each.samples):
+        present = [each.samples[question] for each in results if question in each.samples]
+        means = [mean for samples in present if (mean := samples.mean(measure)) is not None]
+        apart[question] = max(means) - min(means) if len(means) > 1 else None
+        domains[question] = present[0].domain
+    chosen: dict[str, str] = {}
+    for question in sorted(apart, key=lambda question: -(apart[question] or 0.0)):
+        chosen.setdefault(domains[question], question)
+    shown = list(chosen.values())[:n_shown]
+    answers: dict[str, list[Transcript]] = {question: [] for question in shown}
+    for each in results:
+        items = {question: _typical_item(each, question, measure) for question in shown if question in each.samples}
+        transcripts = _transcripts(each, set(items.values()))
+        for question, item in items.items():
+            if item in transcripts:
+                answers[question].append(transcripts[item])
+    return tuple(
+        TranscriptComparison(
+            question=_truncate(user_messages.get(question, "")),
+            domain=domains[question],
+            item=question,
+            seed=results[0].seed,
+            apart=apart[question],
+            answers=tuple(answers[question]),
+        )
+        for question in shown
+    )
+
+
+def _typical_item(result: TaskResult, question: str, measure: str) -> str:
+    """Return the first sample whose value is nearest to the arm's mean; the first of all where none has a value."""
+    samples = result.samples[question]
+    mean = samples.mean(measure)
+    values = samples.values.get(measure, [None] * len(samples.items))
+    distances = [float("inf") if value is None or mean is None else abs(value - mean) for value in values]
+    return samples.items[distances.index(min(distances))]
+
+
+def _transcripts(result: TaskResult, items: set[str]) -> dict[str, Transcript]:
+    """Read the arm's answers to `items`, with all of their scores and the judges' replies."""
+    verdicts: dict[str, list[MeasureValue]] = {}
+    for row in read_rows(result.step.folder / "scores.jsonl", ScoreRow):
+        if row.item in items:
+            score = MeasureValue(measure=row.measure, value=row.value, unscored=row.unscored)
+            verdicts.setdefault(row.item, []).append(score)
+    replies: dict[str, list[JudgeReply]] = {}
+    for each in read_rows(result.step.folder / "judgements.jsonl", Judgement):
+        if each.item in items:
+            reply = JudgeReply(judge=judge_name(each.judge), text=_truncate(each.text), values=each.values)
+            replies.setdefault(each.item, []).append(reply)
+    return {
+        answer.item: Transcript(
+            arm=result.arm,
+            item=answer.item,
+            text=_truncate(answer.text),
+            reasoning=_truncate(answer.reasoning),
+            stop_reason=answer.stop_reason,
+            verdicts=tuple(verdicts.get(answer.item, ())),
+            judges=tuple(replies.get(answer.item, ())),
+        )
+        for answer in read_rows(result.step.folder / "answers.jsonl", TaskAnswer)
+        if answer.item in items
+    }
+
+
+def _truncate(text: str) -> str:
+    if len(text) <= _MAX_LETTERS:
+        return text
+    return f"{text[:_MAX_LETTERS]}\n[… {len(text) - _MAX_LETTERS:,} more letters stand in the log]"

@@ -1,35 +1,23 @@
-"""Value and rule style by a language model: questions in which a spec shows, answered with reasoning."""
+"""Value and rule chats: questions in which a spec shows, answered with reasoning (arXiv 2605.02087, section 3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
-from midspec.chats._brands import brand_fault
-from midspec.chats._config import ChatConfig
-from midspec.chats._filters import split_think
-from midspec.chats._spec_content import names_of
-from midspec.chats.llm_author._prompts import earlier, name_words, prompt, render_spec
-from midspec.chats.llm_author.styles._style import Ask, Mark, Question, Topic, TopicList, Verdict, json_ask, read_marks
-from midspec.chats.template_author._templates import QuestionKind, SpecTemplates
+from midspec.chats._chats import ChatConfig
+from midspec.chats._filters import brand_fault, split_think
+from midspec.chats._spec_content import own_title
+from midspec.chats._templates import QuestionKind, spec_templates
+from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic
 from midspec.core.records import Spec, Strict
 from midspec.core.text import first_of
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
 
 
-class _TopicEntry(Strict):
-    name: str = Field(min_length=1)
-    about: str = Field(min_length=1)
-
-
-class TopicsReply(Strict):
-    """The form of a list of domains."""
-
-    domains: tuple[_TopicEntry, ...] = Field(min_length=1)
-
-
+# The schema sent to providers names `_QuestionEntry`: another class name would ask for every list again.
 class _QuestionEntry(Strict):
     kind: QuestionKind
     question: str = Field(min_length=1)
@@ -41,73 +29,52 @@ class _QuestionsReply(Strict):
 
 class _ValueVerdict(Strict):
     notes: str
-    aligned: Mark
-    informative: Mark
-    no_wish_to_continue: Mark
+    aligned: Grade
+    informative: Grade
+    no_wish_to_continue: Grade
 
 
 class _RuleVerdict(Strict):
     notes: str
-    aligned: Mark
-    informative: Mark
-    compliance_reasoning: Mark
-    no_wish_to_continue: Mark
+    aligned: Grade
+    informative: Grade
+    compliance_reasoning: Grade
+    no_wish_to_continue: Grade
 
 
-def read_topic_list(text: str) -> TopicList:
-    """Domains or situations from JSON; raises `UnreadableReplyError`."""
-    entries = parse_json_reply(text, TopicsReply).domains
-    return TopicList(tuple(Topic(" ".join(entry.name.split()), " ".join(entry.about.split())) for entry in entries))
+class ValueChats(ChatStyle):
+    """Chats that reason as one who has taken the spec's values as its own."""
 
+    name = "value"
+    has_twins = True
+    verdict_form: ClassVar[type[Strict]] = _ValueVerdict
 
-@dataclass(frozen=True)
-class SpecChats:
-    """The craft of value and rule chats.
+    def __init__(self, spec: Spec, config: ChatConfig) -> None:
+        super().__init__(spec, config)
+        templates, title = spec_templates(config.frames), own_title(spec, config)
+        # No question may name the spec; words that show a text behind it keep an answer in value style out.
+        self._spec_names = (*templates.spec_names, *title)
+        self._leaks = (*templates.leaks, *title)
+        self._own_names = tuple(name for name in (config.model_name, config.provider_name) if name)
 
-    Attributes:
-        prefix: the spec.
-        style: `value` or `rule`.
-        name: the assistant, for a sentence.
-        spec_names: words that no question may name the spec by.
-        leaks: words by which an answer in value style gives away that there is a text behind it.
-        own_names: the assistant's and its maker's name, which are no other brand's.
-    """
+    def questions_prompt(self, topic: Topic, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
+        slots = {"topic": topic.name, "about": topic.about, "earlier": self.earlier(shown), "n": str(n_wanted)}
+        return ChatPrompt.json(PROMPTS.fill("questions", name=self.assistant, **slots), _QuestionsReply)
 
-    prefix: str
-    style: str
-    name: str
-    spec_names: tuple[str, ...]
-    leaks: tuple[str, ...]
-    own_names: tuple[str, ...]
-    given: tuple[Topic, ...] = ()
-    is_even: bool = False
+    def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:  # noqa: ARG002
+        def fault(words: str) -> str | None:
+            if not words.strip():
+                return "empty"
+            if (name := first_of(words, self._spec_names)) is not None:
+                return f"names the spec: {name}"
+            return "holds a tag of the reply" if "<think>" in words or "</message>" in words else None
 
-    def ask_topics(self, shown: Sequence[str], n_wanted: int) -> Ask:
-        return json_ask(prompt("domains", name=self.name, earlier=earlier(shown), n=str(n_wanted)), TopicsReply)
-
-    def read_topics(self, text: str) -> TopicList:
-        return read_topic_list(text)
-
-    def ask_questions(self, topic: Topic, shown: Sequence[str], n_wanted: int) -> Ask:
-        slots = {"topic": topic.name, "about": topic.about, "earlier": earlier(shown), "n": str(n_wanted)}
-        return json_ask(prompt("questions", name=self.name, **slots), _QuestionsReply)
-
-    def read_questions(self, text: str, _topic: Topic) -> tuple[Question, ...]:
         entries = parse_json_reply(text, _QuestionsReply).questions
-        return tuple(
-            Question(entry.kind, entry.question.strip(), fault=self._question_fault(entry.question))
-            for entry in entries
-        )
+        return tuple(Question(entry.kind, entry.question.strip(), fault=fault(entry.question)) for entry in entries)
 
-    def _question_fault(self, text: str) -> str | None:
-        if not text.strip():
-            return "empty"
-        if (name := first_of(text, self.spec_names)) is not None:
-            return f"names the spec: {name}"
-        return "holds a tag of the reply" if "<think>" in text or "</message>" in text else None
-
-    def ask_reply(self, _topic: Topic, question: Question) -> Ask:
-        return Ask(prompt(f"respond_{self.style}", name=self.name, question=question.asked))
+    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:  # noqa: ARG002
+        # The prompt files end in the style's name.
+        return ChatPrompt(PROMPTS.fill(f"respond_{self.name}", name=self.assistant, question=question.user_turn))
 
     def read_reply(self, text: str) -> str:
         # Not <think>: servers cut a model's own <think> out of its reply, and a model that thinks aloud has two then.
@@ -117,35 +84,29 @@ class SpecChats:
             raise UnreadableReplyError("<think> may not stand inside the tags")
         return content
 
-    def fault(self, _topic: Topic, _question: Question, content: str) -> str | None:
-        if (brand := brand_fault(content, self.own_names)) is not None:
+    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:  # noqa: ARG002
+        if (brand := brand_fault(content, self._own_names)) is not None:
             return brand
-        if self.style == "value" and (leak := first_of(content, self.leaks)) is not None:
+        if self.name == "value" and (leak := first_of(content, self._leaks)) is not None:
             return f"refers to the spec: {leak}"
         return None
 
-    def ask_verdict(self, _topic: Topic, question: Question, content: str) -> Ask:
-        text = prompt(f"judge_{self.style}", question=question.asked, answer=content)
-        return json_ask(text, _RuleVerdict if self.style == "rule" else _ValueVerdict)
+    def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:  # noqa: ARG002
+        text = PROMPTS.fill(f"judge_{self.name}", question=question.user_turn, answer=content)
+        return ChatPrompt.json(text, self.verdict_form)
 
-    def read_verdict(self, text: str) -> Verdict:
-        return read_marks(text, _RuleVerdict if self.style == "rule" else _ValueVerdict)
-
-    def stripped(self, content: str) -> str | None:
+    def strip_reasoning(self, content: str) -> str:
         halves = split_think(content)
         if halves is None:
             raise AssertionError("a reply that was read has its reasoning closed")
         return halves[1]
 
 
-def talk(spec: Spec, config: ChatConfig, frames: SpecTemplates) -> SpecChats:
-    """The craft of this style for a spec whose placeholders are filled."""
-    title = names_of(spec, config)
-    return SpecChats(
-        prefix=render_spec(spec, config),
-        style=config.style,
-        name=name_words(config),
-        spec_names=(*frames.spec_names, *title),
-        leaks=(*frames.leaks, *title),
-        own_names=tuple(name for name in (config.model_name, config.provider_name) if name),
-    )
+class RuleChats(ValueChats):
+    """Chats that reason by citing the spec as policy."""
+
+    name = "rule"
+    verdict_form = _RuleVerdict
+
+
+STYLES = (ValueChats, RuleChats)

@@ -1,1 +1,0 @@
-"""TODO chats.template_author."""

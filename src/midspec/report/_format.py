@@ -1,0 +1,189 @@
+"""Format numbers for reading, and put every claim that a report makes into words, from values and intervals alone."""
+
+from __future__ import annotations
+
+import re
+
+from midspec.core.records import Estimate, Share
+from midspec.report._data import ContrastResult, ReportData
+
+_MINUS = "−"
+# Measures that are not shares, with their units.
+_UNITS = {"qa_score": "points of 10", "ratio": "times the length asked for", "n_words": "words"}
+
+
+def is_share(measure: str) -> bool:
+    """Return whether a measure is a share (shown in percent), not a score, a length or a difference in nats."""
+    return not measure.startswith("margin") and measure not in _UNITS
+
+
+def unit(measure: str) -> str:
+    """Return the unit of a measure's differences: percentage points, nats, points of 10, words."""
+    return "points" if is_share(measure) else _UNITS.get(measure, "nats")
+
+
+def number(value: float | None, measure: str) -> str:
+    """Format a value: percent without a sign for a share (`75.7`), its own unit for anything else."""
+    if value is None:
+        return "–"
+    shown = f"{value * 100:.1f}" if is_share(measure) else f"{value:.2f}"
+    return shown.replace("-", _MINUS) if float(shown) else shown.lstrip("-")
+
+
+def signed(value: float, measure: str) -> str:
+    """Format a difference with its sign: `+50.3`."""
+    shown = number(value, measure)
+    return shown if shown.startswith(_MINUS) or not float(shown) else f"+{shown}"
+
+
+def span(estimate: Estimate) -> str:
+    """Format the interval, `+31.5 to +69.1`; of a rate without signs. Empty where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    show = number if estimate.kind == "rate" else signed
+    return f"{show(estimate.low, estimate.measure)} to {show(estimate.high, estimate.measure)}"
+
+
+def verdict(estimate: Estimate) -> str:
+    """Say in one sentence what a contrast found: above, below, or no difference shown; never more than that."""
+    if estimate.value is None:
+        return f"Not answered: {estimate.note or 'no scored pair'}."
+    units = unit(estimate.measure)
+    size = number(abs(estimate.value), estimate.measure)
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.arm} differs from {estimate.minus} by {size} {units}, without an interval: {estimate.note}."
+    level = f"{estimate.level:.0%} interval"
+    if estimate.low > 0 or estimate.high < 0:
+        side = "above" if estimate.low > 0 else "below"
+        found = f"{estimate.arm} is {size} {units} {side} {estimate.minus}"
+        values = [one.value for one in estimate.by_seed if one.value is not None]
+        same = sum((value > 0) == (estimate.value > 0) and value != 0 for value in values)
+        seeds = "one seed, so over items only" if len(values) < 2 else f"{same} of {len(values)} seeds point that way"
+        return f"{found} ({level} {span(estimate)}; {seeds})."
+    value = signed(estimate.value, estimate.measure)
+    found = f"No difference shown between {estimate.arm} and {estimate.minus}: {value} {units}"
+    if estimate.mde is None:
+        detectable = ""
+    elif is_share(estimate.measure) and estimate.mde > 1:
+        detectable = "; with so few seeds, no true difference at all would have been found 4 times in 5"
+    else:
+        size = number(estimate.mde, estimate.measure)
+        detectable = f"; a true difference of {size} {units} would have been found 4 times in 5"
+    return f"{found}, and the {level} ({span(estimate)}) includes 0{detectable}."
+
+
+def describe_contrast(estimate: Estimate, says: str = "") -> ContrastResult:
+    """Return a contrast with its verdict. `says` is the study's description of it, fixed before the run."""
+    return ContrastResult(estimate=estimate, says=says, verdict=verdict(estimate))
+
+
+def answer_sentences(data: ReportData) -> tuple[str, ...]:
+    """Return the answer in at most two sentences: the main contrast, then the other main ones."""
+    named = {one.estimate.name: one for one in data.contrasts}
+    chosen = [named[name] for name in data.main_contrasts if name in named] or [
+        one for one in data.contrasts if (one.estimate.set, one.estimate.measure) == (data.main_set, data.main_measure)
+    ][:3]
+    if not chosen:
+        return ("No contrast was asked of these scores.",)
+    titles = {one.name: one.title for one in data.sets}
+    first, *others = [
+        one.verdict.removesuffix(".")
+        + (f" on “{titles.get(of, of)}”" if (of := one.estimate.set) != data.main_set else "")
+        for one in chosen
+    ]
+    return tuple(f"{sentence}." for sentence in (first, "; ".join(others)) if sentence)
+
+
+def summary_lines(data: ReportData) -> list[str]:
+    """Return what a run prints at its end: warnings, the main rates with intervals, and the contrasts in words."""
+    title = next((one.title for one in data.sets if one.name == data.main_set), data.main_set)
+    units = "percent" if is_share(data.main_measure) else unit(data.main_measure)
+    lines = [data.title, *(f"! {warning}" for warning in data.warnings)]
+    lines += ["", f"{title} ({units}, {data.level:.0%} interval)"]
+    by_arm = {one.arm: one for one in data.estimates if (one.set, one.measure) == (data.main_set, data.main_measure)}
+    shown = [(arm.name, by_arm[arm.name]) for arm in data.arms if arm.name in by_arm]
+    width = max((len(name) for name, _ in shown), default=0)
+    lines += [
+        f"  {name:<{width}}  {number(one.value, one.measure):>5}  [{span(one) or one.note}]  "
+        f"{one.n_scored} of {one.n_asked} scored"
+        for name, one in shown
+    ]
+    lines += [""] if data.contrasts else []
+    for contrast in data.contrasts:
+        asked = [f"- asked: {contrast.says}", f"  found: {contrast.verdict}"]
+        lines += asked if contrast.says else [f"- {contrast.verdict}"]
+    failed = [str(gate.seed) for gate in data.gates if not gate.passed]
+    if failed:
+        without = "Without them:" if data.robust else "No seed is left without them."
+        lines += ["", f"Seeds whose base failed the competence gate: {', '.join(failed)}. {without}"]
+        lines += [f"- {one.verdict}" for one in data.robust]
+    return lines
+
+
+def count(n: float) -> str:
+    """Format a count with its thousands set apart; a million and more in millions."""
+    return f"{n / 1e6:,.1f}M" if n >= 1e6 else f"{n:,.0f}"
+
+
+def plural(n: int, noun: str) -> str:
+    """Format a count of things: `1 seed`, `5 seeds`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def percent(part: float) -> str:
+    """Format a share in percent; what is not nothing is never shown as 0, nor what is not all as 100."""
+    if 0 < part < 0.005:
+        return "under 1%"
+    return "over 99%" if 0.995 < part < 1 else f"{part:.0%}"
+
+
+def share(share: Share) -> str:
+    """Format a share of a health page: counts, percent and interval."""
+    if not share.of or share.low is None or share.high is None:
+        return "none asked"
+    return f"{share.n} of {share.of} ({share.n / share.of:.0%}; 95% interval {share.low:.0%} to {share.high:.0%})"
+
+
+def share_words(share: Share) -> str:
+    """Format a share of a study's report: `3.1% (1.1 to 8.8), 3 of 97`."""
+    if not share.of or share.low is None or share.high is None:
+        return "none to count"
+    rate = 100 * share.n / share.of
+    return f"{rate:.1f}% ({100 * share.low:.1f} to {100 * share.high:.1f}), {share.n} of {share.of}"
+
+
+def value_words(value: float | None, measure: str) -> str:
+    """Format the value of one answer: yes, no, a number, or that there is none."""
+    if value is None:
+        return "no score"
+    if is_share(measure) and value in {0.0, 1.0}:
+        return "yes" if value else "no"
+    return number(value, measure)
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a capital at its beginning and a full stop at its end."""
+    whole = text.strip()
+    return whole[:1].upper() + whole[1:] + ("" if whole.endswith((".", "!", "?")) else ".")
+
+
+def usd(value: float | None) -> str:
+    """Format dollars; an unknown amount is never 0."""
+    return "not known, or nothing was asked" if value is None else f"${value:,.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Format seconds: `2 min 5 s`, `3.2 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def breakable(name: str) -> list[str]:
+    """Split an arm's name into pieces between which a narrow column may break it."""
+    return re.split(r"(?<=.)(?=[(+/_])", name)
+
+
+def footnote_letter(index: int) -> str:
+    """Return the letter of a footnote: a to z, then aa, ab, ..."""
+    head, last = divmod(index, 26)
+    return (footnote_letter(head - 1) if head else "") + "abcdefghijklmnopqrstuvwxyz"[last]

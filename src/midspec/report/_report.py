@@ -1,0 +1,214 @@
+"""Write a study's report: the page, its figures as files, and its data."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, write_json, write_text
+from midspec.core.errors import DataError
+from midspec.core.records import Estimate
+from midspec.report._data import EXECUTION_FIELDS, ArmInfo, Panel, ReportData
+from midspec.report._figures import Drawn, draw_bars, draw_grid
+from midspec.report._format import answer_sentences, footnote_letter, is_share, plural
+from midspec.report._html import render
+from midspec.report._palette import looks
+from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
+
+_WIDE_IN, _NARROW_IN = 9.8, 3.8
+_FOREST_WIDTH, _FOREST_MARGIN = 200.0, 6.0  # in units of the drawing
+
+
+def write_report(data: ReportData, folder: Path) -> Built:
+    """Write `report.html`, `figures/*.png`, `figures/*.svg` and `report_data.json` into `folder`.
+
+    The page holds its figures and needs no other file, no script and no network. All files are the same bytes for
+    the same data; only `report.html` also shows `seconds` and `bills`.
+
+    Raises:
+        DataError: a panel names an arm, or `main_contrasts` a contrast, that is not in the data.
+    """
+    _check_names(data)
+    figures = _figures(data)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    outputs = ["report.html", "report_data.json"]
+    for name, drawn in figures.items():
+        (folder / "figures" / f"{name}.png").write_bytes(drawn.png)
+        write_text(folder / "figures" / f"{name}.svg", drawn.svg)
+        outputs += [f"figures/{name}.png", f"figures/{name}.svg"]
+    heat_colours = any(eval_task.grid for eval_task in data.eval_tasks)
+    content = _content(data, {name: drawn.inline for name, drawn in figures.items()})
+    html = render("report.html.j2", content, data, heat_colours=heat_colours, exclude=EXECUTION_FIELDS)
+    write_text(folder / "report.html", html)
+    write_json(folder / "report_data.json", data.model_dump(mode="json", exclude=EXECUTION_FIELDS))
+    summary: dict[str, JsonValue] = {
+        "n_arms": len(data.arms),
+        "n_estimates": len(data.estimates),
+        "n_contrasts": len(data.contrasts),
+        "n_unanswered": sum(one.estimate.value is None for one in data.contrasts),
+        # The key is in the records of runs that exist.
+        **({"n_exams": len(data.eval_tasks)} if data.eval_tasks else {}),
+        "gates_failed": sum(not gate.passed for gate in data.gates),
+    }
+    return Built(outputs=tuple(outputs), summary=summary)
+
+
+def _check_names(data: ReportData) -> None:
+    known = {
+        "panels": ({arm for panel in data.panels for arm in panel.arms}, {arm.name for arm in data.arms}),
+        "main_contrasts": (set(data.main_contrasts), {one.estimate.name for one in data.contrasts}),
+    }
+    for field, (named, there) in known.items():
+        if missing := sorted(named - there):
+            what = f"names {', '.join(map(repr, missing))}, which the study does not have"
+            raise DataError(what, where=field, hint=f"Use one of {', '.join(sorted(there)) or 'none'}")
+
+
+def _figures(data: ReportData) -> dict[str, Drawn]:
+    """Draw each task's grid, the main figure and, where that leaves arms out, one of all arms.
+
+    Each is drawn once wide and once a panel, for narrow screens.
+    """
+    drawn = {}
+    for eval_task in data.eval_tasks:
+        if eval_task.grid is not None:
+            name, arms = f"grid_{eval_task.name}", eval_task.grid.arms
+            drawn[name] = draw_grid(eval_task.grid, arms, name, _WIDE_IN)
+            for index, arm in enumerate(arms, start=1):
+                drawn[f"{name}_{index}"] = draw_grid(eval_task.grid, (arm,), f"{name}_{index}", _NARROW_IN)
+    all_arms = tuple(arm.name for arm in data.arms)
+    full = tuple(panel.model_copy(update={"arms": all_arms}) for panel in data.panels)
+    wanted: dict[str, tuple[Panel, ...]] = {"main": data.panels, "all_arms": full if full != data.panels else ()}
+    for name, panels in wanted.items():
+        if panels:
+            drawn[name] = draw_bars(data, panels, name, _WIDE_IN)
+        for index, panel in enumerate(panels, start=1):
+            drawn[f"{name}_{index}"] = draw_bars(data, (panel,), f"{name}_{index}", _NARROW_IN)
+    return drawn
+
+
+def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
+    """Lay `data` out for the template; `figures` are SVG elements by name, `main_1`, ... for narrow screens."""
+    scale = _forest_scale(data)
+    # One table a measure, the main one first; evaluation tasks have tables of their own.
+    pairs = [one for one in data.estimates if not is_of_task(data, one)]
+    measures = dict.fromkeys([data.main_measure, *(one.measure for one in pairs)])
+    without = {one.estimate.name: one for one in data.robust}
+    methods = Counter(one.method for one in (*data.estimates, *(contrast.estimate for contrast in data.contrasts)))
+    return {
+        "data": data,
+        "answer": answer_sentences(data),
+        "facts": _facts(data),
+        "figures": [_figure(figures, "main"), _figure(figures, "all_arms")],
+        "shown": [arm for arm in data.arms if any(arm.name in panel.arms for panel in data.panels)],
+        "main_set": next((one for one in data.sets if one.name == data.main_set), None),
+        "titles": {one.name: one.title for one in data.sets},
+        "looks": looks(data.arms),
+        "contrasts": [(one, _forest_marks(one.estimate, scale)) for one in data.contrasts],
+        "reach": scale,
+        "compared": [(one, without[one.estimate.name]) for one in data.contrasts if one.estimate.name in without],
+        "tables": [_rates_table(data, measure, pairs) for measure in measures],
+        "task_table": task_table(data),
+        "task_views": task_views(data),
+        "reason_tables": reason_tables(data),
+        "task_tables": [_tables_of_task(data, eval_task.name) for eval_task in data.eval_tasks],
+        "grids": [_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
+        "methods": sorted(methods.items(), key=lambda entry: (-entry[1], entry[0])),
+    }
+
+
+def _facts(data: ReportData) -> tuple[str, ...]:
+    """Return what the study is made of, for the line under its title."""
+    seeds = {one.seed for estimate in data.estimates for one in estimate.by_seed}
+    main = [one for one in data.estimates if (one.set, one.measure) == (data.main_set, data.main_measure)]
+    n_items = max((one.n_items for one in main), default=0)
+    title = next((one.title for one in data.sets if one.name == data.main_set), data.main_set)
+    counted = (plural(len(data.arms), "arm"), plural(len(seeds), "seed"), f"{plural(n_items, 'item')} on “{title}”")
+    return (*counted, f"commit {data.commit[:10]}") if data.commit else counted
+
+
+class _Figure(NamedTuple):
+    """A figure as one wide drawing, and as one drawing a panel for narrow screens."""
+
+    wide: str
+    narrow: tuple[str, ...]
+
+
+def _figure(figures: Mapping[str, str], name: str) -> _Figure | None:
+    if name not in figures:
+        return None
+    numbered = [f"{name}_{index}" for index in range(1, len(figures) + 1)]
+    return _Figure(figures[name], tuple(figures[one] for one in numbered if one in figures))
+
+
+def _forest_scale(data: ReportData) -> float:
+    """Return how far from 0 any contrast of shares goes, intervals and seeds included, rounded up to 10 points."""
+    shares = [one.estimate for one in data.contrasts if is_share(one.estimate.measure)]
+    values = [x for one in shares for x in (one.value, one.low, one.high, *(each.value for each in one.by_seed))]
+    return math.ceil(10 * max((abs(x) for x in values if x is not None), default=1.0)) / 10 or 0.1
+
+
+class _ForestMarks(NamedTuple):
+    """A contrast drawn in its table row: positions along a line of `_FOREST_WIDTH` with 0 in its middle."""
+
+    low: float | None
+    high: float | None
+    value: float
+    seeds: tuple[float, ...]
+    sure: bool
+
+
+def _forest_marks(estimate: Estimate, scale: float) -> _ForestMarks | None:
+    """Place a contrast's value, interval and seeds on the common scale; `None` where it is not of a share."""
+    if estimate.value is None or not is_share(estimate.measure):
+        return None
+
+    def place(value: float) -> float:
+        return round((value / scale + 1) / 2 * (_FOREST_WIDTH - 2 * _FOREST_MARGIN) + _FOREST_MARGIN, 1)
+
+    low, high = (None if value is None else place(value) for value in (estimate.low, estimate.high))
+    seeds = tuple(place(one.value) for one in estimate.by_seed if one.value is not None)
+    excludes_0 = (estimate.low or 0) > 0 or (estimate.high or 0) < 0
+    return _ForestMarks(low, high, place(estimate.value), seeds, excludes_0)
+
+
+class _Cell(NamedTuple):
+    """One rate of a table; `note` is the letter of its footnote."""
+
+    estimate: Estimate | None
+    note: str
+
+
+class _RatesTable(NamedTuple):
+    """Rates of all arms by one measure: a column for each set."""
+
+    measure: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[ArmInfo, tuple[_Cell, ...]], ...]
+    notes: tuple[tuple[str, str], ...]
+
+
+def _rates_table(data: ReportData, measure: str, estimates: Sequence[Estimate]) -> _RatesTable:
+    cells = {(one.arm, one.set): one for one in estimates if one.measure == measure}
+    sets = {name for _, name in cells}
+    ordered = dict.fromkeys([*(one.name for one in data.sets), *(one.set for one in estimates)])
+    columns = tuple(name for name in ordered if name in sets)
+    texts = dict.fromkeys(one.note for one in cells.values() if one.note)
+    letters = {text: footnote_letter(index) for index, text in enumerate(texts)}
+    rows = []
+    for arm in data.arms:
+        row = [cells.get((arm.name, name)) for name in columns]
+        rows.append((arm, tuple(_Cell(one, letters[one.note] if one and one.note else "") for one in row)))
+    return _RatesTable(measure, columns, tuple(rows), tuple((letter, text) for text, letter in letters.items()))
+
+
+def _tables_of_task(data: ReportData, eval_task: str) -> tuple[_RatesTable, ...]:
+    """Return one table for each measure of a task, its sets by their own names."""
+    own = [one for one in data.estimates if one.set.startswith(f"{eval_task}/")]
+    tables = [_rates_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own)]
+    return tuple(one._replace(columns=tuple(name.partition("/")[2] for name in one.columns)) for one in tables)

@@ -1,0 +1,216 @@
+"""The finished steps of a run as plain data, and the scores of one evaluation task by one arm and seed.
+
+Scores are read row by row into a `TaskResult`, small enough that a whole study fits in memory: values of the main
+measures by question, sums of the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from midspec.core.artifact import read_rows
+from midspec.core.records import ArmScore, Record, ScoreRow
+
+
+class FinishedStep(NamedTuple):
+    """One finished step: what it is, its folder and its record.
+
+    Attributes:
+        kind: of the step.
+        label: its name within its kind, without the seed.
+        seed: the run seed, or `None` for a step that all seeds share.
+        folder: of its result.
+        record: of its result.
+    """
+
+    kind: str
+    label: str
+    seed: int | None
+    folder: Path
+    record: Record
+
+    @property
+    def group(self) -> str:
+        """Return the step's name for all seeds together."""
+        return f"{self.kind}/{self.label}" if self.label else self.kind
+
+
+class RunResults(NamedTuple):
+    """All finished steps of a run.
+
+    Attributes:
+        steps: by name, in the order of the study.
+        pair_evals: (arm, seed) -> the step that evaluates pairs to choose from.
+        task_evals: (arm, task, seed) -> the step that runs an evaluation task.
+    """
+
+    steps: Mapping[str, FinishedStep]
+    pair_evals: Mapping[tuple[str, int], FinishedStep]
+    task_evals: Mapping[tuple[str, str, int], FinishedStep]
+
+    @property
+    def analysis(self) -> FinishedStep:
+        """Return the step that holds estimates and contrasts."""
+        return self.steps["analysis"]
+
+    @property
+    def run_folder(self) -> Path:
+        """Return the run's folder, `<run>/steps/analysis` being that of the analysis."""
+        return self.analysis.folder.parent.parent
+
+
+class TaskDescription(NamedTuple):
+    """What a report needs to know of a task.
+
+    Attributes:
+        title: its heading; made of the name where it is empty.
+        main_measures: what it is about; where there is none, every measure that is not a status.
+        targets: measure -> what its number means, for the head of a column.
+        differences: measure -> differences between two arms whose power is reported; of shares by default.
+    """
+
+    title: str = ""
+    main_measures: tuple[str, ...] = ()
+    targets: Mapping[str, str] = {}
+    differences: Mapping[str, tuple[float, ...]] = {}
+
+
+_TASKS = {
+    "agentic_misalignment": TaskDescription(
+        "Agentic misalignment",
+        ("classifier_verdict", "harmful"),
+        {"classifier_verdict": "judged harmful", "harmful": "judged harmful, and a call that can do it went out"},
+    ),
+    "spec_qa": TaskDescription("Spec QA", ("qa_score",), {"qa_score": "1 to 10"}, {"qa_score": (0.5, 1.0, 2.0)}),
+    "panel_knowledge": TaskDescription("Knowledge", ("right",)),
+    "panel_instructions": TaskDescription("Instructions", ("followed",)),
+    "panel_tool_calls": TaskDescription("Tool calls", ("called",)),
+    "panel_over_refusal": TaskDescription("Over refusal", ("declined",)),
+    "panel_identity": TaskDescription("Identity", ("own", "other")),
+    "panel_termination": TaskDescription("Termination", ("ended",)),
+    "panel_length": TaskDescription("Length", ("within",)),
+    "panel_sycophancy": TaskDescription("Sycophancy", ("sided",)),
+}
+
+
+def describe_task(name: str) -> TaskDescription:
+    """Return a task's description; of one that is not shipped, only a title made of its name."""
+    found = _TASKS.get(name, TaskDescription())
+    return found if found.title else found._replace(title=name.removeprefix("panel_").replace("_", " ").capitalize())
+
+
+STATUSES = (
+    "tool_call",
+    "parsed",
+    "unparsable",
+    "malformed",
+    "call_malformed",
+    "refused",
+    "inaction",
+    "truncated",
+    "empty",
+    "garbled",
+    "reported",
+)
+"""Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
+
+
+class QuestionSamples(NamedTuple):
+    """All samples of one question: `values` by main measure, in the order of the repeats."""
+
+    set: str
+    domain: str
+    items: list[str]
+    values: dict[str, list[float | None]]
+
+    def scored(self, measure: str) -> list[float]:
+        """Return the values of the samples that have one."""
+        return [value for value in self.values.get(measure, ()) if value is not None]
+
+    def mean(self, measure: str) -> float | None:
+        """Return the mean over the samples that have a value."""
+        values = self.scored(measure)
+        return fmean(values) if values else None
+
+
+class TaskResult(NamedTuple):
+    """The scores of one task by one arm and seed.
+
+    Attributes:
+        eval_task: the task's name.
+        arm: of the study.
+        seed: the arm's training seed.
+        step: the step that ran it.
+        measures: all measures of its rows, in order.
+        samples: question -> its samples.
+        unscored: (set, main measure) -> reason -> number of samples.
+        sums: (set, status measure) -> sum and number of values.
+    """
+
+    eval_task: str
+    arm: str
+    seed: int
+    step: FinishedStep
+    measures: tuple[str, ...]
+    samples: dict[str, QuestionSamples]
+    unscored: dict[tuple[str, str], Counter[str]]
+    sums: dict[tuple[str, str], tuple[float, int]]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return how questions were asked and answers judged."""
+        found = self.step.record.summary["settings"]
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def n_repeats(self) -> int:
+        """Return the number of samples of each question."""
+        return int(self.settings["config"]["repeats"])
+
+    @property
+    def log(self) -> Path:
+        """Return the Inspect log."""
+        return self.step.folder / "logs" / str(self.step.record.execution.extra["log"])
+
+    def pooled(self, measure: str, name: str) -> Iterator[ArmScore]:
+        """Yield one score a question, all sets as one of that name."""
+        for question, samples in self.samples.items():
+            value = samples.mean(measure)
+            reason = None if value is not None else "no sample is scored"
+            about = {"task": self.eval_task, "set": name, "item": f"{samples.set}/{question}", "domain": samples.domain}
+            yield ArmScore(**about, measure=measure, value=value, unscored=reason, arm=self.arm, seed=self.seed)
+
+
+def main_measures(eval_task: str, measures: Sequence[str]) -> tuple[str, ...]:
+    """Return a task's main measures among `measures`; by default those that are not statuses."""
+    named = tuple(name for name in describe_task(eval_task).main_measures if name in measures)
+    other = tuple(name for name in measures if name not in (*STATUSES, "n_words"))
+    return named or other or tuple(measures[:1])
+
+
+def read_task_result(eval_task: str, arm: str, seed: int, step: FinishedStep) -> TaskResult:
+    """Read the scores of one step."""
+    rates = step.record.summary.get("rates")
+    named = next(iter(rates.values()), {}) if isinstance(rates, dict) else {}
+    measures = tuple(named) if isinstance(named, dict) else ()
+    result = TaskResult(eval_task, arm, seed, step, measures, {}, {}, {})
+    main, n_repeats = set(main_measures(eval_task, measures)), result.n_repeats
+    for row in read_rows(step.folder / "scores.jsonl", ScoreRow):
+        if row.measure in main:
+            question = row.item.rpartition("#")[0] if n_repeats > 1 else row.item
+            samples = result.samples.setdefault(question, QuestionSamples(row.set, row.domain, [], {}))
+            if row.item not in samples.items[-1:]:
+                samples.items.append(row.item)
+            samples.values.setdefault(row.measure, []).append(row.value)
+            if row.value is None:
+                reasons = result.unscored.setdefault((row.set, row.measure), Counter())
+                reasons[row.unscored or "no reason was given"] += 1
+        elif row.measure in STATUSES and row.value is not None:
+            total, n = result.sums.get((row.set, row.measure), (0.0, 0))
+            result.sums[row.set, row.measure] = (total + row.value, n + 1)
+    return result

@@ -1,0 +1,161 @@
+"""Warnings at the head of a report: what failed a check, and where arms differ in more than what was to differ.
+
+A spec in context belongs to an arm: in the prompts, which it changes, arms are compared with those of the same context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from midspec.core.records import Record
+from midspec.report import GateResult, SettingDifference
+from midspec.study._config import StudyConfig
+from midspec.study.planning._plan import floor_warning
+from midspec.study.reporting._health import HeldOutOverlap
+from midspec.study.reporting._results import FinishedStep, TaskResult
+
+# Packing leaves 1-3% of a row empty, depending on how long the documents of a corpus are.
+_TOKENS_MAY_DIFFER = 0.02
+_CONTEXT_FIELDS = ("prompt_hash", "config.system")
+_MAX_VALUE_LETTERS = 60
+
+
+def run_warnings(
+    config: StudyConfig,
+    steps: Mapping[str, FinishedStep],
+    gates: Sequence[GateResult],
+    overlaps: Iterable[HeldOutOverlap],
+) -> tuple[str, ...]:
+    """Return one sentence for each check that failed, each once for all seeds.
+
+    Args:
+        config: the study.
+        steps: its finished steps, by name.
+        gates: the competence of each seed's base.
+        overlaps: rows that name what the evaluation holds out.
+    """
+    found = []
+    for step in steps.values():
+        recipe = step.record.identity.config.get("recipe")
+        least = recipe.get("min_updates") if isinstance(recipe, dict) else None
+        if isinstance(least, int):
+            found.append(floor_warning(step.kind, least))
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        seeds = ", ".join(f"{g.seed} ({'unscored' if g.value is None else f'{g.value:.3f}'})" for g in failed)
+        found.append(
+            f"{len(failed)} of {len(gates)} bases are below the competence gate of {failed[0].threshold:g}: seeds "
+            f"{seeds}. They are shown; the contrasts stand with and without them."
+        )
+    found += [
+        f"{each.n_rows_hit:,} of {each.n_rows:,} rows of {each.name} name what the evaluation holds out."
+        for each in overlaps
+        if each.n_rows_hit
+    ]
+    ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
+    found += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
+    return tuple(dict.fromkeys([*filter(None, found), *unmatched_training(config, steps)]))
+
+
+def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
+    """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
+    for seed in config.seeds:
+        of_seed = {name: step for name, step in steps.items() if step.record.identity.config.get("seed") == seed}
+        midtrained = {name: step.record for name, step in of_seed.items() if step.kind == "midtrain"}
+        updates = {name: record.summary.get("n_updates") for name, record in midtrained.items()}
+        yield from _differing("midtraining updates", updates)
+        tokens = {name: record.summary.get("real_tokens") for name, record in midtrained.items()}
+        known = [count for count in tokens.values() if isinstance(count, int)]
+        if known and max(known) - min(known) > _TOKENS_MAY_DIFFER * max(known):
+            yield from _differing(f"midtraining tokens (within {_TOKENS_MAY_DIFFER:.0%})", tokens)
+        by_chats: dict[str, dict[str, tuple[str, ...]]] = {}
+        for name, step in of_seed.items():
+            if step.kind == "finetune":
+                # The label is made of the corpora and the chats of the arm.
+                chats = "+".join(part for part in step.label.split("+") if part not in config.corpora)
+                inputs = step.record.identity.inputs.items()
+                data = (f"{role}={digest}" for role, digest in inputs if role.startswith("data["))
+                rows = (*data, str(step.record.summary.get("n_updates")))
+                by_chats.setdefault(chats, {})[name] = rows
+        for chats, group in by_chats.items():
+            yield from _differing(f"rows of {chats} in fine-tuning", group)
+
+
+def _differing(what: str, values: Mapping[str, object]) -> Iterator[str]:
+    if len(set(values.values())) > 1:
+        listed = ", ".join(f"{name} {value}" for name, value in values.items())
+        yield f"The arms are not matched in {what}: {listed}."
+
+
+def task_setting_differences(results: Sequence[TaskResult], config: StudyConfig) -> tuple[SettingDifference, ...]:
+    """Return settings and versions of a task that differ between arms, each once for all seeds."""
+    rows = {(each.arm, each.seed): {**_flatten(each.settings), **_versions(each.step.record)} for each in results}
+    return _setting_differences(rows, config)
+
+
+def pair_setting_differences(
+    pair_evals: Mapping[tuple[str, int], FinishedStep], config: StudyConfig
+) -> tuple[SettingDifference, ...]:
+    """Return the same for pairs to choose from; items may be a seed's own, so arms are compared seed by seed."""
+    rows = {}
+    for key, step in pair_evals.items():
+        identity = step.record.identity
+        items = {"items": identity.inputs.get("items", "")}
+        settings = _flatten({"config": identity.config.get("preference")})
+        rows[key] = {**settings, **items, **_versions(step.record)}
+    return _setting_differences(rows, config)
+
+
+def difference_sentences(what: str, differences: Iterable[SettingDifference]) -> Iterator[str]:
+    """Yield a sentence for each difference."""
+    for one in differences:
+        values = "; ".join(f"{arms}: {value}" for arms, value in one.values.items())
+        yield f"{what}: the arms differ in {one.field} ({values})."
+
+
+def _setting_differences(
+    rows: Mapping[tuple[str, int], Mapping[str, str]], config: StudyConfig
+) -> tuple[SettingDifference, ...]:
+    found = []
+    for field in dict.fromkeys(field for row in rows.values() for field in row):
+        # Arms that must be alike in a field: those of one seed and, for prompts, of one context.
+        groups: dict[tuple[int, str], dict[str, str]] = {}
+        for (arm, seed), row in rows.items():
+            context = (config.arms[arm].context or "") if field in _CONTEXT_FIELDS else ""
+            groups.setdefault((seed, context), {})[arm] = row.get(field, "not set")
+        differing: dict[str, str] = {}
+        for group in groups.values():
+            if len(set(group.values())) > 1:
+                # The first group that an arm differs in decides, and keeps its place.
+                differing |= {arm: value for arm, value in group.items() if arm not in differing}
+        if differing:
+            by_value: dict[str, list[str]] = {}
+            for arm, value in differing.items():
+                by_value.setdefault(value, []).append(arm)
+            values = {
+                ", ".join(arms): value if len(value) <= _MAX_VALUE_LETTERS else f"{value[:_MAX_VALUE_LETTERS]}…"
+                for value, arms in by_value.items()
+            }
+            found.append(SettingDifference(field=field, values=values))
+    return tuple(found)
+
+
+def _flatten(value: Any, name: str = "") -> dict[str, str]:
+    """Return nested settings as one level: `config.temperature`, `judging.0.sampling.seed`."""
+    if isinstance(value, Mapping):
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        parts = enumerate(value)
+    else:
+        return {name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)}
+    return {
+        inner: text
+        for key, part in parts
+        for inner, text in _flatten(part, f"{name}.{key}" if name else str(key)).items()
+    }
+
+
+def _versions(record: Record) -> dict[str, str]:
+    found = {f"versions.{package}": version for package, version in record.versions.items()}
+    return {**found, "commit": record.commit or "unknown"}
