@@ -15,7 +15,7 @@ in the `Store`, one SQLite file, a row for every attempt, written before anythin
     Timed         gives the attempt a deadline, near the longest that its stage takes
     provider      one attempt over the network: AnthropicClient or OpenAIClient
 
-With `batch`, `Batched` stands in place of all below `Budgeted` and answers through the batch endpoint. What is done
+With `batch`, `BatchClient` stands in place of all below `Budgeted` and answers through the batch endpoint. What is done
 about each kind of outcome is not the client's business but that of `converse`, which asks, reads the value with a
 strict `parse` and asks again where that can help. `Pool` runs conversations side by side without barriers;
 `ScriptedClient` answers from a script and needs no server.

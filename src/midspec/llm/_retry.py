@@ -13,8 +13,8 @@ import math
 import random
 
 from midspec.core.errors import MidspecError
+from midspec.llm._errors import ConnectError, DeadlineError, RateLimitError, RetryableError
 from midspec.llm._types import Client, Outcome, Request
-from midspec.llm._wire import AgainError, BusyError, LateError, UnreachableError
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Retrying:
     """Asks until there is an answer.
 
     Args:
-        client: what makes one attempt; it raises `AgainError` for what may be repeated.
+        client: what makes one attempt; it raises `RetryableError` for what may be repeated.
         where: the model's name, for messages.
         url: where the server is, for messages.
         patience_s: how long nothing may succeed before the run stops, and how long one request may fail alone.
@@ -71,7 +71,7 @@ class Retrying:
         while True:
             try:
                 outcome = await self._client.ask(request)
-            except AgainError as error:
+            except RetryableError as error:
                 n_failed += 1
                 self._failed(error)
                 if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
@@ -84,13 +84,13 @@ class Retrying:
                 self._n_failed = 0
                 return outcome
 
-    def _failed(self, error: AgainError) -> None:
+    def _failed(self, error: RetryableError) -> None:
         now = asyncio.get_running_loop().time()
         self._n_failed += 1
         if self._failing_since is None:
             self._failing_since = now
         failing_s = now - self._failing_since
-        self._has_reached = self._has_reached or not isinstance(error, UnreachableError)
+        self._has_reached = self._has_reached or not isinstance(error, ConnectError)
         if not self._has_reached and self._n_failed == 1:
             _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.words)
         if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
@@ -100,13 +100,13 @@ class Retrying:
             what = f"nothing has been answered for {failing_s:.0f} s ({error.words})"
             raise MidspecError(what, where=self._where, hint="The same command goes on from here") from None
 
-    def _pause_s(self, error: AgainError, n_failed: int) -> float:
+    def _pause_s(self, error: RetryableError, n_failed: int) -> float:
         if error.wait_s is not None:
             return error.wait_s * random.uniform(1.0, 1.05)
-        if isinstance(error, LateError):
+        if isinstance(error, DeadlineError):
             return 0.0  # the deadline was the pause
         # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
-        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, BusyError) else self._longest_pause_s
+        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
         return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)
 
     async def close(self) -> None:
@@ -224,7 +224,7 @@ class Timed:
         """One attempt.
 
         Raises:
-            LateError: no answer within the deadline.
+            DeadlineError: no answer within the deadline.
         """
         key = (request.task, request.turn)
         clock = asyncio.get_running_loop().time
@@ -242,7 +242,7 @@ class Timed:
             now = clock()
             self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
             self.deadlines.late(request.stage, attempt.sent_at, now)
-            raise LateError(f"no answer after {now - attempt.sent_at:.1f} s") from None
+            raise DeadlineError(f"no answer after {now - attempt.sent_at:.1f} s") from None
         if outcome.kind != "failed":
             self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
         self._n_late.pop(key, None)

@@ -116,7 +116,7 @@ class _Work:
                     self._labels += await label(self._transcripts, clusters.clusters, self._config.at_once, asker)
 
     async def _asker(self, judge: GraderConfig, stack: AsyncExitStack) -> Asker:
-        client = await stack.enter_async_context(open_client(judge.as_model(), self._access, self._store, duty="judge"))
+        client = await stack.enter_async_context(open_client(judge.as_model(), self._access, self._store, role="judge"))
         # A batch is as large as what waits together.
         width = _BATCH_WIDTH if self._access.batch else self._access.concurrency
         return Asker(client, self._store, judge, width, self._config.max_tokens, self._tell)
