@@ -1,8 +1,8 @@
 """Requests collected and sent through the provider's batch endpoint, at half the price and within a day.
 
-A batch is recorded before it is handed in (under a handle of ours) and under the provider's id right after, so that a
+A batch is recorded before it is submitted (under a handle of ours) and under the provider's id right after, so that a
 run that was killed anywhere finds it again and pays once: open batches are waited for, a handle without an id is looked
-for at the provider, and only what no batch answers is handed in again. Nothing falls back to single requests.
+for at the provider, and only what no batch answers is submitted again. Nothing falls back to single requests.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from midspec.llm._prices import Prices
     from midspec.llm._store import Store
 
-_MOST_TIMES = 5
-_AT_ONCE = 500
+_MAX_BATCHES_PER_REQUEST = 5
+_RECORDED_AT_ONCE = 500
 
 _Key = tuple[str, int]
 ResultT = TypeVar("ResultT")
@@ -35,7 +35,7 @@ class BatchTiming(NamedTuple):
     """How long to wait for what, in seconds.
 
     Attributes:
-        quiet_s: a batch is handed in when nothing new has come for so long.
+        quiet_s: a batch is submitted when no new request has come for so long.
         first_poll_s: the first look at a batch.
         longest_poll_s: the longest that the time between two looks grows to.
         patience_s: how long the endpoint may fail before the run stops.
@@ -92,7 +92,7 @@ class BatchClient:
         self._waiting: dict[_Key, _Waiting] = {}
         self._new: list[_Key] = []
         self._n_bytes = 0
-        self._elsewhere: set[_Key] = set()  # in a batch that an earlier run handed in
+        self._elsewhere: set[_Key] = set()  # in a batch that an earlier run submitted
         self._attached = False
         self._error: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -103,7 +103,7 @@ class BatchClient:
         self._idle.set()
 
     async def ask(self, request: Request) -> Outcome:
-        """The outcome of one request, when its batch has ended.
+        """Return the outcome of one request when its batch has ended.
 
         Raises:
             MidspecError: the endpoint refuses, or has failed for as long as the patience goes.
@@ -122,7 +122,7 @@ class BatchClient:
         return await asyncio.shield(waiting.future)
 
     async def close(self) -> None:
-        """Leave the open batches to the next run, and let go of connections."""
+        """Leave the open batches to the next run, and close connections."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -131,11 +131,11 @@ class BatchClient:
         await self._endpoint.close()
 
     def stop(self) -> None:
-        """Hand in nothing more."""
+        """Submit nothing more."""
         self._stopped = True
 
     async def drained(self) -> None:
-        """Wait until no batch is being handed in."""
+        """Wait until no batch is being submitted."""
         await self._idle.wait()
 
     # Collecting ------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class BatchClient:
                 waiting.future.set_exception(error)
         self._waiting.clear()
 
-    # Handing in ------------------------------------------------------------------------------------------------
+    # Submitting ------------------------------------------------------------------------------------------------
 
     async def _submit_batch(self, keys: list[_Key]) -> None:
         handle = f"midspec-{random.randbytes(6).hex()}"
@@ -191,7 +191,7 @@ class BatchClient:
                 request = self._waiting[key].request
                 self._store.open(request, self._model, self._role, self._sampling, handle)
                 entries.append(BatchEntry(custom_id, self._endpoint.body(request)))
-                if number % _AT_ONCE == 0:
+                if number % _RECORDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
             batch_id = await self._submit(entries, handle, items)
             self._store.submitted(handle, batch_id)
@@ -274,23 +274,25 @@ class BatchClient:
         if waiting is not None and not waiting.future.done():
             waiting.future.set_result(outcome)
 
-    def _unanswered(self, key: _Key, words: str) -> None:
-        """Expired, or failed at the provider: it was not billed, and goes into the next batch."""
+    def _unanswered(self, key: _Key, reason: str) -> None:
+        """Put a request that expired or failed at the provider, unbilled, into the next batch."""
         attempt = self._store.pending(*key)
         if attempt is not None:
-            self._store.again(attempt, words)
+            self._store.again(attempt, reason)
         self._elsewhere.discard(key)
         waiting = self._waiting.get(key)
         if waiting is None:
             return
         waiting.n_times += 1
-        if waiting.n_times >= _MOST_TIMES:
-            self._answer(key, Outcome(kind="timed_out", note=f"no answer in {_MOST_TIMES} batches ({words})"))
+        if waiting.n_times >= _MAX_BATCHES_PER_REQUEST:
+            self._answer(
+                key, Outcome(kind="timed_out", note=f"no answer in {_MAX_BATCHES_PER_REQUEST} batches ({reason})")
+            )
         else:
             self._collect(key)
 
     async def _with_patience(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """`call` until it succeeds.
+        """Call `call` until it succeeds.
 
         Raises:
             MidspecError: it has failed for as long as the patience goes.
@@ -301,7 +303,7 @@ class BatchClient:
                 return await call()
             except RetryableError as error:
                 if time.monotonic() - started_at > self._timing.patience_s:
-                    what = f"the batch endpoint does not answer ({error.words})"
+                    what = f"the batch endpoint does not answer ({error.reason})"
                     raise MidspecError(what, where=self._model, hint="The same command goes on from here") from None
                 wait_s = pause_s if error.wait_s is None else error.wait_s
             await asyncio.sleep(wait_s)
@@ -320,7 +322,7 @@ class BatchClient:
                 self._start(self._await_batch(row.batch_id, row.provider_id, row.items))
 
     async def _adopt(self, handle: str, items: Mapping[str, _Key], since_s: float) -> None:
-        """An earlier run was killed while it handed this batch in: find it, or take its requests back."""
+        """Find a batch that an earlier run was killed while submitting, or take its requests back."""
         batch_id = await self._with_patience(lambda: self._find(handle, items, since_s))
         if batch_id is None:
             # The provider may have been making it just as the run was killed.
@@ -336,6 +338,6 @@ class BatchClient:
 
 
 def _custom_id(key: _Key, handle: str) -> str:
-    """At most 64 letters, digits and hyphens, another for each time that a request is handed in."""
+    """Return at most 64 letters, digits and hyphens, others each time that a request is submitted."""
     digest = hashlib.sha256(f"{key[0]}:{key[1]}".encode()).hexdigest()
     return f"{digest[:40]}-{handle[-12:]}"

@@ -168,7 +168,7 @@ class Recorded:
             outcome = await self._client.ask(request)
         except (DeadlineError, BrokenReplyError) as error:
             # It may have been billed all the same, and of how much nobody will hear.
-            self._store.close(row, Outcome(kind="timed_out", note=error.words))
+            self._store.close(row, Outcome(kind="timed_out", note=error.reason))
             raise
         except (RetryableError, MidspecError) as error:
             self._store.again(row, str(error))

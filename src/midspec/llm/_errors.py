@@ -23,13 +23,13 @@ class RetryableError(Exception):
     """An attempt that came to nothing and may be repeated: a 5xx, a reset, a refused connection, a torn reply.
 
     Args:
-        words: what the server or the system said, cut to one short line.
+        reason: what the server or the system said, cut to one short line.
         wait_s: how long the server asks to be left alone; `None` where it does not say.
     """
 
-    def __init__(self, words: str, *, wait_s: float | None = None) -> None:
-        super().__init__(words)
-        self.words = " ".join(words.split())[:_LONGEST_NOTE]
+    def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = " ".join(reason.split())[:_LONGEST_NOTE]
         self.wait_s = wait_s
 
 

@@ -258,7 +258,7 @@ async def _embed_with_retries(
         except RetryableError as error:
             n_failed += 1
             if n_failed >= _FEWEST_FAILURES and time.monotonic() - started_at > access.patience_s:
-                what = f"no embeddings in {n_failed} attempts ({error.words})"
+                what = f"no embeddings in {n_failed} attempts ({error.reason})"
                 raise MidspecError(what, where=model.model, hint="The same command goes on from here") from None
             pause_s = min(_LONGEST_PAUSE_S, 0.25 * 2.0 ** min(n_failed, 30))
             await asyncio.sleep(pause_s if error.wait_s is None else error.wait_s)
