@@ -306,7 +306,7 @@ def test_a_real_server_judges_through_the_whole_chain(tmp_path: Path, monkeypatc
     async def run(url: str) -> None:
         with Store(tmp_path / "calls.sqlite") as store:
             access = Access(base_url=url, concurrency=8)
-            async with open_client(MODEL, access, store, duty="judge") as client:
+            async with open_client(MODEL, access, store, role="judge") as client:
                 by = Judge(client, store, MODEL, SPEC.text, CLAUSES, "Nova", 8)
                 await judge_documents(documents(30), by, lambda row, each: found.update({row.text: each}))
 

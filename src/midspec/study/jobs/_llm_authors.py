@@ -303,10 +303,10 @@ def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[st
 
 
 @asynccontextmanager
-async def asking(model: ModelConfig | None, access: Access, store: Store, duty: ModelRole) -> AsyncIterator[Client]:
+async def asking(model: ModelConfig | None, access: Access, store: Store, role: ModelRole) -> AsyncIterator[Client]:
     """A client of `model` for one duty, closed at the end of the block."""
     assert model is not None, "the config's own check names an author and a judge"
-    async with open_client(model, access, store, duty=duty) as client:
+    async with open_client(model, access, store, role=role) as client:
         yield client
 
 
