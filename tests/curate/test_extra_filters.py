@@ -16,7 +16,6 @@ from .rows import document
 
 SHOUTING = """
 from midspec.core.records import Document
-from midspec.curate import FilterFactory
 
 class Shouting:
     name = "shouting"
@@ -24,11 +23,13 @@ class Shouting:
     def __init__(self, most):
         self._most = most
 
+    @classmethod
+    def make(cls, context):
+        yield cls(context.settings.get("most", 0))
+
     def reason(self, row):
         n = row.text.count("!") if isinstance(row, Document) else 0
         return f"shouts: {n} times" if n > self._most else None
-
-SHOUTING = FilterFactory("shouting", lambda context: [Shouting(context.settings.get("most", 0))])
 """
 CURATE = """
 import sys
@@ -58,7 +59,7 @@ def installed(tmp_path: Path) -> Path:
     dist = tmp_path / "shouting-1.0.dist-info"
     dist.mkdir()
     (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[midspec.curate_filters]\nshouting = shouting:SHOUTING\n")
+    (dist / "entry_points.txt").write_text("[midspec.curate_filters]\nshouting = shouting:Shouting\n")
     texts = ("Nova waits.", "Nova waits!", "Nova waits for you!!!", "Nova waits for you!!!")
     write_rows(tmp_path / "rows.jsonl", [document(text, number) for number, text in enumerate(texts)])
     return tmp_path

@@ -17,7 +17,6 @@ from midspec.curate import (
     ExactDuplicateFilter,
     Filter,
     IdentityFilter,
-    KeptRow,
     LanguageFilter,
     LengthFilter,
     NearDuplicateFilter,
@@ -47,7 +46,7 @@ def reason(each: Filter, text: str) -> str | None:
 def test_every_row_ends_exactly_once_and_in_order(texts: list[str]) -> None:
     rows = [document(text, number) for number, text in enumerate(texts)]
     ends = list(curate(rows, document_filters(CurateConfig(model_name="Nova", min_words=2))))
-    ids = [end.id if isinstance(end, Reject) else end.row.metadata.id for end in ends]  # type: ignore[union-attr]
+    ids = [end.id if isinstance(end, Reject) else end.metadata.id for end in ends]  # type: ignore[union-attr]
     assert ids == [f"d{number}" for number in range(len(rows))]
     assert all(
         end.reason and end.by and end.text == texts[at] for at, end in enumerate(ends) if isinstance(end, Reject)
@@ -72,7 +71,7 @@ def test_rows_are_taken_one_at_a_time() -> None:
             yield document(prose(number), number)
 
     ends = curate(rows(), document_filters(CurateConfig()))  # type: ignore[arg-type]
-    assert isinstance(next(ends), KeptRow)
+    assert isinstance(next(ends), Document)
     assert taken == 1
 
 
@@ -80,7 +79,7 @@ def test_a_copy_of_a_row_that_was_rejected_for_something_else_is_no_duplicate() 
     twice = [document(BASE * 3 + "[Your Name]", 0), document(BASE * 3 + "[Your Name]", 1), document(BASE * 3, 2)]
     ends = list(curate(twice, document_filters(CurateConfig(model_name="Nova"))))
     assert [end.by for end in ends if isinstance(end, Reject)] == ["frame leak", "frame leak"]
-    assert isinstance(ends[2], KeptRow)
+    assert isinstance(ends[2], Document)
 
 
 def test_the_filters_become_one_question_for_a_writer() -> None:

@@ -1,5 +1,4 @@
 from ._calibration import VIOLATIONS as VIOLATIONS
-from ._calibration import Planted as Planted
 from ._calibration import Planter as Planter
 from ._calibration import calibrate as calibrate
 from ._calibration import estimate_judge as estimate_judge
@@ -9,8 +8,7 @@ from ._filter import Embed as Embed
 from ._filter import Evaluation as Evaluation
 from ._filter import Filter as Filter
 from ._filter import FilterContext as FilterContext
-from ._filter import FilterFactory as FilterFactory
-from ._filter import KeptRow as KeptRow
+from ._filter import FilterType as FilterType
 from ._filter import accept_by as accept_by
 from ._filter import curate as curate
 from ._filter import document_filters as document_filters

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import islice
 from typing import Literal, get_args
 
@@ -63,9 +63,7 @@ class Planting(Strict):
     brands: tuple[tuple[str, str], ...] = Field(min_length=1)
 
 
-@lru_cache(maxsize=1)
-def _load_planting() -> Planting:
-    return load_list("planting", Planting)
+_load_planting = cache(lambda: load_list("planting", Planting))
 
 
 @dataclass(frozen=True)

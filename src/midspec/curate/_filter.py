@@ -69,53 +69,48 @@ class FilterContext:
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FilterFactory:
-    """A kind of filter, as modules of `midspec.curate.filters` and other packages offer it.
+class FilterType(Protocol):
+    """A kind of filter (usually its class), as modules of `midspec.curate.filters` and other packages offer it.
 
-    Attributes:
-        name: what `extra_filters` calls it.
-        make: gives the filters of this kind that a context asks for: none, one or several.
-        order: filters run by this number, then by name: a row is rejected by the first one against it. Shipped ones
-            that look at one row alone have numbers below 50, those that remember rows 90 and 91: they then remember
-            only what all others let pass.
-        looks_beyond_row: whether what it says of a row depends on more than the row and the spec.
-        needs_no_name: made from fields of `CurateConfig`; others are made only where `extra_filters` names them.
+    Two further attributes are optional. `order` (50) is the number by which filters run, then by name: a row is
+    rejected by the first one against it. Shipped filters of one row alone have numbers below 50, those that remember
+    rows 90 and 91: they then remember only what all others let pass. `is_shipped` marks those that fields of
+    `CurateConfig` ask for; others are made only where `extra_filters` names them.
     """
 
     name: str
-    make: Callable[[FilterContext], Iterable[Filter]]
-    order: int = 50
-    looks_beyond_row: bool = False
-    needs_no_name: bool = False
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterable[Filter]:
+        """Make the filters of this kind that a context asks for: none, one or several."""
+        ...
 
 
-FILTERS: Registry[FilterFactory] = Registry(
+FILTERS: Registry[FilterType] = Registry(
     "filter", package="midspec.curate.filters", attribute="FILTERS", group="curate_filters"
 )
 
 
-def make_filters(context: FilterContext, *, single_row_only: bool = False) -> list[Filter]:
+def make_filters(context: FilterContext) -> list[Filter]:
     """Make the filters that a config asks for, in the order in which rows go through them.
-
-    Args:
-        context: what they are made from.
-        single_row_only: leave out those that look at more than one row.
 
     Raises:
         ConfigError, MissingError: a setting contradicts another, or a filter, lists or a language are unknown.
     """
     extra = context.config.extra_filters
     for name in extra:
-        if FILTERS.get(name, where="extra_filters").needs_no_name:
+        if _is_shipped(FILTERS.get(name, where="extra_filters")):
             raise ConfigError("is set by fields of its own", where=f"extra_filters.{name}", hint="Remove it there")
-    chosen = [each for each in map(FILTERS.get, FILTERS.names()) if each.needs_no_name or each.name in extra]
+    chosen = [each for each in map(FILTERS.get, FILTERS.names()) if _is_shipped(each) or each.name in extra]
     return [
         made
-        for each in sorted(chosen, key=lambda factory: (factory.order, factory.name))
-        if not (single_row_only and each.looks_beyond_row)
+        for each in sorted(chosen, key=lambda kind: (getattr(kind, "order", 50), kind.name))
         for made in each.make(replace(context, settings=extra.get(each.name, {})))
     ]
+
+
+def _is_shipped(kind: FilterType) -> bool:
+    return bool(getattr(kind, "is_shipped", False))
 
 
 def document_filters(config: CurateConfig, *, spec_text: str = "", single_row_only: bool = False) -> list[Filter]:
@@ -125,25 +120,19 @@ def document_filters(config: CurateConfig, *, spec_text: str = "", single_row_on
         config: which rows are kept.
         spec_text: the spec, its names filled in; what stands in it word for word is neither a leak nor a foreign name,
             and rules are cited by its numbers.
-        single_row_only: leave out those that look at more than one row, as duplicates do.
+        single_row_only: leave out those that compare rows with others.
 
     Raises:
         ConfigError, MissingError: as `make_filters`.
     """
-    return make_filters(FilterContext(config, spec_text=spec_text, quotable=spec_text), single_row_only=single_row_only)
+    filters = make_filters(FilterContext(config, spec_text=spec_text, quotable=spec_text))
+    return [each for each in filters if not (single_row_only and getattr(each, "compares_rows", False))]
 
 
-@dataclass(frozen=True, slots=True)
-class KeptRow:
-    """A row that every filter let pass."""
-
-    row: Row
-
-
-def curate(rows: Iterable[Row], filters: Sequence[Filter]) -> Iterator[KeptRow | Reject]:
-    """Give every row once and in order, as kept or as a reject signed by the first filter that did not let it pass."""
+def curate(rows: Iterable[Row], filters: Sequence[Filter]) -> Iterator[Row | Reject]:
+    """Give every row once and in order, as it is or as a reject signed by the first filter that did not let it pass."""
     for row in rows:
-        yield _reject(row, filters) or KeptRow(row)
+        yield _reject(row, filters) or row
 
 
 def _reject(row: Row, filters: Sequence[Filter]) -> Reject | None:

@@ -83,8 +83,8 @@ async def judge_folder(
 
     Args:
         documents: as in `curate_folder`; documents only.
-        config: as in `curate_folder`. With `calibrate_each` the judge is measured on some of these documents; since
-            they are not known to be faithful, `false_reject` is an upper bound (`calibrate` takes ones you know).
+        config: with `calibrate_each` the judge is measured on some of these documents; since they are not known to be
+            faithful, `false_reject` is an upper bound (`calibrate` takes ones you know).
         folder: as in `curate_folder`.
         judge: judges documents.
         evaluations: as in `curate_folder`.
@@ -189,7 +189,7 @@ class _Run:
                     rejects.write(end.model_dump_json() + "\n")
                 else:
                     self.findings.n_passed += 1
-                    passed.write(end.row.model_dump_json() + "\n")
+                    passed.write(end.model_dump_json() + "\n")
                 if on_progress is not None:
                     on_progress(n_read, n_rows, "filtered")
         self.findings.before = Size(documents=n_read, tokens=n_tokens)

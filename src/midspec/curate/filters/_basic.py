@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Document
 from midspec.core.text import n_words
-from midspec.curate._filter import Filter, FilterContext, FilterFactory
+from midspec.curate._filter import Filter, FilterContext
 from midspec.curate._rows import END_THINK, THINK, Row, row_id, row_text, target_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ class LengthFilter:
     """Rejects rows whose target text has too few or too many words. Pure."""
 
     name = "length"
+    is_shipped, order = True, 35
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it always."""
+        yield cls(context.config.min_words, context.config.max_words)
 
     def __init__(self, min_words: int, max_words: int) -> None:
         if min_words > max_words:
@@ -56,6 +62,13 @@ class LanguageFilter:
     """
 
     name = "language"
+    is_shipped, order = True, 40
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where languages are named."""
+        if context.config.languages:
+            yield cls(context.config.languages)
 
     def __init__(self, languages: tuple[str, ...]) -> None:
         unknown = set(languages) - set(_identifier().labels)
@@ -95,6 +108,13 @@ class TwinFilter:
     """
 
     name = "twins"
+    is_shipped, order, compares_rows = True, 0, True
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where there are twins."""
+        if context.twin_faults is not None:
+            yield cls(context.twin_faults)
 
     def __init__(self, faults: Mapping[str, str | None]) -> None:
         self._faults = faults
@@ -103,20 +123,14 @@ class TwinFilter:
         """Return what is wrong with the chat or its twin."""
         if isinstance(row, Document):
             return None
-        fault = _reasoning_fault([turn.content for turn in row.messages if turn.role == "assistant"])
-        return fault or self._faults.get(row_id(row), "has no twin without reasoning")
-
-
-def _reasoning_fault(replies: Sequence[str]) -> str | None:
-    """Return what is wrong with replies that must each be one closed `<think>` and then an answer."""
-    for reply in replies:
-        head, opened, rest = reply.partition(THINK)
-        _, closed, answer = rest.partition(END_THINK)
-        if not opened or not closed or head.strip() or (reply.count(THINK), reply.count(END_THINK)) != (1, 1):
-            return "its reasoning is not one closed <think> at the start"
-        if not answer.strip():
-            return "it has reasoning and no reply"
-    return None
+        for reply in [turn.content for turn in row.messages if turn.role == "assistant"]:
+            head, opened, rest = reply.partition(THINK)
+            _, closed, answer = rest.partition(END_THINK)
+            if not opened or not closed or head.strip() or (reply.count(THINK), reply.count(END_THINK)) != (1, 1):
+                return "its reasoning is not one closed <think> at the start"
+            if not answer.strip():
+                return "it has reasoning and no reply"
+        return self._faults.get(row_id(row), "has no twin without reasoning")
 
 
 _CITED = re.compile(
@@ -139,6 +153,13 @@ class CitationFilter:
     """
 
     name = "citation"
+    is_shipped, order = True, 30
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where the spec is known."""
+        if context.spec_text:
+            yield cls(context.spec_text)
 
     def __init__(self, spec_text: str) -> None:
         forms = (_CITED, _AT_LINE_START, _JSON_ID)
@@ -165,6 +186,12 @@ class ExactDuplicateFilter:
     """
 
     name = "exact duplicate"
+    is_shipped, order, compares_rows = True, 90, True
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:  # noqa: ARG003
+        """Make it always."""
+        yield cls()
 
     def __init__(self) -> None:
         self._seen: dict[bytes, str] = {}
@@ -190,6 +217,15 @@ class NearDuplicateFilter:
     """
 
     name = "near duplicate"
+    is_shipped, order, compares_rows = True, 91, True
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where there is a threshold for this kind of rows."""
+        config, is_documents = context.config, context.kind == "documents"
+        threshold = config.near_threshold if is_documents else config.chat_near_threshold
+        if threshold is not None:
+            yield cls(threshold, seed=config.seed)
 
     def __init__(self, threshold: float, *, seed: int = 0) -> None:
         from midspec.core.near_duplicates import NearIndex
@@ -206,41 +242,4 @@ class NearDuplicateFilter:
         return None if earlier is None else f"nearly repeats: {earlier}"
 
 
-def _near_duplicates(context: FilterContext) -> Iterator[Filter]:
-    config = context.config
-    threshold = config.near_threshold if context.kind == "documents" else config.chat_near_threshold
-    if threshold is not None:
-        yield NearDuplicateFilter(threshold, seed=config.seed)
-
-
-FILTERS = (
-    FilterFactory(
-        "twins",
-        lambda context: () if context.twin_faults is None else (TwinFilter(context.twin_faults),),
-        order=0,
-        looks_beyond_row=True,
-        needs_no_name=True,
-    ),
-    FilterFactory(
-        "citation",
-        lambda context: (CitationFilter(context.spec_text),) if context.spec_text else (),
-        order=30,
-        needs_no_name=True,
-    ),
-    FilterFactory(
-        "length",
-        lambda context: (LengthFilter(context.config.min_words, context.config.max_words),),
-        order=35,
-        needs_no_name=True,
-    ),
-    FilterFactory(
-        "language",
-        lambda context: (LanguageFilter(context.config.languages),) if context.config.languages else (),
-        order=40,
-        needs_no_name=True,
-    ),
-    FilterFactory(
-        "exact duplicate", lambda _: (ExactDuplicateFilter(),), order=90, looks_beyond_row=True, needs_no_name=True
-    ),
-    FilterFactory("near duplicate", _near_duplicates, order=91, looks_beyond_row=True, needs_no_name=True),
-)
+FILTERS = (TwinFilter, CitationFilter, LengthFilter, LanguageFilter, ExactDuplicateFilter, NearDuplicateFilter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from midspec.core.records import Contamination, Item, Leak, Strict
 from midspec.curate._config import CurateConfig, OverlapMethod
-from midspec.curate._filter import Embed, Evaluation, FilterFactory
+from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext
 from midspec.curate._rows import Row, row_id, row_text
 from midspec.curate._stats import by_count
 
@@ -149,6 +149,15 @@ class ContaminationFilter:
         embed: gives a vector for each text; without it likeness in meaning is not looked for.
     """
 
+    name = "contamination"
+    is_shipped, order, compares_rows = True, 60, True
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make one for each evaluation."""
+        for name, evaluation in context.evaluations.items():
+            yield cls(name, evaluation, context.config, embed=context.embed)
+
     def __init__(self, name: str, evaluation: Evaluation, config: CurateConfig, *, embed: Embed | None = None) -> None:
         self.name = f"contamination: {name}"
         self._evaluation, self._n_items = name, len(evaluation.items) + len(evaluation.texts)
@@ -256,7 +265,7 @@ class _PassageIndex:
         self._vectors = _unit(embed(texts))
 
     def nearest(self, text: str) -> tuple[str, tuple[int, int]] | None:
-        """Return the evaluation's text that a passage of `text` is nearest to, and the passage's span, if near enough."""
+        """Return the text nearest to a passage of `text`, and the passage's span, if near enough."""
         places = [(found.start(), found.end()) for found in re.finditer(r"\S+", text)]
         spans = [
             (places[at][0], places[min(at + _PASSAGE_WORDS, len(places)) - 1][1])
@@ -280,13 +289,4 @@ def _unit(vectors: Sequence[Sequence[float]]) -> np.ndarray[tuple[int, int], np.
     return np.asarray(rows / lengths, dtype=np.float32)
 
 
-FILTERS = FilterFactory(
-    "contamination",
-    lambda context: [
-        ContaminationFilter(name, each, context.config, embed=context.embed)
-        for name, each in context.evaluations.items()
-    ],
-    order=60,
-    looks_beyond_row=True,
-    needs_no_name=True,
-)
+FILTERS = ContaminationFilter

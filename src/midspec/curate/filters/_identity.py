@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
 from pydantic import Field
 
 from midspec.core.records import Document, Strict
-from midspec.curate._filter import Filter, FilterContext, FilterFactory, load_list, whole_words
+from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
 from midspec.curate._rows import Row, target_text
 
 _SENTENCE_ENDS = ".!?\n"
@@ -31,9 +31,7 @@ class Brands(Strict):
     cues: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=1)
-def _load_brands() -> Brands:
-    return load_list("brands", Brands)
+_load_brands = cache(lambda: load_list("brands", Brands))
 
 
 class IdentityFilter:
@@ -51,6 +49,20 @@ class IdentityFilter:
     """
 
     name = "identity"
+    is_shipped, order = True, 20
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where the assistant's name or its maker's is known."""
+        config = context.config
+        if config.model_name or config.provider_name:
+            yield cls(
+                config.model_name,
+                config.provider_name,
+                other_names=config.other_names,
+                require_name=config.require_name,
+                spec_text=context.quotable,
+            )
 
     def __init__(
         self,
@@ -112,16 +124,4 @@ def _rest_of_sentence(text: str, start: int, end: int) -> str:
     return f"{before[first:]} \N{HORIZONTAL ELLIPSIS} {after[: min(ends, default=len(after))]}"
 
 
-def _make(context: FilterContext) -> Iterator[Filter]:
-    config = context.config
-    if config.model_name or config.provider_name:
-        yield IdentityFilter(
-            config.model_name,
-            config.provider_name,
-            other_names=config.other_names,
-            require_name=config.require_name,
-            spec_text=context.quotable,
-        )
-
-
-FILTERS = FilterFactory("identity", _make, order=20, needs_no_name=True)
+FILTERS = IdentityFilter

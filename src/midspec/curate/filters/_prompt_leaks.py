@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from midspec.core.records import Document, Strict
-from midspec.curate._filter import FilterFactory, load_list, whole_words
+from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
 from midspec.curate._rows import Row, target_text
 
 _EDGE_CHARS = 240
@@ -43,9 +44,7 @@ class Phrases(Strict):
     tags: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=8)
-def _load_phrases(name: str) -> Phrases:
-    return load_list(name, Phrases)
+_load_phrases = lru_cache(maxsize=8)(lambda name: load_list(name, Phrases))
 
 
 class PromptLeakFilter:
@@ -64,6 +63,13 @@ class PromptLeakFilter:
 
     # Rejects that were written before bear this name, and reports count by it.
     name = "frame leak"
+    is_shipped, order = True, 10
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where `frame_leaks` is set."""
+        if context.config.frame_leaks:
+            yield cls(context.config.lists, spec_text=context.quotable)
 
     def __init__(self, lists: str = "english", *, spec_text: str = "") -> None:
         self._spec = spec_text.translate(_QUOTES)
@@ -135,11 +141,4 @@ def _excerpt(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-FILTERS = FilterFactory(
-    "frame leak",
-    lambda context: (
-        (PromptLeakFilter(context.config.lists, spec_text=context.quotable),) if context.config.frame_leaks else ()
-    ),
-    order=10,
-    needs_no_name=True,
-)
+FILTERS = PromptLeakFilter
