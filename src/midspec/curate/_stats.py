@@ -26,6 +26,7 @@ from midspec.core.text import TOKENS_PER_WORD, n_words
 from midspec.curate._config import CurateConfig
 from midspec.curate._rows import Row, row_id, row_text, target_text
 from midspec.curate.filters._basic import UNCLEAR, identify_language
+from midspec.curate.filters._contamination import by_count
 
 # Histograms of different corpora can be laid over each other: the bins never depend on the rows.
 BIN_EDGES_WORDS = (0, 50, 100, 200, 400, 600, 800, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 6000, 10_000)
@@ -240,11 +241,6 @@ def lengths_of(n_words_by_row: Sequence[int] | array[int]) -> Lengths | None:
             LengthBin(low=low, high=high, n=int(n)) for low, high, n in zip(BIN_EDGES_WORDS, highs, counts, strict=True)
         ),
     )
-
-
-def by_count(counts: Mapping[str, int]) -> dict[str, int]:
-    """Sort counts: the most frequent first, equals by name."""
-    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 _N_DUPLICATES_SHOWN = 20

@@ -53,15 +53,7 @@ def train(
     from torch.backends.cpu import get_cpu_capability
 
     from midspec.models import pick_device, use_threads
-    from midspec.train._checkpoint import (
-        compute_dtype,
-        open_start,
-        open_tokenizer,
-        refuse_full_disk,
-        refuse_misfit,
-        save_model,
-        writing,
-    )
+    from midspec.train import _checkpoint as checkpoint
     from midspec.train._isolation import refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
@@ -69,21 +61,23 @@ def train(
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
-    tokenizer = open_tokenizer(job)
+    tokenizer = checkpoint.open_tokenizer(job)
     plan = plan_training(job, tokenizer)
-    model = open_start(job, tokenizer, dtype=compute_dtype(job.recipe, torch_device)).to(torch_device)
+    model = checkpoint.open_start(job, tokenizer, dtype=checkpoint.compute_dtype(job.recipe, torch_device)).to(
+        torch_device
+    )
     where = job.parent or "architecture"
     longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
-    refuse_misfit(model, tokenizer, longest, where)
-    refuse_full_disk(model, folder)
+    checkpoint.refuse_misfit(model, tokenizer, longest, where)
+    checkpoint.refuse_full_disk(model, folder)
     refuse_leaks(model, torch_device, where)
     proof = Proof(model, plan.updates[0][0], torch_device)
     training_start = time.monotonic()
-    with writing(folder):
+    with checkpoint.writing(folder):
         rows = run_updates(model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress)
         training_end = time.monotonic()
         proven = proof.after(model)
-        outputs = save_model(model, tokenizer, folder)
+        outputs = checkpoint.save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
     for name in outputs:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from midspec.core.records import Contamination, Item, Leak, Strict
 from midspec.curate._config import CurateConfig, OverlapMethod
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext
 from midspec.curate._rows import Row, row_id, row_text
-from midspec.curate._stats import by_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,6 +117,11 @@ def _find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
 def _excerpt(text: str, start: int, end: int) -> str:
     """Return `text[start:end]` with 40 characters around it, on one line."""
     return " ".join(text[max(0, start - _CONTEXT_CHARS) : end + _CONTEXT_CHARS].split())
+
+
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """Sort counts: the most frequent first, equals by name."""
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 _WORD = re.compile(r"\w+")
