@@ -98,10 +98,10 @@ def _hashed_counts(text: str) -> Matrix:
 def _style_features(text: str, frequent: list[str]) -> Matrix:
     words = _WORD.findall(text.casefold())
     n = len(words) or 1
-    counts, marks = Counter(words), Counter(text)
+    counts, characters = Counter(words), Counter(text)
     n_sentences = len(re.findall(r"[.!?](?:\s|$)", text)) or 1
     lengths = [n**0.5 / 30, sum(map(len, words)) / n, len(words) / n_sentences / 10]
-    rates = [counts[word] / n * 100 for word in frequent] + [marks[mark] / n * 100 for mark in _PUNCTUATION]
+    rates = [counts[word] / n * 100 for word in frequent] + [characters[each] / n * 100 for each in _PUNCTUATION]
     return np.asarray([*lengths, *rates])
 
 

@@ -293,11 +293,11 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
     except HFValidationError as error:
         raise ConfigError("is not the name of a repository", where=repo_id, hint="Write it as owner/name") from error
     except HfHubHTTPError as error:
-        said = " ".join((error.server_message or "").split())[:200]
-        reason = f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
+        reply = " ".join((error.server_message or "").split())[:200]
+        reason = f"the hub answered {error.response.status_code}" + (f" ({reply})" if reply else "")
         hint = "Check the name, and that the token may write there"
         raise ConfigError(reason, where=repo_id, hint=hint) from error
     except (ConnectionError, no_answer) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"the hub can't be reached: {said}", where=repo_id, hint="Check the network") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the hub can't be reached: {reason}", where=repo_id, hint="Check the network") from error
     return str(commit.commit_url)

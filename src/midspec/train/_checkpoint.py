@@ -125,9 +125,9 @@ def _check_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel
         dropout=config.lora_dropout,
         target_modules=tuple(sorted(config.target_modules)),
     )
-    asked = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
-    if found != asked:
-        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(asked, name)]
+    wanted = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
+    if found != wanted:
+        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(wanted, name)]
         raise ConfigError(
             f"recipe.lora differs from the parent adapter in {', '.join(differing)}",
             where=str(Path(folder)),

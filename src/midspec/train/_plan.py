@@ -71,9 +71,10 @@ def _count(
 ) -> Preflight:
     width = max(sum(len(piece.ids) for piece in row) for row in rows)
     used = [row for update in updates for row in update]
-    n_updates, asked = len(updates), job.recipe.warmup_updates
+    n_updates, n_warmup = len(updates), job.recipe.warmup_updates
     # Never all of them: the last update trains at the full rate.
-    n_warmup = min(round(job.recipe.warmup_fraction * n_updates) if asked is None else asked, n_updates - 1)
+    n_warmup = round(job.recipe.warmup_fraction * n_updates) if n_warmup is None else n_warmup
+    n_warmup = min(n_warmup, n_updates - 1)
     real = sum(len(piece.ids) for row in used for piece in row)
     return Preflight(
         stage=job.stage,
