@@ -95,12 +95,12 @@ def _filter_of(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | N
     """What curation says of one document alone, where the config wants to hear it while documents are written."""
     if config.writing is None or not config.writing.filter:
         return lambda _: None
-    from midspec.curate import CurateConfig, accept_by, rules
+    from midspec.curate import CurateConfig, accept_by, document_filters
     from midspec.spec import fill
 
     text = fill(spec, model_name=config.model_name, provider_name=config.provider_name).text
     wanted = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
-    return accept_by(list(rules(wanted, text, text)))
+    return accept_by(document_filters(wanted, spec_text=text, single_row_only=True))
 
 
 def write_chats_by_model(
