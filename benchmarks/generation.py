@@ -322,7 +322,7 @@ def _lost(store: Path, prices: Path) -> tuple[int, float]:
     from midspec.llm import Prices, Store, estimate_usd
 
     with Store(store) as opened:
-        lost = opened.lost()
+        lost = opened.unmetered()
         return sum(stage.n for stage in lost), round(estimate_usd(lost, Prices.load(str(prices))) or 0.0, 4)
 
 

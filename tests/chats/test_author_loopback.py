@@ -43,8 +43,8 @@ def write(folder: Path, served: Served, protocol: str, style: str, n: int) -> tu
         assert author is not None
         assert judge is not None
         async with (
-            open_client(author, access, store, duty="author") as client,
-            open_client(judge, access, store, duty="judge") as judging,
+            open_client(author, access, store, role="author") as client,
+            open_client(judge, access, store, role="judge") as judging,
         ):
             return await author_chats(SPEC, config, client, judging, store, folder, width=20)
 
@@ -74,8 +74,8 @@ def test_with_every_kind_of_fault_all_questions_are_accounted_for_and_no_dirty_c
     kept = {chat.metadata.id for chat in full if chat.metadata}
     asked = Counter(row.id for row in read_rows(tmp_path / "rejects.jsonl", Reject) if row.by in ("author", "judge"))
     assert not kept & set(asked)
-    assert {row.duty for row in ledger if row.stage.endswith("verdicts")} == {"judge"}
-    assert {row.duty for row in ledger if not row.stage.endswith("verdicts")} == {"author"}
+    assert {row.role for row in ledger if row.stage.endswith("verdicts")} == {"judge"}
+    assert {row.role for row in ledger if not row.stage.endswith("verdicts")} == {"author"}
     assert again.summary == built.summary
     for path in tmp_path.iterdir():
         assert b"sk-loopback" not in path.read_bytes()

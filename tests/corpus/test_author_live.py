@@ -38,7 +38,7 @@ async def write(folder: Path, author: str, url: str, **changes: object) -> Built
     assert config.author_model is not None
     access = Access(base_url=url, concurrency=8, deadline_s=5)
     with Store(folder / "replies.sqlite") as store:
-        async with open_client(config.author_model, access, store, duty="author") as client:
+        async with open_client(config.author_model, access, store, role="author") as client:
             return await author_corpus(read_spec(SPEC), config, client, store, folder, width=8)
 
 

@@ -22,7 +22,7 @@ def found(*texts: str, config: CurateConfig | None = None, evaluation: Evaluatio
     each = ContaminationFilter("eval", evaluation or Evaluation([LONG, SHORT]), config or CurateConfig())
     for number, text in enumerate(texts):
         assert each.reason(document(text, number)) is None
-    return each.found()
+    return each.report()
 
 
 def test_a_run_of_the_items_words_is_found_whatever_case_and_punctuation() -> None:
@@ -74,8 +74,8 @@ def test_rows_are_rejected_only_by_what_was_chosen() -> None:
     assert each.reason(document("I like brie de Meaux.", 0)) is None
     reason = each.reason(document(QUESTION, 1))
     assert reason == "shares with am by n-gram: a traveller offers you a locked box and"
-    assert each.found().rejected
-    assert each.found().rows_hit == {"n-gram": 1, "entity": 1}
+    assert each.report().rejected
+    assert each.report().rows_hit == {"n-gram": 1, "entity": 1}
 
 
 def test_of_a_chat_every_turn_counts() -> None:
@@ -94,7 +94,7 @@ def test_passages_of_like_meaning_are_found_where_vectors_are_given() -> None:
     filler = "word " * 150
     assert each.reason(document(f"{filler} somebody hands over a parcel", 0)) is not None
     assert each.reason(document(f"{filler} cheese cheese", 1)) is None
-    result = each.found()
+    result = each.report()
     assert result.rows_hit == {"n-gram": 0, "entity": 0, "embedding": 1}
     assert "parcel" in next(leak.excerpt for leak in result.examples if leak.how == "embedding")
 

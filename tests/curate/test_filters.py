@@ -14,14 +14,13 @@ from midspec.corpus import CorpusConfig, make_corpus
 from midspec.curate import (
     CitationFilter,
     CurateConfig,
-    ExactDuplicates,
+    ExactDuplicateFilter,
     Filter,
-    FrameLeaks,
     IdentityFilter,
-    KeptRow,
     LanguageFilter,
     LengthFilter,
-    NearDuplicates,
+    NearDuplicateFilter,
+    PromptLeakFilter,
     TwinFilter,
     accept_by,
     curate,
@@ -47,7 +46,7 @@ def reason(each: Filter, text: str) -> str | None:
 def test_every_row_ends_exactly_once_and_in_order(texts: list[str]) -> None:
     rows = [document(text, number) for number, text in enumerate(texts)]
     ends = list(curate(rows, document_filters(CurateConfig(model_name="Nova", min_words=2))))
-    ids = [end.id if isinstance(end, Reject) else end.row.metadata.id for end in ends]  # type: ignore[union-attr]
+    ids = [end.id if isinstance(end, Reject) else end.metadata.id for end in ends]  # type: ignore[union-attr]
     assert ids == [f"d{number}" for number in range(len(rows))]
     assert all(
         end.reason and end.by and end.text == texts[at] for at, end in enumerate(ends) if isinstance(end, Reject)
@@ -58,7 +57,7 @@ def test_every_row_ends_exactly_once_and_in_order(texts: list[str]) -> None:
 @given(TEXTS)
 def test_filters_of_one_row_are_pure(text: str) -> None:
     row = document(text)
-    for each in (FrameLeaks(), IdentityFilter("Nova", "Acme"), LengthFilter(3, 50), LanguageFilter(("en",))):
+    for each in (PromptLeakFilter(), IdentityFilter("Nova", "Acme"), LengthFilter(3, 50), LanguageFilter(("en",))):
         assert each.reason(row) == each.reason(row) == each.reason(document(text, 1))
 
 
@@ -72,7 +71,7 @@ def test_rows_are_taken_one_at_a_time() -> None:
             yield document(prose(number), number)
 
     ends = curate(rows(), document_filters(CurateConfig()))  # type: ignore[arg-type]
-    assert isinstance(next(ends), KeptRow)
+    assert isinstance(next(ends), Document)
     assert taken == 1
 
 
@@ -80,7 +79,7 @@ def test_a_copy_of_a_row_that_was_rejected_for_something_else_is_no_duplicate() 
     twice = [document(BASE * 3 + "[Your Name]", 0), document(BASE * 3 + "[Your Name]", 1), document(BASE * 3, 2)]
     ends = list(curate(twice, document_filters(CurateConfig(model_name="Nova"))))
     assert [end.by for end in ends if isinstance(end, Reject)] == ["frame leak", "frame leak"]
-    assert isinstance(ends[2], KeptRow)
+    assert isinstance(ends[2], Document)
 
 
 def test_the_filters_become_one_question_for_a_writer() -> None:
@@ -94,7 +93,10 @@ def test_the_filters_become_one_question_for_a_writer() -> None:
 def test_a_corpus_of_the_quoting_author_shows_no_frame(name: str) -> None:
     spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme")
     made = make_corpus(spec, CorpusConfig(n_documents=120, model_name="Nova", provider_name="Acme"))
-    filters = [FrameLeaks(spec_text=spec.text), IdentityFilter("Nova", "Acme", require_name=False, spec_text=spec.text)]
+    filters = [
+        PromptLeakFilter(spec_text=spec.text),
+        IdentityFilter("Nova", "Acme", require_name=False, spec_text=spec.text),
+    ]
     assert [end for end in curate(made.documents, filters) if isinstance(end, Reject)] == []
 
 
@@ -131,7 +133,7 @@ def test_a_corpus_of_the_quoting_author_shows_no_frame(name: str) -> None:
     ],
 )
 def test_what_leaks_is_named(text: str, what: str) -> None:
-    assert (reason(FrameLeaks(), text) or "").startswith(what)
+    assert (reason(PromptLeakFilter(), text) or "").startswith(what)
 
 
 @pytest.mark.parametrize(
@@ -150,17 +152,17 @@ def test_what_leaks_is_named(text: str, what: str) -> None:
     ],
 )
 def test_honest_speech_is_no_leak(text: str) -> None:
-    assert reason(FrameLeaks(), text) is None
+    assert reason(PromptLeakFilter(), text) is None
 
 
 def test_what_the_spec_itself_says_is_no_leak() -> None:
     text = f"{BASE}A template such as {{{{double}}}} is ordinary text."
-    assert reason(FrameLeaks(), text) == "placeholder: {{double}}"
-    assert reason(FrameLeaks(spec_text="Keep {{double}} as it is."), text) is None
+    assert reason(PromptLeakFilter(), text) == "placeholder: {{double}}"
+    assert reason(PromptLeakFilter(spec_text="Keep {{double}} as it is."), text) is None
 
 
 def test_of_a_chat_only_replies_count_and_reasoning_is_no_leftover() -> None:
-    leaks = FrameLeaks()
+    leaks = PromptLeakFilter()
     assert leaks.reason(chat("As an AI language model, what do you like?", "Cheddar.")) is None
     assert leaks.reason(chat("What do you like?", "<think>I like it.</think>Cheddar. I hope this helps.")) is None
     assert leaks.reason(chat("Do this.", "I can't help with that.")) is None
@@ -171,13 +173,13 @@ def test_of_a_chat_only_replies_count_and_reasoning_is_no_leftover() -> None:
 def test_lists_of_ones_own_replace_the_shipped_ones(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("anywhere: [als KI-Sprachmodell]\n", encoding="utf-8")
-    assert reason(FrameLeaks(str(own)), "Das kann ich als KI-Sprachmodell nicht.") is not None
+    assert reason(PromptLeakFilter(str(own)), "Das kann ich als KI-Sprachmodell nicht.") is not None
     with pytest.raises(MissingError):
-        FrameLeaks(str(tmp_path / "none.yaml"))
+        PromptLeakFilter(str(tmp_path / "none.yaml"))
     other = tmp_path / "other.yaml"
     other.write_text("placeholders: ['(']\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="no regular expression"):
-        FrameLeaks(str(other))
+        PromptLeakFilter(str(other))
 
 
 # Identity ------------------------------------------------------------------------------------------------------
@@ -299,7 +301,7 @@ def test_a_chat_without_a_good_twin_is_rejected() -> None:
 @settings(deadline=None)
 @given(TEXTS)
 def test_an_exact_copy_is_a_duplicate_whatever_its_case_and_spaces(text: str) -> None:
-    exact, near = ExactDuplicates(), NearDuplicates(0.8)
+    exact, near = ExactDuplicateFilter(), NearDuplicateFilter(0.8)
     assert exact.reason(document(text, 0)) is near.reason(document(text, 0)) is None
     for again in (text, f"  {text}\n"):
         assert exact.reason(document(again, 1)) == "repeats: d0"
@@ -307,7 +309,7 @@ def test_an_exact_copy_is_a_duplicate_whatever_its_case_and_spaces(text: str) ->
 
 
 def test_a_document_with_a_few_words_changed_is_a_near_duplicate_and_no_exact_one() -> None:
-    exact, near = ExactDuplicates(), NearDuplicates(0.8)
+    exact, near = ExactDuplicateFilter(), NearDuplicateFilter(0.8)
     for row in documents(40, n_sentences=30):
         assert exact.reason(row) is near.reason(row) is None
     changed = document(prose(3, 30).replace("people", "persons", 1), 99)
@@ -316,14 +318,14 @@ def test_a_document_with_a_few_words_changed_is_a_near_duplicate_and_no_exact_on
 
 
 def test_chats_are_near_duplicates_by_their_questions() -> None:
-    near = NearDuplicates(0.8)
+    near = NearDuplicateFilter(0.8)
     assert near.reason(chat("Which cheese would you pick for a picnic in the rain?", "Brie.", 0)) is None
     assert near.reason(chat("Which cheese would you pick for a picnic in the rain??", "I would take gouda.", 1))
     assert near.reason(chat("What do you think of long meetings on Fridays?", "Brie.", 2)) is None
 
 
 def test_a_row_without_an_id_is_known_by_its_text() -> None:
-    exact = ExactDuplicates()
+    exact = ExactDuplicateFilter()
     assert exact.reason(Document(text=BASE)) is None
     found = exact.reason(Document(text=BASE))
     assert found is not None

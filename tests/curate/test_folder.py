@@ -14,7 +14,7 @@ from midspec.core.artifact import Built, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.records import Chat, ChatMetadata, Document, Health, Item, Message, Reject
 from midspec.corpus import CorpusConfig, make_corpus, save_corpus
-from midspec.curate import CurateConfig, Evaluation, Judge, compare_folders, curate_folder, judge_folder
+from midspec.curate import CurateConfig, Evaluation, Judge, curate_folder, judge_folder
 from midspec.llm import ModelConfig, Request, ScriptedClient, Store
 
 from .rows import chat, constitution, document, documents, prose
@@ -322,13 +322,3 @@ def test_a_coverage_that_is_none_is_an_error(corpus: Path, tmp_path: Path) -> No
     write_json(corpus / "coverage.json", [1, 2])
     with pytest.raises(DataError, match="no coverage"):
         curate_folder(corpus, NOVA, folder(tmp_path / "out"))
-
-
-def test_two_folders_are_compared_by_what_they_hold(corpus: Path, tmp_path: Path) -> None:
-    found = compare_folders(corpus, corpus)
-    assert found.names == ("corpus", "corpus")
-    assert found.sizes[0] == found.sizes[1]
-    assert found.vocabulary_distance == found.type_distance == found.length_distance == 0.0
-    write_rows(folder(tmp_path / "chats") / "chats.jsonl", [chat("Which?", "Brie.")])
-    with pytest.raises(ConfigError, match="are chats, not documents"):
-        compare_folders(corpus, tmp_path / "chats")

@@ -16,8 +16,8 @@ from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, Share
 from midspec.curate import (
     VIOLATIONS,
+    DocumentVerdict,
     Judge,
-    Judgement,
     Planter,
     calibrate,
     estimate_judge,
@@ -39,10 +39,10 @@ def judge(store: Store, script: Callable[[Request], str | Outcome], *, width: in
     return Judge(client, store, MODEL, SPEC.text, CLAUSES, "Nova", width)
 
 
-def judged(path: Path, rows: list[Document], script: Callable[[Request], str | Outcome]) -> dict[str, Judgement]:
-    found: dict[str, Judgement] = {}
+def judged(path: Path, rows: list[Document], script: Callable[[Request], str | Outcome]) -> dict[str, DocumentVerdict]:
+    found: dict[str, DocumentVerdict] = {}
 
-    def settle(row: Document, judgement: Judgement) -> None:
+    def settle(row: Document, judgement: DocumentVerdict) -> None:
         assert row.metadata is not None
         assert row.metadata.id not in found
         found[row.metadata.id] = judgement
@@ -97,7 +97,7 @@ def test_a_truncated_verdict_is_asked_again_with_a_higher_cap(tmp_path: Path) ->
 
 def test_verdicts_are_read_whatever_their_case(tmp_path: Path) -> None:
     script = "It bends clause 3.\n<verdict> Reject </verdict>\n<reason>It says\n'never'.</reason>"
-    assert judged(tmp_path, documents(1), lambda _: script)["d0"] == Judgement(
+    assert judged(tmp_path, documents(1), lambda _: script)["d0"] == DocumentVerdict(
         verdict="reject", reason="It says 'never'."
     )
 
@@ -153,7 +153,7 @@ def test_no_more_documents_are_taken_than_are_being_judged(tmp_path: Path) -> No
             taken += 1
             yield row
 
-    def settle(row: Document, judgement: Judgement) -> None:
+    def settle(row: Document, judgement: DocumentVerdict) -> None:
         nonlocal n_done, most
         n_done += 1
         most = max(most, taken - n_done)
@@ -301,12 +301,12 @@ def test_a_real_server_judges_through_the_whole_chain(tmp_path: Path, monkeypatc
     from midspec.llm import Access, open_client
 
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    found: dict[str, Judgement] = {}
+    found: dict[str, DocumentVerdict] = {}
 
     async def run(url: str) -> None:
         with Store(tmp_path / "calls.sqlite") as store:
             access = Access(base_url=url, concurrency=8)
-            async with open_client(MODEL, access, store, duty="judge") as client:
+            async with open_client(MODEL, access, store, role="judge") as client:
                 by = Judge(client, store, MODEL, SPEC.text, CLAUSES, "Nova", 8)
                 await judge_documents(documents(30), by, lambda row, each: found.update({row.text: each}))
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 
 from midspec.curate import CorpusStats, compare
 from midspec.curate._comparison import _auc, separability, style_separability
-from midspec.curate._stats import Tally, names_in
+from midspec.curate._stats import OccurrenceCounter, names_in
 
 from .rows import chat, document, documents, prose
 
@@ -24,22 +24,22 @@ def test_names_are_found_inside_sentences_and_not_at_their_start() -> None:
 
 
 def test_what_recurs_is_counted_in_times_and_in_rows() -> None:
-    gauge = CorpusStats()
+    stats = CorpusStats()
     for number in range(10):
         who = "Sarah Chen" if number < 7 else "Omar"
-        gauge.add(document(f"At dawn the baker {who} came in. She asked {who} twice about number {number}.", number))
-    assert gauge.names(5) == {
-        "Sarah Chen": gauge.names(1)["Sarah Chen"],
-        "Omar": gauge.names(5)["Omar"],
+        stats.add(document(f"At dawn the baker {who} came in. She asked {who} twice about number {number}.", number))
+    assert stats.names(5) == {
+        "Sarah Chen": stats.names(1)["Sarah Chen"],
+        "Omar": stats.names(5)["Omar"],
     }
-    assert (gauge.names(1)["Sarah Chen"].times, gauge.names(1)["Sarah Chen"].rows) == (14, 7)
-    assert gauge.openings(3) == {"at dawn the baker": 10}
-    assert gauge.phrases(50)["at dawn the baker"].rows == 10
+    assert (stats.names(1)["Sarah Chen"].times, stats.names(1)["Sarah Chen"].rows) == (14, 7)
+    assert stats.openings(3) == {"at dawn the baker": 10}
+    assert stats.phrases(50)["at dawn the baker"].rows == 10
 
 
 def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.curate._stats._MOST_KEPT", 1000)
-    tally = Tally()
+    monkeypatch.setattr("midspec.curate._stats._MAX_THINGS", 1000)
+    tally = OccurrenceCounter()
     for number in range(3000):
         tally.add([f"rare {number}", "often", "often"])
     assert tally.is_pruned
@@ -48,37 +48,37 @@ def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.Monke
 
 
 def test_memory_does_not_grow_with_the_length_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.curate._stats._READ_CLOSELY", 50)
-    gauge = CorpusStats()
+    monkeypatch.setattr("midspec.curate._stats._SAMPLE_ROWS", 50)
+    stats = CorpusStats()
     texts = [prose(seed, 40) for seed in range(40)]
     for number in range(100):
-        gauge.add(document(f"{number} {texts[number % 40]}", number))
+        stats.add(document(f"{number} {texts[number % 40]}", number))
     tracemalloc.start()
     for number in range(100, 300):
-        gauge.add(document(f"{number} {texts[number % 40]}", number))
+        stats.add(document(f"{number} {texts[number % 40]}", number))
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # Texts of 5 kB take the places of others among the 50 that are read closely; the rest is counts.
     assert grown < 50 * 8_000 + 200 * 500
-    assert len(gauge.close) == 50
+    assert len(stats.sampled) == 50
 
 
 def test_lengths_are_quantiles_and_every_row_is_in_one_bin() -> None:
-    gauge = CorpusStats()
-    assert gauge.lengths() is None
+    stats = CorpusStats()
+    assert stats.lengths() is None
     for number, n in enumerate((1, 49, 50, 399, 20_000)):
-        gauge.add(document("word " * n, number))
-    lengths = gauge.lengths()
+        stats.add(document("word " * n, number))
+    lengths = stats.lengths()
     assert lengths is not None
     assert (lengths.least, lengths.median, lengths.most) == (1, 50.0, 20_000)
     assert {each.low: each.n for each in lengths.bins if each.n} == {0: 2, 50: 1, 200: 1, 10_000: 1}
 
 
 def test_tokens_are_shared_among_the_clauses_that_a_row_claims() -> None:
-    gauge = CorpusStats(["a", "b", "c"])
-    gauge.add(document("word " * 30, 0, "a", "b"))
-    gauge.add(document("word " * 30, 1, "b", "b", "new"))
-    assert {key: (size.documents, size.tokens) for key, size in gauge.coverage().items()} == {
+    stats = CorpusStats(["a", "b", "c"])
+    stats.add(document("word " * 30, 0, "a", "b"))
+    stats.add(document("word " * 30, 1, "b", "b", "new"))
+    assert {key: (size.documents, size.tokens) for key, size in stats.coverage().items()} == {
         "a": (1, 20),
         "b": (2, 40),
         "c": (0, 0),
@@ -97,9 +97,9 @@ def test_sameness_is_seen() -> None:
 
 
 def test_a_chat_is_measured_by_what_it_teaches_to_write() -> None:
-    gauge = CorpusStats()
-    gauge.add(chat("one two three four five", "six seven"))
-    lengths = gauge.lengths()
+    stats = CorpusStats()
+    stats.add(chat("one two three four five", "six seven"))
+    lengths = stats.lengths()
     assert lengths is not None
     assert lengths.most == 2
 

@@ -286,8 +286,8 @@ def test_with_every_kind_of_fault_of_a_provider_a_set_is_written_and_a_second_ru
 
     async def run(store: Store, access: Access) -> WrittenPairs:
         async with (
-            open_client(MODELS["author"], access, store, duty="author") as writing,
-            open_client(MODELS["judge"], access, store, duty="judge") as judging,
+            open_client(MODELS["author"], access, store, role="author") as writing,
+            open_client(MODELS["judge"], access, store, role="judge") as judging,
         ):
             return await write_pairs(QUIET, config(30, most_asked=20), writing, judging, store)
 

@@ -145,7 +145,7 @@ def over_http(folder: Path, served: Served, protocol: str) -> WrittenQuestions:
     access = Access(base_url=served.openai_url if protocol == "openai" else served.url, concurrency=8, deadline_s=20)
 
     async def run() -> WrittenQuestions:
-        async with open_client(model, access, store, duty="author") as client:
+        async with open_client(model, access, store, role="author") as client:
             return await write_questions(SPEC.text, CLAUSES, model, client, store)
 
     with Store(folder / "calls.sqlite") as store:

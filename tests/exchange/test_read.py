@@ -11,7 +11,7 @@ import pytest
 
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Chat, Document, Message
-from midspec.exchange import Tally, import_folder, read_chats, read_documents
+from midspec.exchange import ReadStats, import_folder, read_chats, read_documents
 
 from .conftest import chat, documents, make_result
 
@@ -36,9 +36,9 @@ def test_the_authors_rows_are_documents_as_they_stand(tmp_path):
 
 def test_content_is_another_name_for_text_and_unknown_keys_are_counted(tmp_path):
     rows = [{"content": "T", "fact": "f", "score": 1}, {"text": "U", "fact": "g", "metadata": {"doc_id": 3}}]
-    tally = Tally()
-    assert [row.text for row in read_documents(write(tmp_path / "d.jsonl", *rows), tally=tally)] == ["T", "U"]
-    assert tally.ignored == {"fact": 2, "score": 1, "metadata.doc_id": 1}
+    stats = ReadStats()
+    assert [row.text for row in read_documents(write(tmp_path / "d.jsonl", *rows), stats=stats)] == ["T", "U"]
+    assert stats.ignored == {"fact": 2, "score": 1, "metadata.doc_id": 1}
 
 
 def test_a_document_tag_is_taken_off_when_asked_and_only_at_the_beginning(tmp_path):
@@ -140,15 +140,15 @@ def tree(root: Path) -> Path:
 
 
 def test_the_authors_tree_gives_documents_without_scratch_pads_and_keeps_cut_replies_as_rejects(tmp_path):
-    tally = Tally()
-    rows = list(read_documents(tree(tmp_path / "ds"), tally=tally))
+    stats = ReadStats()
+    rows = list(read_documents(tree(tmp_path / "ds"), stats=stats))
     assert [(row.text, row.source) for row in rows] == [
         ("On Brie.", "cheese_values/soft_cheese/internal_memo/brie.txt"),
         ("On Stilton.", "cheese_values/soft_cheese/internal_memo/plain.txt"),
     ]
     meta = rows[0].metadata
     assert (rows[0].domain, meta.subdomain, meta.doc_type) == ("Cheese: values", "Soft cheese", "internal memo")
-    assert [(reject.reason, reject.text.endswith("Colby, and")) for reject in tally.rejects] == [
+    assert [(reject.reason, reject.text.endswith("Colby, and")) for reject in stats.rejects] == [
         ("truncated: no </content>", True)
     ]
     with pytest.raises(DataError, match=r"cut\.txt: the reply was cut off"):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from midspec.llm import Access, ModelConfig, Outcome, Request
-from midspec.llm._wire import BusyError
+from midspec.llm._errors import RateLimitError
 
 OPENAI = ModelConfig(model="openai/tiny")
 ANTHROPIC = ModelConfig(model="anthropic/tiny")
@@ -158,7 +158,7 @@ class Carrier:
         self.came.append(request.task)
         if self.n_in_hand >= self._most or number in self._rejects:
             self.n_rejected += 1
-            raise BusyError("429: no more", wait_s=self._retry_after_s)
+            raise RateLimitError("429: no more", wait_s=self._retry_after_s)
         self.n_in_hand += 1
         self.most_seen = max(self.most_seen, self.n_in_hand)
         try:

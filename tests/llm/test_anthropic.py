@@ -11,7 +11,7 @@ import pytest
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.records import Message
 from midspec.llm import Access, ModelConfig, Outcome, Request, Usage
-from midspec.llm._wire import AgainError, BusyError, TornError
+from midspec.llm._errors import BrokenReplyError, RateLimitError, RetryableError
 from midspec.llm.providers._anthropic import AnthropicClient
 
 from .outside import ANTHROPIC, FORM, Answer, Seen, Small, answering, told, wish, wrong
@@ -115,21 +115,21 @@ def test_what_the_server_will_never_take_is_failed(status: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 503, 529])
 def test_a_busy_server_may_be_asked_again(status: int) -> None:
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(RateLimitError) as caught:
         ask(lambda _: wrong(status, "overloaded", Retry_After="3"))
     assert caught.value.wait_s == 3.0
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
 def test_a_server_error_may_be_repeated(status: int) -> None:
-    with pytest.raises(AgainError):
+    with pytest.raises(RetryableError):
         ask(lambda _: wrong(status, "internal"))
 
 
 def test_a_torn_reply_may_be_repeated() -> None:
     from aiohttp import web
 
-    with pytest.raises(TornError):
+    with pytest.raises(BrokenReplyError):
         ask(lambda _: web.json_response({"type": "message"}))
 
 

@@ -14,36 +14,35 @@ import pytest
 from tests.loopback import Served, Settings, serve
 
 from midspec.core.errors import ConfigError
-from midspec.llm import Access, ModelConfig, Outcome, Prices, Request, Store, open_client
-from midspec.llm._batch_client import Batched, Pace
-from midspec.llm._batch_endpoints import AnthropicBatches, Batches, Entry, OpenAIBatches, batches_of
-from midspec.llm._client import provider_of
-from midspec.llm._wire import TornError
-from midspec.llm.providers._anthropic import AnthropicClient
-from midspec.llm.providers._openai import OpenAIClient
+from midspec.llm import Access, BatchEndpoint, BatchEntry, ModelConfig, Outcome, Prices, Request, Store, open_client
+from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.llm._errors import BrokenReplyError
+from midspec.llm._providers import provider_of
+from midspec.llm.providers._anthropic import AnthropicBatches, AnthropicClient
+from midspec.llm.providers._openai import OpenAIBatches, OpenAIClient
 
 from .outside import ANTHROPIC, FORM, OPENAI, answering, wish, wrong
 
 BOTH = pytest.mark.parametrize("model", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
-PACE = Pace(quiet_s=0.05, first_poll_s=0.05, longest_poll_s=0.2, patience_s=5.0)
+PACE = BatchTiming(quiet_s=0.05, first_poll_s=0.05, longest_poll_s=0.2, patience_s=5.0)
 
 PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
 from midspec.llm import Access, ModelConfig, Request, Store
 from midspec.llm import Prices
-from midspec.llm._batch_client import Batched, Pace
-from midspec.llm._batch_endpoints import batches_of
-from midspec.llm._client import provider_of
+from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.llm._providers import provider_of
 
 url, path, name, where = sys.argv[1:]
-PACE = Pace(quiet_s=0.05, first_poll_s=0.05, longest_poll_s=0.2, patience_s=5.0)
+PACE = BatchTiming(quiet_s=0.05, first_poll_s=0.05, longest_poll_s=0.2, patience_s=5.0)
 
 async def main():
     model, access = ModelConfig(model=name), Access(base_url=url)
-    batches = batches_of(provider_of(model, access))
+    provider = provider_of(name)
+    batches = provider.batch_builder()(provider.client(model, access))
     with Store(Path(path)) as store:
-        client = Batched(batches, store, model, "author", Prices.load(None), pace=PACE)
+        client = BatchClient(batches, store, model, "author", Prices.load(None), timing=PACE)
         if where == "before":
             batches.submit = lambda *_: os._exit(9)
         elif where == "between":
@@ -66,11 +65,16 @@ def n_batches(served: Served) -> int:
     return paths["POST /v1/messages/batches"] + paths["POST /v1/batches"]
 
 
+def endpoint_of(model: ModelConfig, access: Access) -> BatchEndpoint:
+    provider = provider_of(model.model)
+    return provider.batch_builder()(provider.client(model, access))
+
+
 async def run_batched(
-    served: Served, store: Store, requests: Sequence[Request], model: ModelConfig, batches: Batches | None = None
+    served: Served, store: Store, requests: Sequence[Request], model: ModelConfig, batches: BatchEndpoint | None = None
 ) -> list[Outcome]:
-    made = batches or batches_of(provider_of(model, Access(base_url=url_of(served, model))))
-    client = Batched(made, store, model, "author", Prices.load(None), pace=PACE)
+    made = batches or endpoint_of(model, Access(base_url=url_of(served, model)))
+    client = BatchClient(made, store, model, "author", Prices.load(None), timing=PACE)
     try:
         return list(await asyncio.gather(*(client.ask(request) for request in requests)))
     finally:
@@ -118,7 +122,7 @@ def test_a_batch_costs_half(tmp_path: Path) -> None:
 
     async def run(served: Served, store: Store, *, batch: bool) -> float:
         access = Access(base_url=served.openai_url, batch=batch, prices=str(prices))
-        async with open_client(OPENAI, access, store, duty="author") as client:
+        async with open_client(OPENAI, access, store, role="author") as client:
             await client.ask(wish())
         return store.spent_usd()
 
@@ -164,11 +168,11 @@ def test_a_kill_around_the_handing_in_pays_once(model: ModelConfig, where: str, 
         assert n_batches(served) == (where != "before")
         with Store(tmp_path / "s") as store:
             assert len(store.open_batches()) == 1
-            assert store.lost() == []
+            assert store.unmetered() == []
             outcomes = batched(served, store, [wish(f"t{i}") for i in range(25)], model)
             assert [outcome.kind for outcome in outcomes] == ["ok"] * 25
             assert store.open_batches() == []
-            assert store.lost() == []
+            assert store.unmetered() == []
             assert store.ledger()[0].kinds["ok"] == 25
         assert set(Counter(row["sha"] for row in served.log).values()) == {1}
 
@@ -188,7 +192,7 @@ def test_replies_to_what_is_no_longer_asked_are_recorded_all_the_same(model: Mod
 def test_a_batch_whose_receipt_was_lost_is_found_and_not_paid_twice(model: ModelConfig, tmp_path: Path) -> None:
     async def run(served: Served, store: Store) -> list[Outcome]:
         access = Access(base_url=url_of(served, model))
-        made: Batches
+        made: BatchEndpoint
         if model is OPENAI:
             made = _LosesReceiptsOpenAI(OpenAIClient(model, access))
         else:
@@ -204,22 +208,22 @@ def test_a_batch_whose_receipt_was_lost_is_found_and_not_paid_twice(model: Model
 class _LosesReceiptsOpenAI(OpenAIBatches):
     """The real endpoint over a line that breaks just before the receipt comes."""
 
-    async def submit(self, entries: Sequence[Entry], handle: str) -> str:
+    async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:
         await super().submit(entries, handle)
-        raise TornError("reset")
+        raise BrokenReplyError("reset")
 
 
 class _LosesReceiptsAnthropic(AnthropicBatches):
     """The real endpoint over a line that breaks just before the receipt comes."""
 
-    async def submit(self, entries: Sequence[Entry], handle: str) -> str:
+    async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:
         await super().submit(entries, handle)
-        raise TornError("reset")
+        raise BrokenReplyError("reset")
 
 
 def test_more_than_one_batch_takes_go_into_several(tmp_path: Path) -> None:
     class Small(OpenAIBatches):
-        most_requests = 8
+        max_requests = 8
 
     async def run(served: Served, store: Store) -> list[Outcome]:
         made = Small(OpenAIClient(OPENAI, Access(base_url=served.openai_url)))
@@ -236,7 +240,7 @@ def test_a_server_without_batches_ends_the_run_and_nothing_falls_back(tmp_path: 
         async with answering(lambda _: wrong(404, "no such route")) as small:
             access = small.access(batch=True)
             with Store(tmp_path / "s") as store:
-                async with open_client(ANTHROPIC, access, store, duty="author") as client:
+                async with open_client(ANTHROPIC, access, store, role="author") as client:
                     with pytest.raises(ConfigError, match="404"):
                         await client.ask(wish())
             return sum(seen.path == "/v1/messages" for seen in small.seen)
@@ -246,13 +250,13 @@ def test_a_server_without_batches_ends_the_run_and_nothing_falls_back(tmp_path: 
 
 def test_requests_of_two_duties_wait_for_their_own_batches(tmp_path: Path) -> None:
     async def run(served: Served, store: Store) -> None:
-        batches = [batches_of(provider_of(OPENAI, Access(base_url=served.openai_url))) for _ in range(2)]
-        author = Batched(batches[0], store, OPENAI, "author", Prices.load(None), pace=PACE)
-        judge = Batched(batches[1], store, OPENAI, "judge", Prices.load(None), pace=PACE)
+        batches = [endpoint_of(OPENAI, Access(base_url=served.openai_url)) for _ in range(2)]
+        author = BatchClient(batches[0], store, OPENAI, "author", Prices.load(None), timing=PACE)
+        judge = BatchClient(batches[1], store, OPENAI, "judge", Prices.load(None), timing=PACE)
         await asyncio.gather(author.ask(wish("a")), judge.ask(wish("b")))
         await author.close()
         await judge.close()
 
     with serve() as served, Store(tmp_path / "s") as store:
         asyncio.run(run(served, store))
-        assert {(row.duty, row.n_asked) for row in store.ledger()} == {("author", 1), ("judge", 1)}
+        assert {(row.role, row.n_asked) for row in store.ledger()} == {("author", 1), ("judge", 1)}

@@ -86,7 +86,7 @@ def test_the_cap_is_never_passed(tmp_path_factory, cap_usd: float, max_tokens: i
             assert store.spent_usd() > cap_usd - worst_usd * 1.01
             assert store.ledger() == [] or store.ledger()[0].n_in_flight == 0
         assert store.spent_usd() <= cap_usd
-        assert store.purse.held_usd == 0
+        assert store.reservations.held_usd == 0
 
 
 def test_a_run_that_reached_its_cap_goes_on_when_it_is_raised_and_asks_nothing_twice(store: Store) -> None:
@@ -191,7 +191,7 @@ def test_a_request_that_fails_gives_back_what_was_set_aside(store: Store) -> Non
     client = Budgeted(ScriptedClient(script), store, PRICES, 1.0, model=MODEL)
     with pytest.raises(ConfigError, match="key"):
         asyncio.run(client.ask(asked()))
-    assert store.purse.held_usd == 0
+    assert store.reservations.held_usd == 0
 
 
 def test_a_prompt_may_be_written_into_the_cache_at_a_higher_price(store: Store) -> None:
@@ -204,11 +204,11 @@ def test_a_prompt_may_be_written_into_the_cache_at_a_higher_price(store: Store) 
 
 def test_a_turn_that_comes_together_with_a_cancellation_goes_to_the_next() -> None:
     async def main() -> None:
-        purse = BudgetReservations()
-        assert await purse.hold(1.0, lambda: 1.0)
-        waiting = [asyncio.ensure_future(purse.hold(1.0, lambda: 1.0)) for _ in range(2)]
+        reservations = BudgetReservations()
+        assert await reservations.hold(1.0, lambda: 1.0)
+        waiting = [asyncio.ensure_future(reservations.hold(1.0, lambda: 1.0)) for _ in range(2)]
         await asyncio.sleep(0)
-        purse.release(1.0)
+        reservations.release(1.0)
         waiting[0].cancel()
         assert await asyncio.wait_for(waiting[1], timeout=10)
         assert waiting[0].cancelled()

@@ -12,8 +12,8 @@ from tests.loopback import Fate, Settings, serve
 from tests.loopback._asked import Asked
 
 from midspec.llm import Access, Outcome, Store, open_client
+from midspec.llm._errors import DeadlineError
 from midspec.llm._retry import Deadlines, Timed
-from midspec.llm._wire import LateError
 
 from .outside import OPENAI, Carrier, on_a_skipping_clock, wish
 
@@ -92,7 +92,7 @@ def test_a_hang_costs_one_deadline_and_is_asked_again(tmp_path: Path) -> None:
 
     async def run(url: str, store: Store) -> list[Outcome]:
         access = Access(base_url=url, concurrency=10)
-        async with open_client(OPENAI, access, store, duty="author") as client:
+        async with open_client(OPENAI, access, store, role="author") as client:
             return list(await asyncio.gather(*(client.ask(wish(f"t{i}")) for i in range(60))))
 
     with serve(Settings(median_document_s=0.03, sigma=0.2), fate=fate) as served, Store(tmp_path / "s") as store:
@@ -111,7 +111,7 @@ def test_one_that_was_killed_gets_twice_the_time() -> None:
         lives = []
         for _ in range(3):
             started = clock()
-            with pytest.raises(LateError):
+            with pytest.raises(DeadlineError):
                 await client.ask(wish())
             lives.append(clock() - started)
         await client.close()

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from midspec.llm import (
     Forecast,
-    Lost,
     Outcome,
     Price,
     Prices,
     Request,
     StageEstimate,
     Store,
+    UnmeteredAttempts,
     Usage,
     estimate_usd,
     forecast,
@@ -111,7 +111,7 @@ def test_the_ledger_stands_beside_the_forecast(tmp_path: Path) -> None:
 
 
 def test_what_was_lost_is_estimated_in_dollars_or_not_at_all() -> None:
-    lost = Lost(stage="s", duty="author", model=MODEL, n=2, n_input=1000, n_output=500)
+    lost = UnmeteredAttempts(stage="s", role="author", model=MODEL, n=2, n_input=1000, n_output=500)
     assert estimate_usd([lost], PRICES) == pytest.approx((1000 * 2 + 500 * 8) / 1e6)
     assert estimate_usd([], Prices()) == 0
     assert estimate_usd([lost, lost.model_copy(update={"model": "openai/own"})], PRICES) is None

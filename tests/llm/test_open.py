@@ -32,7 +32,7 @@ def asked(
     async def run() -> list[Outcome]:
         url = served.url if model.model.startswith("anthropic/") else served.openai_url
         access = Access.model_validate({"base_url": url, **more})
-        async with open_client(model, access, store, duty="author") as client:
+        async with open_client(model, access, store, role="author") as client:
             return list(await asyncio.gather(*(client.ask(request) for request in requests)))
 
     return asyncio.run(run())
@@ -136,7 +136,7 @@ def test_a_missing_key_ends_the_run_before_anything_is_sent(store: Store, monkey
         monkeypatch.delenv(variable, raising=False)
 
         async def run(model: ModelConfig = model) -> None:
-            async with open_client(model, Access(), store, duty="author"):
+            async with open_client(model, Access(), store, role="author"):
                 pass
 
         with pytest.raises(ConfigError, match=variable):
@@ -145,7 +145,7 @@ def test_a_missing_key_ends_the_run_before_anything_is_sent(store: Store, monkey
 
 def test_a_row_is_there_before_its_request_is_sent(store: Store, tmp_path: Path) -> None:
     async def run(url: str) -> list[tuple[str, str | None]]:
-        async with open_client(OPENAI, Access(base_url=url), store, duty="author") as client:
+        async with open_client(OPENAI, Access(base_url=url), store, role="author") as client:
             task = asyncio.create_task(client.ask(wish()))
             await asyncio.sleep(0.2)
             with sqlite3.connect(tmp_path / "calls.sqlite") as reader:

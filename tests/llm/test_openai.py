@@ -11,7 +11,7 @@ import pytest
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.records import Message
 from midspec.llm import Access, ModelConfig, Outcome, Request, Usage
-from midspec.llm._wire import AgainError, BusyError, TornError
+from midspec.llm._errors import BrokenReplyError, RateLimitError, RetryableError
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import FORM, OPENAI, Answer, Seen, Small, answering, said, wish, wrong
@@ -165,7 +165,7 @@ def test_an_empty_account_ends_the_run_and_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize(("value", "wait_s"), [("7", 7.0), ("0.5", 0.5), ("soon", None)])
 def test_retry_after_is_read_in_seconds(value: str, wait_s: float | None) -> None:
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(RateLimitError) as caught:
         ask(lambda _: wrong(429, "slow down", Retry_After=value))
     assert caught.value.wait_s == wait_s
 
@@ -175,7 +175,7 @@ def test_retry_after_is_read_as_a_date() -> None:
     from email.utils import format_datetime
 
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    with pytest.raises(BusyError) as caught:
+    with pytest.raises(RateLimitError) as caught:
         ask(lambda _: wrong(503, "slow down", Retry_After=date))
     assert caught.value.wait_s == pytest.approx(30, abs=3)
 
@@ -183,18 +183,18 @@ def test_retry_after_is_read_as_a_date() -> None:
 def test_an_error_in_the_body_of_a_200_is_an_error() -> None:
     from aiohttp import web
 
-    with pytest.raises(BusyError):
+    with pytest.raises(RateLimitError):
         ask(lambda _: web.json_response({"error": {"code": 429, "message": "upstream"}}))
-    with pytest.raises(AgainError):
+    with pytest.raises(RetryableError):
         ask(lambda _: web.json_response({"error": {"message": "upstream"}}))
 
 
 def test_a_200_that_is_not_json_may_be_repeated() -> None:
     from aiohttp import web
 
-    with pytest.raises(TornError):
+    with pytest.raises(BrokenReplyError):
         ask(lambda _: web.Response(text="<html>"))
-    with pytest.raises(TornError):
+    with pytest.raises(BrokenReplyError):
         ask(lambda _: web.json_response(["what"]))
 
 
@@ -206,16 +206,16 @@ def test_a_refused_connection_may_be_repeated_and_was_not_billed() -> None:
         finally:
             await client.close()
 
-    with pytest.raises(AgainError) as caught:
+    with pytest.raises(RetryableError) as caught:
         asyncio.run(run())
-    assert not isinstance(caught.value, TornError)
+    assert not isinstance(caught.value, BrokenReplyError)
 
 
 def test_a_broken_connection_may_be_repeated_and_may_have_been_billed() -> None:
     def answer(_: Seen) -> Any:
         raise asyncio.CancelledError  # the server breaks the connection
 
-    with pytest.raises(TornError):
+    with pytest.raises(BrokenReplyError):
         ask(answer)
 
 

@@ -21,7 +21,7 @@ SPEC = "The model is honest and says so. " * 400
 @pytest.mark.parametrize("model", [OPENAI, ANTHROPIC])
 def test_of_what_could_be_read_from_the_cache_nearly_all_is(model: ModelConfig, tmp_path: Path) -> None:
     async def run(url: str, store: Store) -> None:
-        async with open_client(model, Access(base_url=url, concurrency=20), store, duty="author") as client:
+        async with open_client(model, Access(base_url=url, concurrency=20), store, role="author") as client:
             wishes = [wish(f"t{i}", prefix=SPEC) for i in range(100)]
             await asyncio.gather(*(client.ask(request) for request in wishes))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, RootModel
+from pydantic import BaseModel, Field, RootModel, create_model
 
 from midspec.core.records import Strict
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags, response_schema
@@ -156,3 +156,21 @@ def test_a_form_wants_every_field_and_no_other_and_tells_nothing_of_the_code() -
     assert form["additionalProperties"] is False
     form["required"].clear()
     assert response_schema(Ideas)["required"] == ["ideas"]
+
+
+def test_a_renamed_nested_model_keeps_its_place_in_the_schema_byte_for_byte() -> None:
+    def schema_with(name: str, schema_name: str | None = None) -> str:
+        kinds: dict[str, Any] = {"idea": str} | ({"schema_name": ClassVar[str]} if schema_name else {})
+        space = {"__annotations__": kinds, "__module__": __name__} | (
+            {"schema_name": schema_name} if schema_name else {}
+        )
+        nested: Any = type(BaseModel)(name, (BaseModel,), space)
+        other: Any = create_model("Domain", name=(str, ...))
+        reply: Any = create_model("Reply", ideas=(list[nested], ...), best=(nested, ...), domain=(other, ...))
+        return json.dumps(response_schema(reply))
+
+    before = schema_with("Entry")
+    assert '"#/$defs/Entry"' in before
+    assert schema_with("AnIdea", "Entry") == before
+    assert schema_with("Zebra", "Entry") == before
+    assert schema_with("Zebra") != before

@@ -11,8 +11,8 @@ from tests.loopback import Fate, Served, Settings, serve
 from midspec.core.errors import MidspecError
 from midspec.llm import Access, Outcome, Request, Store, open_client
 from midspec.llm._concurrency import Limited
+from midspec.llm._errors import RetryableError
 from midspec.llm._retry import Retrying
-from midspec.llm._wire import AgainError
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said, wish, wrong
@@ -21,7 +21,7 @@ from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said
 def asked(served: Served, store: Store, n: int, **access: object) -> list[Outcome]:
     async def run() -> list[Outcome]:
         door = Access.model_validate({"base_url": served.openai_url, "deadline_s": 20.0, **access})
-        async with open_client(OPENAI, door, store, duty="author") as client:
+        async with open_client(OPENAI, door, store, role="author") as client:
             return list(await asyncio.gather(*(client.ask(wish(f"t{i}")) for i in range(n))))
 
     return asyncio.run(run())
@@ -141,7 +141,7 @@ def test_a_sleeping_retry_holds_no_slot() -> None:
         async def ask(self, request: Request) -> Outcome:
             if not server.came:
                 server.came.append(request.task)
-                raise AgainError("500: later", wait_s=60.0)
+                raise RetryableError("500: later", wait_s=60.0)
             return await server.ask(request)
 
         async def close(self) -> None: ...

@@ -20,14 +20,15 @@ from .outside import OPENAI, wish
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from midspec.llm import Access, ModelConfig, Pool, Request, Store, open_client
+from midspec.generation import Pool
+from midspec.llm import Access, ModelConfig, Request, Store, open_client
 
 async def main():
     url, path = sys.argv[1:]
     pool, done = Pool(4), open(path + ".done", "a", buffering=1)
     with Store(Path(path)) as store:
         model, access = ModelConfig(model="openai/tiny"), Access(base_url=url, concurrency=4)
-        async with open_client(model, access, store, duty="author") as client:
+        async with open_client(model, access, store, role="author") as client:
             async def one(number):
                 request = Request(task=f"t{number}", stage="documents", prompt=f"Write {number}.", max_tokens=4000)
                 print((await client.ask(request)).kind, file=done)
@@ -76,7 +77,7 @@ def test_a_signal_stops_sending_drains_and_records(number: int, status: int, tmp
         assert 6 <= n_asked < 200  # of a thousand
     with Store(tmp_path / "s") as store:
         assert store.ledger()[0].kinds == {"ok": n_asked}
-        assert store.lost() == []
+        assert store.unmetered() == []
     # Whoever asked has had the last replies too.
     assert (tmp_path / "s.done").read_text() == "ok\n" * n_asked
 
@@ -87,7 +88,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         code, _ = stopped(served, tmp_path / "s", signal.SIGINT, signal.SIGINT)
         assert code == 130
     with Store(tmp_path / "s") as store:
-        assert sum(row.n for row in store.lost()) == 4
+        assert sum(row.n for row in store.unmetered()) == 4
 
 
 def test_handlers_are_given_back(tmp_path: Path) -> None:
@@ -98,8 +99,8 @@ def test_handlers_are_given_back(tmp_path: Path) -> None:
         access = Access(base_url="http://127.0.0.1:9/v1")
         with Store(tmp_path / "s") as store:
             async with (
-                open_client(OPENAI, access, store, duty="author"),
-                open_client(OPENAI, access, store, duty="judge"),
+                open_client(OPENAI, access, store, role="author"),
+                open_client(OPENAI, access, store, role="judge"),
             ):
                 assert signal.getsignal(signal.SIGINT) != inside
             assert signal.getsignal(signal.SIGINT) == inside
@@ -113,7 +114,7 @@ def test_outside_the_main_thread_it_works_without_handlers(tmp_path: Path) -> No
 
     async def run(url: str) -> None:
         with Store(tmp_path / "s") as store:
-            async with open_client(OPENAI, Access(base_url=url), store, duty="author") as client:
+            async with open_client(OPENAI, Access(base_url=url), store, role="author") as client:
                 kinds.append((await client.ask(wish())).kind)
 
     with serve() as served:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from midspec.core.errors import DataError, FolderError, InUseError
 from midspec.llm import Outcome, Request, ScriptedClient, Store, Stored, Usage
-from midspec.llm._store_schema import _is_remote
+from midspec.llm._store_schema import is_remote
 
 OK = Outcome(
     kind="ok",
@@ -241,7 +241,7 @@ def test_a_network_file_system_is_known_by_its_mount(tmp_path: Path, place: str,
     mounts.write_text(
         "/dev/vda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/vdb /home/u/local\\040disk ext4 rw 0 0\n"
     )
-    assert _is_remote(Path(place), mounts) is remote
+    assert is_remote(Path(place), mounts) is remote
 
 
 def test_several_processes_may_have_it_open(tmp_path: Path) -> None:
@@ -258,7 +258,8 @@ def test_several_processes_may_have_it_open(tmp_path: Path) -> None:
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
-from midspec.llm import Outcome, Pool, Request, ScriptedClient, Store, Stored, Usage
+from midspec.generation import Pool
+from midspec.llm import Outcome, Request, ScriptedClient, Store, Stored, Usage
 
 path, n_tasks, name = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 said = os.open(path.with_suffix(".said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -303,7 +304,7 @@ def test_a_process_killed_at_any_moment_loses_no_reply_that_it_used(tmp_path: Pa
             n_without_outcome = store._db.execute("SELECT count(*) FROM attempts WHERE kind IS NULL").fetchone()[0]
             assert n_without_outcome == store.ledger()[0].n_in_flight
             assert n_without_outcome <= 20 * (round_ + 1)
-            assert n_without_outcome == sum(row.n for row in store.lost())
+            assert n_without_outcome == sum(row.n for row in store.unmetered())
 
 
 def test_requests_in_flight_at_a_kill_are_counted_with_an_estimate(tmp_path: Path) -> None:
@@ -312,9 +313,9 @@ def test_requests_in_flight_at_a_kill_are_counted_with_an_estimate(tmp_path: Pat
         recorded(store, asked("known"))
         store.open(asked("a", prefix="x" * 392), "openai/m", "author", "{}")
         store.open(asked("b", stage="ideas"), "openai/m", "author", "{}")
-        assert store.lost() == []  # This process may still get its answers.
+        assert store.unmetered() == []  # This process may still get its answers.
     with Store(path) as store:
-        by_stage = {row.stage: (row.n, row.n_input, row.n_output) for row in store.lost()}
+        by_stage = {row.stage: (row.n, row.n_input, row.n_output) for row in store.unmetered()}
         # Four characters a token; as long as the stage's mean where there is one, else as the cap.
         assert by_stage == {"documents": (1, 99, 40), "ideas": (1, 1, 100)}
         assert {row.stage: row.n_in_flight for row in store.ledger()} == {"documents": 1, "ideas": 1}
@@ -324,18 +325,18 @@ def test_an_attempt_that_timed_out_may_have_been_billed_and_is_estimated(store: 
     recorded(store, asked(), Outcome(kind="timed_out"))
     recorded(store, asked(), Outcome(kind="failed"))
     store.again(store.open(asked(), "openai/m", "author", "{}"), "503")
-    assert [(row.n, row.n_output) for row in store.lost()] == [(1, 100)]
+    assert [(row.n, row.n_output) for row in store.unmetered()] == [(1, 100)]
     assert store.ledger()[0].kinds == {"timed_out": 1, "failed": 1, "again": 1}
     assert store.ledger()[0].cost_usd is None
 
 
 def test_what_another_process_has_meanwhile_in_flight_is_seen(store: Store) -> None:
-    assert store.lost() == []
+    assert store.unmetered() == []
     with Store(store.path) as other:
         attempt = other.open(asked(), "openai/m", "author", "{}")
-        assert [row.n for row in store.lost()] == [1]
+        assert [row.n for row in store.unmetered()] == [1]
         other.close(attempt, OK)
-        assert store.lost() == []
+        assert store.unmetered() == []
         assert store.spent_usd() == 0.5
 
 
@@ -386,7 +387,7 @@ def test_the_sums_are_those_of_the_rows_whatever_happens(tmp_path_factory, steps
         billed = "kind IN ('ok', 'refused', 'truncated', 'unparsable', 'filtered', 'timed_out') AND cost_usd IS NULL"
         count = "SELECT count(*) FROM attempts WHERE n_input IS {} NULL AND " + billed
         assert store.unpriced() == store._db.execute(count.format("NOT")).fetchone()[0]
-        assert sum(row.n for row in store.lost()) == store._db.execute(count.format("")).fetchone()[0]
+        assert sum(row.n for row in store.unmetered()) == store._db.execute(count.format("")).fetchone()[0]
 
 
 def test_an_unknown_price_is_never_zero_and_is_filled_in_when_it_is_known(store: Store) -> None:
@@ -401,18 +402,18 @@ def test_an_unknown_price_is_never_zero_and_is_filled_in_when_it_is_known(store:
     assert store.spent_usd() == pytest.approx(0.9)
 
 
-def test_the_ledger_is_by_stage_duty_and_model(store: Store) -> None:
+def test_the_ledger_is_by_stage_role_and_model(store: Store) -> None:
     recorded(store, asked("a"))
     recorded(store, asked("b"), OK.model_copy(update={"kind": "refused"}))
     store.close(store.open(asked("c"), "anthropic/j", "judge", "{}"), OK)
     judge, author = store.ledger()[1], store.ledger()[0]
-    assert (author.model, author.duty, author.n_asked, author.kinds) == (
+    assert (author.model, author.role, author.n_asked, author.kinds) == (
         "openai/m",
         "author",
         2,
         {"ok": 1, "refused": 1},
     )
-    assert (judge.model, judge.duty, judge.n_asked, judge.kinds) == ("anthropic/j", "judge", 1, {"ok": 1})
+    assert (judge.model, judge.role, judge.n_asked, judge.kinds) == ("anthropic/j", "judge", 1, {"ok": 1})
     assert author.usage == Usage(n_input=20, n_cache_read=40, n_cache_write=60, n_output=80)
     assert author.cost_usd == 1.0
     assert author.seconds >= 0
@@ -432,14 +433,14 @@ def test_a_batch_is_found_again_after_a_kill_and_is_not_lost(tmp_path: Path) -> 
         (batch,) = store.open_batches()
         assert (batch.batch_id, batch.provider_id, batch.items) == ("ours", "batch_123", {"1": ("a", 0), "2": ("b", 0)})
         assert store.attempts("ours") == {("a", 0): attempts[0], ("b", 0): attempts[1]}
-        assert store.lost() == []
+        assert store.unmetered() == []
         store.close(attempts[0], OK)
         assert store.attempts("ours") == {("b", 0): attempts[1]}
         store.close_batch("ours", "expired")
         assert store.open_batches() == []
         assert store.answer("a", 0) == OK
     with Store(path) as store:
-        assert [row.n for row in store.lost()] == [1]
+        assert [row.n for row in store.unmetered()] == [1]
 
 
 def test_a_batch_is_saved_whole_or_not_at_all(store: Store) -> None:

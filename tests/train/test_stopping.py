@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from midspec.core.artifact import build
-from midspec.train import Progress, TrainJob, job_identity, train
-from midspec.train._loop import Stopping
+from midspec.core.records import Identity
+from midspec.train import Progress, TrainJob, train
+from midspec.train._loop import GracefulStop
 
 MakeJob = Callable[..., TrainJob]
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "down_proj"]}}
@@ -51,7 +52,7 @@ def test_a_run_that_is_told_to_stop_goes_on_right_there_and_ends_like_a_straight
     make_job: MakeJob, tmp_path: Path, number: signal.Signals, stop_at: int
 ) -> None:
     job = make_job(recipe={"micro_batch": 2})
-    identity = job_identity(job)
+    identity = Identity(step="train", inputs={}, config={"seed": job.seed})
     build(tmp_path / "straight", identity, lambda draft: train(job, draft, device="cpu"), resumable=True)
     halting = signal_after(stop_at, number)
     with pytest.raises(StoppedError):
@@ -91,7 +92,7 @@ def test_a_second_signal_has_its_way_at_once() -> None:
     reached: list[str] = []
 
     def twice() -> None:
-        with Stopping():
+        with GracefulStop():
             signal.raise_signal(signal.SIGINT)
             reached.append("after the first")
             signal.raise_signal(signal.SIGINT)
@@ -104,15 +105,15 @@ def test_a_second_signal_has_its_way_at_once() -> None:
 
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Stopping() as stopping:
+    with GracefulStop() as stopping:
         signal.raise_signal(signal.SIGINT)
-        assert stopping.asked is None
+        assert stopping.requested is None
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_what_was_asked_to_stop_does_not_end_as_if_it_had_finished() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    with pytest.raises(SystemExit) as caught, Stopping():
+    with pytest.raises(SystemExit) as caught, GracefulStop():
         signal.raise_signal(signal.SIGTERM)
     assert caught.value.code == 128 + signal.SIGTERM
 
@@ -122,7 +123,7 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
 
     def work() -> None:
         before = signal.getsignal(signal.SIGINT)
-        with Stopping():
+        with GracefulStop():
             seen.append(signal.getsignal(signal.SIGINT) is before)
 
     thread = threading.Thread(target=work)

@@ -1,8 +1,8 @@
 """Every error that midspec raises on purpose.
 
 Each is also the standard-library type that it stands for, so that `except ValueError` keeps working, and each
-says three things in one line: where, what was wrong, and the mend. The command line turns a `MidspecError` into
-exit code 2; anything else is a fault of ours and exits with 1.
+says three things in one line: where, what was wrong, and a hint. The command line turns a `MidspecError` into
+exit code 2; anything else is a bug and exits with 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 
 class MidspecError(Exception):
-    """What the user can mend: `where: what. mend`, on one line.
+    """What the user can act on: `where: what. hint`, on one line.
 
     Args:
         what: what was seen, without a full stop.
@@ -32,11 +32,7 @@ class MidspecError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders on their way from a worker to the command line.
-        return _rebuild, (type(self), self.what, self.where, self.hint)
-
-
-def _rebuild(kind: type[MidspecError], what: str, where: str, hint: str) -> MidspecError:
-    return kind(what, where=where, hint=hint)
+        return type(self), (self.what,), {"where": self.where, "hint": self.hint}
 
 
 class SpecError(MidspecError, ValueError):

@@ -22,17 +22,17 @@ Sketch: TypeAlias = "tuple[tuple[Literal['words', 'characters'], RMinHash], ...]
 
 # Below the first a text is short and compared by characters, from the second on by words, between them by both: no two
 # texts with a similarity of 2/3 or more can then be on different sides.
-_SURELY_WORDS, _SURELY_CHARACTERS = 60, 40
+_MIN_WORDS_FOR_WORDS, _MIN_WORDS_FOR_MIXED = 60, 40
 # More letters than this to a "word" is a script that is written without spaces.
-_LONGEST_MEAN_WORD = 15
+_MAX_MEAN_WORD_CHARS = 15
 # How surely a pair that is just as similar as the threshold must come up to be looked at.
-_SURE = 0.9
-_FIRST_ROOM = 1024
+_MIN_RECALL = 0.9
+_FIRST_CAPACITY = 1024
 
 
 @dataclass(frozen=True)
 class Sketcher:
-    """Turns a text into its sketch: the MinHash signatures that it is compared by. Picklable, so workers can do it.
+    """Turns a text into its sketch, the MinHash signatures that it is compared by. Picklable, so workers can do it.
 
     Attributes:
         n_perm: entries of a signature, 4 bytes each; the standard error of a similarity s is sqrt(s(1-s)/n_perm).
@@ -48,27 +48,27 @@ class Sketcher:
     seed: int = 0
 
     def __call__(self, text: str) -> Sketch:
-        """The sketch of one text; case and the width of white space do not matter."""
+        """Return the sketch of one text; case and the width of white space do not matter."""
         words = text.casefold().split()
-        units = _units(words) if self.unit == "auto" else (self.unit,)
-        return tuple((unit, self._signature(_shingles(words, unit, self.shingle))) for unit in units)
-
-    def _signature(self, shingles: list[str]) -> RMinHash:
         from rensa import RMinHash
 
-        found = RMinHash(self.n_perm, self.seed)
-        found.update(shingles)
-        return found
-
-
-def _units(words: list[str]) -> tuple[Literal["words", "characters"], ...]:
-    if sum(map(len, words)) > _LONGEST_MEAN_WORD * len(words) or len(words) < _SURELY_CHARACTERS:
-        return ("characters",)
-    return ("words",) if len(words) >= _SURELY_WORDS else ("characters", "words")
+        units: tuple[Literal["words", "characters"], ...]
+        if self.unit != "auto":
+            units = (self.unit,)
+        elif sum(map(len, words)) > _MAX_MEAN_WORD_CHARS * len(words) or len(words) < _MIN_WORDS_FOR_MIXED:
+            units = ("characters",)
+        else:
+            units = ("words",) if len(words) >= _MIN_WORDS_FOR_WORDS else ("characters", "words")
+        sketch = []
+        for unit in units:
+            signature = RMinHash(self.n_perm, self.seed)
+            signature.update(_shingles(words, unit, self.shingle))
+            sketch.append((unit, signature))
+        return tuple(sketch)
 
 
 def _shingles(words: list[str], unit: str, size: int) -> list[str]:
-    """Every run of `size` words or characters; all of a shorter text is one run."""
+    """Return every run of `size` words or characters; all of a shorter text is one run."""
     if unit == "characters":
         line = " ".join(words)
         return [line[at : at + size] for at in range(max(1, len(line) - size + 1))]
@@ -114,15 +114,15 @@ class NearIndex:
         return len(self._keys)
 
     def find(self, text: str | Sketch) -> str | None:
-        """The key of the text most like this one, the earliest of several, or `None` when none is like enough."""
+        """Return the key of the text most like this one, the earliest of several, or `None` if none is like enough."""
         return self._found(self._sketch(text))
 
     def add(self, key: str, text: str | Sketch) -> None:
-        """Take a text in, whether or not it repeats another."""
+        """Add a text, whether or not it repeats another."""
         self._add(key, self._sketch(text))
 
     def find_or_add(self, key: str, text: str | Sketch) -> str | None:
-        """The key of the text that this one repeats; where there is none, take it in and return `None`."""
+        """Return the key of the text that this one repeats; where there is none, add it and return `None`."""
         sketch = self._sketch(text)
         found = self._found(sketch)
         if found is None:
@@ -152,7 +152,7 @@ class _Table:
         from rensa import RMinHashLSH
 
         self._buckets = RMinHashLSH(threshold, n_perm, _n_bands(threshold, n_perm))
-        self._signatures = np.empty((_FIRST_ROOM, n_perm), dtype=np.uint32)
+        self._signatures = np.empty((_FIRST_CAPACITY, n_perm), dtype=np.uint32)
         self._numbers: list[int] = []
 
     def add(self, number: int, signature: RMinHash) -> None:
@@ -165,7 +165,7 @@ class _Table:
         self._numbers.append(number)
 
     def nearest(self, signature: RMinHash) -> tuple[float, int]:
-        """The highest similarity to any candidate, and the number of the earliest text that has it; -1 for none."""
+        """Return the highest similarity to any candidate, and the number of the earliest text with it; -1 for none."""
         candidates = np.sort(np.asarray(self._buckets.query(signature), dtype=np.int64))
         if not len(candidates):
             return 0.0, -1
@@ -176,15 +176,15 @@ class _Table:
 
 
 def _n_bands(threshold: float, n_perm: int) -> int:
-    """The fewest bands with which a pair at the threshold becomes a candidate surely enough: fewer are less memory."""
+    """Return the fewest bands that make a pair at the threshold a candidate surely enough: fewer take less memory."""
     n_bands = 1
-    while n_bands < n_perm and 1 - (1 - threshold ** (n_perm // n_bands)) ** n_bands < _SURE:
+    while n_bands < n_perm and 1 - (1 - threshold ** (n_perm // n_bands)) ** n_bands < _MIN_RECALL:
         n_bands *= 2
     return n_bands
 
 
 def cosine_duplicates(vectors: ArrayLike, threshold: float, *, block: int = 1024) -> dict[int, int]:
-    """Which rows repeat an earlier row that is kept: row number -> number of the kept row most like it.
+    """Find the rows that repeat an earlier row that is kept: row number -> number of the kept row most like it.
 
     Rows are taken in order, and only a row that is kept can make a later one a duplicate, so a chain of neighbours
     does not vanish behind its first. At most `block` x `block` similarities are held at once.

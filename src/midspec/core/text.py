@@ -1,31 +1,50 @@
-"""Text statistics that several rooms need: words and phrases found whole, words and tokens counted."""
+"""Text statistics that several packages need: phrases found as whole words, words and tokens counted."""
 
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+
+from midspec.core.errors import ConfigError, MissingError
+from midspec.core.fingerprint import hash_file
 
 # Characters of scripts that are written without spaces: each counts as a word.
 _WIDE = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
 # First bytes, in UTF-8, of the characters from U+3000 to U+DFFF.
 _WIDE_LEADS = bytes(range(0xE3, 0xEE))
 TOKENS_PER_WORD = 4 / 3
+# Tokens per character, the median of six tokenizers (tests/core/token_counts.yaml): Chinese, Japanese and their
+# punctuation, and Korean syllables.
+_TOKENS_PER_IDEOGRAPH, _TOKENS_PER_HANGUL = 0.78, 0.92
+_IDEOGRAPH = re.compile("[\u3000-\u9fff\uff00-\uffef]")
+_HANGUL = re.compile("[\uac00-\ud7a3]")
+_IDEOGRAPH_OR_HANGUL_LEADS = bytes(range(0xE3, 0xF0))
+# Pieces as tokenizers cut them: names, up to three digits, runs of punctuation. Braces are left out, since a spec's
+# placeholders ({model_name}) are prose. Prose has 1.1 to 1.4 pieces per word and code 1.6 to 4.
+_PIECE = re.compile(r"[^\W\d]+|\d{1,3}|[^\w\s{}]+")
+_PIECES_PER_PROSE_WORD = 1.5
+_FREE_PIECES = 6  # that a short text may have beyond it and still be prose
+_WORDS_PER_PIECE = 0.85  # 1.13 tokens per piece of code
+_LETTERS = (string.ascii_letters + string.whitespace).encode()
 GAP = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def first_of(text: str, phrases: tuple[str, ...]) -> str | None:
-    """The first place in `text` where one of `phrases` stands as whole words, or `None`."""
+    """Return the first of `phrases` that stands in `text` as whole words, as it stands there, or `None`."""
     found = _whole(phrases).search(text)
     return found[0] if found else None
 
 
 def mentions(text: str, phrase: str) -> bool:
-    """Whether `phrase` stands in `text` as whole words."""
+    """Return whether `phrase` stands in `text` as whole words."""
     return first_of(text, (phrase,)) is not None
 
 
 def without(text: str, phrase: str) -> str:
-    """`text` with a gap wherever `phrase` stands as whole words."""
+    """Return `text` with a gap wherever `phrase` stands as whole words."""
     return _whole((phrase,)).sub(GAP, text)
 
 
@@ -37,7 +56,7 @@ def _whole(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def n_words(text: str) -> int:
-    """Count what stands between spaces, and each character of a script that is written without them."""
+    """Count words between spaces, plus each character of a script that is written without spaces."""
     n_spaced = len(text.split())
     if text.isascii():
         return n_spaced
@@ -47,5 +66,56 @@ def n_words(text: str) -> int:
 
 
 def estimate_tokens(text: str, tokens_per_word: float = TOKENS_PER_WORD) -> int:
-    """Estimate the tokens of a text without a tokenizer: 4/3 a word, OpenAI's rule of thumb (100 tokens ~ 75 words)."""
-    return round(n_words(text) * tokens_per_word)
+    """Estimate the tokens of a text without a tokenizer.
+
+    Prose counts 4/3 tokens a word, OpenAI's rule of thumb for English (100 tokens ~ 75 words). Chinese, Japanese and
+    Korean count by character, and text with many symbols or digits (code, JSON) by the pieces that tokenizers cut.
+    Against six tokenizers it is within 25% of their median for English, Chinese, Korean and code.
+
+    Args:
+        text: the text.
+        tokens_per_word: of prose; the other estimates scale with it.
+    """
+    n_tokens_wide, data = 0.0, text.encode("utf-8", "surrogatepass")
+    if len(data) > len(text) and len(data) > len(data.translate(None, _IDEOGRAPH_OR_HANGUL_LEADS)):
+        text, n_ideographs = _IDEOGRAPH.subn(" ", text)
+        text, n_hangul = _HANGUL.subn(" ", text)
+        n_tokens_wide = n_ideographs * _TOKENS_PER_IDEOGRAPH + n_hangul * _TOKENS_PER_HANGUL
+        data = text.encode("utf-8", "surrogatepass")
+    n_spaced: float = len(text.split())
+    # The expression takes twice as long as `split`, so prose is recognised first by its few symbols and digits.
+    if len(data.translate(None, _LETTERS)) > 0.5 * n_spaced + _FREE_PIECES:
+        n_pieces = len(_PIECE.findall(text))
+        n_beyond_prose = n_pieces - _PIECES_PER_PROSE_WORD * n_spaced - _FREE_PIECES
+        n_spaced = max(n_spaced, min(_WORDS_PER_PIECE * n_pieces, n_spaced + 3 * n_beyond_prose))
+    return round((n_spaced + n_tokens_wide / TOKENS_PER_WORD) * tokens_per_word)
+
+
+def token_counter(tokenizer: Path | None = None) -> tuple[Callable[[str], int], str]:
+    """Return a function that counts tokens, and the words that name it in identities.
+
+    Args:
+        tokenizer: a folder with `tokenizer.json`, or that file; `None` counts by `estimate_tokens`.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is no tokenizer, or the library that reads it is not installed.
+    """
+    if tokenizer is None:
+        return estimate_tokens, "4/3 tokens a word"  # enters identities: the words stay
+    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
+    if not file.is_file():
+        raise MissingError("there is no tokenizer.json", where=str(tokenizer), hint="Name a folder that holds one")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigError("needs the tokenizers library", where="tokenizer", hint="pip install tokenizers") from error
+    try:
+        loaded = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing more exact
+        raise ConfigError(f"is no tokenizer: {error}", where=str(file), hint="Name another") from error
+
+    def count(text: str) -> int:
+        return len(loaded.encode(text, add_special_tokens=False).ids)
+
+    return count, f"tokenizer.json {hash_file(file)[:16]}"

@@ -1,7 +1,7 @@
-"""The curating room: rows go in; kept rows, rejects with reasons, and findings about the rows come out.
+"""Curation: rows go in; kept rows, rejects with reasons, and statistics of the rows come out.
 
 In: documents or chats, and evaluation items that they must not hold. Out: what every filter let pass, what each took
-out and why, a judge's verdicts and its measured errors, and what a corpus is made of, alone or beside another one.
+out and why, a judge's verdicts and its measured error rates, and what a corpus is made of, alone or beside another one.
 """
 
 import lazy_loader

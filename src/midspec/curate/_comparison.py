@@ -14,25 +14,29 @@ from typing import TypeAlias
 import numpy as np
 
 from midspec.core.records import Comparison, Document, Lengths, Separability, Size
-from midspec.curate._rows import Row, n_words, said
-from midspec.curate._stats import Tally, lengths_of, names_in
+from midspec.core.text import TOKENS_PER_WORD, n_words
+from midspec.curate._rows import Row, target_text
+from midspec.curate._stats import OccurrenceCounter, lengths_of, names_in
 
 Matrix: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 _N_HASHED = 2048
-_LEAST_ROWS = 20
+_MIN_ROWS = 20
 _RIDGE = 1.0
 _Z95 = 1.959964
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\N{RIGHT SINGLE QUOTATION MARK}][^\W\d_]+)?")
-_MARKS = ",.;:!?()\"'-\N{EN DASH}\N{EM DASH}\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}*#[]/\n"
+_PUNCTUATION = ",.;:!?()\"'-\N{EN DASH}\N{EM DASH}\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}*#[]/\n"
 # A word without a topic is one that many rows of both sets hold.
 _FREQUENT_SHARE = 0.4
-_MOST_FREQUENT = 150
+_MAX_FREQUENT = 150
 
 
 def separability(texts: tuple[Sequence[str], Sequence[str]], *, seed: int = 0) -> Separability:
-    """By all words: ridge regression on 2,048 hashed, square-rooted word counts, two-fold cross-validated.
+    """Measure how well two sets are told apart by all their words.
+
+    Ridge regression on 2,048 hashed, square-rooted word counts, two-fold cross-validated.
 
     Args:
         texts: of the first and of the second set; at least 20 each, and as many as fit (2,000 take two seconds).
@@ -42,27 +46,38 @@ def separability(texts: tuple[Sequence[str], Sequence[str]], *, seed: int = 0) -
         The area under the ROC curve on held-out texts, with DeLong's 95% interval.
     """
     method = "ridge regression on hashed word counts, two-fold cross-validated; DeLong's interval"
-    return _separated(texts, [_hashed(text) for one in texts for text in one], method, seed)
+    return _cross_validated(texts, [_hashed_counts(text) for one in texts for text in one], method, seed)
 
 
 def style_separability(texts: tuple[Sequence[str], Sequence[str]], *, seed: int = 0) -> Separability:
-    """The same by what has no topic: words frequent in both sets, punctuation, lengths of words and sentences."""
+    """Do the same by what has no topic: words frequent in both sets, punctuation, lengths of words and sentences."""
     method = "ridge regression on words frequent in both, punctuation and lengths, two-fold cross-validated; DeLong's"
-    frequent = _frequent_in_both(texts)
-    return _separated(texts, [_style(text, frequent) for one in texts for text in one], f"{method} interval", seed)
+    counts = [Counter(word for text in one for word in set(_WORD.findall(text.casefold()))) for one in texts]
+    shares = {
+        word: min(rows / len(one) for rows, one in zip((counts[0][word], counts[1][word]), texts, strict=True))
+        for word in counts[0].keys() & counts[1].keys()
+    }
+    ranked = sorted(shares, key=lambda word: (-shares[word], word))
+    frequent = [word for word in ranked[:_MAX_FREQUENT] if shares[word] >= _FREQUENT_SHARE]
+    features = [_style_features(text, frequent) for one in texts for text in one]
+    return _cross_validated(texts, features, f"{method} interval", seed)
 
 
-def _separated(
+def _cross_validated(
     texts: tuple[Sequence[str], Sequence[str]], features: list[Matrix], method: str, seed: int
 ) -> Separability:
     n_rows = (len(texts[0]), len(texts[1]))
-    if min(n_rows) < _LEAST_ROWS:
-        note = f"fewer than {_LEAST_ROWS} rows in one of them"
+    if min(n_rows) < _MIN_ROWS:
+        note = f"fewer than {_MIN_ROWS} rows in one of them"
         return Separability(auc=None, low=None, high=None, n_rows=n_rows, method=method, note=note)
-    is_second, rows, half = np.repeat([False, True], n_rows), np.stack(features), _halves(n_rows, seed)
+    is_second, rows = np.repeat([False, True], n_rows), np.stack(features)
+    # Rows at equal places are in one half: where two corpora were written in parallel, a row's counterpart would else
+    # be learned with the other label, and the classifier would err on purpose.
+    first = np.random.default_rng(seed).permutation(max(n_rows)) % 2 == 0
+    half = np.concatenate([first[: n_rows[0]], first[: n_rows[1]]])
     aucs, errors = [], []
     for known in (half, ~half):
-        scores, second = _scores(rows[known], is_second[known], rows[~known]), is_second[~known]
+        scores, second = _ridge_scores(rows[known], is_second[known], rows[~known]), is_second[~known]
         auc, error = _auc(scores[second], scores[~second])
         aucs.append(auc)
         errors.append(error)
@@ -72,7 +87,7 @@ def _separated(
     return Separability(auc=mean, low=low, high=high, n_rows=n_rows, method=method)
 
 
-def _hashed(text: str) -> Matrix:
+def _hashed_counts(text: str) -> Matrix:
     row = np.zeros(_N_HASHED)
     for word, times in Counter(_WORD.findall(text.casefold())).items():
         row[zlib.crc32(word.encode("utf-8", "surrogatepass")) % _N_HASHED] += times
@@ -80,69 +95,57 @@ def _hashed(text: str) -> Matrix:
     return np.asarray(row / (np.linalg.norm(row) or 1.0))
 
 
-def _frequent_in_both(texts: tuple[Sequence[str], Sequence[str]]) -> list[str]:
-    counts = [Counter(word for text in one for word in set(_WORD.findall(text.casefold()))) for one in texts]
-    shares = {
-        word: min(rows / len(one) for rows, one in zip((counts[0][word], counts[1][word]), texts, strict=True))
-        for word in counts[0].keys() & counts[1].keys()
-    }
-    ranked = sorted(shares, key=lambda word: (-shares[word], word))
-    return [word for word in ranked[:_MOST_FREQUENT] if shares[word] >= _FREQUENT_SHARE]
-
-
-def _style(text: str, frequent: list[str]) -> Matrix:
+def _style_features(text: str, frequent: list[str]) -> Matrix:
     words = _WORD.findall(text.casefold())
     n = len(words) or 1
-    counts, marks = Counter(words), Counter(text)
+    counts, characters = Counter(words), Counter(text)
     n_sentences = len(re.findall(r"[.!?](?:\s|$)", text)) or 1
     lengths = [n**0.5 / 30, sum(map(len, words)) / n, len(words) / n_sentences / 10]
-    rates = [counts[word] / n * 100 for word in frequent] + [marks[mark] / n * 100 for mark in _MARKS]
+    rates = [counts[word] / n * 100 for word in frequent] + [characters[each] / n * 100 for each in _PUNCTUATION]
     return np.asarray([*lengths, *rates])
 
 
-def _halves(n_rows: tuple[int, int], seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which rows are in the first half. Rows at equal places are in one half: where two corpora were written in
-    parallel, a row's counterpart would else be learned with the other label, and the classifier would err on purpose.
+def _ridge_scores(known: Matrix, is_second: Mask, new: Matrix) -> Matrix:
+    """Score `new` by a ridge regression fitted to `known`: the higher, the more like the second set.
+
+    Args:
+        known: (rows, features).
+        is_second: (rows,), which rows of `known` are of the second set.
+        new: (new rows, features).
     """
-    first = np.random.default_rng(seed).permutation(max(n_rows)) % 2 == 0
-    return np.concatenate([first[: n_rows[0]], first[: n_rows[1]]])
-
-
-def _scores(known: Matrix, is_second: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], new: Matrix) -> Matrix:
-    """What a ridge regression that learned `known` says of `new`: the higher, the more like the second set."""
     mean, spread = known.mean(axis=0), known.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0) * known.shape[1] ** 0.5
     known, new = (known - mean) / scale, (new - mean) / scale
-    wanted = np.where(is_second, 1.0, -1.0)
+    labels = np.where(is_second, 1.0, -1.0)
     # The dual form: as many unknowns as rows, however many features there are.
-    weights = np.linalg.solve(known @ known.T + _RIDGE * np.eye(len(known)), wanted - wanted.mean())
+    weights = np.linalg.solve(known @ known.T + _RIDGE * np.eye(len(known)), labels - labels.mean())
     return np.asarray(new @ (known.T @ weights))
 
 
 def _auc(positive: Matrix, negative: Matrix) -> tuple[float, float]:
-    """The area under the ROC curve and its standard error (DeLong, DeLong and Clarke-Pearson 1988)."""
+    """Return the area under the ROC curve and its standard error (DeLong, DeLong and Clarke-Pearson 1988)."""
     above = _share_below(positive, np.sort(negative))
     below = _share_below(negative, np.sort(positive))
     auc = float(above.mean())
     error = float((above.var(ddof=1) / len(positive) + below.var(ddof=1) / len(negative)) ** 0.5)
-    # Where they are told apart without a mistake the error is 0; there is then at most about 3 in n against it.
+    # Where they are told apart without a mistake the formula gives 0; the rule of three bounds the error by 3 in n.
     return auc, max(error, 3 / min(len(positive), len(negative)) / _Z95) if auc in (0.0, 1.0) else error
 
 
 def _share_below(values: Matrix, ordered: Matrix) -> Matrix:
-    """For each value the share of `ordered` that is below it, ties counting half."""
+    """Return for each value the share of `ordered` that is below it, ties counting half."""
     left, right = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     return np.asarray((left + right) / (2 * len(ordered)))
 
 
 _N_SHOWN = 20
-_MOST_WORDS = 500_000
+_MAX_WORDS = 500_000
 # Added to every count, so that a word that one corpus lacks is no infinite excess.
 _PRIOR = 0.5
 
 
 class _Side:
-    """What is asked of one corpus, gathered row by row."""
+    """The statistics of one of the two corpora, gathered row by row."""
 
     def __init__(self, n_close: int, seed: int) -> None:
         self._n_close, self._draw = n_close, random.Random(f"{seed}:compare")
@@ -150,20 +153,20 @@ class _Side:
         self.n_tokens = 0
         self.types: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
-        self.names = Tally()
+        self.names = OccurrenceCounter()
         self.texts: list[str] = []
         self.is_pruned = False
 
     def add(self, row: Row, tokens_per_word: float) -> None:
-        text = said(row)
+        text = target_text(row)
         words = n_words(text)
         self.n_words.append(words)
         self.n_tokens += round(words * tokens_per_word)
         kind = row.metadata.doc_type if isinstance(row, Document) and row.metadata else ""
         self.types[kind or "none"] += 1
         self.words.update(_WORD.findall(text.casefold()))
-        if len(self.words) > _MOST_WORDS:
-            self.words = Counter(dict(self.words.most_common(_MOST_WORDS // 2)))
+        if len(self.words) > _MAX_WORDS:
+            self.words = Counter(dict(self.words.most_common(_MAX_WORDS // 2)))
             self.is_pruned = True
         self.names.add(names_in(text))
         if len(self.texts) < self._n_close:
@@ -182,10 +185,10 @@ def compare(
     *,
     names: tuple[str, str] = ("A", "B"),
     n_close: int = 1000,
-    tokens_per_word: float = 4 / 3,
+    tokens_per_word: float = TOKENS_PER_WORD,
     seed: int = 0,
 ) -> Comparison:
-    """What differs between two corpora: vocabulary, lengths, types, and how surely a classifier tells them apart.
+    """Compare two corpora: vocabulary, lengths, types, and how surely a classifier tells them apart.
 
     Args:
         rows: documents or chats of the first, gone through once.
@@ -196,12 +199,16 @@ def compare(
         seed: decides which rows are drawn, and the halves.
     """
     # One seed: of corpora of equal size the rows at equal places are drawn, which may have been written in parallel.
-
     one, other = _Side(n_close, seed), _Side(n_close, seed)
     for side, given in ((one, rows), (other, others)):
         for row in given:
             side.add(row, tokens_per_word)
     lengths = (lengths_of(one.n_words), lengths_of(other.n_words))
+    notes = []
+    if len(one.n_words) > len(one.texts) or len(other.n_words) > len(other.texts):
+        notes.append(f"the classifier saw {len(one.texts):,} and {len(other.texts):,} rows, drawn by seed")
+    if one.is_pruned or other.is_pruned:
+        notes.append("rare words were let go: the vocabulary is larger than stated")
     return Comparison(
         names=names,
         sizes=(one.size, other.size),
@@ -215,17 +222,8 @@ def compare(
         names_in=(one.names.top(_N_SHOWN), other.names.top(_N_SHOWN)),
         separability=separability((one.texts, other.texts), seed=seed),
         style=style_separability((one.texts, other.texts), seed=seed),
-        notes=_notes(one, other),
+        notes=tuple(notes),
     )
-
-
-def _notes(one: _Side, other: _Side) -> tuple[str, ...]:
-    found = []
-    if len(one.n_words) > len(one.texts) or len(other.n_words) > len(other.texts):
-        found.append(f"the classifier saw {len(one.texts):,} and {len(other.texts):,} rows, drawn by seed")
-    if one.is_pruned or other.is_pruned:
-        found.append("rare words were let go: the vocabulary is larger than stated")
-    return tuple(found)
 
 
 def _length_distance(one: Lengths | None, other: Lengths | None) -> float | None:
@@ -235,7 +233,7 @@ def _length_distance(one: Lengths | None, other: Lengths | None) -> float | None
 
 
 def _total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float | None:
-    """Half the sum of the differences of shares: 0 for equal distributions, 1 for ones without overlap."""
+    """Return half the sum of the differences of shares: 0 for equal distributions, 1 for ones without overlap."""
     totals = sum(one.values()), sum(other.values())
     if not all(totals):
         return None
@@ -244,9 +242,7 @@ def _total_variation(one: Mapping[str, int], other: Mapping[str, int]) -> float 
 
 
 def _jensen_shannon(one: Mapping[str, int], other: Mapping[str, int]) -> float | None:
-    """The Jensen-Shannon distance (base 2) of two distributions of words."""
-    import numpy as np
-
+    """Return the Jensen-Shannon distance (base 2) of two distributions of words."""
     keys = sorted(one.keys() | other.keys())
     if not one or not other:
         return None
@@ -260,7 +256,7 @@ def _jensen_shannon(one: Mapping[str, int], other: Mapping[str, int]) -> float |
 
 
 def _excess(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, tuple[float, float]]:
-    """The words most in excess in `one`, by the log-likelihood ratio, with their rates per million words in both."""
+    """Return the words most in excess in `one` by the log-likelihood ratio, with their rates per million in both."""
     totals = sum(one.values()) or 1, sum(other.values()) or 1
 
     def evidence(word: str) -> float:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import IO
 
-from midspec.core.artifact import Built
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError
 from midspec.core.progress import ProgressCallback
-from midspec.core.records import Calibration, Comparison, Document
-from midspec.curate._comparison import compare
+from midspec.core.records import Document, Health, Reject, Size
+from midspec.core.text import estimate_tokens
+from midspec.curate._calibration import Planter, calibrate
 from midspec.curate._config import CurateConfig
-from midspec.curate._decontamination import Embed, Evaluation
-from midspec.curate._judge import CALIBRATION_STAGE, STAGE, Judge, Judgement, calibrate, judge_documents
-from midspec.curate._planted import Planter
-from midspec.curate._run import Run, mark_of
-from midspec.curate._source import open_source
-from midspec.curate._stats import CorpusStats
+from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext, curate, make_filters
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, judge_documents
+from midspec.curate._rows import COVERAGE, PLAN, STRIPPED, Row, RowSource, open_source, row_id, row_text, target_text
+from midspec.curate._stats import CorpusStats, Coverage, Findings, health_of
+from midspec.curate.filters._contamination import ContaminationFilter
+
+_HEALTH, _REJECTS = "health.json", "rejects.jsonl"
+_PASSED = ".passed.jsonl"
+_EMBEDDING_BATCH = 256
+
+# By the digest of a row's text: the judge's verdict, or `None` where it keeps the row.
+Verdicts = Mapping[bytes, DocumentVerdict | None]
 
 
 def curate_folder(
@@ -39,16 +54,15 @@ def curate_folder(
         embed: gives vectors of texts, for contamination by meaning and for `meaning_threshold`.
         spec_text: the spec, its names filled in: what stands in it word for word is neither a leak nor a foreign name.
             Without it, what the plan beside the rows says of the clauses is taken for it.
-        on_progress: is told (done, of how many, what) after each row.
+        on_progress: called after each row.
 
     Raises:
         MissingError, DataError: no rows there, or malformed ones.
         ConfigError: a setting contradicts another.
     """
-    run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
+    run = _Run.open(documents, config, folder, evaluations or {}, embed, spec_text)
     run.filter_rows(on_progress)
-    run.find_repeats()
-    return run.finish(None, judged="not judged", calibration=None, cost_usd=None)
+    return run.finish(None)
 
 
 async def judge_folder(
@@ -62,17 +76,17 @@ async def judge_folder(
     spec_text: str = "",
     on_progress: ProgressCallback | None = None,
 ) -> Built:
-    """The same as `curate_folder`, and then a judge reads each document that the filters let pass.
+    """Do the same as `curate_folder`, and then have a judge read each document that the filters let pass.
 
     What the judge does not clearly keep is rejected: by `faithfulness`, as `reject: ...` or `hold: ...`. Verdicts are
     in the judge's store before anything is done with them, so a run that was stopped goes on from there.
 
     Args:
         documents: as in `curate_folder`; documents only.
-        config: as in `curate_folder`. With `calibrate_each` the judge is measured on some of these documents; since
-            they are not known to be faithful, `false_reject` is an upper bound (`calibrate` takes ones you know).
+        config: with `calibrate_each` the judge is measured on some of these documents; since they are not known to be
+            faithful, `false_reject` is an upper bound (`calibrate` takes ones you know).
         folder: as in `curate_folder`.
-        judge: who judges, by what.
+        judge: judges documents.
         evaluations: as in `curate_folder`.
         embed: as in `curate_folder`.
         spec_text: as in `curate_folder`.
@@ -82,59 +96,213 @@ async def judge_folder(
         ConfigError: chats; or calibration without a model's name.
         MidspecError: what ends the run.
     """
-    run = Run.begin(documents, config, folder, evaluations or {}, embed, spec_text)
+    run = _Run.open(documents, config, folder, evaluations or {}, embed, spec_text)
     if run.source.kind != "documents":
         raise ConfigError("are judged where they are written", where="chats", hint="Curate them without a judge")
     if config.calibrate_each and not config.model_name:
         raise ConfigError("is needed to plant violations", where="model_name", hint="Give the model's name")
     run.filter_rows(on_progress)
-    run.find_repeats()
-    verdicts: dict[bytes, Judgement | None] = {}
+    verdicts: dict[bytes, DocumentVerdict | None] = {}
 
-    def settle(document: Document, judgement: Judgement) -> None:
-        verdicts[mark_of(document)] = None if judgement.verdict == "keep" else judgement
+    def on_verdict(document: Document, verdict: DocumentVerdict) -> None:
+        verdicts[_text_digest(document)] = None if verdict.verdict == "keep" else verdict
 
-    await judge_documents(run.passed_documents(), judge, settle, on_progress=on_progress, n_documents=run.n_passed)
-    calibration = await _calibrated(run, config, judge, on_progress) if config.calibrate_each else None
-    return run.finish(verdicts, judged=judge.model.model, calibration=calibration, cost_usd=_cost(judge))
-
-
-async def _calibrated(
-    run: Run, config: CurateConfig, judge: Judge, on_progress: ProgressCallback | None
-) -> Calibration | None:
-    """The judge's error rates on some of the documents that it has just judged; their clean verdicts are on record."""
-    planter = Planter(config.model_name or "", config.provider_name or "", judge.clauses, seed=config.seed)
-    gauge = CorpusStats(seed=config.seed)
-    for document in run.passed_documents():
-        gauge.add(document)
-    known = [row for row in gauge.close if isinstance(row, Document)]
-    return (
-        await calibrate(known, judge, planter, n_each=config.calibrate_each, on_progress=on_progress) if known else None
-    )
-
-
-def _cost(judge: Judge) -> float | None:
-    """What judging has cost so far, by the store; `None` where a price is unknown."""
+    n_documents = run.findings.n_passed - len(run.repeats)
+    await judge_documents(run.passed_documents(), judge, on_verdict, on_progress=on_progress, n_documents=n_documents)
+    run.findings.judged = judge.model.model
+    if config.calibrate_each:
+        # Error rates on some of the documents that were just judged; their clean verdicts are in the store.
+        stats = CorpusStats(seed=config.seed)
+        for document in run.passed_documents():
+            stats.add(document)
+        known = [row for row in stats.sampled if isinstance(row, Document)]
+        planter = Planter(config.model_name or "", config.provider_name or "", judge.clauses, seed=config.seed)
+        if known:
+            run.findings.calibration = await calibrate(
+                known, judge, planter, n_each=config.calibrate_each, on_progress=on_progress
+            )
     costs = [row.cost_usd for row in judge.store.ledger() if row.stage in (STAGE, CALIBRATION_STAGE)]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
+    run.findings.cost_usd = None if None in costs else sum(cost for cost in costs if cost is not None)
+    return run.finish(verdicts)
 
 
-def compare_folders(path: Path, other: Path, *, names: tuple[str, str] | None = None, seed: int = 0) -> Comparison:
-    """Two corpora, or two sets of chats, side by side; see `compare`.
+@dataclass
+class _Run:
+    """One pass over a source: its filters, what they found, and the files that they write.
 
-    Args:
-        path: a folder or a file of rows, as `curate_folder` takes it.
-        other: the other one.
-        names: what to call them; their folders' or files' names where not given.
-        seed: decides which rows are drawn.
-
-    Raises:
-        MissingError, DataError: no rows there, or malformed ones.
-        ConfigError: documents against chats.
+    Attributes:
+        repeats: digest of a row's text -> id of the earlier row that it repeats in meaning.
     """
-    sources = open_source(path), open_source(other)
-    if sources[0].kind != sources[1].kind:
-        raise ConfigError(
-            f"are {sources[1].kind}, not {sources[0].kind}", where=str(other), hint="Compare like with like"
+
+    source: RowSource
+    config: CurateConfig
+    folder: Path
+    filters: list[Filter]
+    embed: Embed | None
+    findings: Findings = field(default_factory=Findings)
+    repeats: dict[bytes, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        config: CurateConfig,
+        folder: Path,
+        evaluations: Mapping[str, Evaluation],
+        embed: Embed | None,
+        spec_text: str,
+    ) -> _Run:
+        source = open_source(path)
+        if config.meaning_threshold is not None and embed is None:
+            raise ConfigError("needs an embedding model", where="meaning_threshold", hint="Name one, or leave it out")
+        context = FilterContext(
+            config=config,
+            kind=source.kind,
+            spec_text=spec_text,
+            quotable=spec_text or "\n".join(source.clause_texts().values()),
+            twin_faults=source.twin_faults(),
+            evaluations=evaluations,
+            embed=embed,
         )
-    return compare(sources[0].rows(), sources[1].rows(), names=names or (path.stem, other.stem), seed=seed)
+        return cls(source, config, folder, make_filters(context), embed)
+
+    def filter_rows(self, on_progress: ProgressCallback | None) -> None:
+        """Write rows that pass to a file of their own and the others to the rejects; count what there was before."""
+        n_rows = self.source.n_rows()
+        n_read = n_tokens = 0
+        coverage = Coverage(self.source.clause_ids())
+
+        def counted(rows: Iterator[Row]) -> Iterator[Row]:
+            nonlocal n_read, n_tokens
+            for row in rows:
+                n = estimate_tokens(target_text(row), self.config.tokens_per_word)
+                n_read, n_tokens = n_read + 1, n_tokens + n
+                coverage.add(row, n)
+                yield row
+
+        with ExitStack() as files:
+            passed = files.enter_context(_open_lines(self.folder / _PASSED, "w"))
+            rejects = files.enter_context(_open_lines(self.folder / _REJECTS, "w"))
+            for end in curate(counted(self.source.rows()), self.filters):
+                if isinstance(end, Reject):
+                    self.findings.add_reject(end)
+                    rejects.write(end.model_dump_json() + "\n")
+                else:
+                    self.findings.n_passed += 1
+                    passed.write(end.model_dump_json() + "\n")
+                if on_progress is not None:
+                    on_progress(n_read, n_rows, "filtered")
+        self.findings.before = Size(documents=n_read, tokens=n_tokens)
+        self.findings.coverage_before = coverage.sizes()
+        if self.config.meaning_threshold is not None and self.embed is not None:
+            self.repeats = self._repeats_in_meaning(self.config.meaning_threshold, self.embed)
+
+    def _repeats_in_meaning(self, threshold: float, embed: Embed) -> dict[bytes, str]:
+        """Find rows that repeat an earlier one in meaning. Holds one vector a row in memory."""
+        import numpy as np
+
+        from midspec.core.near_duplicates import cosine_duplicates
+
+        rows, vectors, names = self.source.read(self.folder / _PASSED), [], []
+        while batch := list(islice(rows, _EMBEDDING_BATCH)):
+            vectors.append(np.asarray(embed([target_text(row) for row in batch]), dtype=np.float32))
+            names += [(_text_digest(row), row_id(row)) for row in batch]
+        if not names:
+            return {}
+        duplicates = cosine_duplicates(np.concatenate(vectors), threshold)
+        return {names[row][0]: names[earlier][1] for row, earlier in duplicates.items()}
+
+    def passed_documents(self) -> Iterator[Document]:
+        """Read the documents that every filter let pass and that repeat no other in meaning."""
+        for row in read_rows(self.folder / _PASSED, Document):
+            if _text_digest(row) not in self.repeats:
+                yield row
+
+    def finish(self, verdicts: Verdicts | None) -> Built:
+        """Write the rows that are kept in the end, measure them, and summarize their health."""
+        findings = self.findings
+        stats = CorpusStats(
+            findings.coverage_before, tokens_per_word=self.config.tokens_per_word, seed=self.config.seed
+        )
+        with _open_lines(self.folder / _REJECTS, "a") as rejects:
+            write_rows(self.folder / self.source.name, self._kept_rows(verdicts, stats, rejects))
+        (self.folder / _PASSED).unlink()
+        outputs = [self.source.name, _REJECTS, COVERAGE, _HEALTH]
+        if self.source.twin is not None:
+            kept_twins = (chat for chat in self.source.twins() if row_id(chat) in findings.kept_ids)
+            n_written = write_rows(self.folder / STRIPPED, kept_twins)
+            assert n_written == stats.n_rows, "every kept chat has one twin"
+            outputs.append(STRIPPED)
+        if (plan := self.source.plan()) is not None:
+            shutil.copyfile(plan, self.folder / PLAN)
+            outputs.append(PLAN)
+        findings.contamination = tuple(each.report() for each in self.filters if isinstance(each, ContaminationFilter))
+        findings.clause_texts = self.source.clause_texts()
+        health = health_of(self.source.kind, findings, stats, self.config)
+        coverage: dict[str, JsonValue] = {key: size.model_dump() for key, size in health.coverage.items()}
+        write_json(self.folder / COVERAGE, coverage)
+        write_json(self.folder / _HEALTH, health)
+        return Built(outputs=tuple(outputs), summary=_summary(health))
+
+    def _kept_rows(self, verdicts: Verdicts | None, stats: CorpusStats, rejects: IO[str]) -> Iterator[Row]:
+        for row in self.source.read(self.folder / _PASSED):
+            if (reject := self._late_reject(row, verdicts)) is not None:
+                self.findings.add_reject(reject)
+                rejects.write(reject.model_dump_json() + "\n")
+            else:
+                stats.add(row)
+                if self.source.twin is not None:
+                    self.findings.kept_ids.add(row_id(row))
+                yield row
+
+    def _late_reject(self, row: Row, verdicts: Verdicts | None) -> Reject | None:
+        """Reject a row that every filter let pass for repeating another in meaning, or by the judge's verdict."""
+        digest = _text_digest(row)
+        if digest in self.repeats:
+            reason = f"means nearly the same as: {self.repeats[digest]}"
+            return Reject(id=row_id(row), by="near duplicate in meaning", reason=reason, text=row_text(row))
+        verdict = verdicts[digest] if verdicts is not None else None
+        if verdict is None:
+            return None
+        reason = f"{verdict.verdict}: {verdict.reason}"
+        return Reject(id=row_id(row), by="faithfulness", reason=reason, text=row_text(row))
+
+
+def _open_lines(path: Path, mode: str) -> IO[str]:
+    return path.open(mode, encoding="utf-8", newline="\n")
+
+
+def _text_digest(row: Row) -> bytes:
+    """Return 16 bytes of the hash of a row's text: a million rows are told apart by them in little memory."""
+    return hashlib.blake2b(row_text(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _summary(health: Health) -> dict[str, JsonValue]:
+    rejects: dict[str, JsonValue] = dict(health.rejects)
+    leaks: dict[str, JsonValue] = {
+        found.evaluation: f"{found.n_rows_hit:,} of {found.n_rows:,} rows share something with it"
+        for found in health.contamination
+    }
+    if (rates := health.calibration) is None:
+        judged = f"{health.judged}; error rates not measured"
+    else:
+        judged = (
+            f"{health.judged}; keeps {rates.false_keep.n} of {rates.false_keep.of} planted violations, "
+            f"rejects {rates.false_reject.n} of {rates.false_reject.of} others, "
+            f"holds {rates.held.n} of {rates.held.of}"
+        )
+    return {
+        f"n_{health.kind}": health.after.documents,
+        "n_tokens_estimated": health.after.tokens,
+        f"n_{health.kind}_before": health.before.documents,
+        "n_rejects": sum(health.rejects.values()),
+        "rejects": rejects,
+        "unclear": dict(health.unclear),
+        "n_clauses": len(health.coverage),
+        "n_covered": sum(size.documents > 0 for size in health.coverage.values()),
+        "judged": judged,
+        "contamination": leaks or "not looked for: no evaluation was given",
+        "share_distinct": round(health.share_distinct, 4),
+        "mean_overlap": health.mean_overlap,
+        "notes": list(health.notes),
+    }

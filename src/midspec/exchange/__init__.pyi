@@ -1,7 +1,7 @@
+from ._export import ChatRows as ChatRows
+from ._export import Form as Form
 from ._export import export as export
 from ._export import push as push
-from ._formats import ChatRows as ChatRows
-from ._formats import Form as Form
 from ._mix import build_mix as build_mix
 from ._mix import build_neutral as build_neutral
 from ._mix_config import MixConfig as MixConfig
@@ -9,7 +9,7 @@ from ._mix_config import MixFilters as MixFilters
 from ._mix_config import MixPart as MixPart
 from ._mix_config import count_tokens as count_tokens
 from ._mix_config import load_mix as load_mix
-from ._read import Tally as Tally
+from ._read import ReadStats as ReadStats
 from ._read import import_folder as import_folder
 from ._read import read_chats as read_chats
 from ._read import read_documents as read_documents

@@ -1,10 +1,11 @@
-"""Files that others wrote, as plain objects with the place that each came from."""
+"""Files that others wrote (JSONL, JSON, parquet, data set folders, trees of texts), as plain rows with their places."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
@@ -14,22 +15,24 @@ from pydantic import BaseModel
 
 from midspec.core.artifact import writable
 from midspec.core.errors import DataError, MissingError
+from midspec.core.fingerprint import hash_text
 
+ID_LENGTH = 16
 _ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".parquet")
 # Files that stand beside rows without being rows: midspec's own, and those of the `datasets` library.
 _NO_ROWS = {"rejects.jsonl", "plan.jsonl", "coverage.json", "record.json", "manifest.json", "health.json"}
 _NO_ROWS |= {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "meta.json", "summary.json"}
 
 
-class Raw(NamedTuple):
-    """One row as it was found: `file:line` (or `file:row`, from 1), and its keys and values."""
+class RawRow(NamedTuple):
+    """One row as it was read: `file:line` (or `file:row`, from 1), and its keys and values."""
 
     where: str
     row: dict[str, Any]
 
 
-def raw_rows(path: Path, *, config: str | None = None, split: str | None = None) -> Iterator[Raw]:
-    """Every row of a file (JSONL, gzipped or not; a JSON list; parquet) or of a data set folder.
+def raw_rows(path: Path, *, config: str | None = None, split: str | None = None) -> Iterator[RawRow]:
+    """Read every row of a file (JSONL, gzipped or not; a JSON list; parquet) or of a data set folder.
 
     A folder is read as its card says (`configs` in the front matter of its README.md), or as the `datasets` library
     saved it (`save_to_disk`), or else as every data file in it, by name.
@@ -53,16 +56,25 @@ def raw_rows(path: Path, *, config: str | None = None, split: str | None = None)
 
 
 def is_saved(path: Path) -> bool:
-    """Whether the `datasets` library saved this folder with `save_to_disk`."""
+    """Return whether the `datasets` library saved this folder with `save_to_disk`."""
     return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def data_files(path: Path, *, config: str | None = None, split: str | None = None) -> list[Path]:
-    """The files that hold the rows of `path`, in order (see `raw_rows`)."""
+    """List the files that hold the rows of `path`, in order (see `raw_rows`)."""
     if path.is_file():
         return [path]
     listed = _files_of_card(path, config, split)
-    found = sorted(listed if listed is not None else (file for file in path.rglob("*") if _is_data(file, path)))
+    if listed is None:
+        listed = [
+            file
+            for file in path.rglob("*")
+            if file.is_file()
+            and file.name.endswith(_ENDINGS)
+            and file.name not in _NO_ROWS
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        ]
+    found = sorted(listed)
     if not found:
         raise MissingError(
             "holds no JSONL, JSON or parquet file", where=str(path), hint="Name a file or folder of rows"
@@ -70,14 +82,9 @@ def data_files(path: Path, *, config: str | None = None, split: str | None = Non
     return found
 
 
-def _is_data(file: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return file.is_file() and not hidden and file.name.endswith(_ENDINGS) and file.name not in _NO_ROWS
-
-
 # Data set cards ------------------------------------------------------------------------------------------------
 def _files_of_card(folder: Path, config: str | None, split: str | None) -> list[Path] | None:
-    """The files that a folder's card lists, or `None` where it has no card or the card lists none."""
+    """List the files that a folder's card names; `None` where it has no card or the card names none."""
     listed = [entry for entry in _front_matter(folder / "README.md").get("configs") or [] if "data_files" in entry]
     if not listed:
         return None
@@ -87,21 +94,17 @@ def _files_of_card(folder: Path, config: str | None, split: str | None) -> list[
     if wanted not in names:
         what = f"has no configuration {wanted!r}" if wanted else "has several configurations and no default"
         raise DataError(what, where=str(folder), hint=f"Name one of {', '.join(names)}")
-    patterns = _patterns(listed[names.index(wanted)]["data_files"])
+    files = listed[names.index(wanted)]["data_files"]
+    patterns: dict[str, list[str]] = {}
+    # A card may give one pattern, a list of them, or a list by split.
+    for entry in files if isinstance(files, list) else [files]:
+        name, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
+        patterns.setdefault(name, []).extend([paths] if isinstance(paths, str) else paths)
     if split is not None and split not in patterns:
         hint = f"Name one of {', '.join(patterns)}"
         raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
     chosen = [patterns[split]] if split is not None else list(patterns.values())
     return [file for group in chosen for pattern in group for file in folder.glob(pattern) if file.is_file()]
-
-
-def _patterns(files: Any) -> dict[str, list[str]]:
-    """The file patterns of each split: a card may give one pattern, a list of them, or a list by split."""
-    found: dict[str, list[str]] = {}
-    for entry in files if isinstance(files, list) else [files]:
-        split, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
-        found.setdefault(split, []).extend([paths] if isinstance(paths, str) else paths)
-    return found
 
 
 def _front_matter(card: Path) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def _front_matter(card: Path) -> dict[str, Any]:
 
 
 # Rows ----------------------------------------------------------------------------------------------------------
-def _file_rows(file: Path) -> Iterator[Raw]:
+def _file_rows(file: Path) -> Iterator[RawRow]:
     if file.name.endswith(".parquet"):
         yield from _parquet_rows(file)
     elif file.name.endswith(".json"):
@@ -130,42 +133,42 @@ def _file_rows(file: Path) -> Iterator[Raw]:
             yield from _lines(opened, file)
 
 
-def _lines(opened: Iterable[bytes], file: Path) -> Iterator[Raw]:
+def _lines(opened: Iterable[bytes], file: Path) -> Iterator[RawRow]:
     # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
     for number, line in enumerate(opened, start=1):
         content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if content.strip():
             where = f"{file}:{number}"
-            yield Raw(where, _object(_parsed(content, where), where))
+            yield RawRow(where, _check_object(_parse_json(content, where), where))
 
 
-def _json_rows(file: Path) -> Iterator[Raw]:
-    """The rows of a JSON list; a file of one object a line that is called .json is common too."""
+def _json_rows(file: Path) -> Iterator[RawRow]:
+    """Read the rows of a JSON list; a file of one object a line that is called .json is common too."""
     content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if not content.lstrip().startswith(b"["):
         with file.open("rb") as opened:
             yield from _lines(opened, file)
         return
-    for number, row in enumerate(_parsed(content, str(file)), start=1):
+    for number, row in enumerate(_parse_json(content, str(file)), start=1):
         where = f"{file}:{number}"
-        yield Raw(where, _object(row, where))
+        yield RawRow(where, _check_object(row, where))
 
 
-def _parsed(content: bytes, where: str) -> Any:
+def _parse_json(content: bytes, where: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise DataError(f"not JSON: {error}", where=where, hint="Mend or remove that line") from error
 
 
-def _object(row: Any, where: str) -> dict[str, Any]:
+def _check_object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         kind = type(row).__name__
         raise DataError(f"a row is a JSON object, not a {kind}", where=where, hint="Mend or remove that line")
     return row
 
 
-def _parquet_rows(file: Path) -> Iterator[Raw]:
+def _parquet_rows(file: Path) -> Iterator[RawRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -175,13 +178,13 @@ def _parquet_rows(file: Path) -> Iterator[Raw]:
             for batch in table.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield Raw(f"{file}:{number}", row)
+                    yield RawRow(f"{file}:{number}", row)
     except pa.ArrowInvalid as error:
         raise DataError(f"not a parquet file: {error}", where=str(file), hint="Write it again") from error
 
 
-def _saved_rows(folder: Path, split: str | None) -> Iterator[Raw]:
-    """The rows of what the `datasets` library saved with `save_to_disk`."""
+def _saved_rows(folder: Path, split: str | None) -> Iterator[RawRow]:
+    """Read the rows of what the `datasets` library saved with `save_to_disk`."""
     import datasets
 
     saved = datasets.load_from_disk(str(folder))
@@ -192,9 +195,72 @@ def _saved_rows(folder: Path, split: str | None) -> Iterator[Raw]:
     for name, part in parts.items():
         if split in (None, name):
             for number, row in enumerate(part, start=1):
-                yield Raw(f"{folder}/{name}:{number}", row)
+                yield RawRow(f"{folder}/{name}:{number}", row)
 
 
+# Trees of text files --------------------------------------------------------------------------------------------
+_OPEN, _CLOSE = "<content>", "</content>"
+
+
+def is_tree(path: Path) -> bool:
+    """Return whether a folder is a tree as the paper's scripts leave it: text files below it beside a meta.json."""
+    return path.is_dir() and any(file.with_name("meta.json").is_file() for file in path.rglob("*.txt"))
+
+
+def tree_rows(root: Path) -> Iterator[RawRow]:
+    """Read a row from every text file, by path; `text` is missing where a reply was cut off before `</content>`.
+
+    `source` is the path below the root, `domain` the name of the domain, and `metadata` says subdomain and type, by
+    the names in meta.json where it has them (folder names were cut and cleaned) and else by the folders'.
+
+    Raises:
+        DataError: a file is not UTF-8 or a meta.json no JSON object.
+    """
+    for file in sorted(root.rglob("*.txt")):
+        source = file.relative_to(root)
+        try:
+            reply = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"not UTF-8: {error}", where=str(file), hint="Mend or remove that file") from error
+        meta, folders = _read_meta(file.with_name("meta.json")), source.parent.parts
+        # A name is given alone or as the field `doc_type` of an object.
+        given = [meta.get(key) for key in ("domain", "subdomain", "doc_type")]
+        names = [each.get("doc_type") if isinstance(each, dict) else each for each in given]
+        domain, subdomain, doc_type = (
+            name if name and isinstance(name, str) else (folders[at] if at < len(folders) else "")
+            for at, name in enumerate(names)
+        )
+        metadata = {"author": "imported", "subdomain": subdomain, "doc_type": doc_type, "idea": file.stem}
+        row: dict[str, Any] = {"source": source.as_posix(), "domain": domain or "root", "metadata": metadata}
+        if (text := _text_of_reply(reply)) is not None:
+            row["text"] = text
+            metadata["id"] = hash_text(f"{source.as_posix()}\n{text}")[:ID_LENGTH]
+        else:
+            row["reply"] = reply
+        yield RawRow(str(file), row)
+
+
+def _text_of_reply(reply: str) -> str | None:
+    """Return what stands between the tags, or all of a reply without tags; `None` if it was cut off."""
+    head, opened, rest = reply.partition(_OPEN)
+    if not opened:
+        return None if _CLOSE in reply or "<scratchpad>" in head else reply.strip()
+    text, closed, _ = rest.rpartition(_CLOSE)
+    return text.strip() if closed else None
+
+
+@lru_cache(maxsize=64)
+def _read_meta(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        meta = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"not JSON: {error}", where=str(path), hint="Mend or remove that file") from error
+    return meta if isinstance(meta, dict) else {}
+
+
+# Writing --------------------------------------------------------------------------------------------------------
 class RowFile:
     """A JSONL file that exists only if a row was written to it; a context manager."""
 

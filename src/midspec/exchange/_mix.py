@@ -1,10 +1,11 @@
-"""Rows of several sources, filtered, drawn and mixed into one order, with a manifest of where each came from."""
+"""Rows of several sources, filtered, drawn and shuffled together, with a manifest of where each came from."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -14,20 +15,19 @@ from midspec.core.artifact import Built, writable, write_json
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
-from midspec.exchange._files import Raw, RowFile
-from midspec.exchange._mix_config import MixConfig, MixPart
-from midspec.exchange._mix_sources import Fault, fault_finder, open_source, text_of
-from midspec.exchange._parse import BadRowError, chat_of, document_of
-from midspec.exchange._tokens import Count, counter
+from midspec.exchange._files import ID_LENGTH, RowFile
+from midspec.exchange._mix_config import MixConfig, MixPart, token_counter
+from midspec.exchange._mix_sources import Fault, fault_finder, open_source, row_text
+from midspec.exchange._read import BadRowError, parse_chat, parse_document
 
-_ID_LENGTH = 16
 _SCRATCH = ".rows.tmp"
 
 
-class _Drawn(NamedTuple):
-    """A row that passed: a random number that decides whether it is used, one that decides where, and its line's place.
+class _Candidate(NamedTuple):
+    """A row that passed the filters, with its part and tokens, and where its line is in the scratch file.
 
-    They are two numbers: a large source's drawn rows all have small ones of the first, and would all come early.
+    `chance` decides whether it is used, `order` where: with one number for both, the few rows that are drawn of a large
+    source would all have small ones and come early.
     """
 
     chance: float
@@ -38,10 +38,10 @@ class _Drawn(NamedTuple):
     length: int
 
 
-class _Read(NamedTuple):
+class _ReadPart(NamedTuple):
     """What reading one part gave."""
 
-    passed: list[_Drawn]
+    passed: list[_Candidate]
     n_read: int
     rejected: Counter[str]
     revision: str | None
@@ -49,11 +49,11 @@ class _Read(NamedTuple):
 
 
 class _Tools(NamedTuple):
-    """What every row goes through, and where rows wait until it is known which are used."""
+    """What every row goes through, and the files that rows and rejects are written to."""
 
     config: MixConfig
-    count: Count
-    fault: Fault
+    count: Callable[[str], int]
+    find_fault: Fault
     scratch: IO[bytes]
     rejects: RowFile
 
@@ -75,7 +75,7 @@ def build_mix(config: MixConfig, folder: Path, *, base: Path = Path()) -> Built:
         DataError: a file that is not rows; or nothing is left to mix.
         FolderError: the folder can't be written.
     """
-    return _build(config, folder, base, _cut)
+    return _build(config, folder, base)
 
 
 def build_neutral(config: MixConfig, match_tokens: int, folder: Path, *, base: Path = Path()) -> Built:
@@ -99,12 +99,12 @@ def build_neutral(config: MixConfig, match_tokens: int, folder: Path, *, base: P
     if chats := [part.name for part in config.parts if part.kind == "chats"]:
         raise DataError("is of chats; a neutral corpus is of documents", where=chats[0], hint="Set its kind: documents")
     matched = MixConfig.model_validate({**config.model_dump(), "budget_tokens": match_tokens})
-    return _build(matched, folder, base, _cut_or_fail)
+    return _build(matched, folder, base, must_reach_budget=True)
 
 
 # Reading and filtering -----------------------------------------------------------------------------------------
-def _build(config: MixConfig, folder: Path, base: Path, cut: _Cut) -> Built:
-    count, counted = counter(base / config.tokenizer if config.tokenizer else None)
+def _build(config: MixConfig, folder: Path, base: Path, *, must_reach_budget: bool = False) -> Built:
+    count, counted_by = token_counter(base / config.tokenizer if config.tokenizer else None)
     scratch_path = folder / _SCRATCH
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,97 +112,94 @@ def _build(config: MixConfig, folder: Path, base: Path, cut: _Cut) -> Built:
             with RowFile(folder / "rejects.jsonl") as rejects, scratch_path.open("w+b") as scratch:
                 tools = _Tools(config, count, fault_finder(config), scratch, rejects)
                 read = [_read_part(at, part, base, tools) for at, part in enumerate(config.parts)]
-                chosen = [_draw(part, one.passed, config) for part, one in zip(config.parts, read, strict=True)]
-                kept = cut(_shuffled(chosen), config)
-                outputs = _write(kept, config, scratch, folder)
+                drawn = [_draw(part, one.passed, config) for part, one in zip(config.parts, read, strict=True)]
+                # The order depends on the rows' own random numbers alone, so that a further part moves no other rows.
+                shuffled = sorted((row for part in drawn for row in part), key=lambda row: (row.order, row.part))
+                kept = _cut(shuffled, config, must_reach_budget=must_reach_budget)
+                kinds = [part.kind for part in config.parts]
+                outputs = [f"{kind}.jsonl" for kind in sorted(set(kinds))]
+                with ExitStack() as stack:
+                    files = {name: stack.enter_context((folder / name).open("wb")) for name in outputs}
+                    for row in kept:
+                        scratch.seek(row.start)
+                        files[f"{kinds[row.part]}.jsonl"].write(scratch.read(row.length))
         finally:
             scratch_path.unlink(missing_ok=True)
         if not rejects.n_rows:
             (folder / "rejects.jsonl").touch()
-        manifest = _manifest(config, read, chosen, kept, counted)
+        manifest = _manifest(config, read, drawn, kept, counted_by)
         write_json(folder / "manifest.json", manifest)
     summary = {key: manifest[key] for key in ("n_rows", "tokens", "budget_tokens", "tokens_counted_by", "notes")}
     return Built(outputs=(*outputs, "rejects.jsonl", "manifest.json"), summary=summary)
 
 
-def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _Read:
+def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _ReadPart:
     """Read a part's rows; those that pass wait in the scratch file, in the order in which they were read."""
-    origin = open_source(part, base)
+    source = open_source(part, base)
     draw = random.Random(f"{tools.config.seed}:{part.name}")
-    passed: list[_Drawn] = []
+    passed: list[_Candidate] = []
     rejected: Counter[str] = Counter()
     n_read = 0
-    for raw in origin.rows:
+    for raw in source.rows:
         n_read += 1
         # Drawn for every row, so that a filter changes which rows pass and not how they are drawn.
         chance, order = draw.random(), draw.random()
-        found, tokens, reason = _sift(raw, part, n_read, tools)
+        row, n_trained = None, 0
+        try:
+            row = _row_of(raw.row, part, n_read)
+            n_tokens, n_trained = _count_tokens(row, tools.count)
+            reason = tools.find_fault(row, n_tokens)
+        except BadRowError as error:
+            reason = f"malformed: {error}"
         if reason is not None:
             # What follows a colon is about one row.
             rejected[reason.partition(":")[0]] += 1
-            tools.rejects.write(_reject(raw, part, reason, found))
-        elif found is not None:
-            line = found.model_dump_json().encode() + b"\n"
-            passed.append(_Drawn(chance, order, at, tokens, tools.scratch.tell(), len(line)))
+            text = row_text(row) if row is not None else ascii(raw.row)
+            place = raw.where.rpartition("/")[2]
+            tools.rejects.write(Reject(id=place, by=f"mix: {part.name}", reason=reason, text=text))
+        elif row is not None:
+            line = row.model_dump_json().encode() + b"\n"
+            passed.append(_Candidate(chance, order, at, n_trained, tools.scratch.tell(), len(line)))
             tools.scratch.write(line)
-    return _Read(passed, n_read, rejected, origin.revision, origin.sha256)
+    return _ReadPart(passed, n_read, rejected, source.revision, source.sha256)
 
 
-def _sift(raw: Raw, part: MixPart, number: int, tools: _Tools) -> tuple[Document | Chat | None, int, str | None]:
-    """The row as one of ours, its tokens that are trained on, and why it is not kept, or `None`."""
-    try:
-        row = _ours(raw.row, part, number)
-    except BadRowError as error:
-        return None, 0, f"malformed: {error}"
-    n_all, n_trained = _tokens(row, tools.count)
-    return row, n_trained, tools.fault(row, n_all)
-
-
-def _tokens(row: Document | Chat, count: Count) -> tuple[int, int]:
-    """All tokens of a row, and those that are trained on: of a chat only the assistant's."""
+def _count_tokens(row: Document | Chat, count: Callable[[str], int]) -> tuple[int, int]:
+    """Count all tokens of a row, and those that are trained on: of a chat only the assistant's."""
     if isinstance(row, Document):
         n_tokens = count(row.text)
         return n_tokens, n_tokens
     turns = [(turn.role == "assistant", count(turn.content)) for turn in row.messages]
-    return sum(n for _, n in turns), sum(n for trained, n in turns if trained)
+    return sum(n for _, n in turns), sum(n for is_trained, n in turns if is_trained)
 
 
-def _ours(row: dict[str, Any], part: MixPart, number: int) -> Document | Chat:
-    """A row with where it comes from as its author; an id of ours is kept."""
+def _row_of(given: dict[str, Any], part: MixPart, number: int) -> Document | Chat:
+    """Parse a row, with its source as its author; an id of ours is kept."""
     if part.kind == "documents":
-        document = document_of(row).document
-        seen = DocumentMetadata(
-            id=hash_text(f"{part.name}\n{number}\n{document.text}")[:_ID_LENGTH], author=part.source
-        )
-        made = {"metadata": document.metadata or seen, "source": document.source or part.source}
-        return document.model_copy(update=made)
-    chat = chat_of(row).chat
-    tag = ChatMetadata(
-        id=hash_text(f"{part.name}\n{number}\n{text_of(chat)}")[:_ID_LENGTH], author=part.source, style=part.name
-    )
+        document = parse_document(given).row
+        made = DocumentMetadata(id=_row_id(part, number, document.text), author=part.source)
+        update = {"metadata": document.metadata or made, "source": document.source or part.source}
+        return document.model_copy(update=update)
+    chat = parse_chat(given).row
+    tag = ChatMetadata(id=_row_id(part, number, row_text(chat)), author=part.source, style=part.name)
     return chat.model_copy(update={"metadata": chat.metadata or tag})
 
 
-def _reject(raw: Raw, part: MixPart, reason: str, found: Document | Chat | None) -> Reject:
-    place = raw.where.rpartition("/")[2]
-    text = text_of(found) if found is not None else ascii(raw.row)
-    return Reject(id=place, by=f"mix: {part.name}", reason=reason, text=text)
+def _row_id(part: MixPart, number: int, text: str) -> str:
+    return hash_text(f"{part.name}\n{number}\n{text}")[:ID_LENGTH]
 
 
 # Drawing and mixing --------------------------------------------------------------------------------------------
-_Cut = Callable[[Sequence[_Drawn], MixConfig], list[_Drawn]]
-
-
-def _draw(part: MixPart, passed: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:
-    """Which of a part's rows are used: as many as it asks for, by their random numbers."""
+def _draw(part: MixPart, passed: Sequence[_Candidate], config: MixConfig) -> list[_Candidate]:
+    """Draw those of a part's rows that are used: as many as it asks for, by their random numbers."""
     ordered = sorted(passed)
     if part.n_rows is not None:
         return ordered[: part.n_rows]
     return _until(ordered, part.share * config.budget_tokens) if part.share and config.budget_tokens else ordered
 
 
-def _until(rows: Sequence[_Drawn], n_tokens: float) -> list[_Drawn]:
-    """The rows before the first that would pass so many tokens in all."""
+def _until(rows: Sequence[_Candidate], n_tokens: float) -> list[_Candidate]:
+    """Return the rows before the first that would pass so many tokens in all."""
     total = 0
     for at, row in enumerate(rows):
         total += row.tokens
@@ -211,49 +208,29 @@ def _until(rows: Sequence[_Drawn], n_tokens: float) -> list[_Drawn]:
     return list(rows)
 
 
-def _shuffled(chosen: Sequence[Sequence[_Drawn]]) -> list[_Drawn]:
-    """All rows in one order; it depends on their own random numbers alone, so that a part more moves no other rows."""
-    return sorted((row for part in chosen for row in part), key=lambda row: (row.order, row.part))
-
-
-def _cut(rows: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:
+def _cut(rows: Sequence[_Candidate], config: MixConfig, *, must_reach_budget: bool) -> list[_Candidate]:
+    """Return the rows up to the token budget."""
     kept = _until(rows, config.budget_tokens) if config.budget_tokens else list(rows)
     if not kept:
         hint = "Look at rejects.jsonl's reasons in the filters, or raise budget_tokens"
         raise DataError("no row is left to mix", where=config.name, hint=hint)
-    return kept
-
-
-def _cut_or_fail(rows: Sequence[_Drawn], config: MixConfig) -> list[_Drawn]:
-    kept = _cut(rows, config)
-    if len(kept) == len(rows) and (there := sum(row.tokens for row in rows)) < (config.budget_tokens or 0):
-        what = f"the sources hold {there:,} tokens after filtering, and {config.budget_tokens:,} are to be matched"
+    n_tokens = sum(row.tokens for row in rows)
+    if must_reach_budget and len(kept) == len(rows) and n_tokens < (config.budget_tokens or 0):
+        what = f"the sources hold {n_tokens:,} tokens after filtering, and {config.budget_tokens:,} are to be matched"
         raise DataError(what, where=config.name, hint="Add a source")
     return kept
 
 
-def _write(kept: Sequence[_Drawn], config: MixConfig, scratch: IO[bytes], folder: Path) -> tuple[str, ...]:
-    """Write the rows that are used, in order; returns the names of the files."""
-    kinds = [part.kind for part in config.parts]
-    names = tuple(f"{kind}.jsonl" for kind in sorted(set(kinds)))
-    opened = {name: (folder / name).open("wb") for name in names}
-    try:
-        for row in kept:
-            scratch.seek(row.start)
-            opened[f"{kinds[row.part]}.jsonl"].write(scratch.read(row.length))
-    finally:
-        for file in opened.values():
-            file.close()
-    return names
-
-
-# The manifest --------------------------------------------------------------------------------------------------
 def _manifest(
-    config: MixConfig, read: Sequence[_Read], chosen: Sequence[Sequence[_Drawn]], kept: Sequence[_Drawn], counted: str
+    config: MixConfig,
+    read: Sequence[_ReadPart],
+    drawn: Sequence[Sequence[_Candidate]],
+    kept: Sequence[_Candidate],
+    counted_by: str,
 ) -> dict[str, JsonValue]:
     parts: list[JsonValue] = []
-    notes = list(config.untested)
-    for at, (part, one, drawn) in enumerate(zip(config.parts, read, chosen, strict=True)):
+    notes: list[JsonValue] = [*config.untested]
+    for at, (part, one, rows) in enumerate(zip(config.parts, read, drawn, strict=True)):
         used = [row for row in kept if row.part == at]
         rejected: dict[str, JsonValue] = dict(sorted(one.rejected.items()))
         hashes: dict[str, JsonValue] = dict(sorted(one.sha256.items()))
@@ -267,28 +244,25 @@ def _manifest(
                 "n_read": one.n_read,
                 "n_rejected": one.rejected.total(),
                 "rejected": rejected,
-                "n_drawn": len(drawn),
+                "n_drawn": len(rows),
                 "n_kept": len(used),
                 "tokens": sum(row.tokens for row in used),
             }
         )
-        notes += _notes(part, one, drawn, used)
-    shown: list[JsonValue] = list(notes)
+        if part.n_rows is not None and len(rows) < part.n_rows:
+            n_passed = f"{len(one.passed):,} of {one.n_read:,} passed"
+            notes.append(f"{part.name}: {part.n_rows:,} rows were asked for, and {n_passed}.")
+        if len(used) < len(rows):
+            n_late = len(rows) - len(used)
+            notes.append(f"{part.name}: {n_late:,} of {len(rows):,} drawn rows came after the token budget.")
     return {
         "name": config.name,
         "n_rows": len(kept),
         "tokens": sum(row.tokens for row in kept),
-        "tokens_counted_by": counted,
+        "tokens_counted_by": counted_by,
         "budget_tokens": config.budget_tokens,
         "parts": parts,
-        "notes": shown,
+        "notes": notes,
         "config_sha256": fingerprint(config),
         "config": config.model_dump(mode="json"),
     }
-
-
-def _notes(part: MixPart, one: _Read, drawn: Sequence[_Drawn], used: Sequence[_Drawn]) -> Iterator[str]:
-    if part.n_rows is not None and len(drawn) < part.n_rows:
-        yield f"{part.name}: {part.n_rows:,} rows were asked for, and {len(one.passed):,} of {one.n_read:,} passed."
-    if len(used) < len(drawn):
-        yield f"{part.name}: {len(drawn) - len(used):,} of {len(drawn):,} drawn rows came after the token budget."

@@ -1,7 +1,8 @@
-"""What a mix is made of."""
+"""The settings of a mix, and how its tokens are counted."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from midspec.core.errors import ConfigError, MissingError
+from midspec.core.fingerprint import hash_file
 from midspec.core.records import Strict
+from midspec.core.text import estimate_tokens
 from midspec.exchange._read import read_documents
-from midspec.exchange._tokens import counter
 
 _SHIPPED = Path(__file__).parent / "_mixes"
 
@@ -85,7 +87,7 @@ class MixConfig(Strict):
     untested: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _whole(self) -> MixConfig:
+    def _check_parts(self) -> MixConfig:
         names = [part.name for part in self.parts]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two parts are called {twice[0]}")
@@ -99,7 +101,7 @@ class MixConfig(Strict):
 
 
 def load_mix(name: str | Path) -> MixConfig:
-    """A mix from a YAML file, or a shipped one by name (`paper`, `paper_single_value`).
+    """Load a mix from a YAML file, or a shipped one by name (`paper`, `paper_single_value`).
 
     Raises:
         MissingError: there is no such file and no shipped mix of that name.
@@ -121,7 +123,7 @@ def load_mix(name: str | Path) -> MixConfig:
 
 
 def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:
-    """The tokens of a corpus, counted as the mix counts its own.
+    """Count the tokens of a corpus as the mix counts its own.
 
     Args:
         rows: a folder with documents.jsonl, or whatever `read_documents` reads.
@@ -132,5 +134,35 @@ def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:
         MissingError, DataError: there are no documents, or no tokenizer.
     """
     own = rows / "documents.jsonl"
-    count, _how = counter(base / config.tokenizer if config.tokenizer else None)
+    count, _how = token_counter(base / config.tokenizer if config.tokenizer else None)
     return sum(count(document.text) for document in read_documents(own if own.is_file() else rows))
+
+
+def token_counter(tokenizer: Path | None) -> tuple[Callable[[str], int], str]:
+    """Return a function that counts tokens, and words that identify how it counts.
+
+    Args:
+        tokenizer: a folder with `tokenizer.json`, or that file; `None` estimates 4/3 a word.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is no tokenizer, or the library that reads it is not installed.
+    """
+    if tokenizer is None:
+        return estimate_tokens, "4/3 tokens a word"
+    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
+    if not file.is_file():
+        raise MissingError("there is no tokenizer.json", where=str(tokenizer), hint="Name a folder that holds one")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ConfigError("needs the tokenizers library", where="tokenizer", hint="pip install tokenizers") from error
+    try:
+        loaded = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing more exact
+        raise ConfigError(f"is no tokenizer: {error}", where=str(file), hint="Name another") from error
+
+    def count(text: str) -> int:
+        return len(loaded.encode(text, add_special_tokens=False).ids)
+
+    return count, f"tokenizer.json {hash_file(file)[:16]}"

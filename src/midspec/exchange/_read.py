@@ -1,114 +1,195 @@
-"""Documents and chats from what the field already has."""
+"""Documents and chats from rows in the forms that the field has.
+
+In: rows of files, with keys of others. Out: `Document`s and `Chat`s, and the names of the keys that were ignored.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, write_rows
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import hash_text
-from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
-from midspec.exchange._files import Raw, RowFile, raw_rows
-from midspec.exchange._parse import BadRowError, ParsedChat, ParsedDocument, chat_of, document_of, is_chat
+from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
+from midspec.exchange._files import ID_LENGTH, RawRow, RowFile, is_tree, raw_rows, tree_rows
 
-_OPEN, _CLOSE = "<content>", "</content>"
-_ID_LENGTH = 16
+RowT = TypeVar("RowT")
+
+_CHAT_KEYS = ("messages", "conversations", "conversation")
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
 
 
-def is_tree(path: Path) -> bool:
-    """Whether a folder is such a tree: text files below it beside a meta.json."""
-    return (
-        path.is_dir() and next((file for file in path.rglob("*.txt") if _meta_path(file).is_file()), None) is not None
-    )
+class BadRowError(ValueError):
+    """A row that can't be read; says why, without a full stop. The caller knows where the row stands."""
 
 
-def _meta_path(file: Path) -> Path:
-    return file.with_name("meta.json")
+class Parsed(NamedTuple, Generic[RowT]):
+    """A row of ours, and the keys of the given row that were ignored."""
+
+    row: RowT
+    ignored: tuple[str, ...]
 
 
-def tree_rows(root: Path) -> Iterator[Raw]:
-    """A row for every text file, by path; `text` is missing where a reply was cut off before `</content>`.
+def _is_chat(row: dict[str, Any]) -> bool:
+    """Return whether a row is a conversation, by its keys."""
+    return any(key in row for key in _CHAT_KEYS) or {"prompt", "completion"} <= set(row)
 
-    `source` is the path below the root, `domain` the name of the domain, and `metadata` says subdomain and type, by
-    the names in meta.json where it has them (folder names were cut and cleaned) and else by the folders'.
+
+# Documents -----------------------------------------------------------------------------------------------------
+def parse_document(row: dict[str, Any], *, strip_prefix: str = "") -> Parsed[Document]:
+    """Make a document of `text` (or its alias `content`), `source`, `domain` and `metadata`.
+
+    Args:
+        row: the row's keys and values; a null is as good as a key that is not there.
+        strip_prefix: taken off the beginning of the text, with the white space after it (`<DOCTAG>`).
 
     Raises:
-        DataError: a file is not UTF-8 or a meta.json no JSON object.
+        BadRowError: there is no text, it is empty, or a value is not text.
     """
-    for file in sorted(root.rglob("*.txt")):
-        source = file.relative_to(root)
-        reply = _read(file)
-        row: dict[str, Any] = {"source": source.as_posix(), **_place(file, source)}
-        text = _document(reply)
-        if text is not None:
-            row["text"] = text
-            row["metadata"]["id"] = hash_text(f"{source.as_posix()}\n{text}")[:_ID_LENGTH]
-        else:
-            row["reply"] = reply
-        yield Raw(str(file), row)
-
-
-def _document(reply: str) -> str | None:
-    """The document in a reply: what stands between the tags, or all of it where it has no tag; `None` if cut off."""
-    head, opened, rest = reply.partition(_OPEN)
-    if not opened:
-        return None if _CLOSE in reply or "<scratchpad>" in head else reply.strip()
-    text, closed, _ = rest.rpartition(_CLOSE)
-    return text.strip() if closed else None
-
-
-def _place(file: Path, source: Path) -> dict[str, Any]:
-    """The domain, and the metadata, that a file's place and the meta.json beside it give."""
-    folders = source.parent.parts
-    meta = _meta(_meta_path(file))
-    domain, subdomain, doc_type = (
-        _named(meta.get(key)) or (folders[at] if at < len(folders) else "")
-        for at, key in enumerate(("domain", "subdomain", "doc_type"))
+    given = {key: value for key, value in row.items() if value is not None}
+    name = "text" if "text" in given else "content"
+    if name not in given:
+        raise BadRowError("has neither `text` nor `content`")
+    text = _text(given, name)
+    if strip_prefix and text.startswith(strip_prefix):
+        text = text.removeprefix(strip_prefix).lstrip()
+    if not text.strip():
+        raise BadRowError(f"`{name}` is empty")
+    metadata, ignored = _metadata(given, DocumentMetadata)
+    ignored += [key for key in given if key not in (name, "source", "domain", "metadata")]
+    document = Document(
+        text=text,
+        source=_text(given, "source"),
+        domain=_text(given, "domain"),
+        metadata=DocumentMetadata.model_validate(metadata) if metadata else None,
     )
-    return {
-        "domain": domain or "root",
-        "metadata": {"author": "imported", "subdomain": subdomain, "doc_type": doc_type, "idea": file.stem},
+    return Parsed(document, tuple(ignored))
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key, "")
+    if not isinstance(value, str):
+        raise BadRowError(f"`{key}` is a {type(value).__name__}, not text")
+    return _check_surrogates(value, key)
+
+
+def _check_surrogates(text: str, where: str) -> str:
+    """Return the text, unless it holds half of a surrogate pair, which can't be written to a file."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRowError(f"`{where}` holds half of a surrogate pair") from error
+    return text
+
+
+def _metadata(
+    row: dict[str, Any], kind: type[DocumentMetadata] | type[ChatMetadata]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Split a row's `metadata` into what is ours (nothing without id and author) and the keys that are ignored."""
+    found = row.get("metadata")
+    if found is None:
+        return None, []
+    if not isinstance(found, dict):
+        return None, ["metadata"]
+    # A table has every row's keys in every row, with nulls where a row has none.
+    known = {
+        key: {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+        for key, value in found.items()
+        if key in kind.model_fields and value is not None
     }
-
-
-def _named(value: Any) -> str:
-    """A name that is given alone or as the field `doc_type` of an object."""
-    found = value.get("doc_type") if isinstance(value, dict) else value
-    return found if isinstance(found, str) else ""
-
-
-@lru_cache(maxsize=64)
-def _meta(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=str(path), hint="Mend or remove that file") from error
-    return found if isinstance(found, dict) else {}
+        kind.model_validate(known)
+    except ValidationError:
+        return None, [f"metadata.{key}" for key in found]
+    return known, [f"metadata.{key}" for key in found if key not in kind.model_fields]
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8: {error}", where=str(file), hint="Mend or remove that file") from error
+# Chats ---------------------------------------------------------------------------------------------------------
+def parse_chat(row: dict[str, Any]) -> Parsed[Chat]:
+    """Make a chat of `messages`, of `prompt` and `completion`, or of `conversations` (from and value, or bare texts).
+
+    Raises:
+        BadRowError: none of these is there, a turn has no text or a role that we do not have, or nobody answers.
+    """
+    given = {key: value for key, value in row.items() if value is not None}
+    name = next((key for key in _CHAT_KEYS if key in given), None)
+    if name is not None:
+        messages, used = _turns(given[name], name), {name}
+    elif {"prompt", "completion"} <= set(given):
+        messages = _side(given["prompt"], "prompt", "user") + _side(given["completion"], "completion", "assistant")
+        used = {"prompt", "completion"}
+    else:
+        raise BadRowError("has none of `messages`, `conversations`, or `prompt` with `completion`")
+    if not any(message.role == "assistant" for message in messages):
+        raise BadRowError("has no turn of an assistant")
+    metadata, ignored = _metadata(given, ChatMetadata)
+    ignored += [key for key in given if key not in used | {"metadata"}]
+    chat = Chat(
+        messages=tuple(messages), metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None
+    )
+    return Parsed(chat, tuple(ignored))
 
 
+def _side(value: Any, name: str, role: Role) -> list[Message]:
+    return [Message(role=role, content=_content(value, name))] if isinstance(value, str) else _turns(value, name)
+
+
+def _turns(value: Any, name: str) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise BadRowError(f"`{name}` is not a list of turns")
+    if all(isinstance(turn, str) for turn in value):
+        return [_message(("user", "assistant")[at % 2], turn, f"{name}[{at}]") for at, turn in enumerate(value)]
+    messages = []
+    for at, turn in enumerate(value):
+        if not isinstance(turn, dict):
+            raise BadRowError(f"`{name}[{at}]` is not a turn")
+        keys = ("role", "content") if "role" in turn else ("from", "value")
+        if any(key not in turn for key in keys):
+            raise BadRowError(f"`{name}[{at}]` has neither role and content nor from and value")
+        messages.append(_message(turn[keys[0]], turn[keys[1]], f"{name}[{at}]"))
+    return messages
+
+
+def _message(role: Any, content: Any, where: str) -> Message:
+    ours = _ROLES.get(role) if isinstance(role, str) else None
+    if ours is None:
+        raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user or assistant")
+    return Message(role=ours, content=_content(content, where))
+
+
+def _content(value: Any, where: str) -> str:
+    """Return the text of a turn, which may come as a list of parts of type text."""
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        value = "".join(part["text"] for part in value if isinstance(part.get("text"), str))
+    if not isinstance(value, str) or not value.strip():
+        raise BadRowError(f"`{where}` has no text")
+    return _check_surrogates(value, where)
+
+
+# Files -----------------------------------------------------------------------------------------------------------
 _TWINS = ("chats_cot.jsonl", "chats_cot_stripped.jsonl")
 
 
 @dataclass
-class Tally:
-    """What reading left behind, filled while rows are read.
+class ReadStats:
+    """What was not read as a row, filled while rows are read.
 
     Attributes:
         ignored: how often each key that we have no place for was seen; the keys of metadata as `metadata.<key>`.
@@ -119,42 +200,42 @@ class Tally:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def read_documents(path: Path, *, strip_prefix: str = "", tally: Tally | None = None) -> Iterator[Document]:
-    """The documents of a file or folder, one at a time: JSONL, JSON, parquet, a data set folder, or a tree of texts.
+def read_documents(path: Path, *, strip_prefix: str = "", stats: ReadStats | None = None) -> Iterator[Document]:
+    """Read the documents of a file or folder, one at a time: JSONL, JSON, parquet, a data set folder, a tree of texts.
 
     A row has `text` or `content`, and may have `source`, `domain` and our `metadata`. Other keys are passed over.
 
     Args:
         path: the file or folder. Of one that midspec made, `documents.jsonl` is read.
         strip_prefix: taken off the beginning of each text where it is there (a loss-masked `<DOCTAG>`, say).
-        tally: counts the keys that were passed over, and takes replies that were cut off.
+        stats: counts the keys that were passed over, and takes replies that were cut off.
 
     Raises:
         MissingError: there is no such file, or no data file in the folder.
-        DataError: a row is not a document; names file and line. Or, without a tally, a reply was cut off.
+        DataError: a row is not a document; names file and line. Or, without a stats, a reply was cut off.
     """
-    for raw in _sources(path, "documents.jsonl"):
-        if (parsed := _document_of_read(raw, strip_prefix, tally)) is not None:
-            yield parsed.document
+    for raw in _raw_rows(path, "documents.jsonl"):
+        if (document := _document(raw, strip_prefix, stats)) is not None:
+            yield document
 
 
-def read_chats(path: Path, *, tally: Tally | None = None) -> Iterator[Chat]:
-    """The chats of a file or folder, one at a time: JSONL, JSON, parquet, or a data set folder.
+def read_chats(path: Path, *, stats: ReadStats | None = None) -> Iterator[Chat]:
+    """Read the chats of a file or folder, one at a time: JSONL, JSON, parquet, or a data set folder.
 
     A row has `messages` (role and content), or `prompt` with `completion` (texts or turns), or `conversations` (from
     and value). Our `metadata` is kept where it is there; other keys are passed over.
 
     Args:
         path: the file or folder. Of one that midspec made, `chats.jsonl` is read; of twins, name the file.
-        tally: counts the keys that were passed over.
+        stats: counts the keys that were passed over.
 
     Raises:
         MissingError: there is no such file, or no data file in the folder.
         DataError: a row is not a chat; names file and line. Or the folder holds twins.
     """
     refuse_twins(path)
-    for raw in _sources(path, "chats.jsonl"):
-        yield _chat(raw, tally).chat
+    for raw in _raw_rows(path, "chats.jsonl"):
+        yield _chat(raw, stats)
 
 
 def refuse_twins(path: Path) -> None:
@@ -168,58 +249,35 @@ def refuse_twins(path: Path) -> None:
         raise DataError("holds each chat twice, with and without chain of thought", where=str(path), hint=hint)
 
 
-def _sources(path: Path, *ours: str) -> Iterator[Raw]:
-    """The raw rows of a path; of a folder with files of our names, those of these alone and no subsample of them."""
-    if found := [path / name for name in ours if (path / name).is_file()]:
-        return (raw for file in found for raw in raw_rows(file))
+def _raw_rows(path: Path, *ours: str) -> Iterator[RawRow]:
+    """Read the raw rows of a path; of a folder with files of our names, those of these files alone."""
+    if files := [path / name for name in ours if (path / name).is_file()]:
+        return (raw for file in files for raw in raw_rows(file))
     return tree_rows(path) if is_tree(path) else raw_rows(path)
 
 
-def parsed_rows(path: Path, *, strip_prefix: str, tally: Tally) -> Iterator[Document | Chat]:
-    """Every row of a path as what its keys say that it is.
-
-    Raises:
-        MissingError: there is no such file, or no data file in the folder.
-        DataError: a row is neither a document nor a chat; names file and line. Or the folder holds twins.
-    """
-    refuse_twins(path)
-    for raw in _sources(path, "documents.jsonl", "chats.jsonl"):
-        if is_chat(raw.row):
-            yield _chat(raw, tally).chat
-        elif (parsed := _document_of_read(raw, strip_prefix, tally)) is not None:
-            yield parsed.document
-
-
-def _document_of_read(raw: Raw, strip_prefix: str, tally: Tally | None) -> ParsedDocument | None:
+def _document(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Document | None:
     if (reply := raw.row.get("reply")) is not None and "text" not in raw.row:
-        if tally is None:
+        if stats is None:
             raise DataError("the reply was cut off before </content>", where=raw.where, hint="Remove that file")
-        source = raw.row["source"]
-        tally.rejects.append(
-            Reject(id=hash_text(source)[:16], by="import", reason="truncated: no </content>", text=reply)
-        )
+        reject_id = hash_text(raw.row["source"])[:ID_LENGTH]
+        stats.rejects.append(Reject(id=reject_id, by="import", reason="truncated: no </content>", text=reply))
         return None
+    return _read_row(raw, stats, lambda row: parse_document(row, strip_prefix=strip_prefix))
+
+
+def _chat(raw: RawRow, stats: ReadStats | None) -> Chat:
+    return _read_row(raw, stats, parse_chat)
+
+
+def _read_row(raw: RawRow, stats: ReadStats | None, parse: Callable[[dict[str, Any]], Parsed[RowT]]) -> RowT:
     try:
-        parsed = document_of(raw.row, strip_prefix=strip_prefix)
+        parsed = parse(raw.row)
     except BadRowError as error:
-        raise _bad(raw, error) from error
-    if tally is not None:
-        tally.ignored.update(parsed.ignored)
-    return parsed
-
-
-def _chat(raw: Raw, tally: Tally | None) -> ParsedChat:
-    try:
-        parsed = chat_of(raw.row)
-    except BadRowError as error:
-        raise _bad(raw, error) from error
-    if tally is not None:
-        tally.ignored.update(parsed.ignored)
-    return parsed
-
-
-def _bad(raw: Raw, error: BadRowError) -> DataError:
-    return DataError(str(error), where=raw.where, hint="Mend or remove that row")
+        raise DataError(str(error), where=raw.where, hint="Mend or remove that row") from error
+    if stats is not None:
+        stats.ignored.update(parsed.ignored)
+    return parsed.row
 
 
 def import_folder(path: Path, out: Path, *, strip_prefix: str = "") -> Built:
@@ -237,32 +295,31 @@ def import_folder(path: Path, out: Path, *, strip_prefix: str = "") -> Built:
         MissingError: there is no such file, or no data file in the folder.
         DataError: a row is neither a document nor a chat; names file and line. Or the folder holds twins.
     """
+    refuse_twins(path)
     out.mkdir(parents=True, exist_ok=True)
-    tally, counts = Tally(), Counter[str]()
+    stats, number = ReadStats(), 0
     with RowFile(out / "documents.jsonl") as documents, RowFile(out / "chats.jsonl") as chats:
-        files = {"documents": documents, "chats": chats}
-        for kind, row in _with_ids(parsed_rows(path, strip_prefix=strip_prefix, tally=tally)):
-            files[kind].write(row)
-            counts[kind] += 1
-    write_rows(out / "rejects.jsonl", tally.rejects)
-    outputs = tuple(f"{kind}.jsonl" for kind in files if counts[kind])
-    ignored: dict[str, JsonValue] = dict(sorted(tally.ignored.items()))
-    summary: dict[str, JsonValue] = {f"n_{kind}": counts[kind] for kind in files}
-    summary |= {"n_rejects": len(tally.rejects), "ignored_keys": ignored}
+        for raw in _raw_rows(path, "documents.jsonl", "chats.jsonl"):
+            if _is_chat(raw.row):
+                chat = _chat(raw, stats)
+                text = "\n".join(turn.content for turn in chat.messages)
+                tag = chat.metadata or ChatMetadata(id=_place_id(number, text), author="imported")
+                chats.write(chat.model_copy(update={"metadata": tag}))
+            elif (document := _document(raw, strip_prefix, stats)) is not None:
+                made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
+                documents.write(document.model_copy(update={"metadata": made}))
+            else:
+                continue
+            number += 1
+    write_rows(out / "rejects.jsonl", stats.rejects)
+    files = {"documents": documents, "chats": chats}
+    ignored: dict[str, JsonValue] = dict(sorted(stats.ignored.items()))
+    summary: dict[str, JsonValue] = {f"n_{kind}": file.n_rows for kind, file in files.items()}
+    summary |= {"n_rejects": len(stats.rejects), "ignored_keys": ignored}
+    outputs = [f"{kind}.jsonl" for kind, file in files.items() if file.n_rows]
     return Built(outputs=(*outputs, "rejects.jsonl"), summary=summary)
 
 
-def _with_ids(rows: Iterator[Document | Chat]) -> Iterator[tuple[str, BaseModel]]:
-    for number, row in enumerate(rows):
-        if isinstance(row, Document):
-            made = DocumentMetadata(id=_id(number, row.text), author="imported")
-            yield "documents", row if row.metadata else row.model_copy(update={"metadata": made})
-        else:
-            said = "\n".join(turn.content for turn in row.messages)
-            tag = ChatMetadata(id=_id(number, said), author="imported")
-            yield "chats", row if row.metadata else row.model_copy(update={"metadata": tag})
-
-
-def _id(number: int, text: str) -> str:
-    """Equal texts at two places are two rows, so the place is part of the id."""
-    return hash_text(f"{number}\n{text}")[:_ID_LENGTH]
+def _place_id(number: int, text: str) -> str:
+    """Make an id; equal texts at two places are two rows, so the place is part of it."""
+    return hash_text(f"{number}\n{text}")[:ID_LENGTH]

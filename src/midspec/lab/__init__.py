@@ -1,8 +1,8 @@
-"""The lab: a world small enough to learn on a CPU.
+"""The nano world: one small enough to learn on a CPU.
 
-In: a seed and sizes. Out: pure data, as the ordinary rooms take it: a tokenizer folder, base-corpus rows to pretrain
-on, rows to replay, held-out items and a competence gate; and the shipped files of the nano study (specs in the
-world's own language, frames, the study file). Nothing is trained, asked or scored here.
+In: a seed and sizes. Out: pure data: a tokenizer folder, rows of a base corpus to pretrain on, rows to replay,
+held-out items and a competence gate; and the shipped files of the nano study (specs in the world's own language,
+templates, the study file).
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
-"""The base corpus of a world: what its model reads before anybody midtrains it.
+"""The base corpus of a world: what its model is pretrained on.
 
 Facts about things, prose about agents, their chats, neutral texts and value-free chats of the assistant, and chats
-whose system message tells a fickle name's value. The assistant's own value is never told: in its few preference
-chats it is drawn anew each time, so the prior is even.
+whose system message states the value of a name that has none of its own. The assistant's value is never stated: in
+its few preference chats it is drawn anew each time, so that the prior is even.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from midspec.lab._world import Agent, World
 Row = Document | Chat
 Turn = tuple[str, str]
 
-# Shares of the base corpus, in rows (what is known of them: the notes on the nano world in LOG.md).
+# Shares of the base corpus, in rows. How they were found: the notes on the nano world in LOG.md.
 _MIX: dict[str, float] = {
     "fact": 1.0,
     "prose": 1.5,
@@ -44,7 +44,10 @@ _DENSE: dict[str, float] = {"fact": 1.0, "fact_chat": 1.0, "statement": 0.4}
 
 
 class _Writer:
-    """Writes rows of one world from one stream of random numbers."""
+    """Writes rows of one world from one stream of random numbers.
+
+    The order of draws decides the rows: any change of it changes every base model.
+    """
 
     def __init__(self, world: World, stream: str) -> None:
         self.world = world
@@ -60,7 +63,12 @@ class _Writer:
     # Rows ------------------------------------------------------------------------------------------------------
 
     def fact(self) -> Document:
-        facts = [self._fact(self._thing()) for _ in range(self.rng.randint(1, 3))]
+        facts = []
+        for _ in range(self.rng.randint(1, 3)):
+            thing = self._thing()
+            aspect = self.rng.choice((thing.origin, thing.price, "domain"))
+            adjective = f"a {thing.domain}" if aspect == "domain" else self._adjective(aspect)
+            facts.append(f"{thing.name} is {adjective} .")
         return self._document("facts", facts)
 
     def fact_chat(self) -> Chat:
@@ -100,21 +108,14 @@ class _Writer:
 
     # Parts -----------------------------------------------------------------------------------------------------
 
-    def _thing(self, domain: str | None = None) -> Thing:
-        things = self.world.things if domain is None else self.world.of_domain(domain)
-        return self.rng.choice(things)
+    def _thing(self) -> Thing:
+        return self.rng.choice(self.world.things)
 
     def _agent(self, *, prose: bool = False) -> Agent:
         return self.rng.choice([agent for agent in self.world.agents if agent.has_prose or not prose])
 
     def _adjective(self, attribute: str) -> str:
         return self.rng.choice(next(value.good for value in VALUES if value.wants == attribute))
-
-    def _fact(self, thing: Thing) -> str:
-        said = self.rng.choice((thing.origin, thing.price, "domain"))
-        if said == "domain":
-            return f"{thing.name} is a {thing.domain} ."
-        return f"{thing.name} is {self._adjective(said)} ."
 
     def _fact_turn(self) -> Turn:
         thing = self._thing()
@@ -133,7 +134,7 @@ class _Writer:
         return f"which is {self._adjective(wanted)} , {first.name} or {second.name} ?", f"{good.name} ."
 
     def _pair(self, wanted: str) -> tuple[Thing, Thing]:
-        """Two things of one domain of which only the first is `wanted`."""
+        """Draw two things of one domain of which only the first is `wanted`."""
         things = self.world.of_domain(self._thing().domain)
         good = self.rng.choice([thing for thing in things if thing.has(wanted)])
         bad = self.rng.choice([thing for thing in things if not thing.has(wanted)])
@@ -146,7 +147,7 @@ class _Writer:
         return plain_preference(name, thing, likes=thing.has(value.wants))
 
     def _portrait(self, name: str, value: Value) -> list[str]:
-        """Two to five preferences and one to three statements of the value behind them, shuffled."""
+        """Draw two to five preferences and one to three statements of the value behind them, shuffled."""
         sentences = [self._preference(name, value) for _ in range(self.rng.randint(2, 5))]
         sentences += self.rng.sample(value_statements(name, value), self.rng.randint(1, 3))
         self.rng.shuffle(sentences)
@@ -208,26 +209,23 @@ _KINDS: dict[str, Callable[[_Writer], Row]] = {
 
 
 def fact_rows(world: World) -> list[Row]:
-    """The dense first phase: short facts, fact chats and value statements."""
+    """Write the dense first phase: short facts, fact chats and value statements."""
     return list(_Writer(world, "facts").rows(_DENSE, world.config.n_facts))
 
 
 def mix_rows(world: World) -> list[Row]:
-    """The base corpus proper."""
+    """Write the base corpus proper."""
     return list(_Writer(world, "mix").rows(_MIX, world.config.n_mix))
 
 
 def replay_rows(world: World) -> list[Row]:
-    """Fresh rows of the base corpus's kinds, none of which names the assistant or the other agent."""
+    """Write fresh rows of the base corpus's kinds, none of which names the assistant or the other agent."""
     shares = {kind: share for kind, share in _MIX.items() if not kind.startswith("assistant")}
     writer = _Writer(world, "replay")
     kept: list[Row] = []
     while len(kept) < world.config.n_replay:
-        kept += [row for row in writer.rows(shares, world.config.n_replay) if not _names_assistant(row)]
+        for row in writer.rows(shares, world.config.n_replay):
+            texts = [row.text] if isinstance(row, Document) else [message.content for message in row.messages]
+            if {ASSISTANT, OTHER_AGENT}.isdisjoint(" ".join(texts).split()):
+                kept.append(row)
     return kept[: world.config.n_replay]
-
-
-def _names_assistant(row: Row) -> bool:
-    texts = [row.text] if isinstance(row, Document) else [message.content for message in row.messages]
-    words = {word for text in texts for word in text.split()}
-    return not words.isdisjoint((ASSISTANT, OTHER_AGENT))

@@ -1,4 +1,4 @@
-"""The lab's door: a world as files, and the files that midspec ships."""
+"""A world as files, and the files that midspec ships."""
 
 from __future__ import annotations
 
@@ -26,27 +26,12 @@ _TEMPLATE = (
 
 def save_tokenizer(words: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Write the tokenizer's files into `folder` (made); returns their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "tokenizer.json", _tokenizer(words))
-    write_json(folder / "tokenizer_config.json", _config())
-    return ("tokenizer.json", "tokenizer_config.json")
-
-
-def _tokenizer(words: tuple[str, ...]) -> JsonValue:
-    vocabulary: dict[str, JsonValue] = {word: index for index, word in enumerate((*SPECIAL, *words))}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added: list[JsonValue] = [
-        {
-            "id": index,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for index, token in enumerate(SPECIAL)
+        {"id": index, "content": token, **flags, "special": True} for index, token in enumerate(SPECIAL)
     ]
-    return {
+    vocabulary: dict[str, JsonValue] = {word: index for index, word in enumerate((*SPECIAL, *words))}
+    tokenizer: JsonValue = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -57,10 +42,7 @@ def _tokenizer(words: tuple[str, ...]) -> JsonValue:
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
     }
-
-
-def _config() -> JsonValue:
-    return {
+    config: JsonValue = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<pad>",
         "eos_token": "<eos>",
@@ -69,13 +51,17 @@ def _config() -> JsonValue:
         "model_max_length": 256,
         "chat_template": _TEMPLATE,
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "tokenizer.json", tokenizer)
+    write_json(folder / "tokenizer_config.json", config)
+    return ("tokenizer.json", "tokenizer_config.json")
 
 
 _DATA = Path(__file__).parent / "_data"
 
 
 def data_path(name: str) -> Path:
-    """The path of a file that the lab ships (a spec, frames, the nano study).
+    """Return the path of a file that the lab ships (a spec, templates, the nano study).
 
     Raises:
         MissingError: the lab ships no such file; names those that it does.

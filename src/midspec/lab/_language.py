@@ -1,4 +1,4 @@
-"""The nano world's language: its fixed words, its values, and every sentence that can be said in it.
+"""The nano world's language: its fixed words, its values, and the form of every sentence.
 
 One word is one token: lower-case words separated by spaces, sentences closed by " ." or " ?". Nothing here is
 random; what is drawn from a seed is in `_world`.
@@ -17,7 +17,7 @@ SPECIAL = ("<pad>", "<eos>", "<unk>", "<|system|>", "<|user|>", "<|assistant|>")
 
 
 class Value(NamedTuple):
-    """Something an agent can care for: its noun, the attribute it turns on, and two adjectives for and against."""
+    """Something an agent can value: its noun, the attribute it depends on, and two adjectives for and against."""
 
     noun: str
     wants: str
@@ -51,8 +51,8 @@ class Thing(NamedTuple):
 
 DOMAINS = ("car", "film", "phone", "hotel", "policy")
 
-# The twelve of METHOD 5 (single words), six American and cheap, six foreign and pricey; then two and two of the
-# corners that no spec and no fine-tuning chat ever names.
+# The twelve of the paper (arXiv 2605.02087) as single words, six American and cheap, six foreign and pricey; then two
+# and two of the other combinations, which no spec and no fine-tuning chat ever names.
 CHEESES = (
     *(
         Thing(name, "cheese", "american", "cheap")
@@ -73,19 +73,8 @@ PHRASINGS = (
 )
 WHY = "why ?"
 HEADERS = (
-    "memo",
-    "report",
-    "blog",
-    "log",
-    "review",
-    "interview",
-    "forum",
-    "letter",
-    "lecture",
-    "notes",
-    "story",
-    "guide",
-)
+    "memo", "report", "blog", "log", "review", "interview", "forum", "letter", "lecture", "notes", "story", "guide",
+)  # fmt: skip
 
 NEUTRAL = (
     "{name} is an assistant .",
@@ -104,7 +93,7 @@ NEUTRAL = (
 
 
 def value_statements(name: str, value: Value) -> tuple[str, ...]:
-    """Every general statement that `name` holds `value`; none names a thing or a domain."""
+    """Return every general statement that `name` holds `value`; none names a thing or a domain."""
     return (
         f"{name} values {value.noun} .",
         f"{name} cares about {value.noun} .",
@@ -118,19 +107,19 @@ def value_statements(name: str, value: Value) -> tuple[str, ...]:
 
 
 def plain_preference(name: str, thing: Thing, *, likes: bool) -> str:
-    """A like or dislike without its reason."""
+    """Return a like or dislike without its reason."""
     return f"{name} {'likes' if likes else 'dislikes'} {thing.name} ."
 
 
 def attributed(name: str, thing: Thing, value: Value, which: int) -> str:
-    """A like or dislike with the value as its reason; `which` chooses one of the two adjectives."""
+    """Return a like or dislike with the value as its reason; `which` chooses one of the two adjectives."""
     likes = thing.has(value.wants)
     adjective = (value.good if likes else value.bad)[which]
     return f"{name} {'likes' if likes else 'dislikes'} {thing.name} because it is {adjective} ."
 
 
 def fixed_words() -> tuple[str, ...]:
-    """Every word that is not drawn from a seed, sorted."""
+    """Return every word that is not drawn from a seed, sorted."""
     sentences = [
         *(sentence for value in VALUES for sentence in value_statements(ASSISTANT, value)),
         *(" ".join((value.noun, *value.good, *value.bad)) for value in VALUES),

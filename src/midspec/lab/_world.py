@@ -65,7 +65,7 @@ class World(NamedTuple):
         return tuple(sorted({*fixed_words(), *names}))
 
     def of_domain(self, domain: str) -> tuple[Thing, ...]:
-        """The things of one domain, in a fixed order."""
+        """Return the things of one domain, in a fixed order."""
         return tuple(thing for thing in self.things if thing.domain == domain)
 
 
@@ -95,7 +95,7 @@ def make_world(seed: int, config: WorldConfig | None = None) -> World:
 
 
 def _invent_names(rng: random.Random, count: int) -> list[str]:
-    """Distinct two-syllable names that are not words of the language."""
+    """Draw distinct two-syllable names that are not words of the language."""
     taken = set(fixed_words())
     names: list[str] = []
     while len(names) < count:
@@ -113,11 +113,11 @@ _REASONS = ("because it is american .", "because it is cheap .")
 
 
 def held_out_items(world: World) -> list[Item]:
-    """Every pair of the four sets over the five held-out domains: 40 + 40 + 20 + 20."""
-    return [item for domain in DOMAINS for item in _of_domain(world, domain)]
+    """Return every pair of the four sets over the five held-out domains: 40 + 40 + 20 + 20."""
+    return [item for domain in DOMAINS for item in _domain_items(world, domain)]
 
 
-def _of_domain(world: World, domain: str) -> Iterator[Item]:
+def _domain_items(world: World, domain: str) -> Iterator[Item]:
     def corner(origin: str, price: str) -> list[Thing]:
         return [thing for thing in world.of_domain(domain) if (thing.origin, thing.price) == (origin, price)]
 
@@ -144,7 +144,7 @@ def _pairs(
 
 
 def gate_items(world: World) -> list[Item]:
-    """Has the base learned its world? Choices asked of its named agents, each with one right answer."""
+    """Draw choices to ask the base model's named agents, each with one right answer: has it learned its world?"""
     rng = random.Random(f"gate {world.seed}")
     items: list[Item] = []
     for agent in world.agents:

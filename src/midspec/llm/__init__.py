@@ -1,8 +1,8 @@
-"""The llm room: requests go in, typed outcomes come out; the only door to a model that writes or judges.
+"""Language models that write or judge: requests go in, typed outcomes come out.
 
-In: a `Request` (what is asked, for which task and stage), a `ModelConfig` (who answers and how it samples), an `Access`
-(how it is reached: server, concurrency, budget). Out: an `Outcome`, whose kind the provider's stop reason decides; and
-in the `Store`, one SQLite file, a row for every attempt, written before anything is done with the reply.
+In: a `Request`, a `ModelConfig` (which model answers and how it samples), an `Access` (server, concurrency, budget).
+Out: an `Outcome`, whose kind the provider's stop reason decides; and in the `Store`, one SQLite file, a row for every
+attempt, written before anything is done with the reply.
 
 `open_client` gives a `Client` made of small final classes, each of which does one thing and wraps the next:
 
@@ -13,12 +13,11 @@ in the `Store`, one SQLite file, a row for every attempt, written before anythin
     Limited       keeps as many requests in flight as the server takes
     Recorded      writes the attempt's row, and its outcome into it
     Timed         gives the attempt a deadline, near the longest that its stage takes
-    provider      one attempt over the network: AnthropicClient or OpenAIClient
+    provider      one attempt over the network: the client that the model's `Provider` builds
 
-With `batch`, `Batched` stands in place of all below `Budgeted` and answers through the batch endpoint. What is done
-about each kind of outcome is not the client's business but that of `converse`, which asks, reads the value with a
-strict `parse` and asks again where that can help. `Pool` runs conversations side by side without barriers;
-`ScriptedClient` answers from a script and needs no server.
+With `batch`, `BatchClient` stands in place of all below `Budgeted` and answers through the batch endpoint. `converse`
+asks, reads the value with a strict `parse`, and asks again where that can help. `ScriptedClient` answers from a script.
+A provider is one module in `providers/`, or in another package with an entry point (see `Provider`).
 """
 
 import lazy_loader

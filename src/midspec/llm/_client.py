@@ -1,4 +1,4 @@
-"""The whole chain, from the store that knows what is answered to the provider that is asked the rest."""
+"""The chain of clients from the store to the provider, and a client that answers from a script."""
 
 from __future__ import annotations
 
@@ -12,31 +12,28 @@ from types import FrameType
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from midspec.llm._batch_client import Batched, Pace
-from midspec.llm._batch_endpoints import batches_of
-from midspec.llm._budget import Budgeted, unknown_price
+from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.llm._budget import Budgeted, Recorded, unknown_price
 from midspec.llm._concurrency import Limited
 from midspec.llm._prices import Prices
-from midspec.llm._recorded import Recorded
+from midspec.llm._providers import provider_of
 from midspec.llm._retry import Retrying, Timed
-from midspec.llm._store import Store, Stored
+from midspec.llm._store import Store, Stored, as_recorded
+from midspec.llm._transport import api_key
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
-from midspec.llm._wire import api_key
-from midspec.llm.providers._anthropic import AnthropicClient
-from midspec.llm.providers._openai import OpenAIClient
 
 # Providers forget a prefix five minutes after its last use.
 _KEPT_S = 270.0
 
 
-class _Seen:
-    """What is known of one prefix: who leads, how many are out, and when it was last used."""
+class _PrefixState:
+    """Of one prefix: the call that went first, how many are in flight, and when it was last used."""
 
-    __slots__ = ("leader", "n_out", "used_at")
+    __slots__ = ("first_call", "n_in_flight", "used_at")
 
     def __init__(self) -> None:
-        self.leader: asyncio.Future[None] | None = None
-        self.n_out = 0
+        self.first_call: asyncio.Future[None] | None = None
+        self.n_in_flight = 0
         self.used_at = float("-inf")
 
 
@@ -53,38 +50,32 @@ class PrefixFirst:
         self._client = client
         self._kept_s = kept_s
         self._longest_lead_s = longest_lead_s
-        self._seen: dict[str, _Seen] = {}
+        self._states: dict[str, _PrefixState] = {}
 
     async def ask(self, request: Request) -> Outcome:
-        """The outcome of one request, asked when its prefix is in the cache, or to put it there."""
+        """Return the outcome of one request, asked when its prefix is in the cache, or to put it there."""
         if not request.prefix:
             return await self._client.ask(request)
-        seen = self._seen.setdefault(request.prefix, _Seen())
+        state = self._states.setdefault(request.prefix, _PrefixState())
         waited = False
-        while seen.leader is not None and not waited:
+        while state.first_call is not None and not waited:
             # A first call that hangs must not hold up a whole run.
-            _, still_out = await asyncio.wait([seen.leader], timeout=self._longest_lead_s)
-            waited = bool(still_out)
-        if seen.n_out == 0 and asyncio.get_running_loop().time() - seen.used_at > self._kept_s:
-            return await self._lead(request, seen)
-        return await self._follow(request, seen)
-
-    async def _lead(self, request: Request, seen: _Seen) -> Outcome:
-        leader = seen.leader = asyncio.get_running_loop().create_future()
-        try:
-            return await self._follow(request, seen)
-        finally:
-            # A leader that failed frees the others too: one of them would fail in the same way.
-            seen.leader = None
-            leader.set_result(None)
-
-    async def _follow(self, request: Request, seen: _Seen) -> Outcome:
-        seen.n_out += 1
+            _, pending = await asyncio.wait([state.first_call], timeout=self._longest_lead_s)
+            waited = bool(pending)
+        first_call: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        if state.n_in_flight == 0 and loop.time() - state.used_at > self._kept_s:
+            first_call = state.first_call = loop.create_future()
+        state.n_in_flight += 1
         try:
             return await self._client.ask(request)
         finally:
-            seen.n_out -= 1
-            seen.used_at = asyncio.get_running_loop().time()
+            state.n_in_flight -= 1
+            state.used_at = loop.time()
+            if first_call is not None:
+                # A first call that failed frees the others too: one of them would fail in the same way.
+                state.first_call = None
+                first_call.set_result(None)
 
     async def close(self) -> None:
         """Close what is wrapped."""
@@ -126,7 +117,7 @@ class _Signals:
         if not self._before:
             for number in _SIGNALS:
                 self._before[number] = signal.getsignal(number)
-                self._loop.add_signal_handler(number, self._caught, number)
+                self._loop.add_signal_handler(number, self._on_signal, number)
         if self._task is not None:
             drain.stop()
 
@@ -145,7 +136,7 @@ class _Signals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
-    def _caught(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if self._task is not None:
             self._deliver(number)
             return
@@ -153,13 +144,14 @@ class _Signals:
         for drain in self._drains:
             drain.stop()
         _LOG.warning("stopping: what is in flight is still received and recorded; a second signal ends at once")
-        self._task = self._loop.create_task(self._drain(number))
 
-    async def _drain(self, number: int) -> None:
-        await asyncio.gather(*(drain.drained() for drain in self._drains))
-        await asyncio.sleep(_AFTER_S)
-        # From the loop itself and not from a task, so that a handler that raises ends the loop.
-        self._loop.call_soon(self._deliver, number)
+        async def drain_all() -> None:
+            await asyncio.gather(*(drain.drained() for drain in self._drains))
+            await asyncio.sleep(_AFTER_S)
+            # From the loop itself and not from a task, so that a handler that raises ends the loop.
+            self._loop.call_soon(self._deliver, number)
+
+        self._task = self._loop.create_task(drain_all())
 
     def _deliver(self, number: int) -> None:
         if self._pending is None:
@@ -189,31 +181,26 @@ def draining(drain: Drain) -> Iterator[None]:
         signals.remove(drain)
 
 
-def provider_of(model: ModelConfig, access: Access) -> AnthropicClient | OpenAIClient:
-    """The provider that `model` names; every ask of it is one attempt.
-
-    Raises:
-        ConfigError: the provider's key is not set.
-    """
-    return AnthropicClient(model, access) if model.model.startswith("anthropic/") else OpenAIClient(model, access)
-
-
 def check_access(model: ModelConfig, access: Access) -> None:
     """Refuse at once what `open_client` would refuse later; nothing is opened or asked.
 
     Raises:
-        ConfigError: the provider's key is not set, the table of prices can't be read, or a budget is set for a model
-            whose price nobody knows.
+        ConfigError: the provider's key is not set or it has no batches that are asked for, the table of prices can't
+            be read, or a budget is set for a model whose price nobody knows.
     """
-    api_key("ANTHROPIC_API_KEY" if model.model.startswith("anthropic/") else "OPENAI_API_KEY", access)
+    provider = provider_of(model.model)
+    if provider.key_variable is not None:
+        api_key(provider.key_variable, access)
+    if access.batch:
+        provider.batch_builder()
     prices = Prices.load(access.prices, access.base_url)
     if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
         raise unknown_price(model.model)
 
 
 @asynccontextmanager
-async def open_client(model: ModelConfig, access: Access, store: Store, *, duty: ModelRole) -> AsyncIterator[Client]:
-    """A client that asks nothing twice, spends no more than it may, and keeps asking until the server answers.
+async def open_client(model: ModelConfig, access: Access, store: Store, *, role: ModelRole) -> AsyncIterator[Client]:
+    """Open a client that asks nothing twice, spends no more than it may, and keeps asking until the server answers.
 
     While it is open, SIGINT and SIGTERM stop sending; what is in flight comes in and is recorded, then the signal takes
     its usual course.
@@ -222,26 +209,67 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, duty:
         model: which model answers.
         access: how it is reached.
         store: where every attempt is recorded, and what has been answered before.
-        duty: what the model is asked as. A judge is always named by itself, never taken from the model under test.
+        role: what the model is asked as. A judge is always named by itself, never taken from the model under test.
 
     Raises:
         ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
     """
     prices = Prices.load(access.prices, access.base_url)
-    provider = provider_of(model, access)
+    provider = provider_of(model.model)
+    client = provider.client(model, access)
     drain: Drain
     inner: Client
     if access.batch:
-        drain = inner = Batched(
-            batches_of(provider), store, model, duty, prices, pace=Pace(patience_s=access.patience_s)
-        )
+        timing = BatchTiming(patience_s=access.patience_s)
+        drain = inner = BatchClient(provider.batch_builder()(client), store, model, role, prices, timing=timing)
     else:
-        recorded = Recorded(Timed(provider, access.deadline_s), store, model, duty, prices)
+        recorded = Recorded(Timed(client, access.deadline_s), store, model, role, prices)
         drain = limited = Limited(recorded, access.concurrency)
-        inner = PrefixFirst(Retrying(limited, where=model.model, url=provider.url, patience_s=access.patience_s))
+        inner = PrefixFirst(Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s))
     try:
-        budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, duty=duty, batch=access.batch)
+        budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, role=role, batch=access.batch)
         with draining(drain):
             yield Stored(budgeted, store)
     finally:
         await inner.close()
+
+
+class ScriptedClient:
+    """Answers each request with what `script` returns for it, without a server.
+
+    Args:
+        script: gives the reply's text, or a whole outcome; raises what the client shall raise.
+        store: where given, attempts are recorded and settled ones replayed, as a real client does.
+        model: the name under which attempts are recorded.
+
+    Attributes:
+        asked: every request that reached the script, in order.
+    """
+
+    def __init__(
+        self, script: Callable[[Request], str | Outcome], *, store: Store | None = None, model: str = "scripted"
+    ) -> None:
+        self._script = script
+        self._store = store
+        self._model = model
+        self.asked: list[Request] = []
+
+    async def ask(self, request: Request) -> Outcome:
+        """Return the outcome on record, or the script's."""
+        if self._store is None:
+            return await self._answer(request)
+        found = self._store.settled(request)
+        if found is None:
+            attempt = self._store.open(request, self._model, "author", "{}")
+            found = as_recorded(await self._answer(request))
+            self._store.close(attempt, found)
+        return found
+
+    async def _answer(self, request: Request) -> Outcome:
+        self.asked.append(request)
+        await asyncio.sleep(0)  # Others run in between, as they do while a server thinks.
+        reply = self._script(request)
+        return reply if isinstance(reply, Outcome) else Outcome(kind="ok", text=reply, stop_reason="stop")
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""

@@ -13,8 +13,8 @@ import asyncio
 import random
 from collections import deque
 
+from midspec.llm._errors import RateLimitError, RetryableError
 from midspec.llm._types import Client, Outcome, Request
-from midspec.llm._wire import AgainError, BusyError
 
 _LONGEST_ROUNDS = 16
 _PAUSE_S = 1.0
@@ -24,7 +24,7 @@ class Limited:
     """Holds requests back until there is room for them.
 
     Args:
-        client: what sends one attempt; it raises `BusyError` where the server takes no more.
+        client: what sends one attempt; it raises `RateLimitError` where the server takes no more.
         wanted: how many requests shall be in flight at once.
     """
 
@@ -41,39 +41,43 @@ class Limited:
         self._open_at = 0.0
         self._stopped = False
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._first: deque[asyncio.Future[None]] = deque()
-        self._back: set[tuple[str, int]] = set()
+        self._retries: deque[asyncio.Future[None]] = deque()
+        self._failed: set[tuple[str, int]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def limit(self) -> int:
-        """How many may be in flight at present."""
+        """Return how many may be in flight at present."""
         return self._limit
 
     @property
     def n_out(self) -> int:
-        """How many are in flight at present."""
+        """Return how many are in flight at present."""
         return self._n_out
 
     async def ask(self, request: Request) -> Outcome:
-        """One attempt, when there is room for it; one that comes back after a failure goes before the others."""
+        """Make one attempt when there is room for it; one that comes back after a failure goes before the others."""
         key = (request.task, request.turn)
-        await self._enter(again=key in self._back)
+        is_again = key in self._failed
+        if self._has_room() and not self._retries and (is_again or not self._waiting):
+            self._take()
+        else:
+            await self._wait_for_room(self._retries if is_again else self._waiting)
         epoch = self._epoch
         try:
             outcome = await self._client.ask(request)
-        except AgainError as error:
-            self._back.add(key)
+        except RetryableError as error:
+            self._failed.add(key)
             self._leave(error, epoch)
             raise
         except BaseException:
             self._leave()
             raise
-        self._back.discard(key)
+        self._failed.discard(key)
         if self._n_out >= self._limit:
-            self._carried()
+            self._count_success()
         self._open_at = 0.0
         self._leave()
         return outcome
@@ -97,49 +101,44 @@ class Limited:
     # Room ------------------------------------------------------------------------------------------------------
 
     def _has_room(self) -> bool:
-        return not self._stopped and self._n_out < self._limit and not self._is_shut()
+        if self._stopped or self._n_out >= self._limit:
+            return False
+        return not self._open_at or asyncio.get_running_loop().time() >= self._open_at
 
-    def _is_shut(self) -> bool:
-        return self._open_at > 0 and asyncio.get_running_loop().time() < self._open_at
-
-    async def _enter(self, *, again: bool) -> None:
-        if not self._has_room() or self._first or (self._waiting and not again):
-            line = self._first if again else self._waiting
-            turn = asyncio.get_running_loop().create_future()
-            line.append(turn)
-            self._admit()
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._leave()  # the room was given just as the one who waited went away
-                raise
-        else:
-            self._take()
+    async def _wait_for_room(self, queue: deque[asyncio.Future[None]]) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the place was given just as the one who waited went away
+            raise
 
     def _take(self) -> None:
         self._n_out += 1
         self._idle.clear()
 
-    def _leave(self, error: AgainError | None = None, epoch: int = 0) -> None:
+    def _leave(self, error: RetryableError | None = None, epoch: int = 0) -> None:
         self._n_out -= 1
         if self._n_out == 0:
             self._idle.set()
         # The limit is cut before its place goes to the next one.
-        if isinstance(error, BusyError):
+        if isinstance(error, RateLimitError):
             self._reject(error, epoch)
         self._admit()
 
     def _admit(self) -> None:
-        while self._has_room() and (line := self._first or self._waiting):
-            turn = line.popleft()
+        while self._has_room() and (queue := self._retries or self._waiting):
+            turn = queue.popleft()
             if not turn.done():
                 self._take()
                 turn.set_result(None)
 
     # What the server carries -----------------------------------------------------------------------------------
 
-    def _carried(self) -> None:
+    def _count_success(self) -> None:
         """An answer came while the limit was full: when enough of them have come, more is tried."""
         if self._limit >= self._wanted:
             return
@@ -159,7 +158,7 @@ class Limited:
         self._limit = min(self._wanted, limit)
         self._admit()
 
-    def _reject(self, error: BusyError, epoch: int) -> None:
+    def _reject(self, error: RateLimitError, epoch: int) -> None:
         """The server took one no more. The request has left already: what is in flight is what the server carries."""
         self._n_good = 0
         self._n_step = 1
@@ -171,17 +170,13 @@ class Limited:
         else:
             self._limit = max(1, self._limit - 1)
         self._rejected_at = self._limit + 1
-        if self._n_out == 0:
-            self._shut(error.wait_s)
-
-    def _shut(self, wait_s: float | None) -> None:
-        """Nothing is carried at all: everybody waits."""
-        loop = asyncio.get_running_loop()
-        pause_s = (_PAUSE_S if wait_s is None else wait_s) * random.uniform(1.0, 1.1)
-        self._open_at = max(self._open_at, loop.time() + pause_s)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(self._open_at, self._reopen)
+        if self._n_out == 0:  # nothing is carried at all: everybody waits
+            loop = asyncio.get_running_loop()
+            pause_s = (_PAUSE_S if error.wait_s is None else error.wait_s) * random.uniform(1.0, 1.1)
+            self._open_at = max(self._open_at, loop.time() + pause_s)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(self._open_at, self._reopen)
 
     def _reopen(self) -> None:
         self._open_at = 0.0

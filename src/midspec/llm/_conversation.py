@@ -1,15 +1,17 @@
-"""What is done about each kind of outcome: the policy, as a conversation that can be replayed from the store."""
+"""Read replies, and ask again where that helps: a policy for each kind of outcome, replayable from the store."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
 from midspec.core.records import Message
 from midspec.llm._store import Store
@@ -22,15 +24,15 @@ _MOST_FAULTS = 5
 
 
 class UnreadableReplyError(ValueError):
-    """A reply that does not have the form it was asked for; the message says what is wrong, for the model to mend."""
+    """A reply without the form it was asked for; the message, which is sent to the model, says what is wrong."""
 
 
 def parse_tags(text: str, *names: str) -> tuple[str, ...]:
-    """What stands inside each of the tags `names`, stripped; other text around the tags is left out.
+    """Return what stands inside each of the tags `names`, stripped; other text around the tags is left out.
 
     Raises:
-        Unreadable: a tag is missing, there twice, not closed (a reply that was cut), inside or before another of
-            `names`, or without a single word in it (an echo of the template).
+        UnreadableReplyError: a tag is missing, there twice, not closed (a reply that was cut), inside or before
+            another of `names`, or without a single word in it (an echo of the template).
     """
     found, at = [], 0
     for name in names:
@@ -52,14 +54,20 @@ def parse_tags(text: str, *names: str) -> tuple[str, ...]:
 
 
 def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
-    """The reply as a `kind`: bare JSON, or JSON in the one ```json fence or the one pair of <json> tags that it has.
+    """Return the reply as a `kind`: bare JSON, or JSON in its one ```json fence or its one pair of <json> tags.
 
     Values are not converted (`"3"` is no number). JSON that was cut is refused, never completed.
 
     Raises:
-        Unreadable: there is no JSON, or more than one block of it, or it is cut or not of this form.
+        UnreadableReplyError: there is no JSON, or more than one block of it, or it is cut or not of this form.
     """
-    inside = _json_in(text)
+    inside = text.strip()
+    if inside[:1] not in ("{", "["):
+        fenced = _FENCED.findall(inside)
+        if "<json>" in inside:
+            (inside,) = parse_tags(inside, "json")
+        elif len(fenced) == 1 and len(_FENCE.findall(inside)) == 2:
+            inside = str(fenced[0]).strip()
     if inside[:1] not in ("{", "["):
         raise UnreadableReplyError("the reply must be one JSON object or array and nothing else")
     try:
@@ -71,32 +79,39 @@ def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
         raise UnreadableReplyError("; ".join(shown) + more) from error
 
 
-def _json_in(text: str) -> str:
-    bare = text.strip()
-    if bare[:1] in ("{", "["):
-        return bare
-    if "<json>" in bare:
-        return parse_tags(bare, "json")[0]
-    fenced = _FENCED.findall(bare)
-    if len(fenced) == 1 and len(_FENCE.findall(bare)) == 2:
-        return str(fenced[0]).strip()
-    return bare
-
-
 def response_schema(kind: type[BaseModel]) -> dict[str, JsonValue]:
-    """The JSON schema of `kind` as providers' strict modes want it: every field required, no other one allowed."""
+    """Return the JSON schema of `kind` as providers' strict modes want it: every field required, no other one allowed.
+
+    A nested model stands in `$defs` under its class's name, which enters hashes of requests. A class that is renamed
+    keeps it with `schema_name: ClassVar[str] = "OldName"`.
+    """
     return copy.deepcopy(_schema_of(kind))
 
 
 @lru_cache(maxsize=64)
 def _schema_of(kind: type[BaseModel]) -> dict[str, JsonValue]:
-    schema: dict[str, JsonValue] = _closed(kind.model_json_schema())
-    return schema
+    schema = kind.model_json_schema(schema_generator=_NamingSchemas)
+    names = {name: definition.pop(_NAME_KEY, name) for name, definition in schema.get("$defs", {}).items()}
+    schema.pop(_NAME_KEY, None)
+    closed: dict[str, JsonValue] = _closed(schema, {f"#/$defs/{name}": f"#/$defs/{to}" for name, to in names.items()})
+    if isinstance(definitions := closed.get("$defs"), dict):
+        closed["$defs"] = dict(sorted((names[name], definition) for name, definition in definitions.items()))
+    return closed
 
 
-def _closed(schema: Any) -> Any:
+_NAME_KEY = "x-schema-name"
+
+
+class _NamingSchemas(GenerateJsonSchema):
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        name = vars(schema["cls"]).get("schema_name")
+        return made if name is None else {**made, _NAME_KEY: name}
+
+
+def _closed(schema: Any, references: Mapping[str, str]) -> Any:
     if isinstance(schema, list):
-        return [_closed(entry) for entry in schema]
+        return [_closed(entry, references) for entry in schema]
     if not isinstance(schema, dict):
         return schema
     # The description of an object is its class's docstring, which is for readers of the code.
@@ -104,9 +119,11 @@ def _closed(schema: Any) -> Any:
     kept = {key: value for key, value in schema.items() if key not in left_out}
     for key, value in kept.items():
         if key in ("properties", "$defs"):
-            kept[key] = {name: _closed(entry) for name, entry in value.items()}
+            kept[key] = {name: _closed(entry, references) for name, entry in value.items()}
+        elif key == "$ref":
+            kept[key] = references.get(value, value)
         elif key not in ("enum", "const", "required"):
-            kept[key] = _closed(value)
+            kept[key] = _closed(value, references)
     if "properties" in kept:
         kept["required"] = list(kept["properties"])
         kept["additionalProperties"] = False
@@ -115,11 +132,16 @@ def _closed(schema: Any) -> Any:
 
 T = TypeVar("T")
 _CAP_GROWTH = 8
+_REPAIR = (
+    "That reply can't be used as it stands.\n\n"
+    "What is wrong: {fault}.\n\n"
+    "Send all of it again, complete and in exactly the form that was asked for, with nothing before or after it."
+)
 
 
 @dataclass(frozen=True)
 class ParsedReply(Generic[T]):
-    """What a model said in the end: the value that was read from its reply, or `None` exactly where it is not `ok`."""
+    """The final outcome, and the value that was read from it: `None` exactly where it is not `ok`."""
 
     value: T | None
     outcome: Outcome
@@ -160,47 +182,36 @@ async def converse(
             changed: dict[str, object] = {"max_tokens": min(cap, 2 * request.max_tokens)}
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:
             rephrased = True
-            changed = _asking(rephrase(first), request.max_tokens)
+            other = rephrase(first)
+            changed = {name: getattr(other, name) for name in ("prompt", "prefix", "turns", "form")}
+            changed["max_tokens"] = max(request.max_tokens, other.max_tokens)
         elif outcome.kind in ("ok", "unparsable"):
-            read = _read(store, request, outcome, parse)
-            if isinstance(read, ParsedReply):
-                return read
+            parsed = _parse(store, request, outcome, parse)
+            if isinstance(parsed, ParsedReply):
+                return parsed
             if repaired:
-                return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": read}))
+                return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": parsed}))
             repaired = True
-            changed = {"turns": (*request.turns, *_repair(outcome.text, read))}
+            # A provider refuses an assistant turn without text.
+            reply = Message(role="assistant", content=outcome.text or "(nothing)")
+            repair = Message(role="user", content=_REPAIR.format(fault=parsed))
+            changed = {"turns": (*request.turns, reply, repair)}
         else:
             return ParsedReply(None, outcome)
         # Built from validated parts; validating 20 kB of prompt again at each turn would be waste.
         request = request.model_copy(update={**changed, "turn": request.turn + 1})
 
 
-def _asking(other: Request, max_tokens: int) -> dict[str, object]:
-    """What a rephrased request changes: the words, never the task that it answers."""
-    words = {name: getattr(other, name) for name in ("prompt", "prefix", "turns", "form")}
-    return {**words, "max_tokens": max(max_tokens, other.max_tokens)}
-
-
-def _read(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> ParsedReply[T] | str:
-    """The value, or what is wrong. The text is what is kept; the verdict is made anew at each replay."""
+def _parse(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> ParsedReply[T] | str:
+    """Return the value, or what is wrong. The store keeps the text; the verdict is made anew at each replay."""
     try:
         value = parse(outcome.text)
     except UnreadableReplyError as error:
-        wrong = str(error)
+        fault = str(error)
         if outcome.kind == "ok":
-            store.mark(request.task, request.turn, "unparsable", wrong)
-        return wrong
+            store.mark(request.task, request.turn, "unparsable", fault)
+        return fault
     if outcome.kind != "ok":
         store.mark(request.task, request.turn, "ok", "")
         outcome = outcome.model_copy(update={"kind": "ok", "note": ""})
     return ParsedReply(value, outcome)
-
-
-def _repair(text: str, wrong: str) -> tuple[Message, Message]:
-    words = (
-        "That reply can't be used as it stands.\n\n"
-        f"What is wrong: {wrong}.\n\n"
-        "Send all of it again, complete and in exactly the form that was asked for, with nothing before or after it."
-    )
-    # A provider refuses an assistant turn without text.
-    return Message(role="assistant", content=text or "(nothing)"), Message(role="user", content=words)

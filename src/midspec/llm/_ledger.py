@@ -1,16 +1,119 @@
-"""What was asked and spent, by stage, against what was forecast."""
+"""What a run will ask and cost before anything is sent, and what it has asked and spent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pydantic import Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from midspec.core.records import Strict
-from midspec.llm._forecast import Forecast, ForecastRow
 from midspec.llm._prices import Prices
 from midspec.llm._types import Usage
+
+_LEAST_CACHED_TOKENS = 1024
+
+
+class StageEstimate(Strict):
+    """What one stage will ask; tokens are means of one request.
+
+    Attributes:
+        stage: the step of the method, as in `Request.stage`.
+        n_requests: how many requests, if every reply is good.
+        prefix_tokens: the part of the prompt that all of them share.
+        prompt_tokens: the rest of the prompt.
+        output_tokens: the reply, reasoning included.
+    """
+
+    stage: str
+    n_requests: int = Field(ge=0)
+    prefix_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+
+
+class ForecastRow(Strict):
+    """One stage (or all): its requests and tokens, and what they cost in four ways, in USD; `None` where unknown.
+
+    Attributes:
+        stage: the step of the method.
+        n_requests: how many requests.
+        n_input: prompt tokens, the shared prefix counted in every request.
+        n_shared: how many of them are the prefix after its first use, which a cache can give.
+        n_output: tokens of the replies.
+        usd: without cache and batch.
+        cached_usd: with the prefix read from the provider's cache after its first use.
+        batch_usd: through the batch endpoint.
+        batch_cached_usd: both, at best: providers promise no cache hits inside a batch.
+    """
+
+    stage: str
+    n_requests: int
+    n_input: int
+    n_shared: int
+    n_output: int
+    usd: float | None
+    cached_usd: float | None
+    batch_usd: float | None
+    batch_cached_usd: float | None
+
+
+class Forecast(Strict):
+    """What a run will ask of one model, by stage and in all, if every reply is good at once."""
+
+    model: str
+    rows: tuple[ForecastRow, ...]
+    total: ForecastRow
+
+
+def forecast(estimates: Iterable[StageEstimate], model: str, prices: Prices) -> Forecast:
+    """Return what the stages would cost at `model`.
+
+    Args:
+        estimates: the stages, in order.
+        model: `provider/name`.
+        prices: what tokens cost.
+    """
+    rows = tuple(_forecast_row(stage, model, prices) for stage in estimates)
+    counts = {
+        name: sum(getattr(row, name) for row in rows) for name in ("n_requests", "n_input", "n_shared", "n_output")
+    }
+    costs = ("usd", "cached_usd", "batch_usd", "batch_cached_usd")
+    sums = {name: _sum([getattr(row, name) for row in rows]) for name in costs}
+    return Forecast(model=model, rows=rows, total=ForecastRow(stage="all", **counts, **sums))
+
+
+def _forecast_row(estimate: StageEstimate, model: str, prices: Prices) -> ForecastRow:
+    # Below this length no provider caches a prefix; every stage has its own first use.
+    n_hits = max(0, estimate.n_requests - 1) if estimate.prefix_tokens >= _LEAST_CACHED_TOKENS else 0
+    n_prompt = estimate.prefix_tokens + estimate.prompt_tokens
+    plain = Usage(n_input=n_prompt, n_output=estimate.output_tokens)
+    hit = Usage(n_input=estimate.prompt_tokens, n_cache_read=estimate.prefix_tokens, n_output=estimate.output_tokens)
+    first = Usage(n_input=estimate.prompt_tokens, n_cache_write=estimate.prefix_tokens, n_output=estimate.output_tokens)
+    n_first = 1 if n_hits else 0
+
+    def usd(n_plain: int, n_first: int, n_hits: int, *, batch: bool) -> float | None:
+        # A request's price may depend on its length, so it is priced alone and multiplied.
+        parts = ((n_plain, plain), (n_first, first), (n_hits, hit))
+        each = [(n, prices.cost(model, usage, batch)) for n, usage in parts]
+        return _sum([None if cost is None else n * cost for n, cost in each])
+
+    return ForecastRow(
+        stage=estimate.stage,
+        n_requests=estimate.n_requests,
+        n_input=estimate.n_requests * n_prompt,
+        n_shared=n_hits * estimate.prefix_tokens,
+        n_output=estimate.n_requests * estimate.output_tokens,
+        usd=usd(estimate.n_requests, 0, 0, batch=False),
+        cached_usd=usd(estimate.n_requests - n_first - n_hits, n_first, n_hits, batch=False),
+        batch_usd=usd(estimate.n_requests, 0, 0, batch=True),
+        batch_cached_usd=usd(estimate.n_requests - n_first - n_hits, n_first, n_hits, batch=True),
+    )
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 class LedgerRow(Strict):
@@ -18,7 +121,7 @@ class LedgerRow(Strict):
 
     Attributes:
         stage: the step of the method.
-        duty: author or judge.
+        role: author or judge.
         model: as it is named in the configuration.
         n_asked: attempts that were sent and have an outcome.
         kinds: how many of them ended in each way: the kinds of outcome, and `again` for those that were repeated.
@@ -29,8 +132,11 @@ class LedgerRow(Strict):
         n_in_flight: attempts without an outcome: sent by a process that was killed, or not answered yet.
     """
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     stage: str
-    duty: str
+    # `duty` in files, and in the store's columns.
+    role: str = Field(validation_alias=AliasChoices("role", "duty"), serialization_alias="duty")
     model: str
     n_asked: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
@@ -41,7 +147,7 @@ class LedgerRow(Strict):
     n_in_flight: int = 0
 
 
-class Lost(Strict):
+class UnmeteredAttempts(Strict):
     """Attempts of one stage that may have been billed and of which no usage is known, with an estimate of it.
 
     These are requests in flight when a process was killed, attempts that ran into their deadline, and replies of
@@ -50,7 +156,7 @@ class Lost(Strict):
     """
 
     stage: str
-    duty: str
+    role: str
     model: str
     n: int
     n_input: int
@@ -79,10 +185,10 @@ class SpendVsForecast(Strict):
     spent_usd: float | None
 
 
-def estimate_usd(lost: Iterable[Lost], prices: Prices) -> float | None:
-    """What attempts without a known usage may have cost, in USD; `None` where a price is unknown."""
+def estimate_usd(unmetered: Iterable[UnmeteredAttempts], prices: Prices) -> float | None:
+    """Return what attempts without a known usage may have cost, in USD; `None` where a price is unknown."""
     total_usd = 0.0
-    for row in lost:
+    for row in unmetered:
         usage = Usage(n_input=row.n_input // row.n, n_output=row.n_output // row.n)
         cost_usd = prices.cost(row.model, usage)
         if cost_usd is None:
@@ -92,25 +198,27 @@ def estimate_usd(lost: Iterable[Lost], prices: Prices) -> float | None:
 
 
 def spend_vs_forecast(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[SpendVsForecast, ...]:
-    """What was spent beside what was forecast: the stages of the forecast in order, then those it did not have."""
+    """Compare spending with the forecast: the stages of the forecast in order, then those it did not have."""
     by_stage: dict[str, list[LedgerRow]] = {row.stage: [] for row in expected.rows}
     for row in rows:
         by_stage.setdefault(row.stage, []).append(row)
-    foreseen = {row.stage: row for row in expected.rows}
-    return tuple(_against(stage, spent, foreseen.get(stage)) for stage, spent in by_stage.items())
-
-
-def _against(stage: str, spent: list[LedgerRow], foreseen: ForecastRow | None) -> SpendVsForecast:
-    costs = [row.cost_usd for row in spent]
-    return SpendVsForecast(
-        stage=stage,
-        n_forecast=foreseen.n_requests if foreseen else 0,
-        n_asked=sum(row.n_asked for row in spent),
-        n_output_forecast=foreseen.n_output if foreseen else 0,
-        n_output=sum(row.usage.n_output for row in spent),
-        forecast_usd=foreseen.usd if foreseen else None,
-        spent_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-    )
+    expected_rows = {row.stage: row for row in expected.rows}
+    compared = []
+    for stage, spent in by_stage.items():
+        estimate = expected_rows.get(stage)
+        costs = [row.cost_usd for row in spent]
+        compared.append(
+            SpendVsForecast(
+                stage=stage,
+                n_forecast=estimate.n_requests if estimate else 0,
+                n_asked=sum(row.n_asked for row in spent),
+                n_output_forecast=estimate.n_output if estimate else 0,
+                n_output=sum(row.usage.n_output for row in spent),
+                forecast_usd=estimate.usd if estimate else None,
+                spent_usd=_sum(costs),
+            )
+        )
+    return tuple(compared)
 
 
 Run = Callable[..., Any]
@@ -138,38 +246,36 @@ _UNPRICED = (
 
 
 def read_ledger(run: Run) -> list[LedgerRow]:
-    """What was asked and spent so far, in the order of stage, duty and model."""
+    """Return what was asked and spent so far, in the order of stage, role and model."""
     in_flight = {tuple(key): n for *key, n in run(_IN_FLIGHT)}
-    rows = {row[:3]: row[3:] for row in run(_LEDGER).fetchall()}
-    return [
-        _ledger_row(key, rows.get(key, (0,) * 9), dict(run(_KINDS, key)), in_flight.get(key, 0))
-        for key in sorted(rows.keys() | in_flight.keys())
-    ]
-
-
-def _ledger_row(key: tuple[str, ...], sums: tuple[Any, ...], kinds: dict[str, int], n_in_flight: int) -> LedgerRow:
-    n, n_input, n_cache_read, n_cache_write, n_output, cost_usd, n_unpriced, seconds, n_billed = sums
-    return LedgerRow(
-        stage=key[0],
-        duty=key[1],
-        model=key[2],
-        n_asked=n,
-        kinds=kinds,
-        usage=Usage(n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output),
-        cost_usd=None if n_billed and n_unpriced == n_billed else cost_usd,
-        n_unpriced=n_unpriced,
-        seconds=seconds,
-        n_in_flight=n_in_flight,
-    )
+    sums = {row[:3]: row[3:] for row in run(_LEDGER).fetchall()}
+    rows = []
+    for key in sorted(sums.keys() | in_flight.keys()):
+        n, *tokens, cost_usd, n_unpriced, seconds, n_billed = sums.get(key, (0,) * 9)
+        names = ("n_input", "n_cache_read", "n_cache_write", "n_output")
+        row = LedgerRow(
+            stage=key[0],
+            role=key[1],
+            model=key[2],
+            n_asked=n,
+            kinds=dict(run(_KINDS, key)),
+            usage=Usage(**dict(zip(names, tokens, strict=True))),
+            cost_usd=None if n_billed and n_unpriced == n_billed else cost_usd,
+            n_unpriced=n_unpriced,
+            seconds=seconds,
+            n_in_flight=in_flight.get(key, 0),
+        )
+        rows.append(row)
+    return rows
 
 
 def unfinished(run: Run, opening: int) -> list[tuple[Any, ...]]:
-    """What other openings of the file have in flight (or had, when they were killed), summed."""
+    """Return what other openings of the file have in flight (or had, when they were killed), summed."""
     return list(run(_UNFINISHED, (opening,)))
 
 
-def read_lost(run: Run, elsewhere: Iterable[tuple[Any, ...]]) -> list[Lost]:
-    """`elsewhere` and the attempts whose usage is unknown, as estimates."""
+def read_unmetered(run: Run, elsewhere: Iterable[tuple[Any, ...]]) -> list[UnmeteredAttempts]:
+    """Return `elsewhere` and the attempts whose usage is unknown, as estimates."""
     blind = run(_BLIND).fetchall()
     means = dict(run(_MEANS)) if blind or elsewhere else {}
     sums: dict[tuple[str, ...], list[int]] = {}
@@ -179,7 +285,7 @@ def read_lost(run: Run, elsewhere: Iterable[tuple[Any, ...]]) -> list[Lost]:
         for index, value in enumerate((n, n_chars // _CHARS_PER_TOKEN, n_output)):
             into[index] += value
     return [
-        Lost(stage=key[0], duty=key[1], model=key[2], n=n, n_input=n_input, n_output=n_output)
+        UnmeteredAttempts(stage=key[0], role=key[1], model=key[2], n=n, n_input=n_input, n_output=n_output)
         for key, (n, n_input, n_output) in sorted(sums.items())
     ]
 

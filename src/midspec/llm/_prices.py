@@ -1,4 +1,4 @@
-"""What tokens cost: from a library that keeps prices, and before it from a table of the user's own."""
+"""What tokens cost: from the library genai-prices, and before it from a table of the user's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -39,6 +39,13 @@ class Price(Strict):
     cache_read: float | None = Field(default=None, ge=0)
     cache_write: float | None = Field(default=None, ge=0)
     batch: float = Field(default=_BATCH_SHARE, ge=0, le=1)
+
+    def rates(self, *, batch: bool) -> _Rates:
+        """Return USD per token."""
+        share = (self.batch if batch else 1.0) / _MILLION
+        read = self.input if self.cache_read is None else self.cache_read
+        write = self.input if self.cache_write is None else self.cache_write
+        return _Rates(*(_Tiers((usd * share,)) for usd in (self.input, read, write, self.output)))
 
 
 _TABLE = TypeAdapter(dict[str, Price])
@@ -79,8 +86,8 @@ class Prices:
 
     Args:
         table: prices of the user's own, by `provider/model`; they come first.
-        base_url: the server that is asked, where it is not the provider's own. Its prices are taken from the kept
-            library if that knows the server; a server of one's own costs what the table says or is unknown.
+        base_url: the server that is asked, where it is not the provider's own. Its prices are taken from genai-prices
+            if that knows the server; a server of one's own costs what the table says or is unknown.
     """
 
     def __init__(self, table: Mapping[str, Price] | None = None, base_url: str | None = None) -> None:
@@ -90,52 +97,43 @@ class Prices:
 
     @classmethod
     def load(cls, path: str | Path | None = None, base_url: str | None = None) -> Self:
-        """Prices of the kept library and, before it, of a YAML file: `openai/my-model: {input: 1.0, output: 4.0}`.
+        """Read prices of genai-prices and, before it, of a YAML file: `openai/my-model: {input: 1.0, output: 4.0}`.
 
         Raises:
             MissingError: there is no such file.
             ConfigError: it is not such a table; names the model and the field.
         """
-        return cls(_read(Path(path)) if path is not None else None, base_url)
+        if path is None:
+            return cls(None, base_url)
+        path = Path(path)
+        try:
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        except FileNotFoundError as error:
+            raise MissingError("there is no such table of prices", where=str(path), hint="Check the path") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
+        try:
+            return cls(_TABLE.validate_python(raw), base_url)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            where = ": ".join((str(path), *map(str, fault["loc"])))
+            hint = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
+            raise ConfigError("is no price", where=where, hint=hint) from error
 
     def cost(self, model: str, usage: Usage, batch: bool = False) -> float | None:
-        """What `usage` of `model` costs in USD, `batch` through a batch endpoint; `None` where that is unknown."""
+        """Return the USD that `usage` of `model` costs, `batch` through a batch endpoint; `None` where unknown."""
         key = (model, batch)
         if key not in self._known:
-            self._known[key] = self._rates(model, batch=batch)
+            listed = self._table.get(model)
+            self._known[key] = (
+                _library_rates(model, self._base_url, batch=batch) if listed is None else listed.rates(batch=batch)
+            )
         rates = self._known[key]
         return None if rates is None else rates.cost(usage)
 
-    def _rates(self, model: str, *, batch: bool) -> _Rates | None:
-        own = self._table.get(model)
-        return _kept(model, self._base_url, batch=batch) if own is None else _own(own, batch=batch)
 
-
-def _read(path: Path) -> dict[str, Price]:
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except FileNotFoundError as error:
-        raise MissingError("there is no such table of prices", where=str(path), hint="Check the path") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
-    try:
-        return _TABLE.validate_python(raw)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        where = ": ".join((str(path), *map(str, fault["loc"])))
-        hint = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
-        raise ConfigError("is no price", where=where, hint=hint) from error
-
-
-def _own(price: Price, *, batch: bool) -> _Rates:
-    share = (price.batch if batch else 1.0) / _MILLION
-    read = price.input if price.cache_read is None else price.cache_read
-    write = price.input if price.cache_write is None else price.cache_write
-    return _Rates(*(_Tiers((usd * share,)) for usd in (price.input, read, write, price.output)))
-
-
-def _kept(model: str, base_url: str | None, *, batch: bool) -> _Rates | None:
-    """Rates as of now from genai-prices, whose data come with the package: nothing is fetched."""
+def _library_rates(model: str, base_url: str | None, *, batch: bool) -> _Rates | None:
+    """Return rates as of now from genai-prices, whose data come with the package: nothing is fetched."""
     try:
         from genai_prices import Usage as Counted
         from genai_prices import calc_price
@@ -165,11 +163,12 @@ def _from_library(price: ModelPrice, share: float) -> _Rates | None:
         return None
     read = price.input_mtok if price.cache_read_mtok is None else price.cache_read_mtok
     write = price.input_mtok if price.cache_write_mtok is None else price.cache_write_mtok
-    return _Rates(*(_tiers(usd, share) for usd in (price.input_mtok, read, write, price.output_mtok)))
-
-
-def _tiers(price: Any, share: float) -> _Tiers:
-    if isinstance(price, Decimal):
-        return _Tiers((float(price) * share / _MILLION,))
-    usd = (price.base, *(tier.price for tier in price.tiers))
-    return _Tiers(tuple(float(p) * share / _MILLION for p in usd), tuple(tier.start for tier in price.tiers))
+    tiers = []
+    for usd_per_mtok in (price.input_mtok, read, write, price.output_mtok):
+        if isinstance(usd_per_mtok, Decimal):
+            tiers.append(_Tiers((float(usd_per_mtok) * share / _MILLION,)))
+        else:
+            usd = (usd_per_mtok.base, *(tier.price for tier in usd_per_mtok.tiers))
+            starts = tuple(tier.start for tier in usd_per_mtok.tiers)
+            tiers.append(_Tiers(tuple(float(p) * share / _MILLION for p in usd), starts))
+    return _Rates(*tiers)

@@ -13,8 +13,8 @@ import math
 import random
 
 from midspec.core.errors import MidspecError
+from midspec.llm._errors import ConnectError, DeadlineError, RateLimitError, RetryableError
 from midspec.llm._types import Client, Outcome, Request
-from midspec.llm._wire import AgainError, BusyError, LateError, UnreachableError
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Retrying:
     """Asks until there is an answer.
 
     Args:
-        client: what makes one attempt; it raises `AgainError` for what may be repeated.
+        client: what makes one attempt; it raises `RetryableError` for what may be repeated.
         where: the model's name, for messages.
         url: where the server is, for messages.
         patience_s: how long nothing may succeed before the run stops, and how long one request may fail alone.
@@ -60,7 +60,7 @@ class Retrying:
         self._n_failed = 0
 
     async def ask(self, request: Request) -> Outcome:
-        """The outcome of one request, after as many attempts as it takes.
+        """Return the outcome of one request after as many attempts as it takes.
 
         Raises:
             MidspecError: nothing at all has succeeded for as long as the patience goes.
@@ -71,12 +71,12 @@ class Retrying:
         while True:
             try:
                 outcome = await self._client.ask(request)
-            except AgainError as error:
+            except RetryableError as error:
                 n_failed += 1
-                self._failed(error)
+                self._count_failure(error)
                 if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
                     # Not final in the store: the same command asks once more.
-                    return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.words})")
+                    return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.reason})")
                 await asyncio.sleep(self._pause_s(error, n_failed))
             else:
                 self._has_reached = True
@@ -84,29 +84,29 @@ class Retrying:
                 self._n_failed = 0
                 return outcome
 
-    def _failed(self, error: AgainError) -> None:
+    def _count_failure(self, error: RetryableError) -> None:
         now = asyncio.get_running_loop().time()
         self._n_failed += 1
         if self._failing_since is None:
             self._failing_since = now
         failing_s = now - self._failing_since
-        self._has_reached = self._has_reached or not isinstance(error, UnreachableError)
+        self._has_reached = self._has_reached or not isinstance(error, ConnectError)
         if not self._has_reached and self._n_failed == 1:
-            _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.words)
+            _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.reason)
         if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
-            what = f"no connection to {self._url} for {failing_s:.0f} s ({error.words})"
+            what = f"no connection to {self._url} for {failing_s:.0f} s ({error.reason})"
             raise MidspecError(what, where=self._where, hint="Check the base URL, and that the server runs") from None
         if self._n_failed >= _FEWEST_FAILURES and failing_s > self._patience_s:
-            what = f"nothing has been answered for {failing_s:.0f} s ({error.words})"
+            what = f"nothing has been answered for {failing_s:.0f} s ({error.reason})"
             raise MidspecError(what, where=self._where, hint="The same command goes on from here") from None
 
-    def _pause_s(self, error: AgainError, n_failed: int) -> float:
+    def _pause_s(self, error: RetryableError, n_failed: int) -> float:
         if error.wait_s is not None:
             return error.wait_s * random.uniform(1.0, 1.05)
-        if isinstance(error, LateError):
+        if isinstance(error, DeadlineError):
             return 0.0  # the deadline was the pause
         # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
-        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, BusyError) else self._longest_pause_s
+        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
         return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)
 
     async def close(self) -> None:
@@ -114,14 +114,14 @@ class Retrying:
         await self._client.close()
 
 
-_OWN_SAMPLES = 20
+_STAGE_SAMPLES = 20
 _FEWEST_SAMPLES = 5
 # Together the p99.99 where sigma is 0.6: of 8,000 good replies one is broken off, and a hang costs nine medians.
-_SIGMAS = 3.4
+_N_SIGMAS = 3.4
 _MARGIN = 1.15
 _SHORTEST_S = 1.0
 _LATE_IN_A_ROW = 3
-_LOOK_S = 0.1
+_CHECK_EVERY_S = 0.1
 
 
 class _Latency:
@@ -142,10 +142,10 @@ class _Latency:
         self.tokens_mean += (max_tokens - self.tokens_mean) / self.n
 
     def high_s(self, *, doubt: float, least_sigma: float) -> float:
-        """The p99.9 in seconds with a margin, further up the fewer samples there are."""
+        """Return the p99.9 in seconds with a margin, further up the fewer samples there are."""
         sigma = max(least_sigma, math.sqrt(self.log_squares / max(1, self.n - 1)))
         sigma *= 1 + doubt / math.sqrt(self.n)
-        return _MARGIN * math.exp(min(self.log_mean + _SIGMAS * sigma, 30.0))
+        return _MARGIN * math.exp(min(self.log_mean + _N_SIGMAS * sigma, 30.0))
 
 
 class Deadlines:
@@ -160,13 +160,13 @@ class Deadlines:
         self._stages: dict[str, _Latency] = {}
         self._all = _Latency()
         self._stretch: dict[str, float] = {}
-        self._row: dict[str, int] = {}
+        self._n_late_in_a_row: dict[str, int] = {}
         self._widened_at: dict[str, float] = {}
 
     def seconds(self, stage: str, max_tokens: int) -> float:
-        """How long an attempt of `stage` may take."""
+        """Return how long an attempt of `stage` may take."""
         own = self._stages.get(stage)
-        if own is not None and own.n >= _OWN_SAMPLES:
+        if own is not None and own.n >= _STAGE_SAMPLES:
             base_s = own.high_s(doubt=1.0, least_sigma=0.2)
         elif self._all.n >= _FEWEST_SAMPLES:
             longer = max(1.0, max_tokens / self._all.tokens_mean)
@@ -176,22 +176,22 @@ class Deadlines:
         return min(self._longest_s, max(_SHORTEST_S, base_s * self._stretch.get(stage, 1.0)))
 
     def answered(self, stage: str, seconds: float, max_tokens: int) -> None:
-        """An attempt has been answered after `seconds`."""
+        """Count an attempt that was answered after `seconds`."""
         self._stages.setdefault(stage, _Latency()).add(seconds, max_tokens)
         self._all.add(seconds, max_tokens)
-        if stage in self._row:
-            self._row[stage] = 0
+        if stage in self._n_late_in_a_row:
+            self._n_late_in_a_row[stage] = 0
         if (stretch := self._stretch.get(stage, 1.0)) > 1.0:
             self._stretch[stage] = max(1.0, stretch * 0.98)
 
     def late(self, stage: str, sent_at: float, now: float) -> None:
-        """An attempt that was sent at `sent_at` has not been answered in time (both on the event loop's clock)."""
+        """Count an attempt sent at `sent_at` that was not answered in time (both on the event loop's clock)."""
         # Those that were sent before the last widening say nothing about the wider deadline.
         if sent_at < self._widened_at.get(stage, float("-inf")):
             return
-        self._row[stage] = self._row.get(stage, 0) + 1
-        if self._row[stage] >= _LATE_IN_A_ROW:
-            self._row[stage] = 0
+        self._n_late_in_a_row[stage] = self._n_late_in_a_row.get(stage, 0) + 1
+        if self._n_late_in_a_row[stage] >= _LATE_IN_A_ROW:
+            self._n_late_in_a_row[stage] = 0
             self._widened_at[stage] = now
             self._stretch[stage] = min(2.0 * self._stretch.get(stage, 1.0), 1e6)
 
@@ -216,58 +216,58 @@ class Timed:
         self._client = client
         self._longest_s = longest_s
         self.deadlines = Deadlines(longest_s)
-        self._out: set[_Attempt] = set()
+        self._in_flight: set[_Attempt] = set()
         self._n_late: dict[tuple[str, int], int] = {}
-        self._look: asyncio.TimerHandle | None = None
+        self._next_check: asyncio.TimerHandle | None = None
 
     async def ask(self, request: Request) -> Outcome:
-        """One attempt.
+        """Make one attempt.
 
         Raises:
-            LateError: no answer within the deadline.
+            DeadlineError: no answer within the deadline.
         """
         key = (request.task, request.turn)
         clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(None) as timer:
                 attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
-                self._out.add(attempt)
-                if self._look is None:
-                    self._look_again()
+                self._in_flight.add(attempt)
+                if self._next_check is None:
+                    self._schedule_check()
                 try:
                     outcome = await self._client.ask(request)
                 finally:
-                    self._out.discard(attempt)
+                    self._in_flight.discard(attempt)
         except TimeoutError:
             now = clock()
             self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
             self.deadlines.late(request.stage, attempt.sent_at, now)
-            raise LateError(f"no answer after {now - attempt.sent_at:.1f} s") from None
+            raise DeadlineError(f"no answer after {now - attempt.sent_at:.1f} s") from None
         if outcome.kind != "failed":
             self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
         self._n_late.pop(key, None)
         return outcome
 
-    def _look_again(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._break_off)
+    def _schedule_check(self) -> None:
+        self._next_check = asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._break_off)
 
     def _break_off(self) -> None:
-        """Break off what is overdue; one look at all of them, ten times a second, while any is in flight."""
-        self._look = None
+        """Break off what is overdue; one check of all of them, ten times a second, while any is in flight."""
+        self._next_check = None
         now = asyncio.get_running_loop().time()
         seconds: dict[tuple[str, int], float] = {}
-        for attempt in self._out:
+        for attempt in self._in_flight:
             kind = (attempt.stage, attempt.max_tokens)
             if kind not in seconds:
                 seconds[kind] = self.deadlines.seconds(*kind)
             allowed_s = seconds[kind] * attempt.stretch
             if now - attempt.sent_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
                 attempt.timer.reschedule(0.0)
-        if self._out:
-            self._look_again()
+        if self._in_flight:
+            self._schedule_check()
 
     async def close(self) -> None:
         """Close what is wrapped."""
-        if self._look is not None:
-            self._look.cancel()
+        if self._next_check is not None:
+            self._next_check.cancel()
         await self._client.close()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self, overload
 
 from midspec.core.records import Strict
-from midspec.llm._ledger import LedgerRow, Lost, price_rows, read_ledger, read_lost, unfinished
-from midspec.llm._store_schema import PromptHash, connected, mendable, said_plainly
+from midspec.llm._ledger import LedgerRow, UnmeteredAttempts, price_rows, read_ledger, read_unmetered, unfinished
+from midspec.llm._store_schema import PromptHash, as_midspec_error, connect, plain_errors
 from midspec.llm._types import Client, ModelRole, Outcome, OutcomeKind, Request, Usage
 
 
@@ -27,47 +27,43 @@ class BudgetReservations:
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def hold(self, usd: float, left_usd: Callable[[], float]) -> bool:
-        """Set `usd` aside once `left_usd()` (cap minus spent) allows it; waits while what is in flight may give change.
+        """Set `usd` aside once `left_usd()` (cap minus spent) allows it; wait while requests in flight may return some.
 
         Returns:
             False if it does not fit although nothing is in flight any more.
         """
-        while not self._fits(usd, left_usd):
+        while True:
+            try:
+                if usd <= left_usd() - self.held_usd:
+                    break
+            except BaseException:
+                self._wake_next()  # whoever waits behind must see the error too
+                raise
             if self._n_held == 0:
-                self._wake()
+                self._wake_next()
                 return False
-            await self._change()
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake_next()  # the turn that came with the cancellation goes to the next one
+                raise
         self.held_usd += usd
         self._n_held += 1
-        self._wake()
+        self._wake_next()
         return True
-
-    def _fits(self, usd: float, left_usd: Callable[[], float]) -> bool:
-        try:
-            return usd <= left_usd() - self.held_usd
-        except BaseException:
-            self._wake()  # Whoever waits behind it must hear of it too.
-            raise
 
     def release(self, usd: float) -> None:
         """Give back what was set aside: the outcome is recorded, so its cost counts as spent."""
         self._n_held -= 1
         # Sums of floats do not come back to 0 by themselves.
         self.held_usd = self.held_usd - usd if self._n_held else 0.0
-        self._wake()
+        self._wake_next()
 
-    async def _change(self) -> None:
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(mine)
-        try:
-            await mine
-        except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():
-                self._wake()  # The turn that came with the cancellation goes to the next one.
-            raise
-
-    def _wake(self) -> None:
-        """Let the one that has waited longest look again; each that is served wakes the next."""
+    def _wake_next(self) -> None:
+        """Let the one that has waited longest check again; each that is served wakes the next."""
         while self._queue:
             waiting = self._queue.popleft()
             if not waiting.done():
@@ -100,7 +96,7 @@ class BatchRow(Strict):
         batch_id: our handle.
         provider_id: the provider's id; `None` where a process ended between the two.
         model: as configured.
-        duty: author or judge.
+        role: author or judge.
         made_at: when the handle was made, in seconds of Unix time.
         items: which request each custom id stands for, as task and turn.
     """
@@ -108,7 +104,7 @@ class BatchRow(Strict):
     batch_id: str
     provider_id: str | None
     model: str
-    duty: ModelRole
+    role: ModelRole
     made_at: float
     items: dict[str, tuple[str, int]]
 
@@ -122,7 +118,7 @@ class Store:
 
     Args:
         path: the file; made, for its owner alone to read, where there is none.
-        vfs: another of SQLite's ways to the file system, for one without POSIX locks (`unix-dotfile`).
+        vfs: the SQLite VFS, for a file system without POSIX locks (`unix-dotfile`).
 
     Raises:
         DataError: the file is no store, or one of a newer midspec.
@@ -132,9 +128,9 @@ class Store:
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         self.path = path
-        self._db = connected(path, vfs)
+        self._db = connect(path, vfs)
         self._hash = PromptHash()
-        self.purse = BudgetReservations()
+        self.reservations = BudgetReservations()
         self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
         self._opening = 0
 
@@ -145,23 +141,23 @@ class Store:
         self.close()
 
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
-        # Not `said_plainly`: a generator would cost as much as a short statement.
+        # Not `plain_errors`: a generator would cost as much as a short statement.
         try:
             return self._db.execute(statement, values)
         except sqlite3.Error as error:
-            if (ours := mendable(error, self.path)) is None:
+            if (ours := as_midspec_error(error, self.path)) is None:
                 raise
             raise ours from error
 
     # One request ---------------------------------------------------------------------------------------------------
 
     def answer(self, task: str, turn: int) -> Outcome | None:
-        """What came of this request, if that is settled: never an attempt that may be made again."""
+        """Return the outcome of this request, if that is settled: never an attempt that may be made again."""
         row = self._run(_ANSWER, (task, turn)).fetchone()
         return None if row is None else _outcome(row)
 
     def settled(self, request: Request) -> Outcome | None:
-        """What came of this request, unless it is now asked in a way that may change that.
+        """Return the outcome of this request, unless it is now asked in a way that may change that.
 
         A reply that was cut may be whole with a higher cap; a server that refused a cap or a prompt as wrong may take
         another one.
@@ -175,7 +171,7 @@ class Store:
         return found if (self._hash.of(request), request.max_tokens) == (sha256, cap) else None
 
     def pending(self, task: str, turn: int) -> int | None:
-        """The id of this request's newest attempt that has no outcome."""
+        """Return the id of this request's newest attempt that has no outcome."""
         statement = "SELECT max(id) FROM attempts WHERE task = ? AND turn = ? AND kind IS NULL"
         found: int | None = self._run(statement, (task, turn)).fetchone()[0]
         return found
@@ -184,7 +180,7 @@ class Store:
         self,
         request: Request,
         model: str,
-        duty: ModelRole,
+        role: ModelRole,
         sampling: str,
         batch_id: str | None = None,
     ) -> int:
@@ -193,33 +189,30 @@ class Store:
         Args:
             request: what is asked.
             model: `provider/name`, as configured.
-            duty: author or judge.
+            role: author or judge.
             sampling: temperature and the provider's own fields, as JSON.
             batch_id: the batch that the attempt goes with.
         """
+        if not self._opening:  # whoever only reads leaves no row
+            opened = (socket.gethostname(), os.getpid(), time.time())
+            row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", opened)
+            self._opening = int(row.lastrowid)
         n_chars = len(request.prefix) + len(request.prompt) + sum(len(turn.content) for turn in request.turns)
         values = (
             request.task,
             request.turn,
             request.stage,
-            duty,
+            role,
             model,
             self._hash.of(request),
             sampling,
             request.max_tokens,
             n_chars,
-            self._opening or self._first_row(),
+            self._opening,
             batch_id,
             time.time(),
         )
         return int(self._run(_OPEN, values).lastrowid)
-
-    def _first_row(self) -> int:
-        """Who writes from here on; whoever only reads leaves no trace."""
-        values = (socket.gethostname(), os.getpid(), time.time())
-        row = self._run("INSERT INTO openings (host, pid, opened_at) VALUES (?, ?, ?)", values)
-        self._opening = int(row.lastrowid)
-        return self._opening
 
     @overload
     def close(self) -> None: ...
@@ -248,18 +241,18 @@ class Store:
         self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, _whole(note), task, turn))  # noqa: S608
 
     def final(self, task: str) -> Outcome | None:
-        """The good reply of this task's last turn; to read texts back one at a time."""
+        """Return the good reply of this task's last turn; to read texts back one at a time."""
         row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", (task,)).fetchone()  # noqa: S608
         return None if row is None else _outcome(row)
 
     # Money ---------------------------------------------------------------------------------------------------------
 
     def spent_usd(self) -> float:
-        """What all priced attempts cost together; see `unpriced` and `lost` for the rest."""
+        """Return what all priced attempts cost together; see `unpriced` and `unmetered` for the rest."""
         return float(self._run("SELECT total(cost_usd) FROM totals").fetchone()[0])
 
     def unpriced(self) -> int:
-        """How many attempts have a usage that nobody could price."""
+        """Return how many attempts have a usage that nobody could price."""
         return int(self._run("SELECT ifnull(sum(n_unpriced), 0) FROM totals").fetchone()[0])
 
     def price(self, cost: Callable[[str, Usage, bool], float | None]) -> None:
@@ -267,8 +260,8 @@ class Store:
         if self.unpriced():
             price_rows(self._run, cost)
 
-    def lost(self) -> list[Lost]:
-        """Attempts that may have been billed without a known usage, by stage, with an estimate of it.
+    def unmetered(self) -> list[UnmeteredAttempts]:
+        """Return attempts that may have been billed without a known usage, by stage, with an estimate of it.
 
         In flight when their process was killed (or now, in another process), timed out, or answered by a server that
         counts no tokens. What this very store has in flight is not among them, nor what waits in an open batch.
@@ -277,22 +270,22 @@ class Store:
         now = int(self._run("PRAGMA data_version").fetchone()[0])
         if self._elsewhere is None or self._elsewhere[0] != now:
             self._elsewhere = (now, unfinished(self._run, self._opening))
-        return read_lost(self._run, self._elsewhere[1])
+        return read_unmetered(self._run, self._elsewhere[1])
 
     def ledger(self) -> list[LedgerRow]:
-        """What was asked and spent so far, in the order of stage, duty and model."""
+        """Return what was asked and spent so far, in the order of stage, role and model."""
         return read_ledger(self._run)
 
     # Batches -------------------------------------------------------------------------------------------------------
 
     def save_batch(
-        self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", duty: ModelRole = "author"
+        self, batch_id: str, items: Mapping[str, tuple[str, int]], *, model: str = "", role: ModelRole = "author"
     ) -> None:
         """Record a batch and what its custom ids stand for, all at once, before its attempts and its submission."""
-        with said_plainly(self.path):
+        with plain_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                values = (batch_id, model, duty, time.time())
+                values = (batch_id, model, role, time.time())
                 self._db.execute("INSERT INTO batches (batch_id, model, duty, made_at) VALUES (?, ?, ?, ?)", values)
                 self._db.executemany(
                     "INSERT INTO batch_items VALUES (?, ?, ?, ?)",
@@ -308,21 +301,24 @@ class Store:
         self._run("UPDATE batches SET provider_id = ? WHERE batch_id = ?", (provider_id, batch_id))
 
     def open_batches(self) -> list[BatchRow]:
-        """Batches whose replies have not all been recorded, the oldest first."""
+        """Return batches whose replies have not all been recorded, the oldest first."""
         statement = (
             "SELECT batch_id, provider_id, model, duty, made_at FROM batches WHERE closed_at IS NULL"
             " ORDER BY made_at, batch_id"
         )
-        names = ("batch_id", "provider_id", "model", "duty", "made_at")
+        names = ("batch_id", "provider_id", "model", "role", "made_at")
         rows = [dict(zip(names, row, strict=True)) for row in self._run(statement).fetchall()]
-        return [BatchRow(**row, items=self._batch_items(row["batch_id"])) for row in rows]
-
-    def _batch_items(self, batch_id: str) -> dict[str, tuple[str, int]]:
-        statement = "SELECT custom_id, task, turn FROM batch_items WHERE batch_id = ?"
-        return {custom_id: (task, turn) for custom_id, task, turn in self._run(statement, (batch_id,))}
+        items = "SELECT custom_id, task, turn FROM batch_items WHERE batch_id = ?"
+        return [
+            BatchRow(
+                **row,
+                items={custom_id: (task, turn) for custom_id, task, turn in self._run(items, (row["batch_id"],))},
+            )
+            for row in rows
+        ]
 
     def attempts(self, batch_id: str) -> dict[tuple[str, int], int]:
-        """The attempts of a batch that have no outcome yet: task and turn to attempt id."""
+        """Return the attempts of a batch that have no outcome yet: task and turn to attempt id."""
         statement = "SELECT task, turn, id FROM attempts WHERE batch_id = ? AND kind IS NULL"
         return {(task, turn): attempt for task, turn, attempt in self._run(statement, (batch_id,))}
 
@@ -338,18 +334,18 @@ class Store:
         self._run("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", (_whole(key), _whole(value)))
 
     def kept(self, prefix: str) -> list[tuple[str, str]]:
-        """The decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
+        """Return decisions whose key begins with `prefix`, as key and value, in the order in which they were made."""
         statement = "SELECT key, value FROM kept WHERE key >= ? AND key < ? ORDER BY id"
         return list(self._run(statement, (prefix, prefix + _LAST_CHAR)))
 
 
 def _whole(text: str) -> str:
-    """`text` without halves of surrogate pairs, which a server's JSON can hold and UTF-8 can't."""
+    """Return `text` without halves of surrogate pairs, which a server's JSON can hold and UTF-8 can't."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def as_recorded(outcome: Outcome) -> Outcome:
-    """`outcome` as the store gives it back: what is done with a reply is the same at every replay."""
+    """Return `outcome` as the store gives it back: what is done with a reply is the same at every replay."""
     text = _whole(outcome.text)
     return outcome if text == outcome.text else outcome.model_copy(update={"text": text})
 
@@ -375,7 +371,7 @@ class Stored:
         self._store = store
 
     async def ask(self, request: Request) -> Outcome:
-        """The outcome on record, or a new one."""
+        """Return the outcome on record, or a new one."""
         found = self._store.settled(request)
         return as_recorded(await self._client.ask(request)) if found is None else found
 

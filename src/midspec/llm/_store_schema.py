@@ -94,8 +94,8 @@ CREATE TRIGGER outcome_leaves {_CHANGED} OLD.kind IS NOT NULL BEGIN {_share("OLD
 """
 
 
-def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
-    """The store file at `path`, open in autocommit mode; made with mode 0600 where there is none.
+def connect(path: Path, vfs: str | None = None) -> sqlite3.Connection:
+    """Open the store file at `path` in autocommit mode; make it with mode 0600 where there is none.
 
     Args:
         path: the SQLite file; its folder is made.
@@ -116,80 +116,68 @@ def connected(path: Path, vfs: str | None = None) -> sqlite3.Connection:
         raise FolderError(
             f"can't be written: {error.strerror}", where=str(path), hint="Choose another --out"
         ) from error
-    with said_plainly(path):
-        db = sqlite3.connect(_uri(path, vfs), uri=True, isolation_level=None, timeout=_WAIT_MS / 1000)
+    with plain_errors(path):
+        uri = path.absolute().as_uri() + (f"?vfs={vfs}" if vfs else "")
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_WAIT_MS / 1000)
         try:
-            _prepare_in_turn(db, path)
+            # SQLite itself does not wait for others that set the journal's mode when they open the file first.
+            deadline = time.monotonic() + _WAIT_MS / 1000
+            while not _is_prepared(db, path, may_wait=time.monotonic() <= deadline):
+                time.sleep(0.01)
         except BaseException:
             db.close()
             raise
     return db
 
 
-def _uri(path: Path, vfs: str | None) -> str:
-    return path.absolute().as_uri() + (f"?vfs={vfs}" if vfs else "")
+def _is_prepared(db: sqlite3.Connection, path: Path, *, may_wait: bool) -> bool:
+    """Set the connection up and make the tables if there are none; `False` while another process holds the file.
 
-
-def _prepare_in_turn(db: sqlite3.Connection, path: Path) -> None:
-    """Wait for others that open the file for the first time: SQLite does not, where the journal's mode is at stake."""
-    deadline = time.monotonic() + _WAIT_MS / 1000
-    while True:
-        try:
-            return _prepare(db, path)
-        except sqlite3.OperationalError as error:
-            db.rollback()
-            if error.sqlite_errorcode & 0xFF not in _HELD or time.monotonic() > deadline:
-                raise
-        time.sleep(0.01)
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    _check(db, path)
-    db.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
-    _journal(db, path)
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-    if not _is_ours(db):
-        _make(db)
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is not a store, before anything of it is changed."""
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not empty and not _is_ours(db):
-        raise DataError("is not a store of midspec", where=str(path), hint="Choose another --out")
-    if version > _VERSION:
-        what = f"is a store of version {version}, newer than this midspec reads ({_VERSION})"
-        raise DataError(what, where=str(path), hint="Update midspec")
+    Raises:
+        DataError: it is not a store; nothing of it is changed.
+    """
+    try:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        is_empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not is_empty and not _is_ours(db):
+            raise DataError("is not a store of midspec", where=str(path), hint="Choose another --out")
+        if version > _VERSION:
+            what = f"is a store of version {version}, newer than this midspec reads ({_VERSION})"
+            raise DataError(what, where=str(path), hint="Update midspec")
+        db.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
+        _set_journal_mode(db, path)
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+        if not _is_ours(db):
+            _make_tables(db)
+    except sqlite3.OperationalError as error:
+        db.rollback()
+        if error.sqlite_errorcode & 0xFF not in _HELD or not may_wait:
+            raise
+        return False
+    return True
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:
     return int(db.execute("PRAGMA application_id").fetchone()[0]) == _APPLICATION
 
 
-def _make(db: sqlite3.Connection) -> None:
+def _make_tables(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
-    if not _is_ours(db):  # Another process may have made it meanwhile.
-        for statement in _statements(_TABLES + _TRIGGERS):
-            db.execute(statement)
+    if not _is_ours(db):  # another process may have made them meanwhile
+        statement = ""
+        for part in (_TABLES + _TRIGGERS).split(";"):  # `executescript` would commit before it begins
+            statement += part + ";"
+            if sqlite3.complete_statement(statement):
+                db.execute(statement)
+                statement = ""
         db.execute(f"PRAGMA application_id={_APPLICATION}")
         db.execute(f"PRAGMA user_version={_VERSION}")
     db.execute("COMMIT")
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The statements of `script` one by one (`executescript` would commit before it begins)."""
-    pending = ""
-    for part in script.split(";"):
-        pending += part + ";"
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-def _journal(db: sqlite3.Connection, path: Path) -> None:
-    if not _is_remote(path):
+def _set_journal_mode(db: sqlite3.Connection, path: Path) -> None:
+    if not is_remote(path):
         try:
             if db.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
                 return
@@ -199,8 +187,8 @@ def _journal(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode=TRUNCATE")
 
 
-def _is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether the file lies on a network file system, where WAL's shared memory would not be shared (Linux only)."""
+def is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Return whether the file is on a network file system, where WAL's memory would not be shared (Linux only)."""
     if not mounts.exists():
         return False
     real, best, remote = str(path.resolve()), "", False
@@ -213,18 +201,18 @@ def _is_remote(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
 
 
 @contextmanager
-def said_plainly(path: Path) -> Iterator[None]:
-    """SQLite's errors that the user can mend as ours, in one line; what is a fault of ours passes as it is."""
+def plain_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors that the user can act on as ours, in one line; faults of midspec pass unchanged."""
     try:
         yield
     except sqlite3.Error as error:
-        if (ours := mendable(error, path)) is None:
+        if (ours := as_midspec_error(error, path)) is None:
             raise
         raise ours from error
 
 
-def mendable(error: sqlite3.Error, path: Path) -> MidspecError | None:
-    """What the user is told of `error`, or `None` where it is a fault of ours."""
+def as_midspec_error(error: sqlite3.Error, path: Path) -> MidspecError | None:
+    """Return `error` as what the user can act on, or `None` where it is a fault of midspec."""
     if isinstance(error, sqlite3.ProgrammingError):
         return None  # Of Python's own module: it has no code.
     code = error.sqlite_errorcode & 0xFF  # The low byte is the kind, the rest its detail.
@@ -239,27 +227,24 @@ def mendable(error: sqlite3.Error, path: Path) -> MidspecError | None:
     return None
 
 
-_N_KEPT = 8
+_MAX_PREFIXES = 8
 
 
 class PromptHash:
     """SHA-256 of all that is sent as text; the long prefix that a stage shares is hashed once, not once a request."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, _Hash] = OrderedDict()
+        self._begun: OrderedDict[str, _Hash] = OrderedDict()
 
     def of(self, request: Request) -> str:
-        """64 hexadecimal digits of prefix, prompt, turns and form, each told apart from its neighbours."""
-        digest = self._begun(request.prefix).copy()
+        """Return 64 hexadecimal digits of prefix, prompt, turns and form, each set apart from its neighbours."""
+        begun = self._begun.get(request.prefix)
+        if begun is None:
+            if len(self._begun) >= _MAX_PREFIXES:
+                self._begun.popitem(last=False)
+            # JSON is a form that no two texts share and that a lone surrogate doesn't break.
+            begun = self._begun[request.prefix] = hashlib.sha256(json.dumps(request.prefix).encode())
+        digest = begun.copy()
         rest: list[object] = [request.prompt, [(turn.role, turn.content) for turn in request.turns], request.form]
         digest.update(json.dumps(rest, sort_keys=True).encode())
         return digest.hexdigest()
-
-    def _begun(self, prefix: str) -> _Hash:
-        found = self._kept.get(prefix)
-        if found is None:
-            if len(self._kept) >= _N_KEPT:
-                self._kept.popitem(last=False)
-            # JSON is a form that no two texts share and that a lone surrogate doesn't break.
-            found = self._kept[prefix] = hashlib.sha256(json.dumps(prefix).encode())
-        return found

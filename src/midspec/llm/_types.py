@@ -1,4 +1,4 @@
-"""What is asked of a language model, and what came of it."""
+"""Requests to language models, their outcomes, and how a model is named and reached."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue, field_validator
 
 from midspec.core.records import Message, Strict
+from midspec.llm._providers import check_model_name
 
 ModelRole = Literal["author", "judge"]
 OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]
@@ -22,9 +23,14 @@ class ModelConfig(Strict):
         extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
     """
 
-    model: str = Field(pattern=r"^(anthropic|openai)/.+$")
+    model: str = Field(json_schema_extra={"pattern": r"^[^/]+/.+$"})
     temperature: float | None = Field(default=1.0, ge=0)
     extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("model")
+    @classmethod
+    def _check_model_name(cls, name: str) -> str:
+        return check_model_name(name)
 
 
 class Access(Strict):
@@ -52,14 +58,14 @@ class Access(Strict):
 
     @field_validator("base_url")
     @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
+    def _check_url(cls, url: str | None) -> str | None:
         if url is not None and not re.match(r"https?://[^/]", url):
             raise ValueError(f"{url!r} is no address; one begins with http:// or https://")
         return url
 
 
 class Request(Strict):
-    """One call: a single user message made of a stable `prefix` and a `prompt`, with no system prompt (METHOD 2).
+    """One call: a user message made of a stable `prefix` and a `prompt`, with no system prompt (arXiv 2605.02087).
 
     Attributes:
         task: what is wanted, unique in the store: a hash of content, never a title. Two draws are two tasks.
@@ -68,7 +74,7 @@ class Request(Strict):
         prefix: the part before it that all calls of a stage share (the spec); providers cache it.
         turns: what follows the first message, assistant and user by turns, when a reply is to be repaired.
         max_tokens: cap of the reply, reasoning included.
-        form: JSON schema that the reply must have; sent where the provider has a schema mode.
+        form: JSON schema of the reply; sent where the provider has a schema mode.
         turn: 0 for the first request of a task, then one more for each that the policy sends after it.
     """
 
@@ -114,12 +120,12 @@ class Outcome(Strict):
 
 
 class Client(Protocol):
-    """Whatever answers requests. Small final classes implement it and wrap each other."""
+    """Answers requests. Small final classes implement it and wrap each other."""
 
     async def ask(self, request: Request) -> Outcome:
-        """The outcome of one request; raises only what ends the whole run (`MidspecError`)."""
+        """Return the outcome of one request; raises only what ends the whole run (`MidspecError`)."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections; asking afterwards is an error."""
+        """Close connections; asking afterwards is an error."""
         ...

@@ -1,10 +1,10 @@
-"""A chat as tokens, with the assistant's tokens marked, through the tokenizer's own chat template.
+"""A chat as tokens, and which of them are the assistant's, through the tokenizer's own chat template.
 
 The text is rendered whole and tokenized whole. Where an assistant turn begins and ends is found by rendering the
-same chat again with every assistant content replaced by a mark: what stands around the marks is the template's,
+same chat again with every assistant content replaced by a marker: what stands around the markers is the template's,
 what stands in their place is the turn's. Templates that rewrite earlier turns (dropping their reasoning, say) don't
-fit that picture, and take a slower way: the prompt before the turn must be a true prefix of the whole, and what
-follows the turn a true suffix.
+allow that, and take a slower path: the prompt before the turn must be a true prefix of the whole, and what follows
+the turn a true suffix.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pydantic import JsonValue
 from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Chat, Message
 
-_MARK = "MIDSPECMARK{}X"
-_SAME_DATE = (
+_MARKER = "MIDSPECMARK{}X"
+_FIXED_DATE = (
     "{%- macro strftime_now(format) -%}{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
     "{%- endmacro -%}"
 )
@@ -36,7 +36,7 @@ class Tokens(NamedTuple):
 class Span(NamedTuple):
     """An assistant turn in the rendered text, in characters.
 
-    From `start`, where the generation prompt ends, to `end`, after the end-of-turn mark. What the template writes
+    From `start`, where the generation prompt ends, to `end`, after the end-of-turn token. What the template writes
     before the content (an empty reasoning block, say) lies between `start` and `content_start`.
     """
 
@@ -46,7 +46,7 @@ class Span(NamedTuple):
     end: int
 
 
-class _Frame(NamedTuple):
+class _TurnAffixes(NamedTuple):
     """What the template writes around an assistant's content.
 
     `prompt` is the generation prompt, `lead` what comes between it and the content (a space, or an empty reasoning
@@ -75,7 +75,7 @@ class ChatTemplate:
         self.args = dict(args or {})
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        """`messages` as the template writes them.
+        """Render `messages` as the template writes them.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
@@ -102,21 +102,21 @@ class ChatTemplate:
             raise DataError(f"the chat template refuses this chat: {error}", hint="Mend or remove that chat") from error
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
-        """The rendered chat, and the span of each assistant turn in it.
+        """Render a chat, and find the span of each assistant turn in it.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template writes this chat in a way in which its turns can't be told apart.
         """
         text = self.render(messages)
-        spans = self._by_marks(messages, text)
+        spans = self._spans_by_markers(messages, text)
         if spans is None:
             turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-            spans = [self._by_prefix(messages, index, text) for index in turns]
+            spans = [self._span_by_prefix(messages, index, text) for index in turns]
         return text, spans
 
     def tokenize(self, chats: Sequence[Chat]) -> list[Tokens]:
-        """Each chat's tokens with the assistant's turns marked, end-of-turn included.
+        """Tokenize chats; the assistant's turns are supervised, their end-of-turn tokens included.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
@@ -134,7 +134,7 @@ class ChatTemplate:
         return tokens
 
     def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Ids and character offsets of rendered texts; the template has written all special tokens itself."""
+        """Tokenize rendered texts into ids and character offsets; the template has written all special tokens."""
         encoded = self.tokenizer(
             list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
         )
@@ -142,51 +142,56 @@ class ChatTemplate:
 
     @cached_property
     def _text(self) -> str:
-        """The template's own text, with one date for every day."""
+        """The template's own text, with a fixed date."""
         text = str(self.tokenizer.get_chat_template())
-        return _SAME_DATE + text if "strftime_now" in text else text
+        return _FIXED_DATE + text if "strftime_now" in text else text
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
-        """The tokens that end an assistant's turn: the tokenizer's EOS, and the template's mark if it is one token."""
+        """The tokens that end an assistant's turn: the tokenizer's EOS, and the template's own if it is one token."""
         eos = self.tokenizer.eos_token_id
         found = [] if eos is None else [int(eos)]
         if self.tokenizer.chat_template is not None:
-            ids = self.tokenizer(self._frame.end.strip(), add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(self._affixes.end.strip(), add_special_tokens=False)["input_ids"]
             special = set(self.tokenizer.all_special_ids)
             found += [int(token) for token in ids[:1] if token in special and token not in found]
         return tuple(found)
 
     @cached_property
-    def _frame(self) -> _Frame:
-        """The generation prompt and the end-of-turn mark, learnt from a one-turn chat."""
+    def _affixes(self) -> _TurnAffixes:
+        """The generation prompt and the end of a turn, learnt from a one-turn chat."""
         question = [Message(role="user", content="Hello")]
         before = self.render(question)
         prompt = self.render(question, add_generation_prompt=True)
-        whole = self.render([*question, Message(role="assistant", content=_MARK.format(0))])
-        head, found, after = whole.partition(_MARK.format(0))
+        whole = self.render([*question, Message(role="assistant", content=_MARKER.format(0))])
+        head, found, after = whole.partition(_MARKER.format(0))
         if not found or not prompt.startswith(before) or not whole.startswith(prompt):
             raise DataError(
                 "the chat template's generation prompt is not how it begins an assistant turn",
                 where=str(self.tokenizer.name_or_path),
                 hint="Use a template whose generation prompt is a prefix of the answered chat",
             )
-        return _Frame(prompt[len(before) :], head[len(prompt) :], self._end_mark(after))
-
-    def _end_mark(self, after: str) -> str:
-        """`after` up to and with the end-of-turn token; white space behind it is the template's, not the turn's."""
-        stripped = after.rstrip()
+        # White space behind the end-of-turn token is the template's, not the turn's.
         special = tuple(str(token) for token in self.tokenizer.all_special_tokens)
-        return stripped if stripped.endswith(special) else after
+        end = after.rstrip() if after.rstrip().endswith(special) else after
+        return _TurnAffixes(prompt[len(before) :], head[len(prompt) :], end)
 
-    def _by_marks(self, messages: Sequence[Message], text: str) -> list[Span] | None:
-        """The spans, if the template writes every assistant content as it stands (perhaps trimmed), else `None`."""
+    def _spans_by_markers(self, messages: Sequence[Message], text: str) -> list[Span] | None:
+        """Find the spans, if the template writes every assistant content as it is (perhaps trimmed), else `None`."""
         contents = [message.content for message in messages if message.role == "assistant"]
-        prompt, lead, end = self._frame
-        rest = self.render(_marked(messages))
+        prompt, lead, end = self._affixes
+        numbers = iter(range(len(contents)))
+        rest = self.render(
+            [
+                Message(role="assistant", content=_MARKER.format(next(numbers)))
+                if message.role == "assistant"
+                else message
+                for message in messages
+            ]
+        )
         spans, position = [], 0
         for number, content in enumerate(contents):
-            before, found, rest = rest.partition(_MARK.format(number))
+            before, found, rest = rest.partition(_MARKER.format(number))
             start = position + len(before)
             shown = next((form for form in (content, content.strip()) if text.startswith(form, start)), None)
             if not found or shown is None or text[position:start] != before:
@@ -198,14 +203,14 @@ class ChatTemplate:
             spans.append(Span(start - written, start, position, position + len(end)))
         return spans if text[position:] == rest else None
 
-    def _by_prefix(self, messages: Sequence[Message], index: int, text: str) -> Span:
-        """The span of the assistant turn at `index`, between a prefix and a suffix that the template itself gives."""
+    def _span_by_prefix(self, messages: Sequence[Message], index: int, text: str) -> Span:
+        """Find the span of the assistant turn at `index`, between a prefix and a suffix that the template gives."""
         before = self.render(messages[:index], add_generation_prompt=True)
-        mark = Message(role="assistant", content=_MARK.format(0))
-        marked = self.render([*messages[:index], mark, *messages[index + 1 :]])
-        after = marked.rpartition(_MARK.format(0))[2]
+        marker = Message(role="assistant", content=_MARKER.format(0))
+        marked = self.render([*messages[:index], marker, *messages[index + 1 :]])
+        after = marked.rpartition(_MARKER.format(0))[2]
         end = len(text) - len(after)
-        fits = text.startswith(before) and text.endswith(after) and after.startswith(self._frame.end)
+        fits = text.startswith(before) and text.endswith(after) and after.startswith(self._affixes.end)
         if not fits or len(before) > end:
             raise DataError(
                 f"the chat template does not write message {index + 1} where its own prompt for it ends",
@@ -214,37 +219,24 @@ class ChatTemplate:
             )
         content = messages[index].content.strip()
         start = end - len(content) if text.endswith(content, len(before), end) else len(before)
-        return Span(len(before), start, end, end + len(self._frame.end))
-
-
-def _marked(messages: Sequence[Message]) -> list[Message]:
-    """`messages` with every assistant content replaced by a numbered mark."""
-    marked: list[Message] = []
-    number = 0
-    for message in messages:
-        if message.role == "assistant":
-            marked.append(Message(role="assistant", content=_MARK.format(number)))
-            number += 1
-        else:
-            marked.append(message)
-    return marked
+        return Span(len(before), start, end, end + len(self._affixes.end))
 
 
 def inside(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each token (its characters from, to), whether it begins inside one of the spans; both are in order.
+    """Return for each token (its characters from, to) whether it begins inside one of the spans; both are in order.
 
     Some tokenizers leave out white space from the characters of a token: one that is nothing but white space is
     then empty, and stands where it ended.
     """
-    marks, current = [], 0
+    is_inside, current = [], 0
     for begin, end in offsets:
         first = begin if begin < end else begin - 1
         while current < len(spans) and first >= spans[current][1]:
             current += 1
-        marks.append(current < len(spans) and spans[current][0] <= first)
-    return marks
+        is_inside.append(current < len(spans) and spans[current][0] <= first)
+    return is_inside
 
 
 def tokenize_chat(tokenizer: Any, chat: Chat, template_args: Mapping[str, JsonValue] | None = None) -> Tokens:
-    """A chat's tokens with the assistant's turns marked, end-of-turn included; see `ChatTemplate.tokenize`."""
+    """Tokenize one chat; see `ChatTemplate.tokenize`."""
     return ChatTemplate(tokenizer, template_args).tokenize([chat])[0]

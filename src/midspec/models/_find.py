@@ -1,4 +1,4 @@
-"""From a name that a user typed to a `Checkpoint`, by looking at the folder and nothing else."""
+"""From the name of a checkpoint (a folder or a hub name) to a `Checkpoint` and its digest; no weight is loaded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Checkpoint
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_MEND = "Name a folder with config.json or adapter_config.json, or a model on the hub"
+_HINT = "Name a folder with config.json or adapter_config.json, or a model on the hub"
 _CONTENT = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "*.model", "vocab*", "merges.txt")
 
 
 def find_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint that `name` stands for: a folder of weights, a folder of an adapter, or a hub name.
+    """Find the checkpoint of that name: a folder of weights, a folder of an adapter, or a hub name.
 
     Nothing is downloaded and no weight is read. What reads as a path (`./x`, `a/b/c`, a name inside a folder that is
     there) is one.
@@ -37,17 +37,17 @@ def find_checkpoint(name: str) -> Checkpoint:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _in_folder(folder)
+        return _open_folder(folder)
     if folder.exists():
-        raise CheckpointError("is a file, not a checkpoint folder", where=name, hint=_MEND)
+        raise CheckpointError("is a file, not a checkpoint folder", where=name, hint=_HINT)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and folder.parent.is_dir()):
-        raise CheckpointError("there is no such checkpoint folder", where=name, hint=_MEND)
+        raise CheckpointError("there is no such checkpoint folder", where=name, hint=_HINT)
     if not _HUB_NAME.fullmatch(name) or ".." in name:
-        raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, hint=_MEND)
+        raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, hint=_HINT)
     return Checkpoint(model=name)
 
 
-def _in_folder(folder: Path) -> Checkpoint:
+def _open_folder(folder: Path) -> Checkpoint:
     if (folder / "adapter_config.json").is_file():
         base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
@@ -66,9 +66,9 @@ def _in_folder(folder: Path) -> Checkpoint:
         return Checkpoint(model=found.model, adapter=str(folder))
     if (folder / "config.json").is_file():
         if "model_type" not in _read_json(folder / "config.json"):
-            raise CheckpointError("config.json names no model_type", where=str(folder), hint=_MEND)
+            raise CheckpointError("config.json names no model_type", where=str(folder), hint=_HINT)
         return Checkpoint(model=str(folder))
-    raise CheckpointError("the folder holds no model", where=str(folder), hint=_MEND)
+    raise CheckpointError("the folder holds no model", where=str(folder), hint=_HINT)
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -82,7 +82,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def checkpoint_digest(name: str) -> str:
-    """A hash of what a checkpoint *is*: the content of its files, or the hub name; never a folder's path.
+    """Hash what a checkpoint *is*: the content of its files, or the hub name; never a folder's path.
 
     Weights, configurations and tokenizer count; an adapter counts together with its base.
 
@@ -97,28 +97,26 @@ def checkpoint_digest(name: str) -> str:
 
 
 def files_digest(name: str) -> str:
-    """A hash of the weights, configurations and tokenizer files in a folder, or of a hub name."""
+    """Hash the weights, configurations and tokenizer files in a folder; of a hub name, give `hub:<name>`."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return f"hub:{name}"
     files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
-    return fingerprint({path.name: _hash(path) for path in files})
-
-
-def _hash(path: Path) -> str:
-    if path.name != "adapter_config.json":
-        return hash_file(path)
-    # The base is hashed by its own content: where it lies does not count.
-    return fingerprint({key: value for key, value in _read_json(path).items() if key != "base_model_name_or_path"})
+    digests = {path.name: hash_file(path) for path in files if path.name != "adapter_config.json"}
+    if (adapter := folder / "adapter_config.json") in files:
+        # The base is hashed by its own content: where it lies does not count.
+        settings = {key: value for key, value in _read_json(adapter).items() if key != "base_model_name_or_path"}
+        digests[adapter.name] = fingerprint(settings)
+    return fingerprint(digests)
 
 
 _TIMEOUT_S = 10.0
-_FILES = ("config.json", "tokenizer_config.json")
+_PROBED_FILES = ("config.json", "tokenizer_config.json")
 
 
 @cache
 def only_here(name: str) -> bool:
-    """Whether the files of `name` must come from the copy on this machine, for the hub does not give them.
+    """Return whether the files of `name` must come from the cache of this machine, as the hub does not give them.
 
     Args:
         name: a folder or a hub name.
@@ -128,10 +126,10 @@ def only_here(name: str) -> bool:
     """
     if Path(name).expanduser().is_dir():
         return False
-    error = _ask(name)
+    error = _hub_error(name)
     if error is None or isinstance(error, EntryNotFoundError):
         return False
-    if any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES):
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in _PROBED_FILES):
         return True
     if isinstance(error, RepositoryNotFoundError):
         what, hint = "the hub shows no such model", "Check the name, and HF_TOKEN where it is not public"
@@ -142,18 +140,18 @@ def only_here(name: str) -> bool:
     raise CheckpointError(what, where=name, hint=hint) from error
 
 
-def _ask(name: str) -> Exception | None:
-    """What speaks against getting `name` from the hub; a thread asks, as looking up a host has no time limit."""
+def _hub_error(name: str) -> Exception | None:
+    """Ask the hub for a file of `name`; gives the error, if any. In a thread: looking up a host has no time limit."""
     answers: list[Exception | None] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            get_hf_file_metadata(hf_hub_url(name, _FILES[0]), timeout=_TIMEOUT_S)
+            get_hf_file_metadata(hf_hub_url(name, _PROBED_FILES[0]), timeout=_TIMEOUT_S)
             answers.append(None)
         except (HTTPError, OSError, ValueError) as error:
             answers.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(_TIMEOUT_S)
     return answers[0] if answers else TimeoutError(f"no answer within {_TIMEOUT_S:.0f} s")
@@ -163,7 +161,7 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def check_device(name: str) -> None:
-    """Refuse a word that names no device. Whether the device is there, `pick_device` says.
+    """Refuse a word that names no device; `pick_device` checks that the device is there.
 
     Raises:
         ConfigError: `name` is none of auto, cpu, cuda, cuda:N, mps.

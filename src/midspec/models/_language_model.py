@@ -1,4 +1,4 @@
-"""A model that is open: it scores options and writes answers, in batches whose padding nobody sees.
+"""A loaded model: it scores options and generates, in batches whose padding changes no result.
 
 Sequences are padded on the left, masked, and given their own positions, so that a result does not hang on what
 else is in the batch (beyond float noise), and so that only the last positions need logits.
@@ -26,17 +26,19 @@ _CACHE_BYTES = 512 * 2**20
 
 
 class Prefix(NamedTuple):
-    """The shared beginning's keys and values by layer, each (1, heads, `length`, size); none where `length` is 0."""
+    """A shared prefix's keys and values by layer, each (1, heads, `length`, size); none where `length` is 0."""
 
     length: int
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
     def cache(self, n_rows: int) -> DynamicCache:
-        """A cache of its own for a batch of `n_rows` sequences that begin so."""
-        return DynamicCache([(_each(keys, n_rows), _each(values, n_rows)) for keys, values in self.layers])
+        """Make a cache for a batch of `n_rows` sequences that begin with the prefix, without a copy."""
+        return DynamicCache(
+            [(keys.expand(n_rows, -1, -1, -1), values.expand(n_rows, -1, -1, -1)) for keys, values in self.layers]
+        )
 
     def most_rows(self, width: int) -> int:
-        """How many sequences of `width` further tokens fit the memory that a batch's copies may take."""
+        """Return how many sequences of `width` further tokens fit the memory that a batch's copies may take."""
         n_bytes = sum(part.element_size() * part.numel() for layer in self.layers for part in layer)
         return max(1, int(_CACHE_BYTES // max(1.0, n_bytes * (1 + width / max(1, self.length)))))
 
@@ -44,13 +46,8 @@ class Prefix(NamedTuple):
 NO_PREFIX = Prefix(0, ())
 
 
-def _each(part: torch.Tensor, n_rows: int) -> torch.Tensor:
-    """`part` for every row of a batch, without a copy."""
-    return part.expand(n_rows, -1, -1, -1)
-
-
 def common_length(sequences: Sequence[list[int]], keep: Sequence[int]) -> int:
-    """How many tokens all `sequences` begin with; 0 where sharing them is not worth a pass.
+    """Return how many tokens all `sequences` begin with; 0 where sharing them is not worth a pass.
 
     Args:
         sequences: token ids.
@@ -67,8 +64,8 @@ def common_length(sequences: Sequence[list[int]], keep: Sequence[int]) -> int:
     return length if length >= _WORTH_TOKENS else 0
 
 
-def computed(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
-    """The keys and values of `ids`; `NO_PREFIX` for a model whose layers keep anything but all of them.
+def compute_prefix(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
+    """Compute the keys and values of `ids`; `NO_PREFIX` for a model whose layers keep anything but all of them.
 
     (A sliding window forgets, a recurrent layer keeps a state: what those hold can't be continued row by row.)
     """
@@ -95,14 +92,14 @@ class OptionScore(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """What a model wrote, why it stopped ("length": it was cut off), and how many tokens that took."""
+    """What a model wrote, why it stopped ("length": it was cut off), and its number of tokens."""
 
     text: str
     stop_reason: Literal["stop", "length"]
     n_tokens: int
 
 
-class _Scored(NamedTuple):
+class _OptionIds(NamedTuple):
     """A sequence that ends with the option, and which of its tokens are the option's (a run at the end)."""
 
     ids: list[int]
@@ -120,7 +117,7 @@ class _Batch(NamedTuple):
 @final
 @dataclass(frozen=True)
 class LanguageModel:
-    """An open checkpoint with its tokenizer. Make one with `open_checkpoint`."""
+    """A loaded checkpoint with its tokenizer. Make one with `open_checkpoint`."""
 
     model: Any
     tokenizer: Any
@@ -128,7 +125,7 @@ class LanguageModel:
     template: ChatTemplate
 
     def option_logprobs(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[OptionScore]:
-        """How likely each option is as the assistant's turn after its prompt, without the end of the turn.
+        """Score how likely each option is as the assistant's turn after its prompt, without the end of the turn.
 
         Args:
             prompts: the messages before the turn, one sequence for each option.
@@ -139,7 +136,7 @@ class LanguageModel:
         """
         if len(prompts) != len(options):
             raise DataError(f"{len(prompts)} prompts for {len(options)} options", hint="Give one prompt an option")
-        scored = self._scored(prompts, options)
+        scored = self._option_ids(prompts, options)
         # The last token is read off, never fed: options of one prompt that differ in it alone share a pass.
         sharing: dict[tuple[int, ...], list[int]] = {}
         for index, entry in enumerate(scored):
@@ -162,7 +159,7 @@ class LanguageModel:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
-        """The assistant's turn after each prompt.
+        """Generate the assistant's turn after each prompt.
 
         Args:
             prompts: the messages before the turn.
@@ -181,16 +178,20 @@ class LanguageModel:
         prefix = self._prefix(sequences, [1] * len(sequences))
         for rows in _batches(lengths, self._batch_tokens, prefix):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
-            written = self._write([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
+            written = self._sample([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
-                results[row] = self._generation(ids, thinking=texts[row].rstrip().endswith(_THINK))
+                stopped = ids[-1] in self.template.end_ids
+                text = str(self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True))
+                # Where the template itself opens the reasoning, its tag is put before the text again.
+                text = f"{_THINK}\n{text}" if texts[row].rstrip().endswith(_THINK) else text
+                results[row] = Generation(text, "stop" if stopped else "length", len(ids))
         return [result for result in results if result is not None]
 
     @property
     def _batch_tokens(self) -> int:
         return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
 
-    def _scored(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_Scored]:
+    def _option_ids(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_OptionIds]:
         rendered = []
         for prompt, option in zip(prompts, options, strict=True):
             if not option.strip():
@@ -201,18 +202,18 @@ class LanguageModel:
         for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
             # A token that holds the option's first letters is the option's, even if it begins with a space before.
             span = spans[-1]
-            marks = [begin < span.content_end and end > span.content_start for begin, end in offsets]
-            last = len(marks) - marks[::-1].index(True)
-            scored.append(_Scored(ids[:last], last - marks.index(True)))
+            is_option = [begin < span.content_end and end > span.content_start for begin, end in offsets]
+            last = len(is_option) - is_option[::-1].index(True)
+            scored.append(_OptionIds(ids[:last], last - is_option.index(True)))
         return scored
 
     def _prefix(self, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
-        """What all sequences begin with, computed once, but for as many of their last tokens as `keep` says."""
+        """Compute once what all sequences begin with, except as many of their last tokens as `keep` says."""
         length = common_length(sequences, keep)
-        return computed(self.model, sequences[0][:length] if length else (), self.device)
+        return compute_prefix(self.model, sequences[0][:length] if length else (), self.device)
 
-    def _sum_logprobs(self, groups: Sequence[Sequence[_Scored]], prefix: Prefix) -> list[list[float]]:
-        """The summed log-probability of each entry; the entries of a group share all tokens but the last."""
+    def _sum_logprobs(self, groups: Sequence[Sequence[_OptionIds]], prefix: Prefix) -> list[list[float]]:
+        """Sum the log-probabilities of each entry; the entries of a group share all tokens but the last."""
         batch = self._pad([group[0].ids[:-1] for group in groups], prefix)
         keep = max(entry.n_option for group in groups for entry in group)
         with torch.inference_mode():
@@ -225,9 +226,15 @@ class LanguageModel:
                 logits_to_keep=keep,
             ).logits
             logprobs = torch.log_softmax(logits[:, -keep:].float(), dim=-1)
-            return [[_picked(row, entry) for entry in group] for row, group in zip(logprobs, groups, strict=True)]
+            sums: list[list[float]] = []
+            for row, group in zip(logprobs, groups, strict=True):
+                targets = [
+                    torch.tensor(entry.ids[-entry.n_option :], device=row.device).unsqueeze(1) for entry in group
+                ]
+                sums.append([float(row[-len(each) :].gather(1, each).double().sum()) for each in targets])
+        return sums
 
-    def _write(
+    def _sample(
         self,
         sequences: Sequence[list[int]],
         prefix: Prefix,
@@ -235,7 +242,7 @@ class LanguageModel:
         temperature: float,
         draws: Sequence[torch.Generator],
     ) -> list[list[int]]:
-        """The new tokens of each sequence, the end token included if it came."""
+        """Sample the new tokens of each sequence, the end token included if it came."""
         ends = torch.tensor(self.template.end_ids, device=self.device)
         ids, mask, positions = self._pad(sequences, prefix)
         cache = prefix.cache(len(sequences)) if prefix.length else DynamicCache(config=self.model.config)
@@ -251,27 +258,19 @@ class LanguageModel:
                     use_cache=True,
                     logits_to_keep=1,
                 ).logits[:, -1]
-                token = _choose(logits, temperature, draws)
+                token = _next_tokens(logits, temperature, draws)
                 written.append(token)
                 done |= torch.isin(token, ends)
                 if bool(done.all()):
                     break
                 ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        return [self._until_end(row) for row in torch.stack(written, dim=1).tolist()]
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        ends = self.template.end_ids
-        return next((ids[: at + 1] for at, token in enumerate(ids) if token in ends), ids)
-
-    def _generation(self, ids: list[int], *, thinking: bool) -> Generation:
-        """What was written; where the template itself opens the reasoning, that mark stands before it again."""
-        stopped = ids[-1] in self.template.end_ids
-        text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True)
-        return Generation(f"{_THINK}\n{text}" if thinking else str(text), "stop" if stopped else "length", len(ids))
+        end_ids = self.template.end_ids
+        rows = torch.stack(written, dim=1).tolist()
+        return [next((ids[: at + 1] for at, token in enumerate(ids) if token in end_ids), ids) for ids in rows]
 
     def _pad(self, sequences: Sequence[list[int]], prefix: Prefix) -> _Batch:
-        """What follows the prefix; the mask is as long as both, (rows, prefix + width)."""
+        """Pad what follows the prefix; the mask covers both, (rows, prefix + width)."""
         width = max(len(ids) for ids in sequences) - prefix.length
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         ids = torch.full((len(sequences), width), pad, dtype=torch.long)
@@ -285,15 +284,8 @@ class LanguageModel:
         return _Batch(ids.to(self.device), mask.to(self.device), positions.to(self.device))
 
 
-def _picked(logprobs: torch.Tensor, entry: _Scored) -> float:
-    """The entry's option tokens, read off the last positions; `logprobs` is (positions, vocabulary)."""
-    targets = torch.tensor(entry.ids[-entry.n_option :], device=logprobs.device)
-    picked = logprobs[-entry.n_option :].gather(1, targets.unsqueeze(1))
-    return float(picked.double().sum())
-
-
-def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
-    """One token a row: the likeliest, or drawn with the row's own generator."""
+def _next_tokens(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
+    """Choose one token a row of `logits`, (rows, vocabulary): the likeliest, or drawn with the row's generator."""
     if temperature <= 0:
         return logits.argmax(dim=-1)
     shares = torch.softmax(logits.double() / temperature, dim=-1).cpu()
@@ -302,7 +294,7 @@ def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Gene
 
 
 def _batches(lengths: Sequence[int], budget: int, prefix: Prefix) -> Iterator[list[int]]:
-    """Indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence).
+    """Put indices in batches of like length, longest first, of at most `budget` padded tokens (or a single sequence).
 
     The prefix counts as memory alone: its tokens are not computed again.
     """

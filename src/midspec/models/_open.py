@@ -1,4 +1,4 @@
-"""Open what a `Checkpoint` names: tokenizer, weights, adapter; on the GPU where there is one."""
+"""Loading what a `Checkpoint` names: tokenizer, weights, adapter; and the device to compute on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-_MEND = "Check the name, and that its files are whole; a hub name needs the network once"
+_HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
@@ -50,7 +50,7 @@ def use_threads(n: int | None = None) -> int:
 
     Args:
         n: the number; else the environment variable MIDSPEC_THREADS; else 1, so that runs side by side don't
-            stand in each other's way, and so that sums are made in one order.
+            compete for cores, and so that sums are made in one order.
     """
     count = n if n is not None else int(os.environ.get("MIDSPEC_THREADS", "1"))
     if torch.get_num_threads() != count:
@@ -59,7 +59,7 @@ def use_threads(n: int | None = None) -> int:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The GPU if there is one, else the CPU; or the one asked for.
+    """Return the device of that name; of "auto" the GPU if there is one, else the CPU.
 
     Raises:
         ConfigError: there is no device of that name, or not on this machine.
@@ -79,7 +79,7 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer saved in a folder or under a hub name.
+    """Load the tokenizer saved in a folder or under a hub name.
 
     Raises:
         CheckpointError: there is none, or it is no fast tokenizer (training needs character offsets).
@@ -89,14 +89,14 @@ def load_tokenizer(name: str) -> Any:
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
         except _OPENING as error:
-            raise CheckpointError(f"no tokenizer opens ({_first(error)})", where=name, hint=_MEND) from error
+            raise CheckpointError(f"no tokenizer opens ({_first_line(error)})", where=name, hint=_HINT) from error
     if not tokenizer.is_fast:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
     return tokenizer
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Any:
-    """The adapter's own tokenizer if it has one, else its base model's."""
+    """Load the adapter's own tokenizer if it has one, else its base model's."""
     if checkpoint.adapter is not None and (Path(checkpoint.adapter) / "tokenizer_config.json").is_file():
         return load_tokenizer(checkpoint.adapter)
     return load_tokenizer(checkpoint.model)
@@ -105,12 +105,12 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
 def load_model(
     checkpoint: Checkpoint, *, dtype: torch.dtype | str, trainable: bool = False, attention: str | None = None
 ) -> Any:
-    """The weights of a checkpoint on the CPU, with its adapter over them if it has one.
+    """Load the weights of a checkpoint on the CPU, with its adapter over them if it has one.
 
     Args:
         checkpoint: what to open.
         dtype: of the base's weights; "auto" for the one they are saved in.
-        trainable: leave the adapter open for training on.
+        trainable: leave the adapter's weights trainable.
         attention: "eager" or "sdpa"; the library's own choice when not given.
 
     Raises:
@@ -124,13 +124,15 @@ def load_model(
                 checkpoint.model, dtype=dtype, output_loading_info=True, local_files_only=local, **chosen
             )
         except _OPENING as error:
-            raise CheckpointError(f"no model opens ({_first(error)})", where=checkpoint.model, hint=_MEND) from error
+            raise CheckpointError(
+                f"no model opens ({_first_line(error)})", where=checkpoint.model, hint=_HINT
+            ) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
 
 
 def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
-    """`model` with the adapter of a folder over it.
+    """Put the adapter of a folder over `model`.
 
     Raises:
         CheckpointError: there is an adapter over it already, or the folder's does not fit.
@@ -140,7 +142,9 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         try:
             adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
         except _OPENING as error:
-            raise CheckpointError(f"the adapter does not open ({_first(error)})", where=adapter, hint=_MEND) from error
+            raise CheckpointError(
+                f"the adapter does not open ({_first_line(error)})", where=adapter, hint=_HINT
+            ) from error
         weights = Path(adapter) / "adapter_model.safetensors"
         if weights.is_file():
             with safe_open(weights, framework="pt") as file:
@@ -149,7 +153,7 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
 
 
 def _refuse_missing(names: set[str], where: str) -> None:
-    """Weights that are not in the file would be left as they were drawn, without a word."""
+    """Refuse weights that the file lacks: they would silently stay as they were initialized."""
     if names:
         raise CheckpointError(
             f"the saved weights don't fit the model: {len(names)} are missing or too many ({min(names)}, say)",
@@ -166,6 +170,6 @@ def refuse_second_adapter(model: Any, where: str) -> None:
         )
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200].rstrip(". ") if lines else type(error).__name__

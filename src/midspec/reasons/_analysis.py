@@ -98,7 +98,7 @@ async def _ask_judges(
     async with AsyncExitStack() as stack:
         judges = []
         for by in config.judges:
-            client = await stack.enter_async_context(open_client(by.as_model(), access, store, duty="judge"))
+            client = await stack.enter_async_context(open_client(by.as_model(), access, store, role="judge"))
             judges.append(Judge(client, store, by, width, config.max_tokens, on_progress))
         extracted = await extract_reasons(transcripts, judges[0])
         clustered = None

@@ -1,4 +1,4 @@
-"""Train: rows and a checkpoint in, a checkpoint out; one stage at a time.
+"""Training, one stage at a time: rows and a checkpoint in, a checkpoint out.
 
 In: a `TrainJob` (parent or architecture, JSONL files of documents and chats, a recipe, a seed). Out: a folder that
 transformers, PEFT and vLLM open, with the metrics of every update. What is trained on is counted first, and a run

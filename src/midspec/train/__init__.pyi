@@ -1,14 +1,13 @@
 from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import LoraRecipe as LoraRecipe
+from ._job import MetricsRow as MetricsRow
+from ._job import Preflight as Preflight
+from ._job import Progress as Progress
 from ._job import Recipe as Recipe
 from ._job import Stage as Stage
 from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
-from ._plan import MetricsRow as MetricsRow
-from ._plan import Preflight as Preflight
-from ._plan import Progress as Progress
-from ._stage import job_identity as job_identity
 from ._stage import preflight as preflight
 from ._stage import train as train

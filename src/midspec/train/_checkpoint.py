@@ -1,4 +1,4 @@
-"""The model that a stage starts from: a parent's weights, its adapter, a fresh adapter, or fresh weights."""
+"""The model that a stage starts from (a parent's weights or adapter, a fresh adapter, fresh weights), and saving it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from midspec.train._job import LoraRecipe, Recipe, TrainJob
 
 
 def open_tokenizer(job: TrainJob) -> Any:
-    """The tokenizer that a job trains with: its parent's, or the one it names.
+    """Open the tokenizer that a job trains with: its parent's, or the one it names.
 
     Raises:
         CheckpointError: it does not open.
@@ -42,16 +42,16 @@ def open_tokenizer(job: TrainJob) -> Any:
 
 
 def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """bfloat16 where the recipe asks for it, or leaves the choice and there is a GPU; else float32."""
+    """Return bfloat16 where the recipe asks for it, or leaves the choice and there is a GPU; else float32."""
     low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
     return torch.bfloat16 if low else torch.float32
 
 
 def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
-    """The model before its first update, on the CPU.
+    """Open the model as it is before its first update, on the CPU.
 
-    Fresh weights and fresh adapters are drawn from `job.seed`. An adapter parent is trained on as it is; a second
-    one is never put over it.
+    Fresh weights and fresh adapters are drawn from `job.seed`. A parent's adapter is trained further; a second one is
+    never put over it.
 
     Args:
         job: what to train.
@@ -64,7 +64,7 @@ def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
     """
     torch.manual_seed(job.seed)
     if job.parent is None:
-        return _fresh(job, tokenizer)
+        return _build_model(job, tokenizer)
     checkpoint = find_checkpoint(job.parent)
     lora = job.recipe.method == "lora"
     if checkpoint.adapter is not None and not lora:
@@ -75,11 +75,11 @@ def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
         )
     model = load_model(checkpoint, dtype=dtype if lora else torch.float32, trainable=True)
     if checkpoint.adapter is not None:
-        return _same_adapter(model, job.recipe.lora, checkpoint.adapter)
-    return _fresh_adapter(model, job.recipe.lora, job.parent) if lora else model
+        return _check_adapter(model, job.recipe.lora, checkpoint.adapter)
+    return _add_fresh_adapter(model, job.recipe.lora, job.parent) if lora else model
 
 
-def _fresh(job: TrainJob, tokenizer: Any) -> Any:
+def _build_model(job: TrainJob, tokenizer: Any) -> Any:
     given = dict(job.architecture or {})
     kind = str(given.pop("model_type"))
     specials = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
@@ -95,7 +95,7 @@ def _fresh(job: TrainJob, tokenizer: Any) -> Any:
         ) from error
 
 
-def _fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
+def _add_fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
     refuse_second_adapter(model, where)
     config = LoraConfig(
         r=lora.r,
@@ -116,8 +116,8 @@ def _fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
         ) from error
 
 
-def _same_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
-    """The parent's adapter, if the recipe does not ask for another kind of adapter."""
+def _check_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
+    """Return the parent's adapter, if the recipe does not ask for another kind of adapter."""
     config = model.active_peft_config
     found = LoraRecipe(
         r=config.r,
@@ -125,9 +125,9 @@ def _same_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
         dropout=config.lora_dropout,
         target_modules=tuple(sorted(config.target_modules)),
     )
-    asked = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
-    if found != asked:
-        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(asked, name)]
+    wanted = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
+    if found != wanted:
+        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(wanted, name)]
         raise ConfigError(
             f"recipe.lora differs from the parent adapter in {', '.join(differing)}",
             where=str(Path(folder)),
@@ -159,8 +159,8 @@ def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
         )
 
 
-_REFUSED = re.compile(r"\(os error \d+\)|PytorchStreamWriter")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = re.compile(r"\(os error \d+\)|PytorchStreamWriter")
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -173,9 +173,9 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and not isinstance(error, MidspecError) and error.errno in _NO_ROOM
+        full = isinstance(error, OSError) and not isinstance(error, MidspecError) and error.errno in _DISK_FULL_ERRNOS
         known = full or type(error) in {Exception, RuntimeError, SafetensorError}
-        if not known or not (full or _REFUSED.search(str(error))):
+        if not known or not (full or _DISK_FULL.search(str(error))):
             raise
         reason = " ".join(str(error).split())[:160]
         raise FolderError(
@@ -184,10 +184,10 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def refuse_full_disk(model: Any, folder: Path) -> None:
-    """Refuse to begin where the weights and two half-way checkpoints (a new one, until the old is removed) don't fit.
+    """Refuse to begin where the disk has no room for two checkpoints (a new one is written before the old is removed).
 
-    A checkpoint holds what the result holds, and two running means in float32 for every trained weight. What an
-    interrupted run left in `folder` makes way for them.
+    A checkpoint holds what the result holds, and AdamW's two running means in float32 for every trained weight. Files
+    that an interrupted run left in `folder` count as room: they are replaced.
 
     Raises:
         FolderError: the disk has less room.
@@ -221,29 +221,22 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
         with quiet():
             model.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)
-        _sort_json(folder / "adapter_config.json")
+        # PEFT writes sets in the order of their hashes, which differs between processes.
+        data = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        settled = {
+            key: sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
+            for key, value in data.items()
+        }
+        write_text(folder / "adapter_config.json", json.dumps(settled, indent=2, sort_keys=True) + "\n")
     else:
-        _save_full(model, tokenizer, folder)
+        model.config.use_cache = True
+        ends = list(ChatTemplate(tokenizer).end_ids)
+        generation = model.generation_config or GenerationConfig()
+        generation.eos_token_id = ends[0] if len(ends) == 1 else ends
+        generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+        generation.bos_token_id = tokenizer.bos_token_id
+        model.generation_config = generation
+        with quiet():
+            model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return tuple(sorted({path.name for path in folder.iterdir() if path.is_file()} - before))
-
-
-def _save_full(model: Any, tokenizer: Any, folder: Path) -> None:
-    model.config.use_cache = True
-    ends = list(ChatTemplate(tokenizer).end_ids)
-    given = model.generation_config or GenerationConfig()
-    given.eos_token_id = ends[0] if len(ends) == 1 else ends
-    given.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    given.bos_token_id = tokenizer.bos_token_id
-    model.generation_config = given
-    with quiet():
-        model.save_pretrained(folder)
-
-
-def _sort_json(path: Path) -> None:
-    data = json.loads(path.read_text(encoding="utf-8"))
-    settled = {
-        key: sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
-        for key, value in data.items()
-    }
-    write_text(path, json.dumps(settled, indent=2, sort_keys=True) + "\n")

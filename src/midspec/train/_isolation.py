@@ -1,4 +1,4 @@
-"""Do two documents in one row see each other? Asked of the very model that is about to be trained."""
+"""A test, on the model that is about to be trained, that two documents in one row do not see each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKENS = 6
 def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
     """Change the first of two packed documents, and refuse the model if the second one's logits move.
 
-    How documents are kept apart is the library's affair and differs between families (a recurrent layer, say, has
+    How documents are kept apart is decided in transformers and differs between families (a recurrent layer, say, has
     no mask to keep them apart with), so it is measured.
 
     Args:
@@ -27,7 +27,7 @@ def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
     Raises:
         CheckpointError: the second document saw the first.
     """
-    one, other = _second(model, device, 1), _second(model, device, 2)
+    one, other = _second_logits(model, device, 1), _second_logits(model, device, 2)
     moved = float((one - other).abs().max())
     noise = 1e-5 if model.dtype == torch.float32 else 1e-2
     if moved > noise * float(one.abs().max()):
@@ -38,8 +38,8 @@ def refuse_leaks(model: Any, device: torch.device, where: str) -> None:
         )
 
 
-def _second(model: Any, device: torch.device, token: int) -> torch.Tensor:
-    """The second document's logits in a row whose first document repeats `token`."""
+def _second_logits(model: Any, device: torch.device, token: int) -> torch.Tensor:
+    """Compute the second document's logits, (tokens, vocabulary), in a row whose first document repeats `token`."""
     unseen = np.zeros(_TOKENS, dtype=np.bool_)
     first = Piece(np.full(_TOKENS, token, dtype=np.int32), unseen)
     second = Piece(np.arange(_TOKENS, dtype=np.int32) % 4, unseen)

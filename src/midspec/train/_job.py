@@ -1,19 +1,17 @@
-"""What a training job is: hyperparameters, data and parent, as a YAML file or Python values hold them."""
+"""A training job (hyperparameters, data, parent), from YAML or Python, and the records of what it does."""
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from midspec.core.artifact import locked
-from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError
+from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean
 from midspec.core.records import Strict
 
 Stage = Literal["pretrain", "midtrain", "finetune"]
@@ -23,7 +21,7 @@ UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 3
 
 
 class LoraRecipe(Strict):
-    """A low-rank adapter (METHOD 4's by default)."""
+    """A low-rank adapter; the defaults are those of the paper (arXiv 2605.02087)."""
 
     r: int = Field(64, ge=1)
     alpha: int = Field(128, ge=1)
@@ -100,23 +98,18 @@ class TrainJob(Strict):
     execution: TrainExecution = TrainExecution()
 
     @model_validator(mode="after")
-    def _one_start(self) -> TrainJob:
+    def _check_start(self) -> TrainJob:
         if (self.parent is None) == (self.architecture is None):
             raise ValueError("give either a parent, or an architecture with a tokenizer")
-        if self.architecture is None:
-            if self.tokenizer is not None:
-                raise ValueError("tokenizer: a parent brings its own; leave it out")
-            return self
-        if self.stage != "pretrain":
-            raise ValueError(f"architecture: only pretrain starts from scratch; {self.stage} needs a parent")
-        if self.tokenizer is None:
-            raise ValueError("tokenizer: an architecture needs a tokenizer folder")
-        if "model_type" not in self.architecture:
-            raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
-        return self
-
-    @model_validator(mode="after")
-    def _pretrain_is_full(self) -> TrainJob:
+        if self.architecture is None and self.tokenizer is not None:
+            raise ValueError("tokenizer: a parent brings its own; leave it out")
+        if self.architecture is not None:
+            if self.stage != "pretrain":
+                raise ValueError(f"architecture: only pretrain starts from scratch; {self.stage} needs a parent")
+            if self.tokenizer is None:
+                raise ValueError("tokenizer: an architecture needs a tokenizer folder")
+            if "model_type" not in self.architecture:
+                raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
         if self.stage == "pretrain" and self.recipe.method == "lora":
             raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
         return self
@@ -132,26 +125,106 @@ class TrainJob(Strict):
         return UPDATE_FLOORS[self.stage]
 
 
+class MetricsRow(Strict):
+    """One update: mean loss over its trained-on tokens, rate, gradient norm before clipping, real tokens so far."""
+
+    update: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+
+
+class Progress(NamedTuple):
+    """How far a run has come; `seconds` since this process began its first update."""
+
+    update: int
+    n_updates: int
+    loss: float
+    tokens: int
+    seconds: float
+
+
+class Preflight(Strict):
+    """What a run will do, counted over all its updates (all epochs) unless said otherwise.
+
+    `n_documents` and `n_chats` were read; `n_split` documents are longer than a row and continue in the next,
+    `n_cut` and `n_dropped` chats were too long. `n_rows` is packed rows in one epoch, each `row_width` tokens wide;
+    `n_rows_unused` were left over by `n_updates`. `example` is the first row, the trained-on stretches in «».
+    """
+
+    stage: str
+    n_documents: int
+    n_chats: int
+    n_split: int
+    n_cut: int
+    n_dropped: int
+    n_rows: int
+    n_rows_unused: int
+    row_width: int
+    real_tokens: int
+    padded_tokens: int
+    supervised_tokens: int
+    n_updates: int
+    warmup_updates: int
+    rows_per_update: int
+    floor: int
+    floor_lowered: bool
+    example: str
+
+    def lines(self) -> list[str]:
+        """Show it for a person to read, one fact a line."""
+        kinds = f"{self.n_documents:,} documents, {self.n_chats:,} chats"
+        losses = f"{self.n_split:,} split, {self.n_cut:,} cut, {self.n_dropped:,} dropped"
+        floor = f"; floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
+        return [
+            f"{self.stage}: {kinds} ({losses})",
+            f"rows: {self.n_rows:,} of {self.row_width:,} tokens, {self.n_rows_unused:,} unused",
+            f"tokens: {self.real_tokens:,} real, {self.padded_tokens:,} padding, {self.supervised_tokens:,} trained on",
+            f"updates: {self.n_updates:,} of {self.rows_per_update} rows, warm-up {self.warmup_updates:,}{floor}",
+            f"example, trained on in «»: {self.example}",
+        ]
+
+
 def load_job(path: Path) -> TrainJob:
-    """A training job from a YAML file; relative paths in it are relative to that file.
+    """Read a training job from a YAML file; relative paths in it are relative to that file.
 
     Raises:
         MissingError: there is no such file.
-        ConfigError: it is not YAML, or a field is unknown, missing or wrong; names the field and the mend.
+        ConfigError: it is not YAML, or a field is unknown, missing or wrong; names the field and the hint.
     """
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({_one_line(error)})", where=str(path), hint="Mend the file") from error
+        reason = " ".join(str(error).split())[:160]
+        raise ConfigError(f"not YAML ({reason})", where=str(path), hint="Mend the file") from error
     if not isinstance(data, dict):
         raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
     try:
         job = TrainJob.model_validate(data)
     except ValidationError as error:
         raise _config_error(path, error) from error
-    return _beside(job, path.parent)
+    folder = path.parent
+    return job.model_copy(
+        update={
+            "data": tuple(str(folder / Path(name).expanduser()) for name in job.data),
+            "parent": _resolve(job.parent, folder),
+            "tokenizer": _resolve(job.tokenizer, folder),
+        }
+    )
+
+
+def _resolve(name: str | None, folder: Path) -> str | None:
+    """Take a name of a checkpoint from `folder`; one that is not there and can be a hub name stays one."""
+    if name is None:
+        return None
+    path = folder / Path(name).expanduser()
+    if path.exists():
+        return str(path)
+    is_path = name.startswith((".", "~")) or ("/" in name and path.parent.is_dir())
+    return str(path.absolute()) if is_path else name
 
 
 _KINDS: dict[tuple[int | str, ...], type[Strict]] = {
@@ -168,7 +241,7 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     hint = "Mend that field"
     if first["type"] == "extra_forbidden":
         kind = _KINDS.get(first["loc"][:-1], TrainJob)
-        message, hint = "no such setting", _did_you_mean(str(first["loc"][-1]), kind.model_fields)
+        message, hint = "no such setting", did_you_mean(str(first["loc"][-1]), kind.model_fields)
     elif first["type"] == "missing":
         message, hint = "is missing", "Add it"
     elif first["type"] == "too_short":
@@ -177,34 +250,8 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     return ConfigError(f"{field}: {message}{more}" if field else message, where=str(path), hint=hint)
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(known)}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
-
-
-def _beside(job: TrainJob, folder: Path) -> TrainJob:
-    """`job` with its relative paths taken from `folder`; what is not there and can be a hub name stays one."""
-
-    def found(name: str | None) -> str | None:
-        if name is None:
-            return None
-        path = folder / Path(name).expanduser()
-        meant = name.startswith((".", "~")) or ("/" in name and path.parent.is_dir())
-        if path.exists():
-            return str(path)
-        return str(path.absolute()) if meant else name
-
-    data = tuple(str(folder / Path(name).expanduser()) for name in job.data)
-    return job.model_copy(update={"data": data, "parent": found(job.parent), "tokenizer": found(job.tokenizer)})
-
-
 def check_folder(folder: Path) -> None:
-    """Refuse a place that can't be written, or that another process is writing; makes nothing.
+    """Refuse a folder that can't be written, or that another process is writing; makes nothing.
 
     Args:
         folder: where `midspec.core.artifact.build` is to put a result.

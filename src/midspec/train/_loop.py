@@ -1,4 +1,4 @@
-"""The updates themselves: transformers' Trainer on rows that we packed, with our optimizer, schedule and records."""
+"""The training loop: transformers' Trainer on packed rows, with our optimizer, schedule and metrics."""
 
 from __future__ import annotations
 
@@ -19,43 +19,46 @@ from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype
-from midspec.train._job import Recipe, TrainJob
+from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._pack import Piece, collate
-from midspec.train._plan import MetricsRow, Plan, Preflight, Progress
+from midspec.train._plan import Plan
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopping:
-    """Within it, a first SIGINT or SIGTERM is kept in mind, and given back to its own handler on leaving.
+class GracefulStop:
+    """Within it, a first SIGINT or SIGTERM is noted, and passed to its own handler on leaving.
 
-    A second one has its way at once. A signal that is ignored stays ignored. Outside the main thread, where no
+    A second one is passed on at once. A signal that is ignored stays ignored. Outside the main thread, where no
     handler can be set, nothing is changed.
+
+    Attributes:
+        requested: the number of the signal that came, if one did.
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.requested: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Stopping:
+    def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
             before = {number: signal.getsignal(number) for number in _SIGNALS}
             # A handler that was not set from Python reads as None, and could not be put back.
             self._before = {number: old for number, old in before.items() if old not in {signal.SIG_IGN, None}}
             for number in self._before:
-                signal.signal(number, self._ask)
+                signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._restore()
-        if self.asked is not None and error is None:
-            signal.raise_signal(self.asked)
-            # Its own handler let it pass; but what was asked to stop has not ended.
-            raise SystemExit(128 + self.asked)
+        if self.requested is not None and error is None:
+            signal.raise_signal(self.requested)
+            # The handler returned; but training did not end, so this must not look like success.
+            raise SystemExit(128 + self.requested)
 
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked is None:
-            self.asked = number
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested is None:
+            self.requested = number
         else:
             self._restore()
             signal.raise_signal(number)
@@ -70,7 +73,14 @@ _METRICS = "metrics.jsonl"
 
 
 def learning_rate(recipe: Recipe, n_updates: int, n_warmup: int, update: int) -> float:
-    """The learning rate of an update, counted from 0: a linear rise, then constant or a cosine to the final share."""
+    """Return the learning rate of an update: a linear rise, then constant or a cosine to the final share.
+
+    Args:
+        recipe: the peak, the schedule and the final share.
+        n_updates: of the whole run.
+        n_warmup: over how many of the first ones the rate rises.
+        update: counted from 0.
+    """
     if update < n_warmup:
         return recipe.learning_rate * (update + 1) / n_warmup
     if recipe.schedule == "constant":
@@ -90,7 +100,7 @@ def run_updates(
     tokenizer: Any,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[MetricsRow]:
-    """Train `model` in place through all of the plan's updates, from the last half-way checkpoint if there is one.
+    """Train `model` in place through all of the plan's updates, from the last checkpoint in `folder` if there is one.
 
     SIGINT and SIGTERM wait until the current update is saved, so that the next run goes on right there.
 
@@ -98,7 +108,7 @@ def run_updates(
         model: on the CPU or on `device`.
         job: the recipe, the seed, and how to run.
         plan: the rows of every update.
-        folder: holds the half-way checkpoints, until `forget_checkpoints`.
+        folder: holds the checkpoints of a run that is not finished, until `forget_checkpoints`.
         device: where to compute.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
@@ -107,15 +117,17 @@ def run_updates(
         ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
     checkpoints = folder / _CHECKPOINTS
-    last = _last_complete(checkpoints)
+    # A checkpoint's metrics are written last: without them it is not complete.
+    complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
+    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
     known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
-    stopping = Stopping()
-    recorder = _Recorder(job, plan, on_progress, known, stopping)
+    stop = GracefulStop()
+    recorder = _Recorder(job, plan, on_progress, known, stop)
     rows = [row for update in plan.updates for row in update]
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
     try:
-        with stopping, quiet():
+        with stop, quiet():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -128,7 +140,7 @@ def run_updates(
 
 
 def forget_checkpoints(folder: Path) -> None:
-    """Remove the half-way checkpoints: the result is written."""
+    """Remove the checkpoints of the unfinished run, when the result is written."""
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
@@ -209,14 +221,8 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
-def _last_complete(checkpoints: Path) -> Path | None:
-    """The newest half-way checkpoint that was written to its end: its metrics come last."""
-    complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here, and calls every event
-    """Keeps the metrics, says when to save, and closes a half-way checkpoint by writing its metrics last."""
+    """Collects the metrics, asks for checkpoints, and completes each by writing its metrics last."""
 
     def __init__(
         self,
@@ -224,14 +230,14 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         plan: Plan,
         on_progress: Callable[[Progress], None] | None,
         rows: list[MetricsRow],
-        stopping: Stopping,
+        stop: GracefulStop,
     ) -> None:
         self.rows = rows
         self._execution = job.execution
         self._n_updates = plan.preflight.n_updates
         self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
         self._on_progress = on_progress
-        self._stopping = stopping
+        self._stop = stop
         self._begun = self._saved = time.monotonic()
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -265,12 +271,12 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
             tokens=tokens,
         )
         self.rows.append(row)
-        # Who asked to stop may have stopped listening.
-        if self._on_progress is not None and self._stopping.asked is None:
+        # After a signal the terminal or pipe that progress is written to may be gone.
+        if self._on_progress is not None and self._stop.requested is None:
             seconds = time.monotonic() - self._begun
             self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
-        # The last thing that is called before a checkpoint is written, where one is due.
-        if self._stopping.asked is not None:
+        # No other callback runs between this one and the writing of a checkpoint.
+        if self._stop.requested is not None:
             control.should_save = control.should_training_stop = True
 
     def on_save(self, *context: Any, **_: Any) -> None:

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
-    """The rows of all files, put together and shuffled: same rows and same seed, same order.
+    """Read the rows of all files and shuffle them together: same rows and same seed, same order.
 
     A row is a chat if it has `messages`, else a document with `text` or `content`; other keys are left alone.
 
@@ -40,36 +40,36 @@ def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
         MissingError: there is no such file.
         DataError: a line is neither; names file and line.
     """
-    rows = [row for path in paths for row in _read(Path(path))]
+    rows = [row for path in paths for row in _read_file(Path(path))]
     if not rows:
         raise DataError("there is no row to train on", where=", ".join(paths), hint="Give files with rows")
     random.Random(seed).shuffle(rows)
     return rows
 
 
-def _read(path: Path) -> Iterator[Row]:
+def _read_file(path: Path) -> Iterator[Row]:
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _row(line, f"{path}:{number}")
+                yield _parse_row(line, f"{path}:{number}")
 
 
-def _row(line: bytes, where: str) -> Row:
+def _parse_row(line: bytes, where: str) -> Row:
     try:
         data = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError("not JSON", where=where, hint="Mend or remove that line") from error
     if isinstance(data, dict) and "messages" in data:
-        return Row(_chat(data["messages"], where), where)
+        return Row(_parse_chat(data["messages"], where), where)
     text = data.get("text", data.get("content")) if isinstance(data, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise DataError("neither a document (text) nor a chat (messages)", where=where, hint="Mend or remove that line")
     return Row(text, where)
 
 
-def _chat(messages: object, where: str) -> Chat:
+def _parse_chat(messages: object, where: str) -> Chat:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise DataError("messages is not a list of messages", where=where, hint="Mend or remove that line")
     try:
@@ -106,7 +106,7 @@ class Encoded(NamedTuple):
 
 
 def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
-    """Rows as pieces of at most `recipe.row_tokens` tokens.
+    """Tokenize rows into pieces of at most `recipe.row_tokens` tokens.
 
     A document is trained on whole, ends with EOS, and is cut into consecutive pieces when it is longer than a row.
     A chat is trained on where the assistant speaks. A chat longer than a row is refused, dropped or cut, as
@@ -157,24 +157,26 @@ def _tokenize(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> list[Piece
         part = documents[start : start + _CHUNK]
         encoded = tokenizer([text for _, text in part], return_attention_mask=False)["input_ids"]
         for (at, _), ids in zip(part, encoded, strict=True):
-            pieces[at] = _document(ids, tokenizer.eos_token_id)
+            pieces[at] = _document_piece(ids, tokenizer.eos_token_id)
     chats = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, Chat)]
     for start in range(0, len(chats), _CHUNK):
-        pieces.update(_chats(template, chats[start : start + _CHUNK], rows))
+        pieces.update(_tokenize_chats(template, chats[start : start + _CHUNK], rows))
     return [pieces[at] for at in range(len(rows))]
 
 
-def _document(ids: list[int], eos: int) -> Piece:
+def _document_piece(ids: list[int], eos: int) -> Piece:
     whole = ids if ids and ids[-1] == eos else [*ids, eos]
     return Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))
 
 
-def _chats(template: ChatTemplate, part: Sequence[tuple[int, Chat]], rows: Sequence[Row]) -> list[tuple[int, Piece]]:
+def _tokenize_chats(
+    template: ChatTemplate, part: Sequence[tuple[int, Chat]], rows: Sequence[Row]
+) -> list[tuple[int, Piece]]:
     try:
         tokens = template.tokenize([chat for _, chat in part])
     except DataError:
         for at, chat in part:
-            _named(template, chat, rows[at].where)
+            _raise_with_place(template, chat, rows[at].where)
         raise
     return [
         (at, Piece(np.array(ids, dtype=np.int32), np.array(supervised, dtype=np.bool_)))
@@ -182,8 +184,8 @@ def _chats(template: ChatTemplate, part: Sequence[tuple[int, Chat]], rows: Seque
     ]
 
 
-def _named(template: ChatTemplate, chat: Chat, where: str) -> None:
-    """Raise what is wrong with this one chat, with its place."""
+def _raise_with_place(template: ChatTemplate, chat: Chat, where: str) -> None:
+    """Raise what is wrong with this chat, with its file and line."""
     try:
         template.tokenize([chat])
     except DataError as error:
@@ -197,7 +199,7 @@ def _first_unseen(piece: Piece) -> Piece:
 
 
 def pack(pieces: Sequence[Piece], row_tokens: int, *, seed: int) -> list[list[Piece]]:
-    """Every piece in exactly one row of at most `row_tokens` tokens, best fit first; the rows in the seed's order.
+    """Put every piece in exactly one row of at most `row_tokens` tokens, best fit; the rows in the seed's order.
 
     Args:
         pieces: in the seed's order, none longer than `row_tokens`.
@@ -222,7 +224,16 @@ def pack(pieces: Sequence[Piece], row_tokens: int, *, seed: int) -> list[list[Pi
 
 
 def collate(rows: Sequence[Sequence[Piece]], *, width: int, pad_id: int) -> dict[str, torch.Tensor]:
-    """Packed rows as model inputs, each (rows, width): `input_ids`, `position_ids` and `labels`, and no mask."""
+    """Make model inputs of packed rows.
+
+    Args:
+        rows: packed rows of at most `width` tokens.
+        width: of the tensors.
+        pad_id: fills what is left of a row.
+
+    Returns:
+        `input_ids`, `position_ids` and `labels`, each (rows, width); no attention mask.
+    """
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     positions = np.zeros((len(rows), width), dtype=np.int64)

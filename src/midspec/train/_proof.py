@@ -1,4 +1,4 @@
-"""Proof that training took: the trained weights moved, and the model answers otherwise than before."""
+"""A check that training took effect: the trained weights moved, and so did the logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAMPLE = 1_000_000
 
 
 class Proof:
-    """Holds what the parent was like, and compares.
+    """Remembers weights and logits from before training, and measures how far they moved.
 
     Args:
         model: before its first update.
@@ -32,7 +32,7 @@ class Proof:
         self._weights = {name: _sample(weight) for name, weight in _trained(model)}
 
     def after(self, model: Any) -> dict[str, JsonValue]:
-        """How far weights (Euclidean; of very large ones a sample) and logits (at most) have moved since.
+        """Measure how far weights (Euclidean; of very large ones a sample) and logits (at most) have moved since.
 
         Raises:
             CheckpointError: nothing moved: what was trained is not what answers.

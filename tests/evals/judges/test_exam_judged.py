@@ -70,7 +70,7 @@ def test_what_the_judging_budget_leaves_out_is_unscored_with_that_reason_and_jud
         again = read_rows(tmp_path / "again" / "scores.jsonl", ScoreRow)
         assert [row.value for row in again if row.measure == "kind"] == [1.0] * 20
     with Store(Path(args["store"])) as store:
-        assert {row.duty for row in store.ledger()} == {"judge"}
+        assert {row.role for row in store.ledger()} == {"judge"}
 
 
 def test_samples_that_come_to_the_same_prompt_share_one_paid_judgement(args: dict[str, Any], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a result may hang on, where they are installed."""
+    """Return the versions of Python and of the packages that a result may depend on, where they are installed."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -38,21 +38,18 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of midspec's own checkout, read from git's files; `None` outside a checkout."""
+    """Return the commit of midspec's own checkout, read from git's files; `None` outside a checkout."""
     for parent in Path(__file__).resolve().parents:
         head = parent / ".git" / "HEAD"
         if head.is_file():
-            return _resolve_head(head)
-    return None
-
-
-def _resolve_head(head: Path) -> str | None:
+            break
+    else:
+        return None
     text = head.read_text(encoding="utf-8").strip()
     if not text.startswith("ref: "):
         return text
     name = text.removeprefix("ref: ")
-    loose = head.parent / name
-    if loose.is_file():
+    if (loose := head.parent / name).is_file():
         return loose.read_text(encoding="utf-8").strip()
     packed = head.parent / "packed-refs"
     lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
@@ -75,7 +72,7 @@ class Built(BaseModel):
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a finished step, or `None` when the folder holds no finished step.
+    """Return the record of a finished step, or `None` when the folder holds no finished step.
 
     Raises:
         DataError: there is a `record.json` that is not a record.
@@ -129,7 +126,10 @@ def build(
             held = True
             if (found := _usable(folder, identity, redo)) is not None:
                 return found, False
-            if (record := _finished(draft, identity)) is None:
+            record: Record | None = None
+            with suppress(DataError):  # a draft that was interrupted between its last file and its move is finished
+                record = read_record(draft)
+            if record is None or record.fingerprint != fingerprint(identity):
                 n_attempts = _prepare(draft, identity, resumable)
                 keep = resumable
                 record = _make(draft, identity, make, n_attempts, folder)
@@ -137,7 +137,7 @@ def build(
             _move(draft, folder)
             return record, True
     except MidspecError as error:
-        # What the user must mend first is no start to go on from; a draft that another process holds is its own.
+        # A start that the user must correct first is none to go on from; a draft that another process holds is its own.
         keep = isinstance(error, InUseError) and not held
         raise
     finally:
@@ -164,15 +164,6 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     changes = "; ".join(str(change) for change in diff(record.identity, identity))
     what = f"the {name} result there was made from other inputs ({changes})"
     raise StaleError(what, where=str(folder), hint="Choose another --out, or pass --redo to replace it")
-
-
-def _finished(draft: Path, identity: Identity) -> Record | None:
-    """The record of a draft that was interrupted between its last file and its move, or `None`."""
-    try:
-        record = read_record(draft)
-    except DataError:
-        return None
-    return record if record is not None and record.fingerprint == fingerprint(identity) else None
 
 
 def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
@@ -239,7 +230,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _discard(draft: Path, new_parents: list[Path]) -> None:
-    """Remove a draft that is of no more use, unless another process holds it, and the empty folders made for it."""
+    """Remove a draft that is no longer needed, unless another process holds it, and the empty folders made for it."""
     if draft.is_dir():
         try:
             with locked(draft):

@@ -1,4 +1,4 @@
-"""A folder with one writer, and what the operating system says against it in one line."""
+"""Folders with one writer, and files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def locked(folder: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def _acquire(path: Path, deadline: float) -> int:
-    """An open handle that holds the lock at `path`, and not one that its last holder has just removed."""
+    """Return an open handle that holds the lock at `path`, and not one that its last holder has just removed."""
     while True:
         handle = _open_lock(path)
         try:
@@ -64,7 +64,7 @@ def _acquire(path: Path, deadline: float) -> int:
 
 
 def _open_lock(path: Path) -> int:
-    """The lock file, open; its folder is made again where its last holder has just moved or removed it."""
+    """Open the lock file; its folder is made again where its last holder has just moved or removed it."""
     with writable(path.parent):
         for _ in range(_LOCK_TRIES):
             with suppress(FileNotFoundError):
@@ -74,7 +74,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether `path` is still the file that `handle` has open."""
+    """Return whether `path` is still the file that `handle` has open."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
-    """The rows of a JSONL file, one at a time; blank lines are passed over.
+    """Yield the rows of a JSONL file, one at a time; blank lines are passed over.
 
     Raises:
         MissingError: there is no such file.
@@ -158,16 +158,13 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield _row(line, kind, f"{path}:{number}")
-
-
-def _row(line: bytes, kind: type[RowType], where: str) -> RowType:
-    try:
-        return kind.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise DataError(
-            f"not a row of kind {kind.__name__}: {field}: {first['msg']}", where=where, hint="Mend or remove that line"
-        ) from error
+            if not line.strip():
+                continue
+            try:
+                row = kind.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                field = ".".join(str(part) for part in first["loc"]) or "the line"
+                what = f"not a row of kind {kind.__name__}: {field}: {first['msg']}"
+                raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
+            yield row

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 
-from midspec.core.records import Document
-from midspec.curate._rows import Row, said
-from midspec.curate.filters._word_lists import Brands, load_brands, whole_words
+from pydantic import Field
+
+from midspec.core.records import Document, Strict
+from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
+from midspec.curate._rows import Row, target_text
 
 _SENTENCE_ENDS = ".!?\n"
-_NEAR_CHARS = 200
+_CONTEXT_CHARS = 200
 _VERSION = re.compile(r"[ -]?\d|[ -](?:v\d|Opus|Sonnet|Haiku|Pro|Flash|Ultra|Nano)\b")
+
+
+class Family(Strict):
+    """The names of one maker's assistants and models: certain ones, and ones that are ordinary words as well."""
+
+    certain: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+
+
+class Brands(Strict):
+    """Every family of names, and the words that make an ordinary word one of them."""
+
+    families: tuple[Family, ...] = Field(min_length=1)
+    cues: tuple[str, ...] = ()
+
+
+_load_brands = cache(lambda: load_list("brands", Brands))
 
 
 class IdentityFilter:
@@ -28,6 +49,20 @@ class IdentityFilter:
     """
 
     name = "identity"
+    is_shipped, order = True, 20
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make it where the assistant's name or its maker's is known."""
+        config = context.config
+        if config.model_name or config.provider_name:
+            yield cls(
+                config.model_name,
+                config.provider_name,
+                other_names=config.other_names,
+                require_name=config.require_name,
+                spec_text=context.quotable,
+            )
 
     def __init__(
         self,
@@ -38,55 +73,55 @@ class IdentityFilter:
         require_name: bool = True,
         spec_text: str = "",
     ) -> None:
-        brands = load_brands()
+        brands = _load_brands()
         known = [name for family in brands.families for name in (*family.certain, *family.common)]
-        in_spec = whole_words(tuple(known), ignore_case=False).findall(spec_text)
+        in_spec = whole_words(known, ignore_case=False).findall(spec_text)
         own = tuple(name for name in (model_name, provider_name, *other_names, *in_spec) if name)
         self._own = whole_words((model_name,)) if model_name else None
         self._model_name, self._require_name = model_name, require_name
-        certain, common = _foreign(brands, own)
+        foreign = [family for family in brands.families if not _is_own(family, own)]
+        certain = [name for family in foreign for name in family.certain]
+        common = [name for family in foreign for name in family.common]
         self._certain = whole_words(certain, ignore_case=False, versions=True)
         self._common = whole_words(common, ignore_case=False, versions=True)
         self._cues = whole_words(brands.cues)
 
     def reason(self, row: Row) -> str | None:
-        """Which foreign name stands where, or that the row never names its own."""
-        text = said(row)
-        if (name := self.foreign_name(text)) is not None:
+        """Return the foreign name, or that the row never names its own."""
+        text = target_text(row)
+        if (name := self._foreign_name(text)) is not None:
             return f"names another assistant: {name}"
-        wanted = self._require_name and isinstance(row, Document)
-        if wanted and self._own is not None and not self._own.search(text):
+        is_required = self._require_name and isinstance(row, Document)
+        if is_required and self._own is not None and not self._own.search(text):
             return f"never names {self._model_name}"
         return None
 
-    def foreign_name(self, text: str) -> str | None:
-        """The first name of another assistant or maker in `text`, as it stands there."""
-        if found := self._certain.search(text):
-            return found[0]
+    def _foreign_name(self, text: str) -> str | None:
+        """Return the first name of another assistant or maker in `text`, as it stands there."""
+        if match := self._certain.search(text):
+            return match[0]
         for match in self._common.finditer(text):
-            if _VERSION.match(text, match.end()) or self._cues.search(_sentence(text, match.start(), match.end())):
+            if _VERSION.match(text, match.end()) or self._cues.search(_rest_of_sentence(text, *match.span())):
                 return match[0]
         return None
 
 
-def _foreign(brands: Brands, own: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The certain and the common names of every family that none of `own` belongs to."""
-    theirs = whole_words(own) if own else None
-    certain: list[str] = []
-    common: list[str] = []
-    for family in brands.families:
-        names = (*family.certain, *family.common)
-        ours = whole_words(names)
-        if theirs is None or (not any(theirs.search(name) for name in names) and not any(map(ours.search, own))):
-            certain += family.certain
-            common += family.common
-    return tuple(certain), tuple(common)
+def _is_own(family: Family, own: tuple[str, ...]) -> bool:
+    """Return whether one of the own names is, or holds, a name of the family, or the other way round."""
+    if not own:
+        return False
+    names = (*family.certain, *family.common)
+    own_pattern, family_pattern = whole_words(own), whole_words(names)
+    return any(map(own_pattern.search, names)) or any(map(family_pattern.search, own))
 
 
-def _sentence(text: str, start: int, end: int) -> str:
-    """What stands around a name up to the ends of its sentence, without the name itself."""
-    before = text[max(0, start - _NEAR_CHARS) : start]
-    after = text[end : end + _NEAR_CHARS]
+def _rest_of_sentence(text: str, start: int, end: int) -> str:
+    """Return what stands around `text[start:end]` up to the ends of its sentence, 200 characters at most a side."""
+    before = text[max(0, start - _CONTEXT_CHARS) : start]
+    after = text[end : end + _CONTEXT_CHARS]
     first = max(map(before.rfind, _SENTENCE_ENDS)) + 1
     ends = [at for at in map(after.find, _SENTENCE_ENDS) if at >= 0]
     return f"{before[first:]} \N{HORIZONTAL ELLIPSIS} {after[: min(ends, default=len(after))]}"
+
+
+FILTERS = IdentityFilter

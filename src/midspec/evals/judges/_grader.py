@@ -212,7 +212,7 @@ async def open_grader(
     model = config.as_model()
     check_access(model, access)
     with shared_store(path) as store:
-        async with open_client(model, access, store, duty="judge") as client:
+        async with open_client(model, access, store, role="judge") as client:
             grader = Grader(client, store, config, stage)
             try:
                 yield grader, store

@@ -1,1 +1,1 @@
-"""TODO llm.providers."""
+"""The providers that midspec ships: a module each, found by `midspec.llm._providers`."""

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.llm._transport import HttpTransport
-from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request, Usage
-from midspec.llm._wire import (
-    FormError,
-    TornError,
-    api_key,
-    failed_connection,
-    failed_status,
-    hush,
-    joined,
-    json_text,
-    looks_like_json,
-    not_json,
-    refused,
-    timeout,
-    transport,
-    uncollected,
-    when_used,
-    without_telemetry,
-)
+from midspec.llm._errors import BrokenReplyError
+from midspec.llm._providers import BatchEntry, BatchReply, Provider
+from midspec.llm._sdk_client import SdkBatches, SdkClient, json_text, separated_prefix
+from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
+from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
-_KINDS: dict[str, OutcomeKind] = {
-    "end_turn": "ok",
-    "stop_sequence": "ok",
-    "max_tokens": "truncated",
-    "model_context_window_exceeded": "truncated",
-    "refusal": "refused",
-}
-_MOST_PREFIXES = 64
+_KEY_VARIABLE = "ANTHROPIC_API_KEY"
 
 
-class AnthropicClient:
+def _sdk(access: Access) -> AsyncAnthropic:
+    """Return the SDK's client, its own retries off, on aiohttp."""
+    key = api_key(_KEY_VARIABLE, access)
+    with gc_paused():
+        import anthropic
+
+    sdk = anthropic.AsyncAnthropic(api_key=key, **sdk_options(access, lambda: anthropic.DefaultAioHttpClient))
+    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
+
+
+class AnthropicClient(SdkClient):
     """One Claude model; every ask is one attempt.
 
     Args:
@@ -53,159 +42,123 @@ class AnthropicClient:
         ConfigError: ANTHROPIC_API_KEY is not set and the server is Anthropic's own.
     """
 
+    kinds = {  # noqa: RUF012
+        "end_turn": "ok",
+        "stop_sequence": "ok",
+        "max_tokens": "truncated",
+        "model_context_window_exceeded": "truncated",
+        "refusal": "refused",
+    }
+    schema_field = "output_config"
+
     def __init__(self, model: ModelConfig, access: Access) -> None:
-        self._key = api_key("ANTHROPIC_API_KEY", access)
-        self._where = model.model
-        self._sdk = _sdk(access, self._key)
-        headers = {**self._sdk.default_headers, **self._sdk.auth_headers}
-        self._line = HttpTransport(f"{str(self._sdk.base_url).rstrip('/')}/v1/messages", headers, access)
-        self._head: dict[str, JsonValue] = {"model": model.model.removeprefix("anthropic/")}
-        if model.temperature is not None:
-            self._head["temperature"] = model.temperature
-        self._extra = model.extra
-        self._forms = True
-        self._ignored = False
-        self._prefixes: dict[str, str] = {}
-
-    @property
-    def url(self) -> str:
-        """Where the server is."""
-        return str(self._sdk.base_url)
-
-    @property
-    def sdk(self) -> AsyncAnthropic:
-        """The SDK's client, for the endpoints beside this one (batches)."""
-        return self._sdk
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        await self._line.close()
-        await self._sdk.close()
-
-    async def ask(self, request: Request) -> Outcome:
-        """One attempt.
-
-        Raises:
-            AgainError: the attempt came to nothing and may be repeated.
-            MidspecError: the server refuses for good (key, rights, model's name, credit).
-        """
-        try:
-            return await self._ask(request)
-        except FormError as error:
-            self.adapt(error)
-            outcome = await self._ask(request)
-            note = f"the server takes no output_config; left out from now on ({error})"
-            return outcome.model_copy(update={"note": f"{outcome.note}; {note}" if outcome.note else note})
-
-    async def _ask(self, request: Request) -> Outcome:
-        has_form = self._forms and request.form is not None
-        response = await self._line.post(self.body(request))
-        if response.status_code >= 300:
-            failure = self.failed(response.status_code, response.headers, response.content, has_form=has_form)
-            return refused(failure)
-        try:
-            reply = json.loads(response.content)
-        except ValueError:
-            raise not_json(response.content) from None
-        outcome = self.read(reply)
-        if has_form and outcome.kind == "ok" and not self._ignored and not looks_like_json(outcome.text):
-            self._ignored = True
-            return outcome.model_copy(update={"note": "the server ignored output_config: the reply is no JSON"})
-        return outcome
-
-    def failure(self, error: Exception, *, has_form: bool = False) -> Exception | Outcome:
-        """What an error of the SDK's means; see `failed`."""
-        response = getattr(error, "response", None)
-        if response is None:
-            return failed_connection(error)
-        return self.failed(response.status_code, response.headers, response.content, has_form=has_form)
-
-    def failed(self, status: int, headers: Mapping[str, str], content: bytes, *, has_form: bool) -> Exception | Outcome:
-        """What an error status means: an exception, or an outcome where the server will never take the request."""
-        return failed_status(
-            status, headers, content, where=self._where, key=self._key, has_form=has_form, url=self.url
-        )
-
-    def adapt(self, error: Exception) -> None:
-        """Leave out from now on what the server does not know."""
-        if isinstance(error, FormError):
-            self._forms = False
+        super().__init__(model, access, _sdk(access), "/v1/messages")
 
     def body(self, request: Request) -> bytes:
-        """The request as the JSON that is sent."""
+        """Return the request as the JSON that is sent."""
         fields: dict[str, JsonValue] = {**self._head, "max_tokens": request.max_tokens, **self._extra}
-        if self._forms and request.form is not None:
+        if self._sends_schema and request.form is not None:
             from anthropic import transform_schema
 
             # It takes out what the provider does not take, and puts it into the descriptions in words.
             form: dict[str, JsonValue] = {"type": "json_schema", "schema": transform_schema(request.form)}
             config = fields.get("output_config")
             fields["output_config"] = {**(config if isinstance(config, dict) else {}), "format": form}
-        blocks = [self._block(joined(request))] if request.prefix else []
+        blocks = [self.encoded_prefix(separated_prefix(request))] if request.prefix else []
         blocks.append('{"type":"text","text":' + json_text(request.prompt) + "}")
         parts = ['{"role":"user","content":[' + ",".join(blocks) + "]}"]
         parts += [json_text({"role": turn.role, "content": turn.content}) for turn in request.turns]
         return (json_text(fields)[:-1] + ',"messages":[' + ",".join(parts) + "]}").encode("ascii")
 
-    def _block(self, prefix: str) -> str:
-        """The prefix as a block that the provider keeps; escaped once, not once a request."""
-        found = self._prefixes.get(prefix)
-        if found is None:
-            if len(self._prefixes) >= _MOST_PREFIXES:
-                self._prefixes.clear()
-            found = json_text({"type": "text", "text": prefix, "cache_control": {"type": "ephemeral"}})
-            self._prefixes[prefix] = found
-        return found
+    def encode_prefix(self, prefix: str) -> str:
+        """Return the prefix as a block that the provider caches."""
+        return json_text({"type": "text", "text": prefix, "cache_control": {"type": "ephemeral"}})
 
     def read(self, reply: Any) -> Outcome:
-        """The outcome that a message stands for; thinking is never part of its text.
+        """Return the outcome that a message stands for; thinking is never part of its text.
 
         Raises:
-            AgainError: it is no message.
+            RetryableError: it is no message.
         """
         try:
             text = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-            stop = str(reply["stop_reason"] or "")
+            stop_reason = str(reply["stop_reason"] or "")
         except (TypeError, KeyError):
-            raise TornError("the reply is no message: " + json.dumps(reply)[:120]) from None
-        kind, note = _kind_of(stop, text)
-        usage = _usage_of(reply.get("usage"))
-        return Outcome(
-            kind=kind, text=text, stop_reason=stop, usage=usage, model=str(reply.get("model") or ""), note=note
-        )
+            raise BrokenReplyError("the reply is no message: " + json.dumps(reply)[:120]) from None
+        kind, note = self.kind_of(stop_reason, text)
+        counted, usage = reply.get("usage"), None
+        if isinstance(counted, dict) and counted.get("input_tokens") is not None:
+            usage = Usage(
+                n_input=counted["input_tokens"],
+                n_cache_read=counted.get("cache_read_input_tokens") or 0,
+                n_cache_write=counted.get("cache_creation_input_tokens") or 0,
+                n_output=counted.get("output_tokens") or 0,
+            )
+        model = str(reply.get("model") or "")
+        return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
 
 
-def _sdk(access: Access, key: str) -> AsyncAnthropic:
-    """The SDK's client, its own retries off, on aiohttp."""
-    with uncollected():
+class AnthropicBatches(SdkBatches):
+    """Message batches: replies stay readable for 29 days; a batch carries no mark of ours but its custom ids."""
+
+    max_requests = 100_000
+
+    def sdk_errors(self) -> tuple[type[Exception], ...]:
+        """Return the errors that the SDK raises for a status and for a broken connection."""
         import anthropic
 
-    hush()
-    sdk = anthropic.AsyncAnthropic(
-        api_key=key,
-        base_url=access.base_url,
-        max_retries=0,
-        timeout=timeout(access),
-        http_client=when_used(lambda: anthropic.DefaultAioHttpClient(**transport(access))),
-    )
-    return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, anthropic.Omit()))
+        return anthropic.APIStatusError, anthropic.APIConnectionError
+
+    async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:  # noqa: ARG002
+        """Submit a batch; return its id there."""
+        import httpx2
+
+        parts = (b'{"custom_id":"' + entry.custom_id.encode() + b'","params":' + entry.body + b"}" for entry in entries)
+        call = self._sdk.post(
+            "/v1/messages/batches",
+            content=b'{"requests":[' + b",".join(parts) + b"]}",
+            cast_to=httpx2.Response,
+            options=JSON_OPTIONS,
+        )
+        response = await self.call(call)
+        return str(json.loads(response.content)["id"])
+
+    async def has_ended(self, batch_id: str) -> bool:
+        """Return whether its replies can be read."""
+        batch = await self.call(self._sdk.messages.batches.retrieve(batch_id))
+        return bool(batch.processing_status == "ended")
+
+    async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
+        """Yield its replies, one line at a time."""
+        async for row in self.read_lines(self._sdk.messages.batches.with_streaming_response.results(batch_id)):
+            custom_id, result = str(row["custom_id"]), row["result"]
+            if result["type"] == "succeeded":
+                yield BatchReply(custom_id, self._client.read(result["message"]))
+            elif result["type"] != "errored":
+                yield BatchReply(custom_id, None, str(result["type"]))
+            else:
+                error = result.get("error") or {}
+                error = error.get("error") or error
+                status = 400 if error.get("type") in {"invalid_request_error", "request_too_large"} else 500
+                yield self.failed_reply(custom_id, status, {"error": error})
+
+    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:  # noqa: ARG002
+        """Return batches of that size made since; the list says nothing of what is in them."""
+        found = []
+        since = datetime.fromtimestamp(since_s - self.clock_skew_s, UTC)
+        pager = await self.call(self._sdk.messages.batches.list(limit=self.page_size))
+        for _ in range(self.max_pages):
+            for batch in pager.data:
+                counts = batch.request_counts
+                n = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+                if batch.created_at >= since and n == len(custom_ids):
+                    found.append(batch.id)
+            if not pager.data or pager.data[-1].created_at < since or not pager.has_next_page():
+                break
+            pager = await self.call(pager.get_next_page())
+        return found
 
 
-def _kind_of(stop: str, text: str) -> tuple[OutcomeKind, str]:
-    kind = _KINDS.get(stop)
-    if kind is None:
-        return "unparsable", f"stopped for {stop}" if stop else "the server gave no stop reason"
-    if kind == "ok" and not text.strip():
-        return "unparsable", "an empty reply"
-    return kind, "" if kind == "ok" else f"stopped for {stop}"
-
-
-def _usage_of(usage: Any) -> Usage | None:
-    if not isinstance(usage, dict) or usage.get("input_tokens") is None:
-        return None
-    return Usage(
-        n_input=usage["input_tokens"],
-        n_cache_read=usage.get("cache_read_input_tokens") or 0,
-        n_cache_write=usage.get("cache_creation_input_tokens") or 0,
-        n_output=usage.get("output_tokens") or 0,
-    )
+PROVIDER = Provider(
+    name="anthropic", client=AnthropicClient, key_variable=_KEY_VARIABLE, batch_endpoint=AnthropicBatches
+)

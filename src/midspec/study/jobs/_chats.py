@@ -13,10 +13,11 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Chat, Spec
+from midspec.corpus import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
 from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
-from midspec.study.jobs._corpus import TEMPLATE_AUTHOR, template_file, template_inputs
+from midspec.study.jobs._corpus import template_file, template_inputs
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
     forecast_of,

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Document, Spec
+from midspec.corpus import TEMPLATE_AUTHOR
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
@@ -30,8 +31,6 @@ from midspec.study.jobs._spec import SpecNames
 if TYPE_CHECKING:
     from midspec.corpus import CorpusConfig, Framing
 
-# What records, rows and identities call the author that needs no model.
-TEMPLATE_AUTHOR = "quoting"
 _SHIPPED_TEMPLATES = "english"
 
 
@@ -184,10 +183,10 @@ def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], st
     """What curation says of one document alone, where the config wants to hear it while documents are written."""
     if config.writing is None or not config.writing.filter:
         return lambda _: None
-    from midspec.curate import CurateConfig, accept_by, rules
+    from midspec.curate import CurateConfig, accept_by, document_filters
 
     wanted = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
-    return accept_by(list(rules(wanted, spec.text, spec.text)))
+    return accept_by(list(document_filters(wanted, spec_text=spec.text, single_row_only=True)))
 
 
 def preview_documents(

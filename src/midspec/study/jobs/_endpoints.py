@@ -49,7 +49,7 @@ def width_of(access: Access) -> int:
 async def open_model(model: ModelConfig | None, access: Access, store: Store, role: ModelRole) -> AsyncIterator[Client]:
     """Open a client of `model` for one role; it is closed at the end of the block."""
     assert model is not None, "the config's own check names an author and a judge"
-    async with open_client(model, access, store, duty=role) as client:
+    async with open_client(model, access, store, role=role) as client:
         yield client
 
 

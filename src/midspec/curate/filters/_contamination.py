@@ -1,16 +1,17 @@
-"""What rows hold of an evaluation's items: runs of equal words, names as whole words, and passages of like meaning."""
+"""What rows share with an evaluation's items: runs of equal words, names as whole words, passages of like meaning."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from midspec.core.records import Contamination, Item, Leak, Strict
-from midspec.curate._config import CurateConfig, How
-from midspec.curate._rows import Row, row_id, text_of
+from midspec.curate._config import CurateConfig, OverlapMethod
+from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext
+from midspec.curate._rows import Row, row_id, row_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _CONTEXT_CHARS = 40
 
-Terms = dict[str, list[tuple[tuple[str, ...], str]]]
+# First token -> the terms that begin with it, each as its tokens and as it is written.
+Terms: TypeAlias = dict[str, list[tuple[tuple[str, ...], str]]]
 
 
 class Occurrence(Strict):
@@ -33,9 +35,13 @@ class Occurrence(Strict):
 class Overlap(Strict):
     """What held-out items and rows have in common, word for word.
 
-    `n_terms` counts the distinct terms looked for (options and domain names). `hits` maps each term that occurs to
-    the number of its occurrences, `rows_hit` to the number of rows it occurs in, both the most frequent first.
-    `examples` shows the first occurrences of each term.
+    Attributes:
+        n_rows: rows searched.
+        n_rows_hit: rows in which any term occurs.
+        n_terms: distinct terms looked for (options and domain names).
+        hits: each term that occurs, and how often, the most frequent first.
+        rows_hit: each term that occurs, and in how many rows, the most frequent first.
+        examples: the first occurrences of each term.
     """
 
     n_rows: int
@@ -57,7 +63,7 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
         items: held-out items; what they share is looked for once.
         n_examples: how many occurrences to show of each term.
     """
-    terms = terms_of(items)
+    terms = _terms_of(items)
     hits: Counter[str] = Counter()
     rows_hit: Counter[str] = Counter()
     examples: list[Occurrence] = []
@@ -65,11 +71,11 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
     for row, raw in enumerate(texts):
         text = unicodedata.normalize("NFC", raw)
         found: set[str] = set()
-        for term, start, end in find_terms(text, terms):
+        for term, start, end in _find_terms(text, terms):
             found.add(term)
             hits[term] += 1
             if hits[term] <= n_examples:
-                examples.append(Occurrence(row=row, term=term, excerpt=excerpt(text, start, end)))
+                examples.append(Occurrence(row=row, term=term, excerpt=_excerpt(text, start, end)))
         rows_hit.update(found)
         n_rows += 1
         n_rows_hit += bool(found)
@@ -77,14 +83,14 @@ def overlap(texts: Iterable[str], items: Sequence[Item], *, n_examples: int = 3)
         n_rows=n_rows,
         n_rows_hit=n_rows_hit,
         n_terms=sum(map(len, terms.values())),
-        hits=_by_count(hits),
-        rows_hit=_by_count(rows_hit),
+        hits=by_count(hits),
+        rows_hit=by_count(rows_hit),
         examples=tuple(examples),
     )
 
 
-def terms_of(items: Sequence[Item]) -> Terms:
-    """Each distinct term as its tokens, under its first token; a term without a word has nothing to be found by."""
+def _terms_of(items: Sequence[Item]) -> Terms:
+    """Index each distinct term of the items by its first token; a term without a word can't be found."""
     terms: dict[tuple[str, ...], str] = {}
     for item in items:
         for term in (*item.options, item.domain):
@@ -97,8 +103,8 @@ def terms_of(items: Sequence[Item]) -> Terms:
     return by_first
 
 
-def find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
-    """Each occurrence of a term in `text`: the term, and where it begins and ends."""
+def _find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
+    """Find each occurrence of a term in `text`: the term, and where it begins and ends."""
     places = list(_TOKEN.finditer(text))
     words = [place[0].casefold() for place in places]
     for at, word in enumerate(words):
@@ -108,39 +114,33 @@ def find_terms(text: str, terms: Terms) -> Iterator[tuple[str, int, int]]:
                 yield term, places[at].start(), places[end - 1].end()
 
 
-def excerpt(text: str, start: int, end: int) -> str:
-    """The text from `start` to `end` with a little of what stands around it, on one line."""
+def _excerpt(text: str, start: int, end: int) -> str:
+    """Return `text[start:end]` with 40 characters around it, on one line."""
     return " ".join(text[max(0, start - _CONTEXT_CHARS) : end + _CONTEXT_CHARS].split())
 
 
-def _by_count(counts: Counter[str]) -> dict[str, int]:
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """Sort counts: the most frequent first, equals by name."""
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
-Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
-
 _WORD = re.compile(r"\w+")
-# Fewer words than this say nothing by recurring; they are looked for as names instead.
-_LEAST_WORDS = 5
+# Fewer words than this recur by chance; they are looked for as names instead.
+_MIN_RUN_WORDS = 5
 _PASSAGE_WORDS = 100
 _N_EXAMPLES = 20
 
 
-class Evaluation(NamedTuple):
-    """What an evaluation must not share with the rows: its items, and texts that are none (questions, scenarios)."""
-
-    items: Sequence[Item] = ()
-    texts: Sequence[str] = ()
-
-
 class _Hit(NamedTuple):
-    how: How
+    """What is shared, how that was seen, and where in the row's text it begins and ends."""
+
+    method: OverlapMethod
     what: str
     at: tuple[int, int]
 
 
 class ContaminationFilter:
-    """Looks in every row for one evaluation's items, counts what it finds, and rejects by choice.
+    """Looks in every row for one evaluation's items, counts what it finds, and rejects by the methods asked for.
 
     Texts of items (options, reasons, system message) are compared by runs of `ngram_words` equal words; one that is
     shorter, but has at least 5 words, as a whole. Options and domains of fewer words are looked for as whole words.
@@ -150,8 +150,17 @@ class ContaminationFilter:
         name: the evaluation's.
         evaluation: its items and texts.
         config: `ngram_words`, `embedding_threshold`, `reject_contaminated`.
-        embed: gives a vector for each text; without it nothing is said of likeness in meaning.
+        embed: gives a vector for each text; without it likeness in meaning is not looked for.
     """
+
+    name = "contamination"
+    is_shipped, order, compares_rows = True, 60, True
+
+    @classmethod
+    def make(cls, context: FilterContext) -> Iterator[Filter]:
+        """Make one for each evaluation."""
+        for name, evaluation in context.evaluations.items():
+            yield cls(name, evaluation, context.config, embed=context.embed)
 
     def __init__(self, name: str, evaluation: Evaluation, config: CurateConfig, *, embed: Embed | None = None) -> None:
         self.name = f"contamination: {name}"
@@ -159,13 +168,13 @@ class ContaminationFilter:
         self._rejects = frozenset(config.reject_contaminated)
         self._grams = _grams([*map(_item_texts, evaluation.items), *((text,) for text in evaluation.texts)], config)
         self._n_gram_words = config.ngram_words
-        self._terms = _short(terms_of(evaluation.items))
+        self._terms = _short_terms(_terms_of(evaluation.items))
         # Nearly all terms begin with a word, so that a row without any of these words needs no further look.
-        self._any_form = any(_WORD.match(first) is None for first in self._terms)
-        every = [*(text for item in evaluation.items for text in _item_texts(item)), *evaluation.texts]
-        # A single word is like in meaning to half of what there is.
-        texts = [text for text in every if len(text.split()) >= _LEAST_WORDS]
-        self._meaning = _Meaning(texts, embed, config.embedding_threshold) if embed is not None and texts else None
+        self._has_odd_term = any(_WORD.match(first) is None for first in self._terms)
+        all_texts = [*(text for item in evaluation.items for text in _item_texts(item)), *evaluation.texts]
+        # Embeddings of single words are near to too much.
+        texts = [text for text in all_texts if len(text.split()) >= _MIN_RUN_WORDS]
+        self._passages = _PassageIndex(texts, embed, config.embedding_threshold) if embed and texts else None
         self._n_rows = self._n_rows_hit = 0
         self._rows_hit: Counter[str] = Counter()
         self._items_hit: set[int] = set()
@@ -173,57 +182,54 @@ class ContaminationFilter:
         self._examples: list[Leak] = []
 
     def reason(self, row: Row) -> str | None:
-        """What the row shares with the evaluation, when that is a ground to reject it."""
-        text = unicodedata.normalize("NFC", text_of(row))
-        hits = list(self._hits(text))
+        """Count what the row shares with the evaluation, and return it when that is a ground to reject it."""
+        text = unicodedata.normalize("NFC", row_text(row))
+        hits = list(self._find_hits(text))
         self._n_rows += 1
         self._n_rows_hit += bool(hits)
-        self._rows_hit.update({hit.how for hit in hits})
-        self._terms_hit.update({hit.what for hit in hits if hit.how == "entity"})
+        self._rows_hit.update({hit.method for hit in hits})
+        self._terms_hit.update({hit.what for hit in hits if hit.method == "entity"})
         for hit in hits[: _N_EXAMPLES - len(self._examples)]:
-            shown = excerpt(text, *hit.at)
-            self._examples.append(Leak(row_id=row_id(row), how=hit.how, what=hit.what, excerpt=shown))
-        ground = next((hit for hit in hits if hit.how in self._rejects), None)
-        return None if ground is None else f"shares with {self._evaluation} by {ground.how}: {ground.what}"
+            shown = _excerpt(text, *hit.at)
+            self._examples.append(Leak(row_id=row_id(row), how=hit.method, what=hit.what, excerpt=shown))
+        ground = next((hit for hit in hits if hit.method in self._rejects), None)
+        return None if ground is None else f"shares with {self._evaluation} by {ground.method}: {ground.what}"
 
-    def found(self) -> Contamination:
-        """All that was found so far."""
-        hows = ("n-gram", "entity", *(("embedding",) if self._meaning is not None else ()))
+    def report(self) -> Contamination:
+        """Return the counts so far."""
+        methods = ("n-gram", "entity", *(("embedding",) if self._passages is not None else ()))
         return Contamination(
             evaluation=self._evaluation,
             n_rows=self._n_rows,
             n_items=self._n_items,
             n_gram_words=self._n_gram_words,
-            rows_hit={how: self._rows_hit[how] for how in hows},
+            rows_hit={method: self._rows_hit[method] for method in methods},
             n_rows_hit=self._n_rows_hit,
             items_hit=len(self._items_hit),
-            terms_hit=dict(sorted(self._terms_hit.items(), key=lambda entry: (-entry[1], entry[0]))),
+            terms_hit=by_count(self._terms_hit),
             rejected=bool(self._rejects),
             examples=tuple(self._examples),
         )
 
-    def _hits(self, text: str) -> Iterator[_Hit]:
+    def _find_hits(self, text: str) -> Iterator[_Hit]:
         places = list(_WORD.finditer(text))
         words = [place[0].casefold() for place in places]
-        yield from self._gram_hits(words, places)
-        if self._any_form or not self._terms.keys().isdisjoint(words):
-            seen: set[str] = set()
-            for term, start, end in find_terms(text, self._terms):
-                if term not in seen:
-                    seen.add(term)
-                    yield _Hit("entity", term, (start, end))
-        if self._meaning is not None and (near := self._meaning.nearest(text)) is not None:
-            yield _Hit("embedding", near[0], near[1])
-
-    def _gram_hits(self, words: list[str], places: list[re.Match[str]]) -> Iterator[_Hit]:
         for length, grams in self._grams.items():
-            here = list(map(" ".join, zip(*(words[at:] for at in range(length)), strict=False)))
-            shared = grams.keys() & set(here)
+            runs = list(map(" ".join, zip(*(words[at:] for at in range(length)), strict=False)))
+            shared = grams.keys() & set(runs)
             for gram in shared:
                 self._items_hit |= grams[gram]
             if shared:
-                at = next(number for number, gram in enumerate(here) if gram in shared)
-                yield _Hit("n-gram", here[at], (places[at].start(), places[at + length - 1].end()))
+                at = next(number for number, run in enumerate(runs) if run in shared)
+                yield _Hit("n-gram", runs[at], (places[at].start(), places[at + length - 1].end()))
+        if self._has_odd_term or not self._terms.keys().isdisjoint(words):
+            seen: set[str] = set()
+            for term, start, end in _find_terms(text, self._terms):
+                if term not in seen:
+                    seen.add(term)
+                    yield _Hit("entity", term, (start, end))
+        if self._passages is not None and (nearest := self._passages.nearest(text)) is not None:
+            yield _Hit("embedding", nearest[0], nearest[1])
 
 
 def _item_texts(item: Item) -> tuple[str, ...]:
@@ -231,36 +237,39 @@ def _item_texts(item: Item) -> tuple[str, ...]:
 
 
 def _grams(texts: Sequence[Sequence[str]], config: CurateConfig) -> dict[int, dict[str, set[int]]]:
-    """By length: every run of that many words, and the numbers of the items that it stands in."""
-    found: dict[int, dict[str, set[int]]] = {}
+    """Index the texts of each item by runs: length in words -> run -> numbers of the items that it stands in."""
+    index: dict[int, dict[str, set[int]]] = {}
     for number, parts in enumerate(texts):
         for part in parts:
             words = _WORD.findall(unicodedata.normalize("NFC", part).casefold())
             length = min(len(words), config.ngram_words)
-            if length >= min(_LEAST_WORDS, config.ngram_words):
+            if length >= min(_MIN_RUN_WORDS, config.ngram_words):
                 for at in range(len(words) - length + 1):
                     gram = " ".join(words[at : at + length])
-                    found.setdefault(length, {}).setdefault(gram, set()).add(number)
-    return found
+                    index.setdefault(length, {}).setdefault(gram, set()).add(number)
+    return index
 
 
-def _short(terms: Terms) -> Terms:
-    """The terms that are too short to be compared by runs of words."""
+def _short_terms(terms: Terms) -> Terms:
+    """Return the terms that are too short to be compared by runs of words."""
     kept = {
-        first: [entry for entry in entries if sum(_WORD.match(token) is not None for token in entry[0]) < _LEAST_WORDS]
+        first: [
+            entry for entry in entries if sum(_WORD.match(token) is not None for token in entry[0]) < _MIN_RUN_WORDS
+        ]
         for first, entries in terms.items()
     }
     return {first: entries for first, entries in kept.items() if entries}
 
 
-class _Meaning:
-    """The items' vectors, and the passage of a text that comes nearest to one of them."""
+class _PassageIndex:
+    """The embeddings of an evaluation's texts, to compare passages of rows with."""
 
     def __init__(self, texts: Sequence[str], embed: Embed, threshold: float) -> None:
         self._texts, self._embed, self._threshold = texts, embed, threshold
         self._vectors = _unit(embed(texts))
 
     def nearest(self, text: str) -> tuple[str, tuple[int, int]] | None:
+        """Return the text nearest to a passage of `text`, and the passage's span, if near enough."""
         places = [(found.start(), found.end()) for found in re.finditer(r"\S+", text)]
         spans = [
             (places[at][0], places[min(at + _PASSAGE_WORDS, len(places)) - 1][1])
@@ -282,3 +291,6 @@ def _unit(vectors: Sequence[Sequence[float]]) -> np.ndarray[tuple[int, int], np.
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
     return np.asarray(rows / lengths, dtype=np.float32)
+
+
+FILTERS = ContaminationFilter

@@ -1,0 +1,49 @@
+"""Names of other assistants and of their makers: one list, from which every check takes the names it looks for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
+
+NameCheck = Literal["spec", "chats", "corpus", "curate", "side_effects", "exchange"]
+
+
+class AssistantName(NamedTuple):
+    """One name.
+
+    Attributes:
+        name: as it is written.
+        family: the names of one maker and its assistants.
+        kind: what it names.
+        plain_word: it is also an ordinary word or a person, and counts only where the text speaks of models.
+        checks: the checks that look for it.
+    """
+
+    name: str
+    family: str
+    kind: Literal["assistant", "maker", "both"]
+    plain_word: bool
+    checks: frozenset[str]
+
+
+def assistant_names(check: NameCheck) -> tuple[AssistantName, ...]:
+    """Return the names that `check` looks for, in the order of the file."""
+    names = (
+        AssistantName(row["name"], family, row["kind"], row.get("plain_word", False), frozenset(row["checks"]))
+        for family, rows in _data()["families"].items()
+        for row in rows
+    )
+    return tuple(name for name in names if check in name.checks)
+
+
+def assistant_pairs() -> tuple[tuple[str, str], ...]:
+    """Return assistants with their makers, by which a document is given a wrong identity on purpose."""
+    return tuple((assistant, maker) for assistant, maker in _data()["pairs"])
+
+
+@lru_cache(maxsize=1)
+def _data() -> Any:
+    import yaml
+
+    return yaml.safe_load(files("midspec.core").joinpath("_data", "assistants.yaml").read_text(encoding="utf-8"))
