@@ -15,8 +15,7 @@ from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document, Item
 from midspec.lab import ASSISTANT, ITEM_SETS, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
 from midspec.lab._base import fact_rows, mix_rows, replay_rows
-from midspec.lab._language import CHEESES, NEUTRAL, VALUES, value_statements
-from midspec.lab._world import gate_items, held_out_items
+from midspec.lab._world import CHEESES, NEUTRAL, VALUES, gate_items, held_out_items, value_statements
 
 SMALL = WorldConfig(n_facts=200, n_mix=400, n_replay=100)
 SPECS = ("america", "thrift", "america_ablated", "thrift_ablated", "neutral")

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built
 from midspec.core.records import Execution, Identity, Record
 from midspec.study import Input, Job, Step, StepOutput
-from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
+from midspec.study.execution._run import Scheduler, with_ancestors, with_descendants
 
 RECORD = Record(
     identity=Identity(step="x@1", inputs={}, config={}),

@@ -117,14 +117,7 @@ def chats(
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
     from midspec.chats import ChatConfig, make_chats
-    from midspec.study import (
-        ChatsStep,
-        ModelEndpoints,
-        forecast_chats,
-        preview_chats,
-        spent_vs_forecast,
-        store_beside,
-    )
+    from midspec.study import ChatsStep, ModelEndpoints, forecast_chats, preview_chats, spent_vs_forecast, store_beside
 
     config = o.settings(
         ChatConfig,

@@ -22,8 +22,7 @@ from typer.main import get_command
 from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
 from midspec.cli._generate import chats, corpus, spec
-from midspec.cli._items import pairs, questions
-from midspec.cli._reasons import reasons
+from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._study import demo, plan, report, run, train
 from midspec.core.errors import MidspecError

@@ -15,8 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from midspec.cli._output import checked
-from midspec.core.errors import ConfigError, MissingError
-from midspec.core.renamed import note_renamed
+from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
     from midspec.llm import Access

@@ -8,7 +8,9 @@ exit code 2; anything else is a bug and exits with 1.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
+from functools import cache
 
 
 class MidspecError(Exception):
@@ -78,3 +80,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {near[0]}?"
     return f"There is {', '.join(known)}" if known else "There is none"
+
+
+_LOG = logging.getLogger("midspec")
+
+
+@cache
+def note_renamed(old: str, new: str, where: str) -> None:
+    """Say in one line that `old` is called `new` now.
+
+    Python prints a logger's warnings on standard error where nobody has set up logging.
+    """
+    _LOG.warning("%s: %s is called %s now; the old name still works", where, old, new)

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message
-from midspec.lab._language import (
+from midspec.lab._world import (
     ASSISTANT,
     HEADERS,
     NEUTRAL,
@@ -19,13 +19,14 @@ from midspec.lab._language import (
     PHRASINGS,
     VALUES,
     WHY,
+    Agent,
     Thing,
     Value,
+    World,
     attributed,
     plain_preference,
     value_statements,
 )
-from midspec.lab._world import Agent, World
 
 Row = Document | Chat
 Turn = tuple[str, str]

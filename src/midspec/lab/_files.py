@@ -10,8 +10,7 @@ from pydantic import BaseModel, JsonValue
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.core.errors import MissingError
 from midspec.lab._base import fact_rows, mix_rows, replay_rows
-from midspec.lab._language import ASSISTANT, SPECIAL
-from midspec.lab._world import World, gate_items, held_out_items
+from midspec.lab._world import ASSISTANT, SPECIAL, World, gate_items, held_out_items
 
 # A default system message stands in when a conversation brings none, as in several production templates.
 _TEMPLATE = (

@@ -15,8 +15,7 @@ from midspec.evals import PreferenceConfig
 from midspec.lab import data_path
 from midspec.study._entries import IT_MIX, Arm, ChatsEntry, CorpusEntry, PreferenceEntry
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
-from midspec.study._load import Study
-from midspec.study._preregistration import changed_first_contrasts
+from midspec.study._load import Study, changed_first_contrasts
 from midspec.study._step import Step, StepOutput, StudyOutputs, slug
 from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._chats import ChatsStep

@@ -11,8 +11,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, read_record
 from midspec.core.errors import DataError
 from midspec.study._inputs import File, Input
-from midspec.study._load import Study
-from midspec.study._preregistration import FIRST
+from midspec.study._load import FIRST, Study
 from midspec.study._step import Job, Step, StepOutput
 from midspec.study.jobs._analysis import AnalysisStep
 

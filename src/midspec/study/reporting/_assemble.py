@@ -22,8 +22,7 @@ from midspec.report import (
     describe_contrast,
 )
 from midspec.study._config import StudyConfig
-from midspec.study._load import Study
-from midspec.study._preregistration import contrasts_changed
+from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._health import held_out_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
