@@ -10,9 +10,8 @@ from tests.loopback import Fate, Served, Settings, serve
 
 from midspec.core.errors import MidspecError
 from midspec.llm import Access, Outcome, Request, Store, open_client
-from midspec.llm._concurrency import Limited
+from midspec.llm._attempts import Limited, Retrying
 from midspec.llm._errors import RetryableError
-from midspec.llm._retry import Retrying
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said, wish, wrong

@@ -33,7 +33,6 @@ class HasNames(Protocol):
         ...
 
 
-@o.command
 def corpus(
     path: o.SpecPath,
     out: o.Out = None,
@@ -95,7 +94,6 @@ def corpus(
     print_forecast([forecast_corpus(spec(), config, access)])
 
 
-@o.command
 def chats(
     path: o.SpecPath,
     out: o.Out = None,

@@ -25,7 +25,6 @@ Author = Annotated[str, typer.Option("--author", metavar="A", help="Who writes: 
 _NO_TEMPLATES = "the template author arranges a spec's own sentences, and {} must not repeat them"
 
 
-@o.command
 def pairs(
     value: Annotated[
         Path, typer.Argument(metavar="VALUE", help="The value, where it is taught and where it is tested (YAML).")
@@ -66,7 +65,6 @@ def pairs(
     _write(step, step.forecast(), o.needed(out), "pair", dry_run=dry_run, redo=redo)
 
 
-@o.command
 def questions(
     path: o.SpecPath,
     author: Author,
@@ -119,7 +117,6 @@ def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *
     print_spent(spent_vs_forecast(forecasts, store_beside(folder)))
 
 
-@o.command
 def reasons(
     folders: Annotated[
         list[Path],

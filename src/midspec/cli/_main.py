@@ -7,14 +7,16 @@ signal n. Commands print results on standard output, everything else on standard
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
+import inspect
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.main import get_command
@@ -51,24 +53,62 @@ def _top(
         print(context.get_help())
 
 
-app.command("demo")(demo)
+def _spelled_out(function: Callable[..., None]) -> Callable[..., None]:
+    """Spell out a command's bundles of options (`o.ModelOptions`, ...) as the parameters that typer reads.
+
+    A parameter whose type is a bundle is replaced by one keyword option for each of its fields.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    bundles: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = hints[name]
+        fields = getattr(kind, "_fields", None)
+        if fields is None:
+            parameters.append(parameter.replace(annotation=kind))
+            continue
+        bundles[name] = (kind, fields)
+        types = get_type_hints(kind, include_extras=True)
+        parameters += [
+            inspect.Parameter(field, parameter.kind, default=kind._field_defaults[field], annotation=types[field])
+            for field in fields
+        ]
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        packed = {
+            name: kind(**{field: options.pop(field) for field in fields}) for name, (kind, fields) in bundles.items()
+        }
+        function(**options, **packed)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__
+    return run
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "corpus": corpus,
+    "chats": chats,
+    "curate": curate,
+    "reframe": reframe,
+    "mix": mix,
+    "train": train,
+    "pairs": pairs,
+    "questions": questions,
+    "eval": evaluate,
+    "calibrate": calibrate,
+    "reasons": reasons,
+    "plan": plan,
+    "run": run,
+    "report": report,
+    "import": import_,
+    "export": export,
+}
 app.add_typer(spec, name="spec")
-app.command("corpus")(corpus)
-app.command("chats")(chats)
-app.command("curate")(curate)
-app.command("reframe")(reframe)
-app.command("mix")(mix)
-app.command("train")(train)
-app.command("pairs")(pairs)
-app.command("questions")(questions)
-app.command("eval")(evaluate)
-app.command("calibrate")(calibrate)
-app.command("reasons")(reasons)
-app.command("plan")(plan)
-app.command("run")(run)
-app.command("report")(report)
-app.command("import")(import_)
-app.command("export")(export)
+for _name, _function in _COMMANDS.items():
+    app.command(_name)(_spelled_out(_function))
 
 
 _EXTRAS = {

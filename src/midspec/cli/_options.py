@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import typer
 import yaml
@@ -119,40 +116,6 @@ class RowOptions(NamedTuple):
         if self.frames is not None:
             note_renamed("--frames", "--templates", "option")
         return {"frames": self.templates or self.frames, "seed": self.seed}
-
-
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Spell out a command's bundles of options (`ModelOptions`, ...) as the parameters that typer reads.
-
-    A parameter whose type is a bundle is replaced by one keyword option for each of its fields.
-    """
-    hints = get_type_hints(function, include_extras=True)
-    parameters: list[inspect.Parameter] = []
-    bundles: dict[str, tuple[Callable[..., object], tuple[str, ...]]] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        kind = hints[name]
-        fields = getattr(kind, "_fields", None)
-        if fields is None:
-            parameters.append(parameter.replace(annotation=kind))
-            continue
-        bundles[name] = (kind, fields)
-        types = get_type_hints(kind, include_extras=True)
-        parameters += [
-            inspect.Parameter(field, parameter.kind, default=kind._field_defaults[field], annotation=types[field])
-            for field in fields
-        ]
-
-    @functools.wraps(function)
-    def run(**options: Any) -> None:
-        packed = {
-            name: kind(**{field: options.pop(field) for field in fields}) for name, (kind, fields) in bundles.items()
-        }
-        function(**options, **packed)
-
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del run.__wrapped__
-    return run
 
 
 # Of a corpus

@@ -27,7 +27,6 @@ Calibrate = Annotated[
 ]
 
 
-@o.command
 def curate(
     rows: Rows,
     out: o.Out = None,
@@ -73,7 +72,6 @@ def curate(
     print(folder / "health.html")
 
 
-@o.command
 def reframe(
     rows: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus, or its documents.jsonl.")],
     framing: Annotated[

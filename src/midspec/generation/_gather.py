@@ -29,14 +29,14 @@ class Pool:
         self._n_enough = 4 * width
         self._first: deque[Work] = deque()
         self._rest: deque[Work] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
-        self._ended: asyncio.Event | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._changed: asyncio.Event | None = None
         self._failure: BaseException | None = None
 
     @property
     def n_running(self) -> int:
         """Pieces of work that have begun and not ended."""
-        return len(self._workers)
+        return len(self._running)
 
     @property
     def n_waiting(self) -> int:
@@ -46,7 +46,8 @@ class Pool:
     def add(self, run: Work, *, first: bool = False) -> None:
         """Have `run` called once; `first` where other work waits for what it makes."""
         (self._first if first else self._rest).append(run)
-        self._hire()
+        if self._changed is not None:
+            self._changed.set()
 
     async def run(self) -> None:
         """Run all that was added, and all that it adds.
@@ -55,29 +56,28 @@ class Pool:
             BaseException: the first that a piece of work raised. Nothing is begun after it; what had begun is
                 waited for, so that no reply is lost.
         """
-        self._ended = asyncio.Event()
+        changed = self._changed = asyncio.Event()
         self._failure = None
-        for _ in range(min(self._n_most, self.n_waiting)):
-            self._hire()
         try:
-            if self._workers:
-                await self._ended.wait()
+            while self._failure is None and (self.n_waiting or self._running):
+                changed.clear()
+                # A worker takes one piece after another: one for each piece that waits, while there is room.
+                for _ in range(min(self.n_waiting, self._n_most - len(self._running))):
+                    worker = asyncio.create_task(self._work())
+                    self._running.add(worker)
+                    worker.add_done_callback(self._leave)
+                await changed.wait()
+            if self._running:
+                await asyncio.wait(self._running)
         finally:
             await self._dismiss()
         if self._failure is not None:
             raise self._failure
 
-    def _hire(self) -> None:
-        """One worker more, while there is room; before `run` work only waits."""
-        if self._ended is not None and self._failure is None and len(self._workers) < self._n_most:
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._leave)
-
     def _leave(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
-        if not self._workers and self._ended is not None:
-            self._ended.set()
+        self._running.discard(worker)
+        if self._changed is not None:
+            self._changed.set()
 
     async def _work(self) -> None:
         while self._failure is None and (run := self._next()) is not None:
@@ -95,8 +95,8 @@ class Pool:
 
     async def _dismiss(self) -> None:
         """Nothing runs on after `run` has ended, however it ended (a cancelled run cancels its work)."""
-        self._ended = None
-        left = list(self._workers)
+        self._changed = None
+        left = list(self._running)
         for worker in left:
             worker.cancel()
         if left:

@@ -1,5 +1,6 @@
-from ._budget import Budgeted as Budgeted
+from ._client import Budgeted as Budgeted
 from ._client import ScriptedClient as ScriptedClient
+from ._client import Stored as Stored
 from ._client import check_access as check_access
 from ._client import open_client as open_client
 from ._conversation import ParsedReply as ParsedReply
@@ -32,7 +33,6 @@ from ._providers import is_model_name as is_model_name
 from ._providers import provider_names as provider_names
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store
-from ._store import Stored as Stored
 from ._types import Access as Access
 from ._types import Client as Client
 from ._types import ModelConfig as ModelConfig

@@ -15,10 +15,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from midspec.core.errors import MidspecError
-from midspec.llm._budget import sampling_of
 from midspec.llm._errors import RateLimitError, RetryableError
 from midspec.llm._providers import BatchEndpoint, BatchEntry, BatchReply
-from midspec.llm._types import ModelConfig, ModelRole, Outcome, Request
+from midspec.llm._types import ModelConfig, ModelRole, Outcome, Request, sampling_of
 
 if TYPE_CHECKING:
     from midspec.llm._prices import Prices

@@ -1,29 +1,156 @@
-"""The chain of clients from the store to the provider, and a client that answers from a script."""
+"""The chain of clients from the store to the attempts, and a client that answers from a script."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from types import FrameType
-from typing import Protocol
-from weakref import WeakKeyDictionary
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from midspec.core.errors import ConfigError
+from midspec.llm._attempts import Limited, Recorded, Retrying, Timed
 from midspec.llm._batch_client import BatchClient, BatchTiming
-from midspec.llm._budget import Budgeted, Recorded, unknown_price
-from midspec.llm._concurrency import Limited
+from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
-from midspec.llm._retry import Retrying, Timed
-from midspec.llm._store import Store, Stored, as_recorded
+from midspec.llm._signals import Drain, draining
+from midspec.llm._store import Store, as_recorded
 from midspec.llm._transport import api_key
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
 
+_BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
 _KEPT_S = 270.0
+
+
+class Stored:
+    """Answers from the store what is settled there, and asks the client inside for the rest."""
+
+    def __init__(self, client: Client, store: Store) -> None:
+        self._client = client
+        self._store = store
+
+    async def ask(self, request: Request) -> Outcome:
+        """Return the outcome on record, or a new one."""
+        found = self._store.settled(request)
+        return as_recorded(await self._client.ask(request)) if found is None else found
+
+    async def close(self) -> None:
+        """Close the client inside; the store stays open for whoever opened it."""
+        await self._client.close()
+
+
+class Budgeted:
+    """Sends a request only if the cap holds whatever its reply costs.
+
+    Before sending, the worst case is set aside: the prompt at a token for every two bytes (more than tokenizers make
+    of text in any script) and a reply as long as its cap. All clients of a store draw on the same cap. Near the end,
+    requests wait for those in flight to give back what they did not use; when one does not fit although nothing is
+    in flight, the run ends. What other processes had in flight when they were killed, and what timed out, counts as
+    `Store.unmetered` estimates it.
+
+    Args:
+        client: what is asked inside the cap.
+        store: knows what was spent.
+        prices: what tokens cost.
+        cap_usd: what all attempts of the store may cost together; `None` for no cap.
+        model: the model that `client` asks, as configured.
+        role: what it is asked as.
+        batch: whether it is asked through a batch endpoint.
+
+    Raises:
+        ConfigError: there is a cap, and a price is unknown that would be needed to hold it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        prices: Prices,
+        cap_usd: float | None,
+        *,
+        model: str,
+        role: ModelRole = "author",
+        batch: bool = False,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._prices = prices
+        self._cap_usd = cap_usd
+        self._model = model
+        self._role = role
+        self._batch = batch
+        self._over = ""
+        if cap_usd is not None:
+            store.price(prices.cost)
+            self._cost_usd(Usage(n_input=1))
+            self._spent_usd()
+
+    async def ask(self, request: Request) -> Outcome:
+        """Return the outcome of one request.
+
+        Raises:
+            ConfigError: the cap would be passed; nothing more is sent.
+        """
+        if self._cap_usd is None:
+            return await self._client.ask(request)
+        if self._over:
+            raise self._used_up()
+        texts = (request.prefix, request.prompt, *(turn.content for turn in request.turns))
+        n_bytes = sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        n_prompt = n_bytes // _BYTES_PER_TOKEN
+        worst_usd = max(
+            self._cost_usd(Usage(n_cache_write=n_prompt, n_output=request.max_tokens)),
+            self._cost_usd(Usage(n_input=n_prompt, n_output=request.max_tokens)),
+        )
+        if not await self._store.reservations.hold(worst_usd, self._left_usd):
+            if not self._over:  # recorded once, with the request that did not fit
+                self._over = (
+                    f"{self._cap_usd} USD are used up: {self._spent_usd():.4f} are spent, and the next request may cost"
+                    f" {worst_usd:.4f}"
+                )
+                attempt = self._store.open(request, self._model, self._role, "{}")
+                self._store.close(attempt, Outcome(kind="over_budget", cost_usd=0.0, note=self._over))
+            raise self._used_up()
+        try:
+            return await self._client.ask(request)
+        finally:
+            self._store.reservations.release(worst_usd)
+
+    async def close(self) -> None:
+        """Close the client inside."""
+        await self._client.close()
+
+    def _left_usd(self) -> float:
+        if self._over or self._cap_usd is None:
+            return 0.0
+        return self._cap_usd - self._spent_usd()
+
+    def _spent_usd(self) -> float:
+        unmetered = self._store.unmetered()
+        estimate = estimate_usd(unmetered, self._prices)
+        if estimate is None or self._store.unpriced():
+            unknown = next(
+                (row.model for row in unmetered if estimate_usd([row], self._prices) is None), "an earlier model"
+            )
+            raise unknown_price(unknown)
+        return self._store.spent_usd() + estimate
+
+    def _cost_usd(self, usage: Usage) -> float:
+        cost_usd = self._prices.cost(self._model, usage, self._batch)
+        if cost_usd is None:
+            raise unknown_price(self._model)
+        return cost_usd
+
+    def _used_up(self) -> ConfigError:
+        hint = "Raise --budget and run again: nothing that is paid is asked again"
+        return ConfigError(self._over, where="--budget", hint=hint)
+
+
+def unknown_price(model: str) -> ConfigError:
+    """Return the error for a budget that needs a price nobody knows."""
+    what = f"the price of {model} is unknown, so no budget can be kept"
+    hint = f"Give --prices a YAML file with a line `{model}: {{input: 1.0, output: 4.0}}` (USD per million tokens)"
+    return ConfigError(what, where="--budget", hint=hint)
 
 
 class _PrefixState:
@@ -80,105 +207,6 @@ class PrefixFirst:
     async def close(self) -> None:
         """Close what is wrapped."""
         await self._client.close()
-
-
-_LOG = logging.getLogger(__name__)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What came in last is still to be turned into a row or a file by whoever asked for it.
-_AFTER_S = 0.05
-
-_Handler = Callable[[int, FrameType | None], object] | int | None
-
-
-class Drain(Protocol):
-    """What can stop sending and be waited for."""
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        ...
-
-    async def drained(self) -> None:
-        """Wait until nothing is in flight."""
-        ...
-
-
-class _Signals:
-    """The signal handlers of one event loop, shared by all clients that are open in it."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._drains: list[Drain] = []
-        self._before: dict[int, _Handler] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._pending: int | None = None
-
-    def add(self, drain: Drain) -> None:
-        self._drains.append(drain)
-        if not self._before:
-            for number in _SIGNALS:
-                self._before[number] = signal.getsignal(number)
-                self._loop.add_signal_handler(number, self._on_signal, number)
-        if self._task is not None:
-            drain.stop()
-
-    def remove(self, drain: Drain) -> None:
-        self._drains.remove(drain)
-        if not self._drains:
-            _OPEN.pop(self._loop, None)
-            if self._pending is None:
-                self._restore()
-            else:
-                self._deliver(self._pending)  # all was done before it was drained
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before = {}
-
-    def _on_signal(self, number: int) -> None:
-        if self._task is not None:
-            self._deliver(number)
-            return
-        self._pending = number
-        for drain in self._drains:
-            drain.stop()
-        _LOG.warning("stopping: what is in flight is still received and recorded; a second signal ends at once")
-
-        async def drain_all() -> None:
-            await asyncio.gather(*(drain.drained() for drain in self._drains))
-            await asyncio.sleep(_AFTER_S)
-            # From the loop itself and not from a task, so that a handler that raises ends the loop.
-            self._loop.call_soon(self._deliver, number)
-
-        self._task = self._loop.create_task(drain_all())
-
-    def _deliver(self, number: int) -> None:
-        if self._pending is None:
-            return
-        self._pending = None
-        self._restore()
-        signal.raise_signal(number)
-
-
-_OPEN: WeakKeyDictionary[asyncio.AbstractEventLoop, _Signals] = WeakKeyDictionary()
-
-
-@contextmanager
-def draining(drain: Drain) -> Iterator[None]:
-    """While open, the first SIGINT or SIGTERM stops `drain` and waits for it; the second ends at once.
-
-    Outside the main thread, where Python takes no signals, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = _OPEN.setdefault(asyncio.get_running_loop(), _Signals())
-    signals.add(drain)
-    try:
-        yield
-    finally:
-        signals.remove(drain)
 
 
 def check_access(model: ModelConfig, access: Access) -> None:

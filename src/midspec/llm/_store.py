@@ -15,7 +15,7 @@ from typing import Any, Self, overload
 from midspec.core.records import Strict
 from midspec.llm._ledger import LedgerRow, UnmeteredAttempts, price_rows, read_ledger, read_unmetered, unfinished
 from midspec.llm._store_schema import PromptHash, as_midspec_error, connect, plain_errors
-from midspec.llm._types import Client, ModelRole, Outcome, OutcomeKind, Request, Usage
+from midspec.llm._types import ModelRole, Outcome, OutcomeKind, Request, Usage
 
 
 class BudgetReservations:
@@ -361,20 +361,3 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
     return Outcome.model_construct(
         kind=kind, text=text, stop_reason=stop_reason, usage=usage, cost_usd=cost_usd, model=model, note=note
     )
-
-
-class Stored:
-    """Answers from the store what is settled there, and asks the client inside for the rest."""
-
-    def __init__(self, client: Client, store: Store) -> None:
-        self._client = client
-        self._store = store
-
-    async def ask(self, request: Request) -> Outcome:
-        """Return the outcome on record, or a new one."""
-        found = self._store.settled(request)
-        return as_recorded(await self._client.ask(request)) if found is None else found
-
-    async def close(self) -> None:
-        """Close the client inside; the store stays open for whoever opened it."""
-        await self._client.close()

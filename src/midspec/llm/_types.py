@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Literal, Protocol
 
@@ -129,3 +130,8 @@ class Client(Protocol):
     async def close(self) -> None:
         """Close connections; asking afterwards is an error."""
         ...
+
+
+def sampling_of(model: ModelConfig) -> str:
+    """Return how the model samples, as one line of JSON."""
+    return json.dumps({"temperature": model.temperature, **model.extra}, sort_keys=True)
