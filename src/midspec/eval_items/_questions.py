@@ -20,7 +20,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import Reject, Strict
-from midspec.evals.tasks.spec_qa._items import CATEGORIES, Category, SpecQuestion, categories, fill, prompt
+from midspec.evals.tasks.spec_qa._items import CATEGORIES, PROMPTS, Category, SpecQuestion, categories
 from midspec.generation import Pool
 from midspec.llm import Client, ModelConfig, Request, StageEstimate, Store, converse, parse_json_reply, response_schema
 from midspec.llm import ParsedReply as Replied
@@ -139,7 +139,7 @@ async def write_questions(
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
     _check(clauses)
-    line = _Line(fill(prompt("spec"), spec=spec.strip("\n")), model, writing or QuestionWriting())
+    line = _Line(PROMPTS.fill("spec", spec=spec.strip("\n")), model, writing or QuestionWriting())
     lots = [_Lot(clause) for clause in clauses]
     for number in range(line.writing.n_rounds):
         short = [lot for lot in lots if not lot.is_done and len(lot.rows) < line.writing.per_clause]
@@ -217,12 +217,12 @@ class _Line:
     def request(self, lot: _Lot, number: int) -> Request:
         """The task is a hash of all that makes its reply another one; a later round is another draw."""
         existing = "\n".join(f"- {' '.join(row.text.split())}" for row in lot.rows)
-        words = fill(
-            prompt("write"),
+        words = PROMPTS.fill(
+            "write",
             section=lot.clause.section or "(no heading)",
             clause=lot.clause.text,
             categories="\n".join(f"- {name}: {' '.join(categories()[name].split())}" for name in CATEGORIES),
-            earlier=fill(prompt("earlier"), list=existing) if existing else "",
+            earlier=PROMPTS.fill("earlier", list=existing) if existing else "",
             n=str(self.writing.per_clause - len(lot.rows)),
         )
         form = response_schema(_Reply)
@@ -284,7 +284,7 @@ def estimate_questions(
         DataError: there are no clauses, or two with one id.
     """
     _check(clauses)
-    line = _Line(fill(prompt("spec"), spec=spec.strip("\n")), model, writing)
+    line = _Line(PROMPTS.fill("spec", spec=spec.strip("\n")), model, writing)
     requests = [line.request(_Lot(clause), 0) for clause in clauses]
     again = ceil(len(clauses) * _AGAIN) if writing.n_rounds > 1 else 0
     letters = sum(len(request.prompt.encode()) for request in requests) / len(requests)

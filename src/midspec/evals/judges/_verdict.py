@@ -1,7 +1,4 @@
-"""Between a judge and what it judges: a model's words go in escaped, a verdict comes out strictly or not at all.
-
-In: the text that is to be judged, and the reply of a judge. Out: text that can't pose as a rubric's tags, and a verdict
-or a number, or `Unscored` with one of the few reasons of `UNREAD`.
+"""Escape what a judge is shown, and read its verdict strictly: one verdict or number, or one of the reasons `UNREAD`.
 
 How a reply is read:
 
@@ -74,7 +71,7 @@ _NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
 
 
 def escape(text: str) -> str:
-    """`text` with nothing left in it that opens or closes a tag: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
+    """Escape all that opens or closes a tag in `text`: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
 
     Angle brackets of other widths are written as numbers. `&` is escaped only where it would read as one of these
     entities, so that what the judge reads stays close to what was said.
@@ -84,15 +81,15 @@ def escape(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """What `escape` was given."""
+    """Undo `escape`."""
     return _ENTITY.sub(lambda found: _READ[found[0]], text)
 
 
-def read_tag(graded: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Unscored:
-    """The one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
+def read_tag(reply: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Unscored:
+    """Return the one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Args:
-        graded: the reply.
+        reply: the reply.
         tag: the name of the tag, without brackets.
         allowed: the verdicts that there are; they are told apart without case.
 
@@ -100,17 +97,17 @@ def read_tag(graded: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | U
         The verdict as it is spelled in `allowed`, or `Unscored` with one of `UNREAD`.
     """
     spelled = {word.casefold(): word for word in allowed}
-    return _read(graded, tag, lambda inside: spelled.get(_bare(inside).casefold()))
+    return _read(reply, tag, lambda inside: spelled.get(_bare(inside).casefold()))
 
 
-def read_number(graded: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
-    """The one number that stands in `<tag>` in a judge's reply, by the rules of this module.
+def read_number(reply: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
+    """Return the one number that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Digits with or without a decimal point, `8` or `7.5`; `8/10` counts where 10 is `high`. A range (`7-8`), a word or
     a number outside of `low` to `high` is not a verdict.
 
     Args:
-        graded: the reply.
+        reply: the reply.
         tag: the name of the tag, without brackets.
         low: the least number that may be given.
         high: the greatest.
@@ -125,20 +122,22 @@ def read_number(graded: JudgeResponse, tag: str, low: float, high: float) -> flo
             return None
         return float(found[1]) if low <= float(found[1]) <= high else None
 
-    return _read(graded, tag, number)
+    return _read(reply, tag, number)
 
 
-def _read(graded: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
-    """What all unquoted blocks of the spoken reply say, where they say one thing."""
-    if graded.stop_reason != "stop":
-        return Unscored(_ENDINGS.get(graded.stop_reason, NO_REPLY))
-    if not graded.text.strip():
+def _read(reply: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
+    """Return what all unquoted blocks after the reasoning say, where they agree."""
+    if reply.stop_reason != "stop":
+        return Unscored(_ENDINGS.get(reply.stop_reason, NO_REPLY))
+    if not reply.text.strip():
         return Unscored(EMPTY)
-    spoken = _spoken(graded.text)
+    spoken = reply.text
+    while thought := _THOUGHT.match(spoken):
+        spoken = spoken[thought.end() :]
     marks = re.compile(rf"<\s*(/?)\s*{re.escape(tag)}\s*>", re.I)
     found = list(marks.finditer(spoken))
     if not found:
-        return Unscored(ONLY_REASONING if marks.search(graded.text) else NO_VERDICT)
+        return Unscored(ONLY_REASONING if marks.search(reply.text) else NO_VERDICT)
     if [bool(mark[1]) for mark in found] != [False, True] * (len(found) // 2):
         return Unscored(ILL_FORMED)
     pairs = list(zip(found[::2], found[1::2], strict=True))
@@ -151,13 +150,6 @@ def _read(graded: JudgeResponse, tag: str, value: Callable[[str], ReadT | None])
     if len(set(values)) > 1:
         return Unscored(DISAGREE)
     return Unscored(NOT_ALLOWED) if values[0] is None else values[0]
-
-
-def _spoken(text: str) -> str:
-    """The reply without the reasoning that it begins with."""
-    while found := _THOUGHT.match(text):
-        text = text[found.end() :]
-    return text
 
 
 def _bare(inside: str) -> str:
