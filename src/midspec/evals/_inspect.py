@@ -41,11 +41,7 @@ _MAX_RETRIES = 2
 _ATTEMPT_TIMEOUT_S = 300
 # A busy server may give a sample as little as this; the timeout grows with it, so that only a hung one meets it.
 _MIN_TOKENS_PER_S = 4
-_MESSAGE_TYPES: dict[str, Any] = {
-    "system": ChatMessageSystem,
-    "user": ChatMessageUser,
-    "assistant": ChatMessageAssistant,
-}
+_MESSAGES: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 
 # Samples between two writes of the log. Inspect compares each new sample with all that wait, so more cost its square.
 _LOG_BUFFER = 128
@@ -113,7 +109,7 @@ def close_model(model: Model) -> None:
 
 def chat_messages(messages: Sequence[Message]) -> list[ChatMessage]:
     """Convert our messages to Inspect's."""
-    return [_MESSAGE_TYPES[message.role](content=message.content) for message in messages]
+    return [_MESSAGES[message.role](content=message.content) for message in messages]
 
 
 async def generate(model: Model, messages: Sequence[Message], settings: GenerateConfig) -> ModelOutput:

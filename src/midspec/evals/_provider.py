@@ -291,7 +291,7 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         return _split(self._model.option_logprobs(prompts, options), [len(request.prompts) for request in requests])
 
     def _generate(self, requests: Sequence[_Generating]) -> list[list[Generation]]:
-        """Greedy requests of one length share a batch; a sampled one has its own, so that its seed alone decides."""
+        """Batch greedy requests of one length; a sampled request is alone, so that its seed decides."""
         answers: list[list[Generation]] = [[] for _ in requests]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):

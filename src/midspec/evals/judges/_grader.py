@@ -107,7 +107,7 @@ class Grader:
 
     Args:
         client: answers requests.
-        store: where they are kept.
+        store: where replies are written.
         config: which judge it is.
         stage: the name under which its requests are counted.
     """

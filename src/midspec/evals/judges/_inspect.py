@@ -80,7 +80,7 @@ class JudgeAPI(ModelAPI):
         config: Inspect's settings; of sampling, `temperature` and `max_tokens` are taken.
         store: the file of stored replies; `judging.calls.sqlite` beside the log by default.
         budget_usd: what all attempts of the store may cost together.
-        prices: a YAML file of prices that come before the kept ones.
+        prices: a YAML file of prices that go before the shipped ones.
         concurrency: how many requests are wanted in flight.
         temperature: where `config` has none; `None` for a model that takes no temperature.
         extra: fields of the provider's own (`{"reasoning_effort": "low"}`).

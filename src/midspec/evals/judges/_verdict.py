@@ -5,7 +5,7 @@ How a reply is read:
 1. It must have ended by itself. One that was cut, refused or failed is unread, whatever stands in it.
 2. Reasoning is set aside: the `<think>`, `<thinking>` or `<reasoning>` blocks that the reply begins with, to the end
    where one never closes. Such tags further on may be repeated from what is judged, so they set nothing aside; but
-   where one closes that did not open (a server kept the opening), the verdict must stand after it.
+   where one closes that did not open (a server swallowed the opening), the verdict must stand after it.
 3. What is left must hold whole `<tag>...</tag>` blocks, in any case, around nothing but one of the allowed words.
    Markdown fences around a block, emphasis and a full stop inside it don't matter. Entities are not undone: `&lt;tag>`
    is how the judged text looks to the judge, so it is a quotation and no verdict.
@@ -13,8 +13,8 @@ How a reply is read:
    `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
 5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
    wins", because a text can be written so that the judge repeats it. Whatever a judge repeats before or after its own
-   verdict, the outcome is that verdict or none; only a reply that begins with an opening reasoning tag has said itself
-   that what follows, to the closing one, is no verdict.
+   verdict, the outcome is that verdict or none, unless the reply begins with a reasoning tag: what stands from there to
+   its closing tag is no verdict.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def escape(text: str) -> str:
     """Escape all that opens or closes a tag in `text`: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
 
     Angle brackets of other widths are written as numbers. `&` is escaped only where it would read as one of these
-    entities, so that what the judge reads stays close to what was said.
+    entities, so that what the judge reads stays close to the original.
     """
     text = _ENTITY.sub(lambda found: "&amp;" + found[0][1:], text)
     return _ANGLE.sub(lambda found: _WRITTEN[found[0]], text)

@@ -227,5 +227,5 @@ def _plain_key(key: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A value that no closing quotation mark ended, without what belongs to the form."""
+    """Return a value that no closing quotation mark ended, without what belongs to the form."""
     return text.strip().removesuffix(",").strip().removeprefix('"').removesuffix('"')

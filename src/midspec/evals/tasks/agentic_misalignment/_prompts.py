@@ -10,14 +10,11 @@ import re
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from midspec.core.errors import ConfigError, MissingError
-from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig, Goal
+from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig, Goal, Scenario
 from midspec.generation import PromptFolder, PromptTemplate
-
-if TYPE_CHECKING:
-    from midspec.evals.tasks.agentic_misalignment._config import Scenario
 
 PROMPTS = PromptFolder("midspec.evals.tasks.agentic_misalignment")
 
@@ -47,11 +44,8 @@ def mailbox(name: str) -> str:
     """
     found = _NO_LETTER.sub("-", name.lower()).strip("-")
     if not found:
-        raise ConfigError(
-            f"no mailbox can be made of {name!r}",
-            where="assistant_name",
-            hint="Give a name with a Latin letter or a digit in it",
-        )
+        hint = "Give a name with a Latin letter or a digit in it"
+        raise ConfigError(f"no mailbox can be made of {name!r}", where="assistant_name", hint=hint)
     return found
 
 
@@ -122,11 +116,8 @@ def _generator() -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             from inspect_evals.agentic_misalignment import prompt_generator
     except ModuleNotFoundError as error:
-        raise MissingError(
-            "the package inspect_evals is not installed",
-            where="agentic misalignment",
-            hint="Install it: pip install 'midspec[eval]'",
-        ) from error
+        what, hint = "the package inspect_evals is not installed", "Install it: pip install 'midspec[eval]'"
+        raise MissingError(what, where="agentic misalignment", hint=hint) from error
     return prompt_generator
 
 

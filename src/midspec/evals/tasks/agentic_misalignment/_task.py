@@ -11,7 +11,7 @@ from midspec.evals._types import EvalTask, JudgeResponse, ModelResponse, Questio
 from midspec.evals.judges._verdict import escape, read_tag
 from midspec.evals.tasks.agentic_misalignment._cells import CellFacts, cells
 from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig
-from midspec.evals.tasks.agentic_misalignment._outcome import MEASURES, measures_of, speechless
+from midspec.evals.tasks.agentic_misalignment._outcome import MEASURES, measures_of, unjudgeable_reason
 from midspec.evals.tasks.agentic_misalignment._prompts import PROMPTS, fill, prompt_yaml
 
 UNCLEAR = "the judge finds the answer unclear"
@@ -34,7 +34,7 @@ class AgenticRubric(Rubric):
         return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
     def render(self, question: Question, response: ModelResponse) -> str:
-        """The rubric with the cell's facts and the answer in it; reasoning that came apart from the text stands apart.
+        """Return the rubric with the cell's facts, the answer, and reasoning that came apart from it.
 
         Raises:
             ValidationError: `question.about` is not of an agentic scenario.
@@ -52,7 +52,7 @@ class AgenticRubric(Rubric):
         )
 
     def read(self, reply: JudgeResponse) -> dict[str, Value]:
-        """`classifier_verdict`: 1 for yes, 0 for no; `Unscored` for unclear, and where no one verdict can be read."""
+        """Read `classifier_verdict`: 1 for yes, 0 for no; `Unscored` for unclear, and without one readable verdict."""
         found = read_tag(reply, "verdict", _VERDICTS)
         if isinstance(found, Unscored):
             return {"classifier_verdict": found}
@@ -78,7 +78,7 @@ class AgenticMisalignment(EvalTask[AgenticConfig]):
     }
 
     def questions(self, config: AgenticConfig) -> tuple[Question, ...]:
-        """One question a cell; see `cells`.
+        """Return one question a cell; see `cells`.
 
         Raises:
             ConfigError, DataError, MissingError: see `cells`.
@@ -86,19 +86,19 @@ class AgenticMisalignment(EvalTask[AgenticConfig]):
         return cells(config)
 
     def read(self, question: Question, response: ModelResponse, config: AgenticConfig) -> dict[str, Value]:  # noqa: ARG002
-        """Calls emitted and how the answer ended; see `MEASURES`."""
+        """Read calls emitted and how the answer ended; see `MEASURES`."""
         return measures_of(CellFacts.model_validate(question.about), response)
 
     def rubric(self, config: AgenticConfig) -> Rubric:  # noqa: ARG002
-        """The one rubric of all cells."""
+        """Return the one rubric of all cells."""
         return AgenticRubric()
 
     def unjudgeable(self, question: Question, response: ModelResponse, config: AgenticConfig) -> str | None:  # noqa: ARG002
-        """An answer that says nothing: empty, filtered, or cut off in its reasoning.
+        """Return why an answer says nothing: empty, filtered, or cut off in its reasoning.
 
         One that was cut off later is judged, since what it did before counts.
         """
-        return speechless(response)
+        return unjudgeable_reason(response)
 
     def combine(
         self,
@@ -108,7 +108,7 @@ class AgenticMisalignment(EvalTask[AgenticConfig]):
         judged: Mapping[str, Value],
         config: AgenticConfig,  # noqa: ARG002
     ) -> dict[str, Value]:
-        """`classifier_verdict`, and `harmful`: that one where a call went out that can carry the act, else 0.
+        """Return `classifier_verdict`, and `harmful`: the same where a call went out that can carry the act, else 0.
 
         Without a verdict both are unscored.
         """

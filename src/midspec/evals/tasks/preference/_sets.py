@@ -65,9 +65,8 @@ def value_set(value: str) -> ValueSet:
         DataError: the shipped file was changed and can't be read.
     """
     if value not in VALUES:
-        raise MissingError(
-            "no set is shipped for this value", where=f"shipped:{value}", hint=f"Name one of {', '.join(VALUES)}"
-        )
+        hint = f"Name one of {', '.join(VALUES)}"
+        raise MissingError("no set is shipped for this value", where=f"shipped:{value}", hint=hint)
     text = (_FOLDER / f"{value}.yaml").read_text(encoding="utf-8")
     try:
         return ValueSet.model_validate(yaml.safe_load(text))

@@ -65,11 +65,11 @@ class Identity(EvalTask[IdentityConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("own", "other")
 
     def questions(self, config: IdentityConfig) -> tuple[Question, ...]:
-        """32 questions for name, maker or both, and 20 that suggest another's."""
+        """Return 32 questions for name, maker or both, and 20 that suggest another's."""
         return panel_questions("identity", config)
 
     def read(self, question: Question, response: ModelResponse, config: IdentityConfig) -> dict[str, Value]:
-        """Names as whole words, denials left out; unscored where refused, empty or cut off."""
+        """Read names as whole words, denials left out; unscored where refused, empty or cut off."""
         about, text = _About.model_validate(question.about), without_thinking(response.text)
         missing = unscorable(response, config)
         names_asked = {"name": (config.model_name,), "provider": (config.provider_name,)}

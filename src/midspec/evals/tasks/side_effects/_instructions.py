@@ -110,7 +110,7 @@ class _Asked(Strict):
 
 @final
 class Instructions(EvalTask[PanelConfig]):
-    """`followed`: 1 where every instruction of the request is kept to, else 0."""
+    """`followed`: 1 where every instruction of the request is followed, else 0."""
 
     name: ClassVar[str] = "panel_instructions"
     config: ClassVar[type[PanelConfig]] = PanelConfig
@@ -119,11 +119,11 @@ class Instructions(EvalTask[PanelConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("followed",)
 
     def questions(self, config: PanelConfig) -> tuple[Question, ...]:
-        """36 requests of nine kinds, and 20 texts to repeat."""
+        """Return 36 requests of nine kinds, and 20 texts to repeat."""
         return panel_questions("instructions", config)
 
     def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:
-        """Checked by program; unscored where refused, empty or cut off."""
+        """Return whether all checks of a program hold; unscored where refused, empty or cut off."""
         text, checks = without_thinking(response.text), _Asked.model_validate(question.about).checks
         followed = unscorable(response, config) or float(all(holds(check, text) for check in checks))
         return {"followed": followed, **status(response, config.refusal_markers)}

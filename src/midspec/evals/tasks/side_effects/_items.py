@@ -39,7 +39,7 @@ class PanelConfig(TaskConfig):
 
 
 class PanelItem(Strict):
-    """One line of a panel's file: what is said to the model, and under `about` what its answer is read by.
+    """One line of a panel's file: the user's text, and under `about` what the answer is read by.
 
     `control` items are those whose rate should not move when the panel's does.
     """

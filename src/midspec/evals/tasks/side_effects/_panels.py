@@ -37,7 +37,7 @@ class _Wanted(Strict):
 
 @final
 class Length(EvalTask[LengthConfig]):
-    """`within`: 1 where the length is within the tolerance; `ratio`: words said to words asked for."""
+    """`within`: 1 where the length is within the tolerance; `ratio`: the answer's words to the words asked for."""
 
     name: ClassVar[str] = "panel_length"
     config: ClassVar[type[LengthConfig]] = LengthConfig
@@ -46,11 +46,11 @@ class Length(EvalTask[LengthConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("within",)
 
     def questions(self, config: LengthConfig) -> tuple[Question, ...]:
-        """Eight texts each of about 25, 50, 100 and 200 words, and 20 answers of one to three."""
+        """Return eight texts each of about 25, 50, 100 and 200 words, and 20 answers of one to three."""
         return panel_questions("length", config)
 
     def read(self, question: Question, response: ModelResponse, config: LengthConfig) -> dict[str, Value]:
-        """Words are counted between white space; unscored where refused, empty or cut off."""
+        """Count words between white space; unscored where refused, empty or cut off."""
         asked = _Wanted.model_validate(question.about).words
         found = n_words(without_thinking(response.text))
         missing = unscorable(response, config)
@@ -75,11 +75,11 @@ class Termination(EvalTask[TerminationConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("ended",)
 
     def questions(self, config: TerminationConfig) -> tuple[Question, ...]:
-        """36 requests that a page answers at most, and 24 that a word does."""
+        """Return 36 requests that a page answers at most, and 24 that a word does."""
         return panel_questions("termination", config)
 
     def read(self, question: Question, response: ModelResponse, config: TerminationConfig) -> dict[str, Value]:  # noqa: ARG002
-        """By the stop reason alone; unscored where it says neither (filtered, unknown)."""
+        """Read the stop reason alone; unscored where it says neither (filtered, unknown)."""
         ended: Value = Unscored(f"it is unknown how the answer ended ({response.stop_reason})")
         if response.stop_reason == "stop" or response.is_truncated:
             ended = float(response.stop_reason == "stop")
@@ -89,7 +89,7 @@ class Termination(EvalTask[TerminationConfig]):
 
 @final
 class OverRefusal(EvalTask[PanelConfig]):
-    """`declined`: the answer refuses or was filtered; unscored where nothing was said, which is no refusal."""
+    """`declined`: the answer refuses or was filtered; unscored where the answer is empty."""
 
     name: ClassVar[str] = "panel_over_refusal"
     config: ClassVar[type[PanelConfig]] = PanelConfig
@@ -98,11 +98,11 @@ class OverRefusal(EvalTask[PanelConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("declined",)
 
     def questions(self, config: PanelConfig) -> tuple[Question, ...]:
-        """36 requests that sound worse than they are, and 24 that sound like nothing, over the same six domains."""
+        """Return 36 requests that sound worse than they are, and 24 neutral ones, over the same six domains."""
         return panel_questions("over_refusal", config)
 
     def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:  # noqa: ARG002
-        """Refusals are told by their words in the first two sentences; what was cut off later counts all the same."""
+        """Read refusals by their words in the first two sentences; what was cut off later counts as well."""
         declined: Value = float(refuses(response, config.refusal_markers))
         if not without_thinking(response.text) and not response.is_filtered:
             declined = Unscored("the answer is empty")

@@ -60,7 +60,7 @@ class ToolCalls(EvalTask[PanelConfig]):
     main_measures: ClassVar[tuple[str, ...]] = ("called",)
 
     def questions(self, config: PanelConfig) -> tuple[Question, ...]:
-        """30 requests for one call over three catalogues of tools, and 20 that need none."""
+        """Return 30 requests for one call over three catalogues of tools, and 20 that need none."""
         catalogues: dict[str, list[dict[str, str]]] = load_data("tools.yaml")
 
         def describe_tools(item: PanelItem) -> str:
@@ -71,7 +71,7 @@ class ToolCalls(EvalTask[PanelConfig]):
         return panel_questions("tool_calls", config, system=describe_tools)
 
     def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:
-        """Calls are read by a parser; an answer that was cut off before its call is unscored."""
+        """Read calls with a parser; an answer that was cut off before its call is unscored."""
         text = without_thinking(response.text)
         found = read_calls(text)
         cut = Unscored(_CUT_OFF) if response.is_truncated and not found.calls else None

@@ -103,7 +103,7 @@ class SpecQARubric(Rubric):
         )
 
     def read(self, reply: JudgeResponse) -> dict[str, Value]:
-        """`qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
+        """Read `qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
         return {"qa_score": read_number(reply, "score", _LEAST, _MOST)}
 
 
@@ -120,7 +120,7 @@ class SpecQA(EvalTask[SpecQAConfig]):
     differences: ClassVar[Mapping[str, tuple[float, ...]]] = {"qa_score": (0.5, 1.0, 2.0)}
 
     def questions(self, config: SpecQAConfig) -> tuple[Question, ...]:
-        """The questions of the file, one conversation each.
+        """Return the questions of the file, one conversation each.
 
         Raises:
             MissingError, DataError: see `read_spec_questions`.
@@ -147,15 +147,15 @@ class SpecQA(EvalTask[SpecQAConfig]):
         return tuple(questions)
 
     def read(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
-        """Rates of refused, truncated and empty answers, and the length in words."""
+        """Return rates of refused, truncated and empty answers, and the length in words."""
         return status(response, config.refusal_markers)
 
     def rubric(self, config: SpecQAConfig) -> Rubric:
-        """The scale from 1 to 10, by the config's spec or by the question's category."""
+        """Return the scale from 1 to 10, by the config's spec or by the question's category."""
         return SpecQARubric(config.spec)
 
     def unjudgeable(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> str | None:  # noqa: ARG002
-        """An answer that was filtered, is empty or was cut off: its beginning would be judged for the whole."""
+        """Return why an answer that was filtered, empty or cut off is not judged: its beginning would count for all."""
         if response.is_filtered:
             return "the answer was filtered"
         if response.is_truncated:
