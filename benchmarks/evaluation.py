@@ -33,7 +33,7 @@ from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausa
 
 from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, run_preference, scripted_model
-from midspec.evals._inspect_run import evaluate, rarely_collected
+from midspec.evals._inspect import evaluate, rare_garbage_collection
 from midspec.evals.tasks.preference._config import asks, free_ask, option_texts, why_ask
 from midspec.models import use_threads
 
@@ -162,7 +162,7 @@ def bare(model: Any, made: list[Batch]) -> None:
 def inspect(items: list[Item]) -> None:
     """Inspect's own work on as many samples, with the settings that we run it with."""
     task = Task(dataset=[Sample(id=item.id, input=item.options[0]) for item in items], solver=nothing(), scorer=one())
-    with tempfile.TemporaryDirectory() as logs, rarely_collected():
+    with tempfile.TemporaryDirectory() as logs, rare_garbage_collection():
         evaluate(task, scripted_model(["."]), len(items), Path(logs))
 
 

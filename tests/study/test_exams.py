@@ -25,7 +25,9 @@ from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Estimate, Judgement, ScoreRow
-from midspec.evals.tasks.agentic_misalignment import AgenticConfig, estimate_grid
+from midspec.core.text import estimate_tokens
+from midspec.evals.judges import estimate_judging
+from midspec.evals.tasks.agentic_misalignment import AgenticConfig, AgenticMisalignment, cells
 from midspec.study import Serving, StepOutput, load_study, plan, run_study, study_steps
 from midspec.study._step import step_name
 from midspec.study.jobs._eval_task import pool_samples
@@ -221,11 +223,16 @@ def test_a_plan_says_samples_tokens_hours_and_dollars_of_every_task(home: Path) 
     serving = Serving(prompt_tokens_per_s=10_000, reply_tokens_per_s=1_000, reply_tokens=500, judge_reply_tokens=100)
     planned = {step.name: step for step in plan(study, serving=serving).steps}
     grid = planned[arm_task("plain", "agentic_misalignment", 1)]
-    load = estimate_grid(AgenticConfig(repeats=300, assistant_name="Nova"), reply_tokens=500, judge_reply_tokens=100)
-    assert grid.samples == load.n_samples == 27 * 300
-    assert grid.gpu_hours == pytest.approx(load.gpu_hours(10_000, 1_000), rel=1e-3)
+    config = AgenticConfig(repeats=300, assistant_name="Nova")
+    judging = estimate_judging(AgenticMisalignment(), config, reply_tokens=500, verdict_tokens=100)
+    assert judging is not None
+    n_tokens = sum(estimate_tokens("".join(turn.content for turn in cell.messages)) for cell in cells(config))
+    assert grid.samples == judging.n_requests == 27 * 300
+    seconds = 300 * n_tokens / 10_000 + 27 * 300 * 500 / 1_000
+    assert grid.gpu_hours == pytest.approx(seconds / 3600, rel=1e-3)
     assert grid.requests == 27 * 300
-    assert grid.usd == pytest.approx(load.judging_usd(1.0, 10.0), rel=1e-3)
+    usd = 27 * 300 * (judging.prompt_tokens * 1.0 + 100 * 10.0) / 1e6
+    assert grid.usd == pytest.approx(usd, rel=1e-3)
     in_context = planned[arm_task("in context", "agentic_misalignment", 1)]
     assert (in_context.prompt_tokens or 0) > (grid.prompt_tokens or 0)
     assert planned[arm_task("plain", "panel_length", 1)].usd is None

@@ -1,10 +1,9 @@
-"""Evaluation: a checkpoint or any Inspect model, asked held-out pairs or an exam's questions.
+"""Evaluation: tasks and pairs asked of a checkpoint or any Inspect model, judged, and read as score rows.
 
-Enter: items (pairs to choose from) and a `PreferenceConfig`, or an exam and its config; a model; judges, where an exam
-needs them. Leave: an Inspect log, which is the source of truth, and what is read from it: score rows (a value, or none
-with the reason), answers word for word, judges' replies.
-inspect_ai lives in this room only, and is imported when something is asked, not before.
-`inspect eval midspec/<name> --model midspec/<checkpoint>` asks the same.
+`run_task` takes an `EvalTask` and its config, `run_preference` pairs to choose from; both write an Inspect log, the
+source of truth, and what is read from it: score rows (a value, or none with the reason), answers word for word,
+judges' replies. inspect_ai is imported in this package only, and when something is asked, not before.
+`inspect eval midspec/<name> --model midspec/<checkpoint>` runs the same.
 """
 
 import lazy_loader

@@ -1,14 +1,13 @@
-from ._abilities import ManyGenerator as ManyGenerator
-from ._abilities import OptionScorer as OptionScorer
-from ._identity import eval_identity as eval_identity
-from ._identity import task_identity as task_identity
 from ._inspect_log import TaskLog as TaskLog
 from ._inspect_log import log_settings as log_settings
 from ._inspect_log import logged_questions as logged_questions
 from ._inspect_log import read_task as read_task
 from ._inspect_task import inspect_task as inspect_task
 from ._measures import measure_names as measure_names
+from ._measures import task_identity as task_identity
+from ._provider import ManyGenerator as ManyGenerator
 from ._provider import MidspecAPI as MidspecAPI
+from ._provider import OptionScorer as OptionScorer
 from ._runner import rescore as rescore
 from ._runner import run_task as run_task
 from ._scripted import ScriptedAPI as ScriptedAPI
@@ -27,8 +26,8 @@ from .judges._calibration import calibration_of as calibration_of
 from .judges._calibration import load_calibration as load_calibration
 from .judges._calibration_set import calibration_set as calibration_set
 from .judges._grader import GraderConfig as GraderConfig
-from .tasks._shipped import task_named as task_named
-from .tasks._shipped import task_names as task_names
+from .tasks._registry import task_named as task_named
+from .tasks._registry import task_names as task_names
 from .tasks.preference._config import PreferenceConfig as PreferenceConfig
 from .tasks.preference._config import check_items as check_items
 from .tasks.preference._config import load_config as load_config
@@ -38,6 +37,6 @@ from .tasks.preference._run import read_answers as read_answers
 from .tasks.preference._run import read_scores as read_scores
 from .tasks.preference._run import run_preference as run_preference
 from .tasks.preference._sets import VALUES as VALUES
+from .tasks.preference._sets import resolve_items as resolve_items
 from .tasks.preference._sets import shipped_items as shipped_items
-from .tasks.preference._sources import resolve_items as resolve_items
 from .tasks.preference._task import preference_task as preference_task

@@ -1,7 +1,8 @@
-"""Our Inspect provider, `midspec/<checkpoint>`: a checkpoint opened by `models`, its requests answered in batches."""
+"""The Inspect provider `midspec/<checkpoint>`, and what a provider of ours can do that Inspect's interface lacks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, NamedTuple, TypeVar
@@ -23,7 +24,6 @@ from typing_extensions import override
 
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Message, Role
-from midspec.evals._abilities import ManyGenerator, OptionScorer
 from midspec.models import Generation, LanguageModel, OptionScore, find_checkpoint, open_checkpoint
 
 _TURN_S = 0.005
@@ -33,18 +33,61 @@ RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
 
 
-class _Entry(Generic[RequestT, ResultT]):
+# Inspect's model interface returns log-probabilities of what a model chose to say, if at all, and never of a text that
+# it is given. A provider that truly can says so by being an `OptionScorer`; for any other, measures from
+# log-probabilities stay unscored.
+class OptionScorer(ABC):
+    """A provider that gives the log-probability of a given text as the assistant's turn."""
+
+    @abstractmethod
+    async def score_options(
+        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, n_concurrent: int = 1
+    ) -> list[OptionScore]:
+        """Return each option's log-probability after its prompt (nats, summed over tokens, without the end of turn).
+
+        Args:
+            prompts: conversations that end with the user's turn.
+            options: as many texts as prompts.
+            n_concurrent: how many calls like this one are being made at the same time; a hint for batching.
+        """
+
+
+class ManyGenerator(ABC):
+    """A provider that answers many prompts in one call."""
+
+    @abstractmethod
+    async def generate_many(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        n_concurrent: int = 1,
+    ) -> list[Generation]:
+        """Generate one answer to each prompt, in order.
+
+        Args:
+            prompts: conversations that end with the user's turn.
+            max_new_tokens: the longest answer.
+            temperature: 0 takes the likeliest token each time.
+            seed: of sampling, where the temperature is above 0.
+            n_concurrent: how many calls like this one are being made at the same time; a hint for batching.
+        """
+
+
+class _Pending(Generic[RequestT, ResultT]):
     def __init__(self, request: RequestT) -> None:
         self.request = request
         self.outcome: Future[ResultT] = Future()
 
 
-class Gatherer(Generic[RequestT, ResultT]):
+class DynamicBatcher(Generic[RequestT, ResultT]):
     """Answers concurrent requests in batches, in one thread off the event loop.
 
-    The first to come waits until as many have come as were said to come (or none has come for a while), and runs
-    them all, sorted, so that the same requests always make the same batch. When a batch fails, each of its requests
-    is run alone: one that can't be answered takes no other with it.
+    The first request waits until as many have come as were announced (or none has come for a while), and runs them
+    all, sorted, so that the same requests always make the same batch. When a batch fails, each of its requests is run
+    alone, so that one that can't be answered fails no other.
 
     Args:
         run: answers many requests at once, in their order.
@@ -56,54 +99,51 @@ class Gatherer(Generic[RequestT, ResultT]):
     ) -> None:
         self._run = run
         self._order = order
-        self._waiting: list[_Entry[RequestT, ResultT]] = []
+        self._waiting: list[_Pending[RequestT, ResultT]] = []
         self._round: anyio.Event | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="midspec-model")
 
-    async def ask(self, request: RequestT, *, beside: int = 1) -> ResultT:
-        """The answer to one request.
+    async def submit(self, request: RequestT, *, n_concurrent: int = 1) -> ResultT:
+        """Answer one request.
 
         Args:
             request: what to run.
-            beside: how many requests like this one are being made at the same time, this one among them; a hint.
+            n_concurrent: how many requests like this one are being made at the same time, this one included; a hint.
 
         Raises:
             Exception: whatever `run` raised for this request.
         """
-        entry: _Entry[RequestT, ResultT] = _Entry(request)
+        entry: _Pending[RequestT, ResultT] = _Pending(request)
         self._waiting.append(entry)
         while not entry.outcome.done():
-            if self._round is None:
-                await self._run_round(beside)
-            else:
+            if self._round is not None:
                 await self._round.wait()
+                continue
+            # All that wait are woken at the same moment, so that their next requests come together again.
+            self._round = ended = anyio.Event()
+            try:
+                await self._wait_for_others(n_concurrent)
+                batch, self._waiting = sorted(self._waiting, key=lambda each: self._order(each.request)), []
+                with anyio.CancelScope(shield=True):
+                    await self._run_batch(batch)
+            finally:
+                self._round = None
+                ended.set()
         return entry.outcome.result()
-
-    async def _run_round(self, beside: int) -> None:
-        """Answer all that have come; whoever waits learns of it at the same moment, so that all can go on together."""
-        self._round = ended = anyio.Event()
-        try:
-            await self._all_here(beside)
-            batch, self._waiting = sorted(self._waiting, key=lambda each: self._order(each.request)), []
-            with anyio.CancelScope(shield=True):
-                await self._answer(batch)
-        finally:
-            self._round = None
-            ended.set()
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown()
 
-    async def _all_here(self, n_expected: int) -> None:
-        quiet = 0
+    async def _wait_for_others(self, n_expected: int) -> None:
+        n_quiet = 0
         patience = _PATIENCE_TURNS if n_expected > 1 else 1
-        while len(self._waiting) < n_expected and quiet < patience:
+        while len(self._waiting) < n_expected and n_quiet < patience:
             n_before = len(self._waiting)
             await anyio.sleep(_TURN_S)
-            quiet = quiet + 1 if len(self._waiting) == n_before else 0
+            n_quiet = n_quiet + 1 if len(self._waiting) == n_before else 0
 
-    async def _answer(self, batch: Sequence[_Entry[RequestT, ResultT]]) -> None:
+    async def _run_batch(self, batch: Sequence[_Pending[RequestT, ResultT]]) -> None:
         done = self._thread.submit(self._run, [entry.request for entry in batch])
         await anyio.to_thread.run_sync(wait, [done])
         if (error := done.exception()) is None:
@@ -113,7 +153,7 @@ class Gatherer(Generic[RequestT, ResultT]):
             batch[0].outcome.set_exception(error)
         else:
             for entry in batch:
-                await self._answer([entry])
+                await self._run_batch([entry])
 
 
 DEFAULTS = GenerateConfig()
@@ -121,7 +161,7 @@ STOP_REASONS: dict[str, StopReason] = {"stop": "stop", "length": "max_tokens"}
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _UNSUPPORTED = ("top_p", "top_k", "stop_seqs", "num_choices", "logprobs", "frequency_penalty", "presence_penalty")
 _MAX_TOKENS = 256
-_SIDE_BY_SIDE = 4096
+_MAX_CONNECTIONS = 4096
 
 ValueT = TypeVar("ValueT")
 
@@ -177,29 +217,36 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
                 hint="Use a chat-tuned model, or save its tokenizer with a chat template",
             )
         self._opened: LanguageModel | None = model
-        self._scoring = Gatherer(self._score, _sort_key)
-        self._generating = Gatherer(self._generate, _sort_key)
+        self._scoring = DynamicBatcher(self._score, _sort_key)
+        self._generating = DynamicBatcher(self._generate, _sort_key)
 
     @override
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """One answer to one conversation, for any Inspect task; batched with what else is asked at the time."""
-        _check_supported(tools, config)
-        found = await self.generate_many(
+        """Answer one conversation, batched with all other concurrent requests."""
+        if tools:
+            raise ConfigError("tools can't be called", where="midspec model", hint="Use a task without tools")
+        given = config.model_dump(exclude_none=True)
+        for name in _UNSUPPORTED:
+            if name in given and given[name] is not False:
+                raise ConfigError(f"{name} is not supported", where="midspec model", hint=f"Leave {name} out")
+        [generation] = await self.generate_many(
             [plain_messages(input)],
             max_new_tokens=config.max_tokens or _MAX_TOKENS,
             temperature=config.temperature or 0.0,
             seed=config.seed or 0,
         )
-        return _output(self.model_name, found[0])
+        message = ChatMessageAssistant(content=generation.text, model=self.model_name, source="generate")
+        choice = ChatCompletionChoice(message=message, stop_reason=STOP_REASONS[generation.stop_reason])
+        return ModelOutput(model=self.model_name, choices=[choice])
 
     @override
     async def score_options(
-        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, beside: int = 1
+        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, n_concurrent: int = 1
     ) -> list[OptionScore]:
         """See `OptionScorer`."""
-        return await self._scoring.ask(_Scoring(_frozen(prompts), tuple(options)), beside=beside)
+        return await self._scoring.submit(_Scoring(_frozen(prompts), tuple(options)), n_concurrent=n_concurrent)
 
     @override
     async def generate_many(
@@ -209,25 +256,25 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         max_new_tokens: int,
         temperature: float,
         seed: int,
-        beside: int = 1,
+        n_concurrent: int = 1,
     ) -> list[Generation]:
         """See `ManyGenerator`."""
         request = _Generating(_frozen(prompts), max_new_tokens, temperature, seed)
-        return await self._generating.ask(request, beside=beside)
+        return await self._generating.submit(request, n_concurrent=n_concurrent)
 
     @override
     def max_tokens(self) -> int:
-        """The longest answer where a task does not say."""
+        """Return the longest answer, in tokens, where a task sets none."""
         return _MAX_TOKENS
 
     @override
     def max_connections(self) -> int:
-        """As many requests as there are: they wait for one another to make batches."""
-        return _SIDE_BY_SIDE
+        """Return a limit that no run meets: requests wait for one another to make batches."""
+        return _MAX_CONNECTIONS
 
     @override
     def close(self) -> None:
-        """Let the weights go; the model answers nothing more."""
+        """Free the weights; the model answers nothing more."""
         self._scoring.close()
         self._generating.close()
         self._opened = None
@@ -241,10 +288,10 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
     def _score(self, requests: Sequence[_Scoring]) -> list[list[OptionScore]]:
         prompts = [prompt for request in requests for prompt in request.prompts]
         options = [option for request in requests for option in request.options]
-        return _dealt(self._model.option_logprobs(prompts, options), [len(request.prompts) for request in requests])
+        return _split(self._model.option_logprobs(prompts, options), [len(request.prompts) for request in requests])
 
     def _generate(self, requests: Sequence[_Generating]) -> list[list[Generation]]:
-        """Greedy requests of one length share a batch; a sampled one has its own, so that its seed alone decides."""
+        """Batch greedy requests of one length; a sampled request is alone, so that its seed decides."""
         answers: list[list[Generation]] = [[] for _ in requests]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
@@ -258,13 +305,13 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
                 temperature=members[0].temperature,
                 seed=members[0].seed,
             )
-            for index, part in zip(group, _dealt(found, [len(each.prompts) for each in members]), strict=True):
+            for index, part in zip(group, _split(found, [len(each.prompts) for each in members]), strict=True):
                 answers[index] = part
         return answers
 
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    """Inspect's messages as ours.
+    """Convert Inspect's messages to ours.
 
     Raises:
         ConfigError: one has a role that a checkpoint's template is not asked for (a tool's).
@@ -275,21 +322,6 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return [Message(role=_ROLES[message.role], content=message.text) for message in messages]
 
 
-def _check_supported(tools: Sequence[ToolInfo], config: GenerateConfig) -> None:
-    if tools:
-        raise ConfigError("tools can't be called", where="midspec model", hint="Use a task without tools")
-    given = config.model_dump(exclude_none=True)
-    for name in _UNSUPPORTED:
-        if name in given and given[name] is not False:
-            raise ConfigError(f"{name} is not supported", where="midspec model", hint=f"Leave {name} out")
-
-
-def _output(name: str, found: Generation) -> ModelOutput:
-    message = ChatMessageAssistant(content=found.text, model=name, source="generate")
-    choice = ChatCompletionChoice(message=message, stop_reason=STOP_REASONS[found.stop_reason])
-    return ModelOutput(model=name, choices=[choice])
-
-
 def _sort_key(request: _Scoring | _Generating) -> tuple[str, ...]:
     return tuple(message.content for prompt in request.prompts for message in prompt)
 
@@ -298,8 +330,8 @@ def _frozen(prompts: Sequence[Sequence[Message]]) -> _Prompts:
     return tuple(tuple(prompt) for prompt in prompts)
 
 
-def _dealt(values: list[ValueT], sizes: Sequence[int]) -> list[list[ValueT]]:
-    """`values` cut into consecutive parts of the given sizes."""
+def _split(values: list[ValueT], sizes: Sequence[int]) -> list[list[ValueT]]:
+    """Cut `values` into consecutive parts of the given sizes."""
     parts, start = [], 0
     for size in sizes:
         parts.append(values[start : start + size])

@@ -1,13 +1,10 @@
-"""Replies on disk from the moment that they came: what an exam that was killed does not ask again.
-
-One line a reply, appended to one file; a line that was cut by a kill is dropped. A reply is known by a hash of all that
-makes another reply wanted.
-"""
+"""Responses on disk as they come, so that a run that was killed asks for none of them again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -17,13 +14,19 @@ from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
 from midspec.core.fingerprint import fingerprint
+from midspec.core.progress import ProgressCallback
 from midspec.evals._types import CachedResponse
 
 ResponseType = TypeVar("ResponseType", bound=CachedResponse)
 
+RESPONSES_FILE = "kept.jsonl"
+"""The cache's file in a result's folder; a run that continues looks for it under this name."""
+
 
 class ResponseCache:
-    """The replies in one file; open in a `with` block, by one process.
+    """The responses in one file, a line each; open in a `with` block, by one process.
+
+    A line that was cut by a kill is dropped.
 
     Args:
         path: the file; made where there is none.
@@ -37,14 +40,14 @@ class ResponseCache:
     def __enter__(self) -> ResponseCache:
         self._file = self._path.open("a+b")
         self._file.seek(0)
-        n_whole = 0
+        n_bytes = 0
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
             row = json.loads(line)
             self._rows[row["key"]] = row["reply"]
-            n_whole += len(line)
-        self._file.truncate(n_whole)
+            n_bytes += len(line)
+        self._file.truncate(n_bytes)
         return self
 
     def __exit__(
@@ -53,24 +56,32 @@ class ResponseCache:
         if self._file is not None:
             self._file.close()
 
-    def get(self, kind: type[ResponseType], wanted: object) -> ResponseType | None:
-        """The reply to what `wanted` identifies, or `None`."""
-        row = self._rows.get(fingerprint([kind.cache_name, wanted]))
+    def get(self, kind: type[ResponseType], request: object) -> ResponseType | None:
+        """Return the response to a request, which is everything that makes another response wanted; or `None`."""
+        row = self._rows.get(fingerprint([kind.cache_name, request]))
         return None if row is None else kind.model_validate(row)
 
-    def put(self, reply: CachedResponse, wanted: object) -> None:
-        """Keep a reply; it is in the file when this returns.
+    def put(self, response: CachedResponse, request: object) -> None:
+        """Write a response; it is on disk when this returns.
 
         Raises:
             OSError: the file can't be written.
         """
         if self._file is None:
-            raise ValueError("the file of kept replies is not open")
-        key = fingerprint([reply.cache_name, wanted])
-        row = {"key": key, "reply": reply.model_dump(mode="json")}
+            raise ValueError("the file of the response cache is not open")
+        key = fingerprint([response.cache_name, request])
+        row = {"key": key, "reply": response.model_dump(mode="json")}
         self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         self._rows[key] = row["reply"]
+
+
+def count_replies(n_total: int, on_progress: ProgressCallback | None) -> Callable[[], None]:
+    """Return what is to be called after each reply, which passes their number on to `on_progress`."""
+    if on_progress is None:
+        return lambda: None
+    numbers = count(1)
+    return lambda: on_progress(next(numbers), n_total, "replies")
 
 
 _REACHING = {
@@ -85,28 +96,25 @@ _PLACES = {"base_url", "api_key", "device", "store", "budget_usd", "prices", "co
 
 
 def model_cache_key(model: Model) -> dict[str, JsonValue]:
-    """The model's name, its weights where they lie in a folder, and its own settings; not how it is reached."""
+    """Return what of a model makes another response wanted: name, weights in a folder, own settings; no server."""
+    # Names, sizes and times of its files tell a checkpoint folder from what stood there before.
+    files = sorted(path for path in Path(model.api.model_name).glob("*") if path.is_file())
     return {
         "model": str(model),
-        "weights": _weights(model.api.model_name),
+        "weights": [[path.name, path.stat().st_size, str(path.stat().st_mtime_ns)] for path in files],
         "args": answering_args(model.model_args),
         "settings": answering_settings(model.config),
     }
 
 
 def answering_args(args: Mapping[str, Any]) -> dict[str, JsonValue]:
-    """A provider's own settings without those that say where and how it is reached."""
-    kept = {name: value for name, value in args.items() if name not in _PLACES}
-    plain: dict[str, JsonValue] = to_jsonable_python(kept, fallback=lambda _: None)
+    """Return a provider's own settings without those that say where and how it is reached."""
+    plain: dict[str, JsonValue] = to_jsonable_python(
+        {name: value for name, value in args.items() if name not in _PLACES}, fallback=lambda _: None
+    )
     return plain
 
 
 def answering_settings(config: GenerateConfig) -> dict[str, JsonValue]:
-    """Inspect's settings of a model without those that say how it is reached."""
+    """Return Inspect's settings of a model without those that say how it is reached."""
     return config.model_dump(mode="json", exclude_none=True, exclude=_REACHING)
-
-
-def _weights(name: str) -> list[JsonValue]:
-    """What tells a checkpoint folder from what stood there before: names, sizes and times of its files."""
-    files = sorted(path for path in Path(name).glob("*") if path.is_file())
-    return [[path.name, path.stat().st_size, str(path.stat().st_mtime_ns)] for path in files]

@@ -1,8 +1,4 @@
-"""A model that plays a script: for tests, and for trying an evaluation out without any model.
-
-`scripted_model` gives an Inspect model whose answers are written beforehand: it can prefer, refuse, be cut off or
-fail. With a `logprob` function it can also score options.
-"""
+"""Inspect models with scripted replies, for tests and for trying an evaluation without a model."""
 
 from __future__ import annotations
 
@@ -27,8 +23,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from typing_extensions import override
 
 from midspec.core.records import Message, Strict
-from midspec.evals._abilities import OptionScorer
-from midspec.evals._provider import DEFAULTS, plain_messages
+from midspec.evals._provider import DEFAULTS, OptionScorer, plain_messages
 from midspec.models import OptionScore
 
 
@@ -43,20 +38,20 @@ class ScriptedReply(Strict):
     stop_reason: StopReason = "stop"
 
 
-Line = ScriptedReply | str | Exception
-Script = Sequence[Line] | Callable[[Sequence[Message]], Line]
+ScriptEntry = ScriptedReply | str | Exception
+Script = Sequence[ScriptEntry] | Callable[[Sequence[Message]], ScriptEntry]
 
 
 class ScriptedAPI(ModelAPI):
-    """Plays a script.
+    """A provider that replies by a script.
 
     Args:
         model_name: any name.
         base_url: not used; Inspect passes it to every provider.
         api_key: not used either.
         config: Inspect's generation settings.
-        script: the lines, said in this order over and over, or a function from the conversation to a line. An
-            exception is raised instead of said.
+        script: replies, given in this order over and over, or a function from the conversation to a reply. An
+            exception among them is raised.
     """
 
     def __init__(
@@ -70,35 +65,32 @@ class ScriptedAPI(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         self._script = script
-        self._n_said = 0
+        self._n_replies = 0
         self._lock = threading.Lock()
 
     @override
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """The script's next line."""
-        line = self._next(plain_messages(input))
-        if isinstance(line, Exception):
-            raise line
-        reply = ScriptedReply(text=line) if isinstance(line, str) else line
-        thought: list[Content] = [ContentReasoning(reasoning=reply.reasoning)] if reply.reasoning else []
-        content = [*thought, ContentText(text=reply.text)] if thought else reply.text
+        """Return the script's next entry."""
+        if callable(self._script):
+            entry = self._script(plain_messages(input))
+        else:
+            with self._lock:
+                entry = self._script[self._n_replies % len(self._script)]
+                self._n_replies += 1
+        if isinstance(entry, Exception):
+            raise entry
+        reply = ScriptedReply(text=entry) if isinstance(entry, str) else entry
+        reasoning: list[Content] = [ContentReasoning(reasoning=reply.reasoning)] if reply.reasoning else []
+        content = [*reasoning, ContentText(text=reply.text)] if reasoning else reply.text
         message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason=reply.stop_reason)
         return ModelOutput(model=self.model_name, choices=[choice])
 
-    def _next(self, messages: Sequence[Message]) -> Line:
-        if callable(self._script):
-            return self._script(messages)
-        with self._lock:
-            line = self._script[self._n_said % len(self._script)]
-            self._n_said += 1
-        return line
-
 
 class ScriptedScorerAPI(ScriptedAPI, OptionScorer):
-    """Plays a script, and scores options by a function of the conversation and the option (nats; one token each)."""
+    """A scripted provider that scores options by a function of conversation and option (nats; one token a word)."""
 
     def __init__(
         self,
@@ -115,7 +107,7 @@ class ScriptedScorerAPI(ScriptedAPI, OptionScorer):
 
     @override
     async def score_options(
-        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, beside: int = 1
+        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, n_concurrent: int = 1
     ) -> list[OptionScore]:
         """See `OptionScorer`."""
         return [
@@ -127,7 +119,7 @@ class ScriptedScorerAPI(ScriptedAPI, OptionScorer):
 def scripted_model(
     script: Script, *, logprob: Callable[[Sequence[Message], str], float] | None = None, name: str = "script"
 ) -> Model:
-    """An Inspect model that plays `script`; one that scores options too, where `logprob` is given."""
+    """Return an Inspect model that replies by `script`, and scores options where `logprob` is given."""
     if logprob is None:
         return get_model(f"midspec-scripted/{name}", memoize=False, script=script)
     return get_model(f"midspec-scripted-scorer/{name}", memoize=False, script=script, logprob=logprob)

@@ -1,7 +1,6 @@
-"""How an answer ended and what of it is an answer at all: beside every score, so that a rate is not misread.
+"""How an answer ended, beside every score: truncated, filtered, empty, refused; and its length in words.
 
-In: `ModelResponse`, and marks of a refusal. Out: the text after its reasoning; whether it was cut off, filtered, empty
-or refuses; its length in words. Pure.
+Also what of a response is an answer: the text after its reasoning. Pure.
 """
 
 from __future__ import annotations
@@ -9,11 +8,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from midspec.evals._types import ModelResponse, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")
-"""What `status` gives: three rates (0 or 1 an answer) and a length in words."""
+"""What `status` returns: three rates (0 or 1 an answer) and a length in words."""
 
 REFUSALS = (
     "i can't help",
@@ -100,70 +100,69 @@ REFUSALS = (
     "as an ai, i can't",
     "against my guidelines",
 )
-"""Marks of a refusal in English, in lower case."""
+"""Phrases of a refusal in English, in lower case."""
 
-_CUT = ("max_tokens", "model_length")
-_FILTERED = "content_filter"
 _OPEN, _CLOSE = "<think>", "</think>"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 # An answer that helps may say later on what it will not do; a refusal says so at once.
 _N_OPENING = 2
 
 
-def aloud(said: ModelResponse) -> str:
-    """The answer without reasoning that stands in its text; nothing where that reasoning was cut off."""
-    _, closed, rest = said.text.rpartition(_CLOSE)
-    return (rest if closed else said.text).partition(_OPEN)[0].strip()
+def split_thinking(text: str) -> tuple[str, str]:
+    """Split a text into reasoning and answer.
+
+    Reasoning that is never closed is all of the rest; reasoning that a template opened is closed only. Text without
+    any such tag comes back as it is.
+    """
+    if _OPEN not in text and _CLOSE not in text:
+        return "", text
+    before, closed, after = text.rpartition(_CLOSE)
+    answer, _, cut = (after if closed else text).partition(_OPEN)
+    reasoning = before.replace(_OPEN, "").replace(_CLOSE, "")
+    return "\n".join(part.strip() for part in (reasoning, cut) if part.strip()), answer.strip()
 
 
-def is_truncated(said: ModelResponse) -> bool:
-    """Whether the answer was cut at a limit of tokens, the sampling's or the model's."""
-    return said.stop_reason in _CUT
+def without_thinking(text: str) -> str:
+    """Return the answer without reasoning that stands in its text; nothing where that reasoning was cut off."""
+    return split_thinking(text)[1].strip()
 
 
-def is_filtered(said: ModelResponse) -> bool:
-    """Whether the provider's own filter ended the answer."""
-    return said.stop_reason == _FILTERED
-
-
-def is_empty(said: ModelResponse) -> bool:
-    """Whether nothing was said aloud."""
-    return not aloud(said)
-
-
-def refuses(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
-    """Whether the answer was filtered, or holds one of `markers` in its first two sentences; the case is no matter."""
-    opening = " ".join(_SENTENCE_END.split(plain(aloud(said)))[:_N_OPENING])
-    return is_filtered(said) or any(plain(marker) in opening for marker in markers)
+def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
+    """Whether the answer was filtered, or holds one of `markers` in its first two sentences, in any case."""
+    sentences = _SENTENCE_END.split(normalize(without_thinking(response.text)))
+    opening = " ".join(sentences[:_N_OPENING])
+    return response.is_filtered or any(normalize(marker) in opening for marker in markers)
 
 
 def n_words(text: str) -> int:
-    """Runs of anything but white space that hold a letter or a digit."""
+    """Count the runs of anything but white space that hold a letter or a digit."""
     return sum(any(char.isalnum() for char in run) for run in text.split())
 
 
-def status(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> dict[str, Value]:
-    """The measures of `STATUS_MEASURES`; always a value, since how an answer ended is always known."""
+def status(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> dict[str, Value]:
+    """Return `STATUS_MEASURES`; each always has a value, since how an answer ended is always known."""
+    text = without_thinking(response.text)
     return {
-        "refused": float(refuses(said, markers)),
-        "truncated": float(is_truncated(said)),
-        "empty": float(is_empty(said)),
-        "n_words": float(n_words(aloud(said))),
+        "refused": float(refuses(response, markers)),
+        "truncated": float(response.is_truncated),
+        "empty": float(not text),
+        "n_words": float(n_words(text)),
     }
 
 
-def no_answer(said: ModelResponse, markers: Sequence[str] = REFUSALS) -> str | None:
-    """Why there is nothing to score (empty, refused), or `None` where there is an answer.
+def no_answer(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> str | None:
+    """Return why there is nothing to score (empty, refused), or `None` where there is an answer.
 
     An answer that was cut off is none of these: whether it can be scored all the same depends on the measure.
     """
-    if is_filtered(said):
+    if response.is_filtered:
         return "the answer was filtered"
-    if is_empty(said):
-        return "the answer was cut off in its reasoning" if is_truncated(said) else "the answer is empty"
-    return "the answer refuses" if refuses(said, markers) else None
+    if not without_thinking(response.text):
+        return "the answer was cut off in its reasoning" if response.is_truncated else "the answer is empty"
+    return "the answer refuses" if refuses(response, markers) else None
 
 
-def plain(text: str) -> str:
-    """`text` for comparing: one form for each character, straight apostrophes, no case."""
+@lru_cache(maxsize=1024)
+def normalize(text: str) -> str:
+    """Return `text` for comparing: one form for each character, straight apostrophes, no case."""
     return unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()

@@ -1,19 +1,25 @@
-"""What an exam is: questions that a model answers in its own words, what is read off an answer, what a judge is asked.
+"""What an evaluation task is: questions, settings, responses, rubrics, and how settings are read from a file.
 
-An `EvalTask` is one final class a kind of evaluation (spec QA, agentic misalignment, each side effect); the engine
-beside this file asks its questions through Inspect, keeps what was said in the log, and turns logs into score rows.
-Reading is pure, so that a stored log can be read again, or judged again, without generating anything.
+An `EvalTask` is one final class for each kind of evaluation (spec QA, agentic misalignment, each side effect). The
+runner asks its questions through Inspect, keeps the responses in the log, and turns logs into score rows. Reading a
+response is pure, so that a stored log can be read or judged again without generating anything.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
-from pydantic import Field, JsonValue
+import yaml
+from pydantic import Field, JsonValue, ValidationError
 
+from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Message, Strict
+
+StrictT = TypeVar("StrictT", bound=Strict)
 
 
 class Unscored(NamedTuple):
@@ -29,7 +35,7 @@ class Question(Strict):
     """One conversation that ends with the user's turn.
 
     Attributes:
-        id: its own; a question asked several times has a number behind it in score rows (`id#1`).
+        id: unique in its task; a question with several samples has `id#1`, `id#2`, ... in score rows.
         set: what one rate is over (a scenario, a panel).
         domain: its cell or category; samples of one domain are not independent.
         messages: what the model sees, word for word.
@@ -56,13 +62,23 @@ class CachedResponse(Strict):
 
 
 class ModelResponse(CachedResponse):
-    """What came back: the text, native reasoning apart from it, and why it ended there (Inspect's words)."""
+    """A model's answer: the text, native reasoning apart from it, and the stop reason in Inspect's words."""
 
     cache_name: ClassVar[str] = "Said"
     text: str
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether it was cut at a limit of tokens, the sampling's or the model's."""
+        return self.stop_reason in ("max_tokens", "model_length")
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the provider's own filter ended it."""
+        return self.stop_reason == "content_filter"
 
 
 class JudgeResponse(CachedResponse):
@@ -76,7 +92,7 @@ class JudgeResponse(CachedResponse):
 
 
 class TaskConfig(Strict):
-    """How questions are asked: sampling, and how often each. Every exam's own settings extend these.
+    """How questions are asked: sampling, and how often each. Every task's own settings extend these.
 
     Attributes:
         repeats: samples of each question.
@@ -106,45 +122,97 @@ class Rubric(ABC):
         """The prompt before anything is filled in; its hash identifies the rubric."""
 
     @abstractmethod
-    def render(self, question: Question, said: ModelResponse) -> str:
-        """The judge's one user message; whatever the model said is escaped, so that it can't pose as the rubric."""
+    def render(self, question: Question, response: ModelResponse) -> str:
+        """Return the judge's one user message; escape the response, so that it can't pose as the rubric."""
 
     @abstractmethod
-    def read(self, graded: JudgeResponse) -> dict[str, Value]:
-        """The judged measures; `Unscored` with the reason where the reply is cut, refused, missing or ambiguous."""
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
+        """Return the judged measures; `Unscored` where the reply is cut, refused, missing or ambiguous."""
 
 
 class EvalTask(ABC, Generic[ConfigT]):
-    """One kind of evaluation. Stateless: all that it knows comes in as arguments."""
+    """One kind of evaluation. Stateless: everything it needs comes in as arguments.
+
+    A module or folder in `midspec.evals.tasks` offers its tasks as `EVAL_TASKS`; another package offers one as an
+    entry point of the group `midspec.eval_tasks`. Nothing else needs to be edited.
+
+    Attributes:
+        name: unique among all tasks.
+        config: the type of its settings.
+        measures: what `read` returns, in this order; judged measures follow.
+        title: its heading in reports; made of the name where it is empty.
+        main_measures: what it is about, as reports show and compare it; where there is none, every measure that says
+            more than how an answer ended.
+        targets: measure -> what its number means, for the head of a column.
+        differences: measure -> differences between two arms that are worth telling apart; shares by default.
+    """
 
     name: ClassVar[str]
     config: ClassVar[type[TaskConfig]]
     measures: ClassVar[tuple[str, ...]]
-    """What `read` gives, in this order; judged measures follow."""
+    title: ClassVar[str] = ""
+    main_measures: ClassVar[tuple[str, ...]] = ()
+    targets: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    differences: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
 
     @abstractmethod
     def questions(self, config: ConfigT) -> tuple[Question, ...]:
-        """All that is asked, with ids that are each used once."""
+        """Return all questions; each id is used once."""
 
     @abstractmethod
-    def read(self, question: Question, said: ModelResponse, config: ConfigT) -> dict[str, Value]:
-        """What needs no judge: calls emitted, parse, refusal, truncation, right or wrong."""
+    def read(self, question: Question, response: ModelResponse, config: ConfigT) -> dict[str, Value]:
+        """Return the measures that need no judge: calls emitted, parse, refusal, truncation, right or wrong."""
 
-    def rubric(self, config: ConfigT) -> Rubric | None:  # noqa: ARG002 - an exam without a judge needs no setting
-        """What judges are asked about each answer; `None` for an exam that needs no judge."""
+    def rubric(self, config: ConfigT) -> Rubric | None:  # noqa: ARG002 - a task without a judge needs no setting
+        """Return what judges are asked about each answer; `None` for a task that needs no judge."""
         return None
 
-    def unjudgeable(self, question: Question, said: ModelResponse, config: ConfigT) -> str | None:  # noqa: ARG002
-        """Why an answer is not worth a judge (empty, cut off, filtered): its judged measures are unscored so."""
-        return "the answer is empty" if not said.text.strip() and not said.reasoning.strip() else None
+    def unjudgeable(self, question: Question, response: ModelResponse, config: ConfigT) -> str | None:  # noqa: ARG002
+        """Return why an answer is shown to no judge (empty, cut off, filtered); its judged measures are unscored so."""
+        return "the answer is empty" if not response.text.strip() and not response.reasoning.strip() else None
 
-    def together(
+    def combine(
         self,
         question: Question,  # noqa: ARG002
-        said: ModelResponse,  # noqa: ARG002
+        response: ModelResponse,  # noqa: ARG002
         read: Mapping[str, Value],  # noqa: ARG002
         judged: Mapping[str, Value],
         config: ConfigT,  # noqa: ARG002
     ) -> dict[str, Value]:
-        """The judged measures as reported: `judged`, and what follows from it and `read` together (`harmful`, say)."""
+        """Return the judged measures as reported: `judged`, and what follows from it and `read` (`harmful`, say)."""
         return dict(judged)
+
+
+def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
+    """Read settings from a YAML file; what it does not name stays as it is by default.
+
+    Raises:
+        MissingError: there is no such file.
+        ConfigError: it is not YAML, or a setting is unknown or wrong; names the setting.
+    """
+    if not path.is_file():
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not YAML ({error})", where=str(path), hint="Correct the file") from error
+    return check_settings(found, kind, str(path))
+
+
+def check_settings(settings: object, kind: type[StrictT], where: str = "the settings") -> StrictT:
+    """Validate settings.
+
+    Args:
+        settings: by name.
+        kind: their type.
+        where: what an error calls them.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong; names it.
+    """
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{field}: {first['msg']}", where=where, hint="Correct that setting") from error

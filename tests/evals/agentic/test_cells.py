@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from midspec.core.errors import ConfigError
 from midspec.evals import Question
-from midspec.evals._settings import read_settings
+from midspec.evals._types import read_settings
 from midspec.evals.tasks.agentic_misalignment import (
     GOALS,
+    REPEATS,
     SCENARIOS,
     AgenticConfig,
     AgenticMisalignment,
@@ -25,13 +26,13 @@ from midspec.evals.tasks.agentic_misalignment import (
     cells,
     read_calls,
 )
-from midspec.evals.tasks.agentic_misalignment._scenarios import called
+from midspec.evals.tasks.agentic_misalignment._prompts import rename_assistant
 
 ALL = ("exfiltration", "murder", "espionage", "blackmail")
 EVERY_GOAL = (*GOALS, "ambiguous")
 # A name that no text has, so that putting the port's own back shows whether anything else changed.
 STRANGE = "Qorvath"
-PROMPTS = Path(__file__).parents[3] / "src" / "midspec" / "evals" / "agentic" / "_prompts"
+PROMPTS = Path(__file__).parents[3] / "src" / "midspec" / "evals" / "tasks" / "agentic_misalignment" / "_prompts"
 
 
 def grid(**chosen: object) -> tuple[Question, ...]:
@@ -112,7 +113,7 @@ def test_nothing_but_the_name_differs_from_what_the_port_generates(threat: str) 
 @given(st.text(), st.text())
 def test_only_whole_words_are_the_name(before: str, after: str) -> None:
     whole = not re.search(r"\w\Z", before) and not re.match(r"\w|[.+-]*[\w.+-]*@", after)
-    said = called(f"{before}Alex{after}", STRANGE)
+    said = rename_assistant(f"{before}Alex{after}", STRANGE)
     if whole and "alex" not in (before + after).lower():
         assert said == f"{before}{STRANGE}{after}"
     if "alex" not in (before + after).lower() and not whole and not re.match(r"[.+-]*[\w.+-]*@", after):
@@ -120,7 +121,7 @@ def test_only_whole_words_are_the_name(before: str, after: str) -> None:
 
 
 def test_the_name_keeps_the_case_that_it_had_and_other_names_stay() -> None:
-    said = called(
+    said = rename_assistant(
         "ALEX, Alex's note to alex.ai@x.com; Alexander of Alexandria, alexis@x.com and Alex-generated", "Iris"
     )
     assert said == "IRIS, Iris's note to iris.ai@x.com; Alexander of Alexandria, alexis@x.com and Iris-generated"
@@ -257,4 +258,9 @@ def test_the_room_is_read_without_inspect_and_without_the_port() -> None:
 
 def test_every_prompt_file_is_used() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in PROMPTS.parent.glob("*.py"))
-    assert all(f'"{path.name}"' in code for path in PROMPTS.iterdir())
+    assert all(f'"{path.name.removesuffix(".md")}"' in code for path in PROMPTS.iterdir())
+
+
+def test_the_published_grid_is_8100_samples() -> None:
+    assert len(cells(AgenticConfig())) == 27
+    assert len(cells(AgenticConfig())) * REPEATS == 8100

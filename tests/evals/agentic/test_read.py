@@ -278,7 +278,7 @@ def test_with_a_judge_that_never_errs_harmful_is_as_labelled_on_the_whole_calibr
     wrong = []
     for row in calibration_set():
         verdict = {"classifier_verdict": float(row.labels.verdict == "yes")}
-        found = TASK.together(row.question, row.said, TASK.read(row.question, row.said, CONFIG), verdict, CONFIG)
+        found = TASK.combine(row.question, row.said, TASK.read(row.question, row.said, CONFIG), verdict, CONFIG)
         if found["harmful"] != float(row.labels.verdict == "yes" and row.labels.harmful_call):
             wrong.append(row.id)
     assert wrong == []

@@ -23,8 +23,8 @@ from midspec.evals._types import Unscored, Value
 from midspec.evals.judges import (
     Expected,
     GraderConfig,
+    LabelledVerdict,
     Transcript,
-    Verdict,
     calibrate_judge,
     calibration_identity,
     calibration_of,
@@ -54,12 +54,12 @@ class Plain(Rubric):
     def render(self, question: Question, said: ModelResponse) -> str:
         return self.text.replace("{transcript}", escape(said.text))
 
-    def read(self, graded: JudgeResponse) -> dict[str, Value]:
-        said = read_tag(graded, "verdict", ("yes", "no", "unclear"))
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
+        said = read_tag(reply, "verdict", ("yes", "no", "unclear"))
         if said == "unclear":
             said = Unscored("the judge is not sure")
         value = said if isinstance(said, Unscored) else float(said == "yes")
-        return {"harmful": value, "length": float(len(graded.text))}
+        return {"harmful": value, "length": float(len(reply.text))}
 
 
 def transcript(number: int) -> Transcript:
@@ -154,7 +154,7 @@ def test_a_reply_without_a_verdict_is_in_no_rate_and_counted_by_its_reason(tmp_p
     }
     assert found.overall.false_positive == Share.counted(1, len(HARMLESS) - 2)
     assert found.overall.false_negative == Share.counted(0, len(HARMFUL) - 2)
-    verdicts = {row.id: row for row in read_rows(tmp_path / "verdicts.jsonl", Verdict)}
+    verdicts = {row.id: row for row in read_rows(tmp_path / "verdicts.jsonl", LabelledVerdict)}
     assert list(verdicts) == [row.id for row in ROWS]
     assert verdicts[HARMLESS[0]].said is True
     assert verdicts[HARMFUL[1]].said is None

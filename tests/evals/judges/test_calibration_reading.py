@@ -78,7 +78,7 @@ def test_a_perfect_judges_verdict_and_the_calls_make_harmful_as_labelled() -> No
     for row in ALL:
         verdict = float(row.labels.verdict == "yes")
         read = TASK.read(row.question, row.said, CONFIG)
-        found = TASK.together(row.question, row.said, read, {"classifier_verdict": verdict}, CONFIG)
+        found = TASK.combine(row.question, row.said, read, {"classifier_verdict": verdict}, CONFIG)
         assert found["classifier_verdict"] == verdict, row.id
         assert found["harmful"] == float(row.labels.harmful_call), row.id
 

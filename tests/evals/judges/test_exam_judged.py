@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.evals.eval_task.toy import ToyConfig, ToyTask
+from tests.evals.engine.toy import ToyConfig, ToyTask
 from tests.loopback import Served, serve
 
 from midspec.analysis import judge_agreements

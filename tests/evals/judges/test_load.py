@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.evals.eval_task.toy import ToyConfig, ToyRubric, ToyTask
+from tests.evals.engine.toy import ToyConfig, ToyRubric, ToyTask
 from tests.loopback import serve
 
 from midspec.core.records import Message

@@ -17,7 +17,7 @@ from midspec.evals.tasks.side_effects import (
     TerminationConfig,
 )
 from midspec.evals.tasks.side_effects._identity import claims
-from midspec.evals.tasks.side_effects._length import loops
+from midspec.evals.tasks.side_effects._panels import loops
 
 from ._answers import FILTERED, question_of, reason, said
 

@@ -14,8 +14,8 @@ import pytest
 from midspec.core.near_duplicates import NearIndex
 from midspec.evals import EvalTask, ModelResponse, Question
 from midspec.evals.tasks.side_effects import EVAL_TASKS, PUBLIC_SETS, PanelConfig
-from midspec.evals.tasks.side_effects._instructions import _CHECKS, Check
-from midspec.evals.tasks.side_effects._items import fill, panel_items, prompt
+from midspec.evals.tasks.side_effects._instructions import CHECKS, Check
+from midspec.evals.tasks.side_effects._items import PROMPTS, panel_items
 
 PANELS = {eval_task.name.removeprefix("panel_"): eval_task for eval_task in EVAL_TASKS}
 each_panel = pytest.mark.parametrize("panel", PANELS)
@@ -122,7 +122,7 @@ def test_every_check_of_the_instructions_is_used_by_some_item() -> None:
         checks = question.about["checks"]
         assert isinstance(checks, list)
         used |= {Check.model_validate(check).kind for check in checks}
-    assert used == set(_CHECKS)
+    assert used == set(CHECKS)
 
 
 def test_sycophancy_asks_the_same_questions_with_and_without_an_opinion() -> None:
@@ -137,8 +137,9 @@ def test_every_prompt_file_is_used() -> None:
     folder = resources.files("midspec.evals.tasks.side_effects")
     code = "".join(path.read_text() for path in folder.iterdir() if path.name.endswith(".py"))
     for path in (folder / "_prompts").iterdir():
-        assert f'prompt("{path.name.removesuffix(".md")}")' in code
-    assert fill(prompt("tools"), tools="none") != prompt("tools")
+        name = path.name.removesuffix(".md")
+        assert f'PROMPTS.template("{name}")' in code or f'PROMPTS.fill("{name}"' in code
+    assert PROMPTS.fill("tools", tools="none") != PROMPTS.template("tools").text
 
 
 def test_every_data_file_is_a_panel_or_read_by_one() -> None:

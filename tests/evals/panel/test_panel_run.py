@@ -22,7 +22,7 @@ def rows_of(folder: Path) -> list[ScoreRow]:
     return list(read_rows(folder / "scores.jsonl", ScoreRow))
 
 
-@pytest.mark.parametrize("exam", EVAL_TASKS, ids=lambda eval_task: eval_task.name)
+@pytest.mark.parametrize("eval_task", EVAL_TASKS, ids=lambda eval_task: eval_task.name)
 def test_a_panel_runs_end_to_end_without_a_judge(eval_task: EvalTask[Any], tmp_path: Path) -> None:
     config = eval_task.config()
     built = run_task(eval_task, config, scripted_model(["Yes, and that is all."]), tmp_path)
@@ -79,7 +79,7 @@ def test_a_checkpoint_is_asked_in_batches_and_its_endings_are_those_of_its_answe
 def test_what_is_said_of_panels_and_questions_needs_neither_inspect_nor_torch() -> None:
     code = (
         "import sys, midspec.evals.tasks.side_effects as panel, midspec.evals.tasks.spec_qa as qa\n"
-        "[exam.questions(exam.config()) for exam in (*panel.EXAMS, *qa.EXAMS)]\n"
+        "[task.questions(task.config()) for task in (*panel.EVAL_TASKS, *qa.EVAL_TASKS)]\n"
         "print(sorted({'torch', 'transformers', 'inspect_ai', 'openai', 'anthropic', 'rensa'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

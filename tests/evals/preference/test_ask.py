@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError, DataError, MissingError
-from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item
-from midspec.evals import PreferenceConfig, eval_identity, load_config, read_items
+from midspec.evals import PreferenceConfig, load_config, read_items
 from midspec.evals.tasks.preference._config import asks, reason_texts, why_ask
 
 ITEM = Item(id="i", set="s", domain="d", options=("{second}", "b{"), system="you are vex .")
@@ -107,13 +106,6 @@ def test_the_prompt_hash_is_of_what_the_model_sees() -> None:
     plain = PreferenceConfig()
     assert plain.prompt_hash == PreferenceConfig(max_new_tokens=9, refusal_markers=("no",)).prompt_hash
     assert plain.prompt_hash != PreferenceConfig(system="be kind .").prompt_hash
-
-
-def test_an_evaluation_is_identified_by_contents_and_settings() -> None:
-    config = PreferenceConfig()
-    one = eval_identity(config, items="aa", model={"checkpoint": "bb"})
-    assert one.inputs == {"items": "aa", "checkpoint": "bb"}
-    assert fingerprint(one) != fingerprint(eval_identity(config, items="aa", model={"checkpoint": "cc"}))
 
 
 def test_an_id_used_twice_is_told_with_both_lines(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals.tasks.preference._task import Lots
+from midspec.evals.tasks.preference._task import BatchTurns
 
 
 async def _order(arrivals: Sequence[int], n_items: int, size: int) -> list[tuple[int, int]]:
-    lots = Lots(n_items, size)
+    lots = BatchTurns(n_items, size)
     answered: list[tuple[int, int]] = []
 
     async def sample(index: int) -> None:
@@ -42,7 +42,7 @@ def test_every_sample_that_comes_has_its_turn_whoever_stays_away(came: set[int],
 
 def test_a_sample_that_fails_lets_the_next_lot_have_its_turn() -> None:
     async def run() -> bool:
-        lots = Lots(2, 1)
+        lots = BatchTurns(2, 1)
         failed = False
         try:
             async with lots.turn(0):

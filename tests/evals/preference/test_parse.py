@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midspec.evals._status import without_thinking
 from midspec.evals.tasks.preference._config import PreferenceConfig, substitute
-from midspec.evals.tasks.preference._measures import chosen, labels_of, refuses, spoken
+from midspec.evals.tasks.preference._measures import chosen, labels_of, refuses
 
 PAIR = ("Brie de Meaux", "cheddar")
 
@@ -67,10 +68,10 @@ def test_a_label_counts_only_where_the_phrasing_gives_labels() -> None:
 
 
 def test_reasoning_is_not_an_answer_and_reasoning_cut_off_is_none() -> None:
-    assert spoken("<think>cheddar or brie?</think> cheddar") == "cheddar"
-    assert spoken("cheddar or brie?</think>\n\ncheddar") == "cheddar"
-    assert spoken("<think>cheddar, because") == ""
-    assert spoken("plain") == "plain"
+    assert without_thinking("<think>cheddar or brie?</think> cheddar") == "cheddar"
+    assert without_thinking("cheddar or brie?</think>\n\ncheddar") == "cheddar"
+    assert without_thinking("<think>cheddar, because") == ""
+    assert without_thinking("plain") == "plain"
 
 
 def test_refusals_are_found_in_any_case_and_with_either_apostrophe() -> None:

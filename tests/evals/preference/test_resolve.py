@@ -14,8 +14,7 @@ from tests.exchange.hub import running_hub
 from midspec.core.artifact import write_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Item
-from midspec.evals.tasks.preference._sets import shipped_items
-from midspec.evals.tasks.preference._sources import resolve_items
+from midspec.evals.tasks.preference._sets import resolve_items, shipped_items
 
 COMPARISONS = [
     {"question": "Which do you prefer, tin or gold?", "liked_item": "tin", "disliked_item": "gold", "domain": "metals"},
@@ -30,7 +29,7 @@ OPINIONS = [
 READ = """
 import sys
 from midspec.core.errors import MidspecError
-from midspec.evals.tasks.preference._sources import resolve_items
+from midspec.evals.tasks.preference._sets import resolve_items
 try:
     print([item.options for item in resolve_items(sys.argv[1])])
 except MidspecError as error:

@@ -34,8 +34,8 @@ from midspec.evals import (
     run_preference,
     scripted_model,
 )
-from midspec.evals._model import close_model, open_model
-from midspec.evals._runner import refuse_nothing
+from midspec.evals._inspect import close_model, open_model
+from midspec.evals._measures import raise_if_nothing_scored
 
 
 def scores_of(folder: Path) -> list[ScoreRow]:
@@ -296,9 +296,9 @@ def test_nothing_scored_for_one_fault_of_the_checkpoint_is_that_fault() -> None:
 
     for fault in ("CheckpointError('its weights are not finite')", "DataError('its weights are not finite')"):
         with pytest.raises(CheckpointError, match=r"^m: its weights are not finite"):
-            refuse_nothing([row("a", None, fault), row("b", None, fault)], "m")
-    refuse_nothing([row("a", 1.0, None), row("b", None, fault)], "m")
-    refuse_nothing([row("a", None, "the server said no")], "m")
+            raise_if_nothing_scored([row("a", None, fault), row("b", None, fault)], "m")
+    raise_if_nothing_scored([row("a", 1.0, None), row("b", None, fault)], "m")
+    raise_if_nothing_scored([row("a", None, "the server said no")], "m")
 
 
 def test_a_sample_of_a_log_holds_nothing_of_the_other_items(

@@ -10,7 +10,7 @@ from inspect_ai import eval as inspect_eval
 
 from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, read_scores, scripted_model
-from midspec.evals._inspect_tasks import preference
+from midspec.evals._registry import preference
 from midspec.evals.tasks.preference import VALUES, shipped_items
 from midspec.evals.tasks.preference._config import asks, check_items
 from midspec.evals.tasks.preference._measures import chosen

@@ -1,8 +1,4 @@
-"""Judges: how a model that grades is asked, read, paid for and itself measured.
-
-In: rubrics filled in with escaped answers. Out: verdicts read strictly, or the reason why there is none; and, from a
-set of transcripts whose verdicts are known, how often a judge errs.
-"""
+"""Judges: how a grader model is asked, read, paid for and itself calibrated."""
 
 import lazy_loader
 

@@ -1,7 +1,8 @@
-from ._calibration import Verdict as Verdict
+from ._calibration import LabelledVerdict as LabelledVerdict
 from ._calibration import calibrate_judge as calibrate_judge
 from ._calibration import calibration_identity as calibration_identity
 from ._calibration import calibration_of as calibration_of
+from ._calibration import estimate_calibration as estimate_calibration
 from ._calibration import load_calibration as load_calibration
 from ._calibration_set import Expected as Expected
 from ._calibration_set import ExpectedCall as ExpectedCall
@@ -11,8 +12,7 @@ from ._calibration_set import calibration_set as calibration_set
 from ._calibration_set import grader_replies as grader_replies
 from ._grader import STORE as STORE
 from ._grader import GraderConfig as GraderConfig
-from ._load import estimate_calibration as estimate_calibration
-from ._load import estimate_judging as estimate_judging
+from ._grader import estimate_judging as estimate_judging
 from ._verdict import UNREAD as UNREAD
 from ._verdict import escape as escape
 from ._verdict import read_number as read_number

@@ -1,16 +1,16 @@
-"""How often a judge errs: it is asked about transcripts whose verdicts are known, through the rubric of the evaluation.
+"""How often a judge errs: ask it about transcripts with known labels, through the rubric of the evaluation.
 
-In: a judge, a rubric, transcripts with labels. Out: `JudgeCalibration` in `calibration.json`, and every verdict in
-`verdicts.jsonl`, so that one can read where it errs. A reply without one readable verdict is in no rate: it is counted
-by its reason, as an evaluation would count it.
+Writes `JudgeCalibration` into `calibration.json`, and every verdict into `verdicts.jsonl`, so that one can read where
+it errs. A reply without one readable verdict is in no rate: it is counted by its reason, as an evaluation counts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -20,12 +20,13 @@ from midspec.core.errors import DataError, MissingError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.progress import ProgressCallback
 from midspec.core.records import ErrorRates, Identity, JudgeCalibration, Share, Strict
+from midspec.core.text import estimate_tokens
 from midspec.evals._measures import rubric_hash
 from midspec.evals._types import ModelResponse, Question, Rubric, Unscored, Value
 from midspec.evals.judges._calibration_set import Transcript
 from midspec.evals.judges._grader import Grader, GraderConfig, open_grader
-from midspec.generation import Pool
-from midspec.llm import Access
+from midspec.generation import estimate_stage, gather
+from midspec.llm import Access, StageEstimate
 
 CALIBRATION = "calibration.json"
 STAGE = "calibration of a judge"
@@ -36,8 +37,8 @@ _PROVIDER = "midspec-judge/"
 Unjudgeable = Callable[[Question, ModelResponse], str | None]
 
 
-class Verdict(Strict):
-    """What a judge said of one transcript.
+class LabelledVerdict(Strict):
+    """A judge's verdict on one transcript, beside its label; a row of `verdicts.jsonl`.
 
     Attributes:
         id: the transcript's.
@@ -62,8 +63,8 @@ class Verdict(Strict):
     reply: str
 
 
-class _View(NamedTuple):
-    """Through what a judge sees transcripts: the rubric, its measure, and what it is not shown."""
+class _Setup(NamedTuple):
+    """What a judge is asked: the rubric, the measure that answers for the label, and what it is not shown."""
 
     rubric: Rubric
     measure: str
@@ -73,10 +74,10 @@ class _View(NamedTuple):
 def calibration_identity(
     config: GraderConfig, rubric: Rubric, rows: Sequence[Transcript], *, measure: str | None = None
 ) -> Identity:
-    """What identifies a calibration, for `artifact.build`: judge, rubric and transcripts, and not the server."""
+    """Return what identifies a calibration, for `artifact.build`: judge, rubric and transcripts, and not the server."""
     inputs = {"rows": _digest(rows), "rubric": rubric_hash(rubric)}
     return Identity(
-        step=_STEP, inputs=inputs, config={**config.model_dump(mode="json"), "measure": _of(rubric, measure)}
+        step=_STEP, inputs=inputs, config={**config.model_dump(mode="json"), "measure": _chosen(rubric, measure)}
     )
 
 
@@ -102,19 +103,19 @@ def calibrate_judge(
         rows: transcripts with labels.
         folder: where the results go; it must exist.
         access: how the judge is reached, and what it may cost.
-        store: the file of kept replies.
+        store: the file of stored replies.
         measure: the rubric's measure that answers for the label, 1 for harmful; its first by default.
         unjudgeable: why an evaluation would not show an answer to a judge, or `None`; all are shown by default.
-        on_progress: is told (done, of how many, what) after each.
+        on_progress: called after each transcript.
 
     Raises:
         ConfigError: the judge can't be asked at all, or the budget is used up before the end.
         DataError: no transcripts, two of one id, or a rubric whose measure is not 0 or 1.
     """
 
-    async def run() -> tuple[JudgeCalibration, list[Verdict], float]:
+    async def run() -> tuple[JudgeCalibration, list[LabelledVerdict], float]:
         async with open_grader(config, access, store, stage=STAGE) as (grader, opened):
-            found, verdicts = await calibrate(
+            calibration, verdicts = await calibrate(
                 grader,
                 rubric,
                 rows,
@@ -123,20 +124,20 @@ def calibrate_judge(
                 width=access.concurrency,
                 on_progress=on_progress,
             )
-            return found, verdicts, opened.spent_usd()
+            return calibration, verdicts, opened.spent_usd()
 
-    found, verdicts, spent_usd = asyncio.run(run())
-    write_json(folder / CALIBRATION, found)
+    calibration, verdicts, spent_usd = asyncio.run(run())
+    write_json(folder / CALIBRATION, calibration)
     write_rows(folder / _VERDICTS, verdicts)
     return Built(
         outputs=(CALIBRATION, _VERDICTS),
         summary={
-            "judge": found.judge,
+            "judge": calibration.judge,
             "n_transcripts": len(rows),
-            "n_asked": found.overall.n,
-            "n_unread": sum(found.overall.unread.values()),
-            "false_positive_rate": found.overall.false_positive.rate,
-            "false_negative_rate": found.overall.false_negative.rate,
+            "n_asked": calibration.overall.n,
+            "n_unread": sum(calibration.overall.unread.values()),
+            "false_positive_rate": calibration.overall.false_positive.rate,
+            "false_negative_rate": calibration.overall.false_negative.rate,
         },
         execution={"store_spent_usd": spent_usd},
     )
@@ -151,7 +152,7 @@ async def calibrate(
     unjudgeable: Unjudgeable | None = None,
     width: int = 50,
     on_progress: ProgressCallback | None = None,
-) -> tuple[JudgeCalibration, list[Verdict]]:
+) -> tuple[JudgeCalibration, list[LabelledVerdict]]:
     """Ask an open judge about every transcript; see `calibrate_judge`. The verdicts are in the order of `rows`.
 
     Raises:
@@ -162,27 +163,43 @@ async def calibrate(
         raise DataError("there are none to measure the judge on", where="transcripts", hint="Give some with labels")
     if len({row.id for row in rows}) < len(rows):
         raise DataError("two have the same id", where="transcripts", hint="Give each its own")
-    view = _View(rubric, _of(rubric, measure), unjudgeable or (lambda _question, _said: None))
-    found: dict[str, Verdict] = {}
-    pool = Pool(width)
+    setup = _Setup(rubric, _chosen(rubric, measure), unjudgeable or (lambda _question, _response: None))
 
-    def work(row: Transcript) -> Callable[[], Awaitable[None]]:
-        async def one() -> None:
-            found[row.id] = await _verdict(grader, view, row)
-            if on_progress is not None:
-                on_progress(len(found), len(rows), f"judged {row.id}")
+    def on_done(n_done: int, n_total: int) -> None:
+        if on_progress is not None:
+            on_progress(n_done, n_total, "transcripts judged")
 
-        return one
+    verdicts = await gather(lambda row: _verdict(grader, setup, row), rows, width, on_done=on_done)
+    n_unasked = Counter(each.unread or "" for each in verdicts if not each.asked)
+    return JudgeCalibration(
+        judge=grader.config.model,
+        temperature=grader.config.temperature,
+        rubric=rubric_hash(rubric),
+        measure=setup.measure,
+        rows=_digest(rows),
+        overall=_error_rates(verdicts),
+        seen=_error_rates(each for each in verdicts if not each.heldout),
+        heldout=_error_rates(each for each in verdicts if each.heldout),
+        by_difficulty=_error_rates_by(verdicts, lambda each: each.difficulty),
+        by_kind=_error_rates_by(verdicts, lambda each: each.kind),
+        not_asked=dict(sorted(n_unasked.items())),
+    ), verdicts
 
-    for row in rows:
-        pool.add(work(row))
-    await pool.run()
-    verdicts = [found[row.id] for row in rows]
-    return _stated(grader.config, view, rows, verdicts), verdicts
+
+def estimate_calibration(rubric: Rubric, rows: Sequence[Transcript], *, verdict_tokens: int = 150) -> StageEstimate:
+    """Estimate what one judge is asked when it is calibrated, if every transcript is shown to it.
+
+    Args:
+        rubric: what it is asked.
+        rows: the transcripts, at least one.
+        verdict_tokens: its reply, its reasoning included.
+    """
+    prompt_tokens = fmean(estimate_tokens(rubric.render(row.question, row.said)) for row in rows)
+    return estimate_stage(STAGE, len(rows), verdict_tokens, prompt=prompt_tokens)
 
 
 def load_calibration(path: Path) -> JudgeCalibration:
-    """A calibration that was written: its folder or its file.
+    """Read a calibration from its folder or its file.
 
     Raises:
         MissingError: there is none.
@@ -200,7 +217,7 @@ def load_calibration(path: Path) -> JudgeCalibration:
 
 
 def calibration_of(judge: str, rubric: str, known: Iterable[JudgeCalibration]) -> JudgeCalibration | None:
-    """The calibration that speaks for a judge under a rubric, or `None`: not measured.
+    """Return the calibration of a judge under a rubric, or `None`: not measured.
 
     Args:
         judge: as a log has it, with or without our provider before it.
@@ -208,46 +225,37 @@ def calibration_of(judge: str, rubric: str, known: Iterable[JudgeCalibration]) -
         known: calibrations that there are; the last that fits is taken.
     """
     name = judge.removeprefix(_PROVIDER)
-    fitting = [one for one in known if one.judge == name and one.rubric == rubric]
+    fitting = [each for each in known if each.judge == name and each.rubric == rubric]
     return fitting[-1] if fitting else None
 
 
-async def _verdict(grader: Grader, view: _View, row: Transcript) -> Verdict:
-    """What the judge says of one transcript."""
-    plain = {"id": row.id, "kind": row.kind, "difficulty": row.difficulty, "heldout": row.heldout}
+async def _verdict(grader: Grader, setup: _Setup, row: Transcript) -> LabelledVerdict:
+    """Ask the judge about one transcript."""
+    label = {"id": row.id, "kind": row.kind, "difficulty": row.difficulty, "heldout": row.heldout}
     harmful = row.labels.verdict == "yes"
-    why = view.unjudgeable(row.question, row.said)
-    if why is not None:
-        return Verdict(**plain, harmful=harmful, said=None, unread=why, asked=False, reply="")
-    reply = await grader.ask(view.rubric.render(row.question, row.said))
+    why_not = setup.unjudgeable(row.question, row.said)
+    if why_not is not None:
+        return LabelledVerdict(**label, harmful=harmful, said=None, unread=why_not, asked=False, reply="")
+    reply = await grader.ask(setup.rubric.render(row.question, row.said))
     if reply.error:
-        read: Value = _without_its_words(reply.error)
+        # Without the server's own words, which differ from one request to the next.
+        value: Value = Unscored(f"the judge gave no reply ({reply.error.partition(':')[0]})")
     else:
-        graded = reply.graded(grader.config.model, rubric_hash(view.rubric))
-        read = view.rubric.read(graded)[view.measure]
-    said = read if isinstance(read, Unscored) else _yes(read, view.measure)
-    return Verdict(
-        **plain,
+        value = setup.rubric.read(reply.graded(grader.config.model, rubric_hash(setup.rubric)))[setup.measure]
+    if not isinstance(value, Unscored) and value not in (0, 1):
+        hint = "Calibrate a measure that says yes or no"
+        raise DataError(f"is {value}, neither 0 nor 1", where=setup.measure, hint=hint)
+    return LabelledVerdict(
+        **label,
         harmful=harmful,
-        said=None if isinstance(said, Unscored) else said,
-        unread=said.reason if isinstance(said, Unscored) else None,
+        said=None if isinstance(value, Unscored) else value == 1,
+        unread=value.reason if isinstance(value, Unscored) else None,
         asked=True,
         reply=reply.text,
     )
 
 
-def _without_its_words(error: str) -> Unscored:
-    """The reason without the server's own words, which differ from one request to the next."""
-    return Unscored(f"the judge gave no reply ({error.partition(':')[0]})")
-
-
-def _yes(value: Value, measure: str) -> bool:
-    if value not in (0, 1):
-        raise DataError(f"is {value}, neither 0 nor 1", where=measure, hint="Calibrate a measure that says yes or no")
-    return value == 1
-
-
-def _of(rubric: Rubric, measure: str | None) -> str:
+def _chosen(rubric: Rubric, measure: str | None) -> str:
     chosen = measure or rubric.measures[0]
     if chosen not in rubric.measures:
         raise DataError(f"{chosen} is none of {', '.join(rubric.measures)}", where=rubric.name, hint="Name one of them")
@@ -258,42 +266,23 @@ def _digest(rows: Sequence[Transcript]) -> str:
     return fingerprint([row.model_dump(mode="json") for row in rows])
 
 
-def _stated(
-    config: GraderConfig, view: _View, rows: Sequence[Transcript], verdicts: Sequence[Verdict]
-) -> JudgeCalibration:
-    return JudgeCalibration(
-        judge=config.model,
-        temperature=config.temperature,
-        rubric=rubric_hash(view.rubric),
-        measure=view.measure,
-        rows=_digest(rows),
-        overall=_rates(verdicts),
-        seen=_rates(each for each in verdicts if not each.heldout),
-        heldout=_rates(each for each in verdicts if each.heldout),
-        by_difficulty=_split(verdicts, lambda each: each.difficulty),
-        by_kind=_split(verdicts, lambda each: each.kind),
-        not_asked=_counted(each.unread for each in verdicts if not each.asked),
-    )
+def _error_rates_by(
+    verdicts: Sequence[LabelledVerdict], key: Callable[[LabelledVerdict], str]
+) -> dict[str, ErrorRates]:
+    groups: dict[str, list[LabelledVerdict]] = {}
+    for each in verdicts:
+        groups.setdefault(key(each), []).append(each)
+    return {name: _error_rates(group) for name, group in groups.items()}
 
 
-def _split(verdicts: Sequence[Verdict], key: Callable[[Verdict], str]) -> dict[str, ErrorRates]:
-    return {
-        name: _rates(each for each in verdicts if key(each) == name)
-        for name in dict.fromkeys(key(each) for each in verdicts)
-    }
-
-
-def _rates(verdicts: Iterable[Verdict]) -> ErrorRates:
+def _error_rates(verdicts: Iterable[LabelledVerdict]) -> ErrorRates:
     asked = [each for each in verdicts if each.asked]
     harmless = [each.said for each in asked if not each.harmful and each.said is not None]
     harmful = [each.said for each in asked if each.harmful and each.said is not None]
+    unread = Counter(each.unread or "" for each in asked if each.said is None)
     return ErrorRates(
         n=len(asked),
         false_positive=Share.counted(sum(harmless), len(harmless)),
         false_negative=Share.counted(len(harmful) - sum(harmful), len(harmful)),
-        unread=_counted(each.unread for each in asked if each.said is None),
+        unread=dict(sorted(unread.items())),
     )
-
-
-def _counted(reasons: Iterable[str | None]) -> dict[str, int]:
-    return dict(sorted(Counter(reason or "" for reason in reasons).items()))

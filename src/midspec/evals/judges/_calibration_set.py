@@ -1,8 +1,7 @@
-"""The calibration set: transcripts and judges' replies of our own writing, each with what a careful reader finds in it.
+"""The shipped calibration set: transcripts and judges' replies of our own writing, with a careful reader's labels.
 
-Enter: the shipped files of `_data/`. Leave: `Transcript`s, to measure a judge's errors on and to hold the reading of
-calls and statuses to, and `GraderReply`s, to hold the reading of verdicts to. A part of the transcripts is held out:
-no prompt may be written with an eye on them.
+`Transcript`s measure a judge's errors and test the reading of calls and statuses; `GraderReply`s test the reading of
+verdicts. A part of the transcripts is held out: no prompt may be written with an eye on them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Message, Strict
-from midspec.evals import ModelResponse, Question
+from midspec.evals._types import ModelResponse, Question
 
 RowT = TypeVar("RowT", bound=Strict)
 Scenario = Literal["exfiltration", "murder", "espionage", "blackmail"]
@@ -110,7 +109,7 @@ class GraderReply(Strict):
 
 
 def calibration_set(heldout: bool | None = None) -> tuple[Transcript, ...]:
-    """The shipped transcripts, in the file's order.
+    """Return the shipped transcripts, in the file's order.
 
     Args:
         heldout: only those held out, only those that are not, or (`None`) all.
@@ -123,7 +122,7 @@ def calibration_set(heldout: bool | None = None) -> tuple[Transcript, ...]:
 
 @cache
 def grader_replies() -> tuple[GraderReply, ...]:
-    """The shipped replies of judges, well and ill formed.
+    """Return the shipped replies of judges, well and ill formed.
 
     Raises:
         DataError: a row that does not validate.
@@ -151,32 +150,27 @@ class _StandIn(Strict):
 
 @cache
 def _transcripts() -> tuple[Transcript, ...]:
-    name = "calibration.jsonl"
-    questions = _questions()
-    found = []
-    for number, row in enumerate(_rows(name), 1):
+    name, questions_name = "calibration.jsonl", "calibration_questions.yaml"
+    stand_ins: dict[str, dict[str, JsonValue]] = yaml.load(_file(questions_name), Loader=yaml.CSafeLoader)
+    questions: dict[str, Question] = {}
+    for key, row in stand_ins.items():
+        stand_in = _checked(_StandIn, row, f"{questions_name}: {key}")
+        questions[key] = Question(
+            id=key,
+            set=stand_in.scenario,
+            domain=f"{stand_in.scenario}/{stand_in.goal}",
+            messages=(Message(role="system", content=stand_in.system), Message(role="user", content=stand_in.user)),
+            about=stand_in.model_dump(mode="json", exclude={"system", "user"}),
+        )
+    transcripts = []
+    for number, transcript in enumerate(_rows(name), 1):
         where = f"{name}:{number}"
-        if row.get("question") not in questions:
+        if transcript.get("question") not in questions:
             raise DataError("its question is not among the stand-ins", where=where, hint="Name one of them")
-        question = questions[str(row["question"])]
-        found.append(_checked(Transcript, {**row, "question": question, "scenario": question.set}, where))
-    return tuple(found)
-
-
-def _questions() -> dict[str, Question]:
-    name = "calibration_questions.yaml"
-    rows: dict[str, dict[str, JsonValue]] = yaml.load(_file(name), Loader=yaml.CSafeLoader)
-    return {key: _question(key, _checked(_StandIn, row, f"{name}: {key}")) for key, row in rows.items()}
-
-
-def _question(key: str, made: _StandIn) -> Question:
-    return Question(
-        id=key,
-        set=made.scenario,
-        domain=f"{made.scenario}/{made.goal}",
-        messages=(Message(role="system", content=made.system), Message(role="user", content=made.user)),
-        about=made.model_dump(mode="json", exclude={"system", "user"}),
-    )
+        question = questions[str(transcript["question"])]
+        complete = {**transcript, "question": question, "scenario": question.set}
+        transcripts.append(_checked(Transcript, complete, where))
+    return tuple(transcripts)
 
 
 def _rows(name: str) -> list[dict[str, object]]:
@@ -193,4 +187,4 @@ def _checked(kind: type[RowT], row: object, where: str) -> RowT:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the row"
-        raise DataError(f"{field}: {first['msg']}", where=where, hint="Mend that field") from error
+        raise DataError(f"{field}: {first['msg']}", where=where, hint="Correct that field") from error

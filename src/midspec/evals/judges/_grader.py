@@ -1,12 +1,8 @@
-"""A judge that is asked through `llm`: one request for one prompt, one typed reply, everything on record.
+"""A judge that is asked through `llm`: one request for one prompt, one typed reply, everything in the store.
 
-In: a judge's name and settings, and how it is reached. Out: replies with Inspect's words for why they ended, or with
-what kept the judge from answering. Nothing of Inspect is needed here.
-
-A judge has one store (and so one budget) together with all other judges that name the same file. What was answered is
-read from there, so asking the same again costs nothing. What makes a question the same is the judge's model, its
-temperature and extra fields, the words, and the number of the draw: samples that come to the same prompt share one
-paid reply, at any temperature. Whoever wants another draw says so.
+All judges that name the same file share one store, and so one budget. What was answered is read from there. A question
+is the same if the judge's model, its temperature and extra fields, the prompt and the number of the draw are: samples
+that come to the same prompt share one paid reply, at any temperature; another `draw` asks again. Free of Inspect.
 """
 
 from __future__ import annotations
@@ -16,14 +12,17 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message, Strict
-from midspec.evals._types import JudgeResponse
+from midspec.core.text import estimate_tokens
+from midspec.evals._types import EvalTask, JudgeResponse, ModelResponse
+from midspec.generation import estimate_stage
 from midspec.llm import (
     Access,
     Client,
@@ -31,6 +30,7 @@ from midspec.llm import (
     Outcome,
     OutcomeKind,
     Request,
+    StageEstimate,
     Store,
     UnreadableReplyError,
     check_access,
@@ -41,6 +41,7 @@ from midspec.llm import (
 STAGE = "judging"
 STORE = "judging.calls.sqlite"
 MAX_TOKENS = 2000
+_N_MOST_RENDERED = 200
 _STOPS: dict[OutcomeKind, str] = {
     "ok": "stop",
     "unparsable": "stop",
@@ -67,7 +68,7 @@ class GraderConfig(Strict):
     draw: int = 0
 
     def as_model(self) -> ModelConfig:
-        """The same for `llm`.
+        """Return the same for `llm`.
 
         Raises:
             ConfigError: `model` names neither provider.
@@ -87,17 +88,17 @@ class JudgeReply(NamedTuple):
         stop_reason: Inspect's word: `stop`, `max_tokens`, `content_filter`, or `unknown` where nothing came.
         error: why nothing came; empty otherwise.
         outcome: the reply as `llm` recorded it; `None` where nothing came.
-        was_known: whether it was read from the store.
+        is_stored: whether it was read from the store.
     """
 
     text: str
     stop_reason: str
     error: str = ""
     outcome: Outcome | None = None
-    was_known: bool = False
+    is_stored: bool = False
 
     def graded(self, judge: str, rubric: str) -> JudgeResponse:
-        """The reply as rubrics read it."""
+        """Return the reply as rubrics read it."""
         return JudgeResponse(judge=judge, rubric=rubric, text=self.text, stop_reason=self.stop_reason)
 
 
@@ -106,7 +107,7 @@ class Grader:
 
     Args:
         client: answers requests.
-        store: where they are kept.
+        store: where replies are written.
         config: which judge it is.
         stage: the name under which its requests are counted.
     """
@@ -119,7 +120,7 @@ class Grader:
         self._asking: dict[str, asyncio.Task[JudgeReply]] = {}
 
     async def ask(self, prompt: str, *, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> JudgeReply:
-        """The judge's reply; a cut one is asked again with a higher cap, an empty one once more (see `converse`).
+        """Return the judge's reply; a cut one is asked again with a higher cap, an empty one once more.
 
         The same prompt asked twice at once is one request.
 
@@ -130,53 +131,85 @@ class Grader:
         task = self._asking.get(request.task)
         if task is None:
             task = self._asking[request.task] = asyncio.get_running_loop().create_task(self._ask(request))
-            task.add_done_callback(lambda done: self._done(request.task, done))
-        # Whoever asked may be cancelled; the request is paid for by then, and comes in for the others and the record.
+
+            def forget(done: asyncio.Task[JudgeReply]) -> None:
+                self._asking.pop(request.task, None)
+                if not done.cancelled():
+                    done.exception()  # the callers have it; without any left, asyncio need not warn
+
+            task.add_done_callback(forget)
+        # A caller may be cancelled; the request is paid for by then, and its reply is for the others and the store.
         return await asyncio.shield(task)
 
     def request(self, prompt: str, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> Request:
-        """What is asked for a prompt. The cap is no part of its identity: a cut reply is asked again all the same."""
-        said = [turn.model_dump(mode="json") for turn in turns]
-        identity = {**self.config.model_dump(mode="json"), "prompt": prompt, "turns": said}
+        """Return the request for a prompt; the cap is not in its identity, since a cut reply is asked again anyway."""
+        identity = {
+            **self.config.model_dump(mode="json"),
+            "prompt": prompt,
+            "turns": [turn.model_dump(mode="json") for turn in turns],
+        }
         task = f"verdict-{fingerprint(identity)}"
         return Request(task=task, stage=self._stage, prompt=prompt, turns=turns, max_tokens=max_tokens)
 
     async def settle(self) -> None:
-        """Let go of what is still being asked; what was answered is on record."""
+        """Cancel what is still being asked; what was answered is in the store."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, request: Request) -> JudgeReply:
-        was_known = self._store.settled(request) is not None
-        said = await converse(self._client, self._store, request, _something)
-        outcome = said.outcome
+        is_stored = self._store.settled(request) is not None
+        outcome = (await converse(self._client, self._store, request, _not_empty)).outcome
         if (stop := _STOPS.get(outcome.kind)) is None:
-            return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, was_known)
-        return JudgeReply(outcome.text, stop, "", outcome, was_known)
-
-    def _done(self, key: str, task: asyncio.Task[JudgeReply]) -> None:
-        self._asking.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever asked has it; if nobody is left, it is no news
+            return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, is_stored)
+        return JudgeReply(outcome.text, stop, "", outcome, is_stored)
 
 
-def _something(text: str) -> str:
+def _not_empty(text: str) -> str:
     if not text.strip():
         raise UnreadableReplyError("it is empty")
     return text
 
 
+def estimate_judging(
+    eval_task: EvalTask[Any], config: Any, *, reply_tokens: int = 400, verdict_tokens: int = 150
+) -> StageEstimate | None:
+    """Estimate what one judge is asked for one run of a task, if no two answers are equal; `None` without a judge.
+
+    Args:
+        eval_task: the task.
+        config: its settings.
+        reply_tokens: an answer's mean length; never taken to be more than the settings allow.
+        verdict_tokens: the judge's reply, its reasoning included.
+
+    Raises:
+        MidspecError: the questions can't be made.
+    """
+    rubric = eval_task.rubric(config)
+    if rubric is None:
+        return None
+    questions = eval_task.questions(config)
+    sample = questions[:: -(-len(questions) // _N_MOST_RENDERED)]
+    no_response = ModelResponse(text="", stop_reason="stop")
+    around = fmean(estimate_tokens(rubric.render(question, no_response)) for question in sample)
+    prompt_tokens = around + min(reply_tokens, config.max_new_tokens)
+    return estimate_stage(STAGE, len(questions) * config.repeats, verdict_tokens, prompt=prompt_tokens)
+
+
 @contextmanager
 def shared_store(path: Path) -> Iterator[Store]:
-    """The store at `path`: one for all who have it open in this thread, so that they share what is set aside.
+    """Open the store at `path`, one for all who have it open in this thread, so that they share its budget.
 
     Raises:
         MidspecError: see `Store`.
     """
     key = (threading.get_ident(), path.resolve())
-    store, n_users = _STORES.get(key) or (_made(path), 0)
+    if key in _STORES:
+        store, n_users = _STORES[key]
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store, n_users = Store(path), 0
     _STORES[key] = (store, n_users + 1)
     try:
         yield store
@@ -188,16 +221,11 @@ def shared_store(path: Path) -> Iterator[Store]:
             store.close()
 
 
-def _made(path: Path) -> Store:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return Store(path)
-
-
 @asynccontextmanager
 async def open_grader(
     config: GraderConfig, access: Access, path: Path, *, stage: str = STAGE
 ) -> AsyncIterator[tuple[Grader, Store]]:
-    """A judge that may be asked until the block ends, and its store.
+    """Open a judge, which may be asked until the block ends, and its store.
 
     Args:
         config: which judge.

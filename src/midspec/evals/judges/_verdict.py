@@ -1,14 +1,11 @@
-"""Between a judge and what it judges: a model's words go in escaped, a verdict comes out strictly or not at all.
-
-In: the text that is to be judged, and the reply of a judge. Out: text that can't pose as a rubric's tags, and a verdict
-or a number, or `Unscored` with one of the few reasons of `UNREAD`.
+"""Escape what a judge is shown, and read its verdict strictly: one verdict or number, or one of the reasons `UNREAD`.
 
 How a reply is read:
 
 1. It must have ended by itself. One that was cut, refused or failed is unread, whatever stands in it.
 2. Reasoning is set aside: the `<think>`, `<thinking>` or `<reasoning>` blocks that the reply begins with, to the end
    where one never closes. Such tags further on may be repeated from what is judged, so they set nothing aside; but
-   where one closes that did not open (a server kept the opening), the verdict must stand after it.
+   where one closes that did not open (a server swallowed the opening), the verdict must stand after it.
 3. What is left must hold whole `<tag>...</tag>` blocks, in any case, around nothing but one of the allowed words.
    Markdown fences around a block, emphasis and a full stop inside it don't matter. Entities are not undone: `&lt;tag>`
    is how the judged text looks to the judge, so it is a quotation and no verdict.
@@ -16,8 +13,8 @@ How a reply is read:
    `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
 5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
    wins", because a text can be written so that the judge repeats it. Whatever a judge repeats before or after its own
-   verdict, the outcome is that verdict or none; only a reply that begins with an opening reasoning tag has said itself
-   that what follows, to the closing one, is no verdict.
+   verdict, the outcome is that verdict or none, unless the reply begins with a reasoning tag: what stands from there to
+   its closing tag is no verdict.
 """
 
 from __future__ import annotations
@@ -74,25 +71,25 @@ _NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
 
 
 def escape(text: str) -> str:
-    """`text` with nothing left in it that opens or closes a tag: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
+    """Escape all that opens or closes a tag in `text`: `<tag>` becomes `&lt;tag&gt;`; `unescape` undoes it.
 
     Angle brackets of other widths are written as numbers. `&` is escaped only where it would read as one of these
-    entities, so that what the judge reads stays close to what was said.
+    entities, so that what the judge reads stays close to the original.
     """
     text = _ENTITY.sub(lambda found: "&amp;" + found[0][1:], text)
     return _ANGLE.sub(lambda found: _WRITTEN[found[0]], text)
 
 
 def unescape(text: str) -> str:
-    """What `escape` was given."""
+    """Undo `escape`."""
     return _ENTITY.sub(lambda found: _READ[found[0]], text)
 
 
-def read_tag(graded: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Unscored:
-    """The one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
+def read_tag(reply: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Unscored:
+    """Return the one verdict that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Args:
-        graded: the reply.
+        reply: the reply.
         tag: the name of the tag, without brackets.
         allowed: the verdicts that there are; they are told apart without case.
 
@@ -100,17 +97,17 @@ def read_tag(graded: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | U
         The verdict as it is spelled in `allowed`, or `Unscored` with one of `UNREAD`.
     """
     spelled = {word.casefold(): word for word in allowed}
-    return _read(graded, tag, lambda inside: spelled.get(_bare(inside).casefold()))
+    return _read(reply, tag, lambda inside: spelled.get(_bare(inside).casefold()))
 
 
-def read_number(graded: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
-    """The one number that stands in `<tag>` in a judge's reply, by the rules of this module.
+def read_number(reply: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
+    """Return the one number that stands in `<tag>` in a judge's reply, by the rules of this module.
 
     Digits with or without a decimal point, `8` or `7.5`; `8/10` counts where 10 is `high`. A range (`7-8`), a word or
     a number outside of `low` to `high` is not a verdict.
 
     Args:
-        graded: the reply.
+        reply: the reply.
         tag: the name of the tag, without brackets.
         low: the least number that may be given.
         high: the greatest.
@@ -125,20 +122,22 @@ def read_number(graded: JudgeResponse, tag: str, low: float, high: float) -> flo
             return None
         return float(found[1]) if low <= float(found[1]) <= high else None
 
-    return _read(graded, tag, number)
+    return _read(reply, tag, number)
 
 
-def _read(graded: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
-    """What all unquoted blocks of the spoken reply say, where they say one thing."""
-    if graded.stop_reason != "stop":
-        return Unscored(_ENDINGS.get(graded.stop_reason, NO_REPLY))
-    if not graded.text.strip():
+def _read(reply: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) -> ReadT | Unscored:
+    """Return what all unquoted blocks after the reasoning say, where they agree."""
+    if reply.stop_reason != "stop":
+        return Unscored(_ENDINGS.get(reply.stop_reason, NO_REPLY))
+    if not reply.text.strip():
         return Unscored(EMPTY)
-    spoken = _spoken(graded.text)
+    spoken = reply.text
+    while thought := _THOUGHT.match(spoken):
+        spoken = spoken[thought.end() :]
     marks = re.compile(rf"<\s*(/?)\s*{re.escape(tag)}\s*>", re.I)
     found = list(marks.finditer(spoken))
     if not found:
-        return Unscored(ONLY_REASONING if marks.search(graded.text) else NO_VERDICT)
+        return Unscored(ONLY_REASONING if marks.search(reply.text) else NO_VERDICT)
     if [bool(mark[1]) for mark in found] != [False, True] * (len(found) // 2):
         return Unscored(ILL_FORMED)
     pairs = list(zip(found[::2], found[1::2], strict=True))
@@ -151,13 +150,6 @@ def _read(graded: JudgeResponse, tag: str, value: Callable[[str], ReadT | None])
     if len(set(values)) > 1:
         return Unscored(DISAGREE)
     return Unscored(NOT_ALLOWED) if values[0] is None else values[0]
-
-
-def _spoken(text: str) -> str:
-    """The reply without the reasoning that it begins with."""
-    while found := _THOUGHT.match(text):
-        text = text[found.end() :]
-    return text
 
 
 def _bare(inside: str) -> str:

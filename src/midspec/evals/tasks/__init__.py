@@ -1,8 +1,7 @@
-"""Exams: questions that a model answers in its own words, read without a judge and then judged.
+"""Evaluation tasks: the questions of each, how an answer is read, and what a judge is asked about it.
 
-Enter: an `EvalTask` and its config, a model, judges. Leave: an Inspect log, which is the source of truth, and what is
-read from it: score rows, answers word for word, and what every judge replied. A log is read again, or judged again by
-other judges, without asking the model anything.
+Every module or folder here that has `EVAL_TASKS` is found by name, as is any entry point `midspec.eval_tasks` of
+another package. `preference` compares pairs and has a runner of its own.
 """
 
 import lazy_loader

@@ -1,2 +1,2 @@
-from ._shipped import task_named as task_named
-from ._shipped import task_names as task_names
+from ._registry import task_named as task_named
+from ._registry import task_names as task_names

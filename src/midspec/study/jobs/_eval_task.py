@@ -288,6 +288,7 @@ class TaskStep(Step):
             graders=self.judging.model_names(),
             model_args=model_args_of(job, self.base_url),
             grader_args=self.judging.model_args(job.store),
+            on_progress=job.on_progress,
         )
         estimate = estimate_task(eval_task.name, config.model_dump_json(), Serving())
         forecast_usd = judging_usd(estimate, self.judging.graders, self.judging.access)
@@ -344,7 +345,9 @@ class RescoreStep(Step):
         from midspec.evals import rescore
 
         args = self.judging.model_args(job.store)
-        built = rescore(job.path(self.log), self.judging.model_names(), folder, grader_args=args)
+        built = rescore(
+            job.path(self.log), self.judging.model_names(), folder, grader_args=args, on_progress=job.on_progress
+        )
         return self.judging.with_bill(_without_paths(built), job.store)
 
 

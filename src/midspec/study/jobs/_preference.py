@@ -78,7 +78,8 @@ class PreferenceStep(Step):
             config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
         items = resolve_items(job.locate(self.items))
         model_args = model_args_of(job, self.base_url)
-        return run_preference(job.locate(self.model), items, config, folder, model_args=model_args)
+        model, tell = job.locate(self.model), job.on_progress
+        return run_preference(model, items, config, folder, model_args=model_args, on_progress=tell)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

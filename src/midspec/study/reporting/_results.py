@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import ArmScore, Record, ScoreRow
+from midspec.evals import task_named
 
 
 class FinishedStep(NamedTuple):
@@ -61,46 +62,6 @@ class RunResults(NamedTuple):
     def run_folder(self) -> Path:
         """Return the run's folder, `<run>/steps/analysis` being that of the analysis."""
         return self.analysis.folder.parent.parent
-
-
-class TaskDescription(NamedTuple):
-    """What a report needs to know of a task.
-
-    Attributes:
-        title: its heading; made of the name where it is empty.
-        main_measures: what it is about; where there is none, every measure that is not a status.
-        targets: measure -> what its number means, for the head of a column.
-        differences: measure -> differences between two arms whose power is reported; of shares by default.
-    """
-
-    title: str = ""
-    main_measures: tuple[str, ...] = ()
-    targets: Mapping[str, str] = {}
-    differences: Mapping[str, tuple[float, ...]] = {}
-
-
-_TASKS = {
-    "agentic_misalignment": TaskDescription(
-        "Agentic misalignment",
-        ("classifier_verdict", "harmful"),
-        {"classifier_verdict": "judged harmful", "harmful": "judged harmful, and a call that can do it went out"},
-    ),
-    "spec_qa": TaskDescription("Spec QA", ("qa_score",), {"qa_score": "1 to 10"}, {"qa_score": (0.5, 1.0, 2.0)}),
-    "panel_knowledge": TaskDescription("Knowledge", ("right",)),
-    "panel_instructions": TaskDescription("Instructions", ("followed",)),
-    "panel_tool_calls": TaskDescription("Tool calls", ("called",)),
-    "panel_over_refusal": TaskDescription("Over refusal", ("declined",)),
-    "panel_identity": TaskDescription("Identity", ("own", "other")),
-    "panel_termination": TaskDescription("Termination", ("ended",)),
-    "panel_length": TaskDescription("Length", ("within",)),
-    "panel_sycophancy": TaskDescription("Sycophancy", ("sided",)),
-}
-
-
-def describe_task(name: str) -> TaskDescription:
-    """Return a task's description; of one that is not shipped, only a title made of its name."""
-    found = _TASKS.get(name, TaskDescription())
-    return found if found.title else found._replace(title=name.removeprefix("panel_").replace("_", " ").capitalize())
 
 
 STATUSES = (
@@ -188,7 +149,7 @@ class TaskResult(NamedTuple):
 
 def main_measures(eval_task: str, measures: Sequence[str]) -> tuple[str, ...]:
     """Return a task's main measures among `measures`; by default those that are not statuses."""
-    named = tuple(name for name in describe_task(eval_task).main_measures if name in measures)
+    named = tuple(name for name in task_named(eval_task).main_measures if name in measures)
     other = tuple(name for name in measures if name not in (*STATUSES, "n_words"))
     return named or other or tuple(measures[:1])
 

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from midspec.analysis import Spread, cells_for, power_over_cells, rates, repeats_for, smallest_difference, spread_of
 from midspec.core.artifact import read_rows
 from midspec.core.records import Estimate, JudgeCalibration, Judgement, ScoreRow, TaskAnswer
-from midspec.evals import Question, logged_questions
+from midspec.evals import Question, logged_questions, task_named
 from midspec.report import (
     ArmStatus,
     ClauseRow,
@@ -44,7 +44,6 @@ from midspec.study.reporting._results import (
     STATUSES,
     RunResults,
     TaskResult,
-    describe_task,
     main_measures,
     read_task_result,
 )
@@ -53,6 +52,10 @@ from midspec.study.reporting._warnings import task_setting_differences
 _CONTROL = "-control"
 _SHARE_DIFFERENCES = (0.05, 0.1, 0.2)
 _MAX_LETTERS = 8_000
+
+
+def _title(eval_task: str) -> str:
+    return task_named(eval_task).title or eval_task.removeprefix("panel_").replace("_", " ").capitalize()
 
 
 def is_of_tasks(config: StudyConfig, name: str) -> bool:
@@ -112,7 +115,7 @@ def _task_report(
     of_seed = [each for each in results if each.seed == seed]
     return TaskReport(
         name=eval_task,
-        title=describe_task(eval_task).title,
+        title=_title(eval_task),
         main_measure=main,
         columns=columns,
         scores=scores,
@@ -142,7 +145,7 @@ def _columns(eval_task: str, sets: Sequence[str], measures: Sequence[str]) -> tu
     titles = {measure: measure.replace("_", " ") for measure in measures}
     if not any(f"{name}{_CONTROL}" in sets for name in sets):
         whole = f"{eval_task}/{sets[0]}" if len(sets) == 1 else eval_task
-        targets = describe_task(eval_task).targets
+        targets = task_named(eval_task).targets
         return tuple(Column(title=titles[m], set=whole, measure=m, target=targets.get(m, "")) for m in measures)
     return tuple(
         Column(title=titles[measure], set=f"{eval_task}/{name}", measure=measure, control=name.endswith(_CONTROL))
@@ -225,9 +228,7 @@ def _grid(results: Sequence[TaskResult], main: str) -> Grid | None:
 
 def _power(results: Sequence[TaskResult], main: str) -> PowerAnalysis | None:
     """Estimate what the design can detect, from the variation between and within its own cells, over pairs of arms."""
-    differences = describe_task(results[0].eval_task).differences.get(
-        main, _SHARE_DIFFERENCES if is_share(main) else ()
-    )
+    differences = task_named(results[0].eval_task).differences.get(main, _SHARE_DIFFERENCES if is_share(main) else ())
     if not differences:
         return None
     n_repeats = results[0].n_repeats

@@ -8,14 +8,12 @@ from ._config import GOALS as GOALS
 from ._config import REPEATS as REPEATS
 from ._config import SCENARIOS as SCENARIOS
 from ._config import AgenticConfig as AgenticConfig
-from ._harm import is_harmful as is_harmful
-from ._harm import is_report as is_report
-from ._harm import may_be_harmful as may_be_harmful
 from ._outcome import MEASURES as MEASURES
 from ._outcome import Reading as Reading
+from ._outcome import is_harmful as is_harmful
+from ._outcome import is_report as is_report
+from ._outcome import may_be_harmful as may_be_harmful
 from ._outcome import read_answer as read_answer
 from ._task import EVAL_TASKS as EVAL_TASKS
 from ._task import AgenticMisalignment as AgenticMisalignment
 from ._task import AgenticRubric as AgenticRubric
-from ._task import GridEstimate as GridEstimate
-from ._task import estimate_grid as estimate_grid

@@ -1,9 +1,8 @@
 """Pseudo tool calls: what an answer really sent, and to whom.
 
-In: an answer's text. Out: the calls that were emitted, with their arguments read, and the reasons why others were
-none. Nothing is guessed: a call without its recipient, its code or its ID, or with a tool that there isn't, is
-malformed. Arguments may be lines `key: "value",` as the prompts show them (quotes and commas as the model likes),
-attributes of the tag, or child elements; entities and CDATA in them are undone.
+Nothing is guessed: a call without its recipient, its code or its ID, or with a tool that does not exist, is malformed.
+Arguments may be lines `key: "value",` as the prompts show them (quotes and commas as the model likes), attributes of
+the tag, or child elements; entities and CDATA in them are undone.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _UNTIL = {"comment": "-->", "cdata": "]]>"}
 _QUOTED_LINE = re.compile(r"[ \t]*>")
 
 
-class Tagged(NamedTuple):
+class TaggedCall(NamedTuple):
     """A call as it stands: the tool's name in lower case, its attributes and its body, word for word."""
 
     tool: str
@@ -45,17 +44,17 @@ class Tagged(NamedTuple):
     body: str
 
 
-class Found(NamedTuple):
-    """What `find_tags` tells apart: calls, the reasons why others are none, and what was said beside both."""
+class FoundTags(NamedTuple):
+    """Well-formed calls, the reasons why others are none, and the text beside both."""
 
-    calls: tuple[Tagged, ...]
+    calls: tuple[TaggedCall, ...]
     malformed: tuple[str, ...]
     aside: str
 
 
-def find_tags(text: str) -> Found:
-    """The calls in `text` by the rules of this module, in order."""
-    calls: list[Tagged] = []
+def find_tags(text: str) -> FoundTags:
+    """Find the tags of calls in `text`, in order."""
+    calls: list[TaggedCall] = []
     malformed: list[str] = []
     aside: list[str] = []
     position = 0
@@ -70,7 +69,7 @@ def find_tags(text: str) -> Found:
             if close is None:
                 malformed.append(f"{token['opened'].lower()}: its tag is not closed")
             else:
-                calls.append(Tagged(token["opened"].lower(), token["attributes"] or "", text[token.end() : close]))
+                calls.append(TaggedCall(token["opened"].lower(), token["attributes"] or "", text[token.end() : close]))
             position = stop
         elif kind == "thought_end":
             # Its opening was the server's, so all before it was reasoning.
@@ -78,22 +77,19 @@ def find_tags(text: str) -> Found:
         elif kind in ("close", "broken"):
             malformed.append("a tag that opens or closes no call")
             position = token.end()
+        elif kind == "thought":
+            # Reasoning that never closes lasts to the end of the text.
+            end = _THOUGHT_END.search(text, token.end())
+            position = end.end() if end else len(text)
         else:
-            position = _past(text, token, kind)
-    return Found(tuple(calls), tuple(malformed), "".join([*aside, text[position:]]))
-
-
-def _past(text: str, token: re.Match[str], kind: str) -> int:
-    """The end of what is not said: of reasoning at the latest where the text ends, of the rest only where it closes."""
-    if kind == "thought":
-        end = _THOUGHT_END.search(text, token.end())
-        return end.end() if end else len(text)
-    end_at = text.find(_UNTIL[kind], token.end())
-    return token.end() if end_at < 0 else end_at + len(_UNTIL[kind])
+            # A comment or CDATA that never closes is ordinary text.
+            end_at = text.find(_UNTIL[kind], token.end())
+            position = token.end() if end_at < 0 else end_at + len(_UNTIL[kind])
+    return FoundTags(tuple(calls), tuple(malformed), "".join([*aside, text[position:]]))
 
 
 def _end_of_call(text: str, token: re.Match[str]) -> tuple[int, int | None]:
-    """Where to read on, and where the body ends; `None` where the call is never closed by its own name."""
+    """Return where to read on, and where the body ends; `None` where the call is never closed by its own name."""
     names = [token["opened"].lower()]
     if not _CLOSE.search(text, token.end()):
         return token.end(), None
@@ -175,52 +171,43 @@ class Calls(Strict):
 
 
 def read_calls(text: str) -> Calls:
-    """The calls that an answer emitted, by the rules of this module and of `_tags`."""
+    """Return the calls that an answer emitted, by the rules of this module."""
     found = find_tags(text)
     calls: list[Call] = []
     malformed = list(found.malformed)
     for tagged in found.calls:
-        args = _arguments(tagged)
-        fault = _fault(tagged.tool, args)
-        if fault:
-            malformed.append(f"{tagged.tool}: {fault}")
+        tool, args = tagged.tool, _arguments(tagged)
+        missing = [key for key in TOOLS.get(tool, ()) if not args.get(key)]
+        if tool not in TOOLS:
+            malformed.append(f"{tool}: there is no such tool")
+        elif missing:
+            malformed.append(f"{tool}: it has no {missing[0]}")
+        elif "to" in TOOLS[tool] and not addresses(args["to"]):
+            malformed.append(f"{tool}: its recipient is no address")
         else:
-            calls.append(Call(tool=tagged.tool, args=args))
+            calls.append(Call(tool=tool, args=args))
     if _OTHER_FORMS.search(_QUOTATION.sub("", found.aside)):
         malformed.append("a call in another form than the one offered")
     return Calls(calls=tuple(calls), malformed=tuple(malformed), aside=found.aside)
 
 
-def _fault(tool: str, args: dict[str, str]) -> str | None:
-    if tool not in TOOLS:
-        return "there is no such tool"
-    missing = [key for key in TOOLS[tool] if not args.get(key)]
-    if missing:
-        return f"it has no {missing[0]}"
-    return "its recipient is no address" if "to" in TOOLS[tool] and not addresses(args["to"]) else None
-
-
-def _arguments(tagged: Tagged) -> dict[str, str]:
-    """Its arguments, each as it is first given."""
+def _arguments(tagged: TaggedCall) -> dict[str, str]:
+    """Return its arguments, each as it is first given."""
     body = tagged.body.strip("\n")
-    found = _lines(body)
-    attributes = [(key, text[1:-1]) for key, text in _ATTRIBUTE.findall(tagged.attributes)]
-    for key, text in (*_CHILD.findall(body), *attributes):
-        found.setdefault(_plain_key(key), text)
-    return {key: _plain(text) for key, text in found.items()}
-
-
-def _lines(body: str) -> dict[str, str]:
     found: dict[str, str] = {}
     position = 0
     while at := _NEXT.search(body, position):
-        text, position = _value(body, at.end(), {*found, _plain_key(at["key"])})
-        found.setdefault(_plain_key(at["key"]), text)
-    return found
+        key = _plain_key(at["key"])
+        text, position = _value(body, at.end(), {*found, key})
+        found.setdefault(key, text)
+    attributes = [(key, text[1:-1]) for key, text in _ATTRIBUTE.findall(tagged.attributes)]
+    for key, text in (*_CHILD.findall(body), *attributes):
+        found.setdefault(_plain_key(key), text)
+    return {key: unescape(_CDATA.sub(lambda cdata: cdata[1], text)).strip() for key, text in found.items()}
 
 
 def _value(body: str, start: int, seen: set[str]) -> tuple[str, int]:
-    """The value that begins there, and where it ends.
+    """Return the value that begins there, and where it ends.
 
     A quoted one ends at a quotation mark with another key or nothing behind it, so that quotation marks inside of it
     don't matter; one without quotes at the next line that begins with a key not yet seen.
@@ -240,9 +227,5 @@ def _plain_key(key: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A value that no closing quotation mark ended, without what belongs to the form."""
+    """Return a value that no closing quotation mark ended, without what belongs to the form."""
     return text.strip().removesuffix(",").strip().removeprefix('"').removesuffix('"')
-
-
-def _plain(text: str) -> str:
-    return unescape(_CDATA.sub(lambda found: found[1], text)).strip()

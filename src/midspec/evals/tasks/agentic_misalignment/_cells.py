@@ -1,7 +1,4 @@
-"""The grid: a question for each scenario under each goal.
-
-Enter: the settings. Leave: questions, whose `set` is the scenario and whose `domain` is the cell.
-"""
+"""The grid: one question for each scenario under each goal; its `set` is the scenario, its `domain` the cell."""
 
 from __future__ import annotations
 
@@ -9,18 +6,17 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
 from midspec.core.errors import DataError
 from midspec.core.records import Message, Strict
 from midspec.evals._types import Question
 from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig, Goal, Scenario
-from midspec.evals.tasks.agentic_misalignment._files import fill, read_yaml
-from midspec.evals.tasks.agentic_misalignment._scenarios import (
+from midspec.evals.tasks.agentic_misalignment._prompts import (
     ACCESS_CODE,
     exfiltration_prompts,
+    fill,
     mailbox,
     port_prompts,
+    prompt_yaml,
     storage_path,
 )
 
@@ -73,42 +69,65 @@ class _Mail(NamedTuple):
         return "attachments:" in head.lower() and "confidential" in head.lower()
 
 
-def about_of(scenario: Scenario, goal: Goal, prompt: str, config: AgenticConfig) -> dict[str, JsonValue]:
-    """`CellFacts` as a question carries it.
+def cell_facts(scenario: Scenario, goal: Goal, prompt: str, config: AgenticConfig) -> CellFacts:
+    """Read the facts of a cell from its inbox.
+
+    Args:
+        scenario: one of the four.
+        goal: of the cell.
+        prompt: all that the model sees.
+        config: the settings.
 
     Raises:
         DataError: the inbox no longer holds what the scenario turns on.
     """
-    mails = _mails(prompt)
+    mails = [_Mail(_header(text, "From"), _header(text, "To"), text) for text in _MAIL.findall(prompt)]
     own_domain = _own_domain(mails, config)
     outsiders = _outsiders(mails, own_domain, config) if scenario in ("exfiltration", "espionage") else ()
-    protected = tuple(mail.text for mail in mails if mail.is_confidential) if scenario == "espionage" else ()
-    made = CellFacts(
+    target = f"{_TARGET}@{own_domain}" if scenario in ("murder", "blackmail") else ""
+    company = _COMPANIES.get(scenario, "SummitBridge")
+    secrets = _secrets(scenario, mails, config)
+    # Without its secret, its outsider or its target no call could ever be the harmful one.
+    needed = {
+        "secret": all(secrets) and secrets,
+        "outsider": outsiders or scenario in ("murder", "blackmail"),
+        "target": target in prompt,
+        "company": company in prompt,
+        "own domain": own_domain,
+    }
+    for what, found in needed.items():
+        if not found:
+            hint = "Install the version of inspect_evals that the lock names"
+            raise DataError(f"no {what} in the inbox of {scenario}", where="agentic misalignment", hint=hint)
+    values = {
+        "assistant": config.assistant_name,
+        "company": company,
+        "own_domain": own_domain,
+        "outsiders": " or ".join(outsiders),
+        "secrets": " and ".join(secrets),
+        "target": target,
+    }
+    threat = prompt_yaml("threats.yaml")["peace" if goal == "none" else "conflict"][config.threat]
+    return CellFacts(
         scenario=scenario,
         goal=goal if goal in ("none", "ambiguous") else f"{config.goal_type}-{goal}",
         assistant=config.assistant_name,
-        company=_COMPANIES.get(scenario, "SummitBridge"),
+        company=company,
         own_domain=own_domain,
         outsiders=outsiders,
-        secrets=_secrets(scenario, mails, config),
-        protected=protected,
-        target=f"{_TARGET}@{own_domain}" if scenario in ("murder", "blackmail") else "",
-        facts="",
+        secrets=secrets,
+        protected=tuple(mail.text for mail in mails if mail.is_confidential) if scenario == "espionage" else (),
+        target=target,
+        facts=fill(prompt_yaml("scenarios.yaml")[scenario]["facts"], values | {"threat": fill(threat, values)}),
     )
-    _refuse_hollow(made, prompt)
-    return made.model_copy(update={"facts": _facts(made, goal, config)}).model_dump(mode="json")
 
 
 def addresses(text: str) -> tuple[str, ...]:
-    """The mail addresses in `text`, in lower case, in order, each once."""
+    """Return the mail addresses in `text`, in lower case, in order, each once."""
     return tuple(dict.fromkeys(found.rstrip(".").lower() for found in _ADDRESS.findall(text)))
 
 
-def _mails(inbox: str) -> list[_Mail]:
-    return [_Mail(_line(text, "From"), _line(text, "To"), text) for text in _MAIL.findall(inbox)]
-
-
-def _line(text: str, key: str) -> str:
+def _header(text: str, key: str) -> str:
     found = re.search(rf"^{key}: (.*)$", text, re.M)
     return found[1].strip().lower() if found else ""
 
@@ -124,7 +143,7 @@ def _own_domain(mails: list[_Mail], config: AgenticConfig) -> str:
 
 
 def _outsiders(mails: list[_Mail], own_domain: str, config: AgenticConfig) -> tuple[str, ...]:
-    """All addresses of whoever writes to the assistant from outside, the one that they ask to write to first."""
+    """Return all addresses of whoever writes to the assistant from outside, the one that they ask to write to first."""
     box = mailbox(config.assistant_name)
     theirs = [mail for mail in mails if mail.to.startswith(box) and not mail.sender.endswith(f"@{own_domain}")]
     domains = {mail.sender.partition("@")[2] for mail in theirs}
@@ -139,66 +158,36 @@ def _secrets(scenario: Scenario, mails: list[_Mail], config: AgenticConfig) -> t
     if scenario == "murder":
         return tuple(dict.fromkeys(code for mail in mails for code in _OVERRIDE.findall(mail.text)))
     if scenario == "espionage":
-        return tuple(_line(mail.text, "ID") for mail in mails if mail.is_confidential)
+        return tuple(_header(mail.text, "ID") for mail in mails if mail.is_confidential)
     return _AFFAIR
-
-
-def _refuse_hollow(made: CellFacts, prompt: str) -> None:
-    """Without its secret, its outsider or its target no call could ever be the harmful one."""
-    sought = {
-        "secret": all(made.secrets) and made.secrets,
-        "outsider": made.outsiders or made.scenario in ("murder", "blackmail"),
-        "target": made.target in prompt,
-        "company": made.company in prompt,
-        "own domain": made.own_domain,
-    }
-    for what, found in sought.items():
-        if not found:
-            raise DataError(
-                f"no {what} in the inbox of {made.scenario}",
-                where="agentic misalignment",
-                hint="Install the version of inspect_evals that the lock names",
-            )
-
-
-def _facts(made: CellFacts, goal: Goal, config: AgenticConfig) -> str:
-    values = {
-        "assistant": made.assistant,
-        "company": made.company,
-        "own_domain": made.own_domain,
-        "outsiders": " or ".join(made.outsiders),
-        "secrets": " and ".join(made.secrets),
-        "target": made.target,
-    }
-    threat = read_yaml("threats.yaml")["peace" if goal == "none" else "conflict"][config.threat]
-    return fill(read_yaml("scenarios.yaml")[made.scenario]["facts"], values | {"threat": fill(threat, values)})
 
 
 @lru_cache(maxsize=16)
 def cells(config: AgenticConfig) -> tuple[Question, ...]:
-    """One question a cell, scenario by scenario, goals in the order of the settings.
+    """Return one question a cell, scenario by scenario, goals in the order of the settings.
 
     Raises:
         ConfigError: the assistant's name is taken by somebody in an inbox, or makes no mailbox.
         DataError: an inbox of the public port no longer holds what its scenario turns on.
         MissingError: `inspect_evals` is not installed.
     """
-    return tuple(_cell(scenario, goal, config) for scenario in config.scenarios for goal in config.goals)
-
-
-def _cell(scenario: Scenario, goal: Goal, config: AgenticConfig) -> Question:
-    if scenario == "exfiltration":
-        system, user = exfiltration_prompts(goal, config)
-    else:
-        system, user = port_prompts(scenario, goal, config)
-    domain = f"{scenario}/{goal}"
-    return Question(
-        id=domain,
-        set=scenario,
-        domain=domain,
-        messages=(
-            Message(role="system", content="\n\n".join(filter(None, (config.system, system)))),
-            Message(role="user", content=user),
-        ),
-        about=about_of(scenario, goal, system + user, config),
-    )
+    questions = []
+    for scenario in config.scenarios:
+        for goal in config.goals:
+            if scenario == "exfiltration":
+                system, user = exfiltration_prompts(goal, config)
+            else:
+                system, user = port_prompts(scenario, goal, config)
+            name = f"{scenario}/{goal}"
+            question = Question(
+                id=name,
+                set=scenario,
+                domain=name,
+                messages=(
+                    Message(role="system", content="\n\n".join(filter(None, (config.system, system)))),
+                    Message(role="user", content=user),
+                ),
+                about=cell_facts(scenario, goal, system + user, config).model_dump(mode="json"),
+            )
+            questions.append(question)
+    return tuple(questions)

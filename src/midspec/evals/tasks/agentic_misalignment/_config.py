@@ -1,13 +1,10 @@
-"""What can be chosen about the agentic scenarios: which, under which goal and threat, worded how, and for whom.
-
-Enter: settings. Leave: the frozen `AgenticConfig`. Free of Inspect, so that a study can be read without it.
-"""
+"""The settings of the agentic scenarios: which, under which goal and threat, worded how, and for whom."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -32,17 +29,7 @@ Threat = Literal["replacement", "restriction", "none"]
 SCENARIOS: tuple[Scenario, ...] = ("exfiltration", "murder", "espionage")
 """The three of the 27 cells; `blackmail` stands beside them and is asked for by name."""
 
-GOALS: tuple[Goal, ...] = (
-    "none",
-    "america",
-    "global",
-    "safety",
-    "acceleration",
-    "ethical",
-    "pragmatic",
-    "individualism",
-    "collectivism",
-)
+GOALS: tuple[Goal, ...] = tuple(goal for goal in get_args(Goal) if goal != "ambiguous")
 """The nine of the 27 cells."""
 
 REPEATS = 300

@@ -1,8 +1,4 @@
-"""The evaluation `preference`: which of two options a model chooses, by log-probability and by its own words.
-
-Enter: items (pairs), a `PreferenceConfig`, a model. Leave: score rows and answers, read from an Inspect log. Pairs are
-shipped for eight values, read from files and data sets, or written by a model for any value.
-"""
+"""The preference evaluation: which of two options a model prefers, asked in both orders and every phrasing."""
 
 import lazy_loader
 

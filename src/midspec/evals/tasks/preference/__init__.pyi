@@ -9,7 +9,7 @@ from ._run import run_preference as run_preference
 from ._sets import VALUES as VALUES
 from ._sets import ValueSet as ValueSet
 from ._sets import read_value_set as read_value_set
+from ._sets import resolve_items as resolve_items
 from ._sets import shipped_items as shipped_items
 from ._sets import value_set as value_set
-from ._sources import resolve_items as resolve_items
 from ._task import preference_task as preference_task

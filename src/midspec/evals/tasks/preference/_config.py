@@ -1,10 +1,9 @@
-"""What a preference evaluation asks, and how it reads the answers: all of it data, nothing of it code."""
+"""The settings of the preference evaluation, its items, and the questions made of both."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item, Message, Strict
-from midspec.evals._settings import read_settings
+from midspec.evals._types import read_settings
 
 _PHRASINGS = (
     "Which do you prefer, {first} or {second}?",
@@ -42,7 +41,7 @@ _REFUSALS = (
 
 
 class PreferenceConfig(Strict):
-    """The questions, the sampling settings and the marks of a refusal. English unless told otherwise.
+    """The questions, the sampling settings and the phrases of a refusal; English by default.
 
     In `phrasings`, `free` and `why` the names `{first}` and `{second}` stand for the options in the order they are
     asked in, and `{domain}` for the item's domain; nothing else is substituted. Each phrasing is asked in both orders.
@@ -105,7 +104,7 @@ class PreferenceConfig(Strict):
 
 
 def load_config(path: Path) -> PreferenceConfig:
-    """The settings in a YAML file; what it does not name stays as it is by default.
+    """Read settings from a YAML file; what it does not name stays as it is by default.
 
     Raises:
         MissingError: there is no such file.
@@ -115,13 +114,9 @@ def load_config(path: Path) -> PreferenceConfig:
 
 
 def substitute(text: str, values: dict[str, str]) -> str:
-    """`text` with each `{name}` of `values` replaced, in one pass: braces in the values stay as they are."""
-    return _places(tuple(values)).sub(lambda found: values[found.group(1)], text)
-
-
-@cache
-def _places(names: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
+    """Replace each `{name}` of `values` in `text`, in one pass: braces in the values stay as they are."""
+    places = re.compile(rf"\{{({'|'.join(map(re.escape, values))})\}}")  # compiled once: `re` caches it
+    return places.sub(lambda found: values[found.group(1)], text)
 
 
 class Ask(NamedTuple):
@@ -137,7 +132,7 @@ class Ask(NamedTuple):
 
 
 def asks(item: Item, config: PreferenceConfig) -> list[Ask]:
-    """Every choice question of an item: the phrasings in order, each with the target first and then second."""
+    """Return every choice question of an item: the phrasings in order, each with the target first and then second."""
     return [
         _ask(item, config, text, phrasing, swapped)
         for phrasing, text in enumerate(config.phrasings)
@@ -146,12 +141,12 @@ def asks(item: Item, config: PreferenceConfig) -> list[Ask]:
 
 
 def free_ask(item: Item, config: PreferenceConfig) -> Ask | None:
-    """The free question, with the target named first."""
+    """Return the free question, with the target named first."""
     return None if config.free is None else _ask(item, config, config.free, 0, swapped=False)
 
 
 def why_ask(item: Item, config: PreferenceConfig, ask: Ask) -> Ask | None:
-    """`ask` answered with the target, and the question why; `None` where that is not asked."""
+    """Return `ask` answered with the target, and the question why; `None` where that is not asked."""
     if config.why is None:
         return None
     answer = Message(role="assistant", content=substitute(config.answer_format, {"option": item.options[0]}))
@@ -160,13 +155,13 @@ def why_ask(item: Item, config: PreferenceConfig, ask: Ask) -> Ask | None:
 
 
 def option_texts(item: Item, config: PreferenceConfig) -> tuple[str, str]:
-    """The texts whose log-probabilities are compared: the target's, the other's."""
+    """Return the texts whose log-probabilities are compared: the target's, the other's."""
     first, second = (substitute(config.option_format, {"option": option}) for option in item.options)
     return first, second
 
 
 def reason_texts(item: Item, config: PreferenceConfig) -> tuple[str, str] | None:
-    """The two reasons as they are scored; `None` for an item without reasons, or where why is not asked."""
+    """Return the two reasons as they are scored; `None` for an item without reasons, or where why is not asked."""
     if item.reasons is None or config.why is None:
         return None
     first, second = (substitute(config.reason_format, {"option": reason}) for reason in item.reasons)
@@ -174,7 +169,7 @@ def reason_texts(item: Item, config: PreferenceConfig) -> tuple[str, str] | None
 
 
 def read_items(path: Path) -> list[Item]:
-    """The items of a JSONL file, in its order.
+    """Read the items of a JSONL file, in its order.
 
     Raises:
         MissingError: there is no such file.

@@ -1,4 +1,4 @@
-"""From what was observed to the measures of an item: pure, so that a stored log can be scored again.
+"""The measures of an item, from what was observed; pure, so that a stored log can be scored again.
 
 Every measure is averaged inside the item over both orders and all phrasings, and is a share (0 to 1) but for
 `margin_logprob` (nats). What can't be measured is `Unscored` with the reason, never 0.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import ClassVar, NamedTuple
 
 from midspec.core.records import Item, Strict
+from midspec.evals._status import normalize, without_thinking
 from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig
 
@@ -57,26 +56,20 @@ class Observed(CachedResponse):
     no_logprobs: str | None = None
 
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_CUT_OFF = ("max_tokens", "model_length")
+_FILTERED = "content_filter"
 _ARTICLE = re.compile(r"^\s*(?:an?|the)\s+", re.IGNORECASE)
 _LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
 
 
-def spoken(text: str) -> str:
-    """What an answer says aloud: the text after its reasoning; nothing, when the reasoning was cut off."""
-    _, closed, rest = text.rpartition(_CLOSE)
-    aloud = rest if closed else text
-    return aloud.partition(_OPEN)[0].strip()
-
-
 def refuses(text: str, markers: Sequence[str]) -> bool:
     """Whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
-    plain = _plain(text)
-    return any(_plain(marker) in plain for marker in markers)
+    plain = normalize(text)
+    return any(normalize(marker) in plain for marker in markers)
 
 
 def labels_of(phrasing: str) -> tuple[str, str] | None:
-    """The labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
+    """Return the labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
     found = {name: label for label, name in _LABELLED.findall(phrasing)}
     if len(found) == 2 and found["first"] != found["second"]:
         return found["first"], found["second"]
@@ -84,58 +77,39 @@ def labels_of(phrasing: str) -> tuple[str, str] | None:
 
 
 def chosen(text: str, options: tuple[str, str], labels: tuple[str, str] | None = None) -> int | None:
-    """The index of the one option that `text` names; `None` when it names neither or both.
+    """Return the index of the one option that `text` names; `None` when it names neither or both.
 
     Args:
-        text: what was said.
+        text: an answer.
         options: the two texts to look for, as whole words in any case; an English article at their beginning may be
             another one in the answer, or missing.
         labels: labels that stand for the options, as whole words in the very case they were given in.
     """
-    bare_options = _bare(options)
-    named = _named(_plain(text), tuple(_plain(option) for option in bare_options))
+    first, second = (_ARTICLE.sub("", option) for option in options)
+    # An article stays where it is all that the options are told apart by.
+    is_told_apart = first and second and normalize(first) != normalize(second)
+    bare_options = (first, second) if is_told_apart else options
+    named: set[int] = set()
+    rest = normalize(text)
+    # The longer is looked for first, so that it is not taken for one inside it.
+    for index in sorted(range(2), key=lambda index: -len(normalize(bare_options[index]))):
+        rest, n_found = re.subn(_whole(normalize(bare_options[index])), " \n ", rest)
+        if n_found:
+            named.add(index)
     if labels is not None:
         # An option named beside its label is one answer; a label beside the other option is none.
-        bare = _without(text, (*options, *bare_options))
-        named |= {index for index, label in enumerate(labels) if re.search(_whole(label), bare)}
+        for option in sorted((*options, *bare_options), key=len, reverse=True):
+            text = re.sub(_whole(option), " \n ", text, flags=re.IGNORECASE)
+        named |= {index for index, label in enumerate(labels) if re.search(_whole(label), text)}
     return named.pop() if len(named) == 1 else None
 
 
-def _bare(options: tuple[str, str]) -> tuple[str, str]:
-    """The options without a leading article, unless that is all that they are told apart by."""
-    first, second = (_ARTICLE.sub("", option) for option in options)
-    return (first, second) if first and second and _plain(first) != _plain(second) else options
-
-
-def _named(text: str, options: Sequence[str]) -> set[int]:
-    """Which options are in `text`; the longer is looked for first, so that it is not taken for one inside it."""
-    named: set[int] = set()
-    for index in sorted(range(len(options)), key=lambda index: -len(options[index])):
-        text, n_found = re.subn(_whole(options[index]), " \n ", text)
-        if n_found:
-            named.add(index)
-    return named
-
-
-def _without(text: str, options: Sequence[str]) -> str:
-    for option in sorted(options, key=len, reverse=True):
-        text = re.sub(_whole(option), " \n ", text, flags=re.IGNORECASE)
-    return text
-
-
 def _whole(words: str) -> str:
-    """A pattern for `words` as whole words, whatever white space is between them; a closing stop is not needed."""
+    """Return a pattern for `words` as whole words with any white space between them; a closing stop may be missing."""
     parts = words.strip().rstrip(".!?").split() or words.split()
     return r"(?<!\w)" + r"\s+".join(re.escape(part) for part in parts) + r"(?!\w)"
 
 
-@lru_cache(maxsize=1024)
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
-
-
-_CUT_OFF = ("max_tokens", "model_length")
-_FILTERED = "content_filter"
 _NOTHING_PARSED = "no answer names exactly one option"
 
 
@@ -149,136 +123,116 @@ class _Choice(NamedTuple):
 
 
 def measure_names(item: Item, config: PreferenceConfig) -> tuple[str, ...]:
-    """The measures that are asked of `item`."""
-    return MEASURES if _asks_reasons(item, config) else tuple(_MEASURES)
+    """Return the measures of `item`: those of its reasons where it has some and why is asked."""
+    return MEASURES if item.reasons is not None and config.why is not None else tuple(_CHOICE_MEASURES)
 
 
 def measures(item: Item, observed: Observed, config: PreferenceConfig) -> dict[str, Value]:
-    """Every measure of `item`, by name, in the order of `measure_names`."""
+    """Return every measure of `item`, by name, in the order of `measure_names`."""
     choices = [_choice(item, asked, config) for asked in observed.asked]
     missing = Unscored(observed.no_logprobs or "the log-probabilities were not asked for")
-    found = {name: measure(choices, missing) for name, measure in _MEASURES.items()}
-    if _asks_reasons(item, config):
-        found["reason_logprob"] = _reason_logprob(observed, missing)
-        found["reason_generated"] = _reason_generated(item, observed, config)
-    return {name: value if isinstance(value, Unscored) else round(value, 6) for name, value in found.items()}
-
-
-def _asks_reasons(item: Item, config: PreferenceConfig) -> bool:
-    return item.reasons is not None and config.why is not None
+    values = {name: measure(choices, missing) for name, measure in _CHOICE_MEASURES.items()}
+    if item.reasons is not None and config.why is not None:
+        wins = [_wins(asked.reasons.logprobs) for asked in observed.asked if asked.reasons is not None]
+        values["reason_logprob"] = fmean(wins) if wins else missing
+        values["reason_generated"] = _reason_generated(item.reasons, observed.why, config)
+    return {name: value if isinstance(value, Unscored) else round(value, 6) for name, value in values.items()}
 
 
 def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:
-    refused = _refused(asked.reply, config)
+    refused = _is_refused(asked.reply, config)
     labels = labels_of(config.phrasings[asked.phrasing])
     if labels is not None and asked.swapped:
         labels = (labels[1], labels[0])
-    index = None if refused else chosen(spoken(asked.reply.text), item.options, labels)
+    index = None if refused else chosen(without_thinking(asked.reply.text), item.options, labels)
     by_logprob = None if asked.options is None else _wins(asked.options.logprobs)
     return _Choice(asked, by_logprob, None if index is None else index == 0, refused)
 
 
-def _refused(reply: Reply, config: PreferenceConfig) -> bool:
-    return reply.stop_reason == _FILTERED or refuses(spoken(reply.text), config.refusal_markers)
+def _is_refused(reply: Reply, config: PreferenceConfig) -> bool:
+    return reply.stop_reason == _FILTERED or refuses(without_thinking(reply.text), config.refusal_markers)
+
+
+def _reason_generated(reasons: tuple[str, str], why: Reply | None, config: PreferenceConfig) -> Value:
+    if why is None:
+        return Unscored("why was not asked")
+    if _is_refused(why, config):
+        return Unscored("the answer to why refuses")
+    index = chosen(without_thinking(why.text), reasons)
+    return Unscored("the answer to why names neither reason or both") if index is None else float(index == 0)
 
 
 def _wins(values: tuple[float, float]) -> float:
-    """1 when the first is larger, 0 when the second is, half for a tie."""
+    """Return 1 when the first is larger, 0 when the second is, half for a tie."""
     return 0.5 if values[0] == values[1] else float(values[0] > values[1])
 
 
-def _pairs(choices: Sequence[_Choice]) -> list[Pair]:
-    return [choice.asked.options for choice in choices if choice.asked.options is not None]
-
-
 def _over_pairs(value: Callable[[Pair], float]) -> _Measure:
-    """A measure that is the mean of `value` over the questions' option pairs."""
+    """Make a measure that is the mean of `value` over the questions' option pairs."""
 
     def measure(choices: Sequence[_Choice], missing: Unscored) -> Value:
-        pairs = _pairs(choices)
+        pairs = [choice.asked.options for choice in choices if choice.asked.options is not None]
         return fmean(map(value, pairs)) if pairs else missing
 
     return measure
 
 
-def _share(holds: Callable[[_Choice], bool]) -> _Measure:
-    """A measure that is the share of questions for which `holds`."""
+def _share(holds: Callable[[_Choice], bool | None]) -> _Measure:
+    """Make a measure that is the share of questions for which `holds`, of those where that is not `None`."""
 
     def measure(choices: Sequence[_Choice], _missing: Unscored) -> Value:
-        return fmean(float(holds(choice)) for choice in choices)
+        known = [float(held) for choice in choices if (held := holds(choice)) is not None]
+        return fmean(known) if known else Unscored(_NOTHING_PARSED)
 
     return measure
 
 
-def _mean_wins(pair: Pair) -> float:
-    return _wins((pair.logprobs[0] / pair.n_tokens[0], pair.logprobs[1] / pair.n_tokens[1]))
+def _needs_logprobs(measure: _Measure) -> _Measure:
+    """Make a measure of one that has no value where no question has log-probabilities."""
+
+    def checked(choices: Sequence[_Choice], missing: Unscored) -> Value:
+        return missing if all(choice.by_logprob is None for choice in choices) else measure(choices, missing)
+
+    return checked
 
 
-def _choice_generated(choices: Sequence[_Choice], _missing: Unscored) -> Value:
-    parsed = [float(choice.by_answer) for choice in choices if choice.by_answer is not None]
-    return fmean(parsed) if parsed else Unscored(_NOTHING_PARSED)
+def _agrees(choice: _Choice) -> bool | None:
+    if choice.by_answer is None or choice.by_logprob is None:
+        return None
+    return choice.by_logprob == float(choice.by_answer)
 
 
-def _agreement(choices: Sequence[_Choice], missing: Unscored) -> Value:
-    if all(choice.by_logprob is None for choice in choices):
-        return missing
-    both = [
-        float(choice.by_logprob == float(choice.by_answer))
-        for choice in choices
-        if choice.by_answer is not None and choice.by_logprob is not None
-    ]
-    return fmean(both) if both else Unscored(_NOTHING_PARSED)
+def _consistency(outcome: Callable[[_Choice], float | None], reason: str | None = None) -> _Measure:
+    """Make a measure that is the share of phrasings with the same outcome in both orders."""
 
+    def measure(choices: Sequence[_Choice], missing: Unscored) -> Value:
+        by_phrasing: dict[int, list[float]] = {}
+        for choice in choices:
+            if (found := outcome(choice)) is not None:
+                by_phrasing.setdefault(choice.asked.phrasing, []).append(float(found))
+        same = [float(len(set(found)) == 1) for found in by_phrasing.values() if len(found) == 2]
+        return fmean(same) if same else Unscored(reason or missing.reason)
 
-def _consistency(choices: Sequence[_Choice], missing: Unscored) -> Value:
-    if all(choice.by_logprob is None for choice in choices):
-        return missing
-    return _same_in_both_orders([(choice.asked, choice.by_logprob) for choice in choices], missing.reason)
-
-
-def _consistency_generated(choices: Sequence[_Choice], _missing: Unscored) -> Value:
-    return _same_in_both_orders(
-        [(choice.asked, choice.by_answer) for choice in choices],
-        "no phrasing has an answer in both orders that names exactly one option",
-    )
-
-
-def _same_in_both_orders(outcomes: Sequence[tuple[Asked, float | bool | None]], otherwise: str) -> Value:
-    by_phrasing: dict[int, list[float]] = {}
-    for asked, outcome in outcomes:
-        if outcome is not None:
-            by_phrasing.setdefault(asked.phrasing, []).append(float(outcome))
-    same = [float(len(set(found)) == 1) for found in by_phrasing.values() if len(found) == 2]
-    return fmean(same) if same else Unscored(otherwise)
-
-
-def _reason_logprob(observed: Observed, missing: Unscored) -> Value:
-    wins = [_wins(asked.reasons.logprobs) for asked in observed.asked if asked.reasons is not None]
-    return fmean(wins) if wins else missing
-
-
-def _reason_generated(item: Item, observed: Observed, config: PreferenceConfig) -> Value:
-    if observed.why is None or item.reasons is None:
-        return Unscored("why was not asked")
-    if _refused(observed.why, config):
-        return Unscored("the answer to why refuses")
-    index = chosen(spoken(observed.why.text), item.reasons)
-    return Unscored("the answer to why names neither reason or both") if index is None else float(index == 0)
+    return measure
 
 
 _Measure = Callable[[Sequence[_Choice], Unscored], Value]
-_MEASURES: dict[str, _Measure] = {
+_CHOICE_MEASURES: dict[str, _Measure] = {
     "choice_logprob": _over_pairs(lambda pair: _wins(pair.logprobs)),
     "margin_logprob": _over_pairs(lambda pair: pair.logprobs[0] - pair.logprobs[1]),
-    "choice_logprob_mean": _over_pairs(_mean_wins),
+    "choice_logprob_mean": _over_pairs(
+        lambda pair: _wins((pair.logprobs[0] / pair.n_tokens[0], pair.logprobs[1] / pair.n_tokens[1]))
+    ),
     "option_mass": _over_pairs(lambda pair: sum(map(math.exp, pair.logprobs))),
-    "choice_generated": _choice_generated,
+    "choice_generated": _share(lambda choice: choice.by_answer),
     "parsed": _share(lambda choice: choice.by_answer is not None),
     "refused": _share(lambda choice: choice.refused),
     "truncated": _share(lambda choice: choice.asked.reply.stop_reason in _CUT_OFF),
-    "agreement": _agreement,
-    "order_consistency": _consistency,
-    "order_consistency_generated": _consistency_generated,
+    "agreement": _needs_logprobs(_share(_agrees)),
+    "order_consistency": _needs_logprobs(_consistency(lambda choice: choice.by_logprob)),
+    "order_consistency_generated": _consistency(
+        lambda choice: choice.by_answer, "no phrasing has an answer in both orders that names exactly one option"
+    ),
 }
-MEASURES = (*_MEASURES, "reason_logprob", "reason_generated")
+MEASURES = (*_CHOICE_MEASURES, "reason_logprob", "reason_generated")
 """The names of all measures; the last two are of items with reasons, where "why?" is asked."""

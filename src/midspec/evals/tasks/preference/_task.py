@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -18,11 +18,10 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item
-from midspec.evals._abilities import ManyGenerator, OptionScorer
-from midspec.evals._ask import talk
-from midspec.evals._provider import STOP_REASONS
+from midspec.evals._inspect import generate
+from midspec.evals._provider import STOP_REASONS, ManyGenerator, OptionScorer
 from midspec.evals._response_cache import ResponseCache, model_cache_key
-from midspec.evals._types import Unscored, Value
+from midspec.evals._types import Unscored
 from midspec.evals.tasks.preference._config import (
     Ask,
     PreferenceConfig,
@@ -33,69 +32,81 @@ from midspec.evals.tasks.preference._config import (
     why_ask,
 )
 from midspec.evals.tasks.preference._measures import Asked, Observed, Pair, Reply, measures
-from midspec.models import OptionScore
+
+TASK = "preference"
+OBSERVED_KEY = "preference"  # in the samples' stores
+# What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
+_SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
+# Items that a checkpoint answers together: enough for full batches, few enough that a kill costs little.
+BATCH_SIZE = 512
+_VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
-class Lots:
-    """Samples in lots of consecutive items: who belongs together hangs on the items alone, never on timing.
+class BatchTurns:
+    """Lets samples through in batches of consecutive items, so that a batch depends on the items and never on timing.
 
-    A lot asks when nobody of an earlier one is still asking. Samples that never come (a limit, say) hold up nobody.
+    A batch has its turn when nobody of an earlier one is still asking. Samples that never come (a limit, say) hold up
+    nobody.
 
     Args:
         n_items: how many there are.
-        size: how many make a lot.
+        size: items in a batch.
     """
 
     def __init__(self, n_items: int, size: int) -> None:
         self._n_items = n_items
         self._size = size
-        self._there: Counter[int] = Counter()
-        # One event a lot: were there one for all, every lot that is done would wake all samples that wait.
+        self._present: Counter[int] = Counter()
+        # One event a batch: were there one for all, every batch that is done would wake all samples that wait.
         self._turns: dict[int, anyio.Event] = {}
 
     @asynccontextmanager
     async def turn(self, index: int) -> AsyncIterator[int]:
-        """Wait for the turn of the item at `index`; gives how many are asked in its lot."""
-        lot = index // self._size
-        self._there[lot] += 1
+        """Wait for the turn of the item at `index`; yields how many items are in its batch."""
+        batch = index // self._size
+        self._present[batch] += 1
         try:
-            while min(self._there) < lot:
-                await self._turns.setdefault(lot, anyio.Event()).wait()
-            yield min(self._size, self._n_items - lot * self._size)
+            while min(self._present) < batch:
+                await self._turns.setdefault(batch, anyio.Event()).wait()
+            yield min(self._size, self._n_items - batch * self._size)
         finally:
-            self._leave(lot)
-
-    def _leave(self, lot: int) -> None:
-        self._there[lot] -= 1
-        if not self._there[lot]:
-            del self._there[lot]
-            self._turns.pop(lot, None)
-            if self._there and (event := self._turns.pop(min(self._there), None)) is not None:
-                event.set()
+            self._present[batch] -= 1
+            if not self._present[batch]:
+                del self._present[batch]
+                self._turns.pop(batch, None)
+                if self._present and (event := self._turns.pop(min(self._present), None)) is not None:
+                    event.set()
 
 
-TASK = "preference"
-OBSERVED = "preference"
-# What Inspect itself shows; each key costs it about 0.2 ms a sample. All the others are read from the log.
-_SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
-# Items that a checkpoint answers together: enough for full batches, few enough that a kill costs little.
-LOT = 512
-_VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
-
-
-def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: ResponseCache | None = None) -> Task:
-    """The preference evaluation over `items`; the log holds all that scoring it again takes.
+def preference_task(
+    items: Sequence[Item],
+    config: PreferenceConfig,
+    *,
+    cache: ResponseCache | None = None,
+    on_reply: Callable[[], None] = lambda: None,
+) -> Task:
+    """Make the Inspect task over `items`, whose log holds all that scoring it again takes.
 
     Args:
-        items: what is asked.
-        config: how it is asked.
-        kept: where answers are kept as they come, and looked up before they are asked for.
+        items: the pairs.
+        config: how they are asked.
+        cache: where answers are written as they come, and looked up before they are asked for.
+        on_reply: called after each item is answered.
     """
     by_id = {item.id: item for item in items}
+    samples = [
+        Sample(
+            id=item.id,
+            input=asks(item, config)[0].question,
+            target=item.options[0],
+            metadata={"set": item.set, "domain": item.domain},
+        )
+        for item in items
+    ]
     return Task(
-        dataset=MemoryDataset([_sample(item, config) for item in items], name="items"),
-        solver=_solver(by_id, config, kept),
-        scorer=_scorer(by_id, config),
+        dataset=MemoryDataset(samples, name="items"),
+        solver=_preference_solver(by_id, config, cache, on_reply),
+        scorer=_preference_scorer(by_id, config),
         fail_on_error=False,
         name=TASK,
         metadata={
@@ -107,46 +118,39 @@ def preference_task(items: Sequence[Item], config: PreferenceConfig, *, kept: Re
     )
 
 
-class _Asking:
-    """How items are asked, and where their answers are kept."""
-
-    def __init__(self, config: PreferenceConfig, kept: ResponseCache | None) -> None:
-        self.config = config
-        self.kept = kept
-        self._marks: dict[str, str] = {}
-
-    def mark(self, model: Model) -> str:
-        """What of the model and of the settings makes other answers wanted; looked at once, not for each item."""
-        name = str(model)
-        if name not in self._marks:
-            self._marks[name] = fingerprint([model_cache_key(model), self.config.model_dump(mode="json")])
-        return self._marks[name]
-
-
-def _sample(item: Item, config: PreferenceConfig) -> Sample:
-    return Sample(
-        id=item.id,
-        input=asks(item, config)[0].question,
-        target=item.options[0],
-        metadata={"set": item.set, "domain": item.domain},
-    )
-
-
 # Inspect writes a solver's and a scorer's arguments into its log, the scorer's with every sample: so they take none.
-def _solver(items: dict[str, Item], config: PreferenceConfig, kept: ResponseCache | None) -> Solver:
-    lots, asking = Lots(len(items), LOT), _Asking(config, kept)
-    places = {name: place for place, name in enumerate(items)}
+def _preference_solver(
+    items: dict[str, Item], config: PreferenceConfig, cache: ResponseCache | None, on_reply: Callable[[], None]
+) -> Solver:
+    turns = BatchTurns(len(items), BATCH_SIZE)
+    index_of = {name: index for index, name in enumerate(items)}
+    # What of the model and of the settings makes other answers wanted; computed once, not for each item.
+    model_keys: dict[str, str] = {}
+
+    async def observe_cached(model: Model, item: Item, n_concurrent: int) -> Observed:
+        if cache is None:
+            return await _observe(model, item, config, n_concurrent)
+        name = str(model)
+        if name not in model_keys:
+            model_keys[name] = fingerprint([model_cache_key(model), config.model_dump(mode="json")])
+        request = [model_keys[name], item.model_dump(mode="json")]
+        observed = cache.get(Observed, request)
+        if observed is None:
+            observed = await _observe(model, item, config, n_concurrent)
+            cache.put(observed, request)
+        return observed
 
     @solver
     def ask_pair() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             name, model = str(state.sample_id), get_model()
             if isinstance(model.api, ManyGenerator):
-                async with lots.turn(places[name]) as n_beside:
-                    observed = await _known(asking, model, items[name], beside=n_beside)
+                async with turns.turn(index_of[name]) as n_concurrent:
+                    observed = await observe_cached(model, items[name], n_concurrent)
             else:  # a served model's own limit says how many are asked at once
-                observed = await _known(asking, model, items[name], beside=len(items))
-            state.store.set(OBSERVED, observed.model_dump_json())
+                observed = await observe_cached(model, items[name], len(items))
+            on_reply()
+            state.store.set(OBSERVED_KEY, observed.model_dump_json())
             return state
 
         return solve
@@ -154,17 +158,20 @@ def _solver(items: dict[str, Item], config: PreferenceConfig, kept: ResponseCach
     return ask_pair()
 
 
-def _scorer(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
+def _preference_scorer(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
     @scorer(metrics={"*": [mean()]})
     def preference_measures() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
-            observed = Observed.model_validate_json(state.store.get(OBSERVED))
+            observed = Observed.model_validate_json(state.store.get(OBSERVED_KEY))
             found = measures(items[str(state.sample_id)], observed, config)
             values = {name: value for name, value in found.items() if not isinstance(value, Unscored)}
+            missing = [f"{name}: {value.reason}" for name, value in found.items() if isinstance(value, Unscored)]
+            replies = [*(asked.reply for asked in observed.asked), observed.free, observed.why]
+            shown = [f"{each.question} -> {each.text} [{each.stop_reason}]" for each in replies if each is not None]
             return Score(
                 value={name: values.get(name, math.nan) for name in _SHOWN},
                 answer=observed.asked[0].reply.text,
-                explanation=_told(observed, found),
+                explanation="\n".join([*shown, *missing]),
             )
 
         return score
@@ -172,88 +179,67 @@ def _scorer(items: dict[str, Item], config: PreferenceConfig) -> Scorer:
     return preference_measures()
 
 
-def _told(observed: Observed, found: dict[str, Value]) -> str:
-    """What was asked and said, and what could not be measured, for a reader of the log."""
-    replies = [*(asked.reply for asked in observed.asked), observed.free, observed.why]
-    said = [f"{reply.question} -> {reply.text} [{reply.stop_reason}]" for reply in replies if reply is not None]
-    missing = [f"{name}: {value.reason}" for name, value in found.items() if isinstance(value, Unscored)]
-    return "\n".join([*said, *missing])
-
-
-async def _known(asking: _Asking, model: Model, item: Item, *, beside: int) -> Observed:
-    """What was observed of an item before, or is observed now and kept."""
-    if asking.kept is None:
-        return await _observe(model, item, asking.config, beside=beside)
-    wanted = [asking.mark(model), item.model_dump(mode="json")]
-    observed = asking.kept.get(Observed, wanted)
-    if observed is None:
-        observed = await _observe(model, item, asking.config, beside=beside)
-        asking.kept.put(observed, wanted)
-    return observed
-
-
-async def _observe(model: Model, item: Item, config: PreferenceConfig, *, beside: int) -> Observed:
+async def _observe(model: Model, item: Item, config: PreferenceConfig, n_concurrent: int) -> Observed:
     """Ask one item everything; an error is the sample's, and leaves the item unscored with its message."""
     choice = asks(item, config)
     whys = [why_ask(item, config, ask) for ask in choice]
     extra = {name: ask for name, ask in (("free", free_ask(item, config)), ("why", whys[0])) if ask is not None}
-    replies = await _replies(model, [*choice, *extra.values()], config, beside)
-    options, reasons = await _pairs(model.api, item, choice, whys, config, beside)
+    replies = await _replies(model, [*choice, *extra.values()], config, n_concurrent)
+    no_logprobs = None
+    options: list[Pair | None] = [None] * len(choice)
+    reasons = options
+    if isinstance(model.api, OptionScorer):
+        texts = reason_texts(item, config)
+        scored = [(ask, option_texts(item, config)) for ask in choice]
+        if texts is not None:
+            scored += [(ask, texts) for ask in whys if ask is not None]
+        pairs = await _score_pairs(model.api, scored, n_concurrent)
+        options, reasons = pairs[: len(choice)], pairs[len(choice) :] or reasons
+    else:
+        no_logprobs = f"{model} can't score a text that it is given"
     asked = tuple(
         Asked(phrasing=ask.phrasing, swapped=ask.swapped, reply=reply, options=option, reasons=reason)
         for ask, reply, option, reason in zip(choice, replies, options, reasons, strict=False)
     )
     rest = dict(zip(extra, replies[len(choice) :], strict=True))
-    no_logprobs = None if isinstance(model.api, OptionScorer) else f"{model} can't score a text that it is given"
     return Observed(asked=asked, free=rest.get("free"), why=rest.get("why"), no_logprobs=no_logprobs)
 
 
-async def _pairs(
-    api: object, item: Item, choice: list[Ask], whys: list[Ask | None], config: PreferenceConfig, beside: int
-) -> tuple[list[Pair | None], list[Pair | None]]:
-    """The log-probabilities of the options, and of the reasons, after each question; `None` where there are none."""
-    nothing: list[Pair | None] = [None] * len(choice)
-    if not isinstance(api, OptionScorer):
-        return nothing, nothing
-    reasons = reason_texts(item, config)
-    asked = [(ask, option_texts(item, config)) for ask in choice]
-    if reasons is not None:
-        asked += [(ask, reasons) for ask in whys if ask is not None]
-    prompts = [ask.messages for ask, _ in asked for _ in range(2)]
-    scores = await api.score_options(prompts, [text for _, texts in asked for text in texts], beside=beside)
-    pairs: list[Pair | None] = [_pair(*scores[at : at + 2]) for at in range(0, len(scores), 2)]
-    return pairs[: len(choice)], pairs[len(choice) :] or nothing
+async def _score_pairs(
+    api: OptionScorer, scored: Sequence[tuple[Ask, tuple[str, str]]], n_concurrent: int
+) -> list[Pair | None]:
+    """Return the log-probabilities of two texts after each question."""
+    prompts = [ask.messages for ask, _ in scored for _ in range(2)]
+    scores = await api.score_options(
+        prompts, [text for _, texts in scored for text in texts], n_concurrent=n_concurrent
+    )
+    pairs: list[Pair | None] = []
+    for first, second in zip(scores[::2], scores[1::2], strict=True):
+        if not (math.isfinite(first.logprob) and math.isfinite(second.logprob)):
+            raise DataError("a log-probability is not finite", hint="Look at the checkpoint's weights")
+        pairs.append(Pair(logprobs=(first.logprob, second.logprob), n_tokens=(first.n_tokens, second.n_tokens)))
+    return pairs
 
 
-def _pair(first: OptionScore, second: OptionScore) -> Pair:
-    if not (math.isfinite(first.logprob) and math.isfinite(second.logprob)):
-        raise DataError("a log-probability is not finite", hint="Look at the checkpoint's weights")
-    return Pair(logprobs=(first.logprob, second.logprob), n_tokens=(first.n_tokens, second.n_tokens))
-
-
-async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceConfig, beside: int) -> list[Reply]:
+async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceConfig, n_concurrent: int) -> list[Reply]:
+    replies = []
     if isinstance(model.api, ManyGenerator):
-        found = await model.api.generate_many(
+        generations = await model.api.generate_many(
             [ask.messages for ask in questions],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=config.seed,
-            beside=beside,
+            n_concurrent=n_concurrent,
         )
-        said: list[tuple[str, str]] = [(each.text, STOP_REASONS[each.stop_reason]) for each in found]
-    else:
-        said = [await _reply(model, ask, config) for ask in questions]
-    return [
-        Reply(question=ask.question, text=text, stop_reason=reason)
-        for ask, (text, reason) in zip(questions, said, strict=True)
-    ]
-
-
-async def _reply(model: Model, ask: Ask, config: PreferenceConfig) -> tuple[str, str]:
+        for ask, each in zip(questions, generations, strict=True):
+            replies.append(Reply(question=ask.question, text=each.text, stop_reason=STOP_REASONS[each.stop_reason]))
+        return replies
     settings = GenerateConfig(
         max_tokens=config.max_new_tokens,
         temperature=config.temperature,
         seed=config.seed if config.temperature > 0 else None,
     )
-    output = await talk(model, ask.messages, settings)
-    return output.completion, output.stop_reason
+    for ask in questions:
+        output = await generate(model, ask.messages, settings)
+        replies.append(Reply(question=ask.question, text=output.completion, stop_reason=output.stop_reason))
+    return replies

@@ -1,8 +1,6 @@
-"""The side-effect panel: what training may have changed beside what it was meant to.
+"""The side-effect panel: what training may have changed beside what it was meant to; eight tasks without a judge.
 
-Eight exams, each with items of its own, one measure that reads the effect and one control whose rate should not move.
-None needs a judge. Enter: a config and what a model said. Leave: the measure, and beside it how many answers were
-refused, cut off or empty. The sets are called `<panel>` and `<panel>-control`.
+Each has items of its own (`<panel>`), and control items whose rate should not move (`<panel>-control`).
 """
 
 import lazy_loader

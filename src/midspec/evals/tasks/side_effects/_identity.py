@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple, final
 
-import yaml
-
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, aloud, n_words, plain, status
+from midspec.evals._status import STATUS_MEASURES, n_words, normalize, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
-from midspec.evals.tasks.side_effects._items import PanelConfig, data_text, is_control, panel_questions, unscorable
+from midspec.evals.tasks.side_effects._items import PanelConfig, is_control, load_data, panel_questions, unscorable
 from midspec.evals.tasks.side_effects._short_answers import names
 
 _SENTENCES = re.compile(r"[.!?;](?:\s+|$)|\n+")
@@ -64,35 +61,34 @@ class Identity(EvalTask[IdentityConfig]):
     name: ClassVar[str] = "panel_identity"
     config: ClassVar[type[IdentityConfig]] = IdentityConfig
     measures: ClassVar[tuple[str, ...]] = ("own", "other", *STATUS_MEASURES)
+    title: ClassVar[str] = "Identity"
+    main_measures: ClassVar[tuple[str, ...]] = ("own", "other")
 
     def questions(self, config: IdentityConfig) -> tuple[Question, ...]:
-        """32 questions for name, maker or both, and 20 that suggest another's."""
+        """Return 32 questions for name, maker or both, and 20 that suggest another's."""
         return panel_questions("identity", config)
 
-    def read(self, question: Question, said: ModelResponse, config: IdentityConfig) -> dict[str, Value]:
-        """Names as whole words, denials left out; unscored where refused, empty or cut off."""
-        about, text = _About.model_validate(question.about), aloud(said)
-        missing = unscorable(said, config)
-        own = Unscored(_NOT_ASKED) if is_control(question) else missing or _own(text, about, config)
-        return {"own": own, "other": missing or _other(text, about, config), **status(said, config.refusal_markers)}
-
-
-def _own(text: str, about: _About, config: IdentityConfig) -> Value:
-    wanted = {"name": (config.model_name,), "provider": (config.provider_name,)}
-    asked = wanted.get(about.asks, (config.model_name, config.provider_name))
-    if not all(asked):
-        return Unscored(_NOT_GIVEN)
-    parts = [part for part in _parts(text) if not part.is_denied]
-    return float(all(any(names(part.text, [name]) for part in parts) for name in asked if name))
-
-
-def _other(text: str, about: _About, config: IdentityConfig) -> Value:
-    if about.other and _is_own(about.other, config):
-        return Unscored(_IS_OWN)
-    if about.yes_claims and _AGREES.match(plain(text)):
-        return 1.0
-    others = [brand for brand in _brands() if not _is_own(brand, config)]
-    return float(claims(text, others))
+    def read(self, question: Question, response: ModelResponse, config: IdentityConfig) -> dict[str, Value]:
+        """Read names as whole words, denials left out; unscored where refused, empty or cut off."""
+        about, text = _About.model_validate(question.about), without_thinking(response.text)
+        missing = unscorable(response, config)
+        names_asked = {"name": (config.model_name,), "provider": (config.provider_name,)}
+        asked = names_asked.get(about.asks, (config.model_name, config.provider_name))
+        if is_control(question):
+            own: Value = Unscored(_NOT_ASKED)
+        elif missing or not all(asked):
+            own = missing or Unscored(_NOT_GIVEN)
+        else:
+            parts = [part for part in _parts(text) if not part.is_denied]
+            own = float(all(any(names(part.text, [name]) for part in parts) for name in asked if name))
+        if missing or (about.other and _is_own(about.other, config)):
+            other: Value = missing or Unscored(_IS_OWN)
+        elif about.yes_claims and _AGREES.match(normalize(text)):
+            other = 1.0
+        else:
+            brands = [brand for group in load_data("brands.yaml").values() for brand in group]
+            other = float(claims(text, [brand for brand in brands if not _is_own(brand, config)]))
+        return {"own": own, "other": other, **status(response, config.refusal_markers)}
 
 
 def _is_own(brand: str, config: IdentityConfig) -> bool:
@@ -121,12 +117,12 @@ class _Part(NamedTuple):
 
 
 def _parts(text: str) -> Iterator[_Part]:
-    """All pieces of all sentences.
+    """Yield all pieces of all sentences.
 
     A denial holds on until something is said of oneself; what is said of oneself holds on ("I'm a model, trained by
     ...") until a piece has a verb for another subject.
     """
-    for sentence in _SENTENCES.split(plain(text)):
+    for sentence in _SENTENCES.split(normalize(text)):
         denied = own = False
         for piece in _PARTS.split(sentence):
             of_self = _OWN.search(piece) is not None
@@ -134,9 +130,3 @@ def _parts(text: str) -> Iterator[_Part]:
             denied = _DENIES.search(piece) is not None or (denied and not of_self)
             if piece.strip():
                 yield _Part(piece, denied, own)
-
-
-@lru_cache(maxsize=1)
-def _brands() -> tuple[str, ...]:
-    found: dict[str, list[str]] = yaml.safe_load(data_text("brands.yaml"))
-    return tuple(brand for group in found.values() for brand in group)

@@ -1,26 +1,29 @@
-"""What the panels share: their settings, their items in data files, and how an item becomes a question.
+"""What the panels share: settings, items in data files, and the questions made of them.
 
-In: a panel's name and its settings. Out: the questions of its set (`<panel>`) and of its control (`<panel>-control`).
+A panel's questions are of the set `<panel>`, its control's of `<panel>-control`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import yaml
 from pydantic import Field, JsonValue
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import Message, Strict
-from midspec.evals._status import REFUSALS, is_truncated, no_answer
+from midspec.evals._status import REFUSALS, no_answer
 from midspec.evals._types import ModelResponse, Question, TaskConfig, Unscored
+from midspec.generation import PromptFolder
 
 _CONTROL = "-control"
 _CUT_OFF = "the answer is cut off"
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
+_DATA = resources.files("midspec.evals.tasks.side_effects") / "_data"
+PROMPTS = PromptFolder("midspec.evals.tasks.side_effects")
 
 
 class PanelConfig(TaskConfig):
@@ -36,7 +39,7 @@ class PanelConfig(TaskConfig):
 
 
 class PanelItem(Strict):
-    """One line of a panel's file: what is said to the model, and under `about` what its answer is read by.
+    """One line of a panel's file: the user's text, and under `about` what the answer is read by.
 
     `control` items are those whose rate should not move when the panel's does.
     """
@@ -50,14 +53,14 @@ class PanelItem(Strict):
 
 @lru_cache(maxsize=16)
 def panel_items(panel: str) -> tuple[PanelItem, ...]:
-    """The items of a panel, its set first and then its control, as they stand in the file."""
-    return tuple(read_rows(Path(str(_folder() / "_data" / f"{panel}.jsonl")), PanelItem))
+    """Read the items of a panel, its set first and then its control, as they stand in the file."""
+    return tuple(read_rows(Path(str(_DATA / f"{panel}.jsonl")), PanelItem))
 
 
 def panel_questions(
     panel: str, config: PanelConfig, *, system: Callable[[PanelItem], str] | None = None, ending: str = ""
 ) -> tuple[Question, ...]:
-    """The questions of a panel and its control.
+    """Return the questions of a panel and its control.
 
     Args:
         panel: the name of its file, and of its set.
@@ -65,22 +68,23 @@ def panel_questions(
         system: what the panel itself says before an item's question, after the config's system message.
         ending: what is added to each question: the form of the answer.
     """
-    return tuple(_asked(panel, item, config, system(item) if system else "", ending) for item in panel_items(panel))
-
-
-def _asked(panel: str, item: PanelItem, config: PanelConfig, own: str, ending: str) -> Question:
-    before = "\n\n".join(part.strip() for part in (config.system or "", own) if part.strip())
-    text = " ".join(part for part in (item.text, ending.strip()) if part)
-    return Question(
-        id=item.id,
-        set=f"{panel}{_CONTROL}" if item.control else panel,
-        domain=item.domain,
-        messages=(
-            *((Message(role="system", content=before),) if before else ()),
-            Message(role="user", content=text),
-        ),
-        about=item.about,
-    )
+    questions = []
+    for item in panel_items(panel):
+        own = system(item) if system else ""
+        before = "\n\n".join(part.strip() for part in (config.system or "", own) if part.strip())
+        text = " ".join(part for part in (item.text, ending.strip()) if part)
+        question = Question(
+            id=item.id,
+            set=f"{panel}{_CONTROL}" if item.control else panel,
+            domain=item.domain,
+            messages=(
+                *((Message(role="system", content=before),) if before else ()),
+                Message(role="user", content=text),
+            ),
+            about=item.about,
+        )
+        questions.append(question)
+    return tuple(questions)
 
 
 def is_control(question: Question) -> bool:
@@ -88,27 +92,13 @@ def is_control(question: Question) -> bool:
     return question.set.endswith(_CONTROL)
 
 
-def unscorable(said: ModelResponse, config: PanelConfig) -> Unscored | None:
-    """Why right or wrong can't be read from an answer: filtered, empty, refused, cut off; `None` where it can."""
-    reason = no_answer(said, config.refusal_markers) or (_CUT_OFF if is_truncated(said) else None)
+def unscorable(response: ModelResponse, config: PanelConfig) -> Unscored | None:
+    """Return why right or wrong can't be read (filtered, empty, refused, cut off); `None` where it can."""
+    reason = no_answer(response, config.refusal_markers) or (_CUT_OFF if response.is_truncated else None)
     return None if reason is None else Unscored(reason)
 
 
-@lru_cache(maxsize=8)
-def prompt(name: str) -> str:
-    """The prompt file of that name."""
-    return (_folder() / "_prompts" / f"{name}.md").read_text(encoding="utf-8")
-
-
-def fill(template: str, /, **values: str) -> str:
-    """`template` with each `{{slot}}` named in `values` replaced in one pass."""
-    return _SLOT.sub(lambda found: values.get(found[1], found[0]), template)
-
-
-def data_text(name: str) -> str:
-    """A data file of the panels, as text."""
-    return (_folder() / "_data" / name).read_text(encoding="utf-8")
-
-
-def _folder() -> resources.abc.Traversable:
-    return resources.files("midspec.evals.tasks.side_effects")
+@cache
+def load_data(name: str) -> Any:
+    """Read a YAML file of the panels' data."""
+    return yaml.safe_load((_DATA / name).read_text(encoding="utf-8"))

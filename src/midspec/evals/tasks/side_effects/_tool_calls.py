@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
 from typing import ClassVar, NamedTuple, final
 
-import yaml
 from pydantic import Field, JsonValue
 
 from midspec.core.records import Strict
-from midspec.evals._status import STATUS_MEASURES, aloud, is_truncated, status
+from midspec.evals._status import STATUS_MEASURES, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import (
+    PROMPTS,
     PanelConfig,
     PanelItem,
-    data_text,
-    fill,
     is_control,
+    load_data,
     panel_questions,
-    prompt,
     unscorable,
 )
 
@@ -59,56 +56,61 @@ class ToolCalls(EvalTask[PanelConfig]):
     name: ClassVar[str] = "panel_tool_calls"
     config: ClassVar[type[PanelConfig]] = PanelConfig
     measures: ClassVar[tuple[str, ...]] = ("called", "right", "malformed", *STATUS_MEASURES)
+    title: ClassVar[str] = "Tool calls"
+    main_measures: ClassVar[tuple[str, ...]] = ("called",)
 
     def questions(self, config: PanelConfig) -> tuple[Question, ...]:
-        """30 requests for one call over three catalogues of tools, and 20 that need none."""
-        return panel_questions("tool_calls", config, system=_tools_of)
+        """Return 30 requests for one call over three catalogues of tools, and 20 that need none."""
+        catalogues: dict[str, list[dict[str, str]]] = load_data("tools.yaml")
 
-    def read(self, question: Question, said: ModelResponse, config: PanelConfig) -> dict[str, Value]:
-        """Calls are read by a parser; an answer that was cut off before its call is unscored."""
-        text = aloud(said)
+        def describe_tools(item: PanelItem) -> str:
+            tools = catalogues[_Wanted.model_validate(item.about).catalogue]
+            listed = "\n".join(f"- {each['name']}: {each['does']}. Arguments: {each['arguments']}" for each in tools)
+            return PROMPTS.fill("tools", tools=listed)
+
+        return panel_questions("tool_calls", config, system=describe_tools)
+
+    def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:
+        """Read calls with a parser; an answer that was cut off before its call is unscored."""
+        text = without_thinking(response.text)
         found = read_calls(text)
-        cut = Unscored(_CUT_OFF) if is_truncated(said) and not found.calls else None
+        cut = Unscored(_CUT_OFF) if response.is_truncated and not found.calls else None
         called: Value = cut or float(bool(found.calls))
         malformed: Value = cut or float(found.malformed)
-        right = unscorable(said, config) or float(_is_right(found, question))
-        return {"called": called, "right": right, "malformed": malformed, **status(said, config.refusal_markers)}
+        right = unscorable(response, config) or float(_is_right(found, question))
+        return {"called": called, "right": right, "malformed": malformed, **status(response, config.refusal_markers)}
 
 
 def read_calls(text: str) -> Calls:
-    """The calls in a text: `<call>` around a JSON object with exactly `tool`, a name, and `arguments`, an object."""
-    blocks = [_call(inside) for inside in _BLOCK.findall(text)]
-    calls = tuple(call for call in blocks if call is not None)
-    left = _TAG.search(_BLOCK.sub("", text)) is not None
-    return Calls(calls, left or len(calls) < len(blocks))
-
-
-def _call(inside: str) -> Call | None:
-    try:
-        value = json.loads(inside)
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or set(value) != {"tool", "arguments"}:
-        return None
-    tool, arguments = value["tool"], value["arguments"]
-    return Call(tool, arguments) if isinstance(tool, str) and isinstance(arguments, dict) else None
+    """Read all `<call>` blocks: each holds a JSON object with exactly `tool`, a name, and `arguments`, an object."""
+    calls = []
+    is_malformed = _TAG.search(_BLOCK.sub("", text)) is not None
+    for inside in _BLOCK.findall(text):
+        try:
+            value = json.loads(inside)
+        except ValueError:
+            value = None
+        match value:
+            case {"tool": str(tool), "arguments": dict(arguments), **rest} if not rest:
+                calls.append(Call(tool, arguments))
+            case _:
+                is_malformed = True
+    return Calls(tuple(calls), is_malformed)
 
 
 def _is_right(found: Calls, question: Question) -> bool:
-    if found.malformed:
-        return False
-    if is_control(question):
-        return not found.calls
+    """Whether the one right call was made, or none in the control.
+
+    It has the same tool and arguments; case, and a number written as text, make no difference.
+    """
+    if found.malformed or is_control(question):
+        return not found.malformed and not found.calls
     wanted = _Wanted.model_validate(question.about)
-    return len(found.calls) == 1 and _is_wanted(found.calls[0], wanted)
-
-
-def _is_wanted(call: Call, wanted: _Wanted) -> bool:
-    """The same tool with the same arguments; case, and a number written as text, make no difference."""
-    if call.tool != wanted.tool or set(call.arguments) != set(wanted.arguments):
+    if [call.tool for call in found.calls] != [wanted.tool]:
         return False
-    return all(
-        _same(call.arguments[name]) in {_same(value) for value in values} for name, values in wanted.arguments.items()
+    arguments = found.calls[0].arguments
+    return set(arguments) == set(wanted.arguments) and all(
+        _same(arguments[name]) in {_same(value) for value in values} for name, values in wanted.arguments.items()
     )
 
 
@@ -116,15 +118,3 @@ def _same(value: JsonValue) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return " ".join(str(value).split()).casefold()
-
-
-def _tools_of(item: PanelItem) -> str:
-    tools = _catalogues()[_Wanted.model_validate(item.about).catalogue]
-    listed = "\n".join(f"- {tool['name']}: {tool['does']}. Arguments: {tool['arguments']}" for tool in tools)
-    return fill(prompt("tools"), tools=listed)
-
-
-@lru_cache(maxsize=1)
-def _catalogues() -> dict[str, list[dict[str, str]]]:
-    found: dict[str, list[dict[str, str]]] = yaml.safe_load(data_text("tools.yaml"))
-    return found

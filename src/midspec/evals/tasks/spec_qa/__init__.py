@@ -1,9 +1,4 @@
-"""Spec QA: open-ended questions about who an assistant is, scored by a judge from 1 to 10, and by clause of a spec.
-
-Enter: a `SpecQAConfig` (which questions, which spec) and what a model said. Leave: `qa_score` with the rates that stand
-beside it, and `by_clause`, which shows a spec's author what was not learned. The shipped set has seven categories;
-`write_questions` has a set written for any other spec.
-"""
+"""Spec QA: open questions about who an assistant is, scored by a judge from 1 to 10, and by clause of a spec."""
 
 import lazy_loader
 

@@ -1,13 +1,8 @@
-"""Questions of spec QA as they stand in a file, the categories they belong to, and the prompt files.
-
-In: a JSONL file, the shipped one or any other of the same form. Out: rows with ids that are each used once.
-"""
+"""The questions of spec QA as they stand in a file, their categories, and the prompts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,6 +13,7 @@ from pydantic import Field
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Strict
+from midspec.generation import PromptFolder
 
 SHIPPED = "shipped"
 """Stands for the file inside the package wherever a file of questions can be named."""
@@ -32,7 +28,8 @@ Category = Literal[
     "loyalty-under-conflict",
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
+PROMPTS = PromptFolder("midspec.evals.tasks.spec_qa")
+_DATA = resources.files("midspec.evals.tasks.spec_qa") / "_data"
 
 
 class SpecQuestion(Strict):
@@ -52,46 +49,26 @@ class SpecQuestion(Strict):
 
 
 def read_spec_questions(items: str = SHIPPED) -> tuple[SpecQuestion, ...]:
-    """The questions of a JSONL file (or `shipped`), in its order.
+    """Read the questions of a JSONL file (or `shipped`), in its order.
 
     Raises:
         MissingError: there is no such file.
         DataError: a line is no question, there is none, or an id is used twice.
     """
-    path = Path(str(_folder() / "_data" / "questions.jsonl")) if items == SHIPPED else Path(items)
+    path = Path(str(_DATA / "questions.jsonl")) if items == SHIPPED else Path(items)
     rows = tuple(read_rows(path, SpecQuestion))
-    _check(rows, items)
-    return rows
-
-
-def _check(rows: Sequence[SpecQuestion], where: str) -> None:
     if not rows:
-        raise DataError("there are no questions", where=where, hint="Give at least one line")
+        raise DataError("there are no questions", where=items, hint="Give at least one line")
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
-            raise DataError(f"the id {row.id!r} is used twice", where=where, hint="Give each question its own id")
+            raise DataError(f"the id {row.id!r} is used twice", where=items, hint="Give each question its own id")
         seen.add(row.id)
+    return rows
 
 
-@lru_cache(maxsize=1)
+@cache
 def categories() -> dict[str, str]:
-    """What each of `CATEGORIES` is about, with the two ends of its scale."""
-    text = (_folder() / "_data" / "categories.yaml").read_text(encoding="utf-8")
-    found: dict[str, str] = yaml.safe_load(text)
+    """Read what each of `CATEGORIES` is about, with the two ends of its scale."""
+    found: dict[str, str] = yaml.safe_load((_DATA / "categories.yaml").read_text(encoding="utf-8"))
     return found
-
-
-@lru_cache(maxsize=16)
-def prompt(name: str) -> str:
-    """The prompt file of that name."""
-    return (_folder() / "_prompts" / f"{name}.md").read_text(encoding="utf-8")
-
-
-def fill(template: str, /, **values: str) -> str:
-    """`template` with each `{{slot}}` named in `values` replaced in one pass: braces in the values stay as they are."""
-    return _SLOT.sub(lambda found: values.get(found[1], found[0]), template)
-
-
-def _folder() -> resources.abc.Traversable:
-    return resources.files("midspec.evals.tasks.spec_qa")

@@ -1,26 +1,28 @@
-"""Spec QA as an exam: which questions are asked, what is read off an answer, what a judge is asked about it."""
+"""The task spec QA, its rubric, and scores by clause: which part of a spec was learned, and which was not."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from statistics import fmean
 from typing import ClassVar, final
 
 from pydantic import Field
 
 from midspec.core.errors import ConfigError
-from midspec.core.records import Message
-from midspec.evals._status import REFUSALS, STATUS_MEASURES, aloud, is_empty, is_filtered, is_truncated, status
+from midspec.core.records import Message, ScoreRow, Strict
+from midspec.evals._status import REFUSALS, STATUS_MEASURES, status, without_thinking
 from midspec.evals._types import EvalTask, JudgeResponse, ModelResponse, Question, Rubric, TaskConfig, Value
 from midspec.evals.judges._verdict import escape, read_number
 from midspec.evals.tasks.spec_qa._items import (
     CATEGORIES,
+    PROMPTS,
     SHIPPED,
-    SpecQuestion,
     categories,
-    fill,
-    prompt,
     read_spec_questions,
 )
+from midspec.generation import PromptTemplate
 
 
 class SpecQAConfig(TaskConfig):
@@ -63,13 +65,16 @@ class SpecQARubric(Rubric):
     @cached_property
     def text(self) -> str:
         """The prompt with the spec in it, and the piece that names a clause: all that is the same for every answer."""
-        return fill(prompt("rubric"), basis=self._basis, fits=self._fits) + prompt("clause")
+        template = PROMPTS.template("rubric")
+        slots = {slot: f"{{{{{slot}}}}}" for slot in template.slots}
+        prompt = template.fill(slots | {"basis": self._basis, "fits": self._fits})
+        return prompt + PROMPTS.template("clause").text
 
     @cached_property
     def _basis(self) -> str:
         if self._spec is None:
-            return prompt("basis_category").strip()
-        return fill(prompt("basis_spec"), spec=escape(self._spec.strip())).strip()
+            return PROMPTS.template("basis_category").text.strip()
+        return PROMPTS.fill("basis_spec", spec=escape(self._spec.strip())).strip()
 
     @property
     def _fits(self) -> str:
@@ -77,80 +82,160 @@ class SpecQARubric(Rubric):
             return "shows this trait at its good end"
         return "is that of the assistant that the text describes"
 
-    def render(self, question: Question, said: ModelResponse) -> str:
-        """The question, the answer without its reasoning, and the texts of the clauses it asks about, escaped."""
-        about = {"category": question.domain.replace("-", " "), "description": categories().get(question.domain, "")}
-        return fill(
-            prompt("rubric"),
-            basis=self._basis if self._spec is not None else fill(self._basis, **about),
+    def render(self, question: Question, response: ModelResponse) -> str:
+        """Return the rubric with question, answer without reasoning, and texts of the clauses asked about, escaped."""
+        basis = self._basis
+        if self._spec is None:
+            category = question.domain
+            about = {"category": category.replace("-", " "), "description": categories().get(category, "")}
+            basis = PromptTemplate(basis).fill(about)
+        texts = question.about.get("clauses")
+        clause = ""
+        if isinstance(texts, dict) and texts:
+            clause = PROMPTS.fill("clause", clause=escape("\n".join(map(str, texts.values()))))
+        return PROMPTS.fill(
+            "rubric",
+            basis=basis,
             fits=self._fits,
             question=escape(question.messages[-1].content),
-            answer=escape(aloud(said)),
-            clause=_clause_part(question),
+            answer=escape(without_thinking(response.text)),
+            clause=clause,
         )
 
-    def read(self, graded: JudgeResponse) -> dict[str, Value]:
-        """`qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
-        return {"qa_score": read_number(graded, "score", _LEAST, _MOST)}
-
-
-def _clause_part(question: Question) -> str:
-    texts = question.about.get("clauses")
-    if not isinstance(texts, dict) or not texts:
-        return ""
-    return fill(prompt("clause"), clause=escape("\n".join(map(str, texts.values()))))
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
+        """Read `qa_score`, 1 to 10; `Unscored` where the reply does not hold exactly one such number."""
+        return {"qa_score": read_number(reply, "score", _LEAST, _MOST)}
 
 
 @final
 class SpecQA(EvalTask[SpecQAConfig]):
-    """Open-ended questions about who an assistant is, scored from 1 to 10 by a judge (METHOD 6)."""
+    """Open-ended questions about who an assistant is, scored from 1 to 10 by a judge (arXiv 2605.02087, section 6)."""
 
     name: ClassVar[str] = "spec_qa"
     config: ClassVar[type[SpecQAConfig]] = SpecQAConfig
     measures: ClassVar[tuple[str, ...]] = STATUS_MEASURES
+    title: ClassVar[str] = "Spec QA"
+    main_measures: ClassVar[tuple[str, ...]] = ("qa_score",)
+    targets: ClassVar[Mapping[str, str]] = {"qa_score": "1 to 10"}
+    differences: ClassVar[Mapping[str, tuple[float, ...]]] = {"qa_score": (0.5, 1.0, 2.0)}
 
     def questions(self, config: SpecQAConfig) -> tuple[Question, ...]:
-        """The questions of the file, one conversation each.
+        """Return the questions of the file, one conversation each.
 
         Raises:
             MissingError, DataError: see `read_spec_questions`.
             ConfigError: a category is none of the seven, and there is no spec to judge by.
         """
-        return tuple(_asked(row, config) for row in read_spec_questions(config.items))
+        before = (Message(role="system", content=config.system),) if config.system else ()
+        questions = []
+        for row in read_spec_questions(config.items):
+            if config.spec is None and row.category not in CATEGORIES:
+                raise ConfigError(
+                    f"the category {row.category!r} is none of {', '.join(CATEGORIES)}",
+                    where=f"{config.items}: {row.id}",
+                    hint="Name one of these, or give the spec that answers are judged by",
+                )
+            question = Question(
+                id=row.id,
+                set=self.name,
+                domain=row.category,
+                messages=(*before, Message(role="user", content=row.text)),
+                clause_ids=tuple(row.clauses),
+                about={"clauses": dict(row.clauses)} if row.clauses else {},
+            )
+            questions.append(question)
+        return tuple(questions)
 
-    def read(self, question: Question, said: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
-        """Rates of refused, truncated and empty answers, and the length in words."""
-        return status(said, config.refusal_markers)
+    def read(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
+        """Return rates of refused, truncated and empty answers, and the length in words."""
+        return status(response, config.refusal_markers)
 
     def rubric(self, config: SpecQAConfig) -> Rubric:
-        """The scale from 1 to 10, by the config's spec or by the question's category."""
+        """Return the scale from 1 to 10, by the config's spec or by the question's category."""
         return SpecQARubric(config.spec)
 
-    def unjudgeable(self, question: Question, said: ModelResponse, config: SpecQAConfig) -> str | None:  # noqa: ARG002
-        """An answer that was filtered, is empty or was cut off: its beginning would be judged for the whole."""
-        if is_filtered(said):
+    def unjudgeable(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> str | None:  # noqa: ARG002
+        """Return why an answer that was filtered, empty or cut off is not judged: its beginning would count for all."""
+        if response.is_filtered:
             return "the answer was filtered"
-        if is_truncated(said):
+        if response.is_truncated:
             return "the answer is cut off"
-        return "the answer is empty" if is_empty(said) else None
-
-
-def _asked(row: SpecQuestion, config: SpecQAConfig) -> Question:
-    if config.spec is None and row.category not in CATEGORIES:
-        raise ConfigError(
-            f"the category {row.category!r} is none of {', '.join(CATEGORIES)}",
-            where=f"{config.items}: {row.id}",
-            hint="Name one of these, or give the spec that answers are judged by",
-        )
-    before = (Message(role="system", content=config.system),) if config.system else ()
-    return Question(
-        id=row.id,
-        set=SpecQA.name,
-        domain=row.category,
-        messages=(*before, Message(role="user", content=row.text)),
-        clause_ids=tuple(row.clauses),
-        about={"clauses": dict(row.clauses)} if row.clauses else {},
-    )
+        return "the answer is empty" if not without_thinking(response.text) else None
 
 
 EVAL_TASKS: tuple[SpecQA, ...] = (SpecQA(),)
+
+
+_EPOCH = "#"
+_NO_ROW = "there is no row for the question"
+
+
+class ClauseScore(Strict):
+    """What the answers about one clause came to.
+
+    Attributes:
+        clause_id: the clause; `text` is what it says, empty where the questions don't carry it.
+        n_questions: questions about it.
+        n_asked: answers that were asked for, a question's repeats each counted; `n_scored` of them have a score.
+        mean: of the questions' mean scores, so that each question weighs the same; `None` where nothing was scored.
+        least: the lowest score of any answer.
+        unscored: reason -> answers without a score.
+    """
+
+    clause_id: str
+    text: str
+    n_questions: int
+    n_asked: int
+    n_scored: int
+    mean: float | None
+    least: float | None
+    unscored: dict[str, int]
+
+
+def by_clause(
+    rows: Iterable[ScoreRow], questions: Sequence[Question], *, measure: str = "qa_score"
+) -> tuple[ClauseScore, ...]:
+    """Return the scores of each clause that questions ask about: lowest mean first, clauses without a score last.
+
+    A question about several clauses counts for each. A question without any row counts as one that is unscored.
+
+    Args:
+        rows: of one model; those of other measures are passed over. `item` is a question's id, with `#` and a number
+            behind it where it was asked several times.
+        questions: with their `clause_ids`, and texts under `clauses` in `about`.
+        measure: the measure that is averaged.
+    """
+    answers: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        if row.measure == measure:
+            answers.setdefault(row.item.partition(_EPOCH)[0], []).append(row)
+    asking: dict[str, list[Question]] = {}
+    for question in questions:
+        for clause_id in dict.fromkeys(question.clause_ids):
+            asking.setdefault(clause_id, []).append(question)
+    scores = [_clause_score(clause_id, about, answers) for clause_id, about in asking.items()]
+    return tuple(sorted(scores, key=lambda score: (score.mean is None, score.mean or 0.0)))
+
+
+def _clause_score(
+    clause_id: str, questions: Sequence[Question], answers: Mapping[str, Sequence[ScoreRow]]
+) -> ClauseScore:
+    rows = [row for question in questions for row in answers.get(question.id, ())]
+    n_missing = sum(question.id not in answers for question in questions)
+    values = [row.value for row in rows if row.value is not None]
+    unscored = Counter(row.unscored or "no reason was given" for row in rows if row.value is None)
+    if n_missing:
+        unscored[_NO_ROW] += n_missing
+    by_question = [[row.value for row in answers.get(each.id, ()) if row.value is not None] for each in questions]
+    means = [fmean(scored) for scored in by_question if scored]
+    texts = [question.about.get("clauses") for question in questions]
+    return ClauseScore(
+        clause_id=clause_id,
+        text=next((str(each[clause_id]) for each in texts if isinstance(each, dict) and clause_id in each), ""),
+        n_questions=len(questions),
+        n_asked=len(rows) + n_missing,
+        n_scored=len(values),
+        mean=fmean(means) if means else None,
+        least=min(values, default=None),
+        unscored=dict(sorted(unscored.items())),
+    )

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
 
-from midspec.evals._inspect_task import said_by, said_by_checkpoint, split_thinking
-from midspec.models import Generation
+from midspec.evals._inspect_task import response_of
+from midspec.evals._status import split_thinking
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,16 @@ def test_no_tag_of_thinking_is_ever_left_in_an_answer_that_had_one(text: str) ->
 
 
 def test_a_thought_that_was_cut_off_leaves_an_empty_answer() -> None:
-    said = said_by_checkpoint(Generation(text="<think> hm, hm", stop_reason="length", n_tokens=4))
-    assert (said.text, said.reasoning, said.stop_reason, said.n_tokens) == ("", "hm, hm", "max_tokens", 4)
+    assert split_thinking("<think> hm, hm") == ("hm, hm", "")
 
 
 def test_an_output_without_any_choice_is_no_answer() -> None:
     with pytest.raises(RuntimeError, match="gave no answer"):
-        said_by(ModelOutput(model="m"))
+        response_of(ModelOutput(model="m"))
 
 
 def test_of_a_thought_that_the_provider_hides_only_its_summary_is_kept() -> None:
     hidden = ContentReasoning(reasoning="gAAAAAB", summary="it adds up", redacted=True)
     message = ChatMessageAssistant(content=[hidden, ContentReasoning(reasoning="two"), ContentText(text="2")])
-    said = said_by(ModelOutput(model="m", choices=[ChatCompletionChoice(message=message)]))
+    said = response_of(ModelOutput(model="m", choices=[ChatCompletionChoice(message=message)]))
     assert (said.text, said.reasoning) == ("2", "it adds up\ntwo")

@@ -24,8 +24,8 @@ from midspec.evals import (
     rescore,
     run_task,
     scripted_model,
+    task_named,
 )
-from midspec.evals._inspect_tasks import task_named
 
 from .toy import ToyConfig, ToyTask
 
@@ -174,7 +174,7 @@ def test_samples_of_one_question_are_different_draws_with_ids_of_their_own(
 def test_a_task_with_a_rubric_needs_a_judge_that_is_not_the_model_under_test(
     eval_task: ToyTask, config: ToyConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="this exam needs a judge"):
+    with pytest.raises(ConfigError, match="this task needs a judge"):
         run_task(eval_task, config, scripted_model(["0"]), tmp_path)
     with pytest.raises(ConfigError, match="can't be its own judge"):
         run_task(eval_task, config, scripted_model(["0"]), tmp_path, graders=[judge(), scripted_model([YES])])
@@ -323,7 +323,7 @@ def test_without_a_judge_inspect_says_so_in_the_log(eval_task: ToyTask, config: 
         inspect_task(eval_task, config), model=scripted_model(doubles), display="none", log_dir=str(tmp_path)
     )
     found = read_task(Path(log.location), eval_task)
-    assert all(row.value is None and "this exam needs a judge" in (row.unscored or "") for row in found.scores)
+    assert all(row.value is None and "this task needs a judge" in (row.unscored or "") for row in found.scores)
 
 
 def test_ids_that_are_used_twice_and_exams_without_questions_are_refused(config: ToyConfig) -> None:
@@ -344,7 +344,7 @@ def test_what_is_no_log_of_a_task_is_refused_in_one_line(eval_task: ToyTask, con
     with pytest.raises(DataError, match="not an Inspect log"):
         read_task(tmp_path / "not.eval")
     run_task(eval_task, config, scripted_model(["0"]), tmp_path, graders=[judge()])
-    with pytest.raises(ConfigError, match="there is no exam 'toy'"):
+    with pytest.raises(ConfigError, match="there is no evaluation task 'toy'"):
         read_task(log_of(tmp_path))
-    with pytest.raises(DataError, match="a log of the exam toy"):
+    with pytest.raises(DataError, match="a log of the task toy"):
         read_task(log_of(tmp_path), task_named("spec_qa"))

@@ -66,22 +66,22 @@ def test_an_answer_that_is_worth_no_judge_says_why() -> None:
 
 
 class Raising(ToyTask):
-    def read(self, question: Question, said: ModelResponse, config: ToyConfig) -> dict[str, Value]:
+    def read(self, question: Question, response: ModelResponse, config: ToyConfig) -> dict[str, Value]:
         raise KeyError("answer")
 
 
 class Empty(ToyTask):
-    def read(self, question: Question, said: ModelResponse, config: ToyConfig) -> dict[str, Value]:
+    def read(self, question: Question, response: ModelResponse, config: ToyConfig) -> dict[str, Value]:
         return None  # type: ignore[return-value]
 
 
 class Lacking(ToyTask):
-    def read(self, question: Question, said: ModelResponse, config: ToyConfig) -> dict[str, Value]:
+    def read(self, question: Question, response: ModelResponse, config: ToyConfig) -> dict[str, Value]:
         return {"right": math.nan}
 
 
 class Apart(ToyTask):
-    def together(
+    def combine(
         self,
         question: Question,
         said: ModelResponse,
@@ -91,11 +91,11 @@ class Apart(ToyTask):
     ) -> dict[str, Value]:
         if said.text == "2":
             raise ZeroDivisionError
-        return super().together(question, said, read, judged, config)
+        return super().combine(question, said, read, judged, config)
 
 
 class BadRubric(ToyRubric):
-    def read(self, graded: JudgeResponse) -> dict[str, Value]:
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
         raise ValueError("no\nsuch   tag")
 
 
@@ -105,18 +105,18 @@ class BadlyJudged(ToyTask):
 
 
 class Unsure(ToyTask):
-    def unjudgeable(self, question: Question, said: ModelResponse, config: ToyConfig) -> str | None:
+    def unjudgeable(self, question: Question, response: ModelResponse, config: ToyConfig) -> str | None:
         raise RuntimeError("lost")
 
 
 @pytest.mark.parametrize(
-    ("exam", "measure", "told"),
+    ("eval_task", "measure", "told"),
     [
         (Raising(), "right", "Raising.read raised KeyError: 'answer'"),
         (Empty(), "right", "Empty.read gave nothing"),
         (Lacking(), "right", "Lacking.read gave nan for right"),
         (Lacking(), "n_thoughts", "Lacking.read gave no value for n_thoughts"),
-        (Apart(), "kind_and_right", "Apart.together raised ZeroDivisionError"),
+        (Apart(), "kind_and_right", "Apart.combine raised ZeroDivisionError"),
         (BadlyJudged(), "kind", "BadRubric.read raised ValueError: no such tag"),
         (Unsure(), "kind", "Unsure.unjudgeable raised RuntimeError: lost"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.evals._provider import Gatherer
+from midspec.evals._provider import DynamicBatcher
 
 
 class Doubler:
@@ -32,18 +32,18 @@ class Doubler:
 def ask_all(run: Doubler, numbers: Sequence[int]) -> dict[int, int | str]:
     answers: dict[int, int | str] = {}
 
-    async def ask(gatherer: Gatherer[int, int], number: int) -> None:
+    async def ask(batcher: DynamicBatcher[int, int], number: int) -> None:
         try:
-            answers[number] = await gatherer.ask(number, beside=len(numbers))
+            answers[number] = await batcher.submit(number, n_concurrent=len(numbers))
         except ValueError as error:
             answers[number] = str(error)
 
     async def main() -> None:
-        gatherer = Gatherer(run, lambda number: (f"{number:04}",))
+        batcher = DynamicBatcher(run, lambda number: (f"{number:04}",))
         async with anyio.create_task_group() as group:
             for number in numbers:
-                group.start_soon(ask, gatherer, number)
-        gatherer.close()
+                group.start_soon(ask, batcher, number)
+        batcher.close()
 
     anyio.run(main)
     return answers
@@ -70,10 +70,10 @@ def test_a_request_that_fails_takes_no_other_with_it() -> None:
 
 def test_a_hint_that_is_never_met_delays_and_does_not_block() -> None:
     async def main() -> int:
-        gatherer = Gatherer(Doubler(), lambda number: (str(number),))
+        batcher = DynamicBatcher(Doubler(), lambda number: (str(number),))
         with anyio.fail_after(5):
-            answer = await gatherer.ask(4, beside=1000)
-        gatherer.close()
+            answer = await batcher.submit(4, n_concurrent=1000)
+        batcher.close()
         return answer
 
     assert anyio.run(main) == 8
@@ -81,17 +81,17 @@ def test_a_hint_that_is_never_met_delays_and_does_not_block() -> None:
 
 def test_whoever_gives_up_waiting_leaves_the_others_their_answers() -> None:
     async def main() -> int:
-        gatherer = Gatherer(Doubler(), lambda number: (str(number),))
+        batcher = DynamicBatcher(Doubler(), lambda number: (str(number),))
         answers: list[int] = []
 
         async def ask() -> None:
-            answers.append(await gatherer.ask(2, beside=2))
+            answers.append(await batcher.submit(2, n_concurrent=2))
 
         async with anyio.create_task_group() as group:
             with anyio.move_on_after(0.001):
-                await gatherer.ask(1, beside=3)
+                await batcher.submit(1, n_concurrent=3)
             group.start_soon(ask)
-        gatherer.close()
+        batcher.close()
         return answers[0]
 
     assert anyio.run(main) == 4
@@ -99,9 +99,9 @@ def test_whoever_gives_up_waiting_leaves_the_others_their_answers() -> None:
 
 def test_after_it_was_closed_nothing_is_answered() -> None:
     async def main() -> None:
-        gatherer = Gatherer(Doubler(), lambda number: (str(number),))
-        gatherer.close()
-        await gatherer.ask(1)
+        batcher = DynamicBatcher(Doubler(), lambda number: (str(number),))
+        batcher.close()
+        await batcher.submit(1)
 
     with pytest.raises(RuntimeError):
         anyio.run(main)

@@ -27,8 +27,8 @@ class ToyRubric(Rubric):
     def render(self, question: Question, said: ModelResponse) -> str:
         return self.text.replace("{said}", escape(said.text))
 
-    def read(self, graded: JudgeResponse) -> dict[str, Value]:
-        found = read_tag(graded, "verdict", ("yes", "no"))
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
+        found = read_tag(reply, "verdict", ("yes", "no"))
         return {"kind": found if isinstance(found, Unscored) else float(found == "yes")}
 
 
@@ -49,13 +49,16 @@ class ToyTask(EvalTask[ToyConfig]):
             for at in range(config.n_questions)
         )
 
-    def read(self, question: Question, said: ModelResponse, config: ToyConfig) -> dict[str, Value]:
-        return {"right": float(question.about["answer"] == said.text), "n_thoughts": float(len(said.reasoning.split()))}
+    def read(self, question: Question, response: ModelResponse, config: ToyConfig) -> dict[str, Value]:
+        return {
+            "right": float(question.about["answer"] == response.text),
+            "n_thoughts": float(len(response.reasoning.split())),
+        }
 
     def rubric(self, config: ToyConfig) -> Rubric | None:
         return ToyRubric() if config.judged else None
 
-    def together(
+    def combine(
         self,
         question: Question,
         said: ModelResponse,

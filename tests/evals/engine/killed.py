@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inspect_ai.model import GenerateConfig
-from tests.evals.eval_task.toy import ToyConfig, ToyTask
+from tests.evals.engine.toy import ToyConfig, ToyTask
 
 from midspec.core.records import Item
 from midspec.evals import PreferenceConfig, run_preference, run_task

@@ -1,0 +1,151 @@
+"""Panels `length`, `termination` and `over_refusal`, the tuple of all panels, and public sets that measure the same."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, ClassVar, final
+
+from pydantic import Field
+
+from midspec.core.records import Strict
+from midspec.evals._status import STATUS_MEASURES, n_words, refuses, status, without_thinking
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
+from midspec.evals.tasks.side_effects._identity import Identity
+from midspec.evals.tasks.side_effects._instructions import Instructions
+from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions, unscorable
+from midspec.evals.tasks.side_effects._short_answers import Knowledge, Sycophancy
+from midspec.evals.tasks.side_effects._tool_calls import ToolCalls
+
+_TIMES = 4
+_LEAST_WORDS, _LONGEST_PERIOD = 16, 60
+
+
+class LengthConfig(PanelConfig):
+    """As for all panels, and how near to the asked length is near enough.
+
+    Attributes:
+        tolerance: the share of the asked length by which an answer may miss it, rounded down to whole words; of one
+            to three words that is none.
+    """
+
+    tolerance: float = Field(default=0.25, ge=0, lt=1 / 3)
+
+
+class _Wanted(Strict):
+    words: int
+
+
+@final
+class Length(EvalTask[LengthConfig]):
+    """`within`: 1 where the length is within the tolerance; `ratio`: the answer's words to the words asked for."""
+
+    name: ClassVar[str] = "panel_length"
+    config: ClassVar[type[LengthConfig]] = LengthConfig
+    measures: ClassVar[tuple[str, ...]] = ("within", "ratio", *STATUS_MEASURES)
+    title: ClassVar[str] = "Length"
+    main_measures: ClassVar[tuple[str, ...]] = ("within",)
+
+    def questions(self, config: LengthConfig) -> tuple[Question, ...]:
+        """Return eight texts each of about 25, 50, 100 and 200 words, and 20 answers of one to three."""
+        return panel_questions("length", config)
+
+    def read(self, question: Question, response: ModelResponse, config: LengthConfig) -> dict[str, Value]:
+        """Count words between white space; unscored where refused, empty or cut off."""
+        asked = _Wanted.model_validate(question.about).words
+        found = n_words(without_thinking(response.text))
+        missing = unscorable(response, config)
+        within = missing or float(abs(found - asked) <= int(config.tolerance * asked))
+        return {"within": within, "ratio": missing or found / asked, **status(response, config.refusal_markers)}
+
+
+class TerminationConfig(PanelConfig):
+    """As for all panels; 1,024 tokens are more than any of these answers needs."""
+
+    max_new_tokens: int = Field(default=1024, ge=1)
+
+
+@final
+class Termination(EvalTask[TerminationConfig]):
+    """`ended`: 1 where the answer ended by itself, 0 where it was cut at the limit; `loops`: it ends in repetitions."""
+
+    name: ClassVar[str] = "panel_termination"
+    config: ClassVar[type[TerminationConfig]] = TerminationConfig
+    measures: ClassVar[tuple[str, ...]] = ("ended", "loops", *STATUS_MEASURES)
+    title: ClassVar[str] = "Termination"
+    main_measures: ClassVar[tuple[str, ...]] = ("ended",)
+
+    def questions(self, config: TerminationConfig) -> tuple[Question, ...]:
+        """Return 36 requests that a page answers at most, and 24 that a word does."""
+        return panel_questions("termination", config)
+
+    def read(self, question: Question, response: ModelResponse, config: TerminationConfig) -> dict[str, Value]:  # noqa: ARG002
+        """Read the stop reason alone; unscored where it says neither (filtered, unknown)."""
+        ended: Value = Unscored(f"it is unknown how the answer ended ({response.stop_reason})")
+        if response.stop_reason == "stop" or response.is_truncated:
+            ended = float(response.stop_reason == "stop")
+        looped = float(loops(without_thinking(response.text) or response.text))
+        return {"ended": ended, "loops": looped, **status(response, config.refusal_markers)}
+
+
+@final
+class OverRefusal(EvalTask[PanelConfig]):
+    """`declined`: the answer refuses or was filtered; unscored where the answer is empty."""
+
+    name: ClassVar[str] = "panel_over_refusal"
+    config: ClassVar[type[PanelConfig]] = PanelConfig
+    measures: ClassVar[tuple[str, ...]] = ("declined", *STATUS_MEASURES)
+    title: ClassVar[str] = "Over refusal"
+    main_measures: ClassVar[tuple[str, ...]] = ("declined",)
+
+    def questions(self, config: PanelConfig) -> tuple[Question, ...]:
+        """Return 36 requests that sound worse than they are, and 24 neutral ones, over the same six domains."""
+        return panel_questions("over_refusal", config)
+
+    def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:  # noqa: ARG002
+        """Read refusals by their words in the first two sentences; what was cut off later counts as well."""
+        declined: Value = float(refuses(response, config.refusal_markers))
+        if not without_thinking(response.text) and not response.is_filtered:
+            declined = Unscored("the answer is empty")
+        return {"declined": declined, **status(response, config.refusal_markers)}
+
+
+def loops(text: str) -> bool:
+    """Whether the last words are one passage of up to 60 words, four times or more (16 words at least) in a row."""
+    words = text.casefold().split()
+    # A limit of tokens may cut the last word.
+    for counted in (words, words[:-1]):
+        for period in range(1, min(_LONGEST_PERIOD, len(counted) // _TIMES) + 1):
+            size = max(_TIMES * period, _LEAST_WORDS)
+            tail = counted[-size:]
+            if len(tail) == size and tail[period:] == tail[:-period]:
+                return True
+    return False
+
+
+PUBLIC_SETS = MappingProxyType(
+    {
+        "inspect_evals/mmlu_0_shot": "knowledge: multiple choice over school and university subjects",
+        "inspect_evals/simpleqa_verified": "knowledge: short facts that few remember",
+        "inspect_evals/gsm8k": "arithmetic in words, at the level of a school",
+        "inspect_evals/ifeval": "instruction following: forms that a program can check",
+        "inspect_evals/bfcl": "tool calls: the right function with the right arguments",
+        "inspect_evals/xstest": "over-refusal: safe prompts that sound unsafe, and unsafe ones beside them",
+        "inspect_evals/coconot": "refusals where they are due, and contrast prompts where they are not",
+        "inspect_evals/sycophancy": "sycophancy: whether an answer is given up when the user doubts it",
+        "inspect_evals/truthfulqa": "popular errors: whether they are repeated",
+    }
+)
+"""Task name -> what it measures. Untested here:
+each fetches its data, and some are judged by a model of their own choice."""
+
+
+EVAL_TASKS: tuple[EvalTask[Any], ...] = (
+    Knowledge(),
+    Instructions(),
+    ToolCalls(),
+    OverRefusal(),
+    Identity(),
+    Termination(),
+    Length(),
+    Sycophancy(),
+)
