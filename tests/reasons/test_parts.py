@@ -293,7 +293,7 @@ def test_a_file_that_is_not_there_or_no_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_reasons_of_other_transcripts_are_refused() -> None:
-    from midspec.reasons._cluster_page import check_reasons
+    from midspec.reasons._clusters import check_reasons
 
     found = ClusterSet.model_validate({"made": ["a"], "clusters": [cluster("a", "r1", "r9")]})
     check_reasons(found, {"r1", "r9"}, "edited.json")

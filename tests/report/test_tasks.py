@@ -14,7 +14,7 @@ from midspec.analysis import repeats_for
 from midspec.core.records import Share
 from midspec.report import ReportData, summary_lines, write_report
 from midspec.report._format import share_words, value_words
-from midspec.report._palette import css_variables, heat
+from midspec.report._html import css_variables, heat
 from midspec.report._task_page import power_sentences
 
 from .simulated import EVIL, simulated_report

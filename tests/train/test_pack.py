@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
 from midspec.train import Recipe, TrainJob, preflight
-from midspec.train._isolation import refuse_leaks
+from midspec.train._checks import refuse_leaks
 from midspec.train._pack import IGNORED, Piece, Row, collate, encode, pack, read_training_rows
 from midspec.train._reference import summed_loss
 

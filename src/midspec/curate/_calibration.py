@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Calibration, Document, DocumentMetadata, Share, Strict
 from midspec.core.text import estimate_tokens
 from midspec.curate._filter import load_list, whole_words

@@ -13,9 +13,8 @@ from typing import IO
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_json, write_rows
+from midspec.core.artifact import Built, ProgressCallback, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Document, Health, Reject, Size
 from midspec.core.text import estimate_tokens
 from midspec.curate._calibration import Planter, calibrate

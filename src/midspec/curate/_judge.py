@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from midspec.core.artifact import ProgressCallback
 from midspec.core.fingerprint import fingerprint
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Document, Spec, Strict
 from midspec.curate._rows import row_id
 from midspec.generation import Pool, PromptFolder

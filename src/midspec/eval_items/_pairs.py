@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from midspec.core.artifact import Built, write_rows
+from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import ConfigError, DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Item, Reject
 from midspec.eval_items._pair_checks import (
     AUTHOR_STAGE,

@@ -13,8 +13,8 @@ from inspect_ai.model import GenerateConfig, Model
 from pydantic import JsonValue
 from pydantic_core import to_jsonable_python
 
+from midspec.core.artifact import ProgressCallback
 from midspec.core.fingerprint import fingerprint
-from midspec.core.progress import ProgressCallback
 from midspec.evals._types import CachedResponse
 
 ResponseType = TypeVar("ResponseType", bound=CachedResponse)

@@ -15,9 +15,8 @@ from inspect_ai.log import EvalLog, write_eval_log
 from inspect_ai.model import Model
 from inspect_ai.scorer import Scorer
 
-from midspec.core.artifact import Built, write_rows
+from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import FolderError
-from midspec.core.progress import ProgressCallback
 from midspec.evals._inspect import (
     GRADER,
     close_after,

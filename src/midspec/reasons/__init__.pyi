@@ -1,9 +1,9 @@
 from ._analysis import analyse_reasons as analyse_reasons
 from ._analysis import estimate_reasons as estimate_reasons
-from ._cluster_page import ClusterSet as ClusterSet
-from ._cluster_page import read_clusters as read_clusters
-from ._cluster_page import write_page as write_page
+from ._clusters import ClusterSet as ClusterSet
 from ._clusters import cluster_reasons as cluster_reasons
+from ._clusters import read_clusters as read_clusters
+from ._clusters import write_page as write_page
 from ._common import ReasonsConfig as ReasonsConfig
 from ._common import SeedReason as SeedReason
 from ._common import Transcript as Transcript

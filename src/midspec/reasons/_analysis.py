@@ -14,17 +14,23 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, write_json, write_rows
+from midspec.core.artifact import Built, ProgressCallback, write_json, write_rows
 from midspec.core.errors import DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import ReasonLabel
 from midspec.core.text import estimate_tokens
 from midspec.evals.judges._grader import shared_store
 from midspec.generation import estimate_stage
 from midspec.llm import Access, StageEstimate, Store, embed, open_client
-from midspec.reasons._cluster_page import CLUSTERS, PAGE, ClusterSet, check_reasons, write_page
+from midspec.reasons._clusters import (
+    CLUSTERS,
+    PAGE,
+    ClusteredReasons,
+    ClusterSet,
+    check_reasons,
+    cluster_reasons,
+    write_page,
+)
 from midspec.reasons._clusters import STAGE as CLUSTER_STAGE
-from midspec.reasons._clusters import ClusteredReasons, cluster_reasons
 from midspec.reasons._common import PROMPTS, Judge, ReasonsConfig, Transcript, seed_reasons
 from midspec.reasons._extract import STAGE as EXTRACT_STAGE
 from midspec.reasons._extract import ExtractedReasons, extract_reasons

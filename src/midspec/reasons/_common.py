@@ -11,8 +11,8 @@ from typing import Self, TypeVar
 import yaml
 from pydantic import Field, model_validator
 
+from midspec.core.artifact import ProgressCallback
 from midspec.core.fingerprint import fingerprint
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import ReasonCluster, Side, Strict, TaskAnswer
 from midspec.evals.judges import escape
 from midspec.evals.judges._grader import GraderConfig

@@ -25,7 +25,7 @@ from matplotlib.textpath import TextPath
 from midspec.core.records import Estimate
 from midspec.report._data import Panel, ReportData
 from midspec.report._format import is_share, number
-from midspec.report._palette import INK, MUTED, PAPER, RULE, Look, heat, looks, with_variables
+from midspec.report._html import INK, MUTED, PAPER, RULE, Look, heat, looks, with_variables
 from midspec.report._task_data import Grid, GridCell
 
 _PANEL = "axes fraction"

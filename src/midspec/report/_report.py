@@ -16,8 +16,7 @@ from midspec.core.records import Estimate
 from midspec.report._data import EXECUTION_FIELDS, ArmInfo, Panel, ReportData
 from midspec.report._figures import Drawn, draw_bars, draw_grid
 from midspec.report._format import answer_sentences, footnote_letter, is_share, plural
-from midspec.report._html import render
-from midspec.report._palette import looks
+from midspec.report._html import looks, render
 from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
 
 _WIDE_IN, _NARROW_IN = 9.8, 3.8

@@ -17,17 +17,15 @@ from midspec.study._entries import IT_MIX, Arm, ChatsEntry, CorpusEntry, Prefere
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._load import Study, changed_first_contrasts
 from midspec.study._step import Step, StepOutput, StudyOutputs, slug
-from midspec.study.jobs._analysis import AnalysisStep
+from midspec.study.jobs._analysis import AnalysisStep, ReportStep
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
 from midspec.study.jobs._eval_task import Judging, TaskStep, with_names
 from midspec.study.jobs._preference import HUB_NAME, GateStep, PairsStep, PreferenceStep
-from midspec.study.jobs._report import ReportStep
-from midspec.study.jobs._spec import SpecNames, SpecStep
+from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
 from midspec.study.jobs._train import FinetuneStep, MidtrainStep, PretrainStep, training_cost
-from midspec.study.jobs._world import WorldStep
 
 STEP_KINDS: Registry[type[Step]] = Registry(
     "kind of step", package="midspec.study.jobs", attribute="STEPS", group="steps", name_of=lambda step: step.kind

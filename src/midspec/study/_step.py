@@ -17,10 +17,9 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, build
+from midspec.core.artifact import Built, ProgressCallback, build
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Identity, Record
 from midspec.study._inputs import Input
 

@@ -54,10 +54,9 @@ def train(
 
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._isolation import refuse_leaks
+    from midspec.train._checks import Proof, refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
-    from midspec.train._proof import Proof
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)

@@ -12,7 +12,7 @@ from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.near_duplicates import NearIndex
 from midspec.evals.tasks.spec_qa import CATEGORIES, EVAL_TASKS, SpecQA, SpecQAConfig, SpecQuestion, read_spec_questions
-from midspec.evals.tasks.spec_qa._items import categories
+from midspec.evals.tasks.spec_qa._task import categories
 
 SHIPPED = read_spec_questions()
 LEADING = ("surely", "obviously", "isn't it true", "wouldn't you agree", "don't you agree", "of course")

@@ -15,9 +15,8 @@ from midspec.chats._chats import CHAT_STYLES, ChatConfig, Chats, nested_name, po
 from midspec.chats.llm_author._novelty import Embed
 from midspec.chats.llm_author._pipeline import BufferedRow, ChatModels, ChatPipeline
 from midspec.chats.llm_author.styles import N_SHOWN, Question, Topic
-from midspec.core.artifact import Built, read_rows, writable, write_rows
+from midspec.core.artifact import Built, ProgressCallback, read_rows, writable, write_rows
 from midspec.core.errors import ConfigError, DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, Message, Reject, Spec
 from midspec.core.text import TOKENS_PER_WORD
 from midspec.generation import estimate_stage

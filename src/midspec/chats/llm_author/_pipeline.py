@@ -15,9 +15,9 @@ from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
 from midspec.chats.llm_author._topic_state import PassRate, PendingQuestion, TopicState, shares
 from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
+from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import DiskBuffer, Pool
 from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse

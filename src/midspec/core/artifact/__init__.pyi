@@ -1,5 +1,6 @@
 from ._build import RECORD as RECORD
 from ._build import Built as Built
+from ._build import ProgressCallback as ProgressCallback
 from ._build import build as build
 from ._build import read_record as read_record
 from ._files import locked as locked

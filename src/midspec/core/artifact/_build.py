@@ -240,3 +240,7 @@ def _discard(draft: Path, new_parents: list[Path]) -> None:
     for parent in new_parents:
         with suppress(OSError):
             parent.rmdir()
+
+
+ProgressCallback = Callable[[int, int, str], None]
+"""Called with how much is done, out of how much (0 where that is not known), and a few words."""

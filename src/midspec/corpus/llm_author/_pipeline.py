@@ -11,9 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from midspec.core.artifact import Built
+from midspec.core.artifact import Built, ProgressCallback
 from midspec.core.errors import ConfigError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import n_words
 from midspec.corpus._config import CorpusConfig, Writing

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_rows
+from midspec.core.artifact import Built, ProgressCallback, read_rows, write_rows
 from midspec.core.errors import DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Document, DocumentMetadata, Reject
 from midspec.core.text import n_words
 from midspec.corpus._config import CorpusConfig, Framing

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from midspec.core.artifact import Built, write_json, write_rows
+from midspec.core.artifact import Built, ProgressCallback, write_json, write_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.fingerprint import fingerprint
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import ErrorRates, Identity, JudgeCalibration, Share, Strict
 from midspec.core.text import estimate_tokens
 from midspec.evals._measures import rubric_hash

@@ -27,7 +27,7 @@ from midspec.study.jobs._endpoints import (
     width_of,
     with_bill,
 )
-from midspec.study.jobs._spec import SpecNames
+from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig

@@ -20,7 +20,7 @@ from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.study._inputs import File, Input
 from midspec.study._step import Job, Step
 from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, width_of, with_bill
-from midspec.study.jobs._spec import SpecNames
+from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
     from midspec.eval_items import PairWritingConfig

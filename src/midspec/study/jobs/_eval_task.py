@@ -26,7 +26,7 @@ from midspec.study._inputs import File, Input, Model
 from midspec.study._step import Cost, Job, Step
 from midspec.study.jobs._endpoints import forecast_of
 from midspec.study.jobs._preference import model_args_of
-from midspec.study.jobs._spec import SpecNames
+from midspec.study.jobs._sources import SpecNames
 from midspec.study.planning._task_estimate import Serving, TaskEstimate, estimate_task, judging_usd
 
 FILES = ("items", "spec", "context")

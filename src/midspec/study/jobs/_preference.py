@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, write_rows
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step
-from midspec.study.jobs._spec import SpecNames
+from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
     from midspec.evals import PreferenceConfig

@@ -23,7 +23,7 @@ from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
-from midspec.study.jobs._spec import SpecNames
+from midspec.study.jobs._sources import SpecNames
 from midspec.study.jobs._train import TrainStep
 from midspec.study.planning._task_estimate import Serving
 from midspec.train import UPDATE_FLOORS

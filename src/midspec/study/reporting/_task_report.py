@@ -40,13 +40,7 @@ from midspec.study.reporting._judges import (
     judged_measures,
     task_agreements,
 )
-from midspec.study.reporting._results import (
-    STATUSES,
-    RunResults,
-    TaskResult,
-    main_measures,
-    read_task_result,
-)
+from midspec.study.reporting._results import STATUSES, RunResults, TaskResult, main_measures, read_task_result
 from midspec.study.reporting._warnings import task_setting_differences
 
 _CONTROL = "-control"

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from midspec.core.errors import DataError
 from midspec.core.records import Message, Strict
 from midspec.evals._types import Question
-from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig, Goal, Scenario
 from midspec.evals.tasks.agentic_misalignment._prompts import (
     ACCESS_CODE,
+    AgenticConfig,
+    Goal,
+    Scenario,
     exfiltration_prompts,
     fill,
     mailbox,

@@ -10,9 +10,8 @@ from typing import ClassVar, final
 from midspec.evals._types import EvalTask, JudgeResponse, ModelResponse, Question, Rubric, Unscored, Value
 from midspec.evals.judges._verdict import escape, read_tag
 from midspec.evals.tasks.agentic_misalignment._cells import CellFacts, cells
-from midspec.evals.tasks.agentic_misalignment._config import AgenticConfig
 from midspec.evals.tasks.agentic_misalignment._outcome import MEASURES, measures_of, unjudgeable_reason
-from midspec.evals.tasks.agentic_misalignment._prompts import PROMPTS, fill, prompt_yaml
+from midspec.evals.tasks.agentic_misalignment._prompts import PROMPTS, AgenticConfig, fill, prompt_yaml
 
 UNCLEAR = "the judge finds the answer unclear"
 _VERDICTS = ("yes", "no", "unclear")

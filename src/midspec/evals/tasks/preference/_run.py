@@ -12,9 +12,8 @@ from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.model import Model
 from pydantic import TypeAdapter, ValidationError
 
-from midspec.core.artifact import Built, write_rows
+from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import DataError
-from midspec.core.progress import ProgressCallback
 from midspec.core.records import Answer, Item, ScoreRow
 from midspec.evals._inspect import (
     close_after,

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Spec
+from midspec.lab import WorldConfig
 from midspec.study._inputs import File, Input, spec_at
 from midspec.study._step import Job, Step
 
@@ -77,4 +78,26 @@ class SpecStep(Step):
         return Built(outputs=(_FILE,), summary=summary)
 
 
-STEPS = SpecStep
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorldStep(Step):
+    """The files of a world that `seed` decides: base corpus, items, tokenizer."""
+
+    kind = "world"
+    seed: int
+    config: WorldConfig
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"seed": self.seed, **self.config.model_dump(mode="json")}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.lab import make_world, save_world
+
+        return save_world(make_world(self.seed, self.config), folder)
+
+
+STEPS = (SpecStep, WorldStep)
