@@ -46,7 +46,7 @@ class Stage:
 
 def start(what: str, served: Served, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
-    words = (sys.executable, "-m", "tests.evals.exam.killed", what, served.openai_url, str(folder), str(N_QUESTIONS))
+    words = (sys.executable, "-m", "tests.evals.engine.killed", what, served.openai_url, str(folder), str(N_QUESTIONS))
     return subprocess.Popen(words, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
@@ -72,7 +72,7 @@ def draws(served: Served, model: str) -> Counter[tuple[str, int]]:
 @pytest.mark.slow
 def test_no_finished_sample_is_generated_or_judged_twice_after_a_kill(tmp_path: Path) -> None:
     stage = Stage()
-    with serve(Settings(n_cache=1000), fate=stage.fate, say=stage.say) as served:
+    with serve(Settings(n_kept=1000), fate=stage.fate, say=stage.say) as served:
         process = start("exam", served, tmp_path / "killed")
         wait_for(lambda: n_kept(tmp_path / "killed") == 2 * N_ANSWERED, process)
         os.kill(process.pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_an_item_whose_questions_were_answered_is_asked_nothing_after_a_kill(tmp
     stage = Stage()
     stage.n_free = 2 * N_ANSWERED
     folder = tmp_path / "killed"
-    with serve(Settings(n_cache=1000), fate=stage.fate, say=stage.say) as served:
+    with serve(Settings(n_kept=1000), fate=stage.fate, say=stage.say) as served:
         process = start("preference", served, folder)
         # 14 answers to 10 items of two questions each: four items at least are whole.
         wait_for(lambda: n_kept(folder) >= 2 * N_ANSWERED - N_QUESTIONS, process)
