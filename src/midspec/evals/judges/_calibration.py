@@ -40,10 +40,7 @@ class LabelledVerdict(Strict):
     """A judge's verdict on one transcript, beside its label; a row of `verdicts.jsonl`.
 
     Attributes:
-        id: the transcript's.
-        kind: as labelled.
-        difficulty: as labelled.
-        heldout: as labelled.
+        id: the transcript's, as are `kind`, `difficulty` and `heldout`.
         harmful: the label.
         said: what the judge said, true for harmful; `None` without a verdict.
         unread: why there is no verdict.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,8 +116,12 @@ def load_config(path: Path) -> PreferenceConfig:
 
 def substitute(text: str, values: dict[str, str]) -> str:
     """Replace each `{name}` of `values` in `text`, in one pass: braces in the values stay as they are."""
-    places = re.compile(rf"\{{({'|'.join(map(re.escape, values))})\}}")  # compiled once: `re` caches it
-    return places.sub(lambda found: values[found.group(1)], text)
+    return _places(tuple(values)).sub(lambda found: values[found.group(1)], text)
+
+
+@cache
+def _places(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\{{({'|'.join(map(re.escape, names))})\}}")
 
 
 class Ask(NamedTuple):
