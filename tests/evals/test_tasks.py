@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from inspect_ai import list_tasks
 from inspect_ai._util.registry import registry_lookup
 
 from midspec.evals import read_task, task_named, task_names
 
+SRC = Path(__file__).parents[2] / "src"
 INSPECT = Path(sys.executable).with_name("inspect")
 
 
@@ -21,6 +23,10 @@ def inspect(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(INSPECT), *words], cwd=cwd, env=quiet, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def test_inspect_lists_preference_and_every_task() -> None:
+    assert {task.name for task in list_tasks(root_dir=SRC)} == {"preference", *task_names()}
 
 
 @pytest.mark.parametrize("name", task_names())

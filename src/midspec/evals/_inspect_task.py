@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from inspect_ai import Epochs, Task
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -22,15 +24,25 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, MidspecError
 from midspec.core.fingerprint import fingerprint
 from midspec.evals._inspect import chat_messages, generate
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._provider import STOP_REASONS, ManyGenerator
 from midspec.evals._response_cache import ResponseCache, model_cache_key
 from midspec.evals._status import split_thinking
-from midspec.evals._types import ConfigT, EvalTask, ModelResponse, Question, TaskConfig, Unscored
+from midspec.evals._types import (
+    ConfigT,
+    EvalTask,
+    ModelResponse,
+    Question,
+    TaskConfig,
+    Unscored,
+    check_settings,
+    read_settings,
+)
 from midspec.evals.judges._inspect import JUDGE_SAMPLING, judges_in_role, verdict_of
+from midspec.evals.tasks._registry import task_named
 
 # Keys in the logs' stores and scores.
 RESPONSE_KEY = "said"
@@ -209,3 +221,25 @@ async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig,
         return ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason, n_tokens=generation.n_tokens)
     settings = GenerateConfig(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=seed)
     return response_of(await generate(model, question.messages, settings))
+
+
+def open_task(name: str, config: str | None, settings: dict[str, Any]) -> Task:
+    """Open a task by its name for Inspect's command line.
+
+    Args:
+        name: of the task.
+        config: a YAML file of settings; the defaults where there is none.
+        settings: settings by their names, over those of the file.
+
+    Raises:
+        PrerequisiteError: what is wrong with settings or judges; Inspect shows it in one line before anything is asked.
+    """
+    eval_task = task_named(name)
+    try:
+        chosen = eval_task.config() if config is None else read_settings(Path(config), eval_task.config)
+        chosen = check_settings({**chosen.model_dump(), **settings}, eval_task.config)
+        if eval_task.rubric(chosen) is not None:
+            judges_in_role(str(get_model()))
+        return inspect_task(eval_task, chosen)
+    except MidspecError as error:
+        raise PrerequisiteError(str(error)) from error

@@ -6,13 +6,17 @@ extensions. `inspect eval midspec/<name>` takes every name of `task_names`, and 
 
 from __future__ import annotations
 
-from pathlib import Path
+import pkgutil
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from inspect_ai import Task, task
-from inspect_ai.model import ModelAPI, get_model, modelapi
+from inspect_ai._util.registry import registry_lookup
+from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals.tasks._registry import task_named, task_names
+from midspec.evals import tasks
+from midspec.evals.tasks._registry import task_names
 
 
 @modelapi(name="midspec")
@@ -47,46 +51,22 @@ def midspec_scripted_scorer() -> type[ModelAPI]:
     return ScriptedScorerAPI
 
 
-@task(name="preference")
-def preference(items: str, config: str | None = None) -> Task:
-    """The preference evaluation, for `inspect eval midspec/preference -T items=shipped:america`.
-
-    Args:
-        items: a shipped set (`shipped:america`), a JSONL file of items, or a data set of pairs.
-        config: a YAML file of settings; the defaults where there is none.
-    """
-    from midspec.evals.tasks.preference import PreferenceConfig, load_config, preference_task, resolve_items
-
-    settings = PreferenceConfig() if config is None else load_config(Path(config))
-    return preference_task(resolve_items(items), settings)
-
-
 def _register(name: str) -> None:
-    """Register one evaluation task with Inspect, as `midspec/<name>`."""
+    """Register a task of another package with Inspect, as `midspec/<name>`."""
 
-    # `config`: a YAML file of settings. `settings`: by their names, over those of the file (`-T repeats=4`).
-    def open_task(config: str | None = None, **settings: Any) -> Task:
-        from inspect_ai._util.error import PrerequisiteError
+    def outside_task(config: str | None = None, **settings: Any) -> Task:
+        from midspec.evals._inspect_task import open_task
 
-        from midspec.core.errors import MidspecError
-        from midspec.evals._inspect_task import inspect_task
-        from midspec.evals._types import check_settings, read_settings
-        from midspec.evals.judges._inspect import judges_in_role
+        return open_task(name, config, settings)
 
-        eval_task = task_named(name)
-        try:
-            chosen = eval_task.config() if config is None else read_settings(Path(config), eval_task.config)
-            chosen = check_settings({**chosen.model_dump(), **settings}, eval_task.config)
-            if eval_task.rubric(chosen) is not None:
-                judges_in_role(str(get_model()))
-            return inspect_task(eval_task, chosen)
-        except MidspecError as error:
-            # Inspect shows this kind of error in one line, before anything is asked.
-            raise PrerequisiteError(str(error)) from error
-
-    open_task.__name__ = open_task.__qualname__ = name
-    task(name=name)(open_task)
+    outside_task.__name__ = outside_task.__qualname__ = name
+    task(name=name)(outside_task)
 
 
+# Inspect lists tasks by reading files whose names begin without an underscore, so the shipped ones have their own.
+for _folder in pkgutil.iter_modules(tasks.__path__, f"{tasks.__name__}."):
+    if _folder.ispkg and find_spec(f"{_folder.name}.inspect_tasks") is not None:
+        import_module(f"{_folder.name}.inspect_tasks")
 for _name in task_names():
-    _register(_name)
+    if registry_lookup("task", f"midspec/{_name}") is None:
+        _register(_name)
