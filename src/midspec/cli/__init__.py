@@ -1,6 +1,6 @@
-"""The command line: arguments, printing and progress, and nothing else; the rooms do the work.
+"""The command line: arguments, printing, progress and exit codes; the other packages do the work.
 
-Rooms are imported inside commands, so that `midspec --help` answers at once.
+They are imported inside the commands, so that `midspec --help` loads none of them.
 """
 
 import lazy_loader

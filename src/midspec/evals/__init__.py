@@ -1,8 +1,8 @@
-"""Evaluation: tasks and pairs asked of a checkpoint or any Inspect model, judged, and read as score rows.
+"""Ask evaluation tasks and pairs of a checkpoint or any Inspect model, have answers judged, and read score rows.
 
 `run_task` takes an `EvalTask` and its config, `run_preference` pairs to choose from; both write an Inspect log, the
 source of truth, and what is read from it: score rows (a value, or none with the reason), answers word for word,
-judges' replies. inspect_ai is imported in this package only, and when something is asked, not before.
+judges' replies. inspect_ai is imported in this package only, when something is asked.
 `inspect eval midspec/<name> --model midspec/<checkpoint>` runs the same.
 """
 

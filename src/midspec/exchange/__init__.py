@@ -1,8 +1,8 @@
-"""The exchange room: what others made comes in, what we made goes out, and mixes are made of both.
+"""Read what others made as rows, write rows for others, and mix rows of several sources.
 
-In: JSONL, parquet, data set folders, data sets of the hub, the authors' tree of texts. Out: documents and chats as our
-own rows; data set folders with a card for the `datasets` library, TRL and axolotl; instruction-tuning mixes and
-neutral corpora cut to a token budget, each with a manifest. Nothing is uploaded but by `push`.
+In: JSONL, parquet, data set folders, data sets of the hub, the paper's authors' tree of texts. Out: documents and
+chats as our own rows; data set folders with a card for the `datasets` library, TRL and axolotl; instruction-tuning
+mixes and neutral corpora cut to a token budget, each with a manifest. Nothing is uploaded but by `push`.
 """
 
 import lazy_loader

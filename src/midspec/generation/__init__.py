@@ -1,4 +1,4 @@
-"""What corpus, chats, evaluation items and judges share when a language model writes for them.
+"""What corpora, chats, evaluation items, reasons and judges share where a language model writes.
 
 Prompt files with slots, YAML files by name, work side by side without barriers, results in order, lists asked for until
 they are long enough, rows on disk until their order is known, and the size of a stage before anything is sent.

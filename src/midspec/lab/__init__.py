@@ -1,4 +1,4 @@
-"""The nano world: one small enough to learn on a CPU.
+"""Draw a nano world: one small enough that a model learns it on a CPU.
 
 In: a seed and sizes. Out: pure data: a tokenizer folder, rows of a base corpus to pretrain on, rows to replay,
 held-out items and a competence gate; and the shipped files of the nano study (specs in the world's own language,

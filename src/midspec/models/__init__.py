@@ -1,7 +1,7 @@
-"""Models: opens a checkpoint (base, adapter, tokenizer, template), scores options, generates.
+"""Open a checkpoint (base, adapter, tokenizer, template), score options, and generate.
 
 In: the name of a folder or of a model on the hub, and messages. Out: log-probabilities, texts, and chats as tokens.
-torch, transformers and PEFT live here and in `train`; they are imported when something is opened, not before.
+torch, transformers and PEFT are imported here and in `train` only, when something is opened.
 """
 
 import lazy_loader

@@ -1,10 +1,11 @@
-"""The study room: a study file goes in, a run folder with every step's result and a report comes out.
+"""Run a study: a study file goes in, a run folder with the result of every step and a report comes out.
 
-Enters: a `StudyConfig` (from YAML or from Python). Leaves: steps as lazy values, a `Plan`, and by `run_study` the
-records of all steps. Steps are done side by side in worker processes, shared ones once; an interrupted run goes on.
-Nothing is printed here: whoever wants to see a run go listens to its `Event`s.
+In: a `StudyConfig` (from YAML or from Python). Out: its steps as typed lazy values (`study_steps`), a `Plan` of their
+sizes and costs, and by `run_study` the records of all steps. Steps are made side by side in worker processes, those
+that arms share once; an interrupted run goes on. `build_step` makes a single step in a folder of its own. Nothing is
+printed: whoever shows a run listens to its `Event`s.
 
-The names below are loaded when they are first used, so that importing this room loads neither models nor evaluations.
+Another package brings a kind of step with a subclass of `Step` under the entry point group `midspec.steps`.
 """
 
 import lazy_loader

@@ -1,1 +1,1 @@
-"""Chats by a language model, kept or rejected by a judge."""
+"""Write chats with a language model; another one, the judge, keeps or rejects each."""

@@ -1,8 +1,9 @@
-"""A folder of rows with a `record.json` that is written last: its presence means done.
+"""Make a result as a folder of rows with a `record.json` that is written last: its presence means done.
 
-A step is built in a hidden folder beside its final place and moved there whole, so nobody ever sees half a result.
-Same identity: the step is skipped. Another identity under the same name: `StaleError` with the fields that differ.
-An interrupted step is built again from nothing, or goes on from what its hidden folder holds if it says it can.
+`build` makes a result in a hidden folder beside its final place and moves it there whole, so that a half-written
+result is never seen. Same identity: the result is there already. Another identity under the same name: `StaleError`
+with the fields that differ. An interrupted result is made again from nothing, or from what its hidden folder holds if
+`make` can.
 """
 
 import lazy_loader

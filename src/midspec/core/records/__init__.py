@@ -1,7 +1,7 @@
-"""Every type that crosses a room's door: frozen, extra fields forbidden.
+"""The types that packages hand to each other: frozen, extra fields forbidden.
 
-What two rooms share is a type here or it is not shared: what flows from a spec to a report, what curation finds
-out about rows, how often judges err, and which reasons drove what a model did.
+What flows from a spec to a report, what curation finds out about rows, how often judges err, and which reasons drove
+what a model did. Rows on disk are these types as JSON lines, so their fields never change their names.
 """
 
 import lazy_loader

@@ -1,1 +1,1 @@
-"""The author that is a language model: it invents document types and ideas, and writes in full."""
+"""Write documents with a language model: it invents document types and ideas, and writes in full."""

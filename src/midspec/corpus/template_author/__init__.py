@@ -1,1 +1,1 @@
-"""The template author: documents that arrange a spec's own sentences by a document style; needs no model."""
+"""Write documents without a model: a spec's own sentences, arranged by a document style."""
