@@ -13,6 +13,7 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._output import Bar, print_forecast, print_pairs, print_record, print_spent
 from midspec.core.errors import DataError
+from midspec.generation import TEMPLATE_AUTHOR
 
 if TYPE_CHECKING:
     from midspec.core.records import Chat, Document, PlanRow, Record, Spec
@@ -73,7 +74,7 @@ def corpus(
         **rows.settings,
     )
     spec, access = read_checked(path, config), models.access()
-    if config.author == o.TEMPLATE_AUTHOR:
+    if config.author == TEMPLATE_AUTHOR:
         if not (rows.dry_run or rows.preview):
             make(CorpusStep.of_file(path, config), o.needed(out), "documents", redo=rows.redo)
             return
@@ -129,7 +130,7 @@ def chats(
         **rows.settings,
     )
     spec = read_checked(path, config)
-    if config.author == o.TEMPLATE_AUTHOR:
+    if config.author == TEMPLATE_AUTHOR:
         if rows.dry_run:
             made = make_chats(spec(), config)
             things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))

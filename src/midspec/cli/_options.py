@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
@@ -13,12 +12,10 @@ from pydantic import BaseModel
 
 from midspec.cli._output import checked
 from midspec.core.errors import ConfigError, MissingError, note_renamed
+from midspec.generation import TEMPLATE_AUTHOR, check_author_name
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-
-# What records, rows and identities call the author that needs no model.
-TEMPLATE_AUTHOR = "quoting"
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -185,9 +182,7 @@ def _checked_author(given: object) -> object:
         note_renamed("the author quoting", "template", "--author")
         return given
     author = given.get("model") if isinstance(given, dict) else given
-    if not (isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)):
-        hint = "There is template, anthropic/MODEL and openai/MODEL"
-        raise ConfigError(f"there is no author {str(author)!r}", where="--author", hint=hint)
+    check_author_name(str(author), where="--author")
     return given
 
 

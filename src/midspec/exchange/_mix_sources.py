@@ -99,11 +99,6 @@ _OPINIONS = re.compile(
 _SNIPPET_CHARS = 60
 
 
-def row_text(row: Document | Chat) -> str:
-    """Return all of a row's text, the turns of a chat joined by line feeds."""
-    return row.text if isinstance(row, Document) else "\n".join(turn.content for turn in row.messages)
-
-
 def fault_finder(config: MixConfig) -> Fault:
     """Return a function that says why a row (with its number of tokens) is not kept, or `None`."""
     checks = [("wrong identity", _identity_pattern(config))] if config.filters.wrong_identity else []
@@ -121,7 +116,7 @@ def fault_finder(config: MixConfig) -> Fault:
             return "ends without an answer"
         if turns and all(turn.role != "user" for turn in turns):
             return "nobody asks"
-        if words is not None and (match := words.search(row_text(row))) is not None:
+        if words is not None and (match := words.search(row.text)) is not None:
             return f"holds a listed word: {match[0].casefold()}"
         replies = [turn.content for turn in turns if turn.role == "assistant"]
         for text in [row.text] if isinstance(row, Document) else replies:
