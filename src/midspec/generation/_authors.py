@@ -1,4 +1,4 @@
-"""Who writes rows: a language model by name, or the template author, which needs none."""
+"""Who writes rows (a language model by name, or the template author, which needs none), and what a stage costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from midspec.llm import check_model_name
+from midspec.core.text import estimate_tokens
+from midspec.llm import StageEstimate, check_model_name
 
 # What records, rows and identities call the template author.
 TEMPLATE_AUTHOR = "quoting"
@@ -26,3 +27,28 @@ def check_author_name(name: str, *, where: str = "") -> str:
 AuthorName = Annotated[
     str, AfterValidator(check_author_name), Field(json_schema_extra={"pattern": rf"^({TEMPLATE_AUTHOR}|[^/]+/.+)$"})
 ]
+
+
+def estimate_stage(
+    stage: str, n_requests: int, output_tokens: float, *, prefix: str | float = "", prompt: str | float = ""
+) -> StageEstimate:
+    """Estimate one stage.
+
+    Args:
+        stage: the step of the method, as in `Request.stage`.
+        n_requests: how many requests, if every reply is good.
+        output_tokens: mean tokens of a reply, reasoning included.
+        prefix: the part of the prompt that all requests share: its text, or its tokens.
+        prompt: the rest of a typical prompt: its text, or its tokens.
+    """
+
+    def tokens(part: str | float) -> int:
+        return estimate_tokens(part) if isinstance(part, str) else round(part)
+
+    return StageEstimate(
+        stage=stage,
+        n_requests=n_requests,
+        prefix_tokens=tokens(prefix),
+        prompt_tokens=tokens(prompt),
+        output_tokens=max(1, round(output_tokens)),
+    )
