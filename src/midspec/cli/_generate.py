@@ -13,7 +13,6 @@ import typer
 from midspec.cli import _options as o
 from midspec.cli._output import Bar, print_forecast, print_pairs, print_record, print_spent
 from midspec.core.errors import DataError
-from midspec.generation import TEMPLATE_AUTHOR
 
 if TYPE_CHECKING:
     from midspec.core.records import Chat, Document, PlanRow, Record, Spec
@@ -58,6 +57,7 @@ def corpus(
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
     from midspec.corpus import CorpusConfig, load_templates, plan_corpus, write_documents
+    from midspec.generation import TEMPLATE_AUTHOR
     from midspec.study import CorpusStep, forecast_corpus, preview_documents, spent_vs_forecast, store_beside
 
     config = o.settings(
@@ -116,6 +116,7 @@ def chats(
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
     from midspec.chats import ChatConfig, make_chats
+    from midspec.generation import TEMPLATE_AUTHOR
     from midspec.study import ChatsStep, ModelEndpoints, forecast_chats, preview_chats, spent_vs_forecast, store_beside
 
     config = o.settings(

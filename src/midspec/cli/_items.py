@@ -13,7 +13,6 @@ from midspec.cli import _options as o
 from midspec.cli._generate import make, read_checked
 from midspec.cli._output import Bar, print_forecast, print_record, print_spent
 from midspec.core.errors import ConfigError, DataError
-from midspec.generation import TEMPLATE_AUTHOR
 
 if TYPE_CHECKING:
     from midspec.core.records import ReasonShare
@@ -96,6 +95,7 @@ def questions(
 
 
 def _check_author(author: str, what: str) -> None:
+    from midspec.generation import TEMPLATE_AUTHOR
     from midspec.llm import check_model_name, model_name_forms
 
     if author in {"template", TEMPLATE_AUTHOR}:

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from midspec.cli._output import checked
 from midspec.core.errors import ConfigError, MissingError, note_renamed
-from midspec.generation import TEMPLATE_AUTHOR, check_author_name
 
 if TYPE_CHECKING:
     from midspec.llm import Access
@@ -48,7 +47,7 @@ Prices = Annotated[str | None, typer.Option(metavar="FILE", help="Prices (YAML, 
 ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {model_name}.")]
 ProviderName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {provider_name}.")]
 Templates = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Template author: shipped templates (english), or a YAML file.")
+    str | None, typer.Option(metavar="NAME", help="Template author: templates by name (english), or a YAML file.")
 ]
 OldTemplates = Annotated[str | None, typer.Option("--frames", hidden=True)]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
@@ -176,6 +175,8 @@ def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> N
 
 def _checked_author(given: object) -> object:
     """An author by the name that records have for it."""
+    from midspec.generation import TEMPLATE_AUTHOR, check_author_name
+
     if given == "template":
         return TEMPLATE_AUTHOR
     if given == TEMPLATE_AUTHOR:
