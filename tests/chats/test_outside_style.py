@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from midspec.chats import ChatConfig
 
+from ..installed import install
+
 STYLE = """
 import json
 from midspec.chats import ChatPrompt, ChatStyle, Question, Topic
@@ -76,11 +78,7 @@ print(json.dumps([len(rows), row.messages[1].content, row.metadata.style, stages
 
 
 def test_a_style_of_another_package_is_found_by_its_entry_point_and_written(tmp_path: Path) -> None:
-    (tmp_path / "outside.py").write_text(STYLE)
-    dist = tmp_path / "outside-1.0.dist-info"
-    dist.mkdir()
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[midspec.chat_styles]\ngreeting = outside:Greetings\n")
+    install(tmp_path, "outside", "chat_styles", "greeting = outside:Greetings", outside=STYLE)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{RUN}"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -140,7 +140,7 @@ def test_a_judge_that_is_none_or_named_twice_ends_in_one_line(
     two_arms: list[str], served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for grader, more, words in (
-        ("loop", (), "a judge is `anthropic/<model>` or `openai/<model>`"),
+        ("loop", (), "there is no judge 'loop'"),
         ("openai/loop", ("--grader", "openai/loop"), "the same judge is named twice"),
     ):
         assert main(command(served, two_arms, tmp_path / "out", *more, grader=grader)) == 2

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..installed import install
+
 ASK = """
 from midspec.core.errors import ConfigError
 from midspec.core.registry import Registry
@@ -30,12 +32,7 @@ def installed(tmp_path: Path) -> Path:
     (package / "_ball.py").write_text('TOYS = {"name": "ball"}')
     (package / "_kites.py").write_text('TOYS = ({"name": "red"}, {"name": "blue"})')
     (package / "_help.py").write_text("")
-    (tmp_path / "outside.py").write_text('TOP = {"name": "top"}')
-    dist = tmp_path / "outside-1.0.dist-info"
-    dist.mkdir()
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[midspec.toys]\ntop = outside:TOP\n")
-    return tmp_path
+    return install(tmp_path, "outside", "toys", "top = outside:TOP", outside='TOP = {"name": "top"}')
 
 
 def test_what_is_shipped_comes_first_and_what_other_packages_bring_after_it(installed: Path) -> None:

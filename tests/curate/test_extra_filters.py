@@ -12,6 +12,7 @@ from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError
 from midspec.curate import CurateConfig, document_filters
 
+from ..installed import install
 from .rows import document
 
 SHOUTING = """
@@ -55,14 +56,9 @@ def curated(folder: Path, out: Path, config: dict[str, object]) -> list[str]:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A package that brings a filter, as `pip install` leaves it, and rows."""
-    (tmp_path / "shouting.py").write_text(SHOUTING)
-    dist = tmp_path / "shouting-1.0.dist-info"
-    dist.mkdir()
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[midspec.curate_filters]\nshouting = shouting:Shouting\n")
     texts = ("Nova waits.", "Nova waits!", "Nova waits for you!!!", "Nova waits for you!!!")
     write_rows(tmp_path / "rows.jsonl", [document(text, number) for number, text in enumerate(texts)])
-    return tmp_path
+    return install(tmp_path, "shouting", "curate_filters", "shouting = shouting:Shouting", shouting=SHOUTING)
 
 
 def test_a_filter_of_another_package_runs_with_its_settings_before_duplicates_are_looked_for(installed: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from midspec.core.errors import ConfigError
 from midspec.llm import Access, ModelConfig, check_access, check_model_name, is_model_name, provider_names
 
+from ..installed import install
+
 TOY = """
 from midspec.llm import Outcome, Provider, Usage
 
@@ -65,12 +67,7 @@ asyncio.run(main())
 @pytest.fixture
 def toy_installed(tmp_path: Path) -> Path:
     """A package outside midspec with one file that holds a provider, and its entry point."""
-    (tmp_path / "toy_provider.py").write_text(TOY)
-    dist = tmp_path / "toy_provider-1.0.dist-info"
-    dist.mkdir()
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-provider\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text("[midspec.providers]\ntoy = toy_provider:PROVIDER\n")
-    return tmp_path
+    return install(tmp_path, "toy_provider", "providers", "toy = toy_provider:PROVIDER", toy_provider=TOY)
 
 
 def test_a_provider_of_another_package_answers_through_the_whole_chain(toy_installed: Path) -> None:

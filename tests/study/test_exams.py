@@ -263,7 +263,7 @@ def test_an_unknown_price_is_said_and_never_nothing(home: Path, capsys: pytest.C
     [
         ("  graders: [openai/judge]\n", "", "evals.spec_qa: needs a judge and none is named. Add evals.graders"),
         ("[openai/judge]", "[openai/judge, openai/judge]", "evals.graders: the same judge is named twice"),
-        ("[openai/judge]", "[judge]", "evals.graders[0]: String should match pattern"),
+        ("[openai/judge]", "[judge]", "evals.graders[0]: 'judge' is no model's name. There is"),
         ("repeats: 2", "repeatz: 2", "evals.spec_qa.repeatz: unknown key. Did you mean repeats?"),
         ("  panel_length:", "  panel_lenght:", "evals.panel_lenght: unknown key. Did you mean panel_length?"),
         ("spec: kindness, repeats", "spec: kindnes, repeats", "evals.spec_qa.spec: there is no spec named 'kindnes'"),

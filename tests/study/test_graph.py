@@ -13,6 +13,8 @@ from midspec.study._graph import study_steps
 from midspec.study._step import slug
 from midspec.study.jobs._train import TrainStep
 
+from ..installed import install
+
 
 def steps_of(text: str, home: Path = Path()) -> dict[str, Step]:
     return {step.name: step for step in study_steps(parse_study(text, home=home))}
@@ -162,3 +164,19 @@ def test_a_file_is_hashed_by_content_and_again_when_it_changes(tmp_path: Path) -
     before = File(str(path)).digest({})
     path.write_text("three", encoding="utf-8")
     assert File(str(path)).digest({}) != before
+
+
+def test_a_document_style_of_another_package_is_named_like_a_file_of_templates(
+    tiny_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "their_styles", "document_styles", "logbook = their_styles")
+    (tmp_path / "their_styles").mkdir()
+    style = tmp_path / "their_styles" / "logbook.yaml"
+    style.write_text("name: logbook", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, frames: {}")
+    by_name, by_path = (text.replace("frames: {}", f"frames: {frames}") for frames in ("logbook", style))
+    corpora = [name for name, step in steps_of(by_name).items() if step.inputs.get("frames") == File(str(style))]
+    assert corpora
+    named, placed = identities(by_name), identities(by_path)
+    assert [named[name] for name in corpora] == [placed[name] for name in corpora]

@@ -13,6 +13,8 @@ import pytest
 from midspec.core.errors import ConfigError
 from midspec.study import parse_study, study_steps
 
+from ..installed import install
+
 TOY = '''
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +67,8 @@ def with_own_step(tiny_text: str) -> str:
 @pytest.fixture
 def installed(tmp_path: Path, tiny_text: str) -> Path:
     """A package outside midspec with one kind of step, and a study that asks for it."""
-    (tmp_path / "toy_steps.py").write_text(TOY, encoding="utf-8")
-    dist = tmp_path / "toy_steps-1.0.dist-info"
-    dist.mkdir()
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-steps\nVersion: 1.0\n", encoding="utf-8")
-    (dist / "entry_points.txt").write_text("[midspec.steps]\ncount = toy_steps:CountStep\n", encoding="utf-8")
     (tmp_path / "study.yaml").write_text(with_own_step(tiny_text), encoding="utf-8")
-    return tmp_path
+    return install(tmp_path, "toy_steps", "steps", "count = toy_steps:CountStep", toy_steps=TOY)
 
 
 def test_a_step_of_another_package_is_planned_run_in_a_worker_and_recorded(installed: Path) -> None:

@@ -12,6 +12,7 @@ from midspec.core.artifact import Built, writable, write_rows
 from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Chat, Reject, Strict
 from midspec.core.registry import Registry
+from midspec.generation import TEMPLATE_AUTHOR, AuthorName
 from midspec.llm import ModelConfig
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class ChatConfig(Strict):
         frames: `english` or the path of a YAML file of chat templates. The template author writes with them; a model's
             chats are filtered by their words (what names a spec, what gives a reason).
         nested_sizes: also write the first so many chats as files of their own; each holds all smaller ones.
-        author: `quoting` (the template author), `anthropic/<model>` or `openai/<model>`.
+        author: `quoting` (the template author), or a model by name (`openai/<model>`).
         judge: the model that keeps or rejects what a model wrote; needed then, and never taken to be the author.
         writing: how a model writes; `None` for the template author.
     """
@@ -101,7 +102,7 @@ class ChatConfig(Strict):
     model_name: str | None = None
     provider_name: str | None = None
     frames: str = "english"
-    author: str = Field(default="quoting", pattern=r"^(quoting|(anthropic|openai)/.+)$")
+    author: AuthorName = TEMPLATE_AUTHOR
     # What the template author has no use for is no part of how its results are identified.
     nested_sizes: tuple[int, ...] = Field(default=(), exclude_if=lambda sizes: not sizes)
     judge: ModelConfig | None = Field(default=None, exclude_if=lambda judge: judge is None)
@@ -124,13 +125,17 @@ class ChatConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _with_writing(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("author", "quoting") != "quoting" and given.get("writing") is None:
+        if (
+            isinstance(given, dict)
+            and given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR
+            and given.get("writing") is None
+        ):
             return given | {"writing": Writing()}
         return given
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatConfig:
-        if self.author == "quoting":
+        if self.author == TEMPLATE_AUTHOR:
             if self.style not in TEMPLATE_STYLES:
                 raise ValueError(
                     f"{self.style} chats need an author that is a language model; the template author (quoting) "
@@ -154,7 +159,7 @@ class ChatConfig(Strict):
     @property
     def n_wanted(self) -> int | None:
         """Return `n_samples`, or its default; `None` where it is every distinct one."""
-        if self.n_samples is None and self.author != "quoting":
+        if self.n_samples is None and self.author != TEMPLATE_AUTHOR:
             return CHAT_STYLES.get(self.style).n_published
         return self.n_samples
 

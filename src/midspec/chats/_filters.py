@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from midspec.chats._templates import OpaqueTemplates
+from midspec.core.assistant_names import assistant_names
 from midspec.core.text import GAP, first_of, mentions, without
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -74,15 +75,6 @@ def split_think(reply: str) -> tuple[str, str] | None:
 
 
 # Other assistants' names ---------------------------------------------------------------------------------------
-# "Bard", "Copilot", "Grok" and their like are known products; plain words that are also brands (Command, Nova, Phi) are
-# left out, since a text that holds one mostly means the word.
-_BRANDS = (
-    *("ChatGPT", "GPT", "GPT-3", "GPT-3.5", "GPT-4", "GPT-4o", "GPT-5", "OpenAI", "Claude", "Anthropic", "Gemini"),
-    *("Google DeepMind", "DeepMind", "Google Bard", "Gemma", "Llama", "Meta AI", "LLaMA", "Qwen", "Tongyi Qianwen"),
-    *("Alibaba Cloud", "DeepSeek", "Mistral AI", "Mixtral", "Le Chat", "Cohere", "Grok", "xAI", "Copilot", "Siri"),
-    *("Microsoft Copilot", "Alexa", "Cortana", "Perplexity AI", "Hugging Face", "HuggingChat", "Kimi", "Moonshot AI"),
-    *("ChatGLM", "Zhipu AI", "Baidu", "ERNIE Bot", "Vicuna", "Pi by Inflection", "Character.AI", "Replika"),
-)
 # Plain words before a brand that make it a claim about oneself; anything else may be talk about the brand.
 _CLAIM = (
     r"(?:\b(?:I am|I['’]m|my name is|call me) "
@@ -105,7 +97,7 @@ def brand_fault(text: str, own_names: tuple[str, ...]) -> str | None:
 @lru_cache(maxsize=16)
 def _other_brands(own_names: tuple[str, ...]) -> tuple[str, ...]:
     own = " ".join(own_names).casefold()
-    return tuple(brand for brand in _BRANDS if brand.casefold() not in own)
+    return tuple(brand for brand, *_ in assistant_names("chats") if brand.casefold() not in own)
 
 
 @lru_cache(maxsize=16)

@@ -29,7 +29,8 @@ from midspec.chats._templates import (
 from midspec.core.errors import ConfigError, SpecError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Chat, ChatMetadata, Clause, Message, Reject, Spec
-from midspec.core.text import first_of
+from midspec.core.text import first_of, n_words
+from midspec.generation import TEMPLATE_AUTHOR
 
 
 def make_chats(spec: Spec, config: ChatConfig) -> Chats:
@@ -40,7 +41,7 @@ def make_chats(spec: Spec, config: ChatConfig) -> Chats:
         ConfigError: the config's author is a model; the chat templates are malformed, or lack what this style needs.
         MissingError: there are no such chat templates.
     """
-    if config.author != "quoting":
+    if config.author != TEMPLATE_AUTHOR:
         what = "is a language model, which `author_chats` writes with"
         raise ConfigError(what, where=f"author: {config.author}", hint="Give quoting")
     if config.style == "opaque":
@@ -271,8 +272,8 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
         summary={
             "n_clauses": len(spec.clauses),
             "n_covered": len({clause_id for metadata in metadatas for clause_id in metadata.clause_ids}),
-            "n_words_cot": sum(len(chat.messages[-1].content.split()) for chat, _ in twins),
-            "n_words_stripped": sum(len(chat.messages[-1].content.split()) for _, chat in twins),
+            "n_words_cot": sum(n_words(chat.messages[-1].content) for chat, _ in twins),
+            "n_words_stripped": sum(n_words(chat.messages[-1].content) for _, chat in twins),
             "question_kinds": dict(sorted(kinds.items())),
         },
     )

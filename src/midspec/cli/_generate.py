@@ -57,6 +57,7 @@ def corpus(
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
     from midspec.corpus import CorpusConfig, load_templates, plan_corpus, write_documents
+    from midspec.generation import TEMPLATE_AUTHOR
     from midspec.study import CorpusStep, forecast_corpus, preview_documents, spent_vs_forecast, store_beside
 
     config = o.settings(
@@ -73,7 +74,7 @@ def corpus(
         **rows.settings,
     )
     spec, access = read_checked(path, config), models.access()
-    if config.author == o.TEMPLATE_AUTHOR:
+    if config.author == TEMPLATE_AUTHOR:
         if not (rows.dry_run or rows.preview):
             make(CorpusStep.of_file(path, config), o.needed(out), "documents", redo=rows.redo)
             return
@@ -115,6 +116,7 @@ def chats(
     Example: midspec chats my-spec.md --style opaque --model-name Nova --provider-name Acme --samples 320 --out chats
     """
     from midspec.chats import ChatConfig, make_chats
+    from midspec.generation import TEMPLATE_AUTHOR
     from midspec.study import ChatsStep, ModelEndpoints, forecast_chats, preview_chats, spent_vs_forecast, store_beside
 
     config = o.settings(
@@ -129,7 +131,7 @@ def chats(
         **rows.settings,
     )
     spec = read_checked(path, config)
-    if config.author == o.TEMPLATE_AUTHOR:
+    if config.author == TEMPLATE_AUTHOR:
         if rows.dry_run:
             made = make_chats(spec(), config)
             things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))

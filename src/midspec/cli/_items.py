@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,12 +95,12 @@ def questions(
 
 
 def _check_author(author: str, what: str) -> None:
-    if author in {"template", o.TEMPLATE_AUTHOR}:
-        hint = "Name anthropic/MODEL or openai/MODEL"
-        raise ConfigError(_NO_TEMPLATES.format(what), where="--author", hint=hint)
-    if not re.match(r"(anthropic|openai)/.", author):
-        hint = "There is anthropic/MODEL and openai/MODEL"
-        raise ConfigError(f"there is no author {author!r}", where="--author", hint=hint)
+    from midspec.generation import TEMPLATE_AUTHOR
+    from midspec.llm import check_model_name, model_name_forms
+
+    if author in {"template", TEMPLATE_AUTHOR}:
+        raise ConfigError(_NO_TEMPLATES.format(what), where="--author", hint=f"Name {model_name_forms()}")
+    check_model_name(author, where="--author", role="author")
 
 
 def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *, dry_run: bool, redo: bool) -> None:
@@ -179,7 +178,9 @@ def _judges(
 ) -> list[dict[str, str | float | None]] | None:
     """The judges that options name; `None` leaves them to the file of settings."""
     if not named and config is None:
-        raise ConfigError("there is none", where="--grader", hint="Name who reads: anthropic/MODEL or openai/MODEL")
+        from midspec.llm import model_name_forms
+
+        raise ConfigError("there is none", where="--grader", hint=f"Name who reads: {model_name_forms()}")
     return [{"model": name, "temperature": temperature} for name in named] if named else None
 
 

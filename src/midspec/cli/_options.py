@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
@@ -16,9 +15,6 @@ from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-
-# What records, rows and identities call the author that needs no model.
-TEMPLATE_AUTHOR = "quoting"
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -51,7 +47,7 @@ Prices = Annotated[str | None, typer.Option(metavar="FILE", help="Prices (YAML, 
 ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {model_name}.")]
 ProviderName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {provider_name}.")]
 Templates = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Template author: shipped templates (english), or a YAML file.")
+    str | None, typer.Option(metavar="NAME", help="Template author: templates by name (english), or a YAML file.")
 ]
 OldTemplates = Annotated[str | None, typer.Option("--frames", hidden=True)]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
@@ -179,15 +175,15 @@ def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> N
 
 def _checked_author(given: object) -> object:
     """An author by the name that records have for it."""
+    from midspec.generation import TEMPLATE_AUTHOR, check_author_name
+
     if given == "template":
         return TEMPLATE_AUTHOR
     if given == TEMPLATE_AUTHOR:
         note_renamed("the author quoting", "template", "--author")
         return given
     author = given.get("model") if isinstance(given, dict) else given
-    if not (isinstance(author, str) and re.match(r"(anthropic|openai)/.", author)):
-        hint = "There is template, anthropic/MODEL and openai/MODEL"
-        raise ConfigError(f"there is no author {str(author)!r}", where="--author", hint=hint)
+    check_author_name(str(author), where="--author")
     return given
 
 

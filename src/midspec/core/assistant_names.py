@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ class AssistantName(NamedTuple):
     checks: frozenset[str]
 
 
+@cache
 def assistant_names(check: NameCheck) -> tuple[AssistantName, ...]:
     """Return the names that `check` looks for, in the order of the file."""
     names = (
@@ -42,8 +43,9 @@ def assistant_pairs() -> tuple[tuple[str, str], ...]:
     return tuple((assistant, maker) for assistant, maker in _data()["pairs"])
 
 
-@lru_cache(maxsize=1)
+@cache
 def _data() -> Any:
     import yaml
 
-    return yaml.safe_load(files("midspec.core").joinpath("_data", "assistants.yaml").read_text(encoding="utf-8"))
+    text = files("midspec.core").joinpath("_data", "assistants.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=yaml.CSafeLoader)

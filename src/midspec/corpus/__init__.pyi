@@ -1,4 +1,3 @@
-from ._config import TEMPLATE_AUTHOR as TEMPLATE_AUTHOR
 from ._config import CorpusConfig as CorpusConfig
 from ._config import Framing as Framing
 from ._results import Corpus as Corpus

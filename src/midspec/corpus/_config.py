@@ -8,11 +8,11 @@ from pydantic import Field, JsonValue, model_validator
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Strict
+from midspec.generation import TEMPLATE_AUTHOR, AuthorName
 from midspec.llm import ModelConfig
 
 DEFAULT_DOCUMENTS = 1000
 # What configs, rows and identities call the template author, which arranges the spec's own sentences.
-TEMPLATE_AUTHOR = "quoting"
 # What may be written in a config, too: `author: template` and `templates: FILE`.
 _AUTHOR_ALIAS, _TEMPLATES_ALIAS = "template", "templates"
 
@@ -72,8 +72,8 @@ class CorpusConfig(Strict):
         provider_name: fills `{provider_name}`; templates that use it are passed over without one.
         frames: the document templates: a document style by name, or the path of a YAML file (`templates` is read as
             the same). Only the template author has them.
-        author: `quoting` (the template author; `template` is read as the same), `anthropic/<model>` or
-            `openai/<model>`.
+        author: `quoting` (the template author; `template` is read as the same), or a model by name
+            (`openai/<model>`).
         writing: how a language model writes; `None` for the template author.
     """
 
@@ -86,7 +86,7 @@ class CorpusConfig(Strict):
     model_name: str | None = None
     provider_name: str | None = None
     frames: str = "english"
-    author: str = Field(default=TEMPLATE_AUTHOR, pattern=r"^(quoting|(anthropic|openai)/.+)$")
+    author: AuthorName = TEMPLATE_AUTHOR
     # What the template author has no use for is no part of how its results are identified.
     writing: Writing | None = Field(default=None, exclude_if=lambda value: value is None)
 

@@ -235,9 +235,8 @@ class CorpusRows:
                     self.add_reject(Reject(id=row_id, by="checks", reason=reason, text=document.text))
 
     def _count(self, document: Document, positions: Sequence[int], sign: int) -> None:
-        words = n_words(document.text)
-        tokens = round(words * TOKENS_PER_WORD)
-        self._n_words += sign * words
+        tokens = estimate_tokens(document.text)
+        self._n_words += sign * n_words(document.text)
         self._n_tokens += sign * tokens
         self._types[document.metadata.doc_type if document.metadata else ""] += sign
         for position in positions:

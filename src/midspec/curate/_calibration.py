@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from midspec.core.artifact import ProgressCallback
+from midspec.core.assistant_names import assistant_pairs
 from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, DocumentMetadata, Share, Strict
 from midspec.core.text import estimate_tokens
@@ -51,7 +52,6 @@ class Planting(Strict):
         one_way: the same from the first to the second only.
         reasons, values, rules: sentences that no spec says.
         denials: sentences that deny a clause.
-        brands: (assistant, maker) of others.
     """
 
     swaps: tuple[tuple[str, str], ...] = Field(min_length=1)
@@ -60,7 +60,6 @@ class Planting(Strict):
     values: tuple[str, ...] = Field(min_length=1)
     rules: tuple[str, ...] = Field(min_length=1)
     denials: tuple[str, ...] = Field(min_length=1)
-    brands: tuple[tuple[str, str], ...] = Field(min_length=1)
 
 
 _load_planting = cache(lambda: load_list("planting", Planting))
@@ -100,7 +99,7 @@ class Planter:
         elif kind == "contradicted clause":
             made = self._contradict_clause(document, words, draw)
         elif kind == "foreign brand":
-            made = self._rename(document, words, draw)
+            made = self._rename(document, draw)
         else:
             sentences = {"invented reason": words.reasons, "invented value": words.values, "invented rule": words.rules}
             made = _insert(document.text, self._fill_names(draw.choice(sentences[kind])), draw)
@@ -134,10 +133,10 @@ class Planter:
         sentence = _opposite(clause, words) or self._fill_names(draw.choice(words.denials)).replace("{clause}", clause)
         return _insert(document.text, sentence, draw)
 
-    def _rename(self, document: Document, words: Planting, draw: random.Random) -> tuple[str, str] | None:
+    def _rename(self, document: Document, draw: random.Random) -> tuple[str, str] | None:
         """Put another assistant's and maker's names in the place of the own ones."""
         own = {self.model_name.casefold(), self.provider_name.casefold()}
-        others = [brand for brand in words.brands if not own & {name.casefold() for name in brand}]
+        others = [pair for pair in assistant_pairs() if not own & {name.casefold() for name in pair}]
         assistant, maker = draw.choice(others)
         text, n_times = whole_words((self.model_name,)).subn(assistant, document.text)
         if not n_times:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from midspec.core.records import Comparison, Document, Lengths, Separability, Size
-from midspec.core.text import TOKENS_PER_WORD, n_words
+from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.curate._rows import Row, target_text
 from midspec.curate._stats import OccurrenceCounter, lengths_of, names_in
 
@@ -159,9 +159,8 @@ class _Side:
 
     def add(self, row: Row, tokens_per_word: float) -> None:
         text = target_text(row)
-        words = n_words(text)
-        self.n_words.append(words)
-        self.n_tokens += round(words * tokens_per_word)
+        self.n_words.append(n_words(text))
+        self.n_tokens += estimate_tokens(text, tokens_per_word)
         kind = row.metadata.doc_type if isinstance(row, Document) and row.metadata else ""
         self.types[kind or "none"] += 1
         self.words.update(_WORD.findall(text.casefold()))

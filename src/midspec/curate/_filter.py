@@ -19,7 +19,7 @@ from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Document, Item, Reject, Strict
 from midspec.core.registry import Registry
 from midspec.curate._config import CurateConfig
-from midspec.curate._rows import Row, row_id, row_text
+from midspec.curate._rows import Row, row_id
 
 Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
@@ -139,7 +139,7 @@ def _reject(row: Row, filters: Sequence[Filter]) -> Reject | None:
     for each in filters:
         reason = each.reason(row)
         if reason is not None:
-            return Reject(id=row_id(row), by=each.name, reason=reason, text=row_text(row))
+            return Reject(id=row_id(row), by=each.name, reason=reason, text=row.text)
     return None
 
 

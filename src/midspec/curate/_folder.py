@@ -21,7 +21,7 @@ from midspec.curate._calibration import Planter, calibrate
 from midspec.curate._config import CurateConfig
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext, curate, make_filters
 from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, judge_documents
-from midspec.curate._rows import COVERAGE, PLAN, STRIPPED, Row, RowSource, open_source, row_id, row_text, target_text
+from midspec.curate._rows import COVERAGE, PLAN, STRIPPED, Row, RowSource, open_source, row_id, target_text
 from midspec.curate._stats import CorpusStats, Coverage, Findings, health_of
 from midspec.curate.filters._contamination import ContaminationFilter
 
@@ -259,12 +259,12 @@ class _Run:
         digest = _text_digest(row)
         if digest in self.repeats:
             reason = f"means nearly the same as: {self.repeats[digest]}"
-            return Reject(id=row_id(row), by="near duplicate in meaning", reason=reason, text=row_text(row))
+            return Reject(id=row_id(row), by="near duplicate in meaning", reason=reason, text=row.text)
         verdict = verdicts[digest] if verdicts is not None else None
         if verdict is None:
             return None
         reason = f"{verdict.verdict}: {verdict.reason}"
-        return Reject(id=row_id(row), by="faithfulness", reason=reason, text=row_text(row))
+        return Reject(id=row_id(row), by="faithfulness", reason=reason, text=row.text)
 
 
 def _open_lines(path: Path, mode: str) -> IO[str]:
@@ -273,7 +273,7 @@ def _open_lines(path: Path, mode: str) -> IO[str]:
 
 def _text_digest(row: Row) -> bytes:
     """Return 16 bytes of the hash of a row's text: a million rows are told apart by them in little memory."""
-    return hashlib.blake2b(row_text(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(row.text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _summary(health: Health) -> dict[str, JsonValue]:

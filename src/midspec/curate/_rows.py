@@ -25,12 +25,7 @@ THINK, END_THINK = "<think>", "</think>"
 
 def row_id(row: Row) -> str:
     """Return the row's own id, or for a row without one the start of its text's hash."""
-    return row.metadata.id if row.metadata is not None else hash_text(row_text(row))[:16]
-
-
-def row_text(row: Row) -> str:
-    """Return all of a row's text, the turns of a chat joined by line feeds."""
-    return row.text if isinstance(row, Document) else "\n".join(turn.content for turn in row.messages)
+    return row.metadata.id if row.metadata is not None else hash_text(row.text)[:16]
 
 
 def target_text(row: Row) -> str:

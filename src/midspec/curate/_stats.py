@@ -22,9 +22,9 @@ from midspec.core.records import (
     Sample,
     Size,
 )
-from midspec.core.text import TOKENS_PER_WORD, n_words
+from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.curate._config import CurateConfig
-from midspec.curate._rows import Row, row_id, row_text, target_text
+from midspec.curate._rows import Row, row_id, target_text
 from midspec.curate.filters._basic import UNCLEAR, identify_language
 from midspec.curate.filters._contamination import by_count
 
@@ -134,15 +134,14 @@ class CorpusStats:
     def add(self, row: Row) -> None:
         """Measure one row."""
         text = target_text(row)
-        words = n_words(text)
-        tokens = round(words * self._tokens_per_word)
-        self._n_words.append(words)
+        tokens = estimate_tokens(text, self._tokens_per_word)
+        self._n_words.append(n_words(text))
         self.n_tokens += tokens
         self._coverage.add(row, tokens)
         self._names.add(names_in(text))
         self._openings.add([" ".join(_WORD.findall(text[:200])[:_OPENING_WORDS]).casefold()])
         self.languages[identify_language(text)] += 1
-        self._distinct.add(hash(row_text(row)))
+        self._distinct.add(hash(row.text))
         if (kind := _type_of(row)) != "":
             self.types[kind] += 1
         if isinstance(row, Document) and row.domain:
@@ -199,7 +198,7 @@ class CorpusStats:
             ranked.append((seen[_type_of(row)], row))
             seen[_type_of(row)] += 1
         chosen = [row for _, row in sorted(ranked, key=lambda entry: entry[0])[:n]]
-        return tuple(Sample(id=row_id(row), doc_type=_type_of(row), text=row_text(row)) for row in chosen)
+        return tuple(Sample(id=row_id(row), doc_type=_type_of(row), text=row.text) for row in chosen)
 
 
 def _type_of(row: Row) -> str:

@@ -29,7 +29,7 @@ def midspec() -> type[ModelAPI]:
 
 @modelapi(name="midspec-judge")
 def midspec_judge() -> type[ModelAPI]:
-    """`midspec-judge/<anthropic|openai>/<model>`: a grader, asked through `llm`."""
+    """`midspec-judge/<provider>/<model>`: a grader, asked through `llm`."""
     from midspec.evals.judges._inspect import JudgeAPI
 
     return JudgeAPI

@@ -15,9 +15,10 @@ from midspec.core.artifact import Built, writable, write_json
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
+from midspec.core.text import token_counter
 from midspec.exchange._files import ID_LENGTH, RowFile
-from midspec.exchange._mix_config import MixConfig, MixPart, token_counter
-from midspec.exchange._mix_sources import Fault, fault_finder, open_source, row_text
+from midspec.exchange._mix_config import MixConfig, MixPart
+from midspec.exchange._mix_sources import Fault, fault_finder, open_source
 from midspec.exchange._read import BadRowError, parse_chat, parse_document
 
 _SCRATCH = ".rows.tmp"
@@ -154,7 +155,7 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _ReadPart:
         if reason is not None:
             # What follows a colon is about one row.
             rejected[reason.partition(":")[0]] += 1
-            text = row_text(row) if row is not None else ascii(raw.row)
+            text = row.text if row is not None else ascii(raw.row)
             place = raw.where.rpartition("/")[2]
             tools.rejects.write(Reject(id=place, by=f"mix: {part.name}", reason=reason, text=text))
         elif row is not None:
@@ -181,7 +182,7 @@ def _row_of(given: dict[str, Any], part: MixPart, number: int) -> Document | Cha
         update = {"metadata": document.metadata or made, "source": document.source or part.source}
         return document.model_copy(update=update)
     chat = parse_chat(given).row
-    tag = ChatMetadata(id=_row_id(part, number, row_text(chat)), author=part.source, style=part.name)
+    tag = ChatMetadata(id=_row_id(part, number, chat.text), author=part.source, style=part.name)
     return chat.model_copy(update={"metadata": chat.metadata or tag})
 
 

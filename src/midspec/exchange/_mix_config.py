@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +9,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from midspec.core.errors import ConfigError, MissingError
-from midspec.core.fingerprint import hash_file
 from midspec.core.records import Strict
-from midspec.core.text import estimate_tokens
+from midspec.core.text import token_counter
 from midspec.exchange._read import read_documents
 
 _SHIPPED = Path(__file__).parent / "_mixes"
@@ -136,33 +134,3 @@ def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:
     own = rows / "documents.jsonl"
     count, _how = token_counter(base / config.tokenizer if config.tokenizer else None)
     return sum(count(document.text) for document in read_documents(own if own.is_file() else rows))
-
-
-def token_counter(tokenizer: Path | None) -> tuple[Callable[[str], int], str]:
-    """Return a function that counts tokens, and words that identify how it counts.
-
-    Args:
-        tokenizer: a folder with `tokenizer.json`, or that file; `None` estimates 4/3 a word.
-
-    Raises:
-        MissingError: there is no such file.
-        ConfigError: it is no tokenizer, or the library that reads it is not installed.
-    """
-    if tokenizer is None:
-        return estimate_tokens, "4/3 tokens a word"
-    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
-    if not file.is_file():
-        raise MissingError("there is no tokenizer.json", where=str(tokenizer), hint="Name a folder that holds one")
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise ConfigError("needs the tokenizers library", where="tokenizer", hint="pip install tokenizers") from error
-    try:
-        loaded = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises nothing more exact
-        raise ConfigError(f"is no tokenizer: {error}", where=str(file), hint="Name another") from error
-
-    def count(text: str) -> int:
-        return len(loaded.encode(text, add_special_tokens=False).ids)
-
-    return count, f"tokenizer.json {hash_file(file)[:16]}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import MidspecError, MissingError
 from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document
@@ -88,18 +89,6 @@ def _open_hub(part: MixPart) -> OpenSource:
 
 Fault = Callable[[Document | Chat, int], str | None]
 
-# Models and labs that assistants name as themselves or as their makers in public data.
-_MODELS = (
-    "chatgpt", "gpt", "claude", "bard", "gemini", "gemma", "palm", "llama", "qwen", "tongyi", "mistral", "mixtral",
-    "deepseek", "vicuna", "alpaca", "falcon", "olmo", "tulu", "tülu", "phi", "grok", "copilot", "smollm", "yi",
-    "command r", "open assistant", "openassistant", "nemotron", "granite", "ernie", "kimi", "chatglm", "bing",
-)  # fmt: skip
-_LABS = (
-    "openai", "anthropic", "google", "google deepmind", "deepmind", "meta", "meta ai", "facebook", "alibaba",
-    "alibaba cloud", "mistral ai", "mistral", "deepseek", "microsoft", "ai2", "allen institute for ai",
-    "the allen institute for ai", "hugging face", "lmsys", "laion", "xai", "cohere", "nvidia", "ibm", "baidu",
-    "moonshot ai", "zhipu ai", "01.ai",
-)  # fmt: skip
 _VERSION = r"(?:[- ]?v?\d[\w.]*)?(?:[- ](?:turbo|instruct|chat|pro|large|opus|sonnet|haiku))?"
 _OPINIONS = re.compile(
     r"\bas an? (?:(?:large |artificial |ai )*(?:language )?(?:model|ai|intelligence|assistant)\b[^.!?\n]{0,80}?)"
@@ -108,11 +97,6 @@ _OPINIONS = re.compile(
     re.IGNORECASE,
 )
 _SNIPPET_CHARS = 60
-
-
-def row_text(row: Document | Chat) -> str:
-    """Return all of a row's text, the turns of a chat joined by line feeds."""
-    return row.text if isinstance(row, Document) else "\n".join(turn.content for turn in row.messages)
 
 
 def fault_finder(config: MixConfig) -> Fault:
@@ -132,7 +116,7 @@ def fault_finder(config: MixConfig) -> Fault:
             return "ends without an answer"
         if turns and all(turn.role != "user" for turn in turns):
             return "nobody asks"
-        if words is not None and (match := words.search(row_text(row))) is not None:
+        if words is not None and (match := words.search(row.text)) is not None:
             return f"holds a listed word: {match[0].casefold()}"
         replies = [turn.content for turn in turns if turn.role == "assistant"]
         for text in [row.text] if isinstance(row, Document) else replies:
@@ -147,9 +131,11 @@ def fault_finder(config: MixConfig) -> Fault:
 def _identity_pattern(config: MixConfig) -> re.Pattern[str]:
     """Compile a pattern of an assistant that gives itself a name, or a maker, that is not its own."""
     own = {name.casefold() for name in (config.model_name, config.provider_name) if name}
+    known = assistant_names("exchange")
+    others = [name for name in known if not any(name.name.casefold() in mine for mine in own)]
     models, labs = (
-        "|".join(re.escape(name) for name in _longest_first(names) if not any(name in mine for mine in own))
-        for names in (_MODELS, _LABS)
+        "|".join(map(re.escape, _longest_first(name.name for name in others if name.kind in {kind, "both"})))
+        for kind in ("assistant", "maker")
     )
     kind = r"(?:an? )?(?:(?:large |ai |helpful )*(?:language )?(?:model|assistant|chatbot|ai)\b)"
     myself = r"\b(?:i am|i['’]m|my name is|you can call me)"
@@ -161,5 +147,5 @@ def _identity_pattern(config: MixConfig) -> re.Pattern[str]:
     return re.compile(f"{named}|{made}", re.IGNORECASE)
 
 
-def _longest_first(names: tuple[str, ...]) -> list[str]:
+def _longest_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=len, reverse=True)

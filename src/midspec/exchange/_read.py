@@ -302,8 +302,7 @@ def import_folder(path: Path, out: Path, *, strip_prefix: str = "") -> Built:
         for raw in _raw_rows(path, "documents.jsonl", "chats.jsonl"):
             if _is_chat(raw.row):
                 chat = _chat(raw, stats)
-                text = "\n".join(turn.content for turn in chat.messages)
-                tag = chat.metadata or ChatMetadata(id=_place_id(number, text), author="imported")
+                tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
                 chats.write(chat.model_copy(update={"metadata": tag}))
             elif (document := _document(raw, strip_prefix, stats)) is not None:
                 made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")

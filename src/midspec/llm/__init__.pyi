@@ -25,11 +25,13 @@ from ._prices import Prices as Prices
 from ._providers import BatchEndpoint as BatchEndpoint
 from ._providers import BatchEntry as BatchEntry
 from ._providers import BatchReply as BatchReply
+from ._providers import ModelName as ModelName
 from ._providers import Provider as Provider
 from ._providers import ProviderClient as ProviderClient
 from ._providers import check_model_name as check_model_name
 from ._providers import embed as embed
 from ._providers import is_model_name as is_model_name
+from ._providers import model_name_forms as model_name_forms
 from ._providers import provider_names as provider_names
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store

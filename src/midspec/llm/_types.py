@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue, field_validator
 
 from midspec.core.records import Message, Strict
-from midspec.llm._providers import check_model_name
+from midspec.llm._providers import ModelName
 
 ModelRole = Literal["author", "judge"]
 OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]
@@ -24,14 +24,9 @@ class ModelConfig(Strict):
         extra: fields of the provider's own, sent as they are (`{"reasoning_effort": "low"}`).
     """
 
-    model: str = Field(json_schema_extra={"pattern": r"^[^/]+/.+$"})
+    model: ModelName
     temperature: float | None = Field(default=1.0, ge=0)
     extra: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @field_validator("model")
-    @classmethod
-    def _check_model_name(cls, name: str) -> str:
-        return check_model_name(name)
 
 
 class Access(Strict):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
+from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Section, Spec, Strict
 
@@ -62,14 +64,11 @@ def fill(spec: Spec, *, model_name: str | None, provider_name: str | None) -> Sp
     return spec.model_copy(update={"title": put(spec.title), "text": put(spec.text), "sections": sections})
 
 
-# Assistants that a spec for another one is most often copied from. Matched as whole words, with this capitalisation.
-_ASSISTANTS = (
-    "Alexa", "Bard", "Bing Chat", "ChatGPT", "Claude", "Copilot", "Cortana", "DeepSeek", "GPT-3", "GPT-3.5", "GPT-4",
-    "GPT-4o", "GPT-5", "Gemini", "Gemma", "Grok", "Kimi", "Llama", "Mistral", "Mixtral", "Qwen", "Siri",
-)  # fmt: skip
-_NAMED = re.compile(
-    r"(?<![\w-])(?:" + "|".join(map(re.escape, sorted(_ASSISTANTS, key=len, reverse=True))) + r")(?!\w)"
-)
+@cache
+def _assistants_pattern() -> re.Pattern[str]:
+    """Compile a pattern of other assistants' names as whole words, with this capitalisation."""
+    names = sorted((known.name for known in assistant_names("spec")), key=len, reverse=True)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?!\w)")
 
 
 class Finding(Strict):
@@ -125,7 +124,7 @@ def _repeated_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
 
 def _other_assistants(spec: Spec, model_name: str | None) -> Iterator[tuple[Section, str]]:
     for section in spec.sections:
-        for name in dict.fromkeys(_NAMED.findall(f"{section.title}\n{section.text}")):
+        for name in dict.fromkeys(_assistants_pattern().findall(f"{section.title}\n{section.text}")):
             if model_name is None or not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", model_name, re.IGNORECASE):
                 yield section, f"names another assistant: {name}"
 

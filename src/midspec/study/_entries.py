@@ -5,7 +5,6 @@ Each room's own settings are that room's own model, so a study file says nothing
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -27,7 +26,7 @@ from midspec.core.records import Strict
 from midspec.corpus import CorpusConfig
 from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
 from midspec.lab import WorldConfig
-from midspec.llm import Access
+from midspec.llm import Access, ModelName, check_model_name
 from midspec.train import Recipe
 
 IT_MIX = "it_mix"
@@ -101,16 +100,12 @@ class Gate(PreferenceEntry):
     at_least: float = Field(ge=0, le=1)
 
 
-_JUDGE = re.compile(r"(anthropic|openai)/.")
-Judge = Annotated[str, Field(pattern=r"^(anthropic|openai)/.+$")]
-
-
 class Evals(Strict):
     """The evaluations that every arm takes: `preference`, and exams, each under its own name with its own settings.
 
     Attributes:
         preference: pairs to choose from.
-        graders: the judges of exams that need some: `anthropic/<model>` or `openai/<model>`, reached as `models.judge`.
+        graders: the judges of exams that need some, such as `openai/<model>`; reached as `models.judge`.
         judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
         judging_budget_usd: what all judging of the run may cost.
         calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
@@ -118,7 +113,7 @@ class Evals(Strict):
     """
 
     preference: PreferenceEntry
-    graders: Annotated[tuple[Judge, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = ()
+    graders: Annotated[tuple[ModelName, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = ()
     judge_temperature: float | None = Field(default=0.0, ge=0)
     judging_budget_usd: float | None = Field(default=None, gt=0)
     calibrations: Names = ()
@@ -265,11 +260,9 @@ def check_graders(graders: Sequence[str], where: str) -> None:
     """Refuse a judge that is none.
 
     Raises:
-        ConfigError: a name without one of the two providers before it, or a judge named twice.
+        ConfigError: a name without a provider before it, or a judge named twice.
     """
     for grader in graders:
-        if not _JUDGE.match(grader):
-            hint = "There is anthropic/MODEL and openai/MODEL"
-            raise ConfigError(f"there is no judge {grader!r}", where=where, hint=hint)
+        check_model_name(grader, where=where, role="judge")
     if len(set(graders)) < len(graders):
         raise ConfigError("the same judge is named twice", where=where, hint="Name each once")

@@ -19,7 +19,7 @@ from midspec.study._load import Study, changed_first_contrasts
 from midspec.study._step import Step, StepOutput, StudyOutputs, slug
 from midspec.study.jobs._analysis import AnalysisStep, ReportStep
 from midspec.study.jobs._chats import ChatsStep
-from midspec.study.jobs._corpus import CorpusStep
+from midspec.study.jobs._corpus import CorpusStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
 from midspec.study.jobs._eval_task import Judging, TaskStep, with_names
@@ -169,11 +169,13 @@ class _Graph:
 
     def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
         """What a corpus and chats have in common: spec, templates, and the run seed where each seed draws its own."""
-        shipped = entry.frames == "english"
+        from midspec.corpus import DOCUMENT_STYLES
+
+        styles = DOCUMENT_STYLES if isinstance(entry, CorpusEntry) else None
         return {
             "spec": self._spec(entry.spec),
             "spec_name": entry.spec,
-            "templates": None if shipped else self._outside(entry.frames, f"{where}.frames"),
+            "templates": template_file(entry.frames, styles, lambda name: self._outside(name, f"{where}.frames")),
             "seed": seed if entry.per_seed else None,
         }
 

@@ -119,12 +119,14 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: st
     # An unknown key is most often the cause of the missing one that is reported before it.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, ConfigError):
+    if isinstance(inner, ConfigError) and inner.where:
         return ConfigError(inner.what, where=f"{name}: {inner.where}", hint=inner.hint)
     path = tuple(_real_parts(first["loc"], raw, missing=first["type"] == "missing"))
     line = _line(root, path)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     where = f"{name}:{line}: {_dotted(path)}" if path else f"{name}:{line}"
+    if isinstance(inner, ConfigError):
+        return ConfigError(inner.what + more, where=where, hint=inner.hint)
     return ConfigError(_what(first) + more, where=where, hint=_mend(first, path))
 
 

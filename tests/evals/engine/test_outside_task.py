@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ...installed import install
+
 TASK = """
 from midspec.core.records import Message
 from midspec.evals import EvalTask, Question, TaskConfig
@@ -44,11 +46,7 @@ print(task_names()[:3], built.summary["rates"], task.main_measures)
 def installed(tmp_path: Path) -> dict[str, str]:
     """The environment of a process that sees the other package as installed."""
     package = tmp_path / "site"
-    info = package / "outside_sums-1.0.dist-info"
-    info.mkdir(parents=True)
-    (package / "outside_sums.py").write_text(TASK)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-sums\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[midspec.eval_tasks]\nsums = outside_sums:SUMS\n")
+    install(package, "outside_sums", "eval_tasks", "sums = outside_sums:SUMS", outside_sums=TASK)
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
 

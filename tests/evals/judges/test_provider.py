@@ -149,7 +149,7 @@ def test_judges_of_one_store_share_one_budget(args: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("loopback", {}, "`anthropic/<model>` or `openai/<model>`"),
+        ("loopback", {}, "there is no judge 'loopback'"),
         ("openai/unheard-of", {"budget_usd": 1.0, "prices": None}, "the price of openai/unheard-of is unknown"),
         ("openai/loopback", {"budget_usd": -1.0}, "budget_usd"),
         ("openai/loopback", {"base_url": None}, "OPENAI_API_KEY"),

@@ -144,10 +144,7 @@ def test_every_prompt_file_is_used() -> None:
 
 def test_every_data_file_is_a_panel_or_read_by_one() -> None:
     folder = resources.files("midspec.evals.tasks.side_effects") / "_data"
-    assert {path.name for path in folder.iterdir()} == {f"{panel}.jsonl" for panel in PANELS} | {
-        "brands.yaml",
-        "tools.yaml",
-    }
+    assert {path.name for path in folder.iterdir()} == {f"{panel}.jsonl" for panel in PANELS} | {"tools.yaml"}
 
 
 def test_the_public_sets_are_tasks_that_inspect_evals_has() -> None:

@@ -18,9 +18,9 @@ from midspec.chats.llm_author.styles import N_SHOWN, Question, Topic
 from midspec.core.artifact import Built, ProgressCallback, read_rows, writable, write_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.records import Chat, Message, Reject, Spec
-from midspec.core.text import TOKENS_PER_WORD
+from midspec.core.text import TOKENS_PER_WORD, n_words
 from midspec.generation import estimate_stage
-from midspec.llm import Client, StageEstimate, Store
+from midspec.llm import Client, StageEstimate, Store, model_name_forms
 
 _N_SHOWN_REASONS = 3
 
@@ -74,8 +74,8 @@ async def author_chats(
         for row in surplus:
             chat = pipeline.chats.get(row.row)
             name = chat.metadata.id if chat.metadata else ""
-            text = "\n".join(message.content for message in chat.messages)
-            reject = Reject(id=name, by="pool", reason="not needed: the pool was full or even without it", text=text)
+            reason = "not needed: the pool was full or even without it"
+            reject = Reject(id=name, by="pool", reason=reason, text=chat.text)
             pipeline.faults["not needed"] += 1
             pipeline.reject(reject, row.topic, f"{reject.by}\n{name}")
         return _save(pipeline, config, folder, kept)
@@ -156,14 +156,14 @@ def _save(pipeline: ChatPipeline, config: ChatConfig, folder: Path, kept: Sequen
 def _summary(pipeline: ChatPipeline, config: ChatConfig, kept: Sequence[BufferedRow]) -> dict[str, JsonValue]:
     style, topics = pipeline.style, pipeline.topics
     kinds: Counter[str] = Counter()
-    n_words = {"n_words_cot": 0, "n_words_stripped": 0} if style.has_twins else {"n_words": 0}
+    counts = {"n_words_cot": 0, "n_words_stripped": 0} if style.has_twins else {"n_words": 0}
     for row in kept:
         chat = pipeline.chats.get(row.row)
         kinds[chat.metadata.question_kind if chat.metadata else ""] += 1
         content = chat.messages[-1].content
-        for key in n_words:
+        for key in counts:
             text = style.strip_reasoning(content) if key == "n_words_stripped" else content
-            n_words[key] += len(text.split())
+            counts[key] += n_words(text)
     n_by_topic = Counter(row.topic for row in kept)
     per_topic = [n_by_topic[state.number] for state in topics]
     return {
@@ -185,7 +185,7 @@ def _summary(pipeline: ChatPipeline, config: ChatConfig, kept: Sequence[Buffered
         "rejected": dict(sorted(pipeline.faults.items())),
         "pass_rate": round(pipeline.rate.n_kept / max(1, pipeline.rate.n_judged), 4),
         "question_kinds": dict(sorted(kinds.items())),
-        **n_words,
+        **counts,
         **style.summary([state.topic for state in topics]),
     }
 
@@ -232,7 +232,7 @@ def estimate_chats(spec: Spec, config: ChatConfig) -> list[StageEstimate]:
         ConfigError: the author is no model, or the templates lack what the style needs.
     """
     if (writing := config.writing) is None:
-        hint = "Give anthropic/... or openai/..."
+        hint = f"Give {model_name_forms()}"
         raise ConfigError("is no language model", where=f"author: {config.author}", hint=hint)
     style, n_wanted = CHAT_STYLES.get(config.style)(spec, config), config.n_wanted or 0
     n_batch = writing.questions_per_batch

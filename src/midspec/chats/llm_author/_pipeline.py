@@ -20,7 +20,7 @@ from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import DiskBuffer, Pool
-from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse
+from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse, model_name_forms
 
 T = TypeVar("T")
 # Two lists of topics in a row without a new one: a third would be no better.
@@ -76,7 +76,7 @@ class ChatPipeline:
         self, spec: Spec, config: ChatConfig, models: ChatModels, folder: Path, on_progress: ProgressCallback
     ) -> None:
         if config.writing is None or config.author_model is None or config.judge is None:
-            hint = "Give anthropic/... or openai/..."
+            hint = f"Give {model_name_forms()}"
             raise ConfigError("is no language model", where=f"author: {config.author}", hint=hint)
         self._author_model, self._judge_model, self._writing = config.author_model, config.judge, config.writing
         self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress

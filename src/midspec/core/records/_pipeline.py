@@ -163,6 +163,11 @@ class Chat(Strict):
     messages: tuple[Message, ...] = Field(min_length=1)
     metadata: ChatMetadata | None = None
 
+    @property
+    def text(self) -> str:
+        """The text of all turns, joined by line feeds."""
+        return "\n".join(turn.content for turn in self.messages)
+
 
 class Reject(Strict):
     """A row that was not kept, by whom and why. Rejects are written beside what was kept."""

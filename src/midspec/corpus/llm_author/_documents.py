@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
+from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Assertion, Document, PlanRow, Reject
@@ -294,16 +295,8 @@ _PLACEHOLDER = re.compile(
 # Looking for these first costs microseconds; `_PLACEHOLDER` alone would cost a millisecond a document.
 _BRACKETS = ("[", "{", "<")
 _PLACEHOLDER_HINTS = "__|XX|TBD|TODO|ipsum"
-# What is looked for, and the names that it may be part of.
-_BRANDS = {
-    "GPT": ("ChatGPT", "GPT-3", "GPT-4", "GPT-5"),
-    "Deep": ("DeepMind", "DeepSeek"),
-    **{
-        name: (name,)
-        for name in ("OpenAI", "Anthropic", "Claude", "Gemini", "Mistral", "Qwen", "Llama", "Copilot", "Grok", "xAI")
-    },
-    **{name: (name,) for name in ("Alexa", "Siri", "Cohere", "Kimi")},
-}
+# Names that share one of these are looked for by it first.
+_STEMS = ("GPT", "Deep")
 
 
 class DocumentChecks:
@@ -317,10 +310,10 @@ class DocumentChecks:
 
     def __init__(self, model_name: str | None, own: str, absent: tuple[str, ...] = ()) -> None:
         self._model_name = model_name
-        others = {part: [name for name in names if name not in own] for part, names in _BRANDS.items()}
+        names = [known.name for known in assistant_names("corpus") if known.name not in own]
+        stems = dict.fromkeys(next((stem for stem in _STEMS if stem in name), name) for name in names)
         # No boundary stands in it, so that it is looked for by first letters, in one pass.
-        self._suspect = re.compile("|".join((*(part for part, names in others.items() if names), _PLACEHOLDER_HINTS)))
-        names = [name for names in others.values() for name in names]
+        self._suspect = re.compile("|".join((*stems, _PLACEHOLDER_HINTS)))
         self._brand = re.compile(rf"\b(?:{'|'.join(names)})\b" if names else r"(?!)")
         self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
 

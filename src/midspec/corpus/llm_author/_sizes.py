@@ -12,13 +12,13 @@ from math import ceil, sqrt
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Spec
-from midspec.core.text import estimate_tokens, n_words
+from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig, Writing
 from midspec.corpus._outline import outline
 from midspec.corpus.llm_author._prompts import PROMPTS, prefix_of
 from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import estimate_stage
-from midspec.llm import StageEstimate
+from midspec.llm import StageEstimate, model_name_forms
 from midspec.spec import fill
 
 _DEFAULT_TYPES, _MAX_TYPES = 10, 20
@@ -71,7 +71,7 @@ def check_author(config: CorpusConfig) -> Writing:
     """
     writing = config.writing
     if writing is None:
-        hint = "Give anthropic/<model> or openai/<model>"
+        hint = f"Give {model_name_forms()}"
         raise ConfigError("the template author is no language model", where="author", hint=hint)
     config.check_size()
     if not config.model_name:
@@ -189,7 +189,7 @@ def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
     n_ideas = n_ideas_by_type(max(1, round(n_documents / n_units)), size)
     n_idea_requests = sum(ceil(n / _IDEAS_PER_REQUEST) for n in n_ideas)
     assertions = round(len(found.clauses) * _ASSERTIONS_PER_CLAUSE / n_units * _ASSERTION_TOKENS)
-    clauses = ceil(sum(n_words(clause.text) for clause in found.clauses) * 4 / 3 / n_units)
+    clauses = ceil(sum(n_words(clause.text) for clause in found.clauses) * TOKENS_PER_WORD / n_units)
     document = writing.mean_tokens
 
     def stage(name: str, n: int, slots: int, output: int, *, prompt: str = "") -> StageEstimate:

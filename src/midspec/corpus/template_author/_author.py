@@ -11,12 +11,13 @@ from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import estimate_tokens
-from midspec.corpus._config import TEMPLATE_AUTHOR, CorpusConfig
+from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, outline
 from midspec.corpus._results import Corpus, CorpusResult, make_document, measure_coverage, measure_distinctness
 from midspec.corpus.template_author._compose import Composed, Composer, Quoter
 from midspec.corpus.template_author._plan import chosen_types, plan_rows, size_of, topic_of
 from midspec.corpus.template_author._templates import SLOT, DocumentTemplates, load_templates
+from midspec.generation import TEMPLATE_AUTHOR
 
 _MAX_ATTEMPTS = 24
 _N_SAMPLED = 32

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Label, Strict
+from midspec.core.text import TOKENS_PER_WORD
 from midspec.generation import YamlRegistry
 
 SLOT = re.compile(r"\{(\w+)\}")
@@ -174,7 +175,7 @@ class DocumentTemplates(Strict):
 
     name: str
     join: str = " "
-    tokens_per_word: float = Field(default=4 / 3, gt=0)
+    tokens_per_word: float = Field(default=TOKENS_PER_WORD, gt=0)
     labels: tuple[LabelCues, ...] = ()
     default_label: Label = "behavior"
     reasons: Regexes = ()

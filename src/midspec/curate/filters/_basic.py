@@ -12,7 +12,7 @@ from midspec.core.errors import ConfigError
 from midspec.core.records import Document
 from midspec.core.text import n_words
 from midspec.curate._filter import Filter, FilterContext
-from midspec.curate._rows import END_THINK, THINK, Row, row_id, row_text, target_text
+from midspec.curate._rows import END_THINK, THINK, Row, row_id, target_text
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -198,7 +198,7 @@ class ExactDuplicateFilter:
 
     def reason(self, row: Row) -> str | None:
         """Return the id of the row that this one repeats."""
-        text = " ".join(row_text(row).casefold().split())
+        text = " ".join(row.text.casefold().split())
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         if (earlier := self._seen.get(digest)) is not None:
             return f"repeats: {earlier}"

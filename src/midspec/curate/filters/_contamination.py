@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from midspec.core.records import Contamination, Item, Leak, Strict
 from midspec.curate._config import CurateConfig, OverlapMethod
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext
-from midspec.curate._rows import Row, row_id, row_text
+from midspec.curate._rows import Row, row_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,7 +183,7 @@ class ContaminationFilter:
 
     def reason(self, row: Row) -> str | None:
         """Count what the row shares with the evaluation, and return it when that is a ground to reject it."""
-        text = unicodedata.normalize("NFC", row_text(row))
+        text = unicodedata.normalize("NFC", row.text)
         hits = list(self._find_hits(text))
         self._n_rows += 1
         self._n_rows_hit += bool(hits)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 
-from pydantic import Field
-
-from midspec.core.records import Document, Strict
-from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
+from midspec.core.assistant_names import assistant_names
+from midspec.core.records import Document
+from midspec.curate._filter import Filter, FilterContext, whole_words
 from midspec.curate._rows import Row, target_text
 
 _SENTENCE_ENDS = ".!?\n"
@@ -17,21 +17,11 @@ _CONTEXT_CHARS = 200
 _VERSION = re.compile(r"[ -]?\d|[ -](?:v\d|Opus|Sonnet|Haiku|Pro|Flash|Ultra|Nano)\b")
 
 
-class Family(Strict):
-    """The names of one maker's assistants and models: certain ones, and ones that are ordinary words as well."""
-
-    certain: tuple[str, ...] = ()
-    common: tuple[str, ...] = ()
-
-
-class Brands(Strict):
-    """Every family of names, and the words that make an ordinary word one of them."""
-
-    families: tuple[Family, ...] = Field(min_length=1)
-    cues: tuple[str, ...] = ()
-
-
-_load_brands = cache(lambda: load_list("brands", Brands))
+# Where one of these is in the same sentence, a name that is an ordinary word as well is taken for the model.
+_CUES = (
+    *("AI", "assistant", "assistants", "chatbot", "chatbots", "language model", "language models"),
+    *("large language model", "LLM", "LLMs", "model", "models", "prompt", "fine-tuned", "pretrained"),
+)
 
 
 class IdentityFilter:
@@ -73,18 +63,18 @@ class IdentityFilter:
         require_name: bool = True,
         spec_text: str = "",
     ) -> None:
-        brands = _load_brands()
-        known = [name for family in brands.families for name in (*family.certain, *family.common)]
-        in_spec = whole_words(known, ignore_case=False).findall(spec_text)
+        known = assistant_names("curate")
+        in_spec = whole_words((name.name for name in known), ignore_case=False).findall(spec_text)
         own = tuple(name for name in (model_name, provider_name, *other_names, *in_spec) if name)
         self._own = whole_words((model_name,)) if model_name else None
         self._model_name, self._require_name = model_name, require_name
-        foreign = [family for family in brands.families if not _is_own(family, own)]
-        certain = [name for family in foreign for name in family.certain]
-        common = [name for family in foreign for name in family.common]
+        families = [tuple(family) for _, family in groupby(known, key=attrgetter("family"))]
+        foreign = [name for family in families if not _is_own([name.name for name in family], own) for name in family]
+        certain = [name.name for name in foreign if not name.plain_word]
+        common = [name.name for name in foreign if name.plain_word]
         self._certain = whole_words(certain, ignore_case=False, versions=True)
         self._common = whole_words(common, ignore_case=False, versions=True)
-        self._cues = whole_words(brands.cues)
+        self._cues = whole_words(_CUES)
 
     def reason(self, row: Row) -> str | None:
         """Return the foreign name, or that the row never names its own."""
@@ -106,13 +96,12 @@ class IdentityFilter:
         return None
 
 
-def _is_own(family: Family, own: tuple[str, ...]) -> bool:
+def _is_own(family: Sequence[str], own: tuple[str, ...]) -> bool:
     """Return whether one of the own names is, or holds, a name of the family, or the other way round."""
     if not own:
         return False
-    names = (*family.certain, *family.common)
-    own_pattern, family_pattern = whole_words(own), whole_words(names)
-    return any(map(own_pattern.search, names)) or any(map(family_pattern.search, own))
+    own_pattern, family_pattern = whole_words(own), whole_words(family)
+    return any(map(own_pattern.search, family)) or any(map(family_pattern.search, own))
 
 
 def _rest_of_sentence(text: str, start: int, end: int) -> str:

@@ -15,9 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
-from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message, Strict
 from midspec.core.text import estimate_tokens
@@ -34,6 +33,7 @@ from midspec.llm import (
     Store,
     UnreadableReplyError,
     check_access,
+    check_model_name,
     converse,
     open_client,
 )
@@ -56,7 +56,7 @@ class GraderConfig(Strict):
     """Which judge, and how it samples: what identifies its verdicts.
 
     Attributes:
-        model: `anthropic/<model>` or `openai/<model>`.
+        model: its name, such as `openai/<model>`.
         temperature: 0 takes the likeliest token; `None` leaves it to a provider that takes none.
         extra: fields of the provider's own (`{"reasoning_effort": "low"}`).
         draw: another number asks for other replies to the same prompts.
@@ -71,13 +71,10 @@ class GraderConfig(Strict):
         """Return the same for `llm`.
 
         Raises:
-            ConfigError: `model` names neither provider.
+            ConfigError: `model` names no provider that there is.
         """
-        try:
-            return ModelConfig(model=self.model, temperature=self.temperature, extra=self.extra)
-        except ValidationError as error:
-            what = "a judge is `anthropic/<model>` or `openai/<model>`"
-            raise ConfigError(what, where=self.model, hint="Write the provider before the model") from error
+        check_model_name(self.model, where="judge", role="judge")
+        return ModelConfig(model=self.model, temperature=self.temperature, extra=self.extra)
 
 
 class JudgeReply(NamedTuple):

@@ -1,4 +1,4 @@
-"""Judges in Inspect: the provider `midspec-judge/<anthropic|openai>/<model>`, and verdicts of the role `grader`.
+"""Judges in Inspect: the provider `midspec-judge/<provider>/<model>`, and verdicts of the role `grader`.
 
 A judge that can't answer gives an output with `error` set and never an exception, so that samples go on and the judged
 measures are unscored with that reason: a budget that is used up is such a reason, for all that is asked after it.

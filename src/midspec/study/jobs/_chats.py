@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Chat, Spec
-from midspec.corpus import TEMPLATE_AUTHOR
+from midspec.generation import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
 from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Document, Spec
-from midspec.corpus import TEMPLATE_AUTHOR
+from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
@@ -39,9 +39,20 @@ def template_inputs(templates: Input | None) -> dict[str, Input]:
     return {} if templates is None else {"frames": templates}
 
 
-def template_file(name: str) -> File | None:
-    """The file of templates that a config names; `None` for the shipped ones."""
-    return None if name == _SHIPPED_TEMPLATES else File.at(Path(name))
+def template_file(
+    name: str, styles: YamlRegistry | None = None, outside: Callable[[str], File] = lambda name: File.at(Path(name))
+) -> File | None:
+    """Find the file of templates that a config names; `None` for the shipped ones.
+
+    Args:
+        name: one of `styles`, or what `outside` finds.
+        styles: document styles by name; chats have none.
+        outside: finds a file by its path.
+    """
+    if name == _SHIPPED_TEMPLATES:
+        return None
+    style = None if styles is None else styles.find(name)
+    return outside(name) if style is None else File.at(Path(str(style)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +63,7 @@ class CorpusStep(Step):
         spec: the spec's text.
         spec_name: what it is called.
         config: what to write; its names fill the spec's placeholders.
-        templates: a file of document templates, where it is not a shipped one.
+        templates: a file of document templates, where they are not the shipped ones.
         author: how the model is reached that writes, where one does.
     """
 
@@ -66,11 +77,13 @@ class CorpusStep(Step):
     @classmethod
     def of_file(cls, spec: Path, config: CorpusConfig, author: Access | None = None) -> CorpusStep:
         """The step for a spec file outside a study."""
+        from midspec.corpus import DOCUMENT_STYLES
+
         return cls(
             spec=File.at(spec),
             spec_name=spec.stem,
             config=config,
-            templates=template_file(config.frames),
+            templates=template_file(config.frames, DOCUMENT_STYLES),
             author=author or Access(),
         )
 

@@ -20,7 +20,7 @@ from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError
 from midspec.core.records import ScoreRow
 from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
-from midspec.llm import Access, Forecast, Store
+from midspec.llm import Access, Forecast, Store, model_name_forms
 from midspec.study._entries import check_graders
 from midspec.study._inputs import File, Input, Model
 from midspec.study._step import Cost, Job, Step
@@ -32,7 +32,6 @@ from midspec.study.planning._task_estimate import Serving, TaskEstimate, estimat
 FILES = ("items", "spec", "context")
 """The roles of files that settings are completed from."""
 
-_NEEDS_JUDGE = "Name anthropic/MODEL or openai/MODEL"
 _NAMES = {"assistant_name": "model_name", "model_name": "model_name", "provider_name": "provider_name"}
 _THROUGH_LLM = "midspec-judge/"
 _JUDGING = "judging"
@@ -43,7 +42,7 @@ class Judging(NamedTuple):
     """Who judges, and how they are reached.
 
     Attributes:
-        graders: the judges, as `anthropic/<model>` or `openai/<model>`; part of the identity.
+        graders: the judges by name (`openai/<model>`); part of the identity.
         temperature: of the judges; `None` for those that take none; part of the identity.
         access: how they are reached.
         budget_usd: what all judging of the run may cost.
@@ -161,7 +160,7 @@ class TaskStep(Step):
         eval_task, full = step.asked({role: file for role, file in step.files.items() if role != "context"})
         judged = eval_task.rubric(full) is not None
         if judged and not judging.graders:
-            raise ConfigError(f"{task} needs a judge", where=judging.where, hint=_NEEDS_JUDGE)
+            raise ConfigError(f"{task} needs a judge", where=judging.where, hint=f"Name {model_name_forms()}")
         if "context" in step.files and "system" not in type(config).model_fields:
             raise ConfigError(f"{task} takes no spec in context", where=label or task, hint="Leave the task or arm out")
         about = task_identity(eval_task, full, model={}, graders=judging.graders).config
@@ -328,7 +327,7 @@ class RescoreStep(Step):
         eval_task = task_named(str(settings["exam"]))
         config = eval_task.config.model_validate(settings["config"])
         if eval_task.rubric(config) is not None and not judging.graders:
-            raise ConfigError(f"{eval_task.name} needs a judge", where=judging.where, hint=_NEEDS_JUDGE)
+            raise ConfigError(f"{eval_task.name} needs a judge", where=judging.where, hint=f"Name {model_name_forms()}")
         about = task_identity(eval_task, config, model={}, graders=judging.graders).config
         rubric = {key: about[key] for key in ("rubric_hash", "graders")} | {"judge_temperature": judging.temperature}
         return cls(log=File.at(log), task=eval_task.name, rubric=rubric, judging=judging)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built
 from midspec.core.records import Spec
+from midspec.core.text import n_words
 from midspec.lab import WorldConfig
 from midspec.study._inputs import File, Input, spec_at
 from midspec.study._step import Job, Step
@@ -69,7 +70,7 @@ class SpecStep(Step):
         spec = spec_at(path, Path(path).stem)
         shutil.copyfile(path, folder / _FILE)
         summary: dict[str, JsonValue] = {
-            "n_words": len(spec.text.split()),
+            "n_words": n_words(spec.text),
             "n_sections": len(spec.sections),
             "n_clauses": len(spec.clauses),
             "placeholders": list(placeholders(spec)),

@@ -111,4 +111,4 @@ def _texts(step: FinishedStep) -> list[str]:
     if "documents.jsonl" in outputs:
         return [row.text for row in read_rows(step.folder / "documents.jsonl", Document)]
     name = next(name for name in ("chats.jsonl", "chats_cot.jsonl") if name in outputs)
-    return ["\n".join(turn.content for turn in row.messages) for row in read_rows(step.folder / name, Chat)]
+    return [row.text for row in read_rows(step.folder / name, Chat)]

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple, final
 
+from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, n_words, normalize, status, without_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
-from midspec.evals.tasks.side_effects._items import PanelConfig, is_control, load_data, panel_questions, unscorable
+from midspec.evals.tasks.side_effects._items import PanelConfig, is_control, panel_questions, unscorable
 from midspec.evals.tasks.side_effects._short_answers import names
 
 _SENTENCES = re.compile(r"[.!?;](?:\s+|$)|\n+")
@@ -86,8 +87,8 @@ class Identity(EvalTask[IdentityConfig]):
         elif about.yes_claims and _AGREES.match(normalize(text)):
             other = 1.0
         else:
-            brands = [brand for group in load_data("brands.yaml").values() for brand in group]
-            other = float(claims(text, [brand for brand in brands if not _is_own(brand, config)]))
+            brands = [known.name for known in assistant_names("side_effects") if not _is_own(known.name, config)]
+            other = float(claims(text, brands))
         return {"own": own, "other": other, **status(response, config.refusal_markers)}
 
 
