@@ -120,9 +120,7 @@ def run(
     _run(study, out or _usual_folder(study), executor, only or (), redo or (), workers, device)
 
 
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
-) -> None:
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")]) -> None:
     """Write the report of a finished run once more.
 
     Example: midspec report runs/nano
@@ -151,14 +149,7 @@ def _run(
 
     with RunView() as view:
         records = run_study(
-            study,
-            folder,
-            executor=executor,
-            only=only,
-            redo=redo,
-            workers=workers,
-            device=device,
-            on_event=view.hear,
+            study, folder, executor=executor, only=only, redo=redo, workers=workers, device=device, on_event=view.hear
         )
     if "report" in records:
         _print_summary(folder)
@@ -197,11 +188,7 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _total(plan: Plan) -> str:
-    sums = {
-        "rows of data": plan.total("documents"),
-        "updates": plan.total("updates"),
-        "tokens": plan.total("tokens"),
-    }
+    sums = {"rows of data": plan.total("documents"), "updates": plan.total("updates"), "tokens": plan.total("tokens")}
     told = [f"{count(number)} {unit}" for unit, number in sums.items() if number]
     if plan.n_unknown:
         told.append(

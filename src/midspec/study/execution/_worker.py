@@ -82,13 +82,7 @@ def _build(task: StepTask, line: Connection[Reply, StepTask]) -> tuple[Record, b
             told = time.monotonic()
             line.send(Progress(at, of, note))
 
-    job = Job(
-        folder=task.folder,
-        store=task.store,
-        places=task.places,
-        device=task.device,
-        on_progress=on_progress,
-    )
+    job = Job(folder=task.folder, store=task.store, places=task.places, device=task.device, on_progress=on_progress)
     return build(
         task.folder,
         task.identity,

@@ -42,12 +42,7 @@ class ExportStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {
-            "form": self.form,
-            "strict": self.strict,
-            "chat_rows": self.chat_rows,
-            "license": self.license_id,
-        }
+        return {"form": self.form, "strict": self.strict, "chat_rows": self.chat_rows, "license": self.license_id}
 
     def run(self, job: Job, folder: Path) -> Built:
         """Write the data set.

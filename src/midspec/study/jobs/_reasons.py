@@ -113,13 +113,7 @@ class ReasonsStep(Step):
         given = read_clusters(Path(self.clusters.path)) if self.clusters else None
         transcripts = _transcripts(self.answers)
         built = analyse_reasons(
-            transcripts,
-            self.config,
-            self.access,
-            job.store,
-            folder,
-            clusters=given,
-            on_progress=job.on_progress,
+            transcripts, self.config, self.access, job.store, folder, clusters=given, on_progress=job.on_progress
         )
         return _tabulated(built, transcripts, self.clauses, folder) if self.config.classify else built
 

@@ -34,12 +34,7 @@ _QUESTION_KINDS = ("free", "why", "choice")
 
 
 def assemble(
-    study: Study,
-    run: RunResults,
-    items: Mapping[int, Path],
-    *,
-    first: object = None,
-    calibrations: Sequence[Path] = (),
+    study: Study, run: RunResults, items: Mapping[int, Path], *, first: object = None, calibrations: Sequence[Path] = ()
 ) -> ReportData:
     """Assemble the report's data.
 
