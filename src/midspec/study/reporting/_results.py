@@ -1,7 +1,6 @@
 """The finished steps of a run as plain data, and the scores of one evaluation task by one arm and seed.
 
-Scores are read row by row into a `TaskResult`, small enough that a whole study fits in memory: values of the main
-measures by question, sums of the rest.
+Scores are read row by row into a `TaskResult`: values of the main measures by question, sums of the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from midspec.evals import task_named
 
 
 class FinishedStep(NamedTuple):
-    """One finished step: what it is, its folder and its record.
+    """One finished step, its folder and its record.
 
     Attributes:
         kind: of the step.
@@ -124,9 +123,9 @@ class TaskResult(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """Return how questions were asked and answers judged."""
-        found = self.step.record.summary["settings"]
-        assert isinstance(found, dict)
-        return found
+        settings = self.step.record.summary["settings"]
+        assert isinstance(settings, dict)
+        return settings
 
     @property
     def n_repeats(self) -> int:
