@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +19,12 @@ from midspec.study._step import Cost, Job, Size, Step
 from midspec.study.jobs._corpus import template_file, template_inputs
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
+    run_with_store,
     width_of,
-    with_bill,
 )
 from midspec.study.jobs._sources import SpecNames
 
@@ -41,10 +40,10 @@ class ChatsStep(Step):
 
     Attributes:
         spec: the spec's text.
-        spec_name: what it is called.
-        config: what to write; its names fill the spec's placeholders.
-        templates: a file of chat templates, where it is not a shipped one.
-        endpoints: how the models are reached that write and judge, where some do.
+        spec_name: in the identity.
+        config: of the chats; its names fill the spec's placeholders.
+        templates: a file of chat templates; none for the shipped ones.
+        endpoints: of the models that write and judge, if any.
     """
 
     kind = "chats"
@@ -56,7 +55,7 @@ class ChatsStep(Step):
 
     @classmethod
     def of_file(cls, spec: Path, config: ChatConfig, endpoints: ModelEndpoints | None = None) -> ChatsStep:
-        """The step for a spec file outside a study."""
+        """Create the step for a spec file outside a study."""
         return cls(
             spec=File.at(spec),
             spec_name=spec.stem,
@@ -67,7 +66,7 @@ class ChatsStep(Step):
 
     @property
     def names(self) -> SpecNames:
-        """What fills the spec's placeholders."""
+        """Return the values of the spec's placeholders."""
         return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
 
     @property
@@ -104,33 +103,24 @@ class ChatsStep(Step):
             ):
                 by = config.writing.embed if config.writing else None
                 vectors = partial(embed, model=by, access=self.endpoints.author) if by else None
-                built = await author_chats(
-                    spec,
-                    config,
-                    author,
-                    judge,
-                    store,
-                    folder,
-                    embed=vectors,
-                    on_progress=job.on_progress,
-                    width=width_of(self.endpoints.author),
+                width, tell = width_of(self.endpoints.author), job.on_progress
+                return await author_chats(
+                    spec, config, author, judge, store, folder, embed=vectors, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 def preview_chats(
     spec: Spec, config: ChatConfig, endpoints: ModelEndpoints, store_path: Path, n_chats: int
 ) -> list[Chat]:
-    """So many chats by a model, paid for and kept in the store; nothing else is written.
+    """Have a model write a few chats; they are paid for and stored, and nothing else is written.
 
     Args:
         spec: filled.
         config: of a model author.
-        endpoints: how author and judge are reached.
-        store_path: the file that keeps their replies.
+        endpoints: of author and judge.
+        store_path: the file of their replies.
         n_chats: how many.
 
     Raises:
@@ -146,12 +136,11 @@ def preview_chats(
             made = await preview(spec, config, author, judge, store, n_chats, width=width_of(endpoints.author))
             return list(made.chats)
 
-    with open_store(store_path) as store:
-        return asyncio.run(write(store))
+    return run_with_store(store_path, write)
 
 
 def forecast_chats(spec: Spec, config: ChatConfig, endpoints: ModelEndpoints) -> tuple[Forecast, Forecast]:
-    """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
+    """Forecast tokens and dollars of chats by stage, the author's and the judge's; nothing is sent."""
     from midspec.chats import estimate_chats
 
     assert config.judge is not None, "the config's own check names a judge"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
+    run_with_store,
     width_of,
-    with_bill,
 )
 from midspec.study.jobs._sources import SpecNames
 
@@ -35,12 +34,12 @@ _SHIPPED_TEMPLATES = "english"
 
 
 def template_inputs(templates: Input | None) -> dict[str, Input]:
-    """The input of a template file outside; its role is part of the identity."""
+    """Return the input of a template file outside, by its role, which is part of the identity."""
     return {} if templates is None else {"frames": templates}
 
 
 def template_file(name: str) -> File | None:
-    """The file of templates that a config names; `None` for the shipped ones."""
+    """Return the file of templates that a config names; `None` for the shipped ones."""
     return None if name == _SHIPPED_TEMPLATES else File.at(Path(name))
 
 
@@ -50,10 +49,10 @@ class CorpusStep(Step):
 
     Attributes:
         spec: the spec's text.
-        spec_name: what it is called.
-        config: what to write; its names fill the spec's placeholders.
-        templates: a file of document templates, where it is not a shipped one.
-        author: how the model is reached that writes, where one does.
+        spec_name: in the identity.
+        config: of the documents; its names fill the spec's placeholders.
+        templates: a file of document templates; none for the shipped ones.
+        author: how the model that writes is reached, if one does.
     """
 
     kind = "corpus"
@@ -65,7 +64,7 @@ class CorpusStep(Step):
 
     @classmethod
     def of_file(cls, spec: Path, config: CorpusConfig, author: Access | None = None) -> CorpusStep:
-        """The step for a spec file outside a study."""
+        """Create the step for a spec file outside a study."""
         return cls(
             spec=File.at(spec),
             spec_name=spec.stem,
@@ -76,7 +75,7 @@ class CorpusStep(Step):
 
     @property
     def names(self) -> SpecNames:
-        """What fills the spec's placeholders."""
+        """Return the values of the spec's placeholders."""
         return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
 
     @property
@@ -110,20 +109,12 @@ class CorpusStep(Step):
 
         async def write(store: Store) -> Built:
             async with open_model(config.author_model, self.author, store, "author") as client:
-                built = await author_corpus(
-                    spec,
-                    config,
-                    client,
-                    store,
-                    folder,
-                    accept=accept,
-                    on_progress=job.on_progress,
-                    width=width_of(self.author),
+                width, tell = width_of(self.author), job.on_progress
+                return await author_corpus(
+                    spec, config, client, store, folder, accept=accept, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,9 +123,9 @@ class ReframeStep(Step):
 
     Attributes:
         documents: the corpus.
-        framing: what each document is to say.
-        config: who writes, and the names.
-        author: how the model is reached that writes.
+        framing: of the rewritten documents.
+        config: author and names.
+        author: how the model that writes is reached.
     """
 
     kind = "reframe"
@@ -145,7 +136,7 @@ class ReframeStep(Step):
 
     @classmethod
     def of_rows(cls, rows: Path, framing: Framing, config: CorpusConfig, author: Access) -> ReframeStep:
-        """The step for a corpus folder, or its file of documents."""
+        """Create the step for a corpus folder, or its file of documents."""
         file = rows / "documents.jsonl" if rows.is_dir() else rows
         return cls(documents=File.at(file), framing=framing, config=config, author=author)
 
@@ -155,50 +146,42 @@ class ReframeStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        asked = {"author", "model_name", "provider_name", "seed", "writing"}
-        return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=asked)}
+        used = {"author", "model_name", "provider_name", "seed", "writing"}
+        return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=used)}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import reframe
 
         async def write(store: Store) -> Built:
             async with open_model(self.config.author_model, self.author, store, "author") as client:
-                built = await reframe(
-                    job.path(self.documents),
-                    self.framing,
-                    self.config,
-                    client,
-                    store,
-                    folder,
-                    on_progress=job.on_progress,
-                    width=width_of(self.author),
+                documents, width, tell = job.path(self.documents), width_of(self.author), job.on_progress
+                return await reframe(
+                    documents, self.framing, self.config, client, store, folder, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
-    """What curation says of one document alone, where the config wants to hear it while documents are written."""
+    """Return curation's filters of single documents, to apply while a model writes, if the config wants them."""
     if config.writing is None or not config.writing.filter:
         return lambda _: None
     from midspec.curate import CurateConfig, accept_by, document_filters
 
-    wanted = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
-    return accept_by(list(document_filters(wanted, spec_text=spec.text, single_row_only=True)))
+    names = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
+    return accept_by(list(document_filters(names, spec_text=spec.text, single_row_only=True)))
 
 
 def preview_documents(
     spec: Spec, config: CorpusConfig, author: Access, store_path: Path, n_documents: int
 ) -> list[Document]:
-    """So many documents by a model over as many clauses, paid for and kept in the store; nothing else is written.
+    """Have a model write a few documents over as many clauses; they are paid for and stored, nothing else is written.
 
     Args:
         spec: filled.
         config: of a model author.
         author: how it is reached.
-        store_path: the file that keeps its replies.
+        store_path: the file of its replies.
         n_documents: how many.
 
     Raises:
@@ -209,24 +192,17 @@ def preview_documents(
     async def write(store: Store) -> list[Document]:
         async with open_model(config.author_model, author, store, "author") as client:
             with TemporaryDirectory() as folder:
-                found, _rejects = await preview_corpus(
-                    spec,
-                    config,
-                    client,
-                    store,
-                    n_documents,
-                    folder=Path(folder),
-                    accept=document_filter(spec, config),
-                    width=width_of(author),
+                accept, width = document_filter(spec, config), width_of(author)
+                documents, _rejects = await preview_corpus(
+                    spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
                 )
-                return found
+                return documents
 
-    with open_store(store_path) as store:
-        return asyncio.run(write(store))
+    return run_with_store(store_path, write)
 
 
 def forecast_corpus(spec: Spec, config: CorpusConfig, author: Access) -> Forecast:
-    """Tokens and dollars of a corpus by stage, before anything is sent."""
+    """Forecast tokens and dollars of a corpus by stage; nothing is sent."""
     from midspec.corpus import estimate_corpus
 
     return forecast_of(estimate_corpus(spec, config), config.author, author)
