@@ -15,9 +15,10 @@ from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, Validation
 from midspec.core.artifact import RECORD, read_record
 from midspec.core.errors import ConfigError, MissingError, did_you_mean, note_renamed
 from midspec.core.records import Contrast
+from midspec.corpus import TEMPLATE_AUTHOR
 from midspec.evals import task_named, task_names
 from midspec.study._config import StudyConfig
-from midspec.study._entries import AUTHOR_ALIAS, TEMPLATE_AUTHOR, Evals, task_entries
+from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
 
 
 class Study(NamedTuple):
@@ -43,6 +44,7 @@ def load_study(path: Path) -> Study:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
     study = parse_study(text, home=path.resolve().parent, name=str(path))
     root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None, "an empty file is no study"
     for key, old, new in _old_names(yaml.safe_load(text)):
         note_renamed(old, new, f"{path}:{_line(root, key)}")
     return study

@@ -14,9 +14,8 @@ from midspec.core.artifact import Built
 from midspec.core.records import Chat, Spec
 from midspec.corpus import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
-from midspec.study._inputs import File, Input
-from midspec.study._step import Cost, Job, Size, Step
-from midspec.study.jobs._corpus import template_file, template_inputs
+from midspec.study._step import Cost, Job, Size
+from midspec.study.jobs._corpus import AuthoredStep, files_of
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
     build_with_store,
@@ -26,7 +25,6 @@ from midspec.study.jobs._endpoints import (
     run_with_store,
     width_of,
 )
-from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
@@ -35,47 +33,17 @@ _VERDICTS = ".verdicts"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChatsStep(Step):
-    """Chats that show what a spec says.
-
-    Attributes:
-        spec: the spec's text.
-        spec_name: in the identity.
-        config: of the chats; its names fill the spec's placeholders.
-        templates: a file of chat templates; none for the shipped ones.
-        endpoints: of the models that write and judge, if any.
-    """
+class ChatsStep(AuthoredStep):
+    """Chats that show what a spec says; `endpoints` are of the models that write and judge, if any."""
 
     kind = "chats"
-    spec: Input
-    spec_name: str
     config: ChatConfig
-    templates: Input | None = None
     endpoints: ModelEndpoints = ModelEndpoints()
 
     @classmethod
     def of_file(cls, spec: Path, config: ChatConfig, endpoints: ModelEndpoints | None = None) -> ChatsStep:
         """Create the step for a spec file outside a study."""
-        return cls(
-            spec=File.at(spec),
-            spec_name=spec.stem,
-            config=config,
-            templates=template_file(config.frames),
-            endpoints=endpoints or ModelEndpoints(),
-        )
-
-    @property
-    def names(self) -> SpecNames:
-        """Return the values of the spec's placeholders."""
-        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec, **template_inputs(self.templates)}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {"spec": self.spec_name, "chats": self.config.model_dump(mode="json", exclude={"frames"})}
+        return cls(**files_of(spec, config.frames), config=config, endpoints=endpoints or ModelEndpoints())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_chats"), self.config.n_wanted)
@@ -90,9 +58,7 @@ class ChatsStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.chats import author_chats, make_chats, save_chats
 
-        spec, config = self.names.read(job.locate(self.spec)), self.config
-        if self.templates is not None:
-            config = config.model_copy(update={"frames": job.locate(self.templates)})
+        spec, config = self.names.read(job.locate(self.spec)), self.config.model_copy(update=self.templates_at(job))
         if config.author == TEMPLATE_AUTHOR:
             return save_chats(make_chats(spec, config), folder, nested_sizes=config.nested_sizes)
 

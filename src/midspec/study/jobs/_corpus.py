@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -28,50 +28,27 @@ from midspec.study.jobs._endpoints import (
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
+    from midspec.chats import ChatConfig
     from midspec.corpus import CorpusConfig, Framing
 
 _SHIPPED_TEMPLATES = "english"
 
 
-def template_inputs(templates: Input | None) -> dict[str, Input]:
-    """Return the input of a template file outside, by its role, which is part of the identity."""
-    return {} if templates is None else {"frames": templates}
-
-
-def template_file(name: str) -> File | None:
-    """Return the file of templates that a config names; `None` for the shipped ones."""
-    return None if name == _SHIPPED_TEMPLATES else File.at(Path(name))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CorpusStep(Step):
-    """Documents that discuss a spec.
+class AuthoredStep(Step):
+    """Rows written from a spec, by the template author or by a model.
 
     Attributes:
         spec: the spec's text.
         spec_name: in the identity.
-        config: of the documents; its names fill the spec's placeholders.
-        templates: a file of document templates; none for the shipped ones.
-        author: how the model that writes is reached, if one does.
+        config: of the rows; its names fill the spec's placeholders.
+        templates: a file of templates; none for the shipped ones.
     """
 
-    kind = "corpus"
     spec: Input
     spec_name: str
-    config: CorpusConfig
+    config: CorpusConfig | ChatConfig
     templates: Input | None = None
-    author: Access = Access()
-
-    @classmethod
-    def of_file(cls, spec: Path, config: CorpusConfig, author: Access | None = None) -> CorpusStep:
-        """Create the step for a spec file outside a study."""
-        return cls(
-            spec=File.at(spec),
-            spec_name=spec.stem,
-            config=config,
-            templates=template_file(config.frames),
-            author=author or Access(),
-        )
 
     @property
     def names(self) -> SpecNames:
@@ -80,11 +57,36 @@ class CorpusStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec, **template_inputs(self.templates)}
+        # `frames` is the role of templates in identities.
+        return {"spec": self.spec} | ({} if self.templates is None else {"frames": self.templates})
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {"spec": self.spec_name, "corpus": self.config.model_dump(mode="json", exclude={"frames"})}
+        return {"spec": self.spec_name, self.kind: self.config.model_dump(mode="json", exclude={"frames"})}
+
+    def templates_at(self, job: Job) -> dict[str, str]:
+        """Return the change of the config that names the templates' place while the step runs."""
+        return {} if self.templates is None else {"frames": job.locate(self.templates)}
+
+
+def files_of(spec: Path, templates: str) -> dict[str, Any]:
+    """Return the fields of a step for a spec file outside a study, and the templates that its config names."""
+    own = None if templates == _SHIPPED_TEMPLATES else File.at(Path(templates))
+    return {"spec": File.at(spec), "spec_name": spec.stem, "templates": own}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CorpusStep(AuthoredStep):
+    """Documents that discuss a spec; `author` is how the model that writes is reached, if one does."""
+
+    kind = "corpus"
+    config: CorpusConfig
+    author: Access = Access()
+
+    @classmethod
+    def of_file(cls, spec: Path, config: CorpusConfig, author: Access | None = None) -> CorpusStep:
+        """Create the step for a spec file outside a study."""
+        return cls(**files_of(spec, config.frames), config=config, author=author or Access())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_documents"), self.config.n_documents)
@@ -100,9 +102,7 @@ class CorpusStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import author_corpus, make_corpus, save_corpus
 
-        spec, config = self.names.read(job.locate(self.spec)), self.config
-        if self.templates is not None:
-            config = config.model_copy(update={"frames": job.locate(self.templates)})
+        spec, config = self.names.read(job.locate(self.spec)), self.config.model_copy(update=self.templates_at(job))
         if config.author == TEMPLATE_AUTHOR:
             return save_corpus(make_corpus(spec, config), folder)
         accept = document_filter(spec, config)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
@@ -241,7 +241,12 @@ def _read_row(line: bytes, where: str) -> Item | str:
         raise DataError("is not JSON", where=where, hint="Fix or remove that line") from error
     row = row if isinstance(row, dict) else {}
     if "options" in row:
-        return Item.model_validate(row)
+        try:
+            return Item.model_validate(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"is no item ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            raise DataError(what, where=where, hint="See examples/items.jsonl") from error
     texts = [value for key in _TEXTS if isinstance(value := row.get(key), str)]
     if not texts:
         raise DataError("is neither an item nor a text", where=where, hint=f"Give `options`, or one of {_TEXTS}")

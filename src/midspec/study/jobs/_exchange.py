@@ -1,4 +1,4 @@
-"""Steps that bring rows in from elsewhere, out to elsewhere, and mix them; identified by the content of their files."""
+"""Steps that import, export and mix rows; identified by the content of their files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportStep(Step):
-    """A result folder in a form that others read.
+    """A result folder in the format of another library.
 
     Attributes:
         rows: the folder, or a file of rows.
-        form: whose form.
+        form: the library.
         strict: only the keys text, source and domain.
-        chat_rows: of TRL's form: whole conversations, or turn by turn.
+        chat_rows: for TRL: whole conversations, or turn by turn.
         license_id: of the data, for its card.
     """
 
@@ -65,11 +65,11 @@ class ExportStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImportStep(Step):
-    """What the field has, as our rows.
+    """Rows of others as documents or chats.
 
     Attributes:
         rows: a file or folder.
-        strip_prefix: taken off each document's beginning.
+        strip_prefix: removed from each document's beginning.
     """
 
     kind = "import"
@@ -100,7 +100,7 @@ class MixStep(Step):
     """A mix of local files and hub data sets.
 
     Attributes:
-        config: what is mixed.
+        config: of the mix.
         base: the folder that local sources start at.
     """
 
@@ -110,11 +110,11 @@ class MixStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        found: dict[str, Input] = {}
+        inputs: dict[str, Input] = {}
         for part in self.config.parts:
             place = self.base / Path(part.source).expanduser()
-            found |= _files(place, part.name) if place.exists() else {part.name: Named(part.source)}
-        return found
+            inputs |= _files(place, part.name) if place.exists() else {part.name: Named(part.source)}
+        return inputs
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -153,7 +153,7 @@ class NeutralStep(MixStep):
 
 
 def _files(path: Path, role: str) -> dict[str, Input]:
-    """A file, or every file of a folder but its record, which tells of the run too."""
+    """Return a file, or every file of a folder but its record, which is about its run too."""
     if path.is_file():
         return {role: File(str(path))}
     if not path.is_dir():

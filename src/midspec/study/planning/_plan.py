@@ -19,8 +19,7 @@ from midspec.study._graph import study_steps
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
 from midspec.study._step import Step
-from midspec.study.jobs._chats import ChatsStep
-from midspec.study.jobs._corpus import CorpusStep
+from midspec.study.jobs._corpus import AuthoredStep
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
@@ -102,7 +101,7 @@ def _check_placeholders(steps: Sequence[Step]) -> None:
 
 
 def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:
-    if isinstance(step, CorpusStep | ChatsStep):
+    if isinstance(step, AuthoredStep):
         return [(step.spec, step.names)]
     if isinstance(step, PreferenceStep) and step.context is not None and step.context_names is not None:
         return [(step.context, step.context_names)]
