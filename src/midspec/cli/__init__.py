@@ -1,6 +1,6 @@
-"""The command line: arguments, printing and progress, and nothing else; the rooms do the work.
+"""The command line: arguments, printing and progress; other packages do the work.
 
-Rooms are imported inside commands, so that `midspec --help` answers at once.
+They are imported inside commands, so that `midspec --help` answers at once.
 """
 
 import lazy_loader
