@@ -302,7 +302,7 @@ def test_a_value_that_can_not_be_is_one_line_with_its_file_and_field(
     assert said(xyzzy="x").startswith(f"{path}: xyzzy: is no field of a value. There are value, about, ")
     assert said(train_words=[]).startswith(f"{path}: train_words: ")
     assert said(about=["x"]).startswith(f"{path}: about: ")
-    assert said(test_domains=["x", "x"]) == f"{path}: a test domain is named twice. Mend the file"
+    assert said(test_domains=["x", "x"]) == f"{path}: a test domain is named twice. Correct the file"
     assert said(opinion_domains=["vistas"]).startswith(f"{path}: vistas of `opinion_domains` is no test domain")
     assert said(test_domains=["drums", "x"], opinion_domains=[]).startswith("the set for quiet: ")
     assert said(test_domains=["snare shops"], opinion_domains=[]).startswith("the set for quiet: ")
@@ -312,7 +312,7 @@ def test_a_value_that_can_not_be_is_one_line_with_its_file_and_field(
     path.write_text("- a list\n", encoding="utf-8")
     assert complaint(pairs(path, served, out), capsys).startswith(f"{path}: is not a mapping of fields")
     path.write_text("a: [b\n", encoding="utf-8")
-    assert complaint(pairs(path, served, out), capsys) == f"{path}: is not YAML in UTF-8. Mend the file"
+    assert complaint(pairs(path, served, out), capsys) == f"{path}: is not YAML in UTF-8. Correct the file"
     nowhere = tmp_path / "nowhere.yaml"
     assert complaint(pairs(nowhere, served, out), capsys) == f"{nowhere}: there is no such file. Check the path"
     assert complaint(pairs(value, served, out, "--items", "2"), capsys).startswith("the set for quiet: 2 items over 3")
@@ -419,7 +419,7 @@ def test_bad_input_is_one_line(
 
     assert said("pairs", str(value), "--author", "openai/a") == "Missing option '--judge'. See midspec COMMAND --help"
     assert said("questions", str(spec)) == "Missing option '--author'. See midspec COMMAND --help"
-    quoting = "--author: the quoting author arranges a spec's own sentences, and {} must not repeat them. " + who
+    quoting = "--author: the template author arranges a spec's own sentences, and {} must not repeat them. " + who
     assert said(*p, "--author", "quoting") == quoting.format("a pair")
     assert said(*q, "--author", "quoting") == quoting.format("a question")
     there = "There is anthropic/MODEL and openai/MODEL"

@@ -237,11 +237,7 @@ def needed(out: Path | None) -> Path:
 
 
 def temperature_of(option: str) -> float | None:
-    """Parse a judge's temperature; `none` is for judges that take none.
-
-    Raises:
-        ConfigError: it is neither a number from 0 on nor `none`.
-    """
+    """Parse a judge's temperature, a number from 0 on; `none` is for judges that take none."""
     if option == "none":
         return None
     try:

@@ -110,10 +110,8 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
 
 def print_spent(rows: Iterable[SpendVsForecast]) -> None:
     """Print requests, tokens and costs beside their forecast, a line a stage."""
-    print(
-        f"\n{'stage':<20}",
-        *(f"{label:>12}" for label in ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")),
-    )
+    labels = ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")
+    print(f"\n{'stage':<20}", *(f"{label:>12}" for label in labels))
     for row in rows:
         counts = (row.n_asked, row.n_forecast, row.n_output, row.n_output_forecast)
         costs = (row.spent_usd, row.forecast_usd)
@@ -149,23 +147,15 @@ def _shown(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-
-
 class _Live:
     """A progress display on a terminal; `_live` is `None` without one."""
 
     def __init__(self) -> None:
-        self._live = _progress() if sys.stderr.isatty() else None
+        text = ("{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[note]}")
+        name, count, note = map(TextColumn, text)
+        columns = (name, BarColumn(bar_width=24), count, note, TimeElapsedColumn())
+        console = Console(stderr=True)
+        self._live = Progress(*columns, console=console, transient=True) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -250,16 +240,7 @@ class Bar(_Live):
 def build_with_bar(
     step: Step, folder: Path, unit: str, *, redo: bool, name: str = "", device: str = "auto"
 ) -> tuple[Record, bool]:
-    """Make a step with a progress bar; return its record, and whether it was made now.
-
-    Args:
-        step: the step.
-        folder: of the result.
-        unit: of its progress.
-        redo: replace a result of other inputs.
-        name: of the bar; the step's kind by default.
-        device: that models run on.
-    """
+    """Make a step with a progress bar of this unit and name; see `build_step`."""
     from midspec.study import build_step
 
     with Bar(name or step.kind, unit) as bar:

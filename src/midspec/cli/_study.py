@@ -103,9 +103,7 @@ def run(
         list[str] | None, typer.Option(metavar="STEP", help="Make this step (or pattern) anew, and what follows.")
     ] = None,
     workers: Workers = None,
-    device: Annotated[
-        str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")
-    ] = "auto",
+    device: o.Device = "auto",
 ) -> None:
     """Run a study.
 
@@ -155,13 +153,9 @@ def _run(
             device=device,
             on_event=view.on_event,
         )
-    if "report" in records:
-        _print_summary(folder)
-    else:
+    if "report" not in records:
         print(f"{len(records):,} steps are done in {folder}")
-
-
-def _print_summary(folder: Path) -> None:
+        return
     from midspec.report import ReportData, summary_lines
 
     data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())

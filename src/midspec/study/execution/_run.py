@@ -149,7 +149,11 @@ def run_study(
             scheduler = _open(steps, folder, wanted, with_descendants(steps, again))
             if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
                 check_judges(study)
-            _save_study(study, folder)
+            first = first_contrasts(study, folder)
+            with writable(folder):
+                write_text(folder / _STUDY, study.text)
+                write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
+                (folder / "logs").mkdir(exist_ok=True)
             on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
             local = LocalExecutor(folder / "logs", workers or _default_workers())
             _run_steps(scheduler, local, _task_maker(steps, folder, scheduler, again, device), on_event)
@@ -245,15 +249,6 @@ def _check_folder(study: Study, folder: Path) -> None:
         return
     if not all(map(is_trace, folder.iterdir())):
         raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
-
-
-def _save_study(study: Study, folder: Path) -> None:
-    """Write the study beside its results, with the folder that its paths start at and the first contrasts."""
-    first = first_contrasts(study, folder)
-    with writable(folder):
-        write_text(folder / _STUDY, study.text)
-        write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
-        (folder / "logs").mkdir(exist_ok=True)
 
 
 def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:

@@ -84,16 +84,16 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _stop(signum: int, _frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
 def main() -> None:
     """Run a worker process; its arguments are the connection's file descriptor and the parent's process id."""
+
+    def stop(signum: int, _frame: object) -> None:
+        raise SystemExit(128 + signum)
+
     handle, parent = int(sys.argv[1]), int(sys.argv[2])
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stop)
     # The default threshold (700) costs an evaluation a fifth of its time: 1.8 s against 1.4 s on 120 pairs.
     gc.set_threshold(100_000, 20, 20)
     serve(Connection(handle))

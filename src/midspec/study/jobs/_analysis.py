@@ -65,7 +65,16 @@ class AnalysisStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.analysis import contrasts, rates
 
-        scores = list(self._scores(job))
+        scores = [
+            ArmScore(**row.model_dump(), arm=arm, seed=seed)
+            for (arm, seed), step in self.preferences.items()
+            for row in _score_rows(job, step)
+        ]
+        scores += [
+            ArmScore(**row.model_dump(), arm=arm, seed=seed)
+            for (arm, _, seed), task in self.tasks.items()
+            for row in pool_samples(_score_rows(job, task), task.config.repeats)
+        ]
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
         passed = [score for score in scores if score.seed not in failed]
@@ -87,24 +96,16 @@ class AnalysisStep(Step):
         }
         return Built(outputs=(*estimates, "gates.jsonl"), summary=summary)
 
-    def _scores(self, job: Job) -> Iterator[ArmScore]:
-        for (arm, seed), step in self.preferences.items():
-            for row in read_rows(_scores_of(job, step), ScoreRow):
-                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
-        for (arm, _, seed), task in self.tasks.items():
-            for row in pool_samples(read_rows(_scores_of(job, task), ScoreRow), task.config.repeats):
-                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
-
     def _gate(self, job: Job, seed: int, step: GateStep) -> GateResult:
-        rows = [row.value for row in read_rows(_scores_of(job, step), ScoreRow) if row.measure == self.gate_measure]
+        rows = [row.value for row in _score_rows(job, step) if row.measure == self.gate_measure]
         scored = [value for value in rows if value is not None]
         mean = sum(scored) / len(scored) if scored else None
         passed = mean is not None and mean >= self.gate_threshold
         return GateResult(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
 
 
-def _scores_of(job: Job, step: Step) -> Path:
-    return job.path(StepOutput(step, _SCORES))
+def _score_rows(job: Job, step: Step) -> Iterator[ScoreRow]:
+    yield from read_rows(job.path(StepOutput(step, _SCORES)), ScoreRow)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -82,13 +82,6 @@ def preview_chats(
 ) -> list[Chat]:
     """Have a model write a few chats; they are paid for and stored, and nothing else is written.
 
-    Args:
-        spec: filled.
-        config: of a model author.
-        endpoints: of author and judge.
-        store_path: the file of their replies.
-        n_chats: how many.
-
     Raises:
         ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
     """

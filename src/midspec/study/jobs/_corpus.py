@@ -177,13 +177,6 @@ def preview_documents(
 ) -> list[Document]:
     """Have a model write a few documents over as many clauses; they are paid for and stored, nothing else is written.
 
-    Args:
-        spec: filled.
-        config: of a model author.
-        author: how it is reached.
-        store_path: the file of its replies.
-        n_documents: how many.
-
     Raises:
         ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
     """

@@ -109,12 +109,6 @@ class CurateStep(Step):
         return {"title": self.title, "curate": self.config.model_dump(mode="json")}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Curate the rows, and write the health page beside them.
-
-        Raises:
-            DataError: a line that is no row or item.
-            ConfigError: a key is missing, or the budget is used up.
-        """
         rows = _place(job, self.rows)
         evaluations = {name: _evaluation(job.locate(source)) for name, source in self.against.items()}
         if self.config.judge is not None:

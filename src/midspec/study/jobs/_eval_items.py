@@ -76,12 +76,6 @@ class WritePairsStep(Step):
         )
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Have the pairs written.
-
-        Raises:
-            ConfigError: fewer pairs than test domains, a key is missing, the budget is used up or its price unknown.
-            DataError: a word of the train domain stands in the name of a test domain.
-        """
         from midspec.eval_items import write_pair_set
 
         async def write(store: Store) -> Built:
@@ -126,11 +120,7 @@ class WriteQuestionsStep(Step):
         return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
 
     def forecast(self) -> Forecast:
-        """Forecast tokens and dollars; nothing is sent.
-
-        Raises:
-            SpecError: a placeholder has no value.
-        """
+        """Forecast tokens and dollars; nothing is sent."""
         from midspec.eval_items import estimate_questions
 
         spec = self._filled_spec

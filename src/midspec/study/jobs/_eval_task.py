@@ -209,15 +209,12 @@ class TaskStep(Step):
     def complete(
         self, files: Mapping[str, Input] | None = None, job: Job | None = None
     ) -> tuple[EvalTask[Any], TaskConfig]:
-        """Return the task and its settings, completed from files.
+        """Return the task and its settings, completed from files: the step's, or `files`.
 
-        Args:
-            files: by role; all of the step's by default.
-            job: with the places of inputs while the step runs; by default they are read from outside.
+        Without a `job` they are read from outside, and with one from the places that it names.
 
         Raises:
-            ConfigError: a setting is wrong.
-            SpecError: a spec can't be read.
+            ConfigError, SpecError: a setting is wrong, or a spec can't be read.
         """
         files = self.files if files is None else files
         places = {
@@ -348,10 +345,6 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
     """Yield a row per question and measure: the mean over its scored samples, or the commonest reason for no score.
 
     Intervals must not count samples of one question as questions. Sets become `<task>/<set>`.
-
-    Args:
-        rows: of a task, in its order.
-        n_repeats: samples of each question.
     """
     groups: dict[tuple[str, str, str], list[ScoreRow]] = {}
     for row in rows:

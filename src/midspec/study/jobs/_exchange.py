@@ -45,11 +45,6 @@ class ExportStep(Step):
         return {"form": self.form, "strict": self.strict, "chat_rows": self.chat_rows, "license": self.license_id}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write the data set.
-
-        Raises:
-            MissingError, DataError: there are no rows, or rows of another form.
-        """
         from midspec.exchange import export
 
         return export(
@@ -85,11 +80,6 @@ class ImportStep(Step):
         return {"strip_prefix": self.strip_prefix}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Read the rows.
-
-        Raises:
-            MissingError, DataError: there are no rows, or a row that is neither a document nor a chat.
-        """
         from midspec.exchange import import_folder
 
         return import_folder(self.rows, folder, strip_prefix=self.strip_prefix)
@@ -121,11 +111,6 @@ class MixStep(Step):
         return {"mix": self.config.model_dump(mode="json")}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write the mix.
-
-        Raises:
-            MissingError, ConfigError, DataError: a source that can't be had, or holds no rows.
-        """
         from midspec.exchange import build_mix
 
         return build_mix(self.config, folder, base=self.base)
@@ -133,11 +118,7 @@ class MixStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeutralStep(MixStep):
-    """A corpus without values, of as many tokens as another.
-
-    Attributes:
-        match_tokens: how many.
-    """
+    """A corpus without values, of `match_tokens` tokens, as many as another corpus has."""
 
     kind = "neutral"
     match_tokens: int

@@ -102,12 +102,6 @@ class ReasonsStep(Step):
         return {"reasons": self.config.model_dump(mode="json"), "prompts": prompts_hash()}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Analyse the reasons.
-
-        Raises:
-            ConfigError: the budget is used up.
-            DataError: the clusters are of other transcripts.
-        """
         from midspec.reasons import analyse_reasons, read_clusters
 
         clusters, tell = read_clusters(Path(self.clusters.path)) if self.clusters else None, job.on_progress
@@ -122,18 +116,13 @@ def read_transcripts(folders: Sequence[Path]) -> list[Transcript]:
     """Read the answers of all folders, each with its arm, seed and task.
 
     Raises:
-        MissingError: a folder has no answers.
-        DataError: two folders are of one arm, task and seed, or a row is wrong.
+        MissingError, DataError: a folder has no answers, or those of another one.
     """
     return _transcripts(_answer_files(folders))
 
 
 def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Access) -> tuple[Forecast, ...]:
-    """Forecast tokens and dollars by judge and stage; nothing is sent.
-
-    Raises:
-        MissingError, DataError: see `read_transcripts`.
-    """
+    """Forecast tokens and dollars by judge and stage; nothing is sent."""
     from midspec.reasons import estimate_reasons
 
     transcripts, prices = read_transcripts(folders), Prices.load(access.prices, access.base_url)
@@ -146,12 +135,8 @@ def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Acc
 def clause_texts(path: Path, *, model_name: str | None = None, provider_name: str | None = None) -> dict[str, str]:
     """Return a spec's clauses by the ids that a model can cite: `SP1`, where a clause begins so; else by its own id.
 
-    Clauses after one that begins with a label, in the same paragraph and up to the next label, belong to it.
-
-    Args:
-        path: the spec.
-        model_name: fills `{model_name}`, so that words are found as a model says them.
-        provider_name: fills `{provider_name}`.
+    Clauses after one that begins with a label, in the same paragraph and up to the next label, belong to it. The names
+    fill the placeholders, so that words are found as a model writes them.
 
     Raises:
         MissingError, SpecError: the spec can't be read, or has a placeholder that nothing fills.

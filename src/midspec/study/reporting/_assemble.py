@@ -68,6 +68,9 @@ def assemble(
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
+    redrawn = ["its own world and base model"] if config.base.world else []
+    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
+    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
     seconds: dict[str, float] = {}
     for step in run.steps.values():
         seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
@@ -96,7 +99,7 @@ def assemble(
         caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
         deviations=wanted.deviations,
         config_yaml=study.text,
-        seed_kind=wanted.seed_kind or _seed_kind(config),
+        seed_kind=wanted.seed_kind or ", ".join([*redrawn, "its own training order"]),
         level=wanted.level,
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
@@ -175,11 +178,3 @@ def _answer_comparisons(config: StudyConfig, run: RunResults, seed: int, main_se
         ]
         comparisons.append(AnswerComparison(question=question, item=item, seed=seed, answers=tuple(texts)))
     return tuple(comparisons)
-
-
-def _seed_kind(config: StudyConfig) -> str:
-    """Say what is drawn anew for each seed."""
-    redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
-    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
-    return ", ".join([*redrawn, "its own training order"])

@@ -63,19 +63,8 @@ class RunResults(NamedTuple):
         return self.analysis.folder.parent.parent
 
 
-STATUSES = (
-    "tool_call",
-    "parsed",
-    "unparsable",
-    "malformed",
-    "call_malformed",
-    "refused",
-    "inaction",
-    "truncated",
-    "empty",
-    "garbled",
-    "reported",
-)
+STATUSES = ("tool_call", "parsed", "unparsable", "malformed", "call_malformed", "refused", "inaction", "truncated")
+STATUSES += ("empty", "garbled", "reported")
 """Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
 
 

@@ -61,16 +61,7 @@ def task_reports(
     calibrations: Sequence[JudgeCalibration],
     seed: int,
 ) -> tuple[TaskReport, ...]:
-    """Return one entry for each task with results, in the study's order.
-
-    Args:
-        config: the study.
-        run: its finished steps.
-        estimates: rates of the analysis.
-        contrasts: of the analysis.
-        calibrations: of judges.
-        seed: whose transcripts are shown.
-    """
+    """Return one entry for each task with results, in the study's order; transcripts are those of `seed`."""
     reports = []
     for eval_task in config.evals.tasks:
         results = [
@@ -289,13 +280,7 @@ def transcript_comparisons(
 ) -> tuple[TranscriptComparison, ...]:
     """Return the questions with the largest difference between two arms, one a cell, with one sample of each arm.
 
-    The difference alone decides what is shown, so it is the same each time.
-
-    Args:
-        results: all arms, of one seed.
-        measure: whose means are compared.
-        n_shown: the most questions.
-        user_messages: question -> the user's last message.
+    The difference alone decides which are shown. Results are of one seed; `user_messages` are the last ones by question.
     """
     apart: dict[str, float | None] = {}
     domains: dict[str, str] = {}
