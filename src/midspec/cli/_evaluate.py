@@ -100,7 +100,13 @@ def evaluate(
     if model.endswith(".eval") and not Path(model).is_dir():
         if dry_run:
             raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
-        unused = {"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url}
+        unused: dict[str, object] = {
+            "--task": task,
+            "--items": items,
+            "--config": config,
+            "--spec": spec,
+            "--base-url": base_url,
+        }
         _check_unused(unused, "is in the log itself", "Leave it out")
         step: Step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
@@ -143,7 +149,7 @@ def calibrate(
     """Measure how often a judge errs, on transcripts with known verdicts.
 
     Writes calibration.json and verdicts.jsonl (every reply, to be read). A report corrects its rates by the measured
-    errors; a judge without them is reported as not measured. Replies are kept in OUT.calls.sqlite.
+    errors; a judge without them is reported as not measured. Replies are stored in OUT.calls.sqlite.
 
     Example: midspec calibrate --grader openai/MODEL --budget 2 --out runs/calibration
     """

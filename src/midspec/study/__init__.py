@@ -1,10 +1,10 @@
-"""The study room: a study file goes in, a run folder with every step's result and a report comes out.
+"""Plan, run and report a study that compares arms.
 
-Enters: a `StudyConfig` (from YAML or from Python). Leaves: steps as lazy values, a `Plan`, and by `run_study` the
-records of all steps. Steps are done side by side in worker processes, shared ones once; an interrupted run goes on.
-Nothing is printed here: whoever wants to see a run go listens to its `Event`s.
+In: a `StudyConfig` (from YAML or from Python). Out: steps as lazy values, a `Plan`, and by `run_study` the records of
+all steps in a run folder with a report. Steps run side by side in worker processes, shared ones once; an interrupted
+run continues. Nothing is printed here; a caller of `run_study` gets its `Event`s.
 
-The names below are loaded when they are first used, so that importing this room loads neither models nor evaluations.
+Names are loaded when they are first used, so that importing this package loads neither models nor evaluations.
 """
 
 import lazy_loader

@@ -81,7 +81,7 @@ class _Use(NamedTuple):
 
 
 def check_references(config: StudyConfig) -> None:
-    """Refuse a study that names what it does not have, or whose arms can't be trained, told apart or judged.
+    """Refuse a study that names what it does not have, or whose arms can't be trained, distinguished or judged.
 
     Raises:
         ConfigError: the first such name, where it stands and the nearest one that exists.

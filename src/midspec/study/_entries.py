@@ -84,7 +84,7 @@ class Base(Strict):
 
 
 class PreferenceEntry(PreferenceConfig):
-    """The `preference` evaluation: held-out items and how they are asked.
+    """The `preference` evaluation: held-out items and its settings.
 
     Attributes:
         items: `world:items`, `lab:FILE`, a path, `shipped:<value>`, or a data set's name on the hub.

@@ -30,7 +30,7 @@ class Study(NamedTuple):
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file; an old name in it is told once, in one line.
+    """Read a study file; log one line for each old name in it.
 
     Raises:
         MissingError: there is no such file.

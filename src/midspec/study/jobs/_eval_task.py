@@ -242,7 +242,7 @@ class TaskStep(Step):
         """Estimate the requests to the model, and the requests and dollars of its judges; nothing is sent."""
         eval_task, config = self.complete()
         estimate = estimate_task(eval_task.name, config.model_dump_json(), serving)
-        if not self.judging.graders:
+        if not self.judging.graders or estimate.judging is None:
             return estimate, None
         usd = judging_usd(estimate, self.judging.graders, self.judging.access)
         return estimate, Cost(estimate.n_samples * len(self.judging.graders), usd)

@@ -63,7 +63,16 @@ class RunResults(NamedTuple):
         return self.analysis.folder.parent.parent
 
 
-STATUSES = ("tool_call", "parsed", "unparsable", "malformed", "call_malformed", "refused", "inaction", "truncated")
+STATUSES: tuple[str, ...] = (
+    "tool_call",
+    "parsed",
+    "unparsable",
+    "malformed",
+    "call_malformed",
+    "refused",
+    "inaction",
+    "truncated",
+)
 STATUSES += ("empty", "garbled", "reported")
 """Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
 

@@ -280,7 +280,7 @@ def transcript_comparisons(
 ) -> tuple[TranscriptComparison, ...]:
     """Return the questions with the largest difference between two arms, one a cell, with one sample of each arm.
 
-    The difference alone decides which are shown. Results are of one seed; `user_messages` are the last ones by question.
+    The difference alone decides which are shown. Results are of one seed; `user_messages` are the last, by question.
     """
     apart: dict[str, float | None] = {}
     domains: dict[str, str] = {}
