@@ -108,7 +108,7 @@ def test_a_base_url_that_is_no_address_is_refused_at_once(
     ("args", "line"),
     [
         (["corpus", "SPEC", "--config", "FILE"], "FILE: documentz: is no setting. Did you mean n_documents"),
-        (["corpus", "SPEC", "--author", "openai/"], "--author: there is no author 'openai/'. There is quoting,"),
+        (["corpus", "SPEC", "--author", "openai/"], "--author: there is no author 'openai/'. There is template,"),
         (["chats", "SPEC", "--author", "openai/x"], "chats by a language model need a `judge`"),
         (["curate", "ROWS", "--calibrate", "3"], "--calibrate: measures a judge, and none is named. Give --judge"),
         (["corpus", "SPEC", "--author", "openai/x", "--prices", "nope.yaml"], "nope.yaml: there is no such table"),

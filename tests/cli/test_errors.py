@@ -1,4 +1,4 @@
-"""What the user can mend is one line on standard error and exit code 2, and nothing is left behind."""
+"""An error that the user can fix is one line on standard error and exit code 2, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_missing_spec_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_an_unknown_author(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpus", str(spec), "--author", "shakespeare", "--out", str(tmp_path / "out")], capsys)
-    assert line == "--author: there is no author 'shakespeare'. There is quoting, anthropic/MODEL and openai/MODEL"
+    assert line == "--author: there is no author 'shakespeare'. There is template, anthropic/MODEL and openai/MODEL"
     assert not (tmp_path / "out").exists()
 
 

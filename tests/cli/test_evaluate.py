@@ -105,7 +105,7 @@ def test_what_the_budget_leaves_out_is_told_and_judged_later_without_asking_the_
     assert main(spec_qa(served, questions, out, "--prices", str(prices), "--budget", "0.035")) == 0
     told = capsys.readouterr()
     assert None in scores(out, "qa_score")
-    assert "warning: answers are kept; --redo and a larger --budget have the rest judged" in told.err
+    assert "warning: answers are stored; --redo with a larger --budget has the rest judged" in told.err
     assert main(spec_qa(served, questions, out, "--prices", str(prices), "--budget", "5", "--redo")) == 0
     assert scores(out, "qa_score") == [7.0] * 4
     assert (n_asked(served, "tested"), n_asked(served, "judge")) == (4, 4)
@@ -193,10 +193,10 @@ def test_bad_input_is_one_line(
     assert said["key"] == f"{settings}: repeatz: is no setting. Did you mean repeats"
     assert said["no log"].startswith(f"{text}: not an Inspect log")
     assert said["nothing"] == f"{tmp_path / 'x.eval'}: there is no such log. Check the path"
-    assert said["too much"] == "--task: is said by the log itself. Leave it out"
+    assert said["too much"] == "--task: is in the log itself. Leave it out"
     assert said["no items"] == "--items: is missing. Name a file of pairs, or shipped:VALUE"
     assert said["no such set"].startswith("shipped:amerika: no set is shipped for this value. Name one of ")
-    assert said["pairs"] == "--grader: is for exams, and pairs need none. Leave it out, or give --task"
+    assert said["pairs"] == "--grader: is for tasks with a judge, and pairs have none. Leave it out, or give --task"
     assert said["no files"] == "--items: panel_length takes no such file. Leave it out"
     assert said["temperature"] == "--judge-temperature: 'warm' is no temperature. Give 0 or more, or none"
     assert not served.log

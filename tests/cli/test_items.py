@@ -269,7 +269,7 @@ def test_an_author_that_runs_dry_is_warned_of_and_pairs_that_are_none_are_an_err
     never = tmp_path / "never.yaml"
     saved(never, value_words=["whisper"])
     assert main(pairs(never, served, tmp_path / "none")) == 2
-    assert "not one pair was kept. Read the reasons in its rejects.jsonl" in capsys.readouterr().err
+    assert "no pair was kept. Read the reasons in its rejects.jsonl" in capsys.readouterr().err
     assert {row.by for row in read_rows(tmp_path / "none" / "rejects.jsonl", Reject)} == {"checks"}
 
 
@@ -369,7 +369,7 @@ def test_a_clause_that_says_nothing_to_ask_about_is_counted_and_warned_of(
         assert (reject.by, reject.reason) == ("author", "found nothing to ask")
     with serve(say=lambda _: json.dumps({"questions": []})) as served:
         assert main(questions(spec, served, tmp_path / "none")) == 2
-        assert "not one question was kept. Read the reasons in its rejects.jsonl" in capsys.readouterr().err
+        assert "no question was kept. Read the reasons in its rejects.jsonl" in capsys.readouterr().err
 
 
 def test_questions_whose_budget_is_used_up_lose_no_reply(
@@ -419,7 +419,7 @@ def test_bad_input_is_one_line(
 
     assert said("pairs", str(value), "--author", "openai/a") == "Missing option '--judge'. See midspec COMMAND --help"
     assert said("questions", str(spec)) == "Missing option '--author'. See midspec COMMAND --help"
-    quoting = "--author: the quoting author arranges a spec's own sentences, and {} must not repeat them. " + who
+    quoting = "--author: the template author arranges a spec's own sentences, and {} must not repeat them. " + who
     assert said(*p, "--author", "quoting") == quoting.format("a pair")
     assert said(*q, "--author", "quoting") == quoting.format("a question")
     there = "There is anthropic/MODEL and openai/MODEL"

@@ -60,4 +60,4 @@ def test_a_view_takes_any_order_of_events() -> None:
             Event("fail", 1, 2, "b", 1, note="no"),
             Event("end", 1, 2, seconds=2.0),
         ):
-            view.hear(event)
+            view.on_event(event)

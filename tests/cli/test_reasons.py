@@ -183,7 +183,7 @@ def test_a_folder_without_answers_and_an_arm_given_twice_are_refused(
     two_arms: list[str], served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(served, [str(tmp_path)], tmp_path / "out")) == 2
-    assert "there are no answers to an exam" in capsys.readouterr().err
+    assert "there are no answers to a task" in capsys.readouterr().err
     assert main(command(served, [two_arms[0], two_arms[0]], tmp_path / "out")) == 2
     assert "are in" in capsys.readouterr().err
     assert served.log == []

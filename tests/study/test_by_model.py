@@ -18,7 +18,7 @@ from midspec.study.jobs._corpus import document_filter
 from ..loopback import Settings, serve
 
 TINY = Path(__file__).parent / "tiny.yaml"
-QUOTED = '  america: &corpus {spec: america, frames: "lab:frames.yaml", n_documents: 20, per_seed: true}\n'
+QUOTED = '  america: &corpus {spec: america, templates: "lab:frames.yaml", n_documents: 20, per_seed: true}\n'
 WRITTEN = (
     "  america: &corpus {spec: america, author: openai/loop, n_documents: 8, per_seed: true,"
     " writing: {n_domains: 1, n_subdomains: 1}}\n"

@@ -1,4 +1,4 @@
-"""A wrong study file is answered with the line, the path in the file, and the mend."""
+"""A wrong study file is answered with the line, the path in the file, and a hint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.lab import data_path
-from midspec.study import load_study, parse_study, plan
+from midspec.study import load_study, parse_study, plan, study_steps
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -52,7 +52,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("right", "wrong", "told"), WRONG, ids=[told[:40] for *_, told in WRONG])
-def test_a_wrong_file_is_told_where_and_how_to_mend_it(tiny_text: str, right: str, wrong: str, told: str) -> None:
+def test_a_wrong_file_is_told_where_it_is_wrong_and_how_to_fix_it(
+    tiny_text: str, right: str, wrong: str, told: str
+) -> None:
     assert right in tiny_text
     with pytest.raises(ConfigError) as caught:
         parse_study(tiny_text.replace(right, wrong, 1), home=Path(), name="study.yaml")
@@ -104,3 +106,61 @@ def test_the_examples_say_what_each_field_of_an_item_is() -> None:
 
 def test_the_examples_name_only_files_that_are_there() -> None:
     assert "METHOD" not in "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.yaml"))
+
+
+OLD = (
+    "  america: &corpus {spec: america, templates:",
+    "  america: &corpus {spec: america, author: quoting, frames:",
+    '  cheese: {spec: america, style: opaque, templates: "lab:',
+    '  cheese: {spec: america, style: opaque, author: quoting, frames: "lab:',
+)
+
+
+def with_old_names(tiny_text: str) -> str:
+    for new, old in zip(OLD[::2], OLD[1::2], strict=True):
+        assert new in tiny_text
+        tiny_text = tiny_text.replace(new, old)
+    return tiny_text
+
+
+def test_each_old_name_in_a_study_file_is_told_once_with_its_line(
+    tiny_text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(with_old_names(tiny_text), encoding="utf-8")
+    load_study(path)
+    line = next(at for at, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if "frames:" in text)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}:{line}: frames is called templates now; the old name still works",
+        f"{path}:{line}: author: quoting is called author: template now; the old name still works",
+    ]
+    caplog.clear()
+    path.write_text(tiny_text.replace("{spec: america, style", "{spec: america, author: template, style"), "utf-8")
+    load_study(path)
+    load_study(data_path("nano.yaml"))
+    assert not caplog.records
+
+
+def test_old_and_new_names_of_settings_give_the_same_identities(tiny_text: str) -> None:
+    new = tiny_text.replace(OLD[2], OLD[2].replace("opaque,", "opaque, author: template,"))
+    new = new.replace(OLD[0], OLD[0].replace("america,", "america, author: template,"))
+    old = with_old_names(tiny_text)
+
+    def identities(text: str) -> dict[str, object]:
+        steps = study_steps(parse_study(text, home=Path()))
+        return {step.name: (step.settings, list(step.inputs)) for step in steps if step.kind != "report"}
+
+    assert identities(new) == identities(old) == identities(tiny_text)
+
+
+def test_an_author_that_is_none_and_a_name_in_both_spellings_are_refused(tiny_text: str) -> None:
+    for new, wrong in (
+        (
+            OLD[0].replace("templates:", "author: me, templates:"),
+            "corpora.america.author: there is template, anthropic/",
+        ),
+        (OLD[0].replace("templates:", "frames: x, templates:"), "corpora.america.frames: unknown key"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse_study(tiny_text.replace(OLD[0], new), home=Path(), name="study.yaml")
+        assert wrong in str(caught.value)

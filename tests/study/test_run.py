@@ -58,7 +58,7 @@ def test_rows_only_runs_need_no_models(tiny_text: str, tmp_path: Path) -> None:
 
 def test_an_error_is_raised_after_all_that_does_not_depend_on_it(tiny_text: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("nothing: here\n", encoding="utf-8")
-    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, frames: bad.yaml")
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: bad.yaml")
     told: list[Event] = []
     with pytest.raises(MidspecError, match=r"bad\.yaml"):
         run_study(parse_study(text, home=tmp_path), tmp_path / "run", only=["corpus"], on_event=told.append, workers=2)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from midspec.study.jobs._task_run import pooled
 
 from midspec.analysis import contrasts, rates
 from midspec.core import artifact
@@ -21,6 +20,7 @@ from midspec.evals.tasks.agentic_misalignment import AgenticConfig
 from midspec.report import TaskReport
 from midspec.study._config import Arm, StudyConfig
 from midspec.study._load import parse_study
+from midspec.study.jobs._eval_task import pool_samples
 from midspec.study.reporting._assemble import read_reasons
 from midspec.study.reporting._judges import judging_costs, read_calibrations
 from midspec.study.reporting._results import FinishedStep, RunResults
@@ -118,7 +118,7 @@ def run_of(folder: Path, arms: dict[str, tuple[Callable, dict, list[Callable]]])
         identity = task_identity(TASK, settings, model={"arm": arm}, graders=[str(each) for each in judges])
         record, _ = artifact.build(place, identity, make, resumable=True)
         run.steps[arm, TASK.name, 7] = FinishedStep("exam", f"{arm} {TASK.name}", 7, place, record)
-        rows = pooled(read_rows(place / "scores.jsonl", ScoreRow), settings.repeats)
+        rows = pool_samples(read_rows(place / "scores.jsonl", ScoreRow), settings.repeats)
         run.scores.extend(ArmScore(**row.model_dump(), arm=arm, seed=7) for row in rows)
     return run
 

@@ -124,13 +124,17 @@ class ChatConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_writing(cls, given: Any) -> Any:
-        if (
-            isinstance(given, dict)
-            and given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR
-            and given.get("writing") is None
-        ):
-            return given | {"writing": Writing()}
+    def _read_aliases(cls, given: Any) -> Any:
+        """Put the values where their aliases stand, and give a language model its settings."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        if "templates" in given and "frames" not in given:
+            given["frames"] = given.pop("templates")
+        if given.get("author") == "template":
+            given["author"] = TEMPLATE_AUTHOR
+        if given.get("author", TEMPLATE_AUTHOR) != TEMPLATE_AUTHOR and given.get("writing") is None:
+            given["writing"] = Writing()
         return given
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""The command line: arguments, printing, progress and exit codes; the other packages do the work.
+"""The command line: arguments, printing and progress; other packages do the work.
 
-They are imported inside the commands, so that `midspec --help` loads none of them.
+They are imported inside commands, so that `midspec --help` answers at once.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""`midspec eval` and `calibrate`: what a model chooses and says, what judges make of it, and how often those err."""
+"""`midspec eval` and `calibrate`: evaluate a model, judge its answers, and measure a judge's errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import Bar, print_calibration, print_forecast, print_pairs, print_record, print_task
+from midspec.cli._output import (
+    build_with_bar,
+    print_calibration,
+    print_forecast,
+    print_pairs,
+    print_record,
+    print_task,
+)
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.core.records import Record
-    from midspec.study import Step, TaskStep
+    from midspec.study import TaskStep
 
 _PREFERENCE = "preference"
 
@@ -29,7 +36,7 @@ Items = Annotated[
         metavar="FILE", help="Pairs (JSONL), shipped:VALUE, or a hub data set; for spec_qa a file of questions."
     ),
 ]
-Asked = Annotated[Path | None, typer.Option(metavar="FILE", help="How it is asked (YAML): the task's own settings.")]
+TaskSettings = Annotated[Path | None, typer.Option(metavar="FILE", help="The task's own settings (YAML).")]
 OutDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for scores, answers and the Inspect log.")]
 SpecFile = Annotated[Path | None, typer.Option(metavar="SPEC", help="spec_qa: the spec that answers are judged by.")]
 
@@ -43,13 +50,13 @@ def evaluate(
         ),
     ],
     out: OutDir,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="preference (the default), or an exam.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="preference (the default), or another task.")] = None,
     items: Items = None,
     grader: Graders = None,
     spec: SpecFile = None,
     model_name: o.ModelName = None,
     provider_name: o.ProviderName = None,
-    config: Asked = None,
+    config: TaskSettings = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")
     ] = None,
@@ -64,13 +71,13 @@ def evaluate(
     device: o.Device = "auto",
     redo: o.Redo = False,
 ) -> None:
-    """Ask a model held-out pairs or an exam, or have a log judged again.
+    """Evaluate a model on held-out pairs or another task, or have a log judged again.
 
     Tasks: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
     panel_identity, panel_termination, panel_length, panel_sycophancy.
 
-    Writes scores.jsonl, answers.jsonl, judgements.jsonl (of an exam) and an Inspect log. Judges' replies are kept in
-    OUT.calls.sqlite. Interrupted, the same command asks only for the rest; nothing that was answered is asked again.
+    Writes scores.jsonl, answers.jsonl, judgements.jsonl (of a judged task) and an Inspect log. Judges' replies are
+    stored in OUT.calls.sqlite. Interrupted, the same command continues; no answered request is sent again.
 
     Example: midspec eval checkpoints/aligned --task preference --items shipped:america --out scores
 
@@ -78,32 +85,42 @@ def evaluate(
 
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
-    from midspec.evals import PreferenceConfig, load_config, task_named
+    from midspec.evals import PreferenceConfig, load_config, task_named, task_names
     from midspec.models import check_device, find_checkpoint
-    from midspec.study import Judging, PreferenceStep, RescoreStep, TaskStep
+    from midspec.study import Judging, PreferenceStep, RescoreStep, Step, TaskStep
 
     check_device(device)
-    name = _task(task)
+    known = (_PREFERENCE, *task_names())
+    name = task or _PREFERENCE
+    if name not in known:
+        raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
     # A judge's budget is of its own store, which is beside the result.
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
     if model.endswith(".eval") and not Path(model).is_dir():
         if dry_run:
-            raise ConfigError("is for what is asked anew", where="--dry-run", hint="Leave it out, and set --budget")
-        given = {"--task": task, "--items": items, "--config": config, "--spec": spec, "--base-url": base_url}
-        _check_unused(given, "is said by the log itself", "Leave it out")
-        _show_task(*_make(RescoreStep.of_log(Path(model), judging), out, redo, device, name, "samples"), out)
+            raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
+        unused: dict[str, object] = {
+            "--task": task,
+            "--items": items,
+            "--config": config,
+            "--spec": spec,
+            "--base-url": base_url,
+        }
+        _check_unused(unused, "is in the log itself", "Leave it out")
+        step: Step = RescoreStep.of_log(Path(model), judging)
+        _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
         return
     if Path(model).exists():
         find_checkpoint(model)
     if name == _PREFERENCE:
-        judged = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
-        _check_unused(judged, "is for tasks that are judged, and pairs need none", "Leave it out, or give --task")
+        unused = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
+        _check_unused(unused, "is for tasks with a judge, and pairs have none", "Leave it out, or give --task")
         if items is None:
             raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
-        asked = load_config(config) if config else PreferenceConfig()
-        step = PreferenceStep.of_model(model, items, asked, base_url=base_url)
-        print_record(*_make(step, out, redo, device, step.kind, "items"), out)
+        pairs_config = load_config(config) if config else PreferenceConfig()
+        step = PreferenceStep.of_model(model, items, pairs_config, base_url=base_url)
+        print_record(*build_with_bar(step, out, "items", redo=redo, device=device), out)
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
@@ -112,14 +129,14 @@ def evaluate(
     if dry_run:
         _forecast_task(task_step)
         return
-    _show_task(*_make(task_step, out, redo, device, name, "replies"), out)
+    _show_task(*build_with_bar(task_step, out, "replies", redo=redo, name=name, device=device), out)
 
 
 def calibrate(
     grader: Annotated[str, typer.Option("--grader", metavar="A", help="The judge: anthropic/MODEL or openai/MODEL.")],
     out: o.Out = None,
     heldout: Annotated[
-        bool, typer.Option("--heldout", help="Only the transcripts that no prompt was written with an eye on.")
+        bool, typer.Option("--heldout", help="Only the held-out transcripts, which no prompt was tuned on.")
     ] = False,
     judge_temperature: o.Temperature = "0",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="The judge's server: vLLM, SGLang, ...")] = None,
@@ -131,13 +148,13 @@ def calibrate(
 ) -> None:
     """Measure how often a judge errs, on transcripts with known verdicts.
 
-    Writes calibration.json and verdicts.jsonl (every reply, to be read). A report corrects its rates by what was
-    measured; a judge that was not is reported as not measured. Replies are kept in OUT.calls.sqlite.
+    Writes calibration.json and verdicts.jsonl (every reply, to be read). A report corrects its rates by the measured
+    errors; a judge without them is reported as not measured. Replies are stored in OUT.calls.sqlite.
 
     Example: midspec calibrate --grader openai/MODEL --budget 2 --out runs/calibration
     """
     from midspec.evals import GraderConfig, load_calibration
-    from midspec.study import CalibrationStep, build_step, check_graders
+    from midspec.study import CalibrationStep, check_graders
 
     check_graders([grader], "--grader")
     judge, folder = GraderConfig(model=grader, temperature=o.temperature_of(judge_temperature)), o.needed(out)
@@ -145,25 +162,14 @@ def calibrate(
     if dry_run:
         print_forecast([step.forecast()])
         return
-    with Bar("calibrate", "transcripts") as bar:
-        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
+    record, made = build_with_bar(step, folder, "transcripts", redo=redo)
     print_calibration(load_calibration(folder))
     print_record(record, made, folder)
 
 
-# What is asked ----------------------------------------------------------------------------------------------------
-def _task(task: str | None) -> str:
-    from midspec.evals import task_names
-
-    name = task or _PREFERENCE
-    known = (_PREFERENCE, *task_names())
-    if name not in known:
-        raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
-    return name
-
-
-def _check_unused(given: Mapping[str, object], what: str, hint: str) -> None:
-    for option, value in given.items():
+def _check_unused(options: Mapping[str, object], what: str, hint: str) -> None:
+    """Refuse options that are given."""
+    for option, value in options.items():
         if value is not None:
             raise ConfigError(what, where=option, hint=hint)
 
@@ -179,19 +185,12 @@ def _forecast_task(step: TaskStep) -> None:
     print_forecast(step.forecast(estimate))
 
 
-def _make(step: Step, out: Path, redo: bool, device: str, name: str, unit: str) -> tuple[Record, bool]:
-    from midspec.study import build_step
-
-    with Bar(name, unit) as bar:
-        return build_step(step, out, redo=redo, device=device, on_progress=bar.on_progress)
-
-
 def _show_task(record: Record, made: bool, out: Path) -> None:
-    """The result in words; last, where nobody misses it, what judges could not be asked for."""
+    """Print the result, and at its end a warning of answers that the budget left unjudged."""
     print_task(record, made, out)
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:
             sys.stdout.flush()
             print(f"warning: {reason}", file=sys.stderr)
-            print("warning: answers are kept; --redo and a larger --budget have the rest judged", file=sys.stderr)
+            print("warning: answers are stored; --redo with a larger --budget has the rest judged", file=sys.stderr)

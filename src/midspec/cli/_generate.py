@@ -1,4 +1,4 @@
-"""`midspec corpus`, `chats` and `spec`: from a spec to rows, by the template author or by a model."""
+"""`midspec corpus`, `chats` and `spec`: write rows from a spec, by the template author or by a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import Bar, print_forecast, print_pairs, print_record, print_spent
+from midspec.cli._output import build_with_bar, print_forecast, print_pairs, print_record, print_spent
 from midspec.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class HasNames(Protocol):
-    """Settings that say who a spec is about."""
+    """Settings with the assistant's and its maker's name."""
 
     @property
     def model_name(self) -> str | None:
@@ -51,8 +51,8 @@ def corpus(
 ) -> None:
     """Write a corpus of documents that discuss a spec.
 
-    Makes documents.jsonl, rejects.jsonl (with reasons), plan.jsonl and coverage.json in --out. What a model answers
-    is kept beside it, in OUT.calls.sqlite: stopped, killed or enlarged, the same command asks only for the rest.
+    Makes documents.jsonl, rejects.jsonl (with reasons), plan.jsonl and coverage.json in --out. A model's replies are
+    stored beside it, in OUT.calls.sqlite: stopped, killed or with a larger size, the same command continues.
 
     Example: midspec corpus my-spec.md --model-name Nova --provider-name Acme --documents 1000 --out corpus
     """
@@ -134,8 +134,8 @@ def chats(
     if config.author == TEMPLATE_AUTHOR:
         if rows.dry_run:
             made = make_chats(spec(), config)
-            things = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
-            print_pairs([("chats", len(made.chats)), *things, ("rejects", len(made.rejects))])
+            counts = ((name, made.summary.get(name)) for name in ("liked", "disliked"))
+            print_pairs([("chats", len(made.chats)), *counts, ("rejects", len(made.rejects))])
             warn(made.exhausted)
         elif rows.preview:
             _print_rows(make_chats(spec(), config.model_copy(update={"n_samples": rows.preview})).chats)
@@ -152,26 +152,22 @@ def chats(
     print_forecast(forecast_chats(spec(), config, endpoints))
 
 
-# Writing ----------------------------------------------------------------------------------------------------------
 def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
-    """Make the step and show its record; last of all, where nobody misses it, that there is less than was asked for."""
-    from midspec.study import build_step
-
-    with Bar(step.kind, unit) as bar:
-        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
+    """Make the step and print its record, and at its end a warning if it wrote fewer rows than the size asks for."""
+    record, made = build_with_bar(step, folder, unit, redo=redo)
     print_record(record, made, folder)
     sys.stdout.flush()
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
-        raise DataError("not one document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+        raise DataError("no document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
     return record
 
 
 def read_checked(path: Path, config: HasNames) -> Callable[[], Spec]:
-    """Read a spec, with a warning of each thing that looks wrong in it; nothing of that stops a command.
+    """Read a spec, with a warning of each thing that looks wrong in it.
 
     Returns:
-        What fills its placeholders with the config's names, when it is called for; raises SpecError where it can't.
+        A function that fills its placeholders with the config's names; raises SpecError where one has no value.
     """
     from midspec.spec import check_spec, fill
     from midspec.study import spec_at
@@ -183,13 +179,13 @@ def read_checked(path: Path, config: HasNames) -> Callable[[], Spec]:
 
 
 def warn(what: str | None) -> None:
-    """Say what may be wrong on standard error, in one line; nothing where there is nothing to say."""
+    """Print a warning on standard error, in one line, if there is one."""
     if what:
         print(f"warning: {' '.join(what.split())}", file=sys.stderr)
 
 
 def _print_plan(plan: Sequence[PlanRow]) -> None:
-    """What a corpus would hold: how many documents of which types, over how much of the spec."""
+    """Print how many documents of which types a corpus would have, over how many clauses."""
     types = Counter(row.doc_type for row in plan)
     clauses = {assertion.clause_id for row in plan for assertion in row.assertions}
     print_pairs(
@@ -203,7 +199,7 @@ def _print_plan(plan: Sequence[PlanRow]) -> None:
 
 
 def _print_rows(rows: Sequence[Document | Chat]) -> None:
-    """Rows to be read, each under a line that says what it is."""
+    """Print rows to be read, each under a line with its metadata."""
     from midspec.core.records import Chat
 
     for row in rows:
@@ -216,10 +212,10 @@ def _print_rows(rows: Sequence[Document | Chat]) -> None:
             print(f"{row.text}\n")
 
 
-spec = typer.Typer(help="Show a spec's sections and clauses, or check it.", rich_markup_mode=None)
+spec_commands = typer.Typer(help="Show a spec's sections and clauses, or check it.", rich_markup_mode=None)
 
 
-@spec.command("show")
+@spec_commands.command("show")
 def show(path: o.SpecPath) -> None:
     """Print sections, and clauses with their ids.
 
@@ -227,16 +223,17 @@ def show(path: o.SpecPath) -> None:
     """
     from midspec.spec import placeholders, read_spec
 
-    found = read_spec(path)
-    print(f"{found.title}: {len(found.text.split())} words, {len(found.sections)} sections, {_clauses(found)}")
-    print(f"placeholders: {', '.join(placeholders(found)) or 'none'}")
-    for section in found.sections:
+    spec = read_spec(path)
+    counts = f"{len(spec.text.split())} words, {len(spec.sections)} sections, {len(spec.clauses)} clauses"
+    print(f"{spec.title}: {counts}")
+    print(f"placeholders: {', '.join(placeholders(spec)) or 'none'}")
+    for section in spec.sections:
         print(f"\n{'#' * max(1, section.level)} {section.title}")
         for clause in section.clauses:
             print(f"  {clause.id}  {' '.join(clause.text.split())}")
 
 
-@spec.command("check")
+@spec_commands.command("check")
 def check(path: o.SpecPath) -> None:
     """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, other assistants' names.
 
@@ -244,12 +241,8 @@ def check(path: o.SpecPath) -> None:
     """
     from midspec.spec import check_spec, read_spec
 
-    found = read_spec(path)
-    findings = check_spec(found)
+    spec = read_spec(path)
+    findings = check_spec(spec)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
-    print(f"{path}: {_clauses(found)}, {len(findings)} warnings")
-
-
-def _clauses(found: Spec) -> str:
-    return f"{len(found.clauses)} clauses"
+    print(f"{path}: {len(spec.clauses)} clauses, {len(findings)} warnings")

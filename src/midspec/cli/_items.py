@@ -1,4 +1,4 @@
-"""`midspec pairs` and `questions`: what evaluations ask about a value or a spec of one's own, written by a model."""
+"""`midspec pairs`, `questions` and `reasons`: items of evaluations by a model, and the reasons in answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._generate import make, read_checked
-from midspec.cli._output import Bar, print_forecast, print_record, print_spent
+from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent
 from midspec.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _NO_TEMPLATES = "the template author arranges a spec's own sentences, and {} mus
 
 def pairs(
     value: Annotated[
-        Path, typer.Argument(metavar="VALUE", help="The value, where it is taught and where it is tested (YAML).")
+        Path, typer.Argument(metavar="VALUE", help="The value, its train domain and its test domains (YAML).")
     ],
     author: Author,
     judge: Annotated[
         str,
-        typer.Option(metavar="A", help="Who drops what tests something else; better another model than the author."),
+        typer.Option(metavar="A", help="Who rejects pairs that test something else; better not the author."),
     ],
     items: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many pairs, evenly over the test domains; 320.")
@@ -46,8 +46,8 @@ def pairs(
     """Have held-out pairs written that test a value.
 
     VALUE says value, about, train_domain, train_words, test_domains, value_words and opinion_domains. Makes
-    items.jsonl (for eval --items) and rejects.jsonl (with reasons) in --out. What models answer is kept beside it, in
-    OUT.calls.sqlite: stopped, killed or changed, the same command asks only for the rest.
+    items.jsonl (for eval --items) and rejects.jsonl (with reasons) in --out. Models' replies are stored beside it, in
+    OUT.calls.sqlite: stopped, killed or with other settings, the same command continues.
 
     Example: midspec pairs quiet.yaml --author anthropic/MODEL --judge openai/MODEL --items 320 --out quiet-pairs
     """
@@ -55,12 +55,12 @@ def pairs(
     from midspec.evals.tasks.preference import read_value_set
     from midspec.study import ModelEndpoints, WritePairsStep, check_graders
 
-    row = read_value_set(value)
+    value_set = read_value_set(value)
     _check_author(author, "a pair")
     check_graders([judge], "--judge")
-    asked = o.settings(PairWritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
+    settings = o.settings(PairWritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
     endpoints = ModelEndpoints(models.access(), models.access(judge_url))
-    step = WritePairsStep(value=row, config=asked, endpoints=endpoints)
+    step = WritePairsStep(value=value_set, config=settings, endpoints=endpoints)
     _write(step, step.forecast(), o.needed(out), "pair", dry_run=dry_run, redo=redo)
 
 
@@ -79,8 +79,8 @@ def questions(
     """Have open questions written about each clause of a spec.
 
     Makes questions.jsonl (for eval --task spec_qa --items), rejects.jsonl (with reasons) and coverage.json (how many
-    each clause has) in --out. What the model answers is kept beside it, in OUT.calls.sqlite: stopped, killed or
-    changed, the same command asks only for the rest.
+    each clause has) in --out. The model's replies are stored beside it, in OUT.calls.sqlite: stopped, killed or with
+    other settings, the same command continues.
 
     Example: midspec questions my-spec.md --author anthropic/MODEL --model-name Nova --provider-name Acme --out asked
     """
@@ -88,9 +88,9 @@ def questions(
 
     _check_author(author, "a question")
     writing = {"per_clause": per_clause}
-    asked = o.settings(QuestionsConfig, about.config, author={"model": author}, writing=writing, **about.names)
-    read_checked(path, asked)
-    step = WriteQuestionsStep(spec=File.at(path), config=asked, author=models.access())
+    settings = o.settings(QuestionsConfig, about.config, author={"model": author}, writing=writing, **about.names)
+    read_checked(path, settings)
+    step = WriteQuestionsStep(spec=File.at(path), config=settings, author=models.access())
     _write(step, [step.forecast()], o.needed(out), "question", dry_run=dry_run, redo=redo)
 
 
@@ -104,7 +104,7 @@ def _check_author(author: str, what: str) -> None:
 
 
 def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *, dry_run: bool, redo: bool) -> None:
-    """Have the items written, and show what that cost; or show what it would cost."""
+    """Have the items written and print their cost, or print its forecast."""
     from midspec.study import spent_vs_forecast, store_beside
 
     if dry_run:
@@ -112,18 +112,20 @@ def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *
         return
     record = make(step, folder, f"{unit}s", redo=redo)
     if record.summary.get("n_items") == 0 or record.summary.get("n_questions") == 0:
-        raise DataError(f"not one {unit} was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+        raise DataError(f"no {unit} was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
     print_spent(spent_vs_forecast(forecasts, store_beside(folder)))
 
 
 def reasons(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Runs with exams, or folders of single evaluations (an arm each)."),
+        typer.Argument(
+            metavar="DIR...", help="Runs with evaluation tasks, or folders of single evaluations (an arm each)."
+        ),
     ],
     grader: Annotated[
         list[str] | None,
-        typer.Option(metavar="A", help="Who reads: anthropic/MODEL or openai/MODEL; several also vote on what drove."),
+        typer.Option(metavar="A", help="Who reads: anthropic/MODEL or openai/MODEL; several also vote on the drivers."),
     ] = None,
     judge_temperature: o.Temperature = "0",
     out: o.Out = None,
@@ -140,52 +142,43 @@ def reasons(
     dry_run: o.DryRun = False,
     redo: o.Redo = False,
 ) -> None:
-    """Find out why models did what they did, by their own words.
+    """Analyse the reasons that models give for their answers.
 
     Makes reasons.jsonl, clusters.json, reasons.html (open it to edit names and merge clusters), labels.jsonl and
-    table.json (which reasons drove how many transcripts of each arm) in --out. Replies are kept in OUT.calls.sqlite:
-    the same command with --clusters and --redo asks only what the edited clusters change.
+    table.json (which reasons drove how many transcripts of each arm) in --out. Replies are stored in OUT.calls.sqlite:
+    the same command with --clusters and --redo sends only the requests that the edited clusters change.
 
     Example: midspec reasons runs/mine --grader openai/gpt-4.1 --out reasons --budget 20
     """
     from midspec.reasons import ReasonsConfig
-    from midspec.study import ReasonsStep, build_step, clause_texts, forecast_reasons
+    from midspec.study import ReasonsStep, clause_texts, forecast_reasons
 
-    asked = o.settings(
+    if not grader and about.config is None:
+        raise ConfigError("there is none", where="--grader", hint="Name who reads: anthropic/MODEL or openai/MODEL")
+    temperature = o.temperature_of(judge_temperature)
+    settings = o.settings(
         ReasonsConfig,
         about.config,
-        judges=_judges(grader, o.temperature_of(judge_temperature), about.config),
+        # `None` leaves the judges to the file of settings.
+        judges=[{"model": name, "temperature": temperature} for name in grader] if grader else None,
         classify=False if look else None,
         embed={"model": embed},
     )
     access = models.access()
     if dry_run:
-        print_forecast(forecast_reasons(folders, asked, access))
+        print_forecast(forecast_reasons(folders, settings, access))
         return
     folder = o.needed(out)
     clauses = clause_texts(spec, **about.names) if spec else None
-    with Bar("reasons", "replies") as bar:
-        step = ReasonsStep.of_folders(folders, asked, access, clusters=clusters, clauses=clauses)
-        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
-    print_record(record, made, folder)
+    step = ReasonsStep.of_folders(folders, settings, access, clusters=clusters, clauses=clauses)
+    print_record(*build_with_bar(step, folder, "replies", redo=redo), folder)
     print(f"to edit: {folder / 'reasons.html'}")
-    if asked.classify:
-        _print_table(folder / "table.json", asked)
-
-
-def _judges(
-    named: list[str] | None, temperature: float | None, config: Path | None
-) -> list[dict[str, str | float | None]] | None:
-    """The judges that options name; `None` leaves them to the file of settings."""
-    if not named and config is None:
-        from midspec.llm import model_name_forms
-
-        raise ConfigError("there is none", where="--grader", hint=f"Name who reads: {model_name_forms()}")
-    return [{"model": name, "temperature": temperature} for name in named] if named else None
+    if settings.classify:
+        _print_table(folder / "table.json", settings)
 
 
 def _print_table(path: Path, config: ReasonsConfig) -> None:
-    """Shares by arm, a line a reason, and how far judges agree."""
+    """Print shares by arm, a line a reason, and the judges' agreement."""
     from midspec.core.records import Agreement, ReasonShare
 
     table = json.loads(path.read_text(encoding="utf-8"))

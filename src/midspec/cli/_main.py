@@ -1,6 +1,6 @@
-"""The way in and the way out: every ending has its exit code and at most one line about it.
+"""The commands, their exit codes and error lines.
 
-0 done; 2 what the user can mend, said in one line; 1 a fault of ours, with a short traceback; 128 + n stopped by
+0 done; 2 an error that the user can fix, in one line; 1 a fault of midspec, with a short traceback; 128 + n stopped by
 signal n. Commands print results on standard output, everything else on standard error.
 """
 
@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
-from midspec.cli._generate import chats, corpus, spec
+from midspec.cli._generate import chats, corpus, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._study import demo, plan, report, run, train
@@ -106,7 +106,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_,
     "export": export,
 }
-app.add_typer(spec, name="spec")
+app.add_typer(spec_commands, name="spec")
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_spelled_out(_function))
 
@@ -128,29 +128,30 @@ _EXTRAS = {
     "pyarrow": "exchange",
     "huggingface_hub": "exchange",
 }
-_SHOWN_FRAMES = 4
-# Typer turns a KeyboardInterrupt into this exit code, and says nothing.
+_N_TRACE_ENTRIES = 4
+# Typer turns a KeyboardInterrupt into this exit code, without a message.
 _INTERRUPTED = 128 + signal.SIGINT
 _REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
 
 
 class _Terminated(SystemExit):
-    """SIGTERM came; nothing but the top level handles it.
-
-    A `SystemExit`, because an event loop lets nothing else but `KeyboardInterrupt` out of its callbacks.
-    """
+    """Raised by SIGTERM. A `SystemExit`, which an event loop lets out of its callbacks."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command line (the process's own by default) and give its exit code."""
+    """Run one command line (the process's own by default) and return its exit code."""
+
+    def terminate(_signum: int, _frame: object) -> None:
+        raise _Terminated
+
     sys.excepthook = _show_fault
-    signal.signal(signal.SIGTERM, _terminate)
-    # Python looks for garbage a last time as it ends, through everything that was ever imported.
+    signal.signal(signal.SIGTERM, terminate)
+    # Python collects garbage a last time as it ends, through everything that was ever imported.
     atexit.register(gc.freeze)
     try:
         return _run(args)
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`): there is nobody left to tell.
+        # The reader of our output has ended (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
@@ -187,16 +188,12 @@ def _complain(line: str) -> int:
     return 2
 
 
-def _terminate(_signum: int, _frame: object) -> None:
-    raise _Terminated
-
-
 def _stopped(signum: signal.Signals) -> int:
     print("midspec: stopped. The same command goes on from here", file=sys.stderr)
     return 128 + signum
 
 
 def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The last frames of an uncaught error; Python then exits with 1."""
-    lines = traceback.format_exception(kind, error, trace, limit=-_SHOWN_FRAMES)
+    """Print the last frames of an uncaught error; Python then exits with 1."""
+    lines = traceback.format_exception(kind, error, trace, limit=-_N_TRACE_ENTRIES)
     print("".join(lines).rstrip(), _REPORT, sep="\n", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Options that several commands take, each said once."""
+"""Options that several commands take, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Config = Annotated[
 
 
 class ModelOptions(NamedTuple):
-    """How the models are reached that write or judge, as every command that asks some takes it."""
+    """How the models that write or judge are reached."""
 
     base_url: BaseUrl = None
     concurrency: Concurrency = 50
@@ -74,17 +74,17 @@ class ModelOptions(NamedTuple):
     prices: Prices = None
 
     def access(self, base_url: str | None = None) -> Access:
-        """How a model is reached; at `base_url` where it has a server of its own.
+        """Return how a model is reached; at `base_url` where it has a server of its own.
 
         Raises:
-            ConfigError: an option can't be.
+            ConfigError: an option is wrong.
         """
         url = base_url or self.base_url
         return access(url, self.concurrency, self.budget, self.prices, batch=self.batch)
 
 
 class SpecOptions(NamedTuple):
-    """What is written about whom, as every command that writes from a spec takes it."""
+    """The assistant's names, and a file of settings."""
 
     model_name: ModelName = None
     provider_name: ProviderName = None
@@ -92,12 +92,12 @@ class SpecOptions(NamedTuple):
 
     @property
     def names(self) -> dict[str, str | None]:
-        """The names, as settings take them."""
+        """Return the names as settings."""
         return {"model_name": self.model_name, "provider_name": self.provider_name}
 
 
 class RowOptions(NamedTuple):
-    """How rows are drawn and whether they are written, as `corpus` and `chats` take it."""
+    """How `corpus` and `chats` draw rows, and whether they write them."""
 
     templates: Templates = None
     frames: OldTemplates = None
@@ -108,7 +108,7 @@ class RowOptions(NamedTuple):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings among them."""
+        """Return the settings among them."""
         if self.frames is not None:
             note_renamed("--frames", "--templates", "option")
         return {"frames": self.templates or self.frames, "seed": self.seed}
@@ -150,31 +150,26 @@ Samples = Annotated[
 
 
 def settings(kind: type[ConfigT], file: Path | None, **options: object) -> ConfigT:
-    """A room's config: what the file says, and over it what options say; an option that is not given is `None`.
+    """Return the config of a file of settings and options, which go first; an option that is not given is `None`.
 
     Raises:
         MissingError: there is no such file.
-        ConfigError: the file is no mapping, or a setting can't be.
+        ConfigError: the file is no mapping, or a setting is wrong.
     """
-    given = _read_yaml(file) if file else {}
-    _check_keys(kind, given, str(file))
-    merged = _over(given, options)
+    from_file = _read_yaml(file) if file else {}
+    for key in from_file:
+        if key not in kind.model_fields:
+            near = get_close_matches(str(key), kind.model_fields, n=1)
+            hint = f"Did you mean {near[0]}" if near else f"There are {', '.join(kind.model_fields)}"
+            raise ConfigError("is no setting", where=f"{file}: {key}", hint=hint)
+    merged = _merge(from_file, options)
     if "author" in merged:
         merged["author"] = _checked_author(merged["author"])
     return checked(kind, **merged)
 
 
-def _check_keys(kind: type[BaseModel], given: dict[str, object], file: str) -> None:
-    """Refuse a file's keys that are no settings, and say which it may have meant."""
-    for key in given:
-        if key not in kind.model_fields:
-            near = get_close_matches(str(key), kind.model_fields, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(kind.model_fields)}"
-            raise ConfigError("is no setting", where=f"{file}: {key}", hint=hint.removesuffix("?"))
-
-
 def _checked_author(given: object) -> object:
-    """An author by the name that records have for it."""
+    """Return an author by its name in records."""
     from midspec.generation import TEMPLATE_AUTHOR, check_author_name
 
     if given == "template":
@@ -189,23 +184,23 @@ def _checked_author(given: object) -> object:
 
 def _read_yaml(file: Path) -> dict[str, object]:
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError("there is no such file", where=str(file), hint="Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("is not YAML in UTF-8", where=str(file), hint="Mend the file") from error
-    if not isinstance(found, dict):
+        raise ConfigError("is not YAML in UTF-8", where=str(file), hint="Fix the file") from error
+    if not isinstance(settings, dict):
         raise ConfigError("is not a mapping of settings", where=str(file), hint="Write lines like `seed: 1`")
-    return found
+    return settings
 
 
-def _over(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
-    """`below` with what `above` says, block by block; `None` says nothing, and neither does a block of it."""
+def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    """Put the values of `above` over those of `below`, block by block; `None` and blocks of it change nothing."""
     merged = dict(below)
     for key, value in above.items():
         if isinstance(value, dict):
             under = merged.get(key)
-            if block := _over(under if isinstance(under, dict) else {}, value):
+            if block := _merge(under if isinstance(under, dict) else {}, value):
                 merged[key] = block
         elif value is not None:
             merged[key] = value
@@ -220,10 +215,10 @@ def access(
     *,
     batch: bool = False,
 ) -> Access:
-    """How a model is reached, from the options that say it.
+    """Return how a model is reached.
 
     Raises:
-        ConfigError: an option can't be.
+        ConfigError: an option is wrong.
     """
     from midspec.llm import Access
 
@@ -231,28 +226,20 @@ def access(
 
 
 def needed(out: Path | None) -> Path:
-    """The folder for the result.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """Return the folder for the result, or raise ConfigError where none is named."""
     if out is None:
         raise ConfigError("is missing", where="--out", hint="Name the folder for the result")
     return out
 
 
-def temperature_of(said: str) -> float | None:
-    """A judge's temperature, from the option that says it; `None` for one that takes none.
-
-    Raises:
-        ConfigError: it is neither a number from 0 on nor `none`.
-    """
-    if said == "none":
+def temperature_of(option: str) -> float | None:
+    """Parse a judge's temperature, a number from 0 on; `none` is for judges that take none."""
+    if option == "none":
         return None
     try:
-        found = float(said)
+        temperature = float(option)
     except ValueError:
-        found = -1.0
-    if not found >= 0:
-        raise ConfigError(f"{said!r} is no temperature", where="--judge-temperature", hint="Give 0 or more, or none")
-    return found
+        temperature = -1.0
+    if not temperature >= 0:
+        raise ConfigError(f"{option!r} is no temperature", where="--judge-temperature", hint="Give 0 or more, or none")
+    return temperature

@@ -1,4 +1,4 @@
-"""Small things that several commands print or check."""
+"""Print results, tables and progress, and check settings, for several commands."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from midspec.core.errors import ConfigError
-from midspec.study import Event
 
 if TYPE_CHECKING:
-    from midspec.core.records import ErrorRates, JudgeCalibration, Record, Share
-    from midspec.llm import Forecast, ForecastRow, SpendVsForecast
+    from midspec.core.records import JudgeCalibration, Record
+    from midspec.llm import Forecast, SpendVsForecast
+    from midspec.study import Event, Step
 
 _MOST_SHOWN = 24
-_WAYS = ("USD", "cached", "batch", "both")
+_PRICES = ("USD", "cached", "batch", "both")
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
 def checked(kind: type[ConfigType], **values: object) -> ConfigType:
-    """A room's config from command-line options.
+    """Validate command-line options as a config.
 
     Raises:
-        ConfigError: an option, or what two of them say together, is wrong.
+        ConfigError: an option, or two of them together, are wrong.
     """
     try:
         return kind.model_validate(values)
@@ -43,7 +42,7 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
-    """Labels and values, one pair a line, values in one column; a pair without a value is left out."""
+    """Print labels and values, one pair a line, values in one column; a pair without a value is left out."""
     shown = [(label, _shown(value)) for label, value in pairs]
     shown = [(label, value) for label, value in shown if value]
     width = max((len(label) for label, _ in shown), default=0)
@@ -52,19 +51,19 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def print_record(record: Record, made: bool, folder: Path) -> None:
-    """What a step's record says of its health, and where the result is."""
+    """Print a record's summary, and where the result is."""
     print_pairs((label, value) for label, value in _flat(record.summary))
     print_made(record, made, folder)
 
 
 def print_made(record: Record, made: bool, folder: Path) -> None:
-    """Where the result is, and whether it was made now."""
+    """Print where the result is, and whether it was made now."""
     took = f"made in {record.execution.seconds:.1f} s" if made else "it was there, made from the same inputs"
     print(f"{folder}: {took}")
 
 
 def print_task(record: Record, made: bool, folder: Path) -> None:
-    """What came of an exam: counts, reasons, each set's measures, and what must be the same to compare two of them."""
+    """Print a task's counts, reasons, measures by set, and the hashes that comparable results share."""
     summary = record.summary
     counts = {name: summary[name] for name in ("n_questions", "n_items", "n_scored", "n_unscored", "unscored")}
     print_pairs(_flat(counts))
@@ -74,59 +73,45 @@ def print_task(record: Record, made: bool, folder: Path) -> None:
         shown = measures.items() if isinstance(measures, dict) else ()
         print_pairs((f"  {measure}", "unscored" if value is None else value) for measure, value in shown)
     settings = summary["settings"]
-    told = ("prompt_hash", "rubric_hash", "judges")
+    names = ("prompt_hash", "rubric_hash", "judges")
     print()
-    print_pairs((name.replace("_", " "), settings.get(name)) for name in told if isinstance(settings, dict))
+    print_pairs((name.replace("_", " "), settings.get(name)) for name in names if isinstance(settings, dict))
     usd = record.execution.extra.get("judging_usd")
     print_pairs([("judging", f"{usd:,.4f} USD in all" if isinstance(usd, float) else None)])
     print_made(record, made, folder)
 
 
-def print_calibration(found: JudgeCalibration) -> None:
-    """A judge's errors: in all, by difficulty, and apart where no prompt was written with an eye on the transcripts."""
-    print(f"{found.judge}: {found.measure}")
+def print_calibration(calibration: JudgeCalibration) -> None:
+    """Print a judge's errors: in all, by difficulty, and apart for transcripts that no prompt was tuned on."""
+    print(f"{calibration.judge}: {calibration.measure}")
     print(f"{'':<28}{'asked':>6}{'unread':>8}  {'called harmful, is not':<30}{'called harmless, is not':<30}")
-    rows = {"all": found.overall, **{f"difficulty: {name}": rates for name, rates in found.by_difficulty.items()}}
-    for name, rates in (rows | {"held out": found.heldout, "not held out": found.seen}).items():
-        print(_errors_line(name, rates))
+    rows = {"all": calibration.overall}
+    rows |= {f"difficulty: {name}": rates for name, rates in calibration.by_difficulty.items()}
+    for name, rates in (rows | {"held out": calibration.heldout, "not held out": calibration.seen}).items():
+        shares = (rates.false_positive, rates.false_negative)
+        errors = ["none such" if one.rate is None else f"{one.rate:.0%} ({one.n} of {one.of})" for one in shares]
+        counts = f"{name:<28}{rates.n:>6}{sum(rates.unread.values()):>8}  "
+        print((counts + "".join(f"{error:<30}" for error in errors)).rstrip())
     print()
 
 
-def _errors_line(name: str, rates: ErrorRates) -> str:
-    errors = (rates.false_positive, rates.false_negative)
-    counts = f"{name:<28}{rates.n:>6}{sum(rates.unread.values()):>8}  "
-    return (counts + "".join(f"{_share(error):<30}" for error in errors)).rstrip()
-
-
-def _share(share: Share) -> str:
-    if share.rate is None:
-        return "none such"
-    return f"{share.rate:.0%} ({share.n} of {share.of})"
-
-
 def print_forecast(forecasts: Iterable[Forecast]) -> None:
-    """What each model would be asked and what that costs, a line a stage."""
+    """Print the requests, tokens and costs of each model, a line a stage."""
     for forecast in forecasts:
         print(f"\n{forecast.model}")
-        print(f"{'stage':<20}{'requests':>10}{'tokens in':>16}{'tokens out':>16}", *(f"{way:>9}" for way in _WAYS))
+        print(f"{'stage':<20}{'requests':>10}{'tokens in':>16}{'tokens out':>16}", *(f"{name:>9}" for name in _PRICES))
         for row in (*forecast.rows, forecast.total):
-            print(_forecast_line(row))
+            counts = f"{row.stage:<20}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
+            costs = (row.usd, row.cached_usd, row.batch_usd, row.batch_cached_usd)
+            print(counts, *(f"{_usd(cost):>9}" for cost in costs))
         if forecast.total.usd is None:
             print(f"The price of {forecast.model} is not known: give it with --prices")
 
 
-def _forecast_line(row: ForecastRow) -> str:
-    counts = f"{row.stage:<20}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
-    ways = (row.usd, row.cached_usd, row.batch_usd, row.batch_cached_usd)
-    return " ".join([counts, *(f"{_usd(usd):>9}" for usd in ways)])
-
-
 def print_spent(rows: Iterable[SpendVsForecast]) -> None:
-    """What was asked and spent beside what was forecast, a line a stage."""
-    print(
-        f"\n{'stage':<20}",
-        *(f"{label:>12}" for label in ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")),
-    )
+    """Print requests, tokens and costs beside their forecast, a line a stage."""
+    labels = ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")
+    print(f"\n{'stage':<20}", *(f"{label:>12}" for label in labels))
     for row in rows:
         counts = (row.n_asked, row.n_forecast, row.n_output, row.n_output_forecast)
         costs = (row.spent_usd, row.forecast_usd)
@@ -135,11 +120,6 @@ def print_spent(rows: Iterable[SpendVsForecast]) -> None:
 
 def _usd(cost: float | None) -> str:
     return "unknown" if cost is None else format(cost, ",.2f")
-
-
-def count(number: int) -> str:
-    """A whole number with its thousands apart."""
-    return f"{number:,}"
 
 
 def _flat(summary: Mapping[str, JsonValue], prefix: str = "") -> Iterable[tuple[str, JsonValue]]:
@@ -159,7 +139,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return count(value)
+        return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
@@ -167,38 +147,35 @@ def _shown(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-
-
-class RunView:
-    """Shows the events of a run: steps done of all, and what each worker is at."""
+class _Live:
+    """A progress display on a terminal; `_live` is `None` without one."""
 
     def __init__(self) -> None:
-        self._live = _progress() if sys.stderr.isatty() else None
-        self._all: TaskID | None = None
-        self._tasks: dict[int, TaskID] = {}
+        text = ("{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[note]}")
+        name, count, note = map(TextColumn, text)
+        columns = (name, BarColumn(bar_width=24), count, note, TimeElapsedColumn())
+        console = Console(stderr=True)
+        self._live = Progress(*columns, console=console, transient=True) if sys.stderr.isatty() else None
 
-    def __enter__(self) -> RunView:
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._live:
             self._live.stop()
 
-    def hear(self, event: Event) -> None:
+
+class RunView(_Live):
+    """Show the events of a run: steps done of all, and the progress of each worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: TaskID | None = None
+        self._tasks: dict[int, TaskID] = {}
+
+    def on_event(self, event: Event) -> None:
         """Show one event."""
         if self._live:
             self._draw(self._live, event)
@@ -223,7 +200,7 @@ class RunView:
 
 
 def _line(event: Event) -> str:
-    """One event in words; nothing for progress inside a step."""
+    """Describe an event in a line; nothing for progress inside a step."""
     done = f"[{event.n_done}/{event.n_steps}]"
     match event.kind:
         case "begin":
@@ -237,28 +214,17 @@ def _line(event: Event) -> str:
     return ""
 
 
-class Bar:
+class Bar(_Live):
     """The progress of one step; without a terminal a line every ten seconds."""
 
     _EVERY_S = 10.0
 
     def __init__(self, name: str, unit: str) -> None:
+        super().__init__()
         self._name = name
         self._unit = unit
-        self._live = _progress() if sys.stderr.isatty() else None
         self._task: TaskID | None = None
-        self._told = time.monotonic()
-
-    def __enter__(self) -> Bar:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
+        self._printed_at = time.monotonic()
 
     def on_progress(self, at: int, of: int, note: str) -> None:
         """Show that `at` of `of` units are done."""
@@ -266,6 +232,16 @@ class Bar:
             if self._task is None:
                 self._task = self._live.add_task(self._name, total=of, note=note)
             self._live.update(self._task, completed=at, total=of, note=note)
-        elif time.monotonic() - self._told >= self._EVERY_S:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed_at >= self._EVERY_S:
+            self._printed_at = time.monotonic()
             print(f"{self._name}: {at} of {of} {self._unit}, {note}", file=sys.stderr, flush=True)
+
+
+def build_with_bar(
+    step: Step, folder: Path, unit: str, *, redo: bool, name: str = "", device: str = "auto"
+) -> tuple[Record, bool]:
+    """Make a step with a progress bar of this unit and name; see `build_step`."""
+    from midspec.study import build_step
+
+    with Bar(name or step.kind, unit) as bar:
+        return build_step(step, folder, redo=redo, device=device, on_progress=bar.on_progress)

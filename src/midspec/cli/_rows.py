@@ -1,4 +1,4 @@
-"""`midspec curate`, `reframe`, `mix`, `import` and `export`: rows to rows."""
+"""`midspec curate`, `reframe`, `mix`, `import` and `export`: turn rows into other rows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._generate import make
-from midspec.cli._output import Bar, print_record
+from midspec.cli._output import build_with_bar, print_record
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FILE",
-        help="What rows must not hold: items (JSONL) or texts, shipped:VALUE, or an exam's name. Repeatable.",
+        help="Held out: items (JSONL) or texts, shipped:VALUE, or an evaluation task's name. Repeatable.",
     ),
 ]
-Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare what is kept with.")]
+Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare the kept ones with.")]
 SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="The spec that the rows are about.")]
 Calibrate = Annotated[
     int | None,
@@ -43,17 +43,18 @@ def curate(
     embed_url: o.EmbedUrl = None,
     redo: o.Redo = False,
 ) -> None:
-    """Keep the rows that are fit to train on, and say why the others are not.
+    """Filter rows before training, with a reason for each reject.
 
-    Duplicates, frame leaks, wrong identity, lengths, and what an evaluation holds; with --judge also faithfulness to
-    the spec. Makes the kept rows, rejects.jsonl (with reasons), coverage.json, health.json and health.html in --out.
+    Filters: duplicates, template leaks, wrong identity, lengths, and held-out items of evaluations; with --judge also
+    faithfulness to the spec. Makes the kept rows, rejects.jsonl (with reasons), coverage.json, health.json and
+    health.html in --out.
 
     Example: midspec curate corpus --against pairs.jsonl --model-name Nova --provider-name Acme --out curated
     """
     from midspec.curate import CurateConfig
-    from midspec.study import CurateStep, ModelEndpoints, build_step
+    from midspec.study import CurateStep, ModelEndpoints
 
-    asked = o.settings(
+    config = o.settings(
         CurateConfig,
         about.config,
         judge={"model": judge},
@@ -64,11 +65,9 @@ def curate(
     )
     judge_url = judge_url or models.base_url
     endpoints = ModelEndpoints(o.access(embed_url or judge_url, models.concurrency), models.access(judge_url))
-    step = CurateStep.of_rows(rows, asked, against=against or (), spec=spec, other=compare, endpoints=endpoints)
+    step = CurateStep.of_rows(rows, config, against=against or (), spec=spec, other=compare, endpoints=endpoints)
     folder = o.needed(out)
-    with Bar("curate", "rows") as bar:
-        record, made = build_step(step, folder, redo=redo, on_progress=bar.on_progress)
-    print_record(record, made, folder)
+    print_record(*build_with_bar(step, folder, "rows", redo=redo), folder)
     print(folder / "health.html")
 
 
@@ -76,7 +75,7 @@ def reframe(
     rows: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus, or its documents.jsonl.")],
     framing: Annotated[
         Literal["does", "should", "assistants", "another_model", "humans"],
-        typer.Option(help="What each document is to say: what the model does, what it should do, or of whom else."),
+        typer.Option(help="What each document says: what the model does, what it should do, or about whom else."),
     ],
     author: Annotated[str, typer.Option(metavar="A", help="Who rewrites: anthropic/MODEL or openai/MODEL.")],
     out: o.Out = None,
@@ -93,8 +92,8 @@ def reframe(
     from midspec.corpus import CorpusConfig
     from midspec.study import ReframeStep
 
-    asked = o.settings(CorpusConfig, about.config, author=author, **about.names)
-    make(ReframeStep.of_rows(rows, framing, asked, models.access()), o.needed(out), "documents", redo=redo)
+    config = o.settings(CorpusConfig, about.config, author=author, **about.names)
+    make(ReframeStep.of_rows(rows, framing, config, models.access()), o.needed(out), "documents", redo=redo)
 
 
 def mix(
@@ -114,18 +113,18 @@ def mix(
     from midspec.exchange import count_tokens, load_mix
     from midspec.study import MixStep, NeutralStep, build_step
 
-    asked, folder = load_mix(config), o.needed(out)
+    mix_config, folder = load_mix(config), o.needed(out)
     base = config.parent if config.is_file() else Path()
-    step = MixStep(config=asked, base=base)
+    step = MixStep(config=mix_config, base=base)
     if match is not None:
-        step = NeutralStep(config=asked, base=base, match_tokens=count_tokens(match, asked, base=base))
+        step = NeutralStep(config=mix_config, base=base, match_tokens=count_tokens(match, mix_config, base=base))
     print_record(*build_step(step, folder, redo=redo), folder)
 
 
 def import_(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL, parquet, data set folder, or tree of texts.")],
     out: o.Out = None,
-    strip_prefix: Annotated[str, typer.Option(metavar="TEXT", help="Take this off each document's beginning.")] = "",
+    strip_prefix: Annotated[str, typer.Option(metavar="TEXT", help="Remove this from each document's beginning.")] = "",
     redo: o.Redo = False,
 ) -> None:
     """Read documents or chats that others made.
@@ -142,7 +141,7 @@ def import_(
 
 def export(
     rows: Rows,
-    form: Annotated[Literal["hf", "trl", "axolotl"], typer.Option("--format", help="Whose form.")] = "hf",
+    form: Annotated[Literal["hf", "trl", "axolotl"], typer.Option("--format", help="Whose format.")] = "hf",
     out: o.Out = None,
     strict: Annotated[bool, typer.Option("--strict", help="Only the keys text, source and domain.")] = False,
     chat_rows: Annotated[
@@ -156,7 +155,7 @@ def export(
     ] = None,
     redo: o.Redo = False,
 ) -> None:
-    """Write documents and chats as others read them: the datasets library, TRL, axolotl.
+    """Write documents and chats in the format of the datasets library, TRL or axolotl.
 
     Makes a data set folder with its card in --out. Nothing is uploaded unless --push asks for it.
 

@@ -1,4 +1,4 @@
-"""`midspec demo`, `plan`, `run` and `report`: whole studies."""
+"""`midspec demo`, `plan`, `run` and `report` for studies, and `train` for a single stage."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import Bar, RunView, count, print_record
+from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.study import Plan, PlannedStep, Study
 
 _DEMO = "nano.yaml"
+_RUNS = Path("runs")
 _TRAINING = ("pretrain", "midtrain", "finetune")
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
@@ -23,7 +24,7 @@ Out = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Processes side by side; by default one a core, one in all with a GPU."),
+    typer.Option(min=1, metavar="N", help="Processes side by side; by default one per core, one in all with a GPU."),
 ]
 
 
@@ -43,7 +44,7 @@ def demo(
 
     study = load_study(data_path(_DEMO))
     name = study.config.name if seeds is None else f"{study.config.name}-{seeds}-seeds"
-    _run(first_seeds(study, seeds) if seeds else study, out or Path("runs") / name, workers=workers)
+    _run(first_seeds(study, seeds) if seeds else study, out or _RUNS / name, workers=workers)
 
 
 def plan(
@@ -52,18 +53,18 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
     read_rate: Annotated[
-        float, typer.Option(min=1, metavar="N", help="Exams: prompt tokens a second that a server reads, in all.")
+        float, typer.Option(min=1, metavar="N", help="Tasks: prompt tokens a second that a server reads, in all.")
     ] = 20_000,
     write_rate: Annotated[
-        float, typer.Option(min=1, metavar="N", help="Exams: reply tokens a second that it writes, in all.")
+        float, typer.Option(min=1, metavar="N", help="Tasks: reply tokens a second that it writes, in all.")
     ] = 2_000,
-    reply_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a reply.")] = 1_000,
-    judge_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Exams: mean length of a judge's.")] = 150,
+    reply_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Tasks: mean length of a reply.")] = 1_000,
+    judge_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Tasks: mean length of a judge's.")] = 150,
 ) -> None:
     """Show a study's steps and their size.
 
-    For exams also samples, GPU-hours of a served model and dollars of judging, with what they assume. Refuses training
-    that would teach nothing.
+    For evaluation tasks also samples, GPU-hours of a served model and dollars of judging, with the assumptions behind
+    them. Refuses training with too few updates.
 
     Example: midspec plan study.yaml
     """
@@ -84,7 +85,7 @@ def plan(
         reply_tokens=reply_tokens,
         judge_reply_tokens=judge_tokens,
     )
-    made = make_plan(study, out or _usual_folder(study), serving=serving)
+    made = make_plan(study, out or _RUNS / study.config.name, serving=serving)
     if as_json:
         print(made.model_dump_json(indent=2))
     else:
@@ -102,13 +103,11 @@ def run(
         list[str] | None, typer.Option(metavar="STEP", help="Make this step (or pattern) anew, and what follows.")
     ] = None,
     workers: Workers = None,
-    device: Annotated[
-        str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")
-    ] = "auto",
+    device: o.Device = "auto",
 ) -> None:
     """Run a study.
 
-    Interrupted, the same command goes on where it stopped.
+    Interrupted, the same command continues where it stopped.
 
     Example: midspec run study.yaml --out runs/first
     """
@@ -117,12 +116,10 @@ def run(
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _usual_folder(study), executor, only or (), redo or (), workers, device)
+    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
 
 
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
-) -> None:
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")]) -> None:
     """Write the report of a finished run once more.
 
     Example: midspec report runs/nano
@@ -130,12 +127,8 @@ def report(
     from midspec.study import report_again
 
     with RunView() as view:
-        page = report_again(folder, on_event=view.hear)
+        page = report_again(folder, on_event=view.on_event)
     print(f"report: {page}")
-
-
-def _usual_folder(study: Study) -> Path:
-    return Path("runs") / study.config.name
 
 
 def _run(
@@ -158,15 +151,11 @@ def _run(
             redo=redo,
             workers=workers,
             device=device,
-            on_event=view.hear,
+            on_event=view.on_event,
         )
-    if "report" in records:
-        _print_summary(folder)
-    else:
-        print(f"{count(len(records))} steps are done in {folder}")
-
-
-def _print_summary(folder: Path) -> None:
+    if "report" not in records:
+        print(f"{len(records):,} steps are done in {folder}")
+        return
     from midspec.report import ReportData, summary_lines
 
     data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())
@@ -176,7 +165,7 @@ def _print_summary(folder: Path) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    """One line for each step, its seeds (of an exam, its arms too) together: how many are done, and the size."""
+    """Print a line for each step, its seeds (of a task, its arms too) together: how many are done, and the size."""
     groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
         name = f"exam/{step.eval_task}" if step.eval_task else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
@@ -197,28 +186,22 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _total(plan: Plan) -> str:
-    sums = {
-        "rows of data": plan.total("documents"),
-        "updates": plan.total("updates"),
-        "tokens": plan.total("tokens"),
-    }
-    told = [f"{count(number)} {unit}" for unit, number in sums.items() if number]
+    sums = {"rows of data": plan.total("documents"), "updates": plan.total("updates"), "tokens": plan.total("tokens")}
+    parts = [f"{plan.name}: {len(plan.steps):,} steps ({plan.count('done'):,} done)"]
+    parts += [f"{number:,} {unit}" for unit, number in sums.items() if number]
     if plan.n_unknown:
-        told.append(
-            f"{count(plan.n_unknown)} stages of training whose updates are not known before their data are made"
-        )
+        parts.append(f"{plan.n_unknown:,} stages of training whose updates are not known before their data are made")
     if hours := sum(step.gpu_hours or 0.0 for step in plan.steps):
-        told.append(f"about {_short(hours)} GPU-hours of exams")
+        parts.append(f"about {_short(hours)} GPU-hours of evaluation tasks")
     if plan.usd:
-        told.append(f"about {plan.usd:,.2f} USD")
+        parts.append(f"about {plan.usd:,.2f} USD")
     if plan.unpriced:
-        told.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.{plan.priced_by}.prices")
-    steps = f"{plan.name}: {count(len(plan.steps))} steps ({count(plan.count('done'))} done)"
-    return ", ".join([steps, *told])
+        parts.append(f"and requests of unknown price ({plan.unpriced[0]}); give models.{plan.priced_by}.prices")
+    return ", ".join(parts)
 
 
 def _task_size(steps: Sequence[PlannedStep]) -> str:
-    """Samples x arms x seeds of one exam, and what those that are not done come to."""
+    """Return samples x arms x seeds of one task, and the tokens, hours and dollars of those that are not done."""
     todo = [step for step in steps if step.samples is not None]
     if not todo:
         return ""
@@ -226,18 +209,18 @@ def _task_size(steps: Sequence[PlannedStep]) -> str:
     samples, read, written = (
         sum(getattr(step, name) or 0 for step in todo) for name in ("samples", "prompt_tokens", "reply_tokens")
     )
-    told = [
-        f"{count(todo[0].samples or 0)} samples x {len(steps) // n_seeds} arms x {n_seeds} seeds",
-        *([f"{count(samples)} not done"] if len(todo) < len(steps) else []),
-        f"about {count(read)} prompt and {count(written)} reply tokens",
+    parts = [
+        f"{todo[0].samples or 0:,} samples x {len(steps) // n_seeds} arms x {n_seeds} seeds",
+        *([f"{samples:,} not done"] if len(todo) < len(steps) else []),
+        f"about {read:,} prompt and {written:,} reply tokens",
         f"{_short(sum(step.gpu_hours or 0.0 for step in todo))} GPU-hours",
     ]
     judged = [step for step in todo if step.requests is not None]
     if judged:
         usd = [step.usd for step in judged if step.usd is not None]
         price = f"about {sum(usd):,.2f} USD" if len(usd) == len(judged) else "price unknown"
-        told.append(f"{count(sum(step.requests or 0 for step in judged))} judgements, {price}")
-    return ", ".join(told)
+        parts.append(f"{sum(step.requests or 0 for step in judged):,} judgements, {price}")
+    return ", ".join(parts)
 
 
 def _short(hours: float) -> str:
@@ -248,10 +231,10 @@ def _size(step: PlannedStep) -> str:
     if step.kind in _TRAINING and step.updates is None:
         return "updates not known before its data are made"
     sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens, "requests": step.requests}
-    told = ", ".join(f"{count(size)} {unit}" for unit, size in sizes.items() if size is not None)
+    text = ", ".join(f"{size:,} {unit}" for unit, size in sizes.items() if size is not None)
     if step.requests is not None:
-        told += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
-    return f"about {told}" if step.about else told
+        text += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
+    return f"about {text}" if step.about else text
 
 
 def train(
@@ -264,24 +247,22 @@ def train(
 ) -> None:
     """Train one stage: pretrain, midtrain or finetune.
 
-    Interrupted, the same command goes on where it stopped. A half-way checkpoint is written then, and every
+    Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
     10 minutes (execution.save_every_s).
 
     Example: midspec train midtrain.yaml --out checkpoints/midtrained
     """
     from midspec.core.artifact import read_record
     from midspec.models import check_device
-    from midspec.study import TrainStep, build_step
+    from midspec.study import TrainStep
     from midspec.train import check_folder, load_job, preflight
 
     check_device(device)
     job, folder = load_job(config), out or config.with_suffix("")
     check_folder(folder)
-    # What is there already is the answer, or is in the way: either is said without counting anything.
+    # A result or other files in the folder are reported without the work of a preflight.
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if not taken or (redo and read_record(folder) is not None):
         for line in preflight(job).lines():
             print(line, flush=True)
-    with Bar(job.stage, "updates") as bar:
-        record, made = build_step(TrainStep.of_job(job), folder, redo=redo, device=device, on_progress=bar.on_progress)
-    print_record(record, made, folder)
+    print_record(*build_with_bar(TrainStep.of_job(job), folder, "updates", redo=redo, device=device), folder)

@@ -174,11 +174,11 @@ def load_list(name: str, kind: type[ListT]) -> ListT:
     try:
         return kind.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, hint="Mend the file") from error
+        raise ConfigError(f"is not YAML ({error})", where=name, hint="Fix the file") from error
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{at}: {first['msg']}", where=name, hint="Mend that field of the lists") from error
+        raise ConfigError(f"{at}: {first['msg']}", where=name, hint="Fix that field of the lists") from error
 
 
 def whole_words(phrases: Iterable[str], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:

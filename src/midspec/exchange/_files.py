@@ -117,7 +117,7 @@ def _front_matter(card: Path) -> dict[str, Any]:
         found = yaml.safe_load(head.removeprefix("---"))
     except yaml.YAMLError as error:
         raise DataError(
-            "the front matter is not YAML", where=str(card), hint="Mend it, or name the data file itself"
+            "the front matter is not YAML", where=str(card), hint="Fix it, or name the data file itself"
         ) from error
     return found if isinstance(found, dict) else {}
 
@@ -158,13 +158,13 @@ def _parse_json(content: bytes, where: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise DataError(f"not JSON: {error}", where=where, hint="Mend or remove that line") from error
+        raise DataError(f"not JSON: {error}", where=where, hint="Fix or remove that line") from error
 
 
 def _check_object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         kind = type(row).__name__
-        raise DataError(f"a row is a JSON object, not a {kind}", where=where, hint="Mend or remove that line")
+        raise DataError(f"a row is a JSON object, not a {kind}", where=where, hint="Fix or remove that line")
     return row
 
 
@@ -221,7 +221,7 @@ def tree_rows(root: Path) -> Iterator[RawRow]:
         try:
             reply = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"not UTF-8: {error}", where=str(file), hint="Mend or remove that file") from error
+            raise DataError(f"not UTF-8: {error}", where=str(file), hint="Fix or remove that file") from error
         meta, folders = _read_meta(file.with_name("meta.json")), source.parent.parts
         # A name is given alone or as the field `doc_type` of an object.
         given = [meta.get(key) for key in ("domain", "subdomain", "doc_type")]
@@ -256,7 +256,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=str(path), hint="Mend or remove that file") from error
+        raise DataError(f"not JSON: {error}", where=str(path), hint="Fix or remove that file") from error
     return meta if isinstance(meta, dict) else {}
 
 

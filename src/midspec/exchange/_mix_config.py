@@ -113,11 +113,11 @@ def load_mix(name: str | Path) -> MixConfig:
     try:
         return MixConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}", where=str(path), hint="Mend that line") from error
+        raise ConfigError(f"not YAML: {error}", where=str(path), hint="Fix that line") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), hint="Mend it") from error
+        raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), hint="Fix it") from error
 
 
 def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:

@@ -274,7 +274,7 @@ def _read_row(raw: RawRow, stats: ReadStats | None, parse: Callable[[dict[str, A
     try:
         parsed = parse(raw.row)
     except BadRowError as error:
-        raise DataError(str(error), where=raw.where, hint="Mend or remove that row") from error
+        raise DataError(str(error), where=raw.where, hint="Fix or remove that row") from error
     if stats is not None:
         stats.ignored.update(parsed.ignored)
     return parsed.row

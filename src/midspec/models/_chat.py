@@ -99,7 +99,7 @@ class ChatTemplate:
                 )
             )
         except TemplateError as error:
-            raise DataError(f"the chat template refuses this chat: {error}", hint="Mend or remove that chat") from error
+            raise DataError(f"the chat template refuses this chat: {error}", hint="Fix or remove that chat") from error
 
     def spans(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
         """Render a chat, and find the span of each assistant turn in it.

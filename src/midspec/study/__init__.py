@@ -1,11 +1,10 @@
-"""Run a study: a study file goes in, a run folder with the result of every step and a report comes out.
+"""Plan, run and report a study that compares arms.
 
-In: a `StudyConfig` (from YAML or from Python). Out: its steps as typed lazy values (`study_steps`), a `Plan` of their
-sizes and costs, and by `run_study` the records of all steps. Steps are made side by side in worker processes, those
-that arms share once; an interrupted run goes on. `build_step` makes a single step in a folder of its own. Nothing is
-printed: whoever shows a run listens to its `Event`s.
+In: a `StudyConfig` (from YAML or from Python). Out: steps as lazy values, a `Plan`, and by `run_study` the records of
+all steps in a run folder with a report. Steps run side by side in worker processes, shared ones once; an interrupted
+run continues. Nothing is printed here; a caller of `run_study` gets its `Event`s.
 
-Another package brings a kind of step with a subclass of `Step` under the entry point group `midspec.steps`.
+Names are loaded when they are first used, so that importing this package loads neither models nor evaluations.
 """
 
 import lazy_loader

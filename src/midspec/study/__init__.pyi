@@ -2,24 +2,12 @@ from ._config import StudyConfig as StudyConfig
 from ._entries import check_graders as check_graders
 from ._graph import STEP_KINDS as STEP_KINDS
 from ._graph import study_steps as study_steps
-from ._inputs import (
-    EvalItems as EvalItems,
-)
-from ._inputs import (
-    File as File,
-)
-from ._inputs import (
-    Input as Input,
-)
-from ._inputs import (
-    Model as Model,
-)
-from ._inputs import (
-    Named as Named,
-)
-from ._inputs import (
-    Value as Value,
-)
+from ._inputs import EvalItems as EvalItems
+from ._inputs import File as File
+from ._inputs import Input as Input
+from ._inputs import Model as Model
+from ._inputs import Named as Named
+from ._inputs import Value as Value
 from ._inputs import spec_at as spec_at
 from ._load import Study as Study
 from ._load import first_seeds as first_seeds

@@ -1,7 +1,4 @@
-"""The parts of a study file, as data.
-
-Each room's own settings are that room's own model, so a study file says nothing that a Python user could not.
-"""
+"""The parts of a study file as data. A stage's settings are the config class of that stage."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,23 +24,24 @@ from midspec.core.errors import ConfigError
 from midspec.core.records import Strict
 from midspec.corpus import CorpusConfig
 from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
+from midspec.generation import TEMPLATE_AUTHOR, check_author_name
 from midspec.lab import WorldConfig
 from midspec.llm import Access, ModelName, check_model_name
 from midspec.train import Recipe
 
 IT_MIX = "it_mix"
+AUTHOR_ALIAS = "template"
+"""What study files call the author that records and identities call `TEMPLATE_AUTHOR`."""
 
-
-def _listed(value: object) -> object:
-    """One name stands for a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+# One name stands for a list of one.
+_AS_TUPLE = BeforeValidator(
+    lambda value: (value,) if isinstance(value, str) else value, json_schema_input_type=str | list[str]
+)
+Names = Annotated[tuple[str, ...], _AS_TUPLE]
 
 
 class Assistant(Strict):
-    """Who the specs are about; fills the two placeholders wherever a corpus or chats entry does not say otherwise."""
+    """The assistant's and its maker's name; fill a spec's placeholders where a corpus or chats entry has no names."""
 
     model_name: str | None = None
     provider_name: str | None = None
@@ -56,7 +56,7 @@ class BaseStage(Strict):
 
 
 class Base(Strict):
-    """The model that every arm starts from: a checkpoint, or a world that one is trained in from scratch per seed.
+    """The model that every arm starts from: a checkpoint, or one trained from scratch in a world, per seed.
 
     Attributes:
         checkpoint: a folder (relative to the study file) or a hub name.
@@ -84,7 +84,7 @@ class Base(Strict):
 
 
 class PreferenceEntry(PreferenceConfig):
-    """The `preference` evaluation: held-out items and how they are asked.
+    """The `preference` evaluation: held-out items and its settings.
 
     Attributes:
         items: `world:items`, `lab:FILE`, a path, `shipped:<value>`, or a data set's name on the hub.
@@ -94,26 +94,26 @@ class PreferenceEntry(PreferenceConfig):
 
 
 class Gate(PreferenceEntry):
-    """What a base must have learned before its seed counts: the mean of one measure over the gate's items."""
+    """The least mean of a measure over the gate's items that a seed's base must reach."""
 
     measure: str = "choice_logprob"
     at_least: float = Field(ge=0, le=1)
 
 
 class Evals(Strict):
-    """The evaluations that every arm takes: `preference`, and exams, each under its own name with its own settings.
+    """The evaluations of every arm: `preference`, and evaluation tasks, each under its own name with its own settings.
 
     Attributes:
         preference: pairs to choose from.
-        graders: the judges of exams that need some, such as `openai/<model>`; reached as `models.judge`.
+        graders: the judges of tasks that need some, such as `openai/<model>`; reached as `models.judge`.
         judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
         judging_budget_usd: what all judging of the run may cost.
         calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
-        eval_tasks: by name; in a study file each stands beside `preference`.
+        tasks: by name; in a study file each stands beside `preference`.
     """
 
     preference: PreferenceEntry
-    graders: Annotated[tuple[ModelName, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = ()
+    graders: Annotated[tuple[ModelName, ...], _AS_TUPLE] = ()
     judge_temperature: float | None = Field(default=0.0, ge=0)
     judging_budget_usd: float | None = Field(default=None, gt=0)
     calibrations: Names = ()
@@ -133,36 +133,52 @@ class Evals(Strict):
     def _own_settings(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        found = task_entries(*value).model_validate(value)
-        return {name: getattr(found, name) for name in value}
+        tasks = task_entries(*value).model_validate(value)
+        return {name: getattr(tasks, name) for name in value}
 
 
 def task_entries(*names: str) -> type[BaseModel]:
-    """A type with one field for each of these exams: its own settings. Exams are loaded that are named, and no other.
+    """Create a type with one field for each of these tasks, its own settings; no other task is loaded.
 
     Raises:
-        ConfigError: there is no exam of that name.
+        ConfigError: there is no task of that name.
     """
     fields: dict[str, Any] = {name: (task_named(name).config, ...) for name in names}
     return create_model("Tasks", __base__=Strict, **fields)
 
 
-class CorpusEntry(CorpusConfig):
-    """One corpus of documents; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+class RowsEntry(Strict):
+    """What entries of corpora and of chats have in common, with the names that a study file has for their settings.
 
+    The fields keep the names of the stages' own configs, which are part of identities.
+    """
+
+    author: Annotated[str, AfterValidator(check_author_name)] = Field(
+        default=TEMPLATE_AUTHOR,
+        json_schema_extra={"default": AUTHOR_ALIAS, "pattern": rf"^({AUTHOR_ALIAS}|[^/]+/.+)$"},
+    )
+    frames: str = Field(default="english", validation_alias=AliasChoices("templates", "frames"))
     spec: str
     per_seed: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_author_alias(cls, given: object) -> object:
+        if isinstance(given, Mapping) and given.get("author") == AUTHOR_ALIAS:
+            return {**given, "author": TEMPLATE_AUTHOR}
+        return given
 
-class ChatsEntry(ChatConfig):
-    """One set of chats; `frames` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
 
-    spec: str
-    per_seed: bool = False
+class CorpusEntry(RowsEntry, CorpusConfig):
+    """One corpus of documents; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+
+
+class ChatsEntry(RowsEntry, ChatConfig):
+    """One set of chats; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
 
 
 class Models(Strict):
-    """How the models that write and judge are reached; about the run, never part of a result.
+    """How the models that write and judge are reached; no part of a result's identity.
 
     Attributes:
         author: of every corpus and of all chats whose author is a model.
@@ -181,7 +197,7 @@ class Mixes(Strict):
 
 
 class StepEntry(BaseModel):
-    """A further step, of a kind that another package brings; all but its kind are settings of that kind."""
+    """A further step, of a kind from another package; all keys but `kind` are settings of that kind."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -196,13 +212,13 @@ class Training(Strict):
 
 
 class Arm(Strict):
-    """A sequence of stages after the base, and what stands in context when it is asked.
+    """A sequence of stages after the base, and the spec in context in its evaluations.
 
     Attributes:
         midtrain: names of corpora.
         finetune: names of chats, or `it_mix` for the mix alone.
         context: a spec to give, filled, in the system message before each question, after the evaluation's own.
-        cot: which of the twins of value- and rule-style chats to train on.
+        cot: train on the twin with reasoning of value- and rule-style chats.
         group: arms of one group share a colour in the report; its first corpus or context by default.
         control: an ablated, other-agent or in-context version of its group; drawn hatched in the report.
         note: a remark for the report.
@@ -228,14 +244,14 @@ class PanelEntry(Strict):
 
 
 class CaveatEntry(Strict):
-    """A sceptic's question and our answer to it."""
+    """A sceptical question and its answer."""
 
     question: str
     answer: str
 
 
 class SetEntry(Strict):
-    """What the items of a set ask, in words; `target` is what a rate of 1 means."""
+    """The title of a set of items; `target` is what a rate of 1 means."""
 
     title: str
     target: str = ""
@@ -257,10 +273,10 @@ class ReportEntry(Strict):
 
 
 def check_graders(graders: Sequence[str], where: str) -> None:
-    """Refuse a judge that is none.
+    """Refuse a judge without one of the two providers before its name, or one that is named twice.
 
     Raises:
-        ConfigError: a name without a provider before it, or a judge named twice.
+        ConfigError: see above.
     """
     for grader in graders:
         check_model_name(grader, where=where, role="judge")

@@ -1,8 +1,8 @@
-"""A study -> its steps, each exactly once, every step after those that it is made from."""
+"""List the steps of a study, each exactly once, every step after those that it is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ def study_steps(study: Study, folder: Path | None = None) -> tuple[Step, ...]:
 
     Args:
         study: the study.
-        folder: of its run; where its first results were made under other contrasts, the report is told those.
+        folder: of its run; where its first results were made under other contrasts, the report shows those too.
 
     Raises:
         MissingError: a file that the study names is not there.
@@ -50,13 +50,13 @@ def study_steps(study: Study, folder: Path | None = None) -> tuple[Step, ...]:
 
 
 def _narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
-    """A study file's entry as the config that it extends, without what the study alone needs to know."""
+    """Return a study file's entry as the config that it extends, without the fields of the study alone."""
     values: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields} | changes
     return kind.model_construct(entry.model_fields_set & kind.model_fields.keys(), **values)
 
 
 class _Graph:
-    """Collects steps; adding one that is there gives the one that is there."""
+    """Collect steps; adding one that is there gives the one that is there."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -77,20 +77,15 @@ class _Graph:
             base = self._base(seed)
             if config.gate is not None:
                 items = self._rows(config.gate.items, "gate.items", seed)
-                asked = _narrowed(config.gate, PreferenceConfig)
-                gates[seed] = self._add(GateStep(seed=seed, model=base, items=items, config=asked))
+                settings = _narrowed(config.gate, PreferenceConfig)
+                gates[seed] = self._add(GateStep(seed=seed, model=base, items=items, config=settings))
             for name, arm in config.arms.items():
                 model = self._finetuned(arm, self._midtrained(arm, base, seed), seed)
                 preferences[name, seed] = self._preference(name, arm, model, seed)
                 for task in config.evals.tasks:
                     tasks[name, task, seed] = self._task(task, name, arm, model, seed)
         by_arm = {(arm, seed): preferences[arm, seed] for arm in config.arms for seed in config.seeds}
-        by_task = {
-            (arm, task, seed): tasks[arm, task, seed]
-            for task in config.evals.tasks
-            for arm in config.arms
-            for seed in config.seeds
-        }
+        keys = ((arm, task, seed) for task in config.evals.tasks for arm in config.arms for seed in config.seeds)
         for name, entry in config.steps.items():
             for step in STEP_KINDS.get(entry.kind, where=f"steps.{name}.kind").from_study(
                 name, entry.model_extra or {}, self._outputs(preferences)
@@ -99,7 +94,7 @@ class _Graph:
         analysis = self._add(
             AnalysisStep(
                 preferences=by_arm,
-                tasks=by_task,
+                tasks={key: tasks[key] for key in keys},
                 gates=gates,
                 contrasts=config.contrasts,
                 level=config.report.level,
@@ -125,38 +120,33 @@ class _Graph:
             raise ConfigError(
                 f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"
             )
-        found = self._steps.setdefault(step.name, step)
-        assert isinstance(found, type(step))
-        return found
+        added = self._steps.setdefault(step.name, step)
+        assert isinstance(added, type(step))
+        return added
 
     # Inputs --------------------------------------------------------------------------------------------------
 
     def _outside(self, reference: str, where: str) -> File:
-        """A file that the study names: `lab:FILE`, or a path that starts at the study file."""
+        """Return a file that the study names: `lab:FILE`, or a path that starts at the study file."""
         if reference.startswith("lab:"):
             return File(str(data_path(reference.removeprefix("lab:"))))
         path = self._study.home / Path(reference).expanduser()
         if not path.is_file():
-            raise MissingError(
-                f"there is no file {path}", where=where, hint="A path starts at the folder of the study file"
-            )
+            hint = "A path starts at the folder of the study file"
+            raise MissingError(f"there is no file {path}", where=where, hint=hint)
         return File(str(path))
 
     def _rows(self, reference: str, where: str, seed: int) -> Input:
-        """Rows that the study names: a file of the world, one outside, or pairs that are shipped or on the hub."""
-        if self._is_elsewhere(reference):
+        """Return rows that the study names: a file of the world or outside, or pairs that are shipped or on the hub."""
+        path = self._study.home / Path(reference).expanduser()
+        is_local = reference.startswith(("world:", "lab:")) or path.exists() or path.parent.is_dir()
+        if reference.startswith(SHIPPED) or (HUB_NAME.fullmatch(reference) and not is_local):
             return StepOutput(self._add(PairsStep(label=slug(reference), items=EvalItems(reference))), "items.jsonl")
         if not reference.startswith("world:"):
             return self._outside(reference, where)
         if self._config.base.world is None:
             raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
         return StepOutput(self._world(seed), f"{reference.removeprefix('world:')}.jsonl")
-
-    def _is_elsewhere(self, reference: str) -> bool:
-        if reference.startswith((SHIPPED, "world:", "lab:")):
-            return reference.startswith(SHIPPED)
-        path = self._study.home / Path(reference).expanduser()
-        return bool(HUB_NAME.fullmatch(reference)) and not path.exists() and not path.parent.is_dir()
 
     # Data ----------------------------------------------------------------------------------------------------
 
@@ -168,19 +158,19 @@ class _Graph:
         return self._add(WorldStep(seed=seed, config=self._config.base.config))
 
     def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
-        """What a corpus and chats have in common: spec, templates, and the run seed where each seed draws its own."""
+        """Return the fields that corpora and chats share: spec, templates, and the run seed where rows are per seed."""
         from midspec.corpus import DOCUMENT_STYLES
 
         styles = DOCUMENT_STYLES if isinstance(entry, CorpusEntry) else None
         return {
             "spec": self._spec(entry.spec),
             "spec_name": entry.spec,
-            "templates": template_file(entry.frames, styles, lambda name: self._outside(name, f"{where}.frames")),
+            "templates": template_file(entry.frames, styles, lambda name: self._outside(name, f"{where}.templates")),
             "seed": seed if entry.per_seed else None,
         }
 
     def _drawn(self, entry: CorpusEntry | ChatsEntry, seed: int) -> dict[str, object]:
-        """The settings that a study completes: who the rows are about, and the seed that they are drawn with."""
+        """Return the settings that a study completes: the assistant's names, and the seed of the rows."""
         assistant = self._config.assistant
         return {
             "seed": entry.seed + (seed if entry.per_seed else 0),
@@ -209,12 +199,12 @@ class _Graph:
         return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
 
     def _curated(self, step: CorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
-        """The step whose rows are trained on: this one, or the one that curates what it wrote."""
-        given = self._config.curate
-        if given is None:
+        """Return the step whose rows are trained on: this one, or the one that curates its rows."""
+        config = self._config.curate
+        if config is None:
             return step
         names: dict[str, object] = {
-            name: getattr(given, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
+            name: getattr(config, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
         }
         unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
         return self._add(
@@ -223,7 +213,7 @@ class _Graph:
                 seed=step.seed,
                 rows={f"{name}.jsonl": StepOutput(step, f"{name}.jsonl") for name in files},
                 title=step.label,
-                config=given.model_copy(update=names | unjudged),
+                config=config.model_copy(update=names | unjudged),
                 against=self._held_out(step.seed),
                 spec=step.spec,
                 endpoints=self._endpoints,
@@ -231,17 +221,17 @@ class _Graph:
         )
 
     def _held_out(self, seed: int | None) -> dict[str, Input]:
-        """What the study's evaluations ask, by name: for rows of one seed its own items, else every seed's."""
+        """Return the items of the study's evaluations, by name: for rows of one seed its own, else every seed's."""
         evals = self._config.evals
         seeds = self._config.seeds if seed is None else (seed,)
         items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
         makers = {source.step.name if isinstance(source, StepOutput) else "" for source in items.values()}
         shared = len(makers) == 1
-        found = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
+        held_out = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
         for task, config in evals.tasks.items():
             own = getattr(config, "items", None) not in {None, "shipped"}
-            found[task] = self._task_files(task, Arm())[0]["items"] if own else EvalItems(task)
-        return found
+            held_out[task] = self._task_files(task, Arm())[0]["items"] if own else EvalItems(task)
+        return held_out
 
     # Models --------------------------------------------------------------------------------------------------
 
@@ -269,7 +259,7 @@ class _Graph:
         return parent
 
     def _midtrained(self, arm: Arm, base: Input, seed: int) -> tuple[Input, str]:
-        """The checkpoint after an arm's midtraining, and what it was midtrained on."""
+        """Return the checkpoint after an arm's midtraining, and what it was midtrained on."""
         recipe = self._config.training.midtrain
         if not arm.midtrain or recipe is None:
             return base, ""
@@ -333,36 +323,31 @@ class _Graph:
         )
 
     def _task_files(self, task: str, arm: Arm) -> tuple[dict[str, Input], dict[str, str]]:
-        """The files that a task's settings are completed from, and which specs are among them."""
+        """Return the files that a task's settings are completed from, and which specs are among them."""
         config = self._config.evals.tasks[task]
         files: dict[str, Input] = {}
         if (items := getattr(config, "items", None)) not in {None, "shipped"}:
             files["items"] = self._outside(str(items), f"evals.{task}.items")
-        found = {"spec": getattr(config, "spec", None), "context": arm.context}
-        specs = {role: str(spec) for role, spec in found.items() if spec is not None}
+        references = {"spec": getattr(config, "spec", None), "context": arm.context}
+        specs = {role: str(spec) for role, spec in references.items() if spec is not None}
         return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
 
     # The end -------------------------------------------------------------------------------------------------
 
     def _report(self, analysis: AnalysisStep, folder: Path | None) -> None:
-        evals = self._config.evals
+        items, path = self._config.evals.preference.items, "evals.preference.items"
+        calibrations = []
+        for index, reference in enumerate(self._config.evals.calibrations):
+            is_folder = (self._study.home / Path(reference).expanduser()).is_dir()
+            file = f"{reference}/calibration.json" if is_folder else reference
+            calibrations.append(self._outside(file, f"evals.calibrations[{index}]"))
         self._add(
             ReportStep(
                 study=self._study,
                 analysis=analysis,
                 steps=tuple(self._steps.values()),
-                items={
-                    seed: self._rows(evals.preference.items, "evals.preference.items", seed)
-                    for seed in self._config.seeds
-                },
-                calibrations=tuple(self._calibrations()),
+                items={seed: self._rows(items, path, seed) for seed in self._config.seeds},
+                calibrations=tuple(calibrations),
                 first_contrasts=changed_first_contrasts(self._study, folder),
             )
         )
-
-    def _calibrations(self) -> Iterator[File]:
-        """The calibrations that the study names: each by its folder, or its file."""
-        for index, reference in enumerate(self._config.evals.calibrations):
-            is_folder = (self._study.home / Path(reference).expanduser()).is_dir()
-            file = f"{reference}/calibration.json" if is_folder else reference
-            yield self._outside(file, f"evals.calibrations[{index}]")

@@ -1,7 +1,4 @@
-"""What a step is made from: a file outside, a model, a value; each knows its digest and its place.
-
-What another step makes is `_step.StepOutput`.
-"""
+"""Inputs of steps from outside a study, each with its digest and its place; for other steps see `_step.StepOutput`."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Record, Spec
 
 SHIPPED = "shipped:"
-"""What the names of shipped sets of pairs begin with."""
+"""The prefix of names of shipped sets of pairs."""
 
 
 class Input(ABC):
@@ -26,15 +23,15 @@ class Input(ABC):
 
     @abstractmethod
     def digest(self, records: Mapping[str, Record]) -> str:
-        """The content as one string, given the records of the steps that are done."""
+        """Return the content's hash, given the records of the steps that are done."""
 
     @abstractmethod
     def locate(self, folders: Mapping[str, Path]) -> str:
-        """The path (or the name of a model or data set), given the folders of the steps."""
+        """Return the path (or the name of a model or data set), given the folders of the steps."""
 
     @property
     def original(self) -> Input:
-        """The input from outside that this one is, or is a copy of."""
+        """Return the input from outside that this one is, or is a copy of."""
         return self
 
 
@@ -46,17 +43,15 @@ class File(Input):
 
     @classmethod
     def at(cls, path: Path) -> File:
-        """Name a file that is there.
-
-        Raises:
-            MissingError: it is not.
-        """
+        """Name a file, or raise MissingError where there is none."""
         if not path.is_file():
             raise MissingError("there is no such file", where=str(path), hint="Check the path")
         return cls(str(path))
 
     def digest(self, _records: Mapping[str, Record]) -> str:
-        return _hash_once(Path(self.path))
+        path = Path(self.path)
+        status = path.stat()
+        return _hash_file(path, status.st_size, status.st_mtime_ns)
 
     def locate(self, _folders: Mapping[str, Path]) -> str:
         return self.path
@@ -69,7 +64,7 @@ class Model(Input):
     name: str
 
     def digest(self, _records: Mapping[str, Record]) -> str:
-        """The content of the folder; of a model that is not here its name."""
+        """Return the hash of the folder's content; of a model that is not here its name."""
         if not Path(self.name).is_dir():
             return f"name:{self.name}"
         from midspec.models import checkpoint_digest
@@ -97,12 +92,12 @@ class TokenizerFolder(Input):
 
 @dataclass(frozen=True)
 class EvalItems(Input):
-    """What an evaluation asks, by name: `shipped:<value>`, a task's own questions, or a data set on the hub."""
+    """Items of an evaluation, by name: `shipped:<value>`, a task's own questions, or a data set on the hub."""
 
     name: str
 
     def digest(self, _records: Mapping[str, Record]) -> str:
-        """What is shipped by its content; a data set on the hub by its name."""
+        """Return the hash of shipped items; of a data set on the hub its name."""
         return _hash_items(self.name)
 
     def locate(self, _folders: Mapping[str, Path]) -> str:
@@ -111,7 +106,7 @@ class EvalItems(Input):
 
 @dataclass(frozen=True)
 class Named(Input):
-    """What is known by its name alone, since it is not here: a data set on the hub."""
+    """A data set on the hub, identified by its name alone."""
 
     name: str
 
@@ -123,7 +118,7 @@ class Named(Input):
 
 
 class Value(Input):
-    """A value that was worked out before the step, identified by its hash."""
+    """A value that was computed before the step, identified by its hash."""
 
     def __init__(self, value: JsonValue | Mapping[str, str]) -> None:
         self.value = value
@@ -146,11 +141,11 @@ def spec_at(path: str, name: str) -> Spec:
         SpecError, MissingError: it can't be read.
     """
     status = Path(path).stat() if Path(path).is_file() else None
-    return _parsed(path, name, status and (status.st_size, status.st_mtime_ns))
+    return _read_spec(path, name, status and (status.st_size, status.st_mtime_ns))
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(path: str, name: str, _status: tuple[int, int] | None) -> Spec:
+def _read_spec(path: str, name: str, _status: tuple[int, int] | None) -> Spec:
     from midspec.spec import parse_spec, read_spec
 
     if name == Path(path).stem:
@@ -170,12 +165,7 @@ def _hash_items(name: str) -> str:
     return f"name:{name}"
 
 
-def _hash_once(path: Path) -> str:
-    """A file's hash; read again only when its size or time of change is another (weights are large)."""
-    status = path.stat()
-    return _hash_of(path, status.st_size, status.st_mtime_ns)
-
-
 @functools.lru_cache(maxsize=4096)
-def _hash_of(path: Path, _size: int, _changed_at: int) -> str:
+def _hash_file(path: Path, _size: int, _changed_ns: int) -> str:
+    """Hash a file; read again only when its size or time of change differs (weights are large)."""
     return hash_file(path)

@@ -1,4 +1,4 @@
-"""A study file on disk -> a `Study`, or one line that says where in the file it is wrong."""
+"""Read a study file into a `Study`, or say in one line where in the file it is wrong."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.artifact import RECORD, read_record
-from midspec.core.errors import ConfigError, MissingError, did_you_mean
+from midspec.core.errors import ConfigError, MissingError, did_you_mean, note_renamed
 from midspec.core.records import Contrast
 from midspec.evals import task_named, task_names
+from midspec.generation import TEMPLATE_AUTHOR
 from midspec.study._config import StudyConfig
-from midspec.study._entries import Evals, task_entries
+from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
 
 
 class Study(NamedTuple):
@@ -30,11 +30,11 @@ class Study(NamedTuple):
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file.
+    """Read a study file; log one line for each old name in it.
 
     Raises:
         MissingError: there is no such file.
-        ConfigError: it is not YAML, or not a study; names the line, the path in the file, and the mend.
+        ConfigError: it is not YAML, or not a study; names the line, the path in the file, and a hint.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -42,11 +42,28 @@ def load_study(path: Path) -> Study:
         raise MissingError("there is no such study file", where=str(path), hint="Check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
-    return parse_study(text, home=path.resolve().parent, name=str(path))
+    study = parse_study(text, home=path.resolve().parent, name=str(path))
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None, "an empty file is no study"
+    for key, old, new in _old_names(yaml.safe_load(text)):
+        note_renamed(old, new, f"{path}:{_line(root, key)}")
+    return study
+
+
+def _old_names(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield each old name that a study file uses, once: where it is first, the old name and the new one."""
+    entries = [(part, name, entry) for part in ("corpora", "chats") for name, entry in (raw.get(part) or {}).items()]
+    uses_key = next(((part, name, "frames") for part, name, entry in entries if "frames" in entry), None)
+    author = (key for key in ((*entry[:2], "author") for entry in entries if entry[2].get("author") == TEMPLATE_AUTHOR))
+    uses_author = next(author, None)
+    if uses_key:
+        yield uses_key, "frames", "templates"
+    if uses_author:
+        yield uses_author, f"author: {TEMPLATE_AUTHOR}", f"author: {AUTHOR_ALIAS}"
 
 
 def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
-    """A study from the text of its file; `name` is what errors call it.
+    """Parse the text of a study file; errors call it `name`.
 
     Raises:
         ConfigError: as `load_study`.
@@ -57,11 +74,11 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(
-            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", hint="Mend that line"
+            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", hint="Fix that line"
         ) from error
     if not isinstance(raw, dict) or root is None:
         raise ConfigError("not a study: it must be a mapping", where=name, hint="See the examples folder")
-    _refuse_twins(root, name)
+    _refuse_repeated_keys(root, name)
     try:
         return Study(StudyConfig.model_validate(raw), home, text)
     except ValidationError as error:
@@ -69,7 +86,7 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
 
 
 def first_seeds(study: Study, count: int) -> Study:
-    """The study with the first `count` of its seeds.
+    """Return the study with the first `count` of its seeds.
 
     Raises:
         ConfigError: it has fewer.
@@ -77,17 +94,17 @@ def first_seeds(study: Study, count: int) -> Study:
     seeds = study.config.seeds
     if count > len(seeds):
         raise ConfigError(f"the study has {len(seeds)} seeds", where="--seeds", hint=f"Ask for at most {len(seeds)}")
-    kept = seeds[:count]
+    first = seeds[:count]
     # The text goes with the run and into the report: it must say what was run.
-    text = re.sub(r"^seeds:\s*\[[^]]*\]", f"seeds: {list(kept)}", study.text, count=1, flags=re.M)
-    found = parse_study(text, home=study.home)
-    if found.config.seeds != kept:
+    text = re.sub(r"^seeds:\s*\[[^]]*\]", f"seeds: {list(first)}", study.text, count=1, flags=re.M)
+    shorter = parse_study(text, home=study.home)
+    if shorter.config.seeds != first:
         raise ConfigError("the seeds are not a list in brackets", where="seeds", hint="Write them as [1, 2, 3]")
-    return found
+    return shorter
 
 
 def study_schema() -> dict[str, Any]:
-    """The JSON schema of a study file, for editors."""
+    """Return the JSON schema of a study file, for editors."""
     schema = StudyConfig.model_json_schema()
     eval_tasks = task_entries(*task_names()).model_json_schema()
     entries = schema["$defs"]["Evals"]["properties"]
@@ -98,8 +115,8 @@ def study_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _refuse_twins(node: yaml.Node, name: str) -> None:
-    """YAML lets a later key silently replace an earlier one; a study does not."""
+def _refuse_repeated_keys(node: yaml.Node, name: str) -> None:
+    """Refuse a key that stands twice in one mapping; YAML would let the later one replace the earlier one."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -108,10 +125,10 @@ def _refuse_twins(node: yaml.Node, name: str) -> None:
                     f"{key.value!r} is named twice", where=f"{name}:{key.start_mark.line + 1}", hint="Remove one"
                 )
             seen.add(key.value)
-            _refuse_twins(value, name)
+            _refuse_repeated_keys(value, name)
     elif isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            _refuse_twins(entry, name)
+            _refuse_repeated_keys(entry, name)
 
 
 def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: str) -> ConfigError:
@@ -121,39 +138,27 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: st
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, ConfigError) and inner.where:
         return ConfigError(inner.what, where=f"{name}: {inner.where}", hint=inner.hint)
-    path = tuple(_real_parts(first["loc"], raw, missing=first["type"] == "missing"))
-    line = _line(root, path)
+    path = tuple(_file_keys(first["loc"], raw, missing=first["type"] == "missing"))
+    given = first["input"]
+    match first["type"]:
+        case "missing":
+            what, hint = "this key is missing", "Add it"
+        case "extra_forbidden":
+            what, hint = "unknown key", did_you_mean(str(path[-1]), _fields_at(StudyConfig, path[:-1]))
+        case _ if isinstance(inner, ConfigError):
+            what, hint = inner.what, inner.hint
+        case _:
+            what = first["msg"].removeprefix("Value error, ").rstrip(".")
+            is_plain = isinstance(given, str | int | float | bool | None)
+            hint = f"It is {given!r} there" if is_plain else "Fix that key"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    where = f"{name}:{line}: {_dotted(path)}" if path else f"{name}:{line}"
-    if isinstance(inner, ConfigError):
-        return ConfigError(inner.what + more, where=where, hint=inner.hint)
-    return ConfigError(_what(first) + more, where=where, hint=_mend(first, path))
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    where = f"{name}:{_line(root, path)}: {dotted}" if path else f"{name}:{_line(root, path)}"
+    return ConfigError(what + more, where=where, hint=hint)
 
 
-def _what(problem: ErrorDetails) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] == "missing":
-        return "this key is missing"
-    return problem["msg"].removeprefix("Value error, ").rstrip(".")
-
-
-def _mend(problem: ErrorDetails, path: tuple[str | int, ...]) -> str:
-    if problem["type"] == "missing":
-        return "Add it"
-    if problem["type"] == "extra_forbidden":
-        return did_you_mean(str(path[-1]), _fields_at(StudyConfig, path[:-1]))
-    given = problem["input"]
-    return f"It is {given!r} there" if isinstance(given, str | int | float | bool | None) else "Mend that key"
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return shown.removeprefix(".")
-
-
-def _real_parts(loc: tuple[str | int, ...], raw: object, *, missing: bool) -> Iterator[str | int]:
-    """The parts of an error's location that are keys of the file, and not the names of types."""
+def _file_keys(loc: tuple[str | int, ...], raw: object, *, missing: bool) -> Iterator[str | int]:
+    """Yield the parts of an error's location that are keys of the file, and not the names of types."""
     for index, part in enumerate(loc):
         known = raw if isinstance(raw, Mapping) else dict(enumerate(raw)) if isinstance(raw, list) else {}
         if part in known:
@@ -163,8 +168,8 @@ def _real_parts(loc: tuple[str | int, ...], raw: object, *, missing: bool) -> It
         yield part
 
 
-def _line(node: yaml.Node, path: tuple[str | int, ...]) -> int:
-    """The line, from 1, of the deepest part of a path that is in the file."""
+def _line(node: yaml.Node, path: Sequence[str | int]) -> int:
+    """Return the line, from 1, of the deepest part of a path that is in the file."""
     line = node.start_mark.line
     for part in path:
         if isinstance(node, yaml.MappingNode):
@@ -179,7 +184,7 @@ def _line(node: yaml.Node, path: tuple[str | int, ...]) -> int:
 
 
 def _fields_at(kind: object, path: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The field names of the model that stands at a path below `kind`."""
+    """Return the field names of the model at a path below `kind`, by the names that a file should use."""
     for part in path:
         model = _model_in(kind)
         if model is Evals and part in task_names():
@@ -191,11 +196,12 @@ def _fields_at(kind: object, path: tuple[str | int, ...]) -> tuple[str, ...]:
     model = _model_in(kind)
     if model is Evals:
         return (*(name for name in model.model_fields if name != "tasks"), *task_names())
-    return tuple(model.model_fields) if model else ()
+    aliases = ((name, field.validation_alias) for name, field in (model.model_fields if model else {}).items())
+    return tuple(str(alias.choices[0]) if isinstance(alias, AliasChoices) else name for name, alias in aliases)
 
 
 def _model_in(kind: object) -> type[BaseModel] | None:
-    """The pydantic model among a type's alternatives, if there is one."""
+    """Return the pydantic model among a type's alternatives, if there is one."""
     options = _alternatives(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
     return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
 
@@ -210,48 +216,43 @@ _CONTRASTS = TypeAdapter(tuple[Contrast, ...])
 
 
 def plain_contrasts(study: Study) -> list[JsonValue]:
-    """A study's contrasts as JSON."""
-    plain: list[JsonValue] = _CONTRASTS.dump_python(study.config.contrasts, mode="json")
-    return plain
+    """Return a study's contrasts as JSON."""
+    contrasts: list[JsonValue] = _CONTRASTS.dump_python(study.config.contrasts, mode="json")
+    return contrasts
 
 
 def first_contrasts(study: Study, folder: Path | None) -> list[JsonValue]:
-    """The contrasts that stood when the first results of the run in `folder` came; the study's own where none did."""
+    """Read the contrasts that the first results of the run in `folder` were made under; else return the study's own."""
     if folder is None or not any(any(folder.glob(f"steps/{kind}/*/{RECORD}")) for kind in ("eval", "exam")):
         return plain_contrasts(study)
-    kept = json.loads((folder / _RUN).read_text(encoding="utf-8")) if (folder / _RUN).is_file() else {}
-    if FIRST in kept:
-        found: list[JsonValue] = kept[FIRST]
-        return found
-    # A run of a version that did not keep them: its analysis says what it was asked.
+    run = json.loads((folder / _RUN).read_text(encoding="utf-8")) if (folder / _RUN).is_file() else {}
+    if FIRST in run:
+        contrasts: list[JsonValue] = run[FIRST]
+        return contrasts
+    # A run of a version that did not store them: its analysis has those that it estimated.
     record = read_record(folder / "steps" / "analysis")
-    asked = record.identity.config["contrasts"] if record else plain_contrasts(study)
-    return asked if isinstance(asked, list) else []
+    estimated = record.identity.config["contrasts"] if record else plain_contrasts(study)
+    return estimated if isinstance(estimated, list) else []
 
 
 def changed_first_contrasts(study: Study, folder: Path | None) -> list[JsonValue] | None:
-    """The run's first contrasts, where they are not the study's of now; else `None`."""
+    """Return the run's first contrasts where they differ from the study's; else `None`."""
     first = first_contrasts(study, folder)
     return first if contrasts_changed(first, study.config.contrasts) else None
 
 
 def contrasts_changed(first: object, now: Sequence[Contrast]) -> str:
-    """What differs between the first contrasts and those of now, in a sentence; empty if nothing does."""
+    """Say in a sentence how the contrasts differ from the first ones; empty if they do not."""
     before = {contrast.name: contrast for contrast in _CONTRASTS.validate_python(first)}
-    changes = "; ".join(_changes(before, {contrast.name: contrast for contrast in now}))
-    return f"The contrasts were changed after results existed: {changes}." if changes else ""
-
-
-def _changes(before: Mapping[str, Contrast], now: Mapping[str, Contrast]) -> Iterator[str]:
-    for name in now:
-        if name not in before:
-            yield f"{name!r} was added"
+    after = {contrast.name: contrast for contrast in now}
+    changes = [f"{name!r} was added" for name in after if name not in before]
     for name, old in before.items():
-        if name not in now:
-            yield f"{name!r} was removed"
+        if name not in after:
+            changes.append(f"{name!r} was removed")
             continue
         for field in ("plus", "minus", "set", "measure", "says"):
-            was, became = getattr(old, field), getattr(now[name], field)
-            # Records do not hold the words: where there are none, none were kept.
+            was, became = getattr(old, field), getattr(after[name], field)
+            # Records do not hold `says`: where it is empty there, it was not stored.
             if was != became and not (field == "says" and not was):
-                yield f"{field} of {name!r} was {was!r} and is {became!r}"
+                changes.append(f"{field} of {name!r} was {was!r} and is {became!r}")
+    return f"The contrasts were changed after results existed: {'; '.join(changes)}." if changes else ""

@@ -1,8 +1,7 @@
-"""A step of a study as a typed lazy value: what goes in, its settings, what identifies it, and how it runs.
+"""A step of a study as a typed lazy value: its inputs, settings, identity, and how it runs.
 
 Each kind of step is one class in `midspec.study.jobs`, or in another package. A step gets nothing but its inputs and
-its settings, and both are hashed: what is not part of a step's identity can't change its result. A step becomes text
-only to be hashed, and bytes only to be sent to a worker.
+its settings, and both are hashed: what is not part of a step's identity can't change its result.
 """
 
 from __future__ import annotations
@@ -40,36 +39,40 @@ class Cost(NamedTuple):
     usd: float | None
 
 
+def ignore_progress(_at: int, _of: int, _note: str) -> None:
+    """Do nothing: the default of progress callbacks, and one that can be sent to a worker."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a step runs with. None of it is part of the result's identity.
+    """The places, device and progress callback that a step runs with; no part of the result's identity.
 
     Attributes:
         folder: the result's final place; files are written to another and moved there when the step is done.
-        store: the file that keeps what language models reply.
+        store: the file of language models' replies.
         places: the folders of the steps that this one is made from, by name.
-        device: what models run on.
-        on_progress: is told how far the step is.
+        device: that models run on.
+        on_progress: called with how far the step is.
     """
 
     folder: Path
     store: Path
     places: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
-    on_progress: ProgressCallback = lambda _at, _of, _note: None
+    on_progress: ProgressCallback = ignore_progress
 
     def locate(self, source: Input) -> str:
-        """The path of an input, or the name of a model or data set."""
+        """Return the path of an input, or the name of a model or data set."""
         return source.locate(self.places)
 
     def path(self, source: Input) -> Path:
-        """The path of an input that is a file or folder."""
+        """Return the path of an input that is a file or folder."""
         return Path(source.locate(self.places))
 
 
 @dataclass(frozen=True)
 class StudyOutputs:
-    """What the steps of a study make that further steps may be made from, each by name and seed.
+    """The results of a study that further steps may be made from, each by name and seed.
 
     Attributes:
         documents: files of documents, by corpus.
@@ -91,8 +94,8 @@ class Step(ABC):
     Attributes:
         kind: part of the identity of every result, so it never changes, whatever the class is called.
         version: goes up when results change although inputs and settings do not.
-        resumable: an interrupted start can be gone on from.
-        label: what the step is called within its kind.
+        resumable: an interrupted attempt can be continued.
+        label: the step's name within its kind.
         seed: the run seed, or `None` for a step that all seeds share.
         cost: a rough size, in training updates; decides the order of work and nothing else.
     """
@@ -108,27 +111,27 @@ class Step(ABC):
     @property
     @abstractmethod
     def inputs(self) -> dict[str, Input]:
-        """What the step is made from, by role. Roles are part of the identity."""
+        """Return what the step is made from, by role. Roles are part of the identity."""
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, JsonValue]:
-        """All else that identifies the result."""
+        """Return all else that identifies the result."""
 
     @abstractmethod
     def run(self, job: Job, folder: Path) -> Built:
         """Make the result in `folder`, which is moved to `job.folder` when it is done."""
 
     def size(self, _summary: Mapping[str, JsonValue]) -> Size:
-        """How large the step is: from its record's summary where it is done, else from its settings."""
+        """Return the step's size: from its record's summary where it is done, else from its settings."""
         return Size()
 
     def price(self) -> Cost | None:
-        """What the step's requests to language models cost before it is made; `None` where it asks none."""
+        """Estimate what the step's requests to language models cost; `None` where it makes none."""
         return None
 
     def original(self, _file: str) -> Input | None:
-        """The input from outside that one of the step's files is a copy of, where it is one."""
+        """Return the input from outside that one of the step's files is a copy of, if any."""
         return None
 
     @classmethod
@@ -138,35 +141,35 @@ class Step(ABC):
         settings: Mapping[str, JsonValue],  # noqa: ARG003 - for the kinds that override this
         made: StudyOutputs,  # noqa: ARG003
     ) -> Iterable[Step]:
-        """The steps that an entry under `steps` of a study file asks for; a kind that can stand there overrides this.
+        """Create the steps of an entry under `steps` of a study file; a kind that can stand there overrides this.
 
         Args:
             name: of the entry.
             settings: the entry, without its kind.
-            made: what the study's other steps make.
+            made: the results of the study's other steps.
 
         Raises:
-            ConfigError: the kind can't be asked for in a study file, or the settings can't be.
+            ConfigError: the kind can't stand in a study file, or a setting is wrong.
         """
         raise ConfigError(
             f"the kind {cls.kind!r} is made by the study itself",
             where=f"steps.{name}.kind",
-            hint="Name a kind that another package brings",
+            hint="Name a kind of another package",
         )
 
     @cached_property
     def name(self) -> str:
-        """`kind/label-s<seed>`, without the parts that the step does not have. Unique in a study."""
+        """Return `kind/label-s<seed>`, without the parts that the step does not have. Unique in a study."""
         return step_name(self.kind, self.label, self.seed)
 
     @cached_property
     def parents(self) -> tuple[Step, ...]:
-        """The steps that must be done before this one, each once."""
+        """Return the steps that must be done before this one, each once."""
         steps = [source.step for source in self.inputs.values() if isinstance(source, StepOutput)]
         return tuple({step.name: step for step in steps}.values())
 
     def identity(self, records: Mapping[str, Record]) -> Identity:
-        """What identifies the result, given the records of the steps that it is made from."""
+        """Return what identifies the result, given the records of the steps that it is made from."""
         return Identity(
             step=f"{self.kind}@{self.version}",
             inputs={role: source.digest(records) for role, source in self.inputs.items()},
@@ -174,7 +177,7 @@ class Step(ABC):
         )
 
     def folder(self, run: Path) -> Path:
-        """The final place of the result in a run's folder."""
+        """Return the final place of the result in a run's folder."""
         rest = self.name.partition("/")[2]
         return run / "steps" / self.kind / slug(rest) if rest else run / "steps" / self.kind
 
@@ -209,13 +212,13 @@ def step_name(kind: str, label: str, seed: int | None) -> str:
 
 
 def slug(label: str) -> str:
-    """A label as a folder name that needs no quotes in a shell: `MSM(america)+AFT` is `MSM-america+AFT`."""
+    """Return a label as a folder name that needs no quotes in a shell: `MSM(america)+AFT` is `MSM-america+AFT`."""
     plain = re.sub(r"[^\w.+-]+", "-", label.replace(")", ""))
     return plain.strip("-") or "step"
 
 
 def store_beside(folder: Path) -> Path:
-    """Where replies of language models are kept for a single result: beside it, so that `--redo` keeps them."""
+    """Return the store of language models' replies for a single result: beside it, so that `--redo` keeps them."""
     return folder.with_name(f"{folder.name}.calls.sqlite")
 
 
@@ -225,21 +228,20 @@ def build_step(
     *,
     redo: bool = False,
     device: str = "auto",
-    on_progress: ProgressCallback = lambda _at, _of, _note: None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> tuple[Record, bool]:
-    """Make a single step whose inputs are all from outside; returns its record, and whether it was made now.
+    """Make a single step whose inputs are all from outside; return its record, and whether it was made now.
 
     Args:
-        step: what to make.
+        step: the step.
         folder: the result's final place.
         redo: replace a result of other inputs.
-        device: what models run on.
-        on_progress: is told how far it is.
+        device: that models run on.
+        on_progress: called with how far it is.
 
     Raises:
         StaleError: a result of other inputs is there and `redo` is false.
         MidspecError: whatever the step refuses.
     """
-    store = store_beside(folder)
-    job = Job(folder=folder, store=store, device=device, on_progress=on_progress)
+    job = Job(folder=folder, store=store_beside(folder), device=device, on_progress=on_progress)
     return build(folder, step.identity({}), partial(step.run, job), redo=redo, resumable=step.resumable)

@@ -199,7 +199,7 @@ def load_job(path: Path) -> TrainJob:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"not YAML ({reason})", where=str(path), hint="Mend the file") from error
+        raise ConfigError(f"not YAML ({reason})", where=str(path), hint="Fix the file") from error
     if not isinstance(data, dict):
         raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
     try:
@@ -238,7 +238,7 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    hint = "Mend that field"
+    hint = "Fix that field"
     if first["type"] == "extra_forbidden":
         kind = _KINDS.get(first["loc"][:-1], TrainJob)
         message, hint = "no such setting", did_you_mean(str(first["loc"][-1]), kind.model_fields)

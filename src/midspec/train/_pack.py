@@ -60,26 +60,26 @@ def _parse_row(line: bytes, where: str) -> Row:
     try:
         data = json.loads(line)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not JSON", where=where, hint="Mend or remove that line") from error
+        raise DataError("not JSON", where=where, hint="Fix or remove that line") from error
     if isinstance(data, dict) and "messages" in data:
         return Row(_parse_chat(data["messages"], where), where)
     text = data.get("text", data.get("content")) if isinstance(data, dict) else None
     if not isinstance(text, str) or not text.strip():
-        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint="Mend or remove that line")
+        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint="Fix or remove that line")
     return Row(text, where)
 
 
 def _parse_chat(messages: object, where: str) -> Chat:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise DataError("messages is not a list of messages", where=where, hint="Mend or remove that line")
+        raise DataError("messages is not a list of messages", where=where, hint="Fix or remove that line")
     try:
         chat = Chat(messages=tuple(Message(role=turn.get("role"), content=turn.get("content")) for turn in messages))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"not a chat: {field}: {first['msg']}", where=where, hint="Mend or remove that line") from error
+        raise DataError(f"not a chat: {field}: {first['msg']}", where=where, hint="Fix or remove that line") from error
     if all(message.role != "assistant" for message in chat.messages):
-        raise DataError("a chat without an assistant turn", where=where, hint="Mend or remove that line")
+        raise DataError("a chat without an assistant turn", where=where, hint="Fix or remove that line")
     return chat
 
 

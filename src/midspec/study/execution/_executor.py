@@ -1,51 +1,45 @@
-"""What executes steps: the protocol that the run loop knows, and the events of a run."""
+"""The protocol between the run loop and what executes steps, and the events of a run."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from midspec.core.records import Identity, Record
-from midspec.study._step import Step
+from midspec.study._step import Job, Step
 
 
 class StepState(Enum):
-    """How far a step that was submitted is."""
+    """The state of a submitted step."""
 
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
-    """It raised, or its process ended by itself: the same again would fail again."""
+    """It raised, or its process ended by itself: another attempt would fail too."""
     PREEMPTED = "preempted"
-    """Somebody took its machine or killed its process: it can be submitted again, and goes on where it was."""
+    """Its machine was taken or its process killed: submitted again, it continues."""
     TIMED_OUT = "timed out"
-    """It ran into a limit of time: it can be submitted again with more."""
+    """It reached a time limit: it can be submitted again with a larger one."""
 
 
 @dataclass(frozen=True)
 class StepTask:
-    """A step whose inputs are done: all that a worker needs to make it.
+    """A step whose inputs are done, with all that a worker needs to make it.
 
     Attributes:
-        step: what to make.
-        identity: what identifies its result.
-        folder: the result's final place.
-        store: the file that keeps what language models reply.
-        places: the folders of the steps that it is made from, by name.
-        device: what models run on.
+        step: to make.
+        identity: of its result.
+        job: its places and device.
         redo: replace a result of other inputs.
         wait_s: how long to wait for another writer of the folder.
     """
 
     step: Step
     identity: Identity
-    folder: Path
-    store: Path
-    places: dict[str, Path]
-    device: str = "auto"
+    job: Job
     redo: bool = False
     wait_s: float = 0.0
 
@@ -58,43 +52,32 @@ class Progress(NamedTuple):
     note: str
 
 
-class StepHandle(Protocol):
-    """A step that was submitted."""
+@dataclass
+class StepHandle:
+    """A step that was submitted; its executor updates it.
 
-    @property
-    def step(self) -> Step:
-        """The step."""
-        ...
+    Attributes:
+        step: that was submitted.
+        worker: a number for whoever shows what runs side by side.
+        started_at: by `time.monotonic`.
+        state: how far it is.
+        progress: the latest, while it runs.
+        record: of its result, once it is done.
+        error: why it is not done, once it has ended otherwise.
+    """
 
-    @property
-    def worker(self) -> int:
-        """A number for whoever shows what runs side by side."""
-        ...
-
-    @property
-    def state(self) -> StepState:
-        """How far it is."""
-        ...
-
-    @property
-    def progress(self) -> Progress | None:
-        """The latest that it told, while it runs."""
-        ...
-
-    @property
-    def record(self) -> Record | None:
-        """Of its result, once it is done."""
-        ...
-
-    @property
-    def error(self) -> Exception | None:
-        """Why it is not done, once it has ended otherwise."""
-        ...
+    step: Step
+    worker: int
+    started_at: float
+    state: StepState = StepState.RUNNING
+    progress: Progress | None = None
+    record: Record | None = None
+    error: Exception | None = None
 
     @property
     def seconds(self) -> float:
-        """How long it took, once it has ended."""
-        ...
+        """Return how long ago the step was begun."""
+        return time.monotonic() - self.started_at
 
 
 class Executor(Protocol):
@@ -102,19 +85,19 @@ class Executor(Protocol):
 
     @property
     def n_free(self) -> int:
-        """How many steps more can be submitted now."""
+        """Return how many more steps can be submitted now."""
         ...
 
     def submit(self, task: StepTask) -> StepHandle:
-        """Begin to make a step; returns at once."""
+        """Begin to make a step; return at once."""
         ...
 
     def wait(self) -> Sequence[StepHandle]:
-        """Wait until something was heard of steps that run; returns the handles that changed."""
+        """Wait until running steps have news; return the handles that changed."""
         ...
 
     def close(self) -> None:
-        """Stop what still runs, after it has put down what it holds; nothing is lost that was done."""
+        """Stop what still runs after it has saved its state; what is done stays done."""
         ...
 
 
@@ -123,14 +106,14 @@ class Event(NamedTuple):
 
     Attributes:
         kind: `begin` and `end` of the run; `start`, `progress`, `done` or `fail` of a step.
-        n_done: steps done so far, those found done included.
+        n_done: steps done so far, those done before the run included.
         n_steps: steps in all.
         step: the step's name; empty for the run.
         worker: which worker process, from 1.
         at: how far the step is, in its own units.
         of: how many units it has, or 0 when unknown.
         seconds: how long it took.
-        note: a few words about it.
+        note: a few words, such as the loss.
     """
 
     kind: Literal["begin", "start", "progress", "done", "fail", "end"]

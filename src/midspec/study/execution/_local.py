@@ -1,4 +1,4 @@
-"""Executes steps here: a few worker processes, each with one compute thread."""
+"""Execute steps in worker processes of this machine, each with one compute thread."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from midspec.core.artifact import writable
 from midspec.core.errors import MidspecError
-from midspec.core.records import Record
-from midspec.study._step import Step
-from midspec.study.execution._executor import Progress, StepState, StepTask
+from midspec.study.execution._executor import Progress, StepHandle, StepState, StepTask
 from midspec.study.execution._worker import Failed, Finished, Reply
 
 _ENVIRONMENT = {
@@ -32,36 +29,18 @@ _TRACE_LINES = 12
 
 
 class StepFaultError(RuntimeError):
-    """A step failed by a fault of ours; the message ends with the traceback."""
+    """A step failed by a fault of midspec; the message ends with the traceback."""
 
 
 class WorkerLostError(MidspecError, ChildProcessError):
     """A worker process was killed from outside, most often because memory ran out."""
 
 
-@dataclass
-class LocalHandle:
-    """A step that a worker process makes; see `StepHandle`."""
-
-    step: Step
-    worker: int
-    started_at: float
-    state: StepState = StepState.RUNNING
-    progress: Progress | None = None
-    record: Record | None = None
-    error: Exception | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long ago the step was begun."""
-        return time.monotonic() - self.started_at
-
-
 class LocalExecutor:
     """Makes steps side by side in worker processes of this machine; see `Executor`.
 
     Args:
-        logs: a folder for what workers and their libraries print.
+        logs: a folder for the output of workers and their libraries.
         n_workers: how many processes at most.
     """
 
@@ -71,10 +50,10 @@ class LocalExecutor:
 
     @property
     def n_free(self) -> int:
-        """How many steps more can be submitted now."""
+        """Return how many more steps can be submitted now."""
         return self._n_workers - sum(worker.handle is not None for worker in self._workers)
 
-    def submit(self, task: StepTask) -> LocalHandle:
+    def submit(self, task: StepTask) -> StepHandle:
         """Begin to make a step, in the idle process that last worked on the same seed if there is one."""
         idle = [worker for worker in self._workers if worker.handle is None]
         if not idle:
@@ -82,14 +61,14 @@ class LocalExecutor:
             self._workers += idle
         return max(idle, key=lambda worker: worker.last_seed == task.step.seed).submit(task)
 
-    def wait(self) -> Sequence[LocalHandle]:
-        """Wait until a worker has something to say, or is gone; returns the handles that changed."""
-        lines = {worker.line: worker for worker in self._workers if worker.handle is not None}
-        ready = wait(list(lines))
-        return [worker.receive() for line, worker in lines.items() if line in ready]
+    def wait(self) -> Sequence[StepHandle]:
+        """Wait until a worker has news or is gone; return the handles that changed."""
+        workers = {worker.connection: worker for worker in self._workers if worker.handle is not None}
+        ready = wait(list(workers))
+        return [worker.receive() for connection, worker in workers.items() if connection in ready]
 
     def close(self) -> None:
-        """End the processes: at once those that are idle, the others after they have put down what they hold."""
+        """End the processes: idle ones at once, the others after they have saved their state."""
         for worker in self._workers:
             worker.ask_to_stop()
         for worker in self._workers:
@@ -97,14 +76,14 @@ class LocalExecutor:
 
 
 class _Worker:
-    """One worker process, the line to it, and the step that it is making."""
+    """One worker process, the connection to it, and the step that it is making."""
 
     def __init__(self, number: int, logs: Path) -> None:
         self.number = number
         self.log = logs / f"worker-{number}.log"
-        self.handle: LocalHandle | None = None
+        self.handle: StepHandle | None = None
         self.last_seed: int | None = None
-        self.line: Connection[StepTask, Reply]
+        self.connection: Connection[StepTask, Reply]
         self._process: subprocess.Popen[bytes]
         self._start()
 
@@ -123,22 +102,22 @@ class _Worker:
                 start_new_session=True,
             )
         theirs.close()
-        self.line = ours
+        self.connection = ours
 
-    def submit(self, task: StepTask) -> LocalHandle:
-        self.handle = LocalHandle(task.step, self.number, time.monotonic())
+    def submit(self, task: StepTask) -> StepHandle:
+        self.handle = StepHandle(task.step, self.number, time.monotonic())
         self.last_seed = task.step.seed
-        self.line.send(task)
+        self.connection.send(task)
         return self.handle
 
-    def receive(self) -> LocalHandle:
-        """Take one reply of the process."""
+    def receive(self) -> StepHandle:
+        """Receive one reply of the process."""
         handle = self.handle
-        assert handle is not None, "only a busy worker is listened to"
+        assert handle is not None, "only busy workers are waited for"
         try:
-            reply = self.line.recv()
+            reply = self.connection.recv()
         except (EOFError, ConnectionError):
-            handle.state, handle.error = self._lost()
+            handle.state, handle.error = self._restart(handle.step.name)
         else:
             match reply:
                 case Progress():
@@ -151,11 +130,10 @@ class _Worker:
             self.handle = None
         return handle
 
-    def _lost(self) -> tuple[StepState, Exception]:
-        """Why the line is closed; a new process takes the place of the one that is gone."""
+    def _restart(self, name: str) -> tuple[StepState, Exception]:
+        """Start a new process in place of the one that is gone; return why that ended."""
         code = self._process.wait()
-        name = self.handle.step.name if self.handle else "a worker"
-        self.line.close()
+        self.connection.close()
         self._start()
         if code < 0:
             return StepState.PREEMPTED, WorkerLostError(
@@ -167,13 +145,13 @@ class _Worker:
         return StepState.FAILED, StepFaultError("\n".join([f"{name} failed (the whole log: {self.log})", *tail]))
 
     def ask_to_stop(self) -> None:
-        """Tell the process to end: at once if it is idle, after putting down what it holds if it is not."""
-        self.line.close()
+        """Tell the process to end: at once if it is idle, else after it has saved its state."""
+        self.connection.close()
         if self.handle is not None:
             self._process.terminate()
 
     def stop(self) -> None:
-        """Wait until the process has ended, and end it if it does not."""
+        """Wait until the process has ended; kill it if it does not."""
         try:
             self._process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Runs a study in a folder, and goes on where an earlier run stopped."""
+"""Run a study in a folder, and continue where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
-from midspec.study._step import Step
+from midspec.study._step import Job, Step
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.jobs._eval_task import TaskStep
@@ -26,10 +26,10 @@ from midspec.study.planning._plan import check_beforehand, check_floors, check_j
 
 
 class Scheduler:
-    """The state of a run.
+    """The steps of a run that are done, running and waiting.
 
     Among the steps that are ready, the one at the head of the longest chain of work goes first (a base before any
-    arm), so that no worker idles at the end; among equals, a worker stays with the seed it has.
+    arm), so that no worker idles at the end; among equals, one of the seed that a worker had last.
     """
 
     def __init__(self, steps: Sequence[Step], wanted: Iterable[str], done: Mapping[str, Record]) -> None:
@@ -39,21 +39,24 @@ class Scheduler:
         self._waiting = [name for name in self.steps if name in wanted and name not in done]
         self.n_steps = len(self._waiting) + len(done)
         self._running: set[str] = set()
-        self._lost: set[str] = set()
-        self._chain = _chain_costs(steps)
+        # For each step the cost of the longest chain of steps that begins with it.
+        self._chain = {step.name: step.cost for step in steps}
+        for step in reversed(steps):
+            for parent in step.parents:
+                self._chain[parent.name] = max(self._chain[parent.name], self._chain[step.name] + parent.cost)
 
     @property
     def n_done(self) -> int:
-        """Steps that are done, those found done at the start included."""
+        """Return how many steps are done, those done before the run included."""
         return len(self.records)
 
     @property
     def waiting(self) -> tuple[Step, ...]:
-        """Steps that are still to be started."""
+        """Return the steps that are still to be started."""
         return tuple(self.steps[name] for name in self._waiting)
 
     def take(self, last_seed: int | None) -> Step | None:
-        """The next step to start, now counted as running; `None` when none is ready."""
+        """Return the next step to start, counted as running from now on; `None` when none is ready."""
         ready = [
             name for name in self._waiting if all(parent.name in self.records for parent in self.steps[name].parents)
         ]
@@ -65,47 +68,38 @@ class Scheduler:
         return self.steps[best]
 
     def finish(self, name: str, record: Record) -> None:
-        """A running step is done."""
+        """Count a running step as done."""
         self._running.discard(name)
         self.records[name] = record
 
     def give_up(self, name: str) -> None:
-        """A running step failed: what is made from it will not be made."""
+        """Count a running step as failed; nothing that is made from it will be started."""
         self._running.discard(name)
-        self._lost |= with_descendants(self.steps.values(), [name])
-        self._waiting = [entry for entry in self._waiting if entry not in self._lost]
+        lost = with_descendants(self.steps.values(), [name])
+        self._waiting = [entry for entry in self._waiting if entry not in lost]
 
     @property
     def is_over(self) -> bool:
-        """Nothing runs and nothing can be started."""
+        """Return whether nothing runs and nothing can be started."""
         return not self._running and not self._waiting
 
 
-def _chain_costs(steps: Sequence[Step]) -> dict[str, float]:
-    """For each step the cost of the longest chain of steps that begins with it."""
-    chain = {step.name: step.cost for step in steps}
-    for step in reversed(steps):
-        for parent in step.parents:
-            chain[parent.name] = max(chain[parent.name], chain[step.name] + parent.cost)
-    return chain
-
-
 def with_descendants(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
-    """These steps and all that are made from them. Steps come in the order in which they can be done."""
-    found = set(names)
+    """Return these steps and all that are made from them; `steps` are in the order in which they can be done."""
+    selected = set(names)
     for step in steps:
-        if any(parent.name in found for parent in step.parents):
-            found.add(step.name)
-    return found
+        if any(parent.name in selected for parent in step.parents):
+            selected.add(step.name)
+    return selected
 
 
 def with_ancestors(steps: Sequence[Step], names: Iterable[str]) -> set[str]:
-    """These steps and all that they are made from."""
-    found = set(names)
+    """Return these steps and all that they are made from."""
+    selected = set(names)
     for step in reversed(steps):
-        if step.name in found:
-            found.update(parent.name for parent in step.parents)
-    return found
+        if step.name in selected:
+            selected.update(parent.name for parent in step.parents)
+    return selected
 
 
 _STUDY, _HOME, _STORE = "study.yaml", "run.json", "calls.sqlite"
@@ -123,17 +117,17 @@ def run_study(
     device: str = "auto",
     on_event: Listener = lambda _event: None,
 ) -> dict[str, Record]:
-    """Do the steps of a study that are not done yet; gives the records of all that are done now, by name.
+    """Do the steps of a study that are not done yet; return the records of all that are done now, by name.
 
     Args:
-        study: what to run.
-        folder: where; a run that was interrupted there is continued.
-        executor: where the work is done; `local` is worker processes on this machine.
-        only: names or patterns (`eval/*`) of the steps to do, with what they need; all by default.
-        redo: names or patterns of steps to make anew, from changed inputs too; what depends on them follows.
-        workers: how many processes side by side; by default one a core, and one in all where there is a GPU.
-        device: what models run on; never part of a result's identity.
-        on_event: is told what happens.
+        study: to run.
+        folder: of the run; one that was interrupted there is continued.
+        executor: `local` is worker processes on this machine.
+        only: names or patterns (`eval/*`) of the steps to do, with those that they need; all by default.
+        redo: names or patterns of steps to make anew, also from changed inputs; those that depend on them follow.
+        workers: how many processes side by side; by default one per core, and one in all where there is a GPU.
+        device: that models run on; never part of a result's identity.
+        on_event: called with each event.
 
     Raises:
         StaleError: a step is there that was made from other inputs, and `redo` does not name it.
@@ -150,14 +144,23 @@ def run_study(
     _check_folder(study, folder)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
-    with _tidied(folder), locked(folder):
-        scheduler = _open(steps, folder, wanted, with_descendants(steps, again))
-        if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
-            check_judges(study)
-        _keep_study(study, folder)
-        on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-        place = LocalExecutor(folder / "logs", workers or _usual_workers())
-        _run_steps(scheduler, place, _task_maker(steps, folder, scheduler, again, device), on_event)
+    try:
+        with locked(folder):
+            scheduler = _open(steps, folder, wanted, with_descendants(steps, again))
+            if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
+                check_judges(study)
+            first = first_contrasts(study, folder)
+            with writable(folder):
+                write_text(folder / _STUDY, study.text)
+                write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
+                (folder / "logs").mkdir(exist_ok=True)
+            on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
+            local = LocalExecutor(folder / "logs", workers or _default_workers())
+            _run_steps(scheduler, local, _task_maker(steps, folder, scheduler, again, device), on_event)
+    finally:
+        # A run that was refused before it began leaves no empty folder behind.
+        with suppress(OSError):
+            folder.rmdir()
     on_event(Event("end", scheduler.n_done, scheduler.n_steps, seconds=time.monotonic() - began))
     return scheduler.records
 
@@ -170,33 +173,33 @@ def _run_steps(
     An error in one step gives up what depends on it; the rest is still done, and then the first error is raised.
 
     Args:
-        scheduler: what is to be done; updated as it is.
-        executor: where it is done; closed at the end.
-        task_for: the task that makes a step whose inputs are done.
-        on_event: is told what happens.
+        scheduler: of the steps; updated as they are done.
+        executor: that does them; closed at the end.
+        task_for: gives the task of a step whose inputs are done.
+        on_event: called with each event.
     """
     errors: list[Exception] = []
     last_seed: int | None = None
 
-    def tell(kind: Literal["start", "progress", "done", "fail"], step: str, worker: int, **more: Any) -> None:
+    def notify(kind: Literal["start", "progress", "done", "fail"], step: str, worker: int, **more: Any) -> None:
         on_event(Event(kind, scheduler.n_done, scheduler.n_steps, step, worker, **more))
 
     try:
         while not scheduler.is_over:
             while executor.n_free and (step := scheduler.take(last_seed)) is not None:
-                tell("start", step.name, executor.submit(task_for(step)).worker)
+                notify("start", step.name, executor.submit(task_for(step)).worker)
             for handle in executor.wait():
                 name, worker = handle.step.name, handle.worker
                 if handle.state is StepState.RUNNING and handle.progress is not None:
-                    tell("progress", name, worker, **handle.progress._asdict())
+                    notify("progress", name, worker, **handle.progress._asdict())
                 elif handle.state is StepState.DONE and handle.record is not None:
                     scheduler.finish(name, handle.record)
-                    tell("done", name, worker, seconds=handle.seconds)
+                    notify("done", name, worker, seconds=handle.seconds)
                 else:
                     error = handle.error or StepFaultError(f"{name} ended as {handle.state.value}")
                     errors.append(error)
                     scheduler.give_up(name)
-                    tell("fail", name, worker, note=str(error).splitlines()[0])
+                    notify("fail", name, worker, note=str(error).splitlines()[0])
                 last_seed = handle.step.seed
     finally:
         executor.close()
@@ -204,25 +207,15 @@ def _run_steps(
         raise errors[0]
 
 
-@contextmanager
-def _tidied(folder: Path) -> Iterator[None]:
-    """Leave no empty folder behind a run that was refused before it began."""
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            folder.rmdir()
-
-
 def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
-    """Write the report of a finished run once more; gives the path of its page.
+    """Write the report of a finished run once more; return the path of its page.
 
     Raises:
         MissingError: there is no run in the folder, or it is not finished.
     """
     if not (folder / _STUDY).is_file():
         raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
-    home = _home(folder)
+    home = Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
     study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
     steps = study_steps(study, folder)
     undone = [name for name, (state, *_) in states(steps, folder).items() if state != "done" and name != "report"]
@@ -237,61 +230,43 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
 
 
 def _check_folder(study: Study, folder: Path) -> None:
-    """A run folder is absent, empty, or has what an earlier run left.
+    """Refuse a folder that is a file, or holds files that no run of this study made.
 
     Raises:
-        FolderError: it is a file, or holds files that no run made.
+        FolderError: see above.
     """
+
+    def is_trace(entry: Path) -> bool:
+        # A run that was killed as it began leaves a lock, half a file, or the study.
+        if entry.name == _STUDY:
+            return entry.is_file() and entry.read_bytes() == study.text.encode()
+        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{_STUDY}.", f".{_HOME}."))
+        return entry.name == ".lock" or begun
+
     if folder.exists() and not folder.is_dir():
         raise FolderError("is a file, not a folder", where=str(folder), hint="Choose another --out")
     if not folder.is_dir() or (folder / _HOME).is_file():
         return
-    if not all(_is_trace(entry, study.text) for entry in folder.iterdir()):
+    if not all(map(is_trace, folder.iterdir())):
         raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
-
-
-def _is_trace(entry: Path, text: str) -> bool:
-    """What a run of this study left that was killed as it began: a lock, half a file, the study."""
-    if entry.name == _STUDY:
-        return entry.is_file() and entry.read_bytes() == text.encode()
-    return entry.name == ".lock" or (entry.suffix == ".tmp" and entry.name.startswith((f".{_STUDY}.", f".{_HOME}.")))
-
-
-def _home(folder: Path) -> Path:
-    return Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
-
-
-def _keep_study(study: Study, folder: Path) -> None:
-    """Keep the study beside its results, with the contrasts that stood before the first of them.
-
-    The folder that the study's paths start at is about this run only.
-    """
-    first = first_contrasts(study, folder)
-    with writable(folder):
-        write_text(folder / _STUDY, study.text)
-        write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
-        (folder / "logs").mkdir(exist_ok=True)
 
 
 def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
     names = [step.name for step in steps]
-    found: set[str] = set()
+    selected: set[str] = set()
     for pattern in patterns:
         hits = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
         hits = hits or [step.name for step in steps if pattern in {step.kind, f"{step.kind}/{step.label}"}]
         if not hits:
-            raise ConfigError(f"there is no step {pattern!r}", where=option, hint=_step_mend(pattern, names))
-        found.update(hits)
-    return found
-
-
-def _step_mend(pattern: str, names: Sequence[str]) -> str:
-    hint = did_you_mean(pattern, names)
-    return hint if hint.startswith("Did") else "midspec plan lists the steps"
+            hint = did_you_mean(pattern, names)
+            hint = hint if hint.startswith("Did") else "midspec plan lists the steps"
+            raise ConfigError(f"there is no step {pattern!r}", where=option, hint=hint)
+        selected.update(hits)
+    return selected
 
 
 def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Scheduler:
-    """What is done and what is to be done; a stale step that nobody asked to make again is refused."""
+    """Create the scheduler of a run; a stale step that is not to be made again is refused."""
     done: dict[str, Record] = {}
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
@@ -310,29 +285,23 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
 def _task_maker(
     steps: Sequence[Step], folder: Path, scheduler: Scheduler, again: set[str], device: str
 ) -> Callable[[Step], StepTask]:
-    """What turns a step whose inputs are done into a task."""
+    """Return a function that gives the task of a step whose inputs are done."""
     follows = with_descendants(steps, again) | {"report"}
 
     def task(step: Step) -> StepTask:
-        wanted, place = step.identity(scheduler.records), step.folder(folder)
+        identity, place = step.identity(scheduler.records), step.folder(folder)
         record = read_record(place)
-        changed = record is not None and record.fingerprint != fingerprint(wanted)
-        return StepTask(
-            step=step,
-            identity=wanted,
-            folder=place,
-            store=folder / _STORE,
-            places={parent.name: parent.folder(folder) for parent in step.parents},
-            device=device,
-            redo=step.name in again or (changed and step.name in follows),
-            wait_s=_ORPHAN_WAIT_S,
-        )
+        changed = record is not None and record.fingerprint != fingerprint(identity)
+        redo = step.name in again or (changed and step.name in follows)
+        places = {parent.name: parent.folder(folder) for parent in step.parents}
+        job = Job(folder=place, store=folder / _STORE, places=places, device=device)
+        return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S)
 
     return task
 
 
-def _usual_workers() -> int:
-    """One a core that this process may use; one in all where there is a GPU, which models would have to share."""
+def _default_workers() -> int:
+    """Return the number of cores that this process may use; 1 where there is a GPU, which models would share."""
     if Path("/dev/nvidia0").exists():
         return 1
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The step that turns score rows into estimates."""
+"""The steps that estimate rates and contrasts, and write the report."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class AnalysisStep(Step):
     """Rates, contrasts, and contrasts without the seeds below the gate.
 
     Attributes:
-        preferences: each arm's and seed's evaluation of pairs.
-        tasks: each arm's answers to each task, by arm, task and seed.
-        gates: each seed's gate.
+        preferences: evaluations of pairs, by arm and seed.
+        tasks: evaluation tasks, by arm, task and seed.
+        gates: by seed.
         contrasts: the comparisons.
         level: of the intervals.
-        gate_measure: what the gate looks at; none without a gate.
-        gate_threshold: the least that its mean must be.
+        gate_measure: of the gate; none without a gate.
+        gate_threshold: the least mean that passes.
     """
 
     kind = "analysis"
@@ -65,46 +65,47 @@ class AnalysisStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.analysis import contrasts, rates
 
-        scores = list(self._scores(job))
+        scores = [
+            ArmScore(**row.model_dump(), arm=arm, seed=seed)
+            for (arm, seed), step in self.preferences.items()
+            for row in _score_rows(job, step)
+        ]
+        scores += [
+            ArmScore(**row.model_dump(), arm=arm, seed=seed)
+            for (arm, _, seed), task in self.tasks.items()
+            for row in pool_samples(_score_rows(job, task), task.config.repeats)
+        ]
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
-        kept = [score for score in scores if score.seed not in failed]
-        # The words that a contrast says are for the report, and no part of what is estimated.
-        wanted = [contrast.model_copy(update={"says": ""}) for contrast in self.contrasts]
-        found = {
+        passed = [score for score in scores if score.seed not in failed]
+        # `says` is for the report, and no part of the estimates.
+        plain = [contrast.model_copy(update={"says": ""}) for contrast in self.contrasts]
+        estimates = {
             "estimates.jsonl": rates(scores, level=self.level),
-            "contrasts.jsonl": contrasts(scores, wanted, level=self.level),
-            "robust.jsonl": contrasts(kept, wanted, level=self.level) if failed and kept else [],
+            "contrasts.jsonl": contrasts(scores, plain, level=self.level),
+            "robust.jsonl": contrasts(passed, plain, level=self.level) if failed and passed else [],
         }
-        for name, rows in found.items():
+        for name, rows in estimates.items():
             write_rows(folder / name, rows)
         write_rows(folder / "gates.jsonl", gates)
         summary: dict[str, JsonValue] = {
             "n_scores": len(scores),
             "n_unscored": sum(score.value is None for score in scores),
-            "n_contrasts": len(wanted),
+            "n_contrasts": len(plain),
             "seeds_below_the_gate": [*sorted(failed)],
         }
-        return Built(outputs=(*found, "gates.jsonl"), summary=summary)
-
-    def _scores(self, job: Job) -> Iterator[ArmScore]:
-        for (arm, seed), step in self.preferences.items():
-            for row in read_rows(_scores_of(job, step), ScoreRow):
-                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
-        for (arm, _, seed), task in self.tasks.items():
-            for row in pool_samples(read_rows(_scores_of(job, task), ScoreRow), task.config.repeats):
-                yield ArmScore(**row.model_dump(), arm=arm, seed=seed)
+        return Built(outputs=(*estimates, "gates.jsonl"), summary=summary)
 
     def _gate(self, job: Job, seed: int, step: GateStep) -> GateResult:
-        rows = [row.value for row in read_rows(_scores_of(job, step), ScoreRow) if row.measure == self.gate_measure]
+        rows = [row.value for row in _score_rows(job, step) if row.measure == self.gate_measure]
         scored = [value for value in rows if value is not None]
         mean = sum(scored) / len(scored) if scored else None
         passed = mean is not None and mean >= self.gate_threshold
         return GateResult(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
 
 
-def _scores_of(job: Job, step: Step) -> Path:
-    return job.path(StepOutput(step, _SCORES))
+def _score_rows(job: Job, step: Step) -> Iterator[ScoreRow]:
+    yield from read_rows(job.path(StepOutput(step, _SCORES)), ScoreRow)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,12 +113,12 @@ class ReportStep(Step):
     """The page, its figures and its data.
 
     Attributes:
-        study: what was run.
-        analysis: its estimates, and which arm, task and seed each evaluation is of.
-        steps: all its other steps, the analysis among them.
-        items: for each seed, the items of the evaluation of pairs.
-        calibrations: what `midspec calibrate` left of the judges.
-        first_contrasts: the contrasts that the run began with, where they are not the study's.
+        study: that was run.
+        analysis: its estimates, and the arm, task and seed of each evaluation.
+        steps: all its other steps, with the analysis.
+        items: of the evaluation of pairs, by seed.
+        calibrations: of the judges, by `midspec calibrate`.
+        first_contrasts: those that the run began with, where they are not the study's.
     """
 
     kind = "report"

@@ -1,7 +1,4 @@
-"""The step that measures a judge on the shipped calibration set.
-
-It is asked through the rubric of the agentic scenarios, which is what the set is labelled for.
-"""
+"""The step that measures a judge on the shipped calibration set, by the rubric of the agentic scenarios."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ if TYPE_CHECKING:
 _TASK = "agentic_misalignment"
 
 
-class _Exercise(NamedTuple):
-    """What a judge is measured by."""
+class _LabelledSet(NamedTuple):
+    """A task, its rubric, and transcripts with known verdicts."""
 
     eval_task: EvalTask[Any]
     config: TaskConfig
@@ -43,9 +40,9 @@ class CalibrationStep(Step):
     """A judge's error rates: calibration.json and verdicts.jsonl.
 
     Attributes:
-        judge: which judge, and how it samples.
+        judge: the model, and how it samples.
         access: how it is reached.
-        heldout: whether it is asked about the held-out transcripts only.
+        heldout: use the held-out transcripts only.
     """
 
     kind = "calibrate"
@@ -64,10 +61,10 @@ class CalibrationStep(Step):
     def identity(self, _records: Mapping[str, Record]) -> Identity:
         from midspec.evals import calibration_identity
 
-        return calibration_identity(self.judge, self._exercise.rubric, self._exercise.rows)
+        return calibration_identity(self.judge, self._labelled.rubric, self._labelled.rows)
 
     @cached_property
-    def _exercise(self) -> _Exercise:
+    def _labelled(self) -> _LabelledSet:
         from midspec.evals import calibration_set
 
         eval_task = task_named(_TASK)
@@ -76,19 +73,19 @@ class CalibrationStep(Step):
         if rubric is None:
             raise DataError("has no rubric to measure a judge by", where=_TASK, hint="Install midspec anew")
         rows = [row for row in calibration_set() if row.heldout or not self.heldout]
-        return _Exercise(eval_task, config, rubric, rows)
+        return _LabelledSet(eval_task, config, rubric, rows)
 
     def forecast(self) -> Forecast:
-        """What measuring the judge would ask and cost, before anything is sent."""
+        """Forecast tokens and dollars; nothing is sent."""
         from midspec.evals.judges import estimate_calibration
 
-        stages = [estimate_calibration(self._exercise.rubric, self._exercise.rows)]
+        stages = [estimate_calibration(self._labelled.rubric, self._labelled.rows)]
         return forecast_of(stages, self.judge.model, self.access)
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.evals import calibrate_judge
 
-        eval_task, config, rubric, rows = self._exercise
+        eval_task, config, rubric, rows = self._labelled
         return calibrate_judge(
             self.judge,
             rubric,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,19 +14,17 @@ from midspec.core.artifact import Built
 from midspec.core.records import Chat, Spec
 from midspec.generation import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
-from midspec.study._inputs import File, Input
-from midspec.study._step import Cost, Job, Size, Step
-from midspec.study.jobs._corpus import template_file, template_inputs
+from midspec.study._step import Cost, Job, Size
+from midspec.study.jobs._corpus import AuthoredStep, files_of
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
+    run_with_store,
     width_of,
-    with_bill,
 )
-from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
     from midspec.chats import ChatConfig
@@ -36,47 +33,17 @@ _VERDICTS = ".verdicts"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ChatsStep(Step):
-    """Chats that show what a spec says.
-
-    Attributes:
-        spec: the spec's text.
-        spec_name: what it is called.
-        config: what to write; its names fill the spec's placeholders.
-        templates: a file of chat templates, where it is not a shipped one.
-        endpoints: how the models are reached that write and judge, where some do.
-    """
+class ChatsStep(AuthoredStep):
+    """Chats that show what a spec says; `endpoints` are of the models that write and judge, if any."""
 
     kind = "chats"
-    spec: Input
-    spec_name: str
     config: ChatConfig
-    templates: Input | None = None
     endpoints: ModelEndpoints = ModelEndpoints()
 
     @classmethod
     def of_file(cls, spec: Path, config: ChatConfig, endpoints: ModelEndpoints | None = None) -> ChatsStep:
-        """The step for a spec file outside a study."""
-        return cls(
-            spec=File.at(spec),
-            spec_name=spec.stem,
-            config=config,
-            templates=template_file(config.frames),
-            endpoints=endpoints or ModelEndpoints(),
-        )
-
-    @property
-    def names(self) -> SpecNames:
-        """What fills the spec's placeholders."""
-        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec, **template_inputs(self.templates)}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {"spec": self.spec_name, "chats": self.config.model_dump(mode="json", exclude={"frames"})}
+        """Create the step for a spec file outside a study."""
+        return cls(**files_of(spec, config.frames), config=config, endpoints=endpoints or ModelEndpoints())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_chats"), self.config.n_wanted)
@@ -91,9 +58,7 @@ class ChatsStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.chats import author_chats, make_chats, save_chats
 
-        spec, config = self.names.read(job.locate(self.spec)), self.config
-        if self.templates is not None:
-            config = config.model_copy(update={"frames": job.locate(self.templates)})
+        spec, config = self.names.read(job.locate(self.spec)), self.config.model_copy(update=self.templates_at(job))
         if config.author == TEMPLATE_AUTHOR:
             return save_chats(make_chats(spec, config), folder, nested_sizes=config.nested_sizes)
 
@@ -104,34 +69,18 @@ class ChatsStep(Step):
             ):
                 by = config.writing.embed if config.writing else None
                 vectors = partial(embed, model=by, access=self.endpoints.author) if by else None
-                built = await author_chats(
-                    spec,
-                    config,
-                    author,
-                    judge,
-                    store,
-                    folder,
-                    embed=vectors,
-                    on_progress=job.on_progress,
-                    width=width_of(self.endpoints.author),
+                width, tell = width_of(self.endpoints.author), job.on_progress
+                return await author_chats(
+                    spec, config, author, judge, store, folder, embed=vectors, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 def preview_chats(
     spec: Spec, config: ChatConfig, endpoints: ModelEndpoints, store_path: Path, n_chats: int
 ) -> list[Chat]:
-    """So many chats by a model, paid for and kept in the store; nothing else is written.
-
-    Args:
-        spec: filled.
-        config: of a model author.
-        endpoints: how author and judge are reached.
-        store_path: the file that keeps their replies.
-        n_chats: how many.
+    """Have a model write a few chats; they are paid for and stored, and nothing else is written.
 
     Raises:
         ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
@@ -146,12 +95,11 @@ def preview_chats(
             made = await preview(spec, config, author, judge, store, n_chats, width=width_of(endpoints.author))
             return list(made.chats)
 
-    with open_store(store_path) as store:
-        return asyncio.run(write(store))
+    return run_with_store(store_path, write)
 
 
 def forecast_chats(spec: Spec, config: ChatConfig, endpoints: ModelEndpoints) -> tuple[Forecast, Forecast]:
-    """Tokens and dollars of chats by stage, the author's and the judge's, before anything is sent."""
+    """Forecast tokens and dollars of chats by stage, the author's and the judge's; nothing is sent."""
     from midspec.chats import estimate_chats
 
     assert config.judge is not None, "the config's own check names a judge"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -19,30 +18,61 @@ from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
+    run_with_store,
     width_of,
-    with_bill,
 )
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
+    from midspec.chats import ChatConfig
     from midspec.corpus import CorpusConfig, Framing
 
 _SHIPPED_TEMPLATES = "english"
 
 
-def template_inputs(templates: Input | None) -> dict[str, Input]:
-    """The input of a template file outside; its role is part of the identity."""
-    return {} if templates is None else {"frames": templates}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AuthoredStep(Step):
+    """Rows written from a spec, by the template author or by a model.
+
+    Attributes:
+        spec: the spec's text.
+        spec_name: in the identity.
+        config: of the rows; its names fill the spec's placeholders.
+        templates: a file of templates; none for the shipped ones.
+    """
+
+    spec: Input
+    spec_name: str
+    config: CorpusConfig | ChatConfig
+    templates: Input | None = None
+
+    @property
+    def names(self) -> SpecNames:
+        """Return the values of the spec's placeholders."""
+        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        # `frames` is the role of templates in identities.
+        return {"spec": self.spec} | ({} if self.templates is None else {"frames": self.templates})
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"spec": self.spec_name, self.kind: self.config.model_dump(mode="json", exclude={"frames"})}
+
+    def templates_at(self, job: Job) -> dict[str, str]:
+        """Return the change of the config that names the templates' place while the step runs."""
+        return {} if self.templates is None else {"frames": job.locate(self.templates)}
 
 
 def template_file(
     name: str, styles: YamlRegistry | None = None, outside: Callable[[str], File] = lambda name: File.at(Path(name))
 ) -> File | None:
-    """Find the file of templates that a config names; `None` for the shipped ones.
+    """Find the file of templates that a config names; none for the shipped ones.
 
     Args:
         name: one of `styles`, or what `outside` finds.
@@ -55,50 +85,25 @@ def template_file(
     return outside(name) if style is None else File.at(Path(str(style)))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CorpusStep(Step):
-    """Documents that discuss a spec.
+def files_of(spec: Path, templates: str, styles: YamlRegistry | None = None) -> dict[str, Any]:
+    """Return the fields of a step for a spec file outside a study, and the templates that its config names."""
+    return {"spec": File.at(spec), "spec_name": spec.stem, "templates": template_file(templates, styles)}
 
-    Attributes:
-        spec: the spec's text.
-        spec_name: what it is called.
-        config: what to write; its names fill the spec's placeholders.
-        templates: a file of document templates, where they are not the shipped ones.
-        author: how the model is reached that writes, where one does.
-    """
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CorpusStep(AuthoredStep):
+    """Documents that discuss a spec; `author` is how the model that writes is reached, if one does."""
 
     kind = "corpus"
-    spec: Input
-    spec_name: str
     config: CorpusConfig
-    templates: Input | None = None
     author: Access = Access()
 
     @classmethod
     def of_file(cls, spec: Path, config: CorpusConfig, author: Access | None = None) -> CorpusStep:
-        """The step for a spec file outside a study."""
+        """Create the step for a spec file outside a study."""
         from midspec.corpus import DOCUMENT_STYLES
 
-        return cls(
-            spec=File.at(spec),
-            spec_name=spec.stem,
-            config=config,
-            templates=template_file(config.frames, DOCUMENT_STYLES),
-            author=author or Access(),
-        )
-
-    @property
-    def names(self) -> SpecNames:
-        """What fills the spec's placeholders."""
-        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec, **template_inputs(self.templates)}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {"spec": self.spec_name, "corpus": self.config.model_dump(mode="json", exclude={"frames"})}
+        return cls(**files_of(spec, config.frames, DOCUMENT_STYLES), config=config, author=author or Access())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_documents"), self.config.n_documents)
@@ -114,29 +119,19 @@ class CorpusStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import author_corpus, make_corpus, save_corpus
 
-        spec, config = self.names.read(job.locate(self.spec)), self.config
-        if self.templates is not None:
-            config = config.model_copy(update={"frames": job.locate(self.templates)})
+        spec, config = self.names.read(job.locate(self.spec)), self.config.model_copy(update=self.templates_at(job))
         if config.author == TEMPLATE_AUTHOR:
             return save_corpus(make_corpus(spec, config), folder)
         accept = document_filter(spec, config)
 
         async def write(store: Store) -> Built:
             async with open_model(config.author_model, self.author, store, "author") as client:
-                built = await author_corpus(
-                    spec,
-                    config,
-                    client,
-                    store,
-                    folder,
-                    accept=accept,
-                    on_progress=job.on_progress,
-                    width=width_of(self.author),
+                width, tell = width_of(self.author), job.on_progress
+                return await author_corpus(
+                    spec, config, client, store, folder, accept=accept, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,9 +140,9 @@ class ReframeStep(Step):
 
     Attributes:
         documents: the corpus.
-        framing: what each document is to say.
-        config: who writes, and the names.
-        author: how the model is reached that writes.
+        framing: of the rewritten documents.
+        config: author and names.
+        author: how the model that writes is reached.
     """
 
     kind = "reframe"
@@ -158,7 +153,7 @@ class ReframeStep(Step):
 
     @classmethod
     def of_rows(cls, rows: Path, framing: Framing, config: CorpusConfig, author: Access) -> ReframeStep:
-        """The step for a corpus folder, or its file of documents."""
+        """Create the step for a corpus folder, or its file of documents."""
         file = rows / "documents.jsonl" if rows.is_dir() else rows
         return cls(documents=File.at(file), framing=framing, config=config, author=author)
 
@@ -168,51 +163,36 @@ class ReframeStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        asked = {"author", "model_name", "provider_name", "seed", "writing"}
-        return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=asked)}
+        used = {"author", "model_name", "provider_name", "seed", "writing"}
+        return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=used)}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import reframe
 
         async def write(store: Store) -> Built:
             async with open_model(self.config.author_model, self.author, store, "author") as client:
-                built = await reframe(
-                    job.path(self.documents),
-                    self.framing,
-                    self.config,
-                    client,
-                    store,
-                    folder,
-                    on_progress=job.on_progress,
-                    width=width_of(self.author),
+                documents, width, tell = job.path(self.documents), width_of(self.author), job.on_progress
+                return await reframe(
+                    documents, self.framing, self.config, client, store, folder, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
-    """What curation says of one document alone, where the config wants to hear it while documents are written."""
+    """Return curation's filters of single documents, to apply while a model writes, if the config wants them."""
     if config.writing is None or not config.writing.filter:
         return lambda _: None
     from midspec.curate import CurateConfig, accept_by, document_filters
 
-    wanted = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
-    return accept_by(list(document_filters(wanted, spec_text=spec.text, single_row_only=True)))
+    names = CurateConfig(model_name=config.model_name, provider_name=config.provider_name)
+    return accept_by(list(document_filters(names, spec_text=spec.text, single_row_only=True)))
 
 
 def preview_documents(
     spec: Spec, config: CorpusConfig, author: Access, store_path: Path, n_documents: int
 ) -> list[Document]:
-    """So many documents by a model over as many clauses, paid for and kept in the store; nothing else is written.
-
-    Args:
-        spec: filled.
-        config: of a model author.
-        author: how it is reached.
-        store_path: the file that keeps its replies.
-        n_documents: how many.
+    """Have a model write a few documents over as many clauses; they are paid for and stored, nothing else is written.
 
     Raises:
         ConfigError: a key is missing, the budget is used up, or the price of a budgeted model is unknown.
@@ -222,24 +202,17 @@ def preview_documents(
     async def write(store: Store) -> list[Document]:
         async with open_model(config.author_model, author, store, "author") as client:
             with TemporaryDirectory() as folder:
-                found, _rejects = await preview_corpus(
-                    spec,
-                    config,
-                    client,
-                    store,
-                    n_documents,
-                    folder=Path(folder),
-                    accept=document_filter(spec, config),
-                    width=width_of(author),
+                accept, width = document_filter(spec, config), width_of(author)
+                documents, _rejects = await preview_corpus(
+                    spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
                 )
-                return found
+                return documents
 
-    with open_store(store_path) as store:
-        return asyncio.run(write(store))
+    return run_with_store(store_path, write)
 
 
 def forecast_corpus(spec: Spec, config: CorpusConfig, author: Access) -> Forecast:
-    """Tokens and dollars of a corpus by stage, before anything is sent."""
+    """Forecast tokens and dollars of a corpus by stage; nothing is sent."""
     from midspec.corpus import estimate_corpus
 
     return forecast_of(estimate_corpus(spec, config), config.author, author)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
@@ -17,13 +16,13 @@ from midspec.core.records import Comparison, Health, Item, Record, Spec
 from midspec.llm import Store
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, open_store, width_of, with_bill
+from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
     from midspec.report import LabelledValue
 
-# What a folder of rows may hold that decides what comes out.
+# The files of a folder of rows that decide the result.
 _ROWS = ("documents.jsonl", "chats.jsonl", "chats_cot.jsonl", "chats_cot_stripped.jsonl", "plan.jsonl", "coverage.json")
 _TEXTS = ("text", "question", "prompt", "input", "content")
 _NO_SPEC = "Give the spec that the rows are about"
@@ -31,16 +30,16 @@ _NO_SPEC = "Give the spec that the rows are about"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CurateStep(Step):
-    """Rows that are fit to train on.
+    """Documents or chats that passed filters, and a judge where one is named.
 
     Attributes:
         rows: the files of a folder of documents or chats by name; one file alone under the empty name.
-        title: what the rows are called.
-        config: which rows are kept.
-        against: what the rows must not hold: each evaluation's items or texts by its name.
-        spec: the spec that the rows are about; a judge needs it.
-        other: other rows to compare what is kept with, as `rows`.
-        endpoints: how the judge, and the model that gives vectors, are reached.
+        title: of the rows.
+        config: of the filters and the judge.
+        against: held-out items or texts of evaluations, by name.
+        spec: that the rows are about; a judge needs it.
+        other: rows to compare the result with, as `rows`.
+        endpoints: of the judge and the embedding model.
     """
 
     kind = "curate"
@@ -63,16 +62,16 @@ class CurateStep(Step):
         other: Path | None = None,
         endpoints: ModelEndpoints | None = None,
     ) -> CurateStep:
-        """The step for rows outside a study.
+        """Create the step for rows outside a study.
 
         Args:
             rows: a folder of documents or chats, or a file of them.
-            config: which rows are kept.
-            against: what the rows must not hold: files of an evaluation's items or texts, `shipped:<value>`, or names
-                of tasks. Each evaluation is called as its file, value or task.
-            spec: the spec that the rows are about; a judge needs it.
-            other: other rows to compare what is kept with.
-            endpoints: how the judge is reached.
+            config: of the filters and the judge.
+            against: held out: files of an evaluation's items or texts, `shipped:<value>`, or names of tasks. Each
+                evaluation has the name of its file, value or task.
+            spec: that the rows are about; a judge needs it.
+            other: rows to compare the result with.
+            endpoints: of the judge and the embedding model.
 
         Raises:
             MissingError: one of them is not there.
@@ -110,12 +109,6 @@ class CurateStep(Step):
         return {"title": self.title, "curate": self.config.model_dump(mode="json")}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Curate the rows, and write the health page beside them.
-
-        Raises:
-            DataError: rows or items that are none.
-            ConfigError: what the judge's run ends with: a missing key, a budget that is used up.
-        """
         rows = _place(job, self.rows)
         evaluations = {name: _evaluation(job.locate(source)) for name, source in self.against.items()}
         if self.config.judge is not None:
@@ -133,10 +126,17 @@ class CurateStep(Step):
                 spec_text=spec.text if spec else "",
                 on_progress=job.on_progress,
             )
-        return _with_health_page(built, folder, self.title, self._comparison(job, folder), rows)
+        comparison = None
+        if self.other:
+            from midspec.curate import compare, read_any
+
+            other = _place(job, self.other)
+            names = (self.title, other.stem)
+            comparison = compare(read_any(folder), read_any(other), names=names, seed=self.config.seed)
+        return _with_health_page(built, folder, self.title, comparison, rows)
 
     def _judge(self, job: Job, folder: Path, rows: Path, evaluations: Mapping[str, Evaluation]) -> Built:
-        """Curate, and have each document that the filters let pass read by the judge that the config names."""
+        """Curate, and have the config's judge read each document that passes the filters."""
         from midspec.curate import Judge, judge_folder, judge_prefix
 
         spec, model, access = self._spec(job), self.config.judge, self.endpoints.judge
@@ -154,7 +154,7 @@ class CurateStep(Step):
                     model_name=self.config.model_name or "the assistant",
                     width=width_of(access),
                 )
-                built = await judge_folder(
+                return await judge_folder(
                     rows,
                     self.config,
                     folder,
@@ -164,10 +164,8 @@ class CurateStep(Step):
                     spec_text=spec.text,
                     on_progress=job.on_progress,
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(judge(store))
+        return build_with_store(job.store, judge)
 
     def _spec(self, job: Job) -> Spec | None:
         if self.spec is None:
@@ -177,36 +175,27 @@ class CurateStep(Step):
         spec = read_spec(job.path(self.spec))
         return fill(spec, model_name=self.config.model_name, provider_name=self.config.provider_name)
 
-    def _comparison(self, job: Job, folder: Path) -> Comparison | None:
-        if not self.other:
-            return None
-        from midspec.curate import compare, read_any
-
-        other = _place(job, self.other)
-        names = (self.title, other.stem)
-        return compare(read_any(folder), read_any(other), names=names, seed=self.config.seed)
-
 
 def _roles(role: str, files: Mapping[str, Input]) -> dict[str, Input]:
     return {f"{role}/{name}" if name else role: source for name, source in files.items()}
 
 
 def _place(job: Job, files: Mapping[str, Input]) -> Path:
-    """One file, or the folder of several."""
+    """Return one file, or the folder of several."""
     return job.path(files[""]) if "" in files else job.path(next(iter(files.values()))).parent
 
 
 def _row_files(path: Path) -> dict[str, Input]:
     if path.is_file():
         return {"": File(str(path))}
-    found: dict[str, Input] = {name: File(str(path / name)) for name in _ROWS if (path / name).is_file()}
-    if not found:
+    files: dict[str, Input] = {name: File(str(path / name)) for name in _ROWS if (path / name).is_file()}
+    if not files:
         raise MissingError("holds no rows", where=str(path), hint="Give a folder with documents.jsonl or chats.jsonl")
-    return found
+    return files
 
 
 def _held_out(named: str) -> tuple[str, Input]:
-    """What an evaluation is called, and where what it asks comes from; a file goes before a name."""
+    """Return the name of an evaluation and the source of its items; a file goes before a name."""
     from midspec.evals import task_names
 
     if not Path(named).exists() and (named.startswith(SHIPPED) or named in task_names()):
@@ -215,7 +204,7 @@ def _held_out(named: str) -> tuple[str, Input]:
 
 
 def _evaluation(place: str) -> Evaluation:
-    """An evaluation's items; or texts: a task's messages, a text file's lines, the first text of each JSONL row."""
+    """Read an evaluation's items; or texts: a task's messages, a text file's lines, the first text of each row."""
     from midspec.curate import Evaluation
     from midspec.evals import shipped_items, task_named, task_names
 
@@ -233,26 +222,33 @@ def _evaluation(place: str) -> Evaluation:
     texts: list[str] = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if line.strip():
-            _read_row(line, f"{path}:{number}", items.append, texts.append)
+            row = _read_row(line, f"{path}:{number}")
+            items += [row] if isinstance(row, Item) else []
+            texts += [row] if isinstance(row, str) else []
     return Evaluation(items=items, texts=texts)
 
 
-def _read_row(line: bytes, where: str, add_item: Callable[[Item], None], add_text: Callable[[str], None]) -> None:
+def _read_row(line: bytes, where: str) -> Item | str:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError("is not JSON", where=where, hint="Mend or remove that line") from error
-    if isinstance(row, dict) and "options" in row:
-        add_item(Item.model_validate(row))
-        return
-    text = next((row[key] for key in _TEXTS if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
-    if text is None:
+        raise DataError("is not JSON", where=where, hint="Fix or remove that line") from error
+    row = row if isinstance(row, dict) else {}
+    if "options" in row:
+        try:
+            return Item.model_validate(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"is no item ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            raise DataError(what, where=where, hint="See examples/items.jsonl") from error
+    texts = [value for key in _TEXTS if isinstance(value := row.get(key), str)]
+    if not texts:
         raise DataError("is neither an item nor a text", where=where, hint=f"Give `options`, or one of {_TEXTS}")
-    add_text(text)
+    return texts[0]
 
 
 def _with_health_page(built: Built, folder: Path, title: str, comparison: Comparison | None, rows: Path) -> Built:
-    """Write the health page. It tells of the run too (what was spent), so it is no part of the result's identity."""
+    """Write the health page, which is no output of the result: what was spent is in it too."""
     from midspec.report import write_health
 
     health = Health.model_validate_json((folder / "health.json").read_bytes())
@@ -267,7 +263,7 @@ def _with_health_page(built: Built, folder: Path, title: str, comparison: Compar
 
 
 def _origin(record: Record) -> tuple[Sequence[LabelledValue], Sequence[LabelledValue]]:
-    """Where rows come from, and what writing them cost, as their record says it."""
+    """Return the origin of rows and the cost of writing them, from their record."""
     from midspec.report import LabelledValue
 
     about = [

@@ -1,13 +1,13 @@
-"""Language models for the steps that ask some: how they are reached, one store, clients, bills and forecasts."""
+"""Language models for steps: endpoints, clients, the store of replies, costs and forecasts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -29,19 +29,21 @@ from midspec.llm import (
 )
 from midspec.study._step import Cost
 
-# A batch is as large as what waits together.
+ResultT = TypeVar("ResultT")
+
+# A batch holds the requests that wait together.
 _BATCH_WIDTH = 10_000
 
 
 class ModelEndpoints(NamedTuple):
-    """How the models are reached that write and judge; about the run, never about the result."""
+    """How the models that write and judge are reached; no part of a result's identity."""
 
     author: Access = Access()
     judge: Access = Access()
 
 
 def width_of(access: Access) -> int:
-    """Requests that may wait at once."""
+    """Return how many requests may wait at once."""
     return _BATCH_WIDTH if access.batch else access.concurrency
 
 
@@ -55,7 +57,7 @@ async def open_model(model: ModelConfig | None, access: Access, store: Store, ro
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
-    """Open the store at `path`; one in which nothing was asked is not left behind."""
+    """Open the store at `path`; a new one is deleted again if no request was made."""
     is_new = not path.exists()
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,36 +73,43 @@ def open_store(path: Path) -> Iterator[Store]:
                     path.with_name(name).unlink(missing_ok=True)
 
 
-def with_bill(built: Built, store: Store) -> Built:
-    """The result, with what all attempts of its store have cost so far beside it."""
-    spent: dict[str, JsonValue] = {
-        "spent_usd": store.spent_usd(),
-        "n_unpriced": store.unpriced(),
-        "ledger": [row.model_dump(mode="json") for row in store.ledger()],
-    }
+def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, ResultT]]) -> ResultT:
+    """Run `write` with the store at `path`."""
+    with open_store(path) as store:
+        return asyncio.run(write(store))
+
+
+def build_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Built]]) -> Built:
+    """Run `write` with the store at `path`; return its result with the cost of all attempts in the store so far."""
+    with open_store(path) as store:
+        built = asyncio.run(write(store))
+        spent: dict[str, JsonValue] = {
+            "spent_usd": store.spent_usd(),
+            "n_unpriced": store.unpriced(),
+            "ledger": [row.model_dump(mode="json") for row in store.ledger()],
+        }
     return built.model_copy(update={"execution": built.execution | spent})
 
 
 def embedder(model: ModelConfig | None, access: Access) -> Callable[[Sequence[str]], list[list[float]]] | None:
-    """What gives vectors of texts to code that does not wait: each call has a thread and an event loop of its own."""
+    """Return a blocking function from texts to vectors: each call has a thread and an event loop of its own."""
     if model is None:
         return None
-    named = model
 
     def vectors(texts: Sequence[str]) -> list[list[float]]:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(lambda: asyncio.run(embed(texts, named, access))).result()
+            return pool.submit(lambda: asyncio.run(embed(texts, model, access))).result()
 
     return vectors
 
 
 def forecast_of(estimates: Sequence[StageEstimate], model: str, access: Access) -> Forecast:
-    """Tokens and dollars of stages that `model` is asked for, at the prices of its server."""
+    """Forecast tokens and dollars of stages by `model`, at the prices of its server."""
     return forecast(estimates, model, Prices.load(access.prices, access.base_url))
 
 
 def price_of(forecasts: Sequence[Forecast], endpoints: ModelEndpoints) -> Cost:
-    """The requests and dollars of an author's forecast and of a judge's, if there is one, with the prefix cached."""
+    """Return the requests and dollars of an author's and a judge's forecast, with the prefix cached."""
     batches = (endpoints.author.batch, endpoints.judge.batch)
     costs = [
         one.total.batch_cached_usd if batch else one.total.cached_usd
@@ -111,14 +120,14 @@ def price_of(forecasts: Sequence[Forecast], endpoints: ModelEndpoints) -> Cost:
 
 
 def spent_vs_forecast(forecasts: Sequence[Forecast], path: Path) -> tuple[SpendVsForecast, ...]:
-    """What the attempts in the store at `path` came to, a row a stage, beside what was forecast."""
+    """Return requests, tokens and dollars of the store at `path` beside their forecast, a row a stage."""
     with Store(path) as store:
         ledger = store.ledger()
     stages = [{row.stage for row in expected.rows} for expected in forecasts]
-    foreseen = [
+    rows = [
         row
         for expected, mine in zip(forecasts, stages, strict=True)
         for row in spend_vs_forecast([spent for spent in ledger if spent.stage in mine], expected)
     ]
     others = [spent for spent in ledger if spent.stage not in set().union(*stages)]
-    return (*foreseen, *spend_vs_forecast(others, forecasts[0].model_copy(update={"rows": ()})))
+    return (*rows, *spend_vs_forecast(others, forecasts[0].model_copy(update={"rows": ()})))

@@ -1,11 +1,10 @@
-"""Steps that have a model write what evaluations ask: pairs for a value, questions about a spec's clauses.
+"""Steps that have a model write items of evaluations: pairs for a value, questions about a spec's clauses.
 
-They are no steps of a study: items are there before the study that asks them.
+They are no steps of a study, which takes items as files.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
 from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.study._inputs import File, Input
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, width_of, with_bill
+from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, forecast_of, open_model, width_of
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class QuestionsConfig(Strict):
-    """Which questions to write about a spec.
+    """Settings of the questions about a spec.
 
     Attributes:
         author: the model that writes them.
         model_name: the assistant's name.
         provider_name: its maker's name.
-        writing: how many, and what makes one unfit.
+        writing: how many, and which are rejected.
     """
 
     author: ModelConfig
@@ -48,9 +47,9 @@ class WritePairsStep(Step):
     """Held-out pairs for a value: items.jsonl and rejects.jsonl.
 
     Attributes:
-        value: what it is, where it is taught and where it is tested.
-        config: how many, by which models.
-        endpoints: how the models are reached.
+        value: its description, train and test domains.
+        config: number of pairs, author and judge.
+        endpoints: of the models.
     """
 
     kind = "value-pairs"
@@ -67,7 +66,7 @@ class WritePairsStep(Step):
         return {"value": self.value.model_dump(mode="json"), "writing": self.config.model_dump(mode="json")}
 
     def forecast(self) -> tuple[Forecast, Forecast]:
-        """Tokens and dollars, the author's and the judge's, before anything is sent."""
+        """Forecast tokens and dollars, the author's and the judge's; nothing is sent."""
         from midspec.eval_items import estimate_pairs
 
         written, judged = estimate_pairs(self.value, self.config)
@@ -77,12 +76,6 @@ class WritePairsStep(Step):
         )
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Have the pairs written.
-
-        Raises:
-            ConfigError: fewer pairs than test domains, a key is missing, the budget is used up or its price unknown.
-            DataError: a word of the train domain stands in the name of a test domain.
-        """
         from midspec.eval_items import write_pair_set
 
         async def write(store: Store) -> Built:
@@ -90,20 +83,12 @@ class WritePairsStep(Step):
                 open_model(self.config.author, self.endpoints.author, store, "author") as author,
                 open_model(self.config.judge, self.endpoints.judge, store, "judge") as judge,
             ):
-                built = await write_pair_set(
-                    self.value,
-                    self.config,
-                    author,
-                    judge,
-                    store,
-                    folder,
-                    on_progress=job.on_progress,
-                    width=width_of(self.endpoints.author),
+                width, tell = width_of(self.endpoints.author), job.on_progress
+                return await write_pair_set(
+                    self.value, self.config, author, judge, store, folder, on_progress=tell, width=width
                 )
-            return with_bill(built, store)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +97,7 @@ class WriteQuestionsStep(Step):
 
     Attributes:
         spec: the spec's file.
-        config: how many, by which model, and who the assistant is.
+        config: number of questions, author and the assistant's names.
         author: how the model is reached.
     """
 
@@ -135,11 +120,7 @@ class WriteQuestionsStep(Step):
         return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
 
     def forecast(self) -> Forecast:
-        """Tokens and dollars before anything is sent.
-
-        Raises:
-            SpecError: a placeholder has no value.
-        """
+        """Forecast tokens and dollars; nothing is sent."""
         from midspec.eval_items import estimate_questions
 
         spec = self._filled_spec
@@ -154,20 +135,13 @@ class WriteQuestionsStep(Step):
 
         async def write(store: Store) -> Built:
             async with open_model(self.config.author, self.author, store, "author") as author:
-                found = await write_questions(
-                    spec.text,
-                    clauses,
-                    self.config.author,
-                    author,
-                    store,
-                    self.config.writing,
-                    on_progress=job.on_progress,
-                    width=width_of(self.author),
+                config, width, tell = self.config, width_of(self.author), job.on_progress
+                written = await write_questions(
+                    spec.text, clauses, config.author, author, store, config.writing, on_progress=tell, width=width
                 )
-            return with_bill(_saved(found, clauses, self.config.writing, folder), store)
+            return _save_questions(written, clauses, config.writing, folder)
 
-        with open_store(job.store) as store:
-            return asyncio.run(write(store))
+        return build_with_store(job.store, write)
 
 
 def _clauses(spec: Spec) -> tuple[AskedClause, ...]:
@@ -178,22 +152,24 @@ def _clauses(spec: Spec) -> tuple[AskedClause, ...]:
     )
 
 
-def _saved(found: WrittenQuestions, clauses: Sequence[AskedClause], writing: QuestionWriting, folder: Path) -> Built:
-    """The questions in a folder, with how many there are of each clause."""
-    write_rows(folder / "questions.jsonl", found.rows)
-    write_rows(folder / "rejects.jsonl", found.rejects)
+def _save_questions(
+    written: WrittenQuestions, clauses: Sequence[AskedClause], writing: QuestionWriting, folder: Path
+) -> Built:
+    """Write the questions to a folder, with the number of each clause."""
+    write_rows(folder / "questions.jsonl", written.rows)
+    write_rows(folder / "rejects.jsonl", written.rejects)
     coverage: dict[str, JsonValue] = {
-        clause.id: {"section": clause.section, "text": clause.text, "n_questions": found.n_by_clause[clause.id]}
+        clause.id: {"section": clause.section, "text": clause.text, "n_questions": written.n_by_clause[clause.id]}
         for clause in clauses
     }
     write_json(folder / "coverage.json", coverage)
-    n_short = len(found.short(writing.per_clause))
+    n_short = len(written.short(writing.per_clause))
     summary: dict[str, JsonValue] = {
-        "n_questions": len(found.rows),
-        "n_rejects": len(found.rejects),
+        "n_questions": len(written.rows),
+        "n_rejects": len(written.rejects),
         "n_clauses": len(clauses),
-        "n_clauses_without": sum(not n for n in found.n_by_clause.values()),
-        "categories": dict(found.n_by_category),
+        "n_clauses_without": sum(not n for n in written.n_by_clause.values()),
+        "categories": dict(written.n_by_category),
         "exhausted": f"{n_short} of {len(clauses)} clauses have fewer than {writing.per_clause}" if n_short else None,
     }
     return Built(outputs=("questions.jsonl", "rejects.jsonl", "coverage.json"), summary=summary)

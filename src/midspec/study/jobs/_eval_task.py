@@ -1,4 +1,4 @@
-"""Steps that ask a model an evaluation task and have the answers judged, or have a stored log judged again.
+"""Steps that run an evaluation task and have its answers judged, or have a stored log judged again.
 
 A file that a task's settings name (questions, the spec to judge by, a spec in context) is an input of the step and no
 setting, so that its content and not its path identifies the result.
@@ -30,7 +30,7 @@ from midspec.study.jobs._sources import SpecNames
 from midspec.study.planning._task_estimate import Serving, TaskEstimate, estimate_task, judging_usd
 
 FILES = ("items", "spec", "context")
-"""The roles of files that settings are completed from."""
+"""The roles of files that complete a task's settings."""
 
 _NAMES = {"assistant_name": "model_name", "model_name": "model_name", "provider_name": "provider_name"}
 _THROUGH_LLM = "midspec-judge/"
@@ -39,14 +39,14 @@ _CACHE = "kept.jsonl"
 
 
 class Judging(NamedTuple):
-    """Who judges, and how they are reached.
+    """The judges, and how they are reached.
 
     Attributes:
         graders: the judges by name (`openai/<model>`); part of the identity.
         temperature: of the judges; `None` for those that take none; part of the identity.
         access: how they are reached.
-        budget_usd: what all judging of the run may cost.
-        where: what an error about missing judges names.
+        budget_usd: of all judging of the run.
+        where: the place that an error about missing judges names.
     """
 
     graders: tuple[str, ...] = ()
@@ -56,35 +56,32 @@ class Judging(NamedTuple):
     where: str = "evals.graders"
 
     def model_names(self) -> list[str]:
-        """The judges as Inspect opens them: through `midspec.llm`, with one store and one budget."""
+        """Return the judges' names for Inspect, which reaches them through `midspec.llm`."""
         return [f"{_THROUGH_LLM}{name}" for name in self.graders]
 
     def model_args(self, store: Path) -> dict[str, JsonValue]:
-        """How our Inspect provider for judges reaches them."""
+        """Return the arguments of our Inspect provider for judges."""
+        budget_usd = self.access.budget_usd
+        if self.budget_usd is not None:
+            # A budget of judging comes on top of the other costs in the store, within the budget of all.
+            judging = self.budget_usd + sum(cost for stage, cost in _costs(store) if stage != _JUDGING)
+            budget_usd = judging if budget_usd is None else min(judging, budget_usd)
         args: dict[str, JsonValue] = {
             "base_url": self.access.base_url,
             "store": str(store),
             "prices": self.access.prices,
-            "budget_usd": self._budget_usd(store),
+            "budget_usd": budget_usd,
             "concurrency": self.access.concurrency,
         }
         return {name: value for name, value in args.items() if value is not None} | {"temperature": self.temperature}
 
-    def _budget_usd(self, store: Path) -> float | None:
-        """What all attempts of the store may cost: a budget of judging comes on top of what else was spent."""
-        in_all = self.access.budget_usd
-        if self.budget_usd is None:
-            return in_all
-        mine = self.budget_usd + sum(cost for stage, cost in _spent(store) if stage != _JUDGING)
-        return mine if in_all is None else min(mine, in_all)
-
-    def with_bill(self, built: Built, store: Path, forecast_usd: float | None = None) -> Built:
-        """The result, with what judging in the store has cost so far beside it, and what this was to cost."""
+    def with_cost(self, built: Built, store: Path, forecast_usd: float | None = None) -> Built:
+        """Return the result with the cost of all judging in the store so far, and the forecast of its own."""
         if not self.graders:
             return built
-        spent = sum(cost for stage, cost in _spent(store) if stage == _JUDGING)
-        bill: dict[str, JsonValue] = {"judging_usd": round(spent, 6), "judging_forecast_usd": forecast_usd}
-        return built.model_copy(update={"execution": built.execution | bill})
+        spent = sum(cost for stage, cost in _costs(store) if stage == _JUDGING)
+        costs: dict[str, JsonValue] = {"judging_usd": round(spent, 6), "judging_forecast_usd": forecast_usd}
+        return built.model_copy(update={"execution": built.execution | costs})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,12 +90,12 @@ class TaskStep(Step):
 
     Attributes:
         task: the task's name.
-        model: who is asked.
-        config: the task's settings, but for what `files` hold.
-        files: by role (`FILES`), where a file comes from.
-        names: for the roles `spec` and `context`, the spec's name and what fills its placeholders.
+        model: under test.
+        config: the task's settings, without those from `files`.
+        files: by role (`FILES`).
+        names: for the roles `spec` and `context`, the spec's name and the values of its placeholders.
         judging: the judges.
-        hashes: of what is asked, of the rubric and of the judges; part of the identity.
+        hashes: of prompts, rubric and judges; part of the identity.
         base_url: the server of an Inspect model.
     """
 
@@ -127,22 +124,11 @@ class TaskStep(Step):
         seed: int | None = None,
         base_url: str | None = None,
     ) -> TaskStep:
-        """The step that asks `model` one task and has the answers judged.
-
-        Args:
-            task: the task's name.
-            model: who is asked.
-            config: its settings; what `files` hold is left out of them.
-            files: by role (`FILES`), where a file comes from; read now, to know what is asked.
-            names: for the roles `spec` and `context`, the spec's name and what fills its placeholders.
-            judging: the judges.
-            label: of the step.
-            seed: of the step.
-            base_url: the server of an Inspect model.
+        """Create a step with its hashes; for the arguments see the class. Files are read now.
 
         Raises:
-            ConfigError: a judge is needed and none is named, a spec is to stand in the context of a task that has
-                none, or a setting can't be.
+            ConfigError: a judge is needed and none is named, a task that takes no spec in context is given one, or a
+                setting is wrong.
             DataError, MissingError, SpecError: a file can't be read.
         """
         step = cls(
@@ -157,7 +143,7 @@ class TaskStep(Step):
             base_url=base_url,
             cost=20,
         )
-        eval_task, full = step.asked({role: file for role, file in step.files.items() if role != "context"})
+        eval_task, full = step.complete({role: file for role, file in step.files.items() if role != "context"})
         judged = eval_task.rubric(full) is not None
         if judged and not judging.graders:
             raise ConfigError(f"{task} needs a judge", where=judging.where, hint=f"Name {model_name_forms()}")
@@ -166,7 +152,7 @@ class TaskStep(Step):
         about = task_identity(eval_task, full, model={}, graders=judging.graders).config
         hashes = {key: about[key] for key in ("prompt_hash", "rubric_hash", "graders")}
         hashes |= {"judge_temperature": judging.temperature} if judged else {}
-        # The step is new and nobody has it yet: its hashes are the last of its fields.
+        # The step is frozen, and its hashes follow from its other fields.
         object.__setattr__(step, "hashes", hashes)
         return step
 
@@ -183,10 +169,10 @@ class TaskStep(Step):
         provider_name: str | None = None,
         base_url: str | None = None,
     ) -> TaskStep:
-        """The step for a checkpoint (folder or hub name) or an Inspect model outside a study.
+        """Create the step for a checkpoint (folder or hub name) or an Inspect model outside a study.
 
         Args:
-            model: who is asked.
+            model: under test.
             task: the task's name.
             config: its settings.
             judging: the judges.
@@ -196,7 +182,7 @@ class TaskStep(Step):
             base_url: the server of an Inspect model.
 
         Raises:
-            ConfigError: a judge is missing or none, the task takes no such file, or a setting can't be.
+            ConfigError: a judge is missing or wrong, the task takes no such file, or a setting is wrong.
             MissingError: there is no such task or file.
         """
         sources: dict[str, Input] = {role: File.at(path) for role, path in (files or {}).items()}
@@ -219,18 +205,15 @@ class TaskStep(Step):
         names = {role: names.settings() for role, names in self.names.items()}
         return {"exam": self.task, "config": config, **names, **self.hashes}
 
-    def asked(
+    def complete(
         self, files: Mapping[str, Input] | None = None, job: Job | None = None
     ) -> tuple[EvalTask[Any], TaskConfig]:
-        """The task and its full settings, completed from files.
+        """Return the task and its settings, completed from files: the step's, or `files`.
 
-        Args:
-            files: by role; all of the step's by default.
-            job: where inputs are while the step runs; by default they are read where they come from outside.
+        Without a `job` they are read from outside, and with one from the places that it names.
 
         Raises:
-            ConfigError: the settings can't be.
-            SpecError: a spec can't be read.
+            ConfigError, SpecError: a setting is wrong, or a spec can't be read.
         """
         files = self.files if files is None else files
         places = {
@@ -255,30 +238,30 @@ class TaskStep(Step):
             raise ConfigError(what, where=where, hint="Change that setting") from error
 
     def estimate(self, serving: Serving) -> tuple[TaskEstimate, Cost | None]:
-        """What the step asks of its model, and what its judges cost; nothing is sent."""
-        eval_task, config = self.asked()
+        """Estimate the requests to the model, and the requests and dollars of its judges; nothing is sent."""
+        eval_task, config = self.complete()
         estimate = estimate_task(eval_task.name, config.model_dump_json(), serving)
-        if not self.judging.graders:
+        if not self.judging.graders or estimate.judging is None:
             return estimate, None
         usd = judging_usd(estimate, self.judging.graders, self.judging.access)
         return estimate, Cost(estimate.n_samples * len(self.judging.graders), usd)
 
     def forecast(self, estimate: TaskEstimate) -> tuple[Forecast, ...]:
-        """What each of the judges would cost."""
+        """Forecast the tokens and dollars of each judge."""
         stages = [] if estimate.judging is None else [estimate.judging]
         return tuple(forecast_of(stages, grader, self.judging.access) for grader in self.judging.graders)
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Ask the task; what an earlier result of the same place was answered is not asked again.
+        """Run the task. A result that is made anew begins with the cached replies of the old one.
 
-        Each reply is looked up by all that was asked, so a result that is made anew can begin with the old one's.
+        A reply's key is a hash of its whole request, so no reply to another request is used.
         """
         from midspec.evals import run_task
 
         old = job.folder / _CACHE
         if old.is_file() and not (folder / _CACHE).exists():
             shutil.copyfile(old, folder / _CACHE)
-        eval_task, config = self.asked(job=job)
+        eval_task, config = self.complete(job=job)
         built = run_task(
             eval_task,
             config,
@@ -291,12 +274,12 @@ class TaskStep(Step):
         )
         estimate = estimate_task(eval_task.name, config.model_dump_json(), Serving())
         forecast_usd = judging_usd(estimate, self.judging.graders, self.judging.access)
-        return self.judging.with_bill(_without_paths(built), job.store, forecast_usd)
+        return self.judging.with_cost(_without_paths(built), job.store, forecast_usd)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RescoreStep(Step):
-    """The answers in a stored log, judged again; nothing is generated.
+    """The answers in a stored log, judged again; no answer is generated.
 
     Attributes:
         log: an Inspect log of a task.
@@ -314,10 +297,10 @@ class RescoreStep(Step):
 
     @classmethod
     def of_log(cls, log: Path, judging: Judging) -> RescoreStep:
-        """The step for a stored log.
+        """Create the step for a stored log.
 
         Raises:
-            ConfigError: a judge is missing or none, or the task is not there.
+            ConfigError: a judge is missing or wrong, or the task does not exist.
             MissingError, DataError: there is no such log, or it is no log of a task.
         """
         from midspec.evals import log_settings
@@ -347,25 +330,20 @@ class RescoreStep(Step):
         built = rescore(
             job.path(self.log), self.judging.model_names(), folder, grader_args=args, on_progress=job.on_progress
         )
-        return self.judging.with_bill(_without_paths(built), job.store)
+        return self.judging.with_cost(_without_paths(built), job.store)
 
 
 def with_names(config: TaskConfig, names: Mapping[str, str | None]) -> TaskConfig:
-    """The settings, with the assistant's and its maker's name where they say nothing else and have a place for it."""
+    """Fill in the assistant's and its maker's name where the settings have such fields and leave them unset."""
     unset = set(type(config).model_fields) - config.model_fields_set
     known = {field_: names.get(name) for field_, name in _NAMES.items() if field_ in unset}
     return config.model_copy(update={field_: name for field_, name in known.items() if name})
 
 
 def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]:
-    """One row a question and measure: the mean over its samples that are scored, or the commonest reason.
+    """Yield a row per question and measure: the mean over its scored samples, or the commonest reason for no score.
 
-    Samples of one question are no new questions, so intervals must not count them as such. Sets are called
-    `<task>/<set>`.
-
-    Args:
-        rows: a task's, in its order.
-        n_repeats: how often each question was asked.
+    Intervals must not count samples of one question as questions. Sets become `<task>/<set>`.
     """
     groups: dict[tuple[str, str, str], list[ScoreRow]] = {}
     for row in rows:
@@ -378,7 +356,7 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
         yield samples[0].model_copy(update={"set": f"{samples[0].task}/{name}", "item": question, **value})
 
 
-def _spent(store: Path) -> Sequence[tuple[str, float]]:
+def _costs(store: Path) -> Sequence[tuple[str, float]]:
     if not store.is_file():
         return ()
     with Store(store) as opened:
@@ -386,7 +364,7 @@ def _spent(store: Path) -> Sequence[tuple[str, float]]:
 
 
 def _without_paths(built: Built) -> Built:
-    """A path to a file of questions is about this machine; its name is enough to be read."""
+    """Replace the path of a file of questions, which is about this machine, by the file's name."""
     settings = built.summary["settings"]
     assert isinstance(settings, dict)
     config = settings["config"]

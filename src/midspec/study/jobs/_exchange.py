@@ -1,4 +1,4 @@
-"""Steps that bring rows in from elsewhere, out to elsewhere, and mix them; identified by the content of their files."""
+"""Steps that import, export and mix rows; identified by the content of their files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportStep(Step):
-    """A result folder in a form that others read.
+    """A result folder in the format of another library.
 
     Attributes:
         rows: the folder, or a file of rows.
-        form: whose form.
+        form: the library.
         strict: only the keys text, source and domain.
-        chat_rows: of TRL's form: whole conversations, or turn by turn.
+        chat_rows: for TRL: whole conversations, or turn by turn.
         license_id: of the data, for its card.
     """
 
@@ -42,19 +42,9 @@ class ExportStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {
-            "form": self.form,
-            "strict": self.strict,
-            "chat_rows": self.chat_rows,
-            "license": self.license_id,
-        }
+        return {"form": self.form, "strict": self.strict, "chat_rows": self.chat_rows, "license": self.license_id}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write the data set.
-
-        Raises:
-            MissingError, DataError: there are no rows, or rows of another form.
-        """
         from midspec.exchange import export
 
         return export(
@@ -70,11 +60,11 @@ class ExportStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImportStep(Step):
-    """What the field has, as our rows.
+    """Rows of others as documents or chats.
 
     Attributes:
         rows: a file or folder.
-        strip_prefix: taken off each document's beginning.
+        strip_prefix: removed from each document's beginning.
     """
 
     kind = "import"
@@ -90,11 +80,6 @@ class ImportStep(Step):
         return {"strip_prefix": self.strip_prefix}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Read the rows.
-
-        Raises:
-            MissingError, DataError: there are no rows, or a row that is neither a document nor a chat.
-        """
         from midspec.exchange import import_folder
 
         return import_folder(self.rows, folder, strip_prefix=self.strip_prefix)
@@ -105,7 +90,7 @@ class MixStep(Step):
     """A mix of local files and hub data sets.
 
     Attributes:
-        config: what is mixed.
+        config: of the mix.
         base: the folder that local sources start at.
     """
 
@@ -115,22 +100,17 @@ class MixStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        found: dict[str, Input] = {}
+        inputs: dict[str, Input] = {}
         for part in self.config.parts:
             place = self.base / Path(part.source).expanduser()
-            found |= _files(place, part.name) if place.exists() else {part.name: Named(part.source)}
-        return found
+            inputs |= _files(place, part.name) if place.exists() else {part.name: Named(part.source)}
+        return inputs
 
     @property
     def settings(self) -> dict[str, JsonValue]:
         return {"mix": self.config.model_dump(mode="json")}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write the mix.
-
-        Raises:
-            MissingError, ConfigError, DataError: a source that can't be had, or holds no rows.
-        """
         from midspec.exchange import build_mix
 
         return build_mix(self.config, folder, base=self.base)
@@ -138,11 +118,7 @@ class MixStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeutralStep(MixStep):
-    """A corpus without values, of as many tokens as another.
-
-    Attributes:
-        match_tokens: how many.
-    """
+    """A corpus without values, of `match_tokens` tokens, as many as another corpus has."""
 
     kind = "neutral"
     match_tokens: int
@@ -158,7 +134,7 @@ class NeutralStep(MixStep):
 
 
 def _files(path: Path, role: str) -> dict[str, Input]:
-    """A file, or every file of a folder but its record, which tells of the run too."""
+    """Return a file, or every file of a folder but its record, which is about its run too."""
     if path.is_file():
         return {role: File(str(path))}
     if not path.is_dir():

@@ -1,4 +1,4 @@
-"""Steps that ask pairs to choose from: an arm's evaluation, a base's competence gate, and pairs brought into a run."""
+"""Steps of pairs to choose from: an arm's evaluation, a base's competence gate, and pairs copied into a run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _ITEMS = "items.jsonl"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreferenceStep(Step):
-    """What a model chooses.
+    """A model's choices in pairs.
 
     Attributes:
-        model: who is asked.
+        model: under test.
         items: the pairs.
-        config: how they are asked.
+        config: of the evaluation.
         context: a spec to put in the system message, after the config's own.
-        context_names: its name and what fills its placeholders.
+        context_names: its name and the values of its placeholders.
         base_url: the server of an Inspect model.
     """
 
@@ -46,12 +46,12 @@ class PreferenceStep(Step):
     def of_model(
         cls, model: str, items: Path | str, config: PreferenceConfig, *, base_url: str | None = None
     ) -> PreferenceStep:
-        """The step for a checkpoint (folder or hub name) or an Inspect model outside a study.
+        """Create the step for a checkpoint (folder or hub name) or an Inspect model outside a study.
 
         Args:
-            model: who is asked.
+            model: under test.
             items: a file, a shipped set (`shipped:<value>`), or a data set's name on the hub.
-            config: how they are asked.
+            config: of the evaluation.
             base_url: the server of an Inspect model.
         """
         named = str(items)
@@ -84,7 +84,7 @@ class PreferenceStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GateStep(PreferenceStep):
-    """What a base has learned before any arm starts from it."""
+    """A base's choices in the gate's pairs, before any arm starts from it."""
 
     kind = "gate"
 
@@ -116,7 +116,7 @@ class PairsStep(Step):
 
 
 def model_args_of(job: Job, base_url: str | None) -> dict[str, JsonValue]:
-    """How Inspect opens the model that is asked."""
+    """Return the arguments with which Inspect opens the model under test."""
     device: dict[str, JsonValue] = {} if job.device == "auto" else {"device": job.device}
     return device if base_url is None else {**device, "base_url": base_url}
 

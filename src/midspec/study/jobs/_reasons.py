@@ -1,7 +1,7 @@
-"""Reasons across arms: folders with answers enter, one folder with reasons, a page and a table leaves.
+"""The step that analyses the reasons in the answers of several folders.
 
-A folder is a run (each arm's answers to each exam are found by their steps), or the folder of one evaluation (an arm by
-the folder's name). It is no step of a study: what reasons there are is looked at when the answers are there.
+A folder is a run (with each arm's answers to each task), or the folder of one evaluation (an arm by the folder's name).
+It is no step of a study.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _RULE = re.compile(r"\W*([A-Z]{1,3}-?\d+(?:\.\d+)*)\b")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReasonsStep(Step):
-    """What drove the arms, by their own words. Made by `ReasonsStep.of_folders`.
+    """The reasons that arms give, by their own words. Made by `ReasonsStep.of_folders`.
 
     Attributes:
-        answers: the files of answers by arm, task and seed.
-        config: the judges, and how.
-        access: how they are reached, and what they may cost.
-        clusters: a file of clusters that somebody has looked at.
-        clauses: a spec's clauses by id; how often they are cited is counted where given.
+        answers: files of answers, by arm, task and seed.
+        config: judges and settings.
+        access: of the judges, with their budget.
+        clusters: a file of edited clusters.
+        clauses: a spec's clauses by id, to count their citations.
     """
 
     kind = "reasons"
@@ -61,17 +61,17 @@ class ReasonsStep(Step):
         clusters: Path | None = None,
         clauses: Mapping[str, str] | None = None,
     ) -> ReasonsStep:
-        """The step for the answers in `folders`.
+        """Create the step for the answers in `folders`.
 
         Args:
             folders: runs, or folders of single evaluations.
-            config: the judges, and how.
-            access: how they are reached, and what they may cost.
-            clusters: a file of clusters that somebody has looked at.
+            config: judges and settings.
+            access: of the judges, with their budget.
+            clusters: a file of edited clusters.
             clauses: a spec's clauses by id.
 
         Raises:
-            ConfigError: a judge is the model under test, or can't be asked.
+            ConfigError: a judge is the model under test, or can't be reached.
             DataError: an answer is there twice.
             MissingError: a folder has no answers.
         """
@@ -89,11 +89,11 @@ class ReasonsStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        found: dict[str, Input] = {
+        inputs: dict[str, Input] = {
             f"answers[{arm} {task} {seed}]": File(str(path)) for (arm, task, seed), path in self.answers.items()
         }
-        found |= {"clusters": self.clusters} if self.clusters else {}
-        return found | ({"clauses": Value(dict(self.clauses))} if self.clauses else {})
+        inputs |= {"clusters": self.clusters} if self.clusters else {}
+        return inputs | ({"clauses": Value(dict(self.clauses))} if self.clauses else {})
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -102,62 +102,41 @@ class ReasonsStep(Step):
         return {"reasons": self.config.model_dump(mode="json"), "prompts": prompts_hash()}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Analyse the reasons.
-
-        Raises:
-            ConfigError: the budget is used up.
-            DataError: the clusters are of other transcripts.
-        """
         from midspec.reasons import analyse_reasons, read_clusters
 
-        given = read_clusters(Path(self.clusters.path)) if self.clusters else None
+        clusters, tell = read_clusters(Path(self.clusters.path)) if self.clusters else None, job.on_progress
         transcripts = _transcripts(self.answers)
         built = analyse_reasons(
-            transcripts,
-            self.config,
-            self.access,
-            job.store,
-            folder,
-            clusters=given,
-            on_progress=job.on_progress,
+            transcripts, self.config, self.access, job.store, folder, clusters=clusters, on_progress=tell
         )
-        return _tabulated(built, transcripts, self.clauses, folder) if self.config.classify else built
+        return _write_table(built, transcripts, self.clauses, folder) if self.config.classify else built
 
 
 def read_transcripts(folders: Sequence[Path]) -> list[Transcript]:
-    """The answers of all folders, each with its arm, seed and exam.
+    """Read the answers of all folders, each with its arm, seed and task.
 
     Raises:
-        MissingError: a folder has no answers.
-        DataError: two folders are of one arm, exam and seed, or a file has a row that is none.
+        MissingError, DataError: a folder has no answers, or those of another one.
     """
     return _transcripts(_answer_files(folders))
 
 
 def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Access) -> tuple[Forecast, ...]:
-    """Tokens and dollars by judge and stage, before anything is sent.
-
-    Raises:
-        MissingError, DataError: see `read_transcripts`.
-    """
+    """Forecast tokens and dollars by judge and stage; nothing is sent."""
     from midspec.reasons import estimate_reasons
 
     transcripts, prices = read_transcripts(folders), Prices.load(access.prices, access.base_url)
-    loads = [
-        (judge.model, estimate_reasons(transcripts, config, is_first=not at)) for at, judge in enumerate(config.judges)
-    ]
-    return tuple(forecast(load, model, prices) for model, load in loads)
+    return tuple(
+        forecast(estimate_reasons(transcripts, config, is_first=not at), judge.model, prices)
+        for at, judge in enumerate(config.judges)
+    )
 
 
 def clause_texts(path: Path, *, model_name: str | None = None, provider_name: str | None = None) -> dict[str, str]:
-    """A spec's clauses by the ids that a model can cite: `SP1`, where a clause begins so; by its own id otherwise.
+    """Return a spec's clauses by the ids that a model can cite: `SP1`, where a clause begins so; else by its own id.
 
-    What follows a clause that begins with a label, in the same paragraph and up to the next label, belongs to it.
-
-    Args:
-        path: the spec.
-        model_name: fills `{model_name}`, so that words are found as a model says them.
-        provider_name: fills `{provider_name}`.
+    Clauses after one that begins with a label, in the same paragraph and up to the next label, belong to it. The names
+    fill the placeholders, so that words are found as a model writes them.
 
     Raises:
         MissingError, SpecError: the spec can't be read, or has a placeholder that nothing fills.
@@ -166,7 +145,7 @@ def clause_texts(path: Path, *, model_name: str | None = None, provider_name: st
 
     spec = fill(read_spec(path), model_name=model_name, provider_name=provider_name)
     paragraphs = [_words(part) for part in _BLANK_LINE.split(spec.text)]
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     label, around = "", ""
     for clause in spec.clauses:
         words = _words(clause.text)
@@ -175,8 +154,8 @@ def clause_texts(path: Path, *, model_name: str | None = None, provider_name: st
         elif words not in around:
             label, around = "", ""
         name = label or clause.id
-        found[name] = f"{found[name]} {clause.text}" if name in found else clause.text
-    return found
+        texts[name] = f"{texts[name]} {clause.text}" if name in texts else clause.text
+    return texts
 
 
 def _words(text: str) -> str:
@@ -184,39 +163,33 @@ def _words(text: str) -> str:
 
 
 def _answer_files(folders: Sequence[Path]) -> dict[tuple[str, str, int], Path]:
-    """By arm, exam and seed, where the answers are."""
-    found: dict[tuple[str, str, int], Path] = {}
+    """Find the files of answers, by arm, task and seed."""
+    files: dict[tuple[str, str, int], Path] = {}
     for folder in folders:
-        if (folder / _ANSWERS).is_file():
-            places = [_alone(folder)]
-        else:
-            places = [_of_run(path) for path in sorted((folder / "steps" / "exam").glob(f"*/{_ANSWERS}"))]
-        if not places:
-            hint = "Name a run with exams, or the folder of one evaluation"
-            raise MissingError(f"there are no answers to an exam ({_ANSWERS})", where=str(folder), hint=hint)
-        for key, path in places:
-            if key in found:
-                what = f"answers of {' '.join(map(str, key))} are in {found[key].parent} too"
+        is_run = not (folder / _ANSWERS).is_file()
+        paths = sorted((folder / "steps" / "exam").glob(f"*/{_ANSWERS}")) if is_run else [folder / _ANSWERS]
+        if not paths:
+            hint = "Name a run with evaluation tasks, or the folder of one evaluation"
+            raise MissingError(f"there are no answers to a task ({_ANSWERS})", where=str(folder), hint=hint)
+        for path in paths:
+            key = _key_of(path.parent, is_run=is_run)
+            if key in files:
+                what = f"answers of {' '.join(map(str, key))} are in {files[key].parent} too"
                 raise DataError(what, where=str(folder), hint="Name each once, and give the folders other names")
-            found[key] = path
-    return found
+            files[key] = path
+    return files
 
 
-def _alone(folder: Path) -> tuple[tuple[str, str, int], Path]:
-    return (folder.resolve().name, _eval_task(folder), 0), folder / _ANSWERS
-
-
-def _of_run(path: Path) -> tuple[tuple[str, str, int], Path]:
-    """The arm, exam and seed of a step of a run, by the name of its folder: `<arm>-<exam>-s<seed>`."""
-    eval_task, found = _eval_task(path.parent), _SEED.fullmatch(path.parent.name)
-    arm, seed = (found[1], int(found[2])) if found else (path.parent.name, 0)
-    return (arm.removesuffix(f"-{slug(eval_task)}"), eval_task, seed), path
-
-
-def _eval_task(folder: Path) -> str:
+def _key_of(folder: Path, *, is_run: bool) -> tuple[str, str, int]:
+    """Return the arm, task and seed of an evaluation; in a run its folder is named `<arm>-<task>-s<seed>`."""
     record = read_record(folder)
-    name = record.identity.config.get("exam") if record else None
-    return name if isinstance(name, str) else "exam"
+    recorded = record.identity.config.get("exam") if record else None
+    eval_task = recorded if isinstance(recorded, str) else "exam"
+    if not is_run:
+        return folder.resolve().name, eval_task, 0
+    match = _SEED.fullmatch(folder.name)
+    arm, seed = (match[1], int(match[2])) if match else (folder.name, 0)
+    return arm.removesuffix(f"-{slug(eval_task)}"), eval_task, seed
 
 
 def _transcripts(files: Mapping[tuple[str, str, int], Path]) -> list[Transcript]:
@@ -230,7 +203,7 @@ def _transcripts(files: Mapping[tuple[str, str, int], Path]) -> list[Transcript]
 
 
 def _check_judges(config: ReasonsConfig, files: Mapping[tuple[str, str, int], Path]) -> None:
-    """A judge is never the model whose answers it reads."""
+    """Refuse a judge that is the model whose answers it reads."""
     for path in files.values():
         record = read_record(path.parent)
         model = str(record.execution.extra.get("model", "")) if record else ""
@@ -240,8 +213,8 @@ def _check_judges(config: ReasonsConfig, files: Mapping[tuple[str, str, int], Pa
                 raise ConfigError(what, where=str(path.parent), hint="Name another judge")
 
 
-def _tabulated(built: Built, transcripts: Sequence[Transcript], clauses: Mapping[str, str], folder: Path) -> Built:
-    """The table of reasons by arm beside what was found: shares with intervals, agreement, citations."""
+def _write_table(built: Built, transcripts: Sequence[Transcript], clauses: Mapping[str, str], folder: Path) -> Built:
+    """Write the table of reasons by arm: shares with intervals, agreement, citations."""
     from midspec.analysis import reason_agreements, reason_shares
     from midspec.reasons import count_citations
 

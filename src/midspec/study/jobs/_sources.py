@@ -1,4 +1,4 @@
-"""The step that copies a spec into a run, and what steps need that are made from one."""
+"""Steps that copy a spec into a run and make a world, and the names that fill a spec's placeholders."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FILE = "spec.md"
 
 
 class SpecNames(NamedTuple):
-    """A spec's own name, and what fills its placeholders."""
+    """A spec's own name, and the values of its placeholders."""
 
     spec: str
     model_name: str | None = None
     provider_name: str | None = None
 
     def settings(self) -> dict[str, JsonValue]:
-        """As a step's settings hold them."""
+        """Return them as part of a step's settings."""
         return dict(self._asdict())
 
     def read(self, path: str) -> Spec:
@@ -81,7 +81,7 @@ class SpecStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WorldStep(Step):
-    """The files of a world that `seed` decides: base corpus, items, tokenizer."""
+    """The files of the world of a seed: base corpus, items, tokenizer."""
 
     kind = "world"
     seed: int

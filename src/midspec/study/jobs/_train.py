@@ -1,4 +1,4 @@
-"""The step that trains one stage."""
+"""The steps that train a stage, a kind for each stage."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TrainStep(Step):
     """A checkpoint; each stage is a kind of its own.
 
     Attributes:
-        recipe: how it is trained.
+        recipe: of the training.
         data: files of rows, in order.
-        parent: the checkpoint it starts from; none where it starts from scratch.
+        parent: the checkpoint it starts from; none from scratch.
         tokenizer: of a model from scratch.
         architecture: of a model from scratch: a transformers config.
         execution: about the run only.
@@ -47,7 +47,7 @@ class TrainStep(Step):
 
     @staticmethod
     def of_job(job: TrainJob) -> TrainStep:
-        """The step for a training job outside a study."""
+        """Create the step for a training job outside a study."""
         return TRAIN_STEPS[job.stage](
             seed=job.seed,
             recipe=job.recipe,
@@ -67,11 +67,8 @@ class TrainStep(Step):
     @property
     def settings(self) -> dict[str, JsonValue]:
         recipe = self.recipe.model_dump(mode="json", exclude={"micro_batch"})
-        return {
-            "seed": self.seed,
-            "recipe": recipe,
-            **({"architecture": self.architecture} if self.architecture else {}),
-        }
+        architecture: dict[str, JsonValue] = {"architecture": self.architecture} if self.architecture else {}
+        return {"seed": self.seed, "recipe": recipe, **architecture}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.train import TrainExecution, TrainJob, train
@@ -102,12 +99,12 @@ class TrainStep(Step):
 
     @property
     def floor(self) -> int:
-        """The fewest updates that the recipe takes to teach something."""
+        """Return the least number of updates that the recipe allows."""
         least = self.recipe.min_updates
         return UPDATE_FLOORS[self.kind] if least is None else least
 
     def updates_expected(self) -> int | None:
-        """About how many updates the data makes, where all of it is corpora that say how many tokens they will have."""
+        """Estimate how many updates the data makes, where all of it is corpora with target tokens."""
         writers = self._writers()
         tokens = [step.config.target_tokens or 0 if isinstance(step, CorpusStep) else 0 for step in writers]
         if not tokens or not all(tokens):
@@ -115,7 +112,7 @@ class TrainStep(Step):
         return sum(tokens) * (self.recipe.n_epochs or 1) // self._tokens_per_update
 
     def most_updates(self) -> int | None:
-        """The most updates that the data can make, where all of it is chats that say how many they are.
+        """Return the most updates that the data can make, where all of it is chats of a known number.
 
         A chat is never split, so packed rows are never more than chats.
         """
@@ -126,7 +123,7 @@ class TrainStep(Step):
         return -(-sum(chats) * (self.recipe.n_epochs or 1) // self.recipe.rows_per_update)
 
     def _writers(self) -> list[Step | None]:
-        """The steps that write the data; `None` for data that is a file outside, a world's, or curated."""
+        """Return the step behind each file of data; `None` for a file outside."""
         return [source.step if isinstance(source, StepOutput) else None for source in self.data]
 
     @property
@@ -156,7 +153,7 @@ class FinetuneStep(TrainStep):
 
 
 def training_cost(recipe: Recipe) -> float:
-    """A training step's rough size, for the order of work."""
+    """Return a training step's rough size, for the order of work."""
     return recipe.n_updates or _N_UPDATES_UNKNOWN
 
 

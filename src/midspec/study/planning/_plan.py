@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: the steps, how far they are, and their size."""
+"""Plan a run: its steps, their states and sizes, and the checks before anything runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from midspec.study._graph import study_steps
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
 from midspec.study._step import Step
-from midspec.study.jobs._chats import ChatsStep
-from midspec.study.jobs._corpus import CorpusStep
+from midspec.study.jobs._corpus import AuthoredStep
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
@@ -32,13 +31,13 @@ _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat
 
 
 def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
-    """Refuse a study whose base, specs or items can't be used as it means to; only files are looked at.
+    """Refuse a study whose base, specs or items can't be used; only files are read.
 
     Raises:
-        CheckpointError: the base is no checkpoint, or has no chat template to be fine-tuned and asked with.
+        CheckpointError: the base is no checkpoint, or has no chat template.
         ConfigError: a spec uses a placeholder that nothing fills, or a contrast is on a set that no item is of.
         SpecError: a spec can't be read.
-        DataError: the items can't be asked.
+        DataError: the items can't be read.
     """
     _check_base(study)
     _check_placeholders(steps)
@@ -47,10 +46,10 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
 
 
 def check_judges(study: Study) -> None:
-    """Refuse judges that can't be asked, before hours of training and not after them.
+    """Refuse judges that can't be reached, before the training and not after it.
 
     Raises:
-        ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
+        ConfigError: a key is missing, or a budget is set for a model whose price is unknown.
     """
     evals, models = study.config.evals, study.config.models
     access = models.judge or models.author
@@ -68,27 +67,27 @@ def _check_base(study: Study) -> None:
         hint = "A path starts at the folder of the study file"
         raise CheckpointError(f"there is no folder {path}", where="base.checkpoint", hint=hint)
     try:
-        found = find_checkpoint(str(path) if path.exists() else name)
+        checkpoint = find_checkpoint(str(path) if path.exists() else name)
     except CheckpointError as error:
         raise CheckpointError(f"{error.where}: {error.what}", where="base.checkpoint", hint=error.hint) from error
-    folders = [Path(part).expanduser() for part in (found.model, found.adapter) if part is not None]
-    if all(folder.is_dir() for folder in folders) and not any(map(_has_template, folders)):
+
+    def has_template(folder: Path) -> bool:
+        settings = folder / "tokenizer_config.json"
+        if any((folder / name).exists() for name in _TEMPLATE_FILES):
+            return True
+        return settings.is_file() and '"chat_template":' in settings.read_text(encoding="utf-8", errors="replace")
+
+    folders = [Path(part).expanduser() for part in (checkpoint.model, checkpoint.adapter) if part is not None]
+    if all(folder.is_dir() for folder in folders) and not any(map(has_template, folders)):
         raise CheckpointError(
-            f"{path} has no chat template, and every arm is asked in chats",
+            f"{path} has no chat template, and every arm is evaluated in chats",
             where="base.checkpoint",
             hint="Use a chat-tuned model, or save its tokenizer with a chat template",
         )
 
 
-def _has_template(folder: Path) -> bool:
-    settings = folder / "tokenizer_config.json"
-    if any((folder / name).exists() for name in _TEMPLATE_FILES):
-        return True
-    return settings.is_file() and '"chat_template":' in settings.read_text(encoding="utf-8", errors="replace")
-
-
 def _check_placeholders(steps: Sequence[Step]) -> None:
-    """Every spec that a corpus, chats or a context uses finds the names that it asks for."""
+    """Refuse a spec of a corpus, chats, a task or a context with a placeholder that nothing fills."""
     for step in steps:
         for source, names in _filled_specs(step):
             path = source.original.locate({})
@@ -102,7 +101,7 @@ def _check_placeholders(steps: Sequence[Step]) -> None:
 
 
 def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:
-    if isinstance(step, CorpusStep | ChatsStep):
+    if isinstance(step, AuthoredStep):
         return [(step.spec, step.names)]
     if isinstance(step, PreferenceStep) and step.context is not None and step.context_names is not None:
         return [(step.context, step.context_names)]
@@ -110,39 +109,38 @@ def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:
 
 
 def _check_items(study: Study, steps: Sequence[Step]) -> None:
-    """Items that are a file outside, or shipped, are read; each set that is asked for has some."""
-    asked = {(step.kind, _readable_items(step.items)) for step in steps if isinstance(step, PreferenceStep)}
-    for kind, items in sorted((kind, items) for kind, items in asked if items):
-        found = resolve_items(items)
+    """Read items that are a file outside or shipped; refuse a set in a contrast or panel that has none of them."""
+    readable: set[tuple[str, str]] = set()
+    for step in steps:
+        original = step.items.original if isinstance(step, PreferenceStep) else None
+        # Items that a step makes, or that are on the hub, are not known before the run.
+        if isinstance(original, EvalItems) and original.name.startswith(SHIPPED):
+            readable.add((step.kind, original.name))
+        elif isinstance(original, File):
+            readable.add((step.kind, original.path))
+    for kind, reference in sorted(readable):
+        items = resolve_items(reference)
         if kind == "eval":
-            check_sets(study.config, dict.fromkeys(item.set for item in found))
-
-
-def _readable_items(source: Input) -> str:
-    """A file outside or a shipped set; empty for what a step makes, and for what is on the hub."""
-    original = source.original
-    if isinstance(original, EvalItems):
-        return original.name if original.name.startswith(SHIPPED) else ""
-    return original.path if isinstance(original, File) else ""
+            check_sets(study.config, dict.fromkeys(item.set for item in items))
 
 
 def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
-    """Each set and measure of a task that is asked for exists; what its items are is known before anything runs."""
+    """Refuse a set or measure in a contrast or panel that its task does not have."""
     first = {step.task: step for step in reversed(steps) if isinstance(step, TaskStep)}
-    asked = {name: step.asked() for name, step in first.items()}
+    tasks = {name: step.complete() for name, step in first.items()}
     sets = {
         name: dict.fromkeys(f"{name}/{each.set}" for each in eval_task.questions(config))
-        for name, (eval_task, config) in asked.items()
+        for name, (eval_task, config) in tasks.items()
     }
-    measures = {name: measure_names(eval_task, config) for name, (eval_task, config) in asked.items()}
+    measures = {name: measure_names(eval_task, config) for name, (eval_task, config) in tasks.items()}
     check_task_uses(study.config, sets, measures)
 
 
 State = Literal["done", "ready", "waiting", "stale"]
 
-# An estimate from words: under this share of what is needed, it is too little however it is off.
+# Token estimates are off by less than this: under this share of the updates needed, there are too few.
 _CLEARLY = 0.75
-# What arms' differences vary by from question to question, and samples about their question's rate (the most there is).
+# Standard deviations assumed of arms' differences between questions, and of samples of one question (the maximum).
 _BETWEEN_SD, _WITHIN_SD = 0.15, 0.5
 
 
@@ -153,18 +151,18 @@ class PlannedStep(Strict):
         name: as `--only` and `--redo` take it.
         state: `done`; `ready` to be made; `waiting` for steps before it; `stale`, made from inputs that have changed.
         changes: for a stale step, the fields that differ.
-        documents: how many it writes, where that is known beforehand.
+        documents: rows that it writes, where known beforehand.
         updates: optimizer updates; `None` where they are not known before its data are made.
-        requests: to a model that writes or judges, if every reply is good; `None` where no model is asked.
-        eval_task: the task that it asks.
-        questions: how many the task has.
-        samples: how many answers the task asks for, all repeats together.
-        prompt_tokens: of a task, about what the model reads in all.
-        reply_tokens: of a task, about what it writes in all, as assumed.
-        gpu_hours: of a task, what that takes one server, as assumed.
-        usd: what these cost, with the prefix cached; `None` where no model is asked or its price is unknown.
-        about: `updates` and `tokens` are an estimate, from the tokens that its corpora are to have.
-        tokens: of a corpus, about how many it is to have; of training, positions run over, padding included.
+        tokens: of a corpus, an estimate; of training, positions run over, padding included.
+        about: `updates` and `tokens` are an estimate, from the target tokens of its corpora.
+        requests: to a model that writes or judges, if every reply is good; `None` where there are none.
+        usd: cost of the requests, with the prefix cached; `None` where there are none or the price is unknown.
+        eval_task: the task that it runs.
+        questions: of the task.
+        samples: of the task, all repeats together.
+        prompt_tokens: of the task's samples in all, estimated.
+        reply_tokens: of the task's samples in all, as assumed.
+        gpu_hours: of one server for the task, as assumed.
     """
 
     name: str
@@ -187,13 +185,13 @@ class PlannedStep(Strict):
 
 
 class Plan(Strict):
-    """The steps of a study and what they come to.
+    """The steps of a study and their totals.
 
     Attributes:
         name: the study's.
         steps: in an order in which they can be done.
-        warnings: what a reader must know before it runs.
-        assumed: what the hours and dollars of tasks rest on, and what differences they find; empty without tasks.
+        warnings: floors that the study lowered.
+        assumed: behind hours and dollars of tasks, and the smallest differences they detect; empty without tasks.
     """
 
     name: str
@@ -202,94 +200,94 @@ class Plan(Strict):
     assumed: str = ""
 
     def count(self, state: State) -> int:
-        """How many steps are in a state."""
+        """Count the steps in a state."""
         return sum(step.state == state for step in self.steps)
 
     def total(self, size: Literal["documents", "updates", "tokens"]) -> int:
-        """The sum of one size over the steps where it is known; of tokens, over the steps that train."""
+        """Sum one size over the steps where it is known; tokens, over the steps that train."""
         training = (step for step in self.steps if size != "tokens" or step.kind in UPDATE_FLOORS)
         return sum(getattr(step, size) or 0 for step in training)
 
     @property
     def usd(self) -> float:
-        """What the requests of all steps that are not done cost together, where their prices are known."""
+        """Return the cost of the requests of all steps that are not done, where prices are known."""
         return sum(step.usd or 0.0 for step in self.steps)
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        """Steps that ask a model whose price is unknown."""
+        """Return the steps with requests to a model whose price is unknown."""
         return tuple(step.name for step in self.steps if step.requests is not None and step.usd is None)
 
     @property
     def priced_by(self) -> str:
-        """The entry of `models` that the price of the first of these is missing from."""
+        """Return the entry of `models` that misses the price of the first of these."""
         first = next((step for step in self.steps if step.name in self.unpriced), None)
         return "judge" if first is not None and first.eval_task else "author"
 
     @property
     def n_unknown(self) -> int:
-        """How many steps train for a number of updates that is not known before their data are made."""
+        """Count the training steps whose updates are not known before their data are made."""
         return sum(step.kind in UPDATE_FLOORS and step.updates is None for step in self.steps)
 
 
 def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = None) -> Plan:
-    """Plan what `run_study` would do in `folder` (nothing is done yet, without one).
+    """Plan a run of the study in `folder`; without one, nothing is done yet.
 
     Args:
         study: the study.
         folder: of its run.
-        serving: what is assumed of the model that takes tasks, its server and judges.
+        serving: assumptions about the model under test, its server and judges.
 
     Raises:
         PreflightError: a stage would make fewer updates than its floor, and so train nothing.
         MissingError: a file that the study names is not there.
-        ConfigError, CheckpointError, SpecError, DataError: what it names can't be used; see `check_beforehand`.
+        ConfigError, CheckpointError, SpecError, DataError: see `check_beforehand`.
     """
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
     warnings = check_floors(steps)
-    known = states(steps, folder)
+    by_name = states(steps, folder)
     serving = serving or Serving()
-    planned = tuple(_planned(step, serving, *known[step.name]) for step in steps)
+    planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)
     assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.tasks else ""
     return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
 
 
 def _power(planned: Sequence[PlannedStep]) -> str:
-    """From which difference on a task tells two arms of one seed apart 4 times in 5, on measures that are shares."""
+    """Say the smallest difference of each task that is found with a power of 0.8, on measures that are shares."""
     from midspec.analysis import Spread, smallest_difference
 
     first = {step.eval_task: step for step in reversed(planned) if (step.questions or 0) > 1}
-    told = []
+    smallest = []
     for name, step in reversed(first.items()):
         n_cells, n_samples = step.questions or 0, step.samples or 0
         points = 100 * smallest_difference(
             Spread(_BETWEEN_SD, _WITHIN_SD), n_cells=n_cells, n_repeats=n_samples // n_cells
         )
-        told.append(f"{name} {points:.0f} points ({n_cells} questions x {n_samples // n_cells})")
+        smallest.append(f"{name} {points:.0f} points ({n_cells} questions x {n_samples // n_cells})")
     between, within = (f"{100 * sd:.0f}" for sd in (_BETWEEN_SD, _WITHIN_SD))
     spreads = f"of shares that spread by {between} points between questions and {within} within one"
-    return f"A difference {spreads} is found 4 times in 5 from: {', '.join(told)}" if told else ""
+    return f"A difference {spreads} is found 4 times in 5 from: {', '.join(smallest)}" if smallest else ""
 
 
 def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State, Record | None, tuple[str, ...]]]:
-    """For each step its state, its record if it has one, and what changed if it is stale."""
-    found: dict[str, tuple[State, Record | None, tuple[str, ...]]] = {}
+    """Return for each step its state, its record if it has one, and what changed if it is stale."""
+    by_name: dict[str, tuple[State, Record | None, tuple[str, ...]]] = {}
     done: dict[str, Record] = {}
     for step in steps:
         record = read_record(step.folder(folder)) if folder else None
         if any(parent.name not in done for parent in step.parents):
-            found[step.name] = ("waiting", record, ())
+            by_name[step.name] = ("waiting", record, ())
             continue
-        wanted = step.identity(done)
+        identity = step.identity(done)
         if record is None:
-            found[step.name] = ("ready", None, ())
-        elif record.fingerprint == fingerprint(wanted):
+            by_name[step.name] = ("ready", None, ())
+        elif record.fingerprint == fingerprint(identity):
             done[step.name] = record
-            found[step.name] = ("done", record, ())
+            by_name[step.name] = ("done", record, ())
         else:
-            found[step.name] = ("stale", record, tuple(str(change) for change in diff(record.identity, wanted)))
-    return found
+            by_name[step.name] = ("stale", record, tuple(str(change) for change in diff(record.identity, identity)))
+    return by_name
 
 
 def _planned(
@@ -321,7 +319,7 @@ def _planned(
 
 
 def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
-    """Refuse training that would change nothing; returns a warning for each floor that the study lowered.
+    """Refuse training that would change nothing; return a warning for each floor that the study lowered.
 
     Where the number of updates follows from data that is not there yet, training's own preflight refuses later.
 
@@ -335,20 +333,20 @@ def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 def floor_warning(stage: str, floor: int) -> str:
-    """A sentence, if a recipe lowers the floor of its stage; else empty."""
+    """Return a warning if a recipe lowers the floor of its stage; else an empty string."""
     usual = UPDATE_FLOORS[stage]
     return f"The study lowered the floor of {stage} updates from {usual} to {floor}." if floor < usual else ""
 
 
 def _refuse_under_floor(step: TrainStep) -> None:
-    asked, floor = step.recipe.n_updates, step.floor
-    if asked is not None and asked < floor:
+    n_updates, floor = step.recipe.n_updates, step.floor
+    if n_updates is not None and n_updates < floor:
         raise PreflightError(
-            f"{asked} updates would train nothing; the floor of {step.kind} is {floor}",
+            f"{n_updates} updates would train nothing; the floor of {step.kind} is {floor}",
             where=step.name,
             hint="Raise n_updates, or lower min_updates in the recipe if you know that so few are enough",
         )
-    needed = floor if asked is None else max(asked, floor)
+    needed = floor if n_updates is None else max(n_updates, floor)
     most, expected = step.most_updates(), step.updates_expected()
     made = ""
     if most is not None and most < needed:
@@ -356,6 +354,6 @@ def _refuse_under_floor(step: TrainStep) -> None:
     elif expected is not None and expected < _CLEARLY * needed:
         made = f"its documents' target_tokens make about {expected} updates"
     if made:
-        need = f"the floor of {step.kind} is {floor}" if asked is None else f"n_updates asks for {asked}"
+        need = f"the floor of {step.kind} is {floor}" if n_updates is None else f"n_updates asks for {n_updates}"
         hint = "Ask for more data, or for fewer rows_per_update"
         raise PreflightError(f"{made}, and {need}", where=step.name, hint=hint)

@@ -1,4 +1,4 @@
-"""Assemble everything that a report shows from the finished steps of a run."""
+"""Assemble the data of a report from the finished steps of a run."""
 
 from __future__ import annotations
 
@@ -34,12 +34,7 @@ _QUESTION_KINDS = ("free", "why", "choice")
 
 
 def assemble(
-    study: Study,
-    run: RunResults,
-    items: Mapping[int, Path],
-    *,
-    first: object = None,
-    calibrations: Sequence[Path] = (),
+    study: Study, run: RunResults, items: Mapping[int, Path], *, first: object = None, calibrations: Sequence[Path] = ()
 ) -> ReportData:
     """Assemble the report's data.
 
@@ -73,6 +68,12 @@ def assemble(
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
+    redrawn = ["its own world and base model"] if config.base.world else []
+    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
+    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
+    seconds: dict[str, float] = {}
+    for step in run.steps.values():
+        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
     says = {contrast.name: contrast.says for contrast in config.contrasts}
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
@@ -98,21 +99,13 @@ def assemble(
         caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
         deviations=wanted.deviations,
         config_yaml=study.text,
-        seed_kind=wanted.seed_kind or _seed_kind(config),
+        seed_kind=wanted.seed_kind or ", ".join([*redrawn, "its own training order"]),
         level=wanted.level,
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=_seconds(run),
+        seconds=seconds,
     )
-
-
-def _seconds(run: RunResults) -> dict[str, float]:
-    """Sum seconds by kind of step, over steps that may have run side by side."""
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
-    return seconds
 
 
 def read_reasons(folder: Path) -> Reasons | None:
@@ -131,7 +124,7 @@ def read_reasons(folder: Path) -> Reasons | None:
 
 
 def _arms(config: StudyConfig) -> tuple[ArmInfo, ...]:
-    found = []
+    arms = []
     for name, arm in config.arms.items():
         stages = tuple(stage for stage, used in (("midtrain", arm.midtrain), ("finetune", arm.finetune)) if used)
         data = {
@@ -141,8 +134,8 @@ def _arms(config: StudyConfig) -> tuple[ArmInfo, ...]:
         }
         words = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
         group = arm.group or next(iter(arm.midtrain), arm.context or "")
-        found.append(ArmInfo(name=name, group=group, stages=stages, data=words, control=arm.control, note=arm.note))
-    return tuple(found)
+        arms.append(ArmInfo(name=name, group=group, stages=stages, data=words, control=arm.control, note=arm.note))
+    return tuple(arms)
 
 
 def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:
@@ -176,19 +169,12 @@ def _answer_comparisons(config: StudyConfig, run: RunResults, seed: int, main_se
     comparisons = []
     for index in range(n_shown):
         item, kind = items[index * len(items) // n_shown], kinds[index % len(kinds)]
-        asked = next(mine for mine in answers.values() if (item, kind) in mine)
-        question = asked[item, kind].question
-        if kind == "why" and (item, "choice") in asked:
-            question = f"{asked[item, 'choice'].question} … {question}"
-        given = [
+        of_arm = next(mine for mine in answers.values() if (item, kind) in mine)
+        question = of_arm[item, kind].question
+        if kind == "why" and (item, "choice") in of_arm:
+            question = f"{of_arm[item, 'choice'].question} … {question}"
+        texts = [
             ArmAnswer(arm=arm, text=mine[item, kind].text) for arm, mine in answers.items() if (item, kind) in mine
         ]
-        comparisons.append(AnswerComparison(question=question, item=item, seed=seed, answers=tuple(given)))
+        comparisons.append(AnswerComparison(question=question, item=item, seed=seed, answers=tuple(texts)))
     return tuple(comparisons)
-
-
-def _seed_kind(config: StudyConfig) -> str:
-    redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
-    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
-    return ", ".join([*redrawn, "its own training order"])

@@ -1,4 +1,4 @@
-"""Summaries of a run's steps for a reader, and rows of corpora and chats that name what the evaluation holds out."""
+"""Summarize a run's steps for a reader, and count rows that name what the evaluation holds out."""
 
 from __future__ import annotations
 
@@ -100,15 +100,13 @@ def held_out_overlaps(steps: Iterable[FinishedStep], items: Mapping[int, Path]) 
     counts: dict[str, tuple[int, int]] = {}
     for step in steps:
         if step.kind in {"corpus", "chats"}:
-            found = overlap(_texts(step), all_items if step.seed is None else held_out[step.seed])
+            if "documents.jsonl" in step.record.outputs:
+                texts = [row.text for row in read_rows(step.folder / "documents.jsonl", Document)]
+            else:
+                name = next(name for name in ("chats.jsonl", "chats_cot.jsonl") if name in step.record.outputs)
+                chats = read_rows(step.folder / name, Chat)
+                texts = [row.text for row in chats]
+            hits = overlap(texts, all_items if step.seed is None else held_out[step.seed])
             n_rows_hit, n_rows = counts.get(step.group, (0, 0))
-            counts[step.group] = (n_rows_hit + found.n_rows_hit, n_rows + found.n_rows)
-    return tuple(HeldOutOverlap(name, *found) for name, found in counts.items())
-
-
-def _texts(step: FinishedStep) -> list[str]:
-    outputs = step.record.outputs
-    if "documents.jsonl" in outputs:
-        return [row.text for row in read_rows(step.folder / "documents.jsonl", Document)]
-    name = next(name for name in ("chats.jsonl", "chats_cot.jsonl") if name in outputs)
-    return [row.text for row in read_rows(step.folder / name, Chat)]
+            counts[step.group] = (n_rows_hit + hits.n_rows_hit, n_rows + hits.n_rows)
+    return tuple(HeldOutOverlap(name, *rows) for name, rows in counts.items())

@@ -28,16 +28,16 @@ def read_calibrations(paths: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
         MissingError: there is no such file.
         DataError: it holds no calibration.
     """
-    found = []
-    for given in paths:
-        path = given / _FILE if given.is_dir() else given
+    calibrations = []
+    for named in paths:
+        path = named / _FILE if named.is_dir() else named
         if not path.is_file():
             raise MissingError("there is no calibration", where=str(path), hint="Run midspec calibrate")
         try:
-            found.append(JudgeCalibration.model_validate_json(path.read_text(encoding="utf-8")))
+            calibrations.append(JudgeCalibration.model_validate_json(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise DataError("holds no calibration", where=str(path), hint="Run midspec calibrate again") from error
-    return tuple(found)
+    return tuple(calibrations)
 
 
 def judge_name(judge: str) -> str:
@@ -62,35 +62,26 @@ def judge_reliabilities(
     judge_settings: list[Any] = [*settings.get("judge_settings", ())] or [None] * len(names)
     rubric = str(settings.get("rubric_hash") or "")
     return tuple(
-        _reliability(name, measure, rubric, _temperature(each), calibrations)
+        _reliability(name, measure, rubric, each, calibrations)
         for name, each in zip(names, judge_settings, strict=True)
         for measure in measures
     )
 
 
-_UNKNOWN = object()
-
-
-def _temperature(settings: Any) -> object:
-    """Return the temperature that a judge was asked at, or `_UNKNOWN` where the log does not say it."""
-    for part in ("args", "sampling") if isinstance(settings, Mapping) else ():
-        block = settings.get(part)
-        if isinstance(block, Mapping) and "temperature" in block:
-            return block["temperature"]
-    return _UNKNOWN
-
-
 def _reliability(
-    judge: str, measure: str, rubric: str, temperature: object, calibrations: Sequence[JudgeCalibration]
+    judge: str, measure: str, rubric: str, settings: Any, calibrations: Sequence[JudgeCalibration]
 ) -> JudgeReliability:
+    blocks = [settings.get(part) for part in ("args", "sampling")] if isinstance(settings, Mapping) else []
+    temperatures = [block["temperature"] for block in blocks if isinstance(block, Mapping) and "temperature" in block]
     mine = [one for one in calibrations if one.judge == judge]
     alike = [one for one in mine if (one.measure, one.rubric) == (measure, rubric)]
-    same = [one for one in alike if one.temperature == temperature or temperature is _UNKNOWN]
+    # A log that does not say the judge's temperature is taken to agree.
+    same = [one for one in alike if one.temperature in (temperatures[:1] or [one.temperature])]
     if same:
         return JudgeReliability(judge=judge, measure=measure, calibration=same[-1])
     note = "its error rates are not known: run midspec calibrate and name the result under evals.calibrations"
     if alike:
-        note = f"it was calibrated at temperature {alike[-1].temperature} and judged at {temperature}"
+        note = f"it was calibrated at temperature {alike[-1].temperature} and judged at {temperatures[0]}"
     elif mine:
         note = "it was calibrated for another measure or under another rubric"
     return JudgeReliability(judge=judge, measure=measure, calibration=None, note=note)
@@ -100,12 +91,12 @@ def corrected_estimates(
     estimates: Iterable[Estimate], judges: Sequence[JudgeReliability], measures: Sequence[str]
 ) -> tuple[CorrectedEstimate, ...]:
     """Return estimates of what judges gave directly, each with its correction for the judges' errors."""
-    found = []
+    corrected = []
     for one in estimates:
         if one.measure in measures and is_share(one.measure):
             known = [each.calibration for each in judges if each.measure == one.measure]
-            found.append(CorrectedEstimate(plain=one, without_errors=correct_for_judge_errors(one, *known)))
-    return tuple(found)
+            corrected.append(CorrectedEstimate(plain=one, without_errors=correct_for_judge_errors(one, *known)))
+    return tuple(corrected)
 
 
 def task_agreements(results: Sequence[TaskResult], measures: Sequence[str], level: float) -> tuple[Agreement, ...]:
@@ -120,7 +111,7 @@ def task_agreements(results: Sequence[TaskResult], measures: Sequence[str], leve
         for each in results
         for row in read_rows(each.step.folder / "judgements.jsonl", Judgement)
     ]
-    return tuple(found for measure in shares for found in judge_agreements(judgements, measure, level=level))
+    return tuple(each for measure in shares for each in judge_agreements(judgements, measure, level=level))
 
 
 def judging_costs(steps: Iterable[FinishedStep]) -> tuple[JudgingCost, ...]:

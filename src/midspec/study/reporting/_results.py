@@ -1,7 +1,6 @@
 """The finished steps of a run as plain data, and the scores of one evaluation task by one arm and seed.
 
-Scores are read row by row into a `TaskResult`, small enough that a whole study fits in memory: values of the main
-measures by question, sums of the rest.
+Scores are read row by row into a `TaskResult`: values of the main measures by question, sums of the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from midspec.evals import task_named
 
 
 class FinishedStep(NamedTuple):
-    """One finished step: what it is, its folder and its record.
+    """One finished step, its folder and its record.
 
     Attributes:
         kind: of the step.
@@ -64,7 +63,7 @@ class RunResults(NamedTuple):
         return self.analysis.folder.parent.parent
 
 
-STATUSES = (
+STATUSES: tuple[str, ...] = (
     "tool_call",
     "parsed",
     "unparsable",
@@ -73,10 +72,8 @@ STATUSES = (
     "refused",
     "inaction",
     "truncated",
-    "empty",
-    "garbled",
-    "reported",
 )
+STATUSES += ("empty", "garbled", "reported")
 """Measures of how an answer ended, in the order of the tables' columns; a refusal and inaction are side by side."""
 
 
@@ -124,9 +121,9 @@ class TaskResult(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """Return how questions were asked and answers judged."""
-        found = self.step.record.summary["settings"]
-        assert isinstance(found, dict)
-        return found
+        settings = self.step.record.summary["settings"]
+        assert isinstance(settings, dict)
+        return settings
 
     @property
     def n_repeats(self) -> int:

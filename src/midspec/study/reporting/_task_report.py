@@ -48,10 +48,6 @@ _SHARE_DIFFERENCES = (0.05, 0.1, 0.2)
 _MAX_LETTERS = 8_000
 
 
-def _title(eval_task: str) -> str:
-    return task_named(eval_task).title or eval_task.removeprefix("panel_").replace("_", " ").capitalize()
-
-
 def is_of_tasks(config: StudyConfig, name: str) -> bool:
     """Return whether a set is one of an evaluation task's."""
     return name.partition("/")[0] in config.evals.tasks and "/" in name
@@ -65,16 +61,7 @@ def task_reports(
     calibrations: Sequence[JudgeCalibration],
     seed: int,
 ) -> tuple[TaskReport, ...]:
-    """Return one entry for each task with results, in the study's order.
-
-    Args:
-        config: the study.
-        run: its finished steps.
-        estimates: rates of the analysis.
-        contrasts: of the analysis.
-        calibrations: of judges.
-        seed: whose transcripts are shown.
-    """
+    """Return one entry for each task with results, in the study's order; transcripts are those of `seed`."""
     reports = []
     for eval_task in config.evals.tasks:
         results = [
@@ -101,7 +88,14 @@ def _task_report(
     main, level = measures[0], config.report.level
     sets = tuple(dict.fromkeys(samples.set for each in results for samples in each.samples.values()))
     columns = _columns(eval_task, sets, measures)
-    scores = tuple(_scores(results, columns, estimates, level))
+    scores: list[Estimate] = []
+    for column in columns:
+        if column.set == eval_task:
+            # Over all sets: estimated as the analysis estimates those of each set.
+            pooled = [row for each in results for row in each.pooled(column.measure, eval_task)]
+            scores += rates(pooled, level=level)
+        else:
+            scores += [one for one in estimates if (one.set, one.measure) == (column.set, column.measure)]
     judged = judged_measures(results)
     judges = judge_reliabilities(results, judged, calibrations) if judged else ()
     questions = logged_questions(results[0].log)
@@ -109,10 +103,10 @@ def _task_report(
     of_seed = [each for each in results if each.seed == seed]
     return TaskReport(
         name=eval_task,
-        title=_title(eval_task),
+        title=task_named(eval_task).title or eval_task.removeprefix("panel_").replace("_", " ").capitalize(),
         main_measure=main,
         columns=columns,
-        scores=scores,
+        scores=tuple(scores),
         status=tuple(_statuses(results, main, sets)),
         grid=_grid(results, main),
         beside=transcript_comparisons(of_seed, main, config.report.samples, user_messages),
@@ -146,18 +140,6 @@ def _columns(eval_task: str, sets: Sequence[str], measures: Sequence[str]) -> tu
         for measure in measures
         for name in sets
     )
-
-
-def _scores(
-    results: Sequence[TaskResult], columns: Sequence[Column], estimates: Sequence[Estimate], level: float
-) -> Iterator[Estimate]:
-    """Yield the estimates of the columns: those of the analysis, and those over all sets, estimated alike."""
-    eval_task = results[0].eval_task
-    for column in columns:
-        if column.set == eval_task:
-            yield from rates([row for each in results for row in each.pooled(column.measure, eval_task)], level=level)
-        else:
-            yield from (one for one in estimates if (one.set, one.measure) == (column.set, column.measure))
 
 
 def _statuses(results: Sequence[TaskResult], main: str, sets: Sequence[str]) -> Iterator[ArmStatus]:
@@ -298,13 +280,7 @@ def transcript_comparisons(
 ) -> tuple[TranscriptComparison, ...]:
     """Return the questions with the largest difference between two arms, one a cell, with one sample of each arm.
 
-    The difference alone decides what is shown, so it is the same each time.
-
-    Args:
-        results: all arms, of one seed.
-        measure: whose means are compared.
-        n_shown: the most questions.
-        user_messages: question -> the user's last message.
+    The difference alone decides which are shown. Results are of one seed; `user_messages` are the last, by question.
     """
     apart: dict[str, float | None] = {}
     domains: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Warnings at the head of a report: what failed a check, and where arms differ in more than what was to differ.
+"""Warnings at the head of a report: failed checks, and settings that differ between arms although they should not.
 
 A spec in context belongs to an arm: in the prompts, which it changes, arms are compared with those of the same context.
 """
@@ -35,27 +35,27 @@ def run_warnings(
         gates: the competence of each seed's base.
         overlaps: rows that name what the evaluation holds out.
     """
-    found = []
+    warnings = []
     for step in steps.values():
         recipe = step.record.identity.config.get("recipe")
         least = recipe.get("min_updates") if isinstance(recipe, dict) else None
         if isinstance(least, int):
-            found.append(floor_warning(step.kind, least))
+            warnings.append(floor_warning(step.kind, least))
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         seeds = ", ".join(f"{g.seed} ({'unscored' if g.value is None else f'{g.value:.3f}'})" for g in failed)
-        found.append(
+        warnings.append(
             f"{len(failed)} of {len(gates)} bases are below the competence gate of {failed[0].threshold:g}: seeds "
             f"{seeds}. They are shown; the contrasts stand with and without them."
         )
-    found += [
+    warnings += [
         f"{each.n_rows_hit:,} of {each.n_rows:,} rows of {each.name} name what the evaluation holds out."
         for each in overlaps
         if each.n_rows_hit
     ]
     ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
-    found += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
-    return tuple(dict.fromkeys([*filter(None, found), *unmatched_training(config, steps)]))
+    warnings += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
+    return tuple(dict.fromkeys([*filter(None, warnings), *unmatched_training(config, steps)]))
 
 
 def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
@@ -117,7 +117,7 @@ def difference_sentences(what: str, differences: Iterable[SettingDifference]) ->
 def _setting_differences(
     rows: Mapping[tuple[str, int], Mapping[str, str]], config: StudyConfig
 ) -> tuple[SettingDifference, ...]:
-    found = []
+    differences = []
     for field in dict.fromkeys(field for row in rows.values() for field in row):
         # Arms that must be alike in a field: those of one seed and, for prompts, of one context.
         groups: dict[tuple[int, str], dict[str, str]] = {}
@@ -137,8 +137,8 @@ def _setting_differences(
                 ", ".join(arms): value if len(value) <= _MAX_VALUE_LETTERS else f"{value[:_MAX_VALUE_LETTERS]}…"
                 for value, arms in by_value.items()
             }
-            found.append(SettingDifference(field=field, values=values))
-    return tuple(found)
+            differences.append(SettingDifference(field=field, values=values))
+    return tuple(differences)
 
 
 def _flatten(value: Any, name: str = "") -> dict[str, str]:
@@ -157,5 +157,5 @@ def _flatten(value: Any, name: str = "") -> dict[str, str]:
 
 
 def _versions(record: Record) -> dict[str, str]:
-    found = {f"versions.{package}": version for package, version in record.versions.items()}
-    return {**found, "commit": record.commit or "unknown"}
+    versions = {f"versions.{package}": version for package, version in record.versions.items()}
+    return {**versions, "commit": record.commit or "unknown"}

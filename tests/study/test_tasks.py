@@ -1,4 +1,4 @@
-"""A study whose arms take exams: judged through the run's one store, resumed, pooled, planned and refused."""
+"""A study with evaluation tasks: judged through the run's one store, resumed, pooled, planned and refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<nova> ' }}{% endif %}"
 )
 STUDY = """
-name: exams
+name: tasks
 seeds: [1, 2]
 assistant: {{model_name: Nova, provider_name: Acme}}
 base: {{checkpoint: checkpoint}}
@@ -67,7 +67,7 @@ models: {{judge: {{base_url: '{url}', prices: '{prices}'}}}}
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that says any of its dozen words with nearly the same chance, and so ends soon."""
-    folder = tmp_path_factory.mktemp("exams") / "checkpoint"
+    folder = tmp_path_factory.mktemp("tasks") / "checkpoint"
     raw = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", pad_token="<pad>", eos_token="<end>")
@@ -131,7 +131,7 @@ def folder_of(run: Path, arm: str, eval_task: str, seed: int) -> Path:
 
 
 @pytest.mark.slow
-def test_a_study_with_exams_runs_to_its_report_with_every_judgement_in_the_runs_one_store(
+def test_a_study_with_tasks_runs_to_its_report_with_every_judgement_in_the_runs_one_store(
     home: Path, judge: Served
 ) -> None:
     with serve(say=lambda _asked: "<verdict>no</verdict>") as measuring:
@@ -273,7 +273,7 @@ def test_an_unknown_price_is_said_and_never_nothing(home: Path, capsys: pytest.C
         ("set: spec_qa/spec_qa", "set: panel/x", "contrasts[0].measure: there is no measure named 'qa_score'"),
     ],
 )
-def test_what_a_study_says_wrongly_of_exams_is_one_line_with_its_place(
+def test_what_a_study_says_wrongly_of_tasks_is_one_line_with_its_place(
     home: Path, old: str, new: str, line: str
 ) -> None:
     path = study_file(home, "http://127.0.0.1:9/v1", (old, new))
@@ -375,7 +375,7 @@ def test_rows_are_held_against_all_that_the_studys_evaluations_ask_before_anythi
 def rows(values: dict[str, float | None], measure: str = "right") -> list[ScoreRow]:
     return [
         ScoreRow(
-            task="exam",
+            task="facts",
             set="s",
             item=item,
             domain="d",
@@ -392,7 +392,7 @@ def test_samples_of_a_question_become_one_row_and_only_a_question_without_any_sc
     found = {row.item: row for row in pool_samples(rows(asked), 2)}
     assert {item: row.value for item, row in found.items()} == {"a": 0.5, "b": 1.0, "c": None}
     assert found["c"].unscored == "it was cut off"
-    assert {row.set for row in found.values()} == {"exam/s"}
+    assert {row.set for row in found.values()} == {"facts/s"}
 
 
 def test_an_id_with_a_number_sign_is_left_whole_where_each_question_was_asked_once() -> None:
