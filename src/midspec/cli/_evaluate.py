@@ -41,14 +41,21 @@ OutDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for s
 SpecFile = Annotated[Path | None, typer.Option(metavar="SPEC", help="spec_qa: the spec that answers are judged by.")]
 
 
+ModelOrLog = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Checkpoint (folder or hub name), an Inspect model (vllm/BASE:ADAPTER), or a LOG.eval to judge again.",
+    ),
+]
+ServerUrl = Annotated[str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")]
+JudgingBudget = Annotated[
+    float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
+]
+
+
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Checkpoint (folder or hub name), an Inspect model (vllm/BASE:ADAPTER), or a LOG.eval to judge again.",
-        ),
-    ],
+    model: ModelOrLog,
     out: OutDir,
     task: Annotated[str | None, typer.Option(metavar="NAME", help="preference (the default), or another task.")] = None,
     items: Items = None,
@@ -57,15 +64,11 @@ def evaluate(
     model_name: o.ModelName = None,
     provider_name: o.ProviderName = None,
     config: TaskSettings = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")
-    ] = None,
+    base_url: ServerUrl = None,
     judge_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server: vLLM, ...")] = None,
     judge_temperature: o.Temperature = "0",
     concurrency: o.Concurrency = 50,
-    budget: Annotated[
-        float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
-    ] = None,
+    budget: JudgingBudget = None,
     prices: o.Prices = None,
     dry_run: o.DryRun = False,
     device: o.Device = "auto",
@@ -90,8 +93,7 @@ def evaluate(
     from midspec.study import Judging, PreferenceStep, RescoreStep, Step, TaskStep
 
     check_device(device)
-    known = (_PREFERENCE, *task_names())
-    name = task or _PREFERENCE
+    name, known = task or _PREFERENCE, (_PREFERENCE, *task_names())
     if name not in known:
         raise ConfigError(f"there is no task {name!r}", where="--task", hint=f"There is {', '.join(known)}")
     # A judge's budget is of its own store, which is beside the result.
@@ -100,13 +102,8 @@ def evaluate(
     if model.endswith(".eval") and not Path(model).is_dir():
         if dry_run:
             raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
-        unused: dict[str, object] = {
-            "--task": task,
-            "--items": items,
-            "--config": config,
-            "--spec": spec,
-            "--base-url": base_url,
-        }
+        unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
+        unused["--base-url"] = base_url
         _check_unused(unused, "is in the log itself", "Leave it out")
         step: Step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)

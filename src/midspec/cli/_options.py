@@ -215,11 +215,7 @@ def access(
     *,
     batch: bool = False,
 ) -> Access:
-    """Return how a model is reached.
-
-    Raises:
-        ConfigError: an option is wrong.
-    """
+    """Return how a model is reached, or raise ConfigError where an option is wrong."""
     from midspec.llm import Access
 
     return checked(Access, base_url=base_url, concurrency=concurrency, budget_usd=budget, prices=prices, batch=batch)

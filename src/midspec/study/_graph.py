@@ -124,8 +124,6 @@ class _Graph:
         assert isinstance(added, type(step))
         return added
 
-    # Inputs --------------------------------------------------------------------------------------------------
-
     def _outside(self, reference: str, where: str) -> File:
         """Return a file that the study names: `lab:FILE`, or a path that starts at the study file."""
         if reference.startswith("lab:"):
@@ -147,8 +145,6 @@ class _Graph:
         if self._config.base.world is None:
             raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
         return StepOutput(self._world(seed), f"{reference.removeprefix('world:')}.jsonl")
-
-    # Data ----------------------------------------------------------------------------------------------------
 
     def _spec(self, name: str) -> StepOutput:
         text = self._outside(self._config.specs[name], f"specs.{name}")
@@ -233,8 +229,6 @@ class _Graph:
             held_out[task] = self._task_files(task, Arm())[0]["items"] if own else EvalItems(task)
         return held_out
 
-    # Models --------------------------------------------------------------------------------------------------
-
     def _base(self, seed: int) -> Input:
         base = self._config.base
         if base.checkpoint is not None:
@@ -283,8 +277,6 @@ class _Graph:
         step = FinetuneStep(label=label, seed=seed, recipe=recipe, data=tuple(data), parent=parent, cost=cost)
         return StepOutput(self._add(step))
 
-    # Measures ------------------------------------------------------------------------------------------------
-
     def _preference(self, name: str, arm: Arm, model: Input, seed: int) -> PreferenceStep:
         entry: PreferenceEntry = self._config.evals.preference
         return self._add(
@@ -331,8 +323,6 @@ class _Graph:
         references = {"spec": getattr(config, "spec", None), "context": arm.context}
         specs = {role: str(spec) for role, spec in references.items() if spec is not None}
         return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
-
-    # The end -------------------------------------------------------------------------------------------------
 
     def _report(self, analysis: AnalysisStep, folder: Path | None) -> None:
         items, path = self._config.evals.preference.items, "evals.preference.items"
