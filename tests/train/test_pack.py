@@ -17,7 +17,8 @@ from midspec.core.records import Chat, Message
 from midspec.train import Recipe, TrainJob, preflight
 from midspec.train._checks import refuse_leaks
 from midspec.train._pack import IGNORED, Piece, Row, collate, encode, pack, read_training_rows
-from midspec.train._reference import summed_loss
+
+from .reference_loop import summed_loss
 
 FAMILIES = [
     *[(family, attention) for family in ("llama", "qwen2", "qwen3", "mistral") for attention in ("eager", "sdpa")],

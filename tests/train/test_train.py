@@ -19,7 +19,8 @@ from midspec.core.errors import CheckpointError, ConfigError, FolderError, Prefl
 from midspec.core.records import Message
 from midspec.models import find_checkpoint, open_checkpoint, quiet
 from midspec.train import MetricsRow, TrainJob, preflight, train
-from midspec.train._reference import run_reference
+
+from .reference_loop import run_reference
 
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]}}
 MakeJob = Callable[..., TrainJob]

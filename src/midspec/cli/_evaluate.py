@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import (
-    build_with_bar,
-    print_calibration,
-    print_forecast,
-    print_pairs,
-    print_record,
-    print_task,
-)
+from midspec.cli._output import build_with_bar, print_calibration, print_forecast, print_pairs, print_record, print_task
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:

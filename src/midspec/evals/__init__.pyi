@@ -20,14 +20,14 @@ from ._types import ModelResponse as ModelResponse
 from ._types import Question as Question
 from ._types import Rubric as Rubric
 from ._types import TaskConfig as TaskConfig
+from ._types import task_named as task_named
+from ._types import task_names as task_names
 from .judges._calibration import calibrate_judge as calibrate_judge
 from .judges._calibration import calibration_identity as calibration_identity
 from .judges._calibration import calibration_of as calibration_of
 from .judges._calibration import load_calibration as load_calibration
 from .judges._calibration_set import calibration_set as calibration_set
 from .judges._grader import GraderConfig as GraderConfig
-from .tasks._registry import task_named as task_named
-from .tasks._registry import task_names as task_names
 from .tasks.preference._config import PreferenceConfig as PreferenceConfig
 from .tasks.preference._config import check_items as check_items
 from .tasks.preference._config import load_config as load_config

@@ -16,9 +16,8 @@ from midspec.evals._inspect import GRADER, open_log, sample_fault
 from midspec.evals._inspect_task import RESPONSE_KEY, VERDICTS_KEY
 from midspec.evals._measures import Reader, Verdict, score_rows
 from midspec.evals._response_cache import answering_args, answering_settings
-from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value
+from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value, task_named
 from midspec.evals.judges._inspect import judge_settings
-from midspec.evals.tasks._registry import task_named
 
 JUDGES = "judges"
 JUDGE_SETTINGS = "judge_settings"

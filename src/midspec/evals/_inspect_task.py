@@ -40,9 +40,9 @@ from midspec.evals._types import (
     Unscored,
     check_settings,
     read_settings,
+    task_named,
 )
 from midspec.evals.judges._inspect import JUDGE_SAMPLING, judges_in_role, verdict_of
-from midspec.evals.tasks._registry import task_named
 
 # Keys in the logs' stores and scores.
 RESPONSE_KEY = "said"

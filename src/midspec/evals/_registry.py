@@ -16,7 +16,7 @@ from inspect_ai._util.registry import registry_lookup
 from inspect_ai.model import ModelAPI, modelapi
 
 from midspec.evals import tasks
-from midspec.evals.tasks._registry import task_names
+from midspec.evals._types import task_names
 
 
 @modelapi(name="midspec")

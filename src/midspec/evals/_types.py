@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Message, Strict
+from midspec.core.registry import Registry
 
 StrictT = TypeVar("StrictT", bound=Strict)
 
@@ -216,3 +217,24 @@ def check_settings(settings: object, kind: type[StrictT], where: str = "the sett
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ConfigError(f"{field}: {first['msg']}", where=where, hint="Correct that setting") from error
+
+
+_SIDE_EFFECTS = "panel_"
+
+_TASKS: Registry[EvalTask[Any]] = Registry(
+    "evaluation task", package="midspec.evals.tasks", attribute="EVAL_TASKS", group="eval_tasks"
+)
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of all tasks, in the order of study files and reports: the side effects come last."""
+    return tuple(sorted(_TASKS.names(), key=lambda name: (name.startswith(_SIDE_EFFECTS), name)))
+
+
+def task_named(name: str) -> EvalTask[Any]:
+    """Return the task of that name.
+
+    Raises:
+        ConfigError: there is none; names the nearest, or all.
+    """
+    return _TASKS.get(name, where="task")

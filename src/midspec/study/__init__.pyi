@@ -14,6 +14,9 @@ from ._load import first_seeds as first_seeds
 from ._load import load_study as load_study
 from ._load import parse_study as parse_study
 from ._load import study_schema as study_schema
+from ._plan import Plan as Plan
+from ._plan import PlannedStep as PlannedStep
+from ._plan import plan as plan
 from ._step import Cost as Cost
 from ._step import Job as Job
 from ._step import Size as Size
@@ -43,6 +46,7 @@ from .jobs._corpus import forecast_corpus as forecast_corpus
 from .jobs._corpus import preview_documents as preview_documents
 from .jobs._curate import CurateStep as CurateStep
 from .jobs._endpoints import ModelEndpoints as ModelEndpoints
+from .jobs._endpoints import Serving as Serving
 from .jobs._endpoints import spent_vs_forecast as spent_vs_forecast
 from .jobs._eval_items import QuestionsConfig as QuestionsConfig
 from .jobs._eval_items import WritePairsStep as WritePairsStep
@@ -60,7 +64,3 @@ from .jobs._reasons import clause_texts as clause_texts
 from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._train import TrainStep as TrainStep
-from .planning._plan import Plan as Plan
-from .planning._plan import PlannedStep as PlannedStep
-from .planning._plan import plan as plan
-from .planning._task_estimate import Serving as Serving

@@ -3,7 +3,3 @@
 Every module or folder here that has `EVAL_TASKS` is found by name, as is any entry point `midspec.eval_tasks` of
 another package. `preference` compares pairs and has a runner of its own.
 """
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,11 +18,11 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
+from midspec.study._plan import check_beforehand, check_floors, check_judges, states
 from midspec.study._step import Job, Step
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.jobs._eval_task import TaskStep
-from midspec.study.planning._plan import check_beforehand, check_floors, check_judges, states
 
 
 class Scheduler:

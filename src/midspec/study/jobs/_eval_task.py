@@ -24,10 +24,9 @@ from midspec.llm import Access, Forecast, Store, model_name_forms
 from midspec.study._entries import check_graders
 from midspec.study._inputs import File, Input, Model
 from midspec.study._step import Cost, Job, Step
-from midspec.study.jobs._endpoints import forecast_of
+from midspec.study.jobs._endpoints import Serving, TaskEstimate, estimate_task, forecast_of, judging_usd
 from midspec.study.jobs._preference import model_args_of
 from midspec.study.jobs._sources import SpecNames
-from midspec.study.planning._task_estimate import Serving, TaskEstimate, estimate_task, judging_usd
 
 FILES = ("items", "spec", "context")
 """The roles of files that complete a task's settings."""

@@ -11,7 +11,7 @@ from typing import Any
 from midspec.core.records import Record
 from midspec.report import GateResult, SettingDifference
 from midspec.study._config import StudyConfig
-from midspec.study.planning._plan import floor_warning
+from midspec.study._plan import floor_warning
 from midspec.study.reporting._health import HeldOutOverlap
 from midspec.study.reporting._results import FinishedStep, TaskResult
 

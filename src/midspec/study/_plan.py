@@ -20,11 +20,11 @@ from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
 from midspec.study._step import Step
 from midspec.study.jobs._corpus import AuthoredStep
+from midspec.study.jobs._endpoints import Serving
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
 from midspec.study.jobs._train import TrainStep
-from midspec.study.planning._task_estimate import Serving
 from midspec.train import UPDATE_FLOORS
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
