@@ -162,7 +162,7 @@ def found(road: str, src: Path) -> Chain:
         paths = os.pathsep.join(map(str, (folder, _ROOT / "benchmarks", src, src.parent, _ROOT)))
         code = f"import hops; hops.go({road!r}, {folder!r})"
         command, environment = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": paths}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)  # noqa: S603 - this script
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)  # noqa: S603 - this script
         if done.returncode:
             sys.exit(f"{src}: {road} ended with {done.returncode}:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")
         return json.loads(Path(folder, "chain.json").read_text())  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,13 @@ from midspec.study._step import Cost, Job, Size
 from midspec.study.jobs._corpus import AuthoredStep, files_of
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
-    build_with_store,
     forecast_of,
     open_model,
+    open_store,
     price_of,
     run_with_store,
     width_of,
+    with_spent,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ class ChatsStep(AuthoredStep):
                     spec, config, author, judge, store, folder, embed=vectors, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def preview_chats(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,13 @@ from midspec.study._inputs import File, Input
 from midspec.study._step import Cost, Job, Size, Step
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
-    build_with_store,
     forecast_of,
     open_model,
+    open_store,
     price_of,
     run_with_store,
     width_of,
+    with_spent,
 )
 from midspec.study.jobs._sources import SpecNames
 
@@ -131,7 +133,8 @@ class CorpusStep(AuthoredStep):
                     spec, config, client, store, folder, accept=accept, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,7 +179,8 @@ class ReframeStep(Step):
                     documents, self.framing, self.config, client, store, folder, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:

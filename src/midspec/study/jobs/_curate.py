@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from midspec.core.records import Comparison, Health, Item, Record, Spec
 from midspec.llm import Store
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
+from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, open_store, width_of, with_spent
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
@@ -165,7 +166,8 @@ class CurateStep(Step):
                     on_progress=job.on_progress,
                 )
 
-        return build_with_store(job.store, judge)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(judge(store)), store)
 
     def _spec(self, job: Job) -> Spec | None:
         if self.spec is None:

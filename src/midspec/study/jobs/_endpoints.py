@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +15,7 @@ from pydantic import Field, JsonValue
 from midspec.core.artifact import Built, writable
 from midspec.core.records import Strict
 from midspec.core.text import estimate_tokens
-from midspec.evals import task_named
+from midspec.evals import EvalTask, TaskConfig
 from midspec.llm import (
     Access,
     Client,
@@ -84,15 +83,13 @@ def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Resu
         return asyncio.run(write(store))
 
 
-def build_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Built]]) -> Built:
-    """Run `write` with the store at `path`; return its result with the cost of all attempts in the store so far."""
-    with open_store(path) as store:
-        built = asyncio.run(write(store))
-        spent: dict[str, JsonValue] = {
-            "spent_usd": store.spent_usd(),
-            "n_unpriced": store.unpriced(),
-            "ledger": [row.model_dump(mode="json") for row in store.ledger()],
-        }
+def with_spent(built: Built, store: Store) -> Built:
+    """Add the cost of all attempts in the store so far to a step's result."""
+    spent: dict[str, JsonValue] = {
+        "spent_usd": store.spent_usd(),
+        "n_unpriced": store.unpriced(),
+        "ledger": [row.model_dump(mode="json") for row in store.ledger()],
+    }
     return built.model_copy(update={"execution": built.execution | spent})
 
 
@@ -187,13 +184,20 @@ class TaskEstimate(Strict):
         return (reading + self.reply_tokens / serving.reply_tokens_per_s) / 3600
 
 
-@lru_cache(maxsize=256)
-def estimate_task(name: str, settings: str, serving: Serving) -> TaskEstimate:
-    """Estimate a task under settings (JSON); cached, since it is the same for all arms and seeds."""
+_ESTIMATES: dict[tuple[str, str, Serving], TaskEstimate] = {}
+
+
+def estimate_task(eval_task: EvalTask[Any], config: TaskConfig, serving: Serving) -> TaskEstimate:
+    """Estimate a task under its settings; worked out once, since it is the same for all arms and seeds."""
+    key = (eval_task.name, config.model_dump_json(), serving)
+    if key not in _ESTIMATES:
+        _ESTIMATES[key] = _estimate(eval_task, config, serving)
+    return _ESTIMATES[key]
+
+
+def _estimate(eval_task: EvalTask[Any], config: TaskConfig, serving: Serving) -> TaskEstimate:
     from midspec.evals.judges import estimate_judging
 
-    eval_task = task_named(name)
-    config = eval_task.config.model_validate_json(settings)
     questions = eval_task.questions(config)
     reply = min(serving.reply_tokens, config.max_new_tokens)
     n_samples = len(questions) * config.repeats

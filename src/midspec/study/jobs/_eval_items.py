@@ -5,6 +5,7 @@ They are no steps of a study, which takes items as files.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
 from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.study._inputs import File, Input
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, forecast_of, open_model, width_of
+from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, width_of, with_spent
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class WritePairsStep(Step):
                     self.value, self.config, author, judge, store, folder, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,7 +143,8 @@ class WriteQuestionsStep(Step):
                 )
             return _save_questions(written, clauses, config.writing, folder)
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def _clauses(spec: Spec) -> tuple[AskedClause, ...]:

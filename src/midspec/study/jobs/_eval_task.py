@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -151,9 +151,7 @@ class TaskStep(Step):
         about = task_identity(eval_task, full, model={}, graders=judging.graders).config
         hashes = {key: about[key] for key in ("prompt_hash", "rubric_hash", "graders")}
         hashes |= {"judge_temperature": judging.temperature} if judged else {}
-        # The step is frozen, and its hashes follow from its other fields.
-        object.__setattr__(step, "hashes", hashes)
-        return step
+        return replace(step, hashes=hashes)
 
     @classmethod
     def of_model(
@@ -220,7 +218,7 @@ class TaskStep(Step):
             for role, source in files.items()
         }
         eval_task = task_named(self.task)
-        full = self.config.model_dump(mode="json", exclude=set(self.files) & {"items", "spec"})
+        full = {name: value for name, value in self.config if name not in {*self.files} & {"items", "spec"}}
         if "items" in places:
             full["items"] = places["items"]
         if "spec" in places:
@@ -239,7 +237,7 @@ class TaskStep(Step):
     def estimate(self, serving: Serving) -> tuple[TaskEstimate, Cost | None]:
         """Estimate the requests to the model, and the requests and dollars of its judges; nothing is sent."""
         eval_task, config = self.complete()
-        estimate = estimate_task(eval_task.name, config.model_dump_json(), serving)
+        estimate = estimate_task(eval_task, config, serving)
         if not self.judging.graders or estimate.judging is None:
             return estimate, None
         usd = judging_usd(estimate, self.judging.graders, self.judging.access)
@@ -271,7 +269,7 @@ class TaskStep(Step):
             grader_args=self.judging.model_args(job.store),
             on_progress=job.on_progress,
         )
-        estimate = estimate_task(eval_task.name, config.model_dump_json(), Serving())
+        estimate = estimate_task(eval_task, config, Serving())
         forecast_usd = judging_usd(estimate, self.judging.graders, self.judging.access)
         return self.judging.with_cost(_without_paths(built), job.store, forecast_usd)
 
