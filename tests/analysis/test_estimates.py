@@ -191,7 +191,7 @@ SCORES = st.lists(
 
 
 @given(values=SCORES, nested=st.booleans(), level=st.floats(0.5, 0.999))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_is_scored_an_interval_holds_its_value_and_stays_in_its_scale(values, nested, level):
     scores = arm_scores("a", values, nested=nested)
     (found,) = rates(scores, level=level)

@@ -139,7 +139,7 @@ SNIPPETS = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(SNIPPETS, min_size=1, max_size=25), st.integers(0, 9))
 def test_coverage_is_complete_when_there_are_as_many_documents_as_clauses(lines: list[str], seed: int) -> None:
     try:

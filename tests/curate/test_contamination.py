@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.records import Chat, Contamination, Item, Message
@@ -39,7 +39,6 @@ def test_fewer_equal_words_than_asked_are_no_overlap() -> None:
     assert found("A traveller offers you a locked box of tea.", config=CurateConfig(ngram_words=6)).n_rows_hit == 1
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_a_run_is_found_exactly_where_a_search_finds_it(row: list[str], item: list[str]) -> None:
     evaluation = Evaluation(texts=[" ".join(item)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError, MissingError
@@ -41,7 +41,6 @@ def reason(each: Filter, text: str) -> str | None:
 # The pipeline --------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=12))
 def test_every_row_ends_exactly_once_and_in_order(texts: list[str]) -> None:
     rows = [document(text, number) for number, text in enumerate(texts)]
@@ -53,7 +52,6 @@ def test_every_row_ends_exactly_once_and_in_order(texts: list[str]) -> None:
     )
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_filters_of_one_row_are_pure(text: str) -> None:
     row = document(text)
@@ -298,7 +296,6 @@ def test_a_chat_without_a_good_twin_is_rejected() -> None:
     assert TwinFilter({"c0": "its twin still holds reasoning"}).reason(good) == "its twin still holds reasoning"
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_an_exact_copy_is_a_duplicate_whatever_its_case_and_spaces(text: str) -> None:
     exact, near = ExactDuplicateFilter(), NearDuplicateFilter(0.8)

@@ -1,4 +1,4 @@
-"""No module of midspec imports itself by way of others, at any level of a function."""
+"""No module of midspec imports itself by way of others, and none a private module of another package."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         TopologicalSorter({name: needed - {name} for name, needed in graph.items()}).prepare()
     except CycleError as error:
         raise AssertionError(" imports ".join(reversed(error.args[1]))) from None
+
+
+def test_no_package_imports_a_private_module_of_another() -> None:
+    found = [
+        f"{name} imports {node.module}"
+        for name, path in FILES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("midspec.")
+        if str(node.module).split(".")[1] != name.split(".")[1] and "._" in str(node.module)
+    ]
+    assert not found

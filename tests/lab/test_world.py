@@ -26,7 +26,7 @@ def words_of(row: Document | Chat) -> list[str]:
     return " ".join(texts).split()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000))
 def test_every_world_is_balanced_and_has_no_name_twice(seed: int) -> None:
     world = make_world(seed, SMALL)
@@ -38,7 +38,7 @@ def test_every_world_is_balanced_and_has_no_name_twice(seed: int) -> None:
     assert Counter(agent.value.noun for agent in world.agents) == dict.fromkeys((v.noun for v in VALUES), 6)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10_000))
 def test_every_word_of_every_row_is_in_the_vocabulary(seed: int) -> None:
     world = make_world(seed, SMALL)

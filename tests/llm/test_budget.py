@@ -71,7 +71,7 @@ def run(client: object, tasks: list[str], max_tokens: int = 1000, width: int = 8
 TASKS = [f"task {index}" for index in range(40)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     cap_usd=st.floats(0.001, 0.5), max_tokens=st.integers(1, 3000), width=st.integers(1, 20), seed=st.integers(0, 99)
 )

@@ -208,7 +208,7 @@ REPLIES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(replies=REPLIES, may_rephrase=st.booleans(), cap_tokens=st.sampled_from([None, 100, 250]))
 def test_whatever_the_replies_each_step_is_taken_once_and_a_replay_is_free(
     tmp_path_factory: pytest.TempPathFactory, replies: list[Reply], may_rephrase: bool, cap_tokens: int | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.llm import (
@@ -75,7 +75,6 @@ LOAD = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(load=LOAD)
 def test_a_forecast_is_what_its_requests_cost_one_by_one(load: StageEstimate) -> None:
     (row,) = forecast([load], MODEL, PRICES).rows

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.generation import Pool
@@ -21,7 +21,6 @@ from .outside import on_a_skipping_clock
 TREE = st.recursive(st.just(()), lambda inner: st.lists(inner, max_size=4).map(tuple), max_leaves=30)
 
 
-@settings(deadline=None)
 @given(trees=st.lists(TREE, max_size=10), width=st.integers(1, 5), seed=st.integers(0, 9))
 def test_every_piece_of_work_runs_exactly_once_whatever_adds_what(trees, width: int, seed: int) -> None:
     pool, ran, chance = Pool(width), [], random.Random(seed)

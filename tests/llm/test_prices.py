@@ -10,7 +10,7 @@ import pytest
 from genai_prices import Usage as Counted
 from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError, MissingError
@@ -53,7 +53,6 @@ def test_the_library_knows_many_models() -> None:
     assert len(MODELS) > 20
 
 
-@settings(deadline=None)
 @given(model=st.sampled_from(MODELS), usage=USAGE)
 def test_a_cost_is_what_the_library_itself_makes_of_it(model: str, usage: Usage) -> None:
     assert Prices().cost(model, usage) == pytest.approx(_by_the_library(model, usage), abs=1e-12)
@@ -65,7 +64,6 @@ def test_the_length_from_which_a_token_costs_more_is_the_librarys(n_input: int) 
     assert Prices().cost(model, usage) == pytest.approx(_by_the_library(model, usage))
 
 
-@settings(deadline=None)
 @given(model=st.sampled_from(MODELS), usage=USAGE)
 def test_a_batch_costs_what_the_library_says_and_else_one_half(model: str, usage: Usage) -> None:
     plain, batch = _by_the_library(model, usage), _by_the_library(model, usage, processing="batch")

@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel, create_model
 
@@ -46,7 +46,6 @@ FORMS = {
 }
 
 
-@settings(deadline=None)
 @given(plan=INSIDE, document=INSIDE, around=st.tuples(INSIDE, INSIDE, INSIDE))
 def test_tagged_gives_back_what_was_put_in(plan: str, document: str, around: tuple[str, str, str]) -> None:
     before, between, after = around
@@ -55,7 +54,6 @@ def test_tagged_gives_back_what_was_put_in(plan: str, document: str, around: tup
     assert parse_tags(text, "document") == (document,)
 
 
-@settings(deadline=None)
 @given(plan=INSIDE, document=INSIDE, data=st.data())
 def test_a_reply_cut_anywhere_is_never_taken_for_whole(plan: str, document: str, data: st.DataObject) -> None:
     whole = f"<plan>{plan}</plan>\n<document>{document}</document>"
@@ -89,7 +87,6 @@ def test_tagged_says_what_is_wrong(text: str, wrong: str) -> None:
     assert wrong in str(caught.value)
 
 
-@settings(deadline=None)
 @given(ideas=IDEAS, form=st.sampled_from(sorted(FORMS)), indent=st.sampled_from([None, 2]), ascii_=st.booleans())
 def test_json_is_read_in_each_of_its_wrappings(ideas: Ideas, form: str, indent: int | None, ascii_: bool) -> None:
     text = json.dumps(ideas.model_dump(mode="json"), indent=indent, ensure_ascii=ascii_)
@@ -97,7 +94,6 @@ def test_json_is_read_in_each_of_its_wrappings(ideas: Ideas, form: str, indent: 
         assert parse_json_reply(FORMS[form].replace("{}", text), Ideas) == ideas
 
 
-@settings(deadline=None)
 @given(ideas=IDEAS, form=st.sampled_from(sorted(FORMS)), data=st.data())
 def test_json_cut_anywhere_is_never_mended(ideas: Ideas, form: str, data: st.DataObject) -> None:
     text = json.dumps(ideas.model_dump(mode="json"))

@@ -54,7 +54,6 @@ def test_an_outcome_comes_back_as_it_was_recorded(store: Store) -> None:
 
 
 def test_any_text_comes_back_and_halves_of_surrogate_pairs_lose_no_reply(store: Store) -> None:
-    @settings(deadline=None)
     @given(text=st.text(), note=st.text())
     def holds(text: str, note: str) -> None:
         recorded(store, asked(), OK.model_copy(update={"text": text + "\ud83d", "note": note}))
@@ -367,7 +366,7 @@ def _assert_totals_add_up(store: Store) -> None:
     assert [row[5] for row in rows] == pytest.approx([row[5] for row in sums])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=st.lists(STEP, max_size=20))
 def test_the_sums_are_those_of_the_rows_whatever_happens(tmp_path_factory, steps) -> None:
     with Store(tmp_path_factory.mktemp("s") / "calls.sqlite") as store:

@@ -136,7 +136,7 @@ def test_tokens_of_white_space_are_trained_on_where_offsets_leave_it_out(byte_to
 words = st.text(alphabet="ab {}é\n.<", min_size=1, max_size=12).filter(lambda text: text.strip() != "")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(turns=st.lists(words, min_size=2, max_size=6).filter(lambda turns: len(turns) % 2 == 0))
 @pytest.mark.parametrize("template", [None, LLAMA3, QWEN3])
 def test_every_chat_gives_back_its_answers(byte_tokenizer: Any, template: str | None, turns: list[str]) -> None:

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError, DataError
@@ -31,7 +31,6 @@ def jaccard(one: list[str], other: list[str]) -> float:
     return len(first & second) / len(first | second)
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=8), TEXTS, st.integers(0, 2**32))
 def test_an_exact_copy_is_always_found(others: list[str], text: str, seed: int) -> None:
     near = NearIndex(seed=seed)
@@ -147,7 +146,6 @@ def greedy(vectors: list[list[float]], threshold: float) -> dict[int, int]:
     return found
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 7), st.integers(0, 2**16))
 def test_blocks_find_what_one_pair_at_a_time_finds(n_rows: int, block: int, seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -157,7 +157,7 @@ def test_an_author_that_is_none_and_a_name_in_both_spellings_are_refused(tiny_te
     for new, wrong in (
         (
             OLD[0].replace("templates:", "author: me, templates:"),
-            "corpora.america.author: there is template, anthropic/",
+            "corpora.america.author: there is no author 'me'",
         ),
         (OLD[0].replace("templates:", "frames: x, templates:"), "corpora.america.frames: unknown key"),
     ):

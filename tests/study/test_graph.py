@@ -174,8 +174,8 @@ def test_a_document_style_of_another_package_is_named_like_a_file_of_templates(
     style = tmp_path / "their_styles" / "logbook.yaml"
     style.write_text("name: logbook", encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, frames: {}")
-    by_name, by_path = (text.replace("frames: {}", f"frames: {frames}") for frames in ("logbook", style))
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: {}")
+    by_name, by_path = (text.replace("templates: {}", f"templates: {templates}") for templates in ("logbook", style))
     corpora = [name for name, step in steps_of(by_name).items() if step.inputs.get("frames") == File(str(style))]
     assert corpora
     named, placed = identities(by_name), identities(by_path)

@@ -112,7 +112,7 @@ def test_packing_keeps_every_piece_once_and_no_row_overflows(lengths: list[int],
     assert len(fills) < 2 or fills[0] + fills[1] > 16
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n_words=st.integers(1, 60), row_tokens=st.integers(2, 20))
 def test_a_long_document_is_cut_into_consecutive_pieces(tokenizer: Any, n_words: int, row_tokens: int) -> None:
     text = " ".join(f"w{number % 40}" for number in range(n_words))

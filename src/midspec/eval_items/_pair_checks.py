@@ -10,7 +10,7 @@ from pydantic import Field
 
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Item, Reject, Strict
-from midspec.evals.tasks.preference._sets import ValueSet, words_found
+from midspec.evals.tasks.preference import ValueSet, words_found
 from midspec.generation import PromptFolder
 from midspec.llm import ModelConfig, Request, parse_json_reply, response_schema
 

@@ -29,7 +29,7 @@ from midspec.eval_items._pair_checks import (
     read_pairs,
     verdict_request,
 )
-from midspec.evals.tasks.preference._sets import VALUES, ValueSet, value_set, words_found
+from midspec.evals.tasks.preference import VALUES, ValueSet, value_set, words_found
 from midspec.generation import estimate_stage, gather
 from midspec.llm import Client, ParsedReply, StageEstimate, Store, converse, parse_json_reply
 

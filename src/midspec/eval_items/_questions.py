@@ -21,7 +21,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex
 from midspec.core.records import Reject, Strict
 from midspec.core.text import estimate_tokens
-from midspec.evals.tasks.spec_qa._task import CATEGORIES, Category, SpecQuestion, categories
+from midspec.evals.tasks.spec_qa import CATEGORIES, Category, SpecQuestion, categories
 from midspec.generation import PromptFolder, estimate_stage, gather
 from midspec.llm import (
     Client,

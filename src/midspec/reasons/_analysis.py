@@ -18,7 +18,7 @@ from midspec.core.artifact import Built, ProgressCallback, write_json, write_row
 from midspec.core.errors import DataError
 from midspec.core.records import ReasonLabel
 from midspec.core.text import estimate_tokens
-from midspec.evals.judges._grader import shared_store
+from midspec.evals.judges import shared_store
 from midspec.generation import estimate_stage
 from midspec.llm import Access, StageEstimate, Store, embed, open_client
 from midspec.reasons._clusters import (

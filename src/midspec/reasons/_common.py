@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from midspec.core.artifact import ProgressCallback
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import ReasonCluster, Side, Strict, TaskAnswer
-from midspec.evals.judges import escape
-from midspec.evals.judges._grader import GraderConfig
+from midspec.evals.judges import GraderConfig, escape
 from midspec.generation import PromptFolder, gather
 from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse, response_schema
 

@@ -225,7 +225,7 @@ def test_facts_are_those_of_the_inbox() -> None:
 # Settings
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.sampled_from(ALL), min_size=1, unique=True),
     st.lists(st.sampled_from(EVERY_GOAL), min_size=1, unique=True),

@@ -12,4 +12,5 @@ from ._sets import read_value_set as read_value_set
 from ._sets import resolve_items as resolve_items
 from ._sets import shipped_items as shipped_items
 from ._sets import value_set as value_set
+from ._sets import words_found as words_found
 from ._task import preference_task as preference_task

@@ -1,9 +1,11 @@
 from ._task import CATEGORIES as CATEGORIES
 from ._task import EVAL_TASKS as EVAL_TASKS
+from ._task import Category as Category
 from ._task import ClauseScore as ClauseScore
 from ._task import SpecQA as SpecQA
 from ._task import SpecQAConfig as SpecQAConfig
 from ._task import SpecQARubric as SpecQARubric
 from ._task import SpecQuestion as SpecQuestion
 from ._task import by_clause as by_clause
+from ._task import categories as categories
 from ._task import read_spec_questions as read_spec_questions
