@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import typer
-import yaml
 from pydantic import BaseModel
 
 from midspec.cli._output import checked
@@ -183,6 +182,8 @@ def _checked_author(given: object) -> object:
 
 
 def _read_yaml(file: Path) -> dict[str, object]:
+    import yaml
+
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from midspec.core.records import JudgeCalibration, Record
     from midspec.llm import Forecast, SpendVsForecast
     from midspec.study import Event, Step
@@ -151,11 +151,7 @@ class _Live:
     """A progress display on a terminal; `_live` is `None` without one."""
 
     def __init__(self) -> None:
-        text = ("{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[note]}")
-        name, count, note = map(TextColumn, text)
-        columns = (name, BarColumn(bar_width=24), count, note, TimeElapsedColumn())
-        console = Console(stderr=True)
-        self._live = Progress(*columns, console=console, transient=True) if sys.stderr.isatty() else None
+        self._live = _progress() if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -165,6 +161,17 @@ class _Live:
     def __exit__(self, *_error: object) -> None:
         if self._live:
             self._live.stop()
+
+
+def _progress() -> Progress:
+    # Imported here, where it is used: 30 ms of the 200 that `--help` would take.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    text = ("{task.description}", "{task.completed:.0f}/{task.total:.0f}", "{task.fields[note]}")
+    name, count, note = map(TextColumn, text)
+    columns = (name, BarColumn(bar_width=24), count, note, TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 class RunView(_Live):
