@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import typer
-from pydantic import BaseModel
 
 from midspec.cli._output import checked
 from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from midspec.llm import Access
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]

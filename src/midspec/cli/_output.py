@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from pydantic import BaseModel, JsonValue, ValidationError
-
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel, JsonValue
     from rich.progress import Progress, TaskID
 
     from midspec.core.records import JudgeCalibration, Record
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 24
 _PRICES = ("USD", "cached", "batch", "both")
 
-ConfigType = TypeVar("ConfigType", bound=BaseModel)
+ConfigType = TypeVar("ConfigType", bound="BaseModel")
 
 
 def checked(kind: type[ConfigType], **values: object) -> ConfigType:
@@ -31,6 +30,8 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
     Raises:
         ConfigError: an option, or two of them together, are wrong.
     """
+    from pydantic import ValidationError
+
     try:
         return kind.model_validate(values)
     except ValidationError as error:
