@@ -17,6 +17,11 @@ from midspec.core.records import Strict
 Stage = Literal["pretrain", "midtrain", "finetune"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# About memory and speed alone: other values give the same result.
+_NO_IDENTITY = frozenset({"micro_batch"})
+# Came after results were made without them: at its default such a field leaves a result's identity as it was.
+_ADDED_LATER: frozenset[str] = frozenset()
+
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 
 
@@ -65,6 +70,12 @@ class Recipe(Strict):
         if self.micro_batch is not None and self.rows_per_update % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide rows_per_update {self.rows_per_update}")
         return self
+
+    def identity(self) -> dict[str, JsonValue]:
+        """Return the fields that identify a result."""
+        values = self.model_dump(mode="json", exclude=set(_NO_IDENTITY))
+        defaults = Recipe().model_dump(mode="json", include=set(_ADDED_LATER))
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 class TrainExecution(Strict):

@@ -66,9 +66,8 @@ class TrainStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        recipe = self.recipe.model_dump(mode="json", exclude={"micro_batch"})
         architecture: dict[str, JsonValue] = {"architecture": self.architecture} if self.architecture else {}
-        return {"seed": self.seed, "recipe": recipe, **architecture}
+        return {"seed": self.seed, "recipe": self.recipe.identity(), **architecture}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.train import TrainExecution, TrainJob, train
