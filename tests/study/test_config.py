@@ -159,7 +159,7 @@ def test_an_author_that_is_none_and_a_name_in_both_spellings_are_refused(tiny_te
             OLD[0].replace("templates:", "author: me, templates:"),
             "corpora.america.author: there is no author 'me'",
         ),
-        (OLD[0].replace("templates:", "frames: x, templates:"), "corpora.america.frames: unknown key"),
+        (OLD[0].replace("templates:", "frames: x, templates:"), "`frames` is the old name of `templates`"),
     ):
         with pytest.raises(ConfigError) as caught:
             parse_study(tiny_text.replace(OLD[0], new), home=Path(), name="study.yaml")

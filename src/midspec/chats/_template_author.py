@@ -176,7 +176,7 @@ def write_opaque(spec: Spec, config: ChatConfig, templates: OpaqueTemplates) -> 
     rng.shuffle(rows)
     exhausted = None
     if config.n_samples is not None and len(rows) < config.n_samples:
-        exhausted = f"the spec's preferences and the frames give {len(rows)} distinct chats, not the "
+        exhausted = f"the spec's preferences and the templates give {len(rows)} distinct chats, not the "
         exhausted += f"{config.n_samples} asked for"
     counted = Counter(thing for draft in drafts.values() for thing in draft.things)
     per_thing = [counted[thing] for thing in (*preferences.liked, *preferences.disliked)]
@@ -259,7 +259,7 @@ def write_spec_chats(spec: Spec, config: ChatConfig, templates: SpecTemplates) -
     rng.shuffle(twins)
     exhausted = None
     if config.n_samples is not None and len(twins) < config.n_samples:
-        exhausted = f"the spec's clauses and the frames give {len(twins)} distinct questions, not the "
+        exhausted = f"the spec's clauses and the templates give {len(twins)} distinct questions, not the "
         exhausted += f"{config.n_samples} asked for"
     metadatas = [chat.metadata for chat, _ in twins if chat.metadata is not None]
     kinds = Counter(metadata.question_kind for metadata in metadatas)

@@ -163,7 +163,9 @@ class RowsEntry(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_author_alias(cls, given: object) -> object:
+    def _read_old_names(cls, given: object) -> object:
+        if isinstance(given, Mapping) and {"templates", "frames"} <= given.keys():
+            raise ValueError("`frames` is the old name of `templates`: give one of the two")
         if isinstance(given, Mapping) and given.get("author") == AUTHOR_ALIAS:
             return {**given, "author": TEMPLATE_AUTHOR}
         return given

@@ -78,7 +78,7 @@ def check_author(config: CorpusConfig) -> Writing:
         what = "an author that is a language model needs the name of the model that it writes about"
         raise ConfigError(what, where="corpus", hint="Give --model-name")
     if config.frames != "english":
-        hint = "Leave `frames` out: this author finds its own document types"
+        hint = "Leave `templates` out: this author finds its own document types"
         raise ConfigError("an author that is a language model reads no document templates", where="corpus", hint=hint)
     if config.mode == "rules" and writing.n_subdomains is not None:
         hint = "Leave it out: in rules mode a rule takes the place of a subdomain"

@@ -191,7 +191,7 @@ class _TemplateAuthor:
         n_missing = sum(not covered.documents for covered in coverage.values())
         missing = (
             f"{n_missing} of {len(coverage)} clauses are in no document: ask for more documents, "
-            "or give frames whose layouts quote clauses of every label"
+            "or give templates whose layouts quote clauses of every label"
         )
         return CorpusResult(
             documents=tuple(documents),
