@@ -43,9 +43,10 @@ _NOTES = {
     "otherwise once another follows",
     "restored_reasoning": "{:,} answers: the chat template drops their reasoning; it is trained on as it is generated",
     "empty_reasoning": "{:,} answers have no reasoning, and are trained on behind an empty block of it",
-    "folded_system": "{:,} system messages went to the head of the first user turn: the chat template takes none",
-    "escaped": "{:,} messages hold control tokens, which are tokenized as text",
+    "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
+    "escaped": "messages hold control tokens, which were tokenized as text",
 }
+_OF_PROMPTS = ("folded_system", "escaped")
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
 
@@ -198,19 +199,27 @@ class ChatTemplate:
 
     @property
     def notes(self) -> list[str]:
-        """What was done that a user should know, a sentence each."""
+        """What was done with chats that were tokenized for training that a user should know, a sentence each."""
         seen = {key: n for key, n in self.seen.items() if n}
         notes = [text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))]
-        if not self._has_template:
-            return notes
-        marks = unknown_marks(self.tokenizer, self.render_turns)
-        stop = "".join(self.stop_texts).strip()
-        if marks or stop:
-            named = ", ".join(dict.fromkeys([*marks, *([stop] if stop else [])]))
-            notes.append(f"no tokens of this tokenizer, so they are written as text: {named}")
-        if self._ends.is_eos_added:
+        notes += self._end_notes
+        if self._has_template and self._ends.is_eos_added:
             notes.append(f"the chat template ends no turn with a token: training puts {self._ends.end} there")
         return notes
+
+    @property
+    def prompt_notes(self) -> list[str]:
+        """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
+        return [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]] + self._end_notes
+
+    @cached_property
+    def _end_notes(self) -> list[str]:
+        if not self._has_template:
+            return []
+        marks = [*unknown_marks(self.tokenizer, self.render_turns), *map(str.strip, self.stop_texts)]
+        if not marks:
+            return []
+        return [f"the chat template writes {', '.join(dict.fromkeys(marks))} as text: no token of this tokenizer"]
 
     # Rendering --------------------------------------------------------------------------------------------------
     @property
