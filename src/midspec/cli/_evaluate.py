@@ -47,7 +47,7 @@ TemplateArgs = Annotated[
     typer.Option(
         "--template-arg",
         metavar="NAME=VALUE",
-        help="A switch of the chat template (enable_thinking=false); several too. A server is sent it with each request.",
+        help="A switch of the chat template (enable_thinking=false); several too.",
     ),
 ]
 ServerUrl = Annotated[str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")]

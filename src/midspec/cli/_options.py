@@ -255,7 +255,9 @@ def switches(options: Sequence[str]) -> dict[str, JsonValue]:
     for option in options:
         name, given, value = option.partition("=")
         if not name.isidentifier() or not given:
-            raise ConfigError(f"{option!r} is not NAME=VALUE", where="--template-arg", hint="Write enable_thinking=false")
+            raise ConfigError(
+                f"{option!r} is not NAME=VALUE", where="--template-arg", hint="Write enable_thinking=false"
+            )
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -105,7 +105,8 @@ def make_answer(
         written = prompt + text + end
         tail = whole[len(written) :] if whole.startswith(written) else ""
         is_empty = not thought.strip() and bool(_EMPTY.search(turn))
-        return Answer(prompt, text + end, _place(text, str(message["content"])), tail, False, is_empty)
+        place = _place(text, str(message["content"]))
+        return Answer(prompt, text + end, place, tail, is_restored=False, has_empty_reasoning=is_empty)
     tag = opening.rstrip() or next(iter(_TAGS))
     said = turn.rpartition(_TAGS[tag])[2]
     if not _holds(said, {**message, "content": reasoned.said, "reasoning_content": None}):
@@ -117,7 +118,8 @@ def make_answer(
     closing = f"\n{_TAGS[tag]}\n\n" if is_spaced else _TAGS[tag]
     text = ("" if opening else f"{tag}\n") + thought + closing + (said.lstrip("\n") if is_spaced else said)
     is_empty = not thought.strip()
-    return Answer(prompt, text + end, _place(text, reasoned.said), "", not is_empty, is_empty)
+    place = _place(text, reasoned.said)
+    return Answer(prompt, text + end, place, "", is_restored=not is_empty, has_empty_reasoning=is_empty)
 
 
 def _refusal(number: int, prompt: str, reasoned: Reasoned) -> DataError:

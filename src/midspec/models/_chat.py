@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Chat, Message
 from midspec.models._answers import Answer, make_answer, opens_reasoning
-from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
+from midspec.models._control_tokens import ControlTokens, Encoded, first_marked
 from midspec.models._template_turns import (
     check_shown,
     folded,
@@ -29,6 +29,7 @@ from midspec.models._template_turns import (
     turns_of,
     unknown_marks,
 )
+from midspec.models._tokens import AnswerTokens, Tokens, first_character, inside, row_of
 from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends, next_role
 
 _FIXED_DATE = (
@@ -39,37 +40,16 @@ _FIXED_DATE = (
 _SEAM_CHARACTERS = 200
 
 _NOTES = {
-    "separate_chats": "{:,} chats are {n_rows:,} rows, one for each assistant turn: the chat template writes a turn "
-    "otherwise once another follows",
-    "restored_reasoning": "{:,} answers: the chat template drops their reasoning; it is trained on as it is generated",
-    "empty_reasoning": "{:,} answers have no reasoning, and are trained on behind an empty block of it",
+    "separate_chats": "chats that are a row for each assistant turn, as the chat template writes a turn otherwise once "
+    "another follows: {:,} ({n_rows:,} rows)",
+    "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
+    "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
     "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
     "escaped": "messages hold control tokens, which were tokenized as text",
 }
 _OF_PROMPTS = ("folded_system", "escaped")
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
-
-
-class Tokens(NamedTuple):
-    """Token ids, and for each whether it is trained on (`supervised`); both of the same length."""
-
-    ids: list[int]
-    supervised: list[bool]
-
-
-class AnswerTokens(NamedTuple):
-    """A prompt and an assistant's turn as token ids.
-
-    Attributes:
-        ids: of the prompt and the turn with its end.
-        n_prompt: how many of them are the prompt's, as generating would be given it.
-        content: which of them hold the message's content (from, to), without what the template writes around it.
-    """
-
-    ids: list[int]
-    n_prompt: int
-    content: tuple[int, int]
 
 
 class _Draft(NamedTuple):
@@ -127,7 +107,7 @@ class ChatTemplate:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template refuses these messages; says why.
         """
-        return self._render(self._turns(messages), add_generation_prompt, tools)
+        return self._render(self._turns(messages), tools, ask=add_generation_prompt)
 
     def answer(self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, JsonValue]] = ()) -> Answer:
         """Return the last of `messages`, an assistant's, as the text to generate behind the prompt of those before it.
@@ -156,7 +136,7 @@ class ChatTemplate:
             if row is None:
                 self.seen["separate_rows"] += len(draft.answers) if len(draft.answers) > 1 else 0
                 self.seen["separate_chats"] += len(draft.answers) > 1
-            rows.append([row] if row is not None else [_row(one) for one in self.encode_answers(draft.answers)])
+            rows.append([row] if row is not None else [row_of(one) for one in self.encode_answers(draft.answers)])
         return rows
 
     def encode_answers(self, answers: Sequence[Answer]) -> list[AnswerTokens]:
@@ -201,25 +181,27 @@ class ChatTemplate:
     def notes(self) -> list[str]:
         """What was done with chats that were tokenized for training that a user should know, a sentence each."""
         seen = {key: n for key, n in self.seen.items() if n}
-        notes = [text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))]
-        notes += self._end_notes
-        if self._has_template and self._ends.is_eos_added:
-            notes.append(f"the chat template ends no turn with a token: training puts {self._ends.end} there")
-        return notes
+        return [
+            text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))
+        ]
 
     @property
     def prompt_notes(self) -> list[str]:
         """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
-        return [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]] + self._end_notes
+        return [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]] + self.warnings
 
     @cached_property
-    def _end_notes(self) -> list[str]:
+    def warnings(self) -> list[str]:
+        """What is wrong with the template for this tokenizer: marks that are no tokens, turns that nothing ends."""
         if not self._has_template:
             return []
-        marks = [*unknown_marks(self.tokenizer, self.render_turns), *map(str.strip, self.stop_texts)]
-        if not marks:
+        if not self._ends.is_eos_added or self._ends.after is None:
             return []
-        return [f"the chat template writes {', '.join(dict.fromkeys(marks))} as text: no token of this tokenizer"]
+        found = [f"the chat template ends no turn with a token: training puts {self._ends.end} there"]
+        if stops := [stop for stop in self.stop_texts if stop == stop.strip()]:
+            marks = dict.fromkeys([*stops, *unknown_marks(self.tokenizer, self.render_turns)])
+            found.append(f"the chat template writes {', '.join(marks)} as text: no token of this tokenizer")
+        return found
 
     # Rendering --------------------------------------------------------------------------------------------------
     @property
@@ -245,9 +227,7 @@ class ChatTemplate:
     def _tool_text(self) -> str:
         return str(self.tokenizer.get_chat_template(tools=[{}]))
 
-    def _render(
-        self, turns: list[dict[str, Any]], ask: bool, tools: Sequence[Mapping[str, JsonValue]] = ()
-    ) -> str:
+    def _render(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]] = (), *, ask: bool) -> str:
         text = self._text_for(tools)
         try:
             return str(
@@ -264,14 +244,14 @@ class ChatTemplate:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"the chat template refuses this chat: {reason}", hint="Fix or remove that chat") from error
 
-    def render_turns(self, turns: list[dict[str, Any]], ask: bool) -> str:
+    def render_turns(self, turns: list[dict[str, Any]], *, ask: bool) -> str:
         """Render turns in the form that templates read, as they are; with the generation prompt where `ask` is set.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template refuses them; says why.
         """
-        return self._render(turns, ask)
+        return self._render(turns, ask=ask)
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Make what a template reads of messages: control tokens marked or refused, a refused system message moved."""
@@ -307,7 +287,7 @@ class ChatTemplate:
         return has_reasoning_tags(self.tokenizer, self._plain_text)
 
     def _answer(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]]) -> Answer:
-        prompt, whole = self._render(turns[:-1], True, tools), self._render(turns, False, tools)
+        prompt, whole = self._render(turns[:-1], tools, ask=True), self._render(turns, tools, ask=False)
         stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")
@@ -321,7 +301,10 @@ class ChatTemplate:
     def _end_of_calls(self) -> str | None:
         """What ends a turn that calls a tool, where that is the token of the next role."""
         call = {"type": "function", "function": {"name": "look", "arguments": {}}}
-        answered = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": ANSWER, "tool_calls": [call]}]
+        answered: list[dict[str, Any]] = [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": ANSWER, "tool_calls": [call]},
+        ]
         following = {"role": "tool", "name": "look", "content": NEXT}
         follows = next_role(self.render_turns, answered, following) or ""
         found = None if self._ends.is_eos_added else self.control.first_end(follows)
@@ -335,7 +318,7 @@ class ChatTemplate:
         answers = [self._answer(turns[: at + 1], chat.tools) for at in trained]
         last = answers[-1]
         is_last = trained[-1] == len(turns) - 1
-        text = last.prompt + last.text + last.tail if is_last else self._render(turns, False, chat.tools)
+        text = last.prompt + last.text + last.tail if is_last else self._render(turns, chat.tools, ask=False)
         check_shown(turns, chat.tools, text)
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
@@ -343,7 +326,7 @@ class ChatTemplate:
         return _Draft(answers, text if fits else None)
 
     def _whole_row(self, draft: _Draft, encoded: Encoded) -> Tokens | None:
-        """Mark the turns in the tokens of the whole chat; `None` where a prompt's tokens are not what generating sees."""
+        """Mark the turns in the whole chat; `None` where the tokens of a prompt are not those that generating sees."""
         ids, offsets = encoded
         if any(self._seam(answer.prompt, ids, offsets) is None for answer in draft.answers):
             return None
@@ -355,7 +338,7 @@ class ChatTemplate:
 
         A control token cuts a text apart: what is left of the last one can't change how the prompt ends.
         """
-        at = bisect_left(offsets, len(prompt), key=_first_character)
+        at = bisect_left(offsets, len(prompt), key=first_character)
         start = max(0, len(prompt) - _SEAM_CHARACTERS)
         last = self.control.last_end(prompt[start:])
         # The end behind a control token comes again with every chat, a whole prompt does not.
@@ -373,28 +356,3 @@ class ChatTemplate:
         shift = len(answer.prompt)
         moved = [(begin + shift, end + shift) for begin, end in behind.offsets]
         return len(before.ids), [*before.ids, *behind.ids], [*before.offsets, *moved]
-
-
-def _row(tokens: AnswerTokens) -> Tokens:
-    n_answer = len(tokens.ids) - tokens.n_prompt
-    return Tokens(tokens.ids, [False] * tokens.n_prompt + [True] * n_answer)
-
-
-def _first_character(offset: tuple[int, int]) -> int:
-    """Return where a token begins.
-
-    Some tokenizers leave out white space from the characters of a token: one that is nothing but white space is
-    then empty, and stands where it ended.
-    """
-    return offset[0] if offset[0] < offset[1] else offset[0] - 1
-
-
-def inside(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Return for each token (its characters from, to) whether it begins inside one of the spans; both are in order."""
-    is_inside, current = [], 0
-    for offset in offsets:
-        first = _first_character(offset)
-        while current < len(spans) and first >= spans[current][1]:
-            current += 1
-        is_inside.append(current < len(spans) and spans[current][0] <= first)
-    return is_inside

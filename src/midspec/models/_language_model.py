@@ -181,7 +181,9 @@ class LanguageModel:
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             written = self._sample([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
-                text, stopped, n_tokens = read_turn(self.tokenizer, ids, self.template.end_ids, self.template.stop_texts)
+                text, stopped, n_tokens = read_turn(
+                    self.tokenizer, ids, self.template.end_ids, self.template.stop_texts
+                )
                 # Where the template itself opens the reasoning, its tag is put before the text again.
                 text = f"{_THINK}\n{text}" if texts[row].rstrip().endswith(_THINK) else text
                 results[row] = Generation(text, "stop" if stopped else "length", n_tokens)

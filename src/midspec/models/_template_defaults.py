@@ -21,9 +21,7 @@ _RESERVED = {"messages", "tools", "documents", "add_generation_prompt"}
 _SELF = re.compile(r"\b(?:[Yy]ou are|[Yy]our name is|named|called|[Ii] am)\s+(?!(?:An?|The)\b)([A-Z][\w.-]*)")
 
 
-def set_template_defaults(
-    tokenizer: Any, args: Mapping[str, JsonValue], default_system: str | None = None
-) -> Any:
+def set_template_defaults(tokenizer: Any, args: Mapping[str, JsonValue], default_system: str | None = None) -> Any:
     """Write defaults in front of the tokenizer's chat templates, and return the tokenizer.
 
     A switch has its value where whoever renders a chat gives no other; a chat without a system message gets
@@ -85,7 +83,7 @@ def _literal(value: JsonValue) -> str:
 def default_system_text(template: ChatTemplate) -> str:
     """Return the text that a chat template puts before a conversation without a system message; empty for none."""
     try:
-        head = template.render_turns([{"role": "user", "content": NEXT}], True).partition(NEXT)[0]
+        head = template.render_turns([{"role": "user", "content": NEXT}], ask=True).partition(NEXT)[0]
     except DataError:
         return ""
     for start, end in reversed(template.control.found(head)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import JsonValue
@@ -13,12 +13,10 @@ from midspec.core.errors import DataError
 from midspec.core.records import Message
 from midspec.models._answers import call_names
 from midspec.models._control_tokens import is_of_messages
-from midspec.models._turn_ends import ANSWER, NEXT
+from midspec.models._turn_ends import ANSWER, NEXT, Render
 
 _REFUSES = "midspecsystemx"
 _MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>")
-
-_Render = Callable[[list[dict[str, Any]], bool], str]
 
 
 def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -37,11 +35,11 @@ def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return turns
 
 
-def folds_system(render: _Render) -> bool:
+def folds_system(render: Render) -> bool:
     """Return whether a template refuses a system message (Gemma 2's) or leaves it out."""
     try:
         return _REFUSES not in render(
-            [{"role": "system", "content": _REFUSES}, {"role": "user", "content": "Hello"}], True
+            [{"role": "system", "content": _REFUSES}, {"role": "user", "content": "Hello"}], ask=True
         )
     except DataError:
         return True
@@ -87,7 +85,7 @@ def _shows(text: str, content: str) -> bool:
     return longest in text or json.dumps(longest, ensure_ascii=False)[1:-1] in text
 
 
-def structural_tokens(tokenizer: Any, render: _Render) -> set[str]:
+def structural_tokens(tokenizer: Any, render: Render) -> set[str]:
     """Return added tokens that are not marked as special, and that the template writes between messages."""
     text = probe_text(render)
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
@@ -96,18 +94,18 @@ def structural_tokens(tokenizer: Any, render: _Render) -> set[str]:
     }
 
 
-def unknown_marks(tokenizer: Any, render: _Render) -> list[str]:
+def unknown_marks(tokenizer: Any, render: Render) -> list[str]:
     """Return marks like `<|im_start|>` that the template writes and that are no tokens of the tokenizer."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     return sorted({*_MARK.findall(probe_text(render))} - added)
 
 
-def probe_text(render: _Render) -> str:
+def probe_text(render: Render) -> str:
     """Render a short chat, to see what the template writes around messages; empty where it refuses all of them."""
     user, answer = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": ANSWER}
     for turns in ([user, answer, {"role": "user", "content": NEXT}], [user, answer], [user]):
         try:
-            return render(turns, turns[-1]["role"] == "user")
+            return render(turns, ask=turns[-1]["role"] == "user")
         except DataError:
             continue
     return ""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -17,8 +16,12 @@ _USER: dict[str, Any] = {"role": "user", "content": "Hello"}
 _STOP_TOKENS = 64
 _MARKUP = re.compile(r"[<\[|#{]")
 
-# Writes messages, with the generation prompt at the end where the second argument says so.
-Render = Callable[[list[dict[str, Any]], bool], str]
+
+class Render(Protocol):
+    """Writes messages as a template does, with the generation prompt at the end where `ask` is set."""
+
+    def __call__(self, turns: list[dict[str, Any]], *, ask: bool) -> str:
+        """Render `turns`."""
 
 
 class TurnEnds(NamedTuple):
@@ -63,7 +66,7 @@ def learn_ends(render: Render, control: ControlTokens, eos: str) -> TurnEnds:
     """
     answered = [_USER, {"role": "assistant", "content": ANSWER}]
     try:
-        after = _text_behind(render(answered, False), ANSWER)
+        after = _text_behind(render(answered, ask=False), ANSWER)
     except DataError:
         after = None
     if after is None:
@@ -87,7 +90,7 @@ def next_role(render: Render, answered: list[dict[str, Any]], following: dict[st
         following: a user's or a tool's message, whose content is `NEXT`.
     """
     try:
-        behind = _text_behind(render([*answered, following], False), ANSWER)
+        behind = _text_behind(render([*answered, following], ask=False), ANSWER)
     except DataError:
         return None
     between, found, _ = (behind or "").partition(NEXT)
@@ -142,17 +145,18 @@ def read_turn(tokenizer: Any, ids: Sequence[int], end_ids: Sequence[int], stop_t
         stop_texts: the texts that end one.
     """
 
-    def decoded(n_tokens: int, *, plain: bool) -> str:
-        return str(tokenizer.decode(list(ids[:n_tokens]), skip_special_tokens=plain))
+    def decoded(n_tokens: int) -> str:
+        return str(tokenizer.decode(list(ids[:n_tokens]), skip_special_tokens=True))
 
     ended = ids[-1] in end_ids
-    text = decoded(len(ids) - ended, plain=True)
+    text = decoded(len(ids) - ended)
     found = [at for stop in stop_texts if (at := text.find(stop)) >= 0]
     if not found:
         return Turn(text, ended, len(ids))
     # The fewest tokens that hold a stop; a row's batch may have gone on after it.
-    needed = bisect_left(range(len(ids)), True, key=lambda n: any(stop in decoded(n, plain=True) for stop in stop_texts))
-    return Turn(text[: min(found)], True, needed)
+    has_stop = (any(stop in decoded(n) for stop in stop_texts) for n in range(len(ids)))
+    needed = next((n for n, has in enumerate(has_stop) if has), len(ids))
+    return Turn(text[: min(found)], ended=True, n_tokens=needed)
 
 
 def ended_by_text(tokenizer: Any, written: Sequence[torch.Tensor], stop_texts: Sequence[str]) -> torch.Tensor:

@@ -168,8 +168,8 @@ class Preflight(Strict):
     `n_documents` and `n_chats` were read; `n_split` documents are longer than a row and continue in the next,
     `n_cut` and `n_dropped` chats were too long. `n_rows` is packed rows in one epoch, each `row_width` tokens wide;
     `n_rows_unused` were left over by `n_updates`. `example` is the first row, the trained-on stretches in «».
-    `n_untrained` rows of chats were cut before the assistant speaks; `notes` is what else one should know of the rows
-    and the chat template, a sentence each.
+    `n_untrained` rows of chats were cut before the assistant speaks; `notes` is what else was done with the rows, and
+    `warnings` what is probably not wanted of them or of the chat template, a sentence each.
     """
 
     stage: str
@@ -192,6 +192,7 @@ class Preflight(Strict):
     example: str
     n_untrained: int = Field(default=0, exclude_if=operator.not_)
     notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
@@ -203,6 +204,7 @@ class Preflight(Strict):
             f"rows: {self.n_rows:,} of {self.row_width:,} tokens, {self.n_rows_unused:,} unused",
             f"tokens: {self.real_tokens:,} real, {self.padded_tokens:,} padding, {self.supervised_tokens:,} trained on",
             f"updates: {self.n_updates:,} of {self.rows_per_update} rows, warm-up {self.warmup_updates:,}{floor}",
+            *(f"warning: {warning}" for warning in self.warnings),
             *(f"note: {note}" for note in self.notes),
             f"example, trained on in «»: {self.example}",
         ]

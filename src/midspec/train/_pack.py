@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-
 IGNORED = -100
 
 

@@ -98,6 +98,7 @@ def _count(
         example=_example(used[0], tokenizer),
         n_untrained=encoded.n_untrained,
         notes=encoded.notes,
+        warnings=encoded.warnings,
     )
 
 

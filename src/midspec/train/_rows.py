@@ -100,7 +100,8 @@ class Encoded(NamedTuple):
         n_cut: chats' rows longer than a row that were cut.
         n_dropped: chats' rows longer than a row that were left out.
         n_untrained: rows of chats of which nothing is trained on, as they were cut before the assistant speaks.
-        notes: what else a user should know, a sentence each.
+        notes: what else was done with the rows, a sentence each.
+        warnings: what is probably not wanted, a sentence each.
     """
 
     pieces: list[Piece]
@@ -111,6 +112,7 @@ class Encoded(NamedTuple):
     n_dropped: int
     n_untrained: int = 0
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
@@ -159,34 +161,47 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
                     hint="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
                 )
     n_chats = sum(isinstance(row.content, Chat) for row in rows)
-    notes = [*_row_notes(rows, untrained), *(_template_notes(template) if n_chats else [])]
-    if (n_escaped := template.seen["escaped_documents"]) > 0:
-        notes.append(f"{n_escaped:,} documents hold control tokens, which are tokenized as text")
-    return Encoded(pieces, len(rows) - n_chats, n_chats, n_split, n_cut, n_dropped, len(untrained), tuple(notes))
+    return Encoded(
+        pieces,
+        n_documents=len(rows) - n_chats,
+        n_chats=n_chats,
+        n_split=n_split,
+        n_cut=n_cut,
+        n_dropped=n_dropped,
+        n_untrained=len(untrained),
+        notes=tuple(_notes(rows, template)),
+        warnings=tuple(_warnings(template if n_chats else None, untrained)),
+    )
 
 
-def _row_notes(rows: Sequence[Row], untrained: Sequence[str]) -> list[str]:
+def _notes(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
+    notes = template.notes
     unread = Counter(key for row in rows for key in row.unread)
-    notes = []
     if unread:
         listed = ", ".join(f"{key} {n:,}" for key, n in sorted(unread.items()))
         notes.append(f"keys of messages that are not read: {listed}")
-    if untrained:
-        notes.append(
-            f"{len(untrained):,} rows were cut before the assistant speaks, so that nothing of them is trained on "
-            f"(the first: {untrained[0]})"
-        )
+    if (n_escaped := template.seen["escaped_documents"]) > 0:
+        notes.append(f"{n_escaped:,} documents hold control tokens, which are tokenized as text")
     return notes
 
 
-def _template_notes(template: ChatTemplate) -> list[str]:
-    text = default_system_text(template)
-    if not text or (name := named_assistant(text)) is None:
-        return template.notes
-    shown = " ".join(text.split())
-    shown = f"{shown[:_SHOWN]} …" if len(shown) > _SHOWN else shown
-    own = f"the chat template's own system text names {name} ({shown}); recipe.default_system replaces it"
-    return [*template.notes, own]
+def _warnings(template: ChatTemplate | None, untrained: Sequence[str]) -> list[str]:
+    """Say what is probably not wanted, of the rows and (where there are chats) of the template."""
+    warnings = []
+    if untrained:
+        warnings.append(
+            f"{len(untrained):,} rows were cut before the assistant speaks, so that nothing of them is trained on "
+            f"(the first: {untrained[0]})"
+        )
+    if template is not None:
+        warnings += template.warnings
+        text = " ".join(default_system_text(template).split())
+        if (name := named_assistant(text)) is not None:
+            shown = f"{text[:_SHOWN]} …" if len(text) > _SHOWN else text
+            warnings.append(
+                f"the chat template's own system text names {name} ({shown}); recipe.default_system replaces it"
+            )
+    return warnings
 
 
 def _tokenize(template: ChatTemplate, rows: Sequence[Row], recipe: Recipe) -> list[list[Piece]]:

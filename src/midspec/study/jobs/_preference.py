@@ -126,7 +126,7 @@ def model_args_of(job: Job, base_url: str | None, template_args: Mapping[str, Js
 
 
 def template_settings(template_args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the chat template's switches as a setting; nothing where none is given, as it was before there were any."""
+    """Return the chat template's switches as a setting; nothing where none is given, as before there were any."""
     return {"template_args": dict(template_args)} if template_args else {}
 
 
