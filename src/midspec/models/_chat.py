@@ -30,7 +30,7 @@ from midspec.models._template_turns import (
     unknown_marks,
 )
 from midspec.models._tokens import AnswerTokens, Tokens, first_character, inside, row_of
-from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends, next_role
+from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends
 
 _FIXED_DATE = (
     "{%- macro strftime_now(format) -%}{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
@@ -306,7 +306,11 @@ class ChatTemplate:
             {"role": "assistant", "content": ANSWER, "tool_calls": [call]},
         ]
         following = {"role": "tool", "name": "look", "content": NEXT}
-        follows = next_role(self.render_turns, answered, following) or ""
+        try:
+            before = self.render_turns(answered, ask=False)
+            follows = self.render_turns([*answered, following], ask=False).removeprefix(before)
+        except DataError:
+            return None
         found = None if self._ends.is_eos_added else self.control.first_end(follows)
         return follows[: found[1]] if found else None
 
