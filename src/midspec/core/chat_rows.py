@@ -133,14 +133,17 @@ def parse_tools(value: object) -> tuple[dict[str, JsonValue], ...]:
 
 
 def _objects(value: object, where: str) -> list[dict[str, Any]]:
-    """Return a list of objects, copied; it may come as JSON text."""
+    """Return a list of objects, copied; it or each of them may come as JSON text, as parquet keeps them."""
     if not value:
         return []
-    found = _decoded(value) if isinstance(value, str) else value
-    if not isinstance(found, Sequence) or isinstance(found, str) or not all(isinstance(one, dict) for one in found):
+    listed = _decoded(value) if isinstance(value, str) else value
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise BadRowError(f"`{where}` is not a list of objects")
+    found = [_decoded(one) if isinstance(one, str) else one for one in listed]
+    if not all(isinstance(one, dict) for one in found):
         raise BadRowError(f"`{where}` is not a list of objects")
     try:
-        copied: list[dict[str, Any]] = json.loads(check_text(json.dumps(list(found), ensure_ascii=False), where))
+        copied: list[dict[str, Any]] = json.loads(check_text(json.dumps(found, ensure_ascii=False), where))
     except TypeError as error:
         raise BadRowError(f"`{where}` holds a value that is not JSON") from error
     return copied
