@@ -84,6 +84,34 @@ def test_trl_itself_takes_the_rows_for_conversations(twins, tmp_path):
         assert data_utils.is_conversational(row)
 
 
+def test_the_datasets_library_loads_reasoning_calls_of_tools_and_weights(tmp_path):
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    plain = chat(0, "Answer.")
+    messages = (
+        Message(role="user", content="Rome?"),
+        Message(role="assistant", content="", reasoning_content="I look.", tool_calls=(call,)),
+        Message(role="tool", content="sunny", tool_call_id="1"),
+        Message(role="assistant", content="Rain.", weight=0),
+        Message(role="assistant", content="Sunny."),
+    )
+    called = plain.model_copy(update={"messages": messages, "tools": ({"name": "weather", "parameters": {"a": 1}},)})
+    folder = make_result(tmp_path / "in", {"chats.jsonl": [plain, called]})
+    export(folder, "hf", tmp_path / "out")
+    rows = load(tmp_path / "out", None, tmp_path)
+    assert rows[1]["messages"][1]["tool_calls"] == [call]
+    assert rows[1]["tools"] == [{"name": "weather", "parameters": {"a": 1}}]
+    assert [turn["weight"] for turn in rows[1]["messages"]] == [None, None, None, 0, None]
+    assert list(read_chats(tmp_path / "out")) == [plain, called]
+    rows.to_parquet(str(tmp_path / "t" / "rows.parquet"))
+    assert [row.messages for row in read_chats(tmp_path / "t")] == [plain.messages, messages]
+    export(folder, "trl", tmp_path / "trl", chat_rows="prompt_completion")
+    assert [row["completion"][0]["content"] for row in load(tmp_path / "trl", None, tmp_path)] == [
+        "Answer.",
+        "",
+        "Sunny.",
+    ]
+
+
 def test_what_a_trainer_must_be_told_is_in_the_card_and_in_the_summary(twins, tmp_path):
     for form, chat_rows, said in [
         ("trl", "messages", "assistant_only_loss=True"),

@@ -161,13 +161,13 @@ def test_the_model_that_is_trained_may_give_its_own_name(tmp_path):
 
 
 def test_a_row_that_can_not_be_read_is_a_reject_with_its_reason_and_not_the_end(tmp_path):
-    lines = [{"messages": [{"role": "tool", "content": "x"}]}, {"nothing": 1}, {"prompt": "Q", "completion": "A"}]
+    lines = [{"messages": [{"role": "pilot", "content": "x"}]}, {"nothing": 1}, {"prompt": "Q", "completion": "A"}]
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     config = MixConfig(parts=(MixPart(name="c", source="c.jsonl"),))
     rows, rejects, manifest = mixed(tmp_path / "out", config, tmp_path)
     assert len(rows) == 1
     assert manifest["parts"][0]["rejected"] == {"malformed": 2}
-    assert "the role 'tool'" in rejects[0].reason
+    assert "the role 'pilot'" in rejects[0].reason
 
 
 def test_tokens_are_counted_by_the_tokenizer_that_is_named(tmp_path):

@@ -116,7 +116,7 @@ def test_a_bad_row_is_named_by_file_line_and_fault(tmp_path):
 def test_a_chat_that_nobody_answers_or_with_a_strange_role_is_a_bad_row(tmp_path):
     for row, fault in [
         ({"messages": [{"role": "user", "content": "Q"}]}, "no turn of an assistant"),
-        ({"messages": [{"role": "tool", "content": "Q"}, {"role": "assistant", "content": "A"}]}, "the role 'tool'"),
+        ({"messages": [{"role": "pilot", "content": "Q"}, {"role": "assistant", "content": "A"}]}, "the role 'pilot'"),
         ({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": ""}]}, "has no text"),
         ({"messages": []}, "not a list of turns"),
         ({"text": "T"}, "has none of"),
@@ -124,6 +124,73 @@ def test_a_chat_that_nobody_answers_or_with_a_strange_role_is_a_bad_row(tmp_path
         with pytest.raises(DataError, match=r"c\.jsonl:1: ") as caught:
             list(read_chats(write(tmp_path / "c.jsonl", row)))
         assert fault in str(caught.value)
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+SHOWN = [
+    {"role": "user", "content": "Rome?"},
+    {"role": "assistant", "content": "", "reasoning_content": "I look.", "tool_calls": [CALL]},
+    {"role": "tool", "content": "sunny", "tool_call_id": "1"},
+    {"role": "assistant", "content": "Rain.", "weight": 0},
+    {"role": "user", "content": "Sure?"},
+    {"role": "assistant", "content": "Sunny."},
+]
+
+
+def test_reasoning_calls_of_tools_and_weights_are_kept(tmp_path):
+    path = write(tmp_path / "c.jsonl", {"messages": SHOWN, "tools": [TOOL]})
+    stats = ReadStats()
+    [row] = read_chats(path, stats=stats)
+    assert json.loads(row.model_dump_json(exclude={"metadata"})) == {"messages": SHOWN, "tools": [TOOL]}
+    assert not stats.ignored
+    import_folder(path, tmp_path / "out")
+    assert [given.messages for given in read_chats(tmp_path / "out")] == [row.messages]
+
+
+@pytest.mark.parametrize(
+    "assistant",
+    [
+        {"content": None, "reasoning": "I look.", "tool_calls": [CALL]},
+        {"content": "", "thinking": "I look.", "tool_calls": json.dumps([CALL])},
+        {
+            "content": [],
+            "reasoning_content": "I look.",
+            "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}],
+        },
+    ],
+    ids=["other names", "calls as text", "arguments as text"],
+)
+def test_calls_and_reasoning_are_the_same_in_every_form(tmp_path, assistant):
+    row = {"messages": [SHOWN[0], {"role": "assistant", **assistant}], "tools": json.dumps([TOOL])}
+    [chat_row] = read_chats(write(tmp_path / "c.jsonl", row))
+    assert json.loads(chat_row.model_dump_json(exclude={"metadata"})) == {"messages": SHOWN[:2], "tools": [TOOL]}
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [
+        ({"role": "assistant", "content": "A", "weight": 0.5}, "only 0 and 1"),
+        ({"role": "assistant", "content": "A", "weight": 1, "train": False}, "different values in weight and train"),
+        ({"role": "assistant", "content": "A", "function_call": {"name": "f"}}, "has `function_call`"),
+        ({"role": "assistant", "content": [{"type": "image_url"}]}, r"a part that is no text \(image_url\)"),
+        ({"role": "assistant", "content": "A", "tool_calls": [{"type": "function"}]}, "a call without a name"),
+        ({"role": "assistant", "content": "A", "reasoning_content": "\ud800"}, "half of a surrogate pair"),
+        ({"role": "user", "content": "A", "train": True}, "only an assistant's turn can be"),
+        ({"role": "user", "content": "A", "reasoning": "why"}, "is no assistant's"),
+    ],
+)
+def test_a_field_that_can_not_be_kept_is_a_bad_row(tmp_path, turn, says):
+    row = {"messages": [SHOWN[0], {"role": "assistant", "content": "A"}, turn]}
+    with pytest.raises(DataError, match=rf"c\.jsonl:1: .*{says}"):
+        list(read_chats(write(tmp_path / "c.jsonl", row)))
+
+
+def test_keys_of_messages_that_are_not_kept_are_counted(tmp_path):
+    row = {"messages": [{"role": "user", "content": "Q", "date": 1}, {"role": "assistant", "content": "A", "date": 2}]}
+    stats = ReadStats()
+    list(read_chats(write(tmp_path / "c.jsonl", row), stats=stats))
+    assert stats.ignored == {"messages.date": 2}
 
 
 def tree(root: Path) -> Path:

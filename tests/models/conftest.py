@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = [
@@ -31,6 +31,29 @@ CHATML = (
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def byte_level(template: str | None, *, special: Sequence[str] = (), unnamed: Sequence[str] = (), **named: str) -> Any:
+    """A byte-level BPE tokenizer of about 400 tokens, as real families use.
+
+    Args:
+        template: its chat template.
+        special: tokens that it lists as special besides those with a name.
+        unnamed: tokens that are special in tokenizer.json alone, as Gemma 3's end of turn is.
+        named: `eos_token` and its like.
+    """
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.train_from_iterator(
+        TEXTS * 5,
+        trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
+    )
+    tokens = dict.fromkeys([*named.values(), *special, *unnamed])
+    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, extra_special_tokens=list(special), **named)
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 @pytest.fixture

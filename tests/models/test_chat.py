@@ -1,3 +1,5 @@
+"""Chats as tokens: what is trained on is what generating from the template's own prompt would be asked to give."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -5,49 +7,71 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import processors
+from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Chat, Message
-from midspec.models import ChatTemplate, tokenize_chat
+from midspec.models import ChatTemplate
 
-LLAMA3 = (
-    "{{ '<|begin_of_text|>' }}{% for message in messages %}"
-    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-DEFAULT_SYSTEM = (
-    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{% endif %}"
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-# Reasoning of earlier turns is dropped; a last turn without reasoning gets an empty block.
-QWEN3 = (
-    "{% set ns = namespace(last=-1) %}{% for message in messages %}{% if message['role'] == 'user' %}"
-    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
-    "{% set content = message['content'] %}{% set reason = '' %}"
-    "{% if '</think>' in content %}"
-    "{% set reason = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}"
-    "{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}"
-    "{{ '<|im_start|>assistant\n' }}{% if loop.index0 > ns.last and (loop.last or reason) %}"
-    "{{ '<think>\n' + reason.strip('\n') + '\n</think>\n\n' }}{% endif %}{{ content + '<|im_end|>\n' }}"
-    "{% else %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
-    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    "{% endif %}"
-)
-NANO = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|> {{ m.content }} <|im_end|> "
-    "{% else %}<|eot_id|> {{ m.content }} <|im_end|> {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|> {% endif %}"
-)
-MISTRAL = (
-    "{{ '<|begin_of_text|>' }}{% for message in messages %}{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
-    "{{ ' ' + message['content'] + '<|endoftext|>' }}{% else %}"
-    "{{ raise_exception('Only user and assistant roles are supported') }}{% endif %}{% endfor %}"
-)
+from . import chat_templates as t
+from .conftest import byte_level
+
+HEADERS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+# Each with the tokens that its family has: those with a name, those listed as special, those special in tokenizer.json.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "chatml": {"template": t.CHATML, "eos_token": "<|im_end|>", "special": ["<|im_start|>"]},
+    "named system": {"template": t.NAMED_SYSTEM, "eos_token": "<|im_end|>", "special": ["<|im_start|>"]},
+    "llama 3": {"template": t.LLAMA3, "eos_token": "<eos>", "bos_token": "<bos>", "special": HEADERS},
+    "always a header": {"template": t.ALWAYS_HEADER, "eos_token": "<eos>", "bos_token": "<bos>", "special": HEADERS},
+    "r1": {"template": t.R1, "eos_token": "<eos>", "bos_token": "<bos>", "special": ["<|User|>", "<|Assistant|>"]},
+    "qwq": {"template": t.QWQ, "eos_token": "<|im_end|>", "special": ["<|im_start|>"]},
+    "qwen 3": {"template": t.QWEN3, "eos_token": "<|im_end|>", "special": ["<|im_start|>"]},
+    "qwen 3 thinking": {"template": t.QWEN3_THINKING, "eos_token": "<|im_end|>", "special": ["<|im_start|>"]},
+    "gpt-oss": {
+        "template": t.GPT_OSS,
+        "eos_token": "<|return|>",
+        "unnamed": ["<|start|>", "<|end|>", "<|message|>", "<|channel|>"],
+    },
+    "phi 3": {
+        "template": t.PHI3,
+        "eos_token": "<eos>",
+        "unnamed": ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"],
+    },
+    "gemma": {
+        "template": t.GEMMA,
+        "eos_token": "<eos>",
+        "bos_token": "<bos>",
+        "unnamed": ["<start_of_turn>", "<end_of_turn>"],
+    },
+    "glm": {"template": t.GLM, "eos_token": "<eos>", "unnamed": ["<|user|>", "<|assistant|>", "<|observation|>"]},
+    "mistral": {"template": t.MISTRAL, "eos_token": "</s>", "bos_token": "<s>"},
+    "mistral with system": {"template": t.MISTRAL_SYSTEM, "eos_token": "</s>", "bos_token": "<s>"},
+    "nano": {"template": t.NANO, "eos_token": "<eos>", "special": ["<|im_start|>", "<|im_end|>", "<|eot_id|>"]},
+    "no tokens": {"template": t.PLAIN, "eos_token": "<eos>"},
+    "marks that are no tokens": {"template": t.CHATML, "eos_token": "<eos>"},
+}
+ENDS = {
+    "chatml": "<|im_end|>",
+    "named system": "<|im_end|>",
+    "llama 3": "<|eot_id|>",
+    "always a header": "<|eot_id|>",
+    "qwq": "<|im_end|>",
+    "qwen 3": "<|im_end|>",
+    "qwen 3 thinking": "<|im_end|>",
+    "gpt-oss": "<|return|>",
+    "phi 3": "<|end|>",
+    "gemma": "<end_of_turn>",
+    "glm": "<|user|>",
+    "mistral": "</s>",
+    "mistral with system": "</s>",
+    "nano": " <|im_end|>",
+}
+
+
+def tokenizer_of(family: str) -> Any:
+    settings_of = dict(FAMILIES[family])
+    return byte_level(settings_of.pop("template"), **settings_of)
 
 
 def chat(*turns: str, system: str | None = None) -> Chat:
@@ -57,107 +81,272 @@ def chat(*turns: str, system: str | None = None) -> Chat:
     return Chat(messages=(*first, *messages))
 
 
-def supervised(tokenizer: Any, given_chat: Chat, **args: Any) -> list[str]:
-    """The trained-on stretches of a chat, as text."""
-    ids, marks = tokenize_chat(tokenizer, given_chat, args)
-    assert ids == tokenizer.apply_chat_template(
-        [message.model_dump() for message in given_chat.messages], tokenize=True, return_dict=False, **args
-    ), "the tokens are those of the template itself"
-    stretches: list[list[int]] = []
-    for number, (token, mark) in enumerate(zip(ids, marks, strict=True)):
-        if mark and (number == 0 or not marks[number - 1]):
-            stretches.append([])
-        if mark:
-            stretches[-1].append(token)
-    return [tokenizer.decode(stretch) for stretch in stretches]
+def given_to_generate(tokenizer: Any, messages: tuple[Message, ...], **args: Any) -> list[int]:
+    """The library's own prompt for the turn after `messages`."""
+    turns = [message.model_dump(exclude={"weight"}) for message in messages]
+    ids: list[int] = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=False, **args
+    )
+    return ids
+
+
+def trained(tokenizer: Any, given_chat: Chat, **args: Any) -> list[str]:
+    """The trained-on stretches of a chat, as text; each stands behind what generating is given."""
+    rows = ChatTemplate(tokenizer, args).training_rows([given_chat])[0]
+    turns = [at for at, m in enumerate(given_chat.messages) if m.role == "assistant" and m.weight]
+    stretches = []
+    for ids, marks in rows:
+        starts = [at for at, mark in enumerate(marks) if mark and (at == 0 or not marks[at - 1])]
+        for start in starts:
+            end = next((at for at in range(start, len(ids)) if not marks[at]), len(ids))
+            wanted = given_to_generate(tokenizer, given_chat.messages[: turns[len(stretches)]], **args)
+            assert ids[:start] == wanted, "the tokens before a turn are those that generating is given"
+            stretches.append(tokenizer.decode(ids[start:end]))
+    assert len(stretches) == len(turns)
+    return stretches
+
+
+@pytest.mark.parametrize("family", ENDS)
+def test_only_assistant_turns_are_trained_on_with_their_end(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    space = " " if family.startswith("mistral") else ""
+    block = {"qwen 3": "<think>\n\n</think>\n\n", "qwen 3 thinking": "\n</think>\n\n", "qwq": "\n</think>\n\n"}
+    before = block.get(family, "<|channel|>final<|message|>" if family == "gpt-oss" else space)
+    wanted = [before + answer + ENDS[family] for answer in ("I am the assistant.", "Fine, you?")]
+    assert trained(tokenizer, chat("Who are you?", "I am the assistant.", "And today?", "Fine, you?")) == wanted
+
+
+@pytest.mark.parametrize("family", ["chatml", "named system", "llama 3", "always a header", "phi 3", "gemma", "nano"])
+def test_a_row_is_what_the_template_writes_of_the_whole_chat_where_it_keeps_its_turns(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    turns = chat("Who are you?", "I am the assistant.", "And today?", "Fine, you?")
+    [row] = ChatTemplate(tokenizer).training_rows([turns])[0]
+    messages = [{"role": message.role, "content": message.content} for message in turns.messages]
+    assert row.ids == tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+
+
+REASONED = chat("One?", "<think>\nfirst\n</think>\n\nYes.", "Two?", "<think>\nsecond\n</think>\n\nNo.")
+
+
+@pytest.mark.parametrize("family", ["r1", "qwq", "qwen 3", "qwen 3 thinking"])
+def test_no_turn_is_trained_on_without_its_reasoning(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    end = "<eos>" if family == "r1" else "<|im_end|>"
+    opened = "<think>\n" if family == "qwen 3" else ""
+    wanted = [f"{opened}{why}\n</think>\n\n{said}{end}" for why, said in (("first", "Yes."), ("second", "No."))]
+    assert trained(tokenizer, REASONED) == wanted
+
+
+@pytest.mark.parametrize("family", ["r1", "qwq", "qwen 3", "qwen 3 thinking", "gpt-oss"])
+def test_reasoning_in_a_field_of_its_own_is_trained_on_like_reasoning_in_the_text(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    answer = Message(role="assistant", content="Yes.", reasoning_content="because")
+    in_field = Chat(messages=(Message(role="user", content="One?"), answer))
+    [said] = trained(tokenizer, in_field)
+    if family == "gpt-oss":
+        assert (
+            said
+            == "<|channel|>analysis<|message|>because<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>"
+        )
+    else:
+        assert [said] == trained(tokenizer, chat("One?", "<think>\nbecause\n</think>\n\nYes."))
+
+
+def test_reasoning_that_says_the_same_as_the_answer_is_not_taken_for_it() -> None:
+    tokenizer = tokenizer_of("r1")
+    tokenizer.chat_template = t.R1.replace("<think>\n", "")
+    assert trained(tokenizer, chat("One?", "<think>\nYes.\n</think>\n\nYes.")) == [
+        "<think>\nYes.\n</think>\n\nYes.<eos>"
+    ]
+
+
+def test_reasoning_without_line_feeds_stays_so_where_the_prompt_has_none() -> None:
+    tokenizer = byte_level(t.V31, eos_token="<eos>", bos_token="<bos>", special=["<|User|>", "<|Assistant|>"])
+    assert trained(tokenizer, chat("One?", "<think>why</think>Yes."), thinking=True) == ["why</think>Yes.<eos>"]
+    assert trained(tokenizer, chat("One?", "Yes."), thinking=False) == ["Yes.<eos>"]
+
+
+def test_a_switch_that_closes_reasoning_beforehand_trains_every_turn_behind_the_closed_block() -> None:
+    tokenizer = tokenizer_of("qwen 3")
+    two = chat("One?", "Yes.", "Two?", "No.")
+    assert trained(tokenizer, two, enable_thinking=False) == ["Yes.<|im_end|>", "No.<|im_end|>"]
+    with pytest.raises(DataError, match=r"message 2 has reasoning.*closes it beforehand"):
+        trained(tokenizer, REASONED, enable_thinking=False)
+
+
+def test_reasoning_that_a_template_has_no_place_for_is_refused() -> None:
+    answer = Message(role="assistant", content="Yes.", reasoning_content="because")
+    with pytest.raises(DataError, match="message 2 has reasoning, for which the chat template has no place"):
+        trained(tokenizer_of("llama 3"), Chat(messages=(Message(role="user", content="One?"), answer)))
+
+
+def test_chats_that_become_several_rows_and_empty_reasoning_are_counted() -> None:
+    template = ChatTemplate(tokenizer_of("qwen 3"))
+    rows = template.training_rows([chat("One?", "Yes."), chat("One?", "Yes.", "Two?", "No."), REASONED])
+    assert [len(of_chat) for of_chat in rows] == [1, 2, 2]
+    assert [note.rpartition(": ")[2] for note in template.notes] == ["2 (4 rows)", "3"]
+
+
+def test_a_turn_of_weight_0_is_seen_and_not_trained_on() -> None:
+    messages = (
+        Message(role="user", content="One?"),
+        Message(role="assistant", content="Wrong.", weight=0),
+        Message(role="user", content="No, one?"),
+        Message(role="assistant", content="Right."),
+    )
+    for family, end in (("chatml", "<|im_end|>"), ("gpt-oss", "<|return|>")):
+        tokenizer = tokenizer_of(family)
+        said = trained(tokenizer, Chat(messages=messages))
+        assert [text.rpartition("<|message|>")[2] for text in said] == ["Right." + end]
+        [row] = ChatTemplate(tokenizer).training_rows([Chat(messages=messages)])[0]
+        assert "Wrong." in tokenizer.decode(row.ids)
+    nothing = Chat(messages=messages[:2])
+    with pytest.raises(DataError, match="without an assistant turn to train on"):
+        trained(tokenizer_of("chatml"), nothing)
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome"}}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CALLS = (
+    Message(role="user", content="Rome?"),
+    Message(role="assistant", content="I look.", tool_calls=(CALL,)),
+    Message(role="tool", content="20 C, no clouds", tool_call_id="1"),
+    Message(role="assistant", content="It is sunny."),
+)
+
+
+def test_calls_of_tools_are_trained_on_as_the_template_writes_them() -> None:
+    tokenizer = tokenizer_of("qwen 3")
+    said = trained(tokenizer, Chat(messages=CALLS), enable_thinking=False)
+    assert said[0] == 'I look.\n<tool_call>\nweather {"city": "Rome"}\n</tool_call><|im_end|>'
+    assert said[1] == "It is sunny.<|im_end|>"
+    rows = ChatTemplate(tokenizer).training_rows([Chat(messages=CALLS, tools=(TOOL,))])[0]
+    assert all(tokenizer.decode(row.ids).startswith('<|im_start|>system\n{"type": "function"') for row in rows)
+
+
+def test_a_call_ends_with_the_token_of_what_answers_it_where_the_next_role_ends_a_turn() -> None:
+    assert trained(tokenizer_of("glm"), Chat(messages=CALLS)) == [
+        "I look.<tool_call>weather<|observation|>",
+        "It is sunny.<|user|>",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("template", "end"),
-    [(None, "<|im_end|>"), (DEFAULT_SYSTEM, "<|im_end|>"), (LLAMA3, "<|eot_id|>"), (MISTRAL, "<|endoftext|>")],
-    ids=["chatml", "default system", "llama3", "mistral"],
+    ("messages", "tools", "says"),
+    [
+        (CALLS[:2], (), "message 2 as it is"),
+        ((*CALLS[:1], Message(role="assistant", content="Yes.")), (TOOL,), "leaves out the tool weather"),
+    ],
 )
-def test_only_assistant_turns_are_trained_on_with_their_end(
-    byte_tokenizer: Any, template: str | None, end: str
-) -> None:
-    if template is not None:
-        byte_tokenizer.chat_template = template
-    space = " " if template == MISTRAL else ""
-    turns = chat("Who are you?", "I am the assistant.", "And today?", "Fine, you?")
-    assert supervised(byte_tokenizer, turns) == [space + "I am the assistant." + end, space + "Fine, you?" + end]
-    if template != MISTRAL:
-        with_system = chat("Hello", "Hello there", system="Be brief.")
-        assert supervised(byte_tokenizer, with_system) == ["Hello there" + end]
+def test_what_a_template_leaves_out_is_refused(messages: tuple[Message, ...], tools: Any, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        ChatTemplate(tokenizer_of("chatml")).training_rows([Chat(messages=messages, tools=tools)])
 
 
-def test_the_nano_style_with_spaces_around_everything(byte_tokenizer: Any) -> None:
-    byte_tokenizer.chat_template = NANO
-    assert supervised(byte_tokenizer, chat("a b", "c d", "e", "f")) == ["c d <|im_end|>", "f <|im_end|>"]
+def test_a_message_that_a_template_leaves_out_is_refused() -> None:
+    tokenizer = tokenizer_of("chatml")
+    tokenizer.chat_template = t.CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'tool' %}")
+    messages = (*CALLS[:1], Message(role="assistant", content="I look."), *CALLS[2:])
+    with pytest.raises(DataError, match=r"leaves out message 3 \(tool\)"):
+        ChatTemplate(tokenizer).training_rows([Chat(messages=messages)])
 
 
-def test_a_template_that_drops_earlier_reasoning(byte_tokenizer: Any) -> None:
-    byte_tokenizer.chat_template = QWEN3
-    reasoned = chat("One?", "<think>\nfirst\n</think>\n\nYes.", "Two?", "<think>\nsecond\n</think>\n\nNo.")
-    assert supervised(byte_tokenizer, reasoned) == ["Yes.<|im_end|>", "<think>\nsecond\n</think>\n\nNo.<|im_end|>"]
-    plain = chat("One?", "Yes.", "Two?", "No.")
-    assert supervised(byte_tokenizer, plain) == ["Yes.<|im_end|>", "<think>\n\n</think>\n\nNo.<|im_end|>"]
-
-
-def test_its_switch_moves_the_empty_reasoning_into_the_prompt(byte_tokenizer: Any) -> None:
-    byte_tokenizer.chat_template = QWEN3
-    assert supervised(byte_tokenizer, chat("One?", "Yes."), enable_thinking=False) == ["Yes.<|im_end|>"]
+@pytest.mark.parametrize("template", [t.GEMMA2, t.DROPS_SYSTEM, t.MISTRAL], ids=["refused", "dropped", "other roles"])
+def test_a_system_message_that_a_template_does_not_take_heads_the_first_question(template: str) -> None:
+    marks = ["<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"]
+    tokenizer = byte_level(template, eos_token="<eos>", bos_token="<bos>", special=marks)
+    made = ChatTemplate(tokenizer)
+    system = chat("Which cheese?", "Brie.", system="Be brief.")
+    moved = chat("Be brief.\n\nWhich cheese?", "Brie.")
+    assert made.training_rows([system]) == made.training_rows([moved])
+    assert made.render(system.messages[:2], add_generation_prompt=True) == made.render(
+        moved.messages[:1], add_generation_prompt=True
+    )
+    assert len(made.prompt_notes) == 1
+    assert ChatTemplate(tokenizer_of("chatml")).render(system.messages).startswith("<|im_start|>system\nBe brief.")
 
 
 def test_a_template_that_writes_the_date_writes_the_same_one_every_day(byte_tokenizer: Any) -> None:
     byte_tokenizer.chat_template = "{{ strftime_now('%d %b %Y') + '\n' }}" + byte_tokenizer.chat_template
-    turns = chat("a", "b").messages
-    assert ChatTemplate(byte_tokenizer).render(turns).startswith("26 Jul 2024\n<|im_start|>user")
-    assert len(ChatTemplate(byte_tokenizer).spans(turns)[1]) == 1
+    turns = chat("a", "b")
+    assert ChatTemplate(byte_tokenizer).render(turns.messages).startswith("26 Jul 2024\n<|im_start|>user")
+    assert len(ChatTemplate(byte_tokenizer).training_rows([turns])[0]) == 1
 
 
 def test_what_the_user_says_can_look_like_an_answer(byte_tokenizer: Any) -> None:
     turns = chat("Say: Yes.", "Yes.", "Yes.", "Yes.")
-    assert supervised(byte_tokenizer, turns) == ["Yes.<|im_end|>"] * 2
-
-
-def test_a_space_that_the_template_puts_first_is_the_models_to_write(byte_tokenizer: Any) -> None:
-    byte_tokenizer.chat_template = MISTRAL
-    ids, marks = tokenize_chat(byte_tokenizer, chat("a", " the assistant"))
-    first = marks.index(True)
-    assert byte_tokenizer.decode(ids[first:]) == "  the assistant<|endoftext|>"
-    assert byte_tokenizer.decode(ids[:first]).endswith("[/INST]")
+    assert trained(byte_tokenizer, turns) == ["Yes.<|im_end|>"] * 2
 
 
 def test_tokens_of_white_space_are_trained_on_where_offsets_leave_it_out(byte_tokenizer: Any) -> None:
     byte_tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
-    assert supervised(byte_tokenizer, chat("a   b", "if x:\n    y   \n z")) == ["if x:\n    y   \n z<|im_end|>"]
+    assert trained(byte_tokenizer, chat("a   b", "if x:\n    y   \n z")) == ["if x:\n    y   \n z<|im_end|>"]
+
+
+# Where a prompt ends --------------------------------------------------------------------------------------------
+
+
+def metaspace(template: str) -> Any:
+    """A tokenizer that puts a space before a text, as SentencePiece's do, and joins words with it."""
+    core = Tokenizer(models.BPE(byte_fallback=False, unk_token="<unk>"))
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    letters = [*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.:#?\n▁[]/"]
+    core.train_from_iterator(
+        ["a b c ab bc abc the them there yes no ### User: Assistant: [INST] [/INST]"] * 9,
+        trainers.BpeTrainer(vocab_size=160, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=letters),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.clean_up_tokenization_spaces = False
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("family", ["byte level", "metaspace"])
+def test_a_prompt_that_ends_with_a_space_keeps_its_space(family: str) -> None:
+    tokenizer = byte_level(t.PLAIN, eos_token="</s>") if family == "byte level" else metaspace(t.PLAIN)
+    end = "</s>"
+    assert trained(tokenizer, chat("a", "the assistant")) == ["the assistant" + end]
+    assert trained(tokenizer, chat("a", "the", "b", "there")) == ["the" + end, "there" + end]
 
 
 words = st.text(alphabet="ab {}é\n.<", min_size=1, max_size=12).filter(lambda text: text.strip() != "")
+dialogues = st.lists(words, min_size=2, max_size=6).filter(lambda turns: len(turns) % 2 == 0)
+TOKENIZERS = {family: tokenizer_of(family) for family in FAMILIES}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(turns=st.lists(words, min_size=2, max_size=6).filter(lambda turns: len(turns) % 2 == 0))
-@pytest.mark.parametrize("template", [None, LLAMA3, QWEN3])
-def test_every_chat_gives_back_its_answers(byte_tokenizer: Any, template: str | None, turns: list[str]) -> None:
-    if template is not None:
-        byte_tokenizer.chat_template = template
-    got = supervised(byte_tokenizer, chat(*turns))
-    answers = [answer.removesuffix("<|im_end|>").removesuffix("<|eot_id|>") for answer in got]
-    answers = [answer.removeprefix("<think>\n\n</think>\n\n") for answer in answers]
-    assert [answer.strip() for answer in answers] == [turn.strip() for turn in turns[1::2]]
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(turns=dialogues)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_turn_of_every_chat_stands_behind_what_generating_is_given(family: str, turns: list[str]) -> None:
+    said = trained(TOKENIZERS[family], chat(*turns))
+    for text, turn in zip(said, turns[1::2], strict=True):
+        assert turn.strip() in text
+        assert text.count("<") - turn.count("<") >= 1, "it ends"
+
+
+@settings(max_examples=60, deadline=None)
+@given(turns=st.lists(st.text(alphabet="abthe .\n:", min_size=1, max_size=9).filter(str.strip), min_size=2, max_size=2))
+@pytest.mark.parametrize("template", [t.PLAIN, t.MISTRAL], ids=["a space at the end", "a space at the beginning"])
+def test_so_it_is_with_a_tokenizer_that_puts_a_space_before_a_text(template: str, turns: list[str]) -> None:
+    tokenizer = metaspace(template)
+    [said] = trained(tokenizer, chat(*turns))
+    assert said.strip().removesuffix("</s>").strip() == turns[1].strip()
+
+
+# Refusals -------------------------------------------------------------------------------------------------------
 
 
 def test_without_a_template_the_mend_is_said(byte_tokenizer: Any) -> None:
     byte_tokenizer.chat_template = None
     with pytest.raises(CheckpointError, match=r"no chat template.*chat-tuned"):
-        tokenize_chat(byte_tokenizer, chat("a", "b"))
+        trained(byte_tokenizer, chat("a", "b"))
 
 
-def test_what_a_template_refuses_is_said_in_its_own_words(byte_tokenizer: Any) -> None:
-    byte_tokenizer.chat_template = MISTRAL
-    with pytest.raises(DataError, match="Only user and assistant roles are supported"):
-        tokenize_chat(byte_tokenizer, chat("a", "b", system="c"))
+def test_what_a_template_refuses_is_said_in_its_own_words() -> None:
+    twice = Chat(messages=(*chat("a", "b").messages, Message(role="assistant", content="c")))
+    with pytest.raises(DataError, match="roles must alternate"):
+        trained(tokenizer_of("gemma"), twice)
 
 
 ANOTHER_PROMPT = (
@@ -167,19 +356,15 @@ CHANGING_HEAD = (
     "{{ messages | length }}{% for m in messages %}[{{ m.role }}]{{ m.content | upper }}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
+UPPER = t.CHATML.replace("m.content", "m.content | upper")
 
 
-@pytest.mark.parametrize("template", [ANOTHER_PROMPT, CHANGING_HEAD], ids=["another prompt", "a head that changes"])
+@pytest.mark.parametrize(
+    "template", [ANOTHER_PROMPT, CHANGING_HEAD, UPPER], ids=["another prompt", "a head that changes", "other letters"]
+)
 def test_a_template_that_can_not_be_followed_is_refused(byte_tokenizer: Any, template: str) -> None:
     byte_tokenizer.chat_template = template
-    with pytest.raises(DataError, match="template"):
-        tokenize_chat(byte_tokenizer, chat("a", "b", "c", "d"))
-
-
-def test_the_tokens_that_end_a_turn(byte_tokenizer: Any) -> None:
-    ids = byte_tokenizer.convert_tokens_to_ids
-    assert ChatTemplate(byte_tokenizer).end_ids == (ids("<|endoftext|>"), ids("<|im_end|>"))
-    byte_tokenizer.chat_template = MISTRAL
-    assert ChatTemplate(byte_tokenizer).end_ids == (ids("<|endoftext|>"),)
-    byte_tokenizer.chat_template = None
-    assert ChatTemplate(byte_tokenizer).end_ids == (ids("<|endoftext|>"),)
+    with pytest.raises(DataError, match="template") as caught:
+        trained(byte_tokenizer, chat("a", "b", "c", "d"))
+    assert "\n" not in str(caught.value)
+    assert ChatTemplate(byte_tokenizer).end_ids, "what ends a turn can be asked all the same"

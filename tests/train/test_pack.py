@@ -16,7 +16,8 @@ from midspec.core.errors import CheckpointError, DataError, MissingError, Prefli
 from midspec.core.records import Chat, Message
 from midspec.train import Recipe, TrainJob, preflight
 from midspec.train._checks import refuse_leaks
-from midspec.train._pack import IGNORED, Piece, Row, collate, encode, pack, read_training_rows
+from midspec.train._pack import IGNORED, Piece, collate, pack
+from midspec.train._rows import Row, encode, read_training_rows
 
 from .reference_loop import summed_loss
 
@@ -176,7 +177,7 @@ def test_same_rows_and_seed_same_order(rows_file: Path) -> None:
         ('{"title": "x"}', "neither a document"),
         ('{"text": "  "}', "neither a document"),
         ('{"messages": "x"}', "not a list of messages"),
-        ('{"messages": [{"role": "tool", "content": "x"}]}', "messages.0|role"),
+        ('{"messages": [{"role": "pilot", "content": "x"}]}', "the role 'pilot'"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "without an assistant turn"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,14 @@ ModelOrLog = Annotated[
         help="Checkpoint (folder or hub name), an Inspect model (vllm/BASE:ADAPTER), or a LOG.eval to judge again.",
     ),
 ]
+TemplateArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-arg",
+        metavar="NAME=VALUE",
+        help="A switch of the chat template (enable_thinking=false); several too.",
+    ),
+]
 ServerUrl = Annotated[str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")]
 JudgingBudget = Annotated[
     float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
@@ -58,6 +67,7 @@ def evaluate(
     provider_name: o.ProviderName = None,
     config: TaskSettings = None,
     base_url: ServerUrl = None,
+    template_arg: TemplateArgs = None,
     judge_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server: vLLM, ...")] = None,
     judge_temperature: o.Temperature = "0",
     concurrency: o.Concurrency = 50,
@@ -96,26 +106,30 @@ def evaluate(
         if dry_run:
             raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
-        unused["--base-url"] = base_url
+        unused |= {"--base-url": base_url, "--template-arg": template_arg or None}
         _check_unused(unused, "is in the log itself", "Leave it out")
         step: Step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
         return
     if Path(model).exists():
         find_checkpoint(model)
+    switches = o.switches(template_arg or ())
     if name == _PREFERENCE:
         unused = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
         _check_unused(unused, "is for tasks with a judge, and pairs have none", "Leave it out, or give --task")
         if items is None:
             raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
         pairs_config = load_config(config) if config else PreferenceConfig()
-        step = PreferenceStep.of_model(model, items, pairs_config, base_url=base_url)
-        print_record(*build_with_bar(step, out, "items", redo=redo, device=device), out)
+        pairs = PreferenceStep.of_model(model, items, pairs_config, base_url=base_url)
+        record, made = build_with_bar(replace(pairs, template_args=switches), out, "items", redo=redo, device=device)
+        print_record(record, made, out)
+        _print_notes(record)
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
     names = {"model_name": model_name, "provider_name": provider_name}
     task_step = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
+    task_step = replace(task_step, template_args=switches)
     if dry_run:
         _forecast_task(task_step)
         return
@@ -175,9 +189,17 @@ def _forecast_task(step: TaskStep) -> None:
     print_forecast(step.forecast(estimate))
 
 
+def _print_notes(record: Record) -> None:
+    """Print what the chat template did with prompts, where that is more than writing them."""
+    notes = record.execution.extra.get("template_notes")
+    for note in notes if isinstance(notes, list) else ():
+        print(f"note: {note}")
+
+
 def _show_task(record: Record, made: bool, out: Path) -> None:
     """Print the result, and at its end a warning of answers that the budget left unjudged."""
     print_task(record, made, out)
+    _print_notes(record)
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:

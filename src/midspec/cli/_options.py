@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
@@ -12,7 +14,7 @@ from midspec.cli._output import checked
 from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, JsonValue
 
     from midspec.llm import Access
 
@@ -241,3 +243,23 @@ def temperature_of(option: str) -> float | None:
     if not temperature >= 0:
         raise ConfigError(f"{option!r} is no temperature", where="--judge-temperature", hint="Give 0 or more, or none")
     return temperature
+
+
+def switches(options: Sequence[str]) -> dict[str, JsonValue]:
+    """Read switches of a chat template, `name=value` each; a value is JSON where it can be, else text.
+
+    Raises:
+        ConfigError: one has no name or no value.
+    """
+    found: dict[str, JsonValue] = {}
+    for option in options:
+        name, given, value = option.partition("=")
+        if not name.isidentifier() or not given:
+            raise ConfigError(
+                f"{option!r} is not NAME=VALUE", where="--template-arg", hint="Write enable_thinking=false"
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

@@ -60,7 +60,8 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
 
     Args:
         name: see above.
-        args: the provider's own settings.
+        args: the provider's own settings. `template_args` are switches of the chat template: of a checkpoint's own,
+            or of a server's, which is sent them with each request (`chat_template_kwargs`).
 
     Raises:
         CheckpointError: no checkpoint of that name opens.
@@ -68,8 +69,13 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
     """
 
     def opened(full_name: str) -> Model:
+        given = dict(args)
+        switches = given.get("template_args")
+        if switches and not full_name.startswith(_CHECKPOINT_PROVIDER):
+            del given["template_args"]
+            given["config"] = GenerateConfig(extra_body={"chat_template_kwargs": dict(switches)})
         try:
-            return get_model(full_name, memoize=False, **args)
+            return get_model(full_name, memoize=False, **given)
         except PrerequisiteError as error:
             raise ConfigError(str(error.message), where=full_name, hint="Give the provider what it lacks") from error
         except TypeError as error:

@@ -14,6 +14,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     GenerateConfig,
+    Model,
     ModelAPI,
     ModelOutput,
     StopReason,
@@ -74,6 +75,12 @@ class ManyGenerator(ABC):
             seed: of sampling, where the temperature is above 0.
             n_concurrent: how many calls like this one are being made at the same time; a hint for batching.
         """
+
+
+def template_notes(model: Model) -> dict[str, JsonValue]:
+    """Return what a checkpoint's chat template did with prompts, as an entry of an execution; nothing for most."""
+    notes = model.api.notes if isinstance(model.api, MidspecAPI) else []
+    return {"template_notes": [*notes]} if notes else {}
 
 
 class _Pending(Generic[RequestT, ResultT]):
@@ -217,6 +224,7 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
                 hint="Use a chat-tuned model, or save its tokenizer with a chat template",
             )
         self._opened: LanguageModel | None = model
+        self._template = model.template
         self._scoring = DynamicBatcher(self._score, _sort_key)
         self._generating = DynamicBatcher(self._generate, _sort_key)
 
@@ -278,6 +286,11 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         self._scoring.close()
         self._generating.close()
         self._opened = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done with prompts that a user should know, a sentence each; also after the model was closed."""
+        return self._template.prompt_notes
 
     @property
     def _model(self) -> LanguageModel:

@@ -31,6 +31,7 @@ from midspec.evals._inspect import (
 from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, log_settings, logged_task, read_task
 from midspec.evals._inspect_task import inspect_task, task_scorer
 from midspec.evals._measures import raise_if_nothing_scored, rates, summarize
+from midspec.evals._provider import template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import ConfigT, EvalTask
 from midspec.evals.judges._grader import STORE
@@ -91,10 +92,11 @@ def run_task(
             task = inspect_task(eval_task, config, cache=cache, on_reply=on_reply)
             task.cleanup = close_after(_opened_here([tested, *judges], [model, *graders]), n_samples)
             log = evaluate(task, tested, n_samples, folder / _LOGS, graders=judges)
-        name = str(tested)
+        name, notes = str(tested), template_notes(tested)
     path = log_path_of(log)
     remove_unfinished_logs(path)
-    return _write_rows(eval_task, config, path, folder, name, started)
+    built = _write_rows(eval_task, config, path, folder, name, started)
+    return built.model_copy(update={"execution": built.execution | notes})
 
 
 def rescore(

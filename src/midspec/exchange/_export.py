@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_origin
 
 import yaml
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from midspec.core.artifact import Built, read_rows, writable, write_text
 from midspec.core.errors import ConfigError, DataError, MissingError
@@ -40,11 +41,13 @@ class _PaperRow(Strict):
 
 class _Messages(Strict):
     messages: tuple[Message, ...]
+    tools: tuple[dict[str, JsonValue], ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class _PromptCompletion(Strict):
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
+    tools: tuple[dict[str, JsonValue], ...] = Field(default=(), exclude_if=operator.not_)
 
 
 def _rows_of(row: Document | Chat, form: Form, chat_rows: ChatRows, *, strict: bool) -> Iterator[Strict]:
@@ -58,14 +61,14 @@ def _rows_of(row: Document | Chat, form: Form, chat_rows: ChatRows, *, strict: b
         else:
             yield row if form == "hf" else _Text(text=row.text)
     elif form == "trl" and chat_rows == "prompt_completion":
-        # A row for every assistant turn, with all turns before it as its prompt.
+        # A row for every assistant turn that is trained on, with all turns before it as its prompt.
         for at, message in enumerate(row.messages):
-            if message.role == "assistant":
-                yield _PromptCompletion(prompt=row.messages[:at], completion=(message,))
+            if message.role == "assistant" and message.weight:
+                yield _PromptCompletion(prompt=row.messages[:at], completion=(message,), tools=row.tools)
     elif form == "hf" and not strict:
         yield row
     else:
-        yield _Messages(messages=row.messages)
+        yield _Messages(messages=row.messages, tools=row.tools)
 
 
 class _Columns:
@@ -81,10 +84,14 @@ class _Columns:
         self._is_text_alone = form != "hf" and not strict
         self._has_prompts = form == "trl" and chat_rows == "prompt_completion"
         self._seen: dict[str, set[str]] = {}
+        self._of_messages: set[str] = set()
 
     def watch(self, rows: Iterable[Document | Chat]) -> Iterator[Document | Chat]:
-        """Pass rows on, and note which fields their metadata has, and the keys of those that are maps."""
+        """Pass rows on, and note which fields their messages and metadata have, and the keys of those that are maps."""
         for row in rows:
+            if isinstance(row, Chat):
+                self._of_messages.update(*(message.model_dump() for message in row.messages))
+                self._of_messages.update(["tools"] if row.tools else [])
             if self._has_metadata and row.metadata is not None:
                 for key, value in row.metadata.model_dump().items():
                     self._seen.setdefault(key, set()).update(value if isinstance(value, dict) else ())
@@ -96,9 +103,21 @@ class _Columns:
         if self._kind is Document:
             plain = [_column(name) for name in (("text",) if self._is_text_alone else ("text", "source", "domain"))]
             return [*plain, self._metadata(DocumentMetadata)] if self._has_metadata else list(plain)
+        tools: list[JsonValue] = [{"name": "tools", "list": "json"}] if "tools" in self._of_messages else []
         if self._has_prompts:
-            return [_turns("prompt"), _turns("completion")]
-        return [_turns("messages"), *([self._metadata(ChatMetadata)] if self._has_metadata else [])]
+            return [self._turns("prompt"), self._turns("completion"), *tools]
+        metadata = [self._metadata(ChatMetadata)] if self._has_metadata else []
+        return [self._turns("messages"), *metadata, *tools]
+
+    def _turns(self, name: str) -> JsonValue:
+        """State the columns of messages: their texts, and of the other fields those that some row has."""
+        kinds = {"tool_calls": ("list", "json"), "weight": ("dtype", "int64")}
+        columns: list[JsonValue] = []
+        for key in Message.model_fields:
+            if key in ("role", "content") or key in self._of_messages:
+                how, kind = kinds.get(key, ("dtype", "string"))
+                columns.append({"name": key, how: kind})
+        return {"name": name, "list": columns}
 
     def _metadata(self, kind: type[DocumentMetadata] | type[ChatMetadata]) -> JsonValue:
         """List the columns of metadata by the fields of its record: texts, numbers, lists, and maps to numbers."""
@@ -117,10 +136,6 @@ class _Columns:
 
 def _column(name: str, kind: str = "string") -> JsonValue:
     return {"name": name, "dtype": kind}
-
-
-def _turns(name: str) -> JsonValue:
-    return {"name": name, "list": [_column("role"), _column("content")]}
 
 
 _AXOLOTL_HEAD = """\

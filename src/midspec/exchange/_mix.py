@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, writable, write_json
+from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
@@ -19,7 +20,7 @@ from midspec.core.text import token_counter
 from midspec.exchange._files import ID_LENGTH, RowFile
 from midspec.exchange._mix_config import MixConfig, MixPart
 from midspec.exchange._mix_sources import Fault, fault_finder, open_source
-from midspec.exchange._read import BadRowError, parse_chat, parse_document
+from midspec.exchange._read import parse_chat, parse_document
 
 _SCRATCH = ".rows.tmp"
 
@@ -170,7 +171,8 @@ def _count_tokens(row: Document | Chat, count: Callable[[str], int]) -> tuple[in
     if isinstance(row, Document):
         n_tokens = count(row.text)
         return n_tokens, n_tokens
-    turns = [(turn.role == "assistant", count(turn.content)) for turn in row.messages]
+    texts = [(turn, turn.content + (turn.reasoning_content or "")) for turn in row.messages]
+    turns = [(turn.role == "assistant", count(text)) for turn, text in texts]
     return sum(n for _, n in turns), sum(n for is_trained, n in turns if is_trained)
 
 
@@ -182,6 +184,8 @@ def _row_of(given: dict[str, Any], part: MixPart, number: int) -> Document | Cha
         update = {"metadata": document.metadata or made, "source": document.source or part.source}
         return document.model_copy(update=update)
     chat = parse_chat(given).row
+    if chat.tools or any(turn.tool_calls or turn.role == "tool" for turn in chat.messages):
+        raise BadRowError("calls tools, which not every chat template writes")
     tag = ChatMetadata(id=_row_id(part, number, chat.text), author=part.source, style=part.name)
     return chat.model_copy(update={"metadata": chat.metadata or tag})
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, write_rows
+from midspec.core.chat_rows import BadRowError, check_text, parse_content, parse_message, parse_tools
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
@@ -22,22 +23,6 @@ from midspec.exchange._files import ID_LENGTH, RawRow, RowFile, is_tree, raw_row
 RowT = TypeVar("RowT")
 
 _CHAT_KEYS = ("messages", "conversations", "conversation")
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-}
-
-
-class BadRowError(ValueError):
-    """A row that can't be read; says why, without a full stop. The caller knows where the row stands."""
 
 
 class Parsed(NamedTuple, Generic[RowT]):
@@ -87,16 +72,7 @@ def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key, "")
     if not isinstance(value, str):
         raise BadRowError(f"`{key}` is a {type(value).__name__}, not text")
-    return _check_surrogates(value, key)
-
-
-def _check_surrogates(text: str, where: str) -> str:
-    """Return the text, unless it holds half of a surrogate pair, which can't be written to a file."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadRowError(f"`{where}` holds half of a surrogate pair") from error
-    return text
+    return check_text(value, key)
 
 
 def _metadata(
@@ -125,62 +101,56 @@ def _metadata(
 def parse_chat(row: dict[str, Any]) -> Parsed[Chat]:
     """Make a chat of `messages`, of `prompt` and `completion`, or of `conversations` (from and value, or bare texts).
 
+    Reasoning, calls of tools and weights of messages are kept, and the row's `tools`.
+
     Raises:
         BadRowError: none of these is there, a turn has no text or a role that we do not have, or nobody answers.
     """
     given = {key: value for key, value in row.items() if value is not None}
     name = next((key for key in _CHAT_KEYS if key in given), None)
+    ignored: list[str] = []
     if name is not None:
-        messages, used = _turns(given[name], name), {name}
+        messages, used = _turns(given[name], name, ignored), {name}
     elif {"prompt", "completion"} <= set(given):
-        messages = _side(given["prompt"], "prompt", "user") + _side(given["completion"], "completion", "assistant")
+        messages = _side(given["prompt"], "prompt", "user", ignored)
+        messages += _side(given["completion"], "completion", "assistant", ignored)
         used = {"prompt", "completion"}
     else:
         raise BadRowError("has none of `messages`, `conversations`, or `prompt` with `completion`")
     if not any(message.role == "assistant" for message in messages):
         raise BadRowError("has no turn of an assistant")
-    metadata, ignored = _metadata(given, ChatMetadata)
-    ignored += [key for key in given if key not in used | {"metadata"}]
+    metadata, unknown = _metadata(given, ChatMetadata)
+    ignored += [*unknown, *(key for key in given if key not in used | {"metadata", "tools"})]
     chat = Chat(
-        messages=tuple(messages), metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None
+        messages=tuple(messages),
+        metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None,
+        tools=parse_tools(given.get("tools")),
     )
     return Parsed(chat, tuple(ignored))
 
 
-def _side(value: Any, name: str, role: Role) -> list[Message]:
-    return [Message(role=role, content=_content(value, name))] if isinstance(value, str) else _turns(value, name)
+def _side(value: Any, name: str, role: Role, ignored: list[str]) -> list[Message]:
+    if isinstance(value, str):
+        return [Message(role=role, content=parse_content(value, name))]
+    return _turns(value, name, ignored)
 
 
-def _turns(value: Any, name: str) -> list[Message]:
+def _turns(value: Any, name: str, ignored: list[str]) -> list[Message]:
+    """Make messages of turns; keys of theirs that are passed over are added to `ignored` as `<name>.<key>`."""
     if not isinstance(value, list) or not value:
         raise BadRowError(f"`{name}` is not a list of turns")
     if all(isinstance(turn, str) for turn in value):
-        return [_message(("user", "assistant")[at % 2], turn, f"{name}[{at}]") for at, turn in enumerate(value)]
+        roles: tuple[Role, Role] = ("user", "assistant")
+        texts = [parse_content(turn, f"{name}[{at}]") for at, turn in enumerate(value)]
+        return [Message(role=roles[at % 2], content=text) for at, text in enumerate(texts)]
     messages = []
     for at, turn in enumerate(value):
         if not isinstance(turn, dict):
             raise BadRowError(f"`{name}[{at}]` is not a turn")
-        keys = ("role", "content") if "role" in turn else ("from", "value")
-        if any(key not in turn for key in keys):
-            raise BadRowError(f"`{name}[{at}]` has neither role and content nor from and value")
-        messages.append(_message(turn[keys[0]], turn[keys[1]], f"{name}[{at}]"))
+        message, passed_over = parse_message(turn, f"{name}[{at}]")
+        messages.append(message)
+        ignored += [f"{name}.{key}" for key in passed_over]
     return messages
-
-
-def _message(role: Any, content: Any, where: str) -> Message:
-    ours = _ROLES.get(role) if isinstance(role, str) else None
-    if ours is None:
-        raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user or assistant")
-    return Message(role=ours, content=_content(content, where))
-
-
-def _content(value: Any, where: str) -> str:
-    """Return the text of a turn, which may come as a list of parts of type text."""
-    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
-        value = "".join(part["text"] for part in value if isinstance(part.get("text"), str))
-    if not isinstance(value, str) or not value.strip():
-        raise BadRowError(f"`{where}` has no text")
-    return _check_surrogates(value, where)
 
 
 # Files -----------------------------------------------------------------------------------------------------------

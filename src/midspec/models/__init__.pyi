@@ -1,6 +1,5 @@
+from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
-from ._chat import Tokens as Tokens
-from ._chat import tokenize_chat as tokenize_chat
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
 from ._find import files_digest as files_digest
@@ -17,3 +16,9 @@ from ._open import quiet as quiet
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._template_defaults import default_system_text as default_system_text
+from ._template_defaults import named_assistant as named_assistant
+from ._template_defaults import set_template_defaults as set_template_defaults
+from ._tokens import AnswerTokens as AnswerTokens
+from ._tokens import Tokens as Tokens
+from ._turn_ends import generation_ends as generation_ends

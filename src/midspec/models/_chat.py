@@ -1,61 +1,62 @@
-"""A chat as tokens, and which of them are the assistant's, through the tokenizer's own chat template.
+"""A chat as tokens, through the tokenizer's own chat template, and which of them an assistant's turns are.
 
-The text is rendered whole and tokenized whole. Where an assistant turn begins and ends is found by rendering the
-same chat again with every assistant content replaced by a marker: what stands around the markers is the template's,
-what stands in their place is the turn's. Templates that rewrite earlier turns (dropping their reasoning, say) don't
-allow that, and take a slower path: the prompt before the turn must be a true prefix of the whole, and what follows
-the turn a true suffix.
+A turn is trained on as the model would generate it: behind the generation prompt of the messages before it, to the end
+of the turn. Where one rendering of the whole chat holds all its turns so, it is one row, as the template writes it.
+Where the template writes a turn otherwise once another follows (it drops its reasoning, say), each turn is a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 from jinja2.exceptions import TemplateError
 from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Chat, Message
+from midspec.models._answers import Answer, make_answer, opens_reasoning
+from midspec.models._control_tokens import ControlTokens, Encoded, first_marked
+from midspec.models._template_turns import (
+    check_shown,
+    folded,
+    folds_system,
+    has_reasoning_tags,
+    structural_tokens,
+    turns_of,
+    unknown_marks,
+)
+from midspec.models._tokens import AnswerTokens, Tokens, first_character, inside, row_of
+from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends
 
-_MARKER = "MIDSPECMARK{}X"
 _FIXED_DATE = (
     "{%- macro strftime_now(format) -%}{%- if format == '%Y-%m-%d' -%}2024-07-26{%- else -%}26 Jul 2024{%- endif -%}"
     "{%- endmacro -%}"
 )
+# A control token in this many characters before a turn lets the seam be checked without tokenizing all before it.
+_SEAM_CHARACTERS = 200
+
+_NOTES = {
+    "separate_chats": "chats that are a row for each assistant turn, as the chat template writes a turn otherwise once "
+    "another follows: {:,} ({n_rows:,} rows)",
+    "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
+    "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
+    "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
+    "escaped": "messages hold control tokens, which were tokenized as text",
+}
+_OF_PROMPTS = ("folded_system", "escaped")
+
+ControlTokenRule = Literal["refuse", "escape", "keep"]
 
 
-class Tokens(NamedTuple):
-    """Token ids, and for each whether it is trained on (`supervised`); both of the same length."""
+class _Draft(NamedTuple):
+    """A chat as rows of text: one `text` with all `answers` in it, or (`text` is `None`) a row for each of them."""
 
-    ids: list[int]
-    supervised: list[bool]
-
-
-class Span(NamedTuple):
-    """An assistant turn in the rendered text, in characters.
-
-    From `start`, where the generation prompt ends, to `end`, after the end-of-turn token. What the template writes
-    before the content (an empty reasoning block, say) lies between `start` and `content_start`.
-    """
-
-    start: int
-    content_start: int
-    content_end: int
-    end: int
-
-
-class _TurnAffixes(NamedTuple):
-    """What the template writes around an assistant's content.
-
-    `prompt` is the generation prompt, `lead` what comes between it and the content (a space, or an empty reasoning
-    block, say; the model writes that itself), and `end` is the end of the turn.
-    """
-
-    prompt: str
-    lead: str
-    end: str
+    answers: list[Answer]
+    text: str | None
 
 
 @final
@@ -63,180 +64,299 @@ class ChatTemplate:
     """A tokenizer's chat template, with the switches it is used with.
 
     A template that writes today's date is given one fixed date (Llama's own default, 26 July 2024), so that the
-    same chat is the same tokens tomorrow.
+    same chat is the same tokens tomorrow. A system message that the template refuses or leaves out goes to the head of
+    the first user's turn.
 
     Args:
         tokenizer: a fast tokenizer.
         args: switches that the template itself offers (`enable_thinking`, say).
+        ends: further tokens that end a turn, from a model's generation_config.
+        control_tokens: what to do with a message whose text holds a control token: refuse it, "escape" it (tokenize it
+            as the text that it is) or "keep" it as control token.
+
+    Attributes:
+        seen: how often something happened that a user should be told; see `notes`.
     """
 
-    def __init__(self, tokenizer: Any, args: Mapping[str, JsonValue] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        args: Mapping[str, JsonValue] | None = None,
+        *,
+        ends: Iterable[int] = (),
+        control_tokens: ControlTokenRule = "escape",
+    ) -> None:
         self.tokenizer = tokenizer
         self.args = dict(args or {})
+        self.seen: Counter[str] = Counter()
+        self._more_ends = tuple(ends)
+        self._rule = control_tokens
+        self._seams: dict[str, list[int]] = {}
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        """Render `messages` as the template writes them.
+    # Text -------------------------------------------------------------------------------------------------------
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        tools: Sequence[Mapping[str, JsonValue]] = (),
+    ) -> str:
+        """Render `messages` as the template writes them; escaped control tokens are marked, for `encode`.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
             DataError: the template refuses these messages; says why.
         """
-        if self.tokenizer.chat_template is None:
+        return self._render(self._turns(messages), tools, ask=add_generation_prompt)
+
+    def answer(self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, JsonValue]] = ()) -> Answer:
+        """Return the last of `messages`, an assistant's, as the text to generate behind the prompt of those before it.
+
+        Raises:
+            CheckpointError: the tokenizer has no chat template.
+            DataError: the template refuses these messages, or writes the last otherwise than its own prompt asks.
+        """
+        return self._answer(self._turns(messages), tools)
+
+    # Tokens -----------------------------------------------------------------------------------------------------
+    def training_rows(self, chats: Sequence[Chat]) -> list[list[Tokens]]:
+        """Tokenize chats into rows: one for each chat where that can be, else one for each turn of its assistant.
+
+        Turns of weight 0 are not supervised.
+
+        Raises:
+            CheckpointError: the tokenizer has no chat template.
+            DataError: a chat has no assistant turn to train on, or the template can't be followed; says why.
+        """
+        drafts = [self._draft(chat) for chat in chats]
+        encoded = iter(self.encode([draft.text for draft in drafts if draft.text is not None]))
+        rows = []
+        for draft in drafts:
+            row = self._whole_row(draft, next(encoded)) if draft.text is not None else None
+            if row is None:
+                self.seen["separate_rows"] += len(draft.answers) if len(draft.answers) > 1 else 0
+                self.seen["separate_chats"] += len(draft.answers) > 1
+            rows.append([row] if row is not None else [row_of(one) for one in self.encode_answers(draft.answers)])
+        return rows
+
+    def encode_answers(self, answers: Sequence[Answer]) -> list[AnswerTokens]:
+        """Tokenize turns behind their prompts, so that the prompt's tokens are those that generating is given."""
+        encoded = self.encode([answer.prompt + answer.text for answer in answers])
+        tokens = []
+        for answer, (ids, offsets) in zip(answers, encoded, strict=True):
+            seam = self._seam(answer.prompt, ids, offsets)
+            if seam is None:
+                seam, ids, offsets = self._encode_apart(answer)
+            begin, end = (len(answer.prompt) + at for at in answer.content)
+            # A token that holds the content's first letters is the content's, even if it begins with a space before.
+            is_content = [at >= seam and one[0] < end and one[1] > begin for at, one in enumerate(offsets)]
+            last = len(ids) - is_content[::-1].index(True) if any(is_content) else len(ids)
+            first = is_content.index(True) if any(is_content) else last
+            tokens.append(AnswerTokens(ids, seam, (first, last)))
+        return tokens
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Tokenize rendered texts into ids and character offsets; the template has written all special tokens."""
+        return self.control.encode(texts)
+
+    # Ends and control tokens ------------------------------------------------------------------------------------
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an assistant's turn: EOS, the template's own, and those of the generation_config."""
+        return join_ends(self.tokenizer, self._ends if self._has_template else None, self._more_ends)
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """Where an assistant's turn ends in a text that is no token of this tokenizer: those texts."""
+        return self._ends.stop_texts if self._has_template else ()
+
+    @cached_property
+    def control(self) -> ControlTokens:
+        """The tokens that only the template may write."""
+        if not self._has_template:
+            return ControlTokens(self.tokenizer)
+        return ControlTokens(self.tokenizer, structural_tokens(self.tokenizer, self.render_turns))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done with chats that were tokenized for training that a user should know, a sentence each."""
+        seen = {key: n for key, n in self.seen.items() if n}
+        return [
+            text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))
+        ]
+
+    @property
+    def prompt_notes(self) -> list[str]:
+        """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
+        return [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]] + self.warnings
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What is wrong with the template for this tokenizer: marks that are no tokens, turns that nothing ends."""
+        if not self._has_template:
+            return []
+        if not self._ends.is_eos_added or self._ends.after is None:
+            return []
+        found = [f"the chat template ends no turn with a token: training puts {self._ends.end} there"]
+        if stops := [stop for stop in self.stop_texts if stop == stop.strip()]:
+            marks = dict.fromkeys([*stops, *unknown_marks(self.tokenizer, self.render_turns)])
+            found.append(f"the chat template writes {', '.join(marks)} as text: no token of this tokenizer")
+        return found
+
+    # Rendering --------------------------------------------------------------------------------------------------
+    @property
+    def _has_template(self) -> bool:
+        return self.tokenizer.chat_template is not None
+
+    def _text_for(self, tools: Sequence[Mapping[str, JsonValue]]) -> str:
+        """Return the template's own text, with a fixed date; a tokenizer may have another one for tools."""
+        if not self._has_template:
             raise CheckpointError(
                 "the tokenizer has no chat template",
                 where=str(self.tokenizer.name_or_path),
                 hint="Use a chat-tuned model's tokenizer, or save one with a chat template",
             )
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        text = self._tool_text if tools else self._plain_text
+        return _FIXED_DATE + text if "strftime_now" in text else text
+
+    @cached_property
+    def _plain_text(self) -> str:
+        return str(self.tokenizer.get_chat_template())
+
+    @cached_property
+    def _tool_text(self) -> str:
+        return str(self.tokenizer.get_chat_template(tools=[{}]))
+
+    def _render(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]] = (), *, ask: bool) -> str:
+        text = self._text_for(tools)
         try:
             return str(
                 self.tokenizer.apply_chat_template(
                     turns,
+                    tools=[dict(tool) for tool in tools] or None,
                     tokenize=False,
-                    add_generation_prompt=add_generation_prompt,
-                    chat_template=self._text,
+                    add_generation_prompt=ask,
+                    chat_template=text,
                     **self.args,
                 )
             )
-        except TemplateError as error:
-            raise DataError(f"the chat template refuses this chat: {error}", hint="Fix or remove that chat") from error
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"the chat template refuses this chat: {reason}", hint="Fix or remove that chat") from error
 
-    def spans(self, messages: Sequence[Message]) -> tuple[str, list[Span]]:
-        """Render a chat, and find the span of each assistant turn in it.
-
-        Raises:
-            CheckpointError: the tokenizer has no chat template.
-            DataError: the template writes this chat in a way in which its turns can't be told apart.
-        """
-        text = self.render(messages)
-        spans = self._spans_by_markers(messages, text)
-        if spans is None:
-            turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-            spans = [self._span_by_prefix(messages, index, text) for index in turns]
-        return text, spans
-
-    def tokenize(self, chats: Sequence[Chat]) -> list[Tokens]:
-        """Tokenize chats; the assistant's turns are supervised, their end-of-turn tokens included.
+    def render_turns(self, turns: list[dict[str, Any]], *, ask: bool) -> str:
+        """Render turns in the form that templates read, as they are; with the generation prompt where `ask` is set.
 
         Raises:
             CheckpointError: the tokenizer has no chat template.
-            DataError: a chat has no assistant turn, or the template can't be followed; says why.
+            DataError: the template refuses them; says why.
         """
-        if not chats:
-            return []
-        rendered = [self.spans(chat.messages) for chat in chats]
-        encoded = self.encode([text for text, _ in rendered])
-        tokens = []
-        for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
-            if not spans:
-                raise DataError("a chat without an assistant turn", hint="Add one, or remove that chat")
-            tokens.append(Tokens(ids, inside(offsets, [(span.start, span.end) for span in spans])))
-        return tokens
+        return self._render(turns, ask=ask)
 
-    def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Tokenize rendered texts into ids and character offsets; the template has written all special tokens."""
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
-        )
-        return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+    def _turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """Make what a template reads of messages: control tokens marked or refused, a refused system message moved."""
+        turns = turns_of(messages)
+        if self._rule != "keep":
+            turns = [self._mark(turn, number) for number, turn in enumerate(turns, start=1)]
+        if turns and turns[0]["role"] == "system" and self._folds_system:
+            turns = folded(turns)
+            self.seen["folded_system"] += 1
+        return turns
 
-    @cached_property
-    def _text(self) -> str:
-        """The template's own text, with a fixed date."""
-        text = str(self.tokenizer.get_chat_template())
-        return _FIXED_DATE + text if "strftime_now" in text else text
-
-    @cached_property
-    def end_ids(self) -> tuple[int, ...]:
-        """The tokens that end an assistant's turn: the tokenizer's EOS, and the template's own if it is one token."""
-        eos = self.tokenizer.eos_token_id
-        found = [] if eos is None else [int(eos)]
-        if self.tokenizer.chat_template is not None:
-            ids = self.tokenizer(self._affixes.end.strip(), add_special_tokens=False)["input_ids"]
-            special = set(self.tokenizer.all_special_ids)
-            found += [int(token) for token in ids[:1] if token in special and token not in found]
-        return tuple(found)
-
-    @cached_property
-    def _affixes(self) -> _TurnAffixes:
-        """The generation prompt and the end of a turn, learnt from a one-turn chat."""
-        question = [Message(role="user", content="Hello")]
-        before = self.render(question)
-        prompt = self.render(question, add_generation_prompt=True)
-        whole = self.render([*question, Message(role="assistant", content=_MARKER.format(0))])
-        head, found, after = whole.partition(_MARKER.format(0))
-        if not found or not prompt.startswith(before) or not whole.startswith(prompt):
+    def _mark(self, turn: dict[str, Any], number: int) -> dict[str, Any]:
+        marked = {key: self.control.mark(value) for key, value in turn.items()}
+        if marked != turn and self._rule == "refuse":
             raise DataError(
-                "the chat template's generation prompt is not how it begins an assistant turn",
-                where=str(self.tokenizer.name_or_path),
-                hint="Use a template whose generation prompt is a prefix of the answered chat",
+                f"message {number} holds the control token {first_marked(marked)}",
+                hint="Remove it, or set recipe.control_tokens to escape",
             )
-        # White space behind the end-of-turn token is the template's, not the turn's.
-        special = tuple(str(token) for token in self.tokenizer.all_special_tokens)
-        end = after.rstrip() if after.rstrip().endswith(special) else after
-        return _TurnAffixes(prompt[len(before) :], head[len(prompt) :], end)
+        self.seen["escaped"] += marked != turn
+        return marked
 
-    def _spans_by_markers(self, messages: Sequence[Message], text: str) -> list[Span] | None:
-        """Find the spans, if the template writes every assistant content as it is (perhaps trimmed), else `None`."""
-        contents = [message.content for message in messages if message.role == "assistant"]
-        prompt, lead, end = self._affixes
-        numbers = iter(range(len(contents)))
-        rest = self.render(
-            [
-                Message(role="assistant", content=_MARKER.format(next(numbers)))
-                if message.role == "assistant"
-                else message
-                for message in messages
-            ]
+    @cached_property
+    def _folds_system(self) -> bool:
+        return folds_system(self.render_turns)
+
+    # Turns ------------------------------------------------------------------------------------------------------
+    @cached_property
+    def _ends(self) -> TurnEnds:
+        return learn_ends(self.render_turns, self.control, str(self.tokenizer.eos_token or ""))
+
+    @cached_property
+    def _has_tags(self) -> bool:
+        return has_reasoning_tags(self.tokenizer, self._plain_text)
+
+    def _answer(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]]) -> Answer:
+        prompt, whole = self._render(turns[:-1], tools, ask=True), self._render(turns, tools, ask=False)
+        stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
+        cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
+        turn, end = cut if cut is not None else (None, "")
+        if turns[-1].get("tool_calls") and end == self._ends.end and not self._ends.is_written:
+            end = self._end_of_calls or end
+        return make_answer(
+            turns[-1], number=len(turns), prompt=prompt, whole=whole, turn=turn, end=end, has_tags=self._has_tags
         )
-        spans, position = [], 0
-        for number, content in enumerate(contents):
-            before, found, rest = rest.partition(_MARKER.format(number))
-            start = position + len(before)
-            shown = next((form for form in (content, content.strip()) if text.startswith(form, start)), None)
-            if not found or shown is None or text[position:start] != before:
-                return None
-            if not before.endswith(prompt) or not rest.startswith(end):
-                return None
-            position = start + len(shown)
-            written = len(lead) if before.endswith(prompt + lead) else 0
-            spans.append(Span(start - written, start, position, position + len(end)))
-        return spans if text[position:] == rest else None
 
-    def _span_by_prefix(self, messages: Sequence[Message], index: int, text: str) -> Span:
-        """Find the span of the assistant turn at `index`, between a prefix and a suffix that the template gives."""
-        before = self.render(messages[:index], add_generation_prompt=True)
-        marker = Message(role="assistant", content=_MARKER.format(0))
-        marked = self.render([*messages[:index], marker, *messages[index + 1 :]])
-        after = marked.rpartition(_MARKER.format(0))[2]
-        end = len(text) - len(after)
-        fits = text.startswith(before) and text.endswith(after) and after.startswith(self._affixes.end)
-        if not fits or len(before) > end:
-            raise DataError(
-                f"the chat template does not write message {index + 1} where its own prompt for it ends",
-                where=str(self.tokenizer.name_or_path),
-                hint="Use a template that keeps what it has written, or single-turn chats",
-            )
-        content = messages[index].content.strip()
-        start = end - len(content) if text.endswith(content, len(before), end) else len(before)
-        return Span(len(before), start, end, end + len(self._affixes.end))
+    @cached_property
+    def _end_of_calls(self) -> str | None:
+        """What ends a turn that calls a tool, where that is the token of the next role."""
+        call = {"type": "function", "function": {"name": "look", "arguments": {}}}
+        answered: list[dict[str, Any]] = [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": ANSWER, "tool_calls": [call]},
+        ]
+        following = {"role": "tool", "name": "look", "content": NEXT}
+        try:
+            before = self.render_turns(answered, ask=False)
+            follows = self.render_turns([*answered, following], ask=False).removeprefix(before)
+        except DataError:
+            return None
+        found = None if self._ends.is_eos_added else self.control.first_end(follows)
+        return follows[: found[1]] if found else None
 
+    def _draft(self, chat: Chat) -> _Draft:
+        turns = self._turns(chat.messages)
+        trained = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and turn.pop("weight", 1)]
+        if not trained:
+            raise DataError("a chat without an assistant turn to train on", hint="Add one, or remove that chat")
+        answers = [self._answer(turns[: at + 1], chat.tools) for at in trained]
+        last = answers[-1]
+        is_last = trained[-1] == len(turns) - 1
+        text = last.prompt + last.text + last.tail if is_last else self._render(turns, chat.tools, ask=False)
+        check_shown(turns, chat.tools, text)
+        self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
+        self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
+        fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)
+        return _Draft(answers, text if fits else None)
 
-def inside(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Return for each token (its characters from, to) whether it begins inside one of the spans; both are in order.
+    def _whole_row(self, draft: _Draft, encoded: Encoded) -> Tokens | None:
+        """Mark the turns in the whole chat; `None` where the tokens of a prompt are not those that generating sees."""
+        ids, offsets = encoded
+        if any(self._seam(answer.prompt, ids, offsets) is None for answer in draft.answers):
+            return None
+        spans = [(len(answer.prompt), len(answer.prompt + answer.text)) for answer in draft.answers]
+        return Tokens(ids, inside(offsets, spans))
 
-    Some tokenizers leave out white space from the characters of a token: one that is nothing but white space is
-    then empty, and stands where it ended.
-    """
-    is_inside, current = [], 0
-    for begin, end in offsets:
-        first = begin if begin < end else begin - 1
-        while current < len(spans) and first >= spans[current][1]:
-            current += 1
-        is_inside.append(current < len(spans) and spans[current][0] <= first)
-    return is_inside
+    def _seam(self, prompt: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> int | None:
+        """Return how many tokens are the prompt's; `None` if they are not the prompt's own (one goes on beyond it).
 
+        A control token cuts a text apart: what is left of the last one can't change how the prompt ends.
+        """
+        at = bisect_left(offsets, len(prompt), key=first_character)
+        start = max(0, len(prompt) - _SEAM_CHARACTERS)
+        last = self.control.last_end(prompt[start:])
+        # The end behind a control token comes again with every chat, a whole prompt does not.
+        tail = prompt[start + last[0] :] if last is not None else prompt
+        wanted = self._seams.get(tail)
+        if wanted is None:
+            wanted = self.encode([tail])[0].ids
+            if last is not None:
+                self._seams[tail] = wanted
+        return at if list(ids[max(0, at - len(wanted)) : at]) == wanted else None
 
-def tokenize_chat(tokenizer: Any, chat: Chat, template_args: Mapping[str, JsonValue] | None = None) -> Tokens:
-    """Tokenize one chat; see `ChatTemplate.tokenize`."""
-    return ChatTemplate(tokenizer, template_args).tokenize([chat])[0]
+    def _encode_apart(self, answer: Answer) -> tuple[int, list[int], list[tuple[int, int]]]:
+        [before] = self.encode([answer.prompt])
+        behind = self.control.encode_rest(answer.text)
+        shift = len(answer.prompt)
+        moved = [(begin + shift, end + shift) for begin, end in behind.offsets]
+        return len(before.ids), [*before.ids, *behind.ids], [*before.offsets, *moved]

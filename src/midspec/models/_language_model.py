@@ -19,6 +19,7 @@ from midspec.core.errors import DataError
 from midspec.core.records import Checkpoint, Message
 from midspec.models._chat import ChatTemplate
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
+from midspec.models._turn_ends import ended_by_text, generation_ends, read_turn
 
 # Under this many tokens a second, shorter pass costs more than it saves.
 _WORTH_TOKENS = 64
@@ -180,11 +181,12 @@ class LanguageModel:
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             written = self._sample([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
             for row, ids in zip(rows, written, strict=True):
-                stopped = ids[-1] in self.template.end_ids
-                text = str(self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True))
+                text, stopped, n_tokens = read_turn(
+                    self.tokenizer, ids, self.template.end_ids, self.template.stop_texts
+                )
                 # Where the template itself opens the reasoning, its tag is put before the text again.
                 text = f"{_THINK}\n{text}" if texts[row].rstrip().endswith(_THINK) else text
-                results[row] = Generation(text, "stop" if stopped else "length", len(ids))
+                results[row] = Generation(text, "stop" if stopped else "length", n_tokens)
         return [result for result in results if result is not None]
 
     @property
@@ -192,20 +194,13 @@ class LanguageModel:
         return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
 
     def _option_ids(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_OptionIds]:
-        rendered = []
+        answers = []
         for prompt, option in zip(prompts, options, strict=True):
             if not option.strip():
                 raise DataError("an empty option can't be scored", hint="Give every option a text")
-            rendered.append(self.template.spans([*prompt, Message(role="assistant", content=option)]))
-        scored = []
-        encoded = self.template.encode([text for text, _ in rendered]) if rendered else []
-        for (_, spans), (ids, offsets) in zip(rendered, encoded, strict=True):
-            # A token that holds the option's first letters is the option's, even if it begins with a space before.
-            span = spans[-1]
-            is_option = [begin < span.content_end and end > span.content_start for begin, end in offsets]
-            last = len(is_option) - is_option[::-1].index(True)
-            scored.append(_OptionIds(ids[:last], last - is_option.index(True)))
-        return scored
+            answers.append(self.template.answer([*prompt, Message(role="assistant", content=option)]))
+        encoded = self.template.encode_answers(answers)
+        return [_OptionIds(ids[:last], last - first) for ids, _, (first, last) in encoded]
 
     def _prefix(self, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
         """Compute once what all sequences begin with, except as many of their last tokens as `keep` says."""
@@ -243,7 +238,7 @@ class LanguageModel:
         draws: Sequence[torch.Generator],
     ) -> list[list[int]]:
         """Sample the new tokens of each sequence, the end token included if it came."""
-        ends = torch.tensor(self.template.end_ids, device=self.device)
+        ends, stop_texts = torch.tensor(self.template.end_ids, device=self.device), self.template.stop_texts
         ids, mask, positions = self._pad(sequences, prefix)
         cache = prefix.cache(len(sequences)) if prefix.length else DynamicCache(config=self.model.config)
         written: list[torch.Tensor] = []
@@ -261,6 +256,8 @@ class LanguageModel:
                 token = _next_tokens(logits, temperature, draws)
                 written.append(token)
                 done |= torch.isin(token, ends)
+                if stop_texts:
+                    done |= ended_by_text(self.tokenizer, written, stop_texts)
                 if bool(done.all()):
                     break
                 ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
@@ -335,4 +332,4 @@ def open_checkpoint(
     chosen: torch.dtype | str = torch.float32 if place.type == "cpu" and dtype == "auto" else dtype
     tokenizer = tokenizer_of(checkpoint)
     model = load_model(checkpoint, dtype=chosen).to(place).eval()
-    return LanguageModel(model, tokenizer, place, ChatTemplate(tokenizer, template_args))
+    return LanguageModel(model, tokenizer, place, ChatTemplate(tokenizer, template_args, ends=generation_ends(model)))

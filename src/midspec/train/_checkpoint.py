@@ -21,24 +21,27 @@ from midspec.core.errors import CheckpointError, ConfigError, FolderError, Midsp
 from midspec.models import (
     ChatTemplate,
     find_checkpoint,
+    generation_ends,
     load_model,
     load_tokenizer,
     quiet,
     refuse_second_adapter,
+    set_template_defaults,
     tokenizer_of,
 )
 from midspec.train._job import LoraRecipe, Recipe, TrainJob
 
 
 def open_tokenizer(job: TrainJob) -> Any:
-    """Open the tokenizer that a job trains with: its parent's, or the one it names.
+    """Open the tokenizer that a job trains with: its parent's, or the one it names; with the recipe's defaults.
 
     Raises:
         CheckpointError: it does not open.
+        ConfigError: recipe.template_args names what is no switch of a template.
     """
-    if job.parent is not None:
-        return tokenizer_of(find_checkpoint(job.parent))
-    return load_tokenizer(str(job.tokenizer))
+    found = job.parent
+    tokenizer = tokenizer_of(find_checkpoint(found)) if found is not None else load_tokenizer(str(job.tokenizer))
+    return set_template_defaults(tokenizer, job.recipe.template_args, job.recipe.default_system)
 
 
 def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
@@ -230,7 +233,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
         write_text(folder / "adapter_config.json", json.dumps(settled, indent=2, sort_keys=True) + "\n")
     else:
         model.config.use_cache = True
-        ends = list(ChatTemplate(tokenizer).end_ids)
+        ends = list(ChatTemplate(tokenizer, ends=generation_ends(model)).end_ids)
         generation = model.generation_config or GenerationConfig()
         generation.eos_token_id = ends[0] if len(ends) == 1 else ends
         generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]

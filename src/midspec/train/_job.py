@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -20,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset()
+_ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens"})
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 
@@ -41,7 +42,10 @@ class Recipe(Strict):
     the model at once (memory only: it does not count towards the identity). `n_updates` asks for exactly that many;
     `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
     bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
-    are switches of the chat template (`enable_thinking`, say).
+    are switches of the chat template (`enable_thinking`, say), and `default_system` is the system message of chats that
+    bring none, in place of the template's own: both are saved with the checkpoint, as defaults of its chat template.
+    `control_tokens` says what happens to a text that spells a control token (`<|im_end|>`): it is refused, tokenized as
+    text ("escape"), or kept as control token.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -64,6 +68,8 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     overlong: Literal["refuse", "drop", "cut"] = "refuse"
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
+    default_system: str | None = None
+    control_tokens: Literal["refuse", "escape", "keep"] = "refuse"
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
@@ -162,6 +168,8 @@ class Preflight(Strict):
     `n_documents` and `n_chats` were read; `n_split` documents are longer than a row and continue in the next,
     `n_cut` and `n_dropped` chats were too long. `n_rows` is packed rows in one epoch, each `row_width` tokens wide;
     `n_rows_unused` were left over by `n_updates`. `example` is the first row, the trained-on stretches in «».
+    `n_untrained` rows of chats were cut before the assistant speaks; `notes` is what else was done with the rows, and
+    `warnings` what is probably not wanted of them or of the chat template, a sentence each.
     """
 
     stage: str
@@ -182,6 +190,9 @@ class Preflight(Strict):
     floor: int
     floor_lowered: bool
     example: str
+    n_untrained: int = Field(default=0, exclude_if=operator.not_)
+    notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
@@ -193,6 +204,8 @@ class Preflight(Strict):
             f"rows: {self.n_rows:,} of {self.row_width:,} tokens, {self.n_rows_unused:,} unused",
             f"tokens: {self.real_tokens:,} real, {self.padded_tokens:,} padding, {self.supervised_tokens:,} trained on",
             f"updates: {self.n_updates:,} of {self.rows_per_update} rows, warm-up {self.warmup_updates:,}{floor}",
+            *(f"warning: {warning}" for warning in self.warnings),
+            *(f"note: {note}" for note in self.notes),
             f"example, trained on in «»: {self.example}",
         ]
 

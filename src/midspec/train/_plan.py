@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from midspec.core.errors import PreflightError
 from midspec.train._job import Preflight, TrainJob
-from midspec.train._pack import Encoded, Piece, encode, pack, read_training_rows
+from midspec.train._pack import Piece, pack
+from midspec.train._rows import Encoded, encode, read_training_rows
 
 _EXAMPLE_TOKENS = 160
 
@@ -95,6 +96,9 @@ def _count(
         floor=job.floor,
         floor_lowered=job.floor < job.default_floor,
         example=_example(used[0], tokenizer),
+        n_untrained=encoded.n_untrained,
+        notes=encoded.notes,
+        warnings=encoded.warnings,
     )
 
 

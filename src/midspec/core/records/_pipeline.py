@@ -129,14 +129,25 @@ class Document(Strict):
 
 
 # Chats ---------------------------------------------------------------------------------------------------------
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class Message(Strict):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    The fields after `content` are there only where a row brought them. `reasoning_content` is what an assistant thought
+    before it answered, `tool_calls` what it called, in the form that chat templates read (a `function` with `name` and
+    `arguments`). A tool's turn has the `tool_call_id` that it answers, and may have its `name`. A `weight` of 0 keeps
+    an assistant's turn out of the loss.
+    """
 
     role: Role
     content: str
+    reasoning_content: str | None = Field(default=None, exclude_if=lambda text: text is None)
+    tool_calls: tuple[dict[str, JsonValue], ...] = Field(default=(), exclude_if=operator.not_)
+    tool_call_id: str | None = Field(default=None, exclude_if=lambda text: text is None)
+    name: str | None = Field(default=None, exclude_if=lambda text: text is None)
+    weight: Literal[0, 1] = Field(default=1, exclude_if=lambda weight: weight == 1)
 
 
 class ChatMetadata(Strict):
@@ -158,10 +169,14 @@ class ChatMetadata(Strict):
 
 
 class Chat(Strict):
-    """A conversation to fine-tune on; only assistant turns are supervised."""
+    """A conversation to fine-tune on; only assistant turns are supervised.
+
+    `tools` are the functions that the assistant could call, as JSON schemas.
+    """
 
     messages: tuple[Message, ...] = Field(min_length=1)
     metadata: ChatMetadata | None = None
+    tools: tuple[dict[str, JsonValue], ...] = Field(default=(), exclude_if=operator.not_)
 
     @property
     def text(self) -> str:

@@ -25,7 +25,7 @@ from midspec.study._entries import check_graders
 from midspec.study._inputs import File, Input, Model
 from midspec.study._step import Cost, Job, Step
 from midspec.study.jobs._endpoints import Serving, TaskEstimate, estimate_task, forecast_of, judging_usd
-from midspec.study.jobs._preference import model_args_of
+from midspec.study.jobs._preference import model_args_of, template_settings
 from midspec.study.jobs._sources import SpecNames
 
 FILES = ("items", "spec", "context")
@@ -96,6 +96,7 @@ class TaskStep(Step):
         judging: the judges.
         hashes: of prompts, rubric and judges; part of the identity.
         base_url: the server of an Inspect model.
+        template_args: switches of the chat template; of a checkpoint that midspec trained they are in its template.
     """
 
     kind = "exam"
@@ -108,6 +109,7 @@ class TaskStep(Step):
     judging: Judging = Judging()
     hashes: Mapping[str, JsonValue] = field(default_factory=dict)
     base_url: str | None = None
+    template_args: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -200,7 +202,7 @@ class TaskStep(Step):
     def settings(self) -> dict[str, JsonValue]:
         config = self.config.model_dump(mode="json", exclude=set(self.files) & {"items", "spec"})
         names = {role: names.settings() for role, names in self.names.items()}
-        return {"exam": self.task, "config": config, **names, **self.hashes}
+        return {"exam": self.task, "config": config, **names, **self.hashes, **template_settings(self.template_args)}
 
     def complete(
         self, files: Mapping[str, Input] | None = None, job: Job | None = None
@@ -265,7 +267,7 @@ class TaskStep(Step):
             job.locate(self.model),
             folder,
             graders=self.judging.model_names(),
-            model_args=model_args_of(job, self.base_url),
+            model_args=model_args_of(job, self.base_url, self.template_args),
             grader_args=self.judging.model_args(job.store),
             on_progress=job.on_progress,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class PreferenceStep(Step):
         context: a spec to put in the system message, after the config's own.
         context_names: its name and the values of its placeholders.
         base_url: the server of an Inspect model.
+        template_args: switches of the chat template; of a checkpoint that midspec trained they are in its template.
     """
 
     kind = "eval"
@@ -41,6 +43,7 @@ class PreferenceStep(Step):
     context: Input | None = None
     context_names: SpecNames | None = None
     base_url: str | None = None
+    template_args: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @classmethod
     def of_model(
@@ -67,7 +70,7 @@ class PreferenceStep(Step):
     @property
     def settings(self) -> dict[str, JsonValue]:
         context = {} if self.context_names is None else {"context": self.context_names.settings()}
-        return {"preference": self.config.model_dump(mode="json"), **context}
+        return {"preference": self.config.model_dump(mode="json"), **context, **template_settings(self.template_args)}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.evals import resolve_items, run_preference
@@ -77,7 +80,7 @@ class PreferenceStep(Step):
             spec = self.context_names.read(job.locate(self.context))
             config = config.model_copy(update={"system": "\n\n".join(filter(None, (config.system, spec.text)))})
         items = resolve_items(job.locate(self.items))
-        model_args = model_args_of(job, self.base_url)
+        model_args = model_args_of(job, self.base_url, self.template_args)
         model, tell = job.locate(self.model), job.on_progress
         return run_preference(model, items, config, folder, model_args=model_args, on_progress=tell)
 
@@ -115,10 +118,16 @@ class PairsStep(Step):
         return Built(outputs=(_ITEMS,), summary={"n_items": len(items)})
 
 
-def model_args_of(job: Job, base_url: str | None) -> dict[str, JsonValue]:
+def model_args_of(job: Job, base_url: str | None, template_args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the arguments with which Inspect opens the model under test."""
     device: dict[str, JsonValue] = {} if job.device == "auto" else {"device": job.device}
-    return device if base_url is None else {**device, "base_url": base_url}
+    server: dict[str, JsonValue] = {} if base_url is None else {"base_url": base_url}
+    return {**device, **server, **template_settings(template_args)}
+
+
+def template_settings(template_args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the chat template's switches as a setting; nothing where none is given, as before there were any."""
+    return {"template_args": dict(template_args)} if template_args else {}
 
 
 STEPS = (PreferenceStep, GateStep, PairsStep)

@@ -53,6 +53,9 @@ def run_warnings(
         for each in overlaps
         if each.n_rows_hit
     ]
+    for step in steps.values():
+        found = step.record.summary.get("warnings")
+        warnings += [f"{step.kind}: {text}." for text in (found if isinstance(found, list) else ())]
     ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
     warnings += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
     return tuple(dict.fromkeys([*filter(None, warnings), *unmatched_training(config, steps)]))

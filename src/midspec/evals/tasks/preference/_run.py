@@ -27,7 +27,7 @@ from midspec.evals._inspect import (
     sample_fault,
 )
 from midspec.evals._measures import mean_of, raise_if_nothing_scored, rates, score_rows, summarize
-from midspec.evals._provider import ManyGenerator
+from midspec.evals._provider import ManyGenerator, template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import Unscored
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
@@ -157,5 +157,10 @@ def run_preference(
     return Built(
         outputs=("scores.jsonl", "answers.jsonl"),
         summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)},
-        execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)},
+        execution={
+            "model": str(opened),
+            "log": path.name,
+            "seconds": round(time.monotonic() - started, 3),
+            **template_notes(opened),
+        },
     )

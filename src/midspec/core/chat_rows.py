@@ -1,0 +1,189 @@
+"""Messages from the rows of others: roles, contents in parts, reasoning, calls of tools, weights.
+
+What a field means here, it means in training, in import and in export; a field that means something which we can't
+keep is an error, and one that means nothing to a model is passed over and counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from midspec.core.records import Message, Role
+
+ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+# The names under which trainers keep whether a turn is in the loss: OpenAI's and TRL's, axolotl's, ms-swift's.
+_WEIGHTS = ("weight", "train", "training", "loss")
+_KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS}
+_NOT_TEXT = ("function_call", "image", "images", "audio", "audios", "video", "videos")
+
+
+class BadRowError(ValueError):
+    """A row that can't be read; says why, without a full stop. The caller knows where the row stands."""
+
+
+def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = False) -> tuple[Message, list[str]]:
+    """Make a message of a turn with `role` and `content` (or `from` and `value`), and list the keys passed over.
+
+    Args:
+        turn: its keys and values; a null is as good as a key that is not there.
+        where: the turn's place in its row (`messages[0]`), for errors.
+        may_be_empty: whether a turn without text is taken.
+
+    Raises:
+        BadRowError: it has no role of ours or no text, or a field that we can't keep.
+    """
+    given = {key: value for key, value in turn.items() if value is not None}
+    role_key, content_key = ("role", "content") if "role" in given else ("from", "value")
+    if role_key not in given:
+        raise BadRowError(f"`{where}` has neither role and content nor from and value")
+    for key in _NOT_TEXT:
+        if given.get(key):
+            raise BadRowError(f"`{where}` has `{key}`, which can't be trained on")
+    role = given[role_key]
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadRowError(f"`{where}` has the role {role!r}, which is not system, user, assistant or tool")
+    fields: dict[str, Any] = {
+        "reasoning_content": _reasoning(given, where),
+        "tool_calls": parse_tool_calls(given.get("tool_calls"), where),
+        "tool_call_id": _text_field(given, "tool_call_id", where),
+        "name": _text_field(given, "name", where),
+        "weight": _weight(given, where),
+    }
+    # A call of a tool, or an answer of one, may say nothing.
+    may_be_empty = may_be_empty or bool(fields["tool_calls"]) or ROLES[role] == "tool"
+    content = parse_content(given.get(content_key, ""), where, may_be_empty=may_be_empty)
+    message = Message(role=ROLES[role], content=content, **fields)
+    if message.role != "assistant":
+        if message.reasoning_content is not None or message.tool_calls:
+            raise BadRowError(f"`{where}` has reasoning or calls of tools, and is no assistant's")
+        if any(given.get(key) for key in _WEIGHTS[1:]):
+            raise BadRowError(f"`{where}` asks to be trained on, and only an assistant's turn can be")
+    return message, [key for key in given if key not in _KEPT]
+
+
+def parse_content(value: object, where: str, *, may_be_empty: bool = False) -> str:
+    """Return the text of a turn, which may come as a list of parts of type text.
+
+    Raises:
+        BadRowError: there is none, a part is no text, or it holds half of a surrogate pair.
+    """
+    if isinstance(value, list):
+        value = "".join(_part(part, where) for part in value)
+    if not isinstance(value, str) or not (may_be_empty or value.strip()):
+        raise BadRowError(f"`{where}` has no text")
+    return check_text(value, where)
+
+
+def check_text(text: str, where: str) -> str:
+    """Return the text, unless it holds half of a surrogate pair, which is no text that a file or a tokenizer takes.
+
+    Raises:
+        BadRowError: it does.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRowError(f"`{where}` holds half of a surrogate pair") from error
+    return text
+
+
+def parse_tool_calls(value: object, where: str) -> tuple[dict[str, JsonValue], ...]:
+    """Return calls of tools with their arguments as objects, which is what chat templates read.
+
+    Raises:
+        BadRowError: it is no list of calls, or a call has no name.
+    """
+    calls = _objects(value, f"{where}.tool_calls")
+    for call in calls:
+        function = call.get("function", call)
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise BadRowError(f"`{where}.tool_calls` has a call without a name")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):  # OpenAI's form: JSON in a text
+            function["arguments"] = _decoded(arguments)
+    return tuple(calls)
+
+
+def parse_tools(value: object) -> tuple[dict[str, JsonValue], ...]:
+    """Return the tools of a row: a list of JSON schemas, or that list as JSON text.
+
+    Raises:
+        BadRowError: it is neither.
+    """
+    return tuple(_objects(value, "tools"))
+
+
+def _objects(value: object, where: str) -> list[dict[str, Any]]:
+    """Return a list of objects, copied; it or each of them may come as JSON text, as parquet keeps them."""
+    if not value:
+        return []
+    listed = _decoded(value) if isinstance(value, str) else value
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise BadRowError(f"`{where}` is not a list of objects")
+    found = [_decoded(one) if isinstance(one, str) else one for one in listed]
+    if not all(isinstance(one, dict) for one in found):
+        raise BadRowError(f"`{where}` is not a list of objects")
+    try:
+        copied: list[dict[str, Any]] = json.loads(check_text(json.dumps(found, ensure_ascii=False), where))
+    except TypeError as error:
+        raise BadRowError(f"`{where}` holds a value that is not JSON") from error
+    return copied
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _part(part: object, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    if not isinstance(part, dict) or kind != "text" or not isinstance(part.get("text"), str):
+        raise BadRowError(f"`{where}` has a part that is no text ({kind})")
+    return str(part["text"])
+
+
+def _text_field(given: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = given.get(key)
+    if value is None or isinstance(value, str):
+        return None if value is None else check_text(value, where)
+    raise BadRowError(f"`{where}.{key}` is no text")
+
+
+def _reasoning(given: Mapping[str, Any], where: str) -> str | None:
+    found = {key: _text_field(given, key, where) for key in _REASONING if given.get(key)}
+    if len(set(found.values())) > 1:
+        raise BadRowError(f"`{where}` has different texts in {' and '.join(found)}")
+    return next(iter(found.values()), None)
+
+
+def _weight(given: Mapping[str, Any], where: str) -> Literal[0, 1]:
+    weights = {key: given[key] for key in _WEIGHTS if key in given}
+    for key, value in weights.items():
+        if not isinstance(value, bool | int | float) or value not in (0, 1):
+            raise BadRowError(f"`{where}.{key}` is {value!r}; only 0 and 1 can be trained with")
+    if len({bool(value) for value in weights.values()}) > 1:
+        raise BadRowError(f"`{where}` has different values in {' and '.join(weights)}")
+    return 1 if all(weights.values()) else 0

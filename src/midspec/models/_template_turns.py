@@ -1,0 +1,118 @@
+"""What a chat template reads, and whether it wrote all of it: messages as turns, system messages, tools, tags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from midspec.core.errors import DataError
+from midspec.core.records import Message
+from midspec.models._answers import call_names
+from midspec.models._control_tokens import is_of_messages
+from midspec.models._turn_ends import ANSWER, NEXT, Render
+
+_REFUSES = "midspecsystemx"
+_MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>")
+
+
+def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Make what a template reads of messages; an assistant's has its `weight` where it is 0."""
+    turns = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        for name in ("reasoning_content", "tool_call_id", "name"):
+            if (value := getattr(message, name)) is not None:
+                turn[name] = value
+        if message.tool_calls:
+            turn["tool_calls"] = list(message.tool_calls)
+        if message.role == "assistant" and message.weight == 0:
+            turn["weight"] = 0
+        turns.append(turn)
+    return turns
+
+
+def folds_system(render: Render) -> bool:
+    """Return whether a template refuses a system message (Gemma 2's) or leaves it out."""
+    try:
+        return _REFUSES not in render(
+            [{"role": "system", "content": _REFUSES}, {"role": "user", "content": "Hello"}], ask=True
+        )
+    except DataError:
+        return True
+
+
+def folded(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Move the system message, the first of `turns`, to the head of the user's turn behind it.
+
+    Raises:
+        DataError: no user's turn is behind it.
+    """
+    system, *rest = turns
+    if not rest or rest[0]["role"] != "user":
+        raise DataError(
+            "the chat template takes no system message, and no user's turn follows it", hint="Fix or remove that chat"
+        )
+    text = "\n\n".join(part for part in (system["content"], rest[0]["content"]) if part)
+    return [{**rest[0], "content": text}, *rest[1:]]
+
+
+def check_shown(turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, JsonValue]], text: str) -> None:
+    """Refuse a chat of which the template left something out: a message, a call of a tool, the tools.
+
+    Raises:
+        DataError: it did; names the message.
+    """
+    hint = "Remove it, or use a template that writes it"
+    for number, turn in enumerate(turns, start=1):
+        if turn["role"] != "assistant" and not _shows(text, turn["content"]):
+            raise DataError(f"the chat template leaves out message {number} ({turn['role']})", hint=hint)
+        if not all(name in text for name in call_names(turn)):
+            raise DataError(f"the chat template leaves out the tool calls of message {number}", hint=hint)
+    for tool in tools:
+        function = tool.get("function", tool)
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str) and name not in text:
+            raise DataError(f"the chat template leaves out the tool {name}", hint=hint)
+
+
+def _shows(text: str, content: str) -> bool:
+    """Return whether the longest line of a content stands in a text, as it is or as JSON."""
+    longest = max((line.strip() for line in content.splitlines()), key=len, default="")
+    return longest in text or json.dumps(longest, ensure_ascii=False)[1:-1] in text
+
+
+def structural_tokens(tokenizer: Any, render: Render) -> set[str]:
+    """Return added tokens that are not marked as special, and that the template writes between messages."""
+    text = probe_text(render)
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    return {
+        one for one in added if one in text and one.strip() and not one.strip().isalnum() and not is_of_messages(one)
+    }
+
+
+def unknown_marks(tokenizer: Any, render: Render) -> list[str]:
+    """Return marks like `<|im_start|>` that the template writes and that are no tokens of the tokenizer."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    return sorted({*_MARK.findall(probe_text(render))} - added)
+
+
+def probe_text(render: Render) -> str:
+    """Render a short chat, to see what the template writes around messages; empty where it refuses all of them."""
+    user, answer = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": ANSWER}
+    for turns in ([user, answer, {"role": "user", "content": NEXT}], [user, answer], [user]):
+        try:
+            return render(turns, ask=turns[-1]["role"] == "user")
+        except DataError:
+            continue
+    return ""
+
+
+def has_reasoning_tags(tokenizer: Any, template: str) -> bool:
+    """Return whether a template or its tokenizer knows the tags of a block of reasoning."""
+    return "</think>" in template or any(
+        token.content == "</think>" for token in tokenizer.added_tokens_decoder.values()
+    )

@@ -1,0 +1,279 @@
+"""The rows of training files: read, and tokenized into pieces that fit a packed row."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from midspec.core.chat_rows import BadRowError, check_text, parse_message, parse_tools
+from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
+from midspec.core.records import Chat, Message
+from midspec.models import ChatTemplate, Tokens, default_system_text, named_assistant
+from midspec.train._job import Recipe
+from midspec.train._pack import Piece
+
+_CHUNK = 1000
+_SHOWN = 200
+_FIX = "Fix or remove that line"
+
+
+class Row(NamedTuple):
+    """One document's text, or one chat; the place it was read from; and the keys of its messages that are not read."""
+
+    content: str | Chat
+    where: str
+    unread: tuple[str, ...] = ()
+
+
+def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
+    """Read the rows of all files and shuffle them together: same rows and same seed, same order.
+
+    A row is a chat if it has `messages`, else a document with `text` or `content`; other keys are left alone.
+
+    Raises:
+        MissingError: there is no such file.
+        DataError: a line is neither, or has a message that can't be trained on; names file and line.
+    """
+    rows = [row for path in paths for row in _read_file(Path(path))]
+    if not rows:
+        raise DataError("there is no row to train on", where=", ".join(paths), hint="Give files with rows")
+    random.Random(seed).shuffle(rows)
+    return rows
+
+
+def _read_file(path: Path) -> Iterator[Row]:
+    if not path.is_file():
+        raise MissingError("there is no such file", where=str(path), hint="Check the path")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield _parse_row(line, f"{path}:{number}")
+                except BadRowError as error:
+                    raise DataError(str(error), where=f"{path}:{number}", hint=_FIX) from error
+
+
+def _parse_row(line: bytes, where: str) -> Row:
+    try:
+        data = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError("not JSON", where=where, hint=_FIX) from error
+    if isinstance(data, dict) and "messages" in data:
+        return _parse_chat(data, where)
+    text = data.get("text", data.get("content")) if isinstance(data, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_FIX)
+    return Row(check_text(text, "text" if "text" in data else "content"), where)
+
+
+def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
+    messages = row["messages"]
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise BadRowError("messages is not a list of messages")
+    if row.get("chat_template_kwargs"):
+        raise BadRowError("chat_template_kwargs of a row can't be trained with; recipe.template_args are for all rows")
+    turns: list[Message] = []
+    unread: list[str] = []
+    for at, given in enumerate(messages):
+        message, passed_over = parse_message(given, f"messages[{at}]", may_be_empty=True)
+        unread += passed_over
+        turns.append(message)
+    if not any(message.role == "assistant" and message.weight for message in turns):
+        raise BadRowError("a chat without an assistant turn to train on")
+    return Row(Chat(messages=tuple(turns), tools=parse_tools(row.get("tools"))), where, tuple(unread))
+
+
+class Encoded(NamedTuple):
+    """All pieces in the seed's order, and what happened on the way.
+
+    Attributes:
+        pieces: in the seed's order.
+        n_documents: documents that were read.
+        n_chats: chats that were read.
+        n_split: documents longer than a row.
+        n_cut: chats' rows longer than a row that were cut.
+        n_dropped: chats' rows longer than a row that were left out.
+        n_untrained: rows of chats of which nothing is trained on, as they were cut before the assistant speaks.
+        notes: what else was done with the rows, a sentence each.
+        warnings: what is probably not wanted, a sentence each.
+    """
+
+    pieces: list[Piece]
+    n_documents: int
+    n_chats: int
+    n_split: int
+    n_cut: int
+    n_dropped: int
+    n_untrained: int = 0
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
+    """Tokenize rows into pieces of at most `recipe.row_tokens` tokens.
+
+    A document is trained on whole, ends with EOS, and is cut into consecutive pieces when it is longer than a row.
+    A chat is trained on where the assistant speaks. A chat longer than a row is refused, dropped or cut, as
+    `recipe.overlong` says. A text that holds a control token is refused, escaped or kept, as `recipe.control_tokens`
+    says.
+
+    Raises:
+        CheckpointError: the tokenizer has no EOS, or no chat template where there are chats.
+        DataError: the template refuses a chat, or a text holds a control token; names its file and line.
+        PreflightError: a chat is longer than a row and `recipe.overlong` is "refuse".
+    """
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), hint="Set its eos_token"
+        )
+    template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
+    whole = _tokenize(template, rows, recipe)
+    pieces: list[Piece] = []
+    n_split = n_cut = n_dropped = 0
+    untrained: list[str] = []
+    limit = recipe.row_tokens
+    for row, parts in zip(rows, whole, strict=True):
+        for piece in parts:
+            if len(piece.ids) <= limit:
+                pieces.append(_first_unseen(piece))
+            elif isinstance(row.content, str):
+                n_split += 1
+                pieces += [
+                    _first_unseen(Piece(piece.ids[at : at + limit], piece.supervised[at : at + limit]))
+                    for at in range(0, len(piece.ids), limit)
+                ]
+            elif recipe.overlong == "cut":
+                n_cut += 1
+                pieces.append(_first_unseen(Piece(piece.ids[:limit], piece.supervised[:limit])))
+                untrained += [] if pieces[-1].supervised.any() else [row.where]
+            elif recipe.overlong == "drop":
+                n_dropped += 1
+            else:
+                raise PreflightError(
+                    f"a chat of {len(piece.ids)} tokens does not fit a row of {limit}",
+                    where=row.where,
+                    hint="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
+                )
+    n_chats = sum(isinstance(row.content, Chat) for row in rows)
+    return Encoded(
+        pieces,
+        n_documents=len(rows) - n_chats,
+        n_chats=n_chats,
+        n_split=n_split,
+        n_cut=n_cut,
+        n_dropped=n_dropped,
+        n_untrained=len(untrained),
+        notes=tuple(_notes(rows, template)),
+        warnings=tuple(_warnings(template if n_chats else None, untrained)),
+    )
+
+
+def _notes(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
+    notes = template.notes
+    unread = Counter(key for row in rows for key in row.unread)
+    if unread:
+        listed = ", ".join(f"{key} {n:,}" for key, n in sorted(unread.items()))
+        notes.append(f"keys of messages that are not read: {listed}")
+    if (n_escaped := template.seen["escaped_documents"]) > 0:
+        notes.append(f"{n_escaped:,} documents hold control tokens, which are tokenized as text")
+    return notes
+
+
+def _warnings(template: ChatTemplate | None, untrained: Sequence[str]) -> list[str]:
+    """Say what is probably not wanted, of the rows and (where there are chats) of the template."""
+    warnings = []
+    if untrained:
+        warnings.append(
+            f"{len(untrained):,} rows were cut before the assistant speaks, so that nothing of them is trained on "
+            f"(the first: {untrained[0]})"
+        )
+    if template is not None:
+        warnings += template.warnings
+        text = " ".join(default_system_text(template).split())
+        if (name := named_assistant(text)) is not None:
+            shown = f"{text[:_SHOWN]} …" if len(text) > _SHOWN else text
+            warnings.append(
+                f"the chat template's own system text names {name} ({shown}); recipe.default_system replaces it"
+            )
+    return warnings
+
+
+def _tokenize(template: ChatTemplate, rows: Sequence[Row], recipe: Recipe) -> list[list[Piece]]:
+    """Tokenize rows; a chat may be several, one for each turn of its assistant."""
+    pieces: dict[int, list[Piece]] = {}
+    documents = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, str)]
+    for start in range(0, len(documents), _CHUNK):
+        part = documents[start : start + _CHUNK]
+        texts = [_plain_document(template, text, rows[at].where, recipe) for at, text in part]
+        for (at, _), ids in zip(part, template.control.encode_documents(texts), strict=True):
+            pieces[at] = [_document_piece(ids, template.tokenizer.eos_token_id)]
+    chats = [(at, row.content) for at, row in enumerate(rows) if isinstance(row.content, Chat)]
+    for start in range(0, len(chats), _CHUNK):
+        pieces.update(_tokenize_chats(template, chats[start : start + _CHUNK], rows))
+    return [pieces[at] for at in range(len(rows))]
+
+
+def _plain_document(template: ChatTemplate, text: str, where: str, recipe: Recipe) -> str:
+    """Return a document's text with its control tokens as the recipe wants them.
+
+    BOS at its beginning and EOS at its end are left alone: corpora that were made for one model have them.
+    """
+    if recipe.control_tokens == "keep" or not (found := template.control.found(text)):
+        return text
+    tokenizer = template.tokenizer
+    if text[slice(*found[-1])] == tokenizer.eos_token and not text[found[-1][1] :].strip():
+        text = text[: found[-1][1]]
+    start = found[0][1] if found[0][0] == 0 and text[: found[0][1]] == tokenizer.bos_token else 0
+    end = found[-1][0] if found[-1][1] == len(text) and text[found[-1][0] :] == tokenizer.eos_token else len(text)
+    inner = [span for span in found if span[0] >= start and span[1] <= end]
+    if not inner:
+        return text
+    if recipe.control_tokens == "refuse":
+        raise DataError(
+            f"the text holds the control token {text[slice(*inner[0])]}",
+            where=where,
+            hint="Remove it, or set recipe.control_tokens to escape",
+        )
+    template.seen["escaped_documents"] += 1
+    return text[:start] + str(template.control.mark(text[start:end])) + text[end:]
+
+
+def _document_piece(ids: list[int], eos: int) -> Piece:
+    whole = ids if ids and ids[-1] == eos else [*ids, eos]
+    return Piece(np.array(whole, dtype=np.int32), np.ones(len(whole), dtype=np.bool_))
+
+
+def _tokenize_chats(
+    template: ChatTemplate, part: Sequence[tuple[int, Chat]], rows: Sequence[Row]
+) -> list[tuple[int, list[Piece]]]:
+    try:
+        tokens = template.training_rows([chat for _, chat in part])
+    except DataError:
+        for at, chat in part:
+            _raise_with_place(template, chat, rows[at].where)
+        raise
+    return [(at, [_piece(one) for one in parts]) for (at, _), parts in zip(part, tokens, strict=True)]
+
+
+def _piece(tokens: Tokens) -> Piece:
+    return Piece(np.array(tokens.ids, dtype=np.int32), np.array(tokens.supervised, dtype=np.bool_))
+
+
+def _raise_with_place(template: ChatTemplate, chat: Chat, where: str) -> None:
+    """Raise what is wrong with this chat, with its file and line."""
+    try:
+        template.training_rows([chat])
+    except DataError as error:
+        raise DataError(error.what, where=where, hint=error.hint) from error
+
+
+def _first_unseen(piece: Piece) -> Piece:
+    supervised = piece.supervised.copy()
+    supervised[0] = False
+    return Piece(piece.ids, supervised)

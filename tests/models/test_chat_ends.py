@@ -1,0 +1,46 @@
+"""What ends a turn: control tokens with and without a name, the next role's token, a text that is no token."""
+
+from __future__ import annotations
+
+import pytest
+
+from midspec.models import ChatTemplate, generation_ends
+
+from . import chat_templates as t
+from .conftest import byte_level
+from .test_chat import ENDS, FAMILIES, chat, tokenizer_of
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_end_of_a_turn_is_found_whether_the_tokenizer_names_it_or_not(family: str) -> None:
+    tokenizer = tokenizer_of(family)
+    found = tokenizer.convert_ids_to_tokens(list(ChatTemplate(tokenizer).end_ids))
+    assert found[0] == tokenizer.eos_token
+    assert found == list(dict.fromkeys([tokenizer.eos_token, ENDS.get(family, tokenizer.eos_token).strip()]))
+
+
+def test_without_a_template_or_with_one_that_refuses_everything_eos_is_left() -> None:
+    for template in (None, "{{ raise_exception('no') }}", "{{ messages[3].content }}"):
+        tokenizer = byte_level(template, eos_token="<eos>")
+        assert ChatTemplate(tokenizer).end_ids == (tokenizer.eos_token_id,)
+
+
+def test_ends_of_a_generation_config_are_added_unless_they_are_ordinary_words() -> None:
+    tokenizer = byte_level(t.CHATML, eos_token="<|im_end|>", unnamed=["<|im_start|>", "<|eom|>"])
+    eom = tokenizer.convert_tokens_to_ids("<|eom|>")
+    word = tokenizer("Hello")["input_ids"][0]
+    assert ChatTemplate(tokenizer, ends=(eom, word)).end_ids == (tokenizer.eos_token_id, eom)
+    assert generation_ends(object()) == ()
+
+
+def test_a_template_whose_end_is_no_token_says_so_and_stops_at_the_text() -> None:
+    template = ChatTemplate(tokenizer_of("marks that are no tokens"))
+    assert template.stop_texts == ("<|im_end|>",)
+    [row] = template.training_rows([chat("a", "b")])[0]
+    assert template.tokenizer.decode(row.ids).endswith("assistant\nb<eos>")
+    assert [warning.partition(":")[0] for warning in template.warnings] == [
+        "the chat template ends no turn with a token",
+        "the chat template writes <|im_end|>, <|im_start|> as text",
+    ]
+    assert ChatTemplate(tokenizer_of("no tokens")).stop_texts == ("\n### User:",)
+    assert ChatTemplate(tokenizer_of("chatml")).warnings == []
