@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from midspec.core.artifact import CHECKPOINTS, RECORD, Built, build, locked, read_record, writable, write_rows, write_text
+from midspec.core.artifact import (
+    CHECKPOINTS,
+    RECORD,
+    Built,
+    build,
+    locked,
+    read_record,
+    writable,
+    write_rows,
+    write_text,
+)
 from midspec.core.errors import ConfigError, DataError, FolderError, InUseError, PreflightError, StaleError
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Identity, Message
@@ -214,7 +224,13 @@ def stops_at_the_end(error: BaseException) -> Callable[[Path], Built]:
     return step
 
 
-WORK_ENDERS = [FolderError("full"), PreflightError("no"), ConfigError("too little memory"), ValueError("bug"), SystemExit(1)]
+WORK_ENDERS = [
+    FolderError("full"),
+    PreflightError("no"),
+    ConfigError("too little memory"),
+    ValueError("bug"),
+    SystemExit(1),
+]
 
 
 @pytest.mark.parametrize("error", WORK_ENDERS)

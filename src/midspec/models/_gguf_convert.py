@@ -144,10 +144,14 @@ def read_config(parts: GgufFile) -> Any:
     family = str(parts.get("general.architecture"))
     if family not in _FAMILIES:
         raise parts.refusal(f"models of the architecture {family} are not read; known are {', '.join(_FAMILIES)}")
-    given = {key.removeprefix(f"{family}."): value for key, value in parts.metadata.items() if key.startswith(f"{family}.")}
+    given = {
+        key.removeprefix(f"{family}."): value for key, value in parts.metadata.items() if key.startswith(f"{family}.")
+    }
     theta, scaling = float(given.pop(_ROPE_THETA, 10_000.0)), given.pop(_ROPE_SCALING, "none")
     values = {setting: given.pop(key) for key, setting in _SETTINGS.items() if key in given}
-    values.setdefault("head_dim", given.get("rope.dimension_count", values["hidden_size"] // values["num_attention_heads"]))
+    values.setdefault(
+        "head_dim", given.get("rope.dimension_count", values["hidden_size"] // values["num_attention_heads"])
+    )
     for key, setting in _AGREE.items():
         if (value := given.pop(key, values[setting])) != values[setting]:
             raise parts.refusal(f"{family}.{key} is {value} and {setting} {values[setting]}")
@@ -269,7 +273,9 @@ def build_tokenizer(parts: GgufFile) -> Any:
         core.normalizer = normalizers.NFC()
     types = parts.get("tokenizer.ggml.token_type") or [1] * len(tokens)
     of_type = {
-        wanted: [AddedToken(token, normalized=False) for token, each in zip(tokens, types, strict=True) if each == wanted]
+        wanted: [
+            AddedToken(token, normalized=False) for token, each in zip(tokens, types, strict=True) if each == wanted
+        ]
         for wanted in (_CONTROL, _USER_DEFINED)
     }
     core.add_special_tokens(of_type[_CONTROL])

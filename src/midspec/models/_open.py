@@ -21,7 +21,6 @@ from midspec.models._find import check_device, only_here
 from midspec.models._gguf import opened_name
 from midspec.models._quiet import quiet
 
-
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
