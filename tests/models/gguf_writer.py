@@ -102,6 +102,6 @@ def _add_tokenizer(writer: GGUFWriter, tokenizer: Any, pre: str) -> None:
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in core["model"]["merges"]])
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(value=False)
     if tokenizer.chat_template is not None:
         writer.add_chat_template(tokenizer.chat_template)

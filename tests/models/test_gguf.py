@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import random
 import shutil
 import threading
+import urllib.request
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -273,8 +274,133 @@ def test_smollm_opens_as_its_metadata_says(smollm: str) -> None:
     assert "Paris" in said
 
 
+# Against llama.cpp ---------------------------------------------------------------------------------------------
+
+
+class LlamaCpp:
+    """llama.cpp's own server on a file, through the package xllamacpp."""
+
+    def __init__(self, file: Path) -> None:
+        xllamacpp = pytest.importorskip(
+            "xllamacpp", reason="NOT TESTED: GGUF files against llama.cpp, because xllamacpp is not installed"
+        )
+        params = xllamacpp.CommonParams()
+        params.model.path = str(file)
+        params.port = params.n_gpu_layers = params.verbosity = 0
+        params.n_ctx, params.n_parallel, params.warmup = 256, 1, False
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        self._server = xllamacpp.Server(params)
+
+    def post(self, path: str, **asked: Any) -> Any:
+        data = json.dumps(asked).encode()
+        url = self._server.listening_address + path
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def ids(self, text: str) -> list[int]:
+        found = self.post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+        return [int(token) for token in found]
+
+
+def texts(n: int) -> list[str]:
+    """The texts above, and random ones of what tokenizers trip over."""
+    draw = random.Random(0)
+    parts = [
+        " ",
+        "  ",
+        "   ",
+        "\n",
+        "\n\n",
+        "\t",
+        "\r\n",
+        "\u00a0",
+        "7",
+        "10",
+        "2026",
+        "½",
+        "²",
+        "٣",
+        "a",
+        "The",
+        "é",
+        "ß",
+    ]
+    parts += [
+        "'s",
+        "'LL",
+        "n't",
+        "世界",
+        "奶酪",
+        "🧀",
+        "-",
+        "...",
+        "==",
+        "()",
+        "_x",
+        "#",
+        "<|im_end|>",
+        "thinks",
+        "question",
+    ]
+    return TEXTS + ["".join(draw.choice(parts) for _ in range(draw.randint(1, 14))) for _ in range(n)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+def test_ids_are_llama_cpps_for_every_known_way_to_split(
+    tmp_path: Path, byte_tokenizer: Any, model_of: Callable[..., Any], pre: str
+) -> None:
+    file = write_gguf(tmp_path / "m.gguf", model_of("llama", len(byte_tokenizer)), byte_tokenizer, pre=pre)
+    ours, theirs = load_tokenizer(str(file)), LlamaCpp(file)
+    for text in texts(300):
+        assert ours(text)["input_ids"] == theirs.ids(text), text
+
+
 @pytest.mark.slow
 def test_smollms_ids_are_llama_cpps(smollm: str) -> None:
-    if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("NOT TESTED: token ids against llama.cpp, because the package xllamacpp is not installed")
-    raise NotImplementedError
+    ours, theirs = load_tokenizer(smollm), LlamaCpp(Path(find_checkpoint(SMOLLM).model))
+    for text in texts(300):
+        assert ours(text)["input_ids"] == theirs.ids(text), text
+
+
+def differences(theirs: LlamaCpp, model: Any, tokenizer: Any, prompts: list[str]) -> list[list[float]]:
+    """How far the log-probabilities of llama.cpp's five likeliest next tokens are from ours, for each prompt.
+
+    Without those after which it writes half a character or ends: it gives no numbers then.
+    """
+    found = []
+    for prompt in prompts:
+        with torch.no_grad():
+            logits = model(tokenizer(prompt, return_tensors="pt")["input_ids"]).logits[0, -1]
+        ours = torch.log_softmax(logits.double(), dim=-1)
+        asked = {"n_predict": 1, "temperature": 0, "n_probs": 5, "cache_prompt": False}
+        if said := theirs.post("/completion", prompt=prompt, **asked).get("completion_probabilities"):
+            found.append([abs(each["logprob"] - float(ours[each["id"]])) for each in said[0]["top_logprobs"]])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "sizes"), FAMILIES)
+def test_a_model_says_what_llama_cpp_says_with_it(
+    tmp_path: Path, byte_tokenizer: Any, model_of: Callable[..., Any], family: str, sizes: dict[str, Any]
+) -> None:
+    file = write_gguf(tmp_path / "m.gguf", model_of(family, len(byte_tokenizer), **sizes), byte_tokenizer)
+    theirs, model, tokenizer = LlamaCpp(file), opened(file), load_tokenizer(str(file))
+    found = differences(theirs, model, tokenizer, [text for text in texts(20) if text])
+    assert len(found) >= 5
+    assert max(map(max, found)) < 0.01  # its cache of keys and values is in float16
+
+
+@pytest.mark.slow
+def test_smollm_says_what_llama_cpp_says_with_it(smollm: str) -> None:
+    theirs = LlamaCpp(Path(find_checkpoint(SMOLLM).model))
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(smollm, dtype=torch.float32)
+    tokenizer = load_tokenizer(smollm)
+    prompts = ["The capital of France is", "def add(a, b):\n    return", "1, 2, 3, 4,"]
+    found = differences(theirs, model, tokenizer, prompts)
+    assert len(found) == 3
+    # llama.cpp rounds what is multiplied with packed weights to eight bits.
+    assert max(each[0] for each in found) < 0.2
+    assert max(map(max, found)) < 0.6

@@ -74,7 +74,7 @@ def test_the_default_names_reach_every_matrix_of_the_usual_families(family: str)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_default_names_that_leave_out_layers_are_refused_with_the_names_that_there_are(family: str) -> None:
-    with pytest.raises(ConfigError, match=r"would reach \d+% of the weights.*It has \w+") as caught:
+    with pytest.raises(ConfigError, match=r"would reach \d+% of the weights.*Name what there is, \w+") as caught:
         fresh(family, FAMILIES[family], LoraRecipe(r=2))
     assert caught.value.where == "recipe.lora.target_modules"
     assert "\n" not in str(caught.value)
@@ -112,13 +112,13 @@ def test_fused_experts_are_reached_as_parameters(family: str) -> None:
 
 def test_gpt2s_layers_are_named(tmp_path: Path) -> None:
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-    with pytest.raises(ConfigError, match="It has c_attn, c_proj, c_fc"):
+    with pytest.raises(ConfigError, match="Name what there is, c_attn, c_proj, c_fc, or all-linear"):
         fresh("gpt2", sizes, LoraRecipe(r=2))
     assert len(targeted(fresh("gpt2", sizes, LoraRecipe(r=2, target_modules=("c_attn",))))) == 2
 
 
 def test_a_name_that_matches_nothing_is_refused_beside_those_that_do() -> None:
-    with pytest.raises(ConfigError, match=r"qq_proj match nothing, v_proj does\. It has q_proj, k_proj"):
+    with pytest.raises(ConfigError, match=r"layers: no qq_proj\. Name what there is, q_proj, k_proj"):
         fresh("llama", {}, LoraRecipe(r=2, target_modules=("qq_proj", "v_proj")))
 
 

@@ -56,8 +56,9 @@ _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 def open_model(name: str, args: Mapping[str, Any]) -> Model:
     """Open an Inspect model that no other evaluation shares, so that closing it frees its weights.
 
-    A folder or a GGUF file is a checkpoint, and `package:NAME` one in an installed package. Another name whose first part is one of Inspect's providers (`vllm/...`, `openai/...`)
-    is that provider's model; any other name is a checkpoint on the hub. `midspec/<name>` is always a checkpoint.
+    A folder or a GGUF file is a checkpoint, and `package:NAME` one in an installed package. Another name whose first
+    part is one of Inspect's providers (`vllm/...`, `openai/...`) is that provider's model; any other name is a
+    checkpoint on the hub. `midspec/<name>` is always a checkpoint.
 
     Args:
         name: see above.

@@ -184,10 +184,9 @@ def _refuse_what_is_missed(
     is_default = lora.target_modules == LoraRecipe().target_modules
     meant_all = is_default or lora.target_modules == ALL_LINEAR
     if (unmatched and not is_default) or (meant_all and share < _LEAST_SHARE):
-        matched = ", ".join(name for name in names if name not in unmatched) or "nothing"
-        seen = f": {', '.join(unmatched)} match nothing, {matched} does" if unmatched else ""
+        seen = f": no {', '.join(unmatched)}" if unmatched else ""
         raise ConfigError(
-            f"the adapter would reach {share:.0%} of the weights in this model's layers{seen}",
+            f"the adapter would reach {share:.0%} of the weights in the model's layers{seen}",
             where=_WHERE,
             hint=_offer(weights),
         )
@@ -213,5 +212,5 @@ def _offer(weights: Mapping[str, Matrix]) -> str:
     """Name what this architecture has."""
     linear = dict.fromkeys(name.rpartition(".")[2] for name, matrix in weights.items() if matrix.is_linear)
     bare = dict.fromkeys(".".join(name.split(".")[-2:]) for name, matrix in weights.items() if not matrix.is_linear)
-    more = f"; to be named in target_parameters: {', '.join(bare)}" if bare else ""
-    return f"It has {', '.join(linear)} (all of them: {ALL_LINEAR}){more}"
+    more = f"; in target_parameters: {', '.join(bare)}" if bare else ""
+    return f"Name what there is, {', '.join(linear)}, or {ALL_LINEAR}{more}"

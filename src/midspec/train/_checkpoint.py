@@ -221,6 +221,7 @@ def refuse_full_disk(model: Any, folder: Path) -> None:
 
 
 _TRIED_BYTES = 2 * 2**30
+_TOKEN_IDS = ("eos_token_id", "pad_token_id", "bos_token_id")
 _SAVING = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, SafetensorError)
 
 
@@ -294,21 +295,25 @@ def _template_ends(tokenizer: Any, where: str) -> list[int]:
 
 def _valid(generation: GenerationConfig, where: str) -> GenerationConfig:
     """Return settings that transformers saves; says what was changed."""
+    reason = _invalid(generation)
+    if not reason:
+        return generation
+    sampled = GenerationConfig.from_dict({**generation.to_dict(), "do_sample": True})
+    if not _invalid(sampled):
+        note("generation_config.json sets sampling without do_sample; it is saved with do_sample: true", where)
+        return sampled
+    note(f"generation_config.json is not valid ({reason}); only its token ids are saved", where)
+    return GenerationConfig(**{name: getattr(generation, name) for name in _TOKEN_IDS})
+
+
+def _invalid(generation: GenerationConfig) -> str:
+    """Return why transformers would not save these settings; empty where it would."""
     with quiet():
         try:
             generation.validate(strict=True)
-            return generation
-        except ValueError:
-            sampled = GenerationConfig.from_dict({**generation.to_dict(), "do_sample": True})
-        try:
-            sampled.validate(strict=True)
-            note("generation_config.json sets sampling without do_sample; it is saved with do_sample: true", where)
-            return sampled
         except ValueError as error:
-            reason = " ".join(str(error).split())[:160]
-            note(f"generation_config.json is not valid ({reason}); only its token ids are saved", where)
-            names = ("eos_token_id", "pad_token_id", "bos_token_id")
-            return GenerationConfig(**{name: getattr(generation, name) for name in names})
+            return " ".join(str(error).split())[:160]
+    return ""
 
 
 _UNFINISHED = ".unfinished"
