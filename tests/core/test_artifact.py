@@ -6,13 +6,23 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from midspec.core.artifact import RECORD, Built, build, locked, read_record, writable, write_rows, write_text
-from midspec.core.errors import DataError, FolderError, InUseError, PreflightError, StaleError
+from midspec.core.artifact import (
+    CHECKPOINTS,
+    RECORD,
+    Built,
+    build,
+    locked,
+    read_record,
+    writable,
+    write_rows,
+    write_text,
+)
+from midspec.core.errors import ConfigError, DataError, FolderError, InUseError, PreflightError, StaleError
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Identity, Message
 
@@ -200,6 +210,78 @@ def test_a_resumable_step_that_the_user_must_mend_leaves_nothing(tmp_path: Path)
     assert names(tmp_path) == []
 
 
+def stops_at_the_end(error: BaseException) -> Callable[[Path], Built]:
+    """A step that leaves a checkpoint, then fails; once the checkpoint is there it finishes."""
+
+    def step(folder: Path) -> Built:
+        checkpoint = folder / CHECKPOINTS / "checkpoint-3" / "weights"
+        if not checkpoint.exists():
+            checkpoint.parent.mkdir(parents=True)
+            write_text(checkpoint, "three updates")
+            raise error
+        return make(folder)
+
+    return step
+
+
+WORK_ENDERS = [
+    FolderError("full"),
+    PreflightError("no"),
+    ConfigError("too little memory"),
+    ValueError("bug"),
+    SystemExit(1),
+]
+
+
+@pytest.mark.parametrize("error", WORK_ENDERS)
+def test_a_checkpoint_outlives_whatever_ends_the_step(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        build(tmp_path / "a", identity(), stops_at_the_end(error), resumable=True)
+    assert (tmp_path / ".a.part" / CHECKPOINTS / "checkpoint-3" / "weights").exists()
+    record, _ = build(tmp_path / "a", identity(), stops_at_the_end(error), resumable=True)
+    assert record.execution.n_attempts == 2
+    assert names(tmp_path) == ["a", "a/record.json", "a/rows.txt", "a/sub", "a/sub/more.txt"]
+
+
+def test_a_checkpoint_outlives_attempts_that_fail_before_they_reach_it(tmp_path: Path) -> None:
+    with pytest.raises(FolderError):
+        build(tmp_path / "a", identity(), stops_at_the_end(FolderError("full")), resumable=True)
+
+    def refused(_: Path) -> Built:
+        raise ConfigError("there is no such device")
+
+    for _ in range(2):
+        with pytest.raises(ConfigError):
+            build(tmp_path / "a", identity(), refused, resumable=True)
+    assert build(tmp_path / "a", identity(), stops_at_the_end(ValueError()), resumable=True)[1]
+
+
+def test_an_empty_folder_of_checkpoints_is_nothing_to_keep(tmp_path: Path) -> None:
+    def refused(folder: Path) -> Built:
+        (folder / CHECKPOINTS).mkdir()
+        raise PreflightError("no")
+
+    with pytest.raises(PreflightError):
+        build(tmp_path / "a", identity(), refused, resumable=True)
+    assert names(tmp_path) == []
+
+
+def test_a_step_that_can_not_go_on_keeps_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(PreflightError):
+        build(tmp_path / "a", identity(), stops_at_the_end(PreflightError("no")))
+    assert names(tmp_path) == []
+
+
+def test_a_checkpoint_lies_there_until_the_record_is_written(tmp_path: Path) -> None:
+    def ends(folder: Path) -> Built:
+        (folder / CHECKPOINTS / "checkpoint-3").mkdir(parents=True)
+        return Built(outputs=("absent.txt",))  # a fault after the end: what it names can't be hashed
+
+    with pytest.raises(FileNotFoundError):
+        build(tmp_path / "a", identity(), ends, resumable=True)
+    assert (tmp_path / ".a.part" / CHECKPOINTS / "checkpoint-3").is_dir()
+
+
 def test_a_draft_that_was_finished_but_not_moved_is_not_made_again(tmp_path: Path) -> None:
     straight, _ = build(tmp_path / "a", identity(), make)
     (tmp_path / "a").rename(tmp_path / ".a.part")
@@ -279,6 +361,22 @@ def test_a_full_disk_is_one_line_of_error_and_leaves_nothing(small_disk: Path, i
     assert "\n" not in str(caught.value)
     assert names(small_disk) == []
     assert build(small_disk / "new" / "a", identity(), make)[1]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_same_command_goes_on(small_disk: Path) -> None:
+    def step(folder: Path) -> Built:
+        checkpoint = folder / CHECKPOINTS / "checkpoint-3"
+        if not checkpoint.is_dir():
+            checkpoint.mkdir(parents=True)
+            (small_disk / "of another program").write_bytes(b"x" * 48_000)
+            write_text(folder / "big.txt", "x" * 30_000)
+        return make(folder)
+
+    with pytest.raises(FolderError, match="No space left"):
+        build(small_disk / "a", identity(), step, resumable=True)
+    (small_disk / "of another program").unlink()
+    record, _ = build(small_disk / "a", identity(), step, resumable=True)
+    assert record.execution.n_attempts == 2
 
 
 def test_a_read_only_disk_is_one_line_of_error(small_disk: Path) -> None:

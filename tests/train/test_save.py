@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from midspec.core.errors import FolderError
+from midspec.core.artifact import CHECKPOINTS, build
+from midspec.core.errors import CheckpointError, ConfigError, FolderError
+from midspec.core.records import Identity
 from midspec.models import find_checkpoint
-from midspec.train import TrainJob, train
+from midspec.train import Progress, TrainJob, train
 from midspec.train._checkpoint import refuse_full_disk, writing
 
 MakeJob = Callable[..., TrainJob]
@@ -95,3 +103,237 @@ def test_a_row_may_be_wider_than_the_models_positions_when_no_piece_is(make_job:
     job = make_job(architecture=small | {"max_position_embeddings": 40}, recipe={"row_tokens": 64})
     built = train(job, tmp_path / "out", device="cpu")
     assert built.summary["row_width"] == 64
+
+
+# Nothing that was finished is lost -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parent(tiny_model: Callable[..., Any], tokenizer_folder: Path, tmp_path: Path) -> Path:
+    """A small Llama with its tokenizer, as a folder that a test may change."""
+    folder = tmp_path / "parent"
+    tiny_model("llama").save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(folder)
+    return folder
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "record.json"}
+
+
+def make(job: TrainJob, folder: Path, on_progress: Callable[[Progress], None] | None = None) -> Path:
+    """Train as the command does: in a draft beside `folder`, with a record at the end."""
+    identity = Identity(step="train", inputs={}, config=job.recipe.identity())
+    build(
+        folder,
+        identity,
+        lambda draft: train(job, draft, device="cpu", on_progress=on_progress, keep_checkpoints=True),
+        resumable=True,
+    )
+    return folder
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder.with_name(f".{folder.name}.part") / CHECKPOINTS).glob("*"))
+
+
+class Watch:
+    """Notes the updates, and raises after one of them."""
+
+    def __init__(self, after: int = 0, error: BaseException | None = None) -> None:
+        self.seen: list[int] = []
+        self._after, self._error = after, error
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress.update)
+        if progress.update == self._after and self._error is not None:
+            raise self._error
+
+
+def test_a_gpu_out_of_memory_keeps_the_checkpoint_and_a_smaller_micro_batch_goes_on(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job(execution={"save_every_updates": 2})
+    straight = make(job, tmp_path / "straight")
+    with pytest.raises(ConfigError, match=r"memory is too small for 4 rows of .*goes on after update 4") as caught:
+        make(job, tmp_path / "out", Watch(5, torch.OutOfMemoryError("CUDA out of memory")))
+    assert "\n" not in str(caught.value)
+    assert caught.value.where == "recipe.micro_batch"
+    assert checkpoints(tmp_path / "out") == ["checkpoint-4"]
+    smaller, watch = make_job(execution={"save_every_updates": 2}, recipe={"micro_batch": 1}), Watch()
+    make(smaller, tmp_path / "out", watch)
+    assert watch.seen == [5, 6, 7]
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "out", straight))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+
+
+def test_a_cpu_out_of_memory_is_one_line_too(make_job: MakeJob, tmp_path: Path) -> None:
+    error = RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried")
+    with pytest.raises(ConfigError, match="memory is too small for 4 rows"):
+        make(make_job(), tmp_path / "out", Watch(3, error))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB, which only root can mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    asked = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0 or subprocess.run(asked, check=False, capture_output=True).returncode != 0:
+        pytest.skip("NOT TESTED: a disk that fills up in mid-run, because this user can't mount a tmpfs")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_and_the_same_command_goes_on(
+    make_job: MakeJob, small_disk: Path, tmp_path: Path
+) -> None:
+    job = make_job(execution={"save_every_updates": 2})
+    straight = make(job, tmp_path / "straight")
+    filler = small_disk / "of another program"
+
+    def fill(progress: Progress) -> None:
+        if progress.update == 5:
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+
+    with pytest.raises(FolderError, match=r"can't be written.*goes on after update 4") as caught:
+        make(job, small_disk / "out", fill)
+    assert "\n" not in str(caught.value)
+    assert checkpoints(small_disk / "out") == ["checkpoint-4"]
+    with pytest.raises(FolderError):  # still full: nothing is lost by trying
+        make(job, small_disk / "out")
+    assert checkpoints(small_disk / "out") == ["checkpoint-4"]
+    filler.unlink()
+    watch = Watch()
+    make(job, small_disk / "out", watch)
+    assert watch.seen == [5, 6, 7]
+    assert results(small_disk / "out") == results(straight)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from midspec.core.artifact import build
+from midspec.core.records import Identity
+from midspec.train import TrainJob, train
+
+job, folder, where = TrainJob.model_validate_json(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+draft = str(folder.with_name(f".{folder.name}.part"))
+seen = []
+
+def kill(event, arguments):  # as a machine does that is taken away at this very moment
+    names = [str(argument) for argument in arguments if isinstance(argument, (str, os.PathLike))]
+    writes = len(seen) == 7 and event in ("os.mkdir", "open", "os.rename")
+    if writes and any(name.startswith(draft + where) for name in names):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+identity = Identity(step="train", inputs={}, config=job.recipe.identity())
+make = lambda draft: train(job, draft, device="cpu", on_progress=seen.append, keep_checkpoints=True)
+build(folder, identity, make, resumable=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "where"), [({}, "/.unfinished"), ({}, "/.metrics"), ({}, "/.record"), (LORA, "/.unfinished")]
+)
+def test_a_run_that_is_killed_while_its_result_is_made_has_lost_no_update(
+    make_job: MakeJob, parent: Path, tmp_path: Path, recipe: dict[str, Any], where: str
+) -> None:
+    job = make_job(stage="midtrain", parent=str(parent), recipe=recipe)
+    call = [sys.executable, "-c", KILLED, job.model_dump_json(exclude_unset=True), str(tmp_path / "out"), where]
+    ended = subprocess.run(call, check=False, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+    watch = Watch()
+    make(job, tmp_path / "out", watch)
+    assert watch.seen == []
+    assert results(tmp_path / "out") == results(make(job, tmp_path / "straight"))
+
+
+@pytest.mark.parametrize("recipe", [{}, LORA], ids=["full", "lora"])
+def test_what_can_not_be_saved_is_refused_before_the_first_update(
+    make_job: MakeJob, parent: Path, tmp_path: Path, recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tokenizer that will not be written stands for any fault of saving."""
+    job, watch = make_job(stage="midtrain", parent=str(parent), recipe=recipe), Watch()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise TypeError("Object of type dtype is not JSON serializable")
+
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", broken)
+    with pytest.raises(CheckpointError, match=r"could not be saved \(Object of type dtype"):
+        make(job, tmp_path / "out", watch)
+    assert watch.seen == []
+    assert not (tmp_path / ".out.part").exists()
+
+
+def generation(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "generation_config.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "says", "saved"),
+    [
+        ({"temperature": 0.9, "top_p": 0.6}, "do_sample: true", {"temperature": 0.9, "top_p": 0.6, "do_sample": True}),
+        ({"temperature": 0.9, "num_beams": 1, "length_penalty": 2.0}, "only its token ids", {}),
+    ],
+)
+def test_a_parents_invalid_generation_settings_are_mended_and_told(
+    make_job: MakeJob,
+    parent: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    settings: dict[str, Any],
+    says: str,
+    saved: dict[str, Any],
+) -> None:
+    """Vicuna and the first Llama 2 set a temperature without do_sample; transformers then saves nothing."""
+    (parent / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, "pad_token_id": 3} | settings))
+    with caplog.at_level(logging.WARNING, "midspec"):
+        make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "out")
+    assert sum(says in record.message for record in caplog.records) == 1
+    found = generation(tmp_path / "out")
+    assert {name: found.get(name) for name in ("temperature", "top_p", "do_sample") if found.get(name)} == saved
+    assert found["eos_token_id"] == [1, 4]
+
+
+def test_the_ends_that_a_parent_names_are_kept_beside_the_templates(
+    make_job: MakeJob, parent: Path, tmp_path: Path
+) -> None:
+    (parent / "generation_config.json").write_text('{"eos_token_id": [1, 9], "pad_token_id": 0}')
+    make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "out")
+    assert generation(tmp_path / "out")["eos_token_id"] == [1, 4, 9]
+
+
+# Positions and tokens ------------------------------------------------------------------------------------------
+
+
+def test_the_padding_of_a_row_asks_for_no_position_that_the_model_lacks(
+    make_job: MakeJob, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """GPT-2 looks positions up in a table: rows of 256 tokens with pieces of at most 31 fit 40 positions."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=46, n_positions=40, n_embd=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(tmp_path / "gpt2")
+    recipe = {"row_tokens": 256, "rows_per_update": 2, "n_updates": None}
+    make(make_job(stage="midtrain", parent=str(tmp_path / "gpt2"), recipe=recipe), tmp_path / "out")
+
+
+def test_a_token_that_only_the_tokenizer_knows_is_refused_where_a_row_uses_it_and_not_else(
+    make_job: MakeJob, parent: Path, tmp_path: Path
+) -> None:
+    """Gemma 3 1B has one token for images that its embedding has no row for."""
+    tokenizer = AutoTokenizer.from_pretrained(parent)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]}, replace_extra_special_tokens=False)
+    tokenizer.save_pretrained(parent)
+    make(make_job(stage="midtrain", parent=str(parent)), tmp_path / "out")
+    rows = tmp_path / "image.jsonl"
+    rows.write_text('{"text": "w1 <image> w2"}\n' * 40)
+    with pytest.raises(CheckpointError, match=r"47 tokens and the model 46, and a row uses '<image>' \(46\)"):
+        make(make_job(stage="midtrain", parent=str(parent), data=[str(rows)], recipe={"n_updates": 1}), tmp_path / "no")

@@ -92,7 +92,7 @@ def evaluate(
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
     from midspec.evals import PreferenceConfig, load_config, task_named, task_names
-    from midspec.models import check_device, find_checkpoint
+    from midspec.models import check_device, find_checkpoint, is_local
     from midspec.study import Judging, PreferenceStep, RescoreStep, Step, TaskStep
 
     check_device(device)
@@ -111,7 +111,7 @@ def evaluate(
         step: Step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
         return
-    if Path(model).exists():
+    if Path(model).exists() or is_local(model):
         find_checkpoint(model)
     switches = o.switches(template_arg or ())
     if name == _PREFERENCE:

@@ -86,9 +86,15 @@ _LOG = logging.getLogger("midspec")
 
 
 @cache
-def note_renamed(old: str, new: str, where: str) -> None:
-    """Say in one line that `old` is called `new` now.
+def note(what: str, where: str) -> None:
+    """Say in one line, once in a process, what was taken otherwise than it stands, and where.
 
     Python prints a logger's warnings on standard error where nobody has set up logging.
     """
-    _LOG.warning("%s: %s is called %s now; the old name still works", where, old, new)
+    _LOG.warning("%s: %s", where, what)
+
+
+@cache
+def note_renamed(old: str, new: str, where: str) -> None:
+    """Say in one line that `old` is called `new` now."""
+    note(f"{old} is called {new} now; the old name still works", where)

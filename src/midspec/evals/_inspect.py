@@ -32,6 +32,7 @@ from tenacity import RetryError
 from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError
 from midspec.core.records import Message
 from midspec.evals._types import Unscored
+from midspec.models import is_local
 
 GRADER = "grader"
 """The role of judges in Inspect."""
@@ -55,8 +56,9 @@ _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 def open_model(name: str, args: Mapping[str, Any]) -> Model:
     """Open an Inspect model that no other evaluation shares, so that closing it frees its weights.
 
-    A folder is a checkpoint. Another name whose first part is one of Inspect's providers (`vllm/...`, `openai/...`)
-    is that provider's model; any other name is a checkpoint on the hub. `midspec/<name>` is always a checkpoint.
+    A folder or a GGUF file is a checkpoint, and `package:NAME` one in an installed package. Another name whose first
+    part is one of Inspect's providers (`vllm/...`, `openai/...`) is that provider's model; any other name is a
+    checkpoint on the hub. `midspec/<name>` is always a checkpoint.
 
     Args:
         name: see above.
@@ -81,7 +83,7 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         except TypeError as error:
             raise ConfigError(str(error), where=full_name, hint="Leave that setting out") from error
 
-    if name.startswith(_CHECKPOINT_PROVIDER) or Path(name).exists():
+    if name.startswith(_CHECKPOINT_PROVIDER) or Path(name).exists() or is_local(name):
         return opened(_CHECKPOINT_PROVIDER + name.removeprefix(_CHECKPOINT_PROVIDER))
     try:
         return opened(name)

@@ -4,7 +4,9 @@ from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
 from ._find import files_digest as files_digest
 from ._find import find_checkpoint as find_checkpoint
+from ._find import is_local as is_local
 from ._find import only_here as only_here
+from ._gguf import opened_name as opened_name
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
 from ._language_model import OptionScore as OptionScore
@@ -12,10 +14,10 @@ from ._language_model import open_checkpoint as open_checkpoint
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
 from ._open import pick_device as pick_device
-from ._open import quiet as quiet
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._quiet import quiet as quiet
 from ._template_defaults import default_system_text as default_system_text
 from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults

@@ -1,4 +1,7 @@
-"""From the name of a checkpoint (a folder or a hub name) to a `Checkpoint` and its digest; no weight is loaded."""
+"""From the name of a checkpoint (a folder, a GGUF file or a hub name) to a `Checkpoint` and its digest.
+
+No weight is loaded.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +20,37 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RepositoryNotFoundError,
 )
 
-from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Checkpoint
+from midspec.models._gguf import PACKAGE, cache_folder, find_gguf, gguf_digest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_HINT = "Name a folder with config.json or adapter_config.json, or a model on the hub"
+_HINT = "Name a folder with config.json or adapter_config.json, a GGUF file, or a model on the hub"
 _CONTENT = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "*.model", "vocab*", "merges.txt")
 
 
 def find_checkpoint(name: str) -> Checkpoint:
-    """Find the checkpoint of that name: a folder of weights, a folder of an adapter, or a hub name.
+    """Find the checkpoint of that name: a folder of weights or of an adapter, a GGUF file, or a hub name.
 
     Nothing is downloaded and no weight is read. What reads as a path (`./x`, `a/b/c`, a name inside a folder that is
-    there) is one.
+    there) is one. A GGUF file may be named by itself, by its folder, or as `package:NAME` where an installed package
+    holds it.
 
     Raises:
         CheckpointError: a folder that holds no model, an adapter over an adapter, or no possible hub name.
     """
+    if (gguf := find_gguf(name)) is not None:
+        return Checkpoint(model=str(gguf))
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _open_folder(folder)
     if folder.exists():
         raise CheckpointError("is a file, not a checkpoint folder", where=name, hint=_HINT)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and folder.parent.is_dir()):
-        raise CheckpointError("there is no such checkpoint folder", where=name, hint=_HINT)
+        made = folder.parent == cache_folder() / "gguf"
+        hint = "It was made of a GGUF file: open that file once, and it is made again" if made else _HINT
+        raise CheckpointError("there is no such checkpoint folder", where=name, hint=hint)
     if not _HUB_NAME.fullmatch(name) or ".." in name:
         raise CheckpointError("there is no such checkpoint folder, and it is no hub name", where=name, hint=_HINT)
     return Checkpoint(model=name)
@@ -56,7 +65,7 @@ def _open_folder(folder: Path) -> Checkpoint:
                 where=str(folder),
                 hint="Set base_model_name_or_path in adapter_config.json",
             )
-        found = find_checkpoint(base)
+        found = find_checkpoint(_base_of(folder, base))
         if found.adapter is not None:
             raise CheckpointError(
                 f"an adapter over another adapter ({base})",
@@ -69,6 +78,22 @@ def _open_folder(folder: Path) -> Checkpoint:
             raise CheckpointError("config.json names no model_type", where=str(folder), hint=_HINT)
         return Checkpoint(model=str(folder))
     raise CheckpointError("the folder holds no model", where=str(folder), hint=_HINT)
+
+
+def _base_of(folder: Path, base: str) -> str:
+    """Resolve the base that an adapter names: a relative folder is taken from the adapter's own, then as it stands."""
+    own, given = folder / Path(base).expanduser(), Path(base).expanduser()
+    if not own.is_dir():
+        return base
+    if given.is_dir() and not own.samefile(given):
+        note(f"its base {base} is taken to be {own.resolve()}, and not {given.resolve()}", str(folder))
+    return str(own.resolve()) if own != given else base
+
+
+def is_local(name: str) -> bool:
+    """Return whether a name means files on this machine: a folder, a GGUF file, or one in an installed package."""
+    path = Path(name).expanduser()
+    return name.startswith(PACKAGE) or path.is_dir() or (path.suffix == ".gguf" and path.is_file())
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -97,8 +122,13 @@ def checkpoint_digest(name: str) -> str:
 
 
 def files_digest(name: str) -> str:
-    """Hash the weights, configurations and tokenizer files in a folder; of a hub name, give `hub:<name>`."""
+    """Hash the weights, configurations and tokenizer files in a folder; of a hub name, give `hub:<name>`.
+
+    A GGUF file counts by its content.
+    """
     folder = Path(name).expanduser()
+    if folder.is_file():
+        return gguf_digest(folder)
     if not folder.is_dir():
         return f"hub:{name}"
     files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
@@ -124,7 +154,7 @@ def only_here(name: str) -> bool:
     Raises:
         CheckpointError: the hub knows no such model or can't be reached within ten seconds, and there is no copy.
     """
-    if Path(name).expanduser().is_dir():
+    if Path(name).expanduser().exists():
         return False
     error = _hub_error(name)
     if error is None or isinstance(error, EntryNotFoundError):

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import logging as standard
+import inspect
+import json
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, get_peft_model_state_dict
+from peft import __version__ as peft_version
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
-from midspec.core.errors import CheckpointError, ConfigError
+from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.records import Checkpoint
 from midspec.models._find import check_device, only_here
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back transformers', PEFT's and the hub's log lines, warnings and progress bars, and restore them."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub = standard.getLogger("huggingface_hub")
-    hub_level = hub.level
-    hub.setLevel(standard.ERROR)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        hub.setLevel(hub_level)
-        if bars:
-            logging.enable_progress_bar()
-
+from midspec.models._gguf import opened_name
+from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
@@ -84,12 +64,13 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         CheckpointError: there is none, or it is no fast tokenizer (training needs character offsets).
     """
+    opened = opened_name(name)
     with quiet():
-        local = only_here(name)
+        local = only_here(opened)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+            tokenizer = AutoTokenizer.from_pretrained(opened, local_files_only=local, trust_remote_code=False)
         except _OPENING as error:
-            raise CheckpointError(f"no tokenizer opens ({_first_line(error)})", where=name, hint=_HINT) from error
+            raise _refusal("tokenizer", error, name) from error
     if not tokenizer.is_fast:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
     return tokenizer
@@ -116,17 +97,14 @@ def load_model(
     Raises:
         CheckpointError: it does not open; one line that says why.
     """
-    chosen = {} if attention is None else {"attn_implementation": attention}
+    chosen: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    opened = opened_name(checkpoint.model)
+    chosen |= {"dtype": dtype, "local_files_only": only_here(opened), "trust_remote_code": False}
     with quiet():
-        local = only_here(checkpoint.model)
         try:
-            model, loading = AutoModelForCausalLM.from_pretrained(
-                checkpoint.model, dtype=dtype, output_loading_info=True, local_files_only=local, **chosen
-            )
+            model, loading = AutoModelForCausalLM.from_pretrained(opened, output_loading_info=True, **chosen)
         except _OPENING as error:
-            raise CheckpointError(
-                f"no model opens ({_first_line(error)})", where=checkpoint.model, hint=_HINT
-            ) from error
+            raise _refusal("model", error, checkpoint.model) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
 
@@ -138,18 +116,63 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         CheckpointError: there is an adapter over it already, or the folder's does not fit.
     """
     refuse_second_adapter(model, adapter)
+    _refuse_unknown_settings(Path(adapter))
     with quiet():
         try:
             adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
-        except _OPENING as error:
+            saved = _saved_names(Path(adapter))
+        except (*_OPENING, UnpicklingError) as error:
             raise CheckpointError(
                 f"the adapter does not open ({_first_line(error)})", where=adapter, hint=_HINT
             ) from error
-        weights = Path(adapter) / "adapter_model.safetensors"
-        if weights.is_file():
-            with safe_open(weights, framework="pt") as file:
-                _refuse_missing(set(get_peft_model_state_dict(adapted)) ^ set(file.keys()), adapter)
+        weights = get_peft_model_state_dict(adapted)
+    if saved is not None:
+        _refuse_missing(set(weights) ^ saved, adapter)
+    second = [weight for name, weight in weights.items() if "lora_B" in name]
+    if second and all("lora_A" in name or "lora_B" in name for name in weights) and not any(map(torch.any, second)):
+        note("the adapter changes nothing: all of its lora_B weights are zero", adapter)
     return adapted
+
+
+def _saved_names(folder: Path) -> set[str] | None:
+    """Return the names of an adapter's saved weights; `None` where they are not in the folder."""
+    if (file := folder / "adapter_model.safetensors").is_file():
+        with safe_open(file, framework="pt") as weights:
+            return set(weights.keys())
+    if (file := folder / "adapter_model.bin").is_file():
+        return set(torch.load(file, map_location="cpu", weights_only=True))
+    return None
+
+
+def _refuse_unknown_settings(folder: Path) -> None:
+    """Refuse settings that this version of PEFT does not know: it would leave them out, and score another adapter.
+
+    A setting of a later version that is off (false, null or empty) changes nothing.
+    """
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(settings.get("peft_type"))
+    if kind is None:
+        return  # PEFT names that itself
+    known = inspect.signature(kind).parameters
+    unknown = [f"{name}: {value}" for name, value in settings.items() if name not in known and value]
+    if unknown:
+        raise CheckpointError(
+            f"PEFT {peft_version} knows no setting {', '.join(unknown)}",
+            where=str(path),
+            hint="Install the version of PEFT that it was made with",
+        )
+
+
+def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
+    """Make the error for a model or a tokenizer that transformers does not open."""
+    if "custom code" in str(error) or "trust_remote_code" in str(error):
+        return CheckpointError(
+            f"the {kind} needs code of its own, which is not run",
+            where=where,
+            hint="Use a checkpoint of a kind that transformers knows by itself",
+        )
+    return CheckpointError(f"no {kind} opens ({_first_line(error)})", where=where, hint=_HINT)
 
 
 def _refuse_missing(names: set[str], where: str) -> None:

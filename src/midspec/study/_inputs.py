@@ -65,10 +65,10 @@ class Model(Input):
 
     def digest(self, _records: Mapping[str, Record]) -> str:
         """Return the hash of the folder's content; of a model that is not here its name."""
-        if not Path(self.name).is_dir():
-            return f"name:{self.name}"
-        from midspec.models import checkpoint_digest
+        from midspec.models import checkpoint_digest, is_local
 
+        if not is_local(self.name):
+            return f"name:{self.name}"
         return checkpoint_digest(self.name)
 
     def locate(self, _folders: Mapping[str, Path]) -> str:

@@ -6,30 +6,39 @@ import errno
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from midspec.core.artifact import write_text
-from midspec.core.errors import CheckpointError, ConfigError, FolderError, MidspecError, PreflightError
+from midspec.core.artifact import CHECKPOINTS, write_text
+from midspec.core.errors import (
+    CheckpointError,
+    ConfigError,
+    FolderError,
+    MidspecError,
+    PreflightError,
+    note,
+)
 from midspec.models import (
     ChatTemplate,
     find_checkpoint,
-    generation_ends,
     load_model,
     load_tokenizer,
+    opened_name,
     quiet,
-    refuse_second_adapter,
     set_template_defaults,
     tokenizer_of,
 )
-from midspec.train._job import LoraRecipe, Recipe, TrainJob
+from midspec.train._adapter import add_fresh_adapter, check_parent_adapter
+from midspec.train._job import Recipe, TrainJob
+from midspec.train._pack import Piece
 
 
 def open_tokenizer(job: TrainJob) -> Any:
@@ -78,8 +87,8 @@ def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:
         )
     model = load_model(checkpoint, dtype=dtype if lora else torch.float32, trainable=True)
     if checkpoint.adapter is not None:
-        return _check_adapter(model, job.recipe.lora, checkpoint.adapter)
-    return _add_fresh_adapter(model, job.recipe.lora, job.parent) if lora else model
+        return check_parent_adapter(model, job.recipe.lora, checkpoint.adapter)
+    return add_fresh_adapter(model, job.recipe.lora, opened_name(checkpoint.model)) if lora else model
 
 
 def _build_model(job: TrainJob, tokenizer: Any) -> Any:
@@ -98,61 +107,25 @@ def _build_model(job: TrainJob, tokenizer: Any) -> Any:
         ) from error
 
 
-def _add_fresh_adapter(model: Any, lora: LoraRecipe, where: str) -> Any:
-    refuse_second_adapter(model, where)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=where,
-    )
-    try:
-        with quiet():
-            return get_peft_model(model, config)
-    except ValueError as error:
-        raise ConfigError(
-            f"no adapter fits ({' '.join(str(error).split())[:200]})",
-            where="recipe.lora.target_modules",
-            hint="Name modules that this architecture has",
-        ) from error
-
-
-def _check_adapter(model: PeftModel, lora: LoraRecipe, folder: str) -> PeftModel:
-    """Return the parent's adapter, if the recipe does not ask for another kind of adapter."""
-    config = model.active_peft_config
-    found = LoraRecipe(
-        r=config.r,
-        alpha=config.lora_alpha,
-        dropout=config.lora_dropout,
-        target_modules=tuple(sorted(config.target_modules)),
-    )
-    wanted = lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
-    if found != wanted:
-        differing = [name for name in LoraRecipe.model_fields if getattr(found, name) != getattr(wanted, name)]
-        raise ConfigError(
-            f"recipe.lora differs from the parent adapter in {', '.join(differing)}",
-            where=str(Path(folder)),
-            hint="Training on continues the same adapter: give the same settings",
-        )
-    return model
-
-
-def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
+def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], where: str) -> None:
     """Refuse tokens that the model has no embedding for, and pieces longer than its positions reach.
 
+    A tokenizer may know more tokens than the model, as long as no row uses them (Gemma 3 1B has one for images).
+
     Raises:
-        CheckpointError: the tokenizer has more tokens than the model.
-        PreflightError: a piece of `longest` tokens is too long for the model.
+        CheckpointError: a row uses a token that the model lacks.
+        PreflightError: a piece is too long for the model.
     """
     n_embedded = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > n_embedded:
+    last = max(int(piece.ids.max()) for piece in pieces)
+    if last >= n_embedded:
         raise CheckpointError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {n_embedded}",
+            f"the tokenizer has {len(tokenizer)} tokens and the model {n_embedded}, and a row uses "
+            f"{tokenizer.convert_ids_to_tokens(last)!r} ({last})",
             where=where,
-            hint="Use the model's own tokenizer",
+            hint="Use the model's own tokenizer, or rows without that token",
         )
+    longest = max(len(piece.ids) for piece in pieces)
     reach = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if reach is not None and longest > reach:
         raise PreflightError(
@@ -160,6 +133,47 @@ def refuse_misfit(model: Any, tokenizer: Any, longest: int, where: str) -> None:
             where=where,
             hint="Lower recipe.row_tokens",
         )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the last complete checkpoint that a run left in `folder`; its metrics are written last."""
+    complete = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if (path / "metrics.jsonl").is_file()]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def drop_incomplete(folder: Path) -> None:
+    """Remove checkpoints in `folder` that were not written whole, so that only what one can go on from takes room."""
+    last = last_checkpoint(folder)
+    for path in (folder / CHECKPOINTS).glob("*"):
+        if path != last:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def goes_on(folder: Path) -> str:
+    """Say for a hint from which update the same command goes on, where it does not begin anew."""
+    last = last_checkpoint(folder)
+    return "" if last is None else f"; the same command goes on after update {last.name.rpartition('-')[2]}"
+
+
+@contextmanager
+def fitting(what: str, where: str, hint: str, folder: Path | None = None) -> Iterator[None]:
+    """Turn a memory that is too small for `what` into one `ConfigError`.
+
+    Args:
+        what: what takes the memory.
+        where: the setting or checkpoint that decides about it.
+        hint: what to do.
+        folder: that may hold a checkpoint from which the same command goes on.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU torch raises a RuntimeError that its allocator "can't allocate memory".
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        more = "" if folder is None else goes_on(folder)
+        raise ConfigError(f"the memory is too small for {what}", where=where, hint=hint + more) from error
 
 
 _DISK_FULL = re.compile(r"\(os error \d+\)|PytorchStreamWriter")
@@ -181,9 +195,8 @@ def writing(folder: Path) -> Iterator[None]:
         if not known or not (full or _DISK_FULL.search(str(error))):
             raise
         reason = " ".join(str(error).split())[:160]
-        raise FolderError(
-            f"can't be written ({reason})", where=str(folder), hint="Free space or choose another --out"
-        ) from error
+        hint = f"Free space or choose another --out{goes_on(folder)}"
+        raise FolderError(f"can't be written ({reason})", where=str(folder), hint=hint) from error
 
 
 def refuse_full_disk(model: Any, folder: Path) -> None:
@@ -208,38 +221,140 @@ def refuse_full_disk(model: Any, folder: Path) -> None:
         )
 
 
+_TRIED_BYTES = 2 * 2**30
+_TOKEN_IDS = ("eos_token_id", "pad_token_id", "bos_token_id")
+_SAVING = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, SafetensorError)
+
+
+def try_saving(model: Any, tokenizer: Any, folder: Path, where: str) -> None:
+    """Save the model as it starts, and remove what was written: a fault of saving is found before training.
+
+    All weights of a model over 2 GiB are not written twice; what goes wrong with them is the disk's, and its room is
+    counted by `refuse_full_disk`.
+
+    Args:
+        model: before its first update.
+        tokenizer: its tokenizer.
+        folder: where the result will be.
+        where: names the parent in an error.
+
+    Raises:
+        CheckpointError: it can't be saved.
+        FolderError: the disk is full.
+    """
+    small = isinstance(model, PeftModel) or sum(weight.nbytes for weight in model.parameters()) <= _TRIED_BYTES
+    cached = getattr(model.config, "use_cache", None)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".trial-") as trial:
+        try:
+            with writing(folder):
+                if small:
+                    save_model(model, tokenizer, Path(trial))
+                else:
+                    settle_generation(model, tokenizer)
+                    model.config.save_pretrained(trial)
+                    model.generation_config.save_pretrained(trial)
+                    tokenizer.save_pretrained(trial)
+        except MidspecError:
+            raise
+        except _SAVING as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"the trained model could not be saved ({reason})",
+                where=where,
+                hint="Mend the parent's files, or save it again with transformers",
+            ) from error
+    if cached is not None:
+        model.config.use_cache = cached
+
+
+def settle_generation(model: Any, tokenizer: Any) -> None:
+    """Give the model the generation settings that it is saved with.
+
+    Its ends are the template's and the tokenizer's, and all that the parent named (Gemma names two). Sampling settings
+    without `do_sample`, which transformers refuses to save once another setting has changed (Vicuna, the first
+    Llama 2), get it; servers sample by them either way.
+    """
+    where = str(tokenizer.name_or_path)
+    generation = model.generation_config or GenerationConfig()
+    before = generation.eos_token_id
+    parents = [before] if isinstance(before, int) else list(before or ())
+    ends = list(ChatTemplate(tokenizer, ends=parents).end_ids)
+    generation.eos_token_id = ends[0] if len(ends) == 1 else ends
+    generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    generation.bos_token_id = tokenizer.bos_token_id
+    model.generation_config = _valid(generation, where)
+
+
+def _valid(generation: GenerationConfig, where: str) -> GenerationConfig:
+    """Return settings that transformers saves; says what was changed."""
+    reason = _invalid(generation)
+    if not reason:
+        return generation
+    sampled = GenerationConfig.from_dict({**generation.to_dict(), "do_sample": True})
+    if not _invalid(sampled):
+        note("generation_config.json sets sampling without do_sample; it is saved with do_sample: true", where)
+        return sampled
+    note(f"generation_config.json is not valid ({reason}); only its token ids are saved", where)
+    return GenerationConfig(**{name: getattr(generation, name) for name in _TOKEN_IDS})
+
+
+def _invalid(generation: GenerationConfig) -> str:
+    """Return why transformers would not save these settings; empty where it would."""
+    with quiet():
+        try:
+            generation.validate(strict=True)
+        except ValueError as error:
+            return " ".join(str(error).split())[:160]
+    return ""
+
+
+_UNFINISHED = ".unfinished"
+
+
 def save_model(model: Any, tokenizer: Any, folder: Path) -> tuple[str, ...]:
     """Write weights (or the adapter), configuration and tokenizer; returns the files that are the result.
 
     An adapter's `adapter_config.json` names its base as the user named it; a folder by its full path, so that the
     adapter opens from anywhere. The file is then not part of the result: a place is no content.
+
+    They are written apart and moved when all are whole, so that what an interrupted run left is never taken for them.
     """
-    before = {path.name for path in folder.iterdir()}
-    if isinstance(model, PeftModel):
-        config = model.active_peft_config
-        base = Path(config.base_model_name_or_path).expanduser()
-        if base.is_dir():
-            config.base_model_name_or_path = str(base.resolve())
-            before.add("adapter_config.json")
-        with quiet():
-            model.save_pretrained(folder)
-        (folder / "README.md").unlink(missing_ok=True)
-        # PEFT writes sets in the order of their hashes, which differs between processes.
-        data = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        settled = {
-            key: sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
-            for key, value in data.items()
-        }
-        write_text(folder / "adapter_config.json", json.dumps(settled, indent=2, sort_keys=True) + "\n")
-    else:
-        model.config.use_cache = True
-        ends = list(ChatTemplate(tokenizer, ends=generation_ends(model)).end_ids)
-        generation = model.generation_config or GenerationConfig()
-        generation.eos_token_id = ends[0] if len(ends) == 1 else ends
-        generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-        generation.bos_token_id = tokenizer.bos_token_id
-        model.generation_config = generation
-        with quiet():
-            model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return tuple(sorted({path.name for path in folder.iterdir() if path.is_file()} - before))
+    apart, place_in_config = folder / _UNFINISHED, False
+    shutil.rmtree(apart, ignore_errors=True)
+    apart.mkdir()
+    try:
+        if isinstance(model, PeftModel):
+            place_in_config = _save_adapter(model, apart)
+        else:
+            model.config.use_cache = True
+            settle_generation(model, tokenizer)
+            with quiet():
+                model.save_pretrained(apart)
+        tokenizer.save_pretrained(apart)
+        names = sorted(path.name for path in apart.iterdir() if path.is_file())
+        for path in sorted(apart.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(folder / path.name, ignore_errors=True)
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
+    return tuple(name for name in names if not (place_in_config and name == "adapter_config.json"))
+
+
+def _save_adapter(model: PeftModel, folder: Path) -> bool:
+    """Write the adapter; returns whether its configuration names a place on this machine."""
+    config = model.active_peft_config
+    base = Path(config.base_model_name_or_path).expanduser()
+    if base.is_dir():
+        config.base_model_name_or_path = str(base.resolve())
+    with quiet():
+        model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    # PEFT writes sets in the order of their hashes, which differs between processes.
+    data = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settled = {
+        key: sorted(value) if key.endswith("_modules") and isinstance(value, list) else value
+        for key, value in data.items()
+    }
+    write_text(folder / "adapter_config.json", json.dumps(settled, indent=2, sort_keys=True) + "\n")
+    return base.is_dir()

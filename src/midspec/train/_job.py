@@ -21,18 +21,29 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens"})
+_ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens", "pack"})
+_LORA_ADDED_LATER: frozenset[str] = frozenset({"target_parameters"})
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 
 
 class LoraRecipe(Strict):
-    """A low-rank adapter; the defaults are those of the paper (arXiv 2605.02087)."""
+    """A low-rank adapter; the defaults are those of the paper (arXiv 2605.02087).
+
+    `target_modules` are names of linear layers, `all-linear`, or one pattern (a regular expression for the full
+    names, as in PEFT). Where a parent's adapter is trained further, what is not set here is the parent's.
+    `target_parameters` are weights that are no layers of their own, as the experts of a mixture are
+    (`experts.gate_up_proj`).
+    """
 
     r: int = Field(64, ge=1)
     alpha: int = Field(128, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    target_modules: tuple[str, ...] | str = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
+    target_parameters: tuple[str, ...] = ()
 
 
 class Recipe(Strict):
@@ -46,6 +57,8 @@ class Recipe(Strict):
     bring none, in place of the template's own: both are saved with the checkpoint, as defaults of its chat template.
     `control_tokens` says what happens to a text that spells a control token (`<|im_end|>`): it is refused, tokenized as
     text ("escape"), or kept as control token.
+    `pack` "auto" puts several documents in a row where the model keeps them apart, which is measured on it; else the
+    same documents make the same updates, one document a row, padded.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -70,6 +83,7 @@ class Recipe(Strict):
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
     default_system: str | None = None
     control_tokens: Literal["refuse", "escape", "keep"] = "refuse"
+    pack: Literal["auto", "always", "never"] = "auto"
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
@@ -80,8 +94,16 @@ class Recipe(Strict):
     def identity(self) -> dict[str, JsonValue]:
         """Return the fields that identify a result."""
         values = self.model_dump(mode="json", exclude=set(_NO_IDENTITY))
-        defaults = Recipe().model_dump(mode="json", include=set(_ADDED_LATER))
-        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+        defaults = Recipe().model_dump(mode="json")
+        values["lora"] = _without(values["lora"], defaults["lora"], _LORA_ADDED_LATER)
+        return _without(values, defaults, _ADDED_LATER)
+
+
+def _without(
+    values: dict[str, JsonValue], defaults: dict[str, JsonValue], added_later: frozenset[str]
+) -> dict[str, JsonValue]:
+    """Leave out what came later and is at its default."""
+    return {name: value for name, value in values.items() if name not in added_later or value != defaults[name]}
 
 
 class TrainExecution(Strict):
@@ -100,7 +122,8 @@ class TrainExecution(Strict):
 class TrainJob(Strict):
     """One stage of training.
 
-    `parent` is a checkpoint folder or hub name. Pretraining from scratch gives `architecture` (a transformers
+    `parent` is a checkpoint folder, a hub name or a GGUF file (or `package:NAME` for one in an installed package).
+    Pretraining from scratch gives `architecture` (a transformers
     configuration with its `model_type`) and a `tokenizer` folder instead. `data` are JSONL files of documents
     (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed.
     """
@@ -169,7 +192,7 @@ class Preflight(Strict):
     `n_cut` and `n_dropped` chats were too long. `n_rows` is packed rows in one epoch, each `row_width` tokens wide;
     `n_rows_unused` were left over by `n_updates`. `example` is the first row, the trained-on stretches in «».
     `n_untrained` rows of chats were cut before the assistant speaks; `notes` is what else was done with the rows, and
-    `warnings` what is probably not wanted of them or of the chat template, a sentence each.
+    `warnings` what is probably not wanted of them or of the chat template, a sentence each. Where `packed` is false, every document is a row of its own, and `row_width` the longest.
     """
 
     stage: str
@@ -193,15 +216,17 @@ class Preflight(Strict):
     n_untrained: int = Field(default=0, exclude_if=operator.not_)
     notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    packed: bool = Field(default=True, exclude_if=bool)
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
         kinds = f"{self.n_documents:,} documents, {self.n_chats:,} chats"
         losses = f"{self.n_split:,} split, {self.n_cut:,} cut, {self.n_dropped:,} dropped"
         floor = f"; floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
+        apart = "" if self.packed else ", one document in each"
         return [
             f"{self.stage}: {kinds} ({losses})",
-            f"rows: {self.n_rows:,} of {self.row_width:,} tokens, {self.n_rows_unused:,} unused",
+            f"rows: {self.n_rows:,} of {self.row_width:,} tokens{apart}, {self.n_rows_unused:,} unused",
             f"tokens: {self.real_tokens:,} real, {self.padded_tokens:,} padding, {self.supervised_tokens:,} trained on",
             f"updates: {self.n_updates:,} of {self.rows_per_update} rows, warm-up {self.warmup_updates:,}{floor}",
             *(f"warning: {warning}" for warning in self.warnings),

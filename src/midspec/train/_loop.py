@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from midspec.core.artifact import read_rows, write_rows
+from midspec.core.artifact import CHECKPOINTS, read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
-from midspec.train._checkpoint import compute_dtype
+from midspec.train._checkpoint import compute_dtype, fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
@@ -68,7 +68,6 @@ class GracefulStop:
             signal.signal(number, old)
 
 
-_CHECKPOINTS = ".checkpoints"
 _METRICS = "metrics.jsonl"
 
 
@@ -108,7 +107,7 @@ def run_updates(
         model: on the CPU or on `device`.
         job: the recipe, the seed, and how to run.
         plan: the rows of every update.
-        folder: holds the checkpoints of a run that is not finished, until `forget_checkpoints`.
+        folder: holds the last checkpoint, which is left there when training ends.
         device: where to compute.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
@@ -116,32 +115,21 @@ def run_updates(
     Raises:
         ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
-    checkpoints = folder / _CHECKPOINTS
-    # A checkpoint's metrics are written last: without them it is not complete.
-    complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
-    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    checkpoints = folder / CHECKPOINTS
+    last = last_checkpoint(folder)
     known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
     stop = GracefulStop()
     recorder = _Recorder(job, plan, on_progress, known, stop)
-    rows = [row for update in plan.updates for row in update]
+    # Only what the model has an embedding for: a tokenizer may know more.
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
-    try:
-        with stop, quiet():
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"the GPU's memory is too small for {trainer.args.per_device_train_batch_size} rows of "
-            f"{plan.preflight.row_width} tokens at once",
-            where="recipe.micro_batch",
-            hint="Lower it, or set execution.gradient_checkpointing",
-        ) from error
+    pad_id = min(pad_id, model.get_input_embeddings().weight.shape[0] - 1)
+    trainer = _trainer(model, job, plan.preflight, plan.rows(), checkpoints, device, pad_id, recorder)
+    n_rows = trainer.args.per_device_train_batch_size
+    too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
+    hint = "Lower it, or set execution.gradient_checkpointing"
+    with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet():
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
-
-
-def forget_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of the unfinished run, when the result is written."""
-    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
 def _trainer(
@@ -155,7 +143,8 @@ def _trainer(
     recorder: TrainerCallback,
 ) -> Trainer:
     recipe = job.recipe
-    micro_batch = recipe.micro_batch or recipe.rows_per_update
+    # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
+    micro_batch = recipe.micro_batch or (recipe.rows_per_update if geometry.packed else 1)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
@@ -189,7 +178,7 @@ def _trainer(
             model=model,
             args=arguments,
             train_dataset=rows,
-            data_collator=lambda batch: collate(batch, width=width, pad_id=pad_id),
+            data_collator=lambda batch: collate(batch, width=width, pad_id=pad_id, packed=geometry.packed),
             optimizers=_optimizer(model, recipe, geometry, device),
             callbacks=[recorder],
         )
@@ -244,11 +233,14 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         self._begun = self._saved = time.monotonic()
 
     def on_step_end(self, *context: Any, **_: Any) -> None:
-        _arguments, state, control = context
+        arguments, state, control = context
         every = self._execution.save_every_updates
         due = time.monotonic() - self._saved >= self._execution.save_every_s
-        if state.global_step < self._n_updates and (state.global_step % every == 0 if every else due):
+        is_last = state.global_step == self._n_updates
+        if is_last or (state.global_step % every == 0 if every else due):
             control.should_save = True
+        # After the last update weights are all that a fault while the result is made could lose.
+        arguments.save_only_model = is_last
 
     def on_log(self, *context: Any, logs: dict[str, float], **_: Any) -> None:
         _arguments, state, control = context

@@ -1,7 +1,8 @@
 """Tokens packed into rows of one length in which no document sees another.
 
 A packed row is a run of pieces. Each piece has positions of its own, counted from 0, and no attention mask is given:
-transformers then keeps the pieces apart. Padding at the tail is a piece of its own, so nothing sees it.
+transformers then keeps the pieces apart. Padding at the tail is pieces of its own, so nothing sees it. Models that
+can't keep pieces apart (`train/_checks.py` measures it) get one piece a row instead, padded.
 """
 
 from __future__ import annotations
@@ -50,17 +51,23 @@ def pack(pieces: Sequence[Piece], row_tokens: int, *, seed: int) -> list[list[Pi
     return rows
 
 
-def collate(rows: Sequence[Sequence[Piece]], *, width: int, pad_id: int) -> dict[str, torch.Tensor]:
-    """Make model inputs of packed rows.
+def collate(
+    rows: Sequence[Sequence[Piece]], *, width: int, pad_id: int, packed: bool = True
+) -> dict[str, torch.Tensor]:
+    """Make model inputs of rows.
 
     Args:
-        rows: packed rows of at most `width` tokens.
-        width: of the tensors.
+        rows: packed rows of at most `width` tokens, or groups of pieces that are to have a row each.
+        width: of the tensors, where they are packed.
         pad_id: fills what is left of a row.
+        packed: whether the pieces of a row share it.
 
     Returns:
-        `input_ids`, `position_ids` and `labels`, each (rows, width); no attention mask.
+        `input_ids`, `position_ids` and `labels`, each (rows, width); no attention mask. Not packed: `input_ids`,
+        `attention_mask` and `labels`, each (pieces, longest piece).
     """
+    if not packed:
+        return _collate_apart([piece for row in rows for piece in row], pad_id)
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     positions = np.zeros((len(rows), width), dtype=np.int64)
@@ -72,9 +79,28 @@ def collate(rows: Sequence[Sequence[Piece]], *, width: int, pad_id: int) -> dict
             labels[number, at:end] = np.where(piece.supervised, piece.ids, IGNORED)
             positions[number, at:end] = np.arange(end - at)
             at = end
-        positions[number, at:] = np.arange(width - at)
+        # No position is higher than the longest piece's: a row may be wider than the model's positions reach.
+        positions[number, at:] = np.arange(width - at) % max(len(piece.ids) for piece in row)
     return {
         "input_ids": torch.from_numpy(ids),
         "position_ids": torch.from_numpy(positions),
+        "labels": torch.from_numpy(labels),
+    }
+
+
+def _collate_apart(pieces: Sequence[Piece], pad_id: int) -> dict[str, torch.Tensor]:
+    """Make inputs of pieces with a row each, padded on the right, where no token before sees the padding."""
+    shape = (len(pieces), max(len(piece.ids) for piece in pieces))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    labels = np.full(shape, IGNORED, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    for number, piece in enumerate(pieces):
+        end = len(piece.ids)
+        ids[number, :end] = piece.ids
+        labels[number, :end] = np.where(piece.supervised, piece.ids, IGNORED)
+        mask[number, :end] = 1
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask),
         "labels": torch.from_numpy(labels),
     }

@@ -21,6 +21,10 @@ class Plan(NamedTuple):
     updates: list[list[list[Piece]]]
     preflight: Preflight
 
+    def rows(self) -> list[list[Piece]]:
+        """Return the rows of all updates, in order."""
+        return [row for update in self.updates for row in update]
+
 
 def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
     """Read, tokenize, pack and count; refuse what would teach nothing.
@@ -59,7 +63,51 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
     for number, update in enumerate(updates, start=1):
         if not any(piece.supervised.any() for row in update for piece in row):
             raise PreflightError(f"update {number} has no token to train on", where=where, hint="Check the rows")
-    return Plan(updates, _count(job, encoded, rows, updates, len(schedule) - len(used), tokenizer))
+    plan = Plan(updates, _count(job, encoded, rows, updates, len(schedule) - len(used), tokenizer))
+    return unpacked(plan) if recipe.pack == "never" else plan
+
+
+def unpacked(plan: Plan) -> Plan:
+    """Give every document a row of its own, for models that can't keep packed ones apart.
+
+    Each update keeps its documents, so that it is the same update as packed. They are ordered by length and cut into
+    as many groups as the update had rows; a group goes through the model as one batch, padded to its longest.
+    """
+    updates = [_groups_by_length([piece for row in update for piece in row], len(update)) for update in plan.updates]
+    longest = [max(len(piece.ids) for piece in group) for update in updates for group in update]
+    counts = [len(group) for update in updates for group in update]
+    n_padded = sum(width * count for width, count in zip(longest, counts, strict=True)) - plan.preflight.real_tokens
+    changes = {"packed": False, "row_width": max(longest), "padded_tokens": n_padded}
+    return Plan(updates, plan.preflight.model_copy(update=changes))
+
+
+def _groups_by_length(pieces: Sequence[Piece], n_groups: int) -> list[list[Piece]]:
+    """Cut pieces, longest first, into `n_groups`, so that the largest group is as small as it can be when padded."""
+    pieces = sorted(pieces, key=lambda piece: -len(piece.ids))
+    low, high = len(pieces[0].ids), len(pieces[0].ids) * len(pieces)
+    while low < high:
+        middle = (low + high) // 2
+        if len(_groups_up_to(pieces, middle)) <= n_groups:
+            high = middle
+        else:
+            low = middle + 1
+    groups = _groups_up_to(pieces, low)
+    while len(groups) < n_groups:  # an update of a row a document has as many groups as documents
+        at = max(range(len(groups)), key=lambda at: len(groups[at]))
+        half = len(groups[at]) // 2
+        groups[at : at + 1] = [groups[at][:half], groups[at][half:]]
+    return groups
+
+
+def _groups_up_to(pieces: Sequence[Piece], most: int) -> list[list[Piece]]:
+    """Cut pieces, longest first, into groups of at most `most` tokens with padding."""
+    groups: list[list[Piece]] = []
+    for piece in pieces:
+        if groups and len(groups[-1][0].ids) * (len(groups[-1]) + 1) <= most:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    return groups
 
 
 def _count(

@@ -6,10 +6,14 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from midspec.core.artifact import Built, write_json, write_rows
+from midspec.core.artifact import CHECKPOINTS, Built, write_json, write_rows
 from midspec.models import find_checkpoint, only_here
 from midspec.train._job import Preflight, Progress, TrainJob
+
+if TYPE_CHECKING:
+    from midspec.train._plan import Plan
 
 
 def preflight(job: TrainJob) -> Preflight:
@@ -33,6 +37,7 @@ def train(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     device: str = "auto",
+    keep_checkpoints: bool = False,
 ) -> Built:
     """Train one stage and write the checkpoint, `metrics.jsonl` and `preflight.json` into `folder`.
 
@@ -44,6 +49,7 @@ def train(
         folder: an existing folder; an empty one, or one that an interrupted run of the same job left.
         on_progress: called after every update.
         device: "auto" (the GPU if there is one), "cpu" or "cuda".
+        keep_checkpoints: leave the run's last checkpoint in `folder`, for `build` to remove when the record is written.
 
     Raises:
         PreflightError: it would teach nothing, or lose data.
@@ -54,35 +60,41 @@ def train(
 
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._checks import Proof, refuse_leaks
-    from midspec.train._loop import forget_checkpoints, run_updates
+    from midspec.train._checks import Proof
+    from midspec.train._loop import run_updates
     from midspec.train._plan import plan_training
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
     tokenizer = checkpoint.open_tokenizer(job)
     plan = plan_training(job, tokenizer)
-    model = checkpoint.open_start(job, tokenizer, dtype=checkpoint.compute_dtype(job.recipe, torch_device)).to(
-        torch_device
-    )
     where = job.parent or "architecture"
-    longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
-    checkpoint.refuse_misfit(model, tokenizer, longest, where)
-    checkpoint.refuse_full_disk(model, folder)
-    refuse_leaks(model, torch_device, where)
-    proof = Proof(model, plan.updates[0][0], torch_device)
+    with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
+        dtype = checkpoint.compute_dtype(job.recipe, torch_device)
+        model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
+        checkpoint.refuse_misfit(model, tokenizer, [piece for row in plan.rows() for piece in row], where)
+        checkpoint.refuse_full_disk(model, folder)
+        plan = _packed_or_not(plan, model, torch_device, job.recipe.pack, where)
+        checkpoint.try_saving(model, tokenizer, folder, where)
+        proof = Proof(model, plan.updates[0][0], torch_device)
     training_start = time.monotonic()
-    with checkpoint.writing(folder):
-        rows = run_updates(model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress)
-        training_end = time.monotonic()
-        proven = proof.after(model)
-        outputs = checkpoint.save_model(model, tokenizer, folder)
+    try:
+        with checkpoint.writing(folder):
+            rows = run_updates(
+                model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress
+            )
+            training_end = time.monotonic()
+            proven = proof.after(model)
+            outputs = checkpoint.save_model(model, tokenizer, folder)
+    finally:
+        checkpoint.drop_incomplete(folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
     for name in outputs:
         # safetensors makes its files readable by their owner alone; a result is as readable as other files.
         shutil.copymode(folder / "preflight.json", folder / name)
-    forget_checkpoints(folder)
+    if not keep_checkpoints:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return Built(
         outputs=(*outputs, "metrics.jsonl", "preflight.json"),
         summary={
@@ -101,3 +113,19 @@ def train(
             "train_seconds": round(training_end - training_start, 3),
         },
     )
+
+
+def _packed_or_not(plan: Plan, model: Any, device: Any, pack: str, where: str) -> Plan:
+    """Return the plan with one document a row, where the model does not keep packed documents apart.
+
+    Raises:
+        CheckpointError: it does not, and `pack` is "always".
+    """
+    from midspec.train._checks import leak, refuse_leaks
+    from midspec.train._plan import unpacked
+
+    if pack == "always":
+        refuse_leaks(model, device, where)
+    elif plan.preflight.packed and leak(model, device):
+        return unpacked(plan)
+    return plan

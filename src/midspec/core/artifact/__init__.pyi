@@ -1,3 +1,4 @@
+from ._build import CHECKPOINTS as CHECKPOINTS
 from ._build import RECORD as RECORD
 from ._build import Built as Built
 from ._build import ProgressCallback as ProgressCallback

@@ -57,6 +57,8 @@ def commit() -> str | None:
 
 
 RECORD = "record.json"
+CHECKPOINTS = ".checkpoints"
+"""The folder of a draft in which a resumable step keeps what it can go on from."""
 _STARTED = ".started.json"
 
 
@@ -99,6 +101,9 @@ def build(
 ) -> tuple[Record, bool]:
     """Make a step's result in `folder`, unless the same result is there.
 
+    What a resumable step keeps in `CHECKPOINTS` outlives whatever ends it before its record is written (a full disk, a
+    GPU out of memory, a fault at the end); it is removed then.
+
     Args:
         folder: the result's final place.
         identity: what identifies the result.
@@ -134,11 +139,14 @@ def build(
                 keep = resumable
                 record = _make(draft, identity, make, n_attempts, folder)
             (draft / _STARTED).unlink(missing_ok=True)
+            shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
             _move(draft, folder)
             return record, True
     except MidspecError as error:
-        # A start that the user must correct first is none to go on from; a draft that another process holds is its own.
-        keep = isinstance(error, InUseError) and not held
+        # A start that the user must correct first is none to go on from, unless it left a checkpoint; a draft that
+        # another process holds is its own.
+        has_checkpoint = resumable and any((draft / CHECKPOINTS).glob("*"))
+        keep = has_checkpoint or (isinstance(error, InUseError) and not held)
         raise
     finally:
         if not keep:

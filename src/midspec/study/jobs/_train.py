@@ -86,7 +86,7 @@ class TrainStep(Step):
         def show(progress: Progress) -> None:
             job.on_progress(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
 
-        return train(stage, folder, on_progress=show, device=job.device)
+        return train(stage, folder, on_progress=show, device=job.device, keep_checkpoints=True)
 
     # Sizes before it is made ------------------------------------------------------------------------------------
 
