@@ -13,16 +13,17 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from midspec.core.artifact import locked
 from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean
 from midspec.core.records import Strict
+from midspec.train._rl_recipe import DpoRecipe, GrpoRecipe, RewardEntry
 
-Stage = Literal["pretrain", "midtrain", "finetune"]
+Stage = Literal["pretrain", "midtrain", "finetune", "dpo", "grpo"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset()
+_ADDED_LATER: frozenset[str] = frozenset({"dpo", "grpo"})
 
-UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 
 
 class LoraRecipe(Strict):
@@ -42,6 +43,9 @@ class Recipe(Strict):
     `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
     bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
     are switches of the chat template (`enable_thinking`, say).
+
+    `dpo` and `grpo` are settings of these stages alone, which take `n_updates` updates of `rows_per_update` pairs or
+    replies, and go through their data as often as that needs.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -64,12 +68,33 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     overlong: Literal["refuse", "drop", "cut"] = "refuse"
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
+    dpo: DpoRecipe | None = None
+    grpo: GrpoRecipe | None = None
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
         if self.micro_batch is not None and self.rows_per_update % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide rows_per_update {self.rows_per_update}")
         return self
+
+    def check_stage(self, stage: Stage) -> None:
+        """Refuse a recipe that is not of this stage.
+
+        Raises:
+            ValueError: a section of another stage, or a setting that `dpo` or `grpo` needs is missing or does not fit.
+        """
+        for name in ("dpo", "grpo"):
+            if getattr(self, name) is not None and stage != name:
+                raise ValueError(f"{name}: settings of stage {name}, and this is {stage}")
+        if stage not in ("dpo", "grpo"):
+            return
+        if self.n_updates is None:
+            raise ValueError(f"n_updates: {stage} needs it, and comparable arms have the same")
+        if stage == "grpo" and self.grpo is None:
+            raise ValueError("grpo: stage grpo needs this section, with its rewards")
+        if self.grpo is not None and self.rows_per_update % self.grpo.group_size:
+            what = f"rows_per_update {self.rows_per_update} must be a multiple of grpo.group_size"
+            raise ValueError(f"{what} {self.grpo.group_size}")
 
     def identity(self) -> dict[str, JsonValue]:
         """Return the fields that identify a result."""
@@ -96,7 +121,8 @@ class TrainJob(Strict):
 
     `parent` is a checkpoint folder or hub name. Pretraining from scratch gives `architecture` (a transformers
     configuration with its `model_type`) and a `tokenizer` folder instead. `data` are JSONL files of documents
-    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed.
+    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed. Stage dpo takes
+    pairs (`prompt`, `chosen`, `rejected`), stage grpo prompts (`prompt`).
     """
 
     stage: Stage
@@ -123,6 +149,10 @@ class TrainJob(Strict):
                 raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
         if self.stage == "pretrain" and self.recipe.method == "lora":
             raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
+        try:
+            self.recipe.check_stage(self.stage)
+        except ValueError as error:
+            raise ValueError(f"recipe.{error}") from error
         return self
 
     @property
@@ -241,6 +271,9 @@ def _resolve(name: str | None, folder: Path) -> str | None:
 _KINDS: dict[tuple[int | str, ...], type[Strict]] = {
     ("recipe",): Recipe,
     ("recipe", "lora"): LoraRecipe,
+    ("recipe", "dpo"): DpoRecipe,
+    ("recipe", "grpo"): GrpoRecipe,
+    ("recipe", "grpo", "rewards"): RewardEntry,
     ("execution",): TrainExecution,
 }
 
@@ -251,7 +284,7 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ")
     hint = "Fix that field"
     if first["type"] == "extra_forbidden":
-        kind = _KINDS.get(first["loc"][:-1], TrainJob)
+        kind = _KINDS.get(tuple(part for part in first["loc"][:-1] if isinstance(part, str)), TrainJob)
         message, hint = "no such setting", did_you_mean(str(first["loc"][-1]), kind.model_fields)
     elif first["type"] == "missing":
         message, hint = "is missing", "Add it"

@@ -151,6 +151,20 @@ class FinetuneStep(TrainStep):
     kind = "finetune"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DpoStep(TrainStep):
+    """A model trained on pairs of a better and a worse reply."""
+
+    kind = "dpo"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GrpoStep(TrainStep):
+    """A model trained on rewards of its own replies to prompts."""
+
+    kind = "grpo"
+
+
 def training_cost(recipe: Recipe) -> float:
     """Return a training step's rough size, for the order of work."""
     return recipe.n_updates or _N_UPDATES_UNKNOWN
@@ -160,5 +174,7 @@ TRAIN_STEPS: dict[Stage, type[TrainStep]] = {
     "pretrain": PretrainStep,
     "midtrain": MidtrainStep,
     "finetune": FinetuneStep,
+    "dpo": DpoStep,
+    "grpo": GrpoStep,
 }
-STEPS = (PretrainStep, MidtrainStep, FinetuneStep)
+STEPS = tuple(TRAIN_STEPS.values())
