@@ -21,7 +21,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset({"dpo", "grpo"})
+_ADDED_LATER: frozenset[str] = frozenset({"dpo", "grpo", "keep_updates"})
+
+KEPT_PREFIX = "checkpoint-"
+"""Of the folders, in a stage's result, of the checkpoints that the recipe's `keep_updates` names."""
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 
@@ -43,6 +46,8 @@ class Recipe(Strict):
     `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
     bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
     are switches of the chat template (`enable_thinking`, say).
+
+    After each of `keep_updates` updates the model is kept as a checkpoint of its own, `checkpoint-N/` in the result.
 
     `dpo` and `grpo` are settings of these stages alone, which take `n_updates` updates of `rows_per_update` pairs or
     replies, and go through their data as often as that needs.
@@ -70,6 +75,7 @@ class Recipe(Strict):
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
     dpo: DpoRecipe | None = None
     grpo: GrpoRecipe | None = None
+    keep_updates: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
@@ -90,7 +96,7 @@ class Recipe(Strict):
             return
         if self.n_updates is None:
             raise ValueError(f"n_updates: {stage} needs it, and comparable arms have the same")
-        if stage == "grpo" and self.grpo is None:
+        if stage == "grpo" and (self.grpo is None or not self.grpo.rewards):
             raise ValueError("grpo: stage grpo needs this section, with its rewards")
         if self.grpo is not None and self.rows_per_update % self.grpo.group_size:
             what = f"rows_per_update {self.rows_per_update} must be a multiple of grpo.group_size"
