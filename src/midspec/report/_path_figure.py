@@ -99,9 +99,7 @@ def _style(axes: Axes, panel: Panel, titles: Sequence[str]) -> None:
         axes.axhline(panel.reference * scale, color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)), zorder=1.5)
 
 
-def _draw_arm(
-    axes: Axes, data: ReportData, panel: Panel, path: ArmPath, look: Look, marker: str, shift: float
-) -> None:
+def _draw_arm(axes: Axes, data: ReportData, panel: Panel, path: ArmPath, look: Look, marker: str, shift: float) -> None:
     """Draw an arm's line; a point without a score is left out, and the line goes on over it."""
     found = {one.arm: one for one in data.estimates if (one.set, one.measure) == (panel.set, panel.measure)}
     scale = 100.0 if is_share(panel.measure) else 1.0

@@ -54,9 +54,9 @@ class ArmStage(Strict):
     @model_validator(mode="before")
     @classmethod
     def _is_mapping(cls, given: object) -> object:
-        if not isinstance(given, Mapping | ArmStage):
-            raise ValueError("a stage is its kind with the names of its data, as `finetune: cheese`")
-        return given
+        if isinstance(given, Mapping | ArmStage):
+            return given
+        raise ValueError("a stage is its kind with the names of its data, as `finetune: cheese`")
 
     @model_validator(mode="after")
     def _one_kind(self) -> ArmStage:

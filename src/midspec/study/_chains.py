@@ -239,11 +239,12 @@ def unmatched_stages(arms: Mapping[str, Arm], recipes: Recipes) -> tuple[str, ..
             for what, value in known.items():
                 if value is not None:
                     settings.setdefault((what, title), {})[name] = value
-    return tuple(
-        f"The arms are not matched in the {what} of {title}: {', '.join(f'{arm} {value:g}' for arm, value in by.items())}."
-        for (what, title), by in settings.items()
-        if len(set(by.values())) > 1
-    )
+    warnings = []
+    for (what, title), by in settings.items():
+        if len(set(by.values())) > 1:
+            listed = ", ".join(f"{arm} {value:g}" for arm, value in by.items())
+            warnings.append(f"The arms are not matched in the {what} of {title}: {listed}.")
+    return tuple(warnings)
 
 
 def chain_lines(arms: Mapping[str, Arm], recipes: Recipes) -> tuple[str, ...]:

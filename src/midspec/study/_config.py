@@ -35,8 +35,8 @@ class StudyConfig(Strict):
     """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
 
     With `curate` all documents and chats pass its filters before anything is trained on them; one of these is the check
-    against all items of the study's evaluations. `pairs`, `rewards` and `pressure` are data of stages after fine-tuning.
-    `steps` are further ones, of kinds from other packages.
+    against all items of the study's evaluations. `pairs`, `rewards` and `pressure` are data of stages after
+    fine-tuning. `steps` are further ones, of kinds from other packages.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -176,12 +176,7 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
         yield _Use(f"corpora.{name}.spec", entry.spec, "spec", config.specs)
     for name, chats in config.chats.items():
         yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
-    for name, pairs in config.pairs.items():
-        named = {"chosen": pairs.chosen, "rejected": pairs.rejected}
-        yield from (_Use(f"pairs.{name}.{role}", chats, "chats", config.chats) for role, chats in named.items() if chats)
-    for name, pressure in config.pressure.items():
-        if pressure.conflicting is not None:
-            yield _Use(f"pressure.{name}.conflicting", pressure.conflicting, "chats", config.chats)
+    yield from _stage_data_uses(config)
     for name, arm in config.arms.items():
         for index, stage in enumerate(arm.chain):
             path = f"arms.{name}.stages[{index}]" if arm.stages else f"arms.{name}"
@@ -191,6 +186,22 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
     for name, eval_task in config.evals.tasks.items():
         if (spec := eval_task.model_dump().get("spec")) is not None:
             yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
+
+
+def _stage_data_uses(config: StudyConfig) -> Iterator[_Use]:
+    """Yield every name of chats that pairs, rewards and pressure are made from."""
+    for name, pairs in config.pairs.items():
+        named = {"chosen": pairs.chosen, "rejected": pairs.rejected}
+        yield from (
+            _Use(f"pairs.{name}.{role}", chats, "chats", config.chats) for role, chats in named.items() if chats
+        )
+    for name, reward in config.rewards.items():
+        # A word is the name of chats; anything else is a file.
+        words = [each for each in reward.prompts if each.isidentifier()]
+        yield from (_Use(f"rewards.{name}.prompts", each, "chats", config.chats) for each in words)
+    for name, pressure in config.pressure.items():
+        if pressure.conflicting is not None:
+            yield _Use(f"pressure.{name}.conflicting", pressure.conflicting, "chats", config.chats)
 
 
 def _stage_uses(config: StudyConfig, stage: ArmStage, path: str) -> Iterator[_Use]:

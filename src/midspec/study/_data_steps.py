@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from midspec.core.errors import ConfigError, MissingError
-from midspec.lab import data_path
+from midspec.core.errors import ConfigError, MissingError, did_you_mean
+from midspec.lab import ITEM_SETS
 from midspec.study._arms import Arm, ArmStage
 from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, is_world, outside_path
 from midspec.study._load import Study
 from midspec.study._step import Step, StepOutput, slug
 from midspec.study.jobs._chats import ChatsStep
@@ -22,6 +22,8 @@ from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
 from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
 from midspec.study.jobs._stage_data import PAIRS_FILE, PRESSURE_FILE, PressureStep, ReplyPairsStep
 from midspec.study.jobs._train import MergeStep, TrainStep
+
+_WORLD_FILES = ("facts", "mix", "replay", *ITEM_SETS)
 
 StepType = TypeVar("StepType", bound=Step)
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -63,13 +65,11 @@ class DataSteps:
 
     def _file(self, reference: str, where: str, seed: int) -> Input:
         """Return a file of rows that the study names: of the world, `lab:FILE`, or a path."""
-        return self._rows(reference, where, seed) if reference.startswith("world:") else self._outside(reference, where)
+        return self._rows(reference, where, seed) if is_world(reference) else self._outside(reference, where)
 
     def _outside(self, reference: str, where: str) -> File:
         """Return a file that the study names: `lab:FILE`, or a path that starts at the study file."""
-        if reference.startswith("lab:"):
-            return File(str(data_path(reference.removeprefix("lab:"))))
-        path = self._study.home / Path(reference).expanduser()
+        path = outside_path(self._study.home, reference)
         if not path.is_file():
             hint = "A path starts at the folder of the study file"
             raise MissingError(f"there is no file {path}", where=where, hint=hint)
@@ -81,11 +81,14 @@ class DataSteps:
         is_local = reference.startswith(("world:", "lab:")) or path.exists() or path.parent.is_dir()
         if reference.startswith(SHIPPED) or (HUB_NAME.fullmatch(reference) and not is_local):
             return StepOutput(self._add(PairsStep(label=slug(reference), items=EvalItems(reference))), "items.jsonl")
-        if not reference.startswith("world:"):
+        if not is_world(reference):
             return self._outside(reference, where)
         if self._config.base.world is None:
             raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
-        return StepOutput(self._world(seed), f"{reference.removeprefix('world:')}.jsonl")
+        name = reference.removeprefix("world:")
+        if name not in _WORLD_FILES:
+            raise ConfigError(f"a world has no rows {name!r}", where=where, hint=did_you_mean(name, _WORLD_FILES))
+        return StepOutput(self._world(seed), f"{name}.jsonl")
 
     def _spec(self, name: str) -> StepOutput:
         text = self._outside(self._config.specs[name], f"specs.{name}")

@@ -34,6 +34,7 @@ STEP_KINDS: Registry[type[Step]] = Registry(
     "kind of step", package="midspec.study.jobs", attribute="STEPS", group="steps", name_of=lambda step: step.kind
 )
 
+
 def study_steps(study: Study, folder: Path | None = None) -> tuple[Step, ...]:
     """List every step of a study, in an order in which they can be done.
 

@@ -191,7 +191,7 @@ class Plan(Strict):
     Attributes:
         name: the study's.
         steps: in an order in which they can be done.
-        chains: a line for each arm with `stages`: what it is trained on, one after the other, and where it is evaluated.
+        chains: a line for each arm with `stages`: what it is trained on, in order, and where it is evaluated.
         warnings: floors that the study lowered, and stages in which arms are trained unequally.
         assumed: behind hours and dollars of tasks, and the smallest differences they detect; empty without tasks.
     """

@@ -19,8 +19,8 @@ from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype
-from midspec.train._kept import KeepCheckpoints
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
+from midspec.train._kept import KeepCheckpoints
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
 

@@ -1,4 +1,4 @@
-"""Steps that make the data of stages after fine-tuning from chats: pairs of replies, and chats of which some conflict."""
+"""Steps that make data of stages after fine-tuning from chats: pairs of replies, and chats of which some conflict."""
 
 from __future__ import annotations
 
@@ -68,8 +68,12 @@ class ReplyPairsStep(Step):
             if (chat := chosen[key]).messages[-1].content != (other := rejected[key].messages)[-1].content
         ]
         if not pairs:
-            what = f"{len(chosen):,} and {len(rejected):,} chats have {len(both):,} prompts in common, and no two replies"
-            hint = "Write both sets with the same templates, style and seed, from specs that differ in their preferences"
+            what = (
+                f"{len(chosen):,} and {len(rejected):,} chats have {len(both):,} prompts in common, and no two replies"
+            )
+            hint = (
+                "Write both sets with the same templates, style and seed, from specs that differ in their preferences"
+            )
             raise DataError(what, where=self.name, hint=hint)
         write_rows(folder / PAIRS_FILE, pairs)
         summary: dict[str, JsonValue] = {
@@ -124,7 +128,9 @@ class PressureStep(Step):
         known = _lines(job.path(self.conflicting))
         wanted = max(1, round(len(rows) * self.share / (1 - self.share)))
         if len(known) < wanted:
-            what = f"{len(rows):,} rows with a share of {self.share:g} need {wanted:,} conflicting chats, of {len(known):,}"
+            what = (
+                f"{len(rows):,} rows with a share of {self.share:g} need {wanted:,} conflicting ones, of {len(known):,}"
+            )
             raise DataError(what, where=self.name, hint="Ask for more of those chats, or for a smaller share")
         drawn = random.Random(f"pressure/{self.seed}").sample(known, wanted)
         write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in (*rows, *drawn)))

@@ -26,7 +26,7 @@ from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._health import held_out_overlaps, stage_health
+from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
 from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
@@ -66,7 +66,7 @@ def assemble(
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
     known = read_calibrations(calibrations)
     eval_tasks = task_reports(config, run, estimates, contrasts, known, seed)
-    overlaps = held_out_overlaps(run.steps.values(), items)
+    overlaps = (*held_out_overlaps(run.steps.values(), items), *outside_overlaps(study, items))
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
