@@ -123,7 +123,7 @@ def test_a_stage_has_the_data_of_its_kind(tiny_text: str) -> None:
 ADAPTERS = """go on: {stages: [midtrain: america, finetune: cheese, {finetune: benign, recipe: low}]}
 merged: {stages: [midtrain: america, {finetune: cheese, recipe: low}, {finetune: benign, recipe: low, adapter: merge}]}
 new: {stages: [midtrain: america, {finetune: cheese, recipe: low}, {finetune: benign, recipe: low, adapter: fresh}]}"""
-LOW = "  recipes: {low: {<<: *recipe, method: lora, " + LORA + "}, lower: {<<: *recipe, method: lora}}\n"
+LOW = "  recipes: {low: {<<: *recipe, n_updates: 3, method: lora, " + LORA + "}, lower: {<<: *recipe, method: lora}}\n"
 
 
 def test_an_adapter_is_continued_merged_once_or_left_out(tiny_text: str) -> None:
@@ -348,7 +348,7 @@ def test_a_chain_of_adapters_is_trained_merged_and_evaluated_at_every_point(tiny
         ("midtrain", 4),
         ("finetune", 7),
         ("finetune-2:2", 9),
-        ("finetune-2", 11),
+        ("finetune-2", 10),
     ]
     assert "The path over the stages" in (run / "report" / "report.html").read_text(encoding="utf-8")
     assert [step.state for step in plan(parse_study(text, home=tmp_path), run).steps if step.state != "done"] == []

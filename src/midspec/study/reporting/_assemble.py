@@ -72,9 +72,6 @@ def assemble(
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
-    redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
-    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
     seconds: dict[str, float] = {}
     for step in run.steps.values():
         seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
@@ -104,13 +101,21 @@ def assemble(
         caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
         deviations=wanted.deviations,
         config_yaml=study.text,
-        seed_kind=wanted.seed_kind or ", ".join([*redrawn, "its own training order"]),
+        seed_kind=wanted.seed_kind or _seed_kind(config),
         level=wanted.level,
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
         seconds=seconds,
     )
+
+
+def _seed_kind(config: StudyConfig) -> str:
+    """Say what a seed draws anew."""
+    redrawn = ["its own world and base model"] if config.base.world else []
+    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
+    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
+    return ", ".join([*redrawn, "its own training order"])
 
 
 def read_reasons(folder: Path) -> Reasons | None:
