@@ -247,7 +247,7 @@ def train(
     device: o.Device = "auto",
     redo: o.Redo = False,
 ) -> None:
-    """Train one stage: pretrain, midtrain or finetune.
+    """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
 
     Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
     10 minutes (execution.save_every_s).

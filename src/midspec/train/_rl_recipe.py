@@ -88,6 +88,7 @@ class GrpoRecipe(Strict):
         loss_type: as TRL names them.
         scale_rewards: what a group's rewards are divided by: their own standard deviation, the update's, or nothing.
         mask_truncated: replies that were cut teach nothing.
+        n_iterations: updates on the replies of one sampling; `epsilon` matters only above 1.
         n_probe_prompts: prompts answered before the first update and after the last, to measure what is paid, parsed
             and cut, and the spread in groups.
         max_flat_share: the share of probed groups without any spread in reward above which training is refused.
@@ -103,6 +104,7 @@ class GrpoRecipe(Strict):
     loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
     scale_rewards: Literal["group", "batch", "none"] = "group"
     mask_truncated: bool = False
+    n_iterations: int = Field(1, ge=1)
     n_probe_prompts: int = Field(16, ge=1)
     max_flat_share: Share = 0.8
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.models import find_checkpoint, only_here
 from midspec.train._job import Preflight, Progress, TrainJob
+from midspec.train._rewards import Reward
+from midspec.train._rl_plan import DpoPreflight, GrpoPreflight
+
+RL_STAGES = ("dpo", "grpo")
 
 
-def preflight(job: TrainJob) -> Preflight:
+def preflight(job: TrainJob) -> Preflight | DpoPreflight | GrpoPreflight:
     """Count what the job would do, without opening the model.
 
     Raises:
@@ -24,6 +28,10 @@ def preflight(job: TrainJob) -> Preflight:
     from midspec.train._checkpoint import open_tokenizer
     from midspec.train._plan import plan_training
 
+    if job.stage in RL_STAGES:
+        from midspec.train._rl_stage import plan_rl
+
+        return plan_rl(job, open_tokenizer(job)).preflight
     return plan_training(job, open_tokenizer(job)).preflight
 
 
@@ -33,6 +41,7 @@ def train(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     device: str = "auto",
+    rewards: Mapping[str, Reward] | None = None,
 ) -> Built:
     """Train one stage and write the checkpoint, `metrics.jsonl` and `preflight.json` into `folder`.
 
@@ -44,12 +53,17 @@ def train(
         folder: an existing folder; an empty one, or one that an interrupted run of the same job left.
         on_progress: called after every update.
         device: "auto" (the GPU if there is one), "cpu" or "cuda".
+        rewards: of stage grpo: those of evaluation tasks, which a layer above makes, by their entries' names.
 
     Raises:
         PreflightError: it would teach nothing, or lose data.
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
+    if job.stage in RL_STAGES:
+        from midspec.train._rl_stage import train_rl
+
+        return train_rl(job, folder, on_progress=on_progress, device=device, rewards=rewards)
     from torch.backends.cpu import get_cpu_capability
 
     from midspec.models import pick_device, use_threads
