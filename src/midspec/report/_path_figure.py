@@ -16,13 +16,14 @@ from midspec.report._tables import PathGroup
 
 # In inches.
 _LEFT, _RIGHT, _BETWEEN = 0.5, 0.15, 0.55
-_HEAD, _BODY, _FOOT, _LEGEND_LINE = 0.34, 1.9, 0.62, 0.19
+_HEAD, _BODY, _LEGEND_LINE = 0.34, 1.9, 0.19
+_FOOT, _FOOT_PER_LETTER = 0.36, 0.03  # below a panel; and for each letter of titles that are turned
 _MIN_PANEL = 2.6
 _LETTER = 0.075
 _MARKERS = "osD^vP"
 # Arms stand a little beside each other, so that intervals at one point don't cover each other.
 _SPREAD = 0.05
-_ROTATED_FROM = 5  # this many points, or titles this long, and the titles are turned
+_MANY_POINTS, _LONG_TITLE = 5, 10
 
 
 def draw_paths(data: ReportData, group: PathGroup, panels: Sequence[Panel], name: str, width_in: float) -> Drawn:
@@ -46,12 +47,13 @@ def _figure(data: ReportData, group: PathGroup, panels: Sequence[Panel], width: 
     markers = {path.arm: _MARKERS[index % len(_MARKERS)] for index, path in enumerate(group.paths)}
     per_line = max(1, int((width - _LEFT) / (_LETTER * max(len(arm) for arm in markers) + 0.5)))
     legend = _LEGEND_LINE * -(-len(markers) // per_line) + 0.1
-    height = n_rows * (_HEAD + _BODY + _FOOT) + legend
+    foot = _FOOT + (_FOOT_PER_LETTER * max(map(len, group.titles)) if _is_turned(group.titles) else 0)
+    height = n_rows * (_HEAD + _BODY + foot) + legend
     figure = Figure(figsize=(width, height))
     for index, panel in enumerate(panels):
         row, column = divmod(index, n_columns)
         left = _LEFT + column * (each + _BETWEEN)
-        bottom = height - row * (_HEAD + _BODY + _FOOT) - _HEAD - _BODY
+        bottom = height - row * (_HEAD + _BODY + foot) - _HEAD - _BODY
         axes = figure.add_axes((left / width, bottom / height, each / width, _BODY / height))
         _style(axes, panel, group.titles)
         for number, path in enumerate(group.paths):
@@ -78,14 +80,17 @@ def _line(look: Look, marker: str) -> dict[str, object]:
     return {"color": look.edge, "linestyle": style, "linewidth": 1.5, "marker": marker, "ms": 4.5, "mfc": look.fill}
 
 
+def _is_turned(titles: Sequence[str]) -> bool:
+    return len(titles) >= _MANY_POINTS or max(map(len, titles)) > _LONG_TITLE
+
+
 def _style(axes: Axes, panel: Panel, titles: Sequence[str]) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(RULE)
     axes.set_title(panel.title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=8)
-    is_turned = len(titles) >= _ROTATED_FROM or max(map(len, titles)) > 2 * _ROTATED_FROM
-    turned = {"rotation": 28, "ha": "right", "rotation_mode": "anchor"} if is_turned else {}
+    turned = {"rotation": 28, "ha": "right", "rotation_mode": "anchor"} if _is_turned(titles) else {}
     axes.set_xticks(range(len(titles)), titles, fontsize=8, color=INK, **turned)
     axes.set_xlim(-0.3, len(titles) - 0.7)
     axes.tick_params(axis="both", length=2.5, color=RULE, labelsize=8, pad=2)
