@@ -90,8 +90,10 @@ def test_an_interrupted_run_keeps_the_same_checkpoints(
 
 
 def test_a_checkpoint_after_the_end_is_refused_before_anything_is_trained(make_job: MakeJob, tmp_path: Path) -> None:
-    with pytest.raises(PreflightError, match="keep_updates names update 7, and the stage ends after 7"):
-        trained(make_job(recipe={"keep_updates": [3, 7]}), tmp_path / "late")
+    with pytest.raises(ValueError, match="keep_updates names 7, and n_updates is 7"):
+        make_job(recipe={"keep_updates": [3, 7]})
+    with pytest.raises(PreflightError, match=r"keep_updates names update 900, and the stage ends after \d+"):
+        trained(make_job(recipe={"n_updates": None, "keep_updates": [900]}), tmp_path / "late")
 
 
 def test_keeping_nothing_leaves_a_recipes_identity_as_it_was() -> None:

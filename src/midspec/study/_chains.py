@@ -221,10 +221,10 @@ def check_recipe(recipe: Recipe, stage: ArmStage) -> None:
     Raises:
         ConfigError: see above; names the recipe.
     """
+    where = f"training.recipes.{stage.recipe}" if stage.recipe else f"training.{stage.kind}"
     try:
         recipe.check_stage(stage.kind)
     except ValueError as error:
-        where = f"training.recipes.{stage.recipe}" if stage.recipe else f"training.{stage.kind}"
         raise ConfigError(str(error), where=where, hint="Change that recipe, or name another one") from error
 
 

@@ -41,6 +41,8 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         use_cache = config.use_cache
         with writing(self._folder):
             save_model(model, self._tokenizer, draft)
+        for other in [path for path in draft.iterdir() if path.is_dir()]:
+            shutil.rmtree(other)  # PEFT saves the adapter that TRL keeps as DPO's reference too, as `ref/`
         # Saving sets both for whoever opens the checkpoint; the training goes on with its own.
         config.use_cache, model.generation_config = use_cache, generation
         # Only a whole checkpoint has its name.
