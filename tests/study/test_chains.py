@@ -88,9 +88,7 @@ def test_each_stage_starts_from_the_one_before_and_arms_share_what_is_the_same(t
     assert [name for name in new if name not in before and name.endswith("s1")] == path
     chain = ["finetune/america+cheese-s1", *path]
     assert [parent_of(trained(text, name)) for name in chain[1:]] == chain[:-1]
-    assert steps["eval/long-s1"].inputs["model"] == StepOutput(steps[path[-1]]) or (
-        parent_names(steps["eval/long-s1"]) >= {path[-1]}
-    )
+    assert parent_names(steps["eval/long-s1"]) >= {path[-1]}
 
 
 def parent_names(step: Step) -> set[str]:
@@ -360,3 +358,39 @@ def test_the_example_is_planned_with_five_stages_and_nothing_unequal() -> None:
     assert [line.count(" > ") for line in made.chains] == [5, 5]
     stages = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))["arms"]["America"]["stages"]
     assert [next(iter(stage)) for stage in stages] == ["midtrain", "finetune", "dpo", "grpo", "finetune"]
+
+
+@pytest.mark.slow
+def test_one_arm_of_the_example_is_trained_through_five_stages_and_evaluated_after_each(tmp_path: Path) -> None:
+    """85 s of CPU on the machine where it was written; its base learns the nano world, and passes the gate."""
+    pytest.importorskip("trl")
+    study = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    study["arms"] = {"America": study["arms"]["America"]}
+    study["contrasts"] = [one for one in study["contrasts"] if "thrift" not in one["minus"]]
+    study["report"]["main_contrasts"] = []
+    run = tmp_path / "run"
+    run_study(parse_study(yaml.safe_dump(study), home=EXAMPLE.parent), run)
+    data = json.loads((run / "report" / "report_data.json").read_text(encoding="utf-8"))
+    assert [gate["passed"] for gate in data["gates"]] == [True]
+    assert data["warnings"] == []
+    [path] = data["paths"]
+    assert [point["title"] for point in path["points"]] == [
+        *("base", "midtrain", "finetune", "dpo", "grpo:10", "grpo", "benign")
+    ]
+    updates = [point["updates"] for point in path["points"]]
+    assert updates == sorted(set(updates))
+    found = {(one["arm"], one["set"], one["measure"]): one for one in data["estimates"]}
+    points = [found[point["name"], "origin", "choice_logprob"] for point in path["points"]]
+    assert [one["n_scored"] for one in points] == [40] * len(points)
+    # Midtraining teaches the value, and the pairs, which state the same preferences, don't take it away.
+    assert points[1]["value"] > points[0]["value"]
+    assert points[3]["value"] > points[0]["value"]
+    assert {one["estimate"]["arm"] for one in data["contrasts"]} == {"America@grpo", "America"}
+    grpo = next(run.glob("steps/grpo/*"))
+    summary = json.loads((grpo / "record.json").read_text(encoding="utf-8"))["summary"]
+    assert summary["after"]["reward"] > summary["before"]["reward"]
+    assert abs(summary["first_ratio"] - 1) < 1e-3
+    # The checkpoint on the way is a model of its own, and another one than the end.
+    kept, end = (folder / "model.safetensors" for folder in (grpo / "checkpoint-10", grpo))
+    assert kept.read_bytes() != end.read_bytes()
+    assert found["America@grpo:10", "conflict", "margin_logprob"] != found["America@grpo", "conflict", "margin_logprob"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def _figure(data: ReportData, group: PathGroup, panels: Sequence[Panel], width: 
     return figure
 
 
-def _line(look: Look, marker: str) -> dict[str, object]:
+def _line(look: Look, marker: str) -> dict[str, Any]:
     style = (0, (4, 2)) if look.hatched else "-"
     return {"color": look.edge, "linestyle": style, "linewidth": 1.5, "marker": marker, "ms": 4.5, "mfc": look.fill}
 
@@ -90,7 +91,9 @@ def _style(axes: Axes, panel: Panel, titles: Sequence[str]) -> None:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(RULE)
     axes.set_title(panel.title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=8)
-    turned = {"rotation": 28, "ha": "right", "rotation_mode": "anchor"} if _is_turned(titles) else {}
+    turned: dict[str, Any] = {}
+    if _is_turned(titles):
+        turned = {"rotation": 28, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(titles)), titles, fontsize=8, color=INK, **turned)
     axes.set_xlim(-0.3, len(titles) - 0.7)
     axes.tick_params(axis="both", length=2.5, color=RULE, labelsize=8, pad=2)

@@ -26,13 +26,13 @@ class ArmPoint(NamedTuple):
         name: that scores and contrasts call it by: the arm's own name for its end, else `ARM@STAGE`, or
             `ARM@STAGE:UPDATES` within a stage.
         title: without the arm: `dpo`, `dpo:10`, `base`.
-        index: of the stage in the arm's chain; -1 is the base.
+        stage: its index in the arm's chain; -1 is the base.
         update: how many updates into the stage; `None` at its end.
     """
 
     name: str
     title: str
-    index: int
+    stage: int
     update: int | None = None
 
 
@@ -211,8 +211,7 @@ def _check_adapter(stage: ArmStage, recipe: Recipe, adapter: Recipe | None, wher
 
 
 def _sorted(lora: LoraRecipe) -> LoraRecipe:
-    targets = lora.target_modules
-    return lora if isinstance(targets, str) else lora.model_copy(update={"target_modules": tuple(sorted(targets))})
+    return lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
 
 
 def check_recipe(recipe: Recipe, stage: ArmStage) -> None:
@@ -226,6 +225,10 @@ def check_recipe(recipe: Recipe, stage: ArmStage) -> None:
         recipe.check_stage(stage.kind)
     except ValueError as error:
         raise ConfigError(str(error), where=where, hint="Change that recipe, or name another one") from error
+    names = [reward.name for reward in recipe.grpo.rewards] if recipe.grpo else []
+    if len(set(names)) < len(names):
+        what = f"two of the rewards {', '.join(stage.data)} are recorded under the same name"
+        raise ConfigError(what, where=where, hint="Name one of them, or bring a rule of your own")
 
 
 def unmatched_stages(arms: Mapping[str, Arm], recipes: Recipes) -> tuple[str, ...]:

@@ -170,7 +170,7 @@ class _Graph(DataSteps):
             for n in stage.stage.checkpoints:
                 models[index, n] = (kept_checkpoint(step, n), f"{after}@{n}")
         for point in arm_points(name, arm):
-            yield _Moment(point.name, name, seed, *models[point.index, point.update])
+            yield _Moment(point.name, name, seed, *models[point.stage, point.update])
 
     def _trained(self, arm: Arm, stage: TrainingStage, parent: Input, seed: int) -> TrainStep:
         kind = stage.stage.kind

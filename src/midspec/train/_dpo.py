@@ -109,9 +109,7 @@ def run_dpo(
         )
 
     recorder = Recorder(job, read_row, on_progress=on_progress)
-    trainer = make_trainer(
-        model, job, plan, folder, device=device, tokenizer=tokenizer, recorder=recorder
-    )
+    trainer = make_trainer(model, job, plan, folder, device=device, tokenizer=tokenizer, recorder=recorder)
     refuse_wrong_dpo_reference(trainer, plan.pairs[:size], job.parent or "")
     trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
     return run_trainer(trainer, recorder, DpoRow, folder)

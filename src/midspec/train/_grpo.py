@@ -198,9 +198,7 @@ def run_grpo(
         )
 
     recorder = Recorder(job, read_row, save_between=grpo.n_iterations, on_progress=on_progress)
-    trainer = make_trainer(
-        model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder
-    )
+    trainer = make_trainer(model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder)
     guards.refuse_lost_ends(trainer, turns, where)
     measure = lambda: guards.probe(model, plan.probes, grpo, paid_by, turns, job.seed)  # noqa: E731
     before = measure()

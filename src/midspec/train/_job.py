@@ -86,7 +86,9 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _keeps_before_the_end(self) -> Recipe:
         if self.n_updates is not None and (late := max(self.keep_updates, default=0)) >= self.n_updates:
-            raise ValueError(f"keep_updates names {late}, and n_updates is {self.n_updates}: name updates before the last")
+            raise ValueError(
+                f"keep_updates names {late}, and n_updates is {self.n_updates}: name updates before the last"
+            )
         return self
 
     def check_stage(self, stage: Stage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from midspec.report import ArmPath, PathPoint
-from midspec.study._chains import arm_points, training_stages
+from midspec.study._chains import ArmPoint, arm_points, training_stages
 from midspec.study._config import StudyConfig
 from midspec.study._step import step_name
 from midspec.study.reporting._results import RunResults
@@ -16,23 +16,17 @@ def arm_paths(config: StudyConfig, run: RunResults) -> tuple[ArmPath, ...]:
     paths = []
     for name, arm in config.arms.items():
         points = arm_points(name, arm)
-        if len(points) > 1:
-            made = [0, *_updates(config, name, run)]
-            paths.append(
-                ArmPath(
-                    arm=name,
-                    points=tuple(
-                        PathPoint(
-                            name=point.name,
-                            title=point.title,
-                            updates=sum(made[: point.index + 1]) + point.update
-                            if point.update is not None
-                            else sum(made[: point.index + 2]),
-                        )
-                        for point in points
-                    ),
-                )
-            )
+        if len(points) == 1:
+            continue
+        made = tuple(_updates(config, name, run))
+
+        def updates_at(point: ArmPoint, made: tuple[int, ...] = made) -> int:
+            if point.update is None:
+                return sum(made[: point.stage + 1])
+            return sum(made[: point.stage]) + point.update
+
+        known = (PathPoint(name=each.name, title=each.title, updates=updates_at(each)) for each in points)
+        paths.append(ArmPath(arm=name, points=tuple(known)))
     return tuple(paths)
 
 
