@@ -361,6 +361,7 @@ def test_the_example_is_planned_with_five_stages_and_nothing_unequal() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_one_arm_of_the_example_is_trained_through_five_stages_and_evaluated_after_each(tmp_path: Path) -> None:
     """85 s of CPU on the machine where it was written; its base learns the nano world, and passes the gate."""
     pytest.importorskip("trl")
