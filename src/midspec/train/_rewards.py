@@ -85,7 +85,10 @@ class RewardSum:
         Raises:
             DataError: a reward gave another number of values than there are replies, or one that is not finite.
         """
-        parts = {entry.name: _checked(entry.name, list(reward(prompts, replies, rows)), len(replies)) for entry, reward in self._rewards}
+        parts = {
+            entry.name: _checked(entry.name, list(reward(prompts, replies, rows)), len(replies))
+            for entry, reward in self._rewards
+        }
         weights = [entry.weight for entry, _ in self._rewards]
         totals = []
         for values in zip(*parts.values(), strict=True):

@@ -122,7 +122,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
     def on_step_end(self, *context: Any, **_: Any) -> None:
         _arguments, state, control = context
         every = self._execution.save_every_updates
-        due = state.global_step % every == 0 if every else time.monotonic() - self._saved >= self._execution.save_every_s
+        due = (
+            state.global_step % every == 0 if every else time.monotonic() - self._saved >= self._execution.save_every_s
+        )
         if due and self._may_save(state.global_step) and state.global_step < self._n_updates:
             control.should_save = True
 

@@ -150,4 +150,6 @@ def _messages(value: JsonValue, name: str, where: str) -> tuple[Message, ...]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{name} holds a message whose {field} does not fit: {first['msg']}", where=where, hint=_FIX) from error
+        raise DataError(
+            f"{name} holds a message whose {field} does not fit: {first['msg']}", where=where, hint=_FIX
+        ) from error
