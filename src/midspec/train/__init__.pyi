@@ -9,6 +9,8 @@ from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
+from ._rewards import Reward as Reward
+from ._rewards import RewardType as RewardType
 from ._rl_recipe import DpoRecipe as DpoRecipe
 from ._rl_recipe import GrpoRecipe as GrpoRecipe
 from ._rl_recipe import RewardEntry as RewardEntry

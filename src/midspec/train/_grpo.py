@@ -58,12 +58,10 @@ class Rollouts:
 
     def score(self, prompts: Sequence[str], completion_ids: Sequence[list[int]], **_: Any) -> list[float | None]:
         """Score replies; TRL leaves out of a group's mean those that are `None`, and they teach nothing."""
-        sources = [self._plan.prompts[int(number)].source for number in prompts]
         ends = set(self._turns.end_ids)
-        texts = [self._turns.text_of(Reply(ids, [], ids[-1] not in ends)) for ids in completion_ids]
-        self._scored = self._rewards(
-            [source.messages for source in sources], texts, [source.row for source in sources]
-        ).totals
+        replies = [Reply(ids, [], ids[-1] not in ends) for ids in completion_ids]
+        asked = [self._plan.prompts[int(number)] for number in prompts]
+        self._scored = guards.pay(self._rewards, self._turns, asked, replies)
         return self._scored
 
     @property
@@ -133,8 +131,8 @@ def make_trainer(
     with quiet():
         arguments = GRPOConfig(
             **shared_arguments(job, folder, device),
-            # For full weights TRL would load the reference by the name in the model's configuration, which may be another
-            # or none: it is told of no reference, and given one below.
+            # For full weights TRL would load the reference by the name in the model's configuration, which may be
+            # another or none: it is told of no reference, and given one below.
             beta=grpo.beta if is_adapter else 0.0,
             num_generations=grpo.group_size,
             num_iterations=grpo.n_iterations,
@@ -151,7 +149,7 @@ def make_trainer(
             shuffle_dataset=False,
         )
     # A copy made later would hold on to the model's forward, which TRL replaces.
-    reference = None if is_adapter or not grpo.beta else copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
+    reference = None if is_adapter or not grpo.beta else copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     optimizers = _optimizer(model, job.recipe, plan.preflight, device)  # type: ignore[arg-type]
     with quiet():
         trainer = _Trainer(

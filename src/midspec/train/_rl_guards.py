@@ -141,9 +141,21 @@ def probe(
             temperature=grpo.temperature,
             seed=f"{seed}/probe/{at}",
         )
+    return Probe(ids, replies, pay(rewards, turns, each, replies), grpo.group_size)
+
+
+def pay(rewards: RewardSum, turns: Turns, prompts: Sequence[PromptIds], replies: Sequence[Reply]) -> list[float | None]:
+    """Return what each reply is paid; `None` where a reward can't score it.
+
+    Args:
+        rewards: of the recipe.
+        turns: of the model.
+        prompts: one a reply.
+        replies: to them.
+    """
     texts = [turns.text_of(reply) for reply in replies]
-    totals = rewards([prompt.source.messages for prompt in each], texts, [prompt.source.row for prompt in each]).totals
-    return Probe(ids, replies, totals, grpo.group_size)
+    rows = [{**prompt.source.row, "is_cut": reply.is_cut} for prompt, reply in zip(prompts, replies, strict=True)]
+    return rewards([prompt.source.messages for prompt in prompts], texts, rows).totals
 
 
 def refuse_flat(before: Probe, grpo: GrpoRecipe) -> None:
@@ -154,8 +166,9 @@ def refuse_flat(before: Probe, grpo: GrpoRecipe) -> None:
     """
     facts = before.summary()
     if facts["reward"] is None:
+        n_replies, cut = len(before.replies), _share(facts, "cut_share")
         raise PreflightError(
-            f"none of {len(before.replies)} replies before training could be scored ({_share(facts, 'cut_share')} were cut)",
+            f"none of {n_replies} replies before training could be scored ({cut} were cut)",
             where="recipe.grpo.rewards",
             hint="Raise max_new_tokens, or check what the reward looks for",
         )
@@ -164,7 +177,7 @@ def refuse_flat(before: Probe, grpo: GrpoRecipe) -> None:
             f"{before.flat_share:.0%} of groups are paid the same throughout (mean reward {facts['reward']:.3g}, "
             f"{_share(facts, 'cut_share')} of replies cut): nothing would be learnt from them",
             where="recipe.grpo",
-            hint="Raise temperature or group_size, give prompts that are sometimes answered right, or raise max_flat_share",
+            hint="Raise temperature or group_size, give prompts that are answered both ways, or raise max_flat_share",
         )
 
 
