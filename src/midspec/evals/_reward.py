@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, DataError, did_you_mean
 from midspec.core.records import Message
-from midspec.evals._measures import Reader, Verdict, rubric_hash
+from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._status import split_thinking
-from midspec.evals._types import ModelResponse, Question, Unscored, check_settings, task_named
+from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, check_settings, task_named
 from midspec.evals.judges._grader import GraderConfig, open_grader
 from midspec.llm import Access
 
@@ -25,7 +25,7 @@ class TaskReward:
     """Pays for replies to a task's questions; `None` where the evaluation would leave the measure without a value.
 
     Args:
-        task: the task's name.
+        task: the task, or its name.
         measure: one that it reads, or that its judge gives.
         settings: the task's.
         judge: of a judged measure, such as `openai/<model>`.
@@ -38,7 +38,7 @@ class TaskReward:
 
     def __init__(
         self,
-        task: str,
+        task: EvalTask[Any] | str,
         measure: str,
         settings: Mapping[str, JsonValue],
         *,
@@ -46,13 +46,13 @@ class TaskReward:
         access: Access = Access(),
         store: Path,
     ) -> None:
-        self._where = f"{task}/{measure}"
-        self._eval_task = task_named(task)
+        self._eval_task = task_named(task) if isinstance(task, str) else task
+        self._where = f"{self._eval_task.name}/{measure}"
         self._config = check_settings(dict(settings), self._eval_task.config, f"{self._where}: settings")
         self._questions = {question.messages: question for question in self._eval_task.questions(self._config)}
         self._reader = Reader(self._eval_task, self._config)
         if measure not in self._reader.names:
-            what = f"{task} has no measure {measure!r}"
+            what = f"{self._eval_task.name} has no measure {measure!r}"
             raise ConfigError(what, where=self._where, hint=did_you_mean(measure, self._reader.names))
         is_judged = measure not in self._eval_task.measures and self._reader.rubric is not None
         if is_judged and judge is None:
@@ -61,6 +61,14 @@ class TaskReward:
         self._judge = GraderConfig(model=judge) if is_judged and judge is not None else None
         if self._judge is not None:
             self._judge.as_model()
+
+    @property
+    def identity(self) -> dict[str, JsonValue]:
+        """What decides the values beside the settings: the hashes of the questions, and of what a judge is asked."""
+        hashes: dict[str, JsonValue] = {"prompt_hash": prompt_hash(list(self._questions.values()))}
+        if self._judge is not None and self._reader.rubric is not None:
+            hashes["rubric_hash"] = rubric_hash(self._reader.rubric)
+        return hashes
 
     def prompts(self) -> list[dict[str, JsonValue]]:
         """Return the task's questions as rows of prompts to train on."""

@@ -18,6 +18,7 @@ from midspec.study.jobs._corpus import CorpusStep
 from midspec.train import UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
+    from midspec.evals import TaskReward
     from midspec.train import Progress, Recipe, Reward, TrainExecution, TrainJob
 
 _N_UPDATES_UNKNOWN = 200
@@ -178,13 +179,23 @@ class GrpoStep(TrainStep):
     kind = "grpo"
     judge: Access = Access()
 
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        made = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
+        hashes: dict[str, JsonValue] = {"rewards": made} if made else {}
+        return super().settings | hashes
+
     def rewards(self, job: Job) -> Mapping[str, Reward]:
+        return self._task_rewards(job.store)
+
+    def _task_rewards(self, store: Path) -> dict[str, TaskReward]:
+        """Make the rewards that evaluation tasks pay; their judges' replies go to `store`."""
         from midspec.evals import TaskReward
 
         entries = self.recipe.grpo.rewards if self.recipe.grpo is not None else ()
         return {
             entry.name: TaskReward(
-                entry.task, entry.measure, entry.settings, judge=entry.judge, access=self.judge, store=job.store
+                entry.task, entry.measure, entry.settings, judge=entry.judge, access=self.judge, store=store
             )
             for entry in entries
             if entry.task is not None and entry.measure is not None
