@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -207,7 +208,7 @@ def run_grpo(
     recorder = Recorder(job, _RowReader(rollouts), save_between=grpo.n_iterations, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder)
     guards.refuse_lost_ends(trainer, turns, where)
-    measure = lambda: guards.probe(model, plan.probes, grpo, paid_by, turns, job.seed)  # noqa: E731
+    measure = partial(guards.probe, model, plan.probes, grpo, paid_by, turns, job.seed)
     before = measure()
     guards.refuse_flat(before, grpo)
     ratio = guards.refuse_ratio(trainer, before, where)

@@ -90,7 +90,7 @@ class Recipe(Strict):
             return
         if self.n_updates is None:
             raise ValueError(f"n_updates: {stage} needs it, and comparable arms have the same")
-        if stage == "grpo" and self.grpo is None:
+        if stage == "grpo" and (self.grpo is None or not self.grpo.rewards):
             raise ValueError("grpo: stage grpo needs this section, with its rewards")
         if self.grpo is not None and self.rows_per_update % self.grpo.group_size:
             what = f"rows_per_update {self.rows_per_update} must be a multiple of grpo.group_size"

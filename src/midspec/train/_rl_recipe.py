@@ -94,7 +94,7 @@ class GrpoRecipe(Strict):
         max_flat_share: the share of probed groups without any spread in reward above which training is refused.
     """
 
-    rewards: tuple[RewardEntry, ...] = Field(min_length=1)
+    rewards: tuple[RewardEntry, ...] = ()
     group_size: int = Field(8, ge=2)
     max_new_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, gt=0)

@@ -58,7 +58,7 @@ def test_a_judge_is_asked_once_for_equal_replies_and_what_it_does_not_say_is_no_
 def test_the_prompts_are_the_tasks_questions_and_others_are_refused(eval_task: ToyTask, tmp_path: Path) -> None:
     reward = TaskReward(eval_task, "right", {"n_questions": 2}, store=tmp_path / "calls.sqlite")
     assert reward.prompts()[1] == {"prompt": [{"role": "user", "content": "what is 1 and 1 ?"}], "id": "q1"}
-    with pytest.raises(DataError, match="no question of toy: 'what is 2 and 2 [?]'"):
+    with pytest.raises(DataError, match=r"no question of toy: .what is 2 and 2 [?]"):
         reward([ask(2)], ["4"], [{}])
 
 

@@ -181,9 +181,8 @@ class GrpoStep(TrainStep):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        made = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
-        hashes: dict[str, JsonValue] = {"rewards": made} if made else {}
-        return super().settings | hashes
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
+        return super().settings | ({"rewards": made} if made else {})
 
     def rewards(self, job: Job) -> Mapping[str, Reward]:
         return self._task_rewards(job.store)
