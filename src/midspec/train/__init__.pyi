@@ -11,6 +11,8 @@ from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
 from ._merge import merge_adapter as merge_adapter
+from ._rewards import Reward as Reward
+from ._rewards import RewardType as RewardType
 from ._rl_recipe import DpoRecipe as DpoRecipe
 from ._rl_recipe import GrpoRecipe as GrpoRecipe
 from ._rl_recipe import RewardEntry as RewardEntry

@@ -16,9 +16,9 @@ from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._loop import _optimizer
+from midspec.train._rl_guards import refuse_wrong_dpo_reference
 from midspec.train._rl_loop import DpoRow, Recorder, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
-from midspec.train._rl_guards import refuse_wrong_dpo_reference
 from midspec.train._rl_recipe import DpoRecipe
 
 

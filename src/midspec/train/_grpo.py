@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from datasets import Dataset
 from peft import PeftModel
 from pydantic import JsonValue
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
-from midspec.core.errors import CheckpointError
 from midspec.models import ChatTemplate, quiet
 from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
@@ -32,7 +33,7 @@ class _Trainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         """Write none."""
 
 
-class _Rollouts:
+class Rollouts:
     """Samples and scores the replies of a trainer, group after group; the same replies for the same update."""
 
     def __init__(self, model: Any, job: TrainJob, plan: GrpoPlan, turns: Turns, rewards: RewardSum) -> None:
@@ -59,18 +60,39 @@ class _Rollouts:
 
     def score(self, prompts: Sequence[str], completion_ids: Sequence[list[int]], **_: Any) -> list[float | None]:
         """Score replies; TRL leaves out of a group's mean those that are `None`, and they teach nothing."""
-        sources = [self._plan.prompts[int(number)].source for number in prompts]
         ends = set(self._turns.end_ids)
-        texts = [self._turns.text_of(Reply(ids, [], ids[-1] not in ends)) for ids in completion_ids]
-        self._scored = self._rewards(
-            [source.messages for source in sources], texts, [source.row for source in sources]
-        ).totals
+        replies = [Reply(ids, [], ids[-1] not in ends) for ids in completion_ids]
+        asked = [self._plan.prompts[int(number)] for number in prompts]
+        self._scored = guards.pay(self._rewards, self._turns, asked, replies)
         return self._scored
 
     @property
     def unscored_share(self) -> float:
         """The share of the last replies that could not be scored."""
         return sum(value is None for value in self._scored) / max(1, len(self._scored))
+
+
+class _RowReader:
+    """Reads rows of metrics; where an update uses the replies of the one before, so does its row."""
+
+    def __init__(self, rollouts: Rollouts) -> None:
+        self._rollouts, self._of_replies = rollouts, dict[str, Any]()
+
+    def __call__(self, logs: dict[str, float], **shared: Any) -> GrpoRow:
+        if "num_tokens" in logs:
+            self._of_replies = {
+                "tokens": int(logs["num_tokens"]),
+                "reward": logs.get("reward"),
+                "reward_std": logs.get("reward_std"),
+                "flat_share": logs["frac_reward_zero_std"],
+                "unscored_share": self._rollouts.unscored_share,
+                "cut_share": logs["completions/clipped_ratio"],
+                "mean_tokens": logs["completions/mean_length"],
+            }
+        entropy, kl = logs.get("entropy"), logs.get("kl")
+        return GrpoRow(
+            **shared, **self._of_replies, clipped_share=logs["clip_ratio/region_mean"], entropy=entropy, kl=kl
+        )
 
 
 class GrpoResult(NamedTuple):
@@ -88,7 +110,7 @@ def make_trainer(
     *,
     device: torch.device,
     turns: Turns,
-    rollouts: _Rollouts,
+    rollouts: Rollouts,
     recorder: Recorder,
 ) -> Any:
     """Make the trainer; the reference, where there is one, is a frozen copy of `model` as it is now.
@@ -111,8 +133,8 @@ def make_trainer(
     with quiet():
         arguments = GRPOConfig(
             **shared_arguments(job, folder, device),
-            # For full weights TRL would load the reference by the name in the model's configuration, which may be another
-            # or none: it is told of no reference, and given one below.
+            # For full weights TRL would load the reference by the name in the model's configuration, which may be
+            # another or none: it is told of no reference, and given one below.
             beta=grpo.beta if is_adapter else 0.0,
             num_generations=grpo.group_size,
             num_iterations=grpo.n_iterations,
@@ -128,6 +150,8 @@ def make_trainer(
             # The plan has shuffled the prompts, each pass in an order of its own.
             shuffle_dataset=False,
         )
+    # A copy made later would hold on to the model's forward, which TRL replaces.
+    reference = None if is_adapter or not grpo.beta else copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     optimizers = _optimizer(model, job.recipe, plan.preflight, device)  # type: ignore[arg-type]
     with quiet():
         trainer = _Trainer(
@@ -142,9 +166,9 @@ def make_trainer(
             optimizers=optimizers,
             callbacks=[recorder],
         )
-    if not is_adapter and grpo.beta > 0:
-        trainer.beta = grpo.beta
-        trainer.ref_model = copy.deepcopy(model).requires_grad_(requires_grad=False).eval()
+    if reference is not None:
+        add_fused_lm_head(reference, temperature=grpo.temperature)
+        trainer.beta, trainer.ref_model = grpo.beta, reference
     return trainer
 
 
@@ -180,27 +204,12 @@ def run_grpo(
     grpo, where = settings_of(job), job.parent or ""
     turns = turns_of(ChatTemplate(tokenizer, job.recipe.template_args), where)
     paid_by = RewardSum(grpo.rewards, rewards)
-    rollouts = _Rollouts(model, job, plan, turns, paid_by)
+    rollouts = Rollouts(model, job, plan, turns, paid_by)
 
-    def read_row(logs: dict[str, float], **shared: Any) -> GrpoRow:
-        return GrpoRow(
-            **shared,
-            tokens=int(logs["num_tokens"]),
-            reward=logs.get("reward"),
-            reward_std=logs.get("reward_std"),
-            flat_share=logs["frac_reward_zero_std"],
-            unscored_share=rollouts.unscored_share,
-            cut_share=logs["completions/clipped_ratio"],
-            clipped_share=logs["clip_ratio/region_mean"],
-            mean_tokens=logs["completions/mean_length"],
-            entropy=logs.get("entropy"),
-            kl=logs.get("kl"),
-        )
-
-    recorder = Recorder(job, read_row, save_between=grpo.n_iterations, on_progress=on_progress)
+    recorder = Recorder(job, _RowReader(rollouts), save_between=grpo.n_iterations, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder)
     guards.refuse_lost_ends(trainer, turns, where)
-    measure = lambda: guards.probe(model, plan.probes, grpo, paid_by, turns, job.seed)  # noqa: E731
+    measure = partial(guards.probe, model, plan.probes, grpo, paid_by, turns, job.seed)
     before = measure()
     guards.refuse_flat(before, grpo)
     ratio = guards.refuse_ratio(trainer, before, where)

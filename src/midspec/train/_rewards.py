@@ -28,7 +28,7 @@ class Reward(Protocol):
         Args:
             prompts: the messages before each reply.
             replies: their texts, without the end of the turn.
-            rows: the other keys of each prompt's line.
+            rows: the other keys of each prompt's line; and `is_cut`, whether the reply reached the limit of tokens.
         """
         ...
 

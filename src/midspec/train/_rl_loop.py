@@ -1,4 +1,4 @@
-"""What stages `dpo` and `grpo` share in running TRL's trainers: settings, checkpoints, metrics, stopping and resuming."""
+"""What stages `dpo` and `grpo` share in running TRL's trainers: settings, checkpoints, metrics, stopping, resuming."""
 
 from __future__ import annotations
 

@@ -60,12 +60,13 @@ class DpoPreflight(Strict):
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
+        floor = f"floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
+        passes = f"{self.n_passes:.2f} passes, warm-up {self.warmup_updates:,}; {floor}"
         means = f"{self.mean_chosen_tokens:.1f} chosen, {self.mean_rejected_tokens:.1f} rejected"
         return [
             f"{self.stage}: {self.n_pairs:,} pairs ({self.n_cut:,} cut, {self.n_dropped:,} dropped)",
             f"tokens: {self.real_tokens:,} real, {self.supervised_tokens:,} in replies; a reply has {means}",
-            f"updates: {self.n_updates:,} of {self.rows_per_update} pairs, {self.n_passes:.2f} passes, "
-            f"warm-up {self.warmup_updates:,}; floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}",
+            f"updates: {self.n_updates:,} of {self.rows_per_update} pairs, {passes}",
             f"example: {self.example}",
         ]
 
@@ -92,12 +93,12 @@ class GrpoPreflight(Strict):
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
+        floor = f"floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
         replies = f"{self.group_size} replies a prompt of at most {self.max_new_tokens:,} tokens"
         return [
             f"{self.stage}: {self.n_prompts:,} prompts ({self.n_dropped:,} dropped), {self.n_passes:.2f} passes",
             f"replies: {self.n_replies:,} in all, {replies}; paid by {', '.join(self.rewards)}",
-            f"updates: {self.n_updates:,} of {self.rows_per_update} replies, "
-            f"warm-up {self.warmup_updates:,}; floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}",
+            f"updates: {self.n_updates:,} of {self.rows_per_update} replies, warm-up {self.warmup_updates:,}; {floor}",
             f"example: {self.example}",
         ]
 
@@ -122,7 +123,7 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
 
     Raises:
         MissingError, DataError, CheckpointError: the data or the tokenizer can't be used.
-        PreflightError: a pair is longer than a row and `overlong` is "refuse", or there are fewer updates than the floor.
+        PreflightError: a pair is longer than a row and `overlong` is "refuse", or updates are fewer than the floor.
     """
     recipe = job.recipe
     template = ChatTemplate(tokenizer, recipe.template_args)
@@ -168,8 +169,8 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
 
     Raises:
         MissingError, DataError, CheckpointError: the data or the tokenizer can't be used.
-        PreflightError: a prompt and its reply are longer than a row and `overlong` is not "drop", or there are fewer
-            updates than the floor.
+        PreflightError: a prompt and its reply are longer than a row and `overlong` is not "drop", or updates are fewer
+            than the floor.
     """
     recipe, grpo = job.recipe, settings_of(job)
     template = ChatTemplate(tokenizer, recipe.template_args)

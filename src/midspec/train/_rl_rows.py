@@ -126,8 +126,9 @@ def _check_prompt(messages: Sequence[Message], where: str) -> None:
 
 def _reply(value: JsonValue, name: str, where: str) -> tuple[tuple[Message, ...], str]:
     """Return the turns before the reply, if it comes with them, and the reply's text."""
+    before: tuple[Message, ...] = ()
     if isinstance(value, str):
-        before, text = (), value
+        text = value
     else:
         messages = _messages(value, name, where)
         if not messages or messages[-1].role != "assistant":

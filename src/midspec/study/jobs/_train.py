@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
+from midspec.llm import Access
 from midspec.study._inputs import File, Input, Model, TokenizerFolder
 from midspec.study._step import Job, Size, Step, StepOutput
 from midspec.study.jobs._chats import ChatsStep
@@ -19,7 +20,8 @@ from midspec.study.jobs._corpus import CorpusStep
 from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
-    from midspec.train import Progress, Recipe, TrainExecution, TrainJob
+    from midspec.evals import TaskReward
+    from midspec.train import Progress, Recipe, Reward, TrainExecution, TrainJob
 
 _N_UPDATES_UNKNOWN = 200
 
@@ -88,7 +90,11 @@ class TrainStep(Step):
         def show(progress: Progress) -> None:
             job.on_progress(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
 
-        return train(stage, folder, on_progress=show, device=job.device)
+        return train(stage, folder, on_progress=show, device=job.device, rewards=self.rewards(job))
+
+    def rewards(self, _job: Job) -> Mapping[str, Reward]:
+        """Return the rewards that the recipe takes from evaluation tasks, by their entries' names."""
+        return {}
 
     # Sizes before it is made ------------------------------------------------------------------------------------
 
@@ -159,12 +165,42 @@ class DpoStep(TrainStep):
 
     kind = "dpo"
 
+    @property
+    def _tokens_per_update(self) -> int:
+        return 2 * super()._tokens_per_update
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GrpoStep(TrainStep):
-    """A model trained on rewards of its own replies to prompts."""
+    """A model trained on rewards of its own replies to prompts.
+
+    Attributes:
+        judge: how the judge of a reward is reached; no part of the identity.
+    """
 
     kind = "grpo"
+    judge: Access = Access()
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
+        return super().settings | ({"rewards": made} if made else {})
+
+    def rewards(self, job: Job) -> Mapping[str, Reward]:
+        return self._task_rewards(job.store)
+
+    def _task_rewards(self, store: Path) -> dict[str, TaskReward]:
+        """Make the rewards that evaluation tasks pay; their judges' replies go to `store`."""
+        from midspec.evals import TaskReward
+
+        entries = self.recipe.grpo.rewards if self.recipe.grpo is not None else ()
+        return {
+            entry.name: TaskReward(
+                entry.task, entry.measure, entry.settings, judge=entry.judge, access=self.judge, store=store
+            )
+            for entry in entries
+            if entry.task is not None and entry.measure is not None
+        }
 
 
 @dataclass(frozen=True)
