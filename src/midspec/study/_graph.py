@@ -179,7 +179,9 @@ class _Graph(DataSteps):
             parent = StepOutput(self._add(MergeStep.of(parent, seed)))
         elif stage.stage.adapter == "fresh" and isinstance(parent, Model):
             parent = under_adapter(parent)
+        judged = {"judge": self._endpoints.judge} if kind == "grpo" else {}
         step = TRAIN_STEPS[kind](
+            **judged,
             label=stage.label,
             seed=seed,
             recipe=stage.recipe.model_copy(update={"keep_updates": kept}) if kept else stage.recipe,
