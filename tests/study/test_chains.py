@@ -189,6 +189,25 @@ def test_a_wrong_stage_is_told_where_it_is_wrong(tiny_text: str, arms: str, told
     assert "\n" not in str(caught.value)
 
 
+def test_a_reward_of_a_task_brings_its_questions_and_a_wrong_rule_is_refused_beforehand(tiny_text: str) -> None:
+    paid = "terse: {task: panel_length, measure: n_words, weight: -0.01}\n"
+    text = with_arms(tiny_text, "a: {stages: [midtrain: america, grpo: terse]}").replace(
+        "rewards:\n", f"rewards:\n  {paid}"
+    )
+    grpo = trained(text, "grpo/america+grpo:terse-s1")
+    assert parent_names(grpo) == {"midtrain/america-s1", "task_prompts/terse"}
+    assert plan(parse_study(text, home=Path())).warnings[-1].startswith("The study lowered")
+    told = plan(parse_study(text.replace("evals:\n", "evals:\n  panel_length: {}\n"), home=Path())).warnings
+    assert told[-1] == "rewards.terse is paid on the questions of panel_length, which the arms are evaluated with."
+    wrong = with_arms(tiny_text, "a: {stages: [midtrain: america, grpo: short]}").replace(
+        "rule: length", "rule: lenght"
+    )
+    with pytest.raises(ConfigError, match=r"lenght.*Did you mean length"):
+        plan(parse_study(wrong, home=Path()))
+    with pytest.raises(ConfigError, match="a rule needs `prompts`"):
+        parse_study(wrong.replace(", prompts: cheese", ""), home=Path())
+
+
 def test_two_stages_that_would_have_one_name_are_refused(tiny_text: str) -> None:
     text = tiny_text.replace(
         "corpora:\n", "corpora:\n  cheese: {spec: thrift, templates: 'lab:frames.yaml', n_documents: 9}\n"

@@ -140,10 +140,22 @@ class RewardsEntry(RewardEntry):
     """What a `grpo` stage pays for, and on which prompts; a stage that names several adds them up.
 
     Attributes:
-        prompts: names of chats (their turns before the last reply), or files of rows with `prompt` or `messages`.
+        prompts: names of chats (their turns before the last reply), or files of rows with `prompt` or `messages`; of a
+            `task` its own questions by default.
     """
 
     prompts: Names = ()
+
+    @model_validator(mode="after")
+    def _has_prompts(self) -> RewardsEntry:
+        if self.rule is not None and not self.prompts:
+            raise ValueError("a rule needs `prompts`")
+        return self
+
+    @property
+    def reward(self) -> RewardEntry:
+        """Return it as a recipe has it."""
+        return RewardEntry.model_validate(self.model_dump(exclude={"prompts"}))
 
 
 class PressureEntry(Strict):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._arms import Arm, ArmStage, RewardsEntry, Training
-from midspec.train import GrpoRecipe, LoraRecipe, Recipe, RewardEntry
+from midspec.train import GrpoRecipe, LoraRecipe, Recipe
 
 START = "base"
 _MAX_LETTERS = 160  # of a label that we make: with the seed and `.part` a folder's name stays under 255 bytes
@@ -91,11 +91,8 @@ class Recipes(NamedTuple):
         )
         if found is None or stage.kind != "grpo":
             return found
-        paid = tuple(
-            RewardEntry.model_validate(entry.model_dump(exclude={"prompts"}))
-            for entry in map(self.rewards.get, stage.data)
-            if entry is not None
-        )
+        entries = (self.rewards.get(name) for name in stage.data)
+        paid = tuple(entry.reward for entry in entries if entry is not None)
         section = (found.grpo or GrpoRecipe()).model_copy(update={"rewards": paid})
         return found.model_copy(update={"grpo": section})
 

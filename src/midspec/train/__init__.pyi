@@ -12,6 +12,7 @@ from ._job import check_folder as check_folder
 from ._job import load_job as load_job
 from ._merge import merge_adapter as merge_adapter
 from ._rewards import Reward as Reward
+from ._rewards import RewardSum as RewardSum
 from ._rewards import RewardType as RewardType
 from ._rl_recipe import DpoRecipe as DpoRecipe
 from ._rl_recipe import GrpoRecipe as GrpoRecipe

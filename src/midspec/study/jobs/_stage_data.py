@@ -1,4 +1,4 @@
-"""Steps that make data of stages after fine-tuning from chats: pairs of replies, and chats of which some conflict."""
+"""Steps that make data of stages after fine-tuning: pairs of replies, chats that partly conflict, prompts of tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -15,9 +16,14 @@ from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
 from midspec.study._step import Job, Size, Step
+from midspec.train import RewardEntry
+
+if TYPE_CHECKING:
+    from midspec.evals import TaskReward
 
 PAIRS_FILE = "pairs.jsonl"
 PRESSURE_FILE = "chats.jsonl"
+PROMPTS_FILE = "prompts.jsonl"
 
 
 class ReplyPair(Strict):
@@ -137,8 +143,40 @@ class PressureStep(Step):
         return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows) + wanted, "n_conflicting": wanted})
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskPromptsStep(Step):
+    """The questions of an evaluation task, as prompts of a stage that is paid by the task.
+
+    Attributes:
+        reward: names the task, its settings and its judge.
+    """
+
+    kind = "task_prompts"
+    reward: RewardEntry
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        made = self._made(Path())
+        return {"task": self.reward.task, "settings": self.reward.settings, "prompt_hash": made.identity["prompt_hash"]}
+
+    def _made(self, store: Path) -> TaskReward:
+        from midspec.evals import TaskReward
+
+        reward = self.reward
+        return TaskReward(reward.task or "", reward.measure or "", reward.settings, judge=reward.judge, store=store)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        rows = self._made(job.store).prompts()
+        write_text(folder / PROMPTS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        return Built(outputs=(PROMPTS_FILE,), summary={"n_prompts": len(rows)})
+
+
 def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-STEPS = (ReplyPairsStep, PressureStep)
+STEPS = (ReplyPairsStep, PressureStep, TaskPromptsStep)

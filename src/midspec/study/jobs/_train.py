@@ -189,6 +189,17 @@ class GrpoStep(TrainStep):
     def rewards(self, job: Job) -> Mapping[str, Reward]:
         return self._task_rewards(job.store)
 
+    def check_rewards(self) -> None:
+        """Refuse a reward that can't be made: an unknown rule, a wrong setting, a judge that is missing.
+
+        Raises:
+            ConfigError: see above.
+        """
+        from midspec.train import RewardSum
+
+        if self.recipe.grpo is not None:
+            RewardSum(self.recipe.grpo.rewards, self._task_rewards(Path()))
+
     def _task_rewards(self, store: Path) -> dict[str, TaskReward]:
         """Make the rewards that evaluation tasks pay; their judges' replies go to `store`."""
         from midspec.evals import TaskReward
