@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from midspec.train import Recipe, TrainJob
+from midspec.train import Recipe, TrainJob, train
 
 WORDS = [f"w{number}" for number in range(40)]
 SPECIAL = ["<pad>", "<eos>", "<user>", "<assistant>", "<end>", "<unk>"]
@@ -120,3 +120,38 @@ def make_job(tokenizer_folder: Path, rows_file: Path) -> Callable[..., TrainJob]
         return TrainJob.model_validate({**fields, "recipe": recipe})
 
     return make
+
+
+def words(draw: random.Random, low: int, high: int) -> str:
+    """Random words of the small language."""
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randint(low, high)))
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny Llama and the tokenizer; its generation settings name the end of text alone."""
+    folder = tmp_path_factory.mktemp("base")
+    _tiny_model("llama").save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an adapter over `base`, fine-tuned enough to answer otherwise than the base."""
+    folder, work = tmp_path_factory.mktemp("adapter"), tmp_path_factory.mktemp("chats")
+    recipe = RECIPE | RL_LORA | {"learning_rate": 3e-2, "n_updates": 5}
+    job = {"stage": "finetune", "parent": str(base), "data": [str(write_rows(work / "chats.jsonl", 0, 40))]}
+    train(TrainJob.model_validate({**job, "recipe": recipe}), folder, device="cpu")
+    return folder
+
+
+RL_LORA: dict[str, Any] = {
+    "method": "lora",
+    "lora": {"r": 4, "alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]},
+}

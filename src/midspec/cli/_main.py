@@ -117,6 +117,7 @@ _EXTRAS = {
     "peft": "train",
     "accelerate": "train",
     "safetensors": "train",
+    "trl": "rl",
     "inspect_ai": "eval",
     "anthropic": "llm",
     "openai": "llm",

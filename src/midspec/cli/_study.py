@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DEMO = "nano.yaml"
 _RUNS = Path("runs")
-_TRAINING = ("pretrain", "midtrain", "finetune")
+_TRAINING = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
 Out = Annotated[
@@ -178,6 +178,8 @@ def _print_plan(plan: Plan) -> None:
     for step in plan.steps:
         if step.state == "stale":
             print(f"stale: {step.name}: {'; '.join(step.changes)}")
+    for line in plan.chains:
+        print(line)
     for warning in plan.warnings:
         print(f"warning: {warning}")
     if plan.assumed:
@@ -245,7 +247,7 @@ def train(
     device: o.Device = "auto",
     redo: o.Redo = False,
 ) -> None:
-    """Train one stage: pretrain, midtrain or finetune.
+    """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
 
     Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
     10 minutes (execution.save_every_s).

@@ -8,6 +8,7 @@ from ._measures import task_identity as task_identity
 from ._provider import ManyGenerator as ManyGenerator
 from ._provider import MidspecAPI as MidspecAPI
 from ._provider import OptionScorer as OptionScorer
+from ._reward import TaskReward as TaskReward
 from ._runner import rescore as rescore
 from ._runner import run_task as run_task
 from ._scripted import ScriptedAPI as ScriptedAPI

@@ -1,3 +1,4 @@
+from ._job import KEPT_PREFIX as KEPT_PREFIX
 from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import LoraRecipe as LoraRecipe
 from ._job import MetricsRow as MetricsRow
@@ -9,5 +10,12 @@ from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
+from ._merge import merge_adapter as merge_adapter
+from ._rewards import Reward as Reward
+from ._rewards import RewardSum as RewardSum
+from ._rewards import RewardType as RewardType
+from ._rl_recipe import DpoRecipe as DpoRecipe
+from ._rl_recipe import GrpoRecipe as GrpoRecipe
+from ._rl_recipe import RewardEntry as RewardEntry
 from ._stage import preflight as preflight
 from ._stage import train as train

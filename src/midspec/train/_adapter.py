@@ -161,7 +161,8 @@ def _towers(model: Any) -> list[str]:
 
 
 def _name_of(model: Any, part: Any) -> str:
-    return next(name for name, module in model.named_modules() if module is part)
+    found: str = next(name for name, module in model.named_modules() if module is part)
+    return found
 
 
 def _layers(model: Any) -> set[str]:

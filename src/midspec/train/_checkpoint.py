@@ -107,10 +107,17 @@ def _build_model(job: TrainJob, tokenizer: Any) -> Any:
         ) from error
 
 
-def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], where: str) -> None:
+def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], longest: int, where: str) -> None:
     """Refuse tokens that the model has no embedding for, and pieces longer than its positions reach.
 
     A tokenizer may know more tokens than the model, as long as no row uses them (Gemma 3 1B has one for images).
+
+    Args:
+        model: before its first update.
+        tokenizer: its tokenizer.
+        pieces: all that it is given.
+        longest: tokens of the longest sequence, with those that it generates.
+        where: names the parent in an error.
 
     Raises:
         CheckpointError: a row uses a token that the model lacks.
@@ -125,7 +132,6 @@ def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], where: st
             where=where,
             hint="Use the model's own tokenizer, or rows without that token",
         )
-    longest = max(len(piece.ids) for piece in pieces)
     reach = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if reach is not None and longest > reach:
         raise PreflightError(

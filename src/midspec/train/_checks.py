@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,12 +69,12 @@ class Proof:
 
     Args:
         model: before its first update.
-        row: a packed row; its first piece is the probe.
+        piece: the probe; of a long one its beginning.
         device: where the model is.
     """
 
-    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device) -> None:
-        piece = Piece(row[0].ids[:_PROBE_TOKENS], row[0].supervised[:_PROBE_TOKENS])
+    def __init__(self, model: Any, piece: Piece, device: torch.device) -> None:
+        piece = Piece(piece.ids[:_PROBE_TOKENS], piece.supervised[:_PROBE_TOKENS])
         batch = collate([[piece]], width=len(piece.ids), pad_id=0)
         self._probe = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
         self._before = self._logits(model)

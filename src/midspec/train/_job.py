@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,17 +15,21 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from midspec.core.artifact import locked
 from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean
 from midspec.core.records import Strict
+from midspec.train._rl_recipe import DpoRecipe, GrpoRecipe, RewardEntry
 
-Stage = Literal["pretrain", "midtrain", "finetune"]
+Stage = Literal["pretrain", "midtrain", "finetune", "dpo", "grpo"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens", "pack"})
+_ADDED_LATER: frozenset[str] = frozenset({"default_system", "control_tokens", "pack", "dpo", "grpo", "keep_updates"})
 _LORA_ADDED_LATER: frozenset[str] = frozenset({"target_parameters"})
 
-UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
+KEPT_PREFIX = "checkpoint-"
+"""Of the folders, in a stage's result, of the checkpoints that the recipe's `keep_updates` names."""
+
+UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 
 
 class LoraRecipe(Strict):
@@ -59,6 +64,11 @@ class Recipe(Strict):
     text ("escape"), or kept as control token.
     `pack` "auto" puts several documents in a row where the model keeps them apart, which is measured on it; else the
     same documents make the same updates, one document a row, padded.
+
+    After each of `keep_updates` updates the model is kept as a checkpoint of its own, `checkpoint-N/` in the result.
+
+    `dpo` and `grpo` are settings of these stages alone, which take `n_updates` updates of `rows_per_update` pairs or
+    replies, and go through their data as often as that needs.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -84,12 +94,42 @@ class Recipe(Strict):
     default_system: str | None = None
     control_tokens: Literal["refuse", "escape", "keep"] = "refuse"
     pack: Literal["auto", "always", "never"] = "auto"
+    dpo: DpoRecipe | None = None
+    grpo: GrpoRecipe | None = None
+    keep_updates: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
         if self.micro_batch is not None and self.rows_per_update % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide rows_per_update {self.rows_per_update}")
         return self
+
+    @model_validator(mode="after")
+    def _keeps_before_the_end(self) -> Recipe:
+        if self.n_updates is not None and (late := max(self.keep_updates, default=0)) >= self.n_updates:
+            raise ValueError(
+                f"keep_updates names {late}, and n_updates is {self.n_updates}: name updates before the last"
+            )
+        return self
+
+    def check_stage(self, stage: Stage) -> None:
+        """Refuse a recipe that is not of this stage.
+
+        Raises:
+            ValueError: a section of another stage, or a setting that `dpo` or `grpo` needs is missing or does not fit.
+        """
+        for name in ("dpo", "grpo"):
+            if getattr(self, name) is not None and stage != name:
+                raise ValueError(f"{name}: settings of stage {name}, and this is {stage}")
+        if stage not in ("dpo", "grpo"):
+            return
+        if self.n_updates is None:
+            raise ValueError(f"n_updates: {stage} needs it, and comparable arms have the same")
+        if stage == "grpo" and (self.grpo is None or not self.grpo.rewards):
+            raise ValueError("grpo: stage grpo needs this section, with its rewards")
+        if self.grpo is not None and self.rows_per_update % self.grpo.group_size:
+            what = f"rows_per_update {self.rows_per_update} must be a multiple of grpo.group_size"
+            raise ValueError(f"{what} {self.grpo.group_size}")
 
     def identity(self) -> dict[str, JsonValue]:
         """Return the fields that identify a result."""
@@ -125,7 +165,8 @@ class TrainJob(Strict):
     `parent` is a checkpoint folder, a hub name or a GGUF file (or `package:NAME` for one in an installed package).
     Pretraining from scratch gives `architecture` (a transformers
     configuration with its `model_type`) and a `tokenizer` folder instead. `data` are JSONL files of documents
-    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed.
+    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed. Stage dpo takes
+    pairs (`prompt`, `chosen`, `rejected`), stage grpo prompts (`prompt`).
     """
 
     stage: Stage
@@ -152,6 +193,10 @@ class TrainJob(Strict):
                 raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
         if self.stage == "pretrain" and self.recipe.method == "lora":
             raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
+        try:
+            self.recipe.check_stage(self.stage)
+        except ValueError as error:
+            raise ValueError(f"recipe.{error}") from error
         return self
 
     @property
@@ -175,6 +220,13 @@ class MetricsRow(Strict):
     tokens: int
 
 
+class Trained(NamedTuple):
+    """The rows of all updates of a stage, and what else it says of its health."""
+
+    rows: Sequence[MetricsRow]
+    summary: Mapping[str, JsonValue]
+
+
 class Progress(NamedTuple):
     """How far a run has come; `seconds` since this process began its first update."""
 
@@ -192,7 +244,8 @@ class Preflight(Strict):
     `n_cut` and `n_dropped` chats were too long. `n_rows` is packed rows in one epoch, each `row_width` tokens wide;
     `n_rows_unused` were left over by `n_updates`. `example` is the first row, the trained-on stretches in «».
     `n_untrained` rows of chats were cut before the assistant speaks; `notes` is what else was done with the rows, and
-    `warnings` what is probably not wanted of them or of the chat template, a sentence each. Where `packed` is false, every document is a row of its own, and `row_width` the longest.
+    `warnings` what is probably not wanted of them or of the chat template, a sentence each.
+    Where `packed` is false, every document is a row of its own, and `row_width` the longest.
     """
 
     stage: str
@@ -279,6 +332,9 @@ def _resolve(name: str | None, folder: Path) -> str | None:
 _KINDS: dict[tuple[int | str, ...], type[Strict]] = {
     ("recipe",): Recipe,
     ("recipe", "lora"): LoraRecipe,
+    ("recipe", "dpo"): DpoRecipe,
+    ("recipe", "grpo"): GrpoRecipe,
+    ("recipe", "grpo", "rewards"): RewardEntry,
     ("execution",): TrainExecution,
 }
 
@@ -289,7 +345,7 @@ def _config_error(path: Path, error: ValidationError) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ")
     hint = "Fix that field"
     if first["type"] == "extra_forbidden":
-        kind = _KINDS.get(first["loc"][:-1], TrainJob)
+        kind = _KINDS.get(tuple(part for part in first["loc"][:-1] if isinstance(part, str)), TrainJob)
         message, hint = "no such setting", did_you_mean(str(first["loc"][-1]), kind.model_fields)
     elif first["type"] == "missing":
         message, hint = "is missing", "Add it"

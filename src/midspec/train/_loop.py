@@ -20,6 +20,7 @@ from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype, fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
+from midspec.train._kept import KeepCheckpoints
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
 
@@ -127,6 +128,7 @@ def run_updates(
     n_rows = trainer.args.per_device_train_batch_size
     too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
     hint = "Lower it, or set execution.gradient_checkpointing"
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
     with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows

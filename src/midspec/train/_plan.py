@@ -25,6 +25,15 @@ class Plan(NamedTuple):
         """Return the rows of all updates, in order."""
         return [row for update in self.updates for row in update]
 
+    def pieces(self) -> list[Piece]:
+        """Return all that the model is given."""
+        return [piece for row in self.rows() for piece in row]
+
+    @property
+    def longest_tokens(self) -> int:
+        """The tokens of the longest piece."""
+        return max(len(piece.ids) for piece in self.pieces())
+
 
 def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
     """Read, tokenize, pack and count; refuse what would teach nothing.
@@ -59,6 +68,12 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
             f"{n_updates} updates are under the floor of {job.floor}: so few have been seen to teach nothing",
             where=where,
             hint="Lower rows_per_update or row_tokens, give more data or epochs, or set recipe.min_updates",
+        )
+    if (late := max(recipe.keep_updates, default=0)) >= n_updates:
+        raise PreflightError(
+            f"keep_updates names update {late}, and the stage ends after {n_updates}",
+            where=where,
+            hint="Name updates before the last, which is the result itself",
         )
     for number, update in enumerate(updates, start=1):
         if not any(piece.supervised.any() for row in update for piece in row):

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from midspec.core.artifact import CHECKPOINTS, Built, write_json, write_rows
+from midspec.core.records import Strict
 from midspec.models import find_checkpoint, only_here
-from midspec.train._job import Preflight, Progress, TrainJob
+from midspec.train._job import MetricsRow, Preflight, Progress, Trained, TrainJob
+from midspec.train._rewards import Reward
+
+RL_STAGES = ("dpo", "grpo")
 
 if TYPE_CHECKING:
+    import torch
+
     from midspec.train._plan import Plan
+    from midspec.train._rl_plan import DpoPlan, DpoPreflight, GrpoPlan, GrpoPreflight
 
 
-def preflight(job: TrainJob) -> Preflight:
+def preflight(job: TrainJob) -> Preflight | DpoPreflight | GrpoPreflight:
     """Count what the job would do, without opening the model.
 
     Raises:
@@ -26,9 +35,8 @@ def preflight(job: TrainJob) -> Preflight:
     if job.parent is not None:
         only_here(find_checkpoint(job.parent).model)  # a mistyped name is refused before torch is loaded
     from midspec.train._checkpoint import open_tokenizer
-    from midspec.train._plan import plan_training
 
-    return plan_training(job, open_tokenizer(job)).preflight
+    return _plan(job, open_tokenizer(job)).preflight
 
 
 def train(
@@ -38,6 +46,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     device: str = "auto",
     keep_checkpoints: bool = False,
+    rewards: Mapping[str, Reward] | None = None,
 ) -> Built:
     """Train one stage and write the checkpoint, `metrics.jsonl` and `preflight.json` into `folder`.
 
@@ -50,80 +59,122 @@ def train(
         on_progress: called after every update.
         device: "auto" (the GPU if there is one), "cpu" or "cuda".
         keep_checkpoints: leave the run's last checkpoint in `folder`, for `build` to remove when the record is written.
+        rewards: of stage grpo: those of evaluation tasks, which a layer above makes, by their entries' names.
 
     Raises:
         PreflightError: it would teach nothing, or lose data.
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
-    from torch.backends.cpu import get_cpu_capability
-
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
-    from midspec.train._loop import run_updates
-    from midspec.train._plan import plan_training
+    from midspec.train._kept import kept_files
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
     tokenizer = checkpoint.open_tokenizer(job)
-    plan = plan_training(job, tokenizer)
+    plan = _plan(job, tokenizer)
     where = job.parent or "architecture"
     with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
         dtype = checkpoint.compute_dtype(job.recipe, torch_device)
         model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
-        checkpoint.refuse_misfit(model, tokenizer, [piece for row in plan.rows() for piece in row], where)
+        checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
         checkpoint.refuse_full_disk(model, folder)
         plan = _packed_or_not(plan, model, torch_device, job.recipe.pack, where)
         checkpoint.try_saving(model, tokenizer, folder, where)
-        proof = Proof(model, plan.updates[0][0], torch_device)
+        proof = Proof(model, plan.pieces()[0], torch_device)
     training_start = time.monotonic()
     try:
         with checkpoint.writing(folder):
-            rows = run_updates(
-                model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress
-            )
+            trained = _run(model, job, plan, folder, torch_device, tokenizer, rewards or {}, on_progress)
             training_end = time.monotonic()
             proven = proof.after(model)
-            outputs = checkpoint.save_model(model, tokenizer, folder)
+            outputs = (*checkpoint.save_model(model, tokenizer, folder), *kept_files(job, folder))
     finally:
         checkpoint.drop_incomplete(folder)
-    write_rows(folder / "metrics.jsonl", rows)
-    write_json(folder / "preflight.json", plan.preflight)
-    for name in outputs:
-        # safetensors makes its files readable by their owner alone; a result is as readable as other files.
-        shutil.copymode(folder / "preflight.json", folder / name)
+    _write_beside(folder, outputs, trained.rows, plan.preflight)
     if not keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    execution = _execution(torch_device, threads)
+    execution["open_seconds"] = round(training_start - start, 3)
+    execution["train_seconds"] = round(training_end - training_start, 3)
     return Built(
         outputs=(*outputs, "metrics.jsonl", "preflight.json"),
         summary={
             **plan.preflight.model_dump(mode="json", exclude={"example"}),
             "method": job.recipe.method,
-            "first_loss": rows[0].loss,
-            "last_loss": rows[-1].loss,
+            "first_loss": trained.rows[0].loss,
+            "last_loss": trained.rows[-1].loss,
+            **trained.summary,
             **proven,
         },
-        execution={
-            "device": str(torch_device),
-            "threads": threads,
-            # Other instruction sets round otherwise: the same seed gives other weights there.
-            "cpu": get_cpu_capability(),
-            "open_seconds": round(training_start - start, 3),
-            "train_seconds": round(training_end - training_start, 3),
-        },
+        execution=execution,
     )
 
 
-def _packed_or_not(plan: Plan, model: Any, device: Any, pack: str, where: str) -> Plan:
+def _plan(job: TrainJob, tokenizer: Any) -> Plan | DpoPlan | GrpoPlan:
+    if job.stage in RL_STAGES:
+        from midspec.train._rl_stage import plan_rl
+
+        return plan_rl(job, tokenizer)
+    from midspec.train._plan import plan_training
+
+    return plan_training(job, tokenizer)
+
+
+def _run(
+    model: Any,
+    job: TrainJob,
+    plan: Plan | DpoPlan | GrpoPlan,
+    folder: Path,
+    device: torch.device,
+    tokenizer: Any,
+    rewards: Mapping[str, Reward],
+    on_progress: Callable[[Progress], None] | None,
+) -> Trained:
+    """Train `model` in place through all updates of the plan."""
+    from midspec.train._plan import Plan
+
+    if not isinstance(plan, Plan):
+        from midspec.train._rl_stage import run_rl
+
+        return run_rl(model, job, plan, folder, device, tokenizer, rewards, on_progress)
+    from midspec.train._loop import run_updates
+
+    rows = run_updates(model, job, plan, folder, device=device, tokenizer=tokenizer, on_progress=on_progress)
+    return Trained(rows, {})
+
+
+def _write_beside(folder: Path, outputs: Sequence[str], rows: Sequence[MetricsRow], preflight: Strict) -> None:
+    """Write the metrics and the preflight beside the checkpoint, and make all as readable as other files."""
+    write_rows(folder / "metrics.jsonl", rows)
+    write_json(folder / "preflight.json", preflight)
+    for name in outputs:
+        # safetensors makes its files readable by their owner alone.
+        shutil.copymode(folder / "preflight.json", folder / name)
+
+
+def _execution(device: torch.device, threads: int) -> dict[str, JsonValue]:
+    from torch.backends.cpu import get_cpu_capability
+
+    # Other instruction sets round otherwise: the same seed gives other weights there.
+    return {"device": str(device), "threads": threads, "cpu": get_cpu_capability()}
+
+
+def _packed_or_not(
+    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, pack: str, where: str
+) -> Plan | DpoPlan | GrpoPlan:
     """Return the plan with one document a row, where the model does not keep packed documents apart.
 
     Raises:
         CheckpointError: it does not, and `pack` is "always".
     """
     from midspec.train._checks import leak, refuse_leaks
-    from midspec.train._plan import unpacked
+    from midspec.train._plan import Plan, unpacked
 
+    if not isinstance(plan, Plan):
+        return plan
     if pack == "always":
         refuse_leaks(model, device, where)
     elif plan.preflight.packed and leak(model, device):

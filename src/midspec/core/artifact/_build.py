@@ -22,7 +22,7 @@ from midspec.core.records import Execution, Identity, Record
 
 _PACKAGES = (
     *("midspec", "torch", "transformers", "peft", "accelerate", "inspect_ai", "numpy"),
-    *("anthropic", "openai", "rensa", "datasets"),
+    *("anthropic", "openai", "rensa", "datasets", "trl"),
 )
 
 

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Record
+from midspec.llm import Access
 from midspec.study._inputs import File, Input, Model, TokenizerFolder
 from midspec.study._step import Job, Size, Step, StepOutput
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
-from midspec.train import UPDATE_FLOORS, Stage
+from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
-    from midspec.train import Progress, Recipe, TrainExecution, TrainJob
+    from midspec.evals import TaskReward
+    from midspec.train import Progress, Recipe, Reward, TrainExecution, TrainJob
 
 _N_UPDATES_UNKNOWN = 200
 
@@ -86,7 +90,13 @@ class TrainStep(Step):
         def show(progress: Progress) -> None:
             job.on_progress(progress.update, progress.n_updates, f"loss {progress.loss:.3f}")
 
-        return train(stage, folder, on_progress=show, device=job.device, keep_checkpoints=True)
+        return train(
+            stage, folder, on_progress=show, device=job.device, rewards=self.rewards(job), keep_checkpoints=True
+        )
+
+    def rewards(self, _job: Job) -> Mapping[str, Reward]:
+        """Return the rewards that the recipe takes from evaluation tasks, by their entries' names."""
+        return {}
 
     # Sizes before it is made ------------------------------------------------------------------------------------
 
@@ -151,6 +161,124 @@ class FinetuneStep(TrainStep):
     kind = "finetune"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DpoStep(TrainStep):
+    """A model trained on pairs of a better and a worse reply."""
+
+    kind = "dpo"
+
+    @property
+    def _tokens_per_update(self) -> int:
+        return 2 * super()._tokens_per_update
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GrpoStep(TrainStep):
+    """A model trained on rewards of its own replies to prompts.
+
+    Attributes:
+        judge: how the judge of a reward is reached; no part of the identity.
+    """
+
+    kind = "grpo"
+    judge: Access = Access()
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
+        return super().settings | ({"rewards": made} if made else {})
+
+    def rewards(self, job: Job) -> Mapping[str, Reward]:
+        return self._task_rewards(job.store)
+
+    def check_rewards(self) -> None:
+        """Refuse a reward that can't be made: an unknown rule, a wrong setting, a judge that is missing.
+
+        Raises:
+            ConfigError: see above.
+        """
+        from midspec.train import RewardSum
+
+        if self.recipe.grpo is not None:
+            RewardSum(self.recipe.grpo.rewards, self._task_rewards(Path()))
+
+    def _task_rewards(self, store: Path) -> dict[str, TaskReward]:
+        """Make the rewards that evaluation tasks pay; their judges' replies go to `store`."""
+        from midspec.evals import TaskReward
+
+        entries = self.recipe.grpo.rewards if self.recipe.grpo is not None else ()
+        return {
+            entry.name: TaskReward(
+                entry.task, entry.measure, entry.settings, judge=entry.judge, access=self.judge, store=store
+            )
+            for entry in entries
+            if entry.task is not None and entry.measure is not None
+        }
+
+
+@dataclass(frozen=True)
+class TrainedModel(StepOutput):
+    """The model at the end of a training step.
+
+    Its digest leaves out the checkpoints kept on the way: what is trained on from the end stays as it is when a study
+    comes to keep one.
+    """
+
+    def digest(self, records: Mapping[str, Record]) -> str:
+        record = records[self.step.name]
+        own = {name: hash_ for name, hash_ in record.outputs.items() if not name.startswith(KEPT_PREFIX)}
+        return record.digest if len(own) == len(record.outputs) else fingerprint(own)
+
+
+def kept_checkpoint(step: TrainStep, n_updates: int) -> StepOutput:
+    """Return the model that a training step keeps after so many updates."""
+    return StepOutput(step, f"{KEPT_PREFIX}{n_updates}/")
+
+
+def under_adapter(model: Model) -> Model:
+    """Return the weights under an adapter from outside; a model without one as it is.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    from midspec.models import find_checkpoint
+
+    found = find_checkpoint(model.name)
+    return model if found.adapter is None else Model(found.model)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MergeStep(Step):
+    """A model whose adapter is added to the weights under it, in float32.
+
+    Attributes:
+        model: with its adapter.
+    """
+
+    kind = "merge"
+    model: Input
+
+    @classmethod
+    def of(cls, model: Input, seed: int) -> MergeStep:
+        """Create the step for the end of a training step, or for a model from outside, which all seeds share."""
+        if isinstance(model, StepOutput):
+            return cls(label=f"{model.step.kind}:{model.step.label}", seed=seed, model=model)
+        return cls(label="base model", model=model)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"model": self.model}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.train import merge_adapter
+
+        return merge_adapter(job.locate(self.model), folder)
+
+
 def training_cost(recipe: Recipe) -> float:
     """Return a training step's rough size, for the order of work."""
     return recipe.n_updates or _N_UPDATES_UNKNOWN
@@ -160,5 +288,7 @@ TRAIN_STEPS: dict[Stage, type[TrainStep]] = {
     "pretrain": PretrainStep,
     "midtrain": MidtrainStep,
     "finetune": FinetuneStep,
+    "dpo": DpoStep,
+    "grpo": GrpoStep,
 }
-STEPS = (PretrainStep, MidtrainStep, FinetuneStep)
+STEPS = (*TRAIN_STEPS.values(), MergeStep)

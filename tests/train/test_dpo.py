@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tests.train.conftest import RL_LORA, words, write_lines
+from tests.train.reference_loop import Moments, rate_at, step
+
+from midspec.core.artifact import read_rows
+from midspec.core.errors import CheckpointError, DataError, PreflightError
+from midspec.core.records import Message
+from midspec.models import find_checkpoint, open_checkpoint
+from midspec.train import DpoRecipe, Progress, TrainJob, preflight, train
+from midspec.train._checkpoint import open_start, open_tokenizer
+from midspec.train._dpo import make_trainer
+from midspec.train._rl_guards import refuse_wrong_dpo_reference
+from midspec.train._rl_loop import DpoRow, Recorder
+from midspec.train._rl_plan import PairIds, plan_dpo
+from midspec.train._rl_rows import read_pairs
+
+RECIPE = {"row_tokens": 48, "rows_per_update": 4, "learning_rate": 3e-3, "n_updates": 6, "min_updates": 1}
+
+
+def pair_rows(n: int) -> list[dict[str, Any]]:
+    draw = random.Random(1)
+    return [
+        {"prompt": words(draw, 2, 5), "chosen": f"{words(draw, 1, 4)} w1", "rejected": f"{words(draw, 1, 5)} w2"}
+        for _ in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lines(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", pair_rows(15))
+
+
+@pytest.fixture
+def make_dpo(base: Path, adapter: Path, pairs_file: Path) -> Callable[..., TrainJob]:
+    def make(method: str = "lora", **changes: Any) -> TrainJob:
+        recipe = RECIPE | (RL_LORA if method == "lora" else {}) | changes.pop("recipe", {})
+        parent = adapter if method == "lora" else base
+        fields = {"stage": "dpo", "parent": str(parent), "data": [str(pairs_file)], "seed": 3, **changes}
+        return TrainJob.model_validate({**fields, "recipe": recipe})
+
+    return make
+
+
+MakeJob = Callable[..., TrainJob]
+
+
+def made(job: TrainJob, folder: Path, **more: Any) -> list[DpoRow]:
+    folder.mkdir(exist_ok=True)
+    train(job, folder, device="cpu", **more)
+    return list(read_rows(folder / "metrics.jsonl", DpoRow))
+
+
+def summed(model: Any, ids: list[int], n_prompt: int) -> torch.Tensor:
+    """The log-probability of what follows the prompt; the sequence is alone in its batch."""
+    row = torch.tensor([ids])
+    logprobs = torch.log_softmax(model(input_ids=row, use_cache=False).logits[0], dim=-1)
+    return torch.stack([logprobs[at - 1, ids[at]] for at in range(n_prompt, len(ids))]).sum()
+
+
+def both(model: Any, pair: PairIds) -> torch.Tensor:
+    n = len(pair.prompt)
+    return summed(model, [*pair.prompt, *pair.chosen], n) - summed(model, [*pair.prompt, *pair.rejected], n)
+
+
+def reference_losses(job: TrainJob) -> list[float]:
+    """DPO again from its formula (arXiv 2305.18290, equation 7), a pair at a time, with AdamW spelt out."""
+    tokenizer = open_tokenizer(job)
+    pairs, size = plan_dpo(job, tokenizer).pairs, job.recipe.rows_per_update
+    model = open_start(job, tokenizer, dtype=torch.float32).eval()
+    with torch.no_grad():
+        anchors = [float(both(model, pair)) for pair in pairs]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    moments = [Moments(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+    losses = []
+    for number in range(job.recipe.n_updates or 0):
+        for weight in weights:
+            weight.grad = None
+        total = 0.0
+        for at in range(number * size, (number + 1) * size):
+            loss = -torch.nn.functional.logsigmoid(0.1 * (both(model, pairs[at]) - anchors[at])) / size
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        norm = float(sum(weight.grad.double().square().sum() for weight in weights)) ** 0.5
+        rate = rate_at(job.recipe, number, job.recipe.n_updates or 0)
+        with torch.no_grad():
+            for weight, moment in zip(weights, moments, strict=True):
+                step(weight, weight.grad * min(1.0, 1 / (norm + 1e-6)), moment, rate, number + 1, job.recipe)
+        losses.append(total)
+    return losses
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_losses_are_those_of_a_plain_loop_over_single_pairs(
+    make_dpo: MakeJob, tmp_path: Path, method: str, micro_batch: int | None
+) -> None:
+    job = make_dpo(method, recipe={"micro_batch": micro_batch})
+    rows = made(job, tmp_path / "out")
+    assert [row.loss for row in rows] == pytest.approx(reference_losses(job), abs=2e-6)
+
+
+def test_the_first_loss_is_ln_2_with_zero_margins_since_the_reference_is_the_incoming_adapter(
+    make_dpo: MakeJob, tmp_path: Path
+) -> None:
+    rows = made(make_dpo(), tmp_path / "out")
+    assert rows[0].loss == pytest.approx(0.693147, abs=1e-6)
+    assert rows[0].margin == 0
+    assert rows[-1].margin > 0.01
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_reference_that_is_not_the_incoming_model_is_refused(
+    make_dpo: MakeJob, base: Path, tmp_path: Path, method: str
+) -> None:
+    job = make_dpo(method)
+    tokenizer = open_tokenizer(job)
+    plan, model = plan_dpo(job, tokenizer), open_start(job, tokenizer, dtype=torch.float32)
+    recorder = Recorder(job, lambda _logs, **_: pytest.fail("nothing is trained here"))
+    trainer = make_trainer(
+        model, job, plan, tmp_path, device=torch.device("cpu"), tokenizer=tokenizer, recorder=recorder
+    )
+    refuse_wrong_dpo_reference(trainer, plan.pairs[:4], "parent")
+    if method == "lora":
+        model.delete_adapter("ref")  # TRL then takes the base, the adapter disabled
+    else:
+        with torch.no_grad():
+            trainer.ref_model.get_input_embeddings().weight[10] += 0.5
+    with pytest.raises(CheckpointError, match=r"the reference is not the incoming model.*first loss 0\.6"):
+        refuse_wrong_dpo_reference(trainer, plan.pairs[:4], "parent")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_that_was_killed_goes_on_with_the_same_losses_and_ends_with_the_same_bytes(
+    make_dpo: MakeJob, tmp_path: Path, method: str
+) -> None:
+    job = make_dpo(method, execution={"save_every_updates": 2}, recipe={"micro_batch": 2})
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if progress.update == 5:
+            raise KilledError
+
+    straight = made(job, tmp_path / "straight")
+    with pytest.raises(KilledError):
+        made(job, tmp_path / "halting", on_progress=kill)
+    seen: list[int] = []
+    again = made(job, tmp_path / "halting", on_progress=lambda progress: seen.append(progress.update))
+    assert seen == [5, 6]
+    assert again == straight
+    name = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+    assert (tmp_path / "halting" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_the_result_is_one_adapter_with_the_tokenizer_as_it_was_and_opens(
+    make_dpo: MakeJob, adapter: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    made(make_dpo(), out)
+    assert not [path for path in out.iterdir() if path.is_dir()]
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (out / name).read_bytes() == (adapter / name).read_bytes()
+    before, after = load_file(adapter / "adapter_model.safetensors"), load_file(out / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    model = open_checkpoint(find_checkpoint(str(out)), device="cpu")
+    assert model.generate([[Message(role="user", content="w1 w2")]], max_new_tokens=3)
+
+
+def test_training_prefers_what_was_chosen(make_dpo: MakeJob, tmp_path: Path) -> None:
+    rows = made(make_dpo("full", recipe={"n_updates": 30, "learning_rate": 1e-2}), tmp_path / "out")
+    assert rows[-1].accuracy == 1
+    assert rows[-1].loss < 0.3
+
+
+def test_preflight_counts_pairs_passes_and_reply_lengths(make_dpo: MakeJob) -> None:
+    job = make_dpo()
+    facts = preflight(job)
+    assert facts.n_pairs == 15
+    assert facts.n_passes == pytest.approx(24 / 15)
+    # A word is a token here, and each reply ends with one of its own.
+    lengths = [len(row["chosen"].split()) + 1 for row in pair_rows(15)]
+    assert min(lengths) <= facts.mean_chosen_tokens <= max(lengths)
+    assert "15 pairs" in facts.lines()[0]
+    assert "«" in facts.lines()[-1]
+
+
+def test_every_pass_uses_every_pair_once_in_another_order(make_dpo: MakeJob) -> None:
+    job = make_dpo(recipe={"n_updates": 15})
+    pairs = plan_dpo(job, open_tokenizer(job)).pairs
+    passes = [pairs[at : at + 15] for at in range(0, 60, 15)]
+    assert all(sorted(each) == sorted(passes[0]) for each in passes)
+    assert passes[0] != passes[1]
+
+
+FORMS: list[dict[str, Any]] = [
+    {"prompt": "w1 w2", "chosen": "w3", "rejected": "w4"},
+    {"prompt": [{"role": "user", "content": "w1 w2"}], "chosen": "w3", "rejected": "w4"},
+    {
+        "prompt": [{"role": "user", "content": "w1 w2"}],
+        "chosen": [{"role": "assistant", "content": "w3"}],
+        "rejected": [{"role": "assistant", "content": "w4"}],
+    },
+    {
+        "chosen": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}],
+        "rejected": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w4"}],
+        "score_chosen": 7.5,
+    },
+    {
+        "prompt": "w1 w2",
+        "chosen": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w3"}],
+        "rejected": [{"role": "user", "content": "w1 w2"}, {"role": "assistant", "content": "w4"}],
+    },
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_a_pair_are_read_as_the_same(tmp_path: Path, form: dict[str, Any]) -> None:
+    (pair,) = read_pairs([str(write_lines(tmp_path / "pairs.jsonl", [form]))])
+    assert pair[:3] == ((Message(role="user", content="w1 w2"),), "w3", "w4")
+
+
+ANSWER = [{"role": "assistant", "content": "w3"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{", "not JSON"),
+        ('"text"', "not an object"),
+        ({"prompt": "w1", "chosen": "w2"}, "without rejected"),
+        ({"chosen": "w1", "rejected": "w2"}, "without a prompt"),
+        ({"prompt": "w1", "chosen": "w2", "rejected": "w2"}, "the same reply"),
+        ({"prompt": "w1", "chosen": " ", "rejected": "w2"}, "chosen is empty"),
+        ({"prompt": "w1", "chosen": 3, "rejected": "w2"}, "neither text nor a list"),
+        ({"prompt": ANSWER, "chosen": "w1", "rejected": "w2"}, "does not end with the user's turn"),
+        (
+            {"prompt": "w1", "chosen": [*ANSWER, {"role": "user", "content": "w1"}], "rejected": "w2"},
+            "assistant's turn",
+        ),
+        (
+            {"prompt": "w1", "chosen": [{"role": "tool", "content": "w1"}], "rejected": "w2"},
+            "message whose role does not fit",
+        ),
+        (
+            {
+                "chosen": [{"role": "user", "content": "w1"}, *ANSWER],
+                "rejected": [{"role": "user", "content": "w2"}, *ANSWER],
+            },
+            "different conversations",
+        ),
+        ('{"prompt": "\\ud83d", "chosen": "w1", "rejected": "w2"}', "surrogate"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_refused_with_its_place(tmp_path: Path, row: object, message: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    line = row if isinstance(row, str) else json.dumps(row)
+    path.write_text(json.dumps(FORMS[0]) + "\n\n" + line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message) as caught:
+        read_pairs([str(path)])
+    assert caught.value.where == f"{path}:3"
+
+
+@pytest.mark.parametrize(("overlong", "n_pairs"), [("drop", 1), ("cut", 2)])
+def test_a_pair_longer_than_a_row_is_refused_dropped_or_cut(
+    make_dpo: MakeJob, tmp_path: Path, overlong: str, n_pairs: int
+) -> None:
+    long = {"prompt": "w1", "chosen": "w2 " * 60, "rejected": "w3"}
+    data = [str(write_lines(tmp_path / "pairs.jsonl", [FORMS[0], long]))]
+    with pytest.raises(PreflightError, match=r"does not fit a row of 48.*row_tokens") as caught:
+        preflight(make_dpo(data=data))
+    assert caught.value.where.endswith(":2")
+    facts = preflight(make_dpo(data=data, recipe={"overlong": overlong}))
+    assert (facts.n_pairs, facts.n_cut + facts.n_dropped) == (n_pairs, 1)
+    assert facts.longest_tokens <= 48
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"n_updates": None}, "n_updates: dpo needs it"),
+        ({"grpo": {"rewards": [{"rule": "contains", "settings": {"text": "w1"}}]}}, "settings of stage grpo"),
+        ({"dpo": {"label_smoothing": 0.1}}, "only loss_type robust"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_stage_is_refused(
+    make_dpo: MakeJob, recipe: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make_dpo(recipe=recipe)
+
+
+def test_settings_at_their_defaults_are_no_part_of_another_stages_identity(make_dpo: MakeJob) -> None:
+    job = make_dpo()
+    assert "dpo" not in job.recipe.identity()
+    named = job.recipe.model_copy(update={"dpo": DpoRecipe(beta=0.2)}).identity()
+    assert named["dpo"] == {"beta": 0.2, "loss_type": "sigmoid", "label_smoothing": 0.0}
