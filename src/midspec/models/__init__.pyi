@@ -8,7 +8,7 @@ from ._find import find_checkpoint as find_checkpoint
 from ._find import only_here as only_here
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
-from ._language_model import OptionScore as OptionScore
+from ._scoring import OptionScore as OptionScore
 from ._language_model import open_checkpoint as open_checkpoint
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
@@ -17,3 +17,5 @@ from ._open import quiet as quiet
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._precision import hidden_size_of as hidden_size_of
+from ._precision import pick_dtype as pick_dtype

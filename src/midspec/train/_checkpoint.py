@@ -27,7 +27,7 @@ from midspec.models import (
     refuse_second_adapter,
     tokenizer_of,
 )
-from midspec.train._job import LoraRecipe, Recipe, TrainJob
+from midspec.train._job import LoraRecipe, TrainJob
 
 
 def open_tokenizer(job: TrainJob) -> Any:
@@ -39,12 +39,6 @@ def open_tokenizer(job: TrainJob) -> Any:
     if job.parent is not None:
         return tokenizer_of(find_checkpoint(job.parent))
     return load_tokenizer(str(job.tokenizer))
-
-
-def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the recipe asks for it, or leaves the choice and there is a GPU; else float32."""
-    low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
-    return torch.bfloat16 if low else torch.float32
 
 
 def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:

@@ -7,21 +7,24 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import torch
+from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
-from midspec.train._checkpoint import compute_dtype
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
+from midspec.train._probe import Computation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -97,6 +100,7 @@ def run_updates(
     folder: Path,
     *,
     device: torch.device,
+    computation: Computation,
     tokenizer: Any,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[MetricsRow]:
@@ -110,6 +114,7 @@ def run_updates(
         plan: the rows of every update.
         folder: holds the checkpoints of a run that is not finished, until `forget_checkpoints`.
         device: where to compute.
+        computation: how; from `choose_computation`, which set the model's attention.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
 
@@ -125,9 +130,9 @@ def run_updates(
     recorder = _Recorder(job, plan, on_progress, known, stop)
     rows = [row for update in plan.updates for row in update]
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
+    trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, computation, pad_id, recorder)
     try:
-        with stop, quiet():
+        with stop, quiet(), _autocast_alone(model):
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -144,6 +149,64 @@ def forget_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
+# More rows at once make no update faster, and need memory in proportion.
+_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
+
+
+def default_micro_batch(rows_per_update: int, row_width: int, device: torch.device) -> int:
+    """Return how many rows go through the model at once where the recipe does not say; at least one.
+
+    Args:
+        rows_per_update: a multiple of the result.
+        row_width: tokens of a row.
+        device: a GPU takes more at once.
+    """
+    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
+    return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """transformers' Trainer with our loss, in which a micro-batch counts by its supervised tokens.
+
+    Args:
+        computation: how the loss is computed.
+        **arguments: of transformers' Trainer.
+    """
+
+    # Trainer then counts an update's supervised tokens for every class of model, and divides no loss itself.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, computation: Computation, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._computation = computation
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = True
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Compute the loss of a micro-batch as its share of the update's; there are never outputs."""
+        assert num_items_in_batch is not None and not return_outputs
+        loss = self._computation.loss(model, inputs, num_items_in_batch)
+        # Gradients are averaged over processes, each of which divides by the tokens of all.
+        n_processes = self.accelerator.num_processes
+        return loss if n_processes == 1 else loss * n_processes
+
+
+@contextmanager
+def _autocast_alone(model: Any) -> Iterator[None]:
+    """Within it, PEFT leaves the inputs of adapters in the numbers they have: autocast casts their weights."""
+    if isinstance(model, PeftModel) and model.dtype != torch.float32:
+        with disable_input_dtype_casting(model):
+            yield
+    else:
+        yield
+
+
 def _trainer(
     model: Any,
     job: TrainJob,
@@ -151,11 +214,12 @@ def _trainer(
     rows: Sequence[Sequence[Piece]],
     checkpoints: Path,
     device: torch.device,
+    computation: Computation,
     pad_id: int,
     recorder: TrainerCallback,
 ) -> Trainer:
     recipe = job.recipe
-    micro_batch = recipe.micro_batch or recipe.rows_per_update
+    micro_batch = recipe.micro_batch or default_micro_batch(recipe.rows_per_update, geometry.row_width, device)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
@@ -163,7 +227,7 @@ def _trainer(
         gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="sequential",
-        bf16=compute_dtype(recipe, device) == torch.bfloat16,
+        bf16=computation.dtype == torch.bfloat16,
         use_cpu=device.type == "cpu",
         seed=job.seed,
         activation_checkpointing=job.execution.gradient_checkpointing,
@@ -185,7 +249,8 @@ def _trainer(
         )
     width = geometry.row_width
     with quiet():
-        trainer = Trainer(
+        trainer = _Trainer(
+            computation,
             model=model,
             args=arguments,
             train_dataset=rows,

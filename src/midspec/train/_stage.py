@@ -57,25 +57,37 @@ def train(
     from midspec.train._checks import Proof, refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
+    from midspec.train._probe import attention_of, choose_computation, set_attention, training_dtype
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
     tokenizer = checkpoint.open_tokenizer(job)
     plan = plan_training(job, tokenizer)
-    model = checkpoint.open_start(job, tokenizer, dtype=checkpoint.compute_dtype(job.recipe, torch_device)).to(
-        torch_device
-    )
+    dtype = training_dtype(job, torch_device)
+    model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
     where = job.parent or "architecture"
     longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
     checkpoint.refuse_misfit(model, tokenizer, longest, where)
     checkpoint.refuse_full_disk(model, folder)
+    own_attention = attention_of(model)
+    computation = choose_computation(model, plan.preflight.row_width, torch_device, dtype)
     refuse_leaks(model, torch_device, where)
     proof = Proof(model, plan.updates[0][0], torch_device)
     training_start = time.monotonic()
     with checkpoint.writing(folder):
-        rows = run_updates(model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress)
+        rows = run_updates(
+            model,
+            job,
+            plan,
+            folder,
+            device=torch_device,
+            computation=computation,
+            tokenizer=tokenizer,
+            on_progress=on_progress,
+        )
         training_end = time.monotonic()
         proven = proof.after(model)
+        set_attention(model, own_attention)
         outputs = checkpoint.save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
@@ -97,6 +109,7 @@ def train(
             "threads": threads,
             # Other instruction sets round otherwise: the same seed gives other weights there.
             "cpu": get_cpu_capability(),
+            **computation.describe(),
             "open_seconds": round(training_start - start, 3),
             "train_seconds": round(training_end - training_start, 3),
         },
