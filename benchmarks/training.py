@@ -10,9 +10,9 @@
     qwen        a Qwen3 of 9M: against a bare loop with the same attention, and against TRL's packing if it is installed
     evaluation  120 pairs asked of SmolLM2 with the default settings, and by --before's version
 
-One thread, and CPU seconds, so that a busy machine disturbs ratios little. What is compared takes turns. `--before` names
-the Python of an environment with another version of the package; that version gets `micro_batch: 1`, as with all rows of
-an update at once it needs more memory than most machines have.
+One thread, and CPU seconds, so that a busy machine disturbs ratios little. What is compared takes turns. `--before`
+names the Python of an environment with another version of the package; that version gets `micro_batch: 1`, as with all
+rows of an update at once it needs more memory than most machines have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 import yaml
-from training_models import NANO, QWEN_9M, log_normal, smollm2, word_tokenizer, write_documents
 
 from midspec.core.records import Item
 from midspec.models import quiet, use_threads
@@ -39,6 +38,7 @@ from midspec.train._loop import run_updates
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan, plan_training
 from midspec.train._probe import Computation, choose_computation, training_dtype
+from training_models import NANO, QWEN_9M, log_normal, smollm2, word_tokenizer, write_documents
 
 CPU = torch.device("cpu")
 WORKER = Path(__file__).with_name("training_worker.py")
@@ -80,7 +80,9 @@ def job_of(folder: Path, architecture: dict[str, Any], n_words: int, mean: float
     """A job from scratch, with a tokenizer of words and random documents."""
     word_tokenizer(folder, n_words)
     n_updates, tokens = recipe["n_updates"], recipe["rows_per_update"] * recipe["row_tokens"]
-    lengths = [min(length, recipe["row_tokens"] - 1) for length in log_normal(int(n_updates * tokens * 1.4 / mean), mean)]
+    lengths = [
+        min(length, recipe["row_tokens"] - 1) for length in log_normal(int(n_updates * tokens * 1.4 / mean), mean)
+    ]
     write_documents(folder / "rows.jsonl", lengths, words=n_words)
     return TrainJob(
         stage="pretrain",
@@ -284,7 +286,9 @@ def evaluation_row(options: argparse.Namespace, folder: Path) -> None:
     show("before", before["cpu_seconds"], "CPU seconds")
     show("times before", before["cpu_seconds"] / now["cpu_seconds"], "", "(at least 3)")
     for measure in ("choice_logprob", "choice_logprob_mean", "choice_generated"):
-        values = [{row["id"]: row["value"] for row in run["rows"] if row["measure"] == measure} for run in (now, before)]
+        values = [
+            {row["id"]: row["value"] for row in run["rows"] if row["measure"] == measure} for run in (now, before)
+        ]
         same = sum(values[0][name] == values[1][name] for name in values[1])
         show(f"same {measure}", same / len(values[1]), "of all pairs", "(at least 0.99)")
 

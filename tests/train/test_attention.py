@@ -1,4 +1,4 @@
-"""Attention inside each document: what it computes, held against every document alone and against transformers' masks."""
+"""Attention inside each document, held against every document alone and against transformers' masks."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_packed_rows_have_the_loss_and_gradients_of_every_document_alone(family:
     assert computation.head is not None
     batch = collate([documents[:3], documents[3:]], width=50, pad_id=0)
     loss = computation.loss(model, batch, 1)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     for name, one, other in zip(names, gradients, found, strict=True):
         assert (one is None) == (other is None), name
@@ -141,7 +141,9 @@ def documents_of(lengths: list[int], n_rows: int, window: int | None) -> tuple[D
 
 
 @settings(deadline=None, max_examples=40)
-@given(LENGTHS, st.integers(1, 2), st.none() | st.integers(2, 12), st.sampled_from([1, 2]), st.sampled_from([0.2, None]))
+@given(
+    LENGTHS, st.integers(1, 2), st.none() | st.integers(2, 12), st.sampled_from([1, 2]), st.sampled_from([0.2, None])
+)
 def test_whatever_the_lengths_it_is_attention_under_the_whole_mask(
     lengths: list[int], n_rows: int, window: int | None, n_key_heads: int, scaling: float | None
 ) -> None:

@@ -8,7 +8,6 @@ from ._find import find_checkpoint as find_checkpoint
 from ._find import only_here as only_here
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
-from ._scoring import OptionScore as OptionScore
 from ._language_model import open_checkpoint as open_checkpoint
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
@@ -19,3 +18,4 @@ from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._precision import hidden_size_of as hidden_size_of
 from ._precision import pick_dtype as pick_dtype
+from ._scoring import OptionScore as OptionScore

@@ -87,8 +87,9 @@ class LanguageModel:
         return scores
 
     def _score(self, model: Any, entries: Sequence[OptionIds]) -> list[OptionScore]:
-        shares = computes_branches(model, self.device)
-        rows = make_rows(entries, worth_tokens=self._worth_tokens if shares else None)
+        rows = make_rows(entries, worth_tokens=self._worth_tokens)
+        if any(len(row.branches) > 1 for row in rows) and not computes_branches(model, self.device):
+            rows = make_rows(entries, worth_tokens=None)
         sequences = [row.ids for row in rows]
         prefix = self._prefix(model, sequences, [row.n_kept for row in rows])
         results: dict[int, OptionScore] = {}

@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 def make_rows(entries: Sequence[OptionIds], *, worth_tokens: int | None) -> list[Row]:
-    """Put entries in rows: those that differ in their last token alone in one branch, branches of one prompt in one row.
+    """Put entries in rows: a branch for those that differ in their last token alone, a row for branches of one prompt.
 
     Args:
         entries: what to score.
@@ -156,11 +156,9 @@ _COMPUTES_BRANCHES: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary
 
 
 def computes_branches(model: Any, device: torch.device) -> bool:
-    """Return whether a model gives options in one row the scores that it gives each in a row of its own; measured once."""
+    """Return whether options in one row get the scores that each gets in a row of its own; measured once a model."""
     if model not in _COMPUTES_BRANCHES:
-        attention = model.config.get_text_config()._attn_implementation
-        possible = attention == "sdpa" and keeps_all(model.config)
-        _COMPUTES_BRANCHES[model] = possible and _branches_agree(model, device)
+        _COMPUTES_BRANCHES[model] = keeps_all(model.config) and _branches_agree(model, device)
     return _COMPUTES_BRANCHES[model]
 
 

@@ -7,15 +7,12 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import torch
-from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from midspec.core.artifact import read_rows, write_rows
@@ -132,7 +129,7 @@ def run_updates(
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, computation, pad_id, recorder)
     try:
-        with stop, quiet(), _autocast_alone(model):
+        with stop, quiet(), computation.installed(model):
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     except torch.OutOfMemoryError as error:
         raise ConfigError(
@@ -190,21 +187,12 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Compute the loss of a micro-batch as its share of the update's; there are never outputs."""
-        assert num_items_in_batch is not None and not return_outputs
+        assert num_items_in_batch is not None
+        assert not return_outputs
         loss = self._computation.loss(model, inputs, num_items_in_batch)
         # Gradients are averaged over processes, each of which divides by the tokens of all.
         n_processes = self.accelerator.num_processes
         return loss if n_processes == 1 else loss * n_processes
-
-
-@contextmanager
-def _autocast_alone(model: Any) -> Iterator[None]:
-    """Within it, PEFT leaves the inputs of adapters in the numbers they have: autocast casts their weights."""
-    if isinstance(model, PeftModel) and model.dtype != torch.float32:
-        with disable_input_dtype_casting(model):
-            yield
-    else:
-        yield
 
 
 def _trainer(

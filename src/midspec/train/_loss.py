@@ -90,9 +90,7 @@ def _losses_at(head: Head, labels: torch.Tensor) -> Iterator[list[torch.Tensor]]
             states = states.index_select(0, places.to(hidden.device))
         targets = flat[places].to(hidden.device)
         layer = head.layer
-        losses.append(
-            LinearCrossEntropy.apply(states, layer.weight, layer.bias, targets, head.scale, head.softcap)
-        )
+        losses.append(LinearCrossEntropy.apply(states, layer.weight, layer.bias, targets, head.scale, head.softcap))
         return hidden.new_zeros((*hidden.shape[:-1], 1))
 
     head.layer.forward = compute  # type: ignore[method-assign]  # of this one layer

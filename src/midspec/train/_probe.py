@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 
 from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
 from midspec.train._attention import DOCUMENT_ATTENTION, register
 from midspec.train._job import TrainJob
+from midspec.train._lora import in_place_adapters
 from midspec.train._loss import Head, as_one_row, find_head, token_loss
 from midspec.train._pack import Piece, collate
 
@@ -41,16 +44,35 @@ def training_dtype(job: TrainJob, device: torch.device) -> torch.dtype:
 
 
 class Computation(NamedTuple):
-    """How a model is computed: numbers, attention (the name that transformers knows), and the head if it is ours."""
+    """How a model is computed.
+
+    Attributes:
+        dtype: float32, or bfloat16 under autocast.
+        attention: the name that transformers knows it by.
+        head: makes logits in chunks; `None` where the model makes them whole.
+        adapters_in_place: whether LoRA layers are computed by `_lora.py`.
+    """
 
     dtype: torch.dtype
     attention: str
     head: Head | None
+    adapters_in_place: bool = False
 
     def loss(self, model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int) -> torch.Tensor:
         """Compute the loss of a micro-batch; see `token_loss`."""
         rows = as_one_row(inputs) if self.attention == _FLASH else inputs
         return token_loss(model, rows, n_supervised, self.head)
+
+    @contextmanager
+    def installed(self, model: Any) -> Iterator[None]:
+        """Within it, the layers of `model` compute as was chosen (its attention is set already)."""
+        with ExitStack() as stack:
+            if self.adapters_in_place:
+                stack.enter_context(in_place_adapters(model))
+            if isinstance(model, PeftModel) and self.dtype != torch.float32:
+                # Else PEFT copies what adapters are given to float32; autocast casts their weights instead.
+                stack.enter_context(disable_input_dtype_casting(model))
+            yield
 
     def describe(self) -> dict[str, str]:
         """Return what to record of it."""
@@ -81,16 +103,20 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
         plain = Computation(dtype, own, None)
         expected = _measure(model, batch, plain)
         candidates = (DOCUMENT_ATTENTION,) if device.type == "cpu" else _GPU_ATTENTION
-        attention = next((name for name in candidates if _fits(model, plain._replace(attention=name), batch, expected)), own)
+        attention = next(
+            (name for name in candidates if _fits(model, plain._replace(attention=name), batch, expected)), own
+        )
         found = Computation(dtype, attention, find_head(model))
         if found.head is not None and not _agrees(expected, _try_measure(model, batch, found), dtype):
             found = found._replace(head=None)
-    return found
+        with in_place_adapters(model) as n_adapters:
+            in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
+    return found._replace(adapters_in_place=in_place)
 
 
 def attention_of(model: Any) -> str:
     """Return the name of the attention that a model computes with."""
-    return str(model.config.get_text_config()._attn_implementation)
+    return str(model.config.get_text_config()._attn_implementation)  # noqa: SLF001  # it has no other name
 
 
 def set_attention(model: Any, name: str) -> None:
@@ -118,7 +144,7 @@ def _try_measure(model: Any, batch: dict[str, torch.Tensor], computation: Comput
         return _measure(model, batch, computation)
     except torch.OutOfMemoryError:
         raise
-    except Exception:  # whatever a family's code raises when a part of it was replaced
+    except Exception:  # noqa: BLE001  # whatever a family's code raises when a part of it was replaced
         return None
 
 
@@ -130,7 +156,7 @@ def _measure(model: Any, batch: dict[str, torch.Tensor], computation: Computatio
     with torch.enable_grad(), torch.autocast(labels.device.type, dtype, enabled=dtype != torch.float32):
         loss = computation.loss(model, batch, int((labels[:, 1:] >= 0).sum()))
     gradients = torch.autograd.grad(loss, probed, allow_unused=True)
-    return _Measured(float(loss), [gradient.float() for gradient in gradients if gradient is not None])
+    return _Measured(loss.item(), [gradient.float() for gradient in gradients if gradient is not None])
 
 
 def _agrees(expected: _Measured, found: _Measured | None, dtype: torch.dtype) -> bool:
@@ -154,7 +180,9 @@ def _probe_batch(model: Any, device: torch.device) -> dict[str, torch.Tensor]:
         supervised[0] = False
         return Piece(draw.integers(0, n_ids, length).astype(np.int32), supervised)
 
-    rows: Sequence[list[Piece]] = [[piece(length) for length in order] for order in (_PROBE_LENGTHS, _PROBE_LENGTHS[2:])]
+    rows: Sequence[list[Piece]] = [
+        [piece(length) for length in order] for order in (_PROBE_LENGTHS, _PROBE_LENGTHS[2:])
+    ]
     batch = collate(rows, width=sum(_PROBE_LENGTHS) + 5, pad_id=0)
     return {name: value.to(device) for name, value in batch.items()}
 
