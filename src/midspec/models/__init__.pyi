@@ -9,7 +9,6 @@ from ._find import only_here as only_here
 from ._gguf import opened_name as opened_name
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
-from ._language_model import OptionScore as OptionScore
 from ._language_model import open_checkpoint as open_checkpoint
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
@@ -17,7 +16,10 @@ from ._open import pick_device as pick_device
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._precision import hidden_size_of as hidden_size_of
+from ._precision import pick_dtype as pick_dtype
 from ._quiet import quiet as quiet
+from ._scoring import OptionScore as OptionScore
 from ._template_defaults import default_system_text as default_system_text
 from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults

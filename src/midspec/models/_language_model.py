@@ -6,90 +6,43 @@ else is in the batch (beyond float noise), and so that only the last positions n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple, final
 
 import torch
 from pydantic import JsonValue
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from midspec.core.errors import DataError
 from midspec.core.records import Checkpoint, Message
+from midspec.models._cache import Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
+from midspec.models._generation import continue_batch
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
-from midspec.models._turn_ends import ended_by_text, generation_ends, read_turn
-
-# Under this many tokens a second, shorter pass costs more than it saves.
-_WORTH_TOKENS = 64
-_CACHE_BYTES = 512 * 2**20
-
-
-class Prefix(NamedTuple):
-    """A shared prefix's keys and values by layer, each (1, heads, `length`, size); none where `length` is 0."""
-
-    length: int
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-
-    def cache(self, n_rows: int) -> DynamicCache:
-        """Make a cache for a batch of `n_rows` sequences that begin with the prefix, without a copy."""
-        return DynamicCache(
-            [(keys.expand(n_rows, -1, -1, -1), values.expand(n_rows, -1, -1, -1)) for keys, values in self.layers]
-        )
-
-    def most_rows(self, width: int) -> int:
-        """Return how many sequences of `width` further tokens fit the memory that a batch's copies may take."""
-        n_bytes = sum(part.element_size() * part.numel() for layer in self.layers for part in layer)
-        return max(1, int(_CACHE_BYTES // max(1.0, n_bytes * (1 + width / max(1, self.length)))))
-
-
-NO_PREFIX = Prefix(0, ())
-
-
-def common_length(sequences: Sequence[list[int]], keep: Sequence[int]) -> int:
-    """Return how many tokens all `sequences` begin with; 0 where sharing them is not worth a pass.
-
-    Args:
-        sequences: token ids.
-        keep: for each sequence, how many of its last tokens must stay out of what is shared (at least 1).
-    """
-    if len(sequences) < 2:
-        return 0
-    first, last = min(sequences), max(sequences)  # what these two share, all that sort between them share
-    most = min(len(ids) - kept for ids, kept in zip(sequences, keep, strict=True))
-    length = next(
-        (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, (first, last)))
-    )
-    length = min(length, most)
-    return length if length >= _WORTH_TOKENS else 0
-
-
-def compute_prefix(model: Any, ids: Sequence[int], device: torch.device) -> Prefix:
-    """Compute the keys and values of `ids`; `NO_PREFIX` for a model whose layers keep anything but all of them.
-
-    (A sliding window forgets, a recurrent layer keeps a state: what those hold can't be continued row by row.)
-    """
-    cache = DynamicCache(config=model.config)
-    if not ids or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return NO_PREFIX
-    with torch.inference_mode():
-        model(
-            input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-    return Prefix(len(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
-
+from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype
+from midspec.models._scoring import (
+    Batch,
+    OptionIds,
+    OptionScore,
+    Row,
+    computes_branches,
+    make_rows,
+    near_ties,
+    pad,
+    pad_branches,
+    sum_logprobs,
+)
+from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 
 _THINK = "<think>"
 _CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
-
-
-class OptionScore(NamedTuple):
-    """The log-probability of an option's text, summed over its `n_tokens` tokens; natural logarithm."""
-
-    logprob: float
-    n_tokens: int
+# Fewer tokens are not worth a second, shorter pass; in larger models, which spend less on the pass itself, fewer still.
+_WORTH_TOKENS, _WORTH_TOKENS_LARGE = 64, 16
+# A batch that is being continued reads all weights for each token: larger models want more rows.
+_CPU_CONTINUED_LARGE = 16384
+_LOGITS_AT_ONCE = 64 * 2**20
 
 
 class Generation(NamedTuple):
@@ -100,30 +53,19 @@ class Generation(NamedTuple):
     n_tokens: int
 
 
-class _OptionIds(NamedTuple):
-    """A sequence that ends with the option, and which of its tokens are the option's (a run at the end)."""
-
-    ids: list[int]
-    n_option: int
-
-
-class _Batch(NamedTuple):
-    """Left-padded ids and positions, each (rows, width), and the mask, which also covers the prefix before them."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    positions: torch.Tensor
-
-
 @final
 @dataclass(frozen=True)
 class LanguageModel:
-    """A loaded checkpoint with its tokenizer. Make one with `open_checkpoint`."""
+    """A loaded checkpoint with its tokenizer. Make one with `open_checkpoint`.
+
+    `exact` gives the same model in float32, where `model` computes in bfloat16 and close scores are to be asked again.
+    """
 
     model: Any
     tokenizer: Any
     device: torch.device
     template: ChatTemplate
+    exact: Callable[[], Any] | None = None
 
     def option_logprobs(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[OptionScore]:
         """Score how likely each option is as the assistant's turn after its prompt, without the end of the turn.
@@ -137,20 +79,26 @@ class LanguageModel:
         """
         if len(prompts) != len(options):
             raise DataError(f"{len(prompts)} prompts for {len(options)} options", hint="Give one prompt an option")
-        scored = self._option_ids(prompts, options)
-        # The last token is read off, never fed: options of one prompt that differ in it alone share a pass.
-        sharing: dict[tuple[int, ...], list[int]] = {}
-        for index, entry in enumerate(scored):
-            sharing.setdefault(tuple(entry.ids[:-1]), []).append(index)
-        contexts, members = [list(ids) for ids in sharing], list(sharing.values())
-        prefix = self._prefix(contexts, [max(scored[index].n_option for index in indices) for indices in members])
+        entries = self._option_ids(prompts, options)
+        scores = self._score(self.model, entries)
+        if self.exact is not None and (near := near_ties([tuple(prompt) for prompt in prompts], scores)):
+            again = self._score(self.exact(), [entries[number] for number in near])
+            for number, score in zip(near, again, strict=True):
+                scores[number] = score
+        return scores
+
+    def _score(self, model: Any, entries: Sequence[OptionIds]) -> list[OptionScore]:
+        rows = make_rows(entries, worth_tokens=self._worth_tokens)
+        if any(len(row.branches) > 1 for row in rows) and not computes_branches(model, self.device):
+            rows = make_rows(entries, worth_tokens=None)
+        sequences = [row.ids for row in rows]
+        prefix = self._prefix(model, sequences, [row.n_kept for row in rows])
         results: dict[int, OptionScore] = {}
-        for rows in _batches([len(context) for context in contexts], self._batch_tokens, prefix):
-            groups = [[scored[index] for index in members[row]] for row in rows]
-            for row, sums in zip(rows, self._sum_logprobs(groups, prefix), strict=True):
-                for index, value in zip(members[row], sums, strict=True):
-                    results[index] = OptionScore(value, scored[index].n_option)
-        return [results[index] for index in range(len(scored))]
+        for numbers in _batches([len(ids) for ids in sequences], self._batch_tokens, prefix):
+            members = [rows[number] for number in numbers]
+            for part in self._few_logits(members):
+                results |= sum_logprobs(model, part, entries, self._pad_rows(part, prefix), prefix)
+        return [results[number] for number in range(len(entries))]
 
     def generate(
         self,
@@ -176,10 +124,19 @@ class LanguageModel:
         sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
         results: list[Generation | None] = [None] * len(sequences)
         lengths = [len(ids) + max_new_tokens for ids in sequences]
-        prefix = self._prefix(sequences, [1] * len(sequences))
-        for rows in _batches(lengths, self._batch_tokens, prefix):
+        prefix = self._prefix(self.model, sequences, [1] * len(sequences))
+        for rows in _batches(lengths, self._continued_tokens, prefix):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
-            written = self._sample([sequences[row] for row in rows], prefix, max_new_tokens, temperature, draws)
+            part = pad([sequences[row] for row in rows], prefix, self._pad_id, self.device)
+            written = continue_batch(
+                self.model,
+                part,
+                prefix,
+                ends=TurnEnding(self.tokenizer, self.template.end_ids, self.template.stop_texts),
+                limit=max_new_tokens,
+                temperature=temperature,
+                draws=draws,
+            )
             for row, ids in zip(rows, written, strict=True):
                 text, stopped, n_tokens = read_turn(
                     self.tokenizer, ids, self.template.end_ids, self.template.stop_texts
@@ -193,101 +150,47 @@ class LanguageModel:
     def _batch_tokens(self) -> int:
         return _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
 
-    def _option_ids(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[_OptionIds]:
+    @property
+    def _continued_tokens(self) -> int:
+        return _CPU_CONTINUED_LARGE if self._is_large and self.device.type == "cpu" else self._batch_tokens
+
+    @property
+    def _is_large(self) -> bool:
+        return int(getattr(self.model.config.get_text_config(), "hidden_size", 0)) >= MIN_HIDDEN
+
+    @property
+    def _worth_tokens(self) -> int:
+        return _WORTH_TOKENS_LARGE if self._is_large else _WORTH_TOKENS
+
+    @property
+    def _pad_id(self) -> int:
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+    def _option_ids(self, prompts: Sequence[Sequence[Message]], options: Sequence[str]) -> list[OptionIds]:
         answers = []
         for prompt, option in zip(prompts, options, strict=True):
             if not option.strip():
                 raise DataError("an empty option can't be scored", hint="Give every option a text")
             answers.append(self.template.answer([*prompt, Message(role="assistant", content=option)]))
         encoded = self.template.encode_answers(answers)
-        return [_OptionIds(ids[:last], last - first) for ids, _, (first, last) in encoded]
+        return [OptionIds(ids[:last], last - first) for ids, _, (first, last) in encoded]
 
-    def _prefix(self, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
+    def _prefix(self, model: Any, sequences: Sequence[list[int]], keep: Sequence[int]) -> Prefix:
         """Compute once what all sequences begin with, except as many of their last tokens as `keep` says."""
-        length = common_length(sequences, keep)
-        return compute_prefix(self.model, sequences[0][:length] if length else (), self.device)
+        length = common_length(sequences, keep, self._worth_tokens)
+        return compute_prefix(model, sequences[0][:length] if length else (), self.device)
 
-    def _sum_logprobs(self, groups: Sequence[Sequence[_OptionIds]], prefix: Prefix) -> list[list[float]]:
-        """Sum the log-probabilities of each entry; the entries of a group share all tokens but the last."""
-        batch = self._pad([group[0].ids[:-1] for group in groups], prefix)
-        keep = max(entry.n_option for group in groups for entry in group)
-        with torch.inference_mode():
-            logits = self.model(
-                input_ids=batch.ids,
-                attention_mask=batch.mask,
-                position_ids=batch.positions,
-                past_key_values=prefix.cache(len(groups)) if prefix.length else None,
-                use_cache=prefix.length > 0,
-                logits_to_keep=keep,
-            ).logits
-            logprobs = torch.log_softmax(logits[:, -keep:].float(), dim=-1)
-            sums: list[list[float]] = []
-            for row, group in zip(logprobs, groups, strict=True):
-                targets = [
-                    torch.tensor(entry.ids[-entry.n_option :], device=row.device).unsqueeze(1) for entry in group
-                ]
-                sums.append([float(row[-len(each) :].gather(1, each).double().sum()) for each in targets])
-        return sums
+    def _pad_rows(self, rows: Sequence[Row], prefix: Prefix) -> Batch:
+        if any(len(row.branches) > 1 for row in rows):
+            return pad_branches(rows, prefix, self._pad_id, self.device)
+        return pad([row.ids for row in rows], prefix, self._pad_id, self.device)
 
-    def _sample(
-        self,
-        sequences: Sequence[list[int]],
-        prefix: Prefix,
-        limit: int,
-        temperature: float,
-        draws: Sequence[torch.Generator],
-    ) -> list[list[int]]:
-        """Sample the new tokens of each sequence, the end token included if it came."""
-        ends, stop_texts = torch.tensor(self.template.end_ids, device=self.device), self.template.stop_texts
-        ids, mask, positions = self._pad(sequences, prefix)
-        cache = prefix.cache(len(sequences)) if prefix.length else DynamicCache(config=self.model.config)
-        written: list[torch.Tensor] = []
-        done = torch.zeros(len(sequences), dtype=torch.bool, device=self.device)
-        with torch.inference_mode():
-            for _ in range(limit):
-                logits = self.model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=positions,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]
-                token = _next_tokens(logits, temperature, draws)
-                written.append(token)
-                done |= torch.isin(token, ends)
-                if stop_texts:
-                    done |= ended_by_text(self.tokenizer, written, stop_texts)
-                if bool(done.all()):
-                    break
-                ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
-                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        end_ids = self.template.end_ids
-        rows = torch.stack(written, dim=1).tolist()
-        return [next((ids[: at + 1] for at, token in enumerate(ids) if token in end_ids), ids) for ids in rows]
-
-    def _pad(self, sequences: Sequence[list[int]], prefix: Prefix) -> _Batch:
-        """Pad what follows the prefix; the mask covers both, (rows, prefix + width)."""
-        width = max(len(ids) for ids in sequences) - prefix.length
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
-        ids = torch.full((len(sequences), width), pad, dtype=torch.long)
-        mask = torch.zeros((len(sequences), width), dtype=torch.long)
-        for row, sequence in enumerate(sequences):
-            rest = sequence[prefix.length :]
-            ids[row, width - len(rest) :] = torch.tensor(rest)
-            mask[row, width - len(rest) :] = 1
-        positions = (mask.cumsum(-1) - 1).clamp(min=0) + prefix.length
-        mask = torch.cat([mask.new_ones(len(mask), prefix.length), mask], dim=1)
-        return _Batch(ids.to(self.device), mask.to(self.device), positions.to(self.device))
-
-
-def _next_tokens(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
-    """Choose one token a row of `logits`, (rows, vocabulary): the likeliest, or drawn with the row's generator."""
-    if temperature <= 0:
-        return logits.argmax(dim=-1)
-    shares = torch.softmax(logits.double() / temperature, dim=-1).cpu()
-    drawn = [torch.multinomial(row, 1, generator=draw) for row, draw in zip(shares, draws, strict=True)]
-    return torch.cat(drawn).to(logits.device)
+    def _few_logits(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Cut a batch where its logits would take more memory than its passage through the layers is worth."""
+        n_ids = int(self.model.get_input_embeddings().weight.shape[0])
+        most = max(1, _LOGITS_AT_ONCE // (n_ids * max(row.n_kept for row in rows)))
+        for start in range(0, len(rows), most):
+            yield list(rows[start : start + most])
 
 
 def _batches(lengths: Sequence[int], budget: int, prefix: Prefix) -> Iterator[list[int]]:
@@ -320,7 +223,8 @@ def open_checkpoint(
     Args:
         checkpoint: from `find_checkpoint`.
         device: "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1".
-        dtype: "auto" (as saved on a GPU, float32 on a CPU), or torch's name of one ("bfloat16").
+        dtype: "auto" (as saved on a GPU; on a CPU float32, or bfloat16 where a larger model is faster with it, and
+            close scores are asked again in float32), or torch's name of one ("bfloat16").
         template_args: switches that the chat template itself offers (`enable_thinking`, say).
 
     Raises:
@@ -329,7 +233,15 @@ def open_checkpoint(
     """
     use_threads()
     place = pick_device(device)
-    chosen: torch.dtype | str = torch.float32 if place.type == "cpu" and dtype == "auto" else dtype
+    chosen: torch.dtype | str = dtype
+    exact = None
+    if place.type == "cpu" and dtype == "auto":
+        chosen = pick_dtype(place, hidden_size_of(checkpoint))
+        if chosen != torch.float32:
+            exact = cache(lambda: load_model(checkpoint, dtype=torch.float32).to(place).eval())
     tokenizer = tokenizer_of(checkpoint)
     model = load_model(checkpoint, dtype=chosen).to(place).eval()
-    return LanguageModel(model, tokenizer, place, ChatTemplate(tokenizer, template_args, ends=generation_ends(model)))
+    # An adapter opens in float32 over whatever base.
+    model = model if exact is None else model.to(chosen)
+    template = ChatTemplate(tokenizer, template_args, ends=generation_ends(model))
+    return LanguageModel(model, tokenizer, place, template, exact)

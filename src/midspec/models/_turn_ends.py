@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import torch
-
 from midspec.core.errors import DataError
 from midspec.models._control_tokens import ControlTokens
 
@@ -159,19 +157,19 @@ def read_turn(tokenizer: Any, ids: Sequence[int], end_ids: Sequence[int], stop_t
     return Turn(text[: min(found)], ended=True, n_tokens=needed)
 
 
-def ended_by_text(tokenizer: Any, written: Sequence[torch.Tensor], stop_texts: Sequence[str]) -> torch.Tensor:
-    """Return for each row whether what it wrote holds a text that ends a turn.
+class TurnEnding(NamedTuple):
+    """What ends a turn that is being generated: a token, or a text that is none of this tokenizer's tokens."""
 
-    Args:
-        tokenizer: of the model.
-        written: the tokens of each step, (rows,) each.
-        stop_texts: the texts.
+    tokenizer: Any
+    end_ids: Sequence[int]
+    stop_texts: Sequence[str] = ()
 
-    Returns:
-        Of (rows,), on the device of `written`.
-    """
-    # A token has at least one character, mostly: the last ones are enough, and cost the same at every step.
-    recent = torch.stack(list(written[-_STOP_TOKENS:]), dim=1).tolist()
-    texts = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in recent]
-    ended = [any(stop in text for stop in stop_texts) for text in texts]
-    return torch.tensor(ended, device=written[-1].device)
+    def has_ended(self, ids: Sequence[int]) -> bool:
+        """Return whether the turn of these tokens ends with the last of them."""
+        if ids[-1] in self.end_ids:
+            return True
+        if not self.stop_texts:
+            return False
+        # A token has at least one character, mostly: the last ones are enough, and cost the same at every step.
+        recent = str(self.tokenizer.decode(list(ids[-_STOP_TOKENS:]), skip_special_tokens=True))
+        return any(stop in recent for stop in self.stop_texts)

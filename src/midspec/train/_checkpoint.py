@@ -37,7 +37,7 @@ from midspec.models import (
     tokenizer_of,
 )
 from midspec.train._adapter import add_fresh_adapter, check_parent_adapter
-from midspec.train._job import Recipe, TrainJob
+from midspec.train._job import TrainJob
 from midspec.train._pack import Piece
 
 
@@ -51,12 +51,6 @@ def open_tokenizer(job: TrainJob) -> Any:
     found = job.parent
     tokenizer = tokenizer_of(find_checkpoint(found)) if found is not None else load_tokenizer(str(job.tokenizer))
     return set_template_defaults(tokenizer, job.recipe.template_args, job.recipe.default_system)
-
-
-def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the recipe asks for it, or leaves the choice and there is a GPU; else float32."""
-    low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
-    return torch.bfloat16 if low else torch.float32
 
 
 def open_start(job: TrainJob, tokenizer: Any, *, dtype: torch.dtype) -> Any:

@@ -18,11 +18,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from midspec.core.artifact import CHECKPOINTS, read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
-from midspec.train._checkpoint import compute_dtype, fitting, last_checkpoint
+from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
+from midspec.train._probe import Computation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -97,6 +98,7 @@ def run_updates(
     folder: Path,
     *,
     device: torch.device,
+    computation: Computation,
     tokenizer: Any,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[MetricsRow]:
@@ -110,6 +112,7 @@ def run_updates(
         plan: the rows of every update.
         folder: holds the last checkpoint, which is left there when training ends.
         device: where to compute.
+        computation: how; from `choose_computation`, which set the model's attention.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
 
@@ -124,14 +127,63 @@ def run_updates(
     # Only what the model has an embedding for: a tokenizer may know more.
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     pad_id = min(pad_id, model.get_input_embeddings().weight.shape[0] - 1)
-    trainer = _trainer(model, job, plan.preflight, plan.rows(), checkpoints, device, pad_id, recorder)
+    trainer = _trainer(model, job, plan.preflight, plan.rows(), checkpoints, device, computation, pad_id, recorder)
     n_rows = trainer.args.per_device_train_batch_size
     too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
     hint = "Lower it, or set execution.gradient_checkpointing"
     trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
-    with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet():
+    with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet(), computation.installed(model):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
+
+
+# More rows at once make no update faster, and need memory in proportion.
+_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
+
+
+def default_micro_batch(rows_per_update: int, row_width: int, device: torch.device) -> int:
+    """Return how many rows go through the model at once where the recipe does not say; at least one.
+
+    Args:
+        rows_per_update: a multiple of the result.
+        row_width: tokens of a row.
+        device: a GPU takes more at once.
+    """
+    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
+    return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """transformers' Trainer with our loss, in which a micro-batch counts by its supervised tokens.
+
+    Args:
+        computation: how the loss is computed.
+        **arguments: of transformers' Trainer.
+    """
+
+    # Trainer then counts an update's supervised tokens for every class of model, and divides no loss itself.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, computation: Computation, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._computation = computation
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = True
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Compute the loss of a micro-batch as its share of the update's; there are never outputs."""
+        assert num_items_in_batch is not None
+        assert not return_outputs
+        loss = self._computation.loss(model, inputs, num_items_in_batch)
+        # Gradients are averaged over processes, each of which divides by the tokens of all.
+        n_processes = self.accelerator.num_processes
+        return loss if n_processes == 1 else loss * n_processes
 
 
 def _trainer(
@@ -141,12 +193,15 @@ def _trainer(
     rows: Sequence[Sequence[Piece]],
     checkpoints: Path,
     device: torch.device,
+    computation: Computation,
     pad_id: int,
     recorder: TrainerCallback,
 ) -> Trainer:
     recipe = job.recipe
-    # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
-    micro_batch = recipe.micro_batch or (recipe.rows_per_update if geometry.packed else 1)
+    micro_batch = recipe.micro_batch or (
+        # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
+        default_micro_batch(recipe.rows_per_update, geometry.row_width, device) if geometry.packed else 1
+    )
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
@@ -154,7 +209,7 @@ def _trainer(
         gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="sequential",
-        bf16=compute_dtype(recipe, device) == torch.bfloat16,
+        bf16=computation.dtype == torch.bfloat16,
         use_cpu=device.type == "cpu",
         seed=job.seed,
         activation_checkpointing=job.execution.gradient_checkpointing,
@@ -176,7 +231,8 @@ def _trainer(
         )
     width = geometry.row_width
     with quiet():
-        trainer = Trainer(
+        trainer = _Trainer(
+            computation,
             model=model,
             args=arguments,
             train_dataset=rows,

@@ -15,9 +15,10 @@ from transformers import PrinterCallback, TrainerCallback
 from midspec.core.artifact import CHECKPOINTS, read_rows, write_rows
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
-from midspec.train._checkpoint import compute_dtype, fitting, last_checkpoint
+from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._loop import GracefulStop
+from midspec.train._probe import training_dtype
 
 _METRICS = "metrics.jsonl"
 
@@ -68,7 +69,7 @@ def shared_arguments(job: TrainJob, folder: Path, device: torch.device) -> dict[
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": recipe.rows_per_update // micro_batch,
         "max_grad_norm": recipe.max_grad_norm,
-        "bf16": compute_dtype(recipe, device) == torch.bfloat16,
+        "bf16": training_dtype(job, device) == torch.bfloat16,
         "use_cpu": device.type == "cpu",
         "seed": job.seed,
         "gradient_checkpointing": job.execution.gradient_checkpointing,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from midspec.train._plan import Plan
+    from midspec.train._probe import Computation
     from midspec.train._rl_plan import DpoPlan, DpoPreflight, GrpoPlan, GrpoPreflight
 
 
@@ -70,6 +71,7 @@ def train(
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
     from midspec.train._kept import kept_files
+    from midspec.train._probe import attention_of, set_attention, training_dtype
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
@@ -77,26 +79,29 @@ def train(
     plan = _plan(job, tokenizer)
     where = job.parent or "architecture"
     with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
-        dtype = checkpoint.compute_dtype(job.recipe, torch_device)
+        dtype = training_dtype(job, torch_device)
         model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
         checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
         checkpoint.refuse_full_disk(model, folder)
+        own_attention = attention_of(model)
+        computation = _choose_computation(plan, model, torch_device, dtype)
         plan = _packed_or_not(plan, model, torch_device, job.recipe.pack, where)
         checkpoint.try_saving(model, tokenizer, folder, where)
         proof = Proof(model, plan.pieces()[0], torch_device)
     training_start = time.monotonic()
     try:
         with checkpoint.writing(folder):
-            trained = _run(model, job, plan, folder, torch_device, tokenizer, rewards or {}, on_progress)
+            trained = _run(model, job, plan, folder, torch_device, tokenizer, computation, rewards or {}, on_progress)
             training_end = time.monotonic()
             proven = proof.after(model)
+            set_attention(model, own_attention)
             outputs = (*checkpoint.save_model(model, tokenizer, folder), *kept_files(job, folder))
     finally:
         checkpoint.drop_incomplete(folder)
     _write_beside(folder, outputs, trained.rows, plan.preflight)
     if not keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    execution = _execution(torch_device, threads)
+    execution = _execution(torch_device, threads) | computation.describe()
     execution["open_seconds"] = round(training_start - start, 3)
     execution["train_seconds"] = round(training_end - training_start, 3)
     return Built(
@@ -130,6 +135,7 @@ def _run(
     folder: Path,
     device: torch.device,
     tokenizer: Any,
+    computation: Computation,
     rewards: Mapping[str, Reward],
     on_progress: Callable[[Progress], None] | None,
 ) -> Trained:
@@ -142,7 +148,16 @@ def _run(
         return run_rl(model, job, plan, folder, device, tokenizer, rewards, on_progress)
     from midspec.train._loop import run_updates
 
-    rows = run_updates(model, job, plan, folder, device=device, tokenizer=tokenizer, on_progress=on_progress)
+    rows = run_updates(
+        model,
+        job,
+        plan,
+        folder,
+        device=device,
+        computation=computation,
+        tokenizer=tokenizer,
+        on_progress=on_progress,
+    )
     return Trained(rows, {})
 
 
@@ -160,6 +175,18 @@ def _execution(device: torch.device, threads: int) -> dict[str, JsonValue]:
 
     # Other instruction sets round otherwise: the same seed gives other weights there.
     return {"device": str(device), "threads": threads, "cpu": get_cpu_capability()}
+
+
+def _choose_computation(
+    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, dtype: torch.dtype
+) -> Computation:
+    """Choose how the model is computed; TRL's trainers compute it as transformers does."""
+    from midspec.train._plan import Plan
+    from midspec.train._probe import Computation, attention_of, choose_computation
+
+    if isinstance(plan, Plan):
+        return choose_computation(model, plan.preflight.row_width, device, dtype)
+    return Computation(dtype, attention_of(model), None)
 
 
 def _packed_or_not(

@@ -1,0 +1,178 @@
+"""The loss of a micro-batch: the summed cross-entropy of its supervised tokens, over those of the whole update.
+
+Computed here for every class of model, as some classes average over each micro-batch by themselves. Where it can be,
+the vocabulary's logits are never whole: they are made for a chunk of supervised tokens at a time, together with
+their gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from midspec.train._pack import IGNORED
+
+# Logits of a chunk, times the vocabulary: 64 MiB in float32. Smaller chunks read the head's weights more often.
+_CHUNK_LOGITS = 16 * 2**20
+
+
+class Head(NamedTuple):
+    """The layer that makes logits, and what the model does to them: multiply by `scale`, bound by `softcap`."""
+
+    layer: torch.nn.Linear
+    scale: float
+    softcap: float | None
+
+
+def find_head(model: Any) -> Head | None:
+    """Find the layer that makes logits and what follows it; `None` where it is no plain linear layer.
+
+    The names are those of transformers' configurations: `final_logit_softcapping` (Gemma), `logit_scale` (Cohere),
+    `logits_scaling` (Granite). A family that does otherwise is found out by comparing losses (`_probe.py`).
+    """
+    layer = model.get_output_embeddings()
+    if type(layer) is not torch.nn.Linear:
+        return None
+    config = model.config.get_text_config()
+    scale = getattr(config, "logit_scale", None) or 1.0
+    divisor = getattr(config, "logits_scaling", None) or 1.0
+    return Head(layer, float(scale) / float(divisor), getattr(config, "final_logit_softcapping", None))
+
+
+def token_loss(
+    model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int, head: Head | None
+) -> torch.Tensor:
+    """Compute the summed cross-entropy of a batch's supervised tokens, divided by `n_supervised`.
+
+    Args:
+        model: may be wrapped (for several devices, say).
+        inputs: `input_ids`, `labels` and what else goes to the model; each (rows, tokens).
+        n_supervised: supervised tokens of the whole update.
+        head: computes the logits in chunks; `None` takes the model's own, whole.
+    """
+    labels = functional.pad(inputs["labels"], (0, 1), value=IGNORED)[..., 1:]
+    given = {name: value for name, value in inputs.items() if name != "labels"} | {"use_cache": False}
+    if head is None:
+        logits = model(**given).logits.float()
+        targets = labels.reshape(-1).to(logits.device)
+        loss = functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets, reduction="sum")
+        return loss / n_supervised
+    with _losses_at(head, labels) as losses:
+        model(**given)
+    (loss,) = losses
+    return loss / n_supervised
+
+
+def as_one_row(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put all rows of a batch in one, as kernels for sequences of varying lengths want it; padded batches stay."""
+    if "attention_mask" in inputs:
+        return dict(inputs)
+    return {name: value.reshape(1, -1) for name, value in inputs.items()}
+
+
+@contextmanager
+def _losses_at(head: Head, labels: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Within it, the head's layer keeps the loss of what it is given, and returns a column of zeros for logits.
+
+    The model is called as a whole, whatever wraps it, and the layer where the model calls it.
+    """
+    losses: list[torch.Tensor] = []
+
+    def compute(hidden: torch.Tensor) -> torch.Tensor:
+        flat = labels.reshape(-1)
+        places = (flat != IGNORED).nonzero().flatten()
+        states = hidden.reshape(-1, hidden.shape[-1])
+        if len(places) < len(flat):
+            states = states.index_select(0, places.to(hidden.device))
+        targets = flat[places].to(hidden.device)
+        layer = head.layer
+        losses.append(LinearCrossEntropy.apply(states, layer.weight, layer.bias, targets, head.scale, head.softcap))
+        return hidden.new_zeros((*hidden.shape[:-1], 1))
+
+    head.layer.forward = compute  # type: ignore[method-assign]  # of this one layer
+    try:
+        yield losses
+    finally:
+        del head.layer.forward
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of a linear layer's outputs, whose gradients are computed on the way forward, by chunks.
+
+    As in Cut Your Losses (arXiv 2411.09009) and Liger Kernel's fused linear cross-entropy, without their kernels.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        scale: float,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """Sum the loss over `hidden`, (tokens, size), with `weight`, (vocabulary, size), and `targets`, (tokens,)."""
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        with torch.autocast(kind, enabled=False), torch.no_grad():
+            states, matrix = hidden.to(dtype), weight.to(dtype)
+            loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+            grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+            grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
+            grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_bias else None
+            step = max(1, _CHUNK_LOGITS // len(weight))
+            for start in range(0, len(states), step):
+                rows = slice(start, start + step)
+                logits = functional.linear(states[rows], matrix, None if bias is None else bias.to(dtype)).float()
+                if not (needs_hidden or needs_weight or needs_bias):
+                    loss += _cross_entropy(logits, targets[rows], scale, softcap)
+                    continue
+                loss += _cross_entropy_gradient(logits, targets[rows], scale, softcap)
+                gradient = logits.to(dtype)
+                if grad_hidden is not None:
+                    grad_hidden[rows] = gradient @ matrix
+                if grad_weight is not None:
+                    grad_weight += gradient.T @ states[rows]
+                if grad_bias is not None:
+                    grad_bias += logits.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Scale the gradients that were computed on the way forward."""
+        return (*(None if grad is None else grad * grads[0] for grad in ctx.saved_tensors), None, None, None)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
+    return functional.cross_entropy(_bounded(logits, scale, softcap), targets, reduction="sum")
+
+
+def _bounded(logits: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
+    """What the model makes of its head's outputs; in place."""
+    if scale != 1:
+        logits.mul_(scale)
+    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
+
+
+def _cross_entropy_gradient(
+    logits: torch.Tensor, targets: torch.Tensor, scale: float, softcap: float | None
+) -> torch.Tensor:
+    """Sum the cross-entropy, and put its gradient for the head's outputs in the place of `logits`."""
+    bounded = _bounded(logits, scale, softcap)
+    slope = None if softcap is None else 1 - (bounded / softcap).square()
+    logprobs = torch.log_softmax(bounded, dim=-1)
+    loss = -logprobs.gather(1, targets.unsqueeze(1)).double().sum().float()
+    torch.exp(logprobs, out=logits)
+    logits[torch.arange(len(targets), device=logits.device), targets] -= 1
+    if slope is not None:
+        logits.mul_(slope)
+    if scale != 1:
+        logits.mul_(scale)
+    return loss

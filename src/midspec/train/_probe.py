@@ -1,0 +1,200 @@
+"""How a model is computed in training: attention and loss, chosen by measuring on the very model.
+
+The fast ways of `_attention.py` and `_loss.py` are taken where they give the loss and gradients of transformers' own
+on a small packed batch, else transformers' own are kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
+
+from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
+from midspec.train._attention import DOCUMENT_ATTENTION, register
+from midspec.train._job import TrainJob
+from midspec.train._lora import in_place_adapters
+from midspec.train._loss import Head, as_one_row, find_head, token_loss
+from midspec.train._pack import Piece, collate
+
+# On a CPU rows up to this length are computed as transformers does: nothing is gained on them.
+SHORT_ROW = 256
+_PROBE_LENGTHS = (40, 7, 40, 24)
+# Rounding alone moves gradients by this share of their size; a mask or a scale that is wrong moves them further.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2}
+_PROBED_WEIGHTS = 6
+_FLASH = "flash_attention_2"
+_GPU_ATTENTION = (_FLASH, DOCUMENT_ATTENTION, "flex_attention")
+
+
+def training_dtype(job: TrainJob, device: torch.device) -> torch.dtype:
+    """Return the numbers to compute a job with: those its recipe names, or of "auto" the faster on this machine."""
+    if job.recipe.precision != "auto":
+        return torch.bfloat16 if job.recipe.precision == "bfloat16" else torch.float32
+    if job.parent is not None:
+        return pick_dtype(device, hidden_size_of(find_checkpoint(job.parent)))
+    size = (job.architecture or {}).get("hidden_size", 0)
+    return pick_dtype(device, size if isinstance(size, int) else 0)
+
+
+class Computation(NamedTuple):
+    """How a model is computed.
+
+    Attributes:
+        dtype: float32, or bfloat16 under autocast.
+        attention: the name that transformers knows it by.
+        head: makes logits in chunks; `None` where the model makes them whole.
+        adapters_in_place: whether LoRA layers are computed by `_lora.py`.
+    """
+
+    dtype: torch.dtype
+    attention: str
+    head: Head | None
+    adapters_in_place: bool = False
+
+    def loss(self, model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int) -> torch.Tensor:
+        """Compute the loss of a micro-batch; see `token_loss`."""
+        rows = as_one_row(inputs) if self.attention == _FLASH else inputs
+        return token_loss(model, rows, n_supervised, self.head)
+
+    @contextmanager
+    def installed(self, model: Any) -> Iterator[None]:
+        """Within it, the layers of `model` compute as was chosen (its attention is set already)."""
+        with ExitStack() as stack:
+            if self.adapters_in_place:
+                stack.enter_context(in_place_adapters(model))
+            if isinstance(model, PeftModel) and self.dtype != torch.float32:
+                # Else PEFT copies what adapters are given to float32; autocast casts their weights instead.
+                stack.enter_context(disable_input_dtype_casting(model))
+            yield
+
+    def describe(self) -> dict[str, str]:
+        """Return what to record of it."""
+        loss = "whole logits" if self.head is None else "chunked logits"
+        return {"precision": str(self.dtype).removeprefix("torch."), "attention": self.attention, "loss": loss}
+
+
+class _Measured(NamedTuple):
+    loss: float
+    gradients: list[torch.Tensor]
+
+
+def choose_computation(model: Any, row_width: int, device: torch.device, dtype: torch.dtype) -> Computation:
+    """Choose attention and loss for a model, and set the attention on it; `set_attention` can undo that.
+
+    Args:
+        model: on `device`, with the weights that are trained asking for gradients.
+        row_width: tokens of a row.
+        device: where it is computed.
+        dtype: of the computation: float32, or bfloat16 under autocast.
+    """
+    own = attention_of(model)
+    if device.type == "cpu" and row_width <= SHORT_ROW:
+        return Computation(dtype, own, None)
+    register()
+    with quiet(), _fixed(model):
+        batch = _probe_batch(model, device)
+        plain = Computation(dtype, own, None)
+        expected = _measure(model, batch, plain)
+        candidates = (DOCUMENT_ATTENTION,) if device.type == "cpu" else _GPU_ATTENTION
+        attention = next(
+            (name for name in candidates if _fits(model, plain._replace(attention=name), batch, expected)), own
+        )
+        found = Computation(dtype, attention, find_head(model))
+        if found.head is not None and not _agrees(expected, _try_measure(model, batch, found), dtype):
+            found = found._replace(head=None)
+        with in_place_adapters(model) as n_adapters:
+            in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
+    return found._replace(adapters_in_place=in_place)
+
+
+def attention_of(model: Any) -> str:
+    """Return the name of the attention that a model computes with."""
+    return str(model.config.get_text_config()._attn_implementation)  # noqa: SLF001  # it has no other name
+
+
+def set_attention(model: Any, name: str) -> None:
+    """Set the attention of a model, under an adapter too."""
+    with quiet():
+        getattr(model, "get_base_model", lambda: model)().set_attn_implementation(name)
+
+
+def _fits(model: Any, computation: Computation, batch: dict[str, torch.Tensor], expected: _Measured) -> bool:
+    """Set the attention if it gives what is expected; else leave the model's own."""
+    own = attention_of(model)
+    try:
+        set_attention(model, computation.attention)
+    except (ImportError, ValueError, KeyError, RuntimeError, OSError):
+        return False
+    is_set = attention_of(model) == computation.attention
+    if is_set and _agrees(expected, _try_measure(model, batch, computation), computation.dtype):
+        return True
+    set_attention(model, own)
+    return False
+
+
+def _try_measure(model: Any, batch: dict[str, torch.Tensor], computation: Computation) -> _Measured | None:
+    try:
+        return _measure(model, batch, computation)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # whatever a family's code raises when a part of it was replaced
+        return None
+
+
+def _measure(model: Any, batch: dict[str, torch.Tensor], computation: Computation) -> _Measured:
+    trained = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim >= 2]
+    step = max(1, len(trained) // _PROBED_WEIGHTS)
+    probed = [*trained[::step], *trained[-1:]]
+    labels, dtype = batch["labels"], computation.dtype
+    with torch.enable_grad(), torch.autocast(labels.device.type, dtype, enabled=dtype != torch.float32):
+        loss = computation.loss(model, batch, int((labels[:, 1:] >= 0).sum()))
+    gradients = torch.autograd.grad(loss, probed, allow_unused=True)
+    return _Measured(loss.item(), [gradient.float() for gradient in gradients if gradient is not None])
+
+
+def _agrees(expected: _Measured, found: _Measured | None, dtype: torch.dtype) -> bool:
+    if found is None or len(expected.gradients) != len(found.gradients):
+        return False
+    tolerance = _TOLERANCE[dtype]
+    largest = max(float(gradient.norm()) for gradient in expected.gradients)
+    moved = [float((a - b).norm()) for a, b in zip(expected.gradients, found.gradients, strict=True)]
+    sizes = [max(float(gradient.norm()), tolerance * largest) for gradient in expected.gradients]
+    same_loss = abs(expected.loss - found.loss) <= tolerance / 10 * abs(expected.loss)
+    return same_loss and all(a <= tolerance * b for a, b in zip(moved, sizes, strict=True))
+
+
+def _probe_batch(model: Any, device: torch.device) -> dict[str, torch.Tensor]:
+    """Two rows of several documents, with padding; ids that every vocabulary has."""
+    n_ids = int(model.get_input_embeddings().weight.shape[0])
+    draw = np.random.default_rng(0)
+
+    def piece(length: int) -> Piece:
+        supervised = draw.random(length) < 0.7
+        supervised[0] = False
+        return Piece(draw.integers(0, n_ids, length).astype(np.int32), supervised)
+
+    rows: Sequence[list[Piece]] = [
+        [piece(length) for length in order] for order in (_PROBE_LENGTHS, _PROBE_LENGTHS[2:])
+    ]
+    batch = collate(rows, width=sum(_PROBE_LENGTHS) + 5, pad_id=0)
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+@contextmanager
+def _fixed(model: Any) -> Iterator[None]:
+    """Within it, dropout is off, no random number is drawn and warnings are held back."""
+    training = model.training
+    model.eval()
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        model.train(training)
