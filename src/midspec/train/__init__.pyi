@@ -9,5 +9,8 @@ from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
+from ._launch import follow as follow
+from ._launch import leading as leading
+from ._memory import memory_before as memory_before
 from ._stage import preflight as preflight
 from ._stage import train as train

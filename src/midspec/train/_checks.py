@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
+from midspec.train._ranks import Ranks, local_part
 
 _TOKENS = 6
 
@@ -66,9 +67,11 @@ class Proof:
         model: before its first update.
         row: a packed row; its first piece is the probe.
         device: where the model is.
+        ranks: the processes, each of which may hold a part of the weights.
     """
 
-    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device) -> None:
+    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device, ranks: Ranks = Ranks()) -> None:
+        self._ranks = ranks
         piece = Piece(row[0].ids[:_PROBE_TOKENS], row[0].supervised[:_PROBE_TOKENS])
         batch = collate([[piece]], width=len(piece.ids), pad_id=0)
         self._probe = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
@@ -84,7 +87,7 @@ class Proof:
         squares = [
             float((_sample(weight) - self._weights[name]).double().square().sum()) for name, weight in _trained(model)
         ]
-        moved = sum(squares) ** 0.5
+        moved = self._ranks.sum(sum(squares)) ** 0.5
         shift = float((self._logits(model) - self._before).abs().max())
         if moved == 0 or shift == 0:
             raise CheckpointError("training changed nothing", hint="Raise recipe.learning_rate")
@@ -107,7 +110,8 @@ class Proof:
 
 def _sample(weight: torch.Tensor) -> torch.Tensor:
     """A copy of the weight's entries, evenly thinned where there are more than `_SAMPLE`."""
-    return weight.detach().flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
+    part = local_part(weight.detach())
+    return part.flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
 
 
 def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:

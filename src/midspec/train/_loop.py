@@ -7,10 +7,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -20,8 +20,13 @@ from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
-from midspec.train._pack import Piece, collate
+from midspec.train._pack import collate
 from midspec.train._plan import Plan
+from midspec.train._launch import divided
+from midspec.train._ranks import Ranks, divide_rows
+
+if TYPE_CHECKING:
+    from midspec.train._distributed import Shards
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -99,6 +104,7 @@ def run_updates(
     device: torch.device,
     tokenizer: Any,
     on_progress: Callable[[Progress], None] | None = None,
+    shards: Shards | None = None,
 ) -> list[MetricsRow]:
     """Train `model` in place through all of the plan's updates, from the last checkpoint in `folder` if there is one.
 
@@ -112,20 +118,22 @@ def run_updates(
         device: where to compute.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
+        shards: of a model that is divided among processes.
 
     Raises:
         ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
+    ranks = Ranks() if shards is None else shards.ranks
     checkpoints = folder / _CHECKPOINTS
     # A checkpoint's metrics are written last: without them it is not complete.
     complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
-    last = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    newest = max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    last = ranks.from_main(lambda: newest)
     known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
     stop = GracefulStop()
-    recorder = _Recorder(job, plan, on_progress, known, stop)
-    rows = [row for update in plan.updates for row in update]
+    recorder = _Recorder(job, plan, on_progress, known, stop, ranks)
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
+    trainer = _trainer(model, job, plan, checkpoints, device, pad_id, recorder, shards)
     try:
         with stop, quiet():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -147,20 +155,23 @@ def forget_checkpoints(folder: Path) -> None:
 def _trainer(
     model: Any,
     job: TrainJob,
-    geometry: Preflight,
-    rows: Sequence[Sequence[Piece]],
+    plan: Plan,
     checkpoints: Path,
     device: torch.device,
     pad_id: int,
-    recorder: TrainerCallback,
+    recorder: _Recorder,
+    shards: Shards | None,
 ) -> Trainer:
-    recipe = job.recipe
+    recipe, geometry = job.recipe, plan.preflight
     micro_batch = recipe.micro_batch or recipe.rows_per_update
+    rows, micro_batch, accumulation = divide_rows(
+        plan.updates, recipe.rows_per_update, recorder.ranks, micro_batch
+    )
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
+        gradient_accumulation_steps=accumulation,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="sequential",
         bf16=compute_dtype(recipe, device) == torch.bfloat16,
@@ -185,7 +196,7 @@ def _trainer(
         )
     width = geometry.row_width
     with quiet():
-        trainer = Trainer(
+        trainer = divided(Trainer, shards)(
             model=model,
             args=arguments,
             train_dataset=rows,
@@ -206,7 +217,8 @@ def _optimizer(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    model.to(device)
+    if not hasattr(trained[0], "to_local"):  # a part of a model is there already
+        model.to(device)
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
@@ -231,8 +243,10 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         on_progress: Callable[[Progress], None] | None,
         rows: list[MetricsRow],
         stop: GracefulStop,
+        ranks: Ranks,
     ) -> None:
         self.rows = rows
+        self.ranks = ranks
         self._execution = job.execution
         self._n_updates = plan.preflight.n_updates
         self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
@@ -246,7 +260,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
     def on_step_end(self, *context: Any, **_: Any) -> None:
         _arguments, state, control = context
         every = self._execution.save_every_updates
-        due = time.monotonic() - self._saved >= self._execution.save_every_s
+        due = bool(self.ranks.largest(time.monotonic() - self._saved >= self._execution.save_every_s))
         if state.global_step < self._n_updates and (state.global_step % every == 0 if every else due):
             control.should_save = True
 
@@ -275,6 +289,8 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         if self._on_progress is not None and self._stop.requested is None:
             seconds = time.monotonic() - self._begun
             self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
+        # A signal to one of several processes is one to all.
+        self._stop.requested = int(self.ranks.largest(self._stop.requested or 0)) or None
         # No other callback runs between this one and the writing of a checkpoint.
         if self._stop.requested is not None:
             control.should_save = control.should_training_stop = True
@@ -283,8 +299,9 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         arguments, state, _control = context
         checkpoints = Path(arguments.output_dir)
         current = checkpoints / f"checkpoint-{state.global_step}"
-        write_rows(current / _METRICS, self.rows)
-        for path in checkpoints.glob("checkpoint-*"):
-            if path != current:
-                shutil.rmtree(path)
+        if self.ranks.is_main:
+            write_rows(current / _METRICS, self.rows)
+            for path in checkpoints.glob("checkpoint-*"):
+                if path != current:
+                    shutil.rmtree(path)
         self._saved = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -50,32 +51,48 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
+    from midspec.train._launch import divide_model, meet, train_in_processes
+
+    if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
+        return train_in_processes(job, folder, device=device, on_progress=on_progress)
     from torch.backends.cpu import get_cpu_capability
 
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof, refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
+    from midspec.train._memory import Usage, forecast_memory, refuse_too_large, sizes_of
     from midspec.train._plan import plan_training
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
+    ranks = meet(job, torch_device.type, folder)
     tokenizer = checkpoint.open_tokenizer(job)
-    plan = plan_training(job, tokenizer)
-    model = checkpoint.open_start(job, tokenizer, dtype=checkpoint.compute_dtype(job.recipe, torch_device)).to(
-        torch_device
-    )
+    plan = ranks.from_main(lambda: plan_training(job, tokenizer))
     where = job.parent or "architecture"
     longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
-    checkpoint.refuse_misfit(model, tokenizer, longest, where)
-    checkpoint.refuse_full_disk(model, folder)
+    dtype, usage = checkpoint.compute_dtype(job.recipe, torch_device), Usage(torch_device)
+    with ranks.in_turn():
+        model = checkpoint.open_start(job, tokenizer, dtype=dtype)
+        forecast = forecast_memory(
+            sizes_of(model), job, row_width=plan.preflight.row_width, dtype=dtype, device=torch_device
+        )
+        refuse_too_large(forecast)
+        checkpoint.refuse_misfit(model, tokenizer, longest, where)
+        checkpoint.refuse_full_disk(model, folder)
+        shards = divide_model(model, ranks, torch_device)
     refuse_leaks(model, torch_device, where)
-    proof = Proof(model, plan.updates[0][0], torch_device)
+    proof = Proof(model, plan.updates[0][0], torch_device, ranks)
     training_start = time.monotonic()
     with checkpoint.writing(folder):
-        rows = run_updates(model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress)
+        rows = run_updates(
+            model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress, shards=shards
+        )
         training_end = time.monotonic()
         proven = proof.after(model)
+        model = model if shards is None else shards.whole()
+        if not ranks.is_main:
+            return Built(outputs=())
         outputs = checkpoint.save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
@@ -94,6 +111,8 @@ def train(
         },
         execution={
             "device": str(torch_device),
+            "processes": ranks.n,
+            **usage.describe(forecast),
             "threads": threads,
             # Other instruction sets round otherwise: the same seed gives other weights there.
             "cpu": get_cpu_capability(),

@@ -36,6 +36,7 @@ class AnalysisStep(Step):
     """
 
     kind = "analysis"
+    opens_model = False
     preferences: Mapping[tuple[str, int], PreferenceStep]
     tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
     gates: Mapping[int, GateStep] = field(default_factory=dict)
@@ -122,6 +123,7 @@ class ReportStep(Step):
     """
 
     kind = "report"
+    opens_model = False
     study: Study
     analysis: AnalysisStep
     steps: Sequence[Step]
