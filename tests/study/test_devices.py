@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,7 @@ from midspec.study.execution._run import Scheduler, _run_steps
 gpus, workers, kinds, device = json.loads(sys.argv[1])
 steps = [{"look": LookStep, "write": WriteStep, "wide": WideStep}[kind](label=str(at)) for at, kind in enumerate(kinds)]
 run = Path("run")
+(run / "logs").mkdir(parents=True)
 
 def task(step):
     return StepTask(step, step.identity({}), Job(folder=step.folder(run), store=run / "x", device=device))
@@ -163,8 +165,10 @@ def test_each_worker_process_sees_the_one_gpu_of_its_steps_whatever_it_is_called
     assert {row[0] for name, row in seen.items() if name.startswith("write/")} == {""}
     for gpu in (UUID, MIG):
         spans = sorted(row[3:] for row in on.values() if row[0] == gpu)
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False)), "one at a time"
-        assert len({row[2] for row in on.values() if row[0] == gpu}) == 1, "in one process, so that memory is given back"
+        assert all(before[1] <= after[0] for before, after in pairwise(spans)), "one at a time"
+        assert len({row[2] for row in on.values() if row[0] == gpu}) == 1, (
+            "in one process, so that memory is given back"
+        )
 
 
 def test_a_step_over_several_gpus_sees_them_all_and_alone(tmp_path: Path) -> None:

@@ -303,7 +303,17 @@ def test_accelerate_launch_is_refused_in_one_line(make_job: MakeJob, tmp_path: P
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_command_leaves_no_process_behind(make_job: MakeJob, tmp_path: Path) -> None:
     config = write_config(make_job(recipe={"n_epochs": 200, "n_updates": None}), tmp_path / "job.yaml")
-    command = [sys.executable, "-m", "midspec", "train", str(config), "--out", str(tmp_path / "out"), "--processes", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "midspec",
+        "train",
+        str(config),
+        "--out",
+        str(tmp_path / "out"),
+        "--processes",
+        "2",
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
         deadline = time.monotonic() + 120
         while len(pids := processes_of(started.pid)) < 2 and time.monotonic() < deadline:

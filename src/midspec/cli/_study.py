@@ -25,7 +25,9 @@ Out = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Steps side by side; by default one per core, and of those with a model one per GPU."),
+    typer.Option(
+        min=1, metavar="N", help="Steps side by side; by default one per core, and of those with a model one per GPU."
+    ),
 ]
 
 

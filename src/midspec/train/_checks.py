@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
-from midspec.train._ranks import Ranks, local_part
+from midspec.train._ranks import ALONE, Ranks, local_part, reshard
 
 _TOKENS = 6
 
@@ -49,7 +49,7 @@ def _second_logits(model: Any, device: torch.device, token: int) -> torch.Tensor
     batch = collate([[first, second]], width=2 * _TOKENS + 2, pad_id=0)
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # buffers of a divided model are made here and used in training
         inputs = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
         logits: torch.Tensor = model(**inputs, use_cache=False).logits[0, _TOKENS : 2 * _TOKENS].float()
     model.train(training)
@@ -70,7 +70,7 @@ class Proof:
         ranks: the processes, each of which may hold a part of the weights.
     """
 
-    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, model: Any, row: Sequence[Piece], device: torch.device, ranks: Ranks = ALONE) -> None:
         self._ranks = ranks
         piece = Piece(row[0].ids[:_PROBE_TOKENS], row[0].supervised[:_PROBE_TOKENS])
         batch = collate([[piece]], width=len(piece.ids), pad_id=0)
@@ -102,7 +102,7 @@ class Proof:
     def _logits(self, model: Any) -> torch.Tensor:
         training = model.training
         model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # buffers of a divided model are made here and used in training
             logits: torch.Tensor = model(**self._probe, use_cache=False).logits.float().cpu()
         model.train(training)
         return logits
@@ -115,4 +115,5 @@ def _sample(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    reshard(model)
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]

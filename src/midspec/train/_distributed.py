@@ -9,6 +9,8 @@ of processes. accelerate shards nothing on a CPU (it wraps in DDP and says nothi
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import Trainer
 
 from midspec.core.errors import CheckpointError
-from midspec.train._ranks import Ranks, check_agreement, local_part
+from midspec.train._ranks import Ranks, check_agreement, local_part, reshard
 
 
 class Shards:
@@ -55,7 +57,7 @@ class Shards:
         assert not changed, f"dividing the model changed the type of {changed[:3]}"
         # Trainer then leaves its placement and the reduction of its gradients alone.
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        base._is_distributed_loading_by_transformers = True
+        setattr(base, "_is_distributed_loading_by_transformers", True)
 
     def whole(self, *, trained_only: bool = False) -> Any | None:
         """Return the model with whole weights on the CPU, in the main process; `None` in the others.
@@ -63,6 +65,7 @@ class Shards:
         Args:
             trained_only: leave frozen weights without memory.
         """
+        reshard(self.model)
         weights: dict[str, nn.Parameter] = {}
         for name, weight in self.model.named_parameters():
             if trained_only and not weight.requires_grad:
@@ -72,13 +75,7 @@ class Shards:
                 weights[name] = nn.Parameter(full.cpu(), requires_grad=weight.requires_grad)
         if not self.ranks.is_main:
             return None
-        model = copy.deepcopy(self._skeleton)
-        names = {id(weight): name for name, weight in model.named_parameters()}
-        for module in model.modules():
-            for leaf, weight in module._parameters.items():
-                if weight is not None and names.get(id(weight)) in weights:
-                    module._parameters[leaf] = weights[names[id(weight)]]
-        return model
+        return self._with(weights)
 
     def take_from(self, model: Any) -> None:
         """Copy this process's part of every trained weight from a whole model on the CPU."""
@@ -90,16 +87,17 @@ class Shards:
 
     def empty(self) -> Any:
         """Return the model with memory for its trained weights alone, on the CPU, to be loaded from a checkpoint."""
+        trained = {name: weight for name, weight in self._skeleton.named_parameters() if weight.requires_grad}
+        return self._with({name: nn.Parameter(torch.empty_like(trained[name], device="cpu")) for name in trained})
+
+    def _with(self, weights: Mapping[str, nn.Parameter]) -> Any:
+        """Return a copy of the skeleton with these weights, shared where they are tied."""
         model = copy.deepcopy(self._skeleton)
-        made = {
-            id(weight): nn.Parameter(torch.empty_like(weight, device="cpu"))
-            for weight in model.parameters()
-            if weight.requires_grad
-        }
+        names = {id(weight): name for name, weight in model.named_parameters()}
         for module in model.modules():
-            for leaf, weight in module._parameters.items():
-                if weight is not None and id(weight) in made:
-                    module._parameters[leaf] = made[id(weight)]
+            for leaf, weight in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+                if (name := names[id(weight)]) in weights:
+                    setattr(module, leaf, weights[name])
         return model
 
 
@@ -116,9 +114,7 @@ def _part(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if not isinstance(like, DTensor) or not whole.ndim:
         return whole
     # Without a source each process takes its part of its own copy, and nothing is sent.
-    return distribute_tensor(
-        whole.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None
-    )
+    return distribute_tensor(whole.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None)
 
 
 class Sharded(Trainer):  # type: ignore[misc]  # transformers is untyped here
@@ -131,12 +127,18 @@ class Sharded(Trainer):  # type: ignore[misc]  # transformers is untyped here
         check_agreement(self.shards.ranks, **counted)
         return super()._prepare_for_training(*context)
 
+    def _defer_fsdp_gradient_reduction(self) -> Any:
+        # Gradients are reduced after every micro-batch: whole ones would not fit where the weights do not.
+        return nullcontext()
+
     def _clip_grad_norm(self, _model: Any) -> torch.Tensor:
         grads = [local_part(weight.grad) for weight in self.model.parameters() if weight.grad is not None]
-        square = torch.stack(torch._foreach_norm(grads)).double().square().sum()
+        square = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).double().square().sum()
         torch.distributed.all_reduce(square)
         norm = square.sqrt().float()
-        torch._foreach_mul_(grads, torch.clamp(self.args.max_grad_norm / (norm + 1e-6), max=1.0))
+        factor = torch.clamp(self.args.max_grad_norm / (norm + 1e-6), max=1.0)
+        for grad in grads:
+            grad.mul_(factor)
         return norm
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -151,13 +153,14 @@ class Sharded(Trainer):  # type: ignore[misc]  # transformers is untyped here
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         state = self.optimizer.state_dict()
-        for moments in state["state"].values():
-            for name, value in moments.items():
-                # All processes take part, and the main one keeps the tensor.
-                full = _full(value)
-                moments[name] = full.cpu() if self.shards.ranks.is_main else None
+        whole: dict[int, dict[str, torch.Tensor]] = {}
+        for at, moments in state["state"].items():
+            # All processes take part, and the main one keeps the tensors.
+            full = {name: _full(value) for name, value in moments.items()}
+            if self.shards.ranks.is_main:
+                whole[at] = {name: value.cpu() for name, value in full.items()}
         if self.shards.ranks.is_main:
-            torch.save(state, Path(output_dir) / "optimizer.pt")
+            torch.save({**state, "state": whole}, Path(output_dir) / "optimizer.pt")
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _POLL_S = 0.2
 # A process that ends takes the others with it; for so long the one that knows why may say so.
 _REASON_S = 3.0
+# What a process may take to end after its last message.
+_END_S = 60.0
 _TRACE_LINES = 12
 _CODE = "from midspec.train._launch import main; main()"
 
@@ -105,6 +107,7 @@ class _Process:
         theirs.close()
         self.connection: Connection[tuple[TrainJob, Path, str], Reply] = ours
         self.is_open = True
+        self._is_asked = False
 
     @property
     def code(self) -> int | None:
@@ -130,7 +133,12 @@ class _Process:
         return reply
 
     def ask_to_stop(self) -> None:
-        self._process.terminate()
+        if not self._is_asked:
+            self._is_asked = True
+            self._process.terminate()
+
+    def wait(self) -> int:
+        return self._process.wait(_END_S)
 
     def end(self) -> None:
         self._process.kill()
@@ -141,32 +149,33 @@ class _Process:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TRACE_LINES:])
 
 
-def _follow(
-    processes: Sequence[_Process], stop: GracefulStop, on_progress: Callable[[Progress], None] | None
-) -> Built:
+def _follow(processes: Sequence[_Process], stop: GracefulStop, on_progress: Callable[[Progress], None] | None) -> Built:
     """Pass progress and a signal on until all processes have ended; return what the first one built."""
-    has_asked, lost_at = False, None
-    while True:
-        opened = {process.connection: process for process in processes if process.is_open}
-        for connection in wait(list(opened), _POLL_S):
-            progress = opened[connection].receive()  # type: ignore[index]
-            if progress is not None and on_progress is not None:
-                on_progress(progress)
-        codes = [process.code for process in processes]
-        if stop.requested is not None and not has_asked:
-            has_asked = True
+    lost_at: float | None = None
+    while any(process.is_open for process in processes):
+        _pass_progress_on(processes, on_progress)
+        if stop.requested is not None:
             for process in processes:
                 process.ask_to_stop()
-        if all(code is not None for code in codes) and not any(process.is_open for process in processes):
-            if stop.requested is not None:
-                # `stop` passes the signal on as it is left.
-                return Built(outputs=())
-            if not any(codes) and processes[0].built is not None:
-                return processes[0].built
-        if any(codes) and stop.requested is None:
+        elif any(process.code for process in processes):
             lost_at = lost_at or time.monotonic()
-            if not any(process.is_open for process in processes) or time.monotonic() - lost_at > _REASON_S:
+            if time.monotonic() - lost_at > _REASON_S:
                 raise _reason(processes)
+    if stop.requested is not None:
+        # `stop` passes the signal on as it is left.
+        return Built(outputs=())
+    codes, built = [process.wait() for process in processes], processes[0].built
+    if any(codes) or built is None:
+        raise _reason(processes)
+    return built
+
+
+def _pass_progress_on(processes: Sequence[_Process], on_progress: Callable[[Progress], None] | None) -> None:
+    opened = {process.connection: process for process in processes if process.is_open}
+    for connection in wait(list(opened), _POLL_S):
+        progress = opened[connection].receive()  # type: ignore[index]
+        if progress is not None and on_progress is not None:
+            on_progress(progress)
 
 
 def _reason(processes: Sequence[_Process]) -> Exception:
@@ -198,6 +207,7 @@ def main() -> None:
     job, folder, device = connection.recv()
     try:
         connection.send(train(job, folder, device=device, on_progress=connection.send))
+        part()
     except MidspecError as error:
         connection.send(error)
         sys.exit(2)
@@ -239,6 +249,7 @@ def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
     finally:
         if ranks.n > 1 and ranks.is_main and not _has_met():
             meet(job, _kind(device))
+    part()
 
 
 def follow(job: TrainJob, device: str) -> None:
@@ -249,6 +260,7 @@ def follow(job: TrainJob, device: str) -> None:
     folder = meet(job, _kind(device)).from_main(lambda: nowhere)
     if folder is not None:
         train(job, folder, device=device)
+    part()
 
 
 def _kind(device: str) -> str:
@@ -267,6 +279,14 @@ def meet(job: TrainJob, device_type: str, folder: Path | None = None) -> Ranks:
     if ranks.is_main and STORE not in os.environ:
         ranks.from_main(lambda: folder)
     return ranks
+
+
+def part() -> None:
+    """Leave the other processes, if this one has met any."""
+    if _has_met():
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
 
 
 def _has_met() -> bool:

@@ -20,10 +20,10 @@ from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
+from midspec.train._launch import divided
 from midspec.train._pack import collate
 from midspec.train._plan import Plan
-from midspec.train._launch import divided
-from midspec.train._ranks import Ranks, divide_rows
+from midspec.train._ranks import ALONE, Ranks, divide_rows, reshard
 
 if TYPE_CHECKING:
     from midspec.train._distributed import Shards
@@ -123,7 +123,7 @@ def run_updates(
     Raises:
         ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
-    ranks = Ranks() if shards is None else shards.ranks
+    ranks = ALONE if shards is None else shards.ranks
     checkpoints = folder / _CHECKPOINTS
     # A checkpoint's metrics are written last: without them it is not complete.
     complete = [path for path in checkpoints.glob("checkpoint-*") if (path / _METRICS).is_file()]
@@ -164,9 +164,7 @@ def _trainer(
 ) -> Trainer:
     recipe, geometry = job.recipe, plan.preflight
     micro_batch = recipe.micro_batch or recipe.rows_per_update
-    rows, micro_batch, accumulation = divide_rows(
-        plan.updates, recipe.rows_per_update, recorder.ranks, micro_batch
-    )
+    rows, micro_batch, accumulation = divide_rows(plan.updates, recipe.rows_per_update, recorder.ranks, micro_batch)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
@@ -195,6 +193,7 @@ def _trainer(
             hint="Set it to one GPU's number",
         )
     width = geometry.row_width
+    reshard(model)
     with quiet():
         trainer = divided(Trainer, shards)(
             model=model,

@@ -83,7 +83,9 @@ class Forecast(NamedTuple):
             for name in ("weights", "gradients", "optimizer", "activations", "logits")
             if getattr(self, name) >= 0.05 * self.total
         )
-        text = f"memory: about {self.total / _GB:.2g} GB of {self.available / _GB:.3g} GB on the {self.device} ({parts})"
+        text = (
+            f"memory: about {self.total / _GB:.2g} GB of {self.available / _GB:.3g} GB on the {self.device} ({parts})"
+        )
         return f"{text}; it may not fit: {self.remedy}" if self.total > self.available else text
 
     @property

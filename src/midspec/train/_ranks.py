@@ -94,6 +94,9 @@ class Ranks(NamedTuple):
             self.wait()
 
 
+ALONE = Ranks()
+
+
 def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     """Read which of several processes this is; alone where nothing says otherwise.
 
@@ -109,7 +112,7 @@ def ranks_of_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
         mpi = next((name for name in _MPI if int(environment.get(name) or 1) > 1), None)
         if mpi is not None:
             raise ConfigError("training can't be started by MPI", where=mpi, hint=_START)
-        return Ranks()
+        return ALONE
     try:
         rank, n, local_rank = (int(environment[name]) for name in _SETTINGS)
     except (KeyError, ValueError) as error:
@@ -166,7 +169,9 @@ def check_agreement(ranks: Ranks, **counted: int) -> None:
     """
     for name, n in counted.items():
         if n != ranks.n:
-            raise ConfigError(f"{ranks.n} processes were started, and {name} counts {n}", where="WORLD_SIZE", hint=_START)
+            raise ConfigError(
+                f"{ranks.n} processes were started, and {name} counts {n}", where="WORLD_SIZE", hint=_START
+            )
 
 
 def divide_rows(
@@ -198,3 +203,9 @@ def divide_rows(
 def local_part(tensor: Any) -> Any:
     """Return what this process holds of a tensor that may be divided among several."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def reshard(model: Any) -> None:
+    """Leave each process its part of a divided model alone: a forward pass leaves what lies outside the layers whole."""
+    if hasattr(model, "reshard"):
+        model.reshard()
