@@ -26,7 +26,7 @@ FORECAST: dict[str, Any] = {"row_width": 48, "dtype": torch.float32, "device": C
 def test_all_weights_of_a_model_are_counted_once_and_whole_training_needs_four_times_them(
     make_job: MakeJob, tiny_model: Callable[..., Any], family: str
 ) -> None:
-    model = tiny_model(family)
+    model = tiny_model(family, "eager")
     sizes = sizes_of(model)
     assert sizes.trained == model.num_parameters()
     assert sizes.frozen == 0

@@ -57,7 +57,7 @@ class Shards:
         assert not changed, f"dividing the model changed the type of {changed[:3]}"
         # Trainer then leaves its placement and the reduction of its gradients alone.
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        setattr(base, "_is_distributed_loading_by_transformers", True)
+        base._is_distributed_loading_by_transformers = True
 
     def whole(self, *, trained_only: bool = False) -> Any | None:
         """Return the model with whole weights on the CPU, in the main process; `None` in the others.

@@ -206,7 +206,8 @@ def main() -> None:
 
     job, folder, device = connection.recv()
     try:
-        connection.send(train(job, folder, device=device, on_progress=connection.send))
+        tell = connection.send if ranks_of_environment().is_main else None
+        connection.send(train(job, folder, device=device, on_progress=tell))
         part()
     except MidspecError as error:
         connection.send(error)
