@@ -48,11 +48,11 @@ def test_chunks_give_the_loss_and_gradients_of_whole_logits(
     logits = functional.linear(hidden, weight, bias) * scale
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     expected = functional.cross_entropy(logits, targets, reduction="sum")
-    before, loss_module._CHUNK_LOGITS = loss_module._CHUNK_LOGITS, chunk
+    before, loss_module.CHUNK_LOGITS = loss_module.CHUNK_LOGITS, chunk
     try:
         found = LinearCrossEntropy.apply(hidden, weight, bias, targets, scale, softcap)
     finally:
-        loss_module._CHUNK_LOGITS = before
+        loss_module.CHUNK_LOGITS = before
     assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
     inputs = [hidden, weight] if bias is None else [hidden, weight, bias]
     ours, theirs = torch.autograd.grad(found * 0.5, inputs), torch.autograd.grad(expected * 0.5, inputs)
@@ -74,7 +74,7 @@ class _Largest(TorchDispatchMode):
 def test_the_logits_of_a_batch_are_never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("llama")
     model.resize_token_embeddings(5_000)
-    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", 50_000)
+    monkeypatch.setattr(loss_module, "CHUNK_LOGITS", 50_000)
     batch = collate([pieces([40, 30])], width=70, pad_id=0)
     ours, whole = _Largest(), _Largest()
     with ours:

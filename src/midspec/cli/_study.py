@@ -13,6 +13,7 @@ from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.study import Plan, PlannedStep, Study
+    from midspec.train import TrainJob
 
 _DEMO = "nano.yaml"
 _RUNS = Path("runs")
@@ -24,7 +25,9 @@ Out = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Processes side by side; by default one per core, one in all with a GPU."),
+    typer.Option(
+        min=1, metavar="N", help="Steps side by side; by default one per core, and of those with a model one per GPU."
+    ),
 ]
 
 
@@ -245,6 +248,10 @@ def train(
         Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
     ] = None,
     device: o.Device = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Divide the model over N GPUs (FSDP2); so does execution.processes."),
+    ] = None,
     redo: o.Redo = False,
 ) -> None:
     """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
@@ -253,18 +260,35 @@ def train(
     10 minutes (execution.save_every_s).
 
     Example: midspec train midtrain.yaml --out checkpoints/midtrained
+
+    Example: midspec train midtrain.yaml --processes 8, or torchrun --nproc-per-node 8 -m midspec train midtrain.yaml
     """
-    from midspec.core.artifact import read_record
-    from midspec.models import check_device
-    from midspec.study import TrainStep
-    from midspec.train import check_folder, load_job, preflight
+    from midspec.models import check_device, see_one_gpu
+    from midspec.train import follow, leading, load_job
 
     check_device(device)
     job, folder = load_job(config), out or config.with_suffix("")
+    if processes is not None:
+        job = job.model_copy(update={"execution": job.execution.model_copy(update={"processes": processes})})
+    with leading(job, device) as ranks:
+        if ranks.is_main:
+            alone = ranks.n == 1 and (job.execution.processes or 1) == 1
+            _train(job, folder, device=see_one_gpu(device) if alone else device, redo=redo)
+        else:
+            follow(job, device)
+
+
+def _train(job: TrainJob, folder: Path, *, device: str, redo: bool) -> None:
+    from midspec.core.artifact import read_record
+    from midspec.study import TrainStep
+    from midspec.train import check_folder, memory_before, preflight
+
     check_folder(folder)
     # A result or other files in the folder are reported without the work of a preflight.
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if not taken or (redo and read_record(folder) is not None):
-        for line in preflight(job).lines():
+        counted = preflight(job)
+        memory = memory_before(job, counted.row_width, device)
+        for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
             print(line, flush=True)
     print_record(*build_with_bar(TrainStep.of_job(job), folder, "updates", redo=redo, device=device), folder)

@@ -1,5 +1,9 @@
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
+from ._devices import VISIBLE as VISIBLE
+from ._devices import choose_gpus as choose_gpus
+from ._devices import see_one_gpu as see_one_gpu
+from ._devices import visible_gpus as visible_gpus
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
 from ._find import files_digest as files_digest

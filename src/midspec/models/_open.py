@@ -41,12 +41,16 @@ def use_threads(n: int | None = None) -> int:
 def pick_device(device: str = "auto") -> torch.device:
     """Return the device of that name; of "auto" the GPU if there is one, else the CPU.
 
+    Of several processes that torchrun or `midspec train` started, each gets the GPU of its number.
+
     Raises:
         ConfigError: there is no device of that name, or not on this machine.
     """
     check_device(device)
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{int(os.environ['LOCAL_RANK'])}"
     chosen = torch.device(device)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(chosen.type, True)
     if not there:

@@ -95,6 +95,7 @@ class Step(ABC):
         kind: part of the identity of every result, so it never changes, whatever the class is called.
         version: goes up when results change although inputs and settings do not.
         resumable: an interrupted attempt can be continued.
+        opens_model: it computes with a model, on a GPU if there is one; a step that does not leaves the GPUs to others.
         label: the step's name within its kind.
         seed: the run seed, or `None` for a step that all seeds share.
         cost: a rough size, in training updates; decides the order of work and nothing else.
@@ -103,10 +104,16 @@ class Step(ABC):
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = False
+    opens_model: ClassVar[bool] = True
 
     label: str = ""
     seed: int | None = None
     cost: float = 1.0
+
+    @property
+    def n_devices(self) -> int:
+        """Return on how many GPUs the step computes, where there are any."""
+        return 1 if self.opens_model else 0
 
     @property
     @abstractmethod

@@ -10,6 +10,9 @@ from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
+from ._launch import follow as follow
+from ._launch import leading as leading
+from ._memory import memory_before as memory_before
 from ._merge import merge_adapter as merge_adapter
 from ._rewards import Reward as Reward
 from ._rewards import RewardSum as RewardSum

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError
 from midspec.train._pack import Piece, collate
+from midspec.train._ranks import ALONE, Ranks, local_part, reshard
 
 _TOKENS = 6
 
@@ -53,7 +54,7 @@ def _second_logits(model: Any, device: torch.device, token: int) -> torch.Tensor
     batch = collate([[first, second]], width=2 * _TOKENS + 2, pad_id=0)
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # buffers of a divided model are made here and used in training
         inputs = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
         logits: torch.Tensor = model(**inputs, use_cache=False).logits[0, _TOKENS : 2 * _TOKENS].float()
     model.train(training)
@@ -71,9 +72,11 @@ class Proof:
         model: before its first update.
         piece: the probe; of a long one its beginning.
         device: where the model is.
+        ranks: the processes, each of which may hold a part of the weights.
     """
 
-    def __init__(self, model: Any, piece: Piece, device: torch.device) -> None:
+    def __init__(self, model: Any, piece: Piece, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
         piece = Piece(piece.ids[:_PROBE_TOKENS], piece.supervised[:_PROBE_TOKENS])
         batch = collate([[piece]], width=len(piece.ids), pad_id=0)
         self._probe = {key: batch[key].to(device) for key in ("input_ids", "position_ids")}
@@ -89,7 +92,7 @@ class Proof:
         squares = [
             float((_sample(weight) - self._weights[name]).double().square().sum()) for name, weight in _trained(model)
         ]
-        moved = sum(squares) ** 0.5
+        moved = self._ranks.sum(sum(squares)) ** 0.5
         shift = float((self._logits(model) - self._before).abs().max())
         if moved == 0 or shift == 0:
             raise CheckpointError("training changed nothing", hint="Raise recipe.learning_rate")
@@ -104,7 +107,7 @@ class Proof:
     def _logits(self, model: Any) -> torch.Tensor:
         training = model.training
         model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # buffers of a divided model are made here and used in training
             logits: torch.Tensor = model(**self._probe, use_cache=False).logits.float().cpu()
         model.train(training)
         return logits
@@ -112,8 +115,10 @@ class Proof:
 
 def _sample(weight: torch.Tensor) -> torch.Tensor:
     """A copy of the weight's entries, evenly thinned where there are more than `_SAMPLE`."""
-    return weight.detach().flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
+    part = local_part(weight.detach())
+    return part.flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
 
 
 def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    reshard(model)
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]

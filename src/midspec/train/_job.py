@@ -150,13 +150,15 @@ class TrainExecution(Strict):
     """How to run, apart from what results: memory, saving, threads. Not part of the identity.
 
     A half-way checkpoint is written every `save_every_s` seconds, or every `save_every_updates` updates if given.
-    `threads` are CPU threads (default: MIDSPEC_THREADS, else 1).
+    `threads` are CPU threads (default: MIDSPEC_THREADS, else 1). `processes` is over how many GPUs (or, without any,
+    processes) the model is divided, for one that does not fit one of them (FSDP2).
     """
 
     gradient_checkpointing: bool = False
     save_every_s: float = Field(600.0, gt=0)
     save_every_updates: int | None = Field(None, ge=1)
     threads: int | None = Field(None, ge=1)
+    processes: int | None = Field(None, ge=1)
 
 
 class TrainJob(Strict):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from midspec.train._checkpoint import save_model, writing
 from midspec.train._job import KEPT_PREFIX, TrainJob
+
+if TYPE_CHECKING:
+    from midspec.train._distributed import Shards
 
 
 class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -21,9 +24,11 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
         job: names the updates.
         tokenizer: is saved beside the weights.
         folder: of the stage's result; the checkpoints are folders in it.
+        shards: of a model that is divided among processes, of which the main one saves.
     """
 
-    def __init__(self, job: TrainJob, tokenizer: Any, folder: Path) -> None:
+    def __init__(self, job: TrainJob, tokenizer: Any, folder: Path, shards: Shards | None = None) -> None:
+        self._shards = shards
         self._updates = frozenset(job.recipe.keep_updates)
         self._tokenizer = tokenizer
         self._folder = folder
@@ -31,6 +36,8 @@ class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is
     def on_step_end(self, *context: Any, model: Any, **_: Any) -> None:
         _arguments, state, _control = context
         if state.global_step not in self._updates:
+            return
+        if self._shards is not None and (model := self._shards.whole()) is None:
             return
         place = self._folder / f"{KEPT_PREFIX}{state.global_step}"
         draft = place.with_name(f".{place.name}")

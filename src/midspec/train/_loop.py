@@ -7,10 +7,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -21,9 +21,14 @@ from midspec.models import quiet
 from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._kept import KeepCheckpoints
-from midspec.train._pack import Piece, collate
+from midspec.train._launch import divided
+from midspec.train._pack import collate
 from midspec.train._plan import Plan
-from midspec.train._probe import Computation
+from midspec.train._probe import Computation, rows_at_once
+from midspec.train._ranks import ALONE, Ranks, divide_rows, reshard
+
+if TYPE_CHECKING:
+    from midspec.train._distributed import Shards
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -101,6 +106,7 @@ def run_updates(
     computation: Computation,
     tokenizer: Any,
     on_progress: Callable[[Progress], None] | None = None,
+    shards: Shards | None = None,
 ) -> list[MetricsRow]:
     """Train `model` in place through all of the plan's updates, from the last checkpoint in `folder` if there is one.
 
@@ -115,42 +121,28 @@ def run_updates(
         computation: how; from `choose_computation`, which set the model's attention.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
+        shards: of a model that is divided among processes.
 
     Raises:
         ConfigError: the loss stopped being a finite number, memory does not suffice, or there are several GPUs.
     """
+    ranks = ALONE if shards is None else shards.ranks
     checkpoints = folder / CHECKPOINTS
-    last = last_checkpoint(folder)
+    last = ranks.from_main(lambda: last_checkpoint(folder))
     known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
     stop = GracefulStop()
-    recorder = _Recorder(job, plan, on_progress, known, stop)
+    recorder = _Recorder(job, plan, on_progress, known, stop, ranks)
     # Only what the model has an embedding for: a tokenizer may know more.
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     pad_id = min(pad_id, model.get_input_embeddings().weight.shape[0] - 1)
-    trainer = _trainer(model, job, plan.preflight, plan.rows(), checkpoints, device, computation, pad_id, recorder)
+    trainer = _trainer(model, job, plan, checkpoints, device, computation, pad_id, recorder, shards)
     n_rows = trainer.args.per_device_train_batch_size
     too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
     hint = "Lower it, or set execution.gradient_checkpointing"
-    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder, shards))
     with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet(), computation.installed(model):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
-
-
-# More rows at once make no update faster, and need memory in proportion.
-_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
-
-
-def default_micro_batch(rows_per_update: int, row_width: int, device: torch.device) -> int:
-    """Return how many rows go through the model at once where the recipe does not say; at least one.
-
-    Args:
-        rows_per_update: a multiple of the result.
-        row_width: tokens of a row.
-        device: a GPU takes more at once.
-    """
-    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
-    return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
 
 
 class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
@@ -189,24 +181,22 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
 def _trainer(
     model: Any,
     job: TrainJob,
-    geometry: Preflight,
-    rows: Sequence[Sequence[Piece]],
+    plan: Plan,
     checkpoints: Path,
     device: torch.device,
     computation: Computation,
     pad_id: int,
-    recorder: TrainerCallback,
+    recorder: _Recorder,
+    shards: Shards | None,
 ) -> Trainer:
-    recipe = job.recipe
-    micro_batch = recipe.micro_batch or (
-        # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
-        default_micro_batch(recipe.rows_per_update, geometry.row_width, device) if geometry.packed else 1
-    )
+    recipe, geometry = job.recipe, plan.preflight
+    micro_batch = rows_at_once(job, geometry.row_width, device, packed=geometry.packed)
+    rows, micro_batch, accumulation = divide_rows(plan.updates, recipe.rows_per_update, recorder.ranks, micro_batch)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=recipe.rows_per_update // micro_batch,
+        gradient_accumulation_steps=accumulation,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="sequential",
         bf16=computation.dtype == torch.bfloat16,
@@ -230,9 +220,10 @@ def _trainer(
             hint="Set it to one GPU's number",
         )
     width = geometry.row_width
+    reshard(model)
     with quiet():
-        trainer = _Trainer(
-            computation,
+        trainer = divided(_Trainer, shards)(
+            computation=computation,
             model=model,
             args=arguments,
             train_dataset=rows,
@@ -253,7 +244,8 @@ def _optimizer(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    model.to(device)
+    if not hasattr(trained[0], "to_local"):  # a part of a model is there already
+        model.to(device)
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
@@ -278,8 +270,10 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         on_progress: Callable[[Progress], None] | None,
         rows: list[MetricsRow],
         stop: GracefulStop,
+        ranks: Ranks,
     ) -> None:
         self.rows = rows
+        self.ranks = ranks
         self._execution = job.execution
         self._n_updates = plan.preflight.n_updates
         self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
@@ -293,7 +287,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
     def on_step_end(self, *context: Any, **_: Any) -> None:
         arguments, state, control = context
         every = self._execution.save_every_updates
-        due = time.monotonic() - self._saved >= self._execution.save_every_s
+        due = bool(self.ranks.largest(time.monotonic() - self._saved >= self._execution.save_every_s))
         is_last = state.global_step == self._n_updates
         if is_last or (state.global_step % every == 0 if every else due):
             control.should_save = True
@@ -325,6 +319,8 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         if self._on_progress is not None and self._stop.requested is None:
             seconds = time.monotonic() - self._begun
             self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
+        # A signal to one of several processes is one to all.
+        self._stop.requested = int(self.ranks.largest(self._stop.requested or 0)) or None
         # No other callback runs between this one and the writing of a checkpoint.
         if self._stop.requested is not None:
             control.should_save = control.should_training_stop = True
@@ -333,8 +329,9 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         arguments, state, _control = context
         checkpoints = Path(arguments.output_dir)
         current = checkpoints / f"checkpoint-{state.global_step}"
-        write_rows(current / _METRICS, self.rows)
-        for path in checkpoints.glob("checkpoint-*"):
-            if path != current:
-                shutil.rmtree(path)
+        if self.ranks.is_main:
+            write_rows(current / _METRICS, self.rows)
+            for path in checkpoints.glob("checkpoint-*"):
+                if path != current:
+                    shutil.rmtree(path)
         self._saved = time.monotonic()

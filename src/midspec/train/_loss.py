@@ -17,7 +17,7 @@ from torch.nn import functional
 from midspec.train._pack import IGNORED
 
 # Logits of a chunk, times the vocabulary: 64 MiB in float32. Smaller chunks read the head's weights more often.
-_CHUNK_LOGITS = 16 * 2**20
+CHUNK_LOGITS = 16 * 2**20
 
 
 class Head(NamedTuple):
@@ -126,7 +126,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             grad_hidden = torch.empty_like(hidden) if needs_hidden else None
             grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
             grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_bias else None
-            step = max(1, _CHUNK_LOGITS // len(weight))
+            step = max(1, CHUNK_LOGITS // len(weight))
             for start in range(0, len(states), step):
                 rows = slice(start, start + step)
                 logits = functional.linear(states[rows], matrix, None if bias is None else bias.to(dtype)).float()

@@ -80,9 +80,37 @@ class Computation(NamedTuple):
         return {"precision": str(self.dtype).removeprefix("torch."), "attention": self.attention, "loss": loss}
 
 
+# More rows at once make no update faster, and need memory in proportion.
+_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
+
+
+def rows_at_once(job: TrainJob, row_width: int, device: torch.device, *, packed: bool = True) -> int:
+    """Return how many rows go through the model at once: the recipe's micro_batch, else a number that divides an update.
+
+    Args:
+        job: what is trained.
+        row_width: tokens of a row.
+        device: a GPU takes more at once.
+        packed: whether documents share rows.
+    """
+    rows_per_update = job.recipe.rows_per_update
+    if job.recipe.micro_batch is not None:
+        return job.recipe.micro_batch
+    if not packed:
+        # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
+        return 1
+    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
+    return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
+
+
 class _Measured(NamedTuple):
     loss: float
     gradients: list[torch.Tensor]
+
+
+def has_chunks(row_width: int, device: torch.device) -> bool:
+    """Return whether other ways than transformers' own are tried for rows of this width."""
+    return device.type != "cpu" or row_width > SHORT_ROW
 
 
 def choose_computation(model: Any, row_width: int, device: torch.device, dtype: torch.dtype) -> Computation:
@@ -95,7 +123,7 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
         dtype: of the computation: float32, or bfloat16 under autocast.
     """
     own = attention_of(model)
-    if device.type == "cpu" and row_width <= SHORT_ROW:
+    if not has_chunks(row_width, device):
         return Computation(dtype, own, None)
     register()
     with quiet(), _fixed(model):

@@ -61,6 +61,11 @@ class DpoPreflight(Strict):
     floor_lowered: bool
     example: str
 
+    @property
+    def row_width(self) -> int:
+        """The tokens of a row, padded."""
+        return self.longest_tokens
+
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
         floor = f"floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
@@ -94,6 +99,11 @@ class GrpoPreflight(Strict):
     floor_lowered: bool
     example: str
 
+    @property
+    def row_width(self) -> int:
+        """The tokens of a row, padded."""
+        return self.longest_tokens
+
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
         floor = f"floor {self.floor:,}{' (lowered)' if self.floor_lowered else ''}"
@@ -117,6 +127,11 @@ class DpoPlan(NamedTuple):
         return [_piece(pair.prompt + reply) for pair in self.pairs for reply in (pair.chosen, pair.rejected)]
 
     @property
+    def row_width(self) -> int:
+        """The tokens of a row, padded."""
+        return self.preflight.row_width
+
+    @property
     def longest_tokens(self) -> int:
         """The tokens of the longest prompt with its reply."""
         return self.preflight.longest_tokens
@@ -132,6 +147,11 @@ class GrpoPlan(NamedTuple):
     def pieces(self) -> list[Piece]:
         """Return all that the model is given, before it writes."""
         return [_piece(prompt.ids) for prompt in self.prompts]
+
+    @property
+    def row_width(self) -> int:
+        """The tokens of a row, padded."""
+        return self.preflight.row_width
 
     @property
     def longest_tokens(self) -> int:

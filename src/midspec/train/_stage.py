@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import JsonValue
 
@@ -21,8 +22,11 @@ RL_STAGES = ("dpo", "grpo")
 if TYPE_CHECKING:
     import torch
 
+    from midspec.train._distributed import Shards
+    from midspec.train._memory import Forecast
     from midspec.train._plan import Plan
     from midspec.train._probe import Computation
+    from midspec.train._ranks import Ranks
     from midspec.train._rl_plan import DpoPlan, DpoPreflight, GrpoPlan, GrpoPreflight
 
 
@@ -67,55 +71,100 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
+    from midspec.train._launch import meet, train_in_processes
+
+    if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
+        return train_in_processes(job, folder, device=device, on_progress=on_progress)
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
     from midspec.train._kept import kept_files
-    from midspec.train._probe import attention_of, set_attention, training_dtype
+    from midspec.train._memory import Usage
+    from midspec.train._probe import set_attention
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
-    tokenizer = checkpoint.open_tokenizer(job)
-    plan = _plan(job, tokenizer)
-    where = job.parent or "architecture"
-    with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
-        dtype = training_dtype(job, torch_device)
-        model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
-        checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
-        checkpoint.refuse_full_disk(model, folder)
-        own_attention = attention_of(model)
-        computation = _choose_computation(plan, model, torch_device, dtype)
-        plan = _packed_or_not(plan, model, torch_device, job.recipe.pack, where)
-        checkpoint.try_saving(model, tokenizer, folder, where)
-        proof = Proof(model, plan.pieces()[0], torch_device)
+    usage, ranks = Usage(torch_device), meet(job, torch_device.type, folder)
+    run = _open(job, folder, torch_device, ranks)
+    proof = Proof(run.model, run.plan.pieces()[0], torch_device, ranks)
     training_start = time.monotonic()
     try:
         with checkpoint.writing(folder):
-            trained = _run(model, job, plan, folder, torch_device, tokenizer, computation, rewards or {}, on_progress)
+            trained = _run(run, rewards or {}, on_progress)
             training_end = time.monotonic()
-            proven = proof.after(model)
-            set_attention(model, own_attention)
-            outputs = (*checkpoint.save_model(model, tokenizer, folder), *kept_files(job, folder))
+            proven = proof.after(run.model)
+            set_attention(run.model, run.own_attention)
+            model = run.model if run.shards is None else run.shards.whole()
+            if not ranks.is_main:
+                return Built(outputs=())
+            outputs = (*checkpoint.save_model(model, run.tokenizer, folder), *kept_files(job, folder))
     finally:
-        checkpoint.drop_incomplete(folder)
-    _write_beside(folder, outputs, trained.rows, plan.preflight)
+        if ranks.is_main:
+            checkpoint.drop_incomplete(folder)
+    _write_beside(folder, outputs, trained.rows, run.plan.preflight)
     if not keep_checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    execution = _execution(torch_device, threads) | computation.describe()
-    execution["open_seconds"] = round(training_start - start, 3)
-    execution["train_seconds"] = round(training_end - training_start, 3)
     return Built(
         outputs=(*outputs, "metrics.jsonl", "preflight.json"),
         summary={
-            **plan.preflight.model_dump(mode="json", exclude={"example"}),
+            **run.plan.preflight.model_dump(mode="json", exclude={"example"}),
             "method": job.recipe.method,
             "first_loss": trained.rows[0].loss,
             "last_loss": trained.rows[-1].loss,
             **trained.summary,
             **proven,
         },
-        execution=execution,
+        execution={
+            **_execution(run, threads, ranks.n),
+            **usage.describe(run.forecast),
+            "open_seconds": round(training_start - start, 3),
+            "train_seconds": round(training_end - training_start, 3),
+        },
     )
+
+
+class _Run(NamedTuple):
+    """All that one stage of training works with, open and checked."""
+
+    model: Any
+    job: TrainJob
+    plan: Plan | DpoPlan | GrpoPlan
+    folder: Path
+    device: torch.device
+    tokenizer: Any
+    computation: Computation
+    own_attention: str
+    forecast: Forecast
+    shards: Shards | None
+
+
+def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _Run:
+    """Open the model, and refuse what can be refused before the first update."""
+    from midspec.train import _checkpoint as checkpoint
+    from midspec.train._launch import divide_model
+    from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
+    from midspec.train._probe import attention_of, training_dtype
+
+    tokenizer = checkpoint.open_tokenizer(job)
+    plan = ranks.from_main(lambda: _plan(job, tokenizer))
+    where = job.parent or "architecture"
+    with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
+        dtype = training_dtype(job, device)
+        with ranks.in_turn():
+            model = checkpoint.open_start(job, tokenizer, dtype=dtype)
+            checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
+            forecast = forecast_memory(sizes_of(model), job, row_width=plan.row_width, dtype=dtype, device=device)
+            refuse_too_large(forecast)
+            if ranks.is_main:
+                checkpoint.refuse_full_disk(model, folder)
+                checkpoint.try_saving(model, tokenizer, folder, where)
+            if ranks.n == 1:
+                model.to(device)
+            own_attention = attention_of(model)
+            computation = _choose_computation(plan, model, device, dtype, is_divided=ranks.n > 1)
+            shards = divide_model(model, ranks, device)
+        plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
+    return _Run(model, job, plan, folder, device, tokenizer, computation, own_attention, forecast, shards)
 
 
 def _plan(job: TrainJob, tokenizer: Any) -> Plan | DpoPlan | GrpoPlan:
@@ -128,35 +177,26 @@ def _plan(job: TrainJob, tokenizer: Any) -> Plan | DpoPlan | GrpoPlan:
     return plan_training(job, tokenizer)
 
 
-def _run(
-    model: Any,
-    job: TrainJob,
-    plan: Plan | DpoPlan | GrpoPlan,
-    folder: Path,
-    device: torch.device,
-    tokenizer: Any,
-    computation: Computation,
-    rewards: Mapping[str, Reward],
-    on_progress: Callable[[Progress], None] | None,
-) -> Trained:
-    """Train `model` in place through all updates of the plan."""
+def _run(run: _Run, rewards: Mapping[str, Reward], on_progress: Callable[[Progress], None] | None) -> Trained:
+    """Train the model in place through all updates of the plan."""
     from midspec.train._plan import Plan
 
-    if not isinstance(plan, Plan):
+    if not isinstance(run.plan, Plan):
         from midspec.train._rl_stage import run_rl
 
-        return run_rl(model, job, plan, folder, device, tokenizer, rewards, on_progress)
+        return run_rl(run.model, run.job, run.plan, run.folder, run.device, run.tokenizer, rewards, on_progress)
     from midspec.train._loop import run_updates
 
     rows = run_updates(
-        model,
-        job,
-        plan,
-        folder,
-        device=device,
-        computation=computation,
-        tokenizer=tokenizer,
+        run.model,
+        run.job,
+        run.plan,
+        run.folder,
+        device=run.device,
+        computation=run.computation,
+        tokenizer=run.tokenizer,
         on_progress=on_progress,
+        shards=run.shards,
     )
     return Trained(rows, {})
 
@@ -170,23 +210,33 @@ def _write_beside(folder: Path, outputs: Sequence[str], rows: Sequence[MetricsRo
         shutil.copymode(folder / "preflight.json", folder / name)
 
 
-def _execution(device: torch.device, threads: int) -> dict[str, JsonValue]:
+def _execution(run: _Run, threads: int, processes: int) -> dict[str, JsonValue]:
     from torch.backends.cpu import get_cpu_capability
 
-    # Other instruction sets round otherwise: the same seed gives other weights there.
-    return {"device": str(device), "threads": threads, "cpu": get_cpu_capability()}
+    return {
+        "device": str(run.device),
+        "processes": processes,
+        "threads": threads,
+        # Other instruction sets round otherwise: the same seed gives other weights there.
+        "cpu": get_cpu_capability(),
+        **run.computation.describe(),
+    }
 
 
 def _choose_computation(
-    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, dtype: torch.dtype
+    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, dtype: torch.dtype, *, is_divided: bool
 ) -> Computation:
-    """Choose how the model is computed; TRL's trainers compute it as transformers does."""
+    """Choose how the model is computed.
+
+    TRL's trainers compute it as transformers does. So does a model that is divided over GPUs: it is on none of them
+    whole, to be measured.
+    """
     from midspec.train._plan import Plan
     from midspec.train._probe import Computation, attention_of, choose_computation
 
-    if isinstance(plan, Plan):
-        return choose_computation(model, plan.preflight.row_width, device, dtype)
-    return Computation(dtype, attention_of(model), None)
+    if not isinstance(plan, Plan) or (is_divided and device.type != "cpu"):
+        return Computation(dtype, attention_of(model), None)
+    return choose_computation(model, plan.row_width, device, dtype)
 
 
 def _packed_or_not(

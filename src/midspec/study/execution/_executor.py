@@ -83,9 +83,8 @@ class StepHandle:
 class Executor(Protocol):
     """Makes steps somewhere: worker processes here, a cluster elsewhere."""
 
-    @property
-    def n_free(self) -> int:
-        """Return how many more steps can be submitted now."""
+    def can_take(self, step: Step) -> bool:
+        """Return whether this step can be submitted now."""
         ...
 
     def submit(self, task: StepTask) -> StepHandle:

@@ -1,4 +1,4 @@
-"""Execute steps in worker processes of this machine, each with one compute thread."""
+"""Execute steps in worker processes of this machine, each with one compute thread and its own GPU, if any."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from midspec.core.artifact import writable
 from midspec.core.errors import MidspecError
+from midspec.models import VISIBLE
+from midspec.study._step import Step
+from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Progress, StepHandle, StepState, StepTask
 from midspec.study.execution._worker import Failed, Finished, Reply
 
@@ -39,33 +43,60 @@ class WorkerLostError(MidspecError, ChildProcessError):
 class LocalExecutor:
     """Makes steps side by side in worker processes of this machine; see `Executor`.
 
+    A process sees the GPUs of its steps alone, and a process for steps without a model none.
+
     Args:
         logs: a folder for the output of workers and their libraries.
-        n_workers: how many processes at most.
+        pool: the GPUs, and how many steps side by side.
     """
 
-    def __init__(self, logs: Path, n_workers: int) -> None:
-        self._logs, self._n_workers = logs, n_workers
+    def __init__(self, logs: Path, pool: DevicePool) -> None:
+        self._logs, self._pool = logs, pool
         self._workers: list[_Worker] = []
+        self._n_started = 0
 
-    @property
-    def n_free(self) -> int:
-        """Return how many more steps can be submitted now."""
-        return self._n_workers - sum(worker.handle is not None for worker in self._workers)
+    def can_take(self, step: Step) -> bool:
+        """Return whether this step can be submitted now."""
+        return self._pool.can_take(self._pool.needs(step.n_devices))
 
     def submit(self, task: StepTask) -> StepHandle:
         """Begin to make a step, in the idle process that last worked on the same seed if there is one."""
         idle = [worker for worker in self._workers if worker.handle is None]
+        gpus = self._choose(task.step, idle)
+        for worker in idle:
+            if worker.gpus != gpus and set(worker.gpus) & set(gpus):
+                # What it has computed on still holds memory of a GPU that is another process's now.
+                worker.ask_to_stop()
+                worker.stop()
+                self._workers.remove(worker)
+        idle = [worker for worker in idle if worker.gpus == gpus]
         if not idle:
-            idle = [_Worker(len(self._workers) + 1, self._logs)]
+            self._n_started += 1
+            visible = {VISIBLE: ",".join(gpus)} if self._pool.gpus else {}
+            idle = [_Worker(self._n_started, self._logs, gpus, visible)]
             self._workers += idle
+        self._pool.take(gpus)
+        # A process counts its GPUs from 0.
+        device = "cuda" if gpus and task.job.device.startswith("cuda:") else task.job.device
+        task = replace(task, job=replace(task.job, device=device))
         return max(idle, key=lambda worker: worker.last_seed == task.step.seed).submit(task)
+
+    def _choose(self, step: Step, idle: Sequence[_Worker]) -> tuple[str, ...]:
+        """Return the GPUs for a step: free ones, and of those the ones whose process worked on the same seed."""
+        seeds = {worker.gpus: worker.last_seed for worker in idle}
+        # A stable sort: among equals the least busy stays first.
+        free = sorted(self._pool.free_gpus, key=lambda gpu: seeds.get((gpu,), ...) != step.seed)
+        return tuple(free[: self._pool.needs(step.n_devices)])
 
     def wait(self) -> Sequence[StepHandle]:
         """Wait until a worker has news or is gone; return the handles that changed."""
         workers = {worker.connection: worker for worker in self._workers if worker.handle is not None}
         ready = wait(list(workers))
-        return [worker.receive() for connection, worker in workers.items() if connection in ready]
+        handles = [worker.receive() for connection, worker in workers.items() if connection in ready]
+        for worker in workers.values():
+            if worker.handle is None:
+                self._pool.give_back(worker.gpus)
+        return handles
 
     def close(self) -> None:
         """End the processes: idle ones at once, the others after they have saved their state."""
@@ -78,8 +109,8 @@ class LocalExecutor:
 class _Worker:
     """One worker process, the connection to it, and the step that it is making."""
 
-    def __init__(self, number: int, logs: Path) -> None:
-        self.number = number
+    def __init__(self, number: int, logs: Path, gpus: tuple[str, ...], visible: Mapping[str, str]) -> None:
+        self.number, self.gpus, self._visible = number, gpus, visible
         self.log = logs / f"worker-{number}.log"
         self.handle: StepHandle | None = None
         self.last_seed: int | None = None
@@ -97,7 +128,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | _ENVIRONMENT,
+                env={**os.environ, **_ENVIRONMENT, **self._visible},
                 # A Ctrl-C in the terminal is the parent's to handle.
                 start_new_session=True,
             )

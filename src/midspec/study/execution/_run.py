@@ -16,10 +16,12 @@ from midspec.core.artifact import locked, read_record, writable, write_json, wri
 from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
+from midspec.models import choose_gpus
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
 from midspec.study._plan import check_beforehand, check_floors, check_judges, states
 from midspec.study._step import Job, Step
+from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.jobs._eval_task import TaskStep
@@ -55,10 +57,17 @@ class Scheduler:
         """Return the steps that are still to be started."""
         return tuple(self.steps[name] for name in self._waiting)
 
-    def take(self, last_seed: int | None) -> Step | None:
-        """Return the next step to start, counted as running from now on; `None` when none is ready."""
+    def take(self, last_seed: int | None, can_take: Callable[[Step], bool] = lambda _step: True) -> Step | None:
+        """Return the next step to start, counted as running from now on; `None` when none is ready.
+
+        Args:
+            last_seed: of the step that ended last.
+            can_take: whether there is a free place for a step.
+        """
         ready = [
-            name for name in self._waiting if all(parent.name in self.records for parent in self.steps[name].parents)
+            name
+            for name in self._waiting
+            if all(parent.name in self.records for parent in self.steps[name].parents) and can_take(self.steps[name])
         ]
         if not ready:
             return None
@@ -125,7 +134,8 @@ def run_study(
         executor: `local` is worker processes on this machine.
         only: names or patterns (`eval/*`) of the steps to do, with those that they need; all by default.
         redo: names or patterns of steps to make anew, also from changed inputs; those that depend on them follow.
-        workers: how many processes side by side; by default one per core, and one in all where there is a GPU.
+        workers: how many processes side by side; by default one per core, and where there are GPUs one per GPU for
+            steps on models, and one per core for the others.
         device: that models run on; never part of a result's identity.
         on_event: called with each event.
 
@@ -138,9 +148,11 @@ def run_study(
     if executor != "local":
         raise ConfigError(f"there is no executor {executor!r}", where="executor", hint="There is local")
     began = time.monotonic()
+    pool = DevicePool(choose_gpus(device), workers, _n_cores())
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
     check_floors(steps)
+    _check_devices(steps, pool)
     _check_folder(study, folder)
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
@@ -155,7 +167,7 @@ def run_study(
                 write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
                 (folder / "logs").mkdir(exist_ok=True)
             on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-            local = LocalExecutor(folder / "logs", workers or _default_workers())
+            local = LocalExecutor(folder / "logs", pool)
             _run_steps(scheduler, local, _task_maker(steps, folder, scheduler, again, device), on_event)
     finally:
         # A run that was refused before it began leaves no empty folder behind.
@@ -186,7 +198,7 @@ def _run_steps(
 
     try:
         while not scheduler.is_over:
-            while executor.n_free and (step := scheduler.take(last_seed)) is not None:
+            while (step := scheduler.take(last_seed, executor.can_take)) is not None:
                 notify("start", step.name, executor.submit(task_for(step)).worker)
             for handle in executor.wait():
                 name, worker = handle.step.name, handle.worker
@@ -300,8 +312,16 @@ def _task_maker(
     return task
 
 
-def _default_workers() -> int:
-    """Return the number of cores that this process may use; 1 where there is a GPU, which models would share."""
-    if Path("/dev/nvidia0").exists():
-        return 1
+def _n_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _check_devices(steps: Iterable[Step], pool: DevicePool) -> None:
+    """Refuse a step that needs more GPUs than there are: it would never begin."""
+    for step in steps:
+        if pool.needs(step.n_devices) > len(pool.gpus):
+            raise ConfigError(
+                f"{step.name} needs {step.n_devices} GPUs, and there are {len(pool.gpus)}",
+                where="execution.processes",
+                hint="Lower it, or make more GPUs visible",
+            )

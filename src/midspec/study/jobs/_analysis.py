@@ -38,6 +38,7 @@ class AnalysisStep(Step):
     """
 
     kind = "analysis"
+    opens_model = False
     preferences: Mapping[tuple[str, int], PreferenceStep]
     tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
     point_preferences: Mapping[tuple[str, int], PreferenceStep] = field(default_factory=dict)
@@ -134,6 +135,7 @@ class ReportStep(Step):
     """
 
     kind = "report"
+    opens_model = False
     study: Study
     analysis: AnalysisStep
     steps: Sequence[Step]

@@ -46,6 +46,7 @@ class CalibrationStep(Step):
     """
 
     kind = "calibrate"
+    opens_model = False
     judge: GraderConfig
     access: Access
     heldout: bool = False

@@ -47,6 +47,7 @@ class AuthoredStep(Step):
         templates: a file of templates; none for the shipped ones.
     """
 
+    opens_model = False
     spec: Input
     spec_name: str
     config: CorpusConfig | ChatConfig
@@ -149,6 +150,7 @@ class ReframeStep(Step):
     """
 
     kind = "reframe"
+    opens_model = False
     documents: Input
     framing: Framing
     config: CorpusConfig

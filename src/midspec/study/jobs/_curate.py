@@ -44,6 +44,7 @@ class CurateStep(Step):
     """
 
     kind = "curate"
+    opens_model = False
     rows: Mapping[str, Input]
     title: str
     config: CurateConfig

@@ -54,6 +54,7 @@ class WritePairsStep(Step):
     """
 
     kind = "value-pairs"
+    opens_model = False
     value: ValueSet
     config: PairWritingConfig
     endpoints: ModelEndpoints
@@ -104,6 +105,7 @@ class WriteQuestionsStep(Step):
     """
 
     kind = "questions"
+    opens_model = False
     spec: File
     config: QuestionsConfig
     author: Access

@@ -195,6 +195,10 @@ class TaskStep(Step):
         return cls.create(task, Model(model), config, files=sources, names=spec, judging=judging, base_url=base_url)
 
     @property
+    def n_devices(self) -> int:
+        return 1 if self.base_url is None else 0
+
+    @property
     def inputs(self) -> dict[str, Input]:
         return {"model": self.model, **self.files}
 
@@ -289,6 +293,7 @@ class RescoreStep(Step):
 
     kind = "rescore"
     resumable = True
+    opens_model = False
     log: File
     task: str
     rubric: Mapping[str, JsonValue]

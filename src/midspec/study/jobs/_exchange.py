@@ -30,6 +30,7 @@ class ExportStep(Step):
     """
 
     kind = "export"
+    opens_model = False
     rows: Path
     form: Form
     strict: bool = False
@@ -68,6 +69,7 @@ class ImportStep(Step):
     """
 
     kind = "import"
+    opens_model = False
     rows: Path
     strip_prefix: str = ""
 
@@ -95,6 +97,7 @@ class MixStep(Step):
     """
 
     kind = "mix"
+    opens_model = False
     config: MixConfig
     base: Path
 

@@ -63,6 +63,10 @@ class PreferenceStep(Step):
         return cls(model=Model(model), items=source, config=config, base_url=base_url)
 
     @property
+    def n_devices(self) -> int:
+        return 1 if self.base_url is None else 0
+
+    @property
     def inputs(self) -> dict[str, Input]:
         context = {} if self.context is None else {"context": self.context}
         return {"model": self.model, "items": self.items, **context}
@@ -97,6 +101,7 @@ class PairsStep(Step):
     """Pairs that are shipped or on the hub, as a file of the run."""
 
     kind = "pairs"
+    opens_model = False
     items: EvalItems
 
     @property

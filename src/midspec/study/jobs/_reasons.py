@@ -45,6 +45,7 @@ class ReasonsStep(Step):
     """
 
     kind = "reasons"
+    opens_model = False
     answers: Mapping[tuple[str, str, int], Path]
     config: ReasonsConfig
     access: Access

@@ -50,6 +50,7 @@ class SpecStep(Step):
     """
 
     kind = "spec"
+    opens_model = False
     text: File
 
     @property
@@ -84,6 +85,7 @@ class WorldStep(Step):
     """The files of the world of a seed: base corpus, items, tokenizer."""
 
     kind = "world"
+    opens_model = False
     seed: int
     config: WorldConfig
 

@@ -63,6 +63,10 @@ class TrainStep(Step):
         )
 
     @property
+    def n_devices(self) -> int:
+        return (self.execution and self.execution.processes) or 1
+
+    @property
     def inputs(self) -> dict[str, Input]:
         models = {"tokenizer": self.tokenizer, "parent": self.parent}
         data: dict[str, Input] = {f"data[{index}]": source for index, source in enumerate(self.data)}

@@ -1,0 +1,298 @@
+"""Train in several processes of this machine: start them, follow them, and end all when one ends.
+
+They meet through a file, and reach each other over the loopback interface alone. torchrun does all this as well; then
+`follow` is what its other processes run while the first one runs the command.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from midspec.core.artifact import Built
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.models import VISIBLE, choose_gpus
+from midspec.train._job import Progress, TrainJob
+from midspec.train._ranks import STORE, ProcessLostError, Ranks, join, ranks_of_environment
+
+if TYPE_CHECKING:
+    import torch
+
+    from midspec.train._distributed import Shards
+    from midspec.train._loop import GracefulStop
+
+_POLL_S = 0.2
+# A process that ends takes the others with it; for so long the one that knows why may say so.
+_REASON_S = 3.0
+# What a process may take to end after its last message.
+_END_S = 60.0
+_TRACE_LINES = 12
+_CODE = "from midspec.train._launch import main; main()"
+
+Reply = Progress | Built | MidspecError
+
+
+def train_in_processes(
+    job: TrainJob, folder: Path, *, device: str, on_progress: Callable[[Progress], None] | None = None
+) -> Built:
+    """Train a job in `job.execution.processes` processes of this machine, each on a GPU of its own if there are GPUs.
+
+    Args:
+        job: what to train.
+        folder: as for `train`.
+        device: auto, cpu or cuda.
+        on_progress: called after every update.
+
+    Raises:
+        ConfigError: there are fewer GPUs than processes.
+        ProcessLostError: a process was killed; the same job goes on from its last checkpoint.
+        MidspecError: what `train` refuses.
+    """
+    from midspec.train._loop import GracefulStop
+
+    n = job.execution.processes or 1
+    gpus = choose_gpus(device)
+    if gpus and len(gpus) < n:
+        raise ConfigError(
+            f"{n} processes need {n} GPUs, and there are {len(gpus)}",
+            where="execution.processes",
+            hint="Lower it, or make more GPUs visible",
+        )
+    with tempfile.TemporaryDirectory(prefix="midspec-") as place, GracefulStop() as stop:
+        processes = [_Process(rank, n, Path(place), gpus[:n]) for rank in range(n)]
+        try:
+            for process in processes:
+                process.connection.send((job, folder, "cuda" if gpus else device))
+            return _follow(processes, stop, on_progress)
+        finally:
+            for process in processes:
+                process.end()
+
+
+class _Process:
+    """One process of a training, and the connection to it."""
+
+    def __init__(self, rank: int, n: int, place: Path, gpus: Sequence[str]) -> None:
+        self.rank = rank
+        self.built: Built | None = None
+        self.log = place / f"{rank}.log"
+        threads = os.environ.get("OMP_NUM_THREADS", "1")  # else accelerate sets another number than was asked for
+        settings = {"RANK": rank, "WORLD_SIZE": n, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": n, STORE: place / "store"}
+        settings |= {"OMP_NUM_THREADS": threads}
+        # Nothing is reached from outside this machine.
+        loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+        visible = {VISIBLE: ",".join(gpus)} if gpus else {}
+        ours, theirs = Pipe()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, running our own module
+                [sys.executable, "-c", _CODE, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **{name: str(value) for name, value in settings.items()}, **loopback, **visible},
+                # A Ctrl-C in the terminal is the parent's to handle.
+                start_new_session=True,
+            )
+        theirs.close()
+        self.connection: Connection[tuple[TrainJob, Path, str], Reply] = ours
+        self.is_open = True
+        self._is_asked = False
+
+    @property
+    def code(self) -> int | None:
+        """Return the exit code, once the process has ended."""
+        return self._process.poll()
+
+    def receive(self) -> Progress | None:
+        """Receive one message; return it if it is progress.
+
+        Raises:
+            MidspecError: what the process refused.
+        """
+        try:
+            reply = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.is_open = False
+            return None
+        if isinstance(reply, MidspecError):
+            raise reply
+        if isinstance(reply, Built):
+            self.built = reply
+            return None
+        return reply
+
+    def ask_to_stop(self) -> None:
+        if not self._is_asked:
+            self._is_asked = True
+            self._process.terminate()
+
+    def wait(self) -> int:
+        return self._process.wait(_END_S)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.connection.close()
+
+    def trace(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TRACE_LINES:])
+
+
+def _follow(processes: Sequence[_Process], stop: GracefulStop, on_progress: Callable[[Progress], None] | None) -> Built:
+    """Pass progress and a signal on until all processes have ended; return what the first one built."""
+    lost_at: float | None = None
+    while any(process.is_open for process in processes):
+        _pass_progress_on(processes, on_progress)
+        if stop.requested is not None:
+            for process in processes:
+                process.ask_to_stop()
+        elif any(process.code for process in processes):
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at > _REASON_S:
+                raise _reason(processes)
+    if stop.requested is not None:
+        # `stop` passes the signal on as it is left.
+        return Built(outputs=())
+    codes, built = [process.wait() for process in processes], processes[0].built
+    if any(codes) or built is None:
+        raise _reason(processes)
+    return built
+
+
+def _pass_progress_on(processes: Sequence[_Process], on_progress: Callable[[Progress], None] | None) -> None:
+    opened = {process.connection: process for process in processes if process.is_open}
+    for connection in wait(list(opened), _POLL_S):
+        progress = opened[connection].receive()  # type: ignore[index]
+        if progress is not None and on_progress is not None:
+            on_progress(progress)
+
+
+def _reason(processes: Sequence[_Process]) -> Exception:
+    """Return why processes have ended: one was killed from outside, else the last lines of the one that failed."""
+    for process in processes:
+        if (process.code or 0) < 0:
+            return ProcessLostError(
+                f"process {process.rank} of {len(processes)} was killed by signal {-(process.code or 0)}",
+                where="execution.processes",
+                hint="The same command goes on from the last checkpoint",
+            )
+    failed = next(process for process in processes if process.code)
+    return RuntimeError(f"process {failed.rank} of {len(processes)} failed:\n{failed.trace()}")
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(1)
+
+
+def main() -> None:
+    """Run one process of a training; its arguments are the connection's file descriptor and the parent's process id."""
+    connection: Connection[Reply, tuple[TrainJob, Path, str]] = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    from midspec.train._stage import train
+
+    job, folder, device = connection.recv()
+    try:
+        tell = connection.send if ranks_of_environment().is_main else None
+        connection.send(train(job, folder, device=device, on_progress=tell))
+        part()
+    except MidspecError as error:
+        connection.send(error)
+        sys.exit(2)
+
+
+def divide_model(model: Any, ranks: Ranks, device: torch.device) -> Shards | None:
+    """Put a model on the device; where there are several processes, this one's part of it."""
+    if ranks.n == 1:
+        model.to(device)
+        return None
+    from midspec.train._distributed import Shards
+
+    return Shards(model, ranks, device)
+
+
+def divided(trainer: type, shards: Shards | None) -> type:
+    """Return a class of Trainer that trains shards, if there are any; else the same class."""
+    if shards is None:
+        return trainer
+    from midspec.train._distributed import Sharded
+
+    return type("ShardedTrainer", (Sharded, trainer), {"shards": shards})
+
+
+# Under torchrun -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
+    """Within it, the first of torchrun's processes runs the command; the others are told where, or that all is done.
+
+    Yields this process's place among them. A process that is not the first runs `follow` instead.
+    """
+    ranks = ranks_of_environment()
+    if ranks.n > 1:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    try:
+        yield ranks
+    finally:
+        if ranks.n > 1 and ranks.is_main and not _has_met():
+            meet(job, _kind(device))
+    part()
+
+
+def follow(job: TrainJob, device: str) -> None:
+    """Train along with the first of torchrun's processes, in the folder that it names, if it trains at all."""
+    from midspec.train._stage import train
+
+    nowhere: Path | None = None
+    folder = meet(job, _kind(device)).from_main(lambda: nowhere)
+    if folder is not None:
+        train(job, folder, device=device)
+    part()
+
+
+def _kind(device: str) -> str:
+    return "cuda" if choose_gpus(device) else "cpu"
+
+
+def meet(job: TrainJob, device_type: str, folder: Path | None = None) -> Ranks:
+    """Meet the other processes; the first of torchrun's tells the others where the job is trained.
+
+    Args:
+        job: what to train.
+        device_type: "cpu" or "cuda".
+        folder: where; none if nothing is trained.
+    """
+    ranks = join(ranks_of_environment(), device_type, job.execution.processes)
+    if ranks.is_main and STORE not in os.environ:
+        ranks.from_main(lambda: folder)
+    return ranks
+
+
+def part() -> None:
+    """Leave the other processes, if this one has met any."""
+    if _has_met():
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+
+
+def _has_met() -> bool:
+    if "torch" not in sys.modules:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,271 @@
+"""How much memory a training needs: a forecast before it, and what it used afterwards.
+
+The sizes of weights, gradients and optimizer state are exact. Activations are counted for a decoder layer as
+transformers writes it, and were held against measured peaks (LOG.md).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, get_peft_model
+from pydantic import JsonValue
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from midspec.core.errors import PreflightError
+from midspec.models import find_checkpoint, load_tokenizer, only_here, pick_device, quiet
+from midspec.train._job import TrainJob
+from midspec.train._loss import CHUNK_LOGITS
+from midspec.train._probe import has_chunks, rows_at_once, training_dtype
+
+# What Python, torch and transformers take on a CPU before a model is opened.
+_PROCESS = 600_000_000
+_GB = 1e9
+# A float32 logit, its exponential's share, and the gradients of both.
+_BYTES_PER_LOGIT = 16
+
+
+class Sizes(NamedTuple):
+    """What of a model decides its memory: numbers of weights, and sizes of a layer.
+
+    Attributes:
+        frozen: weights that are not trained.
+        trained: weights that are.
+        gathered: weights outside the layers and of one layer: where a model is divided, each process has them whole.
+        n_layers: decoder layers.
+        hidden: the size of the residual stream.
+        inner: the size inside the feed-forward part, of all experts that a token goes through.
+        queries: heads times their size.
+        keys: heads of keys times their size.
+        vocabulary: of the logits.
+    """
+
+    frozen: int
+    trained: int
+    gathered: int
+    n_layers: int
+    hidden: int
+    inner: int
+    queries: int
+    keys: int
+    vocabulary: int
+
+
+class Forecast(NamedTuple):
+    """Bytes that a process of a training needs at its peak, by what they are for, and how many there are."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    process: int
+    available: int
+    device: str
+
+    @property
+    def lasting(self) -> int:
+        """Return the bytes that are needed whatever a batch holds."""
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """Return all bytes at the peak."""
+        return self.lasting + self.activations + self.logits + self.process
+
+    def line(self) -> str:
+        """Show it for a person to read."""
+        parts = ", ".join(
+            f"{name} {getattr(self, name) / _GB:.2g}"
+            for name in ("weights", "gradients", "optimizer", "activations", "logits")
+            if getattr(self, name) >= 0.05 * self.total
+        )
+        text = (
+            f"memory: about {self.total / _GB:.2g} GB of {self.available / _GB:.3g} GB on the {self.device} ({parts})"
+        )
+        return f"{text}; it may not fit: {self.remedy}" if self.total > self.available else text
+
+    @property
+    def remedy(self) -> str:
+        """Return what would need less."""
+        if self.activations + self.logits > self.lasting:
+            return "lower recipe.micro_batch, or set execution.gradient_checkpointing"
+        return "use recipe.method lora, or more execution.processes"
+
+
+def sizes_of(model: Any) -> Sizes:
+    """Read the sizes of a model, which may be on the meta device."""
+    config = model.config.get_text_config()
+
+    def read(*names: str) -> int | None:
+        return next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+
+    hidden = read("hidden_size") or model.get_input_embeddings().weight.shape[1]
+    heads = read("num_attention_heads") or 1
+    size = read("head_dim") or hidden // heads
+    inner = read("intermediate_size", "n_inner", "ffn_dim") or 4 * hidden
+    if (experts := read("num_experts_per_tok")) is not None:
+        inner = experts * (read("moe_intermediate_size") or inner) + (read("shared_expert_intermediate_size") or 0)
+    n_layers = read("num_hidden_layers") or 1
+    weights = list(model.named_parameters())
+    trained = sum(weight.numel() for _, weight in weights if weight.requires_grad)
+    total = sum(weight.numel() for _, weight in weights)
+    inside = sum(weight.numel() for name, weight in weights if ".layers." in name or ".h." in name)
+    return Sizes(
+        frozen=total - trained,
+        trained=trained,
+        gathered=total - inside + inside // n_layers,
+        n_layers=n_layers,
+        hidden=hidden,
+        inner=inner,
+        queries=heads * size,
+        keys=(read("num_key_value_heads") or heads) * size,
+        vocabulary=read("vocab_size") or 0,
+    )
+
+
+def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Forecast | None:
+    """Forecast the memory of a job without its model's weights; `None` where its parent has no configuration yet.
+
+    Args:
+        job: what is to be trained.
+        row_width: tokens of a row, from the preflight.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+    place = pick_device(device)
+    try:
+        with torch.device("meta"), quiet():
+            model = AutoModelForCausalLM.from_config(_config(job), dtype=torch.float32)
+            if job.recipe.method == "lora":
+                lora = job.recipe.lora
+                model = get_peft_model(model, LoraConfig(r=lora.r, target_modules=list(lora.target_modules)))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        # What does not open or fit is refused, with its reason, by what opens it.
+        return None
+    dtype = training_dtype(job, place)
+    return forecast_memory(sizes_of(model), job, row_width=row_width, dtype=dtype, device=place)
+
+
+def _config(job: TrainJob) -> Any:
+    if job.architecture is not None:
+        given = dict(job.architecture)
+        vocabulary = len(load_tokenizer(str(job.tokenizer)))
+        return AutoConfig.for_model(str(given.pop("model_type")), **{"vocab_size": vocabulary, **given})
+    name = find_checkpoint(str(job.parent)).model
+    return AutoConfig.from_pretrained(name, local_files_only=only_here(name))
+
+
+def forecast_memory(
+    sizes: Sizes,
+    job: TrainJob,
+    *,
+    row_width: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Forecast:
+    """Forecast the peak of a process that trains.
+
+    Args:
+        sizes: of the model.
+        job: what is trained, and over how many processes.
+        row_width: tokens of a row.
+        dtype: that is computed in.
+        device: where.
+    """
+    recipe, n = job.recipe, job.execution.processes or 1
+    share = -(-recipe.rows_per_update // n)
+    rows = min(rows_at_once(job, row_width, device), share)
+    short = 2 if dtype == torch.bfloat16 else 4
+    frozen = sizes.frozen * short
+    trained = 4 * sizes.trained
+    # Under autocast a second copy of each trained weight is kept for the backward pass.
+    cast = 2 * sizes.trained if short == 2 else 0
+    whole = 0 if n == 1 else sizes.gathered * (short if sizes.frozen else 4)
+    tokens = rows * row_width
+    n_logits = tokens * sizes.vocabulary
+    # A gradient grows as activations are given back, unless more rows follow for the same update.
+    activations = tokens * _bytes_per_token(sizes, job, short)
+    gradients = trained // n if rows < share else max(0, trained // n - activations)
+    return Forecast(
+        weights=(frozen + trained) // n + cast + whole,
+        gradients=gradients,
+        optimizer=2 * trained // n,
+        activations=activations,
+        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device) else n_logits) * _BYTES_PER_LOGIT,
+        process=_PROCESS if device.type == "cpu" else 0,
+        available=available_bytes(device),
+        device="GPU" if device.type == "cuda" else "CPU",
+    )
+
+
+def _bytes_per_token(sizes: Sizes, job: TrainJob, short: int) -> int:
+    """Return the bytes that a token's backward pass is kept for, in all layers."""
+    # Norms compute in float32 and keep what they got and what they made; projections keep their input, attention its
+    # queries, keys, values and output, the feed-forward part its gate, the gate's activation, and two products.
+    layer = 4 * 4 * sizes.hidden
+    layer += short * (2 * sizes.hidden + 5 * sizes.queries + 2 * sizes.keys + 4 * sizes.inner)
+    if not job.execution.gradient_checkpointing:
+        return sizes.n_layers * layer
+    # The input of each layer, and all of the one that is computed again.
+    return sizes.n_layers * short * sizes.hidden + layer
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU, or what a process may use of the machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with suppress(OSError, ValueError):
+            found.append(int(path.read_text(encoding="utf-8")))
+    return min(found)
+
+
+def refuse_too_large(forecast: Forecast) -> None:
+    """Refuse a training whose weights, gradients and optimizer state alone are more than the memory.
+
+    Raises:
+        PreflightError: see above.
+    """
+    if forecast.lasting > forecast.available:
+        raise PreflightError(
+            f"weights, gradients and optimizer state need {forecast.lasting / _GB:,.1f} GB in each process, and the "
+            f"{forecast.device} has {forecast.available / _GB:,.1f} GB",
+            where="memory",
+            hint=forecast.remedy[0].upper() + forecast.remedy[1:],
+        )
+
+
+class Usage:
+    """Measures the peak of this process from now on: of the GPU's allocated memory, or of the resident set."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            # Sets Linux' high-water mark back to what is resident now; elsewhere it is of the whole process.
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int | None:
+        """Return the bytes at the peak; `None` where the system does not tell."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        with suppress(OSError):
+            for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+                if line.startswith("VmHWM:"):
+                    return 1024 * int(line.split()[1])
+        return None
+
+    def describe(self, forecast: Forecast) -> dict[str, JsonValue]:
+        """Return forecast and peak for a record."""
+        peak = self.peak()
+        return {
+            "memory_gb_forecast": round(forecast.total / _GB, 3),
+            "memory_gb_peak": None if peak is None else round(peak / _GB, 3),
+        }

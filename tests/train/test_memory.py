@@ -1,0 +1,133 @@
+"""The forecast of memory, held against what real trainings used at their peak."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from midspec.core.errors import PreflightError
+from midspec.train import TrainJob, memory_before
+from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
+
+MakeJob = Callable[..., TrainJob]
+CPU = torch.device("cpu")
+FORECAST: dict[str, Any] = {"row_width": 48, "dtype": torch.float32, "device": CPU}
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gemma2"])
+def test_all_weights_of_a_model_are_counted_once_and_whole_training_needs_four_times_them(
+    make_job: MakeJob, tiny_model: Callable[..., Any], family: str
+) -> None:
+    model = tiny_model(family, "eager")
+    sizes = sizes_of(model)
+    assert sizes.trained == model.num_parameters()
+    assert sizes.frozen == 0
+    forecast = forecast_memory(sizes, make_job(recipe={"micro_batch": 1}), **FORECAST)
+    n_bytes = sum(weight.nbytes for weight in model.parameters())
+    assert (forecast.weights, forecast.gradients, forecast.optimizer) == (n_bytes, n_bytes, 2 * n_bytes)
+    assert forecast.lasting == 4 * n_bytes
+
+
+def test_a_divided_model_needs_less_in_each_process_and_checkpointing_less_for_a_batch(
+    make_job: MakeJob, tiny_model: Callable[..., Any]
+) -> None:
+    sizes = sizes_of(tiny_model("llama"))
+    one = forecast_memory(sizes, make_job(), **FORECAST)
+    four = forecast_memory(sizes, make_job(execution={"processes": 4}), **FORECAST)
+    saving = forecast_memory(sizes, make_job(execution={"gradient_checkpointing": True}), **FORECAST)
+    assert four.optimizer * 4 == one.optimizer
+    assert four.activations * 4 == one.activations, "a process takes a quarter of the rows"
+    assert saving.activations < one.activations
+    assert saving.lasting == one.lasting
+
+
+def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(
+    make_job: MakeJob, tiny_model: Callable[..., Any]
+) -> None:
+    job = make_job()
+    before = memory_before(job, 48, "cpu")
+    assert before == forecast_memory(sizes_of(tiny_model("llama")), job, **FORECAST)
+    assert before is not None
+    assert before.line().startswith("memory: about 0.6 GB of ")
+
+
+def test_what_can_not_fit_is_refused_with_what_would_need_less(
+    make_job: MakeJob, tiny_model: Callable[..., Any]
+) -> None:
+    forecast = forecast_memory(sizes_of(tiny_model("llama")), make_job(), **FORECAST)
+    refuse_too_large(forecast)
+    tight = forecast._replace(available=forecast.lasting + 1000)
+    refuse_too_large(tight)
+    assert tight.line().endswith("it may not fit: lower recipe.micro_batch, or set execution.gradient_checkpointing")
+    with pytest.raises(PreflightError, match=r"need 0\.0 GB in each process, and the CPU has 0\.0 GB"):
+        refuse_too_large(forecast._replace(available=forecast.lasting - 1))
+
+
+SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6}
+RUN = """
+import json, sys
+from pathlib import Path
+import midspec.train._loop
+from midspec.train import TrainJob, train
+from midspec.train._memory import Usage
+import torch
+job, folder = TrainJob.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+before = Usage(torch.device("cpu")).peak()
+built = train(job, folder, device="cpu")
+print(json.dumps({"before": before / 1e9} | built.execution))
+"""
+
+
+def measured(job: TrainJob, folder: Path) -> dict[str, Any]:
+    """Train in a process of its own; gives its record's figures, and what it took before."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, job.model_dump_json(exclude_none=True), str(folder)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("architecture", "recipe", "execution"),
+    [
+        ({}, {"row_tokens": 512, "rows_per_update": 8}, {}),
+        ({}, {"row_tokens": 1024, "rows_per_update": 8, "micro_batch": 2}, {}),
+        ({"num_hidden_layers": 12}, {"row_tokens": 1024, "rows_per_update": 8}, {"gradient_checkpointing": True}),
+        ({"vocab_size": 60_000}, {"row_tokens": 256, "rows_per_update": 4, "micro_batch": 1}, {}),
+    ],
+    ids=["many rows", "long rows", "checkpointing", "large vocabulary"],
+)
+def test_the_forecast_is_within_half_of_what_a_training_used(
+    make_job: MakeJob,
+    tmp_path: Path,
+    architecture: dict[str, Any],
+    recipe: dict[str, Any],
+    execution: dict[str, Any],
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    text = " ".join(f"w{number % 40}" for number in range(recipe["row_tokens"] - 1))
+    rows.write_text((json.dumps({"text": text}) + "\n") * 2 * recipe["rows_per_update"], encoding="utf-8")
+    job = make_job(recipe=recipe | {"n_updates": 2}, execution=execution, data=[str(rows)])
+    job = job.model_copy(update={"architecture": {**(job.architecture or {}), **SHAPE, **architecture}})
+    figures = measured(job, tmp_path / "out")
+    own = figures["memory_gb_peak"] - figures["before"]
+    forecast = figures["memory_gb_forecast"] - 0.6
+    assert 0.5 * own <= forecast <= 1.5 * own, figures
