@@ -1,6 +1,7 @@
 from ._chat import ChatTemplate as ChatTemplate
 from ._chat import Tokens as Tokens
 from ._chat import tokenize_chat as tokenize_chat
+from ._find import CONTENT_FILES as CONTENT_FILES
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
 from ._find import files_digest as files_digest
@@ -10,6 +11,9 @@ from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
 from ._language_model import OptionScore as OptionScore
 from ._language_model import open_checkpoint as open_checkpoint
+from ._merge import Exported as Exported
+from ._merge import export_adapter as export_adapter
+from ._merge import export_weights as export_weights
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
 from ._open import pick_device as pick_device
@@ -17,3 +21,6 @@ from ._open import quiet as quiet
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
+from ._probes import Fork as Fork
+from ._probes import Kept as Kept
+from ._probes import find_forks as find_forks
