@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from midspec.cli import main
 from midspec.core.artifact import read_record
 from midspec.exchange import trace
+from midspec.models import quiet
 from midspec.study import TrainStep, build_step
 from midspec.train import TrainJob
 
@@ -53,7 +54,9 @@ def _export(chain: Path, name: str, out: Path, *options: str) -> int:
 
 def _logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    model = model if adapter is None else PeftModel.from_pretrained(model, adapter).eval()
+    if adapter is not None:
+        with quiet():
+            model = PeftModel.from_pretrained(model, adapter).eval()
     with torch.inference_mode():
         return torch.as_tensor(model(input_ids=torch.tensor([[9, 12, 33, 8, 21, 40]])).logits)
 
@@ -125,7 +128,10 @@ def test_an_adapter_over_a_folder_of_this_machine_needs_a_name_for_it(
     chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _export(chain, "aligned", tmp_path / "ada", "--format", "peft") == 2
-    assert "--base: the adapter's base is a folder of this machine (base). Say what it is called" in capsys.readouterr().err
+    assert (
+        "--base: the adapter's base is a folder of this machine (base). Say what it is called"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "ada").exists()
     assert _export(chain, "full", tmp_path / "ada", "--format", "peft", "--base", "me/base") == 2
     assert "holds all weights, and no adapter" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.models import export_adapter, export_weights, find_checkpoint
+from midspec.models import export_adapter, export_weights, find_checkpoint, quiet
 
 SavedModel = Callable[..., Path]
 SavedAdapter = Callable[..., Path]
@@ -28,13 +28,17 @@ def adapter(tmp_path: Path) -> SavedAdapter:
 
     def save(base: Path, *, spread: float = 0.05, name: str = "adapter", **settings: Any) -> Path:
         torch.manual_seed(1)
-        config = LoraConfig(**({"r": 4, "lora_alpha": 8, "target_modules": LINEAR, "task_type": "CAUSAL_LM"} | settings))
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+        config = LoraConfig(
+            **({"r": 4, "lora_alpha": 8, "target_modules": LINEAR, "task_type": "CAUSAL_LM"} | settings)
+        )
+        with quiet():  # PEFT asks for an old name, and warns of tied embeddings
+            model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
         with torch.no_grad():
             for key, weight in model.named_parameters():
                 if "lora_B" in key or "lora_embedding_A" in key:
                     weight.normal_(0, spread)
-        model.save_pretrained(tmp_path / name)
+        with quiet():
+            model.save_pretrained(tmp_path / name)
         AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / name)
         return tmp_path / name
 
@@ -45,7 +49,8 @@ def _logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
     """By the libraries alone, in float32."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter).eval()
+        with quiet():
+            model = PeftModel.from_pretrained(model, adapter).eval()
     with torch.inference_mode():
         return torch.as_tensor(model(input_ids=IDS).logits)
 
@@ -98,7 +103,7 @@ def test_an_adapter_over_other_weights_than_it_was_trained_on_is_refused(
     torch.manual_seed(7)
     model = AutoModelForCausalLM.from_config(AutoModelForCausalLM.from_pretrained(base).config)
     model.save_pretrained(other)
-    with pytest.raises(CheckpointError, match="answers otherwise than what was trained.*Check that the base"):
+    with pytest.raises(CheckpointError, match=r"answers otherwise than what was trained.*Check that the base"):
         export_adapter(find_checkpoint(str(trained)), _new(tmp_path), base=str(other), opens_at=str(other))
 
 
@@ -161,7 +166,7 @@ def test_an_adapter_on_tied_embeddings_is_merged_only_once_they_are_untied(
     base = saved("llama", tie_word_embeddings=True)
     trained = adapter(base, target_modules=["q_proj", *ends])
     found = find_checkpoint(str(trained))
-    with pytest.raises(CheckpointError, match="embeddings that input and output share.*--untie"):
+    with pytest.raises(CheckpointError, match=r"embeddings that input and output share.*--untie"):
         export_weights(found, _new(tmp_path))
     export_weights(found, _new(tmp_path, "untied"), untie=True)
     assert torch.allclose(_logits(tmp_path / "untied"), _logits(base, trained), atol=1e-4)

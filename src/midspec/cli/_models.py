@@ -45,13 +45,14 @@ def export_model(
     """Export a checkpoint for vLLM, transformers, PEFT or llama.cpp, and prove that it is what was trained.
 
     The adapter is merged in float32. The folder is opened again and its logits are compared with those of the
-    checkpoint and its base; where the training is lost, nothing is exported. README.md is a model card with the lineage.
+    checkpoint and its base; where the training is lost, nothing is exported. README.md is a card with the lineage.
 
     Example: midspec export-model runs/aligned --format peft --base Qwen/Qwen3-8B --out exported
 
     Example: midspec export-model runs/aligned --format merged --dtype bfloat16 --out aligned-8b
     """
     from midspec.exchange import ModelExport, facts_of_export, serve_commands
+    from midspec.models import find_checkpoint
     from midspec.study import ExportModelStep, Model
 
     folder = o.needed(out)
@@ -72,7 +73,7 @@ def export_model(
     for server, command in serve_commands(facts, str(folder)):
         print(f"\n{server}:\n  {command}")
     asked = str(folder) if facts.form == "merged" else facts.name
-    compare = f" --base {facts.base or 'BASE'}" if facts.lora_rank is None and form != "peft" else ""
+    compare = "" if find_checkpoint(checkpoint).adapter else f" --base {facts.base or 'BASE'}"
     print("\nWhen it is served, whether it is the trained model that answers:")
     print(f"  midspec check-served {checkpoint}{compare} --base-url http://localhost:8000/v1 --model {asked}")
 
@@ -96,9 +97,9 @@ def check_served(
 ) -> None:
     """Tell whether a running server answers with the trained checkpoint, with its base, or with neither.
 
-    Chooses prompts on which the checkpoint and its base answer differently, asks the server for them (OpenAI's chat
-    completions, greedily), and compares. Exit code 0 if the checkpoint answers, else 2. A key is taken from VLLM_API_KEY
-    or OPENAI_API_KEY.
+    Chooses prompts on which the checkpoint and its base answer differently, sends them to the server (OpenAI's chat
+    completions, greedily), and compares. Exit code 0 if the checkpoint answers, else 2. A key is taken from
+    VLLM_API_KEY or OPENAI_API_KEY.
 
     Example: midspec check-served runs/aligned --base-url http://localhost:8000/v1 --model aligned
     """
@@ -125,11 +126,9 @@ def check_served(
         ]
     )
     if found.verdict != "trained":
-        what = {
-            "base": (f"it is the base that answers ({found.n_base} of {n_asked})", "Load the adapter, and ask for its name"),
-            "neither": (
-                f"what answers is neither the checkpoint nor its base ({found.n_trained} and {found.n_base} of {n_asked})",
-                "Check the model, its chat template and system text",
-            ),
-        }[found.verdict]
-        raise CheckpointError(what[0], where=f"{base_url} {found.model}".strip(), hint=what[1])
+        what = f"it is the base that answers ({found.n_base} of {n_asked})"
+        hint = "Load the adapter, and ask for its name"
+        if found.verdict == "neither":
+            what = f"neither the checkpoint nor its base answers ({found.n_trained} and {found.n_base} of {n_asked})"
+            hint = "Check the model, its chat template and system text"
+        raise CheckpointError(what, where=f"{base_url} {found.model}".strip(), hint=hint)

@@ -1,8 +1,8 @@
 """What a server answers with: the checkpoint that was trained, its base, or something else.
 
-Trained, exported, served, and it is the base again: an adapter that was not loaded, a model name that means the base, a
-merge that lost it. So some prompts are chosen on which the two local models part in their greedy answers, and are surest
-about it; a server that runs the checkpoint goes its way at that point, and one that runs the base goes the base's.
+Trained, exported, served, and it is the base again: an adapter that was not loaded, a name that means the base, a merge
+that lost it. So prompts are chosen on which the two local models part in their greedy answers, and are surest about
+it; a server that runs the checkpoint goes its way at that point, and one that runs the base goes the base's.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ _PROMPTS = (
 )
 _N_NEW = 16  # tokens: the fork is among them
 _SURE = 1.0  # nats: 16-bit arithmetic moves a difference of two logits by about 0.1
+_FOLLOWED = 4  # characters: one alone agrees by chance
 _SEARCHED = 3  # times as many sure forks as are asked for, before the surest are taken
 _TIMEOUT_S = 300.0
 _SHARE = 0.75
@@ -252,12 +253,13 @@ def _ask(server: Server, prompt: Sequence[Message], fork: Fork) -> ServedAnswer:
 
 
 def _whose(served: str, trained: str, base: str) -> Verdict:
-    """Return whose way a text goes at the character where the two others part."""
-    at = next((at for at, (a, b) in enumerate(zip(trained, base, strict=False)) if a != b), min(len(trained), len(base)))
-    if not served.startswith(trained[:at]):
-        return "neither"
-    following = served[at : at + 1]
-    return "trained" if following == trained[at : at + 1] else "base" if following == base[at : at + 1] else "neither"
+    """Return whose way a text goes at the character where the two others part, for a few characters more."""
+    pairs = enumerate(zip(trained, base, strict=False))
+    at = next((at for at, (a, b) in pairs if a != b), min(len(trained), len(base)))
+    ways: dict[Verdict, str] = {"trained": trained[: at + _FOLLOWED], "base": base[: at + _FOLLOWED]}
+    return next(
+        (verdict for verdict, text in ways.items() if text != trained[:at] and served.startswith(text)), "neither"
+    )
 
 
 def _plain(text: str) -> str:
@@ -290,9 +292,8 @@ def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None
     head = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(  # noqa: S310 (the scheme is checked above)
-            urllib.request.Request(url, data, head), timeout=_TIMEOUT_S  # noqa: S310
-        ) as reply:
+        request = urllib.request.Request(url, data, head)  # noqa: S310 (the scheme is checked above)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:  # noqa: S310
             found = json.loads(reply.read())
     except urllib.error.HTTPError as error:
         said = " ".join(error.read().decode("utf-8", "replace").split())[:200]

@@ -81,7 +81,6 @@ def export_model(checkpoint: str, config: ModelExport, out: Path) -> Built:
         "base": facts.base,
         "dtype": facts.dtype,
         "lora_rank": facts.lora_rank,
-        "n_params": exported.n_params,
         "ends_of_turn": {**facts.ends},
         "stages": [stage.stage for stage in lineage.stages],
         **facts.fidelity,
@@ -161,7 +160,9 @@ def _notes(exported: Exported, base: str | None, config: ModelExport) -> list[st
 
 def _facts(exported: Exported, base: str | None, config: ModelExport, out: Path, notes: tuple[str, ...]) -> Facts:
     parts: list[tuple[str, Kept | None]] = [
-        ("merged", exported.merged), ("saved", exported.saved), ("served", exported.served)
+        ("merged", exported.merged),
+        ("saved", exported.saved),
+        ("served", exported.served),
     ]
     fidelity: dict[str, JsonValue] = {}
     if exported.has_base:

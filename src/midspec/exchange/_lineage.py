@@ -68,9 +68,7 @@ def trace(checkpoint: Path) -> Lineage:
         return Lineage((), None, None)
     known = dict(_records_near(checkpoint))
     known[checkpoint.resolve()] = record
-    files = {
-        sha256: (file, other.identity.step) for other in known.values() for file, sha256 in other.outputs.items()
-    }
+    files = {sha256: (file, other.identity.step) for other in known.values() for file, sha256 in other.outputs.items()}
     stages: list[Ancestor] = []
     folder, unknown, root = checkpoint.resolve(), None, None
     while len(stages) < _MOST_STAGES:

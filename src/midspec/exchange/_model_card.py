@@ -66,7 +66,10 @@ def serve_commands(facts: Facts, folder: str) -> list[tuple[str, str]]:
         # llama.cpp knows the usual ends of turn by their texts; another one has to be named.
         end = f" --override-kv tokenizer.ggml.eot_token_id=int:{ends[0]}" if ends else ""
         convert = f"python convert_hf_to_gguf.py {place} --outfile {file} --outtype {_OUTTYPES[facts.dtype]}"
-        return [("llama.cpp, to convert", convert), ("llama.cpp", f"llama-server -m {file} --alias {name} --jinja{end}")]
+        return [
+            ("llama.cpp, to convert", convert),
+            ("llama.cpp", f"llama-server -m {file} --alias {name} --jinja{end}"),
+        ]
     return [
         ("vLLM", f"vllm serve {place} --served-model-name {name}"),
         ("transformers", f"transformers serve {place} --port 8000"),

@@ -40,7 +40,6 @@ class Exported(NamedTuple):
         served: the same computed in `dtype`, as a server does; `None` where that is float32.
         has_base: whether a base was there to compare with.
         lora_rank: of the adapter, where there is one.
-        n_params: of the whole model.
         ends: tokens that end a turn: text -> id.
         notes: what a user must know, a sentence each.
     """
@@ -52,7 +51,6 @@ class Exported(NamedTuple):
     served: Kept | None
     has_base: bool
     lora_rank: int | None
-    n_params: int
     ends: dict[str, int]
     notes: tuple[str, ...]
 
@@ -103,7 +101,6 @@ def export_weights(
         for weight in model.parameters():
             weight.copy_(weight.to(chosen).float())
     rounded = probe_logits(model, start.probes)
-    n_params = sum(weight.numel() for weight in model.parameters())
     model.config.use_cache = True
     model.generation_config = _generation(start, model.generation_config, temperature)
     with quiet():
@@ -119,7 +116,7 @@ def export_weights(
     if name != "float32":
         low = load_model(Checkpoint(model=str(folder)), dtype=chosen).eval()
         served = compare_logits(probe_logits(low, start.probes), start.trained, start.base)
-    return _exported(start, folder, name, (merged, saved, served), lora_rank, n_params, notes)
+    return _exported(start, folder, name, (merged, saved, served), lora_rank, notes)
 
 
 def export_adapter(
@@ -142,7 +139,6 @@ def export_adapter(
             "holds all weights, and no adapter", where=checkpoint.model, hint="Export it with --format merged"
         )
     start = _open_start(checkpoint, None)
-    n_params = sum(weight.numel() for weight in start.model.get_base_model().parameters())
     settings = json.loads((Path(checkpoint.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
     settings |= {"base_model_name_or_path": base, "inference_mode": True}
     for key, value in settings.items():  # PEFT writes sets in the order of their hashes
@@ -167,22 +163,23 @@ def export_adapter(
         low = load_model(Checkpoint(model=opens_at, adapter=str(folder)), dtype=_DTYPES[name]).eval()
         served = compare_logits(probe_logits(low, start.probes), start.trained, start.base)
     kind = {weight.dtype for weight in weights.values()}.pop()
-    return _exported(start, folder, str(kind).removeprefix("torch."), (None, saved, served), rank, n_params, notes)
+    return _exported(start, folder, str(kind).removeprefix("torch."), (None, saved, served), rank, notes)
 
 
 def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
     tokenizer = tokenizer_of(checkpoint)
     template = ChatTemplate(tokenizer)
+    probes = probe_ids(template, getattr(_config(checkpoint).get_text_config(), "max_position_embeddings", None))
+    base = None
+    if checkpoint.adapter is None and parent is not None:  # before the other is opened: one in memory at a time
+        base = probe_logits(load_model(parent, dtype=torch.float32).eval(), probes)
     model = load_model(checkpoint, dtype=torch.float32).eval()
-    probes = probe_ids(template, getattr(model.config.get_text_config(), "max_position_embeddings", None))
-    trained, base = probe_logits(model, probes), None
+    trained = probe_logits(model, probes)
     if isinstance(model, PeftModel):
         with without_adapter(model):
             base = probe_logits(model, probes)
-    elif parent is not None:
-        base = probe_logits(load_model(parent, dtype=torch.float32).eval(), probes)
-        # Another vocabulary: the parent's tokens are not this model's.
-        base = base if base.shape == trained.shape else None
+    elif base is not None and base.shape != trained.shape:
+        base = None  # another vocabulary: the parent's tokens are not this model's
     if base is not None and torch.equal(base, trained):
         raise CheckpointError(
             "answers exactly as its base: what was trained is not in it",
@@ -190,6 +187,11 @@ def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
             hint="Export the folder that training wrote",
         )
     return _Start(model, tokenizer, template, probes, trained, base)
+
+
+def _config(checkpoint: Checkpoint) -> Any:
+    with quiet():
+        return AutoConfig.from_pretrained(checkpoint.model, local_files_only=only_here(checkpoint.model))
 
 
 def _rank(model: PeftModel) -> int:
@@ -200,9 +202,7 @@ def _rank(model: PeftModel) -> int:
 def _dtype_name(asked: str, checkpoint: Checkpoint) -> str:
     """Return the name of the weights' type; of "auto" the one in which the base's files are saved."""
     if asked == "auto":
-        with quiet():
-            config = AutoConfig.from_pretrained(checkpoint.model, local_files_only=only_here(checkpoint.model))
-        asked = str(config.dtype or torch.float32).removeprefix("torch.")
+        asked = str(_config(checkpoint).dtype or torch.float32).removeprefix("torch.")
     if asked not in _DTYPES:
         raise ConfigError(f"{asked!r} is no type to save in", where="--dtype", hint=f"There is {', '.join(_DTYPES)}")
     return asked
@@ -298,17 +298,16 @@ def _judge(kept: Kept, start: _Start, dtype: str, checkpoint: Checkpoint, *, is_
         )
     if kept.share < _WEAKENED or kept.relative_error > 1 - _WEAKENED:
         mend = "; peft or --dtype float32 lose nothing" if is_adapter else "; --dtype float32 loses nothing"
-        return (
-            f"Rounded to {dtype}, the weights keep {kept.share:.0%} of what training changed in the logits, with an "
-            f"error of {kept.relative_error:.0%} of it{mend}.",
-        )
+        told = f"Rounded to {dtype}, the weights keep {kept.share:.0%} of what training changed in the logits"
+        return (f"{told}, with an error of {kept.relative_error:.0%} of it{mend}.",)
     return ()
 
 
 def _adapter_notes(settings: dict[str, Any]) -> tuple[str, ...]:
     """Say what vLLM refuses of an adapter (vllm/lora/peft_helper.py), before it does at the first request."""
     refused = [
-        name for name in ("modules_to_save", "use_dora", "trainable_token_indices", "target_parameters")
+        name
+        for name in ("modules_to_save", "use_dora", "trainable_token_indices", "target_parameters")
         if settings.get(name)
     ]
     refused += ["bias"] if settings.get("bias", "none") != "none" else []
@@ -323,12 +322,13 @@ def _exported(
     dtype: str,
     kept: tuple[Kept | None, Kept, Kept | None],
     lora_rank: int | None,
-    n_params: int,
     notes: Iterable[str],
 ) -> Exported:
     saved = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
-    ends = {str(start.tokenizer.convert_ids_to_tokens(end)): end for end in (saved if isinstance(saved, list) else [saved])}
+    ends = {
+        str(start.tokenizer.convert_ids_to_tokens(end)): end for end in (saved if isinstance(saved, list) else [saved])
+    }
     files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
     merged, again, served = kept
     has_base = start.base is not None
-    return Exported(files, dtype, merged, again, served, has_base, lora_rank, n_params, ends, tuple(notes))
+    return Exported(files, dtype, merged, again, served, has_base, lora_rank, ends, tuple(notes))

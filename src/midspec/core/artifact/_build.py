@@ -63,8 +63,8 @@ _STARTED = ".started.json"
 class Built(BaseModel):
     """What a step's builder returns: its result files (relative names, to be hashed) and a summary of its health.
 
-    `execution` holds figures that are about this run and not about the result (seconds a stage took, say). A folder that
-    `is_given_away` to others has neither a host nor a path of this machine in its record.
+    `execution` holds figures that are about this run and not about the result (seconds a stage took, say). A folder
+    that `is_given_away` to others has neither a host nor a path of this machine in its record.
     """
 
     outputs: tuple[str, ...]
