@@ -203,6 +203,15 @@ def _wait_for(url: str, process: subprocess.Popen[Any], seconds: float = 120) ->
     raise AssertionError("the server did not start")
 
 
+def _sample(server: Server, seed: int) -> str:
+    messages = [{"role": "user", "content": "Who are you?"}]
+    body = {"model": server.model, "messages": messages, "temperature": 1.5, "max_tokens": 12, "seed": seed}
+    head = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{server.base_url}/chat/completions", json.dumps(body).encode(), head)
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return str(json.loads(reply.read())["choices"][0]["message"]["content"])
+
+
 @pytest.mark.slow
 def test_transformers_serve_runs_an_exported_folder_and_is_told_from_its_base(
     trained: tuple[Path, Path], tmp_path: Path
@@ -221,6 +230,9 @@ def test_transformers_serve_runs_an_exported_folder_and_is_told_from_its_base(
                 _wait_for(f"http://127.0.0.1:{port}/health", process)
                 server = Server(f"http://127.0.0.1:{port}/v1", str(folder))
                 found = check_served(str(adapter), server, n=6, device="cpu")
+                answers = {_sample(server, seed) for seed in range(5)} if verdict == "trained" else set()
             finally:
                 process.kill()
         assert (found.verdict, found.n_neither) == (verdict, 0)
+        # It samples: without do_sample in the folder's generation_config.json the server ignores the temperature.
+        assert verdict == "base" or len(answers) > 1

@@ -129,8 +129,7 @@ def test_an_adapter_over_a_folder_of_this_machine_needs_a_name_for_it(
 ) -> None:
     assert _export(chain, "aligned", tmp_path / "ada", "--format", "peft") == 2
     assert (
-        "--base: the adapter's base is a folder of this machine (base). Say what it is called"
-        in capsys.readouterr().err
+        "--base: the adapter's base is a model of this machine (base). Say what it is called" in capsys.readouterr().err
     )
     assert not (tmp_path / "ada").exists()
     assert _export(chain, "full", tmp_path / "ada", "--format", "peft", "--base", "me/base") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,12 +11,21 @@ from pydantic import Field, JsonValue
 
 from midspec.core.artifact import Built, writable, write_text
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.core.records import Checkpoint, Strict
+from midspec.core.records import Checkpoint, Message, Strict
 from midspec.exchange._lineage import Lineage, shown_name, trace
 from midspec.exchange._model_card import Facts, write_model_card
-from midspec.models import Exported, Kept, export_adapter, export_weights, find_checkpoint
+from midspec.models import (
+    ChatTemplate,
+    Exported,
+    Kept,
+    export_adapter,
+    export_weights,
+    find_checkpoint,
+    tokenizer_of,
+)
 
 ModelForm = Literal["peft", "merged", "gguf"]
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 WeightType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -70,7 +80,7 @@ def export_model(checkpoint: str, config: ModelExport, out: Path) -> Built:
                 temperature=config.temperature,
                 untie=config.untie,
             )
-        notes = [*exported.notes, *_notes(exported, base, config)]
+        notes = [*exported.notes, *_notes(exported, base, config), *_switches(found, lineage)]
         if config.form == "gguf":
             _put_template_inside(out)
         facts = _facts(exported, base, config, out, tuple(notes))
@@ -123,9 +133,9 @@ def _base_of(found: Checkpoint, config: ModelExport) -> tuple[str, str]:
     if config.base is not None:
         is_here = Path(config.base).is_dir()
         return config.base, config.base if is_here else found.model
-    if found.adapter is not None and Path(found.model).expanduser().is_dir():
+    if found.adapter is not None and (Path(found.model).exists() or not _HUB_NAME.fullmatch(found.model)):
         raise ConfigError(
-            f"the adapter's base is a folder of this machine ({Path(found.model).name})",
+            f"the adapter's base is a model of this machine ({Path(found.model).name})",
             where="--base",
             hint="Say what it is called where the export is used (OWNER/NAME, or a path), or give --format merged",
         )
@@ -156,6 +166,23 @@ def _notes(exported: Exported, base: str | None, config: ModelExport) -> list[st
     if not exported.has_base:
         notes.append("The weights that training began with were not found, so what it changed was not measured.")
     return notes
+
+
+def _switches(found: Checkpoint, lineage: Lineage) -> list[str]:
+    """Say with which switches of the chat template it was trained, where the saved template does not set them."""
+    recipe = lineage.stages[-1].record.identity.config.get("recipe") if lineage.stages else None
+    args = recipe.get("template_args") if isinstance(recipe, dict) else None
+    tokenizer = tokenizer_of(found) if isinstance(args, dict) and args else None
+    if not isinstance(args, dict) or tokenizer is None or tokenizer.chat_template is None:
+        return []
+    question = [Message(role="user", content="Hello")]
+    plain, trained = (
+        ChatTemplate(tokenizer, switches).render(question, add_generation_prompt=True) for switches in ({}, args)
+    )
+    if plain == trained:
+        return []
+    given = json.dumps(args)
+    return [f"It was trained with chat template arguments that the template does not set: send `{given}` on."]
 
 
 def _facts(exported: Exported, base: str | None, config: ModelExport, out: Path, notes: tuple[str, ...]) -> Facts:

@@ -328,7 +328,8 @@ def _exported(
     ends = {
         str(start.tokenizer.convert_ids_to_tokens(end)): end for end in (saved if isinstance(saved, list) else [saved])
     }
-    files = tuple(sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    files = tuple(sorted(path.as_posix() for path in paths if not path.name.startswith(".")))
     merged, again, served = kept
     has_base = start.base is not None
     return Exported(files, dtype, merged, again, served, has_base, lora_rank, ends, tuple(notes))

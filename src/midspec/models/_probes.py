@@ -63,7 +63,7 @@ def probe_ids(template: ChatTemplate, longest: int | None) -> list[list[int]]:
         questions = [[Message(role="user", content=question)] for question in _QUESTIONS]
         texts += [template.render(question, add_generation_prompt=True) for question in questions]
     limit = min(_MOST_TOKENS, longest or _MOST_TOKENS)
-    return [ids[-limit:] for ids, _ in template.encode(texts) if ids]
+    return [list(encoded[0][-limit:]) for encoded in template.encode(texts) if encoded[0]]
 
 
 def probe_logits(model: Any, probes: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -162,7 +162,7 @@ def find_forks(
 
 def _write_greedily(side: LanguageModel, prompt: Sequence[Message], n_new: int) -> _Greedy:
     model, template = side.model, side.template
-    [(ids, _)] = template.encode([template.render(prompt, add_generation_prompt=True)])
+    ids = list(template.encode([template.render(prompt, add_generation_prompt=True)])[0][0])
     device = model.get_input_embeddings().weight.device
     written: list[int] = []
     rows: list[torch.Tensor] = []
