@@ -133,7 +133,7 @@ def test_a_weak_adapter_that_rounding_weakens_is_told_with_numbers(
     assert 0.1 < weakened.saved.share < 0.9
     assert weakened.merged is not None
     assert weakened.merged.relative_error < 0.01
-    assert "peft or --dtype float32 lose nothing" in weakened.notes[0]
+    assert "--dtype float32 and peft round no weight" in weakened.notes[0]
     # The same by hand: how far the export is from what was trained, in units of what training changed.
     change = _logits(base, trained) - _logits(base)
     error = _logits(tmp_path / "bf16") - _logits(base, trained)

@@ -66,10 +66,11 @@ def export_model(checkpoint: str, config: ModelExport, out: Path) -> Built:
     """
     found = find_checkpoint(checkpoint)
     lineage = trace(Path(checkpoint).expanduser())
+    base: str | None
     with writable(out):
         if config.form == "peft":
-            base, opens_at = _base_of(found, config)
-            exported = export_adapter(found, out, base=base, opens_at=opens_at, temperature=config.temperature)
+            base, opens_at = named = _base_of(found, config)
+            exported = export_adapter(found, out, base=named[0], opens_at=opens_at, temperature=config.temperature)
         else:
             base = _origin(found, lineage, config)
             exported = export_weights(
