@@ -11,7 +11,18 @@ HEAVY = ("torch", "transformers", "peft", "inspect_ai", "matplotlib", "scipy")
 HEAVY += ("openai", "anthropic", "aiohttp", "genai_prices", "datasets", "pyarrow", "rensa", "py3langid")
 PACKAGES = sorted(face.parent.name for face in SRC.glob("*/__init__.py"))
 COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "train", "eval", "plan", "run", "report")
-COMMANDS += ("reasons", "curate", "reframe", "mix", "import", "export", "pairs", "questions")
+COMMANDS += (
+    "reasons",
+    "curate",
+    "reframe",
+    "mix",
+    "import",
+    "export",
+    "pairs",
+    "questions",
+    "export-model",
+    "check-served",
+)
 
 ASK = f"""
 import sys

@@ -25,6 +25,7 @@ from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
 from midspec.cli._generate import chats, corpus, spec_commands
 from midspec.cli._items import pairs, questions, reasons
+from midspec.cli._models import check_served, export_model
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._study import demo, plan, report, run, train
 from midspec.core.errors import MidspecError
@@ -97,6 +98,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "pairs": pairs,
     "questions": questions,
+    "export-model": export_model,
+    "check-served": check_served,
     "eval": evaluate,
     "calibrate": calibrate,
     "reasons": reasons,

@@ -15,6 +15,11 @@ from ._scripted import ScriptedAPI as ScriptedAPI
 from ._scripted import ScriptedReply as ScriptedReply
 from ._scripted import ScriptedScorerAPI as ScriptedScorerAPI
 from ._scripted import scripted_model as scripted_model
+from ._served import ServedAnswer as ServedAnswer
+from ._served import ServedCheck as ServedCheck
+from ._served import Server as Server
+from ._served import check_served as check_served
+from ._served import read_prompts as read_prompts
 from ._types import EvalTask as EvalTask
 from ._types import JudgeResponse as JudgeResponse
 from ._types import ModelResponse as ModelResponse

@@ -2,6 +2,12 @@ from ._export import ChatRows as ChatRows
 from ._export import Form as Form
 from ._export import export as export
 from ._export import push as push
+from ._export_model import ModelExport as ModelExport
+from ._export_model import ModelForm as ModelForm
+from ._export_model import WeightType as WeightType
+from ._export_model import export_model as export_model
+from ._export_model import facts_of_export as facts_of_export
+from ._lineage import trace as trace
 from ._mix import build_mix as build_mix
 from ._mix import build_neutral as build_neutral
 from ._mix_config import MixConfig as MixConfig
@@ -9,6 +15,7 @@ from ._mix_config import MixFilters as MixFilters
 from ._mix_config import MixPart as MixPart
 from ._mix_config import count_tokens as count_tokens
 from ._mix_config import load_mix as load_mix
+from ._model_card import serve_commands as serve_commands
 from ._read import ReadStats as ReadStats
 from ._read import import_folder as import_folder
 from ._read import read_chats as read_chats

@@ -223,7 +223,10 @@ def export(
     found = {name: config for name, config in _CONFIGURATIONS.items() if (folder / name).is_file()}
     if not found:
         what = "holds neither documents.jsonl nor chats" if folder.is_dir() else "there is no such folder"
-        raise DataError(what, where=str(folder), hint="Name a folder that corpus, chats or curate made")
+        hint = "Name a folder that corpus, chats or curate made"
+        if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+            what, hint = "holds a checkpoint, not rows", "Export it with midspec export-model"
+        raise DataError(what, where=str(folder), hint=hint)
     parts = []
     for file, (name, kind) in found.items():
         with writable(out):

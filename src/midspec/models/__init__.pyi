@@ -4,6 +4,7 @@ from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu
 from ._devices import visible_gpus as visible_gpus
+from ._find import CONTENT_FILES as CONTENT_FILES
 from ._find import check_device as check_device
 from ._find import checkpoint_digest as checkpoint_digest
 from ._find import files_digest as files_digest
@@ -14,6 +15,9 @@ from ._gguf import opened_name as opened_name
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
 from ._language_model import open_checkpoint as open_checkpoint
+from ._merge import Exported as Exported
+from ._merge import export_adapter as export_adapter
+from ._merge import export_weights as export_weights
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
 from ._open import pick_device as pick_device
@@ -22,6 +26,9 @@ from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._precision import hidden_size_of as hidden_size_of
 from ._precision import pick_dtype as pick_dtype
+from ._probes import Fork as Fork
+from ._probes import Kept as Kept
+from ._probes import find_forks as find_forks
 from ._quiet import quiet as quiet
 from ._scoring import OptionScore as OptionScore
 from ._template_defaults import default_system_text as default_system_text

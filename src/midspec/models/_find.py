@@ -27,7 +27,7 @@ from midspec.models._gguf import PACKAGE, cache_folder, find_gguf, gguf_digest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HINT = "Name a folder with config.json or adapter_config.json, a GGUF file, or a model on the hub"
-_CONTENT = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "*.model", "vocab*", "merges.txt")
+CONTENT_FILES = ("*.safetensors", "*.bin", "*config.json", "tokenizer*", "*.jinja", "*.model", "vocab*", "merges.txt")
 
 
 def find_checkpoint(name: str) -> Checkpoint:
@@ -131,7 +131,7 @@ def files_digest(name: str) -> str:
         return gguf_digest(folder)
     if not folder.is_dir():
         return f"hub:{name}"
-    files = sorted({path for pattern in _CONTENT for path in folder.glob(pattern) if path.is_file()})
+    files = sorted({path for pattern in CONTENT_FILES for path in folder.glob(pattern) if path.is_file()})
     digests = {path.name: hash_file(path) for path in files if path.name != "adapter_config.json"}
     if (adapter := folder / "adapter_config.json") in files:
         # The base is hashed by its own content: where it lies does not count.

@@ -54,6 +54,7 @@ from .jobs._eval_items import WriteQuestionsStep as WriteQuestionsStep
 from .jobs._eval_task import Judging as Judging
 from .jobs._eval_task import RescoreStep as RescoreStep
 from .jobs._eval_task import TaskStep as TaskStep
+from .jobs._exchange import ExportModelStep as ExportModelStep
 from .jobs._exchange import ExportStep as ExportStep
 from .jobs._exchange import ImportStep as ImportStep
 from .jobs._exchange import MixStep as MixStep

@@ -65,12 +65,14 @@ _STARTED = ".started.json"
 class Built(BaseModel):
     """What a step's builder returns: its result files (relative names, to be hashed) and a summary of its health.
 
-    `execution` holds figures that are about this run and not about the result (seconds a stage took, say).
+    `execution` holds figures that are about this run and not about the result (seconds a stage took, say). A folder
+    that `is_given_away` to others has neither a host nor a path of this machine in its record.
     """
 
     outputs: tuple[str, ...]
     summary: dict[str, JsonValue] = {}
     execution: dict[str, JsonValue] = {}
+    is_given_away: bool = False
 
 
 def read_record(folder: Path) -> Record | None:
@@ -209,8 +211,8 @@ def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_atte
             started_at=started_at.isoformat(timespec="seconds"),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
-            host=socket.gethostname(),
-            folder=str(folder),
+            host="" if built.is_given_away else socket.gethostname(),
+            folder=folder.name if built.is_given_away else str(folder),
             n_attempts=n_attempts,
             extra=built.execution,
         ),

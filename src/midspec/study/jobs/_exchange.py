@@ -1,20 +1,21 @@
-"""Steps that import, export and mix rows; identified by the content of their files."""
+"""Steps that import, export and mix rows, and export checkpoints; identified by the content of their files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import RECORD, Built
-from midspec.core.errors import MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.study._inputs import File, Input, Named
-from midspec.study._step import Job, Step
+from midspec.study._step import Job, Step, StudyOutputs, slug
 
 if TYPE_CHECKING:
-    from midspec.exchange import ChatRows, Form, MixConfig
+    from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +58,50 @@ class ExportStep(Step):
             license_id=self.license_id,
             title=self.rows.name,
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportModelStep(Step):
+    """A checkpoint as servers and other libraries open it.
+
+    Attributes:
+        checkpoint: what is exported.
+        config: how.
+    """
+
+    kind = "export_model"
+    checkpoint: Input
+    config: ModelExport
+
+    @classmethod
+    def from_study(cls, name: str, settings: Mapping[str, JsonValue], made: StudyOutputs) -> Iterable[Step]:
+        """Export every arm of a study, or those that `arms` names."""
+        from midspec.exchange import ModelExport
+
+        values = dict(settings)
+        arms = values.pop("arms", None)
+        for (arm, seed), checkpoint in made.checkpoints.items():
+            if arms is None or (isinstance(arms, list) and arm in arms):
+                try:
+                    config = ModelExport.model_validate({"name": f"{slug(arm)}-s{seed}", **values})
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(["steps", name, *map(str, first["loc"])])
+                    raise ConfigError(first["msg"], where=where, hint="Correct that setting") from error
+                yield cls(label=f"{name} {arm}", seed=seed, checkpoint=checkpoint, config=config)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"checkpoint": self.checkpoint}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return self.config.model_dump(mode="json")
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.exchange import export_model
+
+        return export_model(job.locate(self.checkpoint), self.config, folder)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,4 +191,4 @@ def _files(path: Path, role: str) -> dict[str, Input]:
     return {f"{role}/{file.relative_to(path)}": File(str(file)) for file in files if file.name != RECORD}
 
 
-STEPS = (ExportStep, ImportStep, MixStep, NeutralStep)
+STEPS = (ExportModelStep, ExportStep, ImportStep, MixStep, NeutralStep)

@@ -1,0 +1,134 @@
+"""`midspec export-model` and `check-served`: a trained checkpoint for others, and what a server really runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from midspec.cli import _options as o
+from midspec.cli._output import build_with_bar, checked, print_pairs, print_record
+from midspec.core.errors import CheckpointError
+
+Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="What was trained: a folder, or a hub name.")]
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Its base where the export is used: a hub name or a folder. Always for peft."),
+]
+
+
+def export_model(
+    checkpoint: Trained,
+    form: Annotated[
+        Literal["peft", "merged", "gguf"],
+        typer.Option("--format", help="An adapter beside its base; all weights; or those for llama.cpp's converter."),
+    ] = "merged",
+    out: o.Out = None,
+    base: Base = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What servers call it; the name of --out by default.")
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Of merged weights; auto is that of the base's files."),
+    ] = "auto",
+    temperature: Annotated[float, typer.Option(metavar="T", help="Written into generation_config.json.")] = 1.0,
+    untie: Annotated[
+        bool, typer.Option("--untie", help="Merge an adapter on tied embeddings: the output gets weights of its own.")
+    ] = False,
+    license_id: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Of the weights, for the card: apache-2.0, ...")
+    ] = None,
+    redo: o.Redo = False,
+) -> None:
+    """Export a checkpoint for vLLM, transformers, PEFT or llama.cpp, and prove that it is what was trained.
+
+    The adapter is merged in float32. The folder is opened again and its logits are compared with those of the
+    checkpoint and its base; where the training is lost, nothing is exported. README.md is a card with the lineage.
+
+    Example: midspec export-model runs/aligned --format peft --base Qwen/Qwen3-8B --out exported
+
+    Example: midspec export-model runs/aligned --format merged --dtype bfloat16 --out aligned-8b
+    """
+    from midspec.exchange import ModelExport, facts_of_export, serve_commands
+    from midspec.models import find_checkpoint
+    from midspec.study import ExportModelStep, Model
+
+    folder = o.needed(out)
+    config = checked(
+        ModelExport,
+        form=form,
+        base=base,
+        name=name or folder.resolve().name,
+        dtype=dtype,
+        temperature=temperature,
+        untie=untie,
+        license_id=license_id,
+    )
+    step = ExportModelStep(checkpoint=Model(checkpoint), config=config)
+    record, made = build_with_bar(step, folder, "folders", redo=redo)
+    print_record(record, made, folder)
+    facts = facts_of_export(folder, record.summary)
+    for server, command in serve_commands(facts, str(folder)):
+        print(f"\n{server}:\n  {command}")
+    asked = str(folder) if facts.form == "merged" else facts.name
+    compare = "" if find_checkpoint(checkpoint).adapter else f" --base {facts.base or 'BASE'}"
+    print("\nWhen it is served, whether it is the trained model that answers:")
+    print(f"  midspec check-served {checkpoint}{compare} --base-url http://localhost:8000/v1 --model {asked}")
+
+
+def check_served(
+    checkpoint: Trained,
+    base_url: Annotated[str, typer.Option(metavar="URL", help="The server's address, up to /v1.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model to ask for; the server's only one by default.")
+    ] = "",
+    base: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="What to tell it from; by default the adapter's base.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts to choose from: a line each, or JSONL; 40 questions by default."),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many prompts are sent.")] = 12,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write verdict and answers (JSON).")] = None,
+    device: o.Device = "auto",
+) -> None:
+    """Tell whether a running server answers with the trained checkpoint, with its base, or with neither.
+
+    Chooses prompts on which the checkpoint and its base answer differently, sends them to the server (OpenAI's chat
+    completions, greedily), and compares. Exit code 0 if the checkpoint answers, else 2. A key is taken from
+    VLLM_API_KEY or OPENAI_API_KEY.
+
+    Example: midspec check-served runs/aligned --base-url http://localhost:8000/v1 --model aligned
+    """
+    from midspec.core.artifact import write_json
+    from midspec.evals import Server, read_prompts
+    from midspec.evals import check_served as check
+    from midspec.models import check_device
+
+    check_device(device)
+    chosen = read_prompts(prompts) if prompts else ()
+    found = check(checkpoint, Server(base_url, model), base=base, prompts=chosen, n=n, device=device)
+    if out is not None:
+        write_json(out, found)
+    for answer in found.answers[:3]:
+        print_pairs(answer.model_dump().items())
+        print()
+    n_asked = len(found.answers)
+    print_pairs(
+        [
+            ("answers like the trained checkpoint", f"{found.n_trained} of {n_asked}"),
+            ("answers like its base", f"{found.n_base} of {n_asked}"),
+            ("answers like neither", f"{found.n_neither} of {n_asked}"),
+            ("verdict", found.verdict),
+        ]
+    )
+    if found.verdict != "trained":
+        what = f"it is the base that answers ({found.n_base} of {n_asked})"
+        hint = "Load the adapter, and ask for its name"
+        if found.verdict == "neither":
+            what = f"neither the checkpoint nor its base answers ({found.n_trained} and {found.n_base} of {n_asked})"
+            hint = "Check the model, its chat template and system text"
+        raise CheckpointError(what, where=f"{base_url} {found.model}".strip(), hint=hint)
