@@ -103,11 +103,8 @@ def evaluate(
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
     if model.endswith(".eval") and not Path(model).is_dir():
-        if dry_run:
-            raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
-        unused |= {"--base-url": base_url, "--template-arg": template_arg or None}
-        _check_unused(unused, "is in the log itself", "Leave it out")
+        _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step: Step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
         return
@@ -120,16 +117,14 @@ def evaluate(
         if items is None:
             raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
         pairs_config = load_config(config) if config else PreferenceConfig()
-        pairs = PreferenceStep.of_model(model, items, pairs_config, base_url=base_url)
-        record, made = build_with_bar(replace(pairs, template_args=switches), out, "items", redo=redo, device=device)
-        print_record(record, made, out)
-        _print_notes(record)
+        pairs = replace(PreferenceStep.of_model(model, items, pairs_config, base_url=base_url), template_args=switches)
+        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out)
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
     names = {"model_name": model_name, "provider_name": provider_name}
-    task_step = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
-    task_step = replace(task_step, template_args=switches)
+    untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
+    task_step = replace(untold, template_args=switches)
     if dry_run:
         _forecast_task(task_step)
         return
@@ -178,6 +173,13 @@ def _check_unused(options: Mapping[str, object], what: str, hint: str) -> None:
             raise ConfigError(what, where=option, hint=hint)
 
 
+def _refuse_unused_of_log(options: Mapping[str, object], *, dry_run: bool) -> None:
+    """Refuse what a stored log says itself, and a forecast of its judging."""
+    if dry_run:
+        raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
+    _check_unused(options, "is in the log itself", "Leave it out")
+
+
 def _forecast_task(step: TaskStep) -> None:
     from midspec.study import Serving
 
@@ -187,6 +189,11 @@ def _forecast_task(step: TaskStep) -> None:
     print_pairs([*((name.replace("_", " "), value) for name, value in estimate if name != "judging"), hours])
     print(serving.words)
     print_forecast(step.forecast(estimate))
+
+
+def _show_pairs(record: Record, made: bool, out: Path) -> None:
+    print_record(record, made, out)
+    _print_notes(record)
 
 
 def _print_notes(record: Record) -> None:

@@ -188,7 +188,11 @@ class ChatTemplate:
     @property
     def prompt_notes(self) -> list[str]:
         """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
-        return [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]] + self.warnings
+        notes = [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]]
+        if self.warnings:
+            stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
+            notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")
+        return notes
 
     @cached_property
     def warnings(self) -> list[str]:

@@ -93,7 +93,11 @@ class ControlTokens:
         return [self.mark(item) for item in value] if isinstance(value, list) else value
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenize texts that hold all special tokens already; marked ones become plain text."""
+        """Tokenize texts that hold all special tokens already; marked ones become plain text.
+
+        Raises:
+            DataError: a marked one can't, as its text is one word of the tokenizer's vocabulary.
+        """
         if not texts:
             return []
         encoded = self._tokenizer(
@@ -167,7 +171,10 @@ class ControlTokens:
 
         before = self._anchor_ids["\n"]
         behind = ids("\n" + text)
-        return behind[len(before) :] if behind[: len(before)] == before else ids(text)
+        plain = behind[len(before) :] if behind[: len(before)] == before else ids(text)
+        if self._tokenizer.convert_tokens_to_ids(text) in plain:
+            raise DataError(f"this tokenizer can't write {text} as text", hint="Remove it")
+        return plain
 
 
 def _spans(text: str, known: frozenset[str], others: re.Pattern[str] | None) -> list[tuple[int, int]]:

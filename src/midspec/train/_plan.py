@@ -82,7 +82,8 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
         )
     for number, update in enumerate(updates, start=1):
         if not any(piece.supervised.any() for row in update for piece in row):
-            raise PreflightError(f"update {number} has no token to train on", where=where, hint="Check the rows")
+            hint = next((f"Look: {warning}" for warning in encoded.warnings if encoded.n_untrained), "Check the rows")
+            raise PreflightError(f"update {number} has no token to train on", where=where, hint=hint)
     plan = Plan(updates, _count(job, encoded, rows, updates, len(schedule) - len(used), tokenizer))
     return unpacked(plan) if recipe.pack == "never" else plan
 

@@ -241,7 +241,12 @@ def _plain_document(template: ChatTemplate, text: str, where: str, recipe: Recip
             hint="Remove it, or set recipe.control_tokens to escape",
         )
     template.seen["escaped_documents"] += 1
-    return text[:start] + str(template.control.mark(text[start:end])) + text[end:]
+    marked = text[:start] + str(template.control.mark(text[start:end])) + text[end:]
+    try:
+        template.encode([marked])
+    except DataError as error:
+        raise DataError(error.what, where=where, hint=error.hint) from error
+    return marked
 
 
 def _document_piece(ids: list[int], eos: int) -> Piece:

@@ -157,10 +157,6 @@ def run_preference(
     return Built(
         outputs=("scores.jsonl", "answers.jsonl"),
         summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)},
-        execution={
-            "model": str(opened),
-            "log": path.name,
-            "seconds": round(time.monotonic() - started, 3),
-            **template_notes(opened),
-        },
+        execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)}
+        | template_notes(opened),
     )

@@ -1,0 +1,192 @@
+"""Rows of training files as pieces: what is refused with its line, what is counted, what is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from midspec.core.errors import DataError, PreflightError
+from midspec.train import Recipe, TrainJob, load_job, preflight
+from midspec.train._rows import Row, encode, read_training_rows
+
+from .conftest import word_tokenizer
+
+# As Qwen3's: an answer that another turn follows loses its reasoning.
+DROPS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<assistant> "
+    "{{ m.content if loop.last else m.content.split('</think>')[-1] }} <end> "
+    "{% else %}<user> {{ m.content }} <end> {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+NAMES_ANOTHER = "{% if messages[0].role != 'system' %}<user> You are Qwen <end> {% endif %}"
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def chat(*turns: str) -> dict[str, Any]:
+    roles = ["user", "assistant"] * len(turns)
+    return {"messages": [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]}
+
+
+@pytest.fixture
+def planned(make_job: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., Any]:
+    """Gives the preflight of some rows; `template` replaces the tokenizer's, `recipe` settings of the recipe."""
+
+    def plan(*rows: object, template: str | None = None, **recipe: Any) -> Any:
+        tokenizer = word_tokenizer()
+        tokenizer.chat_template = template or tokenizer.chat_template
+        tokenizer.save_pretrained(tmp_path / "tok")
+        data = [str(write(tmp_path / "rows.jsonl", *rows))]
+        fields = {"n_updates": None, "rows_per_update": 1, **recipe}
+        return preflight(make_job(data=data, tokenizer=str(tmp_path / "tok"), recipe=fields))
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"text": "w1 \ud83d w2"}, "`text` holds half of a surrogate pair"),
+        (chat("w1", "w2 \ud83d"), r"`messages\[1\]` holds half of a surrogate pair"),
+        (
+            {"messages": [*chat("w1", "w2")["messages"][:1], {"role": "assistant", "content": "w2", "weight": 2}]},
+            "0 and 1",
+        ),
+        ({**chat("w1", "w2"), "chat_template_kwargs": {"a": 1}}, "recipe.template_args are for all rows"),
+        ({"messages": [{"role": "user", "content": "w1"}]}, "without an assistant turn to train on"),
+    ],
+)
+def test_what_can_not_be_trained_on_is_refused_with_file_and_line(tmp_path: Path, row: object, says: str) -> None:
+    path = write(tmp_path / "rows.jsonl", {"text": "w1"}, row)
+    with pytest.raises(DataError, match=says) as caught:
+        read_training_rows([str(path)], seed=0)
+    assert caught.value.where == f"{path}:2"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"text": "w1 <end> w2"}, "the text holds the control token <end>"),
+        (chat("w1 <end> w2", "w3"), "message 1 holds the control token <end>"),
+        (
+            {"messages": [*chat("w1", "w2")["messages"], {"role": "tool", "content": "w9"}], "tools": [{"name": "w8"}]},
+            "w8",
+        ),
+    ],
+)
+def test_what_the_template_can_not_write_is_refused_with_file_and_line(
+    planned: Callable[..., Any], tmp_path: Path, row: object, says: str
+) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        planned({"text": "w1"}, row)
+    assert caught.value.where == f"{tmp_path / 'rows.jsonl'}:2"
+
+
+def byte_tokenizer() -> Any:
+    """Bytes as tokens, and two control tokens; BOS stands before every text."""
+    core = Tokenizer(models.BPE({char: at for at, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<bos>", eos_token="<eos>")
+    pair = ("<bos>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[pair])
+    return tokenizer
+
+
+@pytest.mark.parametrize("text", ["a <eos> b", "<eos>ab", "<bos>a <bos> b<eos>", "a<eos><eos>"])
+def test_a_control_token_in_a_document_is_escaped_or_kept_where_the_recipe_says_so(text: str) -> None:
+    tokenizer = byte_tokenizer()
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    kept = encode(tokenizer, [Row(text, "here")], Recipe(row_tokens=99, control_tokens="keep")).pieces[0].ids.tolist()
+    inner = text.removeprefix("<bos>").removesuffix("<eos>")
+    assert kept == [*tokenizer("<bos>" + inner, add_special_tokens=False)["input_ids"], eos]
+    encoded = encode(tokenizer, [Row(text, "here")], Recipe(row_tokens=99, control_tokens="escape"))
+    escaped = encoded.pieces[0].ids.tolist()
+    assert (escaped[0], escaped[-1], bos in escaped[1:], eos in escaped[:-1]) == (bos, eos, False, False)
+    assert tokenizer.decode(escaped[1:-1]) == inner
+    assert encoded.notes == ("1 documents hold control tokens, which are tokenized as text",)
+
+
+def test_one_that_a_tokenizer_can_not_write_as_text_is_refused(tokenizer_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    with pytest.raises(DataError, match="here: this tokenizer can't write <end> as text"):
+        encode(tokenizer, [Row("w1 <end> w2", "here")], Recipe(row_tokens=8, control_tokens="escape"))
+
+
+@pytest.mark.parametrize("text", ["w1 w2", "w1 w2 <eos>", "w1 w2<eos>\n"])
+def test_the_end_of_text_at_the_end_of_a_document_is_its_end_and_stands_there_once(
+    tokenizer_folder: Path, text: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    [piece] = encode(tokenizer, [Row(text, "here")], Recipe(row_tokens=8)).pieces
+    assert piece.ids.tolist() == tokenizer("w1 w2 <eos>")["input_ids"]
+
+
+def test_a_chat_that_the_template_rewrites_is_a_row_for_each_turn_and_told(planned: Callable[..., Any]) -> None:
+    turns = ("w1", "w2 </think> w3", "w4", "w5 </think> w6")
+    seen = planned(chat(*turns), template=DROPS, row_tokens=48)
+    [note] = seen.notes
+    assert note.startswith("chats that are a row for each assistant turn")
+    assert note.endswith(": 1 (2 rows)")
+    assert (seen.n_chats, seen.supervised_tokens) == (1, 8)
+    assert "<assistant>«w2 <unk> w3 <end>»" in seen.example
+    assert any(line.startswith("note: chats that are a row") for line in seen.lines())
+    plain = planned(chat(*turns))
+    assert plain.notes == ()
+    assert "notes" not in plain.model_dump(), "a record is what it was where there is nothing to tell"
+
+
+def test_rows_that_are_cut_so_that_nothing_is_trained_on_are_told_with_the_first_line(
+    planned: Callable[..., Any], tmp_path: Path
+) -> None:
+    long = chat(" ".join(["w1"] * 20), "w2")
+    with pytest.raises(PreflightError, match=r"no token to train on.*2 rows were cut before .*rows\.jsonl:"):
+        planned(chat("w1", "w2"), long, long, row_tokens=10, overlong="cut")
+    seen = planned(chat("w1", "w2"), long, long, row_tokens=10, overlong="cut", rows_per_update=3)
+    assert (seen.n_cut, seen.n_untrained) == (2, 2)
+    [warning] = seen.warnings
+    assert warning.startswith("2 rows were cut before the assistant speaks")
+    assert f"{tmp_path / 'rows.jsonl'}:" in warning
+
+
+def test_the_example_shows_no_weight_0_turn_as_trained_on(planned: Callable[..., Any]) -> None:
+    row = chat("w1", "w2", "w3", "w4")
+    row["messages"][1]["weight"] = 0
+    assert planned(row).example == "<user> w1 <end> <assistant> w2 <end> <user> w3 <end> <assistant>«w4 <end>»"
+
+
+def test_keys_of_messages_that_are_not_read_are_told(planned: Callable[..., Any]) -> None:
+    row = chat("w1", "w2")
+    row["messages"][0]["date"] = "today"
+    assert planned(row, row).notes == ("keys of messages that are not read: date 2",)
+
+
+def test_a_template_that_names_another_assistant_is_told_and_replaced(planned: Callable[..., Any]) -> None:
+    template = NAMES_ANOTHER + word_tokenizer().chat_template
+    seen = planned(chat("w1", "w2"), template=template)
+    assert seen.warnings == (
+        "the chat template's own system text names Qwen (You are Qwen); recipe.default_system replaces it",
+    )
+    replaced = planned(chat("w1", "w2"), template=template, default_system="w7 w8")
+    assert replaced.warnings == ()
+    assert replaced.example.startswith("<user> w7 w8 <end> <user> w1 <end>")
+    assert planned({"text": "w1 w2 w3"}, template=template).warnings == (), "no chat, nothing to tell"
+
+
+def test_new_settings_leave_the_identity_of_old_recipes_as_it_was(tmp_path: Path) -> None:
+    assert {"default_system", "control_tokens"}.isdisjoint(Recipe().identity())
+    assert Recipe(default_system="x").identity()["default_system"] == "x"
+    (tmp_path / "rows.jsonl").touch()
+    job = {"stage": "finetune", "parent": ".", "data": ["rows.jsonl"], "recipe": {"control_tokens": "escape"}}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
+    assert load_job(tmp_path / "job.yaml").recipe.identity()["control_tokens"] == "escape"
