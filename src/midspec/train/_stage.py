@@ -13,6 +13,7 @@ from midspec.models import find_checkpoint, only_here
 from midspec.train._job import Preflight, Progress, TrainJob
 
 if TYPE_CHECKING:
+    from midspec.train._checks import Proof
     from midspec.train._plan import Plan
 
 
@@ -60,23 +61,12 @@ def train(
 
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._checks import Proof
     from midspec.train._loop import run_updates
-    from midspec.train._plan import plan_training
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
     tokenizer = checkpoint.open_tokenizer(job)
-    plan = plan_training(job, tokenizer)
-    where = job.parent or "architecture"
-    with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
-        dtype = checkpoint.compute_dtype(job.recipe, torch_device)
-        model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(torch_device)
-        checkpoint.refuse_misfit(model, tokenizer, [piece for row in plan.rows() for piece in row], where)
-        checkpoint.refuse_full_disk(model, folder)
-        plan = _packed_or_not(plan, model, torch_device, job.recipe.pack, where)
-        checkpoint.try_saving(model, tokenizer, folder, where)
-        proof = Proof(model, plan.updates[0][0], torch_device)
+    model, plan, proof = _open(job, tokenizer, folder, torch_device)
     training_start = time.monotonic()
     try:
         with checkpoint.writing(folder):
@@ -115,17 +105,22 @@ def train(
     )
 
 
-def _packed_or_not(plan: Plan, model: Any, device: Any, pack: str, where: str) -> Plan:
-    """Return the plan with one document a row, where the model does not keep packed documents apart.
+def _open(job: TrainJob, tokenizer: Any, folder: Path, device: Any) -> tuple[Any, Plan, Proof]:
+    """Plan the updates, open the model, and refuse whatever can be refused before the first update."""
+    from midspec.train import _checkpoint as checkpoint
+    from midspec.train._checks import Proof, leak, refuse_leaks
+    from midspec.train._plan import plan_training, unpacked
 
-    Raises:
-        CheckpointError: it does not, and `pack` is "always".
-    """
-    from midspec.train._checks import leak, refuse_leaks
-    from midspec.train._plan import unpacked
-
-    if pack == "always":
-        refuse_leaks(model, device, where)
-    elif plan.preflight.packed and leak(model, device):
-        return unpacked(plan)
-    return plan
+    plan = plan_training(job, tokenizer)
+    where = job.parent or "architecture"
+    with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
+        dtype = checkpoint.compute_dtype(job.recipe, device)
+        model = checkpoint.open_start(job, tokenizer, dtype=dtype).to(device)
+        checkpoint.refuse_misfit(model, tokenizer, [piece for row in plan.rows() for piece in row], where)
+        checkpoint.refuse_full_disk(model, folder)
+        if job.recipe.pack == "always":
+            refuse_leaks(model, device, where)
+        elif plan.preflight.packed and leak(model, device):
+            plan = unpacked(plan)
+        checkpoint.try_saving(model, tokenizer, folder, where)
+        return model, plan, Proof(model, plan.updates[0][0], device)
