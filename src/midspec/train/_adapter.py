@@ -161,8 +161,7 @@ def _towers(model: Any) -> list[str]:
 
 
 def _name_of(model: Any, part: Any) -> str:
-    found: str = next(name for name, module in model.named_modules() if module is part)
-    return found
+    return str(next(name for name, module in model.named_modules() if module is part))
 
 
 def _layers(model: Any) -> set[str]:
