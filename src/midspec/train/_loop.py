@@ -21,7 +21,7 @@ from midspec.models import quiet
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
-from midspec.train._probe import Computation
+from midspec.train._probe import SHORT_ROW, Computation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -146,8 +146,8 @@ def forget_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
 
 
-# More rows at once make no update faster, and need memory in proportion.
-_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
+# More tokens at once make no update faster, and need memory in proportion; short rows are of models that need little.
+_SHORT_ROWS_TOKENS, _CPU_TOKENS, _GPU_TOKENS = 8192, 2048, 16384
 
 
 def default_micro_batch(rows_per_update: int, row_width: int, device: torch.device) -> int:
@@ -158,7 +158,8 @@ def default_micro_batch(rows_per_update: int, row_width: int, device: torch.devi
         row_width: tokens of a row.
         device: a GPU takes more at once.
     """
-    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
+    at_once = _CPU_TOKENS if row_width > SHORT_ROW else _SHORT_ROWS_TOKENS
+    most = (at_once if device.type == "cpu" else _GPU_TOKENS) // row_width
     return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
 
 
