@@ -38,11 +38,9 @@ def train_job(job_file: str, out: str) -> dict[str, Any]:
 
 def evaluate(checkpoint: str, items_file: str, out: str) -> dict[str, Any]:
     """Ask all items with the default settings; the choices are by log-probability and by the generated answer."""
-    from midspec.core.artifact import read_rows
-    from midspec.core.records import Item
-    from midspec.evals import PreferenceConfig, run_preference
+    from midspec.evals import PreferenceConfig, read_items, run_preference
 
-    items = list(read_rows(Path(items_file), Item))
+    items = read_items(Path(items_file))
     Path(out).mkdir(parents=True)
     start = time.process_time()
     run_preference(checkpoint, items, PreferenceConfig(), Path(out), model_args={"device": "cpu"})

@@ -299,3 +299,57 @@ def test_opening_is_silent(saved: Saved, capfd: pytest.CaptureFixture[str]) -> N
     capfd.readouterr()
     opened(folder).generate([PROMPTS[0]], max_new_tokens=2)
     assert capfd.readouterr() == ("", "")
+
+
+# Options of one prompt -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma3_text", "olmo2"])
+@pytest.mark.parametrize("prompts", [PROMPTS, LONG_PROMPTS], ids=["short", "long"])
+def test_options_of_one_prompt_score_as_each_of_them_alone(
+    saved: Saved, monkeypatch: pytest.MonkeyPatch, family: str, prompts: list[list[Message]]
+) -> None:
+    monkeypatch.setattr("midspec.models._language_model._WORTH_TOKENS", 8)
+    folder = saved(family, **WINDOW.get(family, {}))
+    options = ["today is a question", "today the", "t", "you are an assistant and you think", "u"]
+    asked = [(prompt, option) for prompt in prompts for option in options]
+    together = opened(folder).option_logprobs([prompt for prompt, _ in asked], [option for _, option in asked])
+    for (prompt, option), score in zip(asked, together, strict=True):
+        assert score.logprob == pytest.approx(summed_by_hand(folder, prompt, option), abs=2e-4)
+
+
+def test_a_prompt_is_computed_once_for_all_its_options(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midspec.models._language_model._WORTH_TOKENS", 8)
+    model = opened(saved("qwen3"))
+    options = ["today is a question", "you think and answer"]
+    model.option_logprobs([PROMPTS[1]] * 2, options)  # finds out that the model computes branches
+    fed: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _module, _args, named: fed.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    model.option_logprobs([PROMPTS[1]] * 2, options)
+    prompt = len(model.template.encode([model.template.render(PROMPTS[1], add_generation_prompt=True)])[0][0])
+    n_options = sum(len(model.tokenizer(option, add_special_tokens=False)["input_ids"]) - 1 for option in options)
+    assert sum(fed) == prompt + n_options
+
+
+def test_rows_that_have_ended_are_not_computed_further(saved: Saved) -> None:
+    model = opened(saved("llama"))
+    prompts = [ask(text) for text in ("Hello", "how are you", "the question", "answers", "today", "are you there?")]
+    answers = model.generate(prompts, max_new_tokens=40, temperature=1.0, seed=3)
+    rows: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _module, _args, named: rows.append(len(named["input_ids"])), with_kwargs=True
+    )
+    end = model.template.end_ids[0]
+    bias = torch.zeros(len(model.tokenizer))
+    bias[end] = 4.0
+    model.model.lm_head.register_forward_hook(lambda _module, _inputs, output: output + bias)
+    shorter = model.generate(prompts, max_new_tokens=40, temperature=1.0, seed=3)
+    assert [answer.n_tokens for answer in shorter] != [answer.n_tokens for answer in answers]
+    assert rows[0] == len(prompts)
+    assert rows[-1] < len(prompts)
+    assert sum(rows) < len(prompts) * len(rows)
+    for number, answer in enumerate(shorter):
+        draws = model.generate(prompts[: number + 1], max_new_tokens=40, temperature=1.0, seed=3)
+        assert draws[number] == answer

@@ -16,6 +16,9 @@ _ROOM_TOKENS = 64
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
     """A cache layer with room for what comes, so that a token more does not copy all that came before."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -205,4 +205,4 @@ def _near(one: OptionScore, other: OptionScore) -> bool:
     noise = _TOKEN_NOISE * (one.n_tokens + other.n_tokens) ** 0.5
     mean_noise = _TOKEN_NOISE * (1 / one.n_tokens + 1 / other.n_tokens) ** 0.5
     means = one.logprob / one.n_tokens, other.logprob / other.n_tokens
-    return abs(one.logprob - other.logprob) < noise or abs(means[0] - means[1]) < mean_noise
+    return bool(abs(one.logprob - other.logprob) < noise or abs(means[0] - means[1]) < mean_noise)

@@ -250,25 +250,29 @@ def _grouped(
     laid = []
     for part in (query, key, value):
         table = part.transpose(1, 2).reshape(n_rows * n_tokens, -1)
-        laid.append(table if documents.is_whole else _Lay.apply(table, documents.source, documents.place))
+        if not documents.is_whole:
+            table = _Lay.apply(table, documents.source, documents.place)  # type: ignore[no-untyped-call]
+        laid.append(table)
     sizes = [group.n_documents * group.n_tokens for group in documents.groups]
     outputs = []
-    for group, *tables in zip(documents.groups, *(table.split(sizes) for table in laid), strict=True):
+    for group, *tables in zip(documents.groups, *(torch.split(table, sizes) for table in laid), strict=True):
         parts = [
             table.view(group.n_documents, group.n_tokens, part.shape[1], part.shape[3]).transpose(1, 2)
             for table, part in zip(tables, (query, key, value), strict=True)
         ]
-        parts[1:] = [repeat_kv(part, n_heads // part.shape[1]) for part in parts[1:]]
+        queries = parts[0]
+        keys, values = (repeat_kv(part, n_heads // part.shape[1]) for part in parts[1:])
         if softcap is None:
+            is_causal = group.mask is None
             out = scaled_dot_product_attention(
-                *parts, attn_mask=group.mask, dropout_p=dropout, scale=scaling, is_causal=group.mask is None
+                queries, keys, values, attn_mask=group.mask, dropout_p=dropout, scale=scaling, is_causal=is_causal
             )
         else:
-            out = _capped(*parts, group.mask, dropout, scaling, softcap)
+            out = _capped(queries, keys, values, group.mask, dropout, scaling, softcap)
         outputs.append(out.transpose(1, 2).reshape(group.n_documents * group.n_tokens, -1))
     together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     if not documents.is_whole:
-        together = _Restore.apply(together, documents.place)
+        together = _Restore.apply(together, documents.place)  # type: ignore[no-untyped-call]
     return together.view(n_rows, n_tokens, n_heads, -1)
 
 
@@ -306,9 +310,11 @@ def _varying_lengths(
         raise NotImplementedError("attention with dropout, softcap or chunks on a GPU")
     longest = documents.groups[0].n_tokens
     window = documents.window - 1 if documents.window < longest else -1
-    tables = [part.transpose(1, 2).flatten(0, 1) for part in (query, key, value)]
+    queries, keys, values = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
     out = varlen_attn(
-        *tables,
+        queries,
+        keys,
+        values,
         documents.bounds,
         documents.bounds,
         longest,

@@ -89,7 +89,8 @@ def _is_plain(module: Any) -> bool:
 
 def _compute(module: Any, states: torch.Tensor) -> torch.Tensor:
     name, base = module.active_adapters[0], module.base_layer
-    output: torch.Tensor = AdaptedLinear.apply(
-        states, base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
+    down, up = module.lora_A[name].weight, module.lora_B[name].weight
+    output: torch.Tensor = AdaptedLinear.apply(  # type: ignore[no-untyped-call]
+        states, base.weight, base.bias, down, up, module.scaling[name]
     )
     return output

@@ -90,10 +90,13 @@ def _losses_at(head: Head, labels: torch.Tensor) -> Iterator[list[torch.Tensor]]
             states = states.index_select(0, places.to(hidden.device))
         targets = flat[places].to(hidden.device)
         layer = head.layer
-        losses.append(LinearCrossEntropy.apply(states, layer.weight, layer.bias, targets, head.scale, head.softcap))
+        loss: torch.Tensor = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            states, layer.weight, layer.bias, targets, head.scale, head.softcap
+        )
+        losses.append(loss)
         return hidden.new_zeros((*hidden.shape[:-1], 1))
 
-    head.layer.forward = compute  # type: ignore[method-assign]  # of this one layer
+    head.layer.forward = compute  # type: ignore[method-assign, assignment]  # of this one layer
     try:
         yield losses
     finally:

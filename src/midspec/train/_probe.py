@@ -80,8 +80,8 @@ class Computation(NamedTuple):
         return {"precision": str(self.dtype).removeprefix("torch."), "attention": self.attention, "loss": loss}
 
 
-# More rows at once make no update faster, and need memory in proportion.
-_CPU_TOKENS, _GPU_TOKENS = 2048, 16384
+# More tokens at once make no update faster, and need memory in proportion; short rows are of models that need little.
+_SHORT_ROWS_TOKENS, _CPU_TOKENS, _GPU_TOKENS = 8192, 2048, 16384
 
 
 def rows_at_once(job: TrainJob, row_width: int, device: torch.device, *, packed: bool = True) -> int:
@@ -99,7 +99,8 @@ def rows_at_once(job: TrainJob, row_width: int, device: torch.device, *, packed:
     if not packed:
         # Groups of documents of one length make one batch each: together they would be padded to the longest of all.
         return 1
-    most = (_CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS) // row_width
+    at_once = _CPU_TOKENS if row_width > SHORT_ROW else _SHORT_ROWS_TOKENS
+    most = (at_once if device.type == "cpu" else _GPU_TOKENS) // row_width
     return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
 
 
