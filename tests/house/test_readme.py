@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "midspec"
-PAGES = ("README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/evaluations.md", "examples/README.md")
+PAGES = ("README.md", "DESIGN.md", "CONTRIBUTING.md", "docs/evaluations.md", "docs/stages.md", "examples/README.md")
 TREES = ("README.md", "DESIGN.md")
 
 

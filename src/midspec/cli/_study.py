@@ -178,6 +178,8 @@ def _print_plan(plan: Plan) -> None:
     for step in plan.steps:
         if step.state == "stale":
             print(f"stale: {step.name}: {'; '.join(step.changes)}")
+    for line in plan.chains:
+        print(line)
     for warning in plan.warnings:
         print(f"warning: {warning}")
     if plan.assumed:

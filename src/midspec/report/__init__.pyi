@@ -1,11 +1,13 @@
 from ._data import AnswerComparison as AnswerComparison
 from ._data import ArmAnswer as ArmAnswer
 from ._data import ArmInfo as ArmInfo
+from ._data import ArmPath as ArmPath
 from ._data import Caveat as Caveat
 from ._data import ContrastResult as ContrastResult
 from ._data import GateResult as GateResult
 from ._data import LabelledValue as LabelledValue
 from ._data import Panel as Panel
+from ._data import PathPoint as PathPoint
 from ._data import ReportData as ReportData
 from ._data import SetInfo as SetInfo
 from ._data import StageHealth as StageHealth

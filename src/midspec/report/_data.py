@@ -64,6 +64,27 @@ class Panel(Strict):
     target: str | None = None
 
 
+class PathPoint(Strict):
+    """A moment of an arm's training at which it was evaluated.
+
+    Attributes:
+        name: that its estimates have as their arm: the arm's own for its end, else `ARM@STAGE`.
+        title: of the moment: `base`, a stage (its end), or `STAGE:UPDATES` within one.
+        updates: made from the base on, in all stages.
+    """
+
+    name: str
+    title: str
+    updates: int
+
+
+class ArmPath(Strict):
+    """An arm that was evaluated on its way, and the moments in order."""
+
+    arm: str
+    points: tuple[PathPoint, ...]
+
+
 class ContrastResult(Strict):
     """A contrast, the study's description of it, and the sentence that its numbers give.
 
@@ -132,6 +153,7 @@ class ReportData(Strict):
         contrasts: every comparison that was asked, in the study's order.
         contrasts_changed: whether they are not those that the run began with; `warnings` say how they differ.
         gates: the competence of each seed's base; empty when the study has no gate.
+        paths: the arms that were evaluated on their way through their stages.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
         eval_tasks: one entry for each evaluation task; read as `exams` too, its name in older files.
@@ -164,6 +186,7 @@ class ReportData(Strict):
     contrasts_changed: bool = False
     gates: tuple[GateResult, ...] = ()
     robust: tuple[ContrastResult, ...] = ()
+    paths: tuple[ArmPath, ...] = Field(default=(), exclude_if=operator.not_)
     samples: tuple[AnswerComparison, ...] = ()
     eval_tasks: tuple[TaskReport, ...] = Field(
         default=(), exclude_if=operator.not_, validation_alias=AliasChoices("eval_tasks", "exams")

@@ -74,7 +74,7 @@ def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: fl
         width_in: in inches.
         columns: the most panels in a row.
     """
-    return _render(name, lambda: _bar_figure(data, panels, width_in, columns))
+    return render_figure(name, lambda: _bar_figure(data, panels, width_in, columns))
 
 
 def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Drawn:
@@ -88,10 +88,10 @@ def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Dr
         name: of the figure; makes the ids inside its SVG unique.
         width_in: in inches.
     """
-    return _render(name, lambda: _grid_figure(grid, arms, width_in))
+    return render_figure(name, lambda: _grid_figure(grid, arms, width_in))
 
 
-def _render(name: str, make: Callable[[], Figure]) -> Drawn:
+def render_figure(name: str, make: Callable[[], Figure]) -> Drawn:
     """Render what `make` draws, called in our style, as PNG, as SVG, and as an SVG element with unique ids."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = make()

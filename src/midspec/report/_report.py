@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,12 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, write_json, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Estimate
-from midspec.report._data import EXECUTION_FIELDS, ArmInfo, Panel, ReportData
+from midspec.report._data import EXECUTION_FIELDS, Panel, ReportData
 from midspec.report._figures import Drawn, draw_bars, draw_grid
-from midspec.report._format import answer_sentences, footnote_letter, is_share, plural
+from midspec.report._format import answer_sentences, is_share, plural
 from midspec.report._html import looks, render
+from midspec.report._path_figure import draw_paths
+from midspec.report._tables import RatesTable, path_groups, path_table, rates_table, tables_of_task
 from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
 
 _WIDE_IN, _NARROW_IN = 9.8, 3.8
@@ -88,6 +90,11 @@ def _figures(data: ReportData) -> dict[str, Drawn]:
             drawn[name] = draw_bars(data, panels, name, _WIDE_IN)
         for index, panel in enumerate(panels, start=1):
             drawn[f"{name}_{index}"] = draw_bars(data, (panel,), f"{name}_{index}", _NARROW_IN)
+    for number, group in enumerate(path_groups(data), start=1):
+        drawn[f"path_{number}"] = draw_paths(data, group, data.panels, f"path_{number}", _WIDE_IN)
+        for index, panel in enumerate(data.panels, start=1):
+            name = f"path_{number}_{index}"
+            drawn[name] = draw_paths(data, group, (panel,), name, _NARROW_IN)
     return drawn
 
 
@@ -111,12 +118,13 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "contrasts": [(one, _forest_marks(one.estimate, scale)) for one in data.contrasts],
         "reach": scale,
         "compared": [(one, without[one.estimate.name]) for one in data.contrasts if one.estimate.name in without],
-        "tables": [_rates_table(data, measure, pairs) for measure in measures],
+        "tables": [rates_table(data, measure, pairs) for measure in measures],
         "task_table": task_table(data),
         "task_views": task_views(data),
         "reason_tables": reason_tables(data),
-        "task_tables": [_tables_of_task(data, eval_task.name) for eval_task in data.eval_tasks],
+        "task_tables": [tables_of_task(data, eval_task.name) for eval_task in data.eval_tasks],
         "grids": [_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
+        "paths": _paths(data, figures),
         "methods": sorted(methods.items(), key=lambda entry: (-entry[1], entry[0])),
     }
 
@@ -143,6 +151,23 @@ def _figure(figures: Mapping[str, str], name: str) -> _Figure | None:
         return None
     numbered = [f"{name}_{index}" for index in range(1, len(figures) + 1)]
     return _Figure(figures[name], tuple(figures[one] for one in numbered if one in figures))
+
+
+class _Path(NamedTuple):
+    """Arms with points of the same names: their figure, and a table under the title of each panel."""
+
+    figure: _Figure | None
+    tables: tuple[tuple[str, RatesTable], ...]
+
+
+def _paths(data: ReportData, figures: Mapping[str, str]) -> list[_Path]:
+    return [
+        _Path(
+            _figure(figures, f"path_{number}"),
+            tuple((panel.title, path_table(data, group, panel.set, panel.measure)) for panel in data.panels),
+        )
+        for number, group in enumerate(path_groups(data), start=1)
+    ]
 
 
 def _forest_scale(data: ReportData) -> float:
@@ -174,40 +199,3 @@ def _forest_marks(estimate: Estimate, scale: float) -> _ForestMarks | None:
     seeds = tuple(place(one.value) for one in estimate.by_seed if one.value is not None)
     excludes_0 = (estimate.low or 0) > 0 or (estimate.high or 0) < 0
     return _ForestMarks(low, high, place(estimate.value), seeds, excludes_0)
-
-
-class _Cell(NamedTuple):
-    """One rate of a table; `note` is the letter of its footnote."""
-
-    estimate: Estimate | None
-    note: str
-
-
-class _RatesTable(NamedTuple):
-    """Rates of all arms by one measure: a column for each set."""
-
-    measure: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[ArmInfo, tuple[_Cell, ...]], ...]
-    notes: tuple[tuple[str, str], ...]
-
-
-def _rates_table(data: ReportData, measure: str, estimates: Sequence[Estimate]) -> _RatesTable:
-    cells = {(one.arm, one.set): one for one in estimates if one.measure == measure}
-    sets = {name for _, name in cells}
-    ordered = dict.fromkeys([*(one.name for one in data.sets), *(one.set for one in estimates)])
-    columns = tuple(name for name in ordered if name in sets)
-    texts = dict.fromkeys(one.note for one in cells.values() if one.note)
-    letters = {text: footnote_letter(index) for index, text in enumerate(texts)}
-    rows = []
-    for arm in data.arms:
-        row = [cells.get((arm.name, name)) for name in columns]
-        rows.append((arm, tuple(_Cell(one, letters[one.note] if one and one.note else "") for one in row)))
-    return _RatesTable(measure, columns, tuple(rows), tuple((letter, text) for text, letter in letters.items()))
-
-
-def _tables_of_task(data: ReportData, eval_task: str) -> tuple[_RatesTable, ...]:
-    """Return one table for each measure of a task, its sets by their own names."""
-    own = [one for one in data.estimates if one.set.startswith(f"{eval_task}/")]
-    tables = [_rates_table(data, measure, own) for measure in dict.fromkeys(one.measure for one in own)]
-    return tuple(one._replace(columns=tuple(name.partition("/")[2] for name in one.columns)) for one in tables)

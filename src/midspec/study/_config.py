@@ -12,8 +12,9 @@ from midspec.core.records import Contrast, Strict
 from midspec.curate import CurateConfig
 from midspec.evals import MEASURES, task_named
 from midspec.lab import ITEM_SETS
+from midspec.study._arms import Arm, ArmStage, PairsEntry, PressureEntry, RewardsEntry, Training
+from midspec.study._chains import Recipes, arm_points, check_chain
 from midspec.study._entries import (
-    Arm,
     Assistant,
     Base,
     ChatsEntry,
@@ -24,7 +25,6 @@ from midspec.study._entries import (
     Models,
     ReportEntry,
     StepEntry,
-    Training,
     check_graders,
 )
 
@@ -35,7 +35,8 @@ class StudyConfig(Strict):
     """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
 
     With `curate` all documents and chats pass its filters before anything is trained on them; one of these is the check
-    against all items of the study's evaluations. `steps` are further ones, of kinds from other packages.
+    against all items of the study's evaluations. `pairs`, `rewards` and `pressure` are data of stages after
+    fine-tuning. `steps` are further ones, of kinds from other packages.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -51,12 +52,20 @@ class StudyConfig(Strict):
     models: Models = Models()
     curate: CurateConfig | None = None
     mixes: Mixes = Mixes()
+    pairs: dict[str, PairsEntry] = Field(default_factory=dict)
+    rewards: dict[str, RewardsEntry] = Field(default_factory=dict)
+    pressure: dict[str, PressureEntry] = Field(default_factory=dict)
     training: Training = Training()
     arms: dict[str, Arm] = Field(min_length=1)
     evals: Evals
     steps: dict[str, StepEntry] = Field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     report: ReportEntry = ReportEntry()
+
+    @property
+    def recipes(self) -> Recipes:
+        """Return the recipes of stages, with the rewards that they name."""
+        return Recipes(self.training, self.rewards)
 
     @field_validator("seeds")
     @classmethod
@@ -167,10 +176,11 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
         yield _Use(f"corpora.{name}.spec", entry.spec, "spec", config.specs)
     for name, chats in config.chats.items():
         yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
-    chats_names = [*config.chats, *(["it_mix"] if config.mixes.it_mix else [])]
+    yield from _stage_data_uses(config)
     for name, arm in config.arms.items():
-        yield from (_Use(f"arms.{name}.midtrain", corpus, "corpus", config.corpora) for corpus in arm.midtrain)
-        yield from (_Use(f"arms.{name}.finetune", chats, "chats", chats_names) for chats in arm.finetune)
+        for index, stage in enumerate(arm.chain):
+            path = f"arms.{name}.stages[{index}]" if arm.stages else f"arms.{name}"
+            yield from _stage_uses(config, stage, path)
         if arm.context is not None:
             yield _Use(f"arms.{name}.context", arm.context, "spec", config.specs)
     for name, eval_task in config.evals.tasks.items():
@@ -178,11 +188,43 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
             yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
 
 
+def _stage_data_uses(config: StudyConfig) -> Iterator[_Use]:
+    """Yield every name of chats that pairs, rewards and pressure are made from."""
+    for name, pairs in config.pairs.items():
+        named = {"chosen": pairs.chosen, "rejected": pairs.rejected}
+        yield from (
+            _Use(f"pairs.{name}.{role}", chats, "chats", config.chats) for role, chats in named.items() if chats
+        )
+    for name, reward in config.rewards.items():
+        # A word is the name of chats; anything else is a file.
+        words = [each for each in reward.prompts if each.isidentifier()]
+        yield from (_Use(f"rewards.{name}.prompts", each, "chats", config.chats) for each in words)
+    for name, pressure in config.pressure.items():
+        if pressure.conflicting is not None:
+            yield _Use(f"pressure.{name}.conflicting", pressure.conflicting, "chats", config.chats)
+
+
+def _stage_uses(config: StudyConfig, stage: ArmStage, path: str) -> Iterator[_Use]:
+    """Yield the names of a stage's data and of its recipe."""
+    mix = ["it_mix"] if config.mixes.it_mix else []
+    kinds: dict[str, tuple[str, Iterable[str]]] = {
+        "midtrain": ("corpus", config.corpora),
+        "finetune": ("chats", [*config.chats, *config.pressure, *mix]),
+        "dpo": ("pairs", config.pairs),
+        "grpo": ("reward", config.rewards),
+    }
+    what, known = kinds[stage.kind]
+    yield from (_Use(f"{path}.{stage.kind}", name, what, known) for name in stage.data)
+    if stage.recipe:
+        yield _Use(f"{path}.recipe", stage.recipe, "recipe", config.training.recipes)
+
+
 def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of an arm, contrast, preference measure and file of the world that is compared or shown."""
+    compared = [point.name for name, arm in config.arms.items() for point in arm_points(name, arm)]
     for index, contrast in enumerate(config.contrasts):
-        yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", config.arms)
-        yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", config.arms)
+        yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", compared)
+        yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", compared)
     for index, panel in enumerate(config.report.panels):
         yield from (_Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms) for arm_name in panel.arms)
     for name in config.report.main_contrasts:
@@ -200,14 +242,22 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
 
 
 def _check_arms(config: StudyConfig) -> None:
-    """Refuse a stage without a recipe, and two arms of the same stages."""
+    """Refuse a stage that can't be trained, two arms of the same stages, and names that are taken."""
+    for name in config.pressure:
+        if name in config.chats:
+            raise ConfigError("chats have this name too", where=f"pressure.{name}", hint="Rename one of the two")
     seen: dict[tuple[object, ...], str] = {}
     for name, arm in config.arms.items():
-        for stage in ("midtrain", "finetune"):
-            if getattr(arm, stage) and getattr(config.training, stage) is None:
-                what = f"arm {name} has a {stage} stage and there is no recipe for it"
-                raise ConfigError(what, where="training", hint=f"Add training.{stage}")
-        key = (arm.midtrain, arm.finetune, arm.context, arm.cot if arm.finetune else True)
+        check_chain(name, arm, config.recipes)
+        if config.base.world and arm.stages and arm.stages[0].adapter != "continue":
+            hint = "Leave it out"
+            raise ConfigError("the base has no adapter", where=f"arms.{name}.stages[0].adapter", hint=hint)
+        stages = tuple(stage.model_copy(update={"label": "", "checkpoints": ()}) for stage in arm.chain)
+        key = (stages, arm.context, arm.cot if any(stage.finetune or stage.dpo for stage in stages) else True)
         if key in seen:
             raise ConfigError(f"the same stages as arm {seen[key]}", where=f"arms.{name}", hint="Remove one of the two")
         seen[key] = name
+        for point in arm_points(name, arm):
+            if point.name != name and point.name in config.arms:
+                hint = f"It names a point of arm {name}; rename one of the two"
+                raise ConfigError("there is an arm of this name", where=f"arms.{point.name}", hint=hint)

@@ -204,35 +204,6 @@ class StepEntry(BaseModel):
     kind: str
 
 
-class Training(Strict):
-    """One recipe a stage, the same for every arm."""
-
-    midtrain: Recipe | None = None
-    finetune: Recipe | None = None
-
-
-class Arm(Strict):
-    """A sequence of stages after the base, and the spec in context in its evaluations.
-
-    Attributes:
-        midtrain: names of corpora.
-        finetune: names of chats, or `it_mix` for the mix alone.
-        context: a spec to give, filled, in the system message before each question, after the evaluation's own.
-        cot: train on the twin with reasoning of value- and rule-style chats.
-        group: arms of one group share a colour in the report; its first corpus or context by default.
-        control: an ablated, other-agent or in-context version of its group; drawn hatched in the report.
-        note: a remark for the report.
-    """
-
-    midtrain: Names = ()
-    finetune: Names = ()
-    context: str | None = None
-    cot: bool = True
-    group: str = ""
-    control: bool = False
-    note: str = ""
-
-
 class PanelEntry(Strict):
     """One panel of the report's main picture; all arms by default."""
 

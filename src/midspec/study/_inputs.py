@@ -18,6 +18,23 @@ SHIPPED = "shipped:"
 """The prefix of names of shipped sets of pairs."""
 
 
+_WORLD, _LAB = "world:", "lab:"
+
+
+def is_world(reference: str) -> bool:
+    """Return whether a study names a file of its world: `world:NAME`."""
+    return reference.startswith(_WORLD)
+
+
+def outside_path(home: Path, reference: str) -> Path:
+    """Return the path of a file that a study names: `lab:FILE`, or a path that starts at the study file."""
+    if reference.startswith(_LAB):
+        from midspec.lab import data_path
+
+        return data_path(reference.removeprefix(_LAB))
+    return home / Path(reference).expanduser()
+
+
 class Input(ABC):
     """One input of a step."""
 

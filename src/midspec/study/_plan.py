@@ -14,6 +14,7 @@ from midspec.evals import measure_names, resolve_items
 from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
 from midspec.spec import placeholders
+from midspec.study._chains import chain_lines, unmatched_stages
 from midspec.study._config import check_sets, check_task_uses
 from midspec.study._graph import study_steps
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
@@ -190,12 +191,14 @@ class Plan(Strict):
     Attributes:
         name: the study's.
         steps: in an order in which they can be done.
-        warnings: floors that the study lowered.
+        chains: a line for each arm with `stages`: what it is trained on, in order, and where it is evaluated.
+        warnings: floors that the study lowered, and stages in which arms are trained unequally.
         assumed: behind hours and dollars of tasks, and the smallest differences they detect; empty without tasks.
     """
 
     name: str
     steps: tuple[PlannedStep, ...]
+    chains: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     assumed: str = ""
 
@@ -245,12 +248,19 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     """
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
-    warnings = check_floors(steps)
+    arms, recipes = study.config.arms, study.config.recipes
+    warnings = (*check_floors(steps), *unmatched_stages(arms, recipes))
     by_name = states(steps, folder)
     serving = serving or Serving()
     planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)
     assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.tasks else ""
-    return Plan(name=study.config.name, steps=planned, warnings=warnings, assumed=assumed)
+    return Plan(
+        name=study.config.name,
+        steps=planned,
+        chains=chain_lines(arms, recipes),
+        warnings=warnings,
+        assumed=assumed,
+    )
 
 
 def _power(planned: Sequence[PlannedStep]) -> str:

@@ -14,6 +14,7 @@ from trl import DPOConfig, DPOTrainer
 
 from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
+from midspec.train._kept import KeepCheckpoints
 from midspec.train._loop import _optimizer
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
 from midspec.train._rl_loop import DpoRow, Recorder, run_trainer, shared_arguments
@@ -110,4 +111,5 @@ def run_dpo(
     recorder = Recorder(job, read_row, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, tokenizer=tokenizer, recorder=recorder)
     refuse_wrong_dpo_reference(trainer, plan.pairs[:size], job.parent or "")
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
     return run_trainer(trainer, recorder, DpoRow, folder)

@@ -18,6 +18,7 @@ from trl.trainer.utils import add_fused_lm_head
 from midspec.models import ChatTemplate, quiet
 from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
+from midspec.train._kept import KeepCheckpoints
 from midspec.train._loop import _optimizer
 from midspec.train._rewards import Reward, RewardSum
 from midspec.train._rl_loop import GrpoRow, Recorder, run_trainer, shared_arguments
@@ -214,5 +215,6 @@ def run_grpo(
     ratio = guards.refuse_ratio(trainer, before, where)
     if grpo.beta > 0:
         guards.refuse_wrong_grpo_reference(trainer, before, where)
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
     rows = run_trainer(trainer, recorder, GrpoRow, folder)
     return GrpoResult(rows, {"before": before.summary(), "after": measure().summary(), **ratio})

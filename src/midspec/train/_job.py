@@ -21,7 +21,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # About memory and speed alone: other values give the same result.
 _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
-_ADDED_LATER: frozenset[str] = frozenset({"dpo", "grpo"})
+_ADDED_LATER: frozenset[str] = frozenset({"dpo", "grpo", "keep_updates"})
+
+KEPT_PREFIX = "checkpoint-"
+"""Of the folders, in a stage's result, of the checkpoints that the recipe's `keep_updates` names."""
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 
@@ -43,6 +46,8 @@ class Recipe(Strict):
     `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
     bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
     are switches of the chat template (`enable_thinking`, say).
+
+    After each of `keep_updates` updates the model is kept as a checkpoint of its own, `checkpoint-N/` in the result.
 
     `dpo` and `grpo` are settings of these stages alone, which take `n_updates` updates of `rows_per_update` pairs or
     replies, and go through their data as often as that needs.
@@ -70,11 +75,20 @@ class Recipe(Strict):
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
     dpo: DpoRecipe | None = None
     grpo: GrpoRecipe | None = None
+    keep_updates: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Recipe:
         if self.micro_batch is not None and self.rows_per_update % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide rows_per_update {self.rows_per_update}")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_before_the_end(self) -> Recipe:
+        if self.n_updates is not None and (late := max(self.keep_updates, default=0)) >= self.n_updates:
+            raise ValueError(
+                f"keep_updates names {late}, and n_updates is {self.n_updates}: name updates before the last"
+            )
         return self
 
     def check_stage(self, stage: Stage) -> None:

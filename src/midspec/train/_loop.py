@@ -20,6 +20,7 @@ from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import compute_dtype
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
+from midspec.train._kept import KeepCheckpoints
 from midspec.train._pack import Piece, collate
 from midspec.train._plan import Plan
 
@@ -126,6 +127,7 @@ def run_updates(
     rows = [row for update in plan.updates for row in update]
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = _trainer(model, job, plan.preflight, rows, checkpoints, device, pad_id, recorder)
+    trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))
     try:
         with stop, quiet():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))

@@ -55,6 +55,12 @@ def plan_training(job: TrainJob, tokenizer: Any) -> Plan:
             where=where,
             hint="Lower rows_per_update or row_tokens, give more data or epochs, or set recipe.min_updates",
         )
+    if (late := max(recipe.keep_updates, default=0)) >= n_updates:
+        raise PreflightError(
+            f"keep_updates names update {late}, and the stage ends after {n_updates}",
+            where=where,
+            hint="Name updates before the last, which is the result itself",
+        )
     for number, update in enumerate(updates, start=1):
         if not any(piece.supervised.any() for row in update for piece in row):
             raise PreflightError(f"update {number} has no token to train on", where=where, hint="Check the rows")

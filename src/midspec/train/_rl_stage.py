@@ -19,6 +19,7 @@ from midspec.models import ChatTemplate, pick_device, use_threads
 from midspec.train import _checkpoint as checkpoint
 from midspec.train._checks import Proof
 from midspec.train._job import MetricsRow, Progress, TrainJob
+from midspec.train._kept import kept_files
 from midspec.train._loop import forget_checkpoints
 from midspec.train._pack import Piece
 from midspec.train._rewards import Reward
@@ -65,7 +66,7 @@ def train_rl(
         trained = _train(model, job, plan, folder, torch_device, tokenizer, rewards or {}, on_progress)
         training_end = time.monotonic()
         proven = proof.after(model)
-        outputs = checkpoint.save_model(model, tokenizer, folder)
+        outputs = (*checkpoint.save_model(model, tokenizer, folder), *kept_files(job, folder))
     write_rows(folder / "metrics.jsonl", trained.rows)
     write_json(folder / "preflight.json", plan.preflight)
     for name in outputs:

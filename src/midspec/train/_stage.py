@@ -69,6 +69,7 @@ def train(
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof, refuse_leaks
+    from midspec.train._kept import kept_files
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
 
@@ -90,7 +91,7 @@ def train(
         rows = run_updates(model, job, plan, folder, device=torch_device, tokenizer=tokenizer, on_progress=on_progress)
         training_end = time.monotonic()
         proven = proof.after(model)
-        outputs = checkpoint.save_model(model, tokenizer, folder)
+        outputs = (*checkpoint.save_model(model, tokenizer, folder), *kept_files(job, folder))
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
     for name in outputs:

@@ -28,6 +28,8 @@ class AnalysisStep(Step):
     Attributes:
         preferences: evaluations of pairs, by arm and seed.
         tasks: evaluation tasks, by arm, task and seed.
+        point_preferences: evaluations of pairs on the way, by the point's name (`ARM@STAGE`) and seed.
+        point_tasks: evaluation tasks on the way, by the point's name, task and seed.
         gates: by seed.
         contrasts: the comparisons.
         level: of the intervals.
@@ -38,6 +40,8 @@ class AnalysisStep(Step):
     kind = "analysis"
     preferences: Mapping[tuple[str, int], PreferenceStep]
     tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
+    point_preferences: Mapping[tuple[str, int], PreferenceStep] = field(default_factory=dict)
+    point_tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
     gates: Mapping[int, GateStep] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     level: float = 0.95
@@ -46,10 +50,18 @@ class AnalysisStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self.preferences.items()}
-        tasks = {f"exam/{task}/{arm}/{seed}": step for (arm, task, seed), step in self.tasks.items()}
+        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self._all_preferences.items()}
+        tasks = {f"exam/{task}/{arm}/{seed}": step for (arm, task, seed), step in self._all_tasks.items()}
         gates = {f"gate/{seed}": step for seed, step in self.gates.items()}
         return {role: StepOutput(step, _SCORES) for role, step in {**scores, **tasks, **gates}.items()}
+
+    @property
+    def _all_preferences(self) -> dict[tuple[str, int], PreferenceStep]:
+        return {**self.preferences, **self.point_preferences}
+
+    @property
+    def _all_tasks(self) -> dict[tuple[str, str, int], TaskStep]:
+        return {**self.tasks, **self.point_tasks}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -67,12 +79,12 @@ class AnalysisStep(Step):
 
         scores = [
             ArmScore(**row.model_dump(), arm=arm, seed=seed)
-            for (arm, seed), step in self.preferences.items()
+            for (arm, seed), step in self._all_preferences.items()
             for row in _score_rows(job, step)
         ]
         scores += [
             ArmScore(**row.model_dump(), arm=arm, seed=seed)
-            for (arm, _, seed), task in self.tasks.items()
+            for (arm, _, seed), task in self._all_tasks.items()
             for row in pool_samples(_score_rows(job, task), task.config.repeats)
         ]
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]

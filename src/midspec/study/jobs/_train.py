@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Record
 from midspec.llm import Access
 from midspec.study._inputs import File, Input, Model, TokenizerFolder
 from midspec.study._step import Job, Size, Step, StepOutput
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
-from midspec.train import UPDATE_FLOORS, Stage
+from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
     from midspec.evals import TaskReward
@@ -213,6 +215,69 @@ def task_rewards(entries: Sequence[RewardEntry], judge: Access, store: Path) -> 
     }
 
 
+@dataclass(frozen=True)
+class TrainedModel(StepOutput):
+    """The model at the end of a training step.
+
+    Its digest leaves out the checkpoints kept on the way: what is trained on from the end stays as it is when a study
+    comes to keep one.
+    """
+
+    def digest(self, records: Mapping[str, Record]) -> str:
+        record = records[self.step.name]
+        own = {name: hash_ for name, hash_ in record.outputs.items() if not name.startswith(KEPT_PREFIX)}
+        return record.digest if len(own) == len(record.outputs) else fingerprint(own)
+
+
+def kept_checkpoint(step: TrainStep, n_updates: int) -> StepOutput:
+    """Return the model that a training step keeps after so many updates."""
+    return StepOutput(step, f"{KEPT_PREFIX}{n_updates}/")
+
+
+def under_adapter(model: Model) -> Model:
+    """Return the weights under an adapter from outside; a model without one as it is.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    from midspec.models import find_checkpoint
+
+    found = find_checkpoint(model.name)
+    return model if found.adapter is None else Model(found.model)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MergeStep(Step):
+    """A model whose adapter is added to the weights under it, in float32.
+
+    Attributes:
+        model: with its adapter.
+    """
+
+    kind = "merge"
+    model: Input
+
+    @classmethod
+    def of(cls, model: Input, seed: int) -> MergeStep:
+        """Create the step for the end of a training step, or for a model from outside, which all seeds share."""
+        if isinstance(model, StepOutput):
+            return cls(label=f"{model.step.kind}:{model.step.label}", seed=seed, model=model)
+        return cls(label="base model", model=model)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"model": self.model}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.train import merge_adapter
+
+        return merge_adapter(job.locate(self.model), folder)
+
+
 def training_cost(recipe: Recipe) -> float:
     """Return a training step's rough size, for the order of work."""
     return recipe.n_updates or _N_UPDATES_UNKNOWN
@@ -225,4 +290,4 @@ TRAIN_STEPS: dict[Stage, type[TrainStep]] = {
     "dpo": DpoStep,
     "grpo": GrpoStep,
 }
-STEPS = tuple(TRAIN_STEPS.values())
+STEPS = (*TRAIN_STEPS.values(), MergeStep)

@@ -21,15 +21,19 @@ from midspec.report import (
     SetInfo,
     describe_contrast,
 )
+from midspec.study._arms import Arm
+from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._health import held_out_overlaps, stage_health
+from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
 
+_ADAPTERS = {"continue": (), "merge": ("the adapter before merged",), "fresh": ("the adapter before left out",)}
 _QUESTION_KINDS = ("free", "why", "choice")
 
 
@@ -62,15 +66,12 @@ def assemble(
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
     known = read_calibrations(calibrations)
     eval_tasks = task_reports(config, run, estimates, contrasts, known, seed)
-    overlaps = held_out_overlaps(run.steps.values(), items)
+    overlaps = (*held_out_overlaps(run.steps.values(), items), *outside_overlaps(study, items))
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
-    redrawn = ["its own world and base model"] if config.base.world else []
-    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
-    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
     seconds: dict[str, float] = {}
     for step in run.steps.values():
         seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
@@ -89,6 +90,7 @@ def assemble(
         contrasts=tuple(describe_contrast(one, says.get(one.name, "")) for one in contrasts),
         gates=gates,
         robust=tuple(describe_contrast(one, says.get(one.name, "")) for one in robust),
+        paths=arm_paths(config, run),
         samples=_answer_comparisons(config, run, seed, main_set),
         eval_tasks=eval_tasks,
         reasons=read_reasons(run.run_folder / "reasons"),
@@ -99,13 +101,21 @@ def assemble(
         caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
         deviations=wanted.deviations,
         config_yaml=study.text,
-        seed_kind=wanted.seed_kind or ", ".join([*redrawn, "its own training order"]),
+        seed_kind=wanted.seed_kind or _seed_kind(config),
         level=wanted.level,
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
         seconds=seconds,
     )
+
+
+def _seed_kind(config: StudyConfig) -> str:
+    """Say what a seed draws anew."""
+    redrawn = ["its own world and base model"] if config.base.world else []
+    redrawn += ["its own documents"] if any(entry.per_seed for entry in config.corpora.values()) else []
+    redrawn += ["its own chats"] if any(entry.per_seed for entry in config.chats.values()) else []
+    return ", ".join([*redrawn, "its own training order"])
 
 
 def read_reasons(folder: Path) -> Reasons | None:
@@ -124,18 +134,28 @@ def read_reasons(folder: Path) -> Reasons | None:
 
 
 def _arms(config: StudyConfig) -> tuple[ArmInfo, ...]:
-    arms = []
-    for name, arm in config.arms.items():
-        stages = tuple(stage for stage, used in (("midtrain", arm.midtrain), ("finetune", arm.finetune)) if used)
-        data = {
-            "documents": ", ".join(arm.midtrain),
-            "chats": ", ".join(arm.finetune),
-            "spec in context": arm.context or "",
-        }
-        words = "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
-        group = arm.group or next(iter(arm.midtrain), arm.context or "")
-        arms.append(ArmInfo(name=name, group=group, stages=stages, data=words, control=arm.control, note=arm.note))
-    return tuple(arms)
+    return tuple(
+        ArmInfo(
+            name=name,
+            group=arm.group or next((stage.midtrain[0] for stage in arm.chain if stage.midtrain), arm.context or ""),
+            stages=tuple(stage.kind for stage in arm.chain),
+            data=_data_words(arm),
+            control=arm.control,
+            note=arm.note,
+        )
+        for name, arm in config.arms.items()
+    )
+
+
+def _data_words(arm: Arm) -> str:
+    """Say what an arm was trained on; of one with `stages`, stage by stage."""
+    if arm.stages:
+        named = zip(stage_names(arm.chain), arm.chain, strict=True)
+        data = {title: ", ".join([*stage.data, *_ADAPTERS[stage.adapter]]) for title, stage in named}
+    else:
+        data = {"documents": ", ".join(arm.midtrain), "chats": ", ".join(arm.finetune)}
+    data["spec in context"] = arm.context or ""
+    return "; ".join(f"{kind}: {names}" for kind, names in data.items() if names)
 
 
 def _panels(config: StudyConfig, estimates: Sequence[Estimate]) -> tuple[Panel, ...]:

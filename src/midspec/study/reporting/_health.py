@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from midspec.core.artifact import read_rows
 from midspec.core.records import Chat, Document, Item
 from midspec.curate import overlap
 from midspec.report import LabelledValue, StageHealth
+from midspec.study._inputs import is_world, outside_path
+from midspec.study._load import Study
 from midspec.study.reporting._results import FinishedStep
 
 _REPORT_KINDS = {"analysis", "report"}
@@ -85,7 +88,7 @@ class HeldOutOverlap(NamedTuple):
     def health(self) -> StageHealth:
         """Return the entry that the report shows."""
         kind, _, label = self.name.partition("/")
-        rows = "documents" if kind == "corpus" else "chats"
+        rows = {"corpus": "documents", "rewards": "prompts", "pairs": "pairs"}.get(kind, "chats")
         value = LabelledValue(label=f"held-out names in {rows}", value=f"{self.n_rows_hit:,} of {self.n_rows:,}")
         return StageHealth(name=label, kind="contamination", rows=(value,))
 
@@ -110,3 +113,38 @@ def held_out_overlaps(steps: Iterable[FinishedStep], items: Mapping[int, Path]) 
             n_rows_hit, n_rows = counts.get(step.group, (0, 0))
             counts[step.group] = (n_rows_hit + hits.n_rows_hit, n_rows + hits.n_rows)
     return tuple(HeldOutOverlap(name, *rows) for name, rows in counts.items())
+
+
+def outside_overlaps(study: Study, items: Mapping[int, Path]) -> tuple[HeldOutOverlap, ...]:
+    """Count the same in files from outside that stages after fine-tuning are trained on: pairs, prompts, chats."""
+    config = study.config
+    files: dict[str, tuple[str, ...]] = {
+        **{f"pairs/{name}": (entry.file,) for name, entry in config.pairs.items() if entry.file},
+        **{f"rewards/{name}": entry.prompts for name, entry in config.rewards.items()},
+        **{f"pressure/{name}": entry.rows for name, entry in config.pressure.items()},
+    }
+    held_out = list({item: None for path in items.values() for item in read_rows(path, Item)})
+    found = []
+    for name, references in files.items():
+        # The world's own rows name everything in it; rows of chats are counted as such.
+        paths = [
+            outside_path(study.home, each) for each in references if each not in config.chats and not is_world(each)
+        ]
+        texts = [" ".join(_texts(json.loads(line))) for path in paths for line in _lines(path)]
+        if texts:
+            hits = overlap(texts, held_out)
+            found.append(HeldOutOverlap(name, hits.n_rows_hit, hits.n_rows))
+    return tuple(found)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    """Yield every text in a row, whatever its keys."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)

@@ -10,8 +10,10 @@ from typing import Any
 
 from midspec.core.records import Record
 from midspec.report import GateResult, SettingDifference
+from midspec.study._chains import stage_names, training_stages
 from midspec.study._config import StudyConfig
 from midspec.study._plan import floor_warning
+from midspec.study._step import step_name
 from midspec.study.reporting._health import HeldOutOverlap
 from midspec.study.reporting._results import FinishedStep, TaskResult
 
@@ -55,14 +57,18 @@ def run_warnings(
     ]
     ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
     warnings += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
-    return tuple(dict.fromkeys([*filter(None, warnings), *unmatched_training(config, steps)]))
+    unmatched = (*unmatched_training(config, steps), *unmatched_chains(config, steps))
+    return tuple(dict.fromkeys([*filter(None, warnings), *unmatched]))
 
 
 def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
     """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
     for seed in config.seeds:
         of_seed = {name: step for name, step in steps.items() if step.record.identity.config.get("seed") == seed}
-        midtrained = {name: step.record for name, step in of_seed.items() if step.kind == "midtrain"}
+        first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
+        midtrained = {
+            name: step.record for name, step in of_seed.items() if step.kind == "midtrain" and step.label in first
+        }
         updates = {name: record.summary.get("n_updates") for name, record in midtrained.items()}
         yield from _differing("midtraining updates", updates)
         tokens = {name: record.summary.get("real_tokens") for name, record in midtrained.items()}
@@ -80,6 +86,25 @@ def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -
                 by_chats.setdefault(chats, {})[name] = rows
         for chats, group in by_chats.items():
             yield from _differing(f"rows of {chats} in fine-tuning", group)
+
+
+def unmatched_chains(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
+    """Say where arms, one of them with `stages`, were trained with other updates or rates in a stage of one name."""
+    if not any(arm.stages for arm in config.arms.values()):
+        return
+    found: dict[tuple[str, str, int], dict[str, object]] = {}
+    for name, arm in config.arms.items():
+        for title, stage in zip(stage_names(arm.chain), training_stages(arm, config.recipes), strict=True):
+            for seed in config.seeds:
+                step = steps.get(step_name(stage.stage.kind, stage.label, seed))
+                if step is not None:
+                    recipe = step.record.identity.config.get("recipe")
+                    rate = recipe.get("learning_rate") if isinstance(recipe, dict) else None
+                    known = {"updates": step.record.summary.get("n_updates"), "learning rate": rate}
+                    for what, value in known.items():
+                        found.setdefault((title, what, seed), {})[name] = value
+    for (title, what, _), values in found.items():
+        yield from _differing(f"the {what} of {title}", values)
 
 
 def _differing(what: str, values: Mapping[str, object]) -> Iterator[str]:

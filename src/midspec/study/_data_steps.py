@@ -1,0 +1,235 @@
+"""The steps that make a study's data: specs, worlds, corpora, chats, pairs; each exactly once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from midspec.core.errors import ConfigError, MissingError, did_you_mean
+from midspec.lab import ITEM_SETS
+from midspec.study._arms import Arm, ArmStage
+from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, is_world, outside_path
+from midspec.study._load import Study
+from midspec.study._step import Step, StepOutput, slug
+from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._corpus import CorpusStep, template_file
+from midspec.study.jobs._curate import CurateStep
+from midspec.study.jobs._endpoints import ModelEndpoints
+from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
+from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
+from midspec.study.jobs._stage_data import PAIRS_FILE, PRESSURE_FILE, PressureStep, ReplyPairsStep
+from midspec.study.jobs._train import MergeStep, TrainStep
+
+_WORLD_FILES = ("facts", "mix", "replay", *ITEM_SETS)
+
+StepType = TypeVar("StepType", bound=Step)
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
+    """Return a study file's entry as the config that it extends, without the fields of the study alone."""
+    values: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields} | changes
+    return kind.model_construct(entry.model_fields_set & kind.model_fields.keys(), **values)
+
+
+def _are_alike(step: Step, other: Step) -> bool:
+    return step is other or (step.inputs == other.inputs and step.settings == other.settings)
+
+
+class DataSteps:
+    """Collects the steps of a study's data; adding one that is there gives the one that is there."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._config = study.config
+        self._steps: dict[str, Step] = {}
+        self._folders: dict[Path, str] = {}
+        models = self._config.models
+        self._endpoints = ModelEndpoints(models.author, models.judge or models.author)
+
+    def _add(self, step: StepType) -> StepType:
+        folder = step.folder(Path())
+        if self._folders.setdefault(folder, step.name) != step.name:
+            raise ConfigError(
+                f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"
+            )
+        added = self._steps.setdefault(step.name, step)
+        assert isinstance(added, type(step))
+        if isinstance(step, TrainStep | MergeStep | PreferenceStep) and not _are_alike(step, added):
+            hint = "Rename some of the data that it is called after"
+            raise ConfigError("two different steps would have this name", where=step.name, hint=hint)
+        return added
+
+    def _file(self, reference: str, where: str, seed: int) -> Input:
+        """Return a file of rows that the study names: of the world, `lab:FILE`, or a path."""
+        return self._rows(reference, where, seed) if is_world(reference) else self._outside(reference, where)
+
+    def _outside(self, reference: str, where: str) -> File:
+        """Return a file that the study names: `lab:FILE`, or a path that starts at the study file."""
+        path = outside_path(self._study.home, reference)
+        if not path.is_file():
+            hint = "A path starts at the folder of the study file"
+            raise MissingError(f"there is no file {path}", where=where, hint=hint)
+        return File(str(path))
+
+    def _rows(self, reference: str, where: str, seed: int) -> Input:
+        """Return rows that the study names: a file of the world or outside, or pairs that are shipped or on the hub."""
+        path = self._study.home / Path(reference).expanduser()
+        is_local = reference.startswith(("world:", "lab:")) or path.exists() or path.parent.is_dir()
+        if reference.startswith(SHIPPED) or (HUB_NAME.fullmatch(reference) and not is_local):
+            return StepOutput(self._add(PairsStep(label=slug(reference), items=EvalItems(reference))), "items.jsonl")
+        if not is_world(reference):
+            return self._outside(reference, where)
+        if self._config.base.world is None:
+            raise ConfigError(f"{reference} and no world", where=where, hint="Only a base with a `world` has one")
+        name = reference.removeprefix("world:")
+        if name not in _WORLD_FILES:
+            raise ConfigError(f"a world has no rows {name!r}", where=where, hint=did_you_mean(name, _WORLD_FILES))
+        return StepOutput(self._world(seed), f"{name}.jsonl")
+
+    def _spec(self, name: str) -> StepOutput:
+        text = self._outside(self._config.specs[name], f"specs.{name}")
+        return StepOutput(self._add(SpecStep(label=name, text=text)), "spec.md")
+
+    def _world(self, seed: int) -> WorldStep:
+        return self._add(WorldStep(seed=seed, config=self._config.base.config))
+
+    def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
+        """Return the fields that corpora and chats share: spec, templates, and the run seed where rows are per seed."""
+        from midspec.corpus import DOCUMENT_STYLES
+
+        styles = DOCUMENT_STYLES if isinstance(entry, CorpusEntry) else None
+        return {
+            "spec": self._spec(entry.spec),
+            "spec_name": entry.spec,
+            "templates": template_file(entry.frames, styles, lambda name: self._outside(name, f"{where}.templates")),
+            "seed": seed if entry.per_seed else None,
+        }
+
+    def _drawn(self, entry: CorpusEntry | ChatsEntry, seed: int) -> dict[str, object]:
+        """Return the settings that a study completes: the assistant's names, and the seed of the rows."""
+        assistant = self._config.assistant
+        return {
+            "seed": entry.seed + (seed if entry.per_seed else 0),
+            "model_name": entry.model_name or assistant.model_name,
+            "provider_name": entry.provider_name or assistant.provider_name,
+        }
+
+    def _corpus(self, name: str, seed: int) -> Input:
+        from midspec.corpus import CorpusConfig
+
+        entry = self._config.corpora[name]
+        config = narrowed(entry, CorpusConfig, **self._drawn(entry, seed))
+        written = self._written(entry, f"corpora.{name}", seed)
+        step = self._add(CorpusStep(label=name, config=config, author=self._endpoints.author, **written))
+        return StepOutput(self._curated(step, ("documents", "plan")), "documents.jsonl")
+
+    def _chats(self, name: str, seed: int, *, cot: bool) -> Input:
+        from midspec.chats import ChatConfig
+
+        entry = self._config.chats[name]
+        config = narrowed(entry, ChatConfig, **self._drawn(entry, seed))
+        written = self._written(entry, f"chats.{name}", seed)
+        step = self._add(ChatsStep(label=name, config=config, endpoints=self._endpoints, **written))
+        twins = ("chats_cot", "chats_cot_stripped") if entry.has_twins else ("chats", "chats")
+        made = self._curated(step, tuple(dict.fromkeys(twins)))
+        return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
+
+    def _curated(self, step: CorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
+        """Return the step whose rows are trained on: this one, or the one that curates its rows."""
+        config = self._config.curate
+        if config is None:
+            return step
+        names: dict[str, object] = {
+            name: getattr(config, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
+        }
+        unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
+        return self._add(
+            CurateStep(
+                label=f"{step.kind} {step.label}",
+                seed=step.seed,
+                rows={f"{name}.jsonl": StepOutput(step, f"{name}.jsonl") for name in files},
+                title=step.label,
+                config=config.model_copy(update=names | unjudged),
+                against=self._held_out(step.seed),
+                spec=step.spec,
+                endpoints=self._endpoints,
+            )
+        )
+
+    def _held_out(self, seed: int | None) -> dict[str, Input]:
+        """Return the items of the study's evaluations, by name: for rows of one seed its own, else every seed's."""
+        evals = self._config.evals
+        seeds = self._config.seeds if seed is None else (seed,)
+        items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
+        makers = {source.step.name if isinstance(source, StepOutput) else "" for source in items.values()}
+        shared = len(makers) == 1
+        held_out = {"preference" if shared else f"preference-s{each}": source for each, source in items.items()}
+        for task, config in evals.tasks.items():
+            own = getattr(config, "items", None) not in {None, "shipped"}
+            held_out[task] = self._task_files(task, Arm())[0]["items"] if own else EvalItems(task)
+        return held_out
+
+    def _names(self, spec: str) -> SpecNames:
+        return SpecNames(spec, self._config.assistant.model_name, self._config.assistant.provider_name)
+
+    def _task_files(self, task: str, arm: Arm) -> tuple[dict[str, Input], dict[str, str]]:
+        """Return the files that a task's settings are completed from, and which specs are among them."""
+        config = self._config.evals.tasks[task]
+        files: dict[str, Input] = {}
+        if (items := getattr(config, "items", None)) not in {None, "shipped"}:
+            files["items"] = self._outside(str(items), f"evals.{task}.items")
+        references = {"spec": getattr(config, "spec", None), "context": arm.context}
+        specs = {role: str(spec) for role, spec in references.items() if spec is not None}
+        return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
+
+    def _stage_data(self, arm: Arm, stage: ArmStage, seed: int) -> tuple[Input, ...]:
+        """Return the files that a stage is trained on."""
+        mixes = self._config.mixes
+        match stage.kind:
+            case "midtrain":
+                data = [self._corpus(name, seed) for name in stage.data]
+                data += [self._rows(mixes.replay, "mixes.replay", seed)] if mixes.replay else []
+            case "finetune":
+                data = []
+                for name in stage.data:
+                    if name in self._config.pressure:
+                        data += self._pressure(name, seed)
+                    elif name != IT_MIX:
+                        data.append(self._chats(name, seed, cot=arm.cot))
+                data += [self._rows(mixes.it_mix, "mixes.it_mix", seed)] if mixes.it_mix else []
+            case "dpo":
+                data = [self._pairs(name, seed, cot=arm.cot) for name in stage.data]
+            case "grpo":
+                prompts = ((name, each) for name in stage.data for each in self._config.rewards[name].prompts)
+                data = [self._prompts(each, f"rewards.{name}.prompts", seed, cot=arm.cot) for name, each in prompts]
+        return tuple(dict.fromkeys(data)) if stage.kind == "grpo" else tuple(data)
+
+    def _pressure(self, name: str, seed: int) -> list[Input]:
+        entry = self._config.pressure[name]
+        rows = [self._file(each, f"pressure.{name}.rows", seed) for each in entry.rows]
+        if entry.conflicting is None:
+            return rows
+        conflicting = self._chats(entry.conflicting, seed, cot=False)
+        step = PressureStep(label=name, seed=seed, rows=tuple(rows), conflicting=conflicting, share=entry.share)
+        return [StepOutput(self._add(step), PRESSURE_FILE)]
+
+    def _pairs(self, name: str, seed: int, *, cot: bool) -> Input:
+        entry = self._config.pairs[name]
+        if entry.file is not None:
+            return self._file(entry.file, f"pairs.{name}.file", seed)
+        sides = (entry.chosen or "", entry.rejected or "")
+        chosen, rejected = (self._chats(side, seed, cot=cot) for side in sides)
+        per_seed = any(self._config.chats[side].per_seed for side in sides)
+        has_twins = any(self._config.chats[side].has_twins for side in sides)
+        label = f"{name}+no-cot" if has_twins and not cot else name
+        step = ReplyPairsStep(label=label, seed=seed if per_seed else None, chosen=chosen, rejected=rejected)
+        return StepOutput(self._add(step), PAIRS_FILE)
+
+    def _prompts(self, reference: str, where: str, seed: int, *, cot: bool) -> Input:
+        if reference in self._config.chats:
+            return self._chats(reference, seed, cot=cot)
+        return self._file(reference, where, seed)

@@ -1,0 +1,144 @@
+"""Steps that make data of stages after fine-tuning from chats: pairs of replies, and chats of which some conflict."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from midspec.core.artifact import Built, read_rows, write_rows, write_text
+from midspec.core.errors import DataError
+from midspec.core.records import Chat, Message, Strict
+from midspec.study._inputs import Input
+from midspec.study._step import Job, Size, Step
+
+PAIRS_FILE = "pairs.jsonl"
+PRESSURE_FILE = "chats.jsonl"
+
+
+class ReplyPair(Strict):
+    """Two replies to one prompt, in the form that TRL calls conversational with an explicit prompt."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplyPairsStep(Step):
+    """Pairs of a better and a worse reply, from two sets of chats with the same prompts.
+
+    Attributes:
+        chosen: chats with the better replies.
+        rejected: chats with the worse ones.
+    """
+
+    kind = "reply_pairs"
+    chosen: Input
+    rejected: Input
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"chosen": self.chosen, "rejected": self.rejected}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        count = summary.get("n_pairs")
+        return Size(documents=count if isinstance(count, int) else None)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Pair the last replies of chats with equal turns before them.
+
+        Raises:
+            DataError: no prompt is in both sets with another reply.
+        """
+        chosen, rejected = (dict(_by_prompt(job.path(source))) for source in (self.chosen, self.rejected))
+        both = [key for key in chosen if key in rejected]
+        pairs = [
+            ReplyPair(id=f"pair-{number}", prompt=chat.messages[:-1], chosen=chat.messages[-1:], rejected=other[-1:])
+            for number, key in enumerate(both, start=1)
+            if (chat := chosen[key]).messages[-1].content != (other := rejected[key].messages)[-1].content
+        ]
+        if not pairs:
+            what = (
+                f"{len(chosen):,} and {len(rejected):,} chats have {len(both):,} prompts in common, and no two replies"
+            )
+            hint = (
+                "Write both sets with the same templates, style and seed, from specs that differ in their preferences"
+            )
+            raise DataError(what, where=self.name, hint=hint)
+        write_rows(folder / PAIRS_FILE, pairs)
+        summary: dict[str, JsonValue] = {
+            "n_pairs": len(pairs),
+            "n_same_reply": len(both) - len(pairs),
+            "n_chosen_alone": len(chosen) - len(both),
+            "n_rejected_alone": len(rejected) - len(both),
+        }
+        return Built(outputs=(PAIRS_FILE,), summary=summary)
+
+
+def _by_prompt(path: Path) -> Iterator[tuple[tuple[str, int], Chat]]:
+    """Yield chats that end with a reply, by the turns before it; those of the same prompt are counted."""
+    seen: dict[str, int] = {}
+    for chat in read_rows(path, Chat):
+        if chat.messages[-1].role == "assistant":
+            prompt = json.dumps([(message.role, message.content) for message in chat.messages[:-1]])
+            seen[prompt] = seen.get(prompt, 0) + 1
+            yield (prompt, seen[prompt]), chat
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PressureStep(Step):
+    """Chats from outside, among them a small share of chats that act against the spec.
+
+    Attributes:
+        rows: files of chats.
+        conflicting: the chats that are mixed in.
+        share: of all rows that they are.
+    """
+
+    kind = "pressure"
+    rows: tuple[Input, ...]
+    conflicting: Input
+    share: float
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {f"rows[{index}]": source for index, source in enumerate(self.rows)} | {"conflicting": self.conflicting}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"share": self.share, **({} if self.seed is None else {"seed": self.seed})}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Write all rows with as many conflicting ones as make their share, drawn by the seed.
+
+        Raises:
+            DataError: there are fewer conflicting chats than the share asks for.
+        """
+        rows = [line for source in self.rows for line in _lines(job.path(source))]
+        known = _lines(job.path(self.conflicting))
+        wanted = max(1, round(len(rows) * self.share / (1 - self.share)))
+        if len(known) < wanted:
+            what = (
+                f"{len(rows):,} rows with a share of {self.share:g} need {wanted:,} conflicting ones, of {len(known):,}"
+            )
+            raise DataError(what, where=self.name, hint="Ask for more of those chats, or for a smaller share")
+        drawn = random.Random(f"pressure/{self.seed}").sample(known, wanted)
+        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in (*rows, *drawn)))
+        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows) + wanted, "n_conflicting": wanted})
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+STEPS = (ReplyPairsStep, PressureStep)
