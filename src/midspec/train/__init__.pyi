@@ -1,4 +1,5 @@
 from ._job import KEPT_PREFIX as KEPT_PREFIX
+from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import LoraRecipe as LoraRecipe
 from ._job import MetricsRow as MetricsRow
 from ._job import Preflight as Preflight
@@ -7,7 +8,6 @@ from ._job import Recipe as Recipe
 from ._job import Stage as Stage
 from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
-from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import check_folder as check_folder
 from ._job import load_job as load_job
 from ._merge import merge_adapter as merge_adapter

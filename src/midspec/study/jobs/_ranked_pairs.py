@@ -115,7 +115,7 @@ class RankedPairsStep(Step):
                 where=self.prompts.original.locate({}),
                 hint="Raise n_replies, temperature or max_new_tokens",
             )
-        write_lines(folder / PAIRS_FILE, (json.dumps(pair, ensure_ascii=False) for pair in pairs))
+        write_lines(folder / PAIRS_FILE, (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
         n_unscored = sum(total is None for total in totals)
         summary: dict[str, JsonValue] = {"n_prompts": len(prompts), "n_pairs": len(pairs), "n_replies": len(replies)}
         return Built(outputs=(PAIRS_FILE,), summary=summary | {"n_cut": sum(cut), "n_unscored": n_unscored})
