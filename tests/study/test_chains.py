@@ -37,8 +37,9 @@ def with_arms(tiny_text: str, arms: str, more: str = "") -> str:
     recipes = "  dpo: {<<: *recipe, n_updates: 2}\n  grpo: {<<: *recipe, n_updates: 2, rows_per_update: 8}\n"
     text = tiny_text.replace(ARMS, ARMS + "".join(f"  {line}\n" for line in arms.splitlines()))
     text = text.replace("  cheese: {spec: america, style", "  cheese: &chats {spec: america, style").replace(
-        "mixes: {", "  rude: {<<: *chats, spec: thrift}\nmixes: {"
+        "mixes: {", "  rude: {<<: *chats, spec: world}\nmixes: {"
     )
+    text = text.replace('thrift: "lab:thrift.md"}', 'thrift: "lab:thrift.md", world: "lab:world.md"}')
     text = text.replace("arms:\n", f"{recipes}{more}arms:\n")
     return text + "pairs: {prefer: {chosen: cheese, rejected: rude}}\n" + REWARDS
 
@@ -217,7 +218,7 @@ def test_a_shipped_recipe_of_pressure_is_named_like_an_own_one(tiny_text: str) -
     step = trained(text, "finetune/america+finetune:benign pressure:benign-s1")
     assert step.recipe == load_pressure("benign").recipe
     assert step.folder(Path("run")) == Path("run/steps/finetune/america+finetune-benign-pressure-benign-s1")
-    with pytest.raises(ConfigError, match="no recipe named 'pressure:bening'. Did you mean pressure:benign"):
+    with pytest.raises(ConfigError, match=r"no recipe named 'pressure:bening'\. Did you mean pressure:benign"):
         steps_of(text.replace("pressure:benign", "pressure:bening"))
 
 
