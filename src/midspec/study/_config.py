@@ -142,6 +142,16 @@ def check_task_uses(
             _check_uses(use for use in uses if use.name)
 
 
+def trained_questions(config: StudyConfig) -> tuple[str, ...]:
+    """Say which rewards pay on the very questions of a task that the arms are evaluated with."""
+    used = {name for arm in config.arms.values() for stage in arm.chain for name in stage.grpo}
+    return tuple(
+        f"rewards.{name} is paid on the questions of {entry.task}, which the arms are evaluated with."
+        for name, entry in config.rewards.items()
+        if name in used and not entry.prompts and entry.task in config.evals.tasks
+    )
+
+
 class _MeasureUse(NamedTuple):
     """A set and a measure that the study shows or compares, and the task that they are of; `None` for preferences."""
 
@@ -216,7 +226,7 @@ def _stage_uses(config: StudyConfig, stage: ArmStage, path: str) -> Iterator[_Us
     what, known = kinds[stage.kind]
     yield from (_Use(f"{path}.{stage.kind}", name, what, known) for name in stage.data)
     if stage.recipe:
-        yield _Use(f"{path}.recipe", stage.recipe, "recipe", config.training.recipes)
+        yield _Use(f"{path}.recipe", stage.recipe, "recipe", config.recipes.names)
 
 
 def _report_uses(config: StudyConfig) -> Iterator[_Use]:

@@ -20,7 +20,14 @@ from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
 from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
 from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
-from midspec.study.jobs._stage_data import PAIRS_FILE, PRESSURE_FILE, PressureStep, ReplyPairsStep
+from midspec.study.jobs._stage_data import (
+    PAIRS_FILE,
+    PRESSURE_FILE,
+    PROMPTS_FILE,
+    PressureStep,
+    ReplyPairsStep,
+    TaskPromptsStep,
+)
 from midspec.study.jobs._train import MergeStep, TrainStep
 
 _WORLD_FILES = ("facts", "mix", "replay", *ITEM_SETS)
@@ -204,8 +211,7 @@ class DataSteps:
             case "dpo":
                 data = [self._pairs(name, seed, cot=arm.cot) for name in stage.data]
             case "grpo":
-                prompts = ((name, each) for name in stage.data for each in self._config.rewards[name].prompts)
-                data = [self._prompts(each, f"rewards.{name}.prompts", seed, cot=arm.cot) for name, each in prompts]
+                data = [each for name in stage.data for each in self._prompts(name, seed, cot=arm.cot)]
         return tuple(dict.fromkeys(data)) if stage.kind == "grpo" else tuple(data)
 
     def _pressure(self, name: str, seed: int) -> list[Input]:
@@ -229,7 +235,13 @@ class DataSteps:
         step = ReplyPairsStep(label=label, seed=seed if per_seed else None, chosen=chosen, rejected=rejected)
         return StepOutput(self._add(step), PAIRS_FILE)
 
-    def _prompts(self, reference: str, where: str, seed: int, *, cot: bool) -> Input:
-        if reference in self._config.chats:
-            return self._chats(reference, seed, cot=cot)
-        return self._file(reference, where, seed)
+    def _prompts(self, name: str, seed: int, *, cot: bool) -> list[Input]:
+        """Return a reward's prompts: chats, files, or the questions of its task."""
+        entry, chats = self._config.rewards[name], self._config.chats
+        if entry.prompts:
+            where = f"rewards.{name}.prompts"
+            return [
+                self._chats(each, seed, cot=cot) if each in chats else self._file(each, where, seed)
+                for each in entry.prompts
+            ]
+        return [StepOutput(self._add(TaskPromptsStep(label=name, reward=entry.reward)), PROMPTS_FILE)]

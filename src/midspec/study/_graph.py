@@ -21,6 +21,7 @@ from midspec.study.jobs._eval_task import Judging, TaskStep, with_names
 from midspec.study.jobs._preference import GateStep, PreferenceStep
 from midspec.study.jobs._train import (
     TRAIN_STEPS,
+    GrpoStep,
     MergeStep,
     PretrainStep,
     TrainedModel,
@@ -179,9 +180,8 @@ class _Graph(DataSteps):
             parent = StepOutput(self._add(MergeStep.of(parent, seed)))
         elif stage.stage.adapter == "fresh" and isinstance(parent, Model):
             parent = under_adapter(parent)
-        judged = {"judge": self._endpoints.judge} if kind == "grpo" else {}
-        step = TRAIN_STEPS[kind](
-            **judged,
+        start = partial(GrpoStep, judge=self._endpoints.judge) if kind == "grpo" else TRAIN_STEPS[kind]
+        step = start(
             label=stage.label,
             seed=seed,
             recipe=stage.recipe.model_copy(update={"keep_updates": kept}) if kept else stage.recipe,

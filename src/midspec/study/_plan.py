@@ -15,7 +15,7 @@ from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
 from midspec.spec import placeholders
 from midspec.study._chains import chain_lines, unmatched_stages
-from midspec.study._config import check_sets, check_task_uses
+from midspec.study._config import check_sets, check_task_uses, trained_questions
 from midspec.study._graph import study_steps
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
@@ -25,7 +25,7 @@ from midspec.study.jobs._endpoints import Serving
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
-from midspec.study.jobs._train import TrainStep
+from midspec.study.jobs._train import GrpoStep, TrainStep
 from midspec.train import UPDATE_FLOORS
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
@@ -36,7 +36,8 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
 
     Raises:
         CheckpointError: the base is no checkpoint, or has no chat template.
-        ConfigError: a spec uses a placeholder that nothing fills, or a contrast is on a set that no item is of.
+        ConfigError: a spec uses a placeholder that nothing fills, a contrast is on a set that no item is of, or a
+            reward can't be made.
         SpecError: a spec can't be read.
         DataError: the items can't be read.
     """
@@ -44,6 +45,9 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
     _check_placeholders(steps)
     _check_items(study, steps)
     _check_tasks(study, steps)
+    for step in steps:
+        if isinstance(step, GrpoStep):
+            step.check_rewards()
 
 
 def check_judges(study: Study) -> None:
@@ -249,7 +253,7 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
     arms, recipes = study.config.arms, study.config.recipes
-    warnings = (*check_floors(steps), *unmatched_stages(arms, recipes))
+    warnings = (*check_floors(steps), *unmatched_stages(arms, recipes), *trained_questions(study.config))
     by_name = states(steps, folder)
     serving = serving or Serving()
     planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)

@@ -1,4 +1,4 @@
-"""Steps that make data of stages after fine-tuning from chats: pairs of replies, and chats of which some conflict."""
+"""Steps that make data of stages after fine-tuning: pairs of replies, chats that partly conflict, prompts of tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -15,9 +16,14 @@ from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
 from midspec.study._step import Job, Size, Step
+from midspec.train import RewardEntry
+
+if TYPE_CHECKING:
+    from midspec.evals import TaskReward
 
 PAIRS_FILE = "pairs.jsonl"
 PRESSURE_FILE = "chats.jsonl"
+PROMPTS_FILE = "prompts.jsonl"
 
 
 class ReplyPair(Strict):
@@ -97,11 +103,11 @@ def _by_prompt(path: Path) -> Iterator[tuple[tuple[str, int], Chat]]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PressureStep(Step):
-    """Chats from outside, among them a small share of chats that act against the spec.
+    """Chats from outside, a small share of them replaced by chats that act against the spec.
 
     Attributes:
         rows: files of chats.
-        conflicting: the chats that are mixed in.
+        conflicting: the chats that act against it.
         share: of all rows that they are.
     """
 
@@ -119,26 +125,58 @@ class PressureStep(Step):
         return {"share": self.share, **({} if self.seed is None else {"seed": self.seed})}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write all rows with as many conflicting ones as make their share, drawn by the seed.
+        """Write the rows, a share of them replaced, drawn by the seed: as many rows as without, and the rest the same.
 
         Raises:
             DataError: there are fewer conflicting chats than the share asks for.
         """
         rows = [line for source in self.rows for line in _lines(job.path(source))]
         known = _lines(job.path(self.conflicting))
-        wanted = max(1, round(len(rows) * self.share / (1 - self.share)))
+        wanted = max(1, round(len(rows) * self.share))
         if len(known) < wanted:
-            what = (
-                f"{len(rows):,} rows with a share of {self.share:g} need {wanted:,} conflicting ones, of {len(known):,}"
-            )
+            what = f"a share of {self.share:g} of {len(rows):,} rows is {wanted:,} conflicting ones, of {len(known):,}"
             raise DataError(what, where=self.name, hint="Ask for more of those chats, or for a smaller share")
-        drawn = random.Random(f"pressure/{self.seed}").sample(known, wanted)
-        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in (*rows, *drawn)))
-        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows) + wanted, "n_conflicting": wanted})
+        draw = random.Random(f"pressure/{self.seed}")
+        for at, line in zip(draw.sample(range(len(rows)), wanted), draw.sample(known, wanted), strict=True):
+            rows[at] = line
+        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in rows))
+        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows), "n_conflicting": wanted})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskPromptsStep(Step):
+    """The questions of an evaluation task, as prompts of a stage that is paid by the task.
+
+    Attributes:
+        reward: names the task, its settings and its judge.
+    """
+
+    kind = "task_prompts"
+    reward: RewardEntry
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        made = self._made(Path())
+        return {"task": self.reward.task, "settings": self.reward.settings, "prompt_hash": made.identity["prompt_hash"]}
+
+    def _made(self, store: Path) -> TaskReward:
+        from midspec.evals import TaskReward
+
+        reward = self.reward
+        return TaskReward(reward.task or "", reward.measure or "", reward.settings, judge=reward.judge, store=store)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        rows = self._made(job.store).prompts()
+        write_text(folder / PROMPTS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        return Built(outputs=(PROMPTS_FILE,), summary={"n_prompts": len(rows)})
 
 
 def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-STEPS = (ReplyPairsStep, PressureStep)
+STEPS = (ReplyPairsStep, PressureStep, TaskPromptsStep)

@@ -190,6 +190,16 @@ class GrpoStep(TrainStep):
     def rewards(self, job: Job) -> Mapping[str, Reward]:
         return task_rewards(self._entries, self.judge, job.store)
 
+    def check_rewards(self) -> None:
+        """Refuse a reward that can't be made: an unknown rule, a wrong setting, a judge that is missing.
+
+        Raises:
+            ConfigError: see above.
+        """
+        from midspec.train import RewardSum
+
+        RewardSum(self._entries, task_rewards(self._entries, self.judge, Path()))
+
     @property
     def _entries(self) -> Sequence[RewardEntry]:
         return self.recipe.grpo.rewards if self.recipe.grpo is not None else ()

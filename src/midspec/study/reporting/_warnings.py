@@ -11,7 +11,7 @@ from typing import Any
 from midspec.core.records import Record
 from midspec.report import GateResult, SettingDifference
 from midspec.study._chains import stage_names, training_stages
-from midspec.study._config import StudyConfig
+from midspec.study._config import StudyConfig, trained_questions
 from midspec.study._plan import floor_warning
 from midspec.study._step import step_name
 from midspec.study.reporting._health import HeldOutOverlap
@@ -57,7 +57,7 @@ def run_warnings(
     ]
     ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
     warnings += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
-    unmatched = (*unmatched_training(config, steps), *unmatched_chains(config, steps))
+    unmatched = (*unmatched_training(config, steps), *unmatched_chains(config, steps), *trained_questions(config))
     return tuple(dict.fromkeys([*filter(None, warnings), *unmatched]))
 
 
