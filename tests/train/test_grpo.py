@@ -142,6 +142,19 @@ def test_the_first_gradient_is_that_of_reinforce_with_the_groups_mean_taken_off(
     assert rows[0].grad_norm == pytest.approx(float(norm), rel=1e-4)
 
 
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_micro_batches_change_memory_alone(make_grpo: MakeJob, tmp_path: Path, loss_type: str) -> None:
+    grpo = {"loss_type": loss_type, "beta": 0.1}
+    (whole, _), (parts, _) = (
+        made(make_grpo(recipe={"micro_batch": size, "n_updates": 3}, grpo=grpo), tmp_path / str(size))
+        for size in (8, 2)
+    )
+    for one, other in zip(whole, parts, strict=True):
+        assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
+        assert other.kl == pytest.approx(one.kl, abs=1e-5)
+        assert (other.reward, other.tokens) == (one.reward, one.tokens)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_same_job_twice_gives_the_same_bytes(make_grpo: MakeJob, tmp_path: Path, method: str) -> None:
     job = make_grpo(method, grpo={"beta": 0.1})
@@ -255,6 +268,17 @@ def test_training_at_other_logprobs_than_replies_were_sampled_at_is_refused(
             run.model.get_input_embeddings().weight.mul_(1.5)
     with pytest.raises(CheckpointError, match="importance ratio before the first update"):
         refuse_ratio(run.trainer, run.before, "parent")
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "mistral", "gemma2"])
+def test_the_ratio_is_1_in_other_families_too(
+    tiny_model: Callable[..., Any], base: Path, make_grpo: MakeJob, tmp_path: Path, family: str
+) -> None:
+    """Sliding windows, capped logits, norms of queries: sampling with a cache and training on whole rows agree."""
+    tiny_model(family).save_pretrained(tmp_path / family)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / family)
+    run = opened(make_grpo("full", parent=str(tmp_path / family)), tmp_path)
+    assert refuse_ratio(run.trainer, run.before, family)["largest_logprob_difference"] == pytest.approx(0, abs=1e-4)
 
 
 def test_a_model_whose_positions_count_padding_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -78,9 +78,10 @@ class RankedPairsStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        made = task_rewards(self.config.rewards, self.judge, Path())
-        hashes: dict[str, JsonValue] = {name: reward.identity for name, reward in made.items()}
-        return {"ranking": self.config.model_dump(mode="json")} | ({"rewards": hashes} if hashes else {})
+        rewards = task_rewards(self.config.rewards, self.judge, Path())
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in rewards.items()}
+        ranking: dict[str, JsonValue] = {"ranking": self.config.model_dump(mode="json")}
+        return ranking | ({"rewards": made} if made else {})
 
     def run(self, job: Job, folder: Path) -> Built:
         """Sample, rank and write pairs.
