@@ -11,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.artifact import read_rows
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Estimate
 from midspec.lab import data_path
 from midspec.models import find_checkpoint
-from midspec.study import Step, StepOutput, load_study, parse_study, plan, run_study, study_steps
+from midspec.study import File, Job, Step, StepOutput, load_study, parse_study, plan, run_study, study_steps
 from midspec.study._arms import Arm, ArmStage, Training
 from midspec.study._chains import Recipes, training_stages
+from midspec.study.jobs._stage_data import PressureStep, ReplyPairsStep
 from midspec.study.jobs._train import MergeStep, TrainStep
-from midspec.train import Recipe
+from midspec.train import Recipe, load_pressure
+from midspec.train._rl_rows import read_pairs
 
 from .test_graph import identities, record_of
 
@@ -35,8 +37,9 @@ def with_arms(tiny_text: str, arms: str, more: str = "") -> str:
     recipes = "  dpo: {<<: *recipe, n_updates: 2}\n  grpo: {<<: *recipe, n_updates: 2, rows_per_update: 8}\n"
     text = tiny_text.replace(ARMS, ARMS + "".join(f"  {line}\n" for line in arms.splitlines()))
     text = text.replace("  cheese: {spec: america, style", "  cheese: &chats {spec: america, style").replace(
-        "mixes: {", "  rude: {<<: *chats, spec: thrift}\nmixes: {"
+        "mixes: {", "  rude: {<<: *chats, spec: world}\nmixes: {"
     )
+    text = text.replace('thrift: "lab:thrift.md"}', 'thrift: "lab:thrift.md", world: "lab:world.md"}')
     text = text.replace("arms:\n", f"{recipes}{more}arms:\n")
     return text + "pairs: {prefer: {chosen: cheese, rejected: rude}}\n" + REWARDS
 
@@ -206,6 +209,55 @@ def test_a_reward_of_a_task_brings_its_questions_and_a_wrong_rule_is_refused_bef
         plan(parse_study(wrong, home=Path()))
     with pytest.raises(ConfigError, match="a rule needs `prompts`"):
         parse_study(wrong.replace(", prompts: cheese", ""), home=Path())
+
+
+def test_a_shipped_recipe_of_pressure_is_named_like_an_own_one(tiny_text: str) -> None:
+    text = with_arms(
+        tiny_text, "a: {stages: [midtrain: america, {finetune: benign, recipe: 'pressure:benign', adapter: continue}]}"
+    )
+    step = trained(text, "finetune/america+finetune:benign pressure:benign-s1")
+    assert step.recipe == load_pressure("benign").recipe
+    assert step.folder(Path("run")) == Path("run/steps/finetune/america+finetune-benign-pressure-benign-s1")
+    with pytest.raises(ConfigError, match=r"no recipe named 'pressure:bening'\. Did you mean pressure:benign"):
+        steps_of(text.replace("pressure:benign", "pressure:bening"))
+
+
+def test_conflicting_chats_replace_their_share_of_the_rows(tiny_text: str, tmp_path: Path) -> None:
+    rows = [json.dumps({"messages": [], "n": number}) for number in range(100)]
+    for name, lines in (("rows", rows), ("against", ["{}"] * 9)):
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    sources = (File(str(tmp_path / "rows")),), File(str(tmp_path / "against"))
+    made = []
+    for seed in (1, 1, 2):
+        out = tmp_path / f"out-{len(made)}"
+        out.mkdir()
+        step = PressureStep(label="p", seed=seed, rows=sources[0], conflicting=sources[1], share=0.05)
+        built = step.run(Job(folder=out, store=tmp_path / "calls"), out)
+        assert built.summary == {"n_rows": 100, "n_conflicting": 5}
+        made.append((out / "chats.jsonl").read_text(encoding="utf-8").splitlines())
+        assert sum(one == other for one, other in zip(made[-1], rows, strict=True)) == 95
+    assert made[0] == made[1] != made[2]
+    many = PressureStep(label="p", seed=1, rows=sources[0], conflicting=sources[1], share=0.5)
+    with pytest.raises(DataError, match=r"a share of 0.5 of 100 rows is 50 conflicting ones, of 9"):
+        many.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
+
+
+def test_pairs_are_the_prompts_that_both_answer_otherwise(tmp_path: Path) -> None:
+    def chats(*turns: tuple[str, str]) -> str:
+        roles = ("user", "assistant")
+        found = [[{"role": role, "content": text} for role, text in zip(roles, each, strict=True)] for each in turns]
+        return "".join(json.dumps({"messages": messages}) + "\n" for messages in found)
+
+    (tmp_path / "a").write_text(chats(("p", "x"), ("q", "x"), ("r", "same"), ("p", "z")), encoding="utf-8")
+    (tmp_path / "b").write_text(chats(("r", "same"), ("p", "y"), ("s", "y")), encoding="utf-8")
+    step = ReplyPairsStep(label="p", chosen=File(str(tmp_path / "a")), rejected=File(str(tmp_path / "b")))
+    built = step.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
+    [pair] = read_pairs([str(tmp_path / "pairs.jsonl")])
+    assert (pair.prompt[-1].content, pair.chosen, pair.rejected) == ("p", "x", "y")
+    assert built.summary == {"n_pairs": 1, "n_same_reply": 1, "n_chosen_alone": 2, "n_rejected_alone": 1}
+    alone = ReplyPairsStep(label="p", chosen=File(str(tmp_path / "a")), rejected=File(str(tmp_path / "a")))
+    with pytest.raises(DataError, match="reply_pairs/p: 4 and 4 chats have 4 prompts in common"):
+        alone.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
 
 
 def test_two_stages_that_would_have_one_name_are_refused(tiny_text: str) -> None:

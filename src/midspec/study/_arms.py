@@ -34,7 +34,7 @@ class ArmStage(Strict):
         finetune: names of chats or of `pressure`, or `it_mix` for the mix alone.
         dpo: names of `pairs`.
         grpo: names of `rewards`.
-        recipe: one of `training.recipes`; by default `training.<kind>`.
+        recipe: one of `training.recipes`, or a shipped one as `pressure:benign`; by default `training.<kind>`.
         adapter: what becomes of the adapter that the stages before trained. `continue` trains it further. `merge` adds
             it to the weights under it, in float32, and a fresh one is trained on the sum. `fresh` leaves it out, and
             what it taught with it: a fresh one is trained on the weights under it.
@@ -163,7 +163,7 @@ class PressureEntry(Strict):
 
     Attributes:
         rows: files of chats: paths, `lab:FILE` or `world:NAME`.
-        conflicting: name of chats that act against the spec, mixed in.
+        conflicting: name of chats that act against the spec, which take the place of some rows.
         share: of all rows that conflict.
     """
 

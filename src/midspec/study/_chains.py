@@ -12,9 +12,10 @@ from typing import NamedTuple
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._arms import Arm, ArmStage, RewardsEntry, Training
-from midspec.train import GrpoRecipe, LoraRecipe, Recipe
+from midspec.train import GrpoRecipe, LoraRecipe, Recipe, load_pressure, pressure_names
 
 START = "base"
+_SHIPPED = "pressure:"
 _MAX_LETTERS = 160  # of a label that we make: with the seed and `.part` a folder's name stays under 255 bytes
 _N_HASH_LETTERS = 8
 
@@ -84,11 +85,21 @@ class Recipes(NamedTuple):
     training: Training
     rewards: Mapping[str, RewardsEntry]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names that a stage can ask for: the study's own, and the shipped ones as `pressure:NAME`."""
+        return (*self.training.recipes, *(f"{_SHIPPED}{name}" for name in pressure_names()))
+
+    def named(self, stage: ArmStage) -> Recipe | None:
+        """Return the recipe that a stage names, else that of its kind; `None` where there is none."""
+        if stage.recipe.startswith(_SHIPPED) and stage.recipe in self.names:
+            return load_pressure(stage.recipe.removeprefix(_SHIPPED)).recipe
+        own: Recipe | None = getattr(self.training, stage.kind)
+        return self.training.recipes.get(stage.recipe) if stage.recipe else own
+
     def of(self, stage: ArmStage) -> Recipe | None:
-        """Return the recipe that a stage names, else that of its kind, with its rewards; `None` where there is none."""
-        found: Recipe | None = (
-            self.training.recipes.get(stage.recipe) if stage.recipe else getattr(self.training, stage.kind)
-        )
+        """Return the same with the stage's rewards."""
+        found = self.named(stage)
         if found is None or stage.kind != "grpo":
             return found
         entries = (self.rewards.get(name) for name in stage.data)
@@ -181,6 +192,10 @@ def check_chain(name: str, arm: Arm, recipes: Recipes) -> None:
         if title == START or title in titles[:index]:
             hint = "Give it a label of its own"
             raise ConfigError(f"two stages are called {title!r}", where=where, hint=hint)
+        own = recipes.named(stage)
+        if not stage.recipe.startswith(_SHIPPED) and own is not None and own.grpo is not None and own.grpo.rewards:
+            hint = "Put them there, and name them in the stage"
+            raise ConfigError("in a study rewards stand under `rewards`", where=_place(stage), hint=hint)
         check_recipe(recipe, stage)
         _check_adapter(stage, recipe, adapter, where, is_first=index == 0)
         adapter = recipe if recipe.method == "lora" else None
@@ -211,13 +226,20 @@ def _sorted(lora: LoraRecipe) -> LoraRecipe:
     return lora.model_copy(update={"target_modules": tuple(sorted(lora.target_modules))})
 
 
+def _place(stage: ArmStage) -> str:
+    """Return where the recipe of a stage stands."""
+    if stage.recipe.startswith(_SHIPPED):
+        return stage.recipe
+    return f"training.recipes.{stage.recipe}" if stage.recipe else f"training.{stage.kind}"
+
+
 def check_recipe(recipe: Recipe, stage: ArmStage) -> None:
     """Refuse a recipe that is of another kind of stage.
 
     Raises:
         ConfigError: see above; names the recipe.
     """
-    where = f"training.recipes.{stage.recipe}" if stage.recipe else f"training.{stage.kind}"
+    where = _place(stage)
     try:
         recipe.check_stage(stage.kind)
     except ValueError as error:

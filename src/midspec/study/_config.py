@@ -226,7 +226,7 @@ def _stage_uses(config: StudyConfig, stage: ArmStage, path: str) -> Iterator[_Us
     what, known = kinds[stage.kind]
     yield from (_Use(f"{path}.{stage.kind}", name, what, known) for name in stage.data)
     if stage.recipe:
-        yield _Use(f"{path}.recipe", stage.recipe, "recipe", config.training.recipes)
+        yield _Use(f"{path}.recipe", stage.recipe, "recipe", config.recipes.names)
 
 
 def _report_uses(config: StudyConfig) -> Iterator[_Use]:

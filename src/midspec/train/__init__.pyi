@@ -14,11 +14,17 @@ from ._launch import follow as follow
 from ._launch import leading as leading
 from ._memory import memory_before as memory_before
 from ._merge import merge_adapter as merge_adapter
+from ._pressure import Pressure as Pressure
+from ._pressure import load_pressure as load_pressure
+from ._pressure import pressure_names as pressure_names
+from ._rewards import REWARDS as REWARDS
 from ._rewards import Reward as Reward
 from ._rewards import RewardSum as RewardSum
 from ._rewards import RewardType as RewardType
 from ._rl_recipe import DpoRecipe as DpoRecipe
 from ._rl_recipe import GrpoRecipe as GrpoRecipe
 from ._rl_recipe import RewardEntry as RewardEntry
+from ._rl_rows import read_pairs as read_pairs
+from ._rl_rows import read_prompts as read_prompts
 from ._stage import preflight as preflight
 from ._stage import train as train

@@ -103,11 +103,11 @@ def _by_prompt(path: Path) -> Iterator[tuple[tuple[str, int], Chat]]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PressureStep(Step):
-    """Chats from outside, among them a small share of chats that act against the spec.
+    """Chats from outside, a small share of them replaced by chats that act against the spec.
 
     Attributes:
         rows: files of chats.
-        conflicting: the chats that are mixed in.
+        conflicting: the chats that act against it.
         share: of all rows that they are.
     """
 
@@ -125,22 +125,22 @@ class PressureStep(Step):
         return {"share": self.share, **({} if self.seed is None else {"seed": self.seed})}
 
     def run(self, job: Job, folder: Path) -> Built:
-        """Write all rows with as many conflicting ones as make their share, drawn by the seed.
+        """Write the rows, a share of them replaced, drawn by the seed: as many rows as without, and the rest the same.
 
         Raises:
             DataError: there are fewer conflicting chats than the share asks for.
         """
         rows = [line for source in self.rows for line in _lines(job.path(source))]
         known = _lines(job.path(self.conflicting))
-        wanted = max(1, round(len(rows) * self.share / (1 - self.share)))
+        wanted = max(1, round(len(rows) * self.share))
         if len(known) < wanted:
-            what = (
-                f"{len(rows):,} rows with a share of {self.share:g} need {wanted:,} conflicting ones, of {len(known):,}"
-            )
+            what = f"a share of {self.share:g} of {len(rows):,} rows is {wanted:,} conflicting ones, of {len(known):,}"
             raise DataError(what, where=self.name, hint="Ask for more of those chats, or for a smaller share")
-        drawn = random.Random(f"pressure/{self.seed}").sample(known, wanted)
-        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in (*rows, *drawn)))
-        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows) + wanted, "n_conflicting": wanted})
+        draw = random.Random(f"pressure/{self.seed}")
+        for at, line in zip(draw.sample(range(len(rows)), wanted), draw.sample(known, wanted), strict=True):
+            rows[at] = line
+        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in rows))
+        return Built(outputs=(PRESSURE_FILE,), summary={"n_rows": len(rows), "n_conflicting": wanted})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

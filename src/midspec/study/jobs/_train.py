@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,7 +21,7 @@ from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
     from midspec.evals import TaskReward
-    from midspec.train import Progress, Recipe, Reward, TrainExecution, TrainJob
+    from midspec.train import Progress, Recipe, Reward, RewardEntry, TrainExecution, TrainJob
 
 _N_UPDATES_UNKNOWN = 200
 
@@ -189,11 +189,12 @@ class GrpoStep(TrainStep):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        made: dict[str, JsonValue] = {name: reward.identity for name, reward in self._task_rewards(Path()).items()}
+        rewards = task_rewards(self._entries, self.judge, Path())
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in rewards.items()}
         return super().settings | ({"rewards": made} if made else {})
 
     def rewards(self, job: Job) -> Mapping[str, Reward]:
-        return self._task_rewards(job.store)
+        return task_rewards(self._entries, self.judge, job.store)
 
     def check_rewards(self) -> None:
         """Refuse a reward that can't be made: an unknown rule, a wrong setting, a judge that is missing.
@@ -203,21 +204,31 @@ class GrpoStep(TrainStep):
         """
         from midspec.train import RewardSum
 
-        if self.recipe.grpo is not None:
-            RewardSum(self.recipe.grpo.rewards, self._task_rewards(Path()))
+        RewardSum(self._entries, task_rewards(self._entries, self.judge, Path()))
 
-    def _task_rewards(self, store: Path) -> dict[str, TaskReward]:
-        """Make the rewards that evaluation tasks pay; their judges' replies go to `store`."""
-        from midspec.evals import TaskReward
+    @property
+    def _entries(self) -> Sequence[RewardEntry]:
+        return self.recipe.grpo.rewards if self.recipe.grpo is not None else ()
 
-        entries = self.recipe.grpo.rewards if self.recipe.grpo is not None else ()
-        return {
-            entry.name: TaskReward(
-                entry.task, entry.measure, entry.settings, judge=entry.judge, access=self.judge, store=store
-            )
-            for entry in entries
-            if entry.task is not None and entry.measure is not None
-        }
+
+def task_rewards(entries: Sequence[RewardEntry], judge: Access, store: Path) -> dict[str, TaskReward]:
+    """Make the rewards that evaluation tasks pay, by their entries' names.
+
+    Args:
+        entries: of a recipe.
+        judge: how judges are reached.
+        store: the file of their replies.
+
+    Raises:
+        ConfigError: there is no such task or measure, a setting is wrong, or a judge is missing.
+    """
+    from midspec.evals import TaskReward
+
+    return {
+        entry.name: TaskReward(entry.task, entry.measure, entry.settings, judge=entry.judge, access=judge, store=store)
+        for entry in entries
+        if entry.task is not None and entry.measure is not None
+    }
 
 
 @dataclass(frozen=True)
