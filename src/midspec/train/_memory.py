@@ -20,6 +20,7 @@ from midspec.core.errors import PreflightError
 from midspec.models import find_checkpoint, load_tokenizer, only_here, pick_device, quiet
 from midspec.train._checkpoint import compute_dtype
 from midspec.train._job import TrainJob
+from midspec.train._ranks import ranks_of_environment
 
 # What Python, torch and transformers take on a CPU before a model is opened.
 _PROCESS = 600_000_000
@@ -146,7 +147,9 @@ def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Foreca
         # What does not open or fit is refused, with its reason, by what opens it.
         return None
     dtype = compute_dtype(job.recipe, place)
-    return forecast_memory(sizes_of(model), job, row_width=row_width, dtype=dtype, device=place)
+    return forecast_memory(
+        sizes_of(model), job, job.execution.processes or 1, row_width=row_width, dtype=dtype, device=place
+    )
 
 
 def _config(job: TrainJob) -> Any:
@@ -161,6 +164,7 @@ def _config(job: TrainJob) -> Any:
 def forecast_memory(
     sizes: Sizes,
     job: TrainJob,
+    n: int,
     *,
     row_width: int,
     dtype: torch.dtype,
@@ -172,14 +176,15 @@ def forecast_memory(
 
     Args:
         sizes: of the model.
-        job: what is trained, and over how many processes.
+        job: what is trained.
+        n: over how many processes.
         row_width: tokens of a row.
         dtype: that is computed in.
         device: where.
         micro_batch: rows at once; by default the recipe's, else all of an update.
         logits_at_once: most logits that exist at a time; by default those of all tokens.
     """
-    recipe, n = job.recipe, job.execution.processes or 1
+    recipe = job.recipe
     share = -(-recipe.rows_per_update // n)
     rows = min(micro_batch or recipe.micro_batch or recipe.rows_per_update, share)
     short = 2 if dtype == torch.bfloat16 else 4

@@ -7,10 +7,20 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.models import find_checkpoint, only_here
 from midspec.train._job import Preflight, Progress, TrainJob
+
+if TYPE_CHECKING:
+    import torch
+
+    from midspec.train._checks import Proof
+    from midspec.train._distributed import Shards
+    from midspec.train._memory import Forecast
+    from midspec.train._plan import Plan
+    from midspec.train._ranks import Ranks
 
 
 def preflight(job: TrainJob) -> Preflight:
@@ -51,7 +61,7 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
-    from midspec.train._launch import divide_model, meet, train_in_processes
+    from midspec.train._launch import meet, train_in_processes
 
     if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
         return train_in_processes(job, folder, device=device, on_progress=on_progress)
@@ -59,30 +69,14 @@ def train(
 
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._checks import Proof, refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
-    from midspec.train._memory import Usage, forecast_memory, refuse_too_large, sizes_of
-    from midspec.train._plan import plan_training
+    from midspec.train._memory import Usage
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
-    ranks = meet(job, torch_device.type, folder)
+    ranks, usage = meet(job, torch_device.type, folder), Usage(torch_device)
     tokenizer = checkpoint.open_tokenizer(job)
-    plan = ranks.from_main(lambda: plan_training(job, tokenizer))
-    where = job.parent or "architecture"
-    longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
-    dtype, usage = checkpoint.compute_dtype(job.recipe, torch_device), Usage(torch_device)
-    with ranks.in_turn():
-        model = checkpoint.open_start(job, tokenizer, dtype=dtype)
-        forecast = forecast_memory(
-            sizes_of(model), job, row_width=plan.preflight.row_width, dtype=dtype, device=torch_device
-        )
-        refuse_too_large(forecast)
-        checkpoint.refuse_misfit(model, tokenizer, longest, where)
-        checkpoint.refuse_full_disk(model, folder)
-        shards = divide_model(model, ranks, torch_device)
-    refuse_leaks(model, torch_device, where)
-    proof = Proof(model, plan.updates[0][0], torch_device, ranks)
+    model, shards, plan, proof, forecast = _open(job, tokenizer, folder, torch_device, ranks)
     training_start = time.monotonic()
     with checkpoint.writing(folder):
         rows = run_updates(
@@ -120,3 +114,36 @@ def train(
             "train_seconds": round(training_end - training_start, 3),
         },
     )
+
+
+class _Opened(NamedTuple):
+    """What a run begins with: the model (`shards` where it is divided), the rows, and what is compared at the end."""
+
+    model: Any
+    shards: Shards | None
+    plan: Plan
+    proof: Proof
+    forecast: Forecast
+
+
+def _open(job: TrainJob, tokenizer: Any, folder: Path, device: torch.device, ranks: Ranks) -> _Opened:
+    """Plan the updates, open the model, and refuse whatever can be refused before the first update."""
+    from midspec.train import _checkpoint as checkpoint
+    from midspec.train._checks import Proof, refuse_leaks
+    from midspec.train._launch import divide_model
+    from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
+    from midspec.train._plan import plan_training
+
+    plan = ranks.from_main(lambda: plan_training(job, tokenizer))
+    where = job.parent or "architecture"
+    longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
+    width, dtype = plan.preflight.row_width, checkpoint.compute_dtype(job.recipe, device)
+    with ranks.in_turn():
+        model = checkpoint.open_start(job, tokenizer, dtype=dtype)
+        forecast = forecast_memory(sizes_of(model), job, ranks.n, row_width=width, dtype=dtype, device=device)
+        refuse_too_large(forecast)
+        checkpoint.refuse_misfit(model, tokenizer, longest, where)
+        checkpoint.refuse_full_disk(model, folder)
+        shards = divide_model(model, ranks, device)
+    refuse_leaks(model, device, where)
+    return _Opened(model, shards, plan, Proof(model, plan.updates[0][0], device, ranks), forecast)
