@@ -146,10 +146,8 @@ def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Foreca
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         # What does not open or fit is refused, with its reason, by what opens it.
         return None
-    dtype = compute_dtype(job.recipe, place)
-    return forecast_memory(
-        sizes_of(model), job, job.execution.processes or 1, row_width=row_width, dtype=dtype, device=place
-    )
+    dtype, n = compute_dtype(job.recipe, place), job.execution.processes or ranks_of_environment().n
+    return forecast_memory(sizes_of(model), job, n, row_width=row_width, dtype=dtype, device=place)
 
 
 def _config(job: TrainJob) -> Any:
