@@ -30,7 +30,7 @@ def test_all_weights_of_a_model_are_counted_once_and_whole_training_needs_four_t
     sizes = sizes_of(model)
     assert sizes.trained == model.num_parameters()
     assert sizes.frozen == 0
-    forecast = forecast_memory(sizes, make_job(recipe={"micro_batch": 1}), **FORECAST)
+    forecast = forecast_memory(sizes, make_job(recipe={"micro_batch": 1}), 1, **FORECAST)
     n_bytes = sum(weight.nbytes for weight in model.parameters())
     assert (forecast.weights, forecast.gradients, forecast.optimizer) == (n_bytes, n_bytes, 2 * n_bytes)
     assert forecast.lasting == 4 * n_bytes
@@ -40,9 +40,9 @@ def test_a_divided_model_needs_less_in_each_process_and_checkpointing_less_for_a
     make_job: MakeJob, tiny_model: Callable[..., Any]
 ) -> None:
     sizes = sizes_of(tiny_model("llama"))
-    one = forecast_memory(sizes, make_job(), **FORECAST)
-    four = forecast_memory(sizes, make_job(execution={"processes": 4}), **FORECAST)
-    saving = forecast_memory(sizes, make_job(execution={"gradient_checkpointing": True}), **FORECAST)
+    one = forecast_memory(sizes, make_job(), 1, **FORECAST)
+    four = forecast_memory(sizes, make_job(), 4, **FORECAST)
+    saving = forecast_memory(sizes, make_job(execution={"gradient_checkpointing": True}), 1, **FORECAST)
     assert four.optimizer * 4 == one.optimizer
     assert four.activations * 4 == one.activations, "a process takes a quarter of the rows"
     assert saving.activations < one.activations
@@ -54,7 +54,7 @@ def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(
 ) -> None:
     job = make_job()
     before = memory_before(job, 48, "cpu")
-    assert before == forecast_memory(sizes_of(tiny_model("llama")), job, **FORECAST)
+    assert before == forecast_memory(sizes_of(tiny_model("llama")), job, 1, **FORECAST)
     assert before is not None
     assert before.line().startswith("memory: about 0.6 GB of ")
 
@@ -62,7 +62,7 @@ def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(
 def test_what_can_not_fit_is_refused_with_what_would_need_less(
     make_job: MakeJob, tiny_model: Callable[..., Any]
 ) -> None:
-    forecast = forecast_memory(sizes_of(tiny_model("llama")), make_job(), **FORECAST)
+    forecast = forecast_memory(sizes_of(tiny_model("llama")), make_job(), 1, **FORECAST)
     refuse_too_large(forecast)
     tight = forecast._replace(available=forecast.lasting + 1000)
     refuse_too_large(tight)

@@ -1,4 +1,4 @@
-"""The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; neither torch nor CUDA is loaded."""
+"""The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; torch is not loaded."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
 from midspec.models._find import only_here
-from midspec.models._open import load_model, quiet, tokenizer_of
+from midspec.models._open import load_model, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
+from midspec.models._quiet import quiet
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Sums in another order differ by 1e-6 of the logits, and by less than 1e-3 of a weak adapter's effect (r 16, B of sd

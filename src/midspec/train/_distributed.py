@@ -1,9 +1,9 @@
 """One model over several processes: FSDP2 (`torch.distributed.fsdp.fully_shard`), and how Trainer saves and loads it.
 
-Each process holds a part of every weight, of its gradient and of its optimizer state, and takes its share of an update's
-rows. A checkpoint holds whole tensors under the names that one process gives them, so that a run goes on with any number
-of processes. accelerate shards nothing on a CPU (it wraps in DDP and says nothing), and upcasts frozen weights on a GPU
-(accelerate #3474); so the model is sharded here, and Trainer takes it as one that was sharded as it was loaded.
+Each process holds a part of every weight, of its gradient and of its optimizer state, and takes its share of an
+update's rows. A checkpoint holds whole tensors under the names that one process gives them, so that a run goes on with
+any number of processes. accelerate shards nothing on a CPU (it wraps in DDP and says nothing), and upcasts frozen
+weights on a GPU (accelerate #3474); so the model is sharded here, and Trainer takes it as sharded when it was loaded.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Shards:
         assert not changed, f"dividing the model changed the type of {changed[:3]}"
         # Trainer then leaves its placement and the reduction of its gradients alone.
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        base._is_distributed_loading_by_transformers = True
+        base._is_distributed_loading_by_transformers = True  # noqa: SLF001 - Trainer reads no other sign
 
     def whole(self, *, trained_only: bool = False) -> Any | None:
         """Return the model with whole weights on the CPU, in the main process; `None` in the others.
@@ -121,6 +121,7 @@ class Sharded(Trainer):  # type: ignore[misc]  # transformers is untyped here
     """The parts of Trainer that differ for a divided model; stands before another subclass of Trainer."""
 
     shards: Shards
+    model: Any
 
     def _prepare_for_training(self, *context: Any) -> Any:
         counted = {"accelerate": self.accelerator.num_processes, "transformers": self.args.world_size}
@@ -163,12 +164,12 @@ class Sharded(Trainer):  # type: ignore[misc]  # transformers is untyped here
             torch.save({**state, "state": whole}, Path(output_dir) / "optimizer.pt")
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+    def _save_checkpoint(self, *context: Any) -> None:
+        super()._save_checkpoint(*context)
         # The main process calls the checkpoint complete next, and others write their random states.
         self.shards.ranks.wait()
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *_: Any) -> None:
         with self.shards.ranks.in_turn():
             whole = self.shards.empty()
             super()._load_from_checkpoint(resume_from_checkpoint, whole)

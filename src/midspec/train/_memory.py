@@ -21,6 +21,7 @@ from midspec.models import find_checkpoint, load_tokenizer, only_here, pick_devi
 from midspec.train._job import TrainJob
 from midspec.train._loss import CHUNK_LOGITS
 from midspec.train._probe import has_chunks, rows_at_once, training_dtype
+from midspec.train._ranks import ranks_of_environment
 
 # What Python, torch and transformers take on a CPU before a model is opened.
 _PROCESS = 600_000_000
@@ -146,8 +147,8 @@ def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Foreca
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         # What does not open or fit is refused, with its reason, by what opens it.
         return None
-    dtype = training_dtype(job, place)
-    return forecast_memory(sizes_of(model), job, row_width=row_width, dtype=dtype, device=place)
+    dtype, n = training_dtype(job, place), job.execution.processes or ranks_of_environment().n
+    return forecast_memory(sizes_of(model), job, n, row_width=row_width, dtype=dtype, device=place)
 
 
 def _config(job: TrainJob) -> Any:
@@ -162,6 +163,7 @@ def _config(job: TrainJob) -> Any:
 def forecast_memory(
     sizes: Sizes,
     job: TrainJob,
+    n: int,
     *,
     row_width: int,
     dtype: torch.dtype,
@@ -171,12 +173,13 @@ def forecast_memory(
 
     Args:
         sizes: of the model.
-        job: what is trained, and over how many processes.
+        job: what is trained.
+        n: over how many processes.
         row_width: tokens of a row.
         dtype: that is computed in.
         device: where.
     """
-    recipe, n = job.recipe, job.execution.processes or 1
+    recipe = job.recipe
     share = -(-recipe.rows_per_update // n)
     rows = min(rows_at_once(job, row_width, device), share)
     short = 2 if dtype == torch.bfloat16 else 4

@@ -85,7 +85,7 @@ _SHORT_ROWS_TOKENS, _CPU_TOKENS, _GPU_TOKENS = 8192, 2048, 16384
 
 
 def rows_at_once(job: TrainJob, row_width: int, device: torch.device, *, packed: bool = True) -> int:
-    """Return how many rows go through the model at once: the recipe's micro_batch, else a number that divides an update.
+    """Return how many rows go through the model at once: the recipe's micro_batch, else what divides an update.
 
     Args:
         job: what is trained.

@@ -149,7 +149,7 @@ def join(ranks: Ranks, device_type: str, asked: int | None) -> Ranks:
         # What processes tell each other goes by gloo, the weights of GPUs by NCCL.
         backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
         if STORE in os.environ:
-            store = dist.FileStore(os.environ[STORE], ranks.n)
+            store = dist.FileStore(os.environ[STORE], ranks.n)  # type: ignore[attr-defined]  # torch's stubs lack it
             dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.n, timeout=_WAIT)
         else:
             dist.init_process_group(backend, timeout=_WAIT)
@@ -196,8 +196,10 @@ def divide_rows(
     micro_batch = min(micro_batch, share)
     accumulation = -(-share // micro_batch)
     n_rows = ranks.n * micro_batch * accumulation
-    filled = [(*update, *([()] * (n_rows - len(update)))) for update in updates]
-    return [row for update in filled for row in update], micro_batch, accumulation
+    rows: list[Row | tuple[()]] = []
+    for update in updates:
+        rows += [*update, *([()] * (n_rows - len(update)))]
+    return rows, micro_batch, accumulation
 
 
 def local_part(tensor: Any) -> Any:
@@ -206,6 +208,6 @@ def local_part(tensor: Any) -> Any:
 
 
 def reshard(model: Any) -> None:
-    """Leave each process its part of a divided model alone: a forward pass leaves what lies outside the layers whole."""
+    """Leave each process its part of a divided model: a forward pass leaves what lies outside the layers whole."""
     if hasattr(model, "reshard"):
         model.reshard()

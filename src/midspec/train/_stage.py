@@ -153,7 +153,9 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
         with ranks.in_turn():
             model = checkpoint.open_start(job, tokenizer, dtype=dtype)
             checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
-            forecast = forecast_memory(sizes_of(model), job, row_width=plan.row_width, dtype=dtype, device=device)
+            forecast = forecast_memory(
+                sizes_of(model), job, ranks.n, row_width=plan.row_width, dtype=dtype, device=device
+            )
             refuse_too_large(forecast)
             if ranks.is_main:
                 checkpoint.refuse_full_disk(model, folder)
