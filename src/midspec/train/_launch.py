@@ -187,8 +187,11 @@ def _reason(processes: Sequence[_Process]) -> Exception:
                 where="execution.processes",
                 hint="The same command goes on from the last checkpoint",
             )
-    failed = next(process for process in processes if process.code)
-    return RuntimeError(f"process {failed.rank} of {len(processes)} failed:\n{failed.trace()}")
+    # One that lost the others failed after them, and its trace says only that.
+    lost = ("Connection closed by peer", "Connection reset by peer")
+    failed = [process for process in processes if process.code]
+    failed.sort(key=lambda process: any(text in process.trace() for text in lost))
+    return RuntimeError(f"process {failed[0].rank} of {len(processes)} failed:\n{failed[0].trace()}")
 
 
 def _end_with(parent: int) -> None:

@@ -80,7 +80,7 @@ def collate(
             positions[number, at:end] = np.arange(end - at)
             at = end
         # No position is higher than the longest piece's: a row may be wider than the model's positions reach.
-        positions[number, at:] = np.arange(width - at) % max(len(piece.ids) for piece in row)
+        positions[number, at:] = np.arange(width - at) % max((len(piece.ids) for piece in row), default=1)
     return {
         "input_ids": torch.from_numpy(ids),
         "position_ids": torch.from_numpy(positions),
@@ -90,7 +90,8 @@ def collate(
 
 def _collate_apart(pieces: Sequence[Piece], pad_id: int) -> dict[str, torch.Tensor]:
     """Make inputs of pieces with a row each, padded on the right, where no token before sees the padding."""
-    shape = (len(pieces), max(len(piece.ids) for piece in pieces))
+    # A batch of no piece, which fills another process's update up, is a token that nothing is learnt from.
+    shape = (max(len(pieces), 1), max((len(piece.ids) for piece in pieces), default=1))
     ids = np.full(shape, pad_id, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
