@@ -18,6 +18,7 @@ from ._language_model import open_checkpoint as open_checkpoint
 from ._merge import Exported as Exported
 from ._merge import export_adapter as export_adapter
 from ._merge import export_weights as export_weights
+from ._merge import open_merged as open_merged
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
 from ._open import pick_device as pick_device

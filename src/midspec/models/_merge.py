@@ -69,6 +69,26 @@ class _Start(NamedTuple):
     base: torch.Tensor | None
 
 
+def open_merged(checkpoint: Checkpoint) -> tuple[Any, Any, Kept]:
+    """Open a checkpoint in float32 with its adapter merged into its weights.
+
+    Returns:
+        The model, its tokenizer, and how it compares with the adapter beside its base.
+
+    Raises:
+        CheckpointError: it has no adapter, it does not open, it can't be merged, or it answers otherwise afterwards.
+    """
+    if checkpoint.adapter is None:
+        raise CheckpointError(
+            "has no adapter to merge", where=checkpoint.model, hint="Name a checkpoint with an adapter"
+        )
+    start = _open_start(checkpoint, None)
+    model = _merge(start.model, checkpoint, untie=False)
+    merged = compare_logits(probe_logits(model, start.probes), start.trained, start.base)
+    _refuse_other(merged, start, "the merged weights", checkpoint)
+    return model, start.tokenizer, merged
+
+
 def export_weights(
     checkpoint: Checkpoint,
     folder: Path,

@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from midspec.core.artifact import Built
-from midspec.core.errors import CheckpointError
-from midspec.models import find_checkpoint
-
-# Sums in another order move float32 logits by about 1e-6 of their size.
-_SAME = 1e-4
-_N_PROBE_TOKENS = 32
+from midspec.models import find_checkpoint, open_merged
 
 
 def merge_adapter(name: str, folder: Path) -> Built:
@@ -21,35 +16,11 @@ def merge_adapter(name: str, folder: Path) -> Built:
 
     Raises:
         CheckpointError: it has no adapter, it does not open, it can't be merged, or it answers otherwise afterwards.
+        FolderError: the disk is full.
     """
-    import torch
-
-    from midspec.models import load_model, quiet, tokenizer_of
     from midspec.train._checkpoint import save_model, writing
 
-    checkpoint = find_checkpoint(name)
-    if checkpoint.adapter is None:
-        hint = "Leave out adapter: merge, or name a base with an adapter"
-        raise CheckpointError("has no adapter to merge", where=name, hint=hint)
-    tokenizer = tokenizer_of(checkpoint)
-    model = load_model(checkpoint, dtype=torch.float32).eval()
-    probe = torch.arange(_N_PROBE_TOKENS)[None] % min(model.get_input_embeddings().weight.shape[0], len(tokenizer))
-    with torch.inference_mode():
-        before = model(input_ids=probe, use_cache=False).logits
-        with model.disable_adapter():
-            effect = float((model(input_ids=probe, use_cache=False).logits - before).abs().max())
-    with quiet():
-        try:
-            merged = model.merge_and_unload(safe_merge=True)
-        except (ValueError, RuntimeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"can't be merged ({reason})", where=name, hint="Use adapter: continue") from error
-    with torch.inference_mode():
-        moved = float((merged(input_ids=probe, use_cache=False).logits - before).abs().max())
-    if moved > _SAME * max(float(before.abs().max()), effect):
-        # PEFT adds an adapter on embeddings that input and output share to both.
-        hint = "Use adapter: continue, or train no adapter on shared embeddings"
-        raise CheckpointError(f"answers otherwise when merged (logits move by {moved:.2g})", where=name, hint=hint)
+    model, tokenizer, merged = open_merged(find_checkpoint(name))
     with writing(folder):
-        outputs = save_model(merged, tokenizer, folder)
-    return Built(outputs=outputs, summary={"adapter_effect": effect, "merging_error": moved})
+        outputs = save_model(model, tokenizer, folder)
+    return Built(outputs=outputs, summary={"adapter_effect": merged.effect, "merging_error": merged.error})
