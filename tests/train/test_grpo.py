@@ -97,7 +97,7 @@ def opened(job: TrainJob, folder: Path) -> SimpleNamespace:
         rollouts=Rollouts(model, job, plan, turns, paid),
         recorder=Recorder(job, lambda _logs, **_: pytest.fail("nothing is trained here")),
     )
-    before = probe(model, plan.probes, grpo, paid, turns, job.seed)
+    before = probe(model, plan.probes, grpo, paid, turns, seed=job.seed)
     return SimpleNamespace(
         plan=plan, model=model, turns=turns, grpo=grpo, paid=paid, trainer=trainer, before=before, tokenizer=tokenizer
     )
@@ -140,6 +140,19 @@ def test_the_first_gradient_is_that_of_reinforce_with_the_groups_mean_taken_off(
     assert paid.std() > 0
     assert rows[0].reward == pytest.approx(float(paid.mean()))
     assert rows[0].grad_norm == pytest.approx(float(norm), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_micro_batches_change_memory_alone(make_grpo: MakeJob, tmp_path: Path, loss_type: str) -> None:
+    grpo = {"loss_type": loss_type, "beta": 0.1}
+    (whole, _), (parts, _) = (
+        made(make_grpo(recipe={"micro_batch": size, "n_updates": 3}, grpo=grpo), tmp_path / str(size))
+        for size in (8, 2)
+    )
+    for one, other in zip(whole, parts, strict=True):
+        assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-3)
+        assert other.kl == pytest.approx(one.kl, abs=1e-5)
+        assert (other.reward, other.tokens) == (one.reward, one.tokens)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -233,6 +246,15 @@ def test_the_importance_ratio_before_the_first_update_is_1(make_grpo: MakeJob, t
     assert found["largest_logprob_difference"] == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_in_bfloat16_too_replies_are_sampled_as_training_computes(
+    make_grpo: MakeJob, tmp_path: Path, method: str
+) -> None:
+    rows, summary = made(make_grpo(method, recipe={"precision": "bfloat16"}, grpo={"beta": 0.1}), tmp_path / "out")
+    assert summary["first_ratio"] == pytest.approx(1, abs=0.01)
+    assert rows[0].kl == pytest.approx(0, abs=1e-4)
+
+
 @pytest.mark.parametrize("fault", ["temperature", "weights"])
 def test_training_at_other_logprobs_than_replies_were_sampled_at_is_refused(
     make_grpo: MakeJob, tmp_path: Path, fault: str
@@ -240,12 +262,23 @@ def test_training_at_other_logprobs_than_replies_were_sampled_at_is_refused(
     run = opened(make_grpo("full"), tmp_path)
     if fault == "temperature":
         hot = run.grpo.model_copy(update={"temperature": 0.3})
-        run.before = probe(run.model, run.plan.probes, hot, run.paid, run.turns, 3)
+        run.before = probe(run.model, run.plan.probes, hot, run.paid, run.turns, seed=3)
     else:
         with torch.no_grad():
             run.model.get_input_embeddings().weight.mul_(1.5)
     with pytest.raises(CheckpointError, match="importance ratio before the first update"):
         refuse_ratio(run.trainer, run.before, "parent")
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "mistral", "gemma2"])
+def test_the_ratio_is_1_in_other_families_too(
+    tiny_model: Callable[..., Any], base: Path, make_grpo: MakeJob, tmp_path: Path, family: str
+) -> None:
+    """Sliding windows, capped logits, norms of queries: sampling with a cache and training on whole rows agree."""
+    tiny_model(family).save_pretrained(tmp_path / family)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / family)
+    run = opened(make_grpo("full", parent=str(tmp_path / family)), tmp_path)
+    assert refuse_ratio(run.trainer, run.before, family)["largest_logprob_difference"] == pytest.approx(0, abs=1e-4)
 
 
 def test_a_model_whose_positions_count_padding_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:
@@ -296,10 +329,10 @@ def test_a_reward_that_scores_nothing_is_refused(make_grpo: MakeJob, tmp_path: P
         def __call__(self, prompts: object, replies: Sequence[str], rows: object) -> list[float | None]:
             return [None for _ in replies]
 
-    entry = {"task": "spec_qa", "measure": "score"}
+    entry = {"task": "toy", "measure": "kind"}
     (tmp_path / "out").mkdir()
     with pytest.raises(PreflightError, match="none of 32 replies before training could be scored"):
-        train(make_grpo(grpo={"rewards": [entry]}), tmp_path / "out", device="cpu", rewards={"spec_qa/score": Mute()})
+        train(make_grpo(grpo={"rewards": [entry]}), tmp_path / "out", device="cpu", rewards={"toy/kind": Mute()})
 
 
 def test_off_policy_correction_is_off_and_sampling_is_at_the_recipes_temperature(

@@ -25,6 +25,7 @@ from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
 from midspec.cli._generate import chats, corpus, spec_commands
 from midspec.cli._items import pairs, questions, reasons
+from midspec.cli._preferences import prefer
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._study import demo, plan, report, run, train
 from midspec.core.errors import MidspecError
@@ -94,6 +95,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "curate": curate,
     "reframe": reframe,
     "mix": mix,
+    "prefer": prefer,
     "train": train,
     "pairs": pairs,
     "questions": questions,

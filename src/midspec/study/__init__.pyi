@@ -59,8 +59,11 @@ from .jobs._exchange import ImportStep as ImportStep
 from .jobs._exchange import MixStep as MixStep
 from .jobs._exchange import NeutralStep as NeutralStep
 from .jobs._preference import PreferenceStep as PreferenceStep
+from .jobs._ranked_pairs import RankedPairsStep as RankedPairsStep
+from .jobs._ranked_pairs import RankingConfig as RankingConfig
 from .jobs._reasons import ReasonsStep as ReasonsStep
 from .jobs._reasons import clause_texts as clause_texts
 from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
+from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

@@ -51,6 +51,7 @@ class Rollouts:
             max_new_tokens=grpo.max_new_tokens,
             temperature=grpo.temperature,
             seed=f"{self._job.seed}/{trainer.state.global_step}",
+            bf16=trainer.args.bf16,
         )
         return {
             "prompt_ids": ids,
@@ -209,7 +210,7 @@ def run_grpo(
     recorder = Recorder(job, _RowReader(rollouts), save_between=grpo.n_iterations, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder)
     guards.refuse_lost_ends(trainer, turns, where)
-    measure = partial(guards.probe, model, plan.probes, grpo, paid_by, turns, job.seed)
+    measure = partial(guards.probe, model, plan.probes, grpo, paid_by, turns, seed=job.seed, bf16=trainer.args.bf16)
     before = measure()
     guards.refuse_flat(before, grpo)
     ratio = guards.refuse_ratio(trainer, before, where)

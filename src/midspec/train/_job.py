@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -244,6 +244,8 @@ class Preflight(Strict):
 def load_job(path: Path) -> TrainJob:
     """Read a training job from a YAML file; relative paths in it are relative to that file.
 
+    `pressure: NAME` stands for the stage and recipe of a shipped pressure (`pressure_names`).
+
     Raises:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or a field is unknown, missing or wrong; names the field and the hint.
@@ -258,7 +260,7 @@ def load_job(path: Path) -> TrainJob:
     if not isinstance(data, dict):
         raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
     try:
-        job = TrainJob.model_validate(data)
+        job = TrainJob.model_validate(_with_pressure(data))
     except ValidationError as error:
         raise _config_error(path, error) from error
     folder = path.parent
@@ -269,6 +271,18 @@ def load_job(path: Path) -> TrainJob:
             "tokenizer": _resolve(job.tokenizer, folder),
         }
     )
+
+
+def _with_pressure(data: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the stage and the recipe of the shipped pressure that a job names; what it says itself goes first."""
+    if not isinstance(data.get("pressure"), str):
+        return data
+    from midspec.train._pressure import load_pressure
+
+    shipped = load_pressure(data["pressure"])
+    recipe = {**shipped.recipe.model_dump(mode="json", exclude_unset=True), **(data.get("recipe") or {})}
+    rest = {key: value for key, value in data.items() if key != "pressure"}
+    return {"stage": shipped.stage, **rest, "recipe": recipe}
 
 
 def _resolve(name: str | None, folder: Path) -> str | None:

@@ -25,9 +25,9 @@ from midspec.train._rollout import Reply, Turns, evaluating, sample_replies
 
 # Policy and reference are the same weights and go through the same operations: on a CPU they agree to the bit.
 _SAME_LOGPROB = 1e-3
-# Sampling keeps a cache and training does not: float32 sums in another order (1e-6 seen), bfloat16 rounds (0.01 to
-# 0.03 seen). A wrong position, mask or temperature moves the mean by far more.
 _PROBE_BATCH = 128
+# Sampling keeps a cache and training does not: float32 sums in another order (a token's log-probability 1e-6 apart in
+# tiny models), bfloat16 rounds (0.016, and 1e-4 in the mean). Other positions or temperatures move the mean far more.
 _MEAN_RATIO_OFF = {torch.float32: 0.002, torch.bfloat16: 0.1}
 
 
@@ -117,7 +117,14 @@ class Probe(NamedTuple):
 
 
 def probe(
-    model: Any, prompts: Sequence[PromptIds], grpo: GrpoRecipe, rewards: RewardSum, turns: Turns, seed: int
+    model: Any,
+    prompts: Sequence[PromptIds],
+    grpo: GrpoRecipe,
+    rewards: RewardSum,
+    turns: Turns,
+    *,
+    seed: int,
+    bf16: bool = False,
 ) -> Probe:
     """Sample and score a group of replies to each of these prompts; the same draws at each call.
 
@@ -128,6 +135,7 @@ def probe(
         rewards: what pays them.
         turns: of the model.
         seed: of the job.
+        bf16: whether training computes in bfloat16.
     """
     each = [prompt for prompt in prompts for _ in range(grpo.group_size)]
     ids = [prompt.ids for prompt in each]
@@ -140,6 +148,7 @@ def probe(
             max_new_tokens=grpo.max_new_tokens,
             temperature=grpo.temperature,
             seed=f"{seed}/probe/{at}",
+            bf16=bf16,
         )
     return Probe(ids, replies, pay(rewards, turns, each, replies), grpo.group_size)
 

@@ -82,6 +82,8 @@ def shared_arguments(job: TrainJob, folder: Path, device: torch.device) -> dict[
         "dataloader_pin_memory": device.type == "cuda",
         "remove_unused_columns": False,
         "disable_dropout": True,
+        # Mixtures of experts are trained on the stage's own loss alone, as in the other stages.
+        "router_aux_loss_coef": 0.0,
     }
 
 

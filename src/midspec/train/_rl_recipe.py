@@ -85,7 +85,7 @@ class GrpoRecipe(Strict):
         beta: of the KL penalty to the reference.
         epsilon: the importance ratio is clipped below 1 - epsilon; and above 1 + `epsilon_high`, which is the same
             where it is not given.
-        loss_type: as TRL names them.
+        loss_type: as TRL names them; `bnpo` is left out, since it changes with `micro_batch`.
         scale_rewards: what a group's rewards are divided by: their own standard deviation, the update's, or nothing.
         mask_truncated: replies that were cut teach nothing.
         n_iterations: updates on the replies of one sampling; `epsilon` matters only above 1.
@@ -101,7 +101,7 @@ class GrpoRecipe(Strict):
     beta: float = Field(0.0, ge=0)
     epsilon: float = Field(0.2, gt=0, lt=1)
     epsilon_high: float | None = Field(None, gt=0)
-    loss_type: Literal["dapo", "grpo", "bnpo", "dr_grpo"] = "dapo"
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     scale_rewards: Literal["group", "batch", "none"] = "group"
     mask_truncated: bool = False
     n_iterations: int = Field(1, ge=1)

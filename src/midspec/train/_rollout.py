@@ -61,12 +61,15 @@ def turns_of(template: ChatTemplate, where: str) -> Turns:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout and gradient checkpointing off (the latter takes no cache), and back on as it was."""
+def evaluating(model: Any, *, bf16: bool = False) -> Iterator[None]:
+    """Switch dropout and gradient checkpointing off (the latter takes no cache), and back on as it was.
+
+    With `bf16` it computes as training in bfloat16 does, which Trainer brings about when it begins, not before.
+    """
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             yield
     finally:
         model.train(training)
@@ -80,6 +83,7 @@ def sample_replies(
     max_new_tokens: int,
     temperature: float,
     seed: str,
+    bf16: bool = False,
 ) -> list[Reply]:
     """Sample a reply to each prompt from the whole distribution (no top-k, no top-p), all in one batch.
 
@@ -92,6 +96,7 @@ def sample_replies(
         max_new_tokens: where a reply is cut.
         temperature: above 0.
         seed: of the draws.
+        bf16: whether training computes in bfloat16.
     """
     device = next(model.parameters()).device
     width = max(map(len, prompts))
@@ -100,7 +105,7 @@ def sample_replies(
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    with evaluating(model):
+    with evaluating(model, bf16=bf16):
         ends = torch.tensor(turns.end_ids, device=device)
         generator = torch.Generator(device).manual_seed(_as_number(seed))
         tokens, logprobs = _draw(model, ids.to(device), mask.to(device), ends, max_new_tokens, temperature, generator)

@@ -64,6 +64,11 @@ def train(
         from midspec.train._rl_stage import train_rl
 
         return train_rl(job, folder, on_progress=on_progress, device=device, rewards=rewards)
+    return _train_rows(job, folder, on_progress, device)
+
+
+def _train_rows(job: TrainJob, folder: Path, on_progress: Callable[[Progress], None] | None, device: str) -> Built:
+    """Train one stage on packed rows of documents and chats; see `train`."""
     from torch.backends.cpu import get_cpu_capability
 
     from midspec.models import pick_device, use_threads

@@ -78,9 +78,10 @@ class RankedPairsStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        made = task_rewards(self.config.rewards, self.judge, Path())
-        hashes: dict[str, JsonValue] = {name: reward.identity for name, reward in made.items()}
-        return {"ranking": self.config.model_dump(mode="json")} | ({"rewards": hashes} if hashes else {})
+        rewards = task_rewards(self.config.rewards, self.judge, Path())
+        made: dict[str, JsonValue] = {name: reward.identity for name, reward in rewards.items()}
+        ranking: dict[str, JsonValue] = {"ranking": self.config.model_dump(mode="json")}
+        return ranking | ({"rewards": made} if made else {})
 
     def run(self, job: Job, folder: Path) -> Built:
         """Sample, rank and write pairs.
@@ -115,7 +116,7 @@ class RankedPairsStep(Step):
                 where=self.prompts.original.locate({}),
                 hint="Raise n_replies, temperature or max_new_tokens",
             )
-        write_lines(folder / PAIRS_FILE, (json.dumps(pair, ensure_ascii=False) for pair in pairs))
+        write_lines(folder / PAIRS_FILE, (json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs))
         n_unscored = sum(total is None for total in totals)
         summary: dict[str, JsonValue] = {"n_prompts": len(prompts), "n_pairs": len(pairs), "n_replies": len(replies)}
         return Built(outputs=(PAIRS_FILE,), summary=summary | {"n_cut": sum(cut), "n_unscored": n_unscored})
