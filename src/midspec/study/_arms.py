@@ -117,7 +117,7 @@ class Arm(Strict):
 
 
 class PairsEntry(Strict):
-    """Pairs of a better and a worse reply to the same prompt, for `dpo`: from chats, a file, or the model's own replies.
+    """Pairs of a better and a worse reply to a prompt, for `dpo`: from chats, a file, or the model's own replies.
 
     Attributes:
         chosen: name of the chats with the better replies.
