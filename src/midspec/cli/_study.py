@@ -245,12 +245,14 @@ def train(
         Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
     ] = None,
     device: o.Device = "auto",
+    judge_url: o.JudgeUrl = None,
+    budget: o.Budget = None,
     redo: o.Redo = False,
 ) -> None:
     """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
 
     Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
-    10 minutes (execution.save_every_s).
+    10 minutes (execution.save_every_s). --judge-url and --budget are of the judge that a reward of grpo names.
 
     Example: midspec train midtrain.yaml --out checkpoints/midtrained
     """
@@ -267,4 +269,5 @@ def train(
     if not taken or (redo and read_record(folder) is not None):
         for line in preflight(job).lines():
             print(line, flush=True)
-    print_record(*build_with_bar(TrainStep.of_job(job), folder, "updates", redo=redo, device=device), folder)
+    step = TrainStep.of_job(job, o.access(judge_url, budget=budget))
+    print_record(*build_with_bar(step, folder, "updates", redo=redo, device=device), folder)
