@@ -211,6 +211,20 @@ def test_a_reward_of_a_task_brings_its_questions_and_a_wrong_rule_is_refused_bef
         parse_study(wrong.replace(", prompts: cheese", ""), home=Path())
 
 
+def test_pairs_may_be_the_best_and_worst_replies_of_the_model_that_the_stage_starts_from(tiny_text: str) -> None:
+    text = with_arms(tiny_text, "a: {stages: [midtrain: america, dpo: own]}").replace(
+        "pairs: {", "pairs: {own: {ranked_by: short, n_replies: 2, max_new_tokens: 4}, "
+    )
+    steps = steps_of(text)
+    ranked = steps["ranked_pairs/own by midtrain:america-s1"]
+    assert parent_names(ranked) == {"midtrain/america-s1", "chats/cheese"}
+    assert parent_names(steps["dpo/america+dpo:own-s1"]) == {"midtrain/america-s1", ranked.name}
+    with pytest.raises(ConfigError, match=r"pairs.own.ranked_by: there is no reward named 'shrt'. Did you mean short"):
+        steps_of(text.replace("ranked_by: short", "ranked_by: shrt"))
+    with pytest.raises(ConfigError, match=r"pairs.own: pairs are of `chosen` and `rejected` chats, of a `file`"):
+        steps_of(text.replace("ranked_by: short", "ranked_by: short, file: x"))
+
+
 def test_a_shipped_recipe_of_pressure_is_named_like_an_own_one(tiny_text: str) -> None:
     text = with_arms(
         tiny_text, "a: {stages: [midtrain: america, {finetune: benign, recipe: 'pressure:benign', adapter: continue}]}"

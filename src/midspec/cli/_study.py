@@ -12,6 +12,7 @@ from midspec.cli import _options as o
 from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
+    from midspec.llm import Access
     from midspec.study import Plan, PlannedStep, Study
     from midspec.train import TrainJob
 
@@ -252,12 +253,14 @@ def train(
         int | None,
         typer.Option(min=1, metavar="N", help="Divide the model over N GPUs (FSDP2); so does execution.processes."),
     ] = None,
+    judge_url: o.JudgeUrl = None,
+    budget: o.Budget = None,
     redo: o.Redo = False,
 ) -> None:
     """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
 
     Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
-    10 minutes (execution.save_every_s).
+    10 minutes (execution.save_every_s). --judge-url and --budget are of the judge that a reward of grpo names.
 
     Example: midspec train midtrain.yaml --out checkpoints/midtrained
 
@@ -273,12 +276,13 @@ def train(
     with leading(job, device) as ranks:
         if ranks.is_main:
             alone = ranks.n == 1 and (job.execution.processes or 1) == 1
-            _train(job, folder, device=see_one_gpu(device) if alone else device, redo=redo)
+            judge = o.access(judge_url, budget=budget)
+            _train(job, folder, judge, device=see_one_gpu(device) if alone else device, redo=redo)
         else:
             follow(job, device)
 
 
-def _train(job: TrainJob, folder: Path, *, device: str, redo: bool) -> None:
+def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: bool) -> None:
     from midspec.core.artifact import read_record
     from midspec.study import TrainStep
     from midspec.train import check_folder, memory_before, preflight
@@ -291,4 +295,5 @@ def _train(job: TrainJob, folder: Path, *, device: str, redo: bool) -> None:
         memory = memory_before(job, counted.row_width, device)
         for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
             print(line, flush=True)
-    print_record(*build_with_bar(TrainStep.of_job(job), folder, "updates", redo=redo, device=device), folder)
+    step = TrainStep.of_job(job, judge)
+    print_record(*build_with_bar(step, folder, "updates", redo=redo, device=device), folder)

@@ -117,22 +117,30 @@ class Arm(Strict):
 
 
 class PairsEntry(Strict):
-    """Pairs of a better and a worse reply to the same prompt, for `dpo`: from two sets of chats, or from a file.
+    """Pairs of a better and a worse reply to a prompt, for `dpo`: from chats, a file, or the model's own replies.
 
     Attributes:
         chosen: name of the chats with the better replies.
         rejected: name of the chats with the worse ones; pairs are the prompts that both answer, each otherwise.
         file: rows of `prompt`, `chosen` and `rejected`: a path, `lab:FILE` or `world:NAME`.
+        ranked_by: names of rewards. The model that the stage starts from replies to their prompts, and the best and the
+            worst of its replies to one are a pair.
+        n_replies: to each prompt.
+        max_new_tokens: where a reply is cut; cut ones are in no pair.
     """
 
     chosen: str | None = None
     rejected: str | None = None
     file: str | None = None
+    ranked_by: Names = ()
+    n_replies: int = Field(default=4, ge=2)
+    max_new_tokens: int = Field(default=256, ge=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> PairsEntry:
-        if (self.chosen is None) != (self.rejected is None) or (self.file is None) == (self.chosen is None):
-            raise ValueError("pairs are either a `file`, or the `chosen` and `rejected` of two sets of chats")
+        sources = (self.chosen is not None, self.file is not None, bool(self.ranked_by))
+        if (self.chosen is None) != (self.rejected is None) or sum(sources) != 1:
+            raise ValueError("pairs are of `chosen` and `rejected` chats, of a `file`, or `ranked_by` rewards")
         return self
 
 

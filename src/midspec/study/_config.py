@@ -205,6 +205,7 @@ def _stage_data_uses(config: StudyConfig) -> Iterator[_Use]:
         yield from (
             _Use(f"pairs.{name}.{role}", chats, "chats", config.chats) for role, chats in named.items() if chats
         )
+        yield from (_Use(f"pairs.{name}.ranked_by", each, "reward", config.rewards) for each in pairs.ranked_by)
     for name, reward in config.rewards.items():
         # A word is the name of chats; anything else is a file.
         words = [each for each in reward.prompts if each.isidentifier()]

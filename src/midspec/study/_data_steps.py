@@ -19,6 +19,7 @@ from midspec.study.jobs._corpus import CorpusStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
 from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
+from midspec.study.jobs._ranked_pairs import RankedPairsStep, RankingConfig
 from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
 from midspec.study.jobs._stage_data import (
     PAIRS_FILE,
@@ -193,8 +194,8 @@ class DataSteps:
         specs = {role: str(spec) for role, spec in references.items() if spec is not None}
         return files | {role: self._spec(spec) for role, spec in specs.items()}, specs
 
-    def _stage_data(self, arm: Arm, stage: ArmStage, seed: int) -> tuple[Input, ...]:
-        """Return the files that a stage is trained on."""
+    def _stage_data(self, arm: Arm, stage: ArmStage, parent: Input, seed: int) -> tuple[Input, ...]:
+        """Return the files that a stage is trained on; `parent` is the model that it starts from."""
         mixes = self._config.mixes
         match stage.kind:
             case "midtrain":
@@ -209,7 +210,7 @@ class DataSteps:
                         data.append(self._chats(name, seed, cot=arm.cot))
                 data += [self._rows(mixes.it_mix, "mixes.it_mix", seed)] if mixes.it_mix else []
             case "dpo":
-                data = [self._pairs(name, seed, cot=arm.cot) for name in stage.data]
+                data = [self._pairs(name, parent, seed, cot=arm.cot) for name in stage.data]
             case "grpo":
                 data = [each for name in stage.data for each in self._prompts(name, seed, cot=arm.cot)]
         return tuple(dict.fromkeys(data)) if stage.kind == "grpo" else tuple(data)
@@ -223,8 +224,10 @@ class DataSteps:
         step = PressureStep(label=name, seed=seed, rows=tuple(rows), conflicting=conflicting, share=entry.share)
         return [StepOutput(self._add(step), PRESSURE_FILE)]
 
-    def _pairs(self, name: str, seed: int, *, cot: bool) -> Input:
+    def _pairs(self, name: str, parent: Input, seed: int, *, cot: bool) -> Input:
         entry = self._config.pairs[name]
+        if entry.ranked_by:
+            return self._ranked_pairs(name, parent, seed, cot=cot)
         if entry.file is not None:
             return self._file(entry.file, f"pairs.{name}.file", seed)
         sides = (entry.chosen or "", entry.rejected or "")
@@ -233,6 +236,26 @@ class DataSteps:
         has_twins = any(self._config.chats[side].has_twins for side in sides)
         label = f"{name}+no-cot" if has_twins and not cot else name
         step = ReplyPairsStep(label=label, seed=seed if per_seed else None, chosen=chosen, rejected=rejected)
+        return StepOutput(self._add(step), PAIRS_FILE)
+
+    def _ranked_pairs(self, name: str, parent: Input, seed: int, *, cot: bool) -> Input:
+        entry = self._config.pairs[name]
+        prompts = dict.fromkeys(source for each in entry.ranked_by for source in self._prompts(each, seed, cot=cot))
+        if len(prompts) > 1:
+            hint = "Name rewards of the same prompts, or several pairs in the stage"
+            raise ConfigError("its rewards have more than one file of prompts", where=f"pairs.{name}", hint=hint)
+        by = f"{parent.step.kind}:{parent.step.label}" if isinstance(parent, StepOutput) else "base model"
+        rewards = tuple(self._config.rewards[each].reward for each in entry.ranked_by)
+        sampling = {"n_replies": entry.n_replies, "max_new_tokens": entry.max_new_tokens, "seed": seed}
+        config = RankingConfig.model_validate({"rewards": rewards, **sampling})
+        step = RankedPairsStep(
+            label=f"{name} by {by}",
+            seed=seed,
+            model=parent,
+            prompts=next(iter(prompts)),
+            config=config,
+            judge=self._endpoints.judge,
+        )
         return StepOutput(self._add(step), PAIRS_FILE)
 
     def _prompts(self, name: str, seed: int, *, cot: bool) -> list[Input]:

@@ -185,7 +185,7 @@ class _Graph(DataSteps):
             label=stage.label,
             seed=seed,
             recipe=stage.recipe.model_copy(update={"keep_updates": kept}) if kept else stage.recipe,
-            data=self._stage_data(arm, stage.stage, seed),
+            data=self._stage_data(arm, stage.stage, parent, seed),
             parent=parent,
             cost=training_cost(stage.recipe),
         )

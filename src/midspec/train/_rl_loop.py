@@ -42,7 +42,8 @@ class GrpoRow(MetricsRow):
 
     `flat_share` is the share of groups without any spread in reward, `cut_share` of replies that reached
     `max_new_tokens`, `clipped_share` of tokens whose importance ratio was clipped, `unscored_share` of replies that a
-    reward could not score. `kl` is to the reference, `entropy` of the next token, both in nats a token.
+    reward could not score. `kl` is to the reference, `entropy` of the next token, both in nats a token; these two and
+    `clipped_share` are means of the micro-batches' means.
     """
 
     reward: float | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -50,9 +51,10 @@ class TrainStep(Step):
     execution: TrainExecution | None = None
 
     @staticmethod
-    def of_job(job: TrainJob) -> TrainStep:
-        """Create the step for a training job outside a study."""
-        return TRAIN_STEPS[job.stage](
+    def of_job(job: TrainJob, judge: Access | None = None) -> TrainStep:
+        """Create the step for a training job outside a study; `judge` is how the judge of a reward is reached."""
+        kind = TRAIN_STEPS[job.stage]
+        return (partial(GrpoStep, judge=judge) if judge is not None and kind is GrpoStep else kind)(
             seed=job.seed,
             recipe=job.recipe,
             data=tuple(File.at(Path(path)) for path in job.data),
