@@ -158,7 +158,12 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
             mean_chosen_tokens=round(fmean(len(ids.chosen) for ids in used), 3),
             mean_rejected_tokens=round(fmean(len(ids.rejected) for ids in used), 3),
             longest_tokens=max(len(ids.prompt) + max(len(ids.chosen), len(ids.rejected)) for ids in used),
-            example=f"{_short(first.prompt[-1].content)} ▸ «{_short(first.chosen)}» not «{_short(first.rejected)}»",
+            example=" ".join(
+                (
+                    f"{_short(first.prompt[-1].content)} ▸",
+                    f"«{_short(first.chosen.content)}» not «{_short(first.rejected.content)}»",
+                )
+            ),
             **_geometry(job, n_updates),
         ),
     )
@@ -257,7 +262,7 @@ def _in_passes(rows: Sequence[T], n_wanted: int, seed: int) -> list[T]:
 
 
 def _tokenize_pair(template: ChatTemplate, pair: Pair) -> PairIds:
-    replies = [Chat(messages=(*pair.prompt, Message(role="assistant", content=text))) for text in pair[1:3]]
+    replies = [Chat(messages=(*pair.prompt, reply)) for reply in (pair.chosen, pair.rejected)]
     try:
         tokens = template.tokenize(replies)
     except DataError as error:
