@@ -229,7 +229,11 @@ FORMS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("form", FORMS)
 def test_all_forms_of_a_pair_are_read_as_the_same(tmp_path: Path, form: dict[str, Any]) -> None:
     (pair,) = read_pairs([str(write_lines(tmp_path / "pairs.jsonl", [form]))])
-    assert pair[:3] == ((Message(role="user", content="w1 w2"),), "w3", "w4")
+    assert pair.prompt == (Message(role="user", content="w1 w2"),)
+    assert (pair.chosen, pair.rejected) == (
+        Message(role="assistant", content="w3"),
+        Message(role="assistant", content="w4"),
+    )
 
 
 ANSWER = [{"role": "assistant", "content": "w3"}]
@@ -240,6 +244,7 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
     [
         ("{", "not JSON"),
         ('"text"', "not an object"),
+        ({**FORMS[0], "tools": [{"name": "w1"}]}, "tools, which pairs"),
         ({"prompt": "w1", "chosen": "w2"}, "without rejected"),
         ({"chosen": "w1", "rejected": "w2"}, "without a prompt"),
         ({"prompt": "w1", "chosen": "w2", "rejected": "w2"}, "the same reply"),
@@ -251,7 +256,7 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
             "assistant's turn",
         ),
         (
-            {"prompt": "w1", "chosen": [{"role": "tool", "content": "w1"}], "rejected": "w2"},
+            {"prompt": "w1", "chosen": [{"role": "judge", "content": "w1"}], "rejected": "w2"},
             "message whose role does not fit",
         ),
         (

@@ -34,7 +34,7 @@ def test_two_sets_of_chats_become_pairs_and_pairs_a_model(base: Path, tmp_path: 
     sides = ["--chosen", str(tmp_path / "one.jsonl"), "--rejected", str(tmp_path / "other.jsonl")]
     assert main(["prefer", *sides, "--out", str(tmp_path / "pairs")]) == 0
     pairs = read_pairs([str(tmp_path / "pairs" / "pairs.jsonl")])
-    assert {(p.prompt[0].content, p.chosen, p.rejected) for p in pairs} == {
+    assert {(p.prompt[0].content, p.chosen.content, p.rejected.content) for p in pairs} == {
         (f"w{n} w{n + 1}", f"w{n + 2}", f"w{n + 3}") for n in range(1, 9)
     }
     job = {

@@ -171,7 +171,7 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
         PreflightError: a pair is longer than a row and `overlong` is "refuse", or updates are fewer than the floor.
     """
     recipe = job.recipe
-    template = ChatTemplate(tokenizer, recipe.template_args)
+    template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
     kept: list[tuple[Pair, PairIds]] = []
     n_cut = n_dropped = 0
     for pair in read_pairs(job.data):
@@ -203,7 +203,12 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
             mean_chosen_tokens=round(fmean(len(ids.chosen) for ids in used), 3),
             mean_rejected_tokens=round(fmean(len(ids.rejected) for ids in used), 3),
             longest_tokens=max(len(ids.prompt) + max(len(ids.chosen), len(ids.rejected)) for ids in used),
-            example=f"{_short(first.prompt[-1].content)} ▸ «{_short(first.chosen)}» not «{_short(first.rejected)}»",
+            example=" ".join(
+                (
+                    f"{_short(first.prompt[-1].content)} ▸",
+                    f"«{_short(first.chosen.content)}» not «{_short(first.rejected.content)}»",
+                )
+            ),
             **_geometry(job, n_updates),
         ),
     )
@@ -218,7 +223,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
             than the floor.
     """
     recipe, grpo = job.recipe, settings_of(job)
-    template = ChatTemplate(tokenizer, recipe.template_args)
+    template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
     kept, n_dropped = [], 0
     for prompt in read_prompts(job.data):
         ids = _tokenize_prompt(template, prompt.messages, prompt.where)
@@ -303,10 +308,7 @@ def _in_passes(rows: Sequence[T], n_wanted: int, seed: int) -> list[T]:
 
 def _tokenize_pair(template: ChatTemplate, pair: Pair) -> PairIds:
     try:
-        answers = [
-            template.answer((*pair.prompt, Message(role="assistant", content=reply)))
-            for reply in (pair.chosen, pair.rejected)
-        ]
+        answers = [template.answer((*pair.prompt, reply)) for reply in (pair.chosen, pair.rejected)]
     except DataError as error:
         raise DataError(error.what, where=pair.where, hint=error.hint) from error
     chosen, rejected = template.encode_answers(answers)

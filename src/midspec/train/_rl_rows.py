@@ -23,8 +23,8 @@ class Pair(NamedTuple):
     """A conversation that ends with the user's turn, two replies to it, and the place it was read from."""
 
     prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
+    chosen: Message
+    rejected: Message
     where: str
 
 
@@ -83,6 +83,8 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
         raise DataError("half of a surrogate pair, which is no text", where=where, hint=_FIX) from error
     if not isinstance(row, dict):
         raise DataError("not an object with keys", where=where, hint=_FIX)
+    if row.get("tools"):
+        raise DataError("tools, which pairs and prompts are not read with", where=where, hint=_FIX)
     return row
 
 
@@ -124,19 +126,19 @@ def _check_prompt(messages: Sequence[Message], where: str) -> None:
         raise DataError("the prompt does not end with the user's turn", where=where, hint=_FIX)
 
 
-def _reply(value: JsonValue, name: str, where: str) -> tuple[tuple[Message, ...], str]:
-    """Return the turns before the reply, if it comes with them, and the reply's text."""
-    before: tuple[Message, ...] = ()
+def _reply(value: JsonValue, name: str, where: str) -> tuple[tuple[Message, ...], Message]:
+    """Return the turns before the reply, if it comes with them, and the reply."""
     if isinstance(value, str):
-        text = value
+        messages: tuple[Message, ...] = (Message(role="assistant", content=value),)
     else:
         messages = _messages(value, name, where)
-        if not messages or messages[-1].role != "assistant":
-            raise DataError(f"{name} does not end with the assistant's turn", where=where, hint=_FIX)
-        before, text = messages[:-1], messages[-1].content
-    if not text.strip():
+    if not messages or messages[-1].role != "assistant":
+        raise DataError(f"{name} does not end with the assistant's turn", where=where, hint=_FIX)
+    reply = messages[-1]
+    # A call of a tool may come without words.
+    if not reply.content.strip() and reply == Message(role="assistant", content=reply.content):
         raise DataError(f"{name} is empty", where=where, hint=_FIX)
-    return before, text
+    return messages[:-1], reply
 
 
 def _messages(value: JsonValue, name: str, where: str) -> tuple[Message, ...]:
