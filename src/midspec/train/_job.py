@@ -22,6 +22,9 @@ _NO_IDENTITY = frozenset({"micro_batch"})
 # Came after results were made without them: at its default such a field leaves a result's identity as it was.
 _ADDED_LATER: frozenset[str] = frozenset()
 
+DIVIDED_STAGES = frozenset({"pretrain", "midtrain", "finetune"})
+"""The stages that several processes can train together."""
+
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30}
 
 
@@ -123,6 +126,8 @@ class TrainJob(Strict):
                 raise ValueError("tokenizer: an architecture needs a tokenizer folder")
             if "model_type" not in self.architecture:
                 raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
+        if (self.execution.processes or 1) > 1 and self.stage not in DIVIDED_STAGES:
+            raise ValueError(f"execution.processes: {self.stage} trains in one process")
         if self.stage == "pretrain" and self.recipe.method == "lora":
             raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
         return self
