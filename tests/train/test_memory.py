@@ -56,7 +56,7 @@ def test_before_the_model_is_opened_the_forecast_is_that_of_the_model(
     before = memory_before(job, 48, "cpu")
     assert before == forecast_memory(sizes_of(tiny_model("llama")), job, 1, **FORECAST)
     assert before is not None
-    assert before.line().startswith("memory: about 0.6 GB of ")
+    assert before.line().startswith("memory: about 0.75 GB of ")
 
 
 def test_what_can_not_fit_is_refused_with_what_would_need_less(
@@ -71,7 +71,8 @@ def test_what_can_not_fit_is_refused_with_what_would_need_less(
         refuse_too_large(forecast._replace(available=forecast.lasting - 1))
 
 
-SHAPE = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6}
+# Narrow layers with a wide inside: much to keep for little to compute.
+SHAPE = {"hidden_size": 128, "intermediate_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 4}
 RUN = """
 import json, sys
 from pathlib import Path
@@ -109,8 +110,8 @@ def measured(job: TrainJob, folder: Path) -> dict[str, Any]:
     ("architecture", "recipe", "execution"),
     [
         ({}, {"row_tokens": 512, "rows_per_update": 8}, {}),
-        ({}, {"row_tokens": 1024, "rows_per_update": 8, "micro_batch": 2}, {}),
-        ({"num_hidden_layers": 12}, {"row_tokens": 1024, "rows_per_update": 8}, {"gradient_checkpointing": True}),
+        ({}, {"row_tokens": 1024, "rows_per_update": 4, "micro_batch": 2}, {}),
+        ({}, {"row_tokens": 512, "rows_per_update": 8}, {"gradient_checkpointing": True}),
         ({"vocab_size": 60_000}, {"row_tokens": 256, "rows_per_update": 4, "micro_batch": 1}, {}),
     ],
     ids=["many rows", "long rows", "checkpointing", "large vocabulary"],
@@ -128,6 +129,5 @@ def test_the_forecast_is_within_half_of_what_a_training_used(
     job = make_job(recipe=recipe | {"n_updates": 2}, execution=execution, data=[str(rows)])
     job = job.model_copy(update={"architecture": {**(job.architecture or {}), **SHAPE, **architecture}})
     figures = measured(job, tmp_path / "out")
-    own = figures["memory_gb_peak"] - figures["before"]
-    forecast = figures["memory_gb_forecast"] - 0.6
-    assert 0.5 * own <= forecast <= 1.5 * own, figures
+    grown, forecast = (figures[f"memory_gb_{name}"] - figures["before"] for name in ("peak", "forecast"))
+    assert 0.5 * grown <= forecast <= 1.5 * grown, figures

@@ -31,6 +31,9 @@ KEPT_PREFIX = "checkpoint-"
 
 UPDATE_FLOORS: dict[str, int] = {"pretrain": 100, "midtrain": 100, "finetune": 30, "dpo": 20, "grpo": 20}
 
+DIVIDED_STAGES = frozenset({"pretrain", "midtrain", "finetune"})
+"""The stages that several processes can train together."""
+
 
 class LoraRecipe(Strict):
     """A low-rank adapter; the defaults are those of the paper (arXiv 2605.02087).
@@ -193,6 +196,8 @@ class TrainJob(Strict):
                 raise ValueError("tokenizer: an architecture needs a tokenizer folder")
             if "model_type" not in self.architecture:
                 raise ValueError("architecture: model_type is missing (llama or qwen3, say)")
+        if (self.execution.processes or 1) > 1 and self.stage not in DIVIDED_STAGES:
+            raise ValueError(f"execution.processes: {self.stage} trains in one process")
         if self.stage == "pretrain" and self.recipe.method == "lora":
             raise ValueError("recipe.method: pretrain trains all weights; use full, or stage midtrain")
         try:

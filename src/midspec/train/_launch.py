@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.models import VISIBLE, choose_gpus
-from midspec.train._job import Progress, TrainJob
+from midspec.train._job import DIVIDED_STAGES, Progress, TrainJob
 from midspec.train._ranks import STORE, ProcessLostError, Ranks, join, ranks_of_environment
 
 if TYPE_CHECKING:
@@ -244,8 +244,15 @@ def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
     """Within it, the first of torchrun's processes runs the command; the others are told where, or that all is done.
 
     Yields this process's place among them. A process that is not the first runs `follow` instead.
+
+    Raises:
+        ConfigError: the stage is of a kind that one process trains, or they were started in another way.
     """
     ranks = ranks_of_environment()
+    if max(ranks.n, job.execution.processes or 1) > 1 and job.stage not in DIVIDED_STAGES:
+        raise ConfigError(
+            f"{job.stage} trains in one process", where="execution.processes", hint="Leave it out, and torchrun too"
+        )
     if ranks.n > 1:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:

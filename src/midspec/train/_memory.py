@@ -23,8 +23,8 @@ from midspec.train._loss import CHUNK_LOGITS
 from midspec.train._probe import has_chunks, rows_at_once, training_dtype
 from midspec.train._ranks import ranks_of_environment
 
-# What Python, torch and transformers take on a CPU before a model is opened.
-_PROCESS = 600_000_000
+# What Python, torch, transformers and their working buffers take on a CPU whatever the model (LOG.md).
+_PROCESS = 750_000_000
 _GB = 1e9
 # A float32 logit, its exponential's share, and the gradients of both.
 _BYTES_PER_LOGIT = 16
@@ -191,7 +191,7 @@ def forecast_memory(
     tokens = rows * row_width
     n_logits = tokens * sizes.vocabulary
     # A gradient grows as activations are given back, unless more rows follow for the same update.
-    activations = tokens * _bytes_per_token(sizes, job, short)
+    activations = tokens * _bytes_per_token(sizes, short, is_saving=job.execution.gradient_checkpointing)
     gradients = trained // n if rows < share else max(0, trained // n - activations)
     return Forecast(
         weights=(frozen + trained) // n + cast + whole,
@@ -205,16 +205,16 @@ def forecast_memory(
     )
 
 
-def _bytes_per_token(sizes: Sizes, job: TrainJob, short: int) -> int:
-    """Return the bytes that a token's backward pass is kept for, in all layers."""
+def _bytes_per_token(sizes: Sizes, short: int, *, is_saving: bool) -> int:
+    """Return the bytes that a token's backward pass is kept for in all layers, and that one layer's needs beside."""
     # Norms compute in float32 and keep what they got and what they made; projections keep their input, attention its
     # queries, keys, values and output, the feed-forward part its gate, the gate's activation, and two products.
     layer = 4 * 4 * sizes.hidden
     layer += short * (2 * sizes.hidden + 5 * sizes.queries + 2 * sizes.keys + 4 * sizes.inner)
-    if not job.execution.gradient_checkpointing:
-        return sizes.n_layers * layer
-    # The input of each layer, and all of the one that is computed again.
-    return sizes.n_layers * short * sizes.hidden + layer
+    if is_saving:
+        # The input of each layer, and all of the one that is computed again.
+        return sizes.n_layers * short * sizes.hidden + 2 * layer
+    return (sizes.n_layers + 1) * layer
 
 
 def available_bytes(device: torch.device) -> int:
