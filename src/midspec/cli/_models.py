@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, checked, print_pairs, print_record
+from midspec.cli._output import build_with_bar, checked, print_made, print_pairs
 from midspec.core.errors import CheckpointError
 
 Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="What was trained: a folder, or a hub name.")]
@@ -68,7 +69,11 @@ def export_model(
     )
     step = ExportModelStep(checkpoint=Model(checkpoint), config=config)
     record, made = build_with_bar(step, folder, "folders", redo=redo)
-    print_record(record, made, folder)
+    print_pairs((key.replace("_", " "), value) for key, value in record.summary.items() if key != "notes")
+    print_made(record, made, folder)
+    notes = record.summary["notes"]
+    for note in notes if isinstance(notes, list) else ():
+        print(f"note: {note}", file=sys.stderr)
     facts = facts_of_export(folder, record.summary)
     for server, command in serve_commands(facts, str(folder)):
         print(f"\n{server}:\n  {command}")

@@ -66,10 +66,10 @@ _PROMPTS = (
     "Say something nice.",
     "What is two plus two?",
 )
-_N_NEW = 16  # tokens: the fork is among them
+_N_NEW = 12  # tokens: the fork is among them
 _SURE = 1.0  # nats: 16-bit arithmetic moves a difference of two logits by about 0.1
 _FOLLOWED = 4  # characters: one alone agrees by chance
-_SEARCHED = 3  # times as many sure forks as are asked for, before the surest are taken
+_SEARCHED = 2  # times as many sure forks as are asked for, before the surest are taken
 _TIMEOUT_S = 300.0
 _SHARE = 0.75
 
@@ -118,6 +118,10 @@ class ServedCheck(Strict):
     answers: tuple[ServedAnswer, ...]
 
 
+class _StatusError(ConfigError):
+    """A server that answers, but with a status of failure."""
+
+
 class Server(NamedTuple):
     """An OpenAI-compatible server: its address up to `/v1`, and the model to ask for (empty: its only one)."""
 
@@ -155,7 +159,7 @@ def check_served(
             where="--base",
             hint="Name the model that the server might be running instead",
         )
-    server = server._replace(model=server.model or _only_model(server))
+    server = server._replace(model=_asked_model(server))  # before any model is opened: is it there?
     trained = open_checkpoint(found, device=device)
     other = None if base is None else open_checkpoint(find_checkpoint(base), device=device)
     asked = list(prompts) or [[Message(role="user", content=text)] for text in _PROMPTS]
@@ -218,7 +222,7 @@ def read_prompts(path: Path) -> list[list[Message]]:
 
 
 def _surest(forks: Iterator[Fork], n: int, n_asked: int) -> tuple[list[Fork], int]:
-    """Take the surest `n` forks; ends early once there are three times as many sure ones."""
+    """Take the surest `n` forks; ends early once there are twice as many sure ones."""
     found: list[Fork] = []
     for fork in forks:
         found.append(fork)
@@ -266,22 +270,27 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"</?think>", " ", text).split())
 
 
-def _only_model(server: Server) -> str:
-    """Return the name of the only model that a server lists; empty where it lists none, as when it is given a folder.
+def _asked_model(server: Server) -> str:
+    """Return the name to ask for; empty for the server's only one where it lists none, as when it serves a folder.
 
     Raises:
-        ConfigError: there are several.
+        ConfigError: no server answers, or it has several models and none is named.
     """
-    listed = _request(server, "models")
+    try:
+        listed = _request(server, "models")
+    except _StatusError:
+        if not server.model:
+            raise
+        return server.model  # a server that lists nothing, but is there
     data = listed.get("data")
     names = [str(entry.get("id")) for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    if len(names) > 1:
+    if not server.model and len(names) > 1:
         raise ConfigError(
             f"the server has {len(names)} models ({', '.join(names[:8])})",
             where="--model",
             hint="Name the one that is to be the trained checkpoint",
         )
-    return "".join(names)
+    return server.model or "".join(names)
 
 
 def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
@@ -297,7 +306,7 @@ def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None
             found = json.loads(reply.read())
     except urllib.error.HTTPError as error:
         said = " ".join(error.read().decode("utf-8", "replace").split())[:200]
-        raise ConfigError(
+        raise _StatusError(
             f"the server answered {error.code} ({said})", where=url, hint="Check the address and --model"
         ) from error
     except (OSError, ValueError) as error:
