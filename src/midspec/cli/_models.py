@@ -15,7 +15,7 @@ from midspec.core.errors import CheckpointError
 Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="What was trained: a folder, or a hub name.")]
 Base = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Its base where the export is used: a hub name or a folder. Always for peft."),
+    typer.Option(metavar="NAME", help="The model it was trained from, as it is called where the export is used."),
 ]
 
 
