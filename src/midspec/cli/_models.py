@@ -100,7 +100,7 @@ def check_served(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write verdict and answers (JSON).")] = None,
     device: o.Device = "auto",
 ) -> None:
-    """Tell whether a running server answers with the trained checkpoint, with its base, or with neither.
+    """Tell whether a running server answers with the trained checkpoint, its base, or neither.
 
     Chooses prompts on which the checkpoint and its base answer differently, sends them to the server (OpenAI's chat
     completions, greedily), and compares. Exit code 0 if the checkpoint answers, else 2. A key is taken from
@@ -136,4 +136,8 @@ def check_served(
         if found.verdict == "neither":
             what = f"neither the checkpoint nor its base answers ({found.n_trained} and {found.n_base} of {n_asked})"
             hint = "Check the model, its chat template and system text"
+        elif found.verdict == "unclear":
+            what = f"some answers go the checkpoint's way ({found.n_trained} of {n_asked}) and some do not"
+            margin = max(answer.margin for answer in found.answers)
+            hint = f"Look for replicas without the adapter; or give --prompts nearer to training ({margin:.2f} nats)"
         raise CheckpointError(what, where=f"{base_url} {found.model}".strip(), hint=hint)
