@@ -72,8 +72,8 @@ _SURE = 1.0  # nats: 16-bit arithmetic moves a difference of two logits by about
 _FOLLOWED = 4  # characters: one alone agrees by chance
 _SEARCHED = 2  # times as many sure forks as are asked for, before the surest are taken
 _TIMEOUT_S = 300.0
-# SmolLM2-135M after little training, served from weights rounded to bfloat16: 4 of 4 forks right from 0.25 nats on, and 3
-# of 8 below.
+# SmolLM2-135M after little training, served from weights rounded to bfloat16: of its forks 4 of 4 are right from 0.25
+# nats on, and 3 of 8 below.
 _CLEAR, _FEWEST = 0.25, 3
 _SHARE = 0.75
 
