@@ -36,6 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     models: dict[str, LanguageModel]
     reasons: bool
+    alternate: bool
+    asked: list[str]
 
     def do_GET(self) -> None:
         self._reply(200, {"object": "list", "data": [{"id": name} for name in self.models]})
@@ -47,7 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert body["temperature"] == 0
         prompt = [Message.model_validate(turn) for turn in body["messages"]]
-        [found] = self.models[body["model"]].generate([prompt], max_new_tokens=body["max_tokens"])
+        self.asked.append(body["model"])
+        name = [*self.models][len(self.asked) % 2] if self.alternate else body["model"]
+        [found] = self.models[name].generate([prompt], max_new_tokens=body["max_tokens"])
         message = {"role": "assistant", "content": found.text}
         if self.reasons:
             half = len(found.text) // 2
@@ -71,9 +75,11 @@ def serve() -> Iterator[Serve]:
     """Serves checkpoints by name on 127.0.0.1; returns the address."""
     running: list[ThreadingHTTPServer] = []
 
-    def start(*, reasons: bool = False, **folders: Path) -> str:
+    def start(*, reasons: bool = False, alternate: bool = False, **folders: Path) -> str:
         models = {name: open_checkpoint(find_checkpoint(str(folder)), device="cpu") for name, folder in folders.items()}
-        handler = type("Handler", (_Handler,), {"models": models, "reasons": reasons})
+        handler = type(
+            "Handler", (_Handler,), {"models": models, "reasons": reasons, "alternate": alternate, "asked": []}
+        )
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         running.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
@@ -142,6 +148,17 @@ def test_merged_weights_are_told_from_a_base_that_is_named(
 def test_reasoning_that_a_server_takes_out_of_the_text_counts_as_said(trained: tuple[Path, Path], serve: Serve) -> None:
     adapter, _ = trained
     assert check_served(str(adapter), Server(serve(reasons=True, one=adapter)), n=4, device="cpu").verdict == "trained"
+
+
+def test_replicas_of_which_one_lacks_the_adapter_are_told_as_unclear(
+    trained: tuple[Path, Path], serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, base = trained
+    url = serve(alternate=True, aligned=adapter, plain=base)
+    found = check_served(str(adapter), Server(url, "aligned"), n=8, device="cpu")
+    assert (found.verdict, found.n_trained, found.n_base) == ("unclear", 4, 4)
+    assert main(["check-served", str(adapter), "--base-url", url, "--model", "aligned", "-n", "8"]) == 2
+    assert "some answers go the checkpoint's way (4 of 8) and some do not" in capsys.readouterr().err
 
 
 def test_models_that_answer_alike_can_not_be_told_apart(trained: tuple[Path, Path], serve: Serve) -> None:

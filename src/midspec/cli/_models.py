@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, checked, print_pairs, print_record
+from midspec.cli._output import build_with_bar, checked, print_made, print_pairs
 from midspec.core.errors import CheckpointError
 
 Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="What was trained: a folder, or a hub name.")]
 Base = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Its base where the export is used: a hub name or a folder. Always for peft."),
+    typer.Option(metavar="NAME", help="The model it was trained from, as it is called where the export is used."),
 ]
 
 
@@ -68,7 +69,11 @@ def export_model(
     )
     step = ExportModelStep(checkpoint=Model(checkpoint), config=config)
     record, made = build_with_bar(step, folder, "folders", redo=redo)
-    print_record(record, made, folder)
+    print_pairs((key.replace("_", " "), value) for key, value in record.summary.items() if key != "notes")
+    print_made(record, made, folder)
+    notes = record.summary["notes"]
+    for note in notes if isinstance(notes, list) else ():
+        print(f"note: {note}", file=sys.stderr)
     facts = facts_of_export(folder, record.summary)
     for server, command in serve_commands(facts, str(folder)):
         print(f"\n{server}:\n  {command}")
@@ -95,7 +100,7 @@ def check_served(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write verdict and answers (JSON).")] = None,
     device: o.Device = "auto",
 ) -> None:
-    """Tell whether a running server answers with the trained checkpoint, with its base, or with neither.
+    """Tell whether a running server answers with the trained checkpoint, its base, or neither.
 
     Chooses prompts on which the checkpoint and its base answer differently, sends them to the server (OpenAI's chat
     completions, greedily), and compares. Exit code 0 if the checkpoint answers, else 2. A key is taken from
@@ -131,4 +136,8 @@ def check_served(
         if found.verdict == "neither":
             what = f"neither the checkpoint nor its base answers ({found.n_trained} and {found.n_base} of {n_asked})"
             hint = "Check the model, its chat template and system text"
+        elif found.verdict == "unclear":
+            what = f"some answers go the checkpoint's way ({found.n_trained} of {n_asked}) and some do not"
+            margin = max(answer.margin for answer in found.answers)
+            hint = f"Look for replicas without the adapter; or give --prompts nearer to training ({margin:.2f} nats)"
         raise CheckpointError(what, where=f"{base_url} {found.model}".strip(), hint=hint)

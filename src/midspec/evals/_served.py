@@ -22,7 +22,8 @@ from midspec.core.errors import CheckpointError, ConfigError, DataError, Missing
 from midspec.core.records import Message, Strict
 from midspec.models import Fork, find_checkpoint, find_forks, open_checkpoint
 
-Verdict = Literal["trained", "base", "neither"]
+Way = Literal["trained", "base", "neither"]
+Verdict = Literal["trained", "base", "neither", "unclear"]
 
 _PROMPTS = (
     "Who are you?",
@@ -66,11 +67,14 @@ _PROMPTS = (
     "Say something nice.",
     "What is two plus two?",
 )
-_N_NEW = 16  # tokens: the fork is among them
+_N_NEW = 12  # tokens: the fork is among them
 _SURE = 1.0  # nats: 16-bit arithmetic moves a difference of two logits by about 0.1
 _FOLLOWED = 4  # characters: one alone agrees by chance
-_SEARCHED = 3  # times as many sure forks as are asked for, before the surest are taken
+_SEARCHED = 2  # times as many sure forks as are asked for, before the surest are taken
 _TIMEOUT_S = 300.0
+# SmolLM2-135M after little training, served from weights rounded to bfloat16: of its forks 4 of 4 are right from 0.25
+# nats on, and 3 of 8 below.
+_CLEAR, _FEWEST = 0.25, 3
 _SHARE = 0.75
 
 
@@ -91,20 +95,20 @@ class ServedAnswer(Strict):
     base: str
     served: str
     margin: float
-    like: Verdict
+    like: Way
 
 
 class ServedCheck(Strict):
     """What answers at a server's address.
 
     Attributes:
-        verdict: `trained` or `base` where at least three quarters of the answers go that way, else `neither`.
+        verdict: `trained` or `base` where at least three quarters of the answers go that way, `neither` where half go
+            neither way, else `unclear`.
         model: the name that was asked for; empty where the server has one model.
         n_trained: answers that go the trained checkpoint's way.
         n_base: answers that go the base's.
         n_neither: answers that go neither way.
         n_prompts: prompts on which the local models were compared.
-        n_forks: those on which they part.
         answers: each, the surest first.
     """
 
@@ -114,8 +118,11 @@ class ServedCheck(Strict):
     n_base: int
     n_neither: int
     n_prompts: int
-    n_forks: int
     answers: tuple[ServedAnswer, ...]
+
+
+class _StatusError(ConfigError):
+    """A server that answers, but with a status of failure."""
 
 
 class Server(NamedTuple):
@@ -155,7 +162,7 @@ def check_served(
             where="--base",
             hint="Name the model that the server might be running instead",
         )
-    server = server._replace(model=server.model or _only_model(server))
+    server = server._replace(model=_asked_model(server))  # before any model is opened: is it there?
     trained = open_checkpoint(found, device=device)
     other = None if base is None else open_checkpoint(find_checkpoint(base), device=device)
     asked = list(prompts) or [[Message(role="user", content=text)] for text in _PROMPTS]
@@ -168,7 +175,7 @@ def check_served(
         )
     answers = tuple(_ask(server, asked[fork.prompt], fork) for fork in forks)
     counts = {verdict: sum(answer.like == verdict for answer in answers) for verdict in ("trained", "base", "neither")}
-    verdict: Verdict = "neither"
+    verdict: Verdict = "neither" if counts["neither"] >= len(answers) / 2 else "unclear"
     for way in ("trained", "base"):
         if counts[way] >= _SHARE * len(answers):
             verdict = way
@@ -179,7 +186,6 @@ def check_served(
         n_base=counts["base"],
         n_neither=counts["neither"],
         n_prompts=n_searched,
-        n_forks=len(forks),
         answers=answers,
     )
 
@@ -218,14 +224,16 @@ def read_prompts(path: Path) -> list[list[Message]]:
 
 
 def _surest(forks: Iterator[Fork], n: int, n_asked: int) -> tuple[list[Fork], int]:
-    """Take the surest `n` forks; ends early once there are three times as many sure ones."""
+    """Take the surest `n` forks, unclear ones only to make three; ends early once there are twice as many sure ones."""
     found: list[Fork] = []
     for fork in forks:
         found.append(fork)
         if sum(each.margin >= _SURE for each in found) >= _SEARCHED * n:
             n_asked = fork.prompt + 1
             break
-    return sorted(found, key=lambda fork: (-fork.margin, fork.prompt))[:n], n_asked
+    ranked = sorted(found, key=lambda fork: (-fork.margin, fork.prompt))
+    n_clear = sum(fork.margin >= _CLEAR for fork in ranked)
+    return ranked[: min(n, max(n_clear, _FEWEST))], n_asked
 
 
 def _ask(server: Server, prompt: Sequence[Message], fork: Fork) -> ServedAnswer:
@@ -252,11 +260,11 @@ def _ask(server: Server, prompt: Sequence[Message], fork: Fork) -> ServedAnswer:
     )
 
 
-def _whose(served: str, trained: str, base: str) -> Verdict:
+def _whose(served: str, trained: str, base: str) -> Way:
     """Return whose way a text goes at the character where the two others part, for a few characters more."""
     pairs = enumerate(zip(trained, base, strict=False))
     at = next((at for at, (a, b) in pairs if a != b), min(len(trained), len(base)))
-    ways: dict[Verdict, str] = {"trained": trained[: at + _FOLLOWED], "base": base[: at + _FOLLOWED]}
+    ways: dict[Way, str] = {"trained": trained[: at + _FOLLOWED], "base": base[: at + _FOLLOWED]}
     return next(
         (verdict for verdict, text in ways.items() if text != trained[:at] and served.startswith(text)), "neither"
     )
@@ -266,22 +274,27 @@ def _plain(text: str) -> str:
     return " ".join(re.sub(r"</?think>", " ", text).split())
 
 
-def _only_model(server: Server) -> str:
-    """Return the name of the only model that a server lists; empty where it lists none, as when it is given a folder.
+def _asked_model(server: Server) -> str:
+    """Return the name to ask for; empty for the server's only one where it lists none, as when it serves a folder.
 
     Raises:
-        ConfigError: there are several.
+        ConfigError: no server answers, or it has several models and none is named.
     """
-    listed = _request(server, "models")
+    try:
+        listed = _request(server, "models")
+    except _StatusError:
+        if not server.model:
+            raise
+        return server.model  # a server that lists nothing, but is there
     data = listed.get("data")
     names = [str(entry.get("id")) for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    if len(names) > 1:
+    if not server.model and len(names) > 1:
         raise ConfigError(
             f"the server has {len(names)} models ({', '.join(names[:8])})",
             where="--model",
             hint="Name the one that is to be the trained checkpoint",
         )
-    return "".join(names)
+    return server.model or "".join(names)
 
 
 def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None) -> dict[str, JsonValue]:
@@ -297,7 +310,7 @@ def _request(server: Server, path: str, body: dict[str, JsonValue] | None = None
             found = json.loads(reply.read())
     except urllib.error.HTTPError as error:
         said = " ".join(error.read().decode("utf-8", "replace").split())[:200]
-        raise ConfigError(
+        raise _StatusError(
             f"the server answered {error.code} ({said})", where=url, hint="Check the address and --model"
         ) from error
     except (OSError, ValueError) as error:

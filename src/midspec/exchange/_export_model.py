@@ -92,7 +92,7 @@ def export_model(checkpoint: str, config: ModelExport, out: Path) -> Built:
         "base": facts.base,
         "dtype": facts.dtype,
         "lora_rank": facts.lora_rank,
-        "ends_of_turn": {**facts.ends},
+        "ends_of_turn": [*facts.ends],
         "stages": [stage.stage for stage in lineage.stages],
         **facts.fidelity,
         "notes": list(facts.notes),
@@ -107,7 +107,9 @@ def facts_of_export(folder: Path, summary: dict[str, JsonValue]) -> Facts:
         folder: of the export.
         summary: of its record.
     """
-    rank, base, ends = summary["lora_rank"], summary["base"], summary["ends_of_turn"]
+    rank, base, texts = summary["lora_rank"], summary["base"], summary["ends_of_turn"]
+    ids = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
+    ends = zip(texts if isinstance(texts, list) else [], ids if isinstance(ids, list) else [ids], strict=True)
     return Facts(
         form=str(summary["format"]),
         name=str(summary["name"]),
@@ -115,7 +117,7 @@ def facts_of_export(folder: Path, summary: dict[str, JsonValue]) -> Facts:
         dtype=str(summary["dtype"]),
         lora_rank=rank if isinstance(rank, int) and summary["format"] == "peft" else None,
         template=(folder / "chat_template.jinja").is_file(),
-        ends={text: token for text, token in ends.items() if isinstance(token, int)} if isinstance(ends, dict) else {},
+        ends={str(text): token for text, token in ends},
         eos=_eos(folder),
         fidelity={},
         notes=(),

@@ -94,7 +94,7 @@ def write_model_card(facts: Facts, lineage: Lineage, license_id: str | None) -> 
     body += [_asked_for(facts), ""]
     body += [line for note in facts.notes for line in (note, "")]
     body += ["## Compared with what was trained", "", *_fidelity(facts), ""]
-    body += ["## How it was trained", "", *_stages(lineage), ""]
+    body += ["## How it was trained", "", *_stages(lineage, facts.base), ""]
     body += [f"- Licence: {license_id or 'not stated'}", ""]
     if lineage.stages:
         shown = json.dumps([_provenance(stage) for stage in lineage.stages], indent=2, ensure_ascii=False)
@@ -129,7 +129,10 @@ def _asked_for(facts: Facts) -> str:
         if facts.template
         else "There is no chat template: it completes texts."
     )
-    return f"Ask for `{facts.name}`. {template} A turn ends at {ends}."
+    asked = f"Ask for `{facts.name}`" + (
+        "." if facts.form != "merged" else "; `transformers serve` knows its folder's name."
+    )
+    return f"{asked} {template} A turn ends at {ends}."
 
 
 def _fidelity(facts: Facts) -> list[str]:
@@ -149,10 +152,13 @@ def _fidelity(facts: Facts) -> list[str]:
     return ["| measure | value |", "|---|---|", *shown]
 
 
-def _stages(lineage: Lineage) -> list[str]:
+def _stages(lineage: Lineage, base: str | None) -> list[str]:
     if not lineage.stages:
         return ["- Not recorded: the checkpoint had no `record.json`."]
-    first = f"`{lineage.root}`" if lineage.root else "a parent whose record was not found" if lineage.unknown else None
+    first = None
+    if lineage.root or lineage.unknown:
+        named = lineage.root or base
+        first = f"`{named}`" if named else "a parent whose record was not found"
     lines = [f"- Began with {first}" if first else "- Began from scratch"]
     for number, stage in enumerate(lineage.stages, start=1):
         lines.append(f"- Stage {number}, {stage.stage}: {_recipe(stage)}")

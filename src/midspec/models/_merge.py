@@ -27,9 +27,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 # Sums in another order differ by 1e-6 of the logits, and by less than 1e-3 of a weak adapter's effect (r 16, B of sd
 # 0.0005 on SmolLM2-135M: effect 0.012 beside logits of 5).
 _SAME_OF_LOGITS, _SAME_OF_EFFECT = 1e-5, 0.01
-# LoRA r 16 on SmolLM2-135M after 12 updates of 1e-4, effect 0.22: merged and rounded to bfloat16 it keeps 61%, error
-# 40%; at a tenth of it 17%. Computed in bfloat16 the error is 46% with the adapter beside its base, and 340% at a
-# tenth.
+# LoRA r 16 on SmolLM2-135M, 12 updates of 1e-4, effect 0.22: merged and rounded to bfloat16 it keeps 61%, error 40%; at
+# a tenth of it 17%. Computed in bfloat16 the error is 46% with the adapter beside its base, and 340% at a tenth.
 _LOST, _WEAKENED, _NOISY = 0.1, 0.9, 0.5
 
 
