@@ -27,6 +27,8 @@ def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
         for name in ("reasoning_content", "tool_call_id", "name"):
             if (value := getattr(message, name)) is not None:
                 turn[name] = value
+        if message.reasoning_content is not None:
+            turn["thinking"] = message.reasoning_content  # as transformers names it for gpt-oss's template
         if message.tool_calls:
             turn["tool_calls"] = list(message.tool_calls)
         if message.role == "assistant" and message.weight == 0:
