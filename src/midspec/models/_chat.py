@@ -22,6 +22,8 @@ from midspec.core.records import Chat, Message
 from midspec.models._answers import Answer, kept_answer, make_answer, opens_reasoning
 from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
 from midspec.models._template_turns import (
+    NOTES,
+    PROMPT_NOTES,
     check_shown,
     folded,
     folds_system,
@@ -40,16 +42,6 @@ _FIXED_DATE = (
 # A control token in this many characters before a turn lets the seam be checked without tokenizing all before it.
 _SEAM_CHARACTERS = 200
 _MOST_SEAMS = 8  # a template has one or two; of a text between two control tokens there is no end
-
-_NOTES = {
-    "separate_chats": "chats that are a row for each assistant turn, as the chat template writes a turn otherwise once "
-    "another follows: {:,} ({n_rows:,} rows)",
-    "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
-    "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
-    "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
-    "escaped": "messages hold control tokens, which were tokenized as text",
-}
-_OF_PROMPTS = ("folded_system", "escaped")
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
 
@@ -141,6 +133,15 @@ class ChatTemplate:
             rows.append([row] if row is not None else [row_of(one) for one in self.encode_answers(draft.answers)])
         return rows
 
+    def tokenize(self, chats: Sequence[Chat]) -> list[Tokens]:
+        """Tokenize the last turn of each chat, an assistant's, behind the prompt that generating it is given.
+
+        Raises:
+            CheckpointError, DataError: as `answer`.
+        """
+        answers = [self.answer(chat.messages, tools=chat.tools) for chat in chats]
+        return [row_of(tokens) for tokens in self.encode_answers(answers)]
+
     def encode_answers(self, answers: Sequence[Answer]) -> list[AnswerTokens]:
         """Tokenize turns behind their prompts, so that the prompt's tokens are those that generating is given."""
         encoded = self.encode([answer.prompt + answer.text for answer in answers])
@@ -183,14 +184,12 @@ class ChatTemplate:
     def notes(self) -> list[str]:
         """What was done with chats that were tokenized for training that a user should know, a sentence each."""
         seen = {key: n for key, n in self.seen.items() if n}
-        return [
-            text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))
-        ]
+        return [text.format(n, n_rows=seen.get("separate_rows")) for key, text in NOTES.items() if (n := seen.get(key))]
 
     @property
     def prompt_notes(self) -> list[str]:
         """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
-        notes = [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]]
+        notes = [NOTES[key] for key in PROMPT_NOTES if self.seen[key]]
         if self.warnings:
             stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
             notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")
