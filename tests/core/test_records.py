@@ -28,7 +28,7 @@ def test_a_record_refuses_change_and_unknown_fields() -> None:
     with pytest.raises(ValidationError):
         message.content = "bye"
     with pytest.raises(ValidationError, match="extra"):
-        Message.model_validate({"role": "user", "content": "hello", "name": "x"})
+        Message.model_validate({"role": "user", "content": "hello", "title": "x"})
 
 
 def test_a_document_writes_the_three_keys_of_the_field_first() -> None:
@@ -39,7 +39,7 @@ def test_a_chat_has_at_least_one_message_of_a_known_role() -> None:
     with pytest.raises(ValidationError):
         Chat(messages=())
     with pytest.raises(ValidationError):
-        Chat.model_validate({"messages": [{"role": "tool", "content": "x"}]})
+        Chat.model_validate({"messages": [{"role": "pilot", "content": "x"}]})
 
 
 def test_an_unscored_row_is_none_and_stays_none_through_json() -> None:

@@ -187,6 +187,15 @@ def test_chats_that_become_several_rows_and_empty_reasoning_are_counted() -> Non
     assert [note.rpartition(": ")[2] for note in template.notes] == ["2 (4 rows)", "3"]
 
 
+def test_the_last_turn_alone_can_be_had_behind_its_prompt() -> None:
+    for family in ("chatml", "r1", "qwen 3", "gpt-oss", "no tokens"):
+        tokenizer = tokenizer_of(family)
+        [row] = ChatTemplate(tokenizer).tokenize([chat("One?", "Yes.", "Two?", "No.")])
+        prompt = given_to_generate(tokenizer, chat("One?", "Yes.", "Two?").messages)
+        assert row.ids[: len(prompt)] == prompt
+        assert row.supervised == [False] * len(prompt) + [True] * (len(row.ids) - len(prompt))
+
+
 def test_a_turn_of_weight_0_is_seen_and_not_trained_on() -> None:
     messages = (
         Message(role="user", content="One?"),

@@ -33,6 +33,7 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 # The names under which trainers keep whether a turn is in the loss: OpenAI's and TRL's, axolotl's, ms-swift's.
 _WEIGHTS = ("weight", "train", "training", "loss")
 _KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS}
+_N_PLAIN_KEYS = 2  # role and content
 _NOT_TEXT = ("function_call", "image", "images", "audio", "audios", "video", "videos")
 
 
@@ -51,6 +52,8 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
     Raises:
         BadRowError: it has no role of ours or no text, or a field that we can't keep.
     """
+    if len(turn) == _N_PLAIN_KEYS and (plain := _plain_message(turn, where)) is not None:
+        return plain, []
     given = {key: value for key, value in turn.items() if value is not None}
     role_key, content_key = ("role", "content") if "role" in given else ("from", "value")
     if role_key not in given:
@@ -80,6 +83,14 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
     return message, [key for key in given if key not in _KEPT]
 
 
+def _plain_message(turn: Mapping[str, Any], where: str) -> Message | None:
+    """Make a message of a turn of role and text alone, as nearly all are; `None` if it is none."""
+    role, content = turn.get("role"), turn.get("content")
+    if not isinstance(role, str) or role not in ROLES or not isinstance(content, str) or not content.strip():
+        return None
+    return Message(role=ROLES[role], content=check_text(content, where))
+
+
 def parse_content(value: object, where: str, *, may_be_empty: bool = False) -> str:
     """Return the text of a turn, which may come as a list of parts of type text.
 
@@ -99,6 +110,8 @@ def check_text(text: str, where: str) -> str:
     Raises:
         BadRowError: it does.
     """
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -19,6 +19,7 @@ _TAGS = {
 _OPENED = re.compile(f"({'|'.join(map(re.escape, _TAGS))})\\s*$")
 _CLOSED = re.compile(f"({'|'.join(map(re.escape, _TAGS.values()))})\\s*$")
 _ANY_TAG = re.compile("|".join(map(re.escape, (*_TAGS, *_TAGS.values()))))
+_N_PLAIN_KEYS = 2  # role and content
 _EMPTY = re.compile("|".join(f"{re.escape(tag)}\\s*{re.escape(end)}" for tag, end in _TAGS.items()))
 
 
@@ -62,6 +63,8 @@ def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     A text that closes reasoning without opening it goes on from a prompt that did.
     """
     content = str(message["content"])
+    if message.get("reasoning_content") is None and not _ANY_TAG.search(content):
+        return Reasoned(None, content)
     if message.get("reasoning_content") is not None:
         return Reasoned(str(message["reasoning_content"]), content)
     for tag, end in _TAGS.items():
@@ -120,6 +123,28 @@ def make_answer(
     is_empty = not thought.strip()
     place = _place(text, reasoned.said)
     return Answer(prompt, text + end, place, "", is_restored=not is_empty, has_empty_reasoning=is_empty)
+
+
+def kept_answer(message: Mapping[str, Any], *, prompt: str, chat: str, end: str) -> Answer | None:
+    """Return a plain turn where a whole chat holds it as it is, or trimmed, behind its prompt; else `None`.
+
+    For templates that write an answer right behind their generation prompt: what has neither reasoning nor calls is
+    then the same text whether other turns follow or not.
+
+    Args:
+        message: the assistant's, as the template gets it.
+        prompt: the messages before it, rendered with the generation prompt.
+        chat: all messages, rendered.
+        end: of a turn.
+    """
+    content = str(message["content"])
+    if len(message) > _N_PLAIN_KEYS or _ANY_TAG.search(content) or not chat.startswith(prompt):
+        return None
+    for shown in (content, content.strip()):
+        if chat.startswith(shown + end, len(prompt)):
+            tail = chat[len(prompt) + len(shown) + len(end) :]
+            return Answer(prompt, shown + end, (0, len(shown)), tail, is_restored=False, has_empty_reasoning=False)
+    return None
 
 
 def _refusal(number: int, prompt: str, reasoned: Reasoned) -> DataError:

@@ -15,12 +15,15 @@ from typing import Any, Literal, NamedTuple, final
 
 from jinja2.exceptions import TemplateError
 from pydantic import JsonValue
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Chat, Message
-from midspec.models._answers import Answer, make_answer, opens_reasoning
-from midspec.models._control_tokens import ControlTokens, Encoded, first_marked
+from midspec.models._answers import Answer, kept_answer, make_answer, opens_reasoning
+from midspec.models._control_tokens import OPEN, ControlTokens, Encoded, first_marked
 from midspec.models._template_turns import (
+    NOTES,
+    PROMPT_NOTES,
     check_shown,
     folded,
     folds_system,
@@ -38,16 +41,7 @@ _FIXED_DATE = (
 )
 # A control token in this many characters before a turn lets the seam be checked without tokenizing all before it.
 _SEAM_CHARACTERS = 200
-
-_NOTES = {
-    "separate_chats": "chats that are a row for each assistant turn, as the chat template writes a turn otherwise once "
-    "another follows: {:,} ({n_rows:,} rows)",
-    "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
-    "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
-    "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
-    "escaped": "messages hold control tokens, which were tokenized as text",
-}
-_OF_PROMPTS = ("folded_system", "escaped")
+_MOST_SEAMS = 8  # a template has one or two; of a text between two control tokens there is no end
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
 
@@ -139,6 +133,15 @@ class ChatTemplate:
             rows.append([row] if row is not None else [row_of(one) for one in self.encode_answers(draft.answers)])
         return rows
 
+    def tokenize(self, chats: Sequence[Chat]) -> list[Tokens]:
+        """Tokenize the last turn of each chat, an assistant's, behind the prompt that generating it is given.
+
+        Raises:
+            CheckpointError, DataError: as `answer`.
+        """
+        answers = [self.answer(chat.messages, tools=chat.tools) for chat in chats]
+        return [row_of(tokens) for tokens in self.encode_answers(answers)]
+
     def encode_answers(self, answers: Sequence[Answer]) -> list[AnswerTokens]:
         """Tokenize turns behind their prompts, so that the prompt's tokens are those that generating is given."""
         encoded = self.encode([answer.prompt + answer.text for answer in answers])
@@ -181,14 +184,12 @@ class ChatTemplate:
     def notes(self) -> list[str]:
         """What was done with chats that were tokenized for training that a user should know, a sentence each."""
         seen = {key: n for key, n in self.seen.items() if n}
-        return [
-            text.format(n, n_rows=seen.get("separate_rows")) for key, text in _NOTES.items() if (n := seen.get(key))
-        ]
+        return [text.format(n, n_rows=seen.get("separate_rows")) for key, text in NOTES.items() if (n := seen.get(key))]
 
     @property
     def prompt_notes(self) -> list[str]:
         """What was done with prompts that a user should know; without counts, as answers that are kept ask for none."""
-        notes = [_NOTES[key] for key in _OF_PROMPTS if self.seen[key]]
+        notes = [NOTES[key] for key in PROMPT_NOTES if self.seen[key]]
         if self.warnings:
             stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
             notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")
@@ -228,20 +229,24 @@ class ChatTemplate:
         return str(self.tokenizer.get_chat_template())
 
     @cached_property
+    def _special_tokens(self) -> dict[str, Any]:
+        return dict(self.tokenizer.special_tokens_map)
+
+    @cached_property
     def _tool_text(self) -> str:
         return str(self.tokenizer.get_chat_template(tools=[{}]))
 
     def _render(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]] = (), *, ask: bool) -> str:
         text = self._text_for(tools)
         try:
+            # As `apply_chat_template` does, which takes three times as long: a chat is rendered once for each turn.
             return str(
-                self.tokenizer.apply_chat_template(
-                    turns,
+                _compile_jinja_template(text).render(
+                    messages=turns,
                     tools=[dict(tool) for tool in tools] or None,
-                    tokenize=False,
+                    documents=None,
                     add_generation_prompt=ask,
-                    chat_template=text,
-                    **self.args,
+                    **{**self._special_tokens, **self.args},
                 )
             )
         except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
@@ -269,12 +274,14 @@ class ChatTemplate:
 
     def _mark(self, turn: dict[str, Any], number: int) -> dict[str, Any]:
         marked = {key: self.control.mark(value) for key, value in turn.items()}
-        if marked != turn and self._rule == "refuse":
+        if marked == turn:
+            return turn
+        if self._rule == "refuse":
             raise DataError(
                 f"message {number} holds the control token {first_marked(marked)}",
                 hint="Remove it, or set recipe.control_tokens to escape",
             )
-        self.seen["escaped"] += marked != turn
+        self.seen["escaped"] += 1
         return marked
 
     @cached_property
@@ -290,8 +297,17 @@ class ChatTemplate:
     def _has_tags(self) -> bool:
         return has_reasoning_tags(self.tokenizer, self._plain_text)
 
-    def _answer(self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, JsonValue]]) -> Answer:
-        prompt, whole = self._render(turns[:-1], tools, ask=True), self._render(turns, tools, ask=False)
+    def _answer(
+        self,
+        turns: list[dict[str, Any]],
+        tools: Sequence[Mapping[str, JsonValue]],
+        *,
+        prompt: str | None = None,
+        whole: str | None = None,
+    ) -> Answer:
+        """Make the answer of the last of `turns`; their prompt and whole may have been rendered already."""
+        prompt = self._render(turns[:-1], tools, ask=True) if prompt is None else prompt
+        whole = self._render(turns, tools, ask=False) if whole is None else whole
         stem = prompt[: len(prompt) - len(opens_reasoning(prompt))]
         cut = self._ends.cut(whole[len(stem) :], self.control) if whole.startswith(stem) else None
         turn, end = cut if cut is not None else (None, "")
@@ -323,15 +339,26 @@ class ChatTemplate:
         trained = [at for at, turn in enumerate(turns) if turn["role"] == "assistant" and turn.pop("weight", 1)]
         if not trained:
             raise DataError("a chat without an assistant turn to train on", hint="Add one, or remove that chat")
-        answers = [self._answer(turns[: at + 1], chat.tools) for at in trained]
+        whole = self._render(turns, chat.tools, ask=False)
+        answers = [self._answer_within(turns, at, chat.tools, whole) for at in trained]
         last = answers[-1]
-        is_last = trained[-1] == len(turns) - 1
-        text = last.prompt + last.text + last.tail if is_last else self._render(turns, chat.tools, ask=False)
+        text = last.prompt + last.text + last.tail if trained[-1] == len(turns) - 1 else whole
         check_shown(turns, chat.tools, text)
         self.seen["restored_reasoning"] += sum(answer.is_restored for answer in answers)
         self.seen["empty_reasoning"] += sum(answer.has_empty_reasoning for answer in answers)
         fits = all(text.startswith(answer.prompt + answer.text) for answer in answers)
         return _Draft(answers, text if fits else None)
+
+    def _answer_within(
+        self, turns: list[dict[str, Any]], at: int, tools: Sequence[Mapping[str, JsonValue]], whole: str
+    ) -> Answer:
+        """Make the answer at a place of a chat that is rendered as `whole`."""
+        prompt = self._render(turns[:at], tools, ask=True)
+        kept = kept_answer(turns[at], prompt=prompt, chat=whole, end=self._ends.end) if self._ends.is_bare else None
+        if kept is not None:
+            return kept
+        until = whole if at == len(turns) - 1 else None
+        return self._answer(turns[: at + 1], tools, prompt=prompt, whole=until)
 
     def _whole_row(self, draft: _Draft, encoded: Encoded) -> Tokens | None:
         """Mark the turns in the whole chat; `None` where the tokens of a prompt are not those that generating sees."""
@@ -347,15 +374,16 @@ class ChatTemplate:
         A control token cuts a text apart: what is left of the last one can't change how the prompt ends.
         """
         at = bisect_left(offsets, len(prompt), key=first_character)
+        # The end behind the last control token comes again with every chat.
+        for tail, wanted in self._seams.items():
+            if prompt.endswith(tail) and prompt[-len(tail) - 1 : -len(tail)] != OPEN:
+                return at if list(ids[max(0, at - len(wanted)) : at]) == wanted else None
         start = max(0, len(prompt) - _SEAM_CHARACTERS)
         last = self.control.last_end(prompt[start:])
-        # The end behind a control token comes again with every chat, a whole prompt does not.
         tail = prompt[start + last[0] :] if last is not None else prompt
-        wanted = self._seams.get(tail)
-        if wanted is None:
-            wanted = self.encode([tail])[0].ids
-            if last is not None:
-                self._seams[tail] = wanted
+        wanted = self.encode([tail])[0].ids
+        if last is not None and len(self._seams) < _MOST_SEAMS:
+            self._seams[tail] = wanted
         return at if list(ids[max(0, at - len(wanted)) : at]) == wanted else None
 
     def _encode_apart(self, answer: Answer) -> tuple[int, list[int], list[tuple[int, int]]]:

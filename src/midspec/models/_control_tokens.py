@@ -65,6 +65,8 @@ class ControlTokens:
 
     def found(self, text: str) -> list[tuple[int, int]]:
         """Return where control tokens stand in a text (from, to), in order."""
+        if self._others is None and "<" not in text and "[" not in text:
+            return []
         return _spans(text, self.texts, self._others)
 
     def first_end(self, text: str) -> tuple[int, int] | None:

@@ -18,6 +18,17 @@ from midspec.models._turn_ends import ANSWER, NEXT, Render
 _REFUSES = "midspecsystemx"
 _MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>")
 
+# What a user is told of chats, by what was counted; the last two of prompts too, without a number.
+NOTES = {
+    "separate_chats": "chats that are a row for each assistant turn, as the chat template writes a turn otherwise once "
+    "another follows: {:,} ({n_rows:,} rows)",
+    "restored_reasoning": "answers with reasoning that the chat template drops, trained on as it is generated: {:,}",
+    "empty_reasoning": "answers without reasoning, trained on behind an empty block of it: {:,}",
+    "folded_system": "system messages went to the head of the first user turn: the chat template takes none",
+    "escaped": "messages hold control tokens, which were tokenized as text",
+}
+PROMPT_NOTES = ("folded_system", "escaped")
+
 
 def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Make what a template reads of messages; an assistant's has its `weight` where it is 0."""
@@ -27,6 +38,8 @@ def turns_of(messages: Sequence[Message]) -> list[dict[str, Any]]:
         for name in ("reasoning_content", "tool_call_id", "name"):
             if (value := getattr(message, name)) is not None:
                 turn[name] = value
+        if message.reasoning_content is not None:
+            turn["thinking"] = message.reasoning_content  # as transformers names it for gpt-oss's template
         if message.tool_calls:
             turn["tool_calls"] = list(message.tool_calls)
         if message.role == "assistant" and message.weight == 0:

@@ -32,6 +32,7 @@ class TurnEnds(NamedTuple):
             puts behind the last turn, or EOS, which training puts behind every turn.
         is_eos_added: it is EOS, and stands nowhere in what the template writes.
         stop_texts: where a turn ends in a text that is no token: generating stops there too.
+        is_bare: whether the template writes an answer right behind its own generation prompt.
     """
 
     after: str | None
@@ -39,6 +40,7 @@ class TurnEnds(NamedTuple):
     is_written: bool
     is_eos_added: bool
     stop_texts: tuple[str, ...]
+    is_bare: bool = False
 
     def cut(self, answer: str, control: ControlTokens) -> tuple[str, str] | None:
         """Cut what a template wrote behind its generation prompt into the turn and its end; `None` if there is none.
@@ -70,7 +72,8 @@ def learn_ends(render: Render, control: ControlTokens, eos: str) -> TurnEnds:
     if after is None:
         return TurnEnds(None, eos, is_written=False, is_eos_added=True, stop_texts=())
     if (found := control.first_end(after)) is not None:
-        return TurnEnds(after, after[: found[1]], is_written=True, is_eos_added=False, stop_texts=())
+        bare = render([_USER], ask=True) + ANSWER + after == render(answered, ask=False)
+        return TurnEnds(after, after[: found[1]], is_written=True, is_eos_added=False, stop_texts=(), is_bare=bare)
     follows = next_role(render, answered, {"role": "user", "content": NEXT})
     if follows is not None and (found := control.first_end(follows)) and not follows[: found[0]].strip():
         return TurnEnds(after, follows[: found[1]], is_written=False, is_eos_added=False, stop_texts=())

@@ -109,6 +109,19 @@ def test_the_sampling_settings_are_sent_as_they_are_configured(
         assert body["messages"][0] == {"role": "system", "content": "be kind ."}
 
 
+def test_switches_of_the_chat_template_are_sent_where_they_are_asked_for_and_only_there(
+    server: str, items: list[Item], nano: PreferenceConfig, tmp_path: Path
+) -> None:
+    args: dict[str, Any] = {"base_url": server, "api_key": "none"}
+    run_preference("openai-api/loopback/tiny", items[:1], nano, tmp_path, model_args=args)
+    assert not any("chat_template_kwargs" in body for body in Handler.asked)
+    Handler.asked.clear()
+    switched = {**args, "template_args": {"enable_thinking": False}}
+    run_preference("openai-api/loopback/tiny", items[:1], nano, tmp_path, model_args=switched)
+    assert Handler.asked
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in Handler.asked)
+
+
 @pytest.mark.slow
 def test_a_server_that_is_down_is_asked_a_few_times_and_not_for_ever(
     server: str, items: list[Item], nano: PreferenceConfig, tmp_path: Path
