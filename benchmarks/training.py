@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from midspec.core.artifact import CHECKPOINTS
 from midspec.models import quiet, use_threads
 from midspec.train import Recipe, TrainJob
 from midspec.train._checkpoint import open_start
@@ -92,6 +94,7 @@ def main() -> None:
         for number in range(options.rounds + 1):
             for kind, spent in seconds.items():
                 model = open_start(asked, words, dtype=torch.float32)
+                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # else the run before is gone on with
                 start = time.process_time()
                 with quiet():
                     if kind == "bare loop":
