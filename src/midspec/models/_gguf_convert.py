@@ -9,6 +9,7 @@ The format is described at https://github.com/ggml-org/ggml/blob/master/docs/ggu
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -133,6 +134,9 @@ def dequantise(file: Path, folder: Path) -> None:
     with quiet():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    for path in folder.iterdir():
+        # safetensors makes its files readable by their owner alone.
+        shutil.copymode(folder / "config.json", path)
 
 
 def read_config(parts: GgufFile) -> Any:
