@@ -44,7 +44,7 @@ def test_there_are_at_most_290_modules() -> None:
 
 def test_few_private_functions_are_named_once_in_their_module() -> None:
     """A helper with one caller is worth its name where it is a concept; most are read better in place."""
-    once = 0
+    once = n_private = 0
     for path in FILES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
@@ -52,4 +52,5 @@ def test_few_private_functions_are_named_once_in_their_module() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and re.match(r"_[^_]", node.name):
                 once += names.count(node.name) <= 1
-    assert once <= 500
+                n_private += 1
+    assert once <= 0.57 * n_private

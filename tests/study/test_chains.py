@@ -267,7 +267,7 @@ def test_pairs_are_the_prompts_that_both_answer_otherwise(tmp_path: Path) -> Non
     step = ReplyPairsStep(label="p", chosen=File(str(tmp_path / "a")), rejected=File(str(tmp_path / "b")))
     built = step.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
     [pair] = read_pairs([str(tmp_path / "pairs.jsonl")])
-    assert (pair.prompt[-1].content, pair.chosen, pair.rejected) == ("p", "x", "y")
+    assert (pair.prompt[-1].content, pair.chosen.content, pair.rejected.content) == ("p", "x", "y")
     assert built.summary == {"n_pairs": 1, "n_same_reply": 1, "n_chosen_alone": 2, "n_rejected_alone": 1}
     alone = ReplyPairsStep(label="p", chosen=File(str(tmp_path / "a")), rejected=File(str(tmp_path / "a")))
     with pytest.raises(DataError, match="reply_pairs/p: 4 and 4 chats have 4 prompts in common"):

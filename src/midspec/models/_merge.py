@@ -19,6 +19,7 @@ from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
 from midspec.models._find import only_here
+from midspec.models._gguf import opened_name
 from midspec.models._open import load_model, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
@@ -216,7 +217,7 @@ def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
 
 def _config(checkpoint: Checkpoint) -> Any:
     with quiet():
-        return AutoConfig.from_pretrained(checkpoint.model, local_files_only=only_here(checkpoint.model))
+        return AutoConfig.from_pretrained(opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model))
 
 
 def _rank(model: PeftModel) -> int:

@@ -37,6 +37,8 @@ _REASON_S = 3.0
 # What a process may take to end after its last message.
 _END_S = 60.0
 _TRACE_LINES = 12
+# The longest pattern of layers in transformers' families has six (Gemma 3).
+_PROBED_LAYERS = 6
 _CODE = "from midspec.train._launch import main; main()"
 
 Reply = Progress | Built | MidspecError
@@ -225,6 +227,29 @@ def divide_model(model: Any, ranks: Ranks, device: torch.device) -> Shards | Non
     from midspec.train._distributed import Shards
 
     return Shards(model, ranks, device)
+
+
+@contextmanager
+def first_layers(model: Any, ranks: Ranks, device: torch.device) -> Iterator[Any]:
+    """Give the model with its first layers alone, on the device, to be probed; where there is one process, all of it.
+
+    What is chosen by probing is a matter of the family's code, and a pattern of layers repeats within the first ones.
+    """
+    if ranks.n == 1:
+        model.to(device)
+        yield model
+        return
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    named = {name: module for name, module in model.named_modules() if type(module).__name__ in kinds}
+    place = min(named, default="", key=len).rpartition(".")[0]
+    parent, _, leaf = place.rpartition(".")
+    layers = model.get_submodule(place)
+    setattr(model.get_submodule(parent), leaf, layers[:_PROBED_LAYERS])
+    try:
+        yield model.to(device)
+    finally:
+        model.to("cpu")
+        setattr(model.get_submodule(parent), leaf, layers)
 
 
 def divided(trainer: type, shards: Shards | None) -> type:

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
-from midspec.models import find_checkpoint, load_tokenizer, only_here, pick_device, quiet
+from midspec.models import find_checkpoint, load_tokenizer, only_here, opened_name, pick_device, quiet
 from midspec.train._job import TrainJob
 from midspec.train._loss import CHUNK_LOGITS
 from midspec.train._probe import has_chunks, rows_at_once, training_dtype
@@ -157,7 +157,7 @@ def _config(job: TrainJob) -> Any:
         vocabulary = len(load_tokenizer(str(job.tokenizer)))
         return AutoConfig.for_model(str(given.pop("model_type")), **{"vocab_size": vocabulary, **given})
     name = find_checkpoint(str(job.parent)).model
-    return AutoConfig.from_pretrained(name, local_files_only=only_here(name))
+    return AutoConfig.from_pretrained(opened_name(name), local_files_only=only_here(name))
 
 
 def forecast_memory(

@@ -141,7 +141,7 @@ class _Run(NamedTuple):
 def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _Run:
     """Open the model, and refuse what can be refused before the first update."""
     from midspec.train import _checkpoint as checkpoint
-    from midspec.train._launch import divide_model
+    from midspec.train._launch import divide_model, first_layers
     from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
     from midspec.train._probe import attention_of, training_dtype
 
@@ -149,7 +149,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
     plan = ranks.from_main(lambda: _plan(job, tokenizer))
     where = job.parent or "architecture"
     with checkpoint.fitting("the model", where, "Use a larger GPU, a smaller model or method lora"):
-        dtype = training_dtype(job, device)
+        dtype = ranks.from_main(lambda: training_dtype(job, device))
         with ranks.in_turn():
             model = checkpoint.open_start(job, tokenizer, dtype=dtype)
             checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
@@ -160,10 +160,9 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
             if ranks.is_main:
                 checkpoint.refuse_full_disk(model, folder)
                 checkpoint.try_saving(model, tokenizer, folder, where)
-            if ranks.n == 1:
-                model.to(device)
             own_attention = attention_of(model)
-            computation = _choose_computation(plan, model, device, dtype, is_divided=ranks.n > 1)
+            with first_layers(model, ranks, device) as probed:
+                computation = _choose_computation(plan, probed, device, dtype)
             shards = divide_model(model, ranks, device)
         plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
     return _Run(model, job, plan, folder, device, tokenizer, computation, own_attention, forecast, shards)
@@ -226,19 +225,15 @@ def _execution(run: _Run, threads: int, processes: int) -> dict[str, JsonValue]:
 
 
 def _choose_computation(
-    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, dtype: torch.dtype, *, is_divided: bool
+    plan: Plan | DpoPlan | GrpoPlan, model: Any, device: torch.device, dtype: torch.dtype
 ) -> Computation:
-    """Choose how the model is computed.
-
-    TRL's trainers compute it as transformers does. So does a model that is divided over GPUs: it is on none of them
-    whole, to be measured.
-    """
+    """Choose how the model is computed; TRL's trainers compute it as transformers does."""
     from midspec.train._plan import Plan
     from midspec.train._probe import Computation, attention_of, choose_computation
 
-    if not isinstance(plan, Plan) or (is_divided and device.type != "cpu"):
-        return Computation(dtype, attention_of(model), None)
-    return choose_computation(model, plan.row_width, device, dtype)
+    if isinstance(plan, Plan):
+        return choose_computation(model, plan.row_width, device, dtype)
+    return Computation(dtype, attention_of(model), None)
 
 
 def _packed_or_not(

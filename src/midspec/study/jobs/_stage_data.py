@@ -45,6 +45,7 @@ class ReplyPairsStep(Step):
     """
 
     kind = "reply_pairs"
+    opens_model = False
     chosen: Input
     rejected: Input
 
@@ -112,6 +113,7 @@ class PressureStep(Step):
     """
 
     kind = "pressure"
+    opens_model = False
     rows: tuple[Input, ...]
     conflicting: Input
     share: float
@@ -152,6 +154,7 @@ class TaskPromptsStep(Step):
     """
 
     kind = "task_prompts"
+    opens_model = False
     reward: RewardEntry
 
     @property
