@@ -17,6 +17,7 @@ from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._template_defaults import default_system_text as default_system_text
+from ._template_defaults import has_default_system as has_default_system
 from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults
 from ._tokens import AnswerTokens as AnswerTokens
