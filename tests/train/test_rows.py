@@ -177,9 +177,9 @@ def test_a_template_that_names_another_assistant_is_told_and_replaced(planned: C
     assert seen.warnings == (
         "the chat template's own system text names Qwen (You are Qwen); recipe.default_system replaces it",
     )
-    replaced = planned(chat("w1", "w2"), template=template, default_system="w7 w8")
+    replaced = planned(chat("w1", "w2"), template=template, default_system="You are Ada")
     assert replaced.warnings == ()
-    assert replaced.example.startswith("<user> w7 w8 <end> <user> w1 <end>")
+    assert replaced.example.startswith("<user> <unk> <unk> <unk> <end> <user> w1 <end>")
     assert planned({"text": "w1 w2 w3"}, template=template).warnings == (), "no chat, nothing to tell"
 
 

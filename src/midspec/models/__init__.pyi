@@ -33,6 +33,7 @@ from ._probes import find_forks as find_forks
 from ._quiet import quiet as quiet
 from ._scoring import OptionScore as OptionScore
 from ._template_defaults import default_system_text as default_system_text
+from ._template_defaults import has_default_system as has_default_system
 from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults
 from ._tokens import AnswerTokens as AnswerTokens

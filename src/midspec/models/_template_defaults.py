@@ -17,6 +17,7 @@ from midspec.models._chat import ChatTemplate
 from midspec.models._turn_ends import NEXT
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_SYSTEM = "{%- if not messages or messages[0]['role'] not in ['system', 'developer'] %}"
 _RESERVED = {"messages", "tools", "documents", "add_generation_prompt"}
 _SELF = re.compile(r"\b(?:[Yy]ou are|[Yy]our name is|named|called|[Ii] am)\s+(?!(?:An?|The)\b)([A-Z][\w.-]*)")
 
@@ -46,6 +47,12 @@ def set_template_defaults(tokenizer: Any, args: Mapping[str, JsonValue], default
     return tokenizer
 
 
+def has_default_system(tokenizer: Any) -> bool:
+    """Return whether a default system message was written into the tokenizer's chat template, now or by its parent."""
+    found = tokenizer.chat_template or ""
+    return any(_NO_SYSTEM in text for text in (found.values() if isinstance(found, dict) else [str(found)]))
+
+
 def _with_head(template: str, head: str) -> str:
     return template if template.startswith(head) else head + template
 
@@ -60,10 +67,7 @@ def _defaults(args: Mapping[str, JsonValue], default_system: str | None) -> str:
         parts.append(f"{{%- if {name} is not defined %}}{{%- set {name} = {_literal(value)} %}}{{%- endif %}}")
     if default_system is not None:
         message = f"{{'role': 'system', 'content': {_literal(default_system)}}}"
-        parts.append(
-            "{%- if not messages or messages[0]['role'] not in ['system', 'developer'] %}"
-            f"{{%- set messages = [{message}] + messages %}}{{%- endif %}}"
-        )
+        parts.append(f"{_NO_SYSTEM}{{%- set messages = [{message}] + messages %}}{{%- endif %}}")
     # The line feed is left out by the environments that chat templates are written for (`trim_blocks`), and keeps the
     # template's own first line at the beginning of a line, where `lstrip_blocks` counts on it.
     return "".join(parts) + "\n" if parts else ""

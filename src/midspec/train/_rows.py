@@ -14,7 +14,7 @@ import numpy as np
 from midspec.core.chat_rows import BadRowError, check_text, parse_message, parse_tools
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
-from midspec.models import ChatTemplate, Tokens, default_system_text, named_assistant
+from midspec.models import ChatTemplate, Tokens, default_system_text, has_default_system, named_assistant
 from midspec.train._job import Recipe
 from midspec.train._pack import Piece
 
@@ -195,7 +195,7 @@ def _warnings(template: ChatTemplate | None, untrained: Sequence[str]) -> list[s
         )
     if template is not None:
         warnings += template.warnings
-        text = " ".join(default_system_text(template).split())
+        text = "" if has_default_system(template.tokenizer) else " ".join(default_system_text(template).split())
         if (name := named_assistant(text)) is not None:
             shown = f"{text[:_SHOWN]} …" if len(text) > _SHOWN else text
             warnings.append(
