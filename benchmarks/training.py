@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -310,6 +311,7 @@ def main() -> None:
 
         measure_on_gpu()
         return
+    os.environ["TQDM_DISABLE"] = "1"
     use_threads(1)
     for name in options.rows:
         print(name, flush=True)

@@ -173,3 +173,33 @@ def test_long_rows_train_as_the_flat_loop_does(
     reference = run_reference(job)
     found = built.summary["first_loss"], built.summary["last_loss"]
     assert found == pytest.approx((reference.losses[0], reference.losses[-1]), abs=2e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_run_of_long_rows_ends_like_a_straight_one(
+    make_job: MakeJob,
+    tmp_path: Path,
+    tiny_model: Callable[..., Any],
+    tokenizer_folder: Path,
+    precision: str,
+) -> None:
+    base = tmp_path / "base"
+    tiny_model("qwen3").save_pretrained(base)
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(base)
+    long = {"row_tokens": 300, "rows_per_update": 1, "n_updates": 4, "precision": precision}
+    job = make_job(stage="midtrain", parent=str(base), recipe=LORA | long, execution={"save_every_updates": 2})
+    for name in ("straight", "halting"):
+        (tmp_path / name).mkdir()
+    straight = train(job, tmp_path / "straight", device="cpu")
+    assert straight.execution["precision"] == precision
+    assert straight.execution["adapters"] == "in place"
+
+    def stop(progress: Any) -> None:
+        if progress.update == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(job, tmp_path / "halting", device="cpu", on_progress=stop)
+    train(job, tmp_path / "halting", device="cpu")
+    for name in straight.outputs:
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "halting" / name).read_bytes(), name

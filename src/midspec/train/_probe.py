@@ -76,8 +76,12 @@ class Computation(NamedTuple):
 
     def describe(self) -> dict[str, str]:
         """Return what to record of it."""
-        loss = "whole logits" if self.head is None else "chunked logits"
-        return {"precision": str(self.dtype).removeprefix("torch."), "attention": self.attention, "loss": loss}
+        return {
+            "precision": str(self.dtype).removeprefix("torch."),
+            "attention": self.attention,
+            "loss": "whole logits" if self.head is None else "chunked logits",
+            **({"adapters": "in place"} if self.adapters_in_place else {}),
+        }
 
 
 class _Measured(NamedTuple):
