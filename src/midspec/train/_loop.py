@@ -111,7 +111,7 @@ def run_updates(
         plan: the rows of every update.
         folder: holds the checkpoints of a run that is not finished, until `forget_checkpoints`.
         device: where to compute.
-        computation: how; from `choose_computation`, which set the model's attention.
+        computation: how; from `choose_computation`.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
 

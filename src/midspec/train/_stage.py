@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from midspec.core.artifact import Built, write_json, write_rows
 from midspec.models import find_checkpoint, only_here
@@ -50,14 +51,12 @@ def train(
         MissingError, DataError, CheckpointError, ConfigError: the data, the parent or a setting can't be used.
         FolderError: the disk is full, or will be.
     """
-    from torch.backends.cpu import get_cpu_capability
-
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof, refuse_leaks
     from midspec.train._loop import forget_checkpoints, run_updates
     from midspec.train._plan import plan_training
-    from midspec.train._probe import attention_of, choose_computation, set_attention, training_dtype
+    from midspec.train._probe import choose_computation, training_dtype
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
@@ -69,25 +68,16 @@ def train(
     longest = max(len(piece.ids) for update in plan.updates for row in update for piece in row)
     checkpoint.refuse_misfit(model, tokenizer, longest, where)
     checkpoint.refuse_full_disk(model, folder)
-    own_attention = attention_of(model)
     computation = choose_computation(model, plan.preflight.row_width, torch_device, dtype)
-    refuse_leaks(model, torch_device, where)
+    with computation.with_attention(model):
+        refuse_leaks(model, torch_device, where)
     proof = Proof(model, plan.updates[0][0], torch_device)
     training_start = time.monotonic()
     with checkpoint.writing(folder):
-        rows = run_updates(
-            model,
-            job,
-            plan,
-            folder,
-            device=torch_device,
-            computation=computation,
-            tokenizer=tokenizer,
-            on_progress=on_progress,
-        )
+        ways: dict[str, Any] = {"device": torch_device, "computation": computation, "tokenizer": tokenizer}
+        rows = run_updates(model, job, plan, folder, **ways, on_progress=on_progress)
         training_end = time.monotonic()
         proven = proof.after(model)
-        set_attention(model, own_attention)
         outputs = checkpoint.save_model(model, tokenizer, folder)
     write_rows(folder / "metrics.jsonl", rows)
     write_json(folder / "preflight.json", plan.preflight)
@@ -107,8 +97,6 @@ def train(
         execution={
             "device": str(torch_device),
             "threads": threads,
-            # Other instruction sets round otherwise: the same seed gives other weights there.
-            "cpu": get_cpu_capability(),
             **computation.describe(),
             "open_seconds": round(training_start - start, 3),
             "train_seconds": round(training_end - training_start, 3),
