@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, Gemma4Config, Gemma4ForConditionalGenera
 from midspec.models import quiet
 from midspec.train import TrainJob, train
 from midspec.train import _loss as loss_module
+from midspec.train._loop import default_micro_batch
 from midspec.train._loss import LinearCrossEntropy, find_head
 from midspec.train._pack import collate
 from midspec.train._probe import Computation, choose_computation
@@ -203,3 +204,18 @@ def test_an_interrupted_run_of_long_rows_ends_like_a_straight_one(
     train(job, tmp_path / "halting", device="cpu")
     for name in straight.outputs:
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "halting" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "device", "expected"),
+    [
+        (16, 64, "cpu", 16),
+        (4, 192, "cpu", 4),
+        (16, 4096, "cpu", 1),
+        (16, 600, "cpu", 2),
+        (12, 4096, "cuda", 4),
+        (7, 300, "cpu", 1),
+    ],
+)
+def test_rows_at_once_divide_an_update_and_keep_memory_low(rows: int, width: int, device: str, expected: int) -> None:
+    assert default_micro_batch(rows, width, torch.device(device)) == expected
