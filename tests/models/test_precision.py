@@ -51,9 +51,7 @@ def test_the_hidden_size_is_read_from_the_configuration(saved: Saved, tmp_path: 
     assert hidden_size_of(find_checkpoint(str(saved("llama")))) == 32
 
 
-def test_close_scores_are_asked_again_in_float32(
-    saved: Saved, monkeypatch: pytest.MonkeyPatch, byte_tokenizer: object
-) -> None:
+def test_close_scores_are_asked_again_in_float32(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = saved("llama")
     exact = open_checkpoint(find_checkpoint(str(folder)), device="cpu")
     monkeypatch.setattr("midspec.models._language_model.pick_dtype", lambda *_: torch.bfloat16)
@@ -62,12 +60,10 @@ def test_close_scores_are_asked_again_in_float32(
     ask = [Message(role="user", content="how are you")]
     words = ["today", "the", "you", "are", "hello", "question", "answers", "yes"]
     pairs = [(one, other) for at, one in enumerate(words) for other in words[:at]]
-    prompts, options = [ask] * (2 * len(pairs)), [word for pair in pairs for word in pair]
-    found, expected = rough.option_logprobs(prompts[:2], options[:2]), exact.option_logprobs(prompts[:2], options[:2])
-    assert found != expected or abs(found[0].logprob - found[1].logprob) < 1
+    prompts, options = [ask] * 2, [word for pair in pairs for word in pair]
     for start in range(0, len(options), 2):
-        found = rough.option_logprobs(prompts[:2], options[start : start + 2])
-        expected = exact.option_logprobs(prompts[:2], options[start : start + 2])
+        found = rough.option_logprobs(prompts, options[start : start + 2])
+        expected = exact.option_logprobs(prompts, options[start : start + 2])
         for one, other in zip(found, expected, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=0.3)
         assert (found[0].logprob > found[1].logprob) == (expected[0].logprob > expected[1].logprob)

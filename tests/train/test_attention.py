@@ -92,10 +92,11 @@ def test_packed_rows_have_the_loss_and_gradients_of_every_document_alone(family:
     expected = alone_loss(model, documents)
     gradients = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
     computation = choose_computation(model, WIDE, CPU, torch.float32)
-    assert computation.attention == attention_of(model) == DOCUMENT_ATTENTION
+    assert computation.attention == DOCUMENT_ATTENTION != attention_of(model)
     assert computation.head is not None
     batch = collate([documents[:3], documents[3:]], width=50, pad_id=0)
-    loss = computation.loss(model, batch, 1)
+    with computation.installed(model):
+        loss = computation.loss(model, batch, 1)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
     for name, one, other in zip(names, gradients, found, strict=True):
@@ -107,8 +108,9 @@ def test_packed_rows_have_the_loss_and_gradients_of_every_document_alone(family:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_document_sees_another_through_the_attention_that_is_trained_with(family: str) -> None:
     model = tiny(family)
-    choose_computation(model, WIDE, CPU, torch.float32)
-    refuse_leaks(model, CPU, "base")
+    with choose_computation(model, WIDE, CPU, torch.float32).with_attention(model):
+        assert attention_of(model) == DOCUMENT_ATTENTION
+        refuse_leaks(model, CPU, "base")
 
 
 def test_a_family_that_asks_for_more_keeps_its_own_attention() -> None:
@@ -185,13 +187,13 @@ def test_nothing_is_computed_between_documents() -> None:
 
 def test_padding_that_a_mask_names_is_seen_by_nobody() -> None:
     model = tiny("llama")
-    choose_computation(model, WIDE, CPU, torch.float32)
+    computation = choose_computation(model, WIDE, CPU, torch.float32)
     ids = torch.randint(2, 60, (2, 12))
     mask = torch.ones_like(ids)
     mask[0, 8:] = 0
     mask[1, :3] = 0
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    with torch.no_grad():
+    with torch.no_grad(), computation.with_attention(model):
         found = model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
         for row, part in enumerate((slice(0, 8), slice(3, 12))):
             torch.testing.assert_close(found[row, part], model(ids[row : row + 1, part], use_cache=False).logits[0])

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, Gemma4Config, Gemma4ForConditionalGenera
 from midspec.models import quiet
 from midspec.train import TrainJob, train
 from midspec.train import _loss as loss_module
+from midspec.train._loop import default_micro_batch
 from midspec.train._loss import LinearCrossEntropy, find_head
 from midspec.train._pack import collate
 from midspec.train._probe import Computation, choose_computation
@@ -173,3 +174,48 @@ def test_long_rows_train_as_the_flat_loop_does(
     reference = run_reference(job)
     found = built.summary["first_loss"], built.summary["last_loss"]
     assert found == pytest.approx((reference.losses[0], reference.losses[-1]), abs=2e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_run_of_long_rows_ends_like_a_straight_one(
+    make_job: MakeJob,
+    tmp_path: Path,
+    tiny_model: Callable[..., Any],
+    tokenizer_folder: Path,
+    precision: str,
+) -> None:
+    base = tmp_path / "base"
+    tiny_model("qwen3").save_pretrained(base)
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(base)
+    long = {"row_tokens": 300, "rows_per_update": 1, "n_updates": 4, "precision": precision}
+    job = make_job(stage="midtrain", parent=str(base), recipe=LORA | long, execution={"save_every_updates": 2})
+    for name in ("straight", "halting"):
+        (tmp_path / name).mkdir()
+    straight = train(job, tmp_path / "straight", device="cpu")
+    assert straight.execution["precision"] == precision
+    assert straight.execution["adapters"] == "in place"
+
+    def stop(progress: Any) -> None:
+        if progress.update == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(job, tmp_path / "halting", device="cpu", on_progress=stop)
+    train(job, tmp_path / "halting", device="cpu")
+    for name in straight.outputs:
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "halting" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "device", "expected"),
+    [
+        (16, 64, "cpu", 16),
+        (4, 192, "cpu", 4),
+        (16, 4096, "cpu", 1),
+        (16, 600, "cpu", 2),
+        (12, 4096, "cuda", 4),
+        (7, 300, "cpu", 1),
+    ],
+)
+def test_rows_at_once_divide_an_update_and_keep_memory_low(rows: int, width: int, device: str, expected: int) -> None:
+    assert default_micro_batch(rows, width, torch.device(device)) == expected

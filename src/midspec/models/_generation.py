@@ -25,6 +25,7 @@ def continue_batch(
     limit: int,
     temperature: float,
     draws: Sequence[torch.Generator],
+    drops_ended: bool,
 ) -> list[list[int]]:
     """Sample what follows each row of a batch, up to the end of its turn, which is included if it came.
 
@@ -36,6 +37,7 @@ def continue_batch(
         limit: the most new tokens of a row.
         temperature: 0 takes the likeliest token.
         draws: one generator a row, for sampling.
+        drops_ended: whether rows that have ended leave the batch.
     """
     ids, mask, positions = batch
     cache = prefix.growing_cache(len(ids), model.config)
@@ -61,7 +63,8 @@ def continue_batch(
             if not going:
                 break
             ids, positions = token.unsqueeze(1), positions[:, -1:] + 1
-            if len(rows) - len(going) > _FINISHED_SHARE * len(rows) and _is_growing(cache):
+            n_ended = len(rows) - len(going)
+            if drops_ended and n_ended > _FINISHED_SHARE * len(rows) and _is_growing(cache):
                 kept = torch.tensor(going, device=ids.device)
                 cache.batch_select_indices(kept)
                 ids, positions, mask, rows = ids[kept], positions[kept], mask[kept], [rows[at] for at in going]

@@ -88,7 +88,8 @@ class LanguageModel:
         return scores
 
     def _score(self, model: Any, entries: Sequence[OptionIds]) -> list[OptionScore]:
-        rows = make_rows(entries, worth_tokens=self._worth_tokens)
+        # Small models keep the bytes of their scores, for which the shape of a batch matters in the last digit.
+        rows = make_rows(entries, worth_tokens=self._worth_tokens if self._is_large else None)
         if any(len(row.branches) > 1 for row in rows) and not computes_branches(model, self.device):
             rows = make_rows(entries, worth_tokens=None)
         sequences = [row.ids for row in rows]
@@ -136,6 +137,7 @@ class LanguageModel:
                 limit=max_new_tokens,
                 temperature=temperature,
                 draws=draws,
+                drops_ended=self._is_large,
             )
             for row, ids in zip(rows, written, strict=True):
                 text, stopped, n_tokens = read_turn(

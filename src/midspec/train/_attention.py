@@ -261,13 +261,19 @@ def _grouped(
             for table, part in zip(tables, (query, key, value), strict=True)
         ]
         queries = parts[0]
-        keys, values = (repeat_kv(part, n_heads // part.shape[1]) for part in parts[1:])
         if softcap is None:
-            is_causal = group.mask is None
             out = scaled_dot_product_attention(
-                queries, keys, values, attn_mask=group.mask, dropout_p=dropout, scale=scaling, is_causal=is_causal
+                queries,
+                parts[1],
+                parts[2],
+                attn_mask=group.mask,
+                dropout_p=dropout,
+                scale=scaling,
+                is_causal=group.mask is None,
+                enable_gqa=key.shape[1] != n_heads,
             )
         else:
+            keys, values = (repeat_kv(part, n_heads // part.shape[1]) for part in parts[1:])
             out = _capped(queries, keys, values, group.mask, dropout, scaling, softcap)
         outputs.append(out.transpose(1, 2).reshape(group.n_documents * group.n_tokens, -1))
     together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)

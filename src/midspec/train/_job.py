@@ -58,15 +58,17 @@ class Recipe(Strict):
     """Hyperparameters: with the data, the parent and the seed, they identify the result.
 
     `rows_per_update` packed rows of at most `row_tokens` tokens make an update; `micro_batch` of them go through
-    the model at once (memory only: it does not count towards the identity). `n_updates` asks for exactly that many;
-    `min_updates` is the floor under which training is refused (100; 30 for finetuning). `precision` "auto" is
-    bfloat16 on a GPU, float32 on a CPU. `overlong` says what happens to chats longer than a row. `template_args`
-    are switches of the chat template (`enable_thinking`, say), and `default_system` is the system message of chats that
-    bring none, in place of the template's own: both are saved with the checkpoint, as defaults of its chat template.
-    `control_tokens` says what happens to a text that spells a control token (`<|im_end|>`): it is refused, tokenized as
-    text ("escape"), or kept as control token.
-    `pack` "auto" puts several documents in a row where the model keeps them apart, which is measured on it; else the
-    same documents make the same updates, one document a row, padded.
+    the model at once (memory only: it does not count towards the identity; by default as many as keep memory low).
+    `n_updates` asks for exactly that many; `min_updates` is the floor under which training is refused (100; 30 for
+    finetuning). `precision` "auto" is bfloat16 on a GPU, and on a CPU for models of hidden size 512 and more where it
+    is measured to be faster. `overlong` says what happens to chats longer than a row.
+
+    `template_args` are switches of the chat template (`enable_thinking`, say), and `default_system` is the system
+    message of chats that bring none, in place of the template's own: both are saved with the checkpoint, as defaults
+    of its chat template. `control_tokens` says what happens to a text that spells a control token (`<|im_end|>`): it
+    is refused, tokenized as text ("escape"), or kept as control token. `pack` "auto" puts several documents in a row
+    where the model keeps them apart, which is measured on it; else the same documents make the same updates, one
+    document a row, padded.
 
     After each of `keep_updates` updates the model is kept as a checkpoint of its own, `checkpoint-N/` in the result.
 

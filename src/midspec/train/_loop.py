@@ -118,7 +118,7 @@ def run_updates(
         plan: the rows of every update.
         folder: holds the last checkpoint, which is left there when training ends.
         device: where to compute.
-        computation: how; from `choose_computation`, which set the model's attention.
+        computation: how; from `choose_computation`.
         tokenizer: says what to fill row tails with.
         on_progress: called after every update.
         shards: of a model that is divided among processes.

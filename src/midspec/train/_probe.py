@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
+from torch.backends.cpu import get_cpu_capability
 
 from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
 from midspec.train._attention import DOCUMENT_ATTENTION, register
@@ -64,9 +65,20 @@ class Computation(NamedTuple):
         return token_loss(model, rows, n_supervised, self.head)
 
     @contextmanager
+    def with_attention(self, model: Any) -> Iterator[None]:
+        """Within it, `model` has the attention that was chosen."""
+        own = attention_of(model)
+        set_attention(model, self.attention)
+        try:
+            yield
+        finally:
+            set_attention(model, own)
+
+    @contextmanager
     def installed(self, model: Any) -> Iterator[None]:
-        """Within it, the layers of `model` compute as was chosen (its attention is set already)."""
+        """Within it, the attention and the layers of `model` compute as was chosen, under autocast where it is low."""
         with ExitStack() as stack:
+            stack.enter_context(self.with_attention(model))
             if self.adapters_in_place:
                 stack.enter_context(in_place_adapters(model))
             if isinstance(model, PeftModel) and self.dtype != torch.float32:
@@ -76,8 +88,14 @@ class Computation(NamedTuple):
 
     def describe(self) -> dict[str, str]:
         """Return what to record of it."""
-        loss = "whole logits" if self.head is None else "chunked logits"
-        return {"precision": str(self.dtype).removeprefix("torch."), "attention": self.attention, "loss": loss}
+        return {
+            # Other instruction sets round otherwise: the same seed gives other weights there.
+            "cpu": get_cpu_capability(),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "attention": self.attention,
+            "loss": "whole logits" if self.head is None else "chunked logits",
+            **({"adapters": "in place"} if self.adapters_in_place else {}),
+        }
 
 
 # More tokens at once make no update faster, and need memory in proportion; short rows are of models that need little.
@@ -115,7 +133,7 @@ def has_chunks(row_width: int, device: torch.device) -> bool:
 
 
 def choose_computation(model: Any, row_width: int, device: torch.device, dtype: torch.dtype) -> Computation:
-    """Choose attention and loss for a model, and set the attention on it; `set_attention` can undo that.
+    """Choose attention and loss for a model, and leave it as it is.
 
     Args:
         model: on `device`, with the weights that are trained asking for gradients.
@@ -140,6 +158,7 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
             found = found._replace(head=None)
         with in_place_adapters(model) as n_adapters:
             in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
+        set_attention(model, own)
     return found._replace(adapters_in_place=in_place)
 
 

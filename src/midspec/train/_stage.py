@@ -80,7 +80,6 @@ def train(
     from midspec.train._checks import Proof
     from midspec.train._kept import kept_files
     from midspec.train._memory import Usage
-    from midspec.train._probe import set_attention
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
@@ -93,7 +92,6 @@ def train(
             trained = _run(run, rewards or {}, on_progress)
             training_end = time.monotonic()
             proven = proof.after(run.model)
-            set_attention(run.model, run.own_attention)
             model = run.model if run.shards is None else run.shards.whole()
             if not ranks.is_main:
                 return Built(outputs=())
@@ -133,7 +131,6 @@ class _Run(NamedTuple):
     device: torch.device
     tokenizer: Any
     computation: Computation
-    own_attention: str
     forecast: Forecast
     shards: Shards | None
 
@@ -143,7 +140,7 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._launch import divide_model, first_layers
     from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
-    from midspec.train._probe import attention_of, training_dtype
+    from midspec.train._probe import training_dtype
 
     tokenizer = checkpoint.open_tokenizer(job)
     plan = ranks.from_main(lambda: _plan(job, tokenizer))
@@ -160,12 +157,12 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
             if ranks.is_main:
                 checkpoint.refuse_full_disk(model, folder)
                 checkpoint.try_saving(model, tokenizer, folder, where)
-            own_attention = attention_of(model)
             with first_layers(model, ranks, device) as probed:
                 computation = _choose_computation(plan, probed, device, dtype)
             shards = divide_model(model, ranks, device)
-        plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
-    return _Run(model, job, plan, folder, device, tokenizer, computation, own_attention, forecast, shards)
+        with computation.with_attention(model):
+            plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
+    return _Run(model, job, plan, folder, device, tokenizer, computation, forecast, shards)
 
 
 def _plan(job: TrainJob, tokenizer: Any) -> Plan | DpoPlan | GrpoPlan:
@@ -212,16 +209,7 @@ def _write_beside(folder: Path, outputs: Sequence[str], rows: Sequence[MetricsRo
 
 
 def _execution(run: _Run, threads: int, processes: int) -> dict[str, JsonValue]:
-    from torch.backends.cpu import get_cpu_capability
-
-    return {
-        "device": str(run.device),
-        "processes": processes,
-        "threads": threads,
-        # Other instruction sets round otherwise: the same seed gives other weights there.
-        "cpu": get_cpu_capability(),
-        **run.computation.describe(),
-    }
+    return {"device": str(run.device), "processes": processes, "threads": threads, **run.computation.describe()}
 
 
 def _choose_computation(
