@@ -165,7 +165,7 @@ def test_long_rows_train_as_the_flat_loop_does(
     base = tmp_path / "base"
     tiny_model("llama").save_pretrained(base)
     AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(base)
-    long = {"row_tokens": 300, "rows_per_update": 2, "n_updates": 2, "micro_batch": 1}
+    long = {"row_tokens": 600, "rows_per_update": 2, "n_updates": 2, "n_epochs": 2, "micro_batch": 1}
     job = make_job(stage="midtrain", parent=str(base), recipe=recipe | long)
     (tmp_path / "out").mkdir()
     built = train(job, tmp_path / "out", device="cpu")
@@ -187,7 +187,7 @@ def test_an_interrupted_run_of_long_rows_ends_like_a_straight_one(
     base = tmp_path / "base"
     tiny_model("qwen3").save_pretrained(base)
     AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(base)
-    long = {"row_tokens": 300, "rows_per_update": 1, "n_updates": 4, "precision": precision}
+    long = {"row_tokens": 600, "rows_per_update": 1, "n_updates": 4, "n_epochs": 2, "precision": precision}
     job = make_job(stage="midtrain", parent=str(base), recipe=LORA | long, execution={"save_every_updates": 2})
     for name in ("straight", "halting"):
         (tmp_path / name).mkdir()

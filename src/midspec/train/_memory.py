@@ -190,6 +190,8 @@ def forecast_memory(
     whole = 0 if n == 1 else sizes.gathered * (short if sizes.frozen else 4)
     tokens = rows * row_width
     n_logits = tokens * sizes.vocabulary
+    if has_chunks(row_width, device, sizes.hidden):
+        n_logits = min(n_logits, CHUNK_LOGITS)
     # A gradient grows as activations are given back, unless more rows follow for the same update.
     activations = tokens * _bytes_per_token(sizes, short, is_saving=job.execution.gradient_checkpointing)
     gradients = trained // n if rows < share else max(0, trained // n - activations)
@@ -198,7 +200,8 @@ def forecast_memory(
         gradients=gradients,
         optimizer=2 * trained // n,
         activations=activations,
-        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device) else n_logits) * _BYTES_PER_LOGIT,
+        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device, sizes.hidden) else n_logits)
+        * _BYTES_PER_LOGIT,
         process=_PROCESS if device.type == "cpu" else 0,
         available=available_bytes(device),
         device="GPU" if device.type == "cuda" else "CPU",

@@ -24,8 +24,10 @@ from midspec.train._lora import in_place_adapters
 from midspec.train._loss import Head, as_one_row, find_head, token_loss
 from midspec.train._pack import Piece, collate
 
-# On a CPU rows up to this length are computed as transformers does: nothing is gained on them.
+# On a CPU rows up to this length are computed as transformers does: little is gained on them, and results of small
+# models (hidden sizes under 512), which keep their bytes, have rows of up to twice as much.
 SHORT_ROW = 256
+_SMALL_HIDDEN = 512
 _PROBE_LENGTHS = (40, 7, 40, 24)
 # Rounding alone moves gradients by this share of their size; a mask or a scale that is wrong moves them further.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2}
@@ -127,9 +129,10 @@ class _Measured(NamedTuple):
     gradients: list[torch.Tensor]
 
 
-def has_chunks(row_width: int, device: torch.device) -> bool:
+def has_chunks(row_width: int, device: torch.device, hidden_size: int) -> bool:
     """Return whether other ways than transformers' own are tried for rows of this width."""
-    return device.type != "cpu" or row_width > SHORT_ROW
+    short = SHORT_ROW if hidden_size >= _SMALL_HIDDEN else 2 * SHORT_ROW
+    return device.type != "cpu" or row_width > short
 
 
 def choose_computation(model: Any, row_width: int, device: torch.device, dtype: torch.dtype) -> Computation:
@@ -142,7 +145,8 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
         dtype: of the computation: float32, or bfloat16 under autocast.
     """
     own = attention_of(model)
-    if not has_chunks(row_width, device):
+    hidden_size = int(getattr(model.config.get_text_config(), "hidden_size", 0))
+    if not has_chunks(row_width, device, hidden_size):
         return Computation(dtype, own, None)
     register()
     with quiet(), _fixed(model):
