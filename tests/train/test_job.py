@@ -57,7 +57,7 @@ def test_a_parent_that_is_a_path_stays_one_beside_the_job_file(tmp_path: Path, m
         ({"stages": 1}, "stages: no such setting. Did you mean stage?"),
         ({"recipe": {"learning_rate": 0}}, "recipe.learning_rate: Input should be greater than 0"),
         ({"recipe": {"micro_batch": 3}}, "recipe: micro_batch 3 must divide rows_per_update 16"),
-        ({"stage": "train"}, "stage: Input should be 'pretrain', 'midtrain' or 'finetune'"),
+        ({"stage": "train"}, "stage: Input should be 'pretrain', 'midtrain', 'finetune', 'dpo' or 'grpo'"),
         ({"data": []}, "data: is empty. Name at least one"),
         ({"parent": None}, "give either a parent, or an architecture with a tokenizer"),
         ({"parent": None, "architecture": {}}, "only pretrain starts from scratch"),

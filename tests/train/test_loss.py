@@ -17,12 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoTokenizer, Gemma4Config, Gemma4ForConditionalGeneration
 
 from midspec.models import quiet
-from midspec.train import TrainJob, train
+from midspec.train import Recipe, TrainJob, train
 from midspec.train import _loss as loss_module
-from midspec.train._loop import default_micro_batch
 from midspec.train._loss import LinearCrossEntropy, find_head
 from midspec.train._pack import collate
-from midspec.train._probe import Computation, choose_computation
+from midspec.train._probe import Computation, choose_computation, rows_at_once
 
 from .reference_loop import run_reference
 from .test_attention import CPU, WIDE, pieces, tiny
@@ -218,4 +217,5 @@ def test_an_interrupted_run_of_long_rows_ends_like_a_straight_one(
     ],
 )
 def test_rows_at_once_divide_an_update_and_keep_memory_low(rows: int, width: int, device: str, expected: int) -> None:
-    assert default_micro_batch(rows, width, torch.device(device)) == expected
+    job = TrainJob(stage="midtrain", parent="x", data=("x",), recipe=Recipe(rows_per_update=rows))
+    assert rows_at_once(job, width, torch.device(device)) == expected

@@ -285,13 +285,15 @@ def train(
 def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: bool) -> None:
     from midspec.core.artifact import read_record
     from midspec.study import TrainStep
-    from midspec.train import check_folder, memory_before, preflight
+    from midspec.train import check_folder, preflight
 
     check_folder(folder)
     # A result or other files in the folder are reported without the work of a preflight.
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if not taken or (redo and read_record(folder) is not None):
         counted = preflight(job)
+        from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
+
         memory = memory_before(job, counted.row_width, device)
         for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
             print(line, flush=True)

@@ -69,7 +69,6 @@ class Recipe(Strict):
     is refused, tokenized as text ("escape"), or kept as control token. `pack` "auto" puts several documents in a row
     where the model keeps them apart, which is measured on it; else the same documents make the same updates, one
     document a row, padded.
-
     After each of `keep_updates` updates the model is kept as a checkpoint of its own, `checkpoint-N/` in the result.
 
     `dpo` and `grpo` are settings of these stages alone, which take `n_updates` updates of `rows_per_update` pairs or
@@ -170,10 +169,10 @@ class TrainJob(Strict):
     """One stage of training.
 
     `parent` is a checkpoint folder, a hub name or a GGUF file (or `package:NAME` for one in an installed package).
-    Pretraining from scratch gives `architecture` (a transformers
-    configuration with its `model_type`) and a `tokenizer` folder instead. `data` are JSONL files of documents
-    (`text`, or `content`) and chats (`messages`); they are put together, then shuffled with the seed. Stage dpo takes
-    pairs (`prompt`, `chosen`, `rejected`), stage grpo prompts (`prompt`).
+    Pretraining from scratch gives `architecture` (a transformers configuration with its `model_type`) and a
+    `tokenizer` folder instead. `data` are JSONL files of documents (`text`, or `content`) and chats (`messages`);
+    they are put together, then shuffled with the seed. Stage dpo takes pairs (`prompt`, `chosen`, `rejected`),
+    stage grpo prompts (`prompt`).
     """
 
     stage: Stage
