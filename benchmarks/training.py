@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from typing import Any
 import torch
 import yaml
 
+from midspec.core.artifact import CHECKPOINTS
 from midspec.core.records import Item
 from midspec.models import quiet, use_threads
 from midspec.train import Recipe, TrainJob
@@ -105,6 +107,7 @@ def against_bare_loop(job: TrainJob, folder: Path, rounds: int, aim: str) -> Non
         return model, choose_computation(model, plan.preflight.row_width, CPU, torch.float32)
 
     def ours() -> None:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # else the run before is gone on with
         model, computation = start()
         run_updates(model, job, plan, folder, device=CPU, computation=computation, tokenizer=tokenizer)
 
@@ -154,6 +157,7 @@ def qwen_row(options: argparse.Namespace, folder: Path) -> None:
     plan = plan_training(job, tokenizer)
     model = open_start(job, tokenizer, dtype=torch.float32)
     computation = choose_computation(model, plan.preflight.row_width, CPU, torch.float32)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     ours = time.process_time()
     run_updates(model, job, plan, folder, device=CPU, computation=computation, tokenizer=tokenizer)
     ours = time.process_time() - ours

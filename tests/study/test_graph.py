@@ -180,3 +180,12 @@ def test_a_document_style_of_another_package_is_named_like_a_file_of_templates(
     assert corpora
     named, placed = identities(by_name), identities(by_path)
     assert [named[name] for name in corpora] == [placed[name] for name in corpora]
+
+
+def test_how_trainings_run_is_said_once_for_a_study_and_changes_no_identity(tiny_text: str) -> None:
+    divided = tiny_text.replace("training:\n", "training:\n  execution: {gradient_checkpointing: true, processes: 2}\n")
+    assert divided != tiny_text
+    trained = [step for step in steps_of(divided).values() if isinstance(step, TrainStep)]
+    assert {step.kind for step in trained} == {"pretrain", "midtrain", "finetune"}
+    assert {step.n_devices for step in trained} == {2}
+    assert changed(tiny_text, divided) == set()

@@ -9,17 +9,21 @@ from pydantic import Field, model_validator
 
 from midspec.core.records import Strict
 from midspec.study._entries import Names
-from midspec.train import Recipe, RewardEntry
+from midspec.train import Recipe, RewardEntry, TrainExecution
 
 
 class Training(Strict):
-    """Recipes, the same for every arm: one for each kind of stage, and named ones for the stages that ask for them."""
+    """Recipes, the same for every arm: one for each kind of stage, and named ones for the stages that ask for them.
+
+    `execution` is about how all trainings run, and changes no result: memory, saving, processes for one model.
+    """
 
     midtrain: Recipe | None = None
     finetune: Recipe | None = None
     dpo: Recipe | None = None
     grpo: Recipe | None = None
     recipes: dict[str, Recipe] = Field(default_factory=dict)
+    execution: TrainExecution | None = None
 
 
 StageKind = Literal["midtrain", "finetune", "dpo", "grpo"]

@@ -30,6 +30,7 @@ from midspec.study.jobs._train import (
     training_cost,
     under_adapter,
 )
+from midspec.train import DIVIDED_STAGES, Stage, TrainExecution
 
 STEP_KINDS: Registry[type[Step]] = Registry(
     "kind of step", package="midspec.study.jobs", attribute="STEPS", group="steps", name_of=lambda step: step.kind
@@ -154,6 +155,7 @@ class _Graph(DataSteps):
                 seed=seed,
                 recipe=stage.recipe,
                 data=(StepOutput(world, f"{stage.data}.jsonl"),),
+                execution=self._execution("pretrain"),
                 cost=training_cost(stage.recipe),
             )
             parent = TrainedModel(self._add(step))
@@ -187,9 +189,17 @@ class _Graph(DataSteps):
             recipe=stage.recipe.model_copy(update={"keep_updates": kept}) if kept else stage.recipe,
             data=self._stage_data(arm, stage.stage, parent, seed),
             parent=parent,
+            execution=self._execution(kind),
             cost=training_cost(stage.recipe),
         )
         return self._add(step)
+
+    def _execution(self, kind: Stage) -> TrainExecution | None:
+        """Return how the stages of a kind run; several processes are for those alone that can be divided."""
+        execution = self._config.training.execution
+        if execution is None or kind in DIVIDED_STAGES:
+            return execution
+        return execution.model_copy(update={"processes": None})
 
     def _evaluate_between(
         self,

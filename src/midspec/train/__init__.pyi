@@ -1,3 +1,4 @@
+from ._job import DIVIDED_STAGES as DIVIDED_STAGES
 from ._job import KEPT_PREFIX as KEPT_PREFIX
 from ._job import UPDATE_FLOORS as UPDATE_FLOORS
 from ._job import LoraRecipe as LoraRecipe
