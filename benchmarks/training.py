@@ -291,11 +291,11 @@ def _pieces_in_rows(n_rows: int) -> list[list[Piece]]:
 
 
 def evaluation_row(options: argparse.Namespace, folder: Path) -> None:
-    """120 pairs of the shipped sets."""
+    """Pairs of the eight shipped sets."""
     from midspec.evals.tasks import preference
 
     sets = sorted((Path(preference.__file__).parent / "_sets").glob("*.jsonl"))
-    lines = [line for file in sets for line in file.read_text(encoding="utf-8").splitlines()[:15]]
+    lines = [line for file in sets for line in file.read_text(encoding="utf-8").splitlines()[: options.pairs // 8]]
     (folder / "items.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     assert all(Item.model_validate_json(line) for line in lines)
     model = str(smollm2(folder / "model"))
@@ -306,9 +306,9 @@ def evaluation_row(options: argparse.Namespace, folder: Path) -> None:
     before = in_process(options.before, "evaluate", model, str(folder / "items.jsonl"), str(folder / "before"))
     show("before", before["cpu_seconds"], "CPU seconds")
     show("times before", before["cpu_seconds"] / now["cpu_seconds"], "", "(at least 3)")
-    for measure in ("choice_logprob", "choice_logprob_mean", "choice_generated"):
+    for measure in sorted({row["measure"] for row in before["rows"]}):
         values = [
-            {row["id"]: row["value"] for row in run["rows"] if row["measure"] == measure} for run in (now, before)
+            {row["item"]: row["value"] for row in run["rows"] if row["measure"] == measure} for run in (now, before)
         ]
         same = sum(values[0][name] == values[1][name] for name in values[1])
         show(f"same {measure}", same / len(values[1]), "of all pairs", "(at least 0.99)")
@@ -324,6 +324,7 @@ def main() -> None:
     parser.add_argument("--before", metavar="PYTHON", help="interpreter of an environment with the version before")
     parser.add_argument("--updates", type=int, default=50, help="of the smollm2 row")
     parser.add_argument("--rows_per_update", type=int, default=1, help="of the smollm2 row")
+    parser.add_argument("--pairs", type=int, default=120, help="of the evaluation row, a multiple of 8")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     if options.device == "cuda":

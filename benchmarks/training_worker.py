@@ -28,7 +28,7 @@ def train_job(job_file: str, out: str) -> dict[str, Any]:
         device="cpu",
     )
     tokens, seconds = marks[-1][0] - marks[0][0], marks[-1][2] - marks[0][2]
-    kept = ("precision", "attention", "loss")
+    kept = ("precision", "attention", "loss", "adapters")
     return {
         "tokens_a_cpu_second": tokens / seconds,
         "losses": [loss for _, loss, _ in marks],
