@@ -8,7 +8,7 @@
 #   GPT-2 counts positions from the first column, padding included, so each token of a short prompt is read at
 #   a later position than it has. Rotary models see distances only and don't mind. generate() does derive positions
 #   from the mask, so that a row is sampled at one set of positions and scored at another. No warning.
-# Fix: for such models, batches of prompts of one length, or a forward that derives position_ids from the mask.
+# Fix: give such a model position_ids that are derived from the attention mask.
 #
 # Output seen:
 #   largest change of a completion token's log-probability against the same row alone, without padding
