@@ -18,6 +18,7 @@ from midspec.core.errors import CheckpointError, DataError, PreflightError
 from midspec.core.records import Message
 from midspec.models import find_checkpoint, open_checkpoint
 from midspec.train import DpoRecipe, Progress, TrainJob, preflight, train
+from midspec.train import _checkpoint as checkpoint
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._dpo import make_trainer
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
@@ -162,6 +163,27 @@ def test_a_run_that_was_killed_goes_on_with_the_same_losses_and_ends_with_the_sa
     assert again == straight
     name = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
     assert (tmp_path / "halting" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_fault_while_the_result_is_written_repeats_no_update(
+    make_dpo: MakeJob, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_dpo(method, recipe={"micro_batch": 2})
+    straight = made(job, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "drop_incomplete", broken)
+        with pytest.raises(OSError, match="a fault at the end"):
+            made(job, tmp_path / "faulty")
+    seen: list[int] = []
+    assert made(job, tmp_path / "faulty", on_progress=lambda progress: seen.append(progress.update)) == straight
+    assert seen == []
+    name = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+    assert (tmp_path / "faulty" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def broken(_folder: Path) -> None:
+    raise OSError("a fault at the end")
 
 
 def test_the_result_is_one_adapter_with_the_tokenizer_as_it_was_and_opens(

@@ -123,13 +123,16 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self._begun = self._saved = time.monotonic()
 
     def on_step_end(self, *context: Any, **_: Any) -> None:
-        _arguments, state, control = context
+        arguments, state, control = context
         every = self._execution.save_every_updates
         due = (
             state.global_step % every == 0 if every else time.monotonic() - self._saved >= self._execution.save_every_s
         )
-        if due and self._may_save(state.global_step) and state.global_step < self._n_updates:
+        is_last = state.global_step == self._n_updates
+        if is_last or (due and self._may_save(state.global_step)):
             control.should_save = True
+        # After the last update weights are all that a fault while the result is made could lose.
+        arguments.save_only_model = is_last
 
     def on_log(self, *context: Any, logs: dict[str, float], **_: Any) -> None:
         _arguments, state, control = context
