@@ -278,6 +278,8 @@ class Preflight(Strict):
     notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     packed: bool = Field(default=True, exclude_if=bool)
+    # Not written down: for the forecast of memory in this process.
+    longest_tokens: int | None = Field(default=None, exclude=True)
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""

@@ -22,9 +22,9 @@ from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._launch import divided
-from midspec.train._pack import collate
+from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan
-from midspec.train._probe import Computation, rows_at_once
+from midspec.train._probe import Computation, part_tokens, rows_at_once
 from midspec.train._ranks import ALONE, Ranks, divide_rows, reshard
 
 if TYPE_CHECKING:
@@ -150,17 +150,29 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
 
     Args:
         computation: how the loss is computed.
+        part_tokens: how many tokens of a packed micro-batch are computed at once; all of them where not given.
         **arguments: of transformers' Trainer.
     """
 
     # Trainer then counts an update's supervised tokens for every class of model, and divides no loss itself.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, computation: Computation, **arguments: Any) -> None:
+    def __init__(self, computation: Computation, part_tokens: int | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._computation = computation
+        self._part_tokens = part_tokens
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = True
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Compute the loss of a micro-batch and add its gradients, a part after the other; return the loss."""
+        parts = [inputs] if self._part_tokens is None else in_parts(inputs, self._part_tokens)
+        total: torch.Tensor = sum(
+            super(_Trainer, self).training_step(model, part, num_items_in_batch) for part in parts
+        )
+        return total
 
     def compute_loss(
         self,
@@ -224,6 +236,7 @@ def _trainer(
     with quiet():
         trainer = divided(_Trainer, shards)(
             computation=computation,
+            part_tokens=part_tokens(width, device, computation, packed=geometry.packed) if shards is None else None,
             model=model,
             args=arguments,
             train_dataset=rows,
