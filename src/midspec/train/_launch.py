@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from midspec.train._distributed import Shards
-    from midspec.train._loop import GracefulStop
+    from midspec.train._recorder import GracefulStop
 
 _POLL_S = 0.2
 # A process that ends takes the others with it; for so long the one that knows why may say so.
@@ -61,7 +61,7 @@ def train_in_processes(
         ProcessLostError: a process was killed; the same job goes on from its last checkpoint.
         MidspecError: what `train` refuses.
     """
-    from midspec.train._loop import GracefulStop
+    from midspec.train._recorder import GracefulStop
 
     n = job.execution.processes or 1
     gpus = choose_gpus(device)
