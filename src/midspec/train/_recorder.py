@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import TrainerCallback
 
@@ -65,10 +65,8 @@ class GracefulStop:
             signal.signal(number, old)
 
 
-class RowReader(Protocol):
-    """Turns what a trainer logs of an update into a row of metrics; `shared` are the fields of `MetricsRow`."""
-
-    def __call__(self, logs: dict[str, float], /, **shared: Any) -> MetricsRow: ...
+# Turns what a trainer logs of an update into a row of metrics; given as keywords are the fields of `MetricsRow`.
+RowReader = Callable[..., MetricsRow]
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here, and calls every event
