@@ -167,7 +167,7 @@ def test_json_rules_have_a_section_each() -> None:
 def test_filling_replaces_and_never_formats() -> None:
     spec = parse_spec("# {model_name}\n\n{model_name} of {provider_name} writes {x}, {} and {{model_name}}.")
     filled = fill(spec, model_name="{provider_name}", provider_name="100% {0}")
-    assert texts(filled) == ["{provider_name} of 100% {0} writes {x}, {} and {{provider_name}}."]
+    assert texts(filled) == ["{provider_name} of 100% {0} writes {x}, {} and {provider_name}."]
     assert [c.id for c in filled.clauses] == [c.id for c in spec.clauses]
     assert filled.sha256 == spec.sha256
     assert filled.title == "{provider_name}"

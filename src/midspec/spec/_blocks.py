@@ -239,7 +239,7 @@ def _example_at(
 ) -> tuple[str, int]:
     """Return the example that begins at a block, and where it ends; no words where none begins."""
     if blocks[at].kind == "code":
-        turns = read_code(blocks[at].text)
+        turns = [turn._replace(why=clean(turn.why)) for turn in read_code(blocks[at].text)]
         return (example_of(clean(title) if title else None, turns), at + 1) if turns else ("", at)
     found: list[Turn] = []
     end = at

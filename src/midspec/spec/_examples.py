@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import unescape
 from typing import NamedTuple
 
 
@@ -185,7 +186,7 @@ def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = 
 def is_turn_tag(line: str) -> bool:
     """Whether a line ends in the tag of a turn (`<assistant>`)."""
     found = re.search(r"<([A-Za-z][\w-]*)(?:\s[^<>]*)?>\s*$", line)
-    return bool(found) and _role_of_tag(found[1]) is not None
+    return found is not None and _role_of_tag(found[1]) is not None
 
 
 def opens_turns(line: str) -> str:
@@ -255,7 +256,7 @@ def read_code(text: str) -> list[Turn]:
     if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
         inside = inside[:-1]
     if turns := read_tags("\n".join(inside)):
-        return turns
+        return [turn._replace(body=unescape(turn.body)) for turn in turns]
     title, turns = read_lines(inside)
     return turns if title is None and is_example(turns, is_talk=True) else []
 

@@ -263,7 +263,7 @@ class _Reader:
             texts = [words]
         else:
             words, notes = self.inline.read(block.text)
-            kind = "sentence" if block.kind == "paragraph" else block.kind
+            kind = "row" if block.kind == "row" else "item" if block.kind == "item" else "sentence"
             texts = split_sentences(words) if block.kind == "paragraph" else [words]
         if not words:
             self._note("picture or link", block, block.text)

@@ -52,13 +52,14 @@ class Spec(Strict):
     """A Model Spec: who an assistant should be, and why.
 
     `text` is the file's (line ends normalised) without what is no text of the spec: front matter, comments, struck-out
-    words. `sha256` is of the whole file's text, before any placeholder was filled.
+    words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled` says that they were.
     """
 
     title: str
     text: str
     sha256: str
     sections: tuple[Section, ...]
+    is_filled: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def clauses(self) -> tuple[Clause, ...]:
