@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from midspec.core.assistant_names import all_assistant_names
 from midspec.core.errors import SpecError, did_you_mean
@@ -106,7 +106,7 @@ def fill(
         return spec
     values = {"model_name": model_name or "", "provider_name": provider_name or ""}
     put = spec_without(spec, leave_out) if leave_out else spec
-    named = _renamed(put, called) if called else put
+    named = _renamed(put, called, values) if called else put
     closed, present = _closed_tags(named.text), _present(named)
     for name in KNOWN:
         if name in present and not values[name]:
@@ -127,6 +127,45 @@ def fill(
         return _IN_CODE.sub(lambda inner: values[_name_of(inner[0])], text)
 
     return _changed(named, lambda text: FILLED.sub(value_of, text), in_code)
+
+
+class SpecSettings(Protocol):
+    """Settings that say how a spec is filled."""
+
+    @property
+    def model_name(self) -> str | None:
+        """The assistant's name."""
+        ...
+
+    @property
+    def provider_name(self) -> str | None:
+        """Its maker's name."""
+        ...
+
+    @property
+    def called(self) -> Mapping[str, str]:
+        """Names of the spec, with those that stand for them."""
+        ...
+
+    @property
+    def leave_out(self) -> Sequence[str]:
+        """What of the spec is no part of it."""
+        ...
+
+
+def fill_by(spec: Spec, settings: SpecSettings) -> Spec:
+    """Fill a spec (`fill`) as settings say.
+
+    Raises:
+        SpecError: see `fill`.
+    """
+    return fill(
+        spec,
+        model_name=settings.model_name,
+        provider_name=settings.provider_name,
+        called=settings.called,
+        leave_out=settings.leave_out,
+    )
 
 
 def _present(spec: Spec) -> dict[str, str]:
@@ -208,7 +247,8 @@ def _check_used(spec: Spec, model_name: str) -> None:
         raise SpecError(what, where=spec.title, hint=hint)
 
 
-def _renamed(spec: Spec, called: Mapping[str, str]) -> Spec:
+def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -> Spec:
+    """Put names in the place of others; one that is not there is an error, unless its new name already is."""
     names: dict[str, str] = {}
     for old, new in called.items():
         names[old] = new
@@ -217,8 +257,9 @@ def _renamed(spec: Spec, called: Mapping[str, str]) -> Spec:
         elif old != old.upper() and len(old) > 3:
             names.setdefault(old.upper(), new.upper())
     everything = "\n".join((spec.title, spec.text, *(clause.text for clause in spec.clauses)))
-    for old in called:
-        if not whole_words([old, *(form for form in names if form.casefold() == old.casefold())]).search(everything):
+    filled = {values[name] for name in _present(spec)}
+    for old, new in called.items():
+        if not (whole_words([old]).search(everything) or new in filled or whole_words([new]).search(everything)):
             used = [name.name for name in used_names(spec)]
             raise SpecError(f"{old!r} is not in the spec", where="called", hint=did_you_mean(old, used))
     pattern = whole_words(names, ignore_case=False)

@@ -38,29 +38,35 @@ _YAML_BEGINS = re.compile(
 )
 
 
-def rules_of_data(text: str, where: str) -> list[Rule]:
+def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
     """Return the rules or traits of a text that is JSON, JSON lines or YAML of them; none of a text that is prose.
 
+    Args:
+        text: the text.
+        where: what an error names.
+        form: JSON or YAML where the text can be nothing else.
+
     Raises:
-        SpecError: it is JSON of something else, or begins as JSON and can't be read.
+        SpecError: it is JSON or YAML of something else, or begins as such and can't be read.
     """
     begins = text.lstrip()
-    if begins.startswith(("[", "{")):
-        values = _json_values(text, where)
-        rules = [rule for value in values or () for rule in _rules(value, "", _MAX_DEPTH)]
-        if values and not rules and not isinstance(values[0], int | float | str):
-            hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
-            raise SpecError("is JSON without rules or traits", where=where, hint=hint)
-    elif _YAML_BEGINS.match(begins):
-        rules = list(_rules(_yaml_value(text, where), "", _MAX_DEPTH))
+    if form == "JSON" or begins.startswith(("[", "{")):
+        found = _json_values(text, where, is_json=form == "JSON")
+        is_data, form = bool(form) or any(isinstance(value, list | dict) for value in found), "JSON"
+    elif form == "YAML" or _YAML_BEGINS.match(begins):
+        found, is_data, form = [_yaml_value(text, where)], True, "YAML"
     else:
         return []
+    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
+    if is_data and not rules:
+        hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
+        raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
     if any("\0" in rule.text or any("\ud800" <= char <= "\udfff" for char in rule.text) for rule in rules):
         raise SpecError("is binary, not text", where=where, hint="Give a Markdown or plain text file in UTF-8")
-    return [rule for rule in rules if rule.text.strip()]
+    return rules
 
 
-def _json_values(text: str, where: str) -> list[object]:
+def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
     """Return the values of JSON or JSON lines; none of a text that only begins with a bracket or a brace."""
     try:
         return [json.loads(text)]
@@ -68,7 +74,7 @@ def _json_values(text: str, where: str) -> list[object]:
         try:
             return [json.loads(line) for line in text.split("\n") if line.strip()]
         except (ValueError, RecursionError):
-            if re.match(r"\s*(?:\[\s*)?\{\s*\"", text):
+            if is_json or re.match(r"\s*(?:\[\s*)?\{\s*\"", text):
                 line = getattr(error, "lineno", 1)
                 hint = "Correct it, or begin a text that is no JSON with words"
                 raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
@@ -126,14 +132,23 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     return read_parts(text, name=name)[0]
 
 
-def read_parts(text: str, *, name: str = "spec") -> tuple[Spec, tuple[Part, ...]]:
-    """Cut a text as `parse_spec` does; also return how each part of it was read, in the order of the text."""
+def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, tuple[Part, ...]]:
+    """Cut a text as `parse_spec` does; also return how each part of it was read, in the order of the text.
+
+    Args:
+        text: Markdown, plain text, or rules or traits.
+        name: the title of a spec that has no heading of level 1.
+        form: JSON or YAML where the text can be nothing else.
+
+    Raises:
+        SpecError: see `parse_spec`.
+    """
     clean = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not clean.strip():
         raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
     if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
         raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
-    if rules := rules_of_data(clean, name):
+    if rules := rules_of_data(clean, name, form):
         title, spec_text, sections, parts = name, *_of_rules(rules, clean, name)
     else:
         reader = _Reader(read_source(clean, name))
@@ -302,8 +317,13 @@ def read_spec(path: Path) -> Spec:
 
     Raises:
         MissingError: there is no such file.
-        SpecError: it is empty, binary, not UTF-8, or holds no sentence.
+        SpecError: it is empty, binary, not UTF-8, or holds no sentence; or see `parse_spec`.
     """
+    return read_spec_parts(path)[0]
+
+
+def read_spec_parts(path: Path) -> tuple[Spec, tuple[Part, ...]]:
+    """Read a file as `read_spec` does; also return how each part of it was read, in the order of the file."""
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
         raise MissingError(what, where=str(path), hint="Check the path")
@@ -317,7 +337,8 @@ def read_spec(path: Path) -> Spec:
         raise SpecError(
             f"can't be read ({error.strerror})", where=str(path), hint="Check the file's permissions"
         ) from error
+    form = {".json": "JSON", ".jsonl": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix.lower(), "")
     try:
-        return parse_spec(text, name=path.stem)
+        return read_parts(text, name=path.stem, form=form)
     except SpecError as error:
         raise SpecError(error.what, where=str(path), hint=error.hint) from error

@@ -56,7 +56,7 @@ class AuthoredStep(Step):
     @property
     def names(self) -> SpecNames:
         """Return the values of the spec's placeholders."""
-        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
+        return SpecNames.of(self.spec_name, self.config)
 
     @property
     def inputs(self) -> dict[str, Input]:
