@@ -161,8 +161,9 @@ def read_checked(path: Path, config: SpecSettings) -> Callable[[], Spec]:
     from midspec.study import spec_at
 
     spec = named = spec_at(str(path), path.stem)
-    with suppress(SpecError):  # what calls the function gets it
-        named = fill_by(spec, config)
+    if config.called or config.leave_out:
+        with suppress(SpecError):  # what calls the function gets it
+            named = fill_by(spec, config)
     for finding in check_spec(named, model_name=config.model_name):
         warn(str(finding))
     return lambda: fill_by(spec, config)
@@ -208,7 +209,7 @@ _N_NAMES, _MAX_SHOWN = 5, 100
 spec_commands = typer.Typer(help="Show a spec's sections and clauses, or check it.", rich_markup_mode=None)
 
 
-def _named(spec: Spec, about: o.SpecOptions) -> Spec:
+def _named(spec: Spec, about: o.NameOptions) -> Spec:
     """Put names into a spec; without any it stays as it is written."""
     from midspec.spec import fill
 
@@ -216,14 +217,7 @@ def _named(spec: Spec, about: o.SpecOptions) -> Spec:
     return fill(spec, **{"model_name": None, "provider_name": None} | names) if names else spec
 
 
-@spec_commands.command("show")
-def show(
-    path: o.SpecPath,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    called: o.Called = None,
-    leave_out: o.LeaveOut = None,
-) -> None:
+def show(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
     """Print how each part of a spec is read: headings, clauses with their ids, examples, and what is left out.
 
     In front of each part are its lines in the file. With names and --leave-out it is shown as it would be written from.
@@ -233,7 +227,7 @@ def show(
     from midspec.spec import placeholders, read_spec_parts, used_names
 
     spec, parts = read_spec_parts(path)
-    named = _named(spec, o.SpecOptions(model_name, provider_name, called, leave_out))
+    named = _named(spec, about)
     counts = Counter(part.kind for part in parts)
     print(f"{spec.title}: {len(spec.text.split())} words, {len(spec.sections)} sections, {len(spec.clauses)} clauses")
     print(f"read as: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}")
@@ -260,22 +254,15 @@ def show(
         print(f"  {kind}: {' '.join(text.split())[:_MAX_SHOWN]}")
 
 
-@spec_commands.command("check")
-def check(
-    path: o.SpecPath,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
-    called: o.Called = None,
-    leave_out: o.LeaveOut = None,
-) -> None:
+def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
     """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, names, what is no clause.
 
     Example: midspec spec check my-spec.md
     """
     from midspec.spec import check_spec, read_spec
 
-    named = _named(read_spec(path), o.SpecOptions(model_name, provider_name, called, leave_out))
-    findings = check_spec(named, model_name=model_name)
+    named = _named(read_spec(path), about)
+    findings = check_spec(named, model_name=about.model_name)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
     print(f"{path}: {len(named.clauses)} clauses, {len(findings)} warnings")

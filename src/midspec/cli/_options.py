@@ -93,8 +93,27 @@ class ModelOptions(NamedTuple):
         return access(url, self.concurrency, self.budget, self.prices, batch=self.batch)
 
 
+class NameOptions(NamedTuple):
+    """The assistant's names, and what of a spec is left out."""
+
+    model_name: ModelName = None
+    provider_name: ProviderName = None
+    called: Called = None
+    leave_out: LeaveOut = None
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Return them as settings."""
+        return {
+            "model_name": self.model_name,
+            "provider_name": self.provider_name,
+            "called": called(self.called),
+            "leave_out": tuple(self.leave_out) if self.leave_out else None,
+        }
+
+
 class SpecOptions(NamedTuple):
-    """The assistant's names, and a file of settings."""
+    """The same, and a file of settings."""
 
     model_name: ModelName = None
     provider_name: ProviderName = None
@@ -104,13 +123,8 @@ class SpecOptions(NamedTuple):
 
     @property
     def names(self) -> dict[str, Any]:
-        """Return the names, and what of the spec is left out, as settings."""
-        return {
-            "model_name": self.model_name,
-            "provider_name": self.provider_name,
-            "called": called(self.called),
-            "leave_out": tuple(self.leave_out) if self.leave_out else None,
-        }
+        """Return all but the file as settings."""
+        return NameOptions(*self[:4]).names
 
 
 class RowOptions(NamedTuple):
