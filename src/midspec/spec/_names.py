@@ -14,14 +14,14 @@ from midspec.core.text import whole_words
 
 KNOWN = ("model_name", "provider_name")
 _MODEL = (
-    r"(?:ai[ _-])?(?:assistant|model|bot|chatbot)(?:['’]?s)?(?:[ _-]?name)?|ai[ _-]?name"
+    r"(?:ai[ _-])?(?:assistant|model|bot|chatbot)(?:(?:['’]?s)?[ _-]?name)?|ai[ _-]?name"
     r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:assistant|model|ai)"
-    r"|your[ _-](?:assistant|model|ai)(?:['’]?s)?(?:[ _-]name)?"
+    r"|your[ _-](?:assistant|model|ai)(?:(?:['’]?s)?[ _-]name)?"
 )
 _PROVIDER = (
-    r"(?:provider|company|developer|organi[sz]ation|org|maker|creator|vendor|lab)(?:['’]?s)?(?:[ _-]?name)?"
+    r"(?:provider|company|developer|organi[sz]ation|org|maker|creator|vendor|lab)(?:(?:['’]?s)?[ _-]?name)?"
     r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:provider|company|developer|maker)"
-    r"|your[ _-](?:provider|company|organi[sz]ation|lab)(?:['’]?s)?(?:[ _-]name)?"
+    r"|your[ _-](?:provider|company|organi[sz]ation|lab)(?:(?:['’]?s)?[ _-]name)?"
 )
 _ROLE = rf"(?i:(?:{_MODEL})|(?:{_PROVIDER}))"
 # In lower case `[assistant]` and `<developer>` are no placeholders: they say whose turn it is.
@@ -62,6 +62,13 @@ def _name_of(spelling: str) -> str:
 
 def _closed_tags(text: str) -> frozenset[str]:
     return frozenset(tag.lower() for tag in re.findall(r"</([A-Za-z][\w -]*)>", text))
+
+
+def has_other_spellings(text: str) -> bool:
+    """Return whether a text has known placeholders in other spellings than `{model_name}` and `{provider_name}`."""
+    return any(
+        spelling.strip("{}") not in KNOWN or "{{" in spelling for _, spelling in _known(text, _closed_tags(text))
+    )
 
 
 def placeholders(spec: Spec) -> tuple[str, ...]:
@@ -270,20 +277,24 @@ def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -
     return _changed(spec, rename, rename).model_copy(update={"is_filled": False})
 
 
+def _bare(words: str) -> str:
+    return " ".join(words.casefold().strip("*_#\"'“”‘’ \n").split())
+
+
 def spec_without(spec: Spec, leave_out: Sequence[str]) -> Spec:
     """Return a spec without the sections (with those under them) and clauses that are named.
 
     Raises:
         SpecError: one of the names is neither a title, an id nor the beginning of a clause.
     """
-    wanted = {" ".join(name.casefold().split()): name for name in leave_out if name.strip()}
+    wanted = {_bare(name): name for name in leave_out if name.strip()}
     used: set[str] = set()
     sections: list[Section] = []
     below: int | None = None
     for section in spec.sections:
         if below is not None and section.level > below:
             continue
-        title = " ".join(section.title.strip("*_# ").casefold().split())
+        title = _bare(section.title)
         name = next((name for name in wanted if name in (title, section.id)), None)
         below = section.level if name is not None else None
         if name is not None:
@@ -291,7 +302,7 @@ def spec_without(spec: Spec, leave_out: Sequence[str]) -> Spec:
             continue
         kept = []
         for clause in section.clauses:
-            words = " ".join(clause.text.casefold().split())
+            words = _bare(clause.text)
             name = next(
                 (name for name in wanted if name == clause.id or (len(name) > 3 and words.startswith(name))), None
             )

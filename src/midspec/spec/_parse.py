@@ -13,6 +13,7 @@ from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
 from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
+from midspec.spec._names import has_other_spellings
 from midspec.spec._source import Part, Source, read_source
 from midspec.spec._words import Inline, split_sentences
 
@@ -110,6 +111,7 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
             yield from _rules(value.get(key, []), own, depth - 1)
 
 
+_CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _ID_LENGTH = 16
 _TITLE_WORDS = 8
 
@@ -149,20 +151,31 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
     if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
         raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
     if rules := rules_of_data(clean, name, form):
-        title, spec_text, sections, parts = name, *_of_rules(rules, clean, name)
+        title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
     else:
         reader = _Reader(read_source(clean, name))
         title, sections = reader.sections(name)
         spec_text, parts = "\n".join(reader.source.lines), reader.parts
+        is_marked = reader.is_marked or spec_text != clean
     if not any(section.clauses for section in sections):
         raise SpecError("holds no sentence", where=name, hint="Write what the assistant should be, and why")
-    spec = Spec(title=title, text=spec_text, sha256=hash_text(clean), sections=tuple(sections))
+    spec = Spec(
+        title=title,
+        text=spec_text,
+        sha256=hash_text(clean),
+        sections=tuple(sections),
+        is_marked=is_marked or has_other_spellings(clean),
+    )
     return spec, tuple(sorted(parts, key=lambda part: part.first))
 
 
-def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Section], list[Part]]:
-    """Return text, sections and parts of rules; a rule without id and name is a section without a heading."""
+def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Section], list[Part], bool]:
+    """Return text, sections and parts of rules, and whether they hold mark-up or are no JSON with ids.
+
+    A rule without id and name is a section without a heading.
+    """
     ids, sections, parts = _Ids(), list[Section](), list[Part]()
+    is_marked = not text.lstrip().startswith(("[", "{")) or any(not rule.id for rule in rules)
     for rule in rules:
         reader = _Reader(read_source(rule.text, name))
         heading = ": ".join(filter(None, (rule.id, rule.name)))
@@ -171,9 +184,10 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
             words = rule.text.split()
             path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
         sections.append(reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids))
+        is_marked |= reader.is_marked
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
     plain = "\n\n".join(rule.text.strip() for rule in rules) if any(not rule.id for rule in rules) else text
-    return plain, sections, parts
+    return plain, sections, parts, is_marked
 
 
 class _Ids:
@@ -203,6 +217,9 @@ class _Reader:
         self.inline = Inline(source.links, source.anchors)
         self.blocks = as_headings(gather_examples(blocks, lines, self.inline.clean), lines)
         self._used_notes: set[str] = set()
+        # Whether an earlier version read the text otherwise: results of the two are not the same.
+        self.is_marked = bool(source.left_out or source.footnotes or self.blocks != blocks)
+        self.is_marked |= any(_CHECKBOX.match(line) for line in lines)
 
     def sections(self, name: str) -> tuple[str, list[Section]]:
         """Return the spec's title, and its sections: by headings, or where there is none by paragraphs."""
@@ -227,6 +244,7 @@ class _Reader:
             head = blocks[index]
             words = self.inline.clean(head.text)
             self._note("heading", head, words)
+            self.is_marked |= words != head.text
             path = [entry for entry in path if entry[0] < head.level] + [(head.level, words)]
             end = blocks[after].first if after < len(blocks) else len(lines)
             titles = tuple(entry[1] for entry in path)
@@ -280,6 +298,7 @@ class _Reader:
             words, notes = self.inline.read(block.text)
             kind = "row" if block.kind == "row" else "item" if block.kind == "item" else "sentence"
             texts = split_sentences(words) if block.kind == "paragraph" else [words]
+            self.is_marked |= words != block.text
         if not words:
             self._note("picture or link", block, block.text)
         at = 0

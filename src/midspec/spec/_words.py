@@ -26,6 +26,8 @@ _WIKI_LINK = re.compile(
 _CITATION = re.compile(r"[ \t]*\[-?@[^\[\]\n]{1,200}\]")
 _SPAN_ATTRIBUTES = re.compile(r"(?:\[([^\[\]\n]{1,500})\]|(?<=[\])*`\x03]))\{[#.:][^{}\n]{1,200}\}")
 _HIGHLIGHT = re.compile(r"(?<![=<>!\w])==(?=\S)([^=\n]{1,500})(?<=\S)==(?![=\w])")
+_BRACKET = re.compile(r"(?<!\\)[\[\]]")
+_LOOSE, _SIGNS = "\x04", re.compile("[\x02-\x04]")
 _KEPT = re.compile("\x02(\\^?)(\\d+)\x03")
 
 
@@ -57,7 +59,7 @@ class Inline:
             kept.append(match[group])
             return f"\x02{sign}{len(kept) - 1}\x03"
 
-        masked = _CODE_SPAN.sub(keep, text.replace("\x02", "").replace("\x03", ""))
+        masked = _CODE_SPAN.sub(keep, _SIGNS.sub("", text))
         masked = _MARK.sub(lambda match: keep(match, "^", 1), masked)
         masked = _CITATION.sub("", _WIKI_LINK.sub(r"\1", masked))
         masked = _HIGHLIGHT.sub(r"\1", _SPAN_ATTRIBUTES.sub(r"\1", masked))
@@ -74,6 +76,7 @@ class Inline:
 
     def _without_links(self, text: str) -> str:
         parser, normalised = _parser()
+        text = _without_loose_brackets(text)
         references = {normalised(label): {"href": to, "title": ""} for label, to in self.links.items()}
         token = parser.parseInline(text, {"references": references})[0]
         out: list[str] = []
@@ -90,12 +93,24 @@ class Inline:
                 out.append("" if found and found[1].lower() in KNOWN_TAGS else child.content)
             elif child.type != "image":
                 out.append(child.content)
-        return "".join(out)
+        return "".join(out).replace(_LOOSE, "[")
 
     def _named(self, address: str) -> str:
         """Return the words for a link without any: the heading that it goes to."""
         name = address.removeprefix("#")
         return self.anchors.get(name) or " ".join(re.split(r"[_-]+", name))
+
+
+def _without_loose_brackets(text: str) -> str:
+    """Mask opening brackets that nothing closes: the parser looks to the end of the text for each of them."""
+    opened: list[int] = []
+    for match in _BRACKET.finditer(text):
+        if match[0] == "[":
+            opened.append(match.start())
+        elif opened:
+            opened.pop()
+    loose = set(opened)
+    return "".join(_LOOSE if at in loose else char for at, char in enumerate(text)) if loose else text
 
 
 @cache

@@ -53,6 +53,7 @@ class Spec(Strict):
 
     `text` is the file's (line ends normalised) without what is no text of the spec: front matter, comments, struck-out
     words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled` says that they were.
+    `is_marked` says that there was mark-up which earlier readers took for text.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Spec(Strict):
     sha256: str
     sections: tuple[Section, ...]
     is_filled: bool = Field(default=False, exclude_if=operator.not_)
+    is_marked: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def clauses(self) -> tuple[Clause, ...]:
