@@ -108,7 +108,7 @@ def test_ids_stay_and_a_filled_spec_is_filled_once() -> None:
 
 
 def test_a_name_that_is_not_in_the_spec_is_an_error_with_the_nearest_one() -> None:
-    with pytest.raises(SpecError, match="'Cluade' is not in the spec. Did you mean Claude"):
+    with pytest.raises(SpecError, match=r"'Cluade' is not in the spec\. Did you mean Claude"):
         fill(parse_spec("Claude asks."), model_name="Ada", provider_name=None, called={"Cluade": "Ada"})
 
 
@@ -161,7 +161,7 @@ def test_what_looks_like_no_rule_is_told_with_the_option_that_leaves_it_out() ->
     left = fill(spec, model_name=None, provider_name=None, leave_out=names)
     assert [clause.text for clause in left.clauses] == ["It asks."]
     assert "helped" not in left.text
-    with pytest.raises(SpecError, match="'Aknowledgements' is not in the spec. Did you mean Acknowledgements"):
+    with pytest.raises(SpecError, match=r"'Aknowledgements' is not in the spec\. Did you mean Acknowledgements"):
         fill(spec, model_name=None, provider_name=None, leave_out=["Aknowledgements"])
 
 
