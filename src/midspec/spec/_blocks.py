@@ -203,9 +203,9 @@ def _is_wide(char: str) -> bool:
 
 
 # Blocks that are examples, lines that are headings ------------------------------------------------------------------
-_BOLD = re.compile(r"(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\1).)+)(?<=\S)\1[ \t]*")
+_BOLD = re.compile(r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\1).)+)(?<=\S)\1|【([^【】]+)】)[ \t]*")
 _HEADING_ENDS = ".!?:;,…。！？：；，、"
-_MAX_HEADING_WORDS, _MAX_HEADING_CHARS = 12, 100
+_MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
 
 
 def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
@@ -300,15 +300,20 @@ def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:
         if block.kind == "heading":
             level = block.level + 1
         elif block.kind == "paragraph" and block.end - block.first == 1 and index + 1 < len(blocks):
-            words = _heading_words(block.text, lines, block, takes_capitals=not has_headings)
+            is_lead = blocks[index + 1].kind != "paragraph"
+            words = _heading_words(block.text, lines, block, takes_capitals=not has_headings, is_lead=is_lead)
         out.append(Block("heading", words, block.first, block.end, min(level, 6)) if words else block)
     return out
 
 
-def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool) -> str:
+def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool, is_lead: bool) -> str:
+    """Return the words of a line that is a heading; in bold with a colon it is one, unless it leads to a list."""
     bold = _BOLD.fullmatch(text)
-    words = bold[2].strip() if bold else text.strip() if takes_capitals and text.isupper() else ""
+    words = bold[2] or bold[3] if bold else text.strip() if takes_capitals and text.isupper() else ""
     is_apart = block.end < len(lines) and not lines[block.end].strip() and block.after_blank
+    words = words.strip()
+    if bold and not is_lead and len(words.split()) <= _MAX_COLON_WORDS and title_of(text) is None:
+        words = words.rstrip(":： ")
     if not words or (not bold and (not is_apart or sum(map(str.isalpha, words)) < 3)):
         return ""
     is_short = len(words.split()) <= _MAX_HEADING_WORDS and len(words) <= _MAX_HEADING_CHARS

@@ -302,8 +302,11 @@ class _Reader:
         if not words:
             self._note("picture or link", block, block.text)
         at = 0
-        for text in filter(None, texts):
+        for text in texts:
             at = words.find(text, at) + len(text)
+            if not any(map(str.isalnum, text)):
+                self.is_marked = True  # a stray sign is no clause
+                continue
             self._note(kind, block, text)
             yield kind, text
             # The rest of the stop's space is the sentence's, so that a mark behind it is too.

@@ -8,6 +8,7 @@ attributes, HTML. A text without any of these comes out as it went in, line for 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,16 +24,26 @@ _FENCED = (
 _SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
 _HIDDEN = re.compile(
     rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
-    r"|<!--(?P<comment>(?s:.*?))(?:-->|(?P<open>\Z))"
-    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%"
+    r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:-->|(?P<open>\Z))"
+    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
     r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
     r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
+    r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"
+    r"|<table\b[^<>]*>(?P<table>[^<]*(?:<(?!/?table\b)[^<]*)*)</table[ \t]*>"
     r"|\{\+\+(?P<added>(?:[^{+]|\{(?!\+\+)|\+(?!\+\}))*)\+\+\}|\{~~[^~{}\n]*~>(?P<new>[^~{}\n]*)~~\}"
     r"|(?<!~)~~(?=[^\s~])(?:[^~\n]|\n(?!\s*\n)|~(?!~))+~~(?!~)"
     r"|<(?P<gone>del|s|strike|script|style|svg|template)\b[^<>\n]*>"
     r"[^<]*(?:<(?!/?(?P=gone)\b)[^<]*)*</(?P=gone)[ \t]*>",
     re.MULTILINE | re.IGNORECASE,
 )
+_NEW_LINE = "\x05"
+_ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
+_CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
+_NUMBER_MARK = re.compile(
+    r"<sup\b[^<>]*>\s*(?:<a\b[^<>]*>)?\s*(?:\[?\d{1,3}\]?|[*†‡§]|\[\^?\d{1,3}\]\([^()\s]*\))\s*(?:</a>)?\s*</sup>",
+    re.IGNORECASE,
+)
+_MODULE = re.compile(r"(?:import\s.+\sfrom\s+['\"][^'\"]+['\"]|export\s+(?:const|default)\b.*[;({=].*);?\s*$")
 _GAP = re.compile(r"(?P<before>^[ \t]*|[ \t]*)\0(?:[ \t]*\0)*(?P<after>[ \t]*)(?P<next>[.,;:!?)]?)")
 _ONLY_MARKS = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*(?:\[[ xX]\])?[ \t]*")
 _FRONT_KEY = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?::(?=\s|$)|=)")
@@ -62,6 +73,7 @@ _INLINE_TAGS = "a b i u em strong span small big sup sub kbd mark font abbr cite
 _BLOCK_TAGS = "p div section article main header footer aside nav center details ul ol dl blockquote table thead tbody"
 _BLOCK_TAGS += " tfoot caption figure figcaption picture source img hr br iframe video audio html head body input label"
 KNOWN_TAGS = frozenset(f"{_INLINE_TAGS} {_BLOCK_TAGS} h1 h2 h3 h4 h5 h6 li dt dd tr td th summary".split())
+_COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>")
 _TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z0-9]*)(?:\s[^<>\n]*|/)?>")
 _BREAKS = frozenset(f"{_BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
 _IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
@@ -113,8 +125,8 @@ def read_source(text: str, where: str) -> Source:
     body = _without_hidden("\n".join(lines[n_front:]), n_front, source, where)
     for number, line in enumerate(body.split("\n"), start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
-        if kept is not None:
-            source.lines.append(kept)
+        for part in () if kept is None else kept.split(_NEW_LINE):
+            source.lines.append(part)
             source.numbers.append(number)
     _Lines(source).run()
     return source
@@ -150,6 +162,8 @@ def _without_hidden(text: str, n_before: int, source: Source, where: str) -> str
             return match[0]
         n_lines += text.count("\n", counted_to, match.start())
         counted_to = match.start()
+        if match["table"] is not None:
+            return _as_rows(match["table"]) + "\n" * match[0].count("\n")
         if match["open"] is not None:
             hint = "Close it with -->, or put the mark in `code`"
             raise SpecError(f"a comment begins in line {n_lines} and has no end", where=where, hint=hint)
@@ -157,7 +171,7 @@ def _without_hidden(text: str, n_before: int, source: Source, where: str) -> str
             return _as_mark(text, match, verdict)
         last = n_lines + match[0].count("\n")
         source.left_out.append(Part(n_lines, last, "comment" if comment is not None else "struck out", match[0]))
-        kept = next((match[name] for name in ("added", "new") if match[name] is not None), "")
+        kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)
@@ -174,6 +188,18 @@ def _as_mark(text: str, match: re.Match[str], verdict: re.Match[str]) -> str:
     if not line.strip(" \t>-*+") and not after.strip():
         return f"**{word} reply{why}:**"
     return f"(marked {word})"
+
+
+def _as_rows(html: str) -> str:
+    """Write an HTML table as one of Markdown, in one line of the file, so that lines keep their numbers."""
+    lines: list[str] = []
+    for row in _ROW.findall(html):
+        cells = [" ".join(cell.split()).replace("|", "\\|") for cell in _CELL.findall(row)]
+        if not lines and not re.search(r"<th\b", row, re.IGNORECASE):
+            lines += ["| " * len(cells) + "|", "|---" * len(cells) + "|"]
+        lines.append(f"| {' | '.join(cells)} |")
+        lines += ["|---" * len(cells) + "|"] if len(lines) == 1 else []
+    return _NEW_LINE.join(["", *lines, ""])
 
 
 def _close_gaps(line: str) -> str | None:
@@ -196,6 +222,9 @@ class _Lines:
         self.source, self.taken = source, list(zip(source.lines, source.numbers, strict=True))
         self.at, self.n_open = 0, 0
         self.indents: list[str] = []
+        # Components of MDX, such as `<Note>`; turns in tags are none.
+        closed = {name for line in source.lines for name in _COMPONENT.findall(line)}
+        self.components = {name for name in closed if not is_turn_tag(f"<{name}>")}
         self.out: list[tuple[str, int]] = []
 
     def run(self) -> None:
@@ -243,7 +272,7 @@ class _Lines:
         if "^[" in line:
             line = _INLINE_NOTE.sub(self._note, line)
         if "<" in line:
-            self.out += [(part, number) for part in _without_tags(line)]
+            self.out += [(part, number) for part in _without_tags(_NUMBER_MARK.sub("", line), self.components)]
         else:
             self.out.append((line, number))
 
@@ -299,6 +328,8 @@ class _Lines:
     def _is_contents(self, line: str, number: int) -> bool:
         following = self.taken[self.at][0] if self.at < len(self.taken) else ""
         is_alone = not following.strip() and not (self.out and self.out[-1][0].strip())
+        if _MODULE.match(line):
+            return self._left_out(number, "code of the page", line)
         if _CONTENTS.match(line) or _CONTENTS_ITEM.match(line) or (is_alone and _JUMP.match(line)):
             return self._left_out(number, "table of contents", line)
         return False
@@ -329,17 +360,19 @@ def _is_attributes(marks: str) -> bool:
     return bool(re.fullmatch(rf":?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*", marks))
 
 
-def _without_tags(line: str) -> list[str]:
+def _without_tags(line: str, components: Set[str]) -> list[str]:
     """Return a line without HTML: headings, items and paragraphs become those of Markdown, on lines of their own."""
     parts, summary = [""], None
     at = 0
     for match in _TAG.finditer(line):
         name = (match["name"] or "").lower()
-        if name not in KNOWN_TAGS:
+        if name not in KNOWN_TAGS and match["name"] not in components:
             continue
         parts[-1] += line[at : match.start()]
         at = match.end()
-        if name in ("h1", "h2", "h3", "h4", "h5", "h6"):
+        if match["name"] in components:
+            parts.append("")
+        elif name in ("h1", "h2", "h3", "h4", "h5", "h6"):
             parts += [""] if match["end"] else ["", "#" * int(name[1]) + " "]
         elif name in _BREAKS:
             if name == "summary" and match["end"] and summary is not None:

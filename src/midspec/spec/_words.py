@@ -86,14 +86,16 @@ class Inline:
                 opened.append((str(child.attrGet("href") or ""), len(out)))
             elif child.type == "link_close":
                 to, first = opened.pop()
-                if "".join(out[first:]).strip() in ("?", ""):
+                words = "".join(out[first:]).strip()
+                if words == "?" or (not words and to.startswith("#")):
                     out[first:] = [self._named(to)]
             elif child.type == "html_inline":
                 found = _HTML_NAME.match(child.content)
                 out.append("" if found and found[1].lower() in KNOWN_TAGS else child.content)
             elif child.type != "image":
                 out.append(child.content)
-        return "".join(out).replace(_LOOSE, "[")
+        plain = "".join(out).replace(_LOOSE, "[")
+        return plain if "\xa0" in text else plain.replace("\xa0", " ")
 
     def _named(self, address: str) -> str:
         """Return the words for a link without any: the heading that it goes to."""
