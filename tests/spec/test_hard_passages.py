@@ -14,6 +14,7 @@ from midspec.spec import parse_spec
 PASSAGES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "hard_passages.yaml").read_text(encoding="utf-8")
 )
+MORE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "more_passages.yaml").read_text(encoding="utf-8"))
 N_AGREED = 57
 
 
@@ -37,6 +38,11 @@ def test_at_least_57_of_the_60_hard_passages_are_cut_as_a_careful_reader_cut_the
     assert len(PASSAGES) == 60
     others = [passage["name"] for passage in PASSAGES if not agrees(passage)]
     assert len(PASSAGES) - len(others) >= N_AGREED, others
+
+
+@pytest.mark.parametrize("passage", MORE, ids=[passage["name"] for passage in MORE])
+def test_neighbours_of_the_passages_are_cut_as_they_were_when_a_person_looked(passage: dict[str, Any]) -> None:
+    assert cut(passage["text"]) == passage["cut"]
 
 
 @pytest.mark.parametrize("passage", PASSAGES, ids=[passage["name"] for passage in PASSAGES])

@@ -83,7 +83,7 @@ class _Scanner:
             # An indented line after a blank one goes on with the list item.
             following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
             goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
-            if not (self.open and goes_on and not _ITEM.match(following)):
+            if not (self.open and goes_on and not _ITEM.match(following) and not _is_label(following.strip())):
                 self.flush()
             self.at += 1
         elif fence := _FENCE.match(line):
@@ -205,6 +205,7 @@ def _is_wide(char: str) -> bool:
 # Blocks that are examples, lines that are headings ------------------------------------------------------------------
 _BOLD = re.compile(r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\1).)+)(?<=\S)\1|【([^【】]+)】)[ \t]*")
 _HEADING_ENDS = ".!?:;,…。！？：；，、"
+_MAX_REPLY_BLOCKS = 8
 _MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
 
 
@@ -219,7 +220,7 @@ def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str]
     out: list[Block] = []
     at = 0
     while at < len(blocks):
-        title = title_of(out[-1].text) if out and out[-1].kind == "paragraph" else None
+        title = title_of(out[-1].text) if out and out[-1].kind in ("paragraph", "item") else None
         words, end = _example_at(blocks, at, lines, clean, title)
         if not words:
             if blocks[at].kind == "example":
@@ -249,6 +250,13 @@ def _example_at(
         block = blocks[end]
         if block.kind == "heading":
             turns = [Turn("Assistant", mark, "", "")] if (mark := mark_of(block.text)) else []
+            if (
+                not turns
+                and (said := read_label(f"**{block.text}:**"))
+                and said.role == "User"
+                and _is_marked_next(blocks, end)
+            ):
+                turns = [said]
         elif block.kind in ("paragraph", "item"):
             own, turns = read_lines(lines[block.first : block.end])
             own_title = own if end == at and turns else own_title
@@ -258,9 +266,11 @@ def _example_at(
         if not turns:
             break
         end += 1
-        if not turns[-1].body:
-            body, end = _body(blocks, end, lines, to_heading=block.kind == "heading")
-            turns[-1] = turns[-1]._replace(body=body)
+        marks = {turn.mark for turn in (*found, *turns)} - {""}
+        limit = _next_reply(blocks, end, marks)
+        if not turns[-1].body or limit > end:
+            body, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
+            turns[-1] = turns[-1]._replace(body=f"{turns[-1].body} {body}".strip())
         found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
     is_talk = title is not None or own_title is not None or end == at + 1
     if not found or not is_example(found, is_talk=is_talk, is_list=is_list) or not any(turn.body for turn in found):
@@ -269,8 +279,37 @@ def _example_at(
     return example_of(whole, found), end
 
 
-def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool) -> tuple[str, int]:
-    """Return what stands under a label: all blocks up to the next heading or label, or the next that are one."""
+def _is_label(text: str) -> bool:
+    return title_of(text) is not None or read_label(text) is not None
+
+
+def _is_marked_next(blocks: list[Block], at: int) -> bool:
+    """Whether the heading after this one marks a reply."""
+    following = next((block for block in blocks[at + 1 : at + 1 + _MAX_REPLY_BLOCKS] if block.kind == "heading"), None)
+    return following is not None and bool(mark_of(following.text))
+
+
+def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
+    """Return where the next reply with another mark begins, if nothing but a reply's blocks can stand before it."""
+    for index in range(at, min(at + _MAX_REPLY_BLOCKS, len(blocks))):
+        block = blocks[index]
+        if block.kind == "heading" or title_of(block.text) is not None:
+            break
+        if block.kind in ("paragraph", "item") and (turn := read_label(block.text)) is not None:
+            return index if len(marks) == 1 and turn.mark and turn.mark not in marks else at
+    return at
+
+
+def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, limit: int) -> tuple[str, int]:
+    """Return what stands under a label, and where it ends.
+
+    Args:
+        blocks: all blocks.
+        at: the first under the label.
+        lines: the text's lines.
+        to_heading: take all up to the next heading or label, else the next that are one.
+        limit: take all up to here.
+    """
     texts: list[str] = []
     first = at
     while at < len(blocks) and blocks[at].kind != "heading":
@@ -280,7 +319,7 @@ def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool) -
         is_quoted = lines[block.first].lstrip().startswith(">")
         was_quoted = at > first and lines[blocks[at - 1].first].lstrip().startswith(">")
         goes_on = (is_quoted and was_quoted) or (block.kind == "item" and blocks[at - 1].kind == "item")
-        if not to_heading and at > first and not goes_on:
+        if not to_heading and at >= limit and at > first and not goes_on:
             break
         text = block.text
         if block.kind == "code":

@@ -18,9 +18,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 _WORDS = {
-    "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant",
+    "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant "
+    "complies",
     "BAD": "bad worse worst poor wrong incorrect unacceptable undesired undesirable dispreferred discouraged "
-    "noncompliant non-compliant violating rejected harmful",
+    "noncompliant non-compliant violating violates violation rejected harmful",
     "OK": "ok okay borderline mixed",
 }
 _MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
@@ -38,6 +39,20 @@ _ROLES = {
     "Assistant": "assistant ai model bot chatbot reply response answer",
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
+# The same in other languages, as far as labels of examples need them.
+_ENGLISH = {
+    foreign: english
+    for english, words in {
+        "user": "用户 使用者 ユーザー 사용자 utilisateur usuario nutzer benutzer",
+        "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente",
+        "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta",
+        "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute bonne buena",
+        "bad": "不好的 坏的 糟糕的 错误的 错误 悪い 間違った 나쁜 잘못된 schlechte mauvaise mala",
+    }.items()
+    for foreign in words.split()
+}
+_FOREIGN = re.compile("|".join(sorted(_ENGLISH, key=len, reverse=True)) + r"|的(?=\s|$)")
+_ENGLISH["的"] = ""
 _EITHER = "|".join(sorted(map(re.escape, _MARK_OF), key=len, reverse=True))
 VERDICTS = re.compile(
     rf"(?P<verdict>{_EITHER})(?:\s+(?:reply|response|example|answer|completion|output|assistant))?"
@@ -64,17 +79,18 @@ _ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _INNER_TAG_LINE = re.compile(
     r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
 )
-_QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:[-*+•]|\d{1,9}[.)])?[ \t]*")
+_QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
+_QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{1,9}[.)])[ \t]+)?")
 
 
 class Turn(NamedTuple):
-    """One turn of an example; `mark` is empty where there is none, `by_sign` where a tick or a cross is all of it."""
+    """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it."""
 
     role: str
     mark: str
     why: str
     body: str
-    by_sign: bool = False
+    is_weak: bool = False
 
     @property
     def words(self) -> str:
@@ -120,18 +136,19 @@ def read_label(text: str) -> Turn | None:
         if (turn := _read_head(head, sign, is_strong)) is not None:
             return turn._replace(body=body)
     if sign and signed:
-        return Turn("Assistant", sign, "", signed["body"].strip("*_ "), by_sign=True)
+        return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
     return None
 
 
 def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     inner = why = ""
+    head, *reason = re.split(r"[*_]*\s+[—–]\s+", head, maxsplit=1)
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
-    words = [word for word in re.findall(r"[\w'’-]+", head.lower()) if not word.isdigit()]
+    plain = _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", head.lower())
+    words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit()]
     verdict = VERDICTS.fullmatch(inner) if inner else None
-    if verdict:
-        why = (verdict["why"] or "").strip()
+    why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
     marks = [_MARK_OF[word] for word in words if word in _MARK_OF]
     rest = [word for word in words if word not in _MARK_OF]
     mark = marks[0] if len(marks) == 1 else _MARK_OF[verdict["verdict"].lower()] if verdict else sign
@@ -139,7 +156,7 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         return None
     if marks:
         # `Good: ...` alone may begin any sentence; a noun, bold letters, capitals or a sign make it a label.
-        return Turn("Assistant", mark, why or inner * (not verdict), "") if rest or is_strong else None
+        return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=not (rest or is_strong))
     roles = [_ROLE_OF[word] for word in rest if word in _ROLE_OF]
     if not roles:
         return Turn("Assistant", mark, why, "") if sign and not words else None
@@ -177,8 +194,9 @@ def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = 
         is_talk: they stand in one block, or under the label of an example: a user who is answered is enough.
         is_list: they are items of a list, in which a tick or a cross alone may mark what to do and what not to.
     """
-    roles = {turn.role for turn in turns}
-    is_marked = any(turn.mark and not (turn.by_sign and is_list and "User" not in roles) for turn in turns)
+    roles, marks = {turn.role for turn in turns}, {turn.mark for turn in turns} - {""}
+    is_marked = any(turn.mark and not turn.is_weak for turn in turns)
+    is_marked |= bool(marks) and ("User" in roles or (not is_list and {"GOOD", "BAD"} <= marks))
     return is_marked or (is_talk and {"User", "Assistant"} <= roles)
 
 
@@ -251,6 +269,8 @@ def _of_attributes(text: str) -> tuple[str, str]:
 def read_code(text: str) -> list[Turn]:
     """Read a fenced block (or turns in tags outside one) as turns; none where it is something else."""
     lines = text.split("\n")
+    if _QUOTE.match(lines[0]):
+        lines = [_QUOTE.sub("", line) for line in lines]
     is_fenced = re.match(r"[ \t>]*(?:`{3,}|~{3,})", lines[0]) is not None
     inside = lines[1:] if is_fenced else lines
     if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from midspec.core.errors import SpecError
-from midspec.spec._examples import VERDICTS, example_label, is_turn_tag
+from midspec.spec._examples import VERDICTS, example_label, is_turn_tag, mark_of
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
@@ -35,6 +35,11 @@ _HIDDEN = re.compile(
     r"|<(?P<gone>del|s|strike|script|style|svg|template)\b[^<>\n]*>"
     r"[^<]*(?:<(?!/?(?P=gone)\b)[^<]*)*</(?P=gone)[ \t]*>",
     re.MULTILINE | re.IGNORECASE,
+)
+_MARKED = re.compile(
+    r"(?P<begin>[ \t>]*(?:[-*+][ \t]+)?)(?:[*_]*(?:assistant|ai|reply|response|answer)[*_]*:[*_]*)?(?P<before>[^\x06]*)"
+    r"\x06(?P<mark>[^\x06]*)\x06(?P<after>.*)",
+    re.IGNORECASE,
 )
 _NEW_LINE = "\x05"
 _ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
@@ -125,6 +130,9 @@ def read_source(text: str, where: str) -> Source:
     body = _without_hidden("\n".join(lines[n_front:]), n_front, source, where)
     for number, line in enumerate(body.split("\n"), start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
+        if kept is not None and (marked := _MARKED.fullmatch(kept)):
+            words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
+            kept = f"{marked['begin']}**{marked['mark']}:** {words}"
         for part in () if kept is None else kept.split(_NEW_LINE):
             source.lines.append(part)
             source.numbers.append(number)
@@ -187,7 +195,7 @@ def _as_mark(text: str, match: re.Match[str], verdict: re.Match[str]) -> str:
     why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
     if not line.strip(" \t>-*+") and not after.strip():
         return f"**{word} reply{why}:**"
-    return f"(marked {word})"
+    return f"\x06{word} reply{why}\x06"
 
 
 def _as_rows(html: str) -> str:
@@ -241,8 +249,7 @@ class _Lines:
                 self.out.append((line, number))
             else:
                 self._line(line, number)
-        self.source.lines = [line for line, _ in self.out]
-        self.source.numbers = [number for _, number in self.out]
+        self.source.lines, self.source.numbers = [line for line, _ in self.out], [number for _, number in self.out]
 
     def _dedented(self, line: str, number: int) -> str:
         """Take the indentation of the open admonitions off; a line that has less ends them."""
@@ -377,7 +384,9 @@ def _without_tags(line: str, components: Set[str]) -> list[str]:
         elif name in _BREAKS:
             if name == "summary" and match["end"] and summary is not None:
                 # `Why` over a text that folds is its label; a whole sentence is a sentence.
-                parts[summary:] = parts[summary:] if _IS_SENTENCE.search(parts[-1].strip()) else [""]
+                words = parts[-1].strip()
+                label = [f"**{words}:**", ""] if mark_of(words) else [""]
+                parts[summary:] = parts[summary:] if _IS_SENTENCE.search(words) else label
             summary = len(parts) if name == "summary" and not match["end"] else None
             parts += ["- "] if name in ("li", "dt", "tr") and not match["end"] else [""]
         elif name in ("td", "th") and not match["end"]:
