@@ -243,7 +243,7 @@ def test_a_rule_that_the_spec_does_not_have_is_found(text: str, cited: str | Non
 
 @pytest.mark.parametrize("name", ["rules.md", "rules.json"])
 def test_a_corpus_of_rules_cites_only_rules_that_are_there(name: str) -> None:
-    called = {"Tansy": "Nova"} if name == "plain.txt" else {}
+    called = {"the assistant": "Nova"} if name == "rules.json" else {}
     spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme", called=called)
     made = make_corpus(spec, CorpusConfig(n_documents=60, mode="rules", model_name="Nova", provider_name="Acme"))
     assert not [end for end in curate(made.documents, [CitationFilter(spec.text)]) if isinstance(end, Reject)]

@@ -31,11 +31,14 @@ _WORDS_PER_PIECE = 0.85  # 1.13 tokens per piece of code
 _LETTERS = (string.ascii_letters + string.whitespace).encode()
 # Scripts that are written without spaces (Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese), and Korean, whose
 # particles follow a name without one.
-_UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_UNSPACED_CHAR = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3005-\u318f\u31f0-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
-_UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
+# A letter beside a name that makes it part of another word: none of those scripts, nor of their neighbours in Unicode,
+# and no mark of emphasis (`_Ada_`). A set of two ranges compiles 25 times as fast as one of all the above.
+_LETTER = "(?![^\x00-\u0dff\u1d00-\u2e7f])[^\\W_]"
+_BEFORE = rf"(?-i:(?<!{_LETTER})(?<!{_LETTER}_))"
+_AFTER, _AFTER_VERSIONS = (rf"(?-i:(?!(?!{digits}){_LETTER})(?!_{_LETTER}))" for digits in ("(?!)", r"\d"))
 GAP = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -83,9 +86,7 @@ def whole_words(
     """
     wanted = [phrase for phrase in phrases if phrase.strip()]
     ordered = sorted(wanted, key=len, reverse=True) if longest_first else wanted
-    letter = rf"[^\W_{_UNSPACED}]"
-    before = ("" if joined else "(?<!-)") + rf"(?<!{letter})(?<!{letter}_)"
-    after = (rf"(?![^\W\d_{_UNSPACED}])" if versions else f"(?!{letter})") + f"(?!_{letter})"
+    before, after = ("" if joined else "(?<!-)") + _BEFORE, _AFTER_VERSIONS if versions else _AFTER
     forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered]
     flags = re.IGNORECASE if ignore_case else re.NOFLAG
     if forms and not any(map(_UNSPACED_CHAR.search, ordered)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from html import unescape
 from typing import NamedTuple
 
@@ -104,6 +105,7 @@ def example_of(title: str | None, turns: Sequence[Turn]) -> str:
     return "\n".join(([f"Example: {title}"] if title else []) + [turn.words for turn in turns])
 
 
+@lru_cache(maxsize=1024)
 def mark_of(words: str) -> str:
     """Return the mark that a heading or a column's head gives (`❌ Bad reply`), or an empty text."""
     turn = read_label(f"**{words.strip('*_ ')}:**")
