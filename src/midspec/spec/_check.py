@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from midspec.core.assistant_names import all_assistant_names, assistant_names
+from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Clause, Section, Spec, Strict
 from midspec.core.text import whole_words
 from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, placeholders, used_names
@@ -14,6 +14,10 @@ from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, placeholders
 _OTHER = re.compile(
     r"\[(?:assistant|developer)\](?![(\[:])|<(?:assistant|developer)>|\{\{[ \t]*[.$]?[A-Za-z_][\w. ]{0,40}\}\}"
     r"|\[[A-Z][A-Z]+(?:[ _][A-Z]+)*\](?![(\[:])|<[A-Z][A-Z]+(?:[ _][A-Z]+)*>|(?<![\w$])\$\{?[A-Z][A-Z]+_[A-Z_]+\}?"
+)
+_LICENCE = re.compile(
+    r"\b(?:creative commons|CC0|CC[ -]BY|apache licen[cs]e|MIT licen[cs]e|all rights reserved|public domain)\b",
+    re.IGNORECASE,
 )
 _NO_PLACEHOLDER = frozenset(("[REDACTED]", "[SIC]", "[TODO]", "[NOTE]", "[OMITTED]"))
 _MAX_SHOWN, _MAX_NO_RULE = 80, 160
@@ -79,18 +83,21 @@ def _repeated_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
 
 
 def _own_names(spec: Spec, model_name: str | None) -> tuple[UsedName, ...]:
-    """Return the known names that a spec seems to use for its own assistant and maker: those that it says often."""
-    known = {name.name for name in all_assistant_names()}
-    often = [name for name in used_names(spec) if name.name in known and name.n_times >= _OFTEN]
-    own = [next((name for name in often if name.kind == kind), None) for kind in ("assistant", "maker")]
+    """Return what a spec seems to call its own assistant and maker: what it says often, and has no placeholder for."""
+    has = placeholders(spec)
+    often = [name for name in used_names(spec) if name.n_times >= _OFTEN]
+    whom = {"model_name": ("assistant", "words"), "provider_name": ("maker",)}
+    own = [
+        next((name for name in often if name.kind in kinds), None) for role, kinds in whom.items() if role not in has
+    ]
     return tuple(name for name in own if name is not None and not (model_name and _is_in(name.name, model_name)))
 
 
 def _calls(spec: Spec, own: tuple[UsedName, ...]) -> Iterator[tuple[Section, str]]:
     for name in own:
-        pattern = whole_words([name.name], ignore_case=False)
+        pattern = whole_words([name.name], ignore_case=name.kind == "words")
         first = next((s for s in spec.sections if pattern.search(f"{s.title}\n{s.text}")), spec.sections[0])
-        whom = "assistant" if name.kind == "assistant" else "maker"
+        whom = "maker" if name.kind == "maker" else "assistant"
         what = f"calls its {whom} {name.name} ({name.n_times} times): --called {_quoted(name.name)}=NAME gives another"
         yield first, what
 
@@ -132,7 +139,10 @@ def _no_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
             yield section, f"looks like no rule: --leave-out {_quoted(section.title.strip('*_ '))} leaves it out"
             continue
         for clause in section.clauses:
-            if clause.kind == "sentence" and len(clause.text) < _MAX_NO_RULE and _NO_RULE.match(clause.text):
+            is_short = len(clause.text) < _MAX_NO_RULE
+            if clause.kind == "sentence" and (
+                _LICENCE.search(clause.text) or (is_short and _NO_RULE.match(clause.text))
+            ):
                 yield section, f"looks like no rule: --leave-out {clause.id} leaves it out: {_shown(clause.text)}"
 
 

@@ -247,8 +247,8 @@ def _check_used(spec: Spec, model_name: str) -> None:
     if whole_words([model_name]).search(text):
         return
     names = [name for name in used_names(spec) if name.kind != "maker" and name.n_times >= _SELDOM_FOREIGN]
-    own = next((name for name in names if name.kind == "assistant"), next(iter(names), None))
-    if own is not None:
+    if names:
+        own = names[0]
         what = f'{model_name} fills nothing: the spec calls its assistant "{own.name}" ({own.n_times} times)'
         hint = f'Give --called "{own.name}={model_name}", or leave --model-name out'
         raise SpecError(what, where=spec.title, hint=hint)
