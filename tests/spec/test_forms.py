@@ -128,3 +128,13 @@ def test_chats_quote_no_example(style: str) -> None:
     for chat in make_chats(spec, chats).chats:
         assert not [reply for reply in bad if reply in chat.text]
         assert not MARK_UP.search(chat.text)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_text_that_models_are_shown_holds_no_mark_up_either(
+    name: str, written: dict[str, tuple[Spec, tuple[Document, ...]]]
+) -> None:
+    spec = written[name][0]
+    assert not MARK_UP.search(spec.text)
+    for clause in spec.clauses:
+        assert " ".join(clause.text.split()) in " ".join(spec.text.split())

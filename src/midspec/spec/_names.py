@@ -277,6 +277,12 @@ def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -
     return _changed(spec, rename, rename).model_copy(update={"is_filled": False})
 
 
+def whole_text(sections: Sequence[Section]) -> str:
+    """Return the text of a spec from those of its sections."""
+    texts = [f"{'#' * one.level} {one.title}\n\n{one.text}" if one.level else one.text for one in sections]
+    return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+
+
 def _bare(words: str) -> str:
     return " ".join(words.casefold().strip("*_#\"'“”‘’ \n").split())
 
@@ -317,8 +323,4 @@ def spec_without(spec: Spec, leave_out: Sequence[str]) -> Spec:
         raise SpecError(f"{missing[0]!r} is not in the spec", where="leave_out", hint=did_you_mean(missing[0], titles))
     if not any(section.clauses for section in sections):
         raise SpecError("leaves nothing of the spec", where="leave_out", hint="Leave out less")
-    text = "\n\n".join(
-        f"{'#' * section.level} {section.title}\n\n{section.text}" if section.level else section.text
-        for section in sections
-    )
-    return spec.model_copy(update={"sections": tuple(sections), "text": text})
+    return spec.model_copy(update={"sections": tuple(sections), "text": whole_text(sections)})

@@ -13,7 +13,7 @@ from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
 from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
-from midspec.spec._names import has_other_spellings
+from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._source import Part, Source, read_source
 from midspec.spec._words import Inline, split_sentences
 
@@ -112,6 +112,7 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
 
 
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
+_BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
 _ID_LENGTH = 16
 _TITLE_WORDS = 8
 
@@ -155,8 +156,9 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
     else:
         reader = _Reader(read_source(clean, name))
         title, sections = reader.sections(name)
-        spec_text, parts = "\n".join(reader.source.lines), reader.parts
-        is_marked = reader.is_marked or spec_text != clean
+        parts, is_marked = reader.parts, reader.is_marked or "\n".join(reader.source.lines) != clean
+        sections = [reader.plain(section) for section in sections] if is_marked else sections
+        spec_text = whole_text(sections) if is_marked else clean
     if not any(section.clauses for section in sections):
         raise SpecError("holds no sentence", where=name, hint="Write what the assistant should be, and why")
     spec = Spec(
@@ -183,11 +185,11 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
         if not heading:
             words = rule.text.split()
             path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
-        sections.append(reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids))
+        section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids)
+        sections.append(reader.plain(section) if reader.is_marked else section)
         is_marked |= reader.is_marked
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
-    plain = "\n\n".join(rule.text.strip() for rule in rules) if any(not rule.id for rule in rules) else text
-    return plain, sections, parts, is_marked
+    return whole_text(sections) if is_marked else text, sections, parts, is_marked
 
 
 class _Ids:
@@ -217,6 +219,7 @@ class _Reader:
         self.inline = Inline(source.links, source.anchors)
         self.blocks = as_headings(gather_examples(blocks, lines, self.inline.clean), lines)
         self._used_notes: set[str] = set()
+        self._plain: dict[str, str] = {}
         # Whether an earlier version read the text otherwise: results of the two are not the same.
         self.is_marked = bool(source.left_out or source.footnotes or self.blocks != blocks)
         self.is_marked |= any(_CHECKBOX.match(line) for line in lines)
@@ -282,11 +285,25 @@ class _Reader:
         """
         section_id = ids.new("section", " > ".join(path))
         clauses: list[Clause] = []
-        for block in blocks:
-            for kind, words in self._read(block) if block.kind != "heading" else ():
-                clause_id = ids.new("clause", words)
-                clauses.append(Clause(id=clause_id, text=words, section_id=section_id, kind=kind))
+        plain, before = list[str](), "paragraph"
+        for block in (block for block in blocks if block.kind != "heading"):
+            texts: list[str] = []
+            for kind, words in self._read(block):
+                clauses.append(Clause(id=ids.new("clause", words), text=words, section_id=section_id, kind=kind))
+                texts.append(words)
+            if texts:
+                begin = (
+                    found[0] if block.kind == "item" and (found := _BEGIN.match(self.source.lines[block.first])) else ""
+                )
+                between = "\n" if block.kind == before and block.kind in ("item", "row") else "\n\n"
+                plain += [between, begin.replace(">", ""), " ".join(texts)]
+                before = block.kind
+        self._plain[section_id] = "".join(plain).strip("\n")
         return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=tuple(clauses))
+
+    def plain(self, section: Section) -> Section:
+        """Return a section with the text that its clauses make: what a model is shown is what was read."""
+        return section.model_copy(update={"text": self._plain[section.id]})
 
     def _read(self, block: Block) -> Iterator[tuple[ClauseKind, str]]:
         """Cut a block into clauses; the footnotes of each stand after it."""

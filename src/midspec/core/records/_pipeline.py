@@ -51,9 +51,9 @@ class Section(Strict):
 class Spec(Strict):
     """A Model Spec: who an assistant should be, and why.
 
-    `text` is the file's (line ends normalised) without what is no text of the spec: front matter, comments, struck-out
-    words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled` says that they were.
-    `is_marked` says that there was mark-up which earlier readers took for text.
+    `text` is the file's (line ends normalised); where it holds mark-up, it is what was read of it: no front matter,
+    comments or struck-out words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled`
+    says that they were, `is_marked` that there was mark-up which earlier readers took for text.
     """
 
     title: str
