@@ -208,3 +208,8 @@ def test_show_prints_how_each_part_was_read(tmp_path: Path, capsys: pytest.Captu
     assert f"15-17 example {ids[3]} User: Hi. Reply marked BAD: Go away." in lines
     assert "front matter: 1: title: x" in lines
     assert "comment: 10: <!-- hidden -->" in lines
+
+
+def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spec", "show", str(Path(__file__).parent / "forms" / "traits.json")]) == 0
+    assert "questions: ?: 11 lists of questions beside the traits" in capsys.readouterr().out

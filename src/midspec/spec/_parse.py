@@ -31,6 +31,7 @@ _TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "claus
 _NAME_KEYS = ("domain", "name", "title")
 _LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
 _MAX_DEPTH = 20
+_QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
 _YAML_BEGINS = re.compile(
     r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
     r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
@@ -189,6 +190,8 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
         sections.append(reader.plain(section) if reader.is_marked else section)
         is_marked |= reader.is_marked
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
+    if n_lists := len(_QUESTIONS.findall(text)):
+        parts.append(Part(0, 0, "questions", f"{n_lists} lists of questions beside the traits"))
     return whole_text(sections) if is_marked else text, sections, parts, is_marked
 
 
