@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from midspec.core.errors import CheckpointError, ConfigError, MidspecError
-from midspec.study import Study, parse_study, plan, run_study
+from midspec.corpus import CorpusConfig
+from midspec.study import CorpusStep, Study, parse_study, plan, run_study
 
 TEXT = """
 name: real
@@ -74,6 +75,38 @@ def test_a_placeholder_that_nothing_fills_is_refused_with_the_key_that_does(home
     assert isinstance(error, ConfigError)
     assert str(error).startswith("assistant.provider_name: the spec of eval/told-s1 uses {provider_name}")
     assert plan(study(home, TEXT.replace("model_name: Nova", "model_name: Nova, provider_name: Acme"))).steps
+
+
+def test_a_model_name_that_fills_nothing_is_refused_with_the_key_that_gives_another(home: Path) -> None:
+    (home / "spec.md").write_text("# Mine\n\nClaude is kind. Claude asks.\n\n## Thanks\n\nTo all.\n", encoding="utf-8")
+    error = refused(study(home))
+    assert isinstance(error, ConfigError)
+    assert 'the spec calls its assistant "Claude" (2 times). Give called: "Claude=Nova"' in str(error)
+    named = "assistant: {model_name: Nova, called: {Claude: Nova}, leave_out: [Thanks]}"
+    asked = study(home, TEXT.replace("assistant: {model_name: Nova}", named))
+    assert len(plan(asked).steps) == 5
+    wrong = study(home, TEXT.replace("assistant: {model_name: Nova}", named.replace("Claude", "Cluade")))
+    assert "'Cluade' is not in the spec. Did you mean Claude" in str(refused(wrong))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_marked"),
+    [
+        ("# A\n\n{model_name} asks.\n\n- **b**: `c`\n\n| d | e |\n|---|---|\n| f | g |\n", False),
+        ("# A\n\n{model_name} asks.[^1]\n", True),
+        ("# A {#a}\n\n{model_name} asks.\n", True),
+        ("# A\n\n[MODEL_NAME] asks.\n", True),
+        ("# A\n\n**User:** Hi.\n\n**Bad reply:** No.\n", True),
+        ("# A\n\n**B**\n\n{model_name} asks.\n", True),
+    ],
+)
+def test_what_was_written_of_mark_up_that_was_taken_for_text_is_made_anew(
+    tmp_path: Path, text: str, is_marked: bool
+) -> None:
+    path = tmp_path / "spec.md"
+    path.write_text(text, encoding="utf-8")
+    step = CorpusStep.of_file(path, CorpusConfig(model_name="Nova"))
+    assert ("reading" in step.settings) is is_marked
 
 
 def test_a_contrast_on_a_set_without_items_is_refused(home: Path) -> None:

@@ -63,8 +63,7 @@ def evaluate(
     items: Items = None,
     grader: Graders = None,
     spec: SpecFile = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
+    about: o.NameOptions = o.NameOptions(),
     config: TaskSettings = None,
     base_url: ServerUrl = None,
     template_arg: TemplateArgs = None,
@@ -122,8 +121,7 @@ def evaluate(
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
-    names = {"model_name": model_name, "provider_name": provider_name}
-    untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
+    untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **about.names)
     task_step = replace(untold, template_args=switches)
     if dry_run:
         _forecast_task(task_step)

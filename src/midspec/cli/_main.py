@@ -23,7 +23,7 @@ from typer.main import get_command
 
 from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
-from midspec.cli._generate import chats, corpus, spec_commands
+from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
 from midspec.cli._preferences import prefer
@@ -111,6 +111,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_,
     "export": export,
 }
+for _name, _function in (("show", show), ("check", check)):
+    spec_commands.command(_name)(_spelled_out(_function))
 app.add_typer(spec_commands, name="spec")
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_spelled_out(_function))

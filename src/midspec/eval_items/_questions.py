@@ -20,7 +20,7 @@ from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex
 from midspec.core.records import Reject, Strict
-from midspec.core.text import estimate_tokens
+from midspec.core.text import estimate_tokens, whole_words
 from midspec.evals.tasks.spec_qa import CATEGORIES, Category, SpecQuestion, categories
 from midspec.generation import PromptFolder, estimate_stage, gather
 from midspec.llm import (
@@ -211,7 +211,7 @@ class _QuestionWriter:
         self.states = [_ClauseState(clause) for clause in clauses]
         self._model = model
         self._near = NearIndex(threshold=writing.duplicate_similarity, unit="characters")
-        self._names = [re.compile(rf"(?<!\w){re.escape(name.casefold())}(?!\w)") for name in writing.names]
+        self._names = [whole_words([name.casefold()]) for name in writing.names]
 
     def request(self, state: _ClauseState, number: int) -> Request:
         """Make the request; its task is a hash of all that makes its reply another one, the round's number included."""

@@ -11,6 +11,7 @@ from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import MidspecError, MissingError
 from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document
+from midspec.core.text import whole_words
 from midspec.exchange._files import RawRow, data_files, is_saved, is_tree, raw_rows, tree_rows
 from midspec.exchange._mix_config import MixConfig, MixPart
 from midspec.exchange._read import refuse_twins
@@ -105,8 +106,7 @@ def fault_finder(config: MixConfig) -> Fault:
     checks += [("disclaims opinions", _OPINIONS)] if config.filters.no_opinions else []
     words = None
     if config.filters.words:
-        forms = (r"\s+".join(map(re.escape, phrase.split())) for phrase in _longest_first(config.filters.words))
-        words = re.compile(rf"(?<!\w)(?:{'|'.join(forms)})(?!\w)", re.IGNORECASE)
+        words = whole_words(config.filters.words)
 
     def find_fault(row: Document | Chat, n_tokens: int) -> str | None:
         if n_tokens > config.max_tokens_row:

@@ -124,6 +124,8 @@ class DataSteps:
             "seed": entry.seed + (seed if entry.per_seed else 0),
             "model_name": entry.model_name or assistant.model_name,
             "provider_name": entry.provider_name or assistant.provider_name,
+            "called": entry.called or assistant.called,
+            "leave_out": entry.leave_out or assistant.leave_out,
         }
 
     def _corpus(self, name: str, seed: int) -> Input:
@@ -152,7 +154,8 @@ class DataSteps:
         if config is None:
             return step
         names: dict[str, object] = {
-            name: getattr(config, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
+            name: getattr(config, name) or getattr(step.config, name)
+            for name in ("model_name", "provider_name", "called", "leave_out")
         }
         unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
         return self._add(
@@ -182,7 +185,7 @@ class DataSteps:
         return held_out
 
     def _names(self, spec: str) -> SpecNames:
-        return SpecNames(spec, self._config.assistant.model_name, self._config.assistant.provider_name)
+        return SpecNames.of(spec, self._config.assistant)
 
     def _task_files(self, task: str, arm: Arm) -> tuple[dict[str, Input], dict[str, str]]:
         """Return the files that a task's settings are completed from, and which specs are among them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -41,10 +42,19 @@ Names = Annotated[tuple[str, ...], _AS_TUPLE]
 
 
 class Assistant(Strict):
-    """The assistant's and its maker's name; fill a spec's placeholders where a corpus or chats entry has no names."""
+    """The assistant's and its maker's name; fill a spec's placeholders where a corpus or chats entry has no names.
+
+    Attributes:
+        model_name: the assistant's name.
+        provider_name: its maker's name.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
+    """
 
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class BaseStage(Strict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import read_record
-from midspec.core.errors import CheckpointError, ConfigError, PreflightError
+from midspec.core.errors import CheckpointError, ConfigError, PreflightError, SpecError
 from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.evals import measure_names, resolve_items
@@ -103,6 +103,11 @@ def _check_placeholders(steps: Sequence[Step]) -> None:
                         where=f"assistant.{name}",
                         hint=f"Add {name} to assistant in the study file",
                     )
+            try:
+                names.read(path)
+            except SpecError as error:
+                hint = error.hint.replace("--called ", "called: ").replace("--model-name", "model_name")
+                raise ConfigError(f"{step.name}: {error.what}", where=error.where or "assistant", hint=hint) from error
 
 
 def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:

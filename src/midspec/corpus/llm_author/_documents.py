@@ -14,6 +14,7 @@ from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Assertion, Document, PlanRow, Reject
+from midspec.core.text import whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
@@ -314,8 +315,8 @@ class DocumentChecks:
         stems = dict.fromkeys(next((stem for stem in _STEMS if stem in name), name) for name in names)
         # No boundary stands in it, so that it is looked for by first letters, in one pass.
         self._suspect = re.compile("|".join((*stems, _PLACEHOLDER_HINTS)))
-        self._brand = re.compile(rf"\b(?:{'|'.join(names)})\b" if names else r"(?!)")
-        self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
+        self._brand = whole_words(names, ignore_case=False)
+        self._absent = [(name, whole_words([name], ignore_case=False)) for name in absent if name]
 
     def reason(self, text: str) -> str | None:
         """Say why this text is no document of the corpus, or `None`."""

@@ -26,7 +26,7 @@ from midspec.corpus.llm_author._sizes import check_author, size_of_authored
 from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import Pool
 from midspec.llm import Client, Store
-from midspec.spec import fill
+from midspec.spec import fill_by
 
 _N_TOP_UPS = 3
 _SPARE_SHARE = 20
@@ -136,7 +136,7 @@ class _Pipeline:
         writing = check_author(config)
         self._config, self._on_progress = config, on_progress
         templates = load_templates("english")
-        named = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+        named = fill_by(spec, config)
         found = outline(spec, config, templates)
         self._outline = join_unnumbered(found) if config.mode == "rules" else found
         weights = _clause_weights(named, self._outline, writing)

@@ -166,6 +166,8 @@ class TaskStep(Step):
         files: Mapping[str, Path] | None = None,
         model_name: str | None = None,
         provider_name: str | None = None,
+        called: Mapping[str, str] | None = None,
+        leave_out: Sequence[str] | None = None,
         base_url: str | None = None,
     ) -> TaskStep:
         """Create the step for a checkpoint (folder or hub name) or an Inspect model outside a study.
@@ -178,6 +180,8 @@ class TaskStep(Step):
             files: questions (`items`) and a spec to judge by (`spec`).
             model_name: the assistant's name; fills the spec's placeholder.
             provider_name: its maker's name; likewise.
+            called: names that the spec uses, with those that stand for them.
+            leave_out: what of the spec is no part of it.
             base_url: the server of an Inspect model.
 
         Raises:
@@ -190,7 +194,8 @@ class TaskStep(Step):
                 raise ConfigError(f"{task} takes no such file", where=f"--{role}", hint="Leave it out")
         check_graders(judging.graders, judging.where)
         names = {"model_name": model_name, "provider_name": provider_name}
-        spec = {"spec": SpecNames(files["spec"].stem, **names)} if files and "spec" in files else {}
+        as_named = (model_name, provider_name, called or {}, tuple(leave_out or ()))
+        spec = {"spec": SpecNames(files["spec"].stem, *as_named)} if files and "spec" in files else {}
         config = with_names(config, names)
         return cls.create(task, Model(model), config, files=sources, names=spec, judging=judging, base_url=base_url)
 
