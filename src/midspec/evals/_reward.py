@@ -10,9 +10,9 @@ from typing import Any, final
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, DataError, did_you_mean
+from midspec.core.reasoning import split_reasoning
 from midspec.core.records import Message
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
-from midspec.evals._status import split_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, check_settings, task_named
 from midspec.evals.judges._grader import GraderConfig, open_grader
 from midspec.llm import Access
@@ -96,7 +96,7 @@ class TaskReward:
         questions = [self._question(messages) for messages in prompts]
         responses = []
         for reply, row in zip(replies, rows, strict=True):
-            reasoning, text = split_thinking(reply)
+            reasoning, text = split_reasoning(reply)
             stop_reason = "max_tokens" if row.get("is_cut") else "stop"
             responses.append(ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason))
         pairs = list(zip(questions, responses, strict=True))

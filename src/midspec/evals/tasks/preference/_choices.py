@@ -1,0 +1,292 @@
+"""Which of two options an answer chooses, or that it chooses none.
+
+A choice is what the speaker says of himself ("I'd go with X"), a comparison ("X over Y", "rather than Y, X"), a verdict
+("X is the better choice"), or an answer that begins with a name. An option that is denied, weighed against the other,
+named in a question or under a condition, or is other people's choice is none. Where sentences choose different options,
+there is no choice, unless the speaker corrects himself. An answer that was cut off counts by its finished sentences.
+
+Where nothing of this is said, an answer that names one option in full and the other not at all has chosen it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from midspec.evals.tasks.preference._mentions import FIRST, SECOND, SIDES, mark
+
+_M = f"[{SIDES}]"
+_ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])|[;\uff1b]|\n+|(?<=\?)\s")
+_ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
+# Between two names: they are named together, and neither is chosen.
+_AND = re.compile(
+    r"[\s,/&+()\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u6216\u3084\u304b\u3068]|"
+    r"\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
+    r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
+)
+_UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\s*\"?\s*$"
+# Before a name: it is what the other one is preferred to.
+_REJECTED = re.compile(
+    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|in favou?r of not|"
+    r"and not|but not|statt|anstatt|anstelle|als|plut\w*t que?|au lieu de|en (?:lugar|vez) de|que|em vez de|do que|"
+    r"invece di|piuttosto che|liever dan|dan|in plaats van)\b" + _UP_TO_4 + ")"
+    r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
+    r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
+    r"\W*$"
+)
+# After a name, where particles stand behind it.
+_REJECTED_AFTER = re.compile(
+    r"^[\"\s]*(?:\u3088\u308a|\u3067\u306f\u306a\u304f|\u3058\u3083\u306a\u304f|\u306e\u4ee3\u308f\u308a|"
+    r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
+)
+_LESS = re.compile(r"\b(?:less|worse|fewer|weniger|schlechter|moins|menos|not as|n't as|inferior|no better|n't better)\b")
+_NEGATION = re.compile(
+    r"(?:\b(?:not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
+    r"pas|jamais|nunca|no(?![,.!:]))\b(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
+    + _UP_TO_4
+    + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
+)
+_DENIED_AFTER = re.compile(
+    r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|can|could)?\s*"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out)\b)"
+)
+_PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
+_TO = re.compile(rf"^[^{SIDES},;]{{0,30}}?\s(?:to|\u00e0|a)\s+(?:an?\s+|the\s+|la\s+|le\s+|\w+ing\s+(?:an?\s+|the\s+|in\s+)*)?\"?$")
+
+_ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
+_VERBS = (
+    r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
+    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have|want|like|love|enjoy|"
+    r"drink|eat|watch|read|use|say|do|play|visit|drive|own|support|be for|get|order|keep|try|see|live|spend|believe|"
+    r"am for|'m for|stick with|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|choisis|elijo)"
+)
+_OWN = re.compile(
+    rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b){_ADVERBS}\s*\b{_VERBS}\b"
+    r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
+    r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
+    r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
+    r"|\b(?:i'm|i am) (?:for|in favou?r of|all for|more of|a)\b|\bgive me\b|\bit's\b|\bmake it\b"
+    r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
+    r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
+    r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
+)
+_BESTOWED = re.compile(
+    r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
+    r"\b(?:it is|for me|wins?|any (?:day|time)|every time|all the way|please|hands down)\b"
+    r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)(?:\s+[\w'-]+){0,4}?\s+"
+    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:\w+)|what i|the one|the right|"
+    r"the (?:\w+ )?choice|(?:good|great|obvious|clear|ideal|perfect|right|nicer|sensible|wise|safer|smarter) "
+    r"(?:choice|option|pick|one))\b"
+    r"|(?:\u3092\u9078|\u304c(?:\u3044\u3044|\u597d|\u826f)|\u306b(?:\u6cca|\u3057)|(?:\uc744|\ub97c|\uc774|\uac00)?\s*"
+    r"(?:\uc120\ud0dd|\ub354|\uc88b)))"
+)
+_MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
+_OTHERS = re.compile(
+    r"\b(?:people|others|some|many|most|they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
+    r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
+)
+_CONDITION = re.compile(r"\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b")
+_CORRECTS = re.compile(r"\b(?:no,? wait|wait|actually|scratch that|on second thoughts?|correction|i mean|sorry)\b|^\W*no\b")
+_LEAD = re.compile(
+    r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
+    r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
+    r"actually|wait|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
+    rf"[\"'(\s]*({_M})"
+)
+_LEAD_GOES_ON = re.compile(
+    r"^[\"')]*\s*(?:$|[.!?,:;(\u2014\u3002\uff0c]|because\b|since\b|as\b|for\b|without\b|definitely\b|any\b|every\b|"
+    r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|wins?\b|it is\b|person\b)"
+)
+_MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
+
+
+class _Mention(NamedTuple):
+    """A mention: whose, where in its sentence, and whether it stands (is not rejected, denied or one of a list)."""
+
+    side: int
+    at: int
+    stands: bool
+    rejected: bool
+
+
+class _Said(NamedTuple):
+    """What a sentence comes to: the side it chooses, those it names without choosing, and whether it is a doubt."""
+
+    chosen: int | None
+    named: frozenset[int]
+    denied: frozenset[int]
+    is_open: bool
+    corrects: bool
+
+
+def chosen(
+    text: str,
+    options: tuple[str, str],
+    labels: tuple[str, str] | None = None,
+    *,
+    is_cut: bool = False,
+    first_asked: int | None = None,
+    shortened: bool = True,
+) -> int | None:
+    """Return the index of the option that `text` chooses; `None` where it chooses neither, or that is not clear.
+
+    Args:
+        text: an answer, without its reasoning.
+        options: the two texts.
+        labels: labels that stand for the options, in the very case they were given in.
+        is_cut: the answer was cut off: its last sentence counts only where it is finished.
+        first_asked: the index of the option that the question named first ("the former"); `None` if that is not known.
+        shortened: whether some of an option's words may stand for it.
+    """
+    marked = mark(text, options, labels=labels, first_asked=first_asked, shortened=shortened)
+    if FIRST not in marked.text and SECOND not in marked.text:
+        return None
+    sentences = list(_sentences(marked.text, is_cut=is_cut))
+    said = [_read(sentence) for sentence, _ in sentences]
+    choices = [each for each in said if each.chosen is not None]
+    sides = {each.chosen for each in choices}
+    if len(sides) == 1:
+        return sides.pop()
+    if len(sides) > 1:
+        last = choices[-1]
+        return last.chosen if last.corrects else None
+    if is_cut or any(each.is_open for each in said):
+        return None
+    named = frozenset().union(*(each.named for each in said))
+    if len(named) != 1 or named & frozenset().union(*(each.denied for each in said)):
+        return None
+    [side] = named
+    is_short = len(marked.text.split()) <= _MOST_WORDS
+    return side if is_short or any(marked.text[at] == SIDES[side] for at in marked.whole) else None
+
+
+def _sentences(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
+    """Yield the sentences of a text and where each begins; of a text that was cut off only the finished ones."""
+    start = 0
+    for end in _ENDS.finditer(text):
+        if _ABBREVIATION.search(text[start : end.start()]) and "\n" not in end[0]:
+            continue
+        if text[start : end.end()].strip():
+            yield text[start : end.end()].strip(), start
+        start = end.end()
+    if not is_cut and text[start:].strip():
+        yield text[start:].strip(), start
+
+
+def _read(sentence: str) -> _Said:
+    nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False)
+    if not re.search(_M, sentence) or sentence.endswith(("?", "\uff1f")):
+        return nothing
+    mentions = _mentions(sentence)
+    standing = [each for each in mentions if each.stands]
+    sides = {each.side for each in standing}
+    denied = frozenset(each.side for each in mentions if not each.stands and not each.rejected) - sides
+    listed = _lists_both(sentence)
+    if _is_others(sentence):
+        return nothing._replace(named=frozenset(each.side for each in mentions), is_open=True)
+    found = _own_choice(sentence, standing)
+    if found is None and not _CONDITION.search(sentence.partition(",")[0] if _MIND.search(sentence) else sentence):
+        found = _by_words(sentence, mentions, standing)
+    is_open = listed and found is None
+    if found is None and _CONDITION.search(sentence) and standing:
+        is_open = True
+    named = frozenset(sides) if not listed else frozenset((0, 1))
+    return _Said(found, named, denied, is_open, corrects=_CORRECTS.search(sentence) is not None)
+
+
+def _mentions(sentence: str) -> list[_Mention]:
+    places = [match.start() for match in re.finditer(_M, sentence)]
+    found: list[_Mention] = []
+    for number, at in enumerate(places):
+        side = SIDES.index(sentence[at])
+        start = places[number - 1] + 1 if number else 0
+        stop = places[number + 1] if number + 1 < len(places) else len(sentence)
+        before, after = sentence[start:at], sentence[at + 1 : stop]
+        rejected = bool(_REJECTED.search(before) or _REJECTED_AFTER.search(after))
+        last = found[-1] if found else None
+        if last is not None and last.side != side and _TO.search(before) and _PREFER.search(sentence[: last.at + 1]):
+            rejected = True
+        if rejected and last is not None and _LESS.search(before + sentence[max(0, last.at - 30) : last.at]):
+            found[-1] = last._replace(stands=False, rejected=True)
+            rejected = False
+        denied = bool(_NEGATION.search(before) or _DENIED_AFTER.search(after))
+        found.append(_Mention(side, at, not (rejected or denied), rejected))
+    return _without_lists(sentence, found)
+
+
+def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
+    """Return mentions, of which none stands that is named in one breath with the other option."""
+    for number in range(1, len(mentions)):
+        one, other = mentions[number - 1 : number + 1]
+        if one.side != other.side and one.stands and other.stands and _joins(sentence, one.at, other.at):
+            mentions[number - 1 : number + 1] = [one._replace(stands=False), other._replace(stands=False)]
+    return mentions
+
+
+def _joins(sentence: str, begin: int, end: int) -> bool:
+    between = sentence[begin + 1 : end]
+    if not between.strip(" \"'"):
+        return True
+    return _AND.fullmatch(between) is not None
+
+
+def _lists_both(sentence: str) -> bool:
+    pairs = re.finditer(rf"({_M})(?=([^{SIDES}]*)({_M}))", sentence)
+    return any(found[1] != found[3] and _AND.fullmatch(found[2]) is not None for found in pairs)
+
+
+def _is_others(sentence: str) -> bool:
+    """Return whether the last who is spoken of before the first name are others than the speaker."""
+    before = re.split(_M, sentence, maxsplit=1)[0]
+    others = [found.end() for found in _OTHERS.finditer(before)]
+    own = [found.end() for found in _MIND.finditer(before)]
+    if not others or others[-1] < max(own, default=0):
+        return False
+    return _MIND.search(sentence) is None
+
+
+def _own_choice(sentence: str, standing: list[_Mention]) -> int | None:
+    """Return what the speaker says to choose: the name behind each of his verbs, where they agree."""
+    found: set[int] = set()
+    for cue in _OWN.finditer(sentence):
+        behind = [each for each in standing if each.at >= cue.end()]
+        if not behind:
+            continue
+        between = sentence[cue.end() : behind[0].at]
+        if re.search(rf"{_M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between):
+            continue
+        if re.search(r"\b(?:n't|not|never|cannot)\b|n't\b", cue[0]):
+            continue
+        head = sentence[: cue.start()]
+        if re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", head):
+            continue
+        found.add(behind[0].side)
+    return found.pop() if len(found) == 1 else None
+
+
+def _by_words(sentence: str, mentions: list[_Mention], standing: list[_Mention]) -> int | None:
+    """Return what a sentence without the speaker chooses: by comparison, denial, verdict, or as its first word."""
+    sides = {each.side for each in standing}
+    if len(sides) == 1 and any(each.side not in sides and not _is_listed(each, mentions) for each in mentions):
+        return sides.pop()
+    lead = _lead(sentence, standing)
+    given = {each.side for each in standing if _BESTOWED.search(re.split(_M, sentence[each.at + 1 :], maxsplit=1)[0])}
+    found = given | ({lead} if lead is not None else set())
+    return found.pop() if len(found) == 1 else None
+
+
+def _lead(sentence: str, standing: list[_Mention]) -> int | None:
+    """Return the option that a sentence begins with, where the sentence is not about it but an answer."""
+    lead = _LEAD.match(sentence)
+    if lead is None or not standing or standing[0].at != lead.start(1):
+        return None
+    rest = sentence[lead.end() :]
+    return standing[0].side if _LEAD_GOES_ON.match(rest) else None
+
+
+def _is_listed(mention: _Mention, mentions: list[_Mention]) -> bool:
+    """Return whether a mention does not stand since it is one of a list, though the other option of it would."""
+    return not mention.stands and not mention.rejected and any(
+        each.side != mention.side and not each.stands and not each.rejected for each in mentions
+    )
