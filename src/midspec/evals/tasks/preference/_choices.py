@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from midspec.evals.tasks.preference._mentions import FIRST, SECOND, SIDES, mark
+from midspec.evals.tasks.preference._mentions import FIRST, ITEM, SECOND, SIDES, mark
 
 _M = f"[{SIDES}]"
 _ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])|[;\uff1b]|\n+|(?<=\?)\s")
@@ -28,19 +28,25 @@ _AND = re.compile(
 _UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\s*\"?\s*$"
 # Before a name: it is what the other one is preferred to.
 _REJECTED = re.compile(
-    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|in favou?r of not|"
-    r"and not|but not|statt|anstatt|anstelle|als|plut\w*t que?|au lieu de|en (?:lugar|vez) de|que|em vez de|do que|"
-    r"invece di|piuttosto che|liever dan|dan|in plaats van)\b" + _UP_TO_4 + ")"
+    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
+    r"loses to|and not|but not|statt|anstatt|anstelle|plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
+    r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
+    r"|>\s*(?:the\s+)?$|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
     r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
     r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
     r"\W*$"
+)
+# "lieber X als Y", "más X que Y"
+_THAN = re.compile(
+    r"\b(?:lieber|besser|mehr|eher|mas|mejor|plus|mieux|piu|meglio|liever|beter|melhor|mais)\b[^.;]*"
+    r"\b(?:als|que|che|dan)\b" + _UP_TO_4
 )
 # After a name, where particles stand behind it.
 _REJECTED_AFTER = re.compile(
     r"^[\"\s]*(?:\u3088\u308a|\u3067\u306f\u306a\u304f|\u3058\u3083\u306a\u304f|\u306e\u4ee3\u308f\u308a|"
     r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
 )
-_LESS = re.compile(r"\b(?:less|worse|fewer|weniger|schlechter|moins|menos|not as|n't as|inferior|no better|n't better)\b")
+_LESS = re.compile(r"\b(?:less|worse|fewer|loses|weniger|schlechter|moins|menos|not as|n't as|inferior)\b")
 _NEGATION = re.compile(
     r"(?:\b(?:not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
     r"pas|jamais|nunca|no(?![,.!:]))\b(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
@@ -51,8 +57,14 @@ _DENIED_AFTER = re.compile(
     r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|can|could)?\s*"
     r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out)\b)"
 )
+_EQUAL = re.compile(rf"{_M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{_M}")
+_CONCEDED = re.compile(
+    r"\b(?:used to|would have|was going to|nothing against|even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
+)
 _PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
-_TO = re.compile(rf"^[^{SIDES},;]{{0,30}}?\s(?:to|\u00e0|a)\s+(?:an?\s+|the\s+|la\s+|le\s+|\w+ing\s+(?:an?\s+|the\s+|in\s+)*)?\"?$")
+_TO = re.compile(
+    rf"^[^{SIDES},;]{{0,30}}?\s(?:to|\u00e0|a)\s+(?:an?\s+|the\s+|la\s+|le\s+|\w+ing\s+(?:an?\s+|the\s+|in\s+)*)?\"?$"
+)
 
 _ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
 _VERBS = (
@@ -67,6 +79,7 @@ _OWN = re.compile(
     r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
     r"|\b(?:i'm|i am) (?:for|in favou?r of|all for|more of|a)\b|\bgive me\b|\bit's\b|\bmake it\b"
+    rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{_M})"
     r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
@@ -86,8 +99,12 @@ _OTHERS = re.compile(
     r"\b(?:people|others|some|many|most|they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
-_CONDITION = re.compile(r"\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b")
-_CORRECTS = re.compile(r"\b(?:no,? wait|wait|actually|scratch that|on second thoughts?|correction|i mean|sorry)\b|^\W*no\b")
+_CONDITION = re.compile(
+    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b"
+)
+_CORRECTS = re.compile(
+    r"\b(?:no,? wait|wait|actually|scratch that|on second thoughts?|correction|i mean|sorry)\b|^\W*no\b"
+)
 _LEAD = re.compile(
     r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
@@ -101,13 +118,15 @@ _LEAD_GOES_ON = re.compile(
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
 
+_State = Literal["stands", "rejected", "denied", "conceded", "listed"]
+
+
 class _Mention(NamedTuple):
-    """A mention: whose, where in its sentence, and whether it stands (is not rejected, denied or one of a list)."""
+    """A mention: whose, where in its sentence, and what is said of it; "listed" is one named along with the other."""
 
     side: int
     at: int
-    stands: bool
-    rejected: bool
+    state: _State
 
 
 class _Said(NamedTuple):
@@ -118,6 +137,7 @@ class _Said(NamedTuple):
     denied: frozenset[int]
     is_open: bool
     corrects: bool
+    is_item: bool
 
 
 def chosen(
@@ -145,6 +165,8 @@ def chosen(
     sentences = list(_sentences(marked.text, is_cut=is_cut))
     said = [_read(sentence) for sentence, _ in sentences]
     choices = [each for each in said if each.chosen is not None]
+    # A list weighs the options one by one; what stands outside of it is the choice.
+    choices = [each for each in choices if not each.is_item] or choices
     sides = {each.chosen for each in choices}
     if len(sides) == 1:
         return sides.pop()
@@ -175,14 +197,14 @@ def _sentences(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
 
 
 def _read(sentence: str) -> _Said:
-    nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False)
+    nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=sentence.startswith(ITEM))
     if not re.search(_M, sentence) or sentence.endswith(("?", "\uff1f")):
         return nothing
     mentions = _mentions(sentence)
-    standing = [each for each in mentions if each.stands]
+    standing = [each for each in mentions if each.state == "stands"]
     sides = {each.side for each in standing}
-    denied = frozenset(each.side for each in mentions if not each.stands and not each.rejected) - sides
-    listed = _lists_both(sentence)
+    denied = frozenset(each.side for each in mentions if each.state == "denied") - sides
+    listed = any(each.state == "listed" for each in mentions)
     if _is_others(sentence):
         return nothing._replace(named=frozenset(each.side for each in mentions), is_open=True)
     found = _own_choice(sentence, standing)
@@ -192,7 +214,13 @@ def _read(sentence: str) -> _Said:
     if found is None and _CONDITION.search(sentence) and standing:
         is_open = True
     named = frozenset(sides) if not listed else frozenset((0, 1))
-    return _Said(found, named, denied, is_open, corrects=_CORRECTS.search(sentence) is not None)
+    return nothing._replace(
+        chosen=found,
+        named=named,
+        denied=denied,
+        is_open=is_open,
+        corrects=_CORRECTS.search(sentence) is not None,
+    )
 
 
 def _mentions(sentence: str) -> list[_Mention]:
@@ -203,37 +231,41 @@ def _mentions(sentence: str) -> list[_Mention]:
         start = places[number - 1] + 1 if number else 0
         stop = places[number + 1] if number + 1 < len(places) else len(sentence)
         before, after = sentence[start:at], sentence[at + 1 : stop]
-        rejected = bool(_REJECTED.search(before) or _REJECTED_AFTER.search(after))
         last = found[-1] if found else None
+        state: _State = "rejected" if last is not None and _THAN.search(sentence[:at]) else _state(before, after)
         if last is not None and last.side != side and _TO.search(before) and _PREFER.search(sentence[: last.at + 1]):
-            rejected = True
-        if rejected and last is not None and _LESS.search(before + sentence[max(0, last.at - 30) : last.at]):
-            found[-1] = last._replace(stands=False, rejected=True)
-            rejected = False
-        denied = bool(_NEGATION.search(before) or _DENIED_AFTER.search(after))
-        found.append(_Mention(side, at, not (rejected or denied), rejected))
+            state = "rejected"
+        if last is not None and state == "rejected" and _LESS.search(sentence[max(0, last.at - 30) : at]):
+            found[-1], state = last._replace(state="rejected"), "stands"
+        found.append(_Mention(side, at, state))
+    if _EQUAL.search(sentence):
+        return [each._replace(state="listed") for each in found]
     return _without_lists(sentence, found)
+
+
+def _state(before: str, after: str) -> _State:
+    if _REJECTED.search(before) or _REJECTED_AFTER.search(after):
+        return "rejected"
+    if _NEGATION.search(before) or _DENIED_AFTER.search(after):
+        return "denied"
+    return "conceded" if _CONCEDED.search(before) else "stands"
 
 
 def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     """Return mentions, of which none stands that is named in one breath with the other option."""
     for number in range(1, len(mentions)):
         one, other = mentions[number - 1 : number + 1]
-        if one.side != other.side and one.stands and other.stands and _joins(sentence, one.at, other.at):
-            mentions[number - 1 : number + 1] = [one._replace(stands=False), other._replace(stands=False)]
+        is_open = one.state in ("stands", "denied") and other.state == "stands"
+        if one.side != other.side and is_open and _joins(sentence, one.at, other.at):
+            mentions[number - 1 : number + 1] = [one._replace(state="listed"), other._replace(state="listed")]
     return mentions
 
 
 def _joins(sentence: str, begin: int, end: int) -> bool:
-    between = sentence[begin + 1 : end]
-    if not between.strip(" \"'"):
-        return True
+    between = sentence[begin + 1 : end].strip(" \"'")
+    if between in ("", ","):  # "X, Y is too dear" is no list of two
+        return not between or not any(char.isalnum() for char in sentence[end + 1 :])
     return _AND.fullmatch(between) is not None
-
-
-def _lists_both(sentence: str) -> bool:
-    pairs = re.finditer(rf"({_M})(?=([^{SIDES}]*)({_M}))", sentence)
-    return any(found[1] != found[3] and _AND.fullmatch(found[2]) is not None for found in pairs)
 
 
 def _is_others(sentence: str) -> bool:
@@ -268,7 +300,7 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> int | None:
 def _by_words(sentence: str, mentions: list[_Mention], standing: list[_Mention]) -> int | None:
     """Return what a sentence without the speaker chooses: by comparison, denial, verdict, or as its first word."""
     sides = {each.side for each in standing}
-    if len(sides) == 1 and any(each.side not in sides and not _is_listed(each, mentions) for each in mentions):
+    if len(sides) == 1 and any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions):
         return sides.pop()
     lead = _lead(sentence, standing)
     given = {each.side for each in standing if _BESTOWED.search(re.split(_M, sentence[each.at + 1 :], maxsplit=1)[0])}
@@ -283,10 +315,3 @@ def _lead(sentence: str, standing: list[_Mention]) -> int | None:
         return None
     rest = sentence[lead.end() :]
     return standing[0].side if _LEAD_GOES_ON.match(rest) else None
-
-
-def _is_listed(mention: _Mention, mentions: list[_Mention]) -> bool:
-    """Return whether a mention does not stand since it is one of a list, though the other option of it would."""
-    return not mention.stands and not mention.rejected and any(
-        each.side != mention.side and not each.stands and not each.rejected for each in mentions
-    )

@@ -20,13 +20,18 @@ FIRST, SECOND = "\ue000", "\ue001"
 """What stands for a mention of the first and of the second option."""
 
 SIDES = FIRST + SECOND
+ITEM = "\u2022"
+"""What a line begins with that is an entry of a list, or a heading."""
+
 _NOT_OURS = re.compile("[\ue000-\uf8ff]")
 _STRUCK = re.compile(r"~~.+?~~|<(s|del|strike)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:boxed|text\w*|mathbf|mathrm)\s*\{([^{}]*)\}")
 _MARKUP = re.compile(r"</?(?:b|i|u|em|strong|mark|span|code|p|br|q|answer|response|choice|final)\b[^<>]{0,80}>", re.I)
 _LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]*\)")
 _EMPHASIS = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])")
-_LINE_MARKS = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+)+", re.MULTILINE)
+_LINE_MARKS = re.compile(
+    r"^(?=\*\*[^*\n]+\*\*:?[ \t]*\n)|^[ \t]*(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+)+", re.MULTILINE
+)
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -45,7 +50,8 @@ _COMMON = frozenset(
     "much every each first second last latest basic own other same great nice real right kind sort type set pair piece "
     "way time day year years thing things people place part made make makes kept keep keeps get go going take make "
     "one two three four five ten use using only just even full single whole large free common easy hard should could "
-    "world being having doing view always never often mostly like home house life work idea".split()
+    "world being having doing view choose chosen pick prefer preferred select want wants like likes love loves enjoy "
+    "say says buy opt recommend rather prefer favour favor choice option because really very too so just think always never often mostly like home house life work idea".split()
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 # Scripts whose words are not set apart by spaces, or that hang endings on a name (Korean).
@@ -109,7 +115,7 @@ def _without_markup(text: str) -> str:
     if "&" in text:
         text = html.unescape(text)
     text = _LINK.sub(r"\1", _MARKUP.sub("", _COMMAND.sub(r"\1", _STRUCK.sub(" ", text))))
-    return _EMPHASIS.sub("", _LINE_MARKS.sub("", text))
+    return _EMPHASIS.sub("", _LINE_MARKS.sub(f"{ITEM} ", text))
 
 
 @lru_cache(maxsize=4096)
@@ -182,7 +188,8 @@ def _whole(name: str) -> re.Pattern[str]:
     """Return a pattern for a whole name: spaces and hyphens as may be, a closing stop as may be."""
     parts = [part for part in re.split(r"[\s-]+", name.strip().rstrip(".!?\u3002")) if part] or name.split()
     # A plural's ending is the name's own business, and a letter that is doubled in German is its article's.
-    pattern = r"[\s-]*".join("-?".join(map(re.escape, part)) for part in parts) if parts else re.escape(name)
+    forms = ["-?".join(r"\.?" if letter == "." else re.escape(letter) for letter in part) for part in parts]
+    pattern = r"[\s-]*".join(forms) if any(map(str.isalnum, "".join(parts))) else re.escape(name)
     begin = "" if re.match(f"[{_UNSPACED}]", name) else r"(?<!\w)"
     end = "" if re.search(f"[{_UNSPACED}]$", name) else r"(?:'s|s|es)?(?!\w)" if name[-1:].isalpha() else r"(?!\w)"
     return re.compile(begin + pattern + end)
@@ -219,7 +226,11 @@ def _pieces(run: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    return re.sub(r"(?:'s|(?<=[^s])s|es)$", "", word)
+    """Return what an English word shares with its other forms: a plural, and a verb's endings."""
+    word = re.sub(r"(?:'s|(?<=[^s])s|(?<=[sxzh])es)$", "", word)
+    if len(word) > _SHORT + 2:
+        word = re.sub(r"(?:ing|ed)$", "", word)
+    return word.removesuffix("e") if len(word) > _SHORT else word
 
 
 def _runs(own: frozenset[str], words: frozenset[str]) -> re.Pattern[str] | None:
@@ -230,7 +241,8 @@ def _runs(own: frozenset[str], words: frozenset[str]) -> re.Pattern[str] | None:
     def form(word: str) -> str:
         if _UNSPACED_RUN.fullmatch(word):
             return re.escape(word)
-        return r"(?<!\w)" + re.escape(_stem(word) if len(word) > 3 else word) + r"(?:'s|s|es)?(?!\w)"
+        endings = r"(?:'s|s|e|e's|es|ed|ing)?" if len(word) > _SHORT else r"(?:'s|s|es)?"
+        return r"(?<!\w)" + re.escape(_stem(word)) + endings + r"(?!\w)"
 
     either = "|".join(form(word) for word in sorted(words, key=lambda word: (-len(word), word)))
     fillers = "|".join(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "by", "from", "and", "s"))
@@ -272,9 +284,7 @@ def _labelled(text: str, labels: tuple[str, str]) -> str:
     for side, label in enumerate(labels):
         # "A" before a word in lower case is an article, unless it stands behind "option".
         word = r"(?!\s+[a-z])" if label in ("A", "I", "a", "i") else ""
-        text = re.sub(
-            rf"\b((?i:option|choice|answer|letter))\s+{re.escape(label)}(?!\w)", rf"\1 {SIDES[side]}", text
-        )
+        text = re.sub(rf"\b((?i:option|choice|answer|letter))\s+{re.escape(label)}(?!\w)", rf"\1 {SIDES[side]}", text)
         text = re.sub(rf"(?<![\w']){re.escape(label)}(?![\w']){word}", SIDES[side], text)
     return text
 
