@@ -27,7 +27,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from midspec.core.errors import DataError, MidspecError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.reasoning import split_reasoning
-from midspec.evals._inspect import chat_messages, generate
+from midspec.evals._inspect import chat_messages, generate, seed_of
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._provider import STOP_REASONS, ManyGenerator
 from midspec.evals._response_cache import ResponseCache, model_cache_key
@@ -207,7 +207,7 @@ def _task_solver(
 
 async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig, n_concurrent: int) -> ModelResponse:
     # Samples of one question, and equal questions, must not be the same draw.
-    seed = int(fingerprint([config.seed, question.id, epoch])[:7], 16) if config.temperature > 0 else None
+    seed = seed_of(config.seed, question.id, epoch) if config.temperature > 0 else None
     if isinstance(model.api, ManyGenerator):
         [generation] = await model.api.generate_many(
             [question.messages],

@@ -78,8 +78,8 @@ _OWN = re.compile(
     r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
     r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
-    r"|\b(?:i'm|i am) (?:for|in favou?r of|all for|more of|a)\b|\bgive me\b|\bit's\b|\bmake it\b"
-    rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{_M})"
+    r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
+    rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{_M})|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{_M})"
     r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
@@ -88,7 +88,8 @@ _BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
     r"\b(?:it is|for me|wins?|any (?:day|time)|every time|all the way|please|hands down)\b"
     r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)(?:\s+[\w'-]+){0,4}?\s+"
-    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:\w+)|what i|the one|the right|"
+    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|"
+    r"satisfying|meaningful|important|valuable|suitable|desirable|my|to my)|what i|the one|the right|"
     r"the (?:\w+ )?choice|(?:good|great|obvious|clear|ideal|perfect|right|nicer|sensible|wise|safer|smarter) "
     r"(?:choice|option|pick|one))\b"
     r"|(?:\u3092\u9078|\u304c(?:\u3044\u3044|\u597d|\u826f)|\u306b(?:\u6cca|\u3057)|(?:\uc744|\ub97c|\uc774|\uac00)?\s*"
@@ -114,6 +115,12 @@ _LEAD = re.compile(
 _LEAD_GOES_ON = re.compile(
     r"^[\"')]*\s*(?:$|[.!?,:;(\u2014\u3002\uff0c]|because\b|since\b|as\b|for\b|without\b|definitely\b|any\b|every\b|"
     r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|wins?\b|it is\b|person\b)"
+)
+# "X, in this context, is ...": a sentence about X and no answer.
+_IS_ABOUT = re.compile(r"^[\"')]*,[^,.;]{1,40},\s*(?:is|are|was|were|has|have)\b|^,? on the other hand\b")
+_ARGUED = re.compile(
+    rf"\b(?:i|we)(?:'d| would| must| do)?(?:\s+\w+)?\s+(?:argue|say|think|believe|feel|find)\b(?: that)?"
+    rf"[^{SIDES},.]{{0,20}}({_M})\s+(?:is|are|offers?|provides?)\s+(?:[\w'-]+\s+){{0,3}}(?:more|better|the most)\b"
 )
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
@@ -288,7 +295,7 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> int | None:
         between = sentence[cue.end() : behind[0].at]
         if re.search(rf"{_M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between):
             continue
-        if re.search(r"\b(?:n't|not|never|cannot)\b|n't\b", cue[0]):
+        if re.search(r"\b(?:not|never|cannot|can|could|might|may|used to)\b|n't\b", cue[0]):
             continue
         head = sentence[: cue.start()]
         if re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", head):
@@ -302,7 +309,9 @@ def _by_words(sentence: str, mentions: list[_Mention], standing: list[_Mention])
     sides = {each.side for each in standing}
     if len(sides) == 1 and any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions):
         return sides.pop()
-    lead = _lead(sentence, standing)
+    lead, argued = _lead(sentence, standing), _ARGUED.search(sentence)
+    if argued is not None and all(each.at >= argued.start(1) for each in standing):
+        return SIDES.index(argued[1])
     given = {each.side for each in standing if _BESTOWED.search(re.split(_M, sentence[each.at + 1 :], maxsplit=1)[0])}
     found = given | ({lead} if lead is not None else set())
     return found.pop() if len(found) == 1 else None
@@ -314,4 +323,6 @@ def _lead(sentence: str, standing: list[_Mention]) -> int | None:
     if lead is None or not standing or standing[0].at != lead.start(1):
         return None
     rest = sentence[lead.end() :]
+    if _IS_ABOUT.match(rest):
+        return None
     return standing[0].side if _LEAD_GOES_ON.match(rest) else None

@@ -39,11 +39,12 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 _ARTICLE = re.compile(r"^(?:an?|the|ein(?:e[nmrs]?)?|der|die|das|den|une?|les?|la|los|las|el|il)\s+")
 # Words that tell nothing about which thing is meant, and may stand between the words of a shortened name.
 _FILLERS = frozenset(
-    "a an the of in on at to for with without by from and or as is are be it its one's my your our their his her this "
+    "both either neither a an the of in on at to for with without by from and or as is are be it its one's my your our their his her this "
     "that these those i you he she we they not no than over into up down out off about between all any some than who "
     "whom whose which what where when while if but so do does has have had was were will would should can could may "
     "der die das ein eine einen einem einer des dem den und oder le la les un une de du des et el los las y il".split()
 )
+_ARTICLES = frozenset(("a", "an", "the"))
 # Words that are said of many things: alone they are a mention only behind an article, or before "one".
 _COMMON = frozenset(
     "new old used big small large little good better best bad long short high low more most less least fewer few many "
@@ -209,8 +210,11 @@ def _own_words(name: str, other: str) -> tuple[frozenset[str], frozenset[str]]:
         for word in found[0]
         if len(word) > 1 and _stem(word) not in stems and not (len(word) > _SHORT and _stem(word) in within)
     )
+    if not own:  # all that the two are told apart by is "up" and "down", say
+        everything = [frozenset(_WORD.findall(each)) - _ARTICLES for each in (name, other)]
+        own = everything[0] - everything[1]
     unspaced = frozenset(piece for run in _UNSPACED_RUN.findall(name) for piece in _pieces(run) if piece not in other)
-    return own | unspaced, found[0] | unspaced
+    return own | unspaced, found[0] | own | unspaced
 
 
 def _pieces(run: str) -> list[str]:
@@ -254,10 +258,10 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
 
     def replaced(found: re.Match[str]) -> str:
         run = found[0]
-        words = [word for word in _WORD.findall(run) if word not in _FILLERS]
+        words = [word for word in _WORD.findall(run) if word not in _FILLERS or word in own]
         if not any(_stem(word) in stems or _UNSPACED_RUN.search(word) for word in words):
             return run
-        is_common = len(words) == 1 and words[0] in _COMMON
+        is_common = len(words) == 1 and words[0] in _COMMON | _FILLERS
         if is_common and not (_BEFORE_COMMON.search(text[: found.start()]) or _AFTER_COMMON.match(text[found.end() :])):
             return run
         return letter
