@@ -91,7 +91,7 @@ def evaluate(
 
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
-    from midspec.evals import PreferenceConfig, load_config, task_named, task_names
+    from midspec.evals import PreferenceConfig, load_config, repeats_warning, task_named, task_names
     from midspec.models import check_device, find_checkpoint, is_local
     from midspec.study import Judging, PreferenceStep, RescoreStep, Step, TaskStep
 
@@ -106,7 +106,7 @@ def evaluate(
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step: Step = RescoreStep.of_log(Path(model), judging)
-        _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
+        _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
     if Path(model).exists() or is_local(model):
         find_checkpoint(model)
@@ -118,17 +118,19 @@ def evaluate(
             raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
         pairs_config = load_config(config) if config else PreferenceConfig()
         pairs = replace(PreferenceStep.of_model(model, items, pairs_config, base_url=base_url), template_args=switches)
-        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out)
+        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out, model)
         return
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
+    if warning := repeats_warning(name, settings):
+        print(f"warning: {warning}", file=sys.stderr)
     names = {"model_name": model_name, "provider_name": provider_name}
     untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
     task_step = replace(untold, template_args=switches)
     if dry_run:
         _forecast_task(task_step)
         return
-    _show_task(*build_with_bar(task_step, out, "replies", redo=redo, name=name, device=device), out)
+    _show_task(*build_with_bar(task_step, out, "replies", redo=redo, name=name, device=device), out, model)
 
 
 def calibrate(
@@ -191,25 +193,36 @@ def _forecast_task(step: TaskStep) -> None:
     print_forecast(step.forecast(estimate))
 
 
-def _show_pairs(record: Record, made: bool, out: Path) -> None:
+def _show_pairs(record: Record, made: bool, out: Path, model: str) -> None:
     print_record(record, made, out)
-    _print_notes(record)
+    _print_notes(record, made, model)
 
 
-def _print_notes(record: Record) -> None:
-    """Print what the chat template did with prompts, where that is more than writing them."""
-    notes = record.execution.extra.get("template_notes")
-    for note in notes if isinstance(notes, list) else ():
-        print(f"note: {note}")
+def _print_notes(record: Record, made: bool, model: str | None) -> None:
+    """Print what a user should know of a result: about prompts, answers that have no score, and a served model."""
+    from midspec.evals import REFUSED, is_served
+
+    for name in ("template_notes", "notes"):
+        notes = record.execution.extra.get(name)
+        for note in notes if isinstance(notes, list) else ():
+            print(f"note: {note}")
+    if not made and model is not None and is_served(model):
+        print(f"note: what is behind the name {model} can't be seen, and may have changed: --redo asks it again")
+    reasons = record.summary.get("unscored")
+    refused = {
+        reason: n for reason, n in (reasons.items() if isinstance(reasons, dict) else ()) if reason.startswith(REFUSED)
+    }
+    sys.stdout.flush()
+    for reason, n in refused.items():
+        print(f"warning: {n} scores are missing: {reason}", file=sys.stderr)
 
 
-def _show_task(record: Record, made: bool, out: Path) -> None:
+def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:
     """Print the result, and at its end a warning of answers that the budget left unjudged."""
     print_task(record, made, out)
-    _print_notes(record)
+    _print_notes(record, made, model)
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:
-            sys.stdout.flush()
             print(f"warning: {reason}", file=sys.stderr)
             print("warning: answers are stored; --redo with a larger --budget has the rest judged", file=sys.stderr)

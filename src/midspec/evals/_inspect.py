@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import registry_lookup
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from inspect_ai.model import (
     ChatMessage,
@@ -33,7 +34,7 @@ from midspec.core.errors import CheckpointError, ConfigError, DataError, Missing
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
 from midspec.evals._types import Unscored
-from midspec.models import is_local
+from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
 """The role of judges in Inspect."""
@@ -51,10 +52,12 @@ _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 _BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "timelines"}
 # Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
 _SMALL_LOG_BYTES = 32 * 2**20
-TOO_LONG = "the prompt does not fit the model's window"
 FILTERED_PROMPT = "the prompt was filtered by the server"
+REFUSED = (TOO_LONG, FILTERED_PROMPT)
+"""What the reasons begin with of questions that no model has seen."""
+
 _LONGEST_REASON = 200
-_PROMPT_FAULT = re.compile(r"PromptError\(['\"](.*)['\"]\)")
+_PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -98,6 +101,14 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
         if "not recognized" not in str(error) and "should be in the format" not in str(error):
             raise
     return opened(_CHECKPOINT_PROVIDER + name)
+
+
+def is_served(name: str) -> bool:
+    """Return whether a model's name is that of an Inspect provider (`vllm/...`), whose weights are not here to see."""
+    if name.startswith(_CHECKPOINT_PROVIDER) or Path(name).exists() or is_local(name):
+        return False
+    provider, slash, _ = name.partition("/")
+    return bool(slash) and registry_lookup("modelapi", provider) is not None
 
 
 def close_after(models: Sequence[Model], n_samples: int) -> Callable[[TaskState], Awaitable[None]]:
@@ -180,7 +191,7 @@ def _encodable(output: ModelOutput) -> ModelOutput:
             continue
         for part in content:
             for name in ("text", "reasoning", "summary"):
-                if isinstance(said := getattr(part, name, None), str):
+                if name in type(part).model_fields and isinstance(said := getattr(part, name), str):
                     setattr(part, name, replace_surrogates(said))
     output.completion = replace_surrogates(output.completion)
     return output

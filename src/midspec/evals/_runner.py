@@ -95,7 +95,7 @@ def run_task(
         name, notes = str(tested), template_notes(tested)
     path = log_path_of(log)
     remove_unfinished_logs(path)
-    built = _write_rows(eval_task, config, path, folder, name, started)
+    built = _write_rows(eval_task, path, folder, name, started)
     return built.model_copy(update={"execution": built.execution | notes})
 
 
@@ -151,7 +151,7 @@ def rescore(
         settings = [judge_settings(judge.model_args, judge.config) for judge in judges]
         (log.eval.metadata or {}).update({JUDGES: [str(judge) for judge in judges], JUDGE_SETTINGS: settings})
     write_eval_log(log, str(path))
-    return _write_rows(logged.eval_task, logged.config, path, folder, log.eval.model, started)
+    return _write_rows(logged.eval_task, path, folder, log.eval.model, started)
 
 
 async def _score_again(log: EvalLog, scorer: Scorer, judges: Sequence[Model], to_close: Sequence[Model]) -> EvalLog:
@@ -196,9 +196,7 @@ def _opened(
             close_model(model)
 
 
-def _write_rows(
-    eval_task: EvalTask[ConfigT], config: ConfigT, log: Path, folder: Path, model: str, started: float
-) -> Built:
+def _write_rows(eval_task: EvalTask[Any], log: Path, folder: Path, model: str, started: float) -> Built:
     rows = read_task(log, eval_task)
     raise_if_nothing_scored(rows.scores, model)
     for name in TaskLog._fields:
@@ -208,7 +206,7 @@ def _write_rows(
         outputs=tuple(f"{name}.jsonl" for name in TaskLog._fields),
         summary={
             "n_questions": len(rows.questions),
-            **summarize(rows.scores, len(rows.questions) * config.repeats),
+            **summarize(rows.scores, len({row.item for row in rows.scores})),
             "rates": rates(rows.scores, measures),
             "settings": log_settings(log),
         },

@@ -1,4 +1,5 @@
 from ._config import StudyConfig as StudyConfig
+from ._config import greedy_repeats as greedy_repeats
 from ._entries import check_graders as check_graders
 from ._graph import STEP_KINDS as STEP_KINDS
 from ._graph import study_steps as study_steps

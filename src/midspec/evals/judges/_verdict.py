@@ -20,10 +20,11 @@ How a reply is read:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from midspec.evals._types import JudgeResponse, Unscored
+from midspec.core.records import Message
+from midspec.evals._types import JudgeResponse, Unscored, Value
 
 CUT = "the judge's reply was cut off"
 FILTERED = "the judge refused, or its reply was filtered"
@@ -48,6 +49,14 @@ UNREAD = (
     ONLY_REASONING,
 )
 
+# A reply that says something, in another form than was asked for: worth asking again with what was wrong.
+_REPAIRABLE = (DISAGREE, ILL_FORMED, NOT_ALLOWED, NO_VERDICT, ONLY_QUOTED, ONLY_REASONING)
+_REPAIR = (
+    "I can't use that reply: {reason}.\n\n"
+    "Give your verdict once more, in exactly the form that you were asked for: one closed tag, with nothing in it but "
+    "one of the answers that are allowed. Write the tag once, and quote it nowhere."
+)
+
 ReadT = TypeVar("ReadT")
 _ENDINGS = {"max_tokens": CUT, "model_length": CUT, "content_filter": FILTERED}
 # Besides the two themselves, those that Unicode's compatibility forms turn into them.
@@ -68,6 +77,20 @@ _QUOTES = "".join(dict.fromkeys("".join(map("".join, (*_PAIRS, *_CLOSE_BY)))))
 _QUOTED_LINE = re.compile(r"[ \t]*>")
 _DRESS = " \t\r\n*_`"
 _NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
+
+
+def repair_turns(reply: JudgeResponse, values: Mapping[str, Value]) -> tuple[Message, ...]:
+    """Return the turns that ask a judge again, with what was wrong; none where that would not help.
+
+    Args:
+        reply: the judge's.
+        values: what its rubric read in it.
+    """
+    reasons = {value.reason if isinstance(value, Unscored) else "" for value in values.values()}
+    if reply.stop_reason != "stop" or not reasons or not reasons <= set(_REPAIRABLE):
+        return ()
+    repair = _REPAIR.format(reason=" and ".join(sorted(reasons)))
+    return Message(role="assistant", content=reply.text), Message(role="user", content=repair)
 
 
 def escape(text: str) -> str:

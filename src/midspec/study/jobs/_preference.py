@@ -74,7 +74,10 @@ class PreferenceStep(Step):
     @property
     def settings(self) -> dict[str, JsonValue]:
         context = {} if self.context_names is None else {"context": self.context_names.settings()}
-        return {"preference": self.config.model_dump(mode="json"), **context, **template_settings(self.template_args)}
+        # Before, all items drew from one stream, so that sampled answers of an older version are others.
+        draws: dict[str, JsonValue] = {"draws": "a seed for each item"} if self.config.temperature > 0 else {}
+        config = self.config.model_dump(mode="json")
+        return {"preference": config, **context, **template_settings(self.template_args), **draws}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.evals import resolve_items, run_preference

@@ -31,7 +31,8 @@ _REJECTED = re.compile(
     r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
     r"loses to|and not|but not|statt|anstatt|anstelle|plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
     r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
-    r"|>\s*(?:the\s+)?$|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
+    r"|>\s*(?:the\s+)?$"
+    r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
     r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
     r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
     r"\W*$"
@@ -59,7 +60,8 @@ _DENIED_AFTER = re.compile(
 )
 _EQUAL = re.compile(rf"{_M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{_M}")
 _CONCEDED = re.compile(
-    r"\b(?:used to|would have|was going to|nothing against|even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
+    r"\b(?:used to|would have|was going to|nothing against|"
+    r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
 )
 _PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
 _TO = re.compile(
@@ -79,7 +81,8 @@ _OWN = re.compile(
     r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
     r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
     r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
-    rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{_M})|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{_M})"
+    rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{_M})"
+    rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{_M})"
     r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
@@ -87,8 +90,10 @@ _OWN = re.compile(
 _BESTOWED = re.compile(
     r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
     r"\b(?:it is|for me|wins?|any (?:day|time)|every time|all the way|please|hands down)\b"
-    r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)(?:\s+[\w'-]+){0,4}?\s+"
-    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|"
+    r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
+    r"(?:\s+[\w'-]+){0,4}?\s+"
+    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|"
+    r"more (?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|"
     r"satisfying|meaningful|important|valuable|suitable|desirable|my|to my)|what i|the one|the right|"
     r"the (?:\w+ )?choice|(?:good|great|obvious|clear|ideal|perfect|right|nicer|sensible|wise|safer|smarter) "
     r"(?:choice|option|pick|one))\b"
@@ -97,7 +102,8 @@ _BESTOWED = re.compile(
 )
 _MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
 _OTHERS = re.compile(
-    r"\b(?:people|others|some|many|most|they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
+    r"\b(?:people|others|some|many|most|"
+    r"they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
     r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
 )
 _CONDITION = re.compile(

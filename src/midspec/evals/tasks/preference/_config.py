@@ -187,13 +187,17 @@ def read_items(path: Path) -> list[Item]:
     return items
 
 
-def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = ()) -> None:
+def check_items(
+    items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = (), scored: PreferenceConfig | None = None
+) -> None:
     """Raise `DataError` unless there are items, each id is used once and each pair is two different texts.
 
     Args:
         items: to be asked.
         where: what an error calls them: their file, say.
         lines: the line of each item in that file.
+        scored: how they are asked, where log-probabilities of their texts are compared: then no text may begin the
+            other, since the longer one can't be the likelier of the two.
     """
     if not items:
         raise DataError("there are no items", where=where, hint="Give at least one pair to choose from")
@@ -207,12 +211,26 @@ def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[
         _check_pair(item.options, f"{place}: {item.id}: options")
         if item.reasons is not None:
             _check_pair(item.reasons, f"{place}: {item.id}: reasons")
+        if scored is not None:
+            _check_prefix(option_texts(item, scored), f"{place}: {item.id}: options")
+            if (reasons := reason_texts(item, scored)) is not None:
+                _check_prefix(reasons, f"{place}: {item.id}: reasons")
 
 
 def _check_pair(pair: tuple[str, str], where: str) -> None:
     first, second = (" ".join(text.split()).casefold() for text in pair)
     if not first or not second or first == second:
         raise DataError("the two texts are empty or the same", where=where, hint="Give two different texts")
+
+
+def _check_prefix(texts: tuple[str, str], where: str) -> None:
+    short, long = sorted(texts, key=len)
+    if long.startswith(short):
+        raise DataError(
+            f"{short!r} begins {long!r}, so that its log-probability is the greater whatever the model prefers",
+            where=where,
+            hint="Choose options of which neither begins the other, or an option_format that ends both ({option}.)",
+        )
 
 
 def _ask(item: Item, config: PreferenceConfig, text: str, phrasing: int, swapped: bool) -> Ask:

@@ -37,22 +37,30 @@ _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\
 _ACCENTS = re.compile("[\u0300-\u036f]")
 
 _ARTICLE = re.compile(r"^(?:an?|the|ein(?:e[nmrs]?)?|der|die|das|den|une?|les?|la|los|las|el|il)\s+")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Words that tell nothing about which thing is meant, and may stand between the words of a shortened name.
-_FILLERS = frozenset(
-    "both either neither a an the of in on at to for with without by from and or as is are be it its one's my your our their his her this "
-    "that these those i you he she we they not no than over into up down out off about between all any some than who "
-    "whom whose which what where when while if but so do does has have had was were will would should can could may "
-    "der die das ein eine einen einem einer des dem den und oder le la les un une de du des et el los las y il".split()
+_FILLERS = _words(
+    "both either neither a an the of in on at to for with without by from and or as is are be it its one's my "
+    "your our their his her this that these those i me you he she we they not no than over into up down out off "
+    "about between all any some who whom whose which what where when while if but so do does has have had was "
+    "were will would should can could may der die das ein eine einen einem einer des dem den und oder le la les "
+    "un une de du et el los las y il "
 )
 _ARTICLES = frozenset(("a", "an", "the"))
 # Words that are said of many things: alone they are a mention only behind an article, or before "one".
-_COMMON = frozenset(
-    "new old used big small large little good better best bad long short high low more most less least fewer few many "
-    "much every each first second last latest basic own other same great nice real right kind sort type set pair piece "
-    "way time day year years thing things people place part made make makes kept keep keeps get go going take make "
-    "one two three four five ten use using only just even full single whole large free common easy hard should could "
-    "world being having doing view choose chosen pick prefer preferred select want wants like likes love loves enjoy "
-    "say says buy opt recommend rather prefer favour favor choice option because really very too so just think always never often mostly like home house life work idea".split()
+_COMMON = _words(
+    "new old used big small large little good better best bad long short high low more most less least fewer few "
+    "many much every each first second last latest basic own other same great nice real right kind sort type set "
+    "pair piece way time day year years thing things people place part made make makes kept keep keeps get go "
+    "going take one two three four five ten use using only just even full single whole free common easy hard "
+    "should could world being having doing view choose chosen pick prefer preferred select want wants like likes "
+    "love loves enjoy say says buy opt recommend rather favour favor choice option because really very too so "
+    "think always never often mostly home house life work idea "
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 # Scripts whose words are not set apart by spaces, or that hang endings on a name (Korean).
@@ -192,7 +200,13 @@ def _whole(name: str) -> re.Pattern[str]:
     forms = ["-?".join(r"\.?" if letter == "." else re.escape(letter) for letter in part) for part in parts]
     pattern = r"[\s-]*".join(forms) if any(map(str.isalnum, "".join(parts))) else re.escape(name)
     begin = "" if re.match(f"[{_UNSPACED}]", name) else r"(?<!\w)"
-    end = "" if re.search(f"[{_UNSPACED}]$", name) else r"(?:'s|s|es)?(?!\w)" if name[-1:].isalpha() else r"(?!\w)"
+    end = (
+        ""
+        if re.search(f"[{_UNSPACED}]$", name)
+        else r"(?:'s|s|es)?(?!\w)"
+        if re.search(r"[^\W\d_]{4}$", name)
+        else r"(?!\w)"
+    )
     return re.compile(begin + pattern + end)
 
 
@@ -231,7 +245,9 @@ def _pieces(run: str) -> list[str]:
 
 def _stem(word: str) -> str:
     """Return what an English word shares with its other forms: a plural, and a verb's endings."""
-    word = re.sub(r"(?:'s|(?<=[^s])s|(?<=[sxzh])es)$", "", word)
+    word = word.removesuffix("'s")
+    if len(word) > _SHORT:
+        word = re.sub(r"(?:(?<=[^s])s|(?<=[sxzh])es)$", "", word)
     if len(word) > _SHORT + 2:
         word = re.sub(r"(?:ing|ed)$", "", word)
     return word.removesuffix("e") if len(word) > _SHORT else word
@@ -245,8 +261,9 @@ def _runs(own: frozenset[str], words: frozenset[str]) -> re.Pattern[str] | None:
     def form(word: str) -> str:
         if _UNSPACED_RUN.fullmatch(word):
             return re.escape(word)
-        endings = r"(?:'s|s|e|e's|es|ed|ing)?" if len(word) > _SHORT else r"(?:'s|s|es)?"
-        return r"(?<!\w)" + re.escape(_stem(word)) + endings + r"(?!\w)"
+        if len(word) <= _SHORT:
+            return rf"(?<!\w){re.escape(word)}(?:'s|s)?(?!\w)"
+        return rf"(?<!\w){re.escape(_stem(word))}(?:'s|s|e|e's|es|ed|ing)?(?!\w)"
 
     either = "|".join(form(word) for word in sorted(words, key=lambda word: (-len(word), word)))
     fillers = "|".join(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "by", "from", "and", "s"))
