@@ -41,6 +41,8 @@ from .tasks.preference._config import PreferenceConfig as PreferenceConfig
 from .tasks.preference._config import check_items as check_items
 from .tasks.preference._config import load_config as load_config
 from .tasks.preference._config import read_items as read_items
+from .tasks.preference._forms import choose_form as choose_form
+from .tasks.preference._forms import form_items as form_items
 from .tasks.preference._measures import MEASURES as MEASURES
 from .tasks.preference._run import read_answers as read_answers
 from .tasks.preference._run import read_scores as read_scores

@@ -15,7 +15,7 @@ from midspec.core.records import Message
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, check_settings, task_named
 from midspec.evals.judges._grader import GraderConfig, open_grader
-from midspec.evals.judges._verdict import repair_turns
+from midspec.evals.judges._verdict import check_verdict
 from midspec.llm import Access
 
 _STAGE = "rewarding"
@@ -118,15 +118,12 @@ class TaskReward:
             async def verdict(question: Question, response: ModelResponse) -> list[Verdict]:
                 if self._reader.unjudgeable(question, response) is not None:
                     return []
-                prompt = rubric.render(question, response)
-                reply = await grader.ask(prompt)
+                reply = await grader.ask(
+                    rubric.render(question, response), check=lambda text: check_verdict(rubric, text)
+                )
                 if reply.error:
                     return [Verdict(judge=judge.model, fault=reply.error)]
-                graded = reply.graded(judge.model, digest)
-                if repair := repair_turns(graded, rubric.read(graded)):
-                    again = await grader.ask(prompt, turns=repair)
-                    graded = graded if again.error else again.graded(judge.model, digest)
-                return [Verdict(judge=judge.model, graded=graded)]
+                return [Verdict(judge=judge.model, graded=reply.graded(judge.model, digest))]
 
             return list(await asyncio.gather(*(verdict(*pair) for pair in pairs)))
 

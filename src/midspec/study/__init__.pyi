@@ -60,6 +60,7 @@ from .jobs._exchange import ExportStep as ExportStep
 from .jobs._exchange import ImportStep as ImportStep
 from .jobs._exchange import MixStep as MixStep
 from .jobs._exchange import NeutralStep as NeutralStep
+from .jobs._preference import AnswerFormStep as AnswerFormStep
 from .jobs._preference import PreferenceStep as PreferenceStep
 from .jobs._ranked_pairs import RankedPairsStep as RankedPairsStep
 from .jobs._ranked_pairs import RankingConfig as RankingConfig

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from midspec.evals._status import without_thinking
 from midspec.evals.tasks.preference._choices import chosen
-from midspec.evals.tasks.preference._config import PreferenceConfig, substitute
-from midspec.evals.tasks.preference._measures import labels_of, refuses
+from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of, substitute
+from midspec.evals.tasks.preference._measures import refuses
 
 PAIR = ("Brie de Meaux", "cheddar")
 

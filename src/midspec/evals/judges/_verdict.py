@@ -20,11 +20,11 @@ How a reply is read:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from midspec.core.records import Message
-from midspec.evals._types import JudgeResponse, Unscored, Value
+from midspec.evals._types import JudgeResponse, Rubric, Unscored
+from midspec.llm import UnreadableReplyError
 
 CUT = "the judge's reply was cut off"
 FILTERED = "the judge refused, or its reply was filtered"
@@ -51,12 +51,6 @@ UNREAD = (
 
 # A reply that says something, in another form than was asked for: worth asking again with what was wrong.
 _REPAIRABLE = (DISAGREE, ILL_FORMED, NOT_ALLOWED, NO_VERDICT, ONLY_QUOTED, ONLY_REASONING)
-_REPAIR = (
-    "I can't use that reply: {reason}.\n\n"
-    "Give your verdict once more, in exactly the form that you were asked for: one closed tag, with nothing in it but "
-    "one of the answers that are allowed. Write the tag once, and quote it nowhere."
-)
-
 ReadT = TypeVar("ReadT")
 _ENDINGS = {"max_tokens": CUT, "model_length": CUT, "content_filter": FILTERED}
 # Besides the two themselves, those that Unicode's compatibility forms turn into them.
@@ -79,18 +73,21 @@ _DRESS = " \t\r\n*_`"
 _NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
 
 
-def repair_turns(reply: JudgeResponse, values: Mapping[str, Value]) -> tuple[Message, ...]:
-    """Return the turns that ask a judge again, with what was wrong; none where that would not help.
+def check_verdict(rubric: Rubric, text: str) -> None:
+    """Raise `UnreadableReplyError` where a judge that is told what is wrong with its reply may well do better.
 
     Args:
-        reply: the judge's.
-        values: what its rubric read in it.
+        rubric: what it was asked.
+        text: its whole reply.
     """
+    reply = JudgeResponse(judge="", rubric="", text=text, stop_reason="stop")
+    try:
+        values = rubric.read(reply)
+    except Exception:  # noqa: BLE001 - a fault of the rubric's own code, which is told where the reply is read
+        return
     reasons = {value.reason if isinstance(value, Unscored) else "" for value in values.values()}
-    if reply.stop_reason != "stop" or not reasons or not reasons <= set(_REPAIRABLE):
-        return ()
-    repair = _REPAIR.format(reason=" and ".join(sorted(reasons)))
-    return Message(role="assistant", content=reply.text), Message(role="user", content=repair)
+    if reasons and reasons <= set(_REPAIRABLE):
+        raise UnreadableReplyError(" and ".join(sorted(reasons)))
 
 
 def escape(text: str) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
@@ -55,7 +55,8 @@ class PreferenceConfig(Strict):
         max_new_tokens: the longest generated answer, in tokens.
         temperature: of generated answers; 0 takes the likeliest token.
         seed: of sampling, where the temperature is above 0.
-        option_format: the text whose log-probability stands for an option; `{option}` is the option.
+        option_format: the text whose log-probability stands for an option; `{option}` is the option, `{Option}` the
+            same with a capital letter, `{label}` the label that the phrasing gives it (`A) {first} B) {second}`).
         answer_format: the assistant's turn that gives an option as the answer, before `why` is asked.
         reason_format: the text whose log-probability stands for a reason; `{option}` is the reason.
         refusal_markers: an answer that holds one of these (in any case) refuses.
@@ -85,10 +86,19 @@ class PreferenceConfig(Strict):
 
     @field_validator("option_format", "answer_format", "reason_format")
     @classmethod
-    def _holds_the_option(cls, form: str) -> str:
-        if form.count("{option}") != 1:
+    def _holds_the_option(cls, form: str, info: ValidationInfo) -> str:
+        names = ("{option}", "{Option}", "{label}") if info.field_name == "option_format" else ("{option}", "{Option}")
+        if sum(form.count(name) for name in names) != 1:
             raise ValueError(f"{form!r} must hold {{option}} once")
         return form
+
+    @model_validator(mode="after")
+    def _labels_are_given(self) -> PreferenceConfig:
+        if "{label}" in self.option_format and not all(map(labels_of, self.phrasings)):
+            raise ValueError(
+                "option_format holds {label}, and a phrasing gives its options none (`A) {first} B) {second}`)"
+            )
+        return self
 
     @field_validator("refusal_markers")
     @classmethod
@@ -154,22 +164,43 @@ def why_ask(item: Item, config: PreferenceConfig, ask: Ask) -> Ask | None:
     """Return `ask` answered with the target, and the question why; `None` where that is not asked."""
     if config.why is None:
         return None
-    answer = Message(role="assistant", content=substitute(config.answer_format, {"option": item.options[0]}))
+    answer = Message(role="assistant", content=substitute(config.answer_format, _option_values(item.options[0])))
     question = _filled(config.why, item, ask.swapped)
     return Ask(question, ask.phrasing, ask.swapped, (*ask.messages, answer, Message(role="user", content=question)))
 
 
-def option_texts(item: Item, config: PreferenceConfig) -> tuple[str, str]:
-    """Return the texts whose log-probabilities are compared: the target's, the other's."""
-    first, second = (substitute(config.option_format, {"option": option}) for option in item.options)
+def option_texts(item: Item, config: PreferenceConfig, ask: Ask) -> tuple[str, str]:
+    """Return the texts whose log-probabilities are compared after a question: the target's, the other's."""
+    labels = labels_of(config.phrasings[ask.phrasing]) or ("", "")
+    if ask.swapped:
+        labels = (labels[1], labels[0])
+    first, second = (
+        substitute(config.option_format, {**_option_values(option), "label": label})
+        for option, label in zip(item.options, labels, strict=True)
+    )
     return first, second
+
+
+_LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
+
+
+def labels_of(phrasing: str) -> tuple[str, str] | None:
+    """Return the labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
+    found = {name: label for label, name in _LABELLED.findall(phrasing)}
+    if len(found) == 2 and found["first"] != found["second"]:
+        return found["first"], found["second"]
+    return None
+
+
+def _option_values(option: str) -> dict[str, str]:
+    return {"option": option, "Option": option[:1].upper() + option[1:]}
 
 
 def reason_texts(item: Item, config: PreferenceConfig) -> tuple[str, str] | None:
     """Return the two reasons as they are scored; `None` for an item without reasons, or where why is not asked."""
     if item.reasons is None or config.why is None:
         return None
-    first, second = (substitute(config.reason_format, {"option": reason}) for reason in item.reasons)
+    first, second = (substitute(config.reason_format, _option_values(reason)) for reason in item.reasons)
     return first, second
 
 
@@ -212,7 +243,7 @@ def check_items(
         if item.reasons is not None:
             _check_pair(item.reasons, f"{place}: {item.id}: reasons")
         if scored is not None:
-            _check_prefix(option_texts(item, scored), f"{place}: {item.id}: options")
+            _check_prefix(option_texts(item, scored, asks(item, scored)[0]), f"{place}: {item.id}: options")
             if (reasons := reason_texts(item, scored)) is not None:
                 _check_prefix(reasons, f"{place}: {item.id}: reasons")
 

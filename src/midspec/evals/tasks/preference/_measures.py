@@ -7,7 +7,6 @@ Every measure is averaged inside the item over both orders and all phrasings, an
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import ClassVar, NamedTuple
@@ -16,7 +15,7 @@ from midspec.core.records import Item, Strict
 from midspec.evals._status import normalize, without_thinking
 from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._choices import chosen
-from midspec.evals.tasks.preference._config import PreferenceConfig
+from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of
 
 
 class Reply(Strict):
@@ -59,21 +58,12 @@ class Observed(CachedResponse):
 
 _CUT_OFF = ("max_tokens", "model_length")
 _FILTERED = "content_filter"
-_LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
 
 
 def refuses(text: str, markers: Sequence[str]) -> bool:
     """Whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
     plain = normalize(text)
     return any(normalize(marker) in plain for marker in markers)
-
-
-def labels_of(phrasing: str) -> tuple[str, str] | None:
-    """Return the labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
-    found = {name: label for label, name in _LABELLED.findall(phrasing)}
-    if len(found) == 2 and found["first"] != found["second"]:
-        return found["first"], found["second"]
-    return None
 
 
 _NOTHING_PARSED = "no answer names exactly one option"

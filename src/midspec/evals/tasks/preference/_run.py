@@ -32,6 +32,7 @@ from midspec.evals._provider import ManyGenerator, OptionScorer, template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
+from midspec.evals.tasks.preference._forms import mass_warning
 from midspec.evals.tasks.preference._measures import Observed, measure_names, measures
 from midspec.evals.tasks.preference._task import BATCH_SIZE, OBSERVED_KEY, TASK, preference_task
 
@@ -180,9 +181,11 @@ def run_preference(
     cache_path.unlink(missing_ok=True)
     remove_unfinished_logs(path)
     health = {name: mean_of(scores, name) for name in _HEALTH}
+    warning = mass_warning(mean_of(scores, "option_mass"))
     return Built(
         outputs=("scores.jsonl", "answers.jsonl"),
-        summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)},
+        summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)}
+        | ({"warnings": [warning]} if warning else {}),
         execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)}
         | template_notes(opened),
     )

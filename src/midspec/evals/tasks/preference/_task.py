@@ -195,7 +195,7 @@ async def _observe(model: Model, item: Item, config: PreferenceConfig, epoch: in
     reasons = options
     if isinstance(model.api, OptionScorer):
         texts = reason_texts(item, config)
-        scored = [(ask, option_texts(item, config)) for ask in choice]
+        scored = [(ask, option_texts(item, config, ask)) for ask in choice]
         if texts is not None:
             scored += [(ask, texts) for ask in whys if ask is not None]
         pairs = await _score_pairs(model.api, scored, n_concurrent)
