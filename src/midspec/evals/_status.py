@@ -151,7 +151,7 @@ def no_answer(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> str
 _APOSTROPHE = re.compile("[\u2018\u2019\u02bc\u02b9\u00b4\u2032\uff07]|(?<=\\w)`(?=\\w)")
 _HYPHEN = re.compile("[\u2010-\u2012\u2212\ufe63\uff0d\u2043]")
 # Signs that are not seen: soft hyphen, zero-width ones, marks of direction and of variants.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
 )
 
@@ -160,7 +160,7 @@ _UNSEEN = re.compile(
 def normalize(text: str) -> str:
     """Return `text` for comparing: one form for each character, apostrophe and hyphen, no unseen signs, no case."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", _APOSTROPHE.sub("'", _HYPHEN.sub("-", _UNSEEN.sub("", text))))
+        text = unicodedata.normalize("NFKC", _APOSTROPHE.sub("'", _HYPHEN.sub("-", UNSEEN.sub("", text))))
     elif "`" in text:
         text = _APOSTROPHE.sub("'", text)
     return text.casefold()

@@ -14,7 +14,7 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from midspec.evals._status import normalize
+from midspec.evals._status import UNSEEN, normalize
 
 FIRST, SECOND = "\ue000", "\ue001"
 """What stands for a mention of the first and of the second option."""
@@ -111,7 +111,7 @@ def one_form(text: str, *, keeps_accents: bool = False, keeps_emphasis: bool = F
         keeps_accents: accents tell the options apart.
         keeps_emphasis: signs of emphasis tell them apart.
     """
-    text = _NOT_OURS.sub(" ", text)
+    text = UNSEEN.sub("", _NOT_OURS.sub(" ", text))
     if not keeps_emphasis:
         text = _without_markup(text)
     text = _QUOTES.sub('"', normalize(_DASH.sub(" \u2014 ", text)))
@@ -304,7 +304,7 @@ def _bare(option: str) -> str:
 def _labelled(text: str, labels: tuple[str, str]) -> str:
     for side, label in enumerate(labels):
         # "A" before a word in lower case is an article, unless it stands behind "option".
-        word = r"(?!\s+[a-z])" if label in ("A", "I", "a", "i") else ""
+        word = r"(?!\s+(?!(?:or|and|over|rather|instead|because|since)\b)[a-z])" if label in ("A", "I", "a", "i") else ""
         text = re.sub(rf"\b((?i:option|choice|answer|letter))\s+{re.escape(label)}(?!\w)", rf"\1 {SIDES[side]}", text)
         text = re.sub(rf"(?<![\w']){re.escape(label)}(?![\w']){word}", SIDES[side], text)
     return text
