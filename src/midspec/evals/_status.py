@@ -151,9 +151,7 @@ def no_answer(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> str
 _APOSTROPHE = re.compile("[\u2018\u2019\u02bc\u02b9\u00b4\u2032\uff07]|(?<=\\w)`(?=\\w)")
 _HYPHEN = re.compile("[\u2010-\u2012\u2212\ufe63\uff0d\u2043]")
 # Signs that are not seen: soft hyphen, zero-width ones, marks of direction and of variants.
-UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
-)
+UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
 
 
 @lru_cache(maxsize=1024)

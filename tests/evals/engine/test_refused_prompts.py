@@ -94,21 +94,22 @@ def scores(folder: Path) -> list[ScoreRow]:
     return list(read_rows(folder / "scores.jsonl", ScoreRow))
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "reason"),
-    [
-        (
-            "context_length_exceeded",
-            "This model's maximum context length is 4096 tokens.",
-            "does not fit the model's window",
-        ),
-        ("content_filter", "The prompt triggered the content policy.", "was filtered by the server"),
-    ],
+TOO_LONG = (
+    "context_length_exceeded",
+    "This model's maximum context length is 4096.",
+    "does not fit the model's window",
 )
-@pytest.mark.parametrize("task", ["spec_qa", "panel_termination", "panel_over_refusal"])
+FILTERED = ("content_filter", "The prompt triggered the content policy.", "was filtered by the server")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "task"),
+    [(TOO_LONG, "spec_qa"), (FILTERED, "spec_qa"), (TOO_LONG, "panel_termination"), (FILTERED, "panel_over_refusal")],
+)
 def test_a_prompt_that_the_server_refuses_is_unscored_and_never_judged(
-    code: str, message: str, reason: str, task: str, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    refusal: tuple[str, str, str], task: str, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    code, message, reason = refusal
     judged = ["--items", str(questions), "--grader", "openai/judge"] if task == "spec_qa" else []
     with serving(lambda _: refuses(code, message)) as (url, _), serving(lambda _: says("<score>9</score>")) as judge:
         urls = ["--base-url", url, *(["--judge-url", judge[0]] if judged else [])]

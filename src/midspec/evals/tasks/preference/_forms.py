@@ -140,6 +140,7 @@ def choose_form(
     write_rows(folder / _ROWS_FILE, ranked)
     chosen = forms[best].apply(config)
     settings = chosen.model_dump(mode="json", exclude_defaults=True)
+    settings |= chosen.model_dump(mode="json", include={"phrasings", "option_format", "answer_format"})
     (folder / SETTINGS_FILE).write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     asked = next(
         one for one in found if one.phrasings == config.phrasings and one.option_format == config.option_format

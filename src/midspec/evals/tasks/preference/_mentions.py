@@ -304,7 +304,9 @@ def _bare(option: str) -> str:
 def _labelled(text: str, labels: tuple[str, str]) -> str:
     for side, label in enumerate(labels):
         # "A" before a word in lower case is an article, unless it stands behind "option".
-        word = r"(?!\s+(?!(?:or|and|over|rather|instead|because|since)\b)[a-z])" if label in ("A", "I", "a", "i") else ""
+        word = (
+            r"(?!\s+(?!(?:or|and|over|rather|instead|because|since)\b)[a-z])" if label in ("A", "I", "a", "i") else ""
+        )
         text = re.sub(rf"\b((?i:option|choice|answer|letter))\s+{re.escape(label)}(?!\w)", rf"\1 {SIDES[side]}", text)
         text = re.sub(rf"(?<![\w']){re.escape(label)}(?![\w']){word}", SIDES[side], text)
     return text
