@@ -300,6 +300,16 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
     return None
 
 
+def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
+    """Return a log's samples by id and epoch; of one that was tried again, the last that did not fail."""
+    found: dict[tuple[str, int], EvalSample] = {}
+    for sample in log.samples or ():
+        key = (str(sample.id), sample.epoch)
+        if key not in found or sample.error is None or found[key].error is not None:
+            found[key] = sample
+    return found
+
+
 def remove_unfinished_logs(finished: Path) -> None:
     """Remove the logs of runs that were killed, which lie beside the log of the run that finished their work."""
     for other in finished.parent.glob("*.eval"):

@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Judgement, ScoreRow, TaskAnswer
-from midspec.evals._inspect import GRADER, open_log, sample_fault
+from midspec.evals._inspect import GRADER, open_log, sample_fault, samples_of
 from midspec.evals._inspect_task import RESPONSE_KEY, VERDICTS_KEY
 from midspec.evals._measures import Reader, Verdict, score_rows
 from midspec.evals._response_cache import answering_args, answering_settings
@@ -59,7 +59,7 @@ def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog
     name = logged.eval_task.name
     reader = Reader(logged.eval_task, logged.config, logged.questions[0])
     rows = TaskLog([*logged.questions], [], [], [])
-    samples = {(str(sample.id), sample.epoch): sample for sample in log.samples or ()}
+    samples = samples_of(log)
     repeats = repeats_of(log, logged.config)
     for question in logged.questions:
         for epoch in range(1, repeats + 1):

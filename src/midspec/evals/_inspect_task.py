@@ -25,7 +25,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from midspec.core.errors import DataError, MidspecError
-from midspec.core.reasoning import split_reasoning
+from midspec.core.text import split_reasoning
 from midspec.evals._inspect import chat_messages, generate, seed_of
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._provider import STOP_REASONS, ManyGenerator

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-from midspec.core.reasoning import split_reasoning
+from midspec.core.text import split_reasoning
 from midspec.evals._types import ModelResponse, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")

@@ -124,6 +124,7 @@ class TaskStep(Step):
         label: str = "",
         seed: int | None = None,
         base_url: str | None = None,
+        template_args: Mapping[str, JsonValue] | None = None,
     ) -> TaskStep:
         """Create a step with its hashes; for the arguments see the class. Files are read now.
 
@@ -142,6 +143,7 @@ class TaskStep(Step):
             label=label,
             seed=seed,
             base_url=base_url,
+            template_args=template_args or {},
             cost=20,
         )
         eval_task, full = step.complete({role: file for role, file in step.files.items() if role != "context"})

@@ -26,6 +26,7 @@ from midspec.evals._inspect import (
     rare_garbage_collection,
     remove_unfinished_logs,
     sample_fault,
+    samples_of,
 )
 from midspec.evals._measures import mean_of, raise_if_nothing_scored, rates, score_rows, summarize
 from midspec.evals._provider import ManyGenerator, OptionScorer, template_notes
@@ -75,7 +76,7 @@ def read_log(log_path: Path) -> tuple[list[ScoreRow], list[Answer]]:
         config = PreferenceConfig.model_validate(metadata["config"])
     except ValidationError as error:
         raise DataError("written by another version", where=str(log_path), hint="Evaluate again") from error
-    samples = {(str(sample.id), sample.epoch): sample for sample in log.samples or ()}
+    samples = samples_of(log)
     epochs = range(1, (log.eval.config.epochs or 1) + 1)
     scores: list[ScoreRow] = []
     answers: list[Answer] = []
