@@ -181,7 +181,7 @@ def test_an_evaluation_that_is_made_anew_asks_the_served_model_again_and_pays_no
     paid = attempts(store)
     assert main([*placed(COMMANDS[name], home, served), "--redo"]) == 0
     # What is behind a served name can't be seen; the same answers come to the same stored verdicts.
-    assert {request.model for request in served.log} == {"tested"}
+    assert {entry["body"]["model"] for entry in served.last} == {"tested"}
     assert attempts(store) == paid
     assert lasting(home / name) == lasting(commands / name)
     assert_rows_equal(home / name, commands / name)
