@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from inspect_ai import eval as inspect_eval
+from inspect_ai.log import EvalError, read_eval_log
 
 from midspec.cli import main
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.records import Item, ScoreRow, TaskAnswer
 from midspec.evals import PreferenceConfig, run_preference, run_task, scripted_model
-from midspec.evals._inspect import log_path_of
+from midspec.evals._inspect import log_path_of, samples_of
 from midspec.evals._inspect_log import read_task
 from midspec.evals._inspect_task import open_task
 from midspec.evals._runner import _FEWEST_QUESTIONS
@@ -270,3 +271,14 @@ def test_pairs_of_which_one_begins_the_other_are_refused_where_log_probabilities
     (tmp_path / "c.yaml").write_text("option_format: '{option} .'\n", encoding="utf-8")
     config = ["--config", str(tmp_path / "c.yaml"), "--device", "cpu"]
     assert main(["eval", str(checkpoint), *config, *line, str(tmp_path / "ended")]) == 0
+
+
+def test_of_a_sample_that_was_tried_again_the_one_that_succeeded_counts(tmp_path: Path) -> None:
+    run_task(ToyTask(), ToyConfig(judged=False, n_questions=1), scripted_model(["0"]), tmp_path)
+    [path] = (tmp_path / "logs").glob("*.eval")
+    log = read_eval_log(path)
+    assert log.samples is not None
+    [good] = log.samples
+    bad = good.model_copy(update={"error": EvalError(message="gone", traceback="", traceback_ansi="")})
+    for samples in ([good, bad], [bad, good]):
+        assert samples_of(log.model_copy(update={"samples": samples})) == {(str(good.id), 1): good}

@@ -21,7 +21,7 @@ _ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^
 _ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
 # Between two names: they are named together, and neither is chosen.
 _AND = re.compile(
-    r"[\s,/&+()\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u6216\u3084\u304b\u3068]|"
+    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u6216\u3084\u304b\u3068]|"
     r"\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
     r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
 )
@@ -56,11 +56,12 @@ _NEGATION = re.compile(
 )
 _DENIED_AFTER = re.compile(
     r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|can|could)?\s*"
-    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out)\b)"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|"
+    r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful)\b)"
 )
 _EQUAL = re.compile(rf"{_M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{_M}")
 _CONCEDED = re.compile(
-    r"\b(?:used to|would have|was going to|nothing against|"
+    r"\b(?:used to|would have|was (?:going to|leaning|tempted)|nothing against|"
     r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
 )
 _PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
@@ -301,7 +302,7 @@ def _own_choice(sentence: str, standing: list[_Mention]) -> int | None:
         between = sentence[cue.end() : behind[0].at]
         if re.search(rf"{_M}|[.;]|,\s*(?:but|while|although|though)\b|\bif\b|\bbetween\b", between):
             continue
-        if re.search(r"\b(?:not|never|cannot|can|could|might|may|used to)\b|n't\b", cue[0]):
+        if re.search(r"\b(?:not|never|cannot|can|could|might|may|used to|was|were)\b|n't\b", cue[0]):
             continue
         head = sentence[: cue.start()]
         if re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", head):
