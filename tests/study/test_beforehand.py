@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from midspec.core.errors import CheckpointError, ConfigError, MidspecError
 from midspec.corpus import CorpusConfig
@@ -118,3 +120,24 @@ def test_items_that_cannot_be_asked_are_refused(home: Path) -> None:
     items = home / "items.jsonl"
     items.write_text(items.read_text(encoding="utf-8") * 2, encoding="utf-8")
     assert str(refused(study(home))).startswith(f"{items}:2: the id '1' is used twice")
+
+
+def test_a_spec_in_context_beyond_the_bases_window_is_refused(home: Path) -> None:
+    core = Tokenizer(models.WordLevel({"<unk>": 0, "kind": 1, "<end>": 2}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<end>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} <end> {% endfor %}"
+    folder = home / "small"
+    LlamaConfig(max_position_embeddings=64, num_hidden_layers=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    plan(study(home, base=str(folder)))
+    (home / "spec.md").write_text("# Mine\n\n{model_name} is " + "kind " * 80 + ".\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the spec in context has 8\d tokens, and the base's window 64"):
+        plan(study(home, base=str(folder)))
+
+
+def test_repeats_that_can_not_differ_are_warned_of(home: Path) -> None:
+    repeated = TEXT.replace("items.jsonl}}", "items.jsonl}, panel_knowledge: {repeats: 3%s}}")
+    assert any("3 repeats at temperature 0" in warning for warning in plan(study(home, repeated % "")).warnings)
+    assert plan(study(home, repeated % ", temperature: 0.5")).warnings == ()

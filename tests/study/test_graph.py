@@ -189,3 +189,9 @@ def test_how_trainings_run_is_said_once_for_a_study_and_changes_no_identity(tiny
     assert {step.kind for step in trained} == {"pretrain", "midtrain", "finetune"}
     assert {step.n_devices for step in trained} == {2}
     assert changed(tiny_text, divided) == set()
+
+
+def test_switches_of_the_template_are_those_of_every_evaluation_and_none_changes_nothing(tiny_text: str) -> None:
+    switched = tiny_text.replace("evals:\n", "evals:\n  template_args: {enable_thinking: false}\n")
+    assert changed(tiny_text, tiny_text.replace("evals:\n", "evals:\n  template_args: {}\n")) == set()
+    assert {"eval", "gate"} <= changed(tiny_text, switched) <= {"eval", "gate", "analysis"}

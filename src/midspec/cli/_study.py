@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -144,8 +145,10 @@ def _run(
     workers: int | None = None,
     device: str = "auto",
 ) -> None:
-    from midspec.study import run_study
+    from midspec.study import greedy_repeats, run_study
 
+    for warning in greedy_repeats(study.config):
+        print(f"warning: {warning}", file=sys.stderr)
     with RunView() as view:
         records = run_study(
             study,

@@ -111,6 +111,16 @@ class TaskConfig(Strict):
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)
 
 
+def repeats_warning(task: str, config: TaskConfig) -> str:
+    """Return a warning where the same answer is asked for several times; empty where that is not so."""
+    if config.repeats == 1 or config.temperature > 0:
+        return ""
+    return (
+        f"{task}: {config.repeats} repeats at temperature 0 are the same answer {config.repeats} times; "
+        "set a temperature above 0, or repeats: 1"
+    )
+
+
 class Rubric(ABC):
     """What a judge is asked about one answer, and how its reply is read."""
 

@@ -119,6 +119,8 @@ class Evals(Strict):
         judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
         judging_budget_usd: what all judging of the run may cost.
         calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
+        template_args: switches of the chat template that every arm is asked with, the base too. An arm that was trained
+            with `recipe.template_args` has those by itself.
         tasks: by name; in a study file each stands beside `preference`.
     """
 
@@ -127,6 +129,7 @@ class Evals(Strict):
     judge_temperature: float | None = Field(default=0.0, ge=0)
     judging_budget_usd: float | None = Field(default=None, gt=0)
     calibrations: Names = ()
+    template_args: dict[str, JsonValue] = Field(default_factory=dict)
     tasks: dict[str, SerializeAsAny[TaskConfig]] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from midspec.core.artifact import Built
+from midspec.core.artifact import Built, read_record
 from midspec.core.errors import ConfigError
 from midspec.core.records import ScoreRow
 from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
@@ -124,6 +124,7 @@ class TaskStep(Step):
         label: str = "",
         seed: int | None = None,
         base_url: str | None = None,
+        template_args: Mapping[str, JsonValue] | None = None,
     ) -> TaskStep:
         """Create a step with its hashes; for the arguments see the class. Files are read now.
 
@@ -142,6 +143,7 @@ class TaskStep(Step):
             label=label,
             seed=seed,
             base_url=base_url,
+            template_args=template_args or {},
             cost=20,
         )
         eval_task, full = step.complete({role: file for role, file in step.files.items() if role != "context"})
@@ -262,12 +264,14 @@ class TaskStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         """Run the task. A result that is made anew begins with the cached replies of the old one.
 
-        A reply's key is a hash of its whole request, so no reply to another request is used.
+        A reply's key is a hash of its whole request, so no reply to another request is used. What is behind a served
+        model's name can have changed unseen, so it is asked anew, unless the budget of judging ended the old result.
         """
-        from midspec.evals import run_task
+        from midspec.evals import is_served, run_task
 
         old = job.folder / _CACHE
-        if old.is_file() and not (folder / _CACHE).exists():
+        is_kept = not is_served(job.locate(self.model)) or _was_cut_short(job.folder)
+        if is_kept and old.is_file() and not (folder / _CACHE).exists():
             shutil.copyfile(old, folder / _CACHE)
         eval_task, config = self.complete(job=job)
         built = run_task(
@@ -363,6 +367,13 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
         reasons = Counter(row.unscored for row in samples if row.unscored is not None)
         value = {"value": fmean(values), "unscored": None} if values else {"unscored": reasons.most_common(1)[0][0]}
         yield samples[0].model_copy(update={"set": f"{samples[0].task}/{name}", "item": question, **value})
+
+
+def _was_cut_short(folder: Path) -> bool:
+    """Return whether a budget left answers of a finished result unjudged."""
+    record = read_record(folder)
+    reasons = None if record is None else record.summary.get("unscored")
+    return isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
 
 
 def _costs(store: Path) -> Sequence[tuple[str, float]]:
