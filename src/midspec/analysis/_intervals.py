@@ -12,8 +12,8 @@ question, so neither are independent draws. The estimator depends on how the two
 - **one seed**: items are all there is. Student t over them; the interval is over items only and says so.
 
 A **share** of several seeds near 0 or 1 needs more: most seeds then show nothing, and the seed that would show much is
-not among the few that were trained, so that a t interval holds the truth in 76-92%. `_seed_ends` takes the seeds' part
-from a likelihood in which seeds differ normally on the logit scale, by an unknown standard deviation of at most 3.
+not among the few that were trained, so that a t interval holds the truth in 76-92%. There the ends come from a
+likelihood (`_seed_likelihood.py`).
 
 Where nothing varies, an interval of width 0 would be false; a bound takes its place.
 """
@@ -21,25 +21,22 @@ Where nothing varies, an interval of width 0 would be false; a bound takes its p
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midspec.analysis._power import minimum_detectable_effect, t_quantile
+from midspec.analysis._seed_likelihood import expit, logit, seed_ends
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 _TINY = 1e-12
 _SWEEPS = 25
-# Of the likelihood of seeds: their standard deviations on the logit scale (in the nano study 1.0 to 3.4, of which items
-# of standard deviation 1 leave up to 3), and the nodes of its integrals.
-_SEED_SDS = np.concatenate([[0.0], np.geomspace(0.1, 3.0, 18)])
-_N_NODES, _N_NEWTON = 21, 8
-# How much of the spread of seed means may count as explained by items: with none of it 95% intervals of seeds that do
-# not differ hold 98.5 to 99.9%, with all of it those of three seeds that do hold 90% (LOG.md).
-_MOST_KNOWN = 0.15
+# Scores that hardly vary within a seed count as at most so many times as many yes-no scores, inverted.
+_LEAST_SPREAD = 1e-3
+# How near to 0 or 1 a rate has its ends from the likelihood alone, and from where from the t interval alone.
+_NEAR, _FAR = 0.05, 0.15
 _LEAST_SPREAD = 1e-3
 
 
@@ -121,15 +118,20 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: fl
     value = float(means.mean())
     if np.ptp(values) <= _TINY:
         return _bound(sample, value, scale, level)
-    if scale == SHARE and sample.n_seeds > 1:
-        return _share_of_seeds(sample, value, level)
     if sample.n_seeds == 1:
         part = Part(float(values.var(ddof=1)) / sample.n_items, sample.n_items - 1)
         low, high = _around(value, (part,), scale, level)
         note = "one seed: the interval is over items only and says nothing about other seeds"
         method = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
         return Interval(value, low, high, (part,), means, method, note)
-    nested = sample.n_items == len(values)
+    found = _over_seeds(sample, value, scale, level)
+    return _near_an_end(sample, found, level) if scale == SHARE else found
+
+
+def _over_seeds(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
+    """Return the t interval of several seeds, by whether they share their items."""
+    nested = sample.n_items == len(sample.values)
+    means = sample.seed_means
     parts = (Part(float(means.var(ddof=1)) / len(means), len(means) - 1),) if nested else _crossed_parts(sample, value)
     if sum(part.variance for part in parts) <= _TINY:
         return _without_seed_variance(sample, value, scale, level)
@@ -153,12 +155,8 @@ def _around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -
     half = math.hypot(*(t_quantile((1 + level) / 2, part.df) * math.sqrt(part.variance) for part in parts))
     if scale == SHARE:
         middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
-        return _expit(middle - half), _expit(middle + half)
+        return expit(middle - half), expit(middle + half)
     return scale.clip(value - half), scale.clip(value + half)
-
-
-def _expit(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit > 0 else 1 - 1 / (1 + math.exp(logit))
 
 
 def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
@@ -201,37 +199,56 @@ def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: f
     return Interval(value, low, high, (part,), means, method, note)
 
 
-def _share_of_seeds(sample: _Sample, value: float, level: float) -> Interval:
-    """Return the interval of a share over several seeds: `_seed_ends`, and the items' part where seeds share items."""
-    shares, n_seeds = sample.seed_means, sample.n_seeds
+def _near_an_end(sample: _Sample, found: Interval, level: float) -> Interval:
+    """Return the interval of a share of several seeds, with ends from `seed_ends` where the share is near 0 or 1.
+
+    Within 5 points of 0 or 1 they take the place of the t interval's, from 15 points on nothing does; between these an
+    end moves from one to the other, so that no rate has an interval quite unlike that of the next one.
+    """
+    value, shares = found.value, found.seed_means
+    of_t = (min(value, 1 - value) - _NEAR) / (_FAR - _NEAR)
+    n_same = int((shares == round(value)).sum())
+    same = (
+        f"{n_same} of {sample.n_seeds} seeds {'is' if n_same == 1 else 'are'} at {round(value):.0%}" if n_same else ""
+    )
+    notes = (same if of_t <= 0 else found.note, _extremes(shares))
+    found = found._replace(note="; ".join(filter(None, notes)))
+    if of_t >= 1:
+        return found
     nested = sample.n_items == len(sample.values)
-    parts = (Part(float(shares.var(ddof=1)) / n_seeds, n_seeds - 1),) if nested else _crossed_parts(sample, value)
-    low, high = _seed_ends(shares, _binary_sizes(sample, nested=nested), level)
-    if len(parts) > 1:
+    ends = seed_ends(shares, _binary_sizes(sample, nested=nested), level)
+    if not nested and len(parts := _crossed_parts(sample, value)) > 1:
         by_item = t_quantile((1 + level) / 2, parts[1].df) * math.sqrt(parts[1].variance) / (value * (1 - value))
-        low, high = (_farther(value, end, by_item) for end in (low, high))
-    over, why = f"{n_seeds} seed means", "each seed has its own items"
-    if not nested:
-        over, why = f"{n_seeds} seeds and {sample.n_items} items", "the same items every seed"
-    method = f"profile likelihood over {over}, seeds normal on the logit scale ({why})"
-    found = tuple(part for part in parts if part.variance > _TINY)
-    return Interval(value, min(low, value), max(high, value), found, shares, method, _extremes(shares))
+        ends = _farther(value, ends[0], by_item), _farther(value, ends[1], by_item)
+    method = f"profile likelihood over {sample.n_seeds} seeds, normal on the logit scale"
+    if of_t > 0 and found.low is not None and found.high is not None:
+        ends = _between(ends[0], found.low, of_t), _between(ends[1], found.high, of_t)
+        method = f"between a {found.method} and a {method}"
+    return found._replace(low=min(ends[0], value), high=max(ends[1], value), method=method)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Return the place between two shares on the logit scale."""
+    if not (0 < start < 1 and 0 < end < 1):
+        return start
+    return expit((1 - share) * logit(start) + share * logit(end))
 
 
 def _farther(value: float, end: float, by: float) -> float:
     """Move an end of an interval away from `value` by an independent half width `by` on the logit scale."""
     if not 0 < end < 1:
         return end
-    middle, length = _logit(value), _logit(end) - _logit(value)
-    return _expit(middle + math.copysign(math.hypot(length, by), length))
+    middle, length = logit(value), logit(end) - logit(value)
+    return expit(middle + math.copysign(math.hypot(length, by), length))
 
 
 def _extremes(shares: Floats) -> str:
-    """Say how many seeds show none or all of something, where not all do: their mean describes no seed."""
-    n_none, n_all, n = int((shares <= _TINY).sum()), int((shares >= 1 - _TINY).sum()), len(shares)
-    words = [f"{n_none} at 0%" if n_none else "", f"{n_all} at 100%" if n_all else ""]
-    found = " and ".join(word for word in words if word)
-    return f"of {n} seeds {found}" if found and n not in (n_none, n_all) else ""
+    """Say so where some seeds show nearly nothing and others nearly all: their mean describes none of them."""
+    n_none, n_all = int((shares < _NEAR).sum()), int((shares > 1 - _NEAR).sum())
+    if not (n_none and n_all):
+        return ""
+    some = f"{n_none} of {len(shares)} seeds {'is' if n_none == 1 else 'are'} below {_NEAR:.0%}"
+    return f"{some} and {n_all} above {1 - _NEAR:.0%}: their mean describes no seed"
 
 
 def _binary_sizes(sample: _Sample, *, nested: bool) -> Floats:
@@ -251,103 +268,6 @@ def _binary_sizes(sample: _Sample, *, nested: bool) -> Floats:
     return sizes
 
 
-def _seed_ends(shares: Floats, sizes: Floats, level: float) -> tuple[float, float]:
-    """Return the ends of the interval for the mean share over all seeds, by a profile likelihood.
-
-    A mean share is inside where its likelihood, at the best standard deviation of seeds, is near enough to the highest:
-    as near as in the t interval over so many normal values. Where sampling of items explains part of the spread of the
-    seed means, there are more degrees of freedom for it, up to 1.4 times.
-
-    Args:
-        shares: of the seeds, 0-1, shape (seeds,).
-        sizes: how many yes-no scores each rests on, shape (seeds,).
-        level: of the interval, 0-1.
-    """
-    within, between = float((shares * (1 - shares) / sizes).mean()), float(shares.var(ddof=1))
-    known = min(within / between, _MOST_KNOWN) if between > _TINY else _MOST_KNOWN
-    df = (len(shares) - 1) / (1 - known) ** 2
-    n_all = float(sizes.sum())
-    start = _logit((float(shares.mean()) * n_all + 0.5) / (n_all + 1))
-    # Distances that grow by a third bracket both ends, however near or far they are.
-    distances = 0.005 * 1.33 ** np.arange(29)
-    logits = start + np.concatenate([-distances[::-1], [0.0], distances])
-    beyond = _deviances(logits, shares, sizes)
-    most = float(beyond.min()) + (df + 1) * math.log1p(t_quantile((1 + level) / 2, df) ** 2 / df)
-    inside = np.flatnonzero(beyond <= most)
-    ends = []
-    for last, step in ((int(inside[0]), -1), (int(inside[-1]), 1)):
-        if not 0 <= last + step < len(logits):
-            ends.append(0.0 if step < 0 else 1.0)
-            continue
-        finer = np.linspace(logits[last], logits[last + step], 9)
-        ends.append(_expit(float(np.interp(most, _rising(_deviances(finer, shares, sizes)), finer))))
-    return ends[0], ends[1]
-
-
-def _rising(values: Floats) -> Floats:
-    risen: Floats = np.maximum.accumulate(values)
-    return risen
-
-
-def _deviances(logits: Floats, shares: Floats, sizes: Floats) -> Floats:
-    """Return minus twice the log-likelihood of mean shares, each at its best standard deviation of seeds.
-
-    The logit of a seed is normal, its count of yes binomial; the integral over the logit is Gauss and Hermite's about
-    the peak of what is integrated.
-
-    Args:
-        logits: of the mean shares, shape (n,).
-        shares: of the seeds, shape (seeds,).
-        sizes: yes-no scores of each, shape (seeds,).
-    """
-    places, tables = _mean_logits()
-    # Axes: standard deviation, mean share; below with seeds in front.
-    centres = np.array([np.interp(logits, table, places) for table in tables])
-    yes, n = (shares * sizes)[:, None, None], sizes[:, None, None]
-    without = (_log_expit(centres[:1]) * yes + _log_expit(-centres[:1]) * (n - yes)).sum(axis=0)
-    sds, centres = _SEED_SDS[1:, None], centres[1:]
-    share = (yes + 0.5) / (n + 1)
-    weight = n * share * (1 - share)
-    peak = (centres / sds**2 + np.log(share / (1 - share)) * weight) / (1 / sds**2 + weight)
-    for _ in range(_N_NEWTON):
-        share = _expits(peak)
-        slope = yes - n * share - (peak - centres) / sds**2
-        peak = peak + np.clip(slope / (n * share * (1 - share) + 1 / sds**2), -3, 3)
-    share = _expits(peak)
-    width = 1 / np.sqrt(n * share * (1 - share) + 1 / sds**2)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_N_NODES)
-    at = peak[..., None] + width[..., None] * nodes
-    log_density = yes[..., None] * _log_expit(at) + (n - yes)[..., None] * _log_expit(-at)
-    log_density += (nodes**2 - ((at - centres[..., None]) / sds[..., None]) ** 2) / 2
-    top = log_density.max(axis=-1)
-    integral = np.log(np.exp(log_density - top[..., None]) @ weights * width / sds / math.sqrt(2 * math.pi))
-    found: Floats = -2 * np.concatenate([without, (top + integral).sum(axis=0)]).max(axis=0)
-    return found
-
-
-@lru_cache(maxsize=1)
-def _mean_logits() -> tuple[Floats, Floats]:
-    """Return means of normal logits, and for each standard deviation the logit of the mean share there."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    places = np.linspace(-45.0, 45.0, 901)
-    at = places[:, None] + _SEED_SDS[:, None, None] * nodes
-    return places, np.log(np.exp(_log_expit(at)) @ weights) - np.log(np.exp(_log_expit(-at)) @ weights)
-
-
-def _log_expit(logits: Floats) -> Floats:
-    found: Floats = -np.logaddexp(0.0, -logits)
-    return found
-
-
-def _expits(logits: Floats) -> Floats:
-    found: Floats = np.exp(_log_expit(logits))
-    return found
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
-
-
 def _bound(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
     """Bound the share of items that could still differ where nothing varies, as Clopper and Pearson do at 0 of n.
 
@@ -362,7 +282,7 @@ def _bound(sample: _Sample, value: float, scale: Scale, level: float) -> Interva
     low = value - share * (value - scale.low)
     high = value + share * (scale.high - value)
     if scale == SHARE and n_seeds > 1 and value in (0.0, 1.0):
-        ends = _seed_ends(means, np.bincount(sample.seeds).astype(np.float64), level)
+        ends = seed_ends(means, np.bincount(sample.seeds).astype(np.float64), level)
         note = f"all {n_seeds} seeds are at {value:.0%}: a bound over seeds, for a standard deviation of up to 3 logits"
         method = f"profile likelihood over {n_seeds} seeds and {n_items} items, seeds normal on the logit scale"
         return Interval(value, min(low, ends[0]), max(high, ends[1]), (), means, method, note)
