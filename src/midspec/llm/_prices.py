@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Strict
 from midspec.core.yaml_files import read_yaml
 from midspec.llm._types import Usage
