@@ -36,7 +36,7 @@ BAD = {
     "a: !!python/object:os.system x": "f:1: .*could not determine a constructor",
     "a: " + "9" * 5000: "f:1: .*is no int",
     "[" * 5000: "f: is nested too deeply",
-    "a: [1": "f:1: not valid YAML",
+    "a: [1": "f:1: not YAML",
     "? [a]\n: b": "f:1: .*unhashable",
     "a: 1\n---\nb: 2": "f:2: .*another document",
     "a: *b": "f:1: .*undefined alias",
@@ -132,7 +132,7 @@ def test_a_truth_value_where_a_number_must_be_is_found_wherever_it_stands():
     [
         ("repeats: 300\nscenarios: [murder]\nrepeats: 1\n", ":3: 'repeats' is named twice"),
         ("repeats: yes\n", "repeats: a truth value (yes, on, true) where a number must be"),
-        ("repeats: 010\n", ":1: not valid YAML (YAML reads 010 as 8"),
+        ("repeats: 010\n", ":1: not YAML (YAML reads 010 as 8"),
         ("repeats: \x1b[1m\n", ":1: the character U+001B can't stand in YAML"),
         ("scenarios: &a [*a]\n", ":1: an alias stands for a value"),
     ],

@@ -99,14 +99,14 @@ def _told(make: Callable[[], Any], text: str, name: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         what = " ".join((error.problem or error.context or "").split())
-        raise ConfigError(f"not valid YAML ({what})", where=where, hint="Fix that line") from error
+        raise ConfigError(f"not YAML ({what})", where=where, hint="Fix that line") from error
     except yaml.reader.ReaderError as error:
         # Control characters, of a terminal's colours, say.
         line = text.count("\n", 0, error.position) + 1
         what = f"the character U+{error.character:04X} can't stand in YAML"
         raise ConfigError(what, where=f"{name}:{line}", hint="Remove it") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML ({' '.join(str(error).split())})", where=name, hint="Fix it") from error
+        raise ConfigError(f"not YAML ({' '.join(str(error).split())})", where=name, hint="Fix it") from error
     except RecursionError as error:
         raise ConfigError("is nested too deeply", where=name, hint="Write it with fewer levels") from error
 
