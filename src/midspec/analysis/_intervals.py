@@ -55,6 +55,13 @@ class Scale(NamedTuple):
 SHARE = Scale(0.0, 1.0)
 DIFFERENCE = Scale(-1.0, 1.0)
 UNBOUNDED = Scale(None, None)
+# Measures that are no shares although all their values may lie between 0 and 1 (a score of 1 everywhere, say).
+_SCALES = {"qa_score": Scale(1.0, 10.0), "n_words": Scale(0.0, None), "ratio": Scale(0.0, None)}
+
+
+def scale_of(measure: str) -> Scale | None:
+    """Return the bounds of a measure that is known to be no share; else `None`."""
+    return UNBOUNDED if measure.startswith("margin") else _SCALES.get(measure)
 
 
 class Part(NamedTuple):

@@ -63,8 +63,8 @@ def read_yaml(path: Path | Traversable) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise MissingError("there is no such file", where=str(path), hint="Check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        what = "is not YAML in UTF-8" if isinstance(error, UnicodeDecodeError) else f"can't be read: {error.strerror}"
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        what = "is not YAML in UTF-8" if isinstance(error, UnicodeDecodeError) else "is a folder, not a file"
         raise ConfigError(what, where=str(path), hint="Fix the file") from error
     return parse_yaml(text, str(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterator
@@ -182,6 +183,8 @@ def _saved_rows(folder: Path, split: str | None) -> Iterator[RawRow]:
     except MidspecError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+            raise
         what = f"the saved data set is cut off or damaged: {' '.join(str(error).split())[:200]}"
         raise DataError(what, where=str(folder), hint="Get or save it again") from error
 

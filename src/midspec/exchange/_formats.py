@@ -100,6 +100,8 @@ def _unpacked(file: Path) -> Iterator[IO[bytes]]:
         try:
             yield _unpacker(plain, packing)
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None):  # the system's refusal, not the file's content
+                raise
             what = f"the {packing} file is cut off or damaged: {_one_line(error)}"
             raise DataError(what, where=str(file), hint="Get or write it again") from error
 
@@ -169,6 +171,8 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
                     number += 1
                     yield RawRow(f"{file}:{number}", row)
     except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None):
+            raise
         what = f"not a parquet file, or cut off: {_one_line(error)}"
         raise DataError(what, where=str(file), hint="Get or write it again") from error
 

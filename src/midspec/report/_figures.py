@@ -192,7 +192,7 @@ def labels_of(names: Iterable[str], letters: int) -> dict[str, str]:
                 {name: f"{first}\n({number})" for number, name in enumerate(twins, start=1)},
             ]
             others = {label for name, label in labels.items() if name not in twins}
-            labels |= next(way for way in ways if len(set(way.values()) - others) == len(twins))
+            labels |= next((way for way in ways if len(set(way.values()) - others) == len(twins)), ways[-1])
     return labels
 
 
