@@ -311,6 +311,30 @@ def test_a_data_set_of_the_hub_whose_rows_do_not_go_together_is_told_in_one_line
     assert "Traceback" not in done.stderr
 
 
+def test_with_too_few_open_files_nothing_is_called_damaged(tmp_path):
+    for name in ("a.jsonl.gz", "b.parquet"):
+        datasets.Dataset.from_dict({"text": TEXTS}).to_parquet(tmp_path / "b.parquet")
+        put(tmp_path / "a.jsonl.gz", gzip.compress(ROWS))
+        code = (
+            "import os, resource, sys, pyarrow.parquet\n"
+            "from pathlib import Path\n"
+            "from midspec.exchange import read_documents\n"
+            "from midspec.exchange._formats import file_rows\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/dev/fd')), 100))\n"
+            "held = []\n"
+            "try:\n"
+            "    while True: held.append(os.open(os.devnull, os.O_RDONLY))\n"
+            "except OSError: pass\n"
+            "path = Path(sys.argv[1])\n"
+            "try: list(file_rows(path, path))\n"
+            "except Exception as error: print(type(error).__name__, getattr(error, 'errno', None))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "OSError 24", done.stdout + done.stderr
+
+
 # Whatever is in them ---------------------------------------------------------------------------------------------
 NAMES = st.sampled_from(["r.jsonl", "r.json", "r.csv", "r.tsv", "r.txt", "r.parquet", "r.jsonl.gz", "r.csv.zst"])
 VALUES = st.recursive(
