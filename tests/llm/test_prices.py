@@ -135,7 +135,7 @@ def test_a_wrong_table_is_refused_by_file_and_field_in_one_line(tmp_path: Path, 
     table.write_text(text)
     with pytest.raises(ConfigError) as caught:
         Prices.load(table)
-    assert str(caught.value).startswith(f"{table}: {where}")
+    assert str(caught.value).startswith(f"{table}: {where}" if where else f"{table}:")
     assert "\n" not in str(caught.value)
 
 

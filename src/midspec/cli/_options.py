@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import typer
 
 from midspec.cli._output import checked
-from midspec.core.errors import ConfigError, MissingError, note_renamed
+from midspec.core.errors import ConfigError, note_renamed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue
@@ -187,7 +187,7 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
         MissingError: there is no such file.
         ConfigError: the file is no mapping, or a setting is wrong.
     """
-    from_file = _read_yaml(file) if file else {}
+    from_file = _read_settings(file, kind) if file else {}
     for key in from_file:
         if key not in kind.model_fields:
             near = get_close_matches(str(key), kind.model_fields, n=1)
@@ -213,18 +213,16 @@ def _checked_author(given: object) -> object:
     return given
 
 
-def _read_yaml(file: Path) -> dict[str, object]:
-    import yaml
+def _read_settings(file: Path, kind: type[BaseModel]) -> dict[str, object]:
+    from midspec.core.yaml_files import read_yaml, truths_for_numbers
 
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError("there is no such file", where=str(file), hint="Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("is not YAML in UTF-8", where=str(file), hint="Fix the file") from error
-    if not isinstance(settings, dict):
+    found = read_yaml(file)
+    if not isinstance(found, dict):
         raise ConfigError("is not a mapping of settings", where=str(file), hint="Write lines like `seed: 1`")
-    return settings
+    if (path := next(truths_for_numbers(kind, found), None)) is not None:
+        where = f"{file}: {'.'.join(map(str, path))}"
+        raise ConfigError("a truth value (yes, on, true) where a number must be", where=where, hint="Write the number")
+    return found
 
 
 def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-import yaml
 from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Message, Strict
 from midspec.core.registry import Registry
+from midspec.core.yaml_files import read_yaml
 
 StrictT = TypeVar("StrictT", bound=Strict)
 
@@ -203,11 +203,7 @@ def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
     """
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({error})", where=str(path), hint="Correct the file") from error
-    return check_settings(found, kind, str(path))
+    return check_settings(read_yaml(path) or {}, kind, str(path))
 
 
 def check_settings(settings: object, kind: type[StrictT], where: str = "the settings") -> StrictT:

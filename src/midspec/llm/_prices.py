@@ -8,11 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Strict
+from midspec.core.yaml_files import read_yaml
 from midspec.llm._types import Usage
 
 if TYPE_CHECKING:
@@ -106,12 +106,9 @@ class Prices:
         if path is None:
             return cls(None, base_url)
         path = Path(path)
-        try:
-            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        except FileNotFoundError as error:
-            raise MissingError("there is no such table of prices", where=str(path), hint="Check the path") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
+        if not path.exists():
+            raise MissingError("there is no such table of prices", where=str(path), hint="Check the path")
+        raw = read_yaml(path)
         try:
             return cls(_TABLE.validate_python(raw), base_url)
         except ValidationError as error:

@@ -47,6 +47,10 @@ def _are_alike(step: Step, other: Step) -> bool:
     return step is other or (step.inputs == other.inputs and step.settings == other.settings)
 
 
+# File systems allow 255 bytes; while a result is made its folder has a dot in front and `.part` behind.
+_MAX_NAME_BYTES = 249
+
+
 class DataSteps:
     """Collects the steps of a study's data; adding one that is there gives the one that is there."""
 
@@ -60,6 +64,12 @@ class DataSteps:
 
     def _add(self, step: StepType) -> StepType:
         folder = step.folder(Path())
+        if (n_bytes := len(folder.name.encode())) > _MAX_NAME_BYTES or folder.name in (".", ".."):
+            why = (
+                f"takes {n_bytes} bytes, and {_MAX_NAME_BYTES} are the most" if n_bytes > 2 else "means another folder"
+            )
+            what = f"no folder can be called after it: {folder.name[:40]!r} {why}"
+            raise ConfigError(what, where=step.name[:80], hint="Give what it is called after a shorter, plain name")
         if self._folders.setdefault(folder, step.name) != step.name:
             raise ConfigError(
                 f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"

@@ -176,6 +176,9 @@ _CLEARLY = 0.75
 _BETWEEN_SD, _WITHIN_SD = 0.15, 0.5
 
 
+_LAST_CYRILLIC = "\u052f"
+
+
 class PlannedStep(Strict):
     """One step of a plan.
 
@@ -286,6 +289,12 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
         *trained_questions(study.config),
         *greedy_repeats(study.config),
     )
+    shown = frozenset("".join((*arms, *(panel.title for panel in study.config.report.panels))))
+    # Of Latin, Greek and Cyrillic letters no fonts need be looked through.
+    if any(character > _LAST_CYRILLIC for character in shown):
+        from midspec.report import glyph_warning
+
+        warnings = (*warnings, *filter(None, [glyph_warning(shown)]))
     by_name = states(steps, folder)
     serving = serving or Serving()
     planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)
