@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
 from midspec.core.records import Message
+from midspec.llm._reasoning import Visible, set_reasoning_aside
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Outcome, Request
 
@@ -158,10 +159,11 @@ async def converse(
 ) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
-    A truncated reply is asked again with a doubled cap, up to `cap_tokens`. A refusal is rephrased once. A reply that
-    `parse` can't read is sent back once with what was wrong. Anything else ends the conversation, and so does each of
-    these the next time: a failure that would only repeat itself is not paid for again. Each step is a turn of its own
-    in the store, so a run that was killed replays what was answered and goes on where it stopped.
+    Reasoning that the server left before the reply is set aside; where it never ends, the reply was cut. A truncated
+    reply is asked again with a doubled cap, up to `cap_tokens`. A refusal is rephrased once. A reply that `parse` can't
+    read is sent back once with what was wrong. Anything else ends the conversation, and so does each of these the next
+    time: a failure that would only repeat itself is not paid for again. Each step is a turn of its own in the store, so
+    a run that was killed replays what was answered and goes on where it stopped.
 
     Args:
         client: answers from the store first (`open_client` gives such a one).
@@ -178,6 +180,10 @@ async def converse(
     first, rephrased, repaired = request, False, False
     while True:
         outcome = await client.ask(request)
+        said = set_reasoning_aside(outcome.text, request.prompt)
+        if said.is_cut and outcome.kind in ("ok", "unparsable"):
+            outcome = outcome.model_copy(update={"kind": "truncated", "note": "its reasoning never ended"})
+            store.mark(request.task, request.turn, "truncated", outcome.note)
         if outcome.kind == "truncated" and request.max_tokens < cap:
             changed: dict[str, object] = {"max_tokens": min(cap, 2 * request.max_tokens)}
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:
@@ -186,14 +192,14 @@ async def converse(
             changed = {name: getattr(other, name) for name in ("prompt", "prefix", "turns", "form")}
             changed["max_tokens"] = max(request.max_tokens, other.max_tokens)
         elif outcome.kind in ("ok", "unparsable"):
-            parsed = _parse(store, request, outcome, parse)
+            parsed = _parse(store, request, outcome, said, parse)
             if isinstance(parsed, ParsedReply):
                 return parsed
             if repaired:
                 return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": parsed}))
             repaired = True
-            # A provider refuses an assistant turn without text.
-            reply = Message(role="assistant", content=outcome.text or "(nothing)")
+            # Providers refuse an assistant's turn without text, and one of white space alone.
+            reply = Message(role="assistant", content=said.text if said.text.strip() else "(nothing)")
             repair = Message(role="user", content=_REPAIR.format(fault=parsed))
             changed = {"turns": (*request.turns, reply, repair)}
         else:
@@ -202,12 +208,14 @@ async def converse(
         request = request.model_copy(update={**changed, "turn": request.turn + 1})
 
 
-def _parse(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> ParsedReply[T] | str:
+def _parse(
+    store: Store, request: Request, outcome: Outcome, said: Visible, parse: Callable[[str], T]
+) -> ParsedReply[T] | str:
     """Return the value, or what is wrong. The store keeps the text; the verdict is made anew at each replay."""
     try:
-        value = parse(outcome.text)
+        value = parse(said.text)
     except UnreadableReplyError as error:
-        fault = str(error)
+        fault = str(error) if said.text.strip() else f"{_no_text(outcome, said)} ({error})"
         if outcome.kind == "ok":
             store.mark(request.task, request.turn, "unparsable", fault)
         return fault
@@ -215,3 +223,8 @@ def _parse(store: Store, request: Request, outcome: Outcome, parse: Callable[[st
         store.mark(request.task, request.turn, "ok", "")
         outcome = outcome.model_copy(update={"kind": "ok", "note": ""})
     return ParsedReply(value, outcome)
+
+
+def _no_text(outcome: Outcome, said: Visible) -> str:
+    """Say why a reply has no text; the client's note says more than the text can."""
+    return "no text after its reasoning" if said.has_reasoning else outcome.note or "an empty reply"

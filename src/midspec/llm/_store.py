@@ -240,6 +240,14 @@ class Store:
         """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
         self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, _whole(note), task, turn))  # noqa: S608
 
+    def reopen(self, task: str, turn: int | None, note: str) -> None:
+        """Have a settled reply (with `turn` None every one of the task) asked again; what it cost stays spent."""
+        statement = f"UPDATE attempts SET kind = 'timed_out', note = ? WHERE task = ? AND kind IN {_FINAL}"  # noqa: S608
+        if turn is None:
+            self._run(statement, (note, task))
+        else:
+            self._run(f"{statement} AND turn = ?", (note, task, turn))
+
     def final(self, task: str) -> Outcome | None:
         """Return the good reply of this task's last turn; to read texts back one at a time."""
         row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", (task,)).fetchone()  # noqa: S608

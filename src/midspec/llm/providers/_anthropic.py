@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.llm._errors import BrokenReplyError
+from midspec.core.errors import ConfigError
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError
 from midspec.llm._providers import BatchEntry, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, json_text, separated_prefix
+from midspec.llm._sdk_client import SdkBatches, SdkClient, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
+_LOG = logging.getLogger(__name__)
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
+# The statuses of the protocol's error types, where only the type is there: in batches, and in replies of status 200.
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+# What the API samples with where nothing is said.
+_DEFAULT_TEMPERATURE = 1.0
+_BUILT_HERE = {"model", "max_tokens", "messages", "stream"}
+
+
+# What was told of a model, which is told once in a process: a model has a client for each step.
+_TOLD: set[tuple[str, ...]] = set()
 
 
 def _sdk(access: Access) -> AsyncAnthropic:
@@ -52,7 +76,25 @@ class AnthropicClient(SdkClient):
     schema_field = "output_config"
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
-        super().__init__(model, access, _sdk(access), "/v1/messages")
+        sdk = _sdk(access)
+        known = set(inspect.signature(type(sdk.messages).create).parameters) - {"self"}
+        known = {name for name in known if not name.startswith("extra_") and name != "timeout"}
+        left_out = [name for name in SAMPLING_FIELDS if name in model.extra and name not in known]
+        if model.temperature not in {None, _DEFAULT_TEMPERATURE} and "temperature" not in known:
+            left_out.insert(0, "temperature")
+        version = sdk.default_headers.get("anthropic-version")
+        strange = sorted(set(model.extra) - known - set(SAMPLING_FIELDS)) + sorted(set(model.extra) & _BUILT_HERE)
+        if strange:
+            what = f"Anthropic's API of {version} takes no {', '.join(strange)} from a setting"
+            raise ConfigError(what, where=f"{model.model}: extra", hint=f"Leave it out of `extra: {json.dumps(model.extra)}`")
+        if left_out and (model.model, *left_out) not in _TOLD:
+            _TOLD.add((model.model, *left_out))
+            what = "%s: Anthropic's API of %s has no %s for any model; nothing of it is sent"
+            _LOG.warning(what, model.model, version, ", ".join(left_out))
+        super().__init__(model, access, sdk, "/v1/messages")
+        # Every field that is sent is one that the SDK's own `create` has, which is of the version in the headers.
+        self._head = {name: value for name, value in self._head.items() if name in known}
+        self._extra = {name: value for name, value in self._extra.items() if name in known}
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -74,28 +116,55 @@ class AnthropicClient(SdkClient):
         """Return the prefix as a block that the provider caches."""
         return json_text({"type": "text", "text": prefix, "cache_control": {"type": "ephemeral"}})
 
+    def hidden_status(self, reply: Any) -> int | None:
+        """Return the status of an error that something in between put into a reply of status 200."""
+        if isinstance(reply, dict) and ("content" in reply or "stop_reason" in reply):
+            return None
+        error = reply.get("error") if isinstance(reply, dict) else None
+        if not error:
+            return None
+        return _status_of(error, 502)
+
     def read(self, reply: Any) -> Outcome:
         """Return the outcome that a message stands for; thinking is never part of its text.
 
         Raises:
             RetryableError: it is no message.
         """
-        try:
-            text = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-            stop_reason = str(reply["stop_reason"] or "")
-        except (TypeError, KeyError):
-            raise BrokenReplyError("the reply is no message: " + json.dumps(reply)[:120]) from None
-        kind, note = self.kind_of(stop_reason, text)
-        counted, usage = reply.get("usage"), None
-        if isinstance(counted, dict) and counted.get("input_tokens") is not None:
-            usage = Usage(
-                n_input=counted["input_tokens"],
-                n_cache_read=counted.get("cache_read_input_tokens") or 0,
-                n_cache_write=counted.get("cache_creation_input_tokens") or 0,
-                n_output=counted.get("output_tokens") or 0,
-            )
+        if not isinstance(reply, dict) or not ("content" in reply or "stop_reason" in reply):
+            raise _no_message(reply)
+        text = as_text(reply.get("content"))
+        stop_reason = str(reply.get("stop_reason") or "")
+        kind, note = self.kind_of(stop_reason, text, as_text(reply.get("content"), ("thinking",)))
+        usage = _usage(reply.get("usage"))
         model = str(reply.get("model") or "")
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
+
+
+def _no_message(reply: Any) -> BrokenReplyError | NoReplyError:
+    words = f"the reply is no message: {shown(reply)}"
+    is_message = isinstance(reply, dict) and (reply.get("type") == "message" or "usage" in reply)
+    return BrokenReplyError(words, usage=_usage(reply.get("usage"))) if is_message else NoReplyError(words)
+
+
+def _status_of(error: Any, default: int) -> int:
+    return _STATUS.get(str(error.get("type")), default) if isinstance(error, dict) else default
+
+
+def _usage(counted: Any) -> Usage | None:
+    """Return the tokens of a message, cached ones apart; `None` where the server gave no numbers."""
+    if not isinstance(counted, dict):
+        return None
+    n_input, n_output = n_counted(counted.get("input_tokens")), n_counted(counted.get("output_tokens"))
+    if n_input is None or n_output is None:
+        return None
+    n_read, n_write = counted.get("cache_read_input_tokens"), counted.get("cache_creation_input_tokens")
+    return Usage(
+        n_input=n_input,
+        n_cache_read=n_counted(n_read) or 0,
+        n_cache_write=n_counted(n_write) or 0,
+        n_output=n_output,
+    )
 
 
 class AnthropicBatches(SdkBatches):

@@ -13,13 +13,14 @@ from pydantic import JsonValue
 from midspec.core.errors import DataError, MidspecError
 from midspec.llm._errors import (
     BrokenReplyError,
+    NoReplyError,
     RetryableError,
     not_json_error,
     read_connection_error,
     read_error_status,
 )
 from midspec.llm._providers import BatchEntry, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, json_text, separated_prefix
+from midspec.llm._sdk_client import SdkBatches, SdkClient, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -75,11 +76,15 @@ class OpenAIClient(SdkClient):
         return _url_hint(self.url)
 
     def hidden_status(self, reply: Any) -> int | None:
-        """Return the status of a model's own error, which a router in front of it puts into a reply of status 200."""
-        if not isinstance(reply, dict) or not isinstance(reply.get("error"), dict) or reply.get("choices"):
+        """Return the status of an error that something in front of the model puts into a reply of status 200."""
+        if not isinstance(reply, dict) or reply.get("choices"):
             return None
-        code = reply["error"].get("code")
-        return code if isinstance(code, int) and code >= 400 else 502
+        error = reply.get("error") or (reply if reply.get("object") == "error" or "detail" in reply else None)
+        if not error:
+            return None
+        code = error.get("code") if isinstance(error, dict) else None
+        code = n_counted(code)
+        return code if code is not None and 400 <= code < 600 else 502
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -103,27 +108,71 @@ class OpenAIClient(SdkClient):
         Raises:
             RetryableError: it is no chat completion, or the model broke off with an error of the server's.
         """
-        try:
-            choice = reply["choices"][0]
-            message = choice["message"]
-        except (TypeError, KeyError, IndexError):
-            raise BrokenReplyError("the reply is no chat completion: " + json.dumps(reply)[:120]) from None
+        choices = reply.get("choices") if isinstance(reply, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        usage = _usage(reply.get("usage")) if isinstance(reply, dict) else None
+        if not isinstance(choice, dict):
+            if usage is None or not isinstance(choices, list):
+                raise _no_completion(reply, usage)
+            choice = {}  # a model answered, and was paid, with nothing
+        message = choice.get("message")
+        message = message if isinstance(message, dict) else {}
         stop_reason = str(choice.get("finish_reason") or "")
         if stop_reason == "error":
-            raise BrokenReplyError("the model broke off: " + json.dumps(choice.get("error"))[:120])
-        text = message.get("content") or ""
-        kind, note = self.kind_of(stop_reason, text)
-        if refusal := message.get("refusal"):
-            kind, note, text = "refused", str(refusal)[:300], text or str(refusal)
-        counted, usage = reply.get("usage"), None
-        if isinstance(counted, dict) and counted.get("prompt_tokens") is not None:
-            details = counted.get("prompt_tokens_details") or {}
-            n_read, n_write = details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0
-            n_new = max(0, counted["prompt_tokens"] - n_read - n_write)
-            n_output = counted.get("completion_tokens") or 0
-            usage = Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+            raise BrokenReplyError(f"the model broke off: {shown(choice.get('error'))}", usage=usage)
+        content = message.get("content")
+        text = as_text(content)
+        kind, note = self.kind_of(stop_reason, text, _reasoning(message))
+        refusal = as_text(message.get("refusal")) or (as_text(content, ("refusal",)) if isinstance(content, list) else "")
+        if refusal:
+            kind, note, text = "refused", refusal[:300], text or refusal
         model = str(reply.get("model") or "")
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
+
+
+def _no_completion(reply: Any, usage: Usage | None) -> RetryableError:
+    words = f"the reply is no chat completion: {shown(reply)}"
+    is_one = isinstance(reply, dict) and (usage is not None or "choices" in reply)
+    return BrokenReplyError(words, usage=usage) if is_one else NoReplyError(words)
+
+
+def _reasoning(message: dict[str, Any]) -> str:
+    """Return the reasoning beside a message's text, under the names that servers have for it."""
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+    found = next((as_text(field, ("text", "thinking", "reasoning")) for field in fields if field), "")
+    return found or as_text(message.get("content"), ("thinking", "reasoning"))
+
+
+def _usage(counted: Any) -> Usage | None:
+    """Return the tokens of a completion, cached ones counted once; `None` where the server gave no numbers.
+
+    `prompt_tokens` holds what was cached; `completion_tokens` holds the reasoning but at xAI, whose total says so.
+    """
+    if not isinstance(counted, dict):
+        return None
+    n_prompt, n_output = n_counted(counted.get("prompt_tokens")), n_counted(counted.get("completion_tokens"))
+    n_total = n_counted(counted.get("total_tokens"))
+    if n_output is None and n_prompt is not None and n_total is not None and n_total >= n_prompt:
+        n_output = n_total - n_prompt
+    if n_prompt is None or n_output is None:
+        return None
+    n_reasoning = n_counted(_part(counted, "completion_tokens_details", "reasoning_tokens")) or 0
+    if n_reasoning and n_total == n_prompt + n_output + n_reasoning:
+        n_output += n_reasoning
+    n_read = n_counted(_part(counted, "prompt_tokens_details", "cached_tokens"))
+    if n_read is None:  # DeepSeek's name, and that of routers to Anthropic
+        n_read = n_counted(counted.get("prompt_cache_hit_tokens")) or n_counted(counted.get("cache_read_input_tokens"))
+    n_write = n_counted(_part(counted, "prompt_tokens_details", "cache_write_tokens"))
+    n_write = n_counted(counted.get("cache_creation_input_tokens")) if n_write is None else n_write
+    n_read, n_write = n_read or 0, n_write or 0
+    # More cached than there was of the prompt: the server counts them apart.
+    n_new = n_prompt - n_read - n_write if n_read + n_write <= n_prompt else n_prompt
+    return Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+
+
+def _part(counted: dict[str, Any], name: str, field: str) -> Any:
+    details = counted.get(name)
+    return details.get(field) if isinstance(details, dict) else None
 
 
 def _url_hint(url: str) -> str:
