@@ -222,7 +222,7 @@ def spend_vs_forecast(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[Sp
 
 
 Run = Callable[..., Any]
-Cost = Callable[[str, Usage, bool], float | None]
+Cost = Callable[[str, Usage, bool, float], float | None]
 _CHARS_PER_TOKEN = 4
 
 _LEDGER = (
@@ -240,7 +240,7 @@ _UNFINISHED = (
     " (SELECT batch_id FROM batches WHERE closed_at IS NULL)) GROUP BY stage, duty, model"
 )
 _UNPRICED = (
-    "SELECT id, model, n_input, n_cache_read, n_cache_write, n_output, batch_id IS NOT NULL FROM attempts"
+    "SELECT id, model, n_input, n_cache_read, n_cache_write, n_output, batch_id IS NOT NULL, sent_at FROM attempts"
     " WHERE n_input IS NOT NULL AND cost_usd IS NULL AND kind NOT IN ('failed', 'again', 'over_budget')"
 )
 
@@ -292,8 +292,8 @@ def read_unmetered(run: Run, elsewhere: Iterable[tuple[Any, ...]]) -> list[Unmet
 
 def price_rows(run: Run, cost: Cost) -> None:
     """Give a price to each row whose tokens are known, where `cost` now has one."""
-    for attempt, model, n_input, n_cache_read, n_cache_write, n_output, batch in run(_UNPRICED).fetchall():
-        usage = Usage(n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output)
-        cost_usd = cost(model, usage, bool(batch))
+    for attempt, model, n_input, n_read, n_write, n_output, batch, sent_at in run(_UNPRICED).fetchall():
+        usage = Usage(n_input=n_input, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+        cost_usd = cost(model, usage, bool(batch), sent_at)
         if cost_usd is not None:
             run("UPDATE attempts SET cost_usd = ? WHERE id = ?", (cost_usd, attempt))

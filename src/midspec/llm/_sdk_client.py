@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import JsonValue
 
-from midspec.core.errors import MidspecError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import (
     SAMPLING_FIELDS,
     CapFieldError,
@@ -28,7 +30,7 @@ from midspec.llm._errors import (
     read_error_status,
     read_json,
 )
-from midspec.llm._providers import BatchReply
+from midspec.llm._providers import BatchReply, BatchUnknownError
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
@@ -39,6 +41,7 @@ _MAX_PREFIXES = 64
 _MOST_TOKENS, _MAX_DIGITS = 10**12, 13
 # How often one request is changed to what the server takes, and the faults before it is tried without a schema.
 _MAX_ADAPTED, _FEWEST_FAULTS = 8, 3
+_MAX_TORN = 2
 _STARTS_LIKE_JSON = re.compile(r"\s*(?:```json\s*)?[\[{]")
 ResultT = TypeVar("ResultT")
 
@@ -340,6 +343,7 @@ class SdkBatches(ABC):
     def __init__(self, client: SdkClient) -> None:
         self._client = client
         self._sdk = client.sdk
+        self._n_torn: Counter[str] = Counter()
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -377,24 +381,55 @@ class SdkBatches(ABC):
         with self.read_errors():
             return await call
 
-    async def read_lines(self, stream: Any) -> AsyncIterator[Any]:
-        """Yield the JSON lines of a streamed file."""
+    async def look_up(self, batch_id: str, call: Awaitable[ResultT]) -> ResultT:
+        """Return what the provider says of a batch.
+
+        Raises:
+            BatchUnknownError: it knows the address, and no such batch.
+        """
+        try:
+            return await self.call(call)
+        except ConfigError as error:
+            if "(404" not in error.what:
+                raise
+            await self.find("", (), time.time())  # raises where the address is wrong
+            what = f"{self._client.url} knows no batch {batch_id} (any more)"
+            raise BatchUnknownError(what, where="batch", hint="Check the key and the base URL") from None
+
+    @abstractmethod
+    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:
+        """Return batches that may be the one submitted as `handle` after the Unix time `since_s`."""
+
+    async def read_lines(self, batch_id: str, stream: Any) -> AsyncIterator[dict[str, Any]]:
+        """Yield the JSON objects of a streamed file.
+
+        A line that is none is taken for a download that broke off; where it is there the third time, it is passed over.
+        """
         with self.read_errors():
             async with stream as response:
                 async for line in response.iter_lines():
-                    if line.strip():
-                        try:
-                            yield json.loads(line)
-                        except ValueError:
-                            raise not_json_error(line.encode()) from None
+                    if not line.strip():
+                        continue
+                    row = read_json(line, None)
+                    if isinstance(row, dict):
+                        yield row
+                    elif self._n_torn[batch_id] < _MAX_TORN:
+                        self._n_torn[batch_id] += 1
+                        raise not_json_error(line.encode()) from None
+
+    def good_reply(self, custom_id: str, body: JsonValue) -> BatchReply:
+        """Return the reply to an entry that was answered; one that can't be read will not change."""
+        try:
+            return BatchReply(custom_id, self._client.read(body))
+        except RetryableError as error:
+            return BatchReply(custom_id, None, error.reason)
 
     def failed_reply(self, custom_id: str, status: int, body: JsonValue) -> BatchReply:
-        """Return the reply to an entry that ended in an error: final, or to be submitted again."""
-        failure = self._client.failed(status, {}, json.dumps(body).encode(), has_schema=True)
+        """Return the reply to an entry that ended in an error: final, to be submitted again, or the end of the run."""
+        content = json.dumps(body).encode()
+        failure = self._client.failed(status, {}, content, has_schema=True, sent=self._client.fields())
         if isinstance(failure, Outcome):
             return BatchReply(custom_id, failure)
-        if isinstance(failure, SchemaUnsupportedError | CapFieldError):
+        if isinstance(failure, UnknownFieldError):
             self._client.adapt(failure)
-        elif not isinstance(failure, RetryableError):
-            raise failure
-        return BatchReply(custom_id, None, str(failure))
+        return BatchReply(custom_id, None, str(failure), failure if isinstance(failure, MidspecError) else None)

@@ -86,6 +86,9 @@ _CLOSE = (
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
 _ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
+_ANSWERED = (
+    "SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN ('again', 'failed', 'timed_out', 'over_budget') LIMIT 1"
+)
 _LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 
@@ -232,6 +235,18 @@ class Store:
         said = (time.time(), outcome.kind, _whole(outcome.text), _whole(outcome.stop_reason))
         self._run(_CLOSE, (*said, *tokens, outcome.cost_usd, _whole(outcome.model), _whole(outcome.note), attempt))
 
+    def set_sampling(self, attempt: int, sampling: str) -> None:
+        """Record how an attempt was really sampled, where that was learnt only from the server's refusal."""
+        self._run("UPDATE attempts SET sampling = ? WHERE id = ?", (sampling, attempt))
+
+    def sent_at(self, attempt: int) -> float:
+        """Return when an attempt was sent, in seconds of Unix time."""
+        return float(self._run("SELECT sent_at FROM attempts WHERE id = ?", (attempt,)).fetchone()[0])
+
+    def has_answers(self, model: str) -> bool:
+        """Return whether this model has ever replied."""
+        return self._run(_ANSWERED, (model,)).fetchone() is not None
+
     def again(self, attempt: int, note: str) -> None:
         """Record that an attempt came to nothing (429, 5xx, a reset) and is made again; nothing was billed for it."""
         self._run(_AGAIN, (time.time(), note, attempt))
@@ -263,8 +278,8 @@ class Store:
         """Return how many attempts have a usage that nobody could price."""
         return int(self._run("SELECT ifnull(sum(n_unpriced), 0) FROM totals").fetchone()[0])
 
-    def price(self, cost: Callable[[str, Usage, bool], float | None]) -> None:
-        """Price what was asked while nobody knew a price: `cost(model, usage, batch)` gives USD or `None`."""
+    def price(self, cost: Callable[[str, Usage, bool, float], float | None]) -> None:
+        """Price what was asked while nobody knew a price: `cost(model, usage, batch, sent_at)` gives USD or `None`."""
         if self.unpriced():
             price_rows(self._run, cost)
 

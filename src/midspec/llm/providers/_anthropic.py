@@ -194,22 +194,23 @@ class AnthropicBatches(SdkBatches):
 
     async def has_ended(self, batch_id: str) -> bool:
         """Return whether its replies can be read."""
-        batch = await self.call(self._sdk.messages.batches.retrieve(batch_id))
+        batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
         return bool(batch.processing_status == "ended")
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies, one line at a time."""
-        async for row in self.read_lines(self._sdk.messages.batches.with_streaming_response.results(batch_id)):
-            custom_id, result = str(row["custom_id"]), row["result"]
-            if result["type"] == "succeeded":
-                yield BatchReply(custom_id, self._client.read(result["message"]))
-            elif result["type"] != "errored":
-                yield BatchReply(custom_id, None, str(result["type"]))
+        results = self._sdk.messages.batches.with_streaming_response.results(batch_id)
+        async for row in self.read_lines(batch_id, results):
+            result = row.get("result") if isinstance(row.get("result"), dict) else {}
+            custom_id, kind = str(row.get("custom_id")), str(result.get("type"))
+            if kind == "succeeded":
+                yield self.good_reply(custom_id, result.get("message"))
+            elif kind != "errored":
+                yield BatchReply(custom_id, None, kind)
             else:
                 error = result.get("error") or {}
-                error = error.get("error") or error
-                status = 400 if error.get("type") in {"invalid_request_error", "request_too_large"} else 500
-                yield self.failed_reply(custom_id, status, {"error": error})
+                error = error.get("error") or error if isinstance(error, dict) else error
+                yield self.failed_reply(custom_id, _status_of(error, 500), {"error": error})
 
     async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:  # noqa: ARG002
         """Return batches of that size made since; the list says nothing of what is in them."""

@@ -19,9 +19,9 @@ from midspec.llm._errors import (
     read_connection_error,
     read_error_status,
 )
-from midspec.llm._providers import BatchEntry, BatchReply, Provider
+from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_client import SdkBatches, SdkClient, as_text, json_text, n_counted, separated_prefix, shown
-from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def _sdk(access: Access) -> AsyncOpenAI:
         import openai
 
     sdk = openai.AsyncOpenAI(api_key=key, **sdk_options(access, lambda: openai.DefaultAioHttpClient))
+    find_proxy(str(sdk.base_url))  # embeddings go through the SDK, which would ask for a package that speaks SOCKS
     return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
 
 
@@ -220,31 +221,33 @@ class OpenAIBatches(SdkBatches):
         """Return whether its replies can be read.
 
         Raises:
-            MidspecError: the provider took none of it.
+            BatchRefusedError: the provider took none of it, or no longer knows it.
         """
-        batch = await self.call(self._sdk.batches.retrieve(batch_id))
+        batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
         if batch.status == "failed":
             errors = (batch.errors.data if batch.errors else None) or []
             words = "; ".join(f"{error.code}: {error.message}" for error in errors)[:300]
             if "token_limit" in words or "rate_limit" in words:
                 return True  # the queue is full: every entry comes back unanswered and is submitted again
-            hint = "Check the account's batch limits and the model's name; the same command goes on from here"
-            raise MidspecError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
+            hint = "Check the account's credit and batch limits, and the model's name; the same command goes on from here"
+            raise BatchRefusedError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
         return batch.status in {"completed", "expired", "cancelled", "failed"}
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies and its errors, one line at a time."""
-        batch = await self.call(self._sdk.batches.retrieve(batch_id))
+        batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id is None:
                 continue
-            async for row in self.read_lines(self._sdk.files.with_streaming_response.content(file_id)):
-                custom_id, response = str(row["custom_id"]), row.get("response") or {}
-                status = response.get("status_code")
+            async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
+                response = row.get("response") if isinstance(row.get("response"), dict) else {}
+                custom_id, status = str(row.get("custom_id")), n_counted(response.get("status_code"))
                 if status == 200:
-                    yield BatchReply(custom_id, self._client.read(response["body"]))
+                    yield self.good_reply(custom_id, response.get("body"))
                 elif status is None:
-                    yield BatchReply(custom_id, None, str((row.get("error") or {}).get("code") or "no response"))
+                    error = row.get("error")
+                    reason = error.get("code") if isinstance(error, dict) else error
+                    yield BatchReply(custom_id, None, str(reason or "no response"))
                 else:
                     yield self.failed_reply(custom_id, status, response.get("body"))
 
