@@ -396,7 +396,9 @@ def test_an_unknown_price_is_never_zero_and_is_filled_in_when_it_is_known(store:
     recorded(store, asked("b"))
     assert store.ledger()[0].cost_usd == 0.5
     assert store.ledger()[0].n_unpriced == 1
-    store.price(lambda model, usage, batch, _sent_at: 0.01 * usage.n_output if model == "openai/m" and not batch else None)
+    store.price(
+        lambda model, usage, batch, _sent_at: 0.01 * usage.n_output if model == "openai/m" and not batch else None
+    )
     assert store.unpriced() == 0
     assert store.spent_usd() == pytest.approx(0.9)
 

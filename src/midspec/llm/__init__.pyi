@@ -5,6 +5,7 @@ from ._client import check_access as check_access
 from ._client import open_client as open_client
 from ._conversation import ParsedReply as ParsedReply
 from ._conversation import UnreadableReplyError as UnreadableReplyError
+from ._conversation import UsableReplies as UsableReplies
 from ._conversation import converse as converse
 from ._conversation import parse_json_reply as parse_json_reply
 from ._conversation import parse_tags as parse_tags
@@ -43,4 +44,3 @@ from ._types import Outcome as Outcome
 from ._types import OutcomeKind as OutcomeKind
 from ._types import Request as Request
 from ._types import Usage as Usage
-from ._watch import UsableReplies as UsableReplies

@@ -261,20 +261,12 @@ class Recorded:
     """
 
     def __init__(
-        self,
-        client: Client,
-        store: Store,
-        model: ModelConfig,
-        role: ModelRole,
-        prices: Prices,
+        self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices,
         sampling: Callable[[], str] | None = None,
-    ) -> None:
-        self._client = client
-        self._store = store
-        self._model = model.model
+    ) -> None:  # fmt: skip
+        self._client, self._store, self._prices = client, store, prices
+        self._model, self._role = model.model, role
         self._sampling = sampling or (lambda: sampling_of(model))
-        self._role = role
-        self._prices = prices
         self._all_failed: list[int] | None = []  # rows of a run in which nothing else has happened yet
 
     async def ask(self, request: Request) -> Outcome:

@@ -228,7 +228,12 @@ class BatchClient:
         for batch_id in await self._endpoint.find(handle, items, since_s):
             if batch_id in taken:
                 continue
-            await self._wait_for_end(batch_id)
+            try:
+                await self._wait_for_end(batch_id)
+            except BatchUnknownError:
+                continue
+            except BatchRefusedError:
+                return batch_id  # it carries our mark; whoever waits for it closes it
             async for reply in self._endpoint.replies(batch_id):
                 if reply.custom_id in items:
                     return batch_id

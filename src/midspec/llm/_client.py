@@ -249,8 +249,11 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
     prices = Prices.load(access.prices, access.base_url)
     provider = provider_of(model.model)
     client = provider.client(model, access)
-    # An outside provider's client may not say how it samples; then what is configured is recorded.
-    sampling: Callable[[], str] = lambda: getattr(client, "sampling", None) or sampling_of(model)
+
+    def sampling() -> str:
+        # An outside provider's client may not say how it samples; then what is configured is recorded.
+        return getattr(client, "sampling", None) or sampling_of(model)
+
     drain: Drain
     inner: Client
     if access.batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
+from midspec.core.errors import MidspecError
 from midspec.core.records import Message
 from midspec.llm._reasoning import Visible, set_reasoning_aside
 from midspec.llm._store import Store
@@ -133,6 +135,10 @@ def _closed(schema: Any, references: Mapping[str, str]) -> Any:
 
 T = TypeVar("T")
 _CAP_GROWTH = 8
+# A run stops after so many conversations without a value: of models that give one in five, in 11% of runs.
+_MAX_EMPTY, _MAX_UNUSABLE = 5, 10
+_UNUSABLE = ("unparsable", "truncated", "refused", "filtered")
+_N_REASONS = 3
 _REPAIR = (
     "That reply can't be used as it stands.\n\n"
     "What is wrong: {fault}.\n\n"
@@ -148,6 +154,52 @@ class ParsedReply(Generic[T]):
     outcome: Outcome
 
 
+class UsableReplies:
+    """Ends a run of which no reply at all can be used, and says why.
+
+    Args:
+        store: where such replies are opened again.
+        where: the model's name, for messages.
+    """
+
+    def __init__(self, store: Store, *, where: str) -> None:
+        self._store, self._where = store, where
+        self._has_good = False
+        self._tasks: list[str] = []
+        self.reasons: Counter[str] = Counter()
+
+    def count(self, task: str, reply: ParsedReply[Any]) -> None:
+        """Count what came of one conversation.
+
+        Raises:
+            MidspecError: none of the first ten (of empty ones: five) gave anything.
+        """
+        outcome = reply.outcome
+        if reply.value is not None:
+            self._has_good = True
+        if reply.value is not None or outcome.kind not in _UNUSABLE:
+            return
+        self.reasons[f"{outcome.kind}: {outcome.note or outcome.stop_reason or 'no reply'}"] += 1
+        if self._has_good:
+            return
+        self._tasks.append(task)
+        is_empty = all("no text" in reason or "an empty reply" in reason for reason in self.reasons)
+        if len(self._tasks) < (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
+            return
+        for one in self._tasks:
+            self._store.reopen(one, None, "no reply of this run could be used")
+        raise MidspecError(
+            f"none of the first {len(self._tasks)} requests gave a reply that can be used ({self.words()})",
+            where=self._where,
+            hint="Check the model and the server's settings (chat template, reasoning, context); the same command asks"
+            " again",
+        )
+
+    def words(self) -> str:
+        """Return the commonest reasons with their numbers, in one line."""
+        return "; ".join(f"{n} {reason[:160]}" for reason, n in self.reasons.most_common(_N_REASONS))
+
+
 async def converse(
     client: Client,
     store: Store,
@@ -156,6 +208,7 @@ async def converse(
     *,
     rephrase: Callable[[Request], Request] | None = None,
     cap_tokens: int | None = None,
+    reads_reasoning: bool = False,
 ) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
@@ -172,6 +225,7 @@ async def converse(
         parse: reads the value out of a reply's text; raises `UnreadableReplyError` where it can't.
         rephrase: the request in other words, its stage and task the same; without it a refusal is final.
         cap_tokens: the highest cap of a reply; 8 times the first one when not given.
+        reads_reasoning: `parse` sets reasoning aside itself, and gets the reply as it came.
 
     Raises:
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
@@ -180,7 +234,7 @@ async def converse(
     first, rephrased, repaired = request, False, False
     while True:
         outcome = await client.ask(request)
-        said = set_reasoning_aside(outcome.text, request.prompt)
+        said = Visible(outcome.text) if reads_reasoning else set_reasoning_aside(outcome.text, request.prompt)
         if said.is_cut and outcome.kind in ("ok", "unparsable"):
             outcome = outcome.model_copy(update={"kind": "truncated", "note": "its reasoning never ended"})
             store.mark(request.task, request.turn, "truncated", outcome.note)

@@ -22,11 +22,11 @@ _SCHEMA_WORDS = (
 _FILTERED = ("content filtering policy", "content_filter", "content_policy")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
 _NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
-# What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers, LiteLLM).
+# What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers).
 _REFUSES = re.compile(
-    r"unsupported|not support|n't support|not supported|deprecated|not permitted|not allowed|unknown|unrecogni[sz]ed"
-    r"|unexpected|extra (?:inputs?|fields?|keys?)|only (?:the )?default|(?:can ?not|can't) (?:both|be (?:used|set|specified"
-    r"|combined))|(?:can|may|must) only be|no longer|not available|does not (?:exist|take|accept)|incompatible"
+    r"unsupported|not support|n't support|deprecated|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected"
+    r"|extra (?:inputs?|fields?|keys?)|only (?:the )?default|(?:can ?not|can't) (?:both|be (?:used|set|specified))"
+    r"|(?:can|may|must) only be|no longer|not available|does not (?:exist|take|accept)|incompatible"
 )
 # Fields that decide how is sampled and not what is asked: a model that refuses one answers without it.
 SAMPLING_FIELDS = (
@@ -182,26 +182,10 @@ def read_error_status(
     """
     words = error_text(content, key)
     text = content.decode("utf-8", "replace").lower()
-    if status < 500 and any(sign in text for sign in _NO_MONEY):
-        hint = "Add credit; the same command goes on from here"
-        return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
-    if status == 403 and any(sign in text for sign in _FLAGGED):
-        return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
-    if status == 401:
-        # A server may repeat a part of the key in its words.
-        return ConfigError("the server does not accept the key (401)", where=where, hint="Check the key")
-    if status == 404:
-        what = f"the server at {url} knows no such model or address (404: {words})"
-        return ConfigError(what, where=where, hint=f"Check the model's name and the base URL{url_hint}")
-    if status == 402:
-        hint = "Look at the account's credit and limits; the same command goes on from here"
-        return ConfigError(f"the server wants to be paid first (402: {words})", where=where, hint=hint)
+    if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
+        return ended
     if status == 403:
-        what = f"the server denies access ({status}: {words})"
-        return ConfigError(what, where=where, hint="Check the account's rights")
-    if status == 407:
-        what = f"the proxy wants a login (407: {words})"
-        return ConfigError(what, where=where, hint="Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT")
+        return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
     if status in _BUSY:
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
@@ -210,7 +194,34 @@ def read_error_status(
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if status < 400 or status in {408, 409, 425}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
-    return _unknown_field(text, words, has_schema=has_schema, sent=sent) or _refused_request(status, text, words)
+    if (unknown := _unknown_field(text, words, has_schema=has_schema, sent=sent)) is not None:
+        return unknown
+    kind: OutcomeKind = "filtered" if any(sign in text for sign in _FILTERED) else "failed"
+    return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
+
+
+def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
+    """Return the error of a status that every other request would meet too, or `None`."""
+    if status < 500 and any(sign in text for sign in _NO_MONEY):
+        hint = "Add credit; the same command goes on from here"
+        return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
+    if status == 403 and any(sign in text for sign in _FLAGGED):
+        return None
+    what, hint = {
+        # A server may repeat a part of the key in its words.
+        401: ("the server does not accept the key (401)", "Check the key"),
+        402: (
+            f"the server wants to be paid first (402: {words})",
+            "Look at the account's credit and limits; the same command goes on from here",
+        ),
+        403: (f"the server denies access (403: {words})", "Check the account's rights"),
+        404: (
+            f"the server at {url} knows no such model or address (404: {words})",
+            f"Check the model's name and the base URL{url_hint}",
+        ),
+        407: (f"the proxy wants a login (407: {words})", "Write it into its address: http://USER:PASSWORD@HOST:PORT"),
+    }.get(status, ("", ""))
+    return ConfigError(what, where=where, hint=hint) if what else None
 
 
 def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[str]) -> UnknownFieldError | None:
@@ -228,11 +239,6 @@ def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[
 
 def _named(fields: Collection[str], text: str, sent: Collection[str]) -> list[str]:
     return [name for name in fields if name in sent and re.search(rf"(?<![\w.]){name}(?!\w)", text)]
-
-
-def _refused_request(status: int, text: str, words: str) -> Outcome:
-    kind: OutcomeKind = "filtered" if any(sign in text for sign in _FILTERED) else "failed"
-    return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
 
 
 def is_about_length(note: str) -> bool:

@@ -56,8 +56,8 @@ class Visible(NamedTuple):
     """
 
     text: str
-    has_reasoning: bool
-    is_cut: bool
+    has_reasoning: bool = False
+    is_cut: bool = False
 
 
 def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
@@ -70,7 +70,7 @@ def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
     if _HARMONY.match(text):
         return _after_final(text, list(_FINAL.finditer(text)))
     if _PLAIN_HARMONY.match(text):
-        before, found, after = text.partition(_PLAIN_FINAL)
+        _, found, after = text.partition(_PLAIN_FINAL)
         return Visible(after.strip() if found else "", has_reasoning=True, is_cut=not found)
     rest, n_blocks = text, 0
     while (block := _leading_block(rest, prompt)) is not None:

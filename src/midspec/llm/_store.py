@@ -86,9 +86,8 @@ _CLOSE = (
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
 _ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
-_ANSWERED = (
-    "SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN ('again', 'failed', 'timed_out', 'over_budget') LIMIT 1"
-)
+_NO_REPLY = "('again', 'failed', 'timed_out', 'over_budget')"
+_ANSWERED = f"SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN {_NO_REPLY} LIMIT 1"  # noqa: S608
 _LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 

@@ -1,18 +1,16 @@
-"""What only several replies show: that the server cuts prompts, or that none of the replies can be used.
+"""What only several replies show: that the server cuts prompts.
 
-Either ends the run with a reason, before it has paid for thousands of such replies; those that were seen are asked for
-again by the next run.
+It ends the run with a reason, before it has paid for thousands of replies about a text that the model never saw; those
+that were seen are asked for again by the next run.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from typing import NamedTuple
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._conversation import ParsedReply
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Outcome, Request
 
@@ -26,9 +24,6 @@ _SHARE = 0.9
 # Counts below this are no counts: servers that do not count say 0 or 1.
 _LEAST_TOKENS = 256
 _LEAST_APART = 0.02
-_MAX_EMPTY, _MAX_UNUSABLE = 5, 10
-_UNUSABLE = ("unparsable", "truncated", "refused", "filtered")
-_N_REASONS = 3
 
 
 def least_tokens(text: str) -> int:
@@ -100,7 +95,9 @@ class CutPrompts:
             _LOG.warning("%s: %s, so it may have cut it", self._where, what)
         alike = [one for one in self._cut if one.n_counted == cut.n_counted]
         self._cut.append(cut)
-        if self._error is None and not any(abs(one.n_least - cut.n_least) > _LEAST_APART * cut.n_least for one in alike):
+        if self._error is None and not any(
+            abs(one.n_least - cut.n_least) > _LEAST_APART * cut.n_least for one in alike
+        ):
             return
         for one in self._cut if self._error is None else (cut,):
             self._store.reopen(one.task, one.turn, "the prompt was cut by the server")
@@ -111,49 +108,3 @@ class CutPrompts:
             "what was cut is asked again",
         )
         raise self._error
-
-
-class UsableReplies:
-    """Ends a run of which no reply at all can be used, and says why.
-
-    Args:
-        store: where such replies are opened again.
-        where: the model's name, for messages.
-    """
-
-    def __init__(self, store: Store, *, where: str) -> None:
-        self._store, self._where = store, where
-        self._has_good = False
-        self._tasks: list[str] = []
-        self.reasons: Counter[str] = Counter()
-
-    def count(self, task: str, reply: ParsedReply[object]) -> None:
-        """Count what came of one conversation.
-
-        Raises:
-            MidspecError: none of the first ten (of empty ones: five) gave anything.
-        """
-        outcome = reply.outcome
-        if reply.value is not None:
-            self._has_good = True
-        if reply.value is not None or outcome.kind not in _UNUSABLE:
-            return
-        self.reasons[f"{outcome.kind}: {outcome.note or outcome.stop_reason or 'no reply'}"] += 1
-        if self._has_good:
-            return
-        self._tasks.append(task)
-        is_empty = all("no text" in reason or "an empty reply" in reason for reason in self.reasons)
-        if len(self._tasks) < (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
-            return
-        for one in self._tasks:
-            self._store.reopen(one, None, "no reply of this run could be used")
-        raise MidspecError(
-            f"none of the first {len(self._tasks)} requests gave a reply that can be used ({self.words()})",
-            where=self._where,
-            hint="Check the model and the server's settings (chat template, reasoning, context); the same command asks"
-            " again",
-        )
-
-    def words(self) -> str:
-        """Return the commonest reasons with their numbers, in one line."""
-        return "; ".join(f"{n} {reason[:160]}" for reason, n in self.reasons.most_common(_N_REASONS))

@@ -169,6 +169,8 @@ class _Pipeline:
             self.rows.drop_copies()
             n_spare -= self.rows.n_planned - n_before
         self.planner.notes += self.rows.notes(self._min_documents)
+        if self.rows.n_settled == self.rows.n_rejected and self.sender.usable.reasons:
+            self.planner.notes.append(f"what became of the requests: {self.sender.usable.words()}")
 
     def _plan_document(self, doc_type: PlannedType, focus: tuple[int, ...], idea: IdeaEntry) -> None:
         subdomain, clauses = doc_type.subdomain, self._outline.clauses

@@ -157,7 +157,7 @@ class Grader:
 
     async def _ask(self, request: Request) -> JudgeReply:
         is_stored = self._store.settled(request) is not None
-        outcome = (await converse(self._client, self._store, request, _not_empty)).outcome
+        outcome = (await converse(self._client, self._store, request, _not_empty, reads_reasoning=True)).outcome
         if (stop := _STOPS.get(outcome.kind)) is None:
             return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, is_stored)
         return JudgeReply(outcome.text, stop, "", outcome, is_stored)

@@ -14,7 +14,8 @@ from pydantic import JsonValue
 from midspec.core.errors import ConfigError
 from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError
 from midspec.llm._providers import BatchEntry, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, as_text, json_text, n_counted, separated_prefix, shown
+from midspec.llm._sdk_batches import SdkBatches
+from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -86,7 +87,9 @@ class AnthropicClient(SdkClient):
         strange = sorted(set(model.extra) - known - set(SAMPLING_FIELDS)) + sorted(set(model.extra) & _BUILT_HERE)
         if strange:
             what = f"Anthropic's API of {version} takes no {', '.join(strange)} from a setting"
-            raise ConfigError(what, where=f"{model.model}: extra", hint=f"Leave it out of `extra: {json.dumps(model.extra)}`")
+            raise ConfigError(
+                what, where=f"{model.model}: extra", hint=f"Leave it out of `extra: {json.dumps(model.extra)}`"
+            )
         if left_out and (model.model, *left_out) not in _TOLD:
             _TOLD.add((model.model, *left_out))
             what = "%s: Anthropic's API of %s has no %s for any model; nothing of it is sent"
@@ -201,7 +204,7 @@ class AnthropicBatches(SdkBatches):
         """Yield its replies, one line at a time."""
         results = self._sdk.messages.batches.with_streaming_response.results(batch_id)
         async for row in self.read_lines(batch_id, results):
-            result = row.get("result") if isinstance(row.get("result"), dict) else {}
+            result = as_dict(row.get("result"))
             custom_id, kind = str(row.get("custom_id")), str(result.get("type"))
             if kind == "succeeded":
                 yield self.good_reply(custom_id, result.get("message"))

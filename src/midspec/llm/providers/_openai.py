@@ -20,7 +20,8 @@ from midspec.llm._errors import (
     read_error_status,
 )
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, as_text, json_text, n_counted, separated_prefix, shown
+from midspec.llm._sdk_batches import SdkBatches
+from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -124,7 +125,9 @@ class OpenAIClient(SdkClient):
         content = message.get("content")
         text = as_text(content)
         kind, note = self.kind_of(stop_reason, text, _reasoning(message))
-        refusal = as_text(message.get("refusal")) or (as_text(content, ("refusal",)) if isinstance(content, list) else "")
+        refusal = as_text(message.get("refusal")) or (
+            as_text(content, ("refusal",)) if isinstance(content, list) else ""
+        )
         if refusal:
             kind, note, text = "refused", refusal[:300], text or refusal
         model = str(reply.get("model") or "")
@@ -229,7 +232,9 @@ class OpenAIBatches(SdkBatches):
             words = "; ".join(f"{error.code}: {error.message}" for error in errors)[:300]
             if "token_limit" in words or "rate_limit" in words:
                 return True  # the queue is full: every entry comes back unanswered and is submitted again
-            hint = "Check the account's credit and batch limits, and the model's name; the same command goes on from here"
+            hint = (
+                "Check the account's credit and batch limits, and the model's name; the same command goes on from here"
+            )
             raise BatchRefusedError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
         return batch.status in {"completed", "expired", "cancelled", "failed"}
 
@@ -240,7 +245,7 @@ class OpenAIBatches(SdkBatches):
             if file_id is None:
                 continue
             async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
-                response = row.get("response") if isinstance(row.get("response"), dict) else {}
+                response = as_dict(row.get("response"))
                 custom_id, status = str(row.get("custom_id")), n_counted(response.get("status_code"))
                 if status == 200:
                     yield self.good_reply(custom_id, response.get("body"))
