@@ -124,7 +124,8 @@ def error_text(content: bytes, key: str) -> str:
         words = _MARKUP.sub(" ", words)
     if key and key != "none":
         words = words.replace(key, "[key]")
-    return " ".join(words.split())[:_LONGEST_NOTE]
+    # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
+    return " ".join(words.encode("utf-8", "replace").decode().split())[:_LONGEST_NOTE]
 
 
 def read_json(content: bytes | str, default: Any) -> Any:

@@ -32,7 +32,7 @@ _LONE_END = re.compile(
 # A reply that begins in a form that was asked for (JSON, a fence, a tag) has no reasoning before it.
 _FORM = re.compile(r"\s*(?:[\[{]|```|<\w+>)")
 _HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
-_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*<\|message\|>")
+_FINAL = re.compile(r"<\|channel\|>\s*final\b.{0,60}?<\|message\|>", re.DOTALL)
 # The same channels where the server dropped the special tokens: "analysisWe need to ...assistantfinalHere it is".
 _PLAIN_HARMONY = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“])")
 _PLAIN_FINAL = "assistantfinal"

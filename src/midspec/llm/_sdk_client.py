@@ -67,11 +67,11 @@ def as_text(content: Any, names: Collection[str] = ("text", "output_text")) -> s
     parts = content if isinstance(content, list) else [content]
     texts = []
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, str) and "text" in names:
             texts.append(part)
         elif isinstance(part, dict) and part.get("type", "text") in names:
             inner = part.get(part.get("type", "text"), part.get("text"))
-            texts.append(as_text(inner.get("value") if isinstance(inner, dict) else inner, names))
+            texts.append(as_text(inner.get("value") if isinstance(inner, dict) else inner, (*names, "text")))
     return "".join(texts)
 
 

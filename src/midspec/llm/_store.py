@@ -248,7 +248,7 @@ class Store:
 
     def again(self, attempt: int, note: str) -> None:
         """Record that an attempt came to nothing (429, 5xx, a reset) and is made again; nothing was billed for it."""
-        self._run(_AGAIN, (time.time(), note, attempt))
+        self._run(_AGAIN, (time.time(), _whole(note), attempt))
 
     def mark(self, task: str, turn: int, kind: OutcomeKind, note: str) -> None:
         """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
@@ -368,8 +368,9 @@ def _whole(text: str) -> str:
 
 def as_recorded(outcome: Outcome) -> Outcome:
     """Return `outcome` as the store gives it back: what is done with a reply is the same at every replay."""
-    text = _whole(outcome.text)
-    return outcome if text == outcome.text else outcome.model_copy(update={"text": text})
+    said = {name: getattr(outcome, name) for name in ("text", "stop_reason", "model", "note")}
+    changed = {name: whole for name, text in said.items() if (whole := _whole(text)) != text}
+    return outcome.model_copy(update=changed) if changed else outcome
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
