@@ -22,7 +22,12 @@ from ._say import Reply, compose, error, message
 from ._settings import Fate, Settings
 
 _LOGGED_CHARS = 20_000
-_STATUS = {"500": 500, "429": 429, "invalid": 400}
+_STATUS = {"500": 500, "429": 429, "invalid": 400, "no_model": 404}
+# How each protocol says that nothing is left to pay with: the status, and the words.
+_NO_CREDIT = {
+    "openai": (429, "insufficient_quota: You exceeded your current quota"),
+    "anthropic": (400, "Your credit balance is too low to access the API"),
+}
 Row = dict[str, Any]
 
 
@@ -158,6 +163,11 @@ class Provider:
             return 500, error(asked.protocol, 500), {"status": 500}
         if fate == "invalid" or (fate == "filtered" and asked.protocol == "anthropic"):
             return 400, error(asked.protocol, 400), {"status": 400}
+        if fate == "no_model":
+            return 404, error(asked.protocol, 404), {"status": 404}
+        if fate == "no_credit":
+            status, words = _NO_CREDIT[asked.protocol]
+            return status, error(asked.protocol, status, words), {"status": status}
         n_read, n_written, n_shared, keys = self._cache.look(asked)
         self._cache.learn(keys)
         reply = self.compose(asked, fate)
@@ -252,7 +262,7 @@ class _Exchange:
         """Take it in: at once back if it is one too many, else wait for its latency."""
         self._provider.n_in_flight += 1
         fate, latency = self._row["fate"], self._row["latency_s"]
-        if fate in {"429", "invalid", "overloaded"}:
+        if fate in {"429", "invalid", "overloaded", "no_credit", "no_model"}:
             self._finish()
             return
         self._n_read, self._n_written, n_shared, self._keys = self._cache.look(self._asked)
@@ -280,7 +290,7 @@ class _Exchange:
         if fate in {"hang", "reset"}:
             half = fate == "reset" and (int(asked.sha[:8], 16) + asked.n_before) % 2
             connection.reset(self._body("ok") if half else b"")
-        elif fate in {"429", "500", "invalid", "overloaded", "error200"} or (
+        elif fate in {"429", "500", "invalid", "overloaded", "error200", "no_credit", "no_model"} or (
             fate == "filtered" and asked.protocol == "anthropic"
         ):
             self._refuse(fate)
@@ -304,6 +314,8 @@ class _Exchange:
         protocol, settings = self._asked.protocol, self._provider.settings
         status = _STATUS.get(fate, 400 if fate == "filtered" else 529 if protocol == "anthropic" else 503)
         words = "Output blocked by content filtering policy" if fate == "filtered" else ""
+        if fate == "no_credit":
+            status, words = _NO_CREDIT[protocol]
         self._row["status"] = 200 if fate == "error200" else status
         more = b"Retry-After: %g\r\n" % settings.retry_after_s if fate in {"429", "overloaded"} else b""
         body = error(protocol, 503 if fate == "error200" else status, words)

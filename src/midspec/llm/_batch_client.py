@@ -278,7 +278,7 @@ class BatchClient:
         """Record what a batch gave; return the requests without a reply, and errors that end the run."""
         missing = dict(items)
         errors: list[MidspecError] = []
-        failed: list[tuple[_Key, str]] = []
+        failed: list[tuple[_Key, BatchReply, str]] = []
 
         async def record() -> None:
             async for reply in self._endpoint.replies(batch_id):
@@ -289,17 +289,19 @@ class BatchClient:
                     errors.append(reply.error)
                     self._take_back(key, reply.reason)
                 elif reply.outcome is not None and reply.outcome.kind == "failed":
-                    failed.append((key, reply.outcome.note))
-                    self._record(key, reply)
+                    failed.append((key, reply, reply.outcome.note))
                 else:
                     self._has_good = True
                     self._record(key, reply)
 
         await self._with_patience(record)  # a download that breaks off is begun again
-        if len(failed) >= min(_MAX_FAILED_FIRST, len(items)) and not self._has_good and not errors:
-            for (task, turn), note in failed:
-                self._store.reopen(task, turn, note)
-            what = f"the server takes none of the requests ({failed[0][1]})"
+        if self._has_good or errors or len(failed) < min(_MAX_FAILED_FIRST, len(items)):
+            for key, reply, _ in failed:
+                self._record(key, reply)
+        else:  # with other settings they are asked again
+            for key, _, note in failed:
+                self._take_back(key, note)
+            what = f"the server takes none of the requests ({failed[0][2]})"
             hint = "Check the model's name, temperature, extra fields and caps"
             errors.append(ConfigError(what, where=self._model, hint=hint))
         return missing.values(), errors

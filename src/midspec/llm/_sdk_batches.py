@@ -128,7 +128,9 @@ class SdkBatches(ABC):
     def failed_reply(self, custom_id: str, status: int, body: JsonValue) -> BatchReply:
         """Return the reply to an entry that ended in an error: final, to be submitted again, or the end of the run."""
         content = json.dumps(body).encode()
-        failure = self._client.failed(status, {}, content, has_schema=True, sent=self._client.fields())
+        # What an earlier row's refusal left out was sent with this one too.
+        sent = (*self._client.first_fields, *self._client.cap_fields)
+        failure = self._client.failed(status, {}, content, has_schema=True, sent=sent)
         if isinstance(failure, Outcome):
             return BatchReply(custom_id, failure)
         if isinstance(failure, UnknownFieldError):

@@ -116,6 +116,7 @@ class SdkClient(ABC):
         self._cap_field = self.cap_fields[0]
         self._sends_schema = True
         self._ignores_schema = False
+        self.first_fields = self.fields()
         self._schema_faults = SchemaFaults()
         self._has_told = False
         self._encoded_prefixes: dict[str, str] = {}

@@ -250,9 +250,11 @@ class OpenAIBatches(SdkBatches):
                 if status == 200:
                     yield self.good_reply(custom_id, response.get("body"))
                 elif status is None:
+                    # Expired or cancelled, or an error of the account's, which has no status here.
                     error = row.get("error")
-                    reason = error.get("code") if isinstance(error, dict) else error
-                    yield BatchReply(custom_id, None, str(reason or "no response"))
+                    reason = str(as_dict(error).get("code") or error or "no response")
+                    found = self.failed_reply(custom_id, 429, {"error": error})
+                    yield BatchReply(custom_id, None, reason, found.error)
                 else:
                     yield self.failed_reply(custom_id, status, response.get("body"))
 
