@@ -47,7 +47,9 @@ class Provider:
         *,
         fate: Callable[[Asked], Fate | None] | None = None,
         say: Callable[[Asked], str | None] | None = None,
+        reshape: Callable[[Row], Row | bytes] | None = None,
     ) -> None:
+        self._reshape = reshape
         self.settings = settings
         self.rows: list[Row] = []
         self.paths: Counter[str] = Counter()
@@ -173,6 +175,11 @@ class Provider:
         reply = self.compose(asked, fate)
         told = {"status": 200, "n_cached": n_read, "n_shareable": n_shared, "n_output": reply.n_output}
         return 200, message(asked, reply, n_read, n_written), told
+
+    def reshaped(self, body: Row) -> bytes:
+        """A good answer's body as it is sent, which a test may change."""
+        sent = self._reshape(body) if self._reshape else body
+        return sent if isinstance(sent, bytes) else orjson.dumps(sent)
 
     def note(self, row: Row) -> None:
         """A request has ended: into the file."""
@@ -307,7 +314,7 @@ class _Exchange:
         self._row["n_output"] = reply.n_output
         if self._provider.settings.log_texts and self._asked.kind == "list":
             self._row["text"] = reply.text
-        return orjson.dumps(message(self._asked, reply, self._n_read, self._n_written))
+        return self._provider.reshaped(message(self._asked, reply, self._n_read, self._n_written))
 
     def _refuse(self, fate: Fate) -> None:
         """An error of the protocol."""

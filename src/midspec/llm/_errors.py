@@ -14,6 +14,7 @@ from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
+_PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
 _BUSY = {429, 503, 529}
 _SCHEMA_WORDS = (
     *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
@@ -220,7 +221,7 @@ def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url
             f"the server at {url} knows no such model or address (404: {words})",
             f"Check the model's name and the base URL{url_hint}",
         ),
-        407: (f"the proxy wants a login (407: {words})", "Write it into its address: http://USER:PASSWORD@HOST:PORT"),
+        407: (f"the proxy wants a login (407: {words})", _PROXY_LOGIN),
     }.get(status, ("", ""))
     return ConfigError(what, where=where, hint=hint) if what else None
 
@@ -259,6 +260,11 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
     if any(isinstance(link, OSError) and link.errno in {errno.EMFILE, errno.ENFILE} for link in chain):
         hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency; the same command goes on from here"
         return MidspecError("too many files and connections are open at once", where="ulimit -n", hint=hint)
+    refused = next((link for link in chain if isinstance(link, aiohttp.ClientHttpProxyError)), None)
+    if refused is not None and refused.status == 407:
+        return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)
+    if refused is not None:
+        return ConnectError(f"the proxy answers {refused.status} {refused.message}")
     if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
         return ConnectError(words)
     if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):

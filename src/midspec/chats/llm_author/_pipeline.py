@@ -92,7 +92,7 @@ class ChatPipeline:
         self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress
         self.style = CHAT_STYLES.get(config.style)(spec, config)
         self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
-        self._usable = UsableReplies(models.store, where=config.author)
+        self.usable = UsableReplies(models.store, where=config.author)
         self._usable_verdicts = UsableReplies(models.store, where=f"judge {config.judge.model}")
         self._pool = Pool(models.width)
         self._prefix_sha256 = hash_text(self.style.prefix)
@@ -351,7 +351,7 @@ class ChatPipeline:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
         reply = await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
-        self._usable.count(request.task, reply)
+        self.usable.count(request.task, reply)
         return reply
 
     def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, cap: str, draw: int = 0) -> Request:
