@@ -38,8 +38,8 @@ def test_the_median_function_is_about_ten_lines() -> None:
     assert statistics.median(lines for _, lines in _functions()) <= 12
 
 
-def test_there_are_at_most_290_modules() -> None:
-    assert len(FILES) <= 290
+def test_there_are_at_most_300_modules() -> None:
+    assert len(FILES) <= 300
 
 
 def test_few_private_functions_are_named_once_in_their_module() -> None:

@@ -179,7 +179,10 @@ class UsableReplies:
             self._has_good = True
         if reply.value is not None or outcome.kind not in _UNUSABLE:
             return
-        self.reasons[f"{outcome.kind}: {outcome.note or outcome.stop_reason or 'no reply'}"] += 1
+        note = outcome.note or outcome.stop_reason or "no reply"
+        if not outcome.text.strip() and outcome.kind == "unparsable" and "no text" not in note:
+            note = f"an empty reply ({note})"
+        self.reasons[f"{outcome.kind}: {note}"] += 1
         if self._has_good:
             return
         self._tasks.append(task)
@@ -269,7 +272,10 @@ def _parse(
     try:
         value = parse(said.text)
     except UnreadableReplyError as error:
-        fault = str(error) if said.text.strip() else f"{_no_text(outcome, said)} ({error})"
+        fault = str(error)
+        if not said.text.strip() and (said.has_reasoning or "reasoning" in outcome.note):
+            # What the client saw beside the text says more; of a plainly empty reply the words are as they were.
+            fault = f"{'no text after its reasoning' if said.has_reasoning else outcome.note} ({error})"
         if outcome.kind == "ok":
             store.mark(request.task, request.turn, "unparsable", fault)
         return fault
@@ -277,8 +283,3 @@ def _parse(
         store.mark(request.task, request.turn, "ok", "")
         outcome = outcome.model_copy(update={"kind": "ok", "note": ""})
     return ParsedReply(value, outcome)
-
-
-def _no_text(outcome: Outcome, said: Visible) -> str:
-    """Say why a reply has no text; the client's note says more than the text can."""
-    return "no text after its reasoning" if said.has_reasoning else outcome.note or "an empty reply"
