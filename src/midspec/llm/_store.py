@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import sqlite3
@@ -88,6 +89,7 @@ _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_F
 _ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
 _NO_REPLY = "('again', 'failed', 'timed_out', 'over_budget')"
 _ANSWERED = f"SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN {_NO_REPLY} LIMIT 1"  # noqa: S608
+_SAMPLING = f"SELECT DISTINCT model, sampling FROM attempts WHERE kind IN {_FINAL}"  # noqa: S608
 _LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 
@@ -237,6 +239,13 @@ class Store:
     def set_sampling(self, attempt: int, sampling: str) -> None:
         """Record how an attempt was really sampled, where that was learnt only from the server's refusal."""
         self._run("UPDATE attempts SET sampling = ? WHERE id = ?", (sampling, attempt))
+
+    def sampling(self) -> dict[str, list[dict[str, Any]]]:
+        """Return how each model was really asked to sample, whatever was configured."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for model, sampling in self._run(f"{_SAMPLING} ORDER BY model, sampling"):
+            found.setdefault(model, []).append(json.loads(sampling))
+        return found
 
     def sent_at(self, attempt: int) -> float:
         """Return when an attempt was sent, in seconds of Unix time."""
