@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -16,9 +17,9 @@ from aiohttp import web
 from tests.loopback import Served, Settings, serve
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm import Access, ModelConfig, Outcome, Prices, Request, Store, Stored
+from midspec.llm import Access, BatchEndpoint, BatchEntry, ModelConfig, Outcome, Prices, Request, Store, Stored
 from midspec.llm._batch_client import BatchClient
-from midspec.llm._providers import BatchUnknownError
+from midspec.llm._errors import RetryableError
 
 from .outside import OPENAI, wish
 from .test_batch import BOTH, PACE, endpoint_of, n_batches, url_of
@@ -245,6 +246,79 @@ def test_a_row_that_refuses_a_parameter_is_handed_in_again_without_it(tmp_path: 
     assert ["temperature" in body for body in bodies] == [True] * 12 + [False] * 12
 
 
-def test_an_unknown_batch_is_told_from_one_that_was_refused() -> None:
-    error = BatchUnknownError("gone", where="batch")
-    assert isinstance(error, MidspecError)
+PAGES: list[tuple[bytes, str]] = [
+    (b"<html>Sign in</html>", "text/html"),
+    (b"<html>Sign in</html>", "application/json"),
+    (b"", "application/json"),
+    (b"null", "application/json"),
+    (b"[]", "application/json"),
+    (b"{}", "application/json"),
+    (b'"x"', "application/json"),
+    (b'{"data": null}', "application/json"),
+    (b'{"data": [null, 1, {}]}', "application/json"),
+    (b'{"data": [{"id": "a", "created_at": null, "metadata": 3, "request_counts": null}]}', "application/json"),
+    (b'{"id": 3, "status": null, "processing_status": []}', "application/json"),
+    (b'{"id": "b", "status": "failed", "errors": {"data": [null, 3]}}', "application/json"),
+    (b'{"id": "b", "status": "completed", "output_file_id": 3, "processing_status": "ended"}', "application/json"),
+    (b'{"id": "b", "processing_status": "ended", "results_url": "http://127.0.0.1:9/x"}', "application/json"),
+    (b'{"error": "no"}', "application/json"),
+    (b"[" * 100_000, "application/json"),
+    (b"Service unavailable", "text/plain"),
+]
+
+
+@BOTH
+def test_pages_in_the_place_of_a_batch_endpoints_replies_are_typed(model: ModelConfig) -> None:
+    async def run() -> None:
+        page = PAGES[0]
+
+        async def handle(request: web.Request) -> web.Response:
+            await request.read()
+            return web.Response(body=page[0], headers={"Content-Type": page[1]})
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        endpoint = endpoint_of(model, Access(base_url=url, deadline_s=3.0))
+        for page in PAGES:  # noqa: B007 - read by the handler
+            calls = [
+                endpoint.submit([BatchEntry("a", b"{}")], "h"),
+                endpoint.has_ended("b"),
+                endpoint.find("h", {"a"}, 0.0),
+                _read(endpoint),
+            ]
+            for call in calls:
+                with contextlib.suppress(RetryableError, MidspecError):
+                    await call
+        await endpoint.close()
+        await runner.cleanup()
+
+    asyncio.run(run())
+
+
+async def _read(endpoint: BatchEndpoint) -> None:
+    async for _ in endpoint.replies("b"):
+        pass
+
+
+@BOTH
+def test_a_page_in_the_place_of_a_result_file_hands_nothing_in_again(model: ModelConfig, tmp_path: Path) -> None:
+    with serve() as served, Store(tmp_path / "s") as store:
+        batches = served.provider._batches
+        handle, n_pages = batches.handle, 0
+
+        def page(method: str, path: str, host: str, head: bytes, body: bytes) -> Any:
+            nonlocal n_pages
+            found = handle(method, path, host, head, body)
+            if path.endswith(("/results", "-output/content")) and n_pages < 5:
+                n_pages += 1
+                return 200, b"<html>\n<title>Sign in</title>\n</html>", b"text/html"
+            return found
+
+        batches.handle = page  # type: ignore[method-assign]
+        outcomes = batched(served, store, WISHES, model)
+        assert [outcome.kind for outcome in outcomes] == ["ok"] * 12
+        assert (n_pages, n_batches(served)) == (5, 1)

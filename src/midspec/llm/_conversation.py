@@ -243,6 +243,8 @@ async def converse(
             store.mark(request.task, request.turn, "truncated", outcome.note)
         if outcome.kind == "truncated" and request.max_tokens < cap:
             changed: dict[str, object] = {"max_tokens": min(cap, 2 * request.max_tokens)}
+            if first.cap_setting:
+                changed["cap_setting"] = f"{first.cap_setting}, raised because the reply was cut"
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:
             rephrased = True
             other = rephrase(first)

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import (
+    NoReplyError,
     RetryableError,
     UnknownFieldError,
     not_json_error,
@@ -78,9 +79,31 @@ class SdkBatches(ABC):
             raise MidspecError(what, where="batch", hint=hint) from None
 
     async def call(self, call: Awaitable[ResultT]) -> ResultT:
-        """Return the result of an SDK's call; its errors are raised as what they mean."""
+        """Return the result of an SDK's call; its errors are raised as what they mean.
+
+        A page of a proxy in a reply's place makes the SDKs fall over their own feet (AttributeError, JSONDecodeError).
+        """
         with self.read_errors():
-            return await call
+            try:
+                return await call
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                raise NoReplyError(f"the reply about a batch is none ({type(error).__name__}: {error})") from None
+
+    def listed(self, pager: Any) -> list[Any]:
+        """Return the batches of a page of the list."""
+        found = getattr(pager, "data", None)
+        return [batch for batch in found if hasattr(batch, "id")] if isinstance(found, list) else []
+
+    def part(self, shown_as: Any, name: str) -> Any:
+        """Return a field of what the SDK made of a reply.
+
+        Raises:
+            NoReplyError: it is not there: the reply is of something in between.
+        """
+        value = getattr(shown_as, name, None)
+        if value is None:
+            raise NoReplyError(f"the reply about a batch has no {name}: {str(shown_as)[:120]}")
+        return value
 
     async def look_up(self, batch_id: str, call: Awaitable[ResultT]) -> ResultT:
         """Return what the provider says of a batch.
@@ -105,7 +128,9 @@ class SdkBatches(ABC):
         """Yield the JSON objects of a streamed file.
 
         A line that is none is taken for a download that broke off; where it is there the third time, it is passed over.
+        A file of nothing else is a page of something in between.
         """
+        n_rows, bad = 0, b""
         with self.read_errors():
             async with stream as response:
                 async for line in response.iter_lines():
@@ -113,10 +138,15 @@ class SdkBatches(ABC):
                         continue
                     row = read_json(line, None)
                     if isinstance(row, dict):
+                        n_rows += 1
                         yield row
-                    elif self._n_torn[batch_id] < _MAX_TORN:
+                        continue
+                    bad = line.encode()
+                    if self._n_torn[batch_id] < _MAX_TORN:
                         self._n_torn[batch_id] += 1
-                        raise not_json_error(line.encode()) from None
+                        raise not_json_error(bad) from None
+        if bad and not n_rows:
+            raise not_json_error(bad)
 
     def good_reply(self, custom_id: str, body: JsonValue) -> BatchReply:
         """Return the reply to an entry that was answered; one that can't be read will not change."""

@@ -7,13 +7,14 @@ import json
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
-from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError
-from midspec.llm._providers import BatchEntry, BatchReply, Provider
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json
+from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
@@ -39,6 +40,7 @@ _STATUS = {
 }
 # What the API samples with where nothing is said.
 _DEFAULT_TEMPERATURE = 1.0
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 _BUILT_HERE = {"model", "max_tokens", "messages", "stream"}
 
 
@@ -179,7 +181,7 @@ class AnthropicBatches(SdkBatches):
         """Return the errors that the SDK raises for a status and for a broken connection."""
         import anthropic
 
-        return anthropic.APIStatusError, anthropic.APIConnectionError
+        return anthropic.APIStatusError, anthropic.AnthropicError
 
     async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:  # noqa: ARG002
         """Submit a batch; return its id there."""
@@ -193,15 +195,19 @@ class AnthropicBatches(SdkBatches):
             options=JSON_OPTIONS,
         )
         response = await self.call(call)
-        return str(json.loads(response.content)["id"])
+        return str(self.part(SimpleNamespace(**as_dict(read_json(response.content, None))), "id"))
 
     async def has_ended(self, batch_id: str) -> bool:
         """Return whether its replies can be read."""
         batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
-        return bool(batch.processing_status == "ended")
+        return bool(self.part(batch, "processing_status") == "ended")
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies, one line at a time."""
+        batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
+        if not self.part(batch, "id") or getattr(batch, "results_url", None) is None:
+            what = f"{self._client.url} has no results of the batch {batch_id} (any more)"
+            raise BatchUnknownError(what, where="batch", hint="Check the key and the base URL")
         results = self._sdk.messages.batches.with_streaming_response.results(batch_id)
         async for row in self.read_lines(batch_id, results):
             result = as_dict(row.get("result"))
@@ -221,15 +227,24 @@ class AnthropicBatches(SdkBatches):
         since = datetime.fromtimestamp(since_s - self.clock_skew_s, UTC)
         pager = await self.call(self._sdk.messages.batches.list(limit=self.page_size))
         for _ in range(self.max_pages):
-            for batch in pager.data:
-                counts = batch.request_counts
-                n = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-                if batch.created_at >= since and n == len(custom_ids):
+            batches = self.listed(pager)
+            times = [self._made_at(batch) for batch in batches]
+            for batch, made_at in zip(batches, times, strict=True):
+                counts = as_dict(getattr(getattr(batch, "request_counts", None), "__dict__", None))
+                n = sum(n_counted(counts.get(name)) or 0 for name in _COUNTS)
+                if made_at >= since and n == len(custom_ids):
                     found.append(batch.id)
-            if not pager.data or pager.data[-1].created_at < since or not pager.has_next_page():
+            if not batches or times[-1] < since or not pager.has_next_page():
                 break
             pager = await self.call(pager.get_next_page())
         return found
+
+    @staticmethod
+    def _made_at(batch: Any) -> datetime:
+        made_at = getattr(batch, "created_at", None)
+        if isinstance(made_at, datetime) and made_at.tzinfo is not None:
+            return made_at
+        return datetime.fromtimestamp(0, UTC)
 
 
 PROVIDER = Provider(

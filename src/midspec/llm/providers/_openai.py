@@ -18,6 +18,7 @@ from midspec.llm._errors import (
     not_json_error,
     read_connection_error,
     read_error_status,
+    read_json,
 )
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
@@ -122,7 +123,7 @@ class OpenAIClient(SdkClient):
         stop_reason = str(choice.get("finish_reason") or "")
         if stop_reason == "error":
             raise BrokenReplyError(f"the model broke off: {shown(choice.get('error'))}", usage=usage)
-        content = message.get("content")
+        content = message.get("content", choice.get("text"))
         text = as_text(content)
         kind, note = self.kind_of(stop_reason, text, _reasoning(message))
         refusal = as_text(message.get("refusal")) or (
@@ -205,7 +206,7 @@ class OpenAIBatches(SdkBatches):
         """Return the errors that the SDK raises for a status and for a broken connection."""
         import openai
 
-        return openai.APIStatusError, openai.APIConnectionError
+        return openai.APIStatusError, openai.OpenAIError
 
     async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:
         """Submit a batch, marked with `handle`; return its id there."""
@@ -213,12 +214,12 @@ class OpenAIBatches(SdkBatches):
         lines = b"".join(head + entry.custom_id.encode() + tail + entry.body + b"}\n" for entry in entries)
         file = await self.call(self._sdk.files.create(file=(f"{handle}.jsonl", lines), purpose="batch"))
         call = self._sdk.batches.create(
-            input_file_id=file.id,
+            input_file_id=self.part(file, "id"),
             endpoint="/v1/chat/completions",
             completion_window="24h",
             metadata={"midspec": handle},
         )
-        return str((await self.call(call)).id)
+        return str(self.part(await self.call(call), "id"))
 
     async def has_ended(self, batch_id: str) -> bool:
         """Return whether its replies can be read.
@@ -227,22 +228,24 @@ class OpenAIBatches(SdkBatches):
             BatchRefusedError: the provider took none of it, or no longer knows it.
         """
         batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
-        if batch.status == "failed":
-            errors = (batch.errors.data if batch.errors else None) or []
-            words = "; ".join(f"{error.code}: {error.message}" for error in errors)[:300]
+        status = self.part(batch, "status")
+        if status == "failed":
+            errors = getattr(getattr(batch, "errors", None), "data", None) or []
+            words = "; ".join(f"{getattr(one, 'code', '')}: {getattr(one, 'message', '')}" for one in errors)[:300]
             if "token_limit" in words or "rate_limit" in words:
                 return True  # the queue is full: every entry comes back unanswered and is submitted again
             hint = (
                 "Check the account's credit and batch limits, and the model's name; the same command goes on from here"
             )
             raise BatchRefusedError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
-        return batch.status in {"completed", "expired", "cancelled", "failed"}
+        return status in {"completed", "expired", "cancelled", "failed"}
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies and its errors, one line at a time."""
         batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id is None:
+        for name in ("output_file_id", "error_file_id"):
+            file_id = getattr(batch, name, None)
+            if not isinstance(file_id, str):
                 continue
             async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
                 response = as_dict(row.get("response"))
@@ -262,8 +265,12 @@ class OpenAIBatches(SdkBatches):
         """Return the batch with our mark."""
         pager = await self.call(self._sdk.batches.list(limit=self.page_size))
         for _ in range(self.max_pages):
-            found = [batch.id for batch in pager.data if (batch.metadata or {}).get("midspec") == handle]
-            is_older = not pager.data or pager.data[-1].created_at < since_s - self.clock_skew_s
+            batches = self.listed(pager)
+            found = [
+                batch.id for batch in batches if as_dict(getattr(batch, "metadata", None)).get("midspec") == handle
+            ]
+            made_at = getattr(batches[-1], "created_at", None) if batches else None
+            is_older = not isinstance(made_at, int | float) or made_at < since_s - self.clock_skew_s
             if found or is_older or not pager.has_next_page():
                 return found
             pager = await self.call(pager.get_next_page())
@@ -343,9 +350,9 @@ async def _embed_once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig)
     except openai.APIConnectionError as error:
         raise read_connection_error(error) from None
     try:
-        rows = sorted(json.loads(response.content)["data"], key=lambda row: int(row["index"]))
+        rows = sorted(read_json(response.content, None)["data"], key=lambda row: int(row["index"]))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise not_json_error(response.content) from None
     if len(vectors) != len(part):
         raise DataError(f"{len(vectors)} vectors came for {len(part)} texts", where=where, hint="Use another server")
