@@ -7,11 +7,16 @@ import inspect
 import json
 import logging
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 from aiohttp import web
+from genai_prices import calc_price
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Message
@@ -459,3 +464,60 @@ def test_the_temperature_that_the_api_has_by_itself_is_not_worth_a_word(caplog: 
 def test_a_setting_that_anthropics_api_does_not_have_is_refused_in_one_line(extra: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(extra))):
         ask(lambda _: told("Yes."), model=ModelConfig(model="anthropic/tiny", extra=extra))
+
+
+# Money ---------------------------------------------------------------------------------------------------------------
+COUNTS = st.integers(0, 300_000)
+
+
+@st.composite
+def counted_bodies(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A model, and a good body of its protocol with usage as the provider writes it."""
+    n_new, n_read, n_write, n_output = (draw(COUNTS) for _ in range(4))
+    if draw(st.booleans()):
+        usage = {
+            "input_tokens": n_new,
+            "cache_read_input_tokens": n_read,
+            "cache_creation_input_tokens": n_write,
+            "output_tokens": n_output,
+        }
+        name = draw(st.sampled_from(["claude-opus-4-6", "claude-sonnet-4-5", "claude-haiku-4-5"]))
+        content = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Tea."}]
+        body = {"type": "message", "model": name, "content": content, "stop_reason": "end_turn", "usage": usage}
+        return f"anthropic/{name}", body
+    details = {"cached_tokens": n_read} if draw(st.booleans()) else None
+    usage_of_chat = {
+        "prompt_tokens": n_new + n_read,
+        "completion_tokens": n_output,
+        "total_tokens": n_new + n_read + n_output,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": draw(st.integers(0, n_output))},
+    }
+    name = draw(st.sampled_from(["gpt-5.4", "gpt-4.1", "gpt-4o-mini", "o3"]))
+    choice = {"message": {"content": "Tea."}, "finish_reason": "stop"}
+    return f"openai/{name}", {"model": name, "choices": [choice], "usage": usage_of_chat}
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=counted_bodies())
+def test_the_ledger_is_to_the_cent_what_the_price_library_makes_of_the_body_itself(
+    tmp_path_factory: pytest.TempPathFactory, drawn: tuple[str, dict[str, Any]]
+) -> None:
+    name, body = drawn
+    provider, _, model = name.partition("/")
+    seller = next(one for one in get_snapshot().providers if one.id == provider)
+    _, counted = seller.extract_usage(body, api_flavor="chat" if provider == "openai" else "default")
+    before = datetime.now(UTC)
+
+    async def run(store: Store) -> None:
+        async with answering(lambda _: web.json_response(body)) as small:
+            asked = ModelConfig(model=name, temperature=None)
+            client: Any = provider_of(name).client(asked, small.access())
+            recorded = Recorded(client, store, asked, "author", PRICES)
+            await recorded.ask(wish())
+            await recorded.close()
+
+    with Store(tmp_path_factory.mktemp("money") / "s") as store:
+        asyncio.run(run(store))
+        price = calc_price(counted, model, provider_id=provider, genai_request_timestamp=before)
+        assert store.spent_usd() == pytest.approx(float(price.total_price), abs=1e-9)
