@@ -190,7 +190,7 @@ class UsableReplies:
         if len(self._tasks) < (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
             return
         for one in self._tasks:
-            self._store.reopen(one, None, "no reply of this run could be used")
+            self._store.reopen(one)
         raise MidspecError(
             f"none of the first {len(self._tasks)} requests gave a reply that can be used ({self.words()})",
             where=self._where,

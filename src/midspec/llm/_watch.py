@@ -39,7 +39,6 @@ class _Doubtful(NamedTuple):
     """A reply to a prompt of which the server counts fewer tokens than such a text has."""
 
     task: str
-    turn: int
     n_least: int
     n_counted: int
 
@@ -79,7 +78,7 @@ class CutPrompts:
             return outcome
         n_least = self._n_least(request)
         if n_counted < _DOUBTFUL_SHARE * n_least:
-            self._count(_Doubtful(request.task, request.turn, n_least, n_counted))
+            self._count(_Doubtful(request.task, n_least, n_counted))
         return outcome
 
     async def close(self) -> None:
@@ -107,7 +106,7 @@ class CutPrompts:
         if self._error is None and len(lengths) < (_N_ALIKE_CUT if is_cut else _N_ALIKE_DOUBTFUL):
             return
         for one in alike:
-            self._store.reopen(one.task, one.turn, "the prompt was cut by the server")
+            self._store.reopen(one.task)
         self._error = self._error or ConfigError(
             f"the server cuts prompts without saying so: {what}, and as many of shorter ones and longer ones",
             where=self._where,
