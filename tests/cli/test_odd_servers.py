@@ -107,23 +107,36 @@ def test_a_run_of_useless_replies_stops_early_says_why_and_goes_on_when_that_is_
 
 
 def test_an_empty_rejects_file_is_never_pointed_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that is too short to be stopped: two requests are made for one document, and neither gives anything."""
+    """A run that is too short to be stopped."""
     with serve(reshape=lambda body: with_message(body, content="Sure!")) as served:
         assert main([*command(served, tmp_path / "c"), "--documents", "1"]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    rejects = tmp_path / "c" / "rejects.jsonl"
-    assert ("rejects.jsonl" in told) == (rejects.is_file() and rejects.stat().st_size > 0)
-    assert "must be one JSON object" in told or "rejects.jsonl" in told
+    assert "rejects.jsonl" not in told
+    assert "must be one JSON object" in told
+    with serve() as served:
+        assert main([*command(served, tmp_path / "c"), "--documents", "1"]) == 0
 
 
-def test_chats_stop_early_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_writes_lists_and_no_document_is_stopped_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prose(body: dict[str, Any]) -> dict[str, Any]:
+        return with_message(body, content="Tea is a drink.") if "<document>" in text_of(body) else body
+
+    with serve(reshape=prose) as served:
+        assert main([*command(served, tmp_path / "c"), "--documents", "60"]) == 2
+        assert len([row for row in served.log if row["kind"] == "document"]) <= 40
+    assert "requests of document gave a reply that can be used" in capsys.readouterr().err
+
+
+def test_chats_stop_too_and_go_on_when_that_is_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--style", "value", "--samples", "6", "--judge", "openai/j")
     with serve(reshape=lambda body: with_message(body, content=None, reasoning_content=text_of(body))) as served:
-        words = command(
-            served, tmp_path / "c", "--style", "value", "--samples", "6", "--judge", "openai/j", verb="chats"
-        )
-        assert main(words) == 2
+        assert main(command(served, tmp_path / "c", *more, verb="chats")) == 2
         assert len(served.log) <= 40
     assert "only reasoning and no text" in capsys.readouterr().err
+    with serve() as served:
+        assert main(command(served, tmp_path / "c", *more, verb="chats")) == 0
 
 
 def test_pages_of_a_proxy_cost_nothing_of_a_budget(

@@ -154,13 +154,13 @@ def reply(kind: str, note: str = "", value: str | None = None) -> ParsedReply[st
     return ParsedReply(value, Outcome(kind=kind, note=note, text="" if note.startswith("only") else "x"))  # type: ignore[arg-type]
 
 
-def count(store: Store, replies: list[ParsedReply[str]]) -> tuple[int, str]:
+def count(store: Store, replies: list[ParsedReply[str]], *, makes_row: bool = False) -> tuple[int, str]:
     usable = UsableReplies(store, where="openai/tiny")
     for number, one in enumerate(replies):
         request = Request(task=f"t{number}", stage="s", prompt="p", max_tokens=5)
         store.close(store.open(request, "openai/tiny", "author", "{}"), one.outcome)
         try:
-            usable.count(f"t{number}", one)
+            usable.count(request, one, makes_row=makes_row)
         except MidspecError as error:
             return number + 1, str(error)
     return len(replies), ""
@@ -193,8 +193,31 @@ def test_what_the_server_never_answered_does_not_count(store: Store) -> None:
 
 def test_reasons_are_told_by_how_often_they_came(store: Store) -> None:
     usable = UsableReplies(store, where="openai/tiny")
-    usable.count("a", reply("ok", value="Tea."))
+    asked = requests(1)[0]
+    usable.count(asked, reply("ok", value="Tea."))
     notes = itertools.chain(["b"] * 3, ["a"] * 5, ["c"], ["d"])
-    for number, note in enumerate(notes):
-        usable.count(f"t{number}", reply("unparsable", note))
+    for note in notes:
+        usable.count(asked, reply("unparsable", note))
     assert usable.words() == "5 unparsable: a; 3 unparsable: b; 1 unparsable: c"
+
+
+def test_rows_are_looked_at_by_themselves_and_lists_on_the_way_to_them_are_not(store: Store) -> None:
+    usable = UsableReplies(store, where="openai/tiny")
+    listed, document = (requests(1)[0].model_copy(update={"stage": stage}) for stage in ("ideas", "document"))
+    usable.count(listed, reply("ok", value="a"))
+    for _ in range(30):
+        usable.count(listed, reply("unparsable", "no"))
+    for _ in range(9):
+        usable.count(document, reply("unparsable", "no"), makes_row=True)
+    with pytest.raises(MidspecError, match="none of the first 10 requests of document gave"):
+        usable.count(document, reply("unparsable", "no"), makes_row=True)
+
+
+def test_a_run_that_is_too_short_to_be_stopped_ends_the_same_way(store: Store) -> None:
+    usable = UsableReplies(store, where="openai/tiny")
+    usable.check_end()
+    usable.count(requests(1)[0], reply("unparsable", "no"))
+    with pytest.raises(MidspecError, match="none of the first 1 requests gave"):
+        usable.check_end()
+    usable.count(requests(1)[0], reply("ok", value="a"))
+    usable.check_end()

@@ -208,7 +208,7 @@ class _PairWriter:
         request = request.model_copy(update={"task": f"{request.task}-{self._n_asked}"})
         reply = await converse(author, store, request, lambda text: read_pairs(text, domain))
         self._usable = self._usable or UsableReplies(store, where=self._config.author.model)
-        self._usable.count(request.task, reply)
+        self._usable.count(request, reply)
         return reply
 
     async def ask_judge(

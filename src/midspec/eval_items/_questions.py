@@ -153,7 +153,7 @@ async def write_questions(
 
         async def ask(request: Request) -> ParsedReply[tuple[_Entry, ...]]:
             reply = await converse(client, store, request, lambda text: parse_json_reply(text, _Reply).questions)
-            usable.count(request.task, reply)
+            usable.count(request, reply)
             return reply
 
         short = [state for state in writer.states if not state.is_done and len(state.rows) < writer.writing.per_clause]

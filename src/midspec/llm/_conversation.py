@@ -155,44 +155,67 @@ class ParsedReply(Generic[T]):
 
 
 class UsableReplies:
-    """Ends a run of which no reply at all can be used, and says why.
+    """Ends a run of which no reply at all can be used, or none of those that rows are made of, and says why.
 
     Args:
         store: where such replies are opened again.
         where: the model's name, for messages.
+
+    Attributes:
+        reasons: why replies can't be used, with numbers.
     """
 
     def __init__(self, store: Store, *, where: str) -> None:
         self._store, self._where = store, where
-        self._has_good = False
-        self._tasks: list[str] = []
+        self._good: set[str] = set()
+        self._bad: dict[str, list[tuple[str, str]]] = {}
         self.reasons: Counter[str] = Counter()
 
-    def count(self, task: str, reply: ParsedReply[Any]) -> None:
+    def count(self, request: Request, reply: ParsedReply[Any], *, makes_row: bool = False) -> None:
         """Count what came of one conversation.
+
+        Args:
+            request: what was asked.
+            reply: what came of it.
+            makes_row: it is a document or an answer, and no list on the way to them.
 
         Raises:
             MidspecError: none of the first ten (of empty ones: five) gave anything.
         """
         outcome = reply.outcome
+        # A stage of rows is looked at by itself: a model may write lists well, and no document.
+        groups = ("", request.stage) if makes_row else ("",)
         if reply.value is not None:
-            self._has_good = True
+            self._good.update(groups)
         if reply.value is not None or outcome.kind not in _UNUSABLE:
             return
         note = outcome.note or outcome.stop_reason or "no reply"
         if not outcome.text.strip() and outcome.kind == "unparsable" and "no text" not in note:
             note = f"an empty reply ({note})"
-        self.reasons[f"{outcome.kind}: {note}"] += 1
-        if self._has_good:
-            return
-        self._tasks.append(task)
-        is_empty = all("no text" in reason or "an empty reply" in reason for reason in self.reasons)
-        if len(self._tasks) < (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
-            return
-        for one in self._tasks:
-            self._store.reopen(one)
+        self.reasons[reason := f"{outcome.kind}: {note}"] += 1
+        for group in groups:
+            if group not in self._good:
+                bad = self._bad.setdefault(group, [])
+                bad.append((request.task, reason))
+                is_empty = all("no text" in one or "an empty reply" in one for _, one in bad)
+                if len(bad) >= (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
+                    self._stop(bad, f" of {group}" if group else "")
+
+    def check_end(self) -> None:
+        """Raise, at the end of a run, if all its replies were of no use, however few they were.
+
+        Raises:
+            MidspecError: they were.
+        """
+        if "" not in self._good and (bad := self._bad.get("")):
+            self._stop(bad, "")
+
+    def _stop(self, bad: list[tuple[str, str]], stage: str) -> None:
+        for task, _ in bad:
+            self._store.reopen(task)
+        words = _commonest(Counter(reason for _, reason in bad))
         raise MidspecError(
-            f"none of the first {len(self._tasks)} requests gave a reply that can be used ({self.words()})",
+            f"none of the first {len(bad)} requests{stage} gave a reply that can be used ({words})",
             where=self._where,
             hint="Check the model and the server's settings (chat template, reasoning, context); the same command asks"
             " again",
@@ -200,7 +223,11 @@ class UsableReplies:
 
     def words(self) -> str:
         """Return the commonest reasons with their numbers, in one line."""
-        return "; ".join(f"{n} {reason[:160]}" for reason, n in self.reasons.most_common(_N_REASONS))
+        return _commonest(self.reasons)
+
+
+def _commonest(reasons: Counter[str]) -> str:
+    return "; ".join(f"{n} {reason[:160]}" for reason, n in reasons.most_common(_N_REASONS))
 
 
 async def converse(

@@ -66,6 +66,7 @@ async def author_chats(
     models = ChatModels(client, judge, store, embed, width)
     with writable(folder), ChatPipeline(spec, config, models, folder, on_progress) as pipeline:
         await pipeline.run()
+        pipeline.usable.check_end()
         kept, surplus = _select_pool(pipeline)
         if not kept:
             why = f"; {pipeline.usable.words()}" if pipeline.usable.reasons else ""

@@ -318,7 +318,7 @@ class ChatPipeline:
         prompt = self.style.verdict_prompt(state.topic, pending.question, content)
         request = self._request("verdicts", prompt, self._judge_model, "verdict_tokens")
         reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
-        self._usable_verdicts.count(request.task, reply)
+        self._usable_verdicts.count(request, reply)
         reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
             self._reject(pending, "judge", reason, state, content)
@@ -351,7 +351,7 @@ class ChatPipeline:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
         reply = await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
-        self.usable.count(request.task, reply)
+        self.usable.count(request, reply, makes_row=step == "replies")
         return reply
 
     def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, cap: str, draw: int = 0) -> Request:

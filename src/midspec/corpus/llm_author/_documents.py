@@ -26,6 +26,7 @@ T = TypeVar("T")
 _ID_LENGTH = 16
 _TASK_LENGTH = 32
 _MAX_OTHERS = 12
+_ROW_STAGES = ("document", "reframe")
 
 
 def id_of(*content: str) -> str:
@@ -149,7 +150,7 @@ class RequestSender:
             self._client, self._store, request, parse, rephrase=_rephrase, cap_tokens=self._writing.cap_tokens
         )
         self.outcomes.setdefault(stage, Counter())[reply.outcome.kind] += 1
-        self.usable.count(request.task, reply)
+        self.usable.count(request, reply, makes_row=stage in _ROW_STAGES)
         if reply.outcome.kind == "over_budget":
             hint = "Raise --budget and run the same command again"
             raise ConfigError("the budget is used up", where=stage, hint=hint)

@@ -61,11 +61,13 @@ async def author_corpus(
     Raises:
         ConfigError: settings that contradict each other or make no sense for this author; a weight that names nothing;
             the budget is used up.
+        MidspecError: no reply of the run can be used.
         SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
     """
     pipeline = _Pipeline(spec, config, client, store, folder, accept, on_progress, width)
     try:
         await pipeline.run(_N_TOP_UPS)
+        pipeline.sender.usable.check_end()
         return pipeline.rows.save(pipeline.planner.notes, pipeline.planner.n_wanted, pipeline.sender.outcomes)
     finally:
         pipeline.rows.close()
