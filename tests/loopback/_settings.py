@@ -23,6 +23,8 @@ Fate = Literal[
     "malformed",  # stop reason good, text broken: JSON without its end, tags not closed
     "ignored_form",  # the schema is skipped: prose where JSON was asked
     "empty",  # stop reason good, no text
+    "no_credit",  # the account's credit is used up
+    "no_model",  # 404
 ]
 
 
@@ -48,6 +50,7 @@ class Settings(Strict):
         cache_step: the automatic cache of the OpenAI protocol counts in steps of so many tokens.
         batch_delay_s: how long a batch takes.
         batch_expired: share of a batch's entries that expire.
+        batch_failed: with these words a batch of the OpenAI protocol ends, and none of it is answered.
         key: the key that requests must carry; `None` takes any.
         log_path: a file that gets a JSON line for every request that ended.
         log_texts: rows of the log carry the end of the prompt and the text of lists.
@@ -82,6 +85,7 @@ class Settings(Strict):
     cache_step: int = Field(default=128, ge=1)
     batch_delay_s: float = Field(default=0.0, ge=0)
     batch_expired: float = Field(default=0.0, ge=0, le=1)
+    batch_failed: str = ""
     key: str | None = None
     log_path: str | None = None
     log_texts: bool = False

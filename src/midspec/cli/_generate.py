@@ -147,8 +147,24 @@ def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
     sys.stdout.flush()
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
-        raise DataError("no document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+        raise nothing_kept("document", record, folder)
     return record
+
+
+def nothing_kept(unit: str, record: Record, folder: Path) -> DataError:
+    """Return the error for a result without a row: where the reasons are, or what became of the requests."""
+    notes = [note for note in _notes(record) if note.startswith("what became")] or _notes(record)
+    rejects = folder / "rejects.jsonl"
+    if rejects.is_file() and rejects.stat().st_size:
+        hint = "Read the reasons in its rejects.jsonl"
+    else:
+        hint = f"No reply could be used: {'; '.join(notes) or 'see the replies in the store beside it'}"
+    return DataError(f"no {unit} was kept", where=str(folder), hint=hint)
+
+
+def _notes(record: Record) -> list[str]:
+    notes = record.summary.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def read_checked(path: Path, config: SpecSettings) -> Callable[[], Spec]:

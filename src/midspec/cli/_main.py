@@ -7,6 +7,7 @@ signal n. Commands print results on standard output, everything else on standard
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
 import inspect
@@ -185,6 +186,10 @@ def _run(args: Sequence[str] | None) -> int:
             raise
         return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
     except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            return _complain(
+                "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
+            )
         if error.filename is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}. Check the path and its permissions")

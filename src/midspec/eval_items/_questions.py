@@ -30,6 +30,7 @@ from midspec.llm import (
     Request,
     StageEstimate,
     Store,
+    UsableReplies,
     converse,
     parse_json_reply,
     response_schema,
@@ -142,7 +143,7 @@ async def write_questions(
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
     writer = _QuestionWriter(spec, clauses, model, writing or QuestionWriting())
-    n_rounds = writer.writing.n_rounds
+    n_rounds, usable = writer.writing.n_rounds, UsableReplies(store, where=model.model)
     for number in range(n_rounds):
         note = f"round {number + 1} of at most {n_rounds}"
 
@@ -151,7 +152,9 @@ async def write_questions(
                 on_progress(n_done, n, note)
 
         async def ask(request: Request) -> ParsedReply[tuple[_Entry, ...]]:
-            return await converse(client, store, request, lambda text: parse_json_reply(text, _Reply).questions)
+            reply = await converse(client, store, request, lambda text: parse_json_reply(text, _Reply).questions)
+            usable.count(request, reply)
+            return reply
 
         short = [state for state in writer.states if not state.is_done and len(state.rows) < writer.writing.per_clause]
         replies = await gather(ask, [writer.request(state, number) for state in short], width, on_done=tell)
@@ -231,6 +234,7 @@ class _QuestionWriter:
             prompt=prompt,
             prefix=self.prefix,
             max_tokens=self.writing.max_tokens,
+            cap_setting="writing.max_tokens",
             form=form,
         )
 

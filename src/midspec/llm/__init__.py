@@ -7,6 +7,7 @@ attempt, written before anything is done with the reply.
 `open_client` gives a `Client` made of small final classes, each of which does one thing and wraps the next:
 
     Stored        answers from the store what is settled there
+    CutPrompts    ends a run whose prompts the server cuts
     Budgeted      sets the worst case aside before it lets a request through; ends the run at the cap
     PrefixFirst   sends the first request of a prefix alone, so that the others find it in the provider's cache
     Retrying      asks again after 429, 5xx, resets and deadlines, for as long as anything succeeds

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
+from collections.abc import Callable
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import BrokenReplyError, ConnectError, DeadlineError, RateLimitError, RetryableError
@@ -255,15 +257,16 @@ class Recorded:
         model: the model that is asked.
         role: what it is asked as.
         prices: what tokens cost.
+        sampling: how the model is asked to sample at present, as one line of JSON; as configured when not given.
     """
 
-    def __init__(self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices) -> None:
-        self._client = client
-        self._store = store
-        self._model = model.model
-        self._sampling = sampling_of(model)
-        self._role = role
-        self._prices = prices
+    def __init__(
+        self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices,
+        sampling: Callable[[], str] | None = None,
+    ) -> None:  # fmt: skip
+        self._client, self._store, self._prices = client, store, prices
+        self._model, self._role = model.model, role
+        self._sampling = sampling or (lambda: sampling_of(model))
         self._all_failed: list[int] | None = []  # rows of a run in which nothing else has happened yet
 
     async def ask(self, request: Request) -> Outcome:
@@ -273,26 +276,37 @@ class Recorded:
             RetryableError: the attempt came to nothing and may be repeated.
             MidspecError: the server refuses for good, or takes none of the first three requests.
         """
-        row = self._store.open(request, self._model, self._role, self._sampling)
+        sampling, sent_at = self._sampling(), time.time()
+        row = self._store.open(request, self._model, self._role, sampling)
         try:
             outcome = await self._client.ask(request)
         except (DeadlineError, BrokenReplyError) as error:
-            # It may have been billed all the same, and of how much nobody will hear.
-            self._store.close(row, Outcome(kind="timed_out", note=error.reason))
+            usage = error.usage if isinstance(error, BrokenReplyError) else None
+            if usage is None and isinstance(error, BrokenReplyError) and not self._store.has_answers(self._model):
+                self._store.again(row, error.reason)  # nothing at that address has ever answered, or billed
+                raise
+            # It may have been billed all the same; of how much nobody hears, unless the server counted.
+            self._store.close(row, self._priced(Outcome(kind="timed_out", note=error.reason, usage=usage), sent_at))
             raise
         except (RetryableError, MidspecError) as error:
             self._store.again(row, str(error))
             raise
-        if outcome.usage is not None:
-            cost_usd = self._prices.cost(self._model, outcome.usage)
-            outcome = outcome.model_copy(update={"cost_usd": cost_usd})
+        outcome = self._priced(outcome, sent_at)
         self._store.close(row, outcome)
+        if (now := self._sampling()) != sampling:  # the model took the request without a parameter
+            self._store.set_sampling(row, now)
         if outcome.kind != "failed":
             self._all_failed = None
         elif self._all_failed is not None:
             self._all_failed.append(row)
             self._check_settings(self._all_failed, outcome)
         return outcome
+
+    def _priced(self, outcome: Outcome, sent_at: float) -> Outcome:
+        if outcome.usage is None:
+            return outcome
+        cost_usd = self._prices.cost(self._model, outcome.usage, at=sent_at)
+        return outcome.model_copy(update={"cost_usd": cost_usd})
 
     def _check_settings(self, failed_rows: list[int], outcome: Outcome) -> None:
         """End a run whose every request is refused: the server does not take the settings, whatever the texts."""

@@ -14,8 +14,9 @@ from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
-from midspec.llm._transport import api_key
-from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
+from midspec.llm._transport import api_key, find_proxy, make_room
+from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
+from midspec.llm._watch import CutPrompts
 
 _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
@@ -221,6 +222,8 @@ def check_access(model: ModelConfig, access: Access) -> None:
         api_key(provider.key_variable, access)
     if access.batch:
         provider.batch_builder()
+    if access.base_url is not None:
+        find_proxy(access.base_url)
     prices = Prices.load(access.prices, access.base_url)
     if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
         raise unknown_price(model.model)
@@ -242,22 +245,29 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
     Raises:
         ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
     """
+    make_room(access)
     prices = Prices.load(access.prices, access.base_url)
     provider = provider_of(model.model)
     client = provider.client(model, access)
+
+    def sampling() -> str:
+        # An outside provider's client may not say how it samples; then what is configured is recorded.
+        return getattr(client, "sampling", None) or sampling_of(model)
+
     drain: Drain
     inner: Client
     if access.batch:
         timing = BatchTiming(patience_s=access.patience_s)
-        drain = inner = BatchClient(provider.batch_builder()(client), store, model, role, prices, timing=timing)
+        endpoint = provider.batch_builder()(client)
+        drain = inner = BatchClient(endpoint, store, model, role, prices, timing=timing, sampling=sampling)
     else:
-        recorded = Recorded(Timed(client, access.deadline_s), store, model, role, prices)
+        recorded = Recorded(Timed(client, access.deadline_s), store, model, role, prices, sampling)
         drain = limited = Limited(recorded, access.concurrency)
         inner = PrefixFirst(Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s))
     try:
         budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, role=role, batch=access.batch)
         with draining(drain):
-            yield Stored(budgeted, store)
+            yield Stored(CutPrompts(budgeted, store, where=model.model), store)
     finally:
         await inner.close()
 

@@ -20,7 +20,17 @@ from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import DiskBuffer, Pool
-from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse, model_name_forms
+from midspec.llm import (
+    Client,
+    ModelConfig,
+    Outcome,
+    ParsedReply,
+    Request,
+    Store,
+    UsableReplies,
+    converse,
+    model_name_forms,
+)
 
 T = TypeVar("T")
 # Two lists of topics in a row without a new one: a third would be no better.
@@ -82,6 +92,8 @@ class ChatPipeline:
         self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress
         self.style = CHAT_STYLES.get(config.style)(spec, config)
         self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
+        self.usable = UsableReplies(models.store, where=config.author)
+        self._usable_verdicts = UsableReplies(models.store, where=f"judge {config.judge.model}")
         self._pool = Pool(models.width)
         self._prefix_sha256 = hash_text(self.style.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
@@ -304,8 +316,9 @@ class ChatPipeline:
     async def _passes_judge(self, state: TopicState, pending: PendingQuestion, content: str) -> bool:
         """Return whether every criterion is met; what the judge is not clear about is not."""
         prompt = self.style.verdict_prompt(state.topic, pending.question, content)
-        request = self._request("verdicts", prompt, self._judge_model, self._writing.verdict_tokens)
+        request = self._request("verdicts", prompt, self._judge_model, "verdict_tokens")
         reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
+        self._usable_verdicts.count(request, reply)
         reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
             self._reject(pending, "judge", reason, state, content)
@@ -331,15 +344,17 @@ class ChatPipeline:
     async def _ask_author(
         self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0
     ) -> ParsedReply[T]:
-        max_tokens = self._writing.reply_tokens if step == "replies" else self._writing.list_tokens
-        request = self._request(step, prompt, self._author_model, max_tokens, draw)
+        cap = "reply_tokens" if step == "replies" else "list_tokens"
+        request = self._request(step, prompt, self._author_model, cap, draw)
 
         def rephrase(request: Request) -> Request:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
-        return await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
+        reply = await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
+        self.usable.count(request, reply, makes_row=step == "replies")
+        return reply
 
-    def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, max_tokens: int, draw: int = 0) -> Request:
+    def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, cap: str, draw: int = 0) -> Request:
         """Make a request; its task is a hash of all that makes its reply another one, and of no size."""
         stage = f"chats.{self._config.style}.{step}"
         return Request(
@@ -347,7 +362,8 @@ class ChatPipeline:
             stage=stage,
             prompt=prompt.text,
             prefix=self.style.prefix,
-            max_tokens=max_tokens,
+            max_tokens=getattr(self._writing, cap),
+            cap_setting=f"writing.{cap}",
             form=prompt.form,
         )
 

@@ -20,13 +20,14 @@ from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
 from midspec.corpus.llm_author._prompts import PROMPTS, Overused, Voices, made_by
 from midspec.corpus.llm_author._sizes import check_author
-from midspec.llm import Client, Outcome, ParsedReply, Request, Store, converse, parse_tags
+from midspec.llm import Client, Outcome, ParsedReply, Request, Store, UsableReplies, converse, parse_tags
 
 T = TypeVar("T")
 
 _ID_LENGTH = 16
 _TASK_LENGTH = 32
 _MAX_OTHERS = 12
+_ROW_STAGES = ("document", "reframe")
 
 
 def id_of(*content: str) -> str:
@@ -96,12 +97,14 @@ class RequestSender:
 
     Attributes:
         outcomes: kinds of outcomes by stage.
+        usable: ends a run of which no reply can be used.
     """
 
     def __init__(self, config: CorpusConfig, source: str, prefix: str, client: Client, store: Store) -> None:
         self.prefix = prefix
         self.outcomes: dict[str, Counter[str]] = {}
         self._client, self._store = client, store
+        self.usable = UsableReplies(store, where=config.author)
         self._writing = check_author(config)
         self._prefix_sha256 = hash_text(prefix)
         self._base = fingerprint(
@@ -133,7 +136,7 @@ class RequestSender:
 
         Raises:
             ConfigError: the budget is used up.
-            MidspecError: anything else that ends the whole run.
+            MidspecError: anything else that ends the whole run; none of the first replies can be used.
         """
         request = Request(
             task=hash_text("\n".join((self._base, stage, *content)))[:_TASK_LENGTH],
@@ -142,11 +145,13 @@ class RequestSender:
             prefix=self.prefix,
             form=schema,
             max_tokens=self._writing.document_tokens if schema is None else self._writing.list_tokens,
+            cap_setting="writing.document_tokens" if schema is None else "writing.list_tokens",
         )
         reply = await converse(
             self._client, self._store, request, parse, rephrase=_rephrase, cap_tokens=self._writing.cap_tokens
         )
         self.outcomes.setdefault(stage, Counter())[reply.outcome.kind] += 1
+        self.usable.count(request, reply, makes_row=stage in _ROW_STAGES)
         if reply.outcome.kind == "over_budget":
             hint = "Raise --budget and run the same command again"
             raise ConfigError("the budget is used up", where=stage, hint=hint)

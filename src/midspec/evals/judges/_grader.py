@@ -179,7 +179,7 @@ class Grader:
             if check is not None and not is_taken:
                 check(text)
 
-        outcome = (await converse(self._client, self._store, request, read)).outcome
+        outcome = (await converse(self._client, self._store, request, read, reads_reasoning=True)).outcome
         if (stop := _STOPS.get(outcome.kind)) is None:
             return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, is_stored)
         return JudgeReply(outcome.text, stop, "", outcome, is_stored)

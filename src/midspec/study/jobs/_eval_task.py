@@ -80,6 +80,11 @@ class Judging(NamedTuple):
             return built
         spent = sum(cost for stage, cost in _costs(store) if stage == _JUDGING)
         costs: dict[str, JsonValue] = {"judging_usd": round(spent, 6), "judging_forecast_usd": forecast_usd}
+        if store.is_file():
+            with Store(store) as opened:  # what was sent: not every model takes the temperature that is configured
+                costs["sampling"] = {
+                    model: list(sent) for model, sent in opened.sampling().items() if model in self.graders
+                }
         return built.model_copy(update={"execution": built.execution | costs})
 
 
