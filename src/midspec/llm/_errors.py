@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._limits import Refusal, read_refusal, retry_after_s
 from midspec.llm._types import Outcome, OutcomeKind
 
 _LONGEST_NOTE = 300
 _BUSY = {429, 503, 529}
-_DENIED = {402, 403}
+_DENIED = {
+    402: ("the server asks for payment", "See the account's credit and billing; the same command goes on from here"),
+    403: ("the server denies access", "Check the account's rights"),
+}
 _SCHEMA_WORDS = ("response_format", "json_schema", "output_config", "output_format", "structured output", "guided")
 _FILTERED = ("content filtering policy", "content_filter", "content_policy")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
@@ -38,7 +40,17 @@ class ConnectError(RetryableError):
 
 
 class RateLimitError(RetryableError):
-    """The server takes no more for now (429, 503, 529)."""
+    """The server takes no more for now (429, 503, 529).
+
+    Args:
+        reason: what the server said, cut to one short line.
+        wait_s: how long the server asks to be left alone; `None` where it does not say.
+        refusal: what its words say of the limit that they stand for.
+    """
+
+    def __init__(self, reason: str, *, wait_s: float | None = None, refusal: Refusal | None = None) -> None:
+        super().__init__(reason, wait_s=wait_s)
+        self.refusal = refusal
 
 
 class DeadlineError(RetryableError):
@@ -73,23 +85,6 @@ def error_text(content: bytes, key: str) -> str:
     if key and key != "none":
         words = words.replace(key, "[key]")
     return " ".join(words.split())[:_LONGEST_NOTE]
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that a server asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except (TypeError, ValueError):
-            continue
-    return None
 
 
 def read_error_status(
@@ -129,10 +124,10 @@ def read_error_status(
         what = f"the server at {url} knows no such model or address (404: {words})"
         return ConfigError(what, where=where, hint=f"Check the model's name and the base URL{url_hint}")
     if status in _DENIED:
-        what = f"the server denies access ({status}: {words})"
-        return ConfigError(what, where=where, hint="Check the account's rights")
+        what, hint = _DENIED[status]
+        return ConfigError(f"{what} ({status}: {words})", where=where, hint=hint)
     if status in _BUSY:
-        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers))
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if status >= 500 or status in {408, 409, 425}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if "max_completion_tokens" in text and "max_tokens" in text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -70,6 +70,7 @@ class SdkClient(ABC):
         self._sends_schema = True
         self._ignores_schema = False
         self._encoded_prefixes: dict[str, str] = {}
+        self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
     @property
     def url(self) -> str:
@@ -108,6 +109,8 @@ class SdkClient(ABC):
         """Return the outcome, and whether the server was just seen to ignore the schema."""
         has_schema = self._sends_schema and request.form is not None
         response = await self._transport.post(self.body(request))
+        if self.on_headers is not None:
+            self.on_headers(request, response.headers)
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
