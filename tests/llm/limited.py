@@ -117,7 +117,12 @@ class Server:
     async def close(self) -> None: ...
 
 
-async def run_all(server: Server, n: int, wanted: int, **more: object) -> Limited:
+def sized(task: str, n_tokens: int) -> Request:
+    """A request that takes so many tokens: half of them its own, half the reply's."""
+    return wish(task, prompt="word" * (n_tokens // 2), max_tokens=n_tokens // 2)
+
+
+async def run_all(server: Server, n: int, wanted: int) -> Limited:
     """Ask `n` requests as a pipeline does, and see that each is answered once."""
     limited = Limited(server, wanted)
     server.heard = limited.read_headers
@@ -125,7 +130,9 @@ async def run_all(server: Server, n: int, wanted: int, **more: object) -> Limite
     pool, answered = Pool(wanted), list[str]()
 
     async def one(number: int) -> None:
-        outcome = await client.ask(wish(f"t{number}", **more))
+        outcome = await client.ask(
+            wish(f"t{number}") if server.tokens is None else sized(f"t{number}", server.n_tokens(wish(f"t{number}")))
+        )
         assert outcome.kind == "ok"
         answered.append(f"t{number}")
 

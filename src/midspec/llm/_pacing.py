@@ -28,6 +28,7 @@ _FEW_OF_CAPACITY = 0.175
 _CYCLE_S = 1.0
 _N_CYCLE = 12
 _N_TEST = 30
+_LONGEST_TEST_S = 2.0
 _TEST_S = 0.25
 _TEST_SHARE = 0.7
 _N_UNTIL_TEST = 20
@@ -66,6 +67,7 @@ class Pace:
         self._credit = self._credit_at = 0.0
         self._good = self._most = self._taken = 0.0
         self._growth = _FIRST_GROWTH
+        self._n_taken = 0
         self._tests: list[float] = []  # shares refused at less than what was taken before
         self._n_until_test = self._n_loose = 0
         self._mean_size = 1.0
@@ -107,8 +109,10 @@ class Pace:
 
     def _begin(self, now: float) -> None:
         assert self.rate is not None
-        least_s, n = (_TEST_S, _N_TEST) if self._tests else (_CYCLE_S, _N_CYCLE)
-        self._cycle = _Cycle(now, min(_LONGEST_CYCLE_S, max(least_s, n * self._mean_size / self.rate)))
+        least_s, most_s, n = (
+            (_TEST_S, _LONGEST_TEST_S, _N_TEST) if self._tests else (_CYCLE_S, _LONGEST_CYCLE_S, _N_CYCLE)
+        )
+        self._cycle = _Cycle(now, min(most_s, max(least_s, n * self._mean_size / self.rate)))
 
     def judge(self, now: float, lag_s: float) -> bool:
         """Adapt the pace where a cycle is over; return whether nothing was taken in it.
@@ -146,11 +150,12 @@ class Pace:
             self._growth, self._credit, self._n_loose = _FIRST_GROWTH, 0.0, 0
             # Refused at less than what was taken before: the limit is another, or there is none.
             if self._n_until_test <= 0 or self.chance > _LITTLE or self.rate < 0.85 * self._taken:
-                self._most, self._taken = max(self._most, sent), taken
+                self._most, self._taken, self._n_taken = max(self._most, sent), taken, n - cycle.n_refused
                 self._tests.append(share)
                 self.rate = max(_TEST_SHARE * taken, 1e-3)
-            else:  # one cycle is a small sample: a good pace is not given up for it
-                self.rate, self._good = max(taken, 0.95 * self._good, 1e-3), 0.0
+            else:  # one cycle is a small sample: a good pace is not given up for it, nor much of another
+                least = 0.95 * self._good or (0.85 * self.rate if share < 0.35 else 1e-3)
+                self.rate, self._good = max(taken, least), 0.0
         elif sent < 0.7 * self.rate:  # there was no more to send
             self._n_loose += 1
             self.rate = None if self._n_loose >= 5 else self.rate
@@ -174,6 +179,7 @@ class Pace:
         else:
             self.chance = 0.0
             self.rate = max(self._taken, 1e-3)
+            self._growth = _FIRST_GROWTH if self._n_taken >= _N_LAST else _START_GROWTH
         self._tests.clear()
 
 
@@ -293,7 +299,7 @@ class Pacer:
         self._count_in_a_row(sent, now)
         for size_kind, size in sent.sizes.items():
             self._totals[size_kind] -= size
-        emptied = [quota for quota in self.quotas.values() if quota.level < sent.sizes[quota.kind]]
+        emptied = [quota for quota in self.quotas.values() if quota.level < 2 * sent.sizes[quota.kind]]
         for quota in self.quotas.values():
             quota.take(-sent.sizes[quota.kind])
         self.pace.refuse(sent)
@@ -343,7 +349,10 @@ class Pacer:
         if kind not in (None, "concurrency"):
             self._pace(kind, now, per_s)
         elif kind is None and (n_taken > 0.8 * len(levels) or n_out < 0.8 * self._top - 1):
-            self._pace("requests", now, None)  # refused where others are taken, or far below what was carried
+            # Refused where others are taken, or far below what was carried. Large ones first: tokens are counted.
+            large = sorted(last, key=lambda each: each.sizes["tokens"])[len(last) // 2 :]
+            n_large = sum(each.is_refused for each in large)
+            self._pace("tokens" if n_large > 0.65 * len(levels) else "requests", now, None)
         elif self.capacity.is_full:
             self._hold(now)
         else:
@@ -369,6 +378,7 @@ class Pacer:
         self._n_closed += 1
         self._settles_by = None
         self.hold_until = max(self.hold_until, now + (own_s if wait_s is None else wait_s))
+        self.pace.rate = None
         self.capacity.free()
         self.capacity.cut(max(1, n_out), self.hold_until - PROBE_EVERY_S)
         self._judged_at = now
