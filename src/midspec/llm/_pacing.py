@@ -27,7 +27,8 @@ _FEW = 0.25
 _FEW_OF_CAPACITY = 0.175
 _CYCLE_S = 1.0
 _N_CYCLE = 12
-_N_TEST = 30
+_N_START = 5
+_N_TEST = 50
 _LONGEST_TEST_S = 2.0
 _TEST_S = 0.25
 _TEST_SHARE = 0.7
@@ -109,10 +110,13 @@ class Pace:
 
     def _begin(self, now: float) -> None:
         assert self.rate is not None
-        least_s, most_s, n = (
-            (_TEST_S, _LONGEST_TEST_S, _N_TEST) if self._tests else (_CYCLE_S, _LONGEST_CYCLE_S, _N_CYCLE)
-        )
-        self._cycle = _Cycle(now, min(most_s, max(least_s, n * self._mean_size / self.rate)))
+        one_s = self._mean_size / self.rate
+        if self._tests:
+            seconds = min(_LONGEST_TEST_S, max(_TEST_S, _N_TEST * one_s))
+        else:
+            n = _N_CYCLE if self._growth < _START_GROWTH else _N_START
+            seconds = min(_LONGEST_CYCLE_S, max(_CYCLE_S, n * one_s))
+        self._cycle = _Cycle(now, seconds)
 
     def judge(self, now: float, lag_s: float) -> bool:
         """Adapt the pace where a cycle is over; return whether nothing was taken in it.
@@ -333,6 +337,9 @@ class Pacer:
 
     def _finds_limit(self, kind: LimitKind | None, per_s: float | None, n_out: int, now: float) -> bool:
         """Return whether the last refusals are more than chance, and hold back if so; words alone prove nothing."""
+        old = now - max(0.1, 4 * self._lag_s)
+        if not self.capacity.is_full and self._judged_at > old:
+            return False
         last: list[Sent] = []
         for each in reversed(self._recent):
             if each.at < self._judged_at or len(last) >= _N_LAST:
@@ -340,11 +347,11 @@ class Pacer:
             if not each.is_probe and (each.is_refused or each.at <= now - 1.5 * self._lag_s):
                 last.append(each)
         levels = sorted(each.level for each in last if each.is_refused)
-        few = _FEW_OF_CAPACITY if not self.capacity.is_full else max(_FEW, min(0.85, self.pace.chance + 0.25))
+        few = max(_FEW if self.capacity.is_full else _FEW_OF_CAPACITY, min(0.85, 2 * self.pace.chance))
         if len(levels) < few * max(len(last), _N_LAST / 2):
             return False
         self._judged_at = now
-        level, old = levels[len(levels) // 4], now - max(0.1, 4 * self._lag_s)
+        level = levels[len(levels) // 4]
         n_taken = sum(not each.is_refused and each.level >= level and each.at <= old for each in last)
         if kind not in (None, "concurrency"):
             self._pace(kind, now, per_s)
