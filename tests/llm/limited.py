@@ -7,38 +7,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.loopback._limits import Bucket
+
 from midspec.generation import Pool
 from midspec.llm import Outcome, Request, Usage
 from midspec.llm._attempts import Limited, Retrying
 from midspec.llm._errors import RateLimitError
 
 from .outside import wish
-
-
-@dataclass
-class Bucket:
-    """So much a second, and so much at once; `window_s` makes it one that is filled anew at the end of each window."""
-
-    per_s: float
-    most: float
-    window_s: float | None = None
-    level: float = 0.0
-    at: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.level = self.most
-
-    def fill(self, now: float) -> None:
-        if self.window_s is None:
-            self.level = min(self.most, self.level + self.per_s * (now - self.at))
-        elif now // self.window_s > self.at // self.window_s:
-            self.level = self.most
-        self.at = now
-
-    def reset_s(self, now: float) -> float:
-        if self.window_s is not None:
-            return self.window_s - now % self.window_s
-        return (self.most - self.level) / self.per_s
 
 
 @dataclass

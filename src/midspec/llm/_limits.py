@@ -194,6 +194,7 @@ _WORDS: dict[LimitKind, str] = {
     "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?:requests?|calls) per|requestsper|models-per"
     r"|requests? rate limit|number of requests",
 }
+_LONGEST_TEXT = 20_000  # a gateway's page may be of any length
 _PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "day": DAY_S}
 _PER_WORDS = re.compile(r"per[ _-]?(second|sec|minute|min|hour|day)|\b(?:rp|tp|itp|otp)([mdhs])\b|\b(daily)\b")
 _BY_LETTER = {"s": 1.0, "m": MINUTE_S, "h": 3600.0, "d": DAY_S}
@@ -211,7 +212,7 @@ def read_refusal(text: str) -> Refusal:
     Args:
         text: the body, JSON or not.
     """
-    text = text.lower().replace('\\"', '"')
+    text = text[:_LONGEST_TEXT].lower().replace('\\"', '"')
     kind = next((kind for kind, words in _WORDS.items() if re.search(words, text)), None)
     per = _PER_WORDS.search(text)
     window_s = None
