@@ -240,12 +240,15 @@ class Limited:
         told = error.refusal
         wait_s = error.wait_s if told is None or error.wait_s is not None else told.wait_s
         kind = told.kind if told is not None else None
+        if wait_s is None and (reset_s := self._pacer.reset_s(sent, now) or 0.0) > self._longest_wait_s:
+            wait_s = reset_s
         is_long = wait_s is not None and wait_s > self._longest_wait_s
         if told is not None and told.window_s == DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
             is_long = True
         if is_long:  # tried again soon, in case that others are taken: then it is an odd answer, and no limit
             self._n_over = self._n_over + 1 if self._pacer.n_in_a_row else 1
-            if self._n_over >= _FEWEST_OVER and self._pacer.row_s(now) >= _OVER_AFTER_S:
+            row = self._pacer.row
+            if self._n_over >= _FEWEST_OVER and row is not None and now - row.at >= _OVER_AFTER_S:
                 self._end(error, wait_s)
             wait_s, kind = _LONG_CHECK_S, None
         per_s = told.limit / told.window_s if told is not None and told.limit and told.window_s else None

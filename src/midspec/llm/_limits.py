@@ -37,6 +37,7 @@ _KINDS: dict[str, LimitKind] = {
 }
 _WINDOWS = {"second": 1.0, "minute": MINUTE_S, "hour": 3600.0, "day": DAY_S}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_LONGEST_PAUSE_S = 2.0
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12  # 2001 in seconds and in milliseconds; no server asks for a wait of thirty years
 _POLICY = re.compile(r"(?:^|;)\s*(q|w|r|t|limit|remaining|reset|qu)\s*=\s*\"?([\w.-]+)\"?")
 
@@ -349,7 +350,7 @@ class Quota:
             self._is_fixed, self._first = moved < 0.4, (now, reset_at)
 
     def refuse(self, size: float, wait_s: float | None, now: float) -> None:
-        """Count that the server found it used up."""
+        """Count that the server found it used up; what is asked for beyond what its own headers say is cut short."""
         self.level = min(self.level, 0.0)
-        pause_s = min(size, self.limit) / self.rate if wait_s is None else wait_s
-        self._closed_until = now + min(pause_s, max(0.0, self.reset_at - now) or pause_s)
+        pause_s = min(size, self.limit) / self.rate if wait_s is None else min(wait_s, _LONGEST_PAUSE_S)
+        self._closed_until = self.reset_at if self._is_fixed else now + pause_s

@@ -1,17 +1,18 @@
 """What is learnt of a server's limits, and when the next request may go.
 
-A refusal (429, 503, 529) says only that this request was not taken. Which limit it stands for is told by headers or by
-words (`_limits.py`); where it is not, by the pattern:
+A refusal (429, 503, 529) says only that this request was not taken. Headers tell how much is left of a limit
+(`Quota`); otherwise the pattern of refusals says whether there is a limit at all, and the words which one:
 
-- Fewer than a fifth of the last 20 refused: chance. Nobody is held back; the refused one comes again.
+- Fewer than a quarter of the last 40 refused: chance. Nobody is held back; the refused one comes again.
 - More: a limit. First it is taken for one of requests in flight: what is carried after the burst is the limit, and one
   more is tried every now and then, two after it, then four.
-- Refused far below that: a rate. Sending is paced to what was taken, in cycles of 20 requests or a second, a little
-  faster after each in which hardly any was refused. If going slower changes nothing, the refusals are chance after all.
+- Refused beside others that are taken, or far below what was carried: a rate. Sending is paced to what was taken, in
+  cycles of a second or 12 requests, faster after each in which hardly any was refused. If going slower twice changes
+  nothing, the refusals are chance after all.
 - Nothing taken at all: everybody waits, for as long as the server asks, and one goes first.
 
 An attempt counts as taken when it is sent, and no more when it is refused, since a refusal comes at once and an answer
-may take a minute.
+may take a minute. The numbers were chosen on simulated servers (LOG.md).
 """
 
 from __future__ import annotations
@@ -22,25 +23,16 @@ from collections import deque
 from midspec.llm._limits import LimitKind, LimitReading, Quota, Sent
 from midspec.llm._server import PROBE_EVERY_S, ServerCapacity
 
-_N_LAST = 40
-_FEW = 0.25
-_FEW_OF_CAPACITY = 0.175
-_CYCLE_S = 1.0
-_N_CYCLE = 12
-_N_START = 5
-_N_TEST = 50
-_LONGEST_TEST_S = 2.0
-_TEST_S = 0.25
-_TEST_SHARE = 0.7
-_N_UNTIL_TEST = 20
-_FIRST_GROWTH = 0.03
-_START_GROWTH = 0.5
+_N_LAST, _FEW, _FEW_OF_CAPACITY = 40, 0.25, 0.175  # a quarter of 40 by chance, where 5% are refused: once in 100,000
+_CYCLE_S, _LONGEST_CYCLE_S, _N_CYCLE, _N_START = 1.0, 10.0, 12, 5
+# A test goes at 0.7 of what was taken, so that a bucket refuses nothing; 50 tell a fifth refused from none.
+_TEST_S, _LONGEST_TEST_S, _N_TEST, _TEST_SHARE, _N_UNTIL_TEST = 0.25, 2.0, 50, 0.7, 20
+_FIRST_GROWTH, _START_GROWTH = 0.03, 0.5  # doubled after each cycle
 _LITTLE = 0.08
-_LONGEST_CYCLE_S = 10.0
-_LONGEST_CLOSED_S = 5.0
-_FIRST_CLOSED_S = 0.25
+_FIRST_CLOSED_S, _LONGEST_CLOSED_S = 0.25, 5.0  # where the server does not say
+_LONGEST_QUOTA_S = 60.0  # what headers say is longer off is asked for: the server's words say what to wait for
+_LONGEST_OWN_S = 2.0  # of a request that is refused while others are taken
 _BURST_S = 0.1
-_LONGEST_OWN_S = 2.0
 
 
 class _Cycle:
@@ -131,12 +123,14 @@ class Pace:
         is_bad = cycle.n_refused >= (10 if self._tests else 5) and cycle.n_refused > (self.chance + 0.25) * cycle.n
         if now < (cycle.began_at + _TEST_S if is_bad else cycle.ends_at) + lag_s:
             return False
-        if cycle.n < 4 and now - cycle.began_at < 30.0:  # too few to say
+        if cycle.n < 4 and now - cycle.began_at < 3 * _LONGEST_CYCLE_S:  # too few to say
+            cycle.ends_at = now + _TEST_S
             return False
         seconds = max(_TEST_S, min(now, cycle.ends_at) - cycle.began_at)
         if cycle.n_refused >= cycle.n >= 4:
+            self.rate *= 0.5
             self._begin(now)
-            return True
+            return seconds >= _CYCLE_S
         self._adapt(cycle, cycle.units / seconds, (cycle.units - cycle.units_refused) / seconds)
         if self.rate is not None:
             self._begin(now)
@@ -158,7 +152,7 @@ class Pace:
                 self._tests.append(share)
                 self.rate = max(_TEST_SHARE * taken, 1e-3)
             else:  # one cycle is a small sample: a good pace is not given up for it, nor much of another
-                least = 0.95 * self._good or (0.85 * self.rate if share < 0.35 else 1e-3)
+                least = 0.95 * self._good or (0.85 if share < 0.35 else 0.6) * self.rate
                 self.rate, self._good = max(taken, least), 0.0
         elif sent < 0.7 * self.rate:  # there was no more to send
             self._n_loose += 1
@@ -199,9 +193,7 @@ class Pacer:
         self.capacity = ServerCapacity(wanted)
         self.pace = Pace()
         self.quotas: dict[tuple[LimitKind, float | None], Quota] = {}
-        self._totals: dict[LimitKind, float] = dict.fromkeys(
-            ("requests", "tokens", "input tokens", "output tokens"), 0.0
-        )
+        self._totals: dict[LimitKind, float] = {"requests": 0, "tokens": 0, "input tokens": 0, "output tokens": 0}
         self._judged_at = 0.0
         self._recent: deque[Sent] = deque(maxlen=max(400, 2 * wanted))
         self._lag_s = 0.1
@@ -210,20 +202,15 @@ class Pacer:
         self._top = 0
         self._n_answered = 0
         self._n_closed = 0
-        self._row: Sent | None = None
+        self.row: Sent | None = None
         self.n_in_a_row = 0
         self._asked_s: float | None = None
 
     @property
     def is_plain(self) -> bool:
         """Return whether nothing is held back but by the number in flight."""
-        return (
-            self.capacity.is_full
-            and self.pace.rate is None
-            and not self.quotas
-            and self._settles_by is None
-            and not self.hold_until
-        )
+        is_paced = self.pace.rate is not None or self.quotas
+        return self.capacity.is_full and not is_paced and self._settles_by is None and not self.hold_until
 
     def opens_at(self, sizes: dict[LimitKind, float], n_out: int, now: float) -> float | None:
         """Return when the next attempt may go; None if only after another has come back.
@@ -236,10 +223,10 @@ class Pacer:
         if n_out < self._wanted and self.is_plain:
             return now
         self._tick(n_out, now)
-        at = self.hold_until
-        at = max(at, self.pace.opens_at(sizes, now))
+        at = max(self.hold_until, self.pace.opens_at(sizes, now))
         for quota in self.quotas.values():
-            at = max(at, quota.opens_at(sizes[quota.kind], now))
+            quota_at = quota.opens_at(sizes[quota.kind], now)
+            at = max(at, quota_at) if quota_at - now <= _LONGEST_QUOTA_S else at
         if at > now:
             return at
         if n_out < self.capacity.limit or self.capacity.may_probe(n_out, now):
@@ -252,9 +239,8 @@ class Pacer:
         sent = Sent(now, n_out, sizes)
         for kind, size in sizes.items():
             self._totals[kind] += size
-        if self.quotas:
-            for quota in self.quotas.values():
-                quota.take(sizes[quota.kind])
+        for quota in self.quotas.values():
+            quota.take(sizes[quota.kind])
         sent.totals = dict(self._totals)
         if self.pace.rate is not None:
             self.pace.send(sent)
@@ -269,20 +255,23 @@ class Pacer:
             if reading.kind == "concurrency":
                 continue
             key = (reading.kind, reading.window_s)
-            quota = self.quotas.get(key)
-            if quota is None:
-                if reading.limit is None or reading.remaining is None:
-                    continue
-                quota = self.quotas[key] = Quota(reading.kind)
-            quota.read(reading, sent, self._totals[reading.kind], now)
+            if key not in self.quotas and reading.limit and reading.remaining is not None:
+                self.quotas[key] = Quota(reading.kind)
+            if key in self.quotas:
+                self.quotas[key].read(reading, sent, self._totals[reading.kind], now)
+
+    def reset_s(self, sent: Sent, now: float) -> float | None:
+        """Return in how many seconds a limit is free again that headers call used up; None where none is."""
+        resets = [quota.reset_at - now for quota in self.quotas.values() if quota.level < sent.sizes[quota.kind]]
+        return max((reset_s for reset_s in resets if reset_s < math.inf), default=None)
 
     def answer(self, sent: Sent, now: float) -> None:
         """Count that an attempt was taken, and answered."""
         self._n_answered += 1
         if sent.is_probe:
             self.capacity.probe_taken(sent, now)
-        if self._row is not None and sent.at >= self._row.at:
-            self._row, self.n_in_a_row, self._n_closed = None, 0, 0
+        if self.row is not None and sent.at >= self.row.at:
+            self.row, self.n_in_a_row, self._n_closed = None, 0, 0
 
     def refuse(
         self, sent: Sent, n_out: int, now: float, *, kind: LimitKind | None, per_s: float | None, wait_s: float | None
@@ -297,6 +286,7 @@ class Pacer:
             per_s: how much it allows a second, where it says so.
             wait_s: how long it asks to be left alone.
         """
+        own_s = None if wait_s is None else min(wait_s, _LONGEST_OWN_S)
         sent.is_refused = True
         self._asked_s = wait_s
         self._lag_s += 0.1 * (min(now - sent.at, 2.0) - self._lag_s)
@@ -317,23 +307,19 @@ class Pacer:
             for quota in emptied:
                 quota.refuse(sent.sizes[quota.kind], wait_s, now)
         elif self.pace.rate is not None:
-            return 0.0 if self.pace.chance < _LITTLE else _own(wait_s)
+            return 0.0 if self.pace.chance < _LITTLE else own_s
         elif self._settles_by is not None:
             self._hold(now)
         elif not self._finds_limit(kind, per_s, n_out, now):
-            return _own(wait_s)
+            return own_s
         return 0.0
 
     def _count_in_a_row(self, sent: Sent, now: float) -> None:
-        since = self._row.at if self._row is not None else now
+        since = self.row.at if self.row is not None else now
         if any(since <= each.at <= now - max(0.5, 4 * self._lag_s) and not each.is_refused for each in self._recent):
-            self._row, self.n_in_a_row = None, 0
-        self._row = self._row or sent
+            self.row, self.n_in_a_row = None, 0
+        self.row = self.row or sent
         self.n_in_a_row += 1
-
-    def row_s(self, now: float) -> float:
-        """Return for how long nothing that was sent has been taken."""
-        return 0.0 if self._row is None else now - self._row.at
 
     def _finds_limit(self, kind: LimitKind | None, per_s: float | None, n_out: int, now: float) -> bool:
         """Return whether the last refusals are more than chance, and hold back if so; words alone prove nothing."""
@@ -357,9 +343,11 @@ class Pacer:
             self._pace(kind, now, per_s)
         elif kind is None and (n_taken > 0.8 * len(levels) or n_out < 0.8 * self._top - 1):
             # Refused where others are taken, or far below what was carried. Large ones first: tokens are counted.
-            large = sorted(last, key=lambda each: each.sizes["tokens"])[len(last) // 2 :]
-            n_large = sum(each.is_refused for each in large)
-            self._pace("tokens" if n_large > 0.65 * len(levels) else "requests", now, None)
+            sizes = [
+                sum(each.sizes["tokens"] for each in last if each.is_refused is refused) for refused in (False, True)
+            ]
+            mean_refused, mean_taken = sizes[1] / len(levels), sizes[0] / max(1, len(last) - len(levels))
+            self._pace("tokens" if mean_refused > 1.15 * mean_taken > 0 else "requests", now, None)
         elif self.capacity.is_full:
             self._hold(now)
         else:
@@ -377,7 +365,8 @@ class Pacer:
         self.capacity.free()
         self._top = 0
         self._judged_at = now
-        self.pace.engage(kind, sum(taken) if per_s is None else per_s, now)
+        least = self._recent[-1].sizes[kind]
+        self.pace.engage(kind, max(least, sum(taken) if per_s is None else per_s), now)
 
     def _close(self, n_out: int, now: float, wait_s: float | None) -> None:
         """Nothing is taken: wait, then let one go first."""
@@ -402,7 +391,3 @@ class Pacer:
         self.capacity.count_survivors(now - max(0.1, 4 * self._lag_s), now)
         if self.pace.judge(now, 2 * self._lag_s):
             self._close(n_out, now, self._asked_s)
-
-
-def _own(wait_s: float | None) -> float | None:
-    return None if wait_s is None else min(wait_s, _LONGEST_OWN_S)
