@@ -27,8 +27,8 @@ documents), drawn from the text of the request, and replies of seeded prose in t
 - *Rates*: a server that takes 1,500 requests a minute (or as many tokens as 1,500 requests of the mean size take), two
   seconds' worth at once, and says so only by 429 (*told*: also in the provider's headers). *Allowed* is P with the same
   bucket; a request that is refused takes nothing from it.
-- *Change*: the limit becomes another in mid-run. *Followed* is the time until 90% of what is allowed then was taken in
-  three seconds.
+- *Change*: the limit becomes another in mid-run. *Followed* is the time until, in three seconds, 90% of what is allowed
+  then was taken and not a quarter refused.
 - *Cache*: prompt tokens that the server says were read, of those that an earlier request had in common.
 
 Exits with 1 if a measure misses what it must be. `--quick` is a small version of everything, which judges counts only.
@@ -281,10 +281,9 @@ def change(bench: Bench) -> list[Measured]:
         settings = {**first, "changes": [{"at_s": after_s, **second}]}
         with provider(**bench.latencies(), **settings) as at:
             run = whole(at, bench.folder / f"change-{len(found)}", sizes, concurrency=50)
-        taken = sorted(row["at"] - run.rows[0]["at"] for row in run.rows if row["status"] == 200)
         mean_s = statistics.fmean(row["latency_s"] for row in run.rows if row["status"] == 200)
         allowed = second["requests_per_min"] / 60 if "requests_per_min" in second else second["max_in_flight"] / mean_s
-        seconds = followed_after(taken, after_s, allowed)
+        seconds = followed_after(run.rows, after_s, allowed)
         _say(f"{name}: {_cost(run)}; {_n_refused(run.rows)} times 429; followed after {seconds:.1f} s")
         found += [
             none_of(f"{name}: lost", _off(run, sizes)),
@@ -293,20 +292,21 @@ def change(bench: Bench) -> list[Measured]:
     return found
 
 
-def followed_after(taken: list[float], since: float, allowed: float, window_s: float = 3.0) -> float:
-    """Seconds from `since` to the first window in which 90% of what is allowed was taken.
+def followed_after(rows: list[Row], since: float, allowed: float, window_s: float = 3.0) -> float:
+    """Seconds from `since` to the first window with 90% of what is allowed taken, and not a quarter refused.
 
     Args:
-        taken: when requests were taken, in order.
-        since: when the limit changed.
+        rows: the server's log.
+        since: when the limit changed, in seconds from the first request on.
         allowed: how many a second.
         window_s: of this length.
     """
-    end = taken[-1]
+    began = rows[0]["at"]
+    taken, refused = (sorted(row["at"] - began for row in rows if row["status"] == status) for status in (200, 429))
     at = since
-    while at + window_s <= end:
-        n = bisect_right(taken, at + window_s) - bisect_right(taken, at)
-        if 0.9 * allowed <= n / window_s:
+    while at + window_s <= taken[-1]:
+        n, n_refused = (bisect_right(times, at + window_s) - bisect_right(times, at) for times in (taken, refused))
+        if n >= 0.9 * allowed * window_s and n_refused <= 0.25 * (n + n_refused):
             return at - since
         at += 0.1
     return float("inf")

@@ -125,12 +125,11 @@ def test_limits_are_read_from_every_providers_headers(headers: dict[str, str], r
 
 WORDS = [
     (
-        "Rate limit reached for m on tokens per min (TPM): Limit 10,000, Used 9,000, Requested 2,000. Please try again in"
-        " 6s.",
+        "Rate limit reached on tokens per min (TPM): Limit 10,000, Used 9,000, Requested 2,000. Try again in 6s.",
         Refusal("tokens", 60, 10_000, 6.0, 2_000),
     ),
     (
-        "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, Requested 1. Please try again in 7m12s.",
+        "Rate limit reached on requests per day (RPD): Limit 200, Used 200, Requested 1. Please try again in 7m12s.",
         Refusal("requests", 86400, 200, 432.0, 1),
     ),
     (

@@ -11,8 +11,7 @@ A refusal (429, 503, 529) says only that this request was not taken. Headers tel
   nothing, the refusals are chance after all.
 - Nothing taken at all: everybody waits, for as long as the server asks, and one goes first.
 
-An attempt counts as taken when it is sent, and no more when it is refused, since a refusal comes at once and an answer
-may take a minute. The numbers were chosen on simulated servers (LOG.md).
+An attempt counts as taken until it is refused: refusals come at once, answers may take a minute. Numbers: LOG.md.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ _CYCLE_S, _LONGEST_CYCLE_S, _N_CYCLE, _N_START = 1.0, 10.0, 12, 5
 # A test goes at 0.7 of what was taken, so that a bucket refuses nothing; 50 tell a fifth refused from none.
 _TEST_S, _LONGEST_TEST_S, _N_TEST, _TEST_SHARE, _N_UNTIL_TEST = 0.25, 2.0, 50, 0.7, 20
 _FIRST_GROWTH, _START_GROWTH = 0.03, 0.5  # doubled after each cycle
-_LITTLE = 0.08
 _FIRST_CLOSED_S, _LONGEST_CLOSED_S = 0.25, 5.0  # where the server does not say
 _LONGEST_QUOTA_S = 60.0  # what headers say is longer off is asked for: the server's words say what to wait for
 _LONGEST_OWN_S = 2.0  # of a request that is refused while others are taken
-_BURST_S = 0.1
+_BURST_S, _TURN_EVERY_S, _LITTLE = 0.1, 30.0, 0.08
 
 
 class _Cycle:
@@ -51,11 +49,13 @@ class Pace:
 
     Attributes:
         chance: the share of refusals that no pace changes.
+        is_over: too many were refused, though hardly more were sent than before.
     """
 
     def __init__(self) -> None:
         self.rate: float | None = None
         self.chance = 0.0
+        self.is_over = False
         self.kind: LimitKind = "requests"
         self._credit = self._credit_at = 0.0
         self._good = self._most = self._taken = 0.0
@@ -101,8 +101,7 @@ class Pace:
             self._cycle.units_refused += sent.sizes[self.kind]
 
     def _begin(self, now: float) -> None:
-        assert self.rate is not None
-        one_s = self._mean_size / self.rate
+        one_s = self._mean_size / (self.rate or 1.0)
         if self._tests:
             seconds = min(_LONGEST_TEST_S, max(_TEST_S, _N_TEST * one_s))
         else:
@@ -111,12 +110,7 @@ class Pace:
         self._cycle = _Cycle(now, seconds)
 
     def judge(self, now: float, lag_s: float) -> bool:
-        """Adapt the pace where a cycle is over; return whether nothing was taken in it.
-
-        Args:
-            now: on the loop's clock.
-            lag_s: how long a refusal takes to come.
-        """
+        """Adapt the pace where a cycle is over, `lag_s` ago; return whether nothing was taken in it."""
         cycle = self._cycle
         if self.rate is None:
             return False
@@ -132,8 +126,7 @@ class Pace:
             self._begin(now)
             return seconds >= _CYCLE_S
         self._adapt(cycle, cycle.units / seconds, (cycle.units - cycle.units_refused) / seconds)
-        if self.rate is not None:
-            self._begin(now)
+        self._begin(now)
         return False
 
     def _adapt(self, cycle: _Cycle, sent: float, taken: float) -> None:
@@ -145,6 +138,7 @@ class Pace:
         if self._tests:
             self._read_test(share, taken, is_over=is_over)
         elif is_over or (self.chance > _LITTLE and self._n_until_test <= 0):
+            self.is_over = self._growth < 0.2
             self._growth, self._credit, self._n_loose = _FIRST_GROWTH, 0.0, 0
             # Refused at less than what was taken before: the limit is another, or there is none.
             if self._n_until_test <= 0 or self.chance > _LITTLE or self.rate < 0.85 * self._taken:
@@ -194,14 +188,12 @@ class Pacer:
         self.pace = Pace()
         self.quotas: dict[tuple[LimitKind, float | None], Quota] = {}
         self._totals: dict[LimitKind, float] = {"requests": 0, "tokens": 0, "input tokens": 0, "output tokens": 0}
-        self._judged_at = 0.0
+        self._judged_at = self._turns_at = 0.0
         self._recent: deque[Sent] = deque(maxlen=max(400, 2 * wanted))
         self._lag_s = 0.1
         self.hold_until = 0.0
         self._settles_by: float | None = None
-        self._top = 0
-        self._n_answered = 0
-        self._n_closed = 0
+        self._top = self._n_answered = self._n_closed = 0
         self.row: Sent | None = None
         self.n_in_a_row = 0
         self._asked_s: float | None = None
@@ -300,17 +292,15 @@ class Pacer:
         if n_out == 0 and self.n_in_a_row >= min(5, self._wanted):
             self._close(n_out, now, wait_s)
             return 0.0
+        for quota in emptied:
+            quota.refuse(sent.sizes[quota.kind], wait_s, now)
         if sent.is_probe:
             self.capacity.probe_refused(sent, now)
-            return 0.0
-        if emptied:
-            for quota in emptied:
-                quota.refuse(sent.sizes[quota.kind], wait_s, now)
-        elif self.pace.rate is not None:
+        elif self.pace.rate is not None and not emptied:
             return 0.0 if self.pace.chance < _LITTLE else own_s
         elif self._settles_by is not None:
             self._hold(now)
-        elif not self._finds_limit(kind, per_s, n_out, now):
+        elif not emptied and not self._finds_limit(kind, per_s, n_out, now):
             return own_s
         return 0.0
 
@@ -321,38 +311,54 @@ class Pacer:
         self.row = self.row or sent
         self.n_in_a_row += 1
 
-    def _finds_limit(self, kind: LimitKind | None, per_s: float | None, n_out: int, now: float) -> bool:
-        """Return whether the last refusals are more than chance, and hold back if so; words alone prove nothing."""
-        old = now - max(0.1, 4 * self._lag_s)
-        if not self.capacity.is_full and self._judged_at > old:
-            return False
+    def _look_back(self, now: float) -> tuple[list[Sent], list[int]]:
+        """Return the last attempts that are decided, newest first, and beside how many others the refused ones went."""
         last: list[Sent] = []
         for each in reversed(self._recent):
             if each.at < self._judged_at or len(last) >= _N_LAST:
                 break
             if not each.is_probe and (each.is_refused or each.at <= now - 1.5 * self._lag_s):
                 last.append(each)
-        levels = sorted(each.level for each in last if each.is_refused)
+        return last, sorted(each.level for each in last if each.is_refused)
+
+    def _is_mixed(self, last: list[Sent], levels: list[int], now: float, most: float = 0.8) -> bool:
+        """Return whether many (for each refused one `most`) were taken beside as many others as the refused ones."""
+        old, level = now - max(0.1, 4 * self._lag_s), levels[len(levels) // 4]
+        n_taken = sum(not each.is_refused and each.level >= level and each.at <= old for each in last)
+        return n_taken > most * len(levels)
+
+    def _finds_limit(self, kind: LimitKind | None, per_s: float | None, n_out: int, now: float) -> bool:
+        """Return whether the last refusals are more than chance, and hold back if so; words alone prove nothing."""
+        if not self.capacity.is_full and self._judged_at > now - max(0.1, 4 * self._lag_s):
+            return False
+        last, levels = self._look_back(now)
         few = max(_FEW if self.capacity.is_full else _FEW_OF_CAPACITY, min(0.85, 2 * self.pace.chance))
         if len(levels) < few * max(len(last), _N_LAST / 2):
             return False
-        self._judged_at = now
-        level = levels[len(levels) // 4]
-        n_taken = sum(not each.is_refused and each.level >= level and each.at <= old for each in last)
         if kind not in (None, "concurrency"):
             self._pace(kind, now, per_s)
-        elif kind is None and (n_taken > 0.8 * len(levels) or n_out < 0.8 * self._top - 1):
+        elif kind is None and (n_out < 0.8 * self._top - 1 or self._is_mixed(last, levels, now)):
             # Refused where others are taken, or far below what was carried. Large ones first: tokens are counted.
-            sizes = [
-                sum(each.sizes["tokens"] for each in last if each.is_refused is refused) for refused in (False, True)
-            ]
-            mean_refused, mean_taken = sizes[1] / len(levels), sizes[0] / max(1, len(last) - len(levels))
-            self._pace("tokens" if mean_refused > 1.15 * mean_taken > 0 else "requests", now, None)
+            refused = sum(each.sizes["tokens"] for each in last if each.is_refused) / len(levels)
+            taken = sum(each.sizes["tokens"] for each in last if not each.is_refused) / max(1, len(last) - len(levels))
+            self._pace("tokens" if refused > 1.15 * taken > 0 else "requests", now, None)
         elif self.capacity.is_full:
             self._hold(now)
         else:
             self.capacity.cut(n_out, now)
+        self._judged_at = now
         return True
+
+    def _turn_to_capacity(self, now: float) -> None:
+        """Take a pace for a number in flight after all, where only those beside many others are refused."""
+        last, levels = self._look_back(now)
+        if now < self._turns_at or len(levels) < 4 or len(last) < _N_LAST / 2:
+            return
+        if not self._is_mixed(last, levels, now, 0.3):
+            self._turns_at = now + _TURN_EVERY_S
+            self.pace.rate = None
+            self.capacity.cut(levels[len(levels) // 4], now)
+            self._top, self._judged_at = self.capacity.limit, now
 
     def _hold(self, now: float) -> None:
         """Send nothing until the refusals of a burst have come in."""
@@ -365,8 +371,7 @@ class Pacer:
         self.capacity.free()
         self._top = 0
         self._judged_at = now
-        least = self._recent[-1].sizes[kind]
-        self.pace.engage(kind, max(least, sum(taken) if per_s is None else per_s), now)
+        self.pace.engage(kind, max(self._recent[-1].sizes[kind], per_s or sum(taken)), now)
 
     def _close(self, n_out: int, now: float, wait_s: float | None) -> None:
         """Nothing is taken: wait, then let one go first."""
@@ -386,8 +391,10 @@ class Pacer:
             self.capacity.cut(n_out + self._n_answered, now)
             self._top = self.capacity.limit
             self._judged_at = now
-        if self.hold_until and now >= self.hold_until:
-            self.hold_until = 0.0
+        self.hold_until = self.hold_until if now < self.hold_until else 0.0
         self.capacity.count_survivors(now - max(0.1, 4 * self._lag_s), now)
         if self.pace.judge(now, 2 * self._lag_s):
             self._close(n_out, now, self._asked_s)
+        elif self.pace.is_over:
+            self.pace.is_over = False
+            self._turn_to_capacity(now)
