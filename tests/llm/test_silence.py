@@ -131,6 +131,12 @@ def test_a_limit_of_a_day_ends_the_run_in_one_line(error: RateLimitError, wanted
     assert server.n_asked < 20 + 3 * wanted
 
 
+def test_a_request_that_is_larger_than_the_limit_is_not_asked_for_ever() -> None:
+    error = RateLimitError("429: Limit 7000, Requested 12903", refusal=Refusal("tokens", 60.0, 7000, 50.0, 12_903))
+    with pytest.raises(MidspecError, match=r"more than the server's limit allows.*12903.*Lower the caps"):
+        on_a_skipping_clock(all_of(chain(Failing(error), 2), 1))
+
+
 def test_a_limit_of_a_day_that_is_free_again_in_a_moment_is_waited_for() -> None:
     error = RateLimitError("429: requests per day", wait_s=20.0, refusal=Refusal("requests", 86_400.0, 200))
     outcomes, seconds = on_a_skipping_clock(all_of(chain(Failing(error, n=6), 2), 3))

@@ -242,6 +242,10 @@ class Limited:
         kind = told.kind if told is not None else None
         if wait_s is None and (reset_s := self._pacer.reset_s(sent, now) or 0.0) > self._longest_wait_s:
             wait_s = reset_s
+        if told is not None and told.requested and told.limit and told.requested > told.limit:
+            what = f"one request takes more than the server's limit allows at once ({error.reason})"
+            hint = "Lower the caps of replies, shorten the spec, or have the limit raised"
+            raise MidspecError(what, where=self._where, hint=hint) from None
         is_long = wait_s is not None and wait_s > self._longest_wait_s
         if told is not None and told.window_s == DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
             is_long = True
