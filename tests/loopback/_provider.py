@@ -18,6 +18,7 @@ from ._batch import Batches
 from ._cache import PrefixCache
 from ._fill import wanted_tags
 from ._http import Connection, header, headers
+from ._limits import Limits
 from ._say import Reply, compose, error, message
 from ._settings import Fate, Settings
 
@@ -54,6 +55,7 @@ class Provider:
         self.rows: list[Row] = []
         self.paths: Counter[str] = Counter()
         self.n_in_flight = 0
+        self.limits = Limits(settings)
         self._fate_of = fate
         self._say = say
         self._seen: Counter[str] = Counter()
@@ -225,7 +227,7 @@ class Provider:
             connection.reply(400, orjson.dumps(error(protocol, 400, "stream is not offered; max_tokens is needed")))
             return
         fate, latency = self.draw(asked)
-        if self.settings.max_in_flight is not None and self.n_in_flight >= self.settings.max_in_flight:
+        if not self.limits.takes(asked.n_prompt + asked.max_tokens, self.n_in_flight, time.monotonic()):
             fate = "429"
         _Exchange(self, self._cache, connection, asked, self.row(asked, path, fate, latency)).start()
 
@@ -305,9 +307,14 @@ class _Exchange:
             body = self._body(fate)
             row["status"] = 200
             self._cache.learn(self._keys)
-            row["gone"] = not connection.reply(200, body)
+            row["gone"] = not connection.reply(200, body, more=self._headers())
         row["done"] = time.monotonic()
         self._end()
+
+    def _headers(self) -> bytes:
+        if not self._provider.settings.limit_headers:
+            return b""
+        return self._provider.limits.headers(self._asked.protocol, time.monotonic())
 
     def _body(self, fate: Fate) -> bytes:
         reply = self._provider.compose(self._asked, fate)
@@ -324,7 +331,9 @@ class _Exchange:
         if fate == "no_credit":
             status, words = _NO_CREDIT[protocol]
         self._row["status"] = 200 if fate == "error200" else status
-        more = b"Retry-After: %g\r\n" % settings.retry_after_s if fate in {"429", "overloaded"} else b""
+        more = self._headers()
+        if fate in {"429", "overloaded"} and settings.retry_after_s is not None:
+            more += b"Retry-After: %g\r\n" % settings.retry_after_s
         body = error(protocol, 503 if fate == "error200" else status, words)
         self._row["gone"] = not self._connection.reply(self._row["status"], orjson.dumps(body), more=more)
 

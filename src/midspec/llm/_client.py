@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from midspec.core.errors import ConfigError
-from midspec.llm._attempts import Limited, Recorded, Retrying, Timed
+from midspec.llm._attempts import Limited, Recorded, Retrying
 from midspec.llm._batch_client import BatchClient, BatchTiming
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
+from midspec.llm._sdk_client import SdkClient
+from midspec.llm._server import Silence, Timed
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
 from midspec.llm._transport import api_key, find_proxy, make_room
@@ -261,9 +264,15 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
         endpoint = provider.batch_builder()(client)
         drain = inner = BatchClient(endpoint, store, model, role, prices, timing=timing, sampling=sampling)
     else:
-        recorded = Recorded(Timed(client, access.deadline_s), store, model, role, prices, sampling)
-        drain = limited = Limited(recorded, access.concurrency)
-        inner = PrefixFirst(Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s))
+        key = os.environ.get(provider.key_variable or "", "").strip()
+        silence = Silence(f"{role} {model.model}", (key,))
+        recorded = Recorded(Timed(client, access.deadline_s, silence), store, model, role, prices, sampling)
+        drain = limited = Limited(recorded, access.concurrency, where=model.model, longest_wait_s=access.patience_s)
+        if isinstance(client, SdkClient):
+            client.on_headers = limited.read_headers
+        inner = PrefixFirst(
+            Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s, silence=silence)
+        )
     try:
         budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, role=role, batch=access.batch)
         with draining(drain):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import re
-import time
 from collections.abc import Collection, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._limits import Refusal, read_refusal, retry_after_s
 from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
@@ -67,7 +66,17 @@ class NoReplyError(RetryableError):
 
 
 class RateLimitError(RetryableError):
-    """The server takes no more for now (429, 503, 529)."""
+    """The server takes no more for now (429, 503, 529).
+
+    Args:
+        reason: what the server said, cut to one short line.
+        wait_s: how long the server asks to be left alone; `None` where it does not say.
+        refusal: what its words say of the limit that they stand for.
+    """
+
+    def __init__(self, reason: str, *, wait_s: float | None = None, refusal: Refusal | None = None) -> None:
+        super().__init__(reason, wait_s=wait_s)
+        self.refusal = refusal
 
 
 class DeadlineError(RetryableError):
@@ -140,23 +149,6 @@ def read_json(content: bytes | str, default: Any) -> Any:
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that a server asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except (TypeError, ValueError):
-            continue
-    return None
-
-
 def read_error_status(
     status: int,
     headers: Mapping[str, str],
@@ -189,7 +181,7 @@ def read_error_status(
     if status == 403:
         return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
     if status in _BUSY:
-        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers))
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
         return SchemaUnsupportedError(words, ("response_format",))
     if status >= 500:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import JsonValue
@@ -120,6 +120,7 @@ class SdkClient(ABC):
         self._schema_faults = SchemaFaults()
         self._has_told = False
         self._encoded_prefixes: dict[str, str] = {}
+        self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
     @property
     def url(self) -> str:
@@ -191,6 +192,8 @@ class SdkClient(ABC):
         body = self.body(request)
         sent = self.fields()
         response = await self._transport.post(body)
+        if self.on_headers is not None:
+            self.on_headers(request, response.headers)
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
