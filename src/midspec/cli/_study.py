@@ -294,7 +294,7 @@ def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: boo
         counted = preflight(job)
         from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
 
-        memory = memory_before(job, counted.row_width, device)
+        memory = memory_before(job, counted.row_width, device, counted.longest_tokens)
         for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
             print(line, flush=True)
     step = TrainStep.of_job(job, judge)

@@ -278,6 +278,7 @@ class Preflight(Strict):
     notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     packed: bool = Field(default=True, exclude_if=bool)
+    longest_tokens: int | None = Field(default=None, exclude=True)  # for the forecast of memory alone
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
@@ -318,12 +319,11 @@ def load_job(path: Path) -> TrainJob:
         job = TrainJob.model_validate(_with_pressure(data))
     except ValidationError as error:
         raise _config_error(path, error) from error
-    folder = path.parent
     return job.model_copy(
         update={
-            "data": tuple(str(folder / Path(name).expanduser()) for name in job.data),
-            "parent": _resolve(job.parent, folder),
-            "tokenizer": _resolve(job.tokenizer, folder),
+            "data": tuple(str(path.parent / Path(name).expanduser()) for name in job.data),
+            "parent": _resolve(job.parent, path.parent),
+            "tokenizer": _resolve(job.tokenizer, path.parent),
         }
     )
 
