@@ -199,7 +199,7 @@ class SdkClient(ABC):
         if status is None:
             reply = read_json(response.content, None)
             if reply is None:
-                self._tell_page(error := not_json_error(response.content))
+                self._tell_page(error := not_json_error(response.content, self.sdk.api_key))
                 raise error
             status = self.hidden_status(reply)
         if status is not None:
@@ -208,7 +208,9 @@ class SdkClient(ABC):
                 return self._name_cap(failure, request)
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
-                    failure := NoReplyError(f"status 200 with an error: {error_text(response.content, '')}")
+                    failure := NoReplyError(
+                        f"status 200 with an error: {error_text(response.content, self.sdk.api_key)}"
+                    )
                 )
             raise failure from None
         outcome = self.read(reply)

@@ -353,7 +353,7 @@ async def _embed_once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig)
         rows = sorted(read_json(response.content, None)["data"], key=lambda row: int(row["index"]))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise not_json_error(response.content) from None
+        raise not_json_error(response.content, sdk.api_key) from None
     if len(vectors) != len(part):
         raise DataError(f"{len(vectors)} vectors came for {len(part)} texts", where=where, hint="Use another server")
     return vectors
