@@ -14,6 +14,7 @@ from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
+from midspec.llm._streaming import Watched
 from midspec.llm._transport import api_key
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
 
@@ -251,7 +252,8 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
         timing = BatchTiming(patience_s=access.patience_s)
         drain = inner = BatchClient(provider.batch_builder()(client), store, model, role, prices, timing=timing)
     else:
-        recorded = Recorded(Timed(client, access.deadline_s), store, model, role, prices)
+        watched = Watched(client, where=f"{model.model} at {client.url}")
+        recorded = Recorded(Timed(watched, access.deadline_s), store, model, role, prices)
         drain = limited = Limited(recorded, access.concurrency)
         inner = PrefixFirst(Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s))
     try:

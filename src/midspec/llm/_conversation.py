@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
 from midspec.core.records import Message
+from midspec.llm._runaway import CapGrowth, ReplyCaps
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Outcome, Request
 
@@ -155,13 +156,16 @@ async def converse(
     *,
     rephrase: Callable[[Request], Request] | None = None,
     cap_tokens: int | None = None,
+    caps: ReplyCaps | None = None,
+    n_expected: int | None = None,
 ) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
-    A truncated reply is asked again with a doubled cap, up to `cap_tokens`. A refusal is rephrased once. A reply that
-    `parse` can't read is sent back once with what was wrong. Anything else ends the conversation, and so does each of
-    these the next time: a failure that would only repeat itself is not paid for again. Each step is a turn of its own
-    in the store, so a run that was killed replays what was answered and goes on where it stopped.
+    A truncated reply is asked again with a doubled cap, up to `cap_tokens`; one that was cut while it repeated itself,
+    once, with the same. A refusal is rephrased once. A reply that `parse` can't read is sent back once with what was
+    wrong. Anything else ends the conversation, and so does each of these the next time: a failure that would only
+    repeat itself is not paid for again. Each step is a turn of its own in the store, so a run that was killed replays
+    what was answered and goes on where it stopped.
 
     Args:
         client: answers from the store first (`open_client` gives such a one).
@@ -170,16 +174,22 @@ async def converse(
         parse: reads the value out of a reply's text; raises `UnreadableReplyError` where it can't.
         rephrase: the request in other words, its stage and task the same; without it a refusal is final.
         cap_tokens: the highest cap of a reply; 8 times the first one when not given.
+        caps: what is known of the author's caps.
+        n_expected: how many tokens the reply is to have, where that is known; with `caps` the first cap fits it.
 
     Raises:
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
-    cap = cap_tokens or _CAP_GROWTH * request.max_tokens
+    growth = CapGrowth(request.max_tokens, cap_tokens or _CAP_GROWTH * request.max_tokens)
+    if caps is not None and n_expected is not None:
+        request = caps.fit(request, n_expected, store)
     first, rephrased, repaired = request, False, False
     while True:
         outcome = await client.ask(request)
-        if outcome.kind == "truncated" and request.max_tokens < cap:
-            changed: dict[str, object] = {"max_tokens": min(cap, 2 * request.max_tokens)}
+        if caps is not None:
+            caps.saw(outcome)
+        if (grown := growth.next(request.max_tokens, outcome)) is not None:
+            changed: dict[str, object] = {"max_tokens": grown}
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:
             rephrased = True
             other = rephrase(first)

@@ -21,6 +21,8 @@ from midspec.llm._errors import (
     read_error_status,
 )
 from midspec.llm._providers import BatchReply
+from midspec.llm._runaway import marked
+from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
@@ -62,6 +64,8 @@ class SdkClient(ABC):
         self.sdk = sdk
         headers = {**sdk.default_headers, **sdk.auth_headers}
         self._transport = HttpTransport(f"{self.url.rstrip('/')}{path}", headers, access)
+        # How replies are streamed; `None` where they never are.
+        self.streaming: Streaming | None = None
         self._head: dict[str, JsonValue] = {"model": model.model.partition("/")[2]}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -107,7 +111,9 @@ class SdkClient(ABC):
     async def _attempt(self, request: Request) -> tuple[Outcome, bool]:
         """Return the outcome, and whether the server was just seen to ignore the schema."""
         has_schema = self._sends_schema and request.form is not None
-        response = await self._transport.post(self.body(request))
+        body = self.body(request)
+        send = self._transport.post(body) if self.streaming is None else self.streaming.post(body, request)
+        response = await send
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
@@ -121,7 +127,7 @@ class SdkClient(ABC):
             if isinstance(failure, Exception):
                 raise failure from None
             return failure, False
-        outcome = self.read(reply)
+        outcome = marked(self.read(reply))
         if not has_schema or outcome.kind != "ok" or self._ignores_schema or _STARTS_LIKE_JSON.match(outcome.text):
             return outcome, False
         self._ignores_schema = True

@@ -20,11 +20,23 @@ from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import DiskBuffer, Pool
-from midspec.llm import Client, ModelConfig, Outcome, ParsedReply, Request, Store, converse, model_name_forms
+from midspec.llm import (
+    Client,
+    ModelConfig,
+    Outcome,
+    ParsedReply,
+    ReplyCaps,
+    Request,
+    Store,
+    converse,
+    model_name_forms,
+)
 
 T = TypeVar("T")
 # Two lists of topics in a row without a new one: a third would be no better.
 _MAX_EMPTY_LISTS = 2
+# Tokens of one entry of a list, the JSON around it included, and of a verdict; for first caps and estimates.
+ENTRY_TOKENS = {"topics": 60, "questions": 55, "verdicts": 120}
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,7 @@ class ChatPipeline:
         self.style = CHAT_STYLES.get(config.style)(spec, config)
         self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
         self._pool = Pool(models.width)
+        self._author_caps, self._judge_caps = ReplyCaps(), ReplyCaps()
         self._prefix_sha256 = hash_text(self.style.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
         pattern = self.style.questions_prompt(Topic("", ""), (), 0).text
@@ -151,7 +164,7 @@ class ChatPipeline:
 
     async def _list_topics(self, shown: Sequence[str], n_wanted: int, draw: int) -> tuple[Topic, ...]:
         reply = await self._ask_author(
-            "topics", self.style.topics_prompt(shown, n_wanted), self.style.read_topics, draw
+            "topics", self.style.topics_prompt(shown, n_wanted), self.style.read_topics, draw, n_wanted=n_wanted
         )
         if reply.value is None:
             self._reject_list("a list of topics", reply.outcome)
@@ -217,9 +230,14 @@ class ChatPipeline:
     # Questions -----------------------------------------------------------------------------------------------------
 
     async def _list_questions(self, state: TopicState) -> None:
-        prompt = self.style.questions_prompt(state.topic, state.shown, self._writing.questions_per_batch)
+        n_wanted = self._writing.questions_per_batch
+        prompt = self.style.questions_prompt(state.topic, state.shown, n_wanted)
         reply = await self._ask_author(
-            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists
+            "questions",
+            prompt,
+            lambda text: self.style.read_questions(text, state.topic),
+            state.n_lists,
+            n_wanted=n_wanted,
         )
         fresh: list[PendingQuestion] = []
         if reply.value is None:
@@ -305,7 +323,10 @@ class ChatPipeline:
         """Return whether every criterion is met; what the judge is not clear about is not."""
         prompt = self.style.verdict_prompt(state.topic, pending.question, content)
         request = self._request("verdicts", prompt, self._judge_model, self._writing.verdict_tokens)
-        reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
+        reply = await converse(
+            self._models.judge, self._models.store, request, self.style.read_verdict,
+            caps=self._judge_caps, n_expected=ENTRY_TOKENS["verdicts"],
+        )  # fmt: skip
         reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
             self._reject(pending, "judge", reason, state, content)
@@ -329,15 +350,19 @@ class ChatPipeline:
     # Requests ------------------------------------------------------------------------------------------------------
 
     async def _ask_author(
-        self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0
+        self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0, *, n_wanted: int = 1
     ) -> ParsedReply[T]:
+        n_expected = n_wanted * ENTRY_TOKENS.get(step, self.style.reply_tokens)
         max_tokens = self._writing.reply_tokens if step == "replies" else self._writing.list_tokens
         request = self._request(step, prompt, self._author_model, max_tokens, draw)
 
         def rephrase(request: Request) -> Request:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
-        return await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
+        return await converse(
+            self._models.author, self._models.store, request, parse,
+            rephrase=rephrase, caps=self._author_caps, n_expected=n_expected,
+        )  # fmt: skip
 
     def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, max_tokens: int, draw: int = 0) -> Request:
         """Make a request; its task is a hash of all that makes its reply another one, and of no size."""

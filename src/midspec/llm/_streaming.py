@@ -1,0 +1,240 @@
+"""Slow servers of one's own: replies are streamed where a whole one is long in coming, and what is waited for is told.
+
+A stream costs CPU for every token, which a fast server's replies are not worth; and a provider that is paid counts the
+tokens at the end of a stream, which is not there when it is broken off. So replies are streamed from servers of one's
+own only, while they are slow, and so many at once as together make `_MOST_TOKENS_PER_S`. What is gained: a reply that
+repeats itself is broken off, and the server stops. `transformers serve` 5.23 goes on with a request that nobody waits
+for any more, and lets all others wait, unless it was streamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from midspec.llm._errors import BrokenReplyError
+from midspec.llm._runaway import repeated_end
+from midspec.llm._types import Client, Outcome, Request
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from midspec.llm._transport import HttpTransport, Response
+
+_LOG = logging.getLogger(__name__)
+_PLAIN = b'"stream":false'
+_STREAMED = b'"stream":true,"stream_options":{"include_usage":true}'
+# A reply may take as long as this, and a server be silent for half of it, before replies are streamed.
+_SLOW_REPLY_S, _SILENT_S = 30.0, 10.0
+_MOST_TOKENS_PER_S = 500.0
+_BYTES_PER_TOKEN = 4
+_WEIGHT_OF_LAST = 0.3
+# A passage is looked for again when so many characters have come.
+_LOOK_EVERY = 400
+_REFUSED = range(400, 500)
+_NOT_OF_THE_REQUEST = {401, 402, 403, 404, 408, 409, 425, 429}
+_LONGEST_BETWEEN_S = 300.0
+
+
+def is_own_server(url: str | None) -> bool:
+    """Say whether `url` is on this machine or in a private network, by its name or number alone."""
+    host = (urlsplit(url).hostname or "") if url else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".lan", ".internal"))
+    return address.is_loopback or address.is_private
+
+
+class Streaming:
+    """Decides for each request whether its reply is streamed, and reads it.
+
+    Args:
+        transport: sends bodies.
+    """
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self._transport = transport
+        self._is_offered = True
+        self._tokens_per_s: float | None = None
+        self._sent_at: dict[int, float] = {}
+        self._n_sent = self._n_streamed = 0
+
+    async def post(self, body: bytes, request: Request) -> Response:
+        """Send a body that holds `"stream":false` and return the response, a streamed one as if it were not.
+
+        Raises:
+            RetryableError: there was no response, or it broke off.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._n_sent += 1
+        number = self._n_sent
+        self._sent_at[number] = began
+        streams = self._wants(request, began)
+        self._n_streamed += streams
+        try:
+            if streams:
+                response = await self._transport.post(body.replace(_PLAIN, _STREAMED, 1), read_stream)
+                if response.status_code not in _REFUSED or response.status_code in _NOT_OF_THE_REQUEST:
+                    return self._seen(response, loop.time() - began)
+            response = await self._transport.post(body)
+            # What is refused both ways is refused for what it is; else the server knows no streams.
+            self._is_offered = self._is_offered and not (streams and response.status_code not in _REFUSED)
+            return self._seen(response, loop.time() - began)
+        finally:
+            self._n_streamed -= streams
+            del self._sent_at[number]
+
+    def _wants(self, request: Request, now: float) -> bool:
+        if not self._is_offered:
+            return False
+        rate = self._tokens_per_s
+        if rate is None:
+            # Nothing has come yet: is the oldest of what is in flight overdue?
+            return now - min(self._sent_at.values()) > _SILENT_S and self._n_streamed < _MOST_TOKENS_PER_S / 100
+        return request.max_tokens / rate > _SLOW_REPLY_S and (self._n_streamed + 1) * rate < _MOST_TOKENS_PER_S
+
+    def _seen(self, response: Response, seconds: float) -> Response:
+        if response.status_code == 200:
+            rate = max(0.1, len(response.content) / _BYTES_PER_TOKEN / max(seconds, 1e-3))
+            old = self._tokens_per_s
+            self._tokens_per_s = rate if old is None else old + _WEIGHT_OF_LAST * (rate - old)
+        return response
+
+
+async def read_stream(response: aiohttp.ClientResponse) -> bytes:
+    """Return a streamed chat completion as the JSON of one that was not streamed; what is no stream, as it is.
+
+    A reply that repeats itself is broken off, and ends as one that reached its cap (`length`), its tokens uncounted.
+
+    Raises:
+        BrokenReplyError: the stream ends before the reply does, or holds an error.
+    """
+    if response.content_type != "text/event-stream":
+        return await response.read()
+    reply = _StreamedReply()
+    async for line in response.content:
+        if not line.startswith(b"data:"):
+            continue  # empty lines between events, comments that keep the connection open, names of events
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            break
+        reply.add(data)
+        if reply.repeats():
+            break
+    return reply.whole()
+
+
+class _StreamedReply:
+    """One streamed choice, put together."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[str]] = {}
+        self._head: dict[str, Any] = {}
+        self._finish_reason: str | None = None
+        self._usage: Any = None
+        self._n_new = 0
+
+    def add(self, data: bytes) -> None:
+        try:
+            chunk = json.loads(data)
+            choices = chunk.get("choices") or ()
+        except (ValueError, AttributeError):
+            raise BrokenReplyError("a chunk of the reply is no JSON: " + data[:80].decode("utf-8", "replace")) from None
+        if chunk.get("error"):
+            raise BrokenReplyError("the model broke off: " + json.dumps(chunk["error"])[:120])
+        self._head |= {key: chunk[key] for key in ("id", "model") if isinstance(chunk.get(key), str)}
+        self._usage = chunk.get("usage") or self._usage
+        for choice in choices[:1]:
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+            for field, text in (choice.get("delta") or {}).items():
+                if isinstance(text, str) and field != "role":
+                    self._parts.setdefault(field, []).append(text)
+                    self._n_new += len(text)
+
+    def repeats(self) -> bool:
+        """Say whether the reply repeats itself; it is looked at again only when more has come."""
+        if self._n_new < _LOOK_EVERY or self._finish_reason:
+            return False
+        self._n_new = 0
+        for field, parts in self._parts.items():
+            self._parts[field] = ["".join(parts)]
+            if repeated_end(self._parts[field][0]) is not None:
+                self._finish_reason, self._usage = "length", None
+                return True
+        return False
+
+    def whole(self) -> bytes:
+        if self._finish_reason is None:
+            raise BrokenReplyError("the stream ended before the reply did")
+        message = {"role": "assistant", "content": None} | {field: "".join(p) for field, p in self._parts.items()}
+        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
+        return json.dumps({**self._head, "choices": [choice], "usage": self._usage}).encode("ascii")
+
+
+class Watched:
+    """Tells what is waited for when nothing comes: after 10 s, and after twice as long each time.
+
+    Args:
+        client: what makes one attempt.
+        where: the model and its server, for messages.
+        first_s: how long nothing may come before that is told.
+    """
+
+    def __init__(self, client: Client, *, where: str, first_s: float = 10.0) -> None:
+        self._client = client
+        self._where = where
+        self._between_s = first_s
+        self._quiet_since = 0.0
+        self._in_flight: dict[int, tuple[Request, float]] = {}
+        self._n_sent = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def ask(self, request: Request) -> Outcome:
+        """Make one attempt."""
+        now = asyncio.get_running_loop().time()
+        self._n_sent += 1
+        number = self._n_sent
+        if not self._in_flight:
+            self._quiet_since = now
+        self._in_flight[number] = (request, now)
+        if self._timer is None:
+            self._look_again()
+        try:
+            outcome = await self._client.ask(request)
+        finally:
+            del self._in_flight[number]
+        self._quiet_since = asyncio.get_running_loop().time()
+        return outcome
+
+    def _look_again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(min(1.0, self._between_s / 4), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._in_flight:
+            return
+        now = asyncio.get_running_loop().time()
+        quiet_s = now - self._quiet_since
+        if quiet_s >= self._between_s:
+            stages = Counter(request.stage for request, _ in self._in_flight.values())
+            waited = ", ".join(f"{stage} ({n})" if n > 1 else stage for stage, n in stages.most_common(4))
+            oldest, sent_at = min(self._in_flight.values(), key=lambda one: one[1])
+            _LOG.warning(
+                "%s: no reply for %.0f s; waiting for %d: %s; the oldest since %.0f s, of at most %d tokens",
+                self._where, quiet_s, len(self._in_flight), waited, now - sent_at, oldest.max_tokens,
+            )  # fmt: skip
+            self._between_s = min(_LONGEST_BETWEEN_S, 2 * self._between_s)
+        self._look_again()
+
+    async def close(self) -> None:
+        """Close what is wrapped."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._client.close()
