@@ -1,14 +1,15 @@
 """Replies that run on: caps that fit what was asked for, and replies that repeat themselves.
 
 A weak model that is asked for a list often does not end it. SmolLM2-135M, asked for two domains with a cap of 16,384
-tokens, wrote until the deadline of 600 s and past its context. So a list's first cap is what its entries need, three
-times over; and a reply whose end is one passage over and over is told from one that was merely cut: a higher cap would
+tokens, wrote until the deadline of 600 s and past its context. So a list's first cap is what its entries need, twice
+over; and a reply whose end is one passage over and over is told from one that was merely cut: a higher cap would
 only make it longer.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from math import ceil, log2
 
@@ -19,71 +20,56 @@ from midspec.llm._types import Outcome, Request
 REPEATED = "repetition"
 """The stop reason of a reply that repeats itself, in place of the server's own."""
 
-# How much of a text's end must be one passage over and over, and how often. No document, table or list that was looked
-# at comes near: a padded cell or a row of dashes has some 100 characters, a refrain is sung four times.
-_FEWEST_CHARS, _FEWEST_TIMES = 600, 5
-# The same where only the numbers differ ("Domain 17", "Domain 18"). Runs of clause numbers are legitimate lists of that
-# kind: a domain of 40 runs has 1,000 characters.
-_FEWEST_CHARS_NUMBERED, _FEWEST_TIMES_NUMBERED = 2000, 12
-_LONGEST_TAIL = 6000
+# The end of a text repeats itself if so many characters pack (zlib) into so small a share. Measured on 38,000 ends of
+# documents, code, tables and JSON: 0.12, 0.12, 0.085 and 0.08 at the least; loops of SmolLM2 have 0.03 to 0.08.
+_PACKED = ((600, 0.08), (1200, 0.08), (2400, 0.055), (4800, 0.05))
+# The same where only numbers, case and white space differ ("Domain 17", "Domain 18"): there 0.055 at the least. A list
+# of 90 runs of clause numbers is legitimate and would be taken for one; 0.04 leaves out what holds anything else.
+_PACKED_ALIKE = ((2400, 0.04),)
 _SHOWN_CHARS = 60
 _DIGITS = re.compile(r"\d+")
 
-_TIMES_EXPECTED, _SPARE_TOKENS = 3, 512
+_TIMES_EXPECTED, _SPARE_TOKENS = 2, 512
 _OPEN_THOUGHT = re.compile(r"^\s*<think(?:ing)?>(?!.*</think)", re.S)
 
 
-def repeated_end(text: str) -> str | None:
-    """Return the passage that `text` ends by repeating, or `None` if it does not.
-
-    What differs in numbers only counts as the same, if there is much of it.
-    """
-    tail = text[-_LONGEST_TAIL:]
-    found = _repeated(tail, _FEWEST_CHARS, _FEWEST_TIMES)
-    if found is None and _DIGITS.search(tail):
-        found = _repeated(_DIGITS.sub("0", tail), _FEWEST_CHARS_NUMBERED, _FEWEST_TIMES_NUMBERED)
-    return found
-
-
-def _repeated(tail: str, fewest_chars: int, fewest_times: int) -> str | None:
-    """Return the shortest passage of which a long enough end of `tail` consists; all ends are tried at once."""
-    backwards = tail[::-1]
-    # The prefix function of Knuth, Morris and Pratt: an end of n characters has the period n - borders[n - 1].
-    borders = _borders(backwards)
-    for n in range(fewest_chars, len(backwards) + 1):
-        period = n - borders[n - 1]
-        if n >= fewest_times * period:
-            return backwards[:period][::-1]
-    return None
+def repeats_itself(text: str) -> bool:
+    """Say whether `text` ends by repeating a passage over and over, word for word or but for the numbers in it."""
+    if _is_packed(text, _PACKED):
+        return True
+    longest = _PACKED_ALIKE[-1][0]
+    if len(text) < longest:
+        return False
+    # White space is squeezed, so more is taken than is needed.
+    alike = " ".join(_DIGITS.sub("0", text[-4 * longest :].casefold()).split())
+    return _is_packed(alike, _PACKED_ALIKE)
 
 
-def _borders(text: Sequence[str]) -> list[int]:
-    borders = [0] * len(text)
-    length = 0
-    for at in range(1, len(text)):
-        while length and text[at] != text[length]:
-            length = borders[length - 1]
-        length += text[at] == text[length]
-        borders[at] = length
-    return borders
+def _is_packed(text: str, limits: Sequence[tuple[int, float]]) -> bool:
+    for n_chars, share in limits:
+        if len(text) < n_chars:
+            return False
+        end = text[-n_chars:].encode("utf-8", "replace")
+        if len(zlib.compress(end)) < share * len(end):
+            return True
+    return False
 
 
 def marked(outcome: Outcome) -> Outcome:
     """Return `outcome`, with `REPEATED` as its stop reason if it was cut while it repeated itself."""
     if outcome.kind != "truncated" or outcome.stop_reason == REPEATED:
         return outcome
-    passage = repeated_end(outcome.text)
-    if passage is None:
+    if not repeats_itself(outcome.text):
         return outcome
-    shown = " ".join(passage.split())[:_SHOWN_CHARS] or "white space"
-    note = f"the reply repeats itself ({shown!r} over and over)"
+    shown = " ".join(outcome.text[-_SHOWN_CHARS:].split()) or "white space"
+    note = f"the reply repeats itself over and over; it ends in {shown!r}"
     return outcome.model_copy(update={"stop_reason": REPEATED, "note": note})
 
 
 class ReplyCaps:
     """The caps of one author's replies whose lengths are known beforehand.
 
-    The first cap is three times what the asked number of entries needs, and some. Where a reply is cut because its cap
+    The first cap is twice what the asked number of entries needs, and some. Where a reply is cut because its cap
     went to hidden reasoning, the author is one that reasons: from then on the caps are those of the settings.
     """
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from midspec.llm._errors import BrokenReplyError
-from midspec.llm._runaway import repeated_end
+from midspec.llm._runaway import repeats_itself
 from midspec.llm._types import Client, Outcome, Request
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _SLOW_REPLY_S, _SILENT_S = 30.0, 10.0
 _MOST_TOKENS_PER_S = 500.0
 _BYTES_PER_TOKEN = 4
 _WEIGHT_OF_LAST = 0.3
-# A passage is looked for again when so many characters have come.
-_LOOK_EVERY = 400
+# Whether a reply repeats itself is looked at again when so many characters have come.
+_LOOK_EVERY = 200
 _REFUSED = range(400, 500)
 _NOT_OF_THE_REQUEST = {401, 402, 403, 404, 408, 409, 425, 429}
 _LONGEST_BETWEEN_S = 300.0
@@ -118,14 +118,23 @@ async def read_stream(response: aiohttp.ClientResponse) -> bytes:
     """
     if response.content_type != "text/event-stream":
         return await response.read()
-    reply = _StreamedReply()
-    async for line in response.content:
-        if not line.startswith(b"data:"):
-            continue  # empty lines between events, comments that keep the connection open, names of events
-        data = line[5:].strip()
-        if data == b"[DONE]":
-            break
-        reply.add(data)
+    try:
+        return await _read_events(response)
+    finally:
+        # What may still come is not waited for, and some servers close after a stream what they said they would keep.
+        response.close()
+
+
+async def _read_events(response: aiohttp.ClientResponse) -> bytes:
+    reply, rest = _StreamedReply(), b""
+    # Not by `readline`, which has a longest line.
+    async for block in response.content.iter_any():
+        *lines, rest = (rest + block).split(b"\n")
+        # Beside data there are empty lines between events, comments that keep the connection open, and events' names.
+        for data in (line[5:].strip() for line in lines if line.startswith(b"data:")):
+            if data == b"[DONE]":
+                return reply.whole()
+            reply.add(data)
         if reply.repeats():
             break
     return reply.whole()
@@ -165,7 +174,7 @@ class _StreamedReply:
         self._n_new = 0
         for field, parts in self._parts.items():
             self._parts[field] = ["".join(parts)]
-            if repeated_end(self._parts[field][0]) is not None:
+            if repeats_itself(self._parts[field][0]):
                 self._finish_reason, self._usage = "length", None
                 return True
         return False

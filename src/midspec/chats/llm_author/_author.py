@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from midspec.chats._chats import CHAT_STYLES, ChatConfig, Chats, nested_name, pool_names
 from midspec.chats.llm_author._novelty import Embed
-from midspec.chats.llm_author._pipeline import ENTRY_TOKENS, BufferedRow, ChatModels, ChatPipeline
+from midspec.chats.llm_author._pipeline import BufferedRow, ChatModels, ChatPipeline
+from midspec.chats.llm_author._topic_state import ENTRY_TOKENS
 from midspec.chats.llm_author.styles import N_SHOWN, Question, Topic
 from midspec.core.artifact import Built, ProgressCallback, read_rows, writable, write_rows
 from midspec.core.errors import ConfigError, DataError

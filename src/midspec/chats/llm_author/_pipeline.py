@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
-from midspec.chats.llm_author._topic_state import PassRate, PendingQuestion, TopicState, shares
+from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, PendingQuestion, TopicState, shares
 from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
 from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
@@ -35,8 +35,6 @@ from midspec.llm import (
 T = TypeVar("T")
 # Two lists of topics in a row without a new one: a third would be no better.
 _MAX_EMPTY_LISTS = 2
-# Tokens of one entry of a list, the JSON around it included, and of a verdict; for first caps and estimates.
-ENTRY_TOKENS = {"topics": 60, "questions": 55, "verdicts": 120}
 
 
 @dataclass(frozen=True)
@@ -233,12 +231,9 @@ class ChatPipeline:
         n_wanted = self._writing.questions_per_batch
         prompt = self.style.questions_prompt(state.topic, state.shown, n_wanted)
         reply = await self._ask_author(
-            "questions",
-            prompt,
-            lambda text: self.style.read_questions(text, state.topic),
-            state.n_lists,
+            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists,
             n_wanted=n_wanted,
-        )
+        )  # fmt: skip
         fresh: list[PendingQuestion] = []
         if reply.value is None:
             self._reject_list(f"a list of questions: {state.topic.name}", reply.outcome)

@@ -14,6 +14,8 @@ from midspec.chats.llm_author.styles import Question, Topic
 _PRIOR_WEIGHT = 10
 # Two lists in a row without one usable question: a third would be no better.
 _MAX_EMPTY_LISTS = 2
+# Tokens of one entry of a list, the JSON around it included, and of a verdict; for first caps and estimates.
+ENTRY_TOKENS = {"topics": 60, "questions": 55, "verdicts": 120}
 
 
 class PendingQuestion(NamedTuple):
