@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.llm.outside import OPENAI, Seen, answering, on_a_skipping_clock, said, wish, wrong
 
 from midspec.llm import Access, Outcome, Request, RetryableError
+from midspec.llm._attempts import Timed
+from midspec.llm._errors import DeadlineError
 from midspec.llm._runaway import REPEATED
 from midspec.llm._streaming import Watched, is_own_server
 from midspec.llm.providers._openai import OpenAIClient
@@ -198,6 +200,32 @@ def test_a_request_that_is_refused_either_way_is_failed_and_others_are_still_str
     outcomes, seen = ask(answer, *requests)
     assert [outcome.kind for outcome in outcomes] == ["ok", "failed", "ok"]
     assert [one.body["stream"] for one in seen] == [False, True, False, True]
+
+
+def test_a_reply_that_is_still_coming_is_not_late_and_one_that_stops_coming_is() -> None:
+    async def drip(n: int) -> AsyncIterator[bytes]:
+        for _ in range(n):
+            await asyncio.sleep(0.1)
+            yield chunk(content="tea ")
+        if n < 20:
+            await asyncio.sleep(30)
+        yield chunk("stop")
+
+    async def main(n: int) -> tuple[Outcome, float]:
+        async with answering(slow(lambda: drip(n))) as small:
+            client = Timed(OpenAIClient(OPENAI, small.access()), longest_s=1.0)
+            try:
+                await client.ask(wish("a", **LONG))
+                began = asyncio.get_running_loop().time()
+                return await client.ask(wish("b", **LONG)), asyncio.get_running_loop().time() - began
+            finally:
+                await client.close()
+
+    outcome, seconds = asyncio.run(main(20))
+    assert (outcome.kind, outcome.text) == ("ok", "tea " * 20)
+    assert seconds > 1.9
+    with pytest.raises(DeadlineError):
+        asyncio.run(main(3))
 
 
 # What is told --------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_it_judges_and_its_errors_are_measured(url: str, tmp_path: Path) -> None
 
 # The model under test ------------------------------------------------------------------------------------------
 
-NEAR_TIE_NATS = 0.5
+NEAR_TIE_NATS = 0.75
 
 
 def answers(model: str, folder: Path, **model_args: Any) -> dict[str, Answer]:

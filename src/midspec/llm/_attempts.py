@@ -19,6 +19,7 @@ from midspec.llm._errors import BrokenReplyError, ConnectError, DeadlineError, R
 from midspec.llm._pacing import Deadlines, ServerCapacity
 from midspec.llm._prices import Prices
 from midspec.llm._store import Store
+from midspec.llm._streaming import PROGRESS
 from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request, sampling_of
 
 _LOG = logging.getLogger(__name__)
@@ -310,11 +311,16 @@ class Recorded:
 
 
 class _Attempt:
-    __slots__ = ("max_tokens", "sent_at", "stage", "stretch", "timer")
+    __slots__ = ("last_at", "max_tokens", "sent_at", "stage", "stretch", "timer")
 
     def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
         self.stage, self.max_tokens = request.stage, request.max_tokens
         self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
+        # When the last of it came, where it is streamed: what is still coming is not late.
+        self.last_at = sent_at
+
+    def note_progress(self) -> None:
+        self.last_at = asyncio.get_running_loop().time()
 
 
 class Timed:
@@ -345,6 +351,7 @@ class Timed:
             async with asyncio.timeout(None) as timer:
                 attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
                 self._in_flight.add(attempt)
+                PROGRESS.set(attempt.note_progress)
                 if self._next_check is None:
                     self._schedule_check()
                 try:
@@ -374,7 +381,7 @@ class Timed:
             if kind not in seconds:
                 seconds[kind] = self.deadlines.seconds(*kind)
             allowed_s = seconds[kind] * attempt.stretch
-            if now - attempt.sent_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
+            if now - attempt.last_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
                 attempt.timer.reschedule(0.0)
         if self._in_flight:
             self._schedule_check()

@@ -14,6 +14,8 @@ import ipaddress
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -38,6 +40,8 @@ _WEIGHT_OF_LAST = 0.3
 _LOOK_EVERY = 200
 _REFUSED = range(400, 500)
 _NOT_OF_THE_REQUEST = {401, 402, 403, 404, 408, 409, 425, 429}
+PROGRESS: ContextVar[Callable[[], None]] = ContextVar("progress", default=lambda: None)
+"""Is called whenever more of a streamed reply has come: one that is coming is not late, however long it takes."""
 _LONGEST_BETWEEN_S = 300.0
 
 
@@ -128,7 +132,9 @@ async def read_stream(response: aiohttp.ClientResponse) -> bytes:
 async def _read_events(response: aiohttp.ClientResponse) -> bytes:
     reply, rest = _StreamedReply(), b""
     # Not by `readline`, which has a longest line.
+    note_progress = PROGRESS.get()
     async for block in response.content.iter_any():
+        note_progress()
         *lines, rest = (rest + block).split(b"\n")
         # Beside data there are empty lines between events, comments that keep the connection open, and events' names.
         for data in (line[5:].strip() for line in lines if line.startswith(b"data:")):
