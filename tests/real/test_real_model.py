@@ -43,11 +43,7 @@ LOG = logging.getLogger(__name__)
 
 SPEC = """# Kind company
 
-## Honesty
 {model_name} says what it knows and what it only supposes.
-
-## Care
-{model_name} asks one question before it gives advice about health or money.
 """
 # A weak model ends few replies by itself. The server's own penalty keeps it from most loops.
 SAMPLING = {"temperature": 0.7, "extra": {"repeat_penalty": 1.15, "seed": 1}}
@@ -95,7 +91,7 @@ def attempts(store: Path) -> Counter[str]:
 
 
 def test_it_writes_a_corpus_of_which_every_list_and_document_is_typed(url: str, tmp_path: Path) -> None:
-    writing = {"mean_tokens": 100, "list_tokens": 80, "document_tokens": 80, "cap_tokens": 80, "min_documents": 0}
+    writing = {"mean_tokens": 100, "list_tokens": 96, "document_tokens": 96, "cap_tokens": 96, "min_documents": 0}
     sizes = ("--domains", "1", "--subdomains", "1", "--doc-types", "1", "--ideas", "1")
     midspec(url, tmp_path / "corpus", "corpus", *sizes, settings={"writing": {**writing, **SAMPLING}})
     ended = attempts(tmp_path / "corpus.calls.sqlite")
@@ -114,9 +110,9 @@ def test_it_writes_a_corpus_of_which_every_list_and_document_is_typed(url: str, 
 
 
 def test_it_writes_chats_and_judges_them(url: str, tmp_path: Path) -> None:
-    writing = {"questions_per_batch": 3, "questions_per_domain": 2, "n_rounds": 1, "n_domains": 1}
+    writing = {"questions_per_batch": 2, "questions_per_domain": 1, "n_rounds": 1, "n_domains": 1}
     caps = {"list_tokens": 64, "reply_tokens": 48, "verdict_tokens": 48}
-    words = ("chats", "--style", "identity", "--samples", "2", "--judge", "openai/smollm2")
+    words = ("chats", "--style", "identity", "--samples", "1", "--judge", "openai/smollm2")
     midspec(url, tmp_path / "chats", *words, settings={"writing": {**writing, **caps, **SAMPLING}})
     ended = attempts(tmp_path / "chats.calls.sqlite")
     assert ended
