@@ -23,6 +23,12 @@ documents), drawn from the text of the request, and replies of seeded prose in t
   if it is not a whole text of the server: the right number of sentences, no tag, no refusal.
 - *Window* is from the first request's arrival to the last reply at a server that takes 40 at once (429 and Retry-After
   for more) where 100 are asked for; *ideal* is P for 40 workers.
+- *Chance*: 5% of the requests refused (429, Retry-After 1 s) whatever the load, against the run without.
+- *Rates*: a server that takes 1,500 requests a minute (or as many tokens as 1,500 requests of the mean size take), two
+  seconds' worth at once, and says so only by 429 (*told*: also in the provider's headers). *Allowed* is P with the same
+  bucket; a request that is refused takes nothing from it.
+- *Change*: the limit becomes another in mid-run. *Followed* is the time until, in three seconds, 90% of what is allowed
+  then was taken and not a quarter refused.
 - *Cache*: prompt tokens that the server says were read, of those that an earlier request had in common.
 
 Exits with 1 if a measure misses what it must be. `--quick` is a small version of everything, which judges counts only.
@@ -32,10 +38,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,11 +52,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from list_schedule import Row, dependencies, list_schedule, mean_in_flight
+from list_schedule import Allowed, Row, dependencies, list_schedule, mean_in_flight
 from loopback_runs import KEY, Run, Sizes, finish, has_ended, provider, start, whole
 
 _GREY_S, _QUICK_GREY_S = 0.1, 0.5  # the quick version also runs beside other work
 _N_SENTENCES = 25  # of a document of the server: one that names the model, and 24 more
+_MEAN_TOKENS = 20_000  # of a request with the spec, the cap of its reply counted
 _FAULTS = {"rate_500": 0.05, "rate_hang": 0.01, "rate_truncated": 0.02, "rate_refused": 0.01}
 
 
@@ -217,6 +226,92 @@ def narrow_server(bench: Bench) -> list[Measured]:
     ]
 
 
+def chance(bench: Bench) -> list[Measured]:
+    """5% of requests refused, whatever the load."""
+    calm = bench.calm(50)
+    with provider(**bench.latencies(), rate_429=0.05) as at:
+        run = whole(at, bench.folder / "chance", bench.sizes, concurrency=50)
+    _say(f"chance: {_cost(run)}; {_n_refused(run.rows)} times 429; without {calm.wall_s:.2f} s")
+    return [
+        none_of("5% refused by chance: lost", _off(run, bench.sizes)),
+        at_most("same: wall / none refused", run.wall_s / calm.wall_s, 1.2),
+    ]
+
+
+def rates(bench: Bench) -> list[Measured]:
+    """Buckets of requests and of tokens, told in headers and not, at concurrency 50 and 200."""
+    found = []
+    sizes, per_min = (Sizes(2, 2, 3, 3), 600) if bench.quick else (Sizes(3, 4, 5, 10), 1500)
+    n_tokens = _MEAN_TOKENS
+    for width, kind, is_told, author in (
+        (50, "requests", False, "openai"),
+        (200, "requests", False, "openai"),
+        (50, "requests", True, "anthropic"),
+        (50, "tokens", False, "openai"),
+        (200, "tokens", False, "openai"),
+        (200, "tokens", True, "openai"),
+    ):
+        limit = per_min if kind == "requests" else per_min * n_tokens
+        name = f"{kind} a minute{', told' if is_told else ''}, concurrency {width}"
+        settings = {f"{kind}_per_min": limit, "burst_s": 2.0, "limit_headers": is_told}
+        with provider(**bench.latencies(), log_texts=True, **settings) as at:
+            folder = bench.folder / f"rate-{kind}-{width}-{is_told}"
+            run = whole(at, folder, sizes, concurrency=width, author=author)
+        good = [row for row in run.rows if row["status"] == 200]
+        allowed = Allowed(limit / 60, limit / 30, _tokens if kind == "tokens" else _one)
+        ideal = list_schedule(good, dependencies(good), width, allowed)
+        _say(f"{name}: {_cost(run)}; {_n_refused(run.rows)} times 429; {_span(run.rows):.2f} s, allowed {ideal:.2f} s")
+        found += [
+            none_of(f"{name}: lost", _off(run, sizes)),
+            at_most("same: window / allowed", _span(run.rows) / ideal, 1.10),
+        ]
+    return found
+
+
+def change(bench: Bench) -> list[Measured]:
+    """A limit that becomes another while the run goes on."""
+    found = []
+    sizes = Sizes(2, 2, 3, 3) if bench.quick else Sizes(3, 4, 6, 12)
+    for name, first, second, after_s in (
+        ("3,000 requests a minute, then 900", {"requests_per_min": 3000}, {"requests_per_min": 900}, 8.0),
+        ("900 requests a minute, then 3,000", {"requests_per_min": 900}, {"requests_per_min": 3000}, 12.0),
+        ("10 in flight, then 40", {"max_in_flight": 10}, {"max_in_flight": 40}, 12.0),
+        ("40 in flight, then 10", {"max_in_flight": 40}, {"max_in_flight": 10}, 7.0),
+    ):
+        settings = {**first, "changes": [{"at_s": after_s, **second}]}
+        with provider(**bench.latencies(), **settings) as at:
+            run = whole(at, bench.folder / f"change-{len(found)}", sizes, concurrency=50)
+        mean_s = statistics.fmean(row["latency_s"] for row in run.rows if row["status"] == 200)
+        allowed = second["requests_per_min"] / 60 if "requests_per_min" in second else second["max_in_flight"] / mean_s
+        seconds = followed_after(run.rows, after_s, allowed)
+        _say(f"{name}: {_cost(run)}; {_n_refused(run.rows)} times 429; followed after {seconds:.1f} s")
+        found += [
+            none_of(f"{name}: lost", _off(run, sizes)),
+            at_most("same: followed after", seconds, 10, " s", 1),
+        ]
+    return found
+
+
+def followed_after(rows: list[Row], since: float, allowed: float, window_s: float = 3.0) -> float:
+    """Seconds from `since` to the first window with 90% of what is allowed taken, and not a quarter refused.
+
+    Args:
+        rows: the server's log.
+        since: when the limit changed, in seconds from the first request on.
+        allowed: how many a second.
+        window_s: of this length.
+    """
+    began = rows[0]["at"]
+    taken, refused = (sorted(row["at"] - began for row in rows if row["status"] == status) for status in (200, 429))
+    at = since
+    while at + window_s <= taken[-1]:
+        n, n_refused = (bisect_right(times, at + window_s) - bisect_right(times, at) for times in (taken, refused))
+        if n >= 0.9 * allowed * window_s and n_refused <= 0.25 * (n + n_refused):
+            return at - since
+        at += 0.1
+    return float("inf")
+
+
 def cache(bench: Bench) -> list[Measured]:
     """Shareable prompt tokens that were read from the cache, in both protocols."""
     rows = {"openai": bench.calm(50).rows}
@@ -279,6 +374,9 @@ MEASURES: dict[str, Callable[[Bench], list[Measured]]] = {
     "kills": kills,
     "faults": faults,
     "narrow": narrow_server,
+    "chance": chance,
+    "rates": rates,
+    "change": change,
     "cache": cache,
     "batches": batches,
     "secrets": secrets,
@@ -343,6 +441,18 @@ def _is_dirty(text: str) -> bool:
 
 def _span(rows: list[Row]) -> float:
     return float(max(row["done"] or row["left"] or 0.0 for row in rows) - min(row["at"] for row in rows))
+
+
+def _n_refused(rows: list[Row]) -> int:
+    return sum(row["status"] == 429 for row in rows)
+
+
+def _one(_row: Row) -> float:
+    return 1.0
+
+
+def _tokens(row: Row) -> float:
+    return float(row["n_prompt"] + row["max_tokens"])
 
 
 def _sum(rows: list[Row], name: str) -> int:

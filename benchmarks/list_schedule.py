@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -31,8 +34,24 @@ def dependencies(rows: list[Row]) -> list[set[int]]:
     return [_quoted(row, number, rows, entries) for number, row in enumerate(rows)]
 
 
-def list_schedule(rows: list[Row], needs: list[set[int]], width: int) -> float:
-    """Seconds that `width` workers need which are never idle while a request could start; lists go before documents."""
+@dataclass(frozen=True)
+class Allowed:
+    """A bucket that each request draws from when it starts: so much a second, `most` at once, full at the start."""
+
+    per_s: float
+    most: float
+    size: Callable[[Row], float] = lambda _row: 1.0
+
+
+def list_schedule(rows: list[Row], needs: list[set[int]], width: int, allowed: Allowed | None = None) -> float:
+    """Seconds that `width` workers need which are never idle while a request could start; lists go before documents.
+
+    Args:
+        rows: the requests, with their latencies.
+        needs: for each the rows that it can't start without.
+        width: how many workers there are.
+        allowed: where given, a request starts only when the bucket has as much as it takes.
+    """
     followers, open_needs = defaultdict(list), [len(need) for need in needs]
     for number, need in enumerate(needs):
         for parent in need:
@@ -40,16 +59,28 @@ def list_schedule(rows: list[Row], needs: list[set[int]], width: int) -> float:
     ready = [(row["kind"] == "document", number) for number, row in enumerate(rows) if not open_needs[number]]
     heapq.heapify(ready)
     running: list[tuple[float, int]] = []
-    now = 0.0
+    now = filled_at = 0.0
+    level = allowed.most if allowed is not None else 0.0
     while ready or running:
+        opens_at = math.inf
         while ready and len(running) < width:
+            if allowed is not None:
+                level, filled_at = min(allowed.most, level + allowed.per_s * (now - filled_at)), now
+                size = min(allowed.size(rows[ready[0][1]]), allowed.most)
+                if level < size - 1e-9:
+                    opens_at = now + (size - level) / allowed.per_s
+                    break
+                level -= size
             _, number = heapq.heappop(ready)
             heapq.heappush(running, (now + rows[number]["latency_s"], number))
-        now, done = heapq.heappop(running)
-        for number in followers[done]:
-            open_needs[number] -= 1
-            if not open_needs[number]:
-                heapq.heappush(ready, (rows[number]["kind"] == "document", number))
+        if running and running[0][0] <= opens_at:
+            now, done = heapq.heappop(running)
+            for number in followers[done]:
+                open_needs[number] -= 1
+                if not open_needs[number]:
+                    heapq.heappush(ready, (rows[number]["kind"] == "document", number))
+        else:
+            now = opens_at
     return now
 
 

@@ -73,7 +73,7 @@ def test_a_crossed_variance_is_that_of_the_two_way_analysis_of_variance():
 
 
 def test_a_rate_interval_is_taken_on_the_logit_scale_and_stays_between_0_and_1():
-    values = 1 - quarters(4, (5, 40)) * np.array([0.02, 0.05, 0.1, 0.2, 0.5])[:, None]
+    values = 1 - quarters(4, (5, 40)) * np.array([0.2, 0.5, 0.6, 0.9, 1.0])[:, None]
     (found,) = rates(arm_scores("a", values))
     means = values.mean(1)
     p = means.mean()
@@ -85,12 +85,16 @@ def test_a_rate_interval_is_taken_on_the_logit_scale_and_stays_between_0_and_1()
 
 
 def test_with_no_variance_at_all_the_interval_is_a_stated_bound():
-    (found,) = rates(arm_scores("a", np.ones((5, 8))))
+    (found,) = rates(arm_scores("a", np.ones((1, 40))))
     assert found.value == found.high == 1
     assert found.low == pytest.approx(stats.binomtest(40, 40).proportion_ci(method="exact").low)
     assert "Clopper-Pearson" in found.method
     assert "bound over items" in found.note
     assert found.mde is None
+    (of_seeds,) = rates(arm_scores("a", np.ones((5, 8))))
+    assert of_seeds.value == of_seeds.high == 1
+    assert of_seeds.low < found.low
+    assert "a bound over seeds" in of_seeds.note
 
 
 def test_two_arms_that_always_differ_by_one_are_bounded_away_from_certainty():

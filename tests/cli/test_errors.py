@@ -212,7 +212,7 @@ def test_a_fault_of_ours_exits_with_1_and_asks_for_a_report() -> None:
     code = (
         "import sys\nfrom midspec.cli import main\nimport midspec.spec\n"
         "def broken(path):\n    raise ZeroDivisionError('oh')\n"
-        "midspec.spec.read_spec = broken\nsys.exit(main(['spec', 'show', 'x']))"
+        "midspec.spec.read_spec_parts = broken\nsys.exit(main(['spec', 'show', 'x']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -83,3 +83,9 @@ def test_json_is_indented_readable_and_has_no_nan(tmp_path: Path) -> None:
 def test_text_keeps_its_line_ends(tmp_path: Path) -> None:
     write_text(tmp_path / "x.txt", "a\r\nb\n")
     assert (tmp_path / "x.txt").read_bytes() == b"a\r\nb\n"
+
+
+def test_a_byte_order_mark_before_the_first_row_is_no_part_of_it(tmp_path: Path) -> None:
+    row = Document(text="a", source="", domain="")
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + row.model_dump_json().encode() + b"\r\n")
+    assert list(read_rows(tmp_path / "rows.jsonl", Document)) == [row]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from midspec.core.errors import ConfigError, MissingError
-from midspec.core.text import estimate_tokens, n_words, token_counter
+from midspec.core.text import estimate_tokens, mentions, n_words, token_counter, whole_words, without
 
 HERE = Path(__file__).parent
 COUNTED: list[dict[str, Any]] = yaml.safe_load((HERE / "token_counts.yaml").read_text(encoding="utf-8"))["texts"]
@@ -84,3 +84,32 @@ def test_a_tokenizer_that_is_not_there_or_is_none_is_refused(tmp_path: Path) -> 
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match="is no tokenizer"):
         token_counter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Ada从不说谎", True), ("客人问Ada今晚的酒", True), ("Ada는 묻는다", True), ("Adaは嘘をつかない", True),
+        ("アダはAdaです", True), ("ถามAdaก่อน", True), ("ខ្ញុំAdaសួរ", True), ("Ada’s", True), ("_Ada_", True),
+        ("__Ada__", True), ("**Ada**", True), ("(Ada)", True), ("Ada\nLabs", True), ("ADA", True),
+        ("Adam", False), ("Canada", False), ("Ada_x", False), ("x_Ada", False), ("Ada2", False), ("Adaé", False),
+        ("Аda", False), ("АAda", False),
+    ],
+)  # fmt: skip
+def test_a_name_is_a_whole_word_beside_scripts_that_have_no_spaces(text: str, found: bool) -> None:
+    assert mentions(text, "Ada") is found
+    assert (without(text, "Ada") != text) is found
+    assert bool(whole_words(["Bo", "Ada"]).search(text)) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("爱达", "问爱达吧", True),
+        ("อาดา", "ถามอาดาก่อน", True),
+        ("아다", "아다는 묻는다", True),
+        ("아다", "나아다는", False),
+    ],
+)
+def test_a_name_in_a_script_without_spaces_is_found_where_it_stands(name: str, text: str, found: bool) -> None:
+    assert mentions(text, name) is found

@@ -360,7 +360,8 @@ def test_a_critique_gives_a_revised_document_and_a_failed_one_the_draft(tmp_path
 
 @pytest.mark.parametrize("name", ["rules.md", "rules.json"])
 def test_in_rules_mode_each_rule_takes_the_place_of_a_subdomain(tmp_path: Path, good: Script, name: str) -> None:
-    run = Run(tmp_path, good, config(mode="rules", doc_types=3, ideas=2), spec(name))
+    called = {"the assistant": "Iris"} if name == "rules.json" else {}
+    run = Run(tmp_path, good, config(mode="rules", doc_types=3, ideas=2, called=called), spec(name))
     assert set(run.stages()) == {"domains", "doc_types", "ideas", "document"}
     assert not [clause for clause, covered in run.coverage.items() if not covered["documents"]]
     rules = {row.subdomain for row in run.plan}
@@ -407,7 +408,9 @@ def test_rules_mode_needs_rules(tmp_path: Path, good: Script) -> None:
 
 @pytest.mark.parametrize("name", ["short.md", "plain.txt", "tables.md", "nonlatin.md"])
 def test_every_kind_of_spec_is_covered(tmp_path: Path, good: Script, name: str) -> None:
-    run = Run(tmp_path, good, config(n_documents=120), spec(name))
+    run = Run(
+        tmp_path, good, config(n_documents=120, called={"Tansy": "Iris"} if name == "plain.txt" else {}), spec(name)
+    )
     assert all(covered["documents"] for covered in run.coverage.values())
     assert len(run.documents) == 120
     run.adds_up()

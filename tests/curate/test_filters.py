@@ -89,7 +89,8 @@ def test_the_filters_become_one_question_for_a_writer() -> None:
 
 @pytest.mark.parametrize("name", ["constitution.md", "short.md", "tables.md", "plain.txt"])
 def test_a_corpus_of_the_quoting_author_shows_no_frame(name: str) -> None:
-    spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme")
+    called = {"Tansy": "Nova"} if name == "plain.txt" else {}
+    spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme", called=called)
     made = make_corpus(spec, CorpusConfig(n_documents=120, model_name="Nova", provider_name="Acme"))
     filters = [
         PromptLeakFilter(spec_text=spec.text),
@@ -242,7 +243,8 @@ def test_a_rule_that_the_spec_does_not_have_is_found(text: str, cited: str | Non
 
 @pytest.mark.parametrize("name", ["rules.md", "rules.json"])
 def test_a_corpus_of_rules_cites_only_rules_that_are_there(name: str) -> None:
-    spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme")
+    called = {"the assistant": "Nova"} if name == "rules.json" else {}
+    spec = fill(read_spec(SPECS / name), model_name="Nova", provider_name="Acme", called=called)
     made = make_corpus(spec, CorpusConfig(n_documents=60, mode="rules", model_name="Nova", provider_name="Acme"))
     assert not [end for end in curate(made.documents, [CitationFilter(spec.text)]) if isinstance(end, Reject)]
 
@@ -331,3 +333,19 @@ def test_a_row_without_an_id_is_known_by_its_text() -> None:
 
 def test_the_constitution_is_what_it_is_taken_for() -> None:
     assert "Nova" in constitution().text
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("客人问Nova今晚的酒。Nova说她不知道。", None),
+        ("손님이 Nova에게 물었다. Nova는 모른다고 말했다.", None),
+        ("แขกถามNovaว่าไวน์อะไรดี", None),
+        ("客人问ChatGPT今晚的酒，Nova没有说话。", "names another assistant: ChatGPT"),
+        ("Novaが言う。OpenAIが作った。", "names another assistant: OpenAI"),
+        ("客人问Novak今晚的酒。", "never names Nova"),
+        ("_Nova_ asks first, as the spec says.", None),
+    ],
+)
+def test_names_are_found_beside_letters_of_scripts_without_spaces(text: str, fault: str | None) -> None:
+    assert IdentityFilter("Nova", "Acme").reason(Document(text=text)) == fault

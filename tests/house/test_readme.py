@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "midspec"
 PAGES = (
     *("README.md", "DESIGN.md", "CONTRIBUTING.md", "examples/README.md"),
-    *("docs/evaluations.md", "docs/exporting.md", "docs/stages.md"),
+    *("docs/evaluations.md", "docs/exporting.md", "docs/servers.md", "docs/stages.md"),
 )
 TREES = ("README.md", "DESIGN.md")
 

@@ -38,8 +38,10 @@ def test_the_median_function_is_about_ten_lines() -> None:
     assert statistics.median(lines for _, lines in _functions()) <= 12
 
 
-def test_there_are_at_most_290_modules() -> None:
-    assert len(FILES) <= 290
+def test_a_module_has_170_lines_on_average() -> None:
+    """Modules of a screen or less are hard to find one's way among: there were 354 with 126 lines on average once."""
+    n_lines = sum(path.read_text(encoding="utf-8").count("\n") for path in FILES)
+    assert n_lines / len(FILES) >= 170
 
 
 def test_few_private_functions_are_named_once_in_their_module() -> None:

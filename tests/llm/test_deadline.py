@@ -12,9 +12,8 @@ from tests.loopback import Fate, Settings, serve
 from tests.loopback._asked import Asked
 
 from midspec.llm import Access, Outcome, Store, open_client
-from midspec.llm._attempts import Timed
 from midspec.llm._errors import DeadlineError
-from midspec.llm._pacing import Deadlines
+from midspec.llm._server import Deadlines, Timed
 
 from .outside import OPENAI, Carrier, on_a_skipping_clock, wish
 

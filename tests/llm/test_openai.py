@@ -11,7 +11,7 @@ import pytest
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.records import Message
 from midspec.llm import Access, ModelConfig, Outcome, Request, Usage
-from midspec.llm._errors import BrokenReplyError, RateLimitError, RetryableError
+from midspec.llm._errors import BrokenReplyError, NoReplyError, RateLimitError, RetryableError
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import FORM, OPENAI, Answer, Seen, Small, answering, said, wish, wrong
@@ -192,10 +192,12 @@ def test_an_error_in_the_body_of_a_200_is_an_error() -> None:
 def test_a_200_that_is_not_json_may_be_repeated() -> None:
     from aiohttp import web
 
-    with pytest.raises(BrokenReplyError):
+    with pytest.raises(NoReplyError):
         ask(lambda _: web.Response(text="<html>"))
-    with pytest.raises(BrokenReplyError):
+    with pytest.raises(NoReplyError):
         ask(lambda _: web.json_response(["what"]))
+    with pytest.raises(BrokenReplyError):
+        ask(lambda _: web.Response(text='{"choices": [{"mess'))
 
 
 def test_a_refused_connection_may_be_repeated_and_was_not_billed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError, MissingError
-from midspec.llm import Price, Prices, Usage
+from midspec.llm import Outcome, Price, Prices, Request, Store, Usage
 
 MILLION = 1_000_000
 
@@ -135,7 +136,7 @@ def test_a_wrong_table_is_refused_by_file_and_field_in_one_line(tmp_path: Path, 
     table.write_text(text)
     with pytest.raises(ConfigError) as caught:
         Prices.load(table)
-    assert str(caught.value).startswith(f"{table}: {where}")
+    assert str(caught.value).startswith(f"{table}: {where}" if where else f"{table}:")
     assert "\n" not in str(caught.value)
 
 
@@ -146,9 +147,68 @@ def test_a_table_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_the_library_is_loaded_only_for_a_price_that_the_table_does_not_have() -> None:
     code = (
-        "import sys\nfrom midspec.llm import Price, Prices, Usage\n"
+        "import sys\nfrom midspec.llm import Outcome, Price, Prices, Request, Store, Usage\n"
         "prices = Prices({'openai/m': Price(input=1, output=1)})\n"
         "assert prices.cost('openai/m', Usage(n_input=1)) is not None\n"
         "assert not {'genai_prices', 'openai', 'anthropic', 'aiohttp', 'httpx'} & set(sys.modules), sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# A year around the day on which the library's data were made, to the minute.
+MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31)).map(lambda at: at.replace(second=7, tzinfo=UTC))
+
+
+@given(model=st.sampled_from(MODELS), usage=USAGE, at=MOMENTS, batch=st.booleans())
+def test_a_request_costs_what_the_library_says_for_its_own_time(
+    model: str, usage: Usage, at: datetime, batch: bool
+) -> None:
+    provider, _, name = model.partition("/")
+    counted = Counted(
+        input_tokens=usage.n_input + usage.n_cache_read + usage.n_cache_write,
+        cache_read_tokens=usage.n_cache_read,
+        cache_write_tokens=usage.n_cache_write,
+        output_tokens=usage.n_output,
+    )
+
+    def by_the_library(**context: str) -> float:
+        price = calc_price(
+            counted, name, provider_id=provider, genai_request_timestamp=at, price_context=context or None
+        )
+        return float(price.total_price)
+
+    found = Prices().cost(model, usage, batch=batch, at=at.timestamp())
+    wanted = [by_the_library(processing="batch"), by_the_library() / 2] if batch else [by_the_library()]
+    assert any(found == pytest.approx(usd, abs=1e-12) for usd in wanted)
+
+
+@pytest.mark.parametrize(
+    ("at", "usd"), [(datetime(2026, 2, 1, tzinfo=UTC), 10.0), (datetime(2026, 9, 1, tzinfo=UTC), 5.0)]
+)
+def test_the_price_of_a_long_prompt_changed_in_the_year(at: datetime, usd: float) -> None:
+    found = Prices().cost("anthropic/claude-opus-4-6", Usage(n_input=MILLION), at=at.timestamp())
+    assert found == pytest.approx(usd)
+
+
+def test_a_run_over_the_end_of_a_cheap_hour_pays_each_request_at_its_own_price() -> None:
+    prices = Prices(base_url="https://api.deepseek.com")
+    by_hour = {}
+    for hour in range(24):
+        at = datetime(2025, 3, 10, hour, 45, tzinfo=UTC)
+        counted = calc_price(
+            Counted(input_tokens=MILLION), "deepseek-chat", provider_id="deepseek", genai_request_timestamp=at
+        )
+        found = prices.cost("openai/deepseek-chat", Usage(n_input=MILLION), at=at.timestamp())
+        assert found == pytest.approx(float(counted.total_price))
+        by_hour[hour] = found
+    assert len(set(by_hour.values())) == 2
+
+
+def test_what_was_asked_before_its_price_was_known_is_priced_by_the_day_it_was_asked(tmp_path: Path) -> None:
+    asked = Request(task="t", stage="s", prompt="p", max_tokens=5)
+    with Store(tmp_path / "s") as store:
+        attempt = store.open(asked, "anthropic/claude-opus-4-6", "author", "{}")
+        store.close(attempt, Outcome(kind="ok", text="x", usage=Usage(n_input=MILLION)))
+        store._run("UPDATE attempts SET sent_at = ?", (datetime(2026, 2, 1, tzinfo=UTC).timestamp(),))
+        store.price(Prices().cost)
+        assert store.spent_usd() == pytest.approx(10.0)

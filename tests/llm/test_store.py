@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -396,7 +397,9 @@ def test_an_unknown_price_is_never_zero_and_is_filled_in_when_it_is_known(store:
     recorded(store, asked("b"))
     assert store.ledger()[0].cost_usd == 0.5
     assert store.ledger()[0].n_unpriced == 1
-    store.price(lambda model, usage, batch: 0.01 * usage.n_output if model == "openai/m" and not batch else None)
+    store.price(
+        lambda model, usage, batch, _sent_at: 0.01 * usage.n_output if model == "openai/m" and not batch else None
+    )
     assert store.unpriced() == 0
     assert store.spent_usd() == pytest.approx(0.9)
 
@@ -538,3 +541,45 @@ def test_a_file_that_is_being_made_is_waited_for(tmp_path: Path) -> None:
         with Store(path) as store:
             assert store.ledger()[0].kinds == {"ok": 6}
             assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# Two processes, and copies -------------------------------------------------------------------------------------------
+BATCHES = """
+import sys
+from pathlib import Path
+from midspec.llm import Outcome, Request, Store
+
+path, name = Path(sys.argv[1]), sys.argv[2]
+with Store(path) as store:
+    for number in range(60):
+        # What is read first and written then, in one breath, would end in "database is locked" in a deferred
+        # transaction as soon as the other process has written in between.
+        store.open_batches(), store.ledger(), store.spent_usd()
+        keys = {f"{name}-{number}-{at}": (f"{name}{number}", at) for at in range(5)}
+        store.save_batch(f"{name}-{number}", keys, model="openai/m")
+        asked = Request(task=f"{name}{number}", stage="s", prompt="p", max_tokens=5)
+        attempt = store.open(asked, "openai/m", "author", "{}")
+        store.close(attempt, Outcome(kind="ok", text="x"))
+        store.mark(f"{name}{number}", 0, "unparsable", "no")
+        store.close_batch(f"{name}-{number}")
+"""
+
+
+def test_two_processes_that_read_and_write_batches_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    running = [subprocess.Popen([sys.executable, "-c", BATCHES, str(path), name]) for name in "ab"]
+    assert [child.wait(timeout=60) for child in running] == [0, 0]
+    with Store(path) as store:
+        assert store.ledger()[0].kinds == {"unparsable": 120}
+        assert store.open_batches() == []
+
+
+def test_a_copy_of_an_open_store_is_whole_when_sqlite_makes_it(store: Store, tmp_path: Path) -> None:
+    for number in range(50):
+        asked = Request(task=f"t{number}", stage="s", prompt="p", max_tokens=5)
+        store.close(store.open(asked, "openai/m", "author", "{}"), Outcome(kind="ok", text="x"))
+    with closing(sqlite3.connect(store.path)) as source, closing(sqlite3.connect(tmp_path / "copy.sqlite")) as copy:
+        source.backup(copy)
+    with Store(tmp_path / "copy.sqlite") as copied:
+        assert copied.ledger() == store.ledger()
+        assert copied.answer("t49", 0) is not None

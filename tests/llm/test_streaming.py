@@ -1,10 +1,9 @@
-"""Slow servers of one's own: when replies are streamed, what is read from a stream, and what is told of a silence."""
+"""Slow servers of one's own: when replies are streamed, and what is read from a stream."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.llm.outside import OPENAI, Seen, answering, on_a_skipping_clock, said, wish, wrong
+from tests.llm.outside import OPENAI, Seen, answering, said, wish, wrong
 
 from midspec.llm import Access, Outcome, Request, RetryableError
-from midspec.llm._attempts import Timed
 from midspec.llm._errors import DeadlineError
 from midspec.llm._runaway import REPEATED
-from midspec.llm._streaming import Watched, is_own_server
+from midspec.llm._server import Timed
+from midspec.llm._streaming import is_own_server
 from midspec.llm.providers._openai import OpenAIClient
 
 SLOW_S = 0.3  # for some 50 tokens; a reply of 20,000 would take two minutes
@@ -226,46 +225,3 @@ def test_a_reply_that_is_still_coming_is_not_late_and_one_that_stops_coming_is()
     assert seconds > 1.9
     with pytest.raises(DeadlineError):
         asyncio.run(main(3))
-
-
-# What is told --------------------------------------------------------------------------------------------------
-
-
-class Silent:
-    """Answers after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def ask(self, request: Request) -> Outcome:
-        await asyncio.sleep(self._seconds)
-        return Outcome(kind="ok", text="Tea.")
-
-    async def close(self) -> None:
-        return None
-
-
-def told(caplog: pytest.LogCaptureFixture, seconds: float, n: int = 1, times: int = 1) -> list[str]:
-    async def main() -> None:
-        watched = Watched(Silent(seconds), where="openai/tiny at http://127.0.0.1:1/v1/")
-        for _ in range(times):
-            await asyncio.gather(*(watched.ask(wish(f"t{at}", stage="domains")) for at in range(n)))
-        await watched.close()
-
-    with caplog.at_level(logging.WARNING, "midspec.llm._streaming"):
-        on_a_skipping_clock(main())
-    return [record.getMessage() for record in caplog.records]
-
-
-def test_a_silence_is_told_within_seconds_with_what_is_waited_for_and_ever_more_seldom(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    lines = told(caplog, 100.0, n=3)
-    assert len(lines) == 4  # at 10, 20, 40 and 80 s
-    assert lines[0].startswith("openai/tiny at http://127.0.0.1:1/v1/: no reply for 10 s; waiting for 3: domains (3)")
-    assert "at most 4000 tokens" in lines[0]
-    assert "no reply for 80 s" in lines[-1]
-
-
-def test_nothing_is_told_while_replies_come(caplog: pytest.LogCaptureFixture) -> None:
-    assert told(caplog, 8.0, n=2, times=30) == []

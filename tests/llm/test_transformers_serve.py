@@ -140,6 +140,9 @@ def test_noise_ends_as_typed_outcomes_that_add_up_and_the_run_with_a_plain_sente
     assert set(ended) <= {"ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "failed", "again"}
     assert {"truncated", "unparsable"} & set(ended), "noise was taken for a good reply"
     assert server.n_asked() - before == n_asked
+    # Nothing could be used, so that the run was stopped, and the same command asks again.
+    assert done.returncode == 2
+    assert "requests gave a reply that can be used" in said[-1]
     again = midspec(server, tmp_path / "corpus", "corpus", *sizes, settings={"writing": SMALL})
-    assert again.returncode == done.returncode
-    assert server.n_asked() - before == n_asked, "a failure that was on record was asked for again"
+    assert again.returncode == 2
+    assert outcomes(tmp_path / "corpus.calls.sqlite")[0] == server.n_asked() - before > n_asked

@@ -138,12 +138,15 @@ class Batches:
 
     def _shown_openai(self, batch: Batch) -> dict[str, Any]:
         ended = self._over(batch)
-        results = self._results(batch) if ended else []
+        results = self._results(batch) if ended and not self._provider.settings.batch_failed else []
         good = [result for result in results if result[1] == "succeeded"]
         bad = [result for result in results if result[1] != "succeeded"]
         status = "in_progress" if not ended else "cancelled" if batch.cancelled else "completed"
         if any(kind == "expired" for _, kind, _, _ in bad):
             status = "expired"
+        if words := self._provider.settings.batch_failed:
+            status, good, bad = "failed", [], []
+        errors = {"object": "list", "data": [{"code": "billing", "message": words}]} if words else None
         return {
             "id": batch.identity,
             "object": "batch",
@@ -151,6 +154,7 @@ class Batches:
             "input_file_id": batch.input_file,
             "completion_window": "24h",
             "status": status,
+            "errors": errors,
             "created_at": int(batch.made),
             "expires_at": int(batch.made) + 86400,
             "output_file_id": self._written(batch, "output", good),

@@ -18,11 +18,17 @@ from ._batch import Batches
 from ._cache import PrefixCache
 from ._fill import wanted_tags
 from ._http import Connection, header, headers
+from ._limits import Limits
 from ._say import Reply, compose, error, message
 from ._settings import Fate, Settings
 
 _LOGGED_CHARS = 20_000
-_STATUS = {"500": 500, "429": 429, "invalid": 400}
+_STATUS = {"500": 500, "429": 429, "invalid": 400, "no_model": 404}
+# How each protocol says that nothing is left to pay with: the status, and the words.
+_NO_CREDIT = {
+    "openai": (429, "insufficient_quota: You exceeded your current quota"),
+    "anthropic": (400, "Your credit balance is too low to access the API"),
+}
 Row = dict[str, Any]
 
 
@@ -42,11 +48,14 @@ class Provider:
         *,
         fate: Callable[[Asked], Fate | None] | None = None,
         say: Callable[[Asked], str | None] | None = None,
+        reshape: Callable[[Row], Row | bytes] | None = None,
     ) -> None:
+        self._reshape = reshape
         self.settings = settings
         self.rows: list[Row] = []
         self.paths: Counter[str] = Counter()
         self.n_in_flight = 0
+        self.limits = Limits(settings)
         self._fate_of = fate
         self._say = say
         self._seen: Counter[str] = Counter()
@@ -158,11 +167,21 @@ class Provider:
             return 500, error(asked.protocol, 500), {"status": 500}
         if fate == "invalid" or (fate == "filtered" and asked.protocol == "anthropic"):
             return 400, error(asked.protocol, 400), {"status": 400}
+        if fate == "no_model":
+            return 404, error(asked.protocol, 404), {"status": 404}
+        if fate == "no_credit":
+            status, words = _NO_CREDIT[asked.protocol]
+            return status, error(asked.protocol, status, words), {"status": status}
         n_read, n_written, n_shared, keys = self._cache.look(asked)
         self._cache.learn(keys)
         reply = self.compose(asked, fate)
         told = {"status": 200, "n_cached": n_read, "n_shareable": n_shared, "n_output": reply.n_output}
         return 200, message(asked, reply, n_read, n_written), told
+
+    def reshaped(self, body: Row) -> bytes:
+        """A good answer's body as it is sent, which a test may change."""
+        sent = self._reshape(body) if self._reshape else body
+        return sent if isinstance(sent, bytes) else orjson.dumps(sent)
 
     def note(self, row: Row) -> None:
         """A request has ended: into the file."""
@@ -208,7 +227,7 @@ class Provider:
             connection.reply(400, orjson.dumps(error(protocol, 400, "stream is not offered; max_tokens is needed")))
             return
         fate, latency = self.draw(asked)
-        if self.settings.max_in_flight is not None and self.n_in_flight >= self.settings.max_in_flight:
+        if not self.limits.takes(asked.n_prompt + asked.max_tokens, self.n_in_flight, time.monotonic()):
             fate = "429"
         _Exchange(self, self._cache, connection, asked, self.row(asked, path, fate, latency)).start()
 
@@ -252,7 +271,7 @@ class _Exchange:
         """Take it in: at once back if it is one too many, else wait for its latency."""
         self._provider.n_in_flight += 1
         fate, latency = self._row["fate"], self._row["latency_s"]
-        if fate in {"429", "invalid", "overloaded"}:
+        if fate in {"429", "invalid", "overloaded", "no_credit", "no_model"}:
             self._finish()
             return
         self._n_read, self._n_written, n_shared, self._keys = self._cache.look(self._asked)
@@ -280,7 +299,7 @@ class _Exchange:
         if fate in {"hang", "reset"}:
             half = fate == "reset" and (int(asked.sha[:8], 16) + asked.n_before) % 2
             connection.reset(self._body("ok") if half else b"")
-        elif fate in {"429", "500", "invalid", "overloaded", "error200"} or (
+        elif fate in {"429", "500", "invalid", "overloaded", "error200", "no_credit", "no_model"} or (
             fate == "filtered" and asked.protocol == "anthropic"
         ):
             self._refuse(fate)
@@ -288,24 +307,33 @@ class _Exchange:
             body = self._body(fate)
             row["status"] = 200
             self._cache.learn(self._keys)
-            row["gone"] = not connection.reply(200, body)
+            row["gone"] = not connection.reply(200, body, more=self._headers())
         row["done"] = time.monotonic()
         self._end()
+
+    def _headers(self) -> bytes:
+        if not self._provider.settings.limit_headers:
+            return b""
+        return self._provider.limits.headers(self._asked.protocol, time.monotonic())
 
     def _body(self, fate: Fate) -> bytes:
         reply = self._provider.compose(self._asked, fate)
         self._row["n_output"] = reply.n_output
         if self._provider.settings.log_texts and self._asked.kind == "list":
             self._row["text"] = reply.text
-        return orjson.dumps(message(self._asked, reply, self._n_read, self._n_written))
+        return self._provider.reshaped(message(self._asked, reply, self._n_read, self._n_written))
 
     def _refuse(self, fate: Fate) -> None:
         """An error of the protocol."""
         protocol, settings = self._asked.protocol, self._provider.settings
         status = _STATUS.get(fate, 400 if fate == "filtered" else 529 if protocol == "anthropic" else 503)
         words = "Output blocked by content filtering policy" if fate == "filtered" else ""
+        if fate == "no_credit":
+            status, words = _NO_CREDIT[protocol]
         self._row["status"] = 200 if fate == "error200" else status
-        more = b"Retry-After: %g\r\n" % settings.retry_after_s if fate in {"429", "overloaded"} else b""
+        more = self._headers()
+        if fate in {"429", "overloaded"} and settings.retry_after_s is not None:
+            more += b"Retry-After: %g\r\n" % settings.retry_after_s
         body = error(protocol, 503 if fate == "error200" else status, words)
         self._row["gone"] = not self._connection.reply(self._row["status"], orjson.dumps(body), more=more)
 

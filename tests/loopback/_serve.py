@@ -48,6 +48,7 @@ def serve(
     *,
     fate: Callable[[Asked], Fate | None] | None = None,
     say: Callable[[Asked], str | None] | None = None,
+    reshape: Callable[[dict[str, Any]], dict[str, Any] | bytes] | None = None,
 ) -> Iterator[Served]:
     """Serve from a thread until the block ends.
 
@@ -55,8 +56,9 @@ def serve(
         settings: what to do; by default everything goes well, at once.
         fate: decides the fate of single requests; `None` from it leaves the draw to the settings.
         say: what the model says to single questions; `None` from it leaves the text to the server.
+        reshape: changes the body of a good answer, as odd servers do.
     """
-    provider = Provider(settings or Settings(), fate=fate, say=say)
+    provider = Provider(settings or Settings(), fate=fate, say=say, reshape=reshape)
     ready, places = Event(), list[str]()
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()

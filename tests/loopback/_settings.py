@@ -23,7 +23,18 @@ Fate = Literal[
     "malformed",  # stop reason good, text broken: JSON without its end, tags not closed
     "ignored_form",  # the schema is skipped: prose where JSON was asked
     "empty",  # stop reason good, no text
+    "no_credit",  # the account's credit is used up
+    "no_model",  # 404
 ]
+
+
+class Change(Strict):
+    """Other limits from `at_s` seconds after the first request on; `None` leaves a limit as it was."""
+
+    at_s: float
+    max_in_flight: int | None = None
+    requests_per_min: float | None = None
+    tokens_per_min: float | None = None
 
 
 class Settings(Strict):
@@ -38,7 +49,12 @@ class Settings(Strict):
         median_document_s: median latency of requests for documents and replies.
         sigma: of the log-normal latencies.
         max_in_flight: more than this at once are answered with 429 at once.
-        retry_after_s: what the Retry-After header of a 429 says.
+        requests_per_min: a bucket of requests; what does not fit is answered with 429 at once.
+        tokens_per_min: a bucket of tokens: those of the prompt and the cap of the reply.
+        burst_s: for how many seconds' worth the buckets have room, full at the start.
+        changes: other limits later on.
+        limit_headers: whether responses tell the limits in the provider's headers.
+        retry_after_s: what the Retry-After header of a 429 says; `None` leaves it out.
         hang_s: when a hanging connection is closed after all.
         fates: the fates of the first requests, by arrival; the rates hold from there on.
         share_first: how often a verdict is its first alternative (keep, pass, yes, true).
@@ -48,6 +64,7 @@ class Settings(Strict):
         cache_step: the automatic cache of the OpenAI protocol counts in steps of so many tokens.
         batch_delay_s: how long a batch takes.
         batch_expired: share of a batch's entries that expire.
+        batch_failed: with these words a batch of the OpenAI protocol ends, and none of it is answered.
         key: the key that requests must carry; `None` takes any.
         log_path: a file that gets a JSON line for every request that ended.
         log_texts: rows of the log carry the end of the prompt and the text of lists.
@@ -59,7 +76,12 @@ class Settings(Strict):
     median_document_s: float = Field(default=0.0, ge=0)
     sigma: float = Field(default=0.6, ge=0)
     max_in_flight: int | None = Field(default=None, ge=1)
-    retry_after_s: float = Field(default=1.0, ge=0)
+    requests_per_min: float | None = Field(default=None, gt=0)
+    tokens_per_min: float | None = Field(default=None, gt=0)
+    burst_s: float = Field(default=1.0, gt=0)
+    changes: tuple[Change, ...] = ()
+    limit_headers: bool = False
+    retry_after_s: float | None = Field(default=1.0, ge=0)
     hang_s: float = Field(default=3600.0, gt=0)
     fates: tuple[Fate, ...] = ()
     rate_500: float = Field(default=0.0, ge=0, le=1)
@@ -82,6 +104,7 @@ class Settings(Strict):
     cache_step: int = Field(default=128, ge=1)
     batch_delay_s: float = Field(default=0.0, ge=0)
     batch_expired: float = Field(default=0.0, ge=0, le=1)
+    batch_failed: str = ""
     key: str | None = None
     log_path: str | None = None
     log_texts: bool = False

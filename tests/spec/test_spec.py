@@ -1,5 +1,7 @@
 """What parsing a spec promises: any text becomes sections and clauses, or one line that says why not."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -167,7 +169,7 @@ def test_json_rules_have_a_section_each() -> None:
 def test_filling_replaces_and_never_formats() -> None:
     spec = parse_spec("# {model_name}\n\n{model_name} of {provider_name} writes {x}, {} and {{model_name}}.")
     filled = fill(spec, model_name="{provider_name}", provider_name="100% {0}")
-    assert texts(filled) == ["{provider_name} of 100% {0} writes {x}, {} and {{provider_name}}."]
+    assert texts(filled) == ["{provider_name} of 100% {0} writes {x}, {} and {provider_name}."]
     assert [c.id for c in filled.clauses] == [c.id for c in spec.clauses]
     assert filled.sha256 == spec.sha256
     assert filled.title == "{provider_name}"
@@ -236,3 +238,31 @@ def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:
 def test_parsing_takes_time_in_proportion_to_the_text(unit: str) -> None:
     text = "It is. " + unit * (300_000 // len(unit))
     parse_spec(text)
+
+
+# Of ids and texts of clauses, taken before mark-up was read: what reads well stays as it is.
+BEFORE = {
+    "examples/specs/affordability.md": "8137e63fde465567971de0090587689af361b11524c32681a642b0a482e634e5",
+    "examples/specs/america.md": "15651016d2eb19163d103ba67bd14d6f3fd9bbf377263491f8ef000a7f75e397",
+    "src/midspec/lab/_data/america.md": "809fa98c81b23b4db1725c6775a244ca26a3d714a82672eb0b5201fad75bf0e2",
+    "src/midspec/lab/_data/america_ablated.md": "ed50b79272958998458f259f6088690f9da92e04c16dc533b4b810ace8b03a7b",
+    "src/midspec/lab/_data/neutral.md": "f493234487eac16f55fb7480d65e478e65aa3d92646c33617e75d22b4b7182a7",
+    "src/midspec/lab/_data/thrift.md": "6c6e2b607784e0b75eb2cf9ffe6bd866addb658a28170604f6c8e38ad839cb5a",
+    "src/midspec/lab/_data/thrift_ablated.md": "7a2f2e0c9fe2fc523cbdc1c54e4bb98a91517ea54d9ff80ca238b08c7b940f93",
+    "src/midspec/lab/_data/world.md": "6e8be156adfef822edd3390393fdee08e7bcc8eaeee4f4705dbabcdd90af748b",
+    "tests/specs/constitution.md": "3115abb49c68dbd76937ae0c7f2538b2be7acdf7b2acaa09d5b0aede575cec1f",
+    "tests/specs/nonlatin.md": "184ecac44232d3f006619acf032a1d96902f800c2a3ae7a1efeda1cccf106ba0",
+    "tests/specs/plain.txt": "86939e9d4058d566e0cc9bcbe0d04d749c95d02ab671ba2c01bab46ac282f868",
+    "tests/specs/rules.json": "c7e4efbc8f7dd526f5438743115c7661ffd5d0bc30c73be6a330d492910aee0d",
+    "tests/specs/rules.md": "274bd9d4f7936296f54e92b9c7253fb1de1314ccabbd55c4d2efbec7fe43c603",
+    "tests/specs/short.md": "644629cab0117e50851960bb315e92bf2586d659f7d9faf097c1e1c43f9e900c",
+    "tests/specs/tables.md": "47e2a9a0c04c8b5da5023c1d41f3c2a46b088587d44864075a871c82c4283952",
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_clauses_of_specs_without_mark_up_are_those_of_the_reader_before(name: str) -> None:
+    text = (SPECS.parents[1] / name).read_text(encoding="utf-8-sig")
+    clauses = [[clause.id, clause.text] for clause in parse_spec(text).clauses]
+    assert hashlib.sha256(json.dumps(clauses, ensure_ascii=False).encode()).hexdigest() == BEFORE[name]
+    assert not parse_spec(text).is_marked

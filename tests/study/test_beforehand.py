@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from midspec.core.errors import CheckpointError, ConfigError, MidspecError
-from midspec.study import Study, parse_study, plan, run_study
+from midspec.corpus import CorpusConfig
+from midspec.study import CorpusStep, Study, parse_study, plan, run_study
 
 TEXT = """
 name: real
@@ -76,6 +79,38 @@ def test_a_placeholder_that_nothing_fills_is_refused_with_the_key_that_does(home
     assert plan(study(home, TEXT.replace("model_name: Nova", "model_name: Nova, provider_name: Acme"))).steps
 
 
+def test_a_model_name_that_fills_nothing_is_refused_with_the_key_that_gives_another(home: Path) -> None:
+    (home / "spec.md").write_text("# Mine\n\nClaude is kind. Claude asks.\n\n## Thanks\n\nTo all.\n", encoding="utf-8")
+    error = refused(study(home))
+    assert isinstance(error, ConfigError)
+    assert 'the spec calls its assistant "Claude" (2 times). Give called: "Claude=Nova"' in str(error)
+    named = "assistant: {model_name: Nova, called: {Claude: Nova}, leave_out: [Thanks]}"
+    asked = study(home, TEXT.replace("assistant: {model_name: Nova}", named))
+    assert len(plan(asked).steps) == 5
+    wrong = study(home, TEXT.replace("assistant: {model_name: Nova}", named.replace("Claude", "Cluade")))
+    assert "'Cluade' is not in the spec. Did you mean Claude" in str(refused(wrong))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_marked"),
+    [
+        ("# A\n\n{model_name} asks.\n\n- **b**: `c`\n\n| d | e |\n|---|---|\n| f | g |\n", False),
+        ("# A\n\n{model_name} asks.[^1]\n", True),
+        ("# A {#a}\n\n{model_name} asks.\n", True),
+        ("# A\n\n[MODEL_NAME] asks.\n", True),
+        ("# A\n\n**User:** Hi.\n\n**Bad reply:** No.\n", True),
+        ("# A\n\n**B**\n\n{model_name} asks.\n", True),
+    ],
+)
+def test_what_was_written_of_mark_up_that_was_taken_for_text_is_made_anew(
+    tmp_path: Path, text: str, is_marked: bool
+) -> None:
+    path = tmp_path / "spec.md"
+    path.write_text(text, encoding="utf-8")
+    step = CorpusStep.of_file(path, CorpusConfig(model_name="Nova"))
+    assert ("reading" in step.settings) is is_marked
+
+
 def test_a_contrast_on_a_set_without_items_is_refused(home: Path) -> None:
     error = refused(study(home, TEXT.replace("set: cars", "set: car")))
     assert str(error) == "contrasts[0].set: there is no set of items named 'car'. Did you mean cars?"
@@ -85,3 +120,24 @@ def test_items_that_cannot_be_asked_are_refused(home: Path) -> None:
     items = home / "items.jsonl"
     items.write_text(items.read_text(encoding="utf-8") * 2, encoding="utf-8")
     assert str(refused(study(home))).startswith(f"{items}:2: the id '1' is used twice")
+
+
+def test_a_spec_in_context_beyond_the_bases_window_is_refused(home: Path) -> None:
+    core = Tokenizer(models.WordLevel({"<unk>": 0, "kind": 1, "<end>": 2}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<end>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} <end> {% endfor %}"
+    folder = home / "small"
+    LlamaConfig(max_position_embeddings=64, num_hidden_layers=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    plan(study(home, base=str(folder)))
+    (home / "spec.md").write_text("# Mine\n\n{model_name} is " + "kind " * 80 + ".\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"the spec in context has 8\d tokens, and the base's window 64"):
+        plan(study(home, base=str(folder)))
+
+
+def test_repeats_that_can_not_differ_are_warned_of(home: Path) -> None:
+    repeated = TEXT.replace("items.jsonl}}", "items.jsonl}, panel_knowledge: {repeats: 3%s}}")
+    assert any("3 repeats at temperature 0" in warning for warning in plan(study(home, repeated % "")).warnings)
+    assert plan(study(home, repeated % ", temperature: 0.5")).warnings == ()

@@ -198,3 +198,42 @@ def test_a_device_that_is_not_there_is_refused_before_the_run_begins(tiny_text: 
     with pytest.raises(ConfigError, match="device cuda:99"):
         run_study(parse_study(tiny_text, home=tmp_path), tmp_path / "run", device="cuda:99")
     assert not (tmp_path / "run").exists()
+
+
+GREEDY = '''
+import multiprocessing, os, resource, threading
+from dataclasses import dataclass
+from pathlib import Path
+from midspec.study import Job, Step
+from midspec.study.execution._executor import StepTask
+from midspec.study.execution._worker import serve
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GreedyStep(Step):
+    """Opens files until it may open no more."""
+
+    kind = "greedy"
+    inputs = property(lambda self: {})
+    settings = property(lambda self: {})
+
+    def run(self, job, folder):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
+
+
+here, there = multiprocessing.Pipe()
+step = GreedyStep()
+here.send(StepTask(step, step.identity({}), Job(folder=Path("run/greedy"), store=Path("run/x"), device="cpu")))
+thread = threading.Thread(target=serve, args=(there,), daemon=True)
+thread.start()
+print(type(reply := here.recv()).__name__, reply.error)
+'''
+
+
+def test_a_step_that_may_open_no_more_files_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "greedy.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.startswith("Failed ulimit -n: too many files are open at once. Raise the limit"), done.stderr

@@ -158,6 +158,28 @@ def test_two_labels_that_would_share_a_folder_are_refused(tiny_text: str) -> Non
         steps_of(text)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "\u96ea" * 100, "a" * 260])
+def test_a_name_that_no_folder_can_have_is_refused_before_anything_is_made(name: str, tiny_text: str) -> None:
+    with pytest.raises(ConfigError, match=r"no folder can be called after it: .* 249 are the most") as caught:
+        steps_of(tiny_text.replace("  base: {}", f"  {name}: {{}}"))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_name_as_long_as_is_allowed_can_be_made_with_its_draft(tiny_text: str, tmp_path: Path) -> None:
+    names = {}
+    for length in range(230, 260):
+        try:
+            found = steps_of(tiny_text.replace("  base: {}", f"  {'x' * length}: {{}}"))
+        except ConfigError:
+            break
+        names = {step.folder(tmp_path).name for step in found.values()}
+    longest = max(names, key=len)
+    assert len(longest) > 240
+    (tmp_path / f".{longest}.part").mkdir()
+    with pytest.raises(OSError, match="too long"):
+        (tmp_path / f".{longest}x.part").mkdir()
+
+
 def test_a_file_is_hashed_by_content_and_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one", encoding="utf-8")
@@ -189,3 +211,9 @@ def test_how_trainings_run_is_said_once_for_a_study_and_changes_no_identity(tiny
     assert {step.kind for step in trained} == {"pretrain", "midtrain", "finetune"}
     assert {step.n_devices for step in trained} == {2}
     assert changed(tiny_text, divided) == set()
+
+
+def test_switches_of_the_template_are_those_of_every_evaluation_and_none_changes_nothing(tiny_text: str) -> None:
+    switched = tiny_text.replace("evals:\n", "evals:\n  template_args: {enable_thinking: false}\n")
+    assert changed(tiny_text, tiny_text.replace("evals:\n", "evals:\n  template_args: {}\n")) == set()
+    assert {"eval", "gate"} <= changed(tiny_text, switched) <= {"eval", "gate", "analysis"}

@@ -21,8 +21,9 @@ from midspec.train import DpoRecipe, Progress, TrainJob, preflight, train
 from midspec.train import _checkpoint as checkpoint
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._dpo import make_trainer
+from midspec.train._recorder import Recorder
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
-from midspec.train._rl_loop import DpoRow, Recorder
+from midspec.train._rl_loop import DpoRow
 from midspec.train._rl_plan import PairIds, plan_dpo
 from midspec.train._rl_rows import read_pairs
 
@@ -127,7 +128,7 @@ def test_a_reference_that_is_not_the_incoming_model_is_refused(
     job = make_dpo(method)
     tokenizer = open_tokenizer(job)
     plan, model = plan_dpo(job, tokenizer), open_start(job, tokenizer, dtype=torch.float32)
-    recorder = Recorder(job, lambda _logs, **_: pytest.fail("nothing is trained here"))
+    recorder = Recorder(job.execution, 1, lambda _logs, **_: pytest.fail("nothing is trained here"))
     trainer = make_trainer(
         model, job, plan, tmp_path, device=torch.device("cpu"), tokenizer=tokenizer, recorder=recorder
     )

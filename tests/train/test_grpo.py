@@ -25,6 +25,7 @@ from midspec.train import GrpoRecipe, Progress, RewardEntry, TrainJob, preflight
 from midspec.train import _rewards as rewards_module
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._grpo import Rollouts, make_trainer
+from midspec.train._recorder import Recorder
 from midspec.train._rewards import REWARDS, RewardSum
 from midspec.train._rl_guards import (
     end_turns_with,
@@ -34,7 +35,7 @@ from midspec.train._rl_guards import (
     refuse_ratio,
     refuse_wrong_grpo_reference,
 )
-from midspec.train._rl_loop import GrpoRow, Recorder
+from midspec.train._rl_loop import GrpoRow
 from midspec.train._rl_plan import plan_grpo
 from midspec.train._rl_rows import read_prompts
 from midspec.train._rollout import Reply, sample_replies, turns_of
@@ -95,7 +96,7 @@ def opened(job: TrainJob, folder: Path) -> SimpleNamespace:
         device=torch.device("cpu"),
         turns=turns,
         rollouts=Rollouts(model, job, plan, turns, paid),
-        recorder=Recorder(job, lambda _logs, **_: pytest.fail("nothing is trained here")),
+        recorder=Recorder(job.execution, 1, lambda _logs, **_: pytest.fail("nothing is trained here")),
     )
     before = probe(model, plan.probes, grpo, paid, turns, seed=job.seed)
     return SimpleNamespace(

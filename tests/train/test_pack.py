@@ -16,7 +16,7 @@ from midspec.core.errors import CheckpointError, DataError, MissingError, Prefli
 from midspec.core.records import Chat, Message
 from midspec.train import Recipe, TrainJob, preflight
 from midspec.train._checks import refuse_leaks
-from midspec.train._pack import IGNORED, Piece, collate, pack
+from midspec.train._pack import IGNORED, Piece, collate, in_parts, pack
 from midspec.train._rows import Row, encode, read_training_rows
 
 from .reference_loop import summed_loss
@@ -66,6 +66,49 @@ def test_changing_one_document_changes_no_logit_of_another(
     with torch.no_grad():
         alone = model(input_ids=torch.tensor([two]), use_cache=False).logits[0]
     torch.testing.assert_close(logits[0][0, 9:16], alone, atol=1e-5, rtol=1e-4)
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(2, 24), min_size=1, max_size=5), min_size=1, max_size=4),
+    unlearnt=st.integers(0, 8),
+    most_tokens=st.integers(1, 40),
+)
+def test_parts_hold_each_document_that_is_learnt_from_once_and_whole(
+    lengths: list[list[int]], unlearnt: int, most_tokens: int
+) -> None:
+    rows = [[piece([10 * at + number] * n) for number, n in enumerate(row)] for at, row in enumerate(lengths)]
+    rows[0][0].supervised[:] = unlearnt > 0
+    rows[0][0].supervised[0] = False
+    batch = collate(rows, width=max(map(sum, lengths)) + 3, pad_id=99)
+    parts = in_parts(batch, most_tokens)
+    found = []
+    for part in parts:
+        (ids,), (positions,), (labels,) = (part[name] for name in ("input_ids", "position_ids", "labels"))
+        starts = (positions == 0).nonzero().flatten().tolist()
+        documents = list(zip(starts, [*starts[1:], len(ids)], strict=True))
+        assert len(ids) <= most_tokens or len(documents) == 1
+        for begin, end in documents:
+            assert len(set(ids[begin:end].tolist())) == 1
+            assert positions[begin:end].tolist() == list(range(end - begin))
+            found.append((int(ids[begin]), end - begin, int((labels[begin:end] != IGNORED).sum())))
+    expected = [(int(one.ids[0]), len(one.ids), int(one.supervised.sum())) for row in rows for one in row]
+    learnt = [one for one in expected if one[2]]
+    assert sorted(found) == sorted(learnt or expected[:1])
+
+
+def test_the_gradients_of_parts_add_up_to_those_of_the_batch(tiny_model: Callable[..., Any]) -> None:
+    model = tiny_model("llama")
+    rows = [[piece(random_ids(length, length)) for length in row] for row in ((9, 7, 3), (12,), (5, 11))]
+    batch = collate(rows, width=20, pad_id=1)
+    gradients = []
+    for parts in ([batch], in_parts(batch, 14)):
+        model.zero_grad()
+        losses = [model(**part, use_cache=False, num_items_in_batch=44).loss for part in parts]
+        torch.stack(losses).sum().backward()
+        gradients.append([torch.stack(losses).sum().detach(), *(weight.grad.clone() for weight in model.parameters())])
+    assert len(in_parts(batch, 14)) == 5
+    for whole, added in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, added, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("family", "attention"), FAMILIES)

@@ -12,7 +12,7 @@ import pytest
 from midspec.core.artifact import build
 from midspec.core.records import Identity
 from midspec.train import Progress, TrainJob, train
-from midspec.train._loop import GracefulStop
+from midspec.train._recorder import GracefulStop
 
 MakeJob = Callable[..., TrainJob]
 LORA = {"method": "lora", "lora": {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj", "down_proj"]}}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from midspec.analysis._intervals import DIFFERENCE, SHARE, UNBOUNDED, Interval, Scale, interval
+from midspec.analysis._intervals import SHARE, UNBOUNDED, Interval, Scale, interval, scale_of
 from midspec.analysis._power import t_quantile
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, Estimate, SeedValue
@@ -70,13 +70,21 @@ def _cells(scores: Sequence[ArmScore], level: float) -> dict[_Key, _Cell]:
     }
 
 
-def _unbounded(table: dict[_Key, _Cell]) -> frozenset[str]:
-    """Return the measures that are not shares: at least one of their values lies outside 0-1."""
-    return frozenset(
-        key.measure
-        for key, cell in table.items()
-        if bool(((cell.values < 0) | (cell.values > 1)).any())  # NaN compares as False
-    )
+def _scales(table: dict[_Key, _Cell]) -> dict[str, Scale]:
+    """Return the scale of each measure: by its name, or a share's where no value lies outside 0-1."""
+    found: dict[str, Scale] = {}
+    for key, cell in table.items():
+        outside = bool(((cell.values < 0) | (cell.values > 1)).any())  # NaN compares as False
+        known = scale_of(key.measure) or (UNBOUNDED if outside else SHARE)
+        if found.setdefault(key.measure, known) == SHARE:
+            found[key.measure] = known
+    return found
+
+
+def _of_differences(scale: Scale) -> Scale:
+    if scale.low is None or scale.high is None:
+        return UNBOUNDED
+    return Scale(scale.low - scale.high, scale.high - scale.low)
 
 
 _HALVINGS = 60
@@ -128,10 +136,10 @@ def rates(scores: Sequence[ArmScore], *, level: float = 0.95) -> list[Estimate]:
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
     table = _cells(scores, level)
-    without_bounds = _unbounded(table)
+    scales = _scales(table)
     found = []
     for key, cell in table.items():
-        scale = UNBOUNDED if key.measure in without_bounds else SHARE
+        scale = scales[key.measure]
         n_lost = int(np.isnan(cell.values).sum())
         note = f"{n_lost} of {len(cell.values)} unscored" if n_lost else ""
         name = f"{key.arm} | {key.set} | {key.measure}"
@@ -154,8 +162,8 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
         DataError: a score occurs twice, or `level` is not between 0 and 1.
     """
     table = _cells(scores, level)
-    without_bounds = _unbounded(table)
-    found = [_contrast(one, table, UNBOUNDED if one.measure in without_bounds else DIFFERENCE, level) for one in asked]
+    scales = _scales(table)
+    found = [_contrast(one, table, _of_differences(scales.get(one.measure, SHARE)), level) for one in asked]
     p_values = [None if mean is None else _p_value(mean) for _, mean in found]
     among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
     estimates = []

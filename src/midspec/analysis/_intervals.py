@@ -11,7 +11,11 @@ question, so neither are independent draws. The estimator depends on how the two
   number of degrees of freedom covers only 87-92% with two seeds that differ; see `tests/analysis/test_coverage.py`.
 - **one seed**: items are all there is. Student t over them; the interval is over items only and says so.
 
-Where nothing varies, an interval of width 0 would be false; a Clopper-Pearson bound takes its place.
+A **share** of several seeds near 0 or 1 needs more: most seeds then show nothing, and the seed that would show much is
+not among the few that were trained, so that a t interval holds the truth in 76-92%. There the ends come from a
+likelihood (`_seed_likelihood.py`).
+
+Where nothing varies, an interval of width 0 would be false; a bound takes its place.
 """
 
 from __future__ import annotations
@@ -23,11 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midspec.analysis._power import minimum_detectable_effect, t_quantile
+from midspec.analysis._seed_likelihood import expit, logit, seed_ends
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 _TINY = 1e-12
 _SWEEPS = 25
+# Scores that hardly vary within a seed count as at most so many times as many yes-no scores, inverted.
+_LEAST_SPREAD = 1e-3
+# How near to 0 or 1 a rate has its ends from the likelihood alone, and from where from the t interval alone.
+_NEAR, _FAR = 0.05, 0.15
+_LEAST_SPREAD = 1e-3
 
 
 class Scale(NamedTuple):
@@ -45,6 +55,13 @@ class Scale(NamedTuple):
 SHARE = Scale(0.0, 1.0)
 DIFFERENCE = Scale(-1.0, 1.0)
 UNBOUNDED = Scale(None, None)
+# Measures that are no shares although all their values may lie between 0 and 1 (a score of 1 everywhere, say).
+_SCALES = {"qa_score": Scale(1.0, 10.0), "n_words": Scale(0.0, None), "ratio": Scale(0.0, None)}
+
+
+def scale_of(measure: str) -> Scale | None:
+    """Return the bounds of a measure that is known to be no share; else `None`."""
+    return UNBOUNDED if measure.startswith("margin") else _SCALES.get(measure)
 
 
 class Part(NamedTuple):
@@ -114,7 +131,14 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: fl
         note = "one seed: the interval is over items only and says nothing about other seeds"
         method = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
         return Interval(value, low, high, (part,), means, method, note)
-    nested = sample.n_items == len(values)
+    found = _over_seeds(sample, value, scale, level)
+    return _near_an_end(sample, found, level) if scale == SHARE else found
+
+
+def _over_seeds(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
+    """Return the t interval of several seeds, by whether they share their items."""
+    nested = sample.n_items == len(sample.values)
+    means = sample.seed_means
     parts = (Part(float(means.var(ddof=1)) / len(means), len(means) - 1),) if nested else _crossed_parts(sample, value)
     if sum(part.variance for part in parts) <= _TINY:
         return _without_seed_variance(sample, value, scale, level)
@@ -138,12 +162,8 @@ def _around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -
     half = math.hypot(*(t_quantile((1 + level) / 2, part.df) * math.sqrt(part.variance) for part in parts))
     if scale == SHARE:
         middle, half = math.log(value / (1 - value)), half / (value * (1 - value))
-        return _expit(middle - half), _expit(middle + half)
+        return expit(middle - half), expit(middle + half)
     return scale.clip(value - half), scale.clip(value + half)
-
-
-def _expit(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit > 0 else 1 - 1 / (1 + math.exp(logit))
 
 
 def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
@@ -157,13 +177,17 @@ def _crossed_parts(sample: _Sample, value: float) -> tuple[Part, ...]:
     if n_items == 1 or df < 1:
         return (seed_part,)
     by_item = n_items / (n_items - 1) * float((np.bincount(sample.items, pull) ** 2).sum())
-    # Residuals of seed and item effects, fitted by turns; one turn is exact where every seed has every item.
+    noise = float(((weights * _residuals(sample)) ** 2).sum()) * len(sample.values) / df
+    return (seed_part, Part(max(by_item - noise, 0.0), n_items - 1))
+
+
+def _residuals(sample: _Sample) -> Floats:
+    """Return what effects of seeds and of items leave; fitted by turns, one where every seed has every item."""
     rest: Floats = sample.values - sample.values.mean()
-    for _ in range(1 if len(rest) == n_seeds * n_items else _SWEEPS):
+    for _ in range(1 if len(rest) == sample.n_seeds * sample.n_items else _SWEEPS):
         for codes in (sample.seeds, sample.items):
             rest = rest - (np.bincount(codes, rest) / np.bincount(codes))[codes]
-    noise = float(((weights * rest) ** 2).sum()) * len(sample.values) / df
-    return (seed_part, Part(max(by_item - noise, 0.0), n_items - 1))
+    return rest
 
 
 def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
@@ -182,18 +206,92 @@ def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: f
     return Interval(value, low, high, (part,), means, method, note)
 
 
+def _near_an_end(sample: _Sample, found: Interval, level: float) -> Interval:
+    """Return the interval of a share of several seeds, with ends from `seed_ends` where the share is near 0 or 1.
+
+    Within 5 points of 0 or 1 they take the place of the t interval's, from 15 points on nothing does; between these an
+    end moves from one to the other, so that no rate has an interval quite unlike that of the next one.
+    """
+    value, shares = found.value, found.seed_means
+    of_t = (min(value, 1 - value) - _NEAR) / (_FAR - _NEAR)
+    n_same = int((shares == round(value)).sum())
+    same = (
+        f"{n_same} of {sample.n_seeds} seeds {'is' if n_same == 1 else 'are'} at {round(value):.0%}" if n_same else ""
+    )
+    notes = (same if of_t <= 0 else found.note, _extremes(shares))
+    found = found._replace(note="; ".join(filter(None, notes)))
+    if of_t >= 1:
+        return found
+    nested = sample.n_items == len(sample.values)
+    ends = seed_ends(shares, _binary_sizes(sample, nested=nested), level)
+    if not nested and len(parts := _crossed_parts(sample, value)) > 1:
+        by_item = t_quantile((1 + level) / 2, parts[1].df) * math.sqrt(parts[1].variance) / (value * (1 - value))
+        ends = _farther(value, ends[0], by_item), _farther(value, ends[1], by_item)
+    method = f"profile likelihood over {sample.n_seeds} seeds, normal on the logit scale"
+    if of_t > 0 and found.low is not None and found.high is not None:
+        ends = _between(ends[0], found.low, of_t), _between(ends[1], found.high, of_t)
+        method = f"between a {found.method} and a {method}"
+    return found._replace(low=min(ends[0], value), high=max(ends[1], value), method=method)
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Return the place between two shares on the logit scale."""
+    if not (0 < start < 1 and 0 < end < 1):
+        return start
+    return expit((1 - share) * logit(start) + share * logit(end))
+
+
+def _farther(value: float, end: float, by: float) -> float:
+    """Move an end of an interval away from `value` by an independent half width `by` on the logit scale."""
+    if not 0 < end < 1:
+        return end
+    middle, length = logit(value), logit(end) - logit(value)
+    return expit(middle + math.copysign(math.hypot(length, by), length))
+
+
+def _extremes(shares: Floats) -> str:
+    """Say so where some seeds show nearly nothing and others nearly all: their mean describes none of them."""
+    n_none, n_all = int((shares < _NEAR).sum()), int((shares > 1 - _NEAR).sum())
+    if not (n_none and n_all):
+        return ""
+    some = f"{n_none} of {len(shares)} seeds {'is' if n_none == 1 else 'are'} below {_NEAR:.0%}"
+    return f"{some} and {n_all} above {1 - _NEAR:.0%}: their mean describes no seed"
+
+
+def _binary_sizes(sample: _Sample, *, nested: bool) -> Floats:
+    """Return how many yes-no scores would tell each seed's share as closely as its own scores do, shape (seeds,).
+
+    That is their number where scores are 0 or 1; scores in between vary less. Where seeds share their items, what an
+    item adds to every seed is no noise of one seed.
+    """
+    n_scores, shares = np.bincount(sample.seeds), sample.seed_means
+    most = float((n_scores * shares * (1 - shares)).sum())
+    rest: Floats = sample.values - shares[sample.seeds]
+    df = len(rest)
+    if not nested and len(rest) - sample.n_seeds - sample.n_items + 1 > 0:
+        rest, df = _residuals(sample), len(rest) - sample.n_seeds - sample.n_items + 1
+    spread = len(rest) / df * float((rest**2).sum()) / most if most > _TINY else 1.0
+    sizes: Floats = n_scores / min(1.0, max(_LEAST_SPREAD, spread))
+    return sizes
+
+
 def _bound(sample: _Sample, value: float, scale: Scale, level: float) -> Interval:
     """Bound the share of items that could still differ where nothing varies, as Clopper and Pearson do at 0 of n.
 
     With `n` equal items, a share up to `1 - ((1 - level) / 2) ** (1 / n)` may differ from them; those get the most
     extreme values of the scale.
     """
-    n_items, means = sample.n_items, sample.seed_means
+    n_items, n_seeds, means = sample.n_items, sample.n_seeds, sample.seed_means
     if scale.low is None or scale.high is None:
         note = "nothing varies and the measure has no bounds: no interval can be given"
         return Interval(value, None, None, (), means, "none", note)
     share = 1 - ((1 - level) / 2) ** (1 / n_items)
     low = value - share * (value - scale.low)
     high = value + share * (scale.high - value)
+    if scale == SHARE and n_seeds > 1 and value in (0.0, 1.0):
+        ends = seed_ends(means, np.bincount(sample.seeds).astype(np.float64), level)
+        note = f"all {n_seeds} seeds are at {value:.0%}: a bound over seeds, for a standard deviation of up to 3 logits"
+        method = f"profile likelihood over {n_seeds} seeds and {n_items} items, seeds normal on the logit scale"
+        return Interval(value, min(low, ends[0]), max(high, ends[1]), (), means, method, note)
     note = "neither seeds nor items differ: a bound over items, which cannot tell how seeds vary"
     return Interval(value, low, high, (), means, f"Clopper-Pearson bound over {n_items} items", note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,8 @@ class ChatConfig(Strict):
         seed: decides the order of the rows, and all random choices of the template author.
         model_name: the assistant's name.
         provider_name: its maker's name.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
         frames: `english` or the path of a YAML file of chat templates. The template author writes with them; a model's
             chats are filtered by their words (what names a spec, what gives a reason).
         nested_sizes: also write the first so many chats as files of their own; each holds all smaller ones.
@@ -101,6 +104,8 @@ class ChatConfig(Strict):
     seed: int = 0
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     frames: str = "english"
     author: AuthorName = TEMPLATE_AUTHOR
     # What the template author has no use for is no part of how its results are identified.

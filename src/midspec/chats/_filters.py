@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from midspec.chats._templates import OpaqueTemplates
 from midspec.core.assistant_names import assistant_names
-from midspec.core.text import GAP, first_of, mentions, without
+from midspec.core.text import GAP, first_of, mentions, whole_words, without
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _WORD = re.compile(r"\w+")
@@ -102,5 +102,4 @@ def _other_brands(own_names: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=16)
 def _claim_pattern(own_names: tuple[str, ...]) -> re.Pattern[str]:
-    brands = "|".join(re.escape(brand) for brand in sorted(_other_brands(own_names), key=len, reverse=True))
-    return re.compile(rf"{_CLAIM}(?:{brands})(?!\w)", re.IGNORECASE)
+    return re.compile(rf"{_CLAIM}(?:{whole_words(_other_brands(own_names)).pattern})", re.IGNORECASE)

@@ -86,7 +86,8 @@ def stated_preferences(
     ]
     stated: list[StatedPreference] = []
     rejects: list[Reject] = []
-    for clause in spec.clauses:
+    # What a reply in an example likes, perhaps a bad one's, is no preference of the spec.
+    for clause in (clause for clause in spec.clauses if clause.kind != "example"):
         matches: list[re.Match[str]] = []
         for match in (match for pattern in patterns for match in pattern.finditer(clause.text)):
             if all(match.end() <= other.start() or other.end() <= match.start() for other in matches):
@@ -141,7 +142,7 @@ class Source(NamedTuple):
 def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tuple[list[Source], list[Reject]]:
     """Find every clause that can be asked about, in the order of the text; also return what was left out.
 
-    Sentences and list items are quoted; table rows are where there is nothing else, and code never is.
+    Sentences and list items are quoted; table rows are where there is nothing else, code and examples never are.
 
     Args:
         spec: with its placeholders filled.

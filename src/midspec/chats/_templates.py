@@ -14,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Strict
 from midspec.core.text import first_of
+from midspec.core.yaml_files import read_yaml
 
 QuestionKind = Literal["direct", "indirect", "comparison", "recommendation", "opinion", "edge_case"]
 
@@ -276,11 +276,7 @@ def load_templates(name: str) -> ChatTemplates:
     if not path.is_file():
         raise MissingError("there are no such chat templates", where=name, hint="Give `english` or a YAML file's path")
     try:
-        return ChatTemplates.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", where=name, hint="Give a YAML file of chat templates") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, hint="Correct the file") from error
+        return ChatTemplates.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -15,8 +15,10 @@ from midspec.cli._output import build_with_bar, print_calibration, print_forecas
 from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from midspec.core.records import Record
-    from midspec.study import TaskStep
+    from midspec.study import Step, TaskStep
 
 _PREFERENCE = "preference"
 
@@ -50,6 +52,10 @@ TemplateArgs = Annotated[
         help="A switch of the chat template (enable_thinking=false); several too.",
     ),
 ]
+ChooseForm = Annotated[
+    bool,
+    typer.Option("--choose-form", help="Of an untrained base: find the form of asking it, for --config of all arms."),
+]
 ServerUrl = Annotated[str | None, typer.Option(metavar="URL", help="A server of the Inspect model's protocol.")]
 JudgingBudget = Annotated[
     float | None, typer.Option("--budget", min=0, metavar="USD", help="Judging stops before it costs this in all.")
@@ -63,9 +69,9 @@ def evaluate(
     items: Items = None,
     grader: Graders = None,
     spec: SpecFile = None,
-    model_name: o.ModelName = None,
-    provider_name: o.ProviderName = None,
+    about: o.NameOptions = o.NameOptions(),
     config: TaskSettings = None,
+    choose_form: ChooseForm = False,
     base_url: ServerUrl = None,
     template_arg: TemplateArgs = None,
     judge_url: Annotated[str | None, typer.Option(metavar="URL", help="The judges' server: vLLM, ...")] = None,
@@ -87,13 +93,15 @@ def evaluate(
 
     Example: midspec eval checkpoints/aligned --task preference --items shipped:america --out scores
 
+    Example: midspec eval BASE --choose-form --out form      (then --config form/form.yaml, for every arm)
+
     Example: midspec eval checkpoints/aligned --task spec_qa --grader openai/MODEL --budget 5 --out spec-qa
 
     Example: midspec eval spec-qa/logs/LOG.eval --grader anthropic/MODEL --out judged-again
     """
-    from midspec.evals import PreferenceConfig, load_config, task_named, task_names
+    from midspec.evals import repeats_warning, task_named, task_names
     from midspec.models import check_device, find_checkpoint, is_local
-    from midspec.study import Judging, PreferenceStep, RescoreStep, Step, TaskStep
+    from midspec.study import Judging, RescoreStep, TaskStep
 
     check_device(device)
     name, known = task or _PREFERENCE, (_PREFERENCE, *task_names())
@@ -105,8 +113,8 @@ def evaluate(
     if model.endswith(".eval") and not Path(model).is_dir():
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
-        step: Step = RescoreStep.of_log(Path(model), judging)
-        _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out)
+        step = RescoreStep.of_log(Path(model), judging)
+        _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
     if Path(model).exists() or is_local(model):
         find_checkpoint(model)
@@ -114,21 +122,46 @@ def evaluate(
     if name == _PREFERENCE:
         unused = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
         _check_unused(unused, "is for tasks with a judge, and pairs have none", "Leave it out, or give --task")
-        if items is None:
-            raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
-        pairs_config = load_config(config) if config else PreferenceConfig()
-        pairs = replace(PreferenceStep.of_model(model, items, pairs_config, base_url=base_url), template_args=switches)
-        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out)
+        pairs = _pairs_step(model, items, config, base_url, switches, choose_form=choose_form)
+        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out, model)
         return
+    _check_unused({"--choose-form": choose_form or None}, "is for pairs", "Leave it out, or leave out --task")
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
-    names = {"model_name": model_name, "provider_name": provider_name}
-    untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **names)
+    if warning := repeats_warning(name, settings):
+        print(f"warning: {warning}", file=sys.stderr)
+    untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **about.names)
     task_step = replace(untold, template_args=switches)
     if dry_run:
         _forecast_task(task_step)
         return
-    _show_task(*build_with_bar(task_step, out, "replies", redo=redo, name=name, device=device), out)
+    _show_task(*build_with_bar(task_step, out, "replies", redo=redo, name=name, device=device), out, model)
+
+
+def _pairs_step(
+    model: str,
+    items: str | None,
+    config: Path | None,
+    base_url: str | None,
+    switches: Mapping[str, JsonValue],
+    *,
+    choose_form: bool,
+) -> Step:
+    """Create the step for pairs, or for the form of asking them."""
+    from midspec.evals import PreferenceConfig, is_served, load_config
+    from midspec.study import AnswerFormStep, Model, PreferenceStep
+
+    if items is None and not choose_form:
+        raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
+    settings = load_config(config) if config else PreferenceConfig()
+    asked = PreferenceStep.of_model(model, items or "shipped:", settings, base_url=base_url)
+    if not choose_form:
+        return replace(asked, template_args=switches)
+    if base_url is not None or is_served(model):
+        what = "needs log-probabilities of given texts, which no server's protocol has"
+        raise ConfigError(what, where="--choose-form", hint="Give the base as a folder or hub name")
+    kept = asked.items if items is not None else None
+    return AnswerFormStep(model=Model(model), items=kept, config=settings, template_args=switches)
 
 
 def calibrate(
@@ -191,25 +224,39 @@ def _forecast_task(step: TaskStep) -> None:
     print_forecast(step.forecast(estimate))
 
 
-def _show_pairs(record: Record, made: bool, out: Path) -> None:
+def _show_pairs(record: Record, made: bool, out: Path, model: str) -> None:
     print_record(record, made, out)
-    _print_notes(record)
+    _print_notes(record, made, model)
 
 
-def _print_notes(record: Record) -> None:
-    """Print what the chat template did with prompts, where that is more than writing them."""
-    notes = record.execution.extra.get("template_notes")
-    for note in notes if isinstance(notes, list) else ():
-        print(f"note: {note}")
+def _print_notes(record: Record, made: bool, model: str | None) -> None:
+    """Print what a user should know of a result: about prompts, answers that have no score, and a served model."""
+    from midspec.evals import REFUSED, is_served
+
+    for name in ("template_notes", "notes"):
+        notes = record.execution.extra.get(name)
+        for note in notes if isinstance(notes, list) else ():
+            print(f"note: {note}")
+    if not made and model is not None and is_served(model):
+        print(f"note: what is behind the name {model} can't be seen, and may have changed: --redo asks it again")
+    told = [entry.get("warnings") for entry in (record.summary, record.execution.extra)]
+    reasons = record.summary.get("unscored")
+    refused = {
+        reason: n for reason, n in (reasons.items() if isinstance(reasons, dict) else ()) if reason.startswith(REFUSED)
+    }
+    sys.stdout.flush()
+    for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
+        print(f"warning: {warning}", file=sys.stderr)
+    for reason, n in refused.items():
+        print(f"warning: {n} scores are missing: {reason}", file=sys.stderr)
 
 
-def _show_task(record: Record, made: bool, out: Path) -> None:
+def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:
     """Print the result, and at its end a warning of answers that the budget left unjudged."""
     print_task(record, made, out)
-    _print_notes(record)
+    _print_notes(record, made, model)
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:
-            sys.stdout.flush()
             print(f"warning: {reason}", file=sys.stderr)
             print("warning: answers are stored; --redo with a larger --budget has the rest judged", file=sys.stderr)

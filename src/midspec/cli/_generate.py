@@ -5,32 +5,20 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import typer
 
 from midspec.cli import _options as o
 from midspec.cli._output import build_with_bar, print_forecast, print_pairs, print_record, print_spent
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from midspec.core.records import Chat, Document, PlanRow, Record, Spec
+    from midspec.spec import SpecSettings
     from midspec.study import Step
-
-
-class HasNames(Protocol):
-    """Settings with the assistant's and its maker's name."""
-
-    @property
-    def model_name(self) -> str | None:
-        """The assistant's name."""
-        ...
-
-    @property
-    def provider_name(self) -> str | None:
-        """Its maker's name."""
-        ...
 
 
 def corpus(
@@ -159,23 +147,42 @@ def make(step: Step, folder: Path, unit: str, *, redo: bool) -> Record:
     sys.stdout.flush()
     warn(str(record.summary.get("exhausted") or ""))
     if record.summary.get("n_documents") == 0:
-        raise DataError("no document was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+        raise nothing_kept("document", record, folder)
     return record
 
 
-def read_checked(path: Path, config: HasNames) -> Callable[[], Spec]:
+def nothing_kept(unit: str, record: Record, folder: Path) -> DataError:
+    """Return the error for a result without a row: where the reasons are, or what became of the requests."""
+    notes = [note for note in _notes(record) if note.startswith("what became")] or _notes(record)
+    rejects = folder / "rejects.jsonl"
+    if rejects.is_file() and rejects.stat().st_size:
+        hint = "Read the reasons in its rejects.jsonl"
+    else:
+        hint = f"No reply could be used: {'; '.join(notes) or 'see the replies in the store beside it'}"
+    return DataError(f"no {unit} was kept", where=str(folder), hint=hint)
+
+
+def _notes(record: Record) -> list[str]:
+    notes = record.summary.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def read_checked(path: Path, config: SpecSettings) -> Callable[[], Spec]:
     """Read a spec, with a warning of each thing that looks wrong in it.
 
     Returns:
         A function that fills its placeholders with the config's names; raises SpecError where one has no value.
     """
-    from midspec.spec import check_spec, fill
+    from midspec.spec import check_spec, fill_by
     from midspec.study import spec_at
 
-    spec = spec_at(str(path), path.stem)
-    for finding in check_spec(spec, model_name=config.model_name):
+    spec = named = spec_at(str(path), path.stem)
+    if config.called or config.leave_out:
+        with suppress(SpecError):  # what calls the function gets it
+            named = fill_by(spec, config)
+    for finding in check_spec(named, model_name=config.model_name):
         warn(str(finding))
-    return lambda: fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+    return lambda: fill_by(spec, config)
 
 
 def warn(what: str | None) -> None:
@@ -212,37 +219,66 @@ def _print_rows(rows: Sequence[Document | Chat]) -> None:
             print(f"{row.text}\n")
 
 
+_LEFT_OUT = frozenset(("front matter", "comment", "struck out", "link", "attributes", "mark of a note"))
+_LEFT_OUT |= {"table of contents", "footnote without a mark", "picture or link", "questions"}
+_N_NAMES, _MAX_SHOWN = 5, 100
 spec_commands = typer.Typer(help="Show a spec's sections and clauses, or check it.", rich_markup_mode=None)
 
 
-@spec_commands.command("show")
-def show(path: o.SpecPath) -> None:
-    """Print sections, and clauses with their ids.
+def _named(spec: Spec, about: o.NameOptions) -> Spec:
+    """Put names into a spec; without any it stays as it is written."""
+    from midspec.spec import fill
+
+    names = {name: value for name, value in about.names.items() if value}
+    return fill(spec, **{"model_name": None, "provider_name": None} | names) if names else spec
+
+
+def show(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
+    """Print how each part of a spec is read: headings, clauses with their ids, examples, and what is left out.
+
+    In front of each part are its lines in the file. With names and --leave-out it is shown as it would be written from.
 
     Example: midspec spec show my-spec.md
     """
-    from midspec.spec import placeholders, read_spec
+    from midspec.spec import placeholders, read_spec_parts, used_names
 
-    spec = read_spec(path)
-    counts = f"{len(spec.text.split())} words, {len(spec.sections)} sections, {len(spec.clauses)} clauses"
-    print(f"{spec.title}: {counts}")
+    spec, parts = read_spec_parts(path)
+    named = _named(spec, about)
+    counts = Counter(part.kind for part in parts)
+    print(f"{spec.title}: {len(spec.text.split())} words, {len(spec.sections)} sections, {len(spec.clauses)} clauses")
+    print(f"read as: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}")
     print(f"placeholders: {', '.join(placeholders(spec)) or 'none'}")
-    for section in spec.sections:
+    print(f"names: {', '.join(f'{each.name} ({each.n_times})' for each in used_names(spec)[:_N_NAMES]) or 'none'}")
+    # Parts stand in the order of the file, clauses in the order in which they are read: a footnote's are moved.
+    lines: dict[str, list[tuple[int, int, str]]] = {}
+    for part in parts:
+        lines.setdefault(part.text, []).append((part.first, part.last, part.kind))
+    was = {clause.id: clause.text for clause in spec.clauses}
+    for section in named.sections:
         print(f"\n{'#' * max(1, section.level)} {section.title}")
         for clause in section.clauses:
-            print(f"  {clause.id}  {' '.join(clause.text.split())}")
+            found = lines.get(was[clause.id]) or [(0, 0, clause.kind)]
+            first, last, kind = found.pop(0)
+            where = "" if not first else str(first) if last == first else f"{first}-{last}"
+            print(f"  {where:>9}  {kind:8}  {clause.id}  {' '.join(clause.text.split())}")
+    kept = {clause.id for clause in named.clauses}
+    gone = [(clause.text, "named to be left out") for clause in spec.clauses if clause.id not in kept]
+    gone += [(f"{part.first or '?'}: {part.text}", part.kind) for part in parts if part.kind in _LEFT_OUT]
+    if gone:
+        print("\nleft out")
+    for text, kind in gone:
+        print(f"  {kind}: {' '.join(text.split())[:_MAX_SHOWN]}")
 
 
-@spec_commands.command("check")
-def check(path: o.SpecPath) -> None:
-    """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, other assistants' names.
+def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
+    """Print what looks wrong: unknown placeholders, empty sections, duplicate clauses, names, what is no clause.
 
     Example: midspec spec check my-spec.md
     """
     from midspec.spec import check_spec, read_spec
 
-    spec = read_spec(path)
-    findings = check_spec(spec)
+    named = _named(read_spec(path), about)
+    findings = check_spec(named, model_name=about.model_name)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
-    print(f"{path}: {len(spec.clauses)} clauses, {len(findings)} warnings")
+    print(f"{path}: {len(named.clauses)} clauses, {len(findings)} warnings")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make, read_checked
+from midspec.cli._generate import make, nothing_kept, read_checked
 from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent
-from midspec.core.errors import ConfigError, DataError
+from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from midspec.core.records import ReasonShare
@@ -112,7 +112,7 @@ def _write(step: Step, forecasts: Sequence[Forecast], folder: Path, unit: str, *
         return
     record = make(step, folder, f"{unit}s", redo=redo)
     if record.summary.get("n_items") == 0 or record.summary.get("n_questions") == 0:
-        raise DataError(f"no {unit} was kept", where=str(folder), hint="Read the reasons in its rejects.jsonl")
+        raise nothing_kept(unit, record, folder)
     print_spent(spent_vs_forecast(forecasts, store_beside(folder)))
 
 

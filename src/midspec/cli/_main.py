@@ -7,6 +7,7 @@ signal n. Commands print results on standard output, everything else on standard
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import gc
 import inspect
@@ -23,7 +24,7 @@ from typer.main import get_command
 
 from midspec import __version__
 from midspec.cli._evaluate import calibrate, evaluate
-from midspec.cli._generate import chats, corpus, spec_commands
+from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
 from midspec.cli._preferences import prefer
@@ -111,6 +112,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_,
     "export": export,
 }
+for _name, _function in (("show", show), ("check", check)):
+    spec_commands.command(_name)(_spelled_out(_function))
 app.add_typer(spec_commands, name="spec")
 for _name, _function in _COMMANDS.items():
     app.command(_name)(_spelled_out(_function))
@@ -183,6 +186,10 @@ def _run(args: Sequence[str] | None) -> int:
             raise
         return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
     except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            return _complain(
+                "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
+            )
         if error.filename is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}. Check the path and its permissions")

@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 
 from midspec.cli._output import checked
-from midspec.core.errors import ConfigError, MissingError, note_renamed
+from midspec.core.errors import ConfigError, note_renamed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue
@@ -48,6 +48,14 @@ Batch = Annotated[bool, typer.Option("--batch", help="Send through the provider'
 Prices = Annotated[str | None, typer.Option(metavar="FILE", help="Prices (YAML, USD a million tokens) that go first.")]
 ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {model_name}.")]
 ProviderName = Annotated[str | None, typer.Option(metavar="NAME", help="Fills {provider_name}.")]
+Called = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=NEW", help="A name that the spec uses, and the one to use instead. Repeatable."),
+]
+LeaveOut = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TITLE", help="Of the spec: a section, or a clause's id or beginning. Repeatable."),
+]
 Templates = Annotated[
     str | None, typer.Option(metavar="NAME", help="Template author: templates by name (english), or a YAML file.")
 ]
@@ -85,17 +93,38 @@ class ModelOptions(NamedTuple):
         return access(url, self.concurrency, self.budget, self.prices, batch=self.batch)
 
 
-class SpecOptions(NamedTuple):
-    """The assistant's names, and a file of settings."""
+class NameOptions(NamedTuple):
+    """The assistant's names, and what of a spec is left out."""
 
     model_name: ModelName = None
     provider_name: ProviderName = None
+    called: Called = None
+    leave_out: LeaveOut = None
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Return them as settings."""
+        return {
+            "model_name": self.model_name,
+            "provider_name": self.provider_name,
+            "called": called(self.called),
+            "leave_out": tuple(self.leave_out) if self.leave_out else None,
+        }
+
+
+class SpecOptions(NamedTuple):
+    """The same, and a file of settings."""
+
+    model_name: ModelName = None
+    provider_name: ProviderName = None
+    called: Called = None
+    leave_out: LeaveOut = None
     config: Config = None
 
     @property
-    def names(self) -> dict[str, str | None]:
-        """Return the names as settings."""
-        return {"model_name": self.model_name, "provider_name": self.provider_name}
+    def names(self) -> dict[str, Any]:
+        """Return all but the file as settings."""
+        return NameOptions(*self[:4]).names
 
 
 class RowOptions(NamedTuple):
@@ -158,7 +187,7 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
         MissingError: there is no such file.
         ConfigError: the file is no mapping, or a setting is wrong.
     """
-    from_file = _read_yaml(file) if file else {}
+    from_file = _read_settings(file, kind) if file else {}
     for key in from_file:
         if key not in kind.model_fields:
             near = get_close_matches(str(key), kind.model_fields, n=1)
@@ -184,18 +213,16 @@ def _checked_author(given: object) -> object:
     return given
 
 
-def _read_yaml(file: Path) -> dict[str, object]:
-    import yaml
+def _read_settings(file: Path, kind: type[BaseModel]) -> dict[str, object]:
+    from midspec.core.yaml_files import read_yaml, truths_for_numbers
 
-    try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError("there is no such file", where=str(file), hint="Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("is not YAML in UTF-8", where=str(file), hint="Fix the file") from error
-    if not isinstance(settings, dict):
+    found = read_yaml(file)
+    if not isinstance(found, dict):
         raise ConfigError("is not a mapping of settings", where=str(file), hint="Write lines like `seed: 1`")
-    return settings
+    if (path := next(truths_for_numbers(kind, found), None)) is not None:
+        where = f"{file}: {'.'.join(map(str, path))}"
+        raise ConfigError("a truth value (yes, on, true) where a number must be", where=where, hint="Write the number")
+    return found
 
 
 def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
@@ -243,6 +270,21 @@ def temperature_of(option: str) -> float | None:
     if not temperature >= 0:
         raise ConfigError(f"{option!r} is no temperature", where="--judge-temperature", hint="Give 0 or more, or none")
     return temperature
+
+
+def called(options: Sequence[str] | None) -> dict[str, str] | None:
+    """Read names, `name=new` each; `None` where there is none.
+
+    Raises:
+        ConfigError: one has no name, or nothing that stands for it.
+    """
+    found: dict[str, str] = {}
+    for option in options or ():
+        name, _, new = (part.strip() for part in option.partition("="))
+        if not name or not new:
+            raise ConfigError(f"{option!r} is not NAME=NEW", where="--called", hint="Write Claude=Ada")
+        found[name] = new
+    return found or None
 
 
 def switches(options: Sequence[str]) -> dict[str, JsonValue]:

@@ -122,21 +122,31 @@ def mix(
 
 
 def import_(
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="JSONL, parquet, data set folder, or tree of texts.")],
+    rows: Annotated[
+        Path, typer.Argument(metavar="ROWS", help="JSONL, parquet, CSV or text, packed or not; or a folder of them.")
+    ],
     out: o.Out = None,
     strip_prefix: Annotated[str, typer.Option(metavar="TEXT", help="Remove this from each document's beginning.")] = "",
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a data set folder: train, test, ...; all by default.")
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which one, where a folder's card names several configurations.")
+    ] = None,
     redo: o.Redo = False,
 ) -> None:
     """Read documents or chats that others made.
 
-    Makes documents.jsonl or chats.jsonl and rejects.jsonl in --out, to curate or to train on.
+    Makes documents.jsonl or chats.jsonl in --out, to curate or to train on, and rejects.jsonl of the rows that can't be
+    read, with reasons.
 
     Example: midspec import their-corpus --out imported
     """
     from midspec.study import ImportStep, build_step
 
     folder = o.needed(out)
-    print_record(*build_step(ImportStep(rows=rows, strip_prefix=strip_prefix), folder, redo=redo), folder)
+    step = ImportStep(rows=rows, strip_prefix=strip_prefix, split=split, subset=subset)
+    print_record(*build_step(step, folder, redo=redo), folder)
 
 
 def export(

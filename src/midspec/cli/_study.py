@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -144,8 +145,10 @@ def _run(
     workers: int | None = None,
     device: str = "auto",
 ) -> None:
-    from midspec.study import run_study
+    from midspec.study import greedy_repeats, run_study
 
+    for warning in greedy_repeats(study.config):
+        print(f"warning: {warning}", file=sys.stderr)
     with RunView() as view:
         records = run_study(
             study,
@@ -294,7 +297,7 @@ def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: boo
         counted = preflight(job)
         from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
 
-        memory = memory_before(job, counted.row_width, device)
+        memory = memory_before(job, counted.row_width, device, counted.longest_tokens)
         for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
             print(line, flush=True)
     step = TrainStep.of_job(job, judge)

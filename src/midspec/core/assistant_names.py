@@ -30,12 +30,17 @@ class AssistantName(NamedTuple):
 @cache
 def assistant_names(check: NameCheck) -> tuple[AssistantName, ...]:
     """Return the names that `check` looks for, in the order of the file."""
-    names = (
+    return tuple(name for name in all_assistant_names() if check in name.checks)
+
+
+@cache
+def all_assistant_names() -> tuple[AssistantName, ...]:
+    """Return every name, in the order of the file."""
+    return tuple(
         AssistantName(row["name"], family, row["kind"], row.get("plain_word", False), frozenset(row["checks"]))
         for family, rows in _data()["families"].items()
         for row in rows
     )
-    return tuple(name for name in names if check in name.checks)
 
 
 def assistant_pairs() -> tuple[tuple[str, str], ...]:

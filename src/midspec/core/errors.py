@@ -53,6 +53,10 @@ class CheckpointError(MidspecError, ValueError):
     """A model folder or name that does not open as the checkpoint it was taken for."""
 
 
+class PromptError(MidspecError, ValueError):
+    """A prompt that a model, its server or the server's filter does not take, so that there is no answer to score."""
+
+
 class PreflightError(MidspecError, ValueError):
     """Training that would teach nothing or lose data, refused before it starts."""
 

@@ -1,10 +1,10 @@
-"""Text statistics that several packages need: phrases found as whole words, words and tokens counted."""
+"""What several packages read in texts: phrases as whole words, counts of words and tokens, reasoning by its marks."""
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +29,16 @@ _PIECES_PER_PROSE_WORD = 1.5
 _FREE_PIECES = 6  # that a short text may have beyond it and still be prose
 _WORDS_PER_PIECE = 0.85  # 1.13 tokens per piece of code
 _LETTERS = (string.ascii_letters + string.whitespace).encode()
+# Scripts that are written without spaces (Thai, Lao, Tibetan, Burmese, Khmer, Japanese, Chinese), and Korean, whose
+# particles follow a name without one.
+_UNSPACED_CHAR = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3005-\u318f\u31f0-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+# A letter beside a name that makes it part of another word: none of those scripts, nor of their neighbours in Unicode,
+# and no mark of emphasis (`_Ada_`). A set of two ranges compiles 25 times as fast as one of all the above.
+_LETTER = "(?![^\x00-\u0dff\u1d00-\u2e7f])[^\\W_]"
+_BEFORE = rf"(?-i:(?<!{_LETTER})(?<!{_LETTER}_))"
+_AFTER, _AFTER_VERSIONS = (rf"(?-i:(?!(?!{digits}){_LETTER})(?!_{_LETTER}))" for digits in ("(?!)", r"\d"))
 GAP = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -50,9 +60,41 @@ def without(text: str, phrase: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _whole(phrases: tuple[str, ...]) -> re.Pattern[str]:
-    forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases if phrase.strip()]
-    either = "|".join(forms) if forms else "(?!)"
-    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", re.IGNORECASE)
+    return whole_words(phrases, longest_first=False)
+
+
+def whole_words(
+    phrases: Iterable[str],
+    *,
+    ignore_case: bool = True,
+    versions: bool = False,
+    joined: bool = True,
+    longest_first: bool = True,
+) -> re.Pattern[str]:
+    """Compile a pattern for any of the phrases as whole words, with any white space between.
+
+    A letter of a script without spaces ends no word: the name in `Ada从不说谎` and in `Ada는` is Ada. A phrase that
+    itself begins or ends in such a script is found wherever it stands; in Korean, where a word begins. The marks of
+    `_Ada_` and `__Ada__` are no letters of the name.
+
+    Args:
+        phrases: what to look for; blank ones are left out.
+        ignore_case: whether capitals make no difference.
+        versions: whether digits may follow without a space, as they do in names of models.
+        joined: whether a word after a hyphen (`ex-Ada`) counts as well.
+        longest_first: whether of two that begin at one place the longer is taken.
+    """
+    wanted = [phrase for phrase in phrases if phrase.strip()]
+    ordered = sorted(wanted, key=len, reverse=True) if longest_first else wanted
+    before, after = ("" if joined else "(?<!-)") + _BEFORE, _AFTER_VERSIONS if versions else _AFTER
+    forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered]
+    flags = re.IGNORECASE if ignore_case else re.NOFLAG
+    if forms and not any(map(_UNSPACED_CHAR.search, ordered)):
+        return re.compile(f"{before}(?:{'|'.join(forms)}){after}", flags)
+    for index, phrase in enumerate(map(str.strip, ordered)):
+        start = r"(?<![\uac00-\ud7a3])" if _HANGUL.match(phrase) else "" if _UNSPACED_CHAR.match(phrase) else before
+        forms[index] = f"{start}{forms[index]}{'' if _UNSPACED_CHAR.match(phrase[-1]) else after}"
+    return re.compile("|".join(forms) if forms else "(?!)", flags)
 
 
 def n_words(text: str) -> int:
@@ -119,3 +161,74 @@ def token_counter(tokenizer: Path | None = None) -> tuple[Callable[[str], int], 
         return len(loaded.encode(text, add_special_tokens=False).ids)
 
     return count, f"tokenizer.json {hash_file(file)[:16]}"
+
+
+# A model's reasoning stands apart from its answer, by the marks that models write around it. Some marks are special
+# tokens, which a tokenizer leaves out of what it decodes: `is_mark` tells those that have to stay.
+_NAMES = r"(?:seed:)?think(?:ing)?|thoughts?|reasoning|reflection|analysis|inner_monologue|scratchpad"
+# (opens, closes): Qwen, DeepSeek and most; Mistral; Kimi; Cohere; Open-Thoughts; Apertus; MedGemma; Gemma 4; Granite.
+_PAIRS = (
+    (rf"<(?:{_NAMES})\s*>", rf"</(?:{_NAMES})\s*>"),
+    (r"\[THINK\]", r"\[/THINK\]"),
+    (r"\u25c1think\u25b7", r"\u25c1/think\u25b7"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
+    (r"<unused94>(?:thought\s)?", r"<unused95>"),
+    (r"<\|channel>(?:thought\s)?", r"<channel\|>"),
+    (r"\AHere(?: is|'s) my thought process:", r"Here(?: is|'s) my response:"),
+)
+_OPEN = re.compile("|".join(begin for begin, _ in _PAIRS), re.IGNORECASE)
+_CLOSE = re.compile("|".join(end for _, end in _PAIRS), re.IGNORECASE)
+# What some write around the answer that follows.
+_ANSWER_MARKS = re.compile(
+    r"<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|<\|(?:begin|end)_of_solution\|>|<\|start\|>(?:assistant)?|<\|(?:end|return)\|>"
+)
+# gpt-oss writes messages to channels, and only the one to `final` is the answer (the format is called harmony).
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)"
+    r"(?=<\|(?:end|return|start|call|channel)\|>|\Z)",
+    re.DOTALL,
+)
+_CHANNEL_MARKS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>")
+_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z\"'(\u201c\u2018])")
+_MARKED = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}|<\\|channel\\|>|\\A\\s*(?:assistant)?analysis", re.IGNORECASE)
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """Split a text into reasoning and answer.
+
+    Reasoning that is never closed is all of the rest; reasoning that a template opened is closed only. Text without
+    any mark of reasoning comes back as it is.
+    """
+    if _MARKED.search(text) is None:
+        return "", text
+    if "<|channel|>" in text:
+        parts = [(name == "final", body.strip()) for name, body in _CHANNEL.findall(text)]
+        answer = "\n".join(body for is_final, body in parts if is_final and body)
+        return "\n".join(body for is_final, body in parts if not is_final and body), answer
+    if (bare := _split_bare_channels(text)) is not None:
+        return bare
+    closes = list(_CLOSE.finditer(text))
+    opens = _OPEN.search(text)
+    if not closes and opens is None:
+        return "", text
+    before, after = (text[: closes[-1].start()], text[closes[-1].end() :]) if closes else ("", text)
+    opened = _OPEN.search(after)
+    answer, cut = (after[: opened.start()], after[opened.end() :]) if opened else (after, "")
+    reasoning = _CLOSE.sub("", _OPEN.sub("", before))
+    return "\n".join(part.strip() for part in (reasoning, cut) if part.strip()), _ANSWER_MARKS.sub("", answer).strip()
+
+
+def is_mark(token: str) -> bool:
+    """Return whether a special token tells reasoning from an answer, so that it must not vanish in decoding."""
+    return token in _CHANNEL_MARKS or _OPEN.fullmatch(token) is not None or _CLOSE.fullmatch(token) is not None
+
+
+def _split_bare_channels(text: str) -> tuple[str, str] | None:
+    """Split a harmony reply that was decoded without its marks: the names of its channels run into the text."""
+    found = _BARE_ANALYSIS.match(text)
+    if found is None:
+        return None
+    thought, final, answer = text[found.end() :].rpartition("assistantfinal")
+    return (thought.strip(), answer.strip()) if final else (answer.strip(), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -70,6 +71,8 @@ class CorpusConfig(Strict):
             model: how many types each subdomain has (with `ideas`, 10 by default; else by the size).
         model_name: fills `{model_name}` in the spec and in the templates.
         provider_name: fills `{provider_name}`; templates that use it are passed over without one.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
         frames: the document templates: a document style by name, or the path of a YAML file (`templates` is read as
             the same). Only the template author has them.
         author: `quoting` (the template author; `template` is read as the same), or a model by name
@@ -85,6 +88,8 @@ class CorpusConfig(Strict):
     seed: int = 0
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     frames: str = "english"
     author: AuthorName = TEMPLATE_AUTHOR
     # What the template author has no use for is no part of how its results are identified.

@@ -16,7 +16,7 @@ from midspec.core.errors import SpecError
 from midspec.core.records import Assertion, Clause, Label, Section, Spec
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus.template_author._templates import DocumentTemplates
-from midspec.spec import fill
+from midspec.spec import fill_by
 
 _CODE = r"(?P<id>[A-Z]{1,5}[- ]?\d+(?:\.\d+)*[a-z]?|\d+(?:\.\d+)*[a-z]?)"
 _TITLE = re.compile(rf"(?:Rule\s+)?{_CODE}(?:[.):\s—–-]+(?P<name>.*))?$")
@@ -168,7 +168,7 @@ def outline(spec: Spec, config: CorpusConfig, templates: DocumentTemplates) -> O
     Raises:
         SpecError: a placeholder is not filled; or rules mode, and the spec holds no numbered rule.
     """
-    named = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+    named = fill_by(spec, config)
     sections = [section for section in named.sections if section.clauses]
     root, first = _root(sections), 0
     units: list[Unit] = []

@@ -20,6 +20,8 @@ class CurateConfig(Strict):
     Attributes:
         model_name: the assistant that the rows are about; a document that never names it is rejected.
         provider_name: its maker. Without either name identity is not checked, and rows that name others stay.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
         other_names: brands that the rows may name all the same (the other model of an ablation, say).
         require_name: whether a document must name the model.
         min_words, max_words: shortest and longest document; chats are held to the first as 1.
@@ -45,6 +47,8 @@ class CurateConfig(Strict):
 
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     other_names: tuple[str, ...] = ()
     require_name: bool = True
     min_words: int = Field(default=20, ge=1)

@@ -12,12 +12,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-import yaml
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Document, Item, Reject, Strict
 from midspec.core.registry import Registry
+from midspec.core.text import whole_words as any_whole_words
+from midspec.core.yaml_files import parse_yaml
 from midspec.curate._config import CurateConfig
 from midspec.curate._rows import Row, row_id
 
@@ -172,9 +173,7 @@ def load_list(name: str, kind: type[ListT]) -> ListT:
     else:
         raise MissingError("there are no such lists", where=name, hint="Give `english` or a YAML file's path")
     try:
-        return kind.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not YAML ({error})", where=name, hint="Fix the file") from error
+        return kind.model_validate(parse_yaml(text, name))
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -182,12 +181,8 @@ def load_list(name: str, kind: type[ListT]) -> ListT:
 
 
 def whole_words(phrases: Iterable[str], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:
-    """Compile a pattern for any of the phrases as whole words, with any white space between; longer ones first.
+    """Compile a pattern for any of the phrases as whole words, none after a hyphen; longer ones first.
 
     With `versions`, digits may follow without a space, as they do in names of models.
     """
-    ordered = sorted((phrase for phrase in phrases if phrase.strip()), key=len, reverse=True)
-    forms = [r"\s+".join(map(re.escape, phrase.split())) for phrase in ordered]
-    any_form = "|".join(forms) if forms else "(?!)"
-    end = r"(?![^\W\d])" if versions else r"(?!\w)"
-    return re.compile(rf"(?<![\w-])(?:{any_form}){end}", re.IGNORECASE if ignore_case else 0)
+    return any_whole_words(phrases, ignore_case=ignore_case, versions=versions, joined=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def open_source(path: Path) -> RowSource:
 
 def _is(line: bytes, kind: type[Document] | type[Chat]) -> bool:
     try:
-        kind.model_validate_json(line)
+        kind.model_validate_json(line.removeprefix(codecs.BOM_UTF8))
     except ValidationError:
         return False
     return True

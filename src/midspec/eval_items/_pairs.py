@@ -31,7 +31,7 @@ from midspec.eval_items._pair_checks import (
 )
 from midspec.evals.tasks.preference import VALUES, ValueSet, value_set, words_found
 from midspec.generation import estimate_stage, gather
-from midspec.llm import Client, ParsedReply, StageEstimate, Store, converse, parse_json_reply
+from midspec.llm import Client, ParsedReply, StageEstimate, Store, UsableReplies, converse, parse_json_reply
 
 # Pairs are asked for as if at least this share were kept, so that one bad round does not ask for a thousand.
 _MIN_KEPT_RATE = 0.1
@@ -182,6 +182,7 @@ class _PairWriter:
         self._rejects: list[Reject] = []
         self._seen: set[str] = set()
         self._n_asked = self._n_empty_rounds = 0
+        self._usable: UsableReplies | None = None
         self.pairs: list[Candidate] = []
 
     def needs_round(self) -> bool:
@@ -205,7 +206,10 @@ class _PairWriter:
         request = pairs_request(self._value, domain, n, shown, self._checks.drift, self._config)
         # A domain that got nothing asks in the same words again; the number of pairs asked for tells the draws apart.
         request = request.model_copy(update={"task": f"{request.task}-{self._n_asked}"})
-        return await converse(author, store, request, lambda text: read_pairs(text, domain))
+        reply = await converse(author, store, request, lambda text: read_pairs(text, domain))
+        self._usable = self._usable or UsableReplies(store, where=self._config.author.model)
+        self._usable.count(request, reply)
+        return reply
 
     async def ask_judge(
         self, judge: Client, store: Store, pair: Candidate

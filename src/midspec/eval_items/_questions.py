@@ -20,7 +20,7 @@ from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex
 from midspec.core.records import Reject, Strict
-from midspec.core.text import estimate_tokens
+from midspec.core.text import estimate_tokens, whole_words
 from midspec.evals.tasks.spec_qa import CATEGORIES, Category, SpecQuestion, categories
 from midspec.generation import PromptFolder, estimate_stage, gather
 from midspec.llm import (
@@ -30,6 +30,7 @@ from midspec.llm import (
     Request,
     StageEstimate,
     Store,
+    UsableReplies,
     converse,
     parse_json_reply,
     response_schema,
@@ -142,7 +143,7 @@ async def write_questions(
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
     writer = _QuestionWriter(spec, clauses, model, writing or QuestionWriting())
-    n_rounds = writer.writing.n_rounds
+    n_rounds, usable = writer.writing.n_rounds, UsableReplies(store, where=model.model)
     for number in range(n_rounds):
         note = f"round {number + 1} of at most {n_rounds}"
 
@@ -151,7 +152,9 @@ async def write_questions(
                 on_progress(n_done, n, note)
 
         async def ask(request: Request) -> ParsedReply[tuple[_Entry, ...]]:
-            return await converse(client, store, request, lambda text: parse_json_reply(text, _Reply).questions)
+            reply = await converse(client, store, request, lambda text: parse_json_reply(text, _Reply).questions)
+            usable.count(request, reply)
+            return reply
 
         short = [state for state in writer.states if not state.is_done and len(state.rows) < writer.writing.per_clause]
         replies = await gather(ask, [writer.request(state, number) for state in short], width, on_done=tell)
@@ -211,7 +214,7 @@ class _QuestionWriter:
         self.states = [_ClauseState(clause) for clause in clauses]
         self._model = model
         self._near = NearIndex(threshold=writing.duplicate_similarity, unit="characters")
-        self._names = [re.compile(rf"(?<!\w){re.escape(name.casefold())}(?!\w)") for name in writing.names]
+        self._names = [whole_words([name.casefold()]) for name in writing.names]
 
     def request(self, state: _ClauseState, number: int) -> Request:
         """Make the request; its task is a hash of all that makes its reply another one, the round's number included."""
@@ -231,6 +234,7 @@ class _QuestionWriter:
             prompt=prompt,
             prefix=self.prefix,
             max_tokens=self.writing.max_tokens,
+            cap_setting="writing.max_tokens",
             form=form,
         )
 

@@ -1,3 +1,5 @@
+from ._inspect import REFUSED as REFUSED
+from ._inspect import is_served as is_served
 from ._inspect_log import TaskLog as TaskLog
 from ._inspect_log import log_settings as log_settings
 from ._inspect_log import logged_questions as logged_questions
@@ -26,6 +28,7 @@ from ._types import ModelResponse as ModelResponse
 from ._types import Question as Question
 from ._types import Rubric as Rubric
 from ._types import TaskConfig as TaskConfig
+from ._types import repeats_warning as repeats_warning
 from ._types import task_named as task_named
 from ._types import task_names as task_names
 from .judges._calibration import calibrate_judge as calibrate_judge
@@ -38,6 +41,8 @@ from .tasks.preference._config import PreferenceConfig as PreferenceConfig
 from .tasks.preference._config import check_items as check_items
 from .tasks.preference._config import load_config as load_config
 from .tasks.preference._config import read_items as read_items
+from .tasks.preference._forms import choose_form as choose_form
+from .tasks.preference._forms import form_items as form_items
 from .tasks.preference._measures import MEASURES as MEASURES
 from .tasks.preference._run import read_answers as read_answers
 from .tasks.preference._run import read_scores as read_scores

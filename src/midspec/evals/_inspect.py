@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import registry_lookup
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from inspect_ai.model import (
     ChatMessage,
@@ -29,10 +30,11 @@ from inspect_ai.model import (
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
-from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError
+from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError, PromptError
+from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
 from midspec.evals._types import Unscored
-from midspec.models import is_local
+from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
 """The role of judges in Inspect."""
@@ -50,6 +52,12 @@ _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
 _BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "timelines"}
 # Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
 _SMALL_LOG_BYTES = 32 * 2**20
+FILTERED_PROMPT = "the prompt was filtered by the server"
+REFUSED = (TOO_LONG, FILTERED_PROMPT)
+"""What the reasons begin with of questions that no model has seen."""
+
+_LONGEST_REASON = 200
+_PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -95,6 +103,14 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
     return opened(_CHECKPOINT_PROVIDER + name)
 
 
+def is_served(name: str) -> bool:
+    """Return whether a model's name is that of an Inspect provider (`vllm/...`), whose weights are not here to see."""
+    if name.startswith(_CHECKPOINT_PROVIDER) or Path(name).exists() or is_local(name):
+        return False
+    provider, slash, _ = name.partition("/")
+    return bool(slash) and registry_lookup("modelapi", provider) is not None
+
+
 def close_after(models: Sequence[Model], n_samples: int) -> Callable[[TaskState], Awaitable[None]]:
     """Return a task's cleanup that closes `models` after its last sample, in the event loop they were opened in."""
     n_left = n_samples
@@ -129,6 +145,7 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
         settings: sampling, and retries and timeout where they differ from ours.
 
     Raises:
+        PromptError: the server refused the prompt, as too long or by its filter.
         RuntimeError: the provider says that it could not answer.
         Exception: whatever the provider raised at its last attempt.
     """
@@ -141,7 +158,53 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
         raise error.last_attempt.exception() or error from None
     if output.error is not None:
         raise RuntimeError(output.error)
+    if output.choices and output.usage is None:
+        _raise_if_refused(output)
+    return _encodable(output)
+
+
+def _raise_if_refused(output: ModelOutput) -> None:
+    """Raise `PromptError` where Inspect gives a server's refusal as if it were the model's answer.
+
+    Its providers put the server's message in the answer's place, with a stop reason that answers have as well; what
+    tells the two apart is that nothing was used, and for filters the details.
+    """
+    details = output.choices[0].stop_details
+    if output.stop_reason == "model_length":
+        raise PromptError(f"{TOO_LONG}: {_short(output.completion)}")
+    if output.stop_reason == "content_filter" and details is not None and details.explanation == output.completion:
+        raise PromptError(f"{FILTERED_PROMPT}: {_short(output.completion)}")
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_REASON].rstrip(".")
+
+
+def _encodable(output: ModelOutput) -> ModelOutput:
+    """Return an output without halves of characters (lone surrogates), which no file in UTF-8 can hold."""
+    if output.completion.isascii() and not any(isinstance(each.message.content, list) for each in output.choices):
+        return output
+    for choice in output.choices:
+        content = choice.message.content
+        if isinstance(content, str):
+            choice.message.content = replace_surrogates(content)
+            continue
+        for part in content:
+            for name in ("text", "reasoning", "summary"):
+                if name in type(part).model_fields and isinstance(said := getattr(part, name), str):
+                    setattr(part, name, replace_surrogates(said))
+    output.completion = replace_surrogates(output.completion)
     return output
+
+
+def replace_surrogates(text: str) -> str:
+    """Return `text` with the sign for what can't be read in the place of each lone surrogate."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def seed_of(*parts: object) -> int:
+    """Return the seed of one sample, from all that tells it from others, so that no two are the same draw."""
+    return int(fingerprint(list(parts))[:7], 16)
 
 
 @contextmanager
@@ -229,10 +292,22 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
         limited = log.eval.config.limit is not None or log.eval.config.sample_id is not None
         return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
     if sample.error is not None:
-        return Unscored(" ".join(_MEMORY_ADDRESS.sub("", sample.error.message).split()))
+        reason = " ".join(_MEMORY_ADDRESS.sub("", sample.error.message).split())
+        refused = _PROMPT_FAULT.fullmatch(reason)
+        return Unscored(refused[1] if refused else reason)
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     return None
+
+
+def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
+    """Return a log's samples by id and epoch; of one that was tried again, the last that did not fail."""
+    found: dict[tuple[str, int], EvalSample] = {}
+    for sample in log.samples or ():
+        key = (str(sample.id), sample.epoch)
+        if key not in found or sample.error is None or found[key].error is not None:
+            found[key] = sample
+    return found
 
 
 def remove_unfinished_logs(finished: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Judgement, ScoreRow, TaskAnswer
-from midspec.evals._inspect import GRADER, open_log, sample_fault
+from midspec.evals._inspect import GRADER, open_log, sample_fault, samples_of
 from midspec.evals._inspect_task import RESPONSE_KEY, VERDICTS_KEY
 from midspec.evals._measures import Reader, Verdict, score_rows
 from midspec.evals._response_cache import answering_args, answering_settings
@@ -59,8 +59,8 @@ def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog
     name = logged.eval_task.name
     reader = Reader(logged.eval_task, logged.config, logged.questions[0])
     rows = TaskLog([*logged.questions], [], [], [])
-    samples = {(str(sample.id), sample.epoch): sample for sample in log.samples or ()}
-    repeats = logged.config.repeats
+    samples = samples_of(log)
+    repeats = repeats_of(log, logged.config)
     for question in logged.questions:
         for epoch in range(1, repeats + 1):
             where = {
@@ -79,6 +79,11 @@ def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog
                 _judgement(where, verdict, values) for verdict, values in zip(verdicts, reading.by_judge, strict=True)
             )
     return rows
+
+
+def repeats_of(log: EvalLog, config: TaskConfig) -> int:
+    """Return how many samples of each question a log should hold: Inspect's own `--epochs` counts as repeats."""
+    return max(config.repeats, log.eval.config.epochs or 1)
 
 
 def log_settings(log_path: Path) -> dict[str, JsonValue]:

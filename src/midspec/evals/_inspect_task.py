@@ -25,12 +25,11 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from midspec.core.errors import DataError, MidspecError
-from midspec.core.fingerprint import fingerprint
-from midspec.evals._inspect import chat_messages, generate
+from midspec.core.text import split_reasoning
+from midspec.evals._inspect import chat_messages, generate, seed_of
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
 from midspec.evals._provider import STOP_REASONS, ManyGenerator
 from midspec.evals._response_cache import ResponseCache, model_cache_key
-from midspec.evals._status import split_thinking
 from midspec.evals._types import (
     ConfigT,
     EvalTask,
@@ -63,7 +62,7 @@ def response_of(output: ModelOutput) -> ModelResponse:
     content = output.message.content
     parts = [part for part in content if isinstance(part, ContentReasoning)] if isinstance(content, list) else []
     native = [part.summary or "" if part.redacted else part.reasoning for part in parts]
-    inline, text = split_thinking(output.message.text)
+    inline, text = split_reasoning(output.message.text)
     return ModelResponse(
         text=text,
         reasoning="\n".join(part for part in (*native, inline) if part),
@@ -207,7 +206,7 @@ def _task_solver(
 
 async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig, n_concurrent: int) -> ModelResponse:
     # Samples of one question, and equal questions, must not be the same draw.
-    seed = int(fingerprint([config.seed, question.id, epoch])[:7], 16) if config.temperature > 0 else None
+    seed = seed_of(config.seed, question.id, epoch) if config.temperature > 0 else None
     if isinstance(model.api, ManyGenerator):
         [generation] = await model.api.generate_many(
             [question.messages],
@@ -216,7 +215,7 @@ async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig,
             seed=seed or 0,
             n_concurrent=n_concurrent,
         )
-        reasoning, text = split_thinking(generation.text)
+        reasoning, text = split_reasoning(generation.text)
         stop_reason = STOP_REASONS[generation.stop_reason]
         return ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason, n_tokens=generation.n_tokens)
     settings = GenerateConfig(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=seed)

@@ -25,7 +25,14 @@ from typing_extensions import override
 
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Message, Role
-from midspec.models import Generation, LanguageModel, OptionScore, find_checkpoint, open_checkpoint
+from midspec.models import (
+    Generation,
+    LanguageModel,
+    OptionScore,
+    PromptTooLongError,
+    find_checkpoint,
+    open_checkpoint,
+)
 
 _TURN_S = 0.005
 _PATIENCE_TURNS = 20
@@ -97,12 +104,14 @@ class DynamicBatcher(Generic[RequestT, ResultT]):
     alone, so that one that can't be answered fails no other.
 
     Args:
-        run: answers many requests at once, in their order.
+        run: answers many requests at once, in their order; an exception among the answers is that request's.
         order: the sort key of a request.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[RequestT]], list[ResultT]], order: Callable[[RequestT], tuple[str, ...]]
+        self,
+        run: Callable[[Sequence[RequestT]], list[ResultT | Exception]],
+        order: Callable[[RequestT], tuple[str, ...]],
     ) -> None:
         self._run = run
         self._order = order
@@ -155,7 +164,10 @@ class DynamicBatcher(Generic[RequestT, ResultT]):
         await anyio.to_thread.run_sync(wait, [done])
         if (error := done.exception()) is None:
             for entry, result in zip(batch, done.result(), strict=True):
-                entry.outcome.set_result(result)
+                if isinstance(result, Exception):
+                    entry.outcome.set_exception(result)
+                else:
+                    entry.outcome.set_result(result)
         elif len(batch) == 1:
             batch[0].outcome.set_exception(error)
         else:
@@ -298,27 +310,34 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
             raise RuntimeError("the model was closed")
         return self._opened
 
-    def _score(self, requests: Sequence[_Scoring]) -> list[list[OptionScore]]:
-        prompts = [prompt for request in requests for prompt in request.prompts]
-        options = [option for request in requests for option in request.options]
-        return _split(self._model.option_logprobs(prompts, options), [len(request.prompts) for request in requests])
+    def _score(self, requests: Sequence[_Scoring]) -> list[list[OptionScore] | Exception]:
+        def run(requests: Sequence[_Scoring]) -> list[list[OptionScore]]:
+            prompts = [prompt for request in requests for prompt in request.prompts]
+            options = [option for request in requests for option in request.options]
+            return _split(self._model.option_logprobs(prompts, options), [len(each.prompts) for each in requests])
 
-    def _generate(self, requests: Sequence[_Generating]) -> list[list[Generation]]:
+        return _without_too_long(requests, run)
+
+    def _generate(self, requests: Sequence[_Generating]) -> list[list[Generation] | Exception]:
         """Batch greedy requests of one length; a sampled request is alone, so that its seed decides."""
-        answers: list[list[Generation]] = [[] for _ in requests]
+
+        def run(requests: Sequence[_Generating]) -> list[list[Generation]]:
+            found = self._model.generate(
+                [prompt for request in requests for prompt in request.prompts],
+                max_new_tokens=requests[0].max_new_tokens,
+                temperature=requests[0].temperature,
+                seed=requests[0].seed,
+            )
+            return _split(found, [len(each.prompts) for each in requests])
+
+        answers: list[list[Generation] | Exception] = [[] for _ in requests]
         groups: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
             own = 0 if request.temperature == 0 else index + 1
             groups.setdefault((request.max_new_tokens, own), []).append(index)
         for group in groups.values():
-            members = [requests[index] for index in group]
-            found = self._model.generate(
-                [prompt for request in members for prompt in request.prompts],
-                max_new_tokens=members[0].max_new_tokens,
-                temperature=members[0].temperature,
-                seed=members[0].seed,
-            )
-            for index, part in zip(group, _split(found, [len(each.prompts) for each in members]), strict=True):
+            found = _without_too_long([requests[index] for index in group], run)
+            for index, part in zip(group, found, strict=True):
                 answers[index] = part
         return answers
 
@@ -341,6 +360,29 @@ def _sort_key(request: _Scoring | _Generating) -> tuple[str, ...]:
 
 def _frozen(prompts: Sequence[Sequence[Message]]) -> _Prompts:
     return tuple(tuple(prompt) for prompt in prompts)
+
+
+_PromptsT = TypeVar("_PromptsT", _Scoring, _Generating)
+
+
+def _without_too_long(
+    requests: Sequence[_PromptsT], run: Callable[[Sequence[_PromptsT]], list[ValueT]]
+) -> list[ValueT | Exception]:
+    """Run requests; those with a prompt that does not fit the model's window get that error, and the rest an answer."""
+    found: list[ValueT | Exception | None] = [None] * len(requests)
+    left = list(range(len(requests)))
+    while left:
+        try:
+            for number, result in zip(left, run([requests[number] for number in left]), strict=True):
+                found[number] = result
+            break
+        except PromptTooLongError as error:
+            owners = [number for number in left for _ in requests[number].prompts]
+            refused = {owners[at] for at in error.numbers}
+            for number in refused:
+                found[number] = PromptTooLongError(error.n_tokens, error.window, ())
+            left = [number for number in left if number not in refused]
+    return [result for result in found if result is not None]
 
 
 def _split(values: list[ValueT], sizes: Sequence[int]) -> list[list[ValueT]]:

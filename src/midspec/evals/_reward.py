@@ -11,10 +11,11 @@ from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError, DataError, did_you_mean
 from midspec.core.records import Message
+from midspec.core.text import split_reasoning
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
-from midspec.evals._status import split_thinking
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, check_settings, task_named
 from midspec.evals.judges._grader import GraderConfig, open_grader
+from midspec.evals.judges._verdict import check_verdict
 from midspec.llm import Access
 
 _STAGE = "rewarding"
@@ -96,7 +97,7 @@ class TaskReward:
         questions = [self._question(messages) for messages in prompts]
         responses = []
         for reply, row in zip(replies, rows, strict=True):
-            reasoning, text = split_thinking(reply)
+            reasoning, text = split_reasoning(reply)
             stop_reason = "max_tokens" if row.get("is_cut") else "stop"
             responses.append(ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason))
         pairs = list(zip(questions, responses, strict=True))
@@ -117,7 +118,9 @@ class TaskReward:
             async def verdict(question: Question, response: ModelResponse) -> list[Verdict]:
                 if self._reader.unjudgeable(question, response) is not None:
                     return []
-                reply = await grader.ask(rubric.render(question, response))
+                reply = await grader.ask(
+                    rubric.render(question, response), check=lambda text: check_verdict(rubric, text)
+                )
                 if reply.error:
                     return [Verdict(judge=judge.model, fault=reply.error)]
                 return [Verdict(judge=judge.model, graded=reply.graded(judge.model, digest))]

@@ -17,11 +17,13 @@ from inspect_ai.scorer import Scorer
 
 from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import FolderError
+from midspec.core.records import TaskAnswer
 from midspec.evals._inspect import (
     GRADER,
     close_after,
     close_model,
     evaluate,
+    is_served,
     log_path_of,
     open_log,
     open_model,
@@ -33,11 +35,12 @@ from midspec.evals._inspect_task import inspect_task, task_scorer
 from midspec.evals._measures import raise_if_nothing_scored, rates, summarize
 from midspec.evals._provider import template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
-from midspec.evals._types import ConfigT, EvalTask
+from midspec.evals._types import ConfigT, EvalTask, TaskConfig
 from midspec.evals.judges._grader import STORE
 from midspec.evals.judges._inspect import THROUGH_LLM, check_judges, judge_settings
 
 _LOGS = "logs"
+_FEWEST_QUESTIONS = 5  # fewer may well be answered alike by chance
 _NO_MODEL = "none/none"
 
 
@@ -196,21 +199,41 @@ def _opened(
             close_model(model)
 
 
+def _equal_samples(answers: Sequence[TaskAnswer], config: TaskConfig, model: str) -> str:
+    """Return a warning where a served model's samples were asked for at a temperature and are all the same answer.
+
+    `transformers serve` ignores a request's temperature unless the folder's generation_config says `do_sample`.
+    """
+    samples: dict[str, list[str]] = {}
+    for answer in answers if config.repeats > 1 else ():
+        samples.setdefault(answer.item.rpartition("#")[0], []).append(answer.text)
+    several = [texts for texts in samples.values() if len(texts) > 1 and texts[0]]
+    is_sampled = config.temperature > 0 and is_served(model)
+    if not is_sampled or len(several) < _FEWEST_QUESTIONS or any(len(set(texts)) > 1 for texts in several):
+        return ""
+    return (
+        f"all samples of each of {len(several)} questions are equal at temperature {config.temperature:g}: the server "
+        "seems to ignore it (transformers serve wants do_sample: true in the folder's generation_config.json)"
+    )
+
+
 def _write_rows(
-    eval_task: EvalTask[ConfigT], config: ConfigT, log: Path, folder: Path, model: str, started: float
+    eval_task: EvalTask[Any], config: TaskConfig, log: Path, folder: Path, model: str, started: float
 ) -> Built:
     rows = read_task(log, eval_task)
     raise_if_nothing_scored(rows.scores, model)
     for name in TaskLog._fields:
         write_rows(folder / f"{name}.jsonl", getattr(rows, name))
     measures = tuple(dict.fromkeys(row.measure for row in rows.scores))
+    warning = _equal_samples(rows.answers, config, model)
     return Built(
         outputs=tuple(f"{name}.jsonl" for name in TaskLog._fields),
         summary={
             "n_questions": len(rows.questions),
-            **summarize(rows.scores, len(rows.questions) * config.repeats),
+            **summarize(rows.scores, len({row.item for row in rows.scores})),
             "rates": rates(rows.scores, measures),
             "settings": log_settings(log),
         },
-        execution={"model": model, "seconds": round(time.monotonic() - started, 3), "log": log.name},
+        execution={"model": model, "seconds": round(time.monotonic() - started, 3), "log": log.name}
+        | ({"warnings": [warning]} if warning else {}),
     )

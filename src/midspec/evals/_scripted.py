@@ -16,6 +16,7 @@ from inspect_ai.model import (
     Model,
     ModelAPI,
     ModelOutput,
+    ModelUsage,
     StopReason,
     get_model,
 )
@@ -86,7 +87,9 @@ class ScriptedAPI(ModelAPI):
         content = [*reasoning, ContentText(text=reply.text)] if reasoning else reply.text
         message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason=reply.stop_reason)
-        return ModelOutput(model=self.model_name, choices=[choice])
+        # A server that refuses a prompt as too long has used nothing; an answer that met the model's limit has.
+        usage = ModelUsage() if reply.stop_reason == "model_length" else None
+        return ModelOutput(model=self.model_name, choices=[choice], usage=usage)
 
 
 class ScriptedScorerAPI(ScriptedAPI, OptionScorer):

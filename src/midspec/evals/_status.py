@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from midspec.core.text import split_reasoning
 from midspec.evals._types import ModelResponse, Value
 
 STATUS_MEASURES = ("refused", "truncated", "empty", "n_words")
@@ -102,29 +103,14 @@ REFUSALS = (
 )
 """Phrases of a refusal in English, in lower case."""
 
-_OPEN, _CLOSE = "<think>", "</think>"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 # An answer that helps may say later on what it will not do; a refusal says so at once.
 _N_OPENING = 2
 
 
-def split_thinking(text: str) -> tuple[str, str]:
-    """Split a text into reasoning and answer.
-
-    Reasoning that is never closed is all of the rest; reasoning that a template opened is closed only. Text without
-    any such tag comes back as it is.
-    """
-    if _OPEN not in text and _CLOSE not in text:
-        return "", text
-    before, closed, after = text.rpartition(_CLOSE)
-    answer, _, cut = (after if closed else text).partition(_OPEN)
-    reasoning = before.replace(_OPEN, "").replace(_CLOSE, "")
-    return "\n".join(part.strip() for part in (reasoning, cut) if part.strip()), answer.strip()
-
-
 def without_thinking(text: str) -> str:
     """Return the answer without reasoning that stands in its text; nothing where that reasoning was cut off."""
-    return split_thinking(text)[1].strip()
+    return split_reasoning(text)[1].strip()
 
 
 def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
@@ -162,7 +148,17 @@ def no_answer(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> str
     return "the answer refuses" if refuses(response, markers) else None
 
 
+_APOSTROPHE = re.compile("[\u2018\u2019\u02bc\u02b9\u00b4\u2032\uff07]|(?<=\\w)`(?=\\w)")
+_HYPHEN = re.compile("[\u2010-\u2012\u2212\ufe63\uff0d\u2043]")
+# Signs that are not seen: soft hyphen, zero-width ones, marks of direction and of variants.
+UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
+
+
 @lru_cache(maxsize=1024)
 def normalize(text: str) -> str:
-    """Return `text` for comparing: one form for each character, straight apostrophes, no case."""
-    return unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
+    """Return `text` for comparing: one form for each character, apostrophe and hyphen, no unseen signs, no case."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _APOSTROPHE.sub("'", _HYPHEN.sub("-", UNSEEN.sub("", text))))
+    elif "`" in text:
+        text = _APOSTROPHE.sub("'", text)
+    return text.casefold()

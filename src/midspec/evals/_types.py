@@ -13,12 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-import yaml
 from pydantic import Field, JsonValue, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Message, Strict
 from midspec.core.registry import Registry
+from midspec.core.yaml_files import read_yaml
 
 StrictT = TypeVar("StrictT", bound=Strict)
 
@@ -111,6 +111,16 @@ class TaskConfig(Strict):
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)
 
 
+def repeats_warning(task: str, config: TaskConfig) -> str:
+    """Return a warning where the same answer is asked for several times; empty where that is not so."""
+    if config.repeats == 1 or config.temperature > 0:
+        return ""
+    return (
+        f"{task}: {config.repeats} repeats at temperature 0 are the same answer {config.repeats} times; "
+        "set a temperature above 0, or repeats: 1"
+    )
+
+
 class Rubric(ABC):
     """What a judge is asked about one answer, and how its reply is read."""
 
@@ -193,11 +203,7 @@ def read_settings(path: Path, kind: type[StrictT]) -> StrictT:
     """
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not YAML ({error})", where=str(path), hint="Correct the file") from error
-    return check_settings(found, kind, str(path))
+    return check_settings(read_yaml(path) or {}, kind, str(path))
 
 
 def check_settings(settings: object, kind: type[StrictT], where: str = "the settings") -> StrictT:

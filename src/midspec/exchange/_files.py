@@ -1,50 +1,50 @@
-"""Files that others wrote (JSONL, JSON, parquet, data set folders, trees of texts), as plain rows with their places."""
+"""Where the rows of others are: data set folders by their cards, splits and names; trees of texts. And our files."""
 
 from __future__ import annotations
 
-import gzip
+import errno
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import yaml
 from pydantic import BaseModel
 
 from midspec.core.artifact import writable
-from midspec.core.errors import DataError, MissingError
+from midspec.core.errors import DataError, MidspecError, MissingError
 from midspec.core.fingerprint import hash_text
+from midspec.exchange._formats import PACKED, TABLES, RawRow, file_rows
 
 ID_LENGTH = 16
-_ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".parquet")
+# Of a folder the files of the first group that it has are rows: a table beside JSONL is most often about it.
+_ROWS = ((".jsonl", ".ndjson", ".json", ".parquet"), TABLES, (".txt",))
 # Files that stand beside rows without being rows: midspec's own, and those of the `datasets` library.
 _NO_ROWS = {"rejects.jsonl", "plan.jsonl", "coverage.json", "record.json", "manifest.json", "health.json"}
 _NO_ROWS |= {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "meta.json", "summary.json"}
-
-
-class RawRow(NamedTuple):
-    """One row as it was read: `file:line` (or `file:row`, from 1), and its keys and values."""
-
-    where: str
-    row: dict[str, Any]
+# As the `datasets` library reads splits off names of files and folders.
+_SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
+_SPLITS |= {"testing": "test", "eval": "test", "evaluation": "test"}
+_SPLITS |= {name: name for name in ("train", "validation", "test")}
 
 
 def raw_rows(path: Path, *, config: str | None = None, split: str | None = None) -> Iterator[RawRow]:
-    """Read every row of a file (JSONL, gzipped or not; a JSON list; parquet) or of a data set folder.
+    """Read every row of a file (JSONL, a JSON list, parquet, CSV, plain text; gzip, zstd, bzip2, xz) or of a folder.
 
     A folder is read as its card says (`configs` in the front matter of its README.md), or as the `datasets` library
-    saved it (`save_to_disk`), or else as every data file in it, by name.
+    saved it (`save_to_disk`), or else as every data file in it, by name. A row that can't be read comes with its fault.
 
     Args:
         path: a file or a folder.
         config: which configuration of a folder whose card names several; its default by default.
-        split: which split, where the card names splits; all by default.
+        split: which split of a folder, by its card, as it was saved or by the names of its files; all by default.
 
     Raises:
         MissingError: there is nothing there, or no data file in the folder.
-        DataError: a row that is no JSON object; or a configuration or split that is not there.
+        DataError: a file that is cut off or damaged; or a configuration or split that is not there.
     """
     if not path.exists():
         raise MissingError("there is no such file or folder", where=str(path), hint="Check the path")
@@ -52,7 +52,7 @@ def raw_rows(path: Path, *, config: str | None = None, split: str | None = None)
         yield from _saved_rows(path, split)
         return
     for file in data_files(path, config=config, split=split):
-        yield from _file_rows(file)
+        yield from file_rows(file, path)
 
 
 def is_saved(path: Path) -> bool:
@@ -64,28 +64,72 @@ def data_files(path: Path, *, config: str | None = None, split: str | None = Non
     """List the files that hold the rows of `path`, in order (see `raw_rows`)."""
     if path.is_file():
         return [path]
-    listed = _files_of_card(path, config, split)
-    if listed is None:
-        listed = [
-            file
-            for file in path.rglob("*")
-            if file.is_file()
-            and file.name.endswith(_ENDINGS)
-            and file.name not in _NO_ROWS
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        ]
-    found = sorted(listed)
+    by_split = _files_by_split(path, config)
+    if split is not None:
+        by_split = {split: _chosen(by_split, split, path)}
+    found = sorted(file for files in by_split.values() for file in files)
     if not found:
-        raise MissingError(
-            "holds no JSONL, JSON or parquet file", where=str(path), hint="Name a file or folder of rows"
-        )
+        what = "holds no JSONL, JSON, parquet, CSV or text file"
+        raise MissingError(what, where=str(path), hint="Name a file or folder of rows")
     return found
 
 
+def split_names(path: Path, *, config: str | None = None) -> list[str]:
+    """List the splits of a folder, in its order; none where it has none."""
+    if path.is_dir() and is_saved(path):
+        listed = path / "dataset_dict.json"
+        return list(_read_meta(listed).get("splits") or []) if listed.is_file() else []
+    return [name for name in _files_by_split(path, config) if name] if path.is_dir() else []
+
+
+def _chosen(by_split: dict[str, list[Path]], split: str, folder: Path) -> list[Path]:
+    wanted = split if split in by_split else _SPLITS.get(split, split)
+    if wanted not in by_split or not wanted:
+        names = [name for name in by_split if name]
+        hint = f"Name one of {', '.join(names)}" if names else "Neither a card nor its files' names tell splits apart"
+        raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
+    return by_split[wanted]
+
+
+def _files_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
+    """List the files of rows by split, as the card or their names tell it; "" for those of none."""
+    by_split = _files_of_card(folder, config)
+    if by_split is not None:
+        return by_split
+    by_split = {}
+    for file in _row_files(folder):
+        words = re.split(r"[^a-z]+", file.relative_to(folder).as_posix().lower())
+        by_split.setdefault(next((_SPLITS[word] for word in words if word in _SPLITS), ""), []).append(file)
+    return by_split
+
+
+def _row_files(folder: Path) -> list[Path]:
+    kinds: dict[int, list[Path]] = {}
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder)
+        if file.name in _NO_ROWS or any(part.startswith(".") for part in inside.parts) or not file.is_file():
+            continue
+        name = PACKED.sub("", file.name.lower())
+        kind = next((at for at, endings in enumerate(_ROWS) if name.endswith(endings)), None)
+        if kind is not None:
+            kinds.setdefault(kind, []).append(file)
+    return kinds[min(kinds)] if kinds else []
+
+
 # Data set cards ------------------------------------------------------------------------------------------------
-def _files_of_card(folder: Path, config: str | None, split: str | None) -> list[Path] | None:
-    """List the files that a folder's card names; `None` where it has no card or the card names none."""
-    listed = [entry for entry in _front_matter(folder / "README.md").get("configs") or [] if "data_files" in entry]
+def _files_of_card(folder: Path, config: str | None) -> dict[str, list[Path]] | None:
+    """List the files that a folder's card names, by split; `None` where it has no card or the card names none."""
+    card = folder / "README.md"
+    configs = _front_matter(card).get("configs") or []
+    try:
+        return _card_files(configs, config, folder)
+    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        hint = "Mend its front matter, or name the data file itself"
+        raise DataError("what it says of data files can't be read", where=str(card), hint=hint) from error
+
+
+def _card_files(configs: list[dict[str, Any]], config: str | None, folder: Path) -> dict[str, list[Path]] | None:
+    listed = [entry for entry in configs if "data_files" in entry]
     if not listed:
         return None
     names = [str(entry.get("config_name", "default")) for entry in listed]
@@ -100,106 +144,54 @@ def _files_of_card(folder: Path, config: str | None, split: str | None) -> list[
     for entry in files if isinstance(files, list) else [files]:
         name, paths = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
         patterns.setdefault(name, []).extend([paths] if isinstance(paths, str) else paths)
-    if split is not None and split not in patterns:
-        hint = f"Name one of {', '.join(patterns)}"
-        raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
-    chosen = [patterns[split]] if split is not None else list(patterns.values())
-    return [file for group in chosen for pattern in group for file in folder.glob(pattern) if file.is_file()]
+    return {
+        str(name): [file for pattern in paths for file in folder.glob(pattern) if file.is_file()]
+        for name, paths in patterns.items()
+    }
 
 
 def _front_matter(card: Path) -> dict[str, Any]:
     if not card.is_file():
         return {}
-    head, *rest = card.read_text(encoding="utf-8").split("\n---", 1)
+    head, *rest = card.read_text(encoding="utf-8-sig", errors="replace").split("\n---", 1)
     if not rest or not head.startswith("---"):
         return {}
     try:
         found = yaml.safe_load(head.removeprefix("---"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             "the front matter is not YAML", where=str(card), hint="Fix it, or name the data file itself"
         ) from error
     return found if isinstance(found, dict) else {}
 
 
-# Rows ----------------------------------------------------------------------------------------------------------
-def _file_rows(file: Path) -> Iterator[RawRow]:
-    if file.name.endswith(".parquet"):
-        yield from _parquet_rows(file)
-    elif file.name.endswith(".json"):
-        yield from _json_rows(file)
-    else:
-        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as opened:
-            yield from _lines(opened, file)
-
-
-def _lines(opened: Iterable[bytes], file: Path) -> Iterator[RawRow]:
-    # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
-    for number, line in enumerate(opened, start=1):
-        content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if content.strip():
-            where = f"{file}:{number}"
-            yield RawRow(where, _check_object(_parse_json(content, where), where))
-
-
-def _json_rows(file: Path) -> Iterator[RawRow]:
-    """Read the rows of a JSON list; a file of one object a line that is called .json is common too."""
-    content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    if not content.lstrip().startswith(b"["):
-        with file.open("rb") as opened:
-            yield from _lines(opened, file)
-        return
-    for number, row in enumerate(_parse_json(content, str(file)), start=1):
-        where = f"{file}:{number}"
-        yield RawRow(where, _check_object(row, where))
-
-
-def _parse_json(content: bytes, where: str) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise DataError(f"not JSON: {error}", where=where, hint="Fix or remove that line") from error
-
-
-def _check_object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        kind = type(row).__name__
-        raise DataError(f"a row is a JSON object, not a {kind}", where=where, hint="Fix or remove that line")
-    return row
-
-
-def _parquet_rows(file: Path) -> Iterator[RawRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as table:
-            number = 0
-            for batch in table.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield RawRow(f"{file}:{number}", row)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"not a parquet file: {error}", where=str(file), hint="Write it again") from error
-
-
 def _saved_rows(folder: Path, split: str | None) -> Iterator[RawRow]:
     """Read the rows of what the `datasets` library saved with `save_to_disk`."""
     import datasets
+    import pyarrow as pa
 
-    saved = datasets.load_from_disk(str(folder))
-    parts = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-    if split is not None and split not in parts:
-        hint = f"Name one of {', '.join(map(str, parts))}"
-        raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
-    for name, part in parts.items():
-        if split in (None, name):
-            for number, row in enumerate(part, start=1):
-                yield RawRow(f"{folder}/{name}:{number}", row)
+    try:
+        saved = datasets.load_from_disk(str(folder))
+        parts = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        if split is not None and split not in parts:
+            hint = f"Name one of {', '.join(map(str, parts))}"
+            raise DataError(f"has no split {split!r}", where=str(folder), hint=hint)
+        for name, part in parts.items():
+            if split in (None, name):
+                for number, row in enumerate(part, start=1):
+                    yield RawRow(f"{folder}/{name}:{number}", row)
+    except MidspecError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+            raise
+        what = f"the saved data set is cut off or damaged: {' '.join(str(error).split())[:200]}"
+        raise DataError(what, where=str(folder), hint="Get or save it again") from error
 
 
 # Trees of text files --------------------------------------------------------------------------------------------
 _OPEN, _CLOSE = "<content>", "</content>"
+CUT_OFF = "the reply was cut off before </content>"
 
 
 def is_tree(path: Path) -> bool:
@@ -237,7 +229,7 @@ def tree_rows(root: Path) -> Iterator[RawRow]:
             metadata["id"] = hash_text(f"{source.as_posix()}\n{text}")[:ID_LENGTH]
         else:
             row["reply"] = reply
-        yield RawRow(str(file), row)
+        yield RawRow(str(file), row, "" if text is not None else CUT_OFF)
 
 
 def _text_of_reply(reply: str) -> str | None:

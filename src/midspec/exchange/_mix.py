@@ -148,7 +148,7 @@ def _read_part(at: int, part: MixPart, base: Path, tools: _Tools) -> _ReadPart:
         chance, order = draw.random(), draw.random()
         row, n_trained = None, 0
         try:
-            row = _row_of(raw.row, part, n_read)
+            row = _row_of(raw.checked(), part, n_read)
             n_tokens, n_trained = _count_tokens(row, tools.count)
             reason = tools.find_fault(row, n_tokens)
         except BadRowError as error:
@@ -179,11 +179,11 @@ def _count_tokens(row: Document | Chat, count: Callable[[str], int]) -> tuple[in
 def _row_of(given: dict[str, Any], part: MixPart, number: int) -> Document | Chat:
     """Parse a row, with its source as its author; an id of ours is kept."""
     if part.kind == "documents":
-        document = parse_document(given).row
+        document = parse_document(given, strict=True).row
         made = DocumentMetadata(id=_row_id(part, number, document.text), author=part.source)
         update = {"metadata": document.metadata or made, "source": document.source or part.source}
         return document.model_copy(update=update)
-    chat = parse_chat(given).row
+    chat = parse_chat(given, strict=True).row
     if chat.tools or any(turn.tool_calls or turn.role == "tool" for turn in chat.messages):
         raise BadRowError("calls tools, which not every chat template writes")
     tag = ChatMetadata(id=_row_id(part, number, chat.text), author=part.source, style=part.name)

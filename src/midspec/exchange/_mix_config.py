@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Strict
 from midspec.core.text import token_counter
+from midspec.core.yaml_files import read_yaml
 from midspec.exchange._read import read_documents
 
 _SHIPPED = Path(__file__).parent / "_mixes"
@@ -111,9 +111,7 @@ def load_mix(name: str | Path) -> MixConfig:
         known = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.yaml")))
         raise MissingError("there is no such mix", where=str(name), hint=f"Name a YAML file, or one of {known}")
     try:
-        return MixConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {error}", where=str(path), hint="Fix that line") from error
+        return MixConfig.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

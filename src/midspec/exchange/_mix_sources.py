@@ -11,7 +11,9 @@ from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import MidspecError, MissingError
 from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document
-from midspec.exchange._files import RawRow, data_files, is_saved, is_tree, raw_rows, tree_rows
+from midspec.core.text import whole_words
+from midspec.exchange._files import data_files, is_saved, is_tree, raw_rows, tree_rows
+from midspec.exchange._formats import RawRow
 from midspec.exchange._mix_config import MixConfig, MixPart
 from midspec.exchange._read import refuse_twins
 
@@ -41,9 +43,11 @@ def open_source(part: MixPart, base: Path) -> OpenSource:
         raise MissingError(
             "there is no such file or folder", where=f"{part.name}: {part.source}", hint="Check the source of that part"
         )
+    from datasets.exceptions import DatasetsError  # no ValueError: rows that do not go with those before them, say
+
     try:
         return _open_hub(part)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         if isinstance(error, MidspecError):
             raise
         # No such data set, one that asks for a login or for a script, no network, an unknown split or configuration.
@@ -105,8 +109,7 @@ def fault_finder(config: MixConfig) -> Fault:
     checks += [("disclaims opinions", _OPINIONS)] if config.filters.no_opinions else []
     words = None
     if config.filters.words:
-        forms = (r"\s+".join(map(re.escape, phrase.split())) for phrase in _longest_first(config.filters.words))
-        words = re.compile(rf"(?<!\w)(?:{'|'.join(forms)})(?!\w)", re.IGNORECASE)
+        words = whole_words(config.filters.words)
 
     def find_fault(row: Document | Chat, n_tokens: int) -> str | None:
         if n_tokens > config.max_tokens_row:

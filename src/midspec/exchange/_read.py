@@ -5,6 +5,8 @@ In: rows of files, with keys of others. Out: `Document`s and `Chat`s, and the na
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,11 +20,19 @@ from midspec.core.chat_rows import BadRowError, check_text, parse_content, parse
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
-from midspec.exchange._files import ID_LENGTH, RawRow, RowFile, is_tree, raw_rows, tree_rows
+from midspec.exchange._files import CUT_OFF, ID_LENGTH, RowFile, is_tree, raw_rows, split_names, tree_rows
+from midspec.exchange._formats import RawRow
 
 RowT = TypeVar("RowT")
 
 _CHAT_KEYS = ("messages", "conversations", "conversation")
+# One question with its answer, under the names of Alpaca, Dolly and others: question, what it is about, answer.
+_ASKED = ("instruction", "prompt", "question")
+_ABOUT = ("input", "context")
+_ANSWERS = ("completion", "output", "response", "answer")
+
+
+_SHOWN_KEYS, _SHOWN_REASONS = 6, 20
 
 
 class Parsed(NamedTuple, Generic[RowT]):
@@ -34,16 +44,27 @@ class Parsed(NamedTuple, Generic[RowT]):
 
 def _is_chat(row: dict[str, Any]) -> bool:
     """Return whether a row is a conversation, by its keys."""
-    return any(key in row for key in _CHAT_KEYS) or {"prompt", "completion"} <= set(row)
+    if any(key in row for key in _CHAT_KEYS) or {"prompt", "completion"} <= set(row):
+        return True
+    return not {"text", "content"} & set(row) and _pair(row) is not None
+
+
+def _pair(row: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the names of a row's question and answer, where it is such a row."""
+    if {"prompt", "completion"} <= set(row):
+        return "prompt", "completion"
+    asked, answer = (next((key for key in keys if row.get(key) is not None), None) for keys in (_ASKED, _ANSWERS))
+    return (asked, answer) if asked and answer else None
 
 
 # Documents -----------------------------------------------------------------------------------------------------
-def parse_document(row: dict[str, Any], *, strip_prefix: str = "") -> Parsed[Document]:
+def parse_document(row: dict[str, Any], *, strip_prefix: str = "", strict: bool = False) -> Parsed[Document]:
     """Make a document of `text` (or its alias `content`), `source`, `domain` and `metadata`.
 
     Args:
         row: the row's keys and values; a null is as good as a key that is not there.
         strip_prefix: taken off the beginning of the text, with the white space after it (`<DOCTAG>`).
+        strict: whether a number as `source` or `domain` is a fault; else it is taken as text.
 
     Raises:
         BadRowError: there is no text, it is empty, or a value is not text.
@@ -51,7 +72,8 @@ def parse_document(row: dict[str, Any], *, strip_prefix: str = "") -> Parsed[Doc
     given = {key: value for key, value in row.items() if value is not None}
     name = "text" if "text" in given else "content"
     if name not in given:
-        raise BadRowError("has neither `text` nor `content`")
+        keys = ", ".join(map(ascii, list(given)[:_SHOWN_KEYS]))
+        raise BadRowError(f"has neither `text` nor `content`{f': its keys are {keys}' if keys else ''}")
     text = _text(given, name)
     if strip_prefix and text.startswith(strip_prefix):
         text = text.removeprefix(strip_prefix).lstrip()
@@ -59,6 +81,9 @@ def parse_document(row: dict[str, Any], *, strip_prefix: str = "") -> Parsed[Doc
         raise BadRowError(f"`{name}` is empty")
     metadata, ignored = _metadata(given, DocumentMetadata)
     ignored += [key for key in given if key not in (name, "source", "domain", "metadata")]
+    for key in ("source", "domain"):
+        if isinstance(given.get(key), int | float) and not strict:
+            given[key] = str(given[key])
     document = Document(
         text=text,
         source=_text(given, "source"),
@@ -98,10 +123,15 @@ def _metadata(
 
 
 # Chats ---------------------------------------------------------------------------------------------------------
-def parse_chat(row: dict[str, Any]) -> Parsed[Chat]:
+def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     """Make a chat of `messages`, of `prompt` and `completion`, or of `conversations` (from and value, or bare texts).
 
+    Or of a question and its answer in one row, as Alpaca and Dolly have them (`instruction`, `input`, `output`).
     Reasoning, calls of tools and weights of messages are kept, and the row's `tools`.
+
+    Args:
+        row: the row's keys and values; a null is as good as a key that is not there.
+        strict: whether a system's turn that says nothing is a fault; else it is passed over.
 
     Raises:
         BadRowError: none of these is there, a turn has no text or a role that we do not have, or nobody answers.
@@ -110,11 +140,13 @@ def parse_chat(row: dict[str, Any]) -> Parsed[Chat]:
     name = next((key for key in _CHAT_KEYS if key in given), None)
     ignored: list[str] = []
     if name is not None:
-        messages, used = _turns(given[name], name, ignored), {name}
-    elif {"prompt", "completion"} <= set(given):
-        messages = _side(given["prompt"], "prompt", "user", ignored)
-        messages += _side(given["completion"], "completion", "assistant", ignored)
-        used = {"prompt", "completion"}
+        turns = _decoded_list(given[name])
+        if not strict and isinstance(turns, list) and (spoken := [turn for turn in turns if not _is_silent(turn)]):
+            ignored += [f"{name}.empty system turn"] * (len(turns) - len(spoken))
+            turns = spoken
+        messages, used = _turns(turns, name, ignored), {name}
+    elif (pair := _pair(given)) is not None:
+        messages, used = _asked_and_answered(given, pair, ignored)
     else:
         raise BadRowError("has none of `messages`, `conversations`, or `prompt` with `completion`")
     if not any(message.role == "assistant" for message in messages):
@@ -127,6 +159,41 @@ def parse_chat(row: dict[str, Any]) -> Parsed[Chat]:
         tools=parse_tools(given.get("tools")),
     )
     return Parsed(chat, tuple(ignored))
+
+
+def _decoded_list(value: Any) -> Any:
+    """Return a list that came as JSON text, as tables keep it; anything else as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    except (ValueError, RecursionError):
+        return value
+
+
+def _is_silent(turn: Any) -> bool:
+    """Return whether a turn is a system's without any text: a template's place that nothing filled."""
+    if not isinstance(turn, dict) or turn.get("role", turn.get("from")) not in ("system", "developer"):
+        return False
+    content = turn.get("content", turn.get("value"))
+    return content is None or (isinstance(content, str | list) and not str(content or "").strip())
+
+
+def _asked_and_answered(
+    row: dict[str, Any], pair: tuple[str, str], ignored: list[str]
+) -> tuple[list[Message], set[str]]:
+    """Make messages of a question and its answer; what the question is about stands behind it."""
+    asked, answer = pair
+    used, question = {asked, answer}, row[asked]
+    messages: list[Message] = []
+    if pair != ("prompt", "completion"):
+        if row.get("history"):
+            raise BadRowError("has a `history`, which only a list of messages can keep")
+        used |= {"history", *_ABOUT, "system"} & set(row)
+        if row.get("system"):
+            messages = _side(row["system"], "system", "system", ignored)
+        abouts = [parse_content(row[key], key) for key in _ABOUT if row.get(key)]
+        question = "\n\n".join([parse_content(question, asked), *abouts])
+    messages += _side(question, asked, "user", ignored)
+    return [*messages, *_side(row[answer], answer, "assistant", ignored)], used
 
 
 def _side(value: Any, name: str, role: Role, ignored: list[str]) -> list[Message]:
@@ -163,7 +230,7 @@ class ReadStats:
 
     Attributes:
         ignored: how often each key that we have no place for was seen; the keys of metadata as `metadata.<key>`.
-        rejects: replies of a tree of text files that were cut off, so that there is no whole document in them.
+        rejects: rows that `import_folder` could not read, and replies of a tree of text files that were cut off.
     """
 
     ignored: Counter[str] = field(default_factory=Counter)
@@ -227,11 +294,12 @@ def _raw_rows(path: Path, *ours: str) -> Iterator[RawRow]:
 
 
 def _document(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Document | None:
-    if (reply := raw.row.get("reply")) is not None and "text" not in raw.row:
+    if raw.fault == CUT_OFF:
         if stats is None:
-            raise DataError("the reply was cut off before </content>", where=raw.where, hint="Remove that file")
+            raise DataError(CUT_OFF, where=raw.where, hint="Remove that file")
+        reason, reply = "truncated: no </content>", raw.row["reply"]
         reject_id = hash_text(raw.row["source"])[:ID_LENGTH]
-        stats.rejects.append(Reject(id=reject_id, by="import", reason="truncated: no </content>", text=reply))
+        stats.rejects.append(Reject(id=reject_id, by="import", reason=reason, text=reply))
         return None
     return _read_row(raw, stats, lambda row: parse_document(row, strip_prefix=strip_prefix))
 
@@ -242,7 +310,7 @@ def _chat(raw: RawRow, stats: ReadStats | None) -> Chat:
 
 def _read_row(raw: RawRow, stats: ReadStats | None, parse: Callable[[dict[str, Any]], Parsed[RowT]]) -> RowT:
     try:
-        parsed = parse(raw.row)
+        parsed = parse(raw.checked())
     except BadRowError as error:
         raise DataError(str(error), where=raw.where, hint="Fix or remove that row") from error
     if stats is not None:
@@ -250,43 +318,80 @@ def _read_row(raw: RawRow, stats: ReadStats | None, parse: Callable[[dict[str, A
     return parsed.row
 
 
-def import_folder(path: Path, out: Path, *, strip_prefix: str = "") -> Built:
+def import_folder(
+    path: Path, out: Path, *, strip_prefix: str = "", split: str | None = None, subset: str | None = None
+) -> Built:
     """Write `documents.jsonl` and `chats.jsonl` (those that there are rows for) and `rejects.jsonl` from others' rows.
 
     Each row is what its keys say (see `read_documents` and `read_chats`). One without metadata of ours gets an id, made
-    of its place and text, and `imported` as its author. Keys that we have no place for are counted in the summary.
+    of its place and text, and `imported` as its author. Keys that we have no place for are counted in the summary, and
+    so are the rows that can't be read, with why; they stand in `rejects.jsonl`.
 
     Args:
         path: a file or a folder.
         out: the folder to write into; made if it is not there.
         strip_prefix: taken off the beginning of each document where it is there (a loss-masked `<DOCTAG>`, say).
+        split: which split of a data set folder; all by default.
+        subset: which configuration of a folder whose card names several; its default by default.
 
     Raises:
         MissingError: there is no such file, or no data file in the folder.
-        DataError: a row is neither a document nor a chat; names file and line. Or the folder holds twins.
+        DataError: a file is cut off or damaged, no row at all can be read, the folder holds twins or has no such split.
     """
     refuse_twins(path)
+    ours = [path / name for name in ("documents.jsonl", "chats.jsonl") if (path / name).is_file()]
+    if (split or subset) and (path.is_file() or ours or is_tree(path)):
+        where = "--split" if split else "--subset"
+        raise DataError(
+            "only a data set folder has these", where=where, hint=f"Leave it out, or name another than {path}"
+        )
     out.mkdir(parents=True, exist_ok=True)
     stats, number = ReadStats(), 0
+    rows = raw_rows(path, config=subset, split=split) if split or subset else _raw_rows(path, *(o.name for o in ours))
     with RowFile(out / "documents.jsonl") as documents, RowFile(out / "chats.jsonl") as chats:
-        for raw in _raw_rows(path, "documents.jsonl", "chats.jsonl"):
-            if _is_chat(raw.row):
-                chat = _chat(raw, stats)
-                tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
-                chats.write(chat.model_copy(update={"metadata": tag}))
-            elif (document := _document(raw, strip_prefix, stats)) is not None:
-                made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
-                documents.write(document.model_copy(update={"metadata": made}))
-            else:
-                continue
-            number += 1
+        for raw in rows:
+            try:
+                if not _is_chat(raw.row):
+                    document = _document(raw, strip_prefix, stats)
+                    if document is None:
+                        continue
+                    made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
+                    documents.write(document.model_copy(update={"metadata": made}))
+                else:
+                    chat = _chat(raw, stats)
+                    tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
+                    chats.write(chat.model_copy(update={"metadata": tag}))
+                number += 1
+            except DataError as error:
+                stats.rejects.append(_reject(raw, error))
+    if stats.rejects and not number:
+        first = stats.rejects[0]
+        what = f"none of its {len(stats.rejects)} rows can be read; {first.id}: {first.reason}"
+        raise DataError(what, where=str(path), hint="Name a file of documents or chats")
     write_rows(out / "rejects.jsonl", stats.rejects)
     files = {"documents": documents, "chats": chats}
-    ignored: dict[str, JsonValue] = dict(sorted(stats.ignored.items()))
     summary: dict[str, JsonValue] = {f"n_{kind}": file.n_rows for kind, file in files.items()}
-    summary |= {"n_rejects": len(stats.rejects), "ignored_keys": ignored}
+    summary |= _counts(stats, [] if split or ours else split_names(path, config=subset))
     outputs = [f"{kind}.jsonl" for kind, file in files.items() if file.n_rows]
     return Built(outputs=(*outputs, "rejects.jsonl"), summary=summary)
+
+
+def _reject(raw: RawRow, error: DataError) -> Reject:
+    place = raw.where.rpartition("/")[2]
+    return Reject(id=place, by="import", reason=f"malformed: {error.what}", text=ascii(raw.row))
+
+
+def _counts(stats: ReadStats, splits: list[str]) -> dict[str, JsonValue]:
+    """Return the counts of what was not taken over, the commonest reasons first, and which splits stand together."""
+    ignored: dict[str, JsonValue] = dict(sorted(stats.ignored.items()))
+    found: dict[str, JsonValue] = {"n_rejects": len(stats.rejects), "ignored_keys": ignored}
+    # The number of a turn is about one row.
+    reasons = Counter(re.sub(r"\[\d+\]", "[]", reject.reason) for reject in stats.rejects)
+    if reasons:
+        found["rejected"] = dict(reasons.most_common(_SHOWN_REASONS))
+    if len(splits) > 1:
+        found["all_splits_read"] = f"{', '.join(splits)}; --split reads one"
+    return found
 
 
 def _place_id(number: int, text: str) -> str:

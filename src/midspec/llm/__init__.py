@@ -7,10 +7,11 @@ attempt, written before anything is done with the reply.
 `open_client` gives a `Client` made of small final classes, each of which does one thing and wraps the next:
 
     Stored        answers from the store what is settled there
+    CutPrompts    ends a run whose prompts the server cuts
     Budgeted      sets the worst case aside before it lets a request through; ends the run at the cap
     PrefixFirst   sends the first request of a prefix alone, so that the others find it in the provider's cache
     Retrying      asks again after 429, 5xx, resets and deadlines, for as long as anything succeeds
-    Limited       keeps as many requests in flight as the server takes
+    Limited       sends as many at once, and as many a minute, as the server takes
     Recorded      writes the attempt's row, and its outcome into it
     Timed         gives the attempt a deadline, near the longest that its stage takes
     provider      one attempt over the network: the client that the model's `Provider` builds

@@ -5,6 +5,7 @@ from ._client import check_access as check_access
 from ._client import open_client as open_client
 from ._conversation import ParsedReply as ParsedReply
 from ._conversation import UnreadableReplyError as UnreadableReplyError
+from ._conversation import UsableReplies as UsableReplies
 from ._conversation import converse as converse
 from ._conversation import parse_json_reply as parse_json_reply
 from ._conversation import parse_tags as parse_tags

@@ -12,14 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
+from collections.abc import Callable, Mapping
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import BrokenReplyError, ConnectError, DeadlineError, RateLimitError, RetryableError
-from midspec.llm._pacing import Deadlines, ServerCapacity
+from midspec.llm._limits import DAY_S, LimitKind, Sent, Sizes, read_limits
+from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
+from midspec.llm._server import Silence, in_words
 from midspec.llm._store import Store
-from midspec.llm._streaming import PROGRESS
 from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request, sampling_of
 
 _LOG = logging.getLogger(__name__)
@@ -27,9 +30,15 @@ _FEWEST_FAILURES = 5
 _FEWEST_OF_ONE = 8
 # A wrong address is the commonest mistake; whoever has answered once is waited for longer.
 _FIRST_PATIENCE_S = 30.0
-_PAUSE_S = 1.0
 _MAX_FAILED_FIRST = 3
-_CHECK_EVERY_S = 0.1
+_LONGEST_WAIT_S = 1800.0
+# A limit of a day that is free again within a minute is waited for; what is asked for longer ends the run.
+_SHORT_WAIT_S = 60.0
+_LONG_CHECK_S = 1.0
+_FEWEST_OVER = 3
+_OVER_AFTER_S = 3.0
+_LOOK_EVERY_S = 0.1
+_LONGEST_ASKED_S = 60.0
 
 
 class Retrying:
@@ -43,6 +52,7 @@ class Retrying:
         first_pause_s: the first pause after a failure; it doubles from there.
         longest_pause_s: the longest that the doubling goes.
         first_patience_s: how long no connection may open before the first has opened.
+        silence: tells what the server answers while nothing succeeds.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class Retrying:
         first_pause_s: float = 0.25,
         longest_pause_s: float = 60.0,
         first_patience_s: float = _FIRST_PATIENCE_S,
+        silence: Silence | None = None,
     ) -> None:
         self._client = client
         self._where = where
@@ -66,6 +77,7 @@ class Retrying:
         self._longest_pause_s = longest_pause_s
         self._failing_since: float | None = None
         self._n_failed = 0
+        self._silence = silence or Silence(where)
 
     async def ask(self, request: Request) -> Outcome:
         """Return the outcome of one request after as many attempts as it takes.
@@ -85,8 +97,14 @@ class Retrying:
                 if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
                     # Not final in the store: the same command asks once more.
                     return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.reason})")
-                await asyncio.sleep(self._pause_s(error, n_failed))
+                pause_s = self._pause_s(error, n_failed)
+                if self._has_reached:
+                    limited = self._client if isinstance(self._client, Limited) else None
+                    next_s = pause_s if limited is None else max(pause_s, limited.held_s())
+                    self._silence.fail(error.reason, next_s, 0 if limited is None else limited.n_out, clock())
+                await asyncio.sleep(pause_s)
             else:
+                self._silence.answer(clock())
                 self._has_reached = True
                 self._failing_since = None
                 self._n_failed = 0
@@ -110,7 +128,9 @@ class Retrying:
 
     def _pause_s(self, error: RetryableError, n_failed: int) -> float:
         if error.wait_s is not None:
-            return error.wait_s * random.uniform(1.0, 1.05)
+            # How long a refusal waits has been decided below, where is known whether others are taken.
+            wait_s = error.wait_s if isinstance(error, RateLimitError) else min(error.wait_s, _LONGEST_ASKED_S)
+            return wait_s * random.uniform(1.0, 1.05)
         if isinstance(error, DeadlineError):
             return 0.0  # the deadline was the pause
         # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
@@ -122,23 +142,41 @@ class Retrying:
         await self._client.close()
 
 
+class _Turn:
+    """One who waits for room."""
+
+    __slots__ = ("admitted", "sizes")
+
+    def __init__(self, sizes: dict[LimitKind, float], admitted: asyncio.Future[Sent]) -> None:
+        self.sizes, self.admitted = sizes, admitted
+
+
 class Limited:
-    """Holds requests back until there is room for them.
+    """Holds requests back until the server takes them.
 
     Args:
         client: what sends one attempt; it raises `RateLimitError` where the server takes no more.
         wanted: how many requests shall be in flight at once.
+        where: the model's name, for messages.
+        longest_wait_s: how long a wait the server may ask for before the run stops.
     """
 
-    def __init__(self, client: Client, wanted: int) -> None:
+    def __init__(
+        self, client: Client, wanted: int, *, where: str = "", longest_wait_s: float = _LONGEST_WAIT_S
+    ) -> None:
         self._client = client
-        self._capacity = ServerCapacity(wanted)
+        self._where = where
+        self._longest_wait_s = longest_wait_s
+        self._pacer = Pacer(wanted)
+        self._sizes = Sizes()
         self._n_out = 0
-        self._open_at = 0.0
         self._stopped = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._retries: deque[asyncio.Future[None]] = deque()
+        self._over: MidspecError | None = None
+        self._n_over = 0
+        self._waiting: deque[_Turn] = deque()
+        self._retries: deque[_Turn] = deque()
         self._failed: set[tuple[str, int]] = set()
+        self._sent: dict[tuple[str, int], Sent] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -146,37 +184,90 @@ class Limited:
     @property
     def limit(self) -> int:
         """Return how many may be in flight at present."""
-        return self._capacity.limit
+        return self._pacer.capacity.limit
 
     @property
     def n_out(self) -> int:
         """Return how many are in flight at present."""
         return self._n_out
 
+    def held_s(self) -> float:
+        """Return for how many seconds more nothing is sent."""
+        return max(0.0, self._pacer.hold_until - asyncio.get_running_loop().time())
+
     async def ask(self, request: Request) -> Outcome:
-        """Make one attempt when there is room for it; one that comes back after a failure goes before the others."""
+        """Make one attempt when there is room for it; one that comes back after a failure goes before the others.
+
+        Raises:
+            MidspecError: the server's limit of a day, or of hours, is used up.
+        """
+        if self._over is not None:
+            raise self._over
         key = (request.task, request.turn)
-        is_again = key in self._failed
-        if self._has_room() and not self._retries and (is_again or not self._waiting):
-            self._take()
-        else:
-            await self._wait_for_room(self._retries if is_again else self._waiting)
-        epoch = self._capacity.epoch
+        queue = self._retries if key in self._failed else self._waiting
+        turn = _Turn(self._sizes.estimate(request), asyncio.get_running_loop().create_future())
+        queue.append(turn)
+        self._admit()
+        try:
+            sent = self._sent[key] = await turn.admitted
+        except asyncio.CancelledError:
+            if turn.admitted.done() and not turn.admitted.cancelled() and turn.admitted.exception() is None:
+                self._leave()  # the place was given just as the one who waited went away
+            raise
+        clock = asyncio.get_running_loop().time
         try:
             outcome = await self._client.ask(request)
         except RetryableError as error:
             self._failed.add(key)
-            self._leave(error, epoch)
+            if isinstance(error, RateLimitError):
+                self._refuse(error, sent, clock())
             raise
-        except BaseException:
+        else:
+            self._failed.discard(key)
+            self._pacer.answer(sent, clock())
+            self._sizes.learn(request, sent.sizes, outcome.usage)
+            return outcome
+        finally:
+            self._sent.pop(key, None)
             self._leave()
-            raise
-        self._failed.discard(key)
-        if self._n_out >= self._capacity.limit:
-            self._capacity.count_success()
-        self._open_at = 0.0
-        self._leave()
-        return outcome
+
+    def read_headers(self, request: Request, headers: Mapping[str, str]) -> None:
+        """Take over what the headers of a response to `request` say of limits."""
+        readings = read_limits(headers)
+        if readings and (sent := self._sent.get((request.task, request.turn))) is not None:
+            self._pacer.read(readings, sent, asyncio.get_running_loop().time())
+
+    def _refuse(self, error: RateLimitError, sent: Sent, now: float) -> None:
+        told = error.refusal
+        wait_s = error.wait_s if told is None or error.wait_s is not None else told.wait_s
+        kind = told.kind if told is not None else None
+        if wait_s is None and (reset_s := self._pacer.reset_s(sent, now) or 0.0) > self._longest_wait_s:
+            wait_s = reset_s
+        if told is not None and told.requested and told.limit and told.requested > told.limit:
+            what = f"one request takes more than the server's limit allows at once ({error.reason})"
+            hint = "Lower the caps of replies, shorten the spec, or have the limit raised"
+            raise MidspecError(what, where=self._where, hint=hint) from None
+        is_long = wait_s is not None and wait_s > self._longest_wait_s
+        if told is not None and told.window_s == DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
+            is_long = True
+        if is_long:  # tried again soon, in case that others are taken: then it is an odd answer, and no limit
+            self._n_over = self._n_over + 1 if self._pacer.n_in_a_row else 1
+            row = self._pacer.row
+            if self._n_over >= _FEWEST_OVER and row is not None and now - row.at >= _OVER_AFTER_S:
+                self._end(error, wait_s)
+            wait_s, kind = _LONG_CHECK_S, None
+        per_s = told.limit / told.window_s if told is not None and told.limit and told.window_s else None
+        error.wait_s = self._pacer.refuse(sent, self._n_out - 1, now, kind=kind, per_s=per_s, wait_s=wait_s)
+
+    def _end(self, error: RateLimitError, wait_s: float | None) -> None:
+        """End the run: what the server asks for is no pause. Whoever waits is told the same."""
+        until = "" if wait_s is None else f"; free again in {in_words(wait_s)}"
+        what = f"a limit of the account is used up, and not only for a moment ({error.reason}{until})"
+        self._over = MidspecError(what, where=self._where, hint="The same command goes on from here then")
+        for turn in (*self._retries, *self._waiting):
+            if not turn.admitted.done():
+                turn.admitted.set_exception(self._over)
+        raise self._over from None
 
     async def close(self) -> None:
         """Close what is wrapped."""
@@ -196,55 +287,36 @@ class Limited:
 
     # Room ------------------------------------------------------------------------------------------------------
 
-    def _has_room(self) -> bool:
-        if self._stopped or self._n_out >= self._capacity.limit:
-            return False
-        return not self._open_at or asyncio.get_running_loop().time() >= self._open_at
-
-    async def _wait_for_room(self, queue: deque[asyncio.Future[None]]) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
-        self._admit()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # the place was given just as the one who waited went away
-            raise
-
-    def _take(self) -> None:
-        self._n_out += 1
-        self._idle.clear()
-
-    def _leave(self, error: RetryableError | None = None, epoch: int = 0) -> None:
+    def _leave(self) -> None:
         self._n_out -= 1
         if self._n_out == 0:
             self._idle.set()
-        # The limit is cut before its place goes to the next one.
-        if isinstance(error, RateLimitError):
-            self._capacity.count_rejection(self._n_out, epoch)
-            if self._n_out == 0:  # nothing is carried at all: everybody waits
-                self._pause(error)
         self._admit()
 
     def _admit(self) -> None:
-        while self._has_room() and (queue := self._retries or self._waiting):
-            turn = queue.popleft()
-            if not turn.done():
-                self._take()
-                turn.set_result(None)
-
-    def _pause(self, error: RateLimitError) -> None:
         loop = asyncio.get_running_loop()
-        pause_s = (_PAUSE_S if error.wait_s is None else error.wait_s) * random.uniform(1.0, 1.1)
-        self._open_at = max(self._open_at, loop.time() + pause_s)
+        now = loop.time()
+        while not self._stopped and (queue := self._retries or self._waiting):
+            turn = queue[0]
+            if turn.admitted.done():
+                queue.popleft()
+                continue
+            at = self._pacer.opens_at(turn.sizes, self._n_out, now)
+            if at is None or at > now:
+                self._look_again(at, now)
+                return
+            queue.popleft()
+            turn.admitted.set_result(self._pacer.send(turn.sizes, self._n_out, now))
+            self._n_out += 1
+            self._idle.clear()
+
+    def _look_again(self, at: float | None, now: float) -> None:
+        if self._pacer.is_plain:
+            return  # the next one that comes back makes room
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(self._open_at, self._reopen)
-
-    def _reopen(self) -> None:
-        self._open_at = 0.0
-        self._admit()
+        pause_s = _LOOK_EVERY_S if at is None else min(_LOOK_EVERY_S, at - now)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._admit)
 
 
 class Recorded:
@@ -256,15 +328,16 @@ class Recorded:
         model: the model that is asked.
         role: what it is asked as.
         prices: what tokens cost.
+        sampling: how the model is asked to sample at present, as one line of JSON; as configured when not given.
     """
 
-    def __init__(self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices) -> None:
-        self._client = client
-        self._store = store
-        self._model = model.model
-        self._sampling = sampling_of(model)
-        self._role = role
-        self._prices = prices
+    def __init__(
+        self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices,
+        sampling: Callable[[], str] | None = None,
+    ) -> None:  # fmt: skip
+        self._client, self._store, self._prices = client, store, prices
+        self._model, self._role = model.model, role
+        self._sampling = sampling or (lambda: sampling_of(model))
         self._all_failed: list[int] | None = []  # rows of a run in which nothing else has happened yet
 
     async def ask(self, request: Request) -> Outcome:
@@ -274,26 +347,37 @@ class Recorded:
             RetryableError: the attempt came to nothing and may be repeated.
             MidspecError: the server refuses for good, or takes none of the first three requests.
         """
-        row = self._store.open(request, self._model, self._role, self._sampling)
+        sampling, sent_at = self._sampling(), time.time()
+        row = self._store.open(request, self._model, self._role, sampling)
         try:
             outcome = await self._client.ask(request)
         except (DeadlineError, BrokenReplyError) as error:
-            # It may have been billed all the same, and of how much nobody will hear.
-            self._store.close(row, Outcome(kind="timed_out", note=error.reason))
+            usage = error.usage if isinstance(error, BrokenReplyError) else None
+            if usage is None and isinstance(error, BrokenReplyError) and not self._store.has_answers(self._model):
+                self._store.again(row, error.reason)  # nothing at that address has ever answered, or billed
+                raise
+            # It may have been billed all the same; of how much nobody hears, unless the server counted.
+            self._store.close(row, self._priced(Outcome(kind="timed_out", note=error.reason, usage=usage), sent_at))
             raise
         except (RetryableError, MidspecError) as error:
             self._store.again(row, str(error))
             raise
-        if outcome.usage is not None:
-            cost_usd = self._prices.cost(self._model, outcome.usage)
-            outcome = outcome.model_copy(update={"cost_usd": cost_usd})
+        outcome = self._priced(outcome, sent_at)
         self._store.close(row, outcome)
+        if (now := self._sampling()) != sampling:  # the model took the request without a parameter
+            self._store.set_sampling(row, now)
         if outcome.kind != "failed":
             self._all_failed = None
         elif self._all_failed is not None:
             self._all_failed.append(row)
             self._check_settings(self._all_failed, outcome)
         return outcome
+
+    def _priced(self, outcome: Outcome, sent_at: float) -> Outcome:
+        if outcome.usage is None:
+            return outcome
+        cost_usd = self._prices.cost(self._model, outcome.usage, at=sent_at)
+        return outcome.model_copy(update={"cost_usd": cost_usd})
 
     def _check_settings(self, failed_rows: list[int], outcome: Outcome) -> None:
         """End a run whose every request is refused: the server does not take the settings, whatever the texts."""
@@ -307,87 +391,4 @@ class Recorded:
 
     async def close(self) -> None:
         """Close what is wrapped; the store is its owner's."""
-        await self._client.close()
-
-
-class _Attempt:
-    __slots__ = ("last_at", "max_tokens", "sent_at", "stage", "stretch", "timer")
-
-    def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
-        self.stage, self.max_tokens = request.stage, request.max_tokens
-        self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
-        # When the last of it came, where it is streamed: what is still coming is not late.
-        self.last_at = sent_at
-
-    def note_progress(self) -> None:
-        self.last_at = asyncio.get_running_loop().time()
-
-
-class Timed:
-    """Breaks off attempts that are past their stage's deadline, those included that were sent before it was known.
-
-    Args:
-        client: what makes one attempt.
-        longest_s: the longest that an attempt may take.
-    """
-
-    def __init__(self, client: Client, longest_s: float) -> None:
-        self._client = client
-        self._longest_s = longest_s
-        self.deadlines = Deadlines(longest_s)
-        self._in_flight: set[_Attempt] = set()
-        self._n_late: dict[tuple[str, int], int] = {}
-        self._next_check: asyncio.TimerHandle | None = None
-
-    async def ask(self, request: Request) -> Outcome:
-        """Make one attempt.
-
-        Raises:
-            DeadlineError: no answer within the deadline.
-        """
-        key = (request.task, request.turn)
-        clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(None) as timer:
-                attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
-                self._in_flight.add(attempt)
-                PROGRESS.set(attempt.note_progress)
-                if self._next_check is None:
-                    self._schedule_check()
-                try:
-                    outcome = await self._client.ask(request)
-                finally:
-                    self._in_flight.discard(attempt)
-        except TimeoutError:
-            now = clock()
-            self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
-            self.deadlines.late(request.stage, attempt.sent_at, now)
-            raise DeadlineError(f"no answer after {now - attempt.sent_at:.1f} s") from None
-        if outcome.kind != "failed":
-            self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
-        self._n_late.pop(key, None)
-        return outcome
-
-    def _schedule_check(self) -> None:
-        self._next_check = asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._break_off)
-
-    def _break_off(self) -> None:
-        """Break off what is overdue; one check of all of them, ten times a second, while any is in flight."""
-        self._next_check = None
-        now = asyncio.get_running_loop().time()
-        seconds: dict[tuple[str, int], float] = {}
-        for attempt in self._in_flight:
-            kind = (attempt.stage, attempt.max_tokens)
-            if kind not in seconds:
-                seconds[kind] = self.deadlines.seconds(*kind)
-            allowed_s = seconds[kind] * attempt.stretch
-            if now - attempt.last_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
-                attempt.timer.reschedule(0.0)
-        if self._in_flight:
-            self._schedule_check()
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        if self._next_check is not None:
-            self._next_check.cancel()
         await self._client.close()

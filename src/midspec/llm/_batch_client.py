@@ -11,12 +11,12 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from midspec.core.errors import MidspecError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import RateLimitError, RetryableError
-from midspec.llm._providers import BatchEndpoint, BatchEntry, BatchReply
+from midspec.llm._providers import BatchEndpoint, BatchEntry, BatchRefusedError, BatchReply, BatchUnknownError
 from midspec.llm._types import ModelConfig, ModelRole, Outcome, Request, sampling_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from midspec.llm._store import Store
 
 _MAX_BATCHES_PER_REQUEST = 5
+_MAX_FAILED_FIRST = 3
+# Providers end a batch within a day: one that is unknown after it is gone, and not at another address.
+_LOST_AFTER_S = 26 * 3600.0
 _RECORDED_AT_ONCE = 500
 
 _Key = tuple[str, int]
@@ -69,6 +72,7 @@ class BatchClient:
         role: what it is asked as.
         prices: what tokens cost.
         timing: how long to wait for what.
+        sampling: how the model is asked to sample at present, as one line of JSON; as configured when not given.
     """
 
     def __init__(
@@ -80,17 +84,19 @@ class BatchClient:
         prices: Prices,
         *,
         timing: BatchTiming | None = None,
+        sampling: Callable[[], str] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._store = store
         self._model = model.model
-        self._sampling = sampling_of(model)
+        self._sampling = sampling or (lambda: sampling_of(model))
         self._role = role
         self._prices = prices
         self._timing = timing or BatchTiming()
         self._waiting: dict[_Key, _Waiting] = {}
         self._new: list[_Key] = []
         self._n_bytes = 0
+        self._has_good = False
         self._elsewhere: set[_Key] = set()  # in a batch that an earlier run submitted
         self._attached = False
         self._error: BaseException | None = None
@@ -188,7 +194,7 @@ class BatchClient:
             entries = []
             for number, (custom_id, key) in enumerate(items.items(), start=1):
                 request = self._waiting[key].request
-                self._store.open(request, self._model, self._role, self._sampling, handle)
+                self._store.open(request, self._model, self._role, self._sampling(), handle)
                 entries.append(BatchEntry(custom_id, self._endpoint.body(request)))
                 if number % _RECORDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -198,7 +204,7 @@ class BatchClient:
             self._n_submitting -= 1
             if self._n_submitting == 0:
                 self._idle.set()
-        await self._await_batch(handle, batch_id, items)
+        await self._await_batch(handle, batch_id, items, time.time())
 
     async def _submit(self, entries: list[BatchEntry], handle: str, items: Mapping[str, _Key]) -> str:
         """The id of the batch; when nobody knows whether it arrived, it is looked for before it is sent again."""
@@ -222,7 +228,12 @@ class BatchClient:
         for batch_id in await self._endpoint.find(handle, items, since_s):
             if batch_id in taken:
                 continue
-            await self._wait_for_end(batch_id)
+            try:
+                await self._wait_for_end(batch_id)
+            except BatchUnknownError:
+                continue
+            except BatchRefusedError:
+                return batch_id  # it carries our mark; whoever waits for it closes it
             async for reply in self._endpoint.replies(batch_id):
                 if reply.custom_id in items:
                     return batch_id
@@ -239,31 +250,79 @@ class BatchClient:
             await asyncio.sleep(pause_s)
             pause_s = min(self._timing.longest_poll_s, pause_s * 1.5)
 
-    async def _await_batch(self, handle: str, batch_id: str, items: Mapping[str, _Key]) -> None:
-        await self._wait_for_end(batch_id)
-        missing = dict(items)
+    async def _await_batch(self, handle: str, batch_id: str, items: Mapping[str, _Key], made_at: float) -> None:
+        """Wait for a batch, record all its replies and close it; then raise what ends the run, if any of them says so.
 
-        async def record_replies() -> None:
-            async for reply in self._endpoint.replies(batch_id):
-                key = missing.pop(reply.custom_id, None)
-                if key is not None:
-                    self._record(key, reply)
-
-        await self._with_patience(record_replies)  # a download that breaks off is begun again
-        for key in missing.values():
+        Nothing that a reply says keeps a batch open: the next run hands its failed rows in again.
+        """
+        try:
+            await self._wait_for_end(batch_id)
+            missing, errors = await self._record_replies(batch_id, items)
+        except BatchRefusedError as error:
+            if isinstance(error, BatchUnknownError) and time.time() - made_at < _LOST_AFTER_S:
+                raise  # perhaps another account's, or another server's: it may still be there
+            for key in items.values():
+                self._take_back(key, error.what)
+            self._store.close_batch(handle, error.what)
+            raise
+        for key in missing:
             self._unanswered(key, "no reply in the batch")
         self._store.close_batch(handle)
         self._elsewhere.difference_update(items.values())
+        if errors:
+            raise errors[0]
+
+    async def _record_replies(
+        self, batch_id: str, items: Mapping[str, _Key]
+    ) -> tuple[Collection[_Key], list[MidspecError]]:
+        """Record what a batch gave; return the requests without a reply, and errors that end the run."""
+        missing = dict(items)
+        errors: list[MidspecError] = []
+        failed: list[tuple[_Key, BatchReply, str]] = []
+
+        async def record() -> None:
+            async for reply in self._endpoint.replies(batch_id):
+                key = missing.pop(reply.custom_id, None)
+                if key is None:
+                    continue
+                if reply.error is not None:
+                    errors.append(reply.error)
+                    self._take_back(key, reply.reason)
+                elif reply.outcome is not None and reply.outcome.kind == "failed":
+                    failed.append((key, reply, reply.outcome.note))
+                else:
+                    self._has_good = True
+                    self._record(key, reply)
+
+        await self._with_patience(record)  # a download that breaks off is begun again
+        if self._has_good or errors or len(failed) < min(_MAX_FAILED_FIRST, len(items)):
+            for key, reply, _ in failed:
+                self._record(key, reply)
+        else:  # with other settings they are asked again
+            for key, _, note in failed:
+                self._take_back(key, note)
+            what = f"the server takes none of the requests ({failed[0][2]})"
+            hint = "Check the model's name, temperature, extra fields and caps"
+            errors.append(ConfigError(what, where=self._model, hint=hint))
+        return missing.values(), errors
+
+    def _take_back(self, key: _Key, reason: str) -> None:
+        """Leave a request that was not answered, and not billed, to the next run."""
+        attempt = self._store.pending(*key)
+        if attempt is not None:
+            self._store.again(attempt, reason)
+        self._elsewhere.discard(key)
 
     def _record(self, key: _Key, reply: BatchReply) -> None:
         outcome = reply.outcome
         if outcome is None:
             self._unanswered(key, reply.reason)
             return
-        if outcome.usage is not None:
-            cost_usd = self._prices.cost(self._model, outcome.usage, batch=True)
-            outcome = outcome.model_copy(update={"cost_usd": cost_usd})
         attempt = self._store.pending(*key)
+        if outcome.usage is not None:
+            sent_at = None if attempt is None else self._store.sent_at(attempt)
+            cost_usd = self._prices.cost(self._model, outcome.usage, batch=True, at=sent_at)
+            outcome = outcome.model_copy(update={"cost_usd": cost_usd})
         if attempt is not None:
             self._store.close(attempt, outcome)
         self._answer(key, outcome)
@@ -275,10 +334,7 @@ class BatchClient:
 
     def _unanswered(self, key: _Key, reason: str) -> None:
         """Put a request that expired or failed at the provider, unbilled, into the next batch."""
-        attempt = self._store.pending(*key)
-        if attempt is not None:
-            self._store.again(attempt, reason)
-        self._elsewhere.discard(key)
+        self._take_back(key, reason)
         waiting = self._waiting.get(key)
         if waiting is None:
             return
@@ -318,7 +374,7 @@ class BatchClient:
             if row.provider_id is None:
                 self._start(self._adopt(row.batch_id, row.items, row.made_at))
             else:
-                self._start(self._await_batch(row.batch_id, row.provider_id, row.items))
+                self._start(self._await_batch(row.batch_id, row.provider_id, row.items, row.made_at))
 
     async def _adopt(self, handle: str, items: Mapping[str, _Key], since_s: float) -> None:
         """Find a batch that an earlier run was killed while submitting, or take its requests back."""
@@ -329,7 +385,7 @@ class BatchClient:
             batch_id = await self._with_patience(lambda: self._find(handle, items, since_s))
         if batch_id is not None:
             self._store.submitted(handle, batch_id)
-            await self._await_batch(handle, batch_id, items)
+            await self._await_batch(handle, batch_id, items, since_s)
             return
         self._store.close_batch(handle, "never handed in")
         for key in items.values():

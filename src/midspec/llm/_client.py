@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from midspec.core.errors import ConfigError
-from midspec.llm._attempts import Limited, Recorded, Retrying, Timed
+from midspec.llm._attempts import Limited, Recorded, Retrying
 from midspec.llm._batch_client import BatchClient, BatchTiming
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
+from midspec.llm._sdk_client import SdkClient
+from midspec.llm._server import Silence, Timed
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
-from midspec.llm._streaming import Watched
-from midspec.llm._transport import api_key
-from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage
+from midspec.llm._transport import api_key, find_proxy, make_room
+from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
+from midspec.llm._watch import CutPrompts
 
 _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
@@ -222,6 +225,8 @@ def check_access(model: ModelConfig, access: Access) -> None:
         api_key(provider.key_variable, access)
     if access.batch:
         provider.batch_builder()
+    if access.base_url is not None:
+        find_proxy(access.base_url)
     prices = Prices.load(access.prices, access.base_url)
     if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
         raise unknown_price(model.model)
@@ -243,23 +248,35 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
     Raises:
         ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
     """
+    make_room(access)
     prices = Prices.load(access.prices, access.base_url)
     provider = provider_of(model.model)
     client = provider.client(model, access)
+
+    def sampling() -> str:
+        # An outside provider's client may not say how it samples; then what is configured is recorded.
+        return getattr(client, "sampling", None) or sampling_of(model)
+
     drain: Drain
     inner: Client
     if access.batch:
         timing = BatchTiming(patience_s=access.patience_s)
-        drain = inner = BatchClient(provider.batch_builder()(client), store, model, role, prices, timing=timing)
+        endpoint = provider.batch_builder()(client)
+        drain = inner = BatchClient(endpoint, store, model, role, prices, timing=timing, sampling=sampling)
     else:
-        watched = Watched(client, where=f"{model.model} at {client.url}")
-        recorded = Recorded(Timed(watched, access.deadline_s), store, model, role, prices)
-        drain = limited = Limited(recorded, access.concurrency)
-        inner = PrefixFirst(Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s))
+        key = os.environ.get(provider.key_variable or "", "").strip()
+        silence = Silence(f"{role} {model.model}", (key,))
+        recorded = Recorded(Timed(client, access.deadline_s, silence), store, model, role, prices, sampling)
+        drain = limited = Limited(recorded, access.concurrency, where=model.model, longest_wait_s=access.patience_s)
+        if isinstance(client, SdkClient):
+            client.on_headers = limited.read_headers
+        inner = PrefixFirst(
+            Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s, silence=silence)
+        )
     try:
         budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, role=role, batch=access.batch)
         with draining(drain):
-            yield Stored(budgeted, store)
+            yield Stored(CutPrompts(budgeted, store, where=model.model), store)
     finally:
         await inner.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
+from midspec.core.errors import MidspecError
 from midspec.core.records import Message
+from midspec.llm._reasoning import Visible, set_reasoning_aside
 from midspec.llm._runaway import CapGrowth, ReplyCaps
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Outcome, Request
@@ -133,6 +136,10 @@ def _closed(schema: Any, references: Mapping[str, str]) -> Any:
 
 T = TypeVar("T")
 _CAP_GROWTH = 8
+# A run stops after so many conversations without a value: of models that give one in five, in 11% of runs.
+_MAX_EMPTY, _MAX_UNUSABLE = 5, 10
+_UNUSABLE = ("unparsable", "truncated", "refused", "filtered")
+_N_REASONS = 3
 _REPAIR = (
     "That reply can't be used as it stands.\n\n"
     "What is wrong: {fault}.\n\n"
@@ -148,6 +155,82 @@ class ParsedReply(Generic[T]):
     outcome: Outcome
 
 
+class UsableReplies:
+    """Ends a run of which no reply at all can be used, or none of those that rows are made of, and says why.
+
+    Args:
+        store: where such replies are opened again.
+        where: the model's name, for messages.
+
+    Attributes:
+        reasons: why replies can't be used, with numbers.
+    """
+
+    def __init__(self, store: Store, *, where: str) -> None:
+        self._store, self._where = store, where
+        self._good: set[str] = set()
+        self._bad: dict[str, list[tuple[str, str]]] = {}
+        self.reasons: Counter[str] = Counter()
+
+    def count(self, request: Request, reply: ParsedReply[Any], *, makes_row: bool = False) -> None:
+        """Count what came of one conversation.
+
+        Args:
+            request: what was asked.
+            reply: what came of it.
+            makes_row: it is a document or an answer, and no list on the way to them.
+
+        Raises:
+            MidspecError: none of the first ten (of empty ones: five) gave anything.
+        """
+        outcome = reply.outcome
+        # A stage of rows is looked at by itself: a model may write lists well, and no document.
+        groups = ("", request.stage) if makes_row else ("",)
+        if reply.value is not None:
+            self._good.update(groups)
+        if reply.value is not None or outcome.kind not in _UNUSABLE:
+            return
+        note = outcome.note or outcome.stop_reason or "no reply"
+        if not outcome.text.strip() and outcome.kind == "unparsable" and "no text" not in note:
+            note = f"an empty reply ({note})"
+        self.reasons[reason := f"{outcome.kind}: {note}"] += 1
+        for group in groups:
+            if group not in self._good:
+                bad = self._bad.setdefault(group, [])
+                bad.append((request.task, reason))
+                is_empty = all("no text" in one or "an empty reply" in one for _, one in bad)
+                if len(bad) >= (_MAX_EMPTY if is_empty else _MAX_UNUSABLE):
+                    self._stop(bad, f" of {group}" if group else "")
+
+    def check_end(self) -> None:
+        """Raise, at the end of a run, if all its replies were of no use, however few they were.
+
+        Raises:
+            MidspecError: they were.
+        """
+        if "" not in self._good and (bad := self._bad.get("")):
+            self._stop(bad, "")
+
+    def _stop(self, bad: list[tuple[str, str]], stage: str) -> None:
+        for task, _ in bad:
+            self._store.reopen(task)
+        words = _commonest(Counter(reason for _, reason in bad))
+        raise MidspecError(
+            f"none of the first {len(bad)} requests{stage} gave a reply that can be used ({words})",
+            where=self._where,
+            hint="Check the model and the server's settings (chat template, reasoning, context); the same command asks"
+            " again",
+        )
+
+    def words(self) -> str:
+        """Return the commonest reasons with their numbers, in one line."""
+        return _commonest(self.reasons)
+
+
+def _commonest(reasons: Counter[str]) -> str:
+    return "; ".join(f"{n} {reason[:160]}" for reason, n in reasons.most_common(_N_REASONS))
+
+
 async def converse(
     client: Client,
     store: Store,
@@ -158,14 +241,16 @@ async def converse(
     cap_tokens: int | None = None,
     caps: ReplyCaps | None = None,
     n_expected: int | None = None,
+    reads_reasoning: bool = False,
 ) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
-    A truncated reply is asked again with a doubled cap, up to `cap_tokens`; one that was cut while it repeated itself,
-    once, with the same. A refusal is rephrased once. A reply that `parse` can't read is sent back once with what was
-    wrong. Anything else ends the conversation, and so does each of these the next time: a failure that would only
-    repeat itself is not paid for again. Each step is a turn of its own in the store, so a run that was killed replays
-    what was answered and goes on where it stopped.
+    Reasoning that the server left before the reply is set aside; where it never ends, the reply was cut. A truncated
+    reply is asked again with a doubled cap, up to `cap_tokens`; one that was cut while it repeated itself, once as it
+    was. A refusal is rephrased once. A reply that `parse` can't read is sent back once with what was wrong. Anything
+    else ends the conversation, and so does each of these the next time: a failure that would only repeat itself is not
+    paid for again. Each step is a turn of its own in the store, so a run that was killed replays what was answered and
+    goes on where it stopped.
 
     Args:
         client: answers from the store first (`open_client` gives such a one).
@@ -176,34 +261,41 @@ async def converse(
         cap_tokens: the highest cap of a reply; 8 times the first one when not given.
         caps: what is known of the author's caps.
         n_expected: how many tokens the reply is to have, where that is known; with `caps` the first cap fits it.
+        reads_reasoning: `parse` sets reasoning aside itself, and gets the reply as it came.
 
     Raises:
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
     growth = CapGrowth(request.max_tokens, cap_tokens or _CAP_GROWTH * request.max_tokens)
-    if caps is not None and n_expected is not None:
+    caps = caps or ReplyCaps()
+    if n_expected is not None:
         request = caps.fit(request, n_expected, store)
     first, rephrased, repaired = request, False, False
     while True:
         outcome = await client.ask(request)
-        if caps is not None:
-            caps.saw(outcome)
+        said = Visible(outcome.text) if reads_reasoning else set_reasoning_aside(outcome.text, request.prompt)
+        if said.is_cut and outcome.kind in ("ok", "unparsable"):
+            outcome = outcome.model_copy(update={"kind": "truncated", "note": "its reasoning never ended"})
+            store.mark(request.task, request.turn, "truncated", outcome.note)
+        caps.saw(outcome)
         if (grown := growth.next(request.max_tokens, outcome)) is not None:
             changed: dict[str, object] = {"max_tokens": grown}
+            if first.cap_setting:
+                changed["cap_setting"] = f"{first.cap_setting}, raised because the reply was cut"
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:
             rephrased = True
             other = rephrase(first)
             changed = {name: getattr(other, name) for name in ("prompt", "prefix", "turns", "form")}
             changed["max_tokens"] = max(request.max_tokens, other.max_tokens)
         elif outcome.kind in ("ok", "unparsable"):
-            parsed = _parse(store, request, outcome, parse)
+            parsed = _parse(store, request, outcome, said, parse)
             if isinstance(parsed, ParsedReply):
                 return parsed
             if repaired:
                 return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": parsed}))
             repaired = True
-            # A provider refuses an assistant turn without text.
-            reply = Message(role="assistant", content=outcome.text or "(nothing)")
+            # Providers refuse an assistant's turn without text, and one of white space alone.
+            reply = Message(role="assistant", content=said.text if said.text.strip() else "(nothing)")
             repair = Message(role="user", content=_REPAIR.format(fault=parsed))
             changed = {"turns": (*request.turns, reply, repair)}
         else:
@@ -212,12 +304,17 @@ async def converse(
         request = request.model_copy(update={**changed, "turn": request.turn + 1})
 
 
-def _parse(store: Store, request: Request, outcome: Outcome, parse: Callable[[str], T]) -> ParsedReply[T] | str:
+def _parse(
+    store: Store, request: Request, outcome: Outcome, said: Visible, parse: Callable[[str], T]
+) -> ParsedReply[T] | str:
     """Return the value, or what is wrong. The store keeps the text; the verdict is made anew at each replay."""
     try:
-        value = parse(outcome.text)
+        value = parse(said.text)
     except UnreadableReplyError as error:
         fault = str(error)
+        if not said.text.strip() and (said.has_reasoning or "reasoning" in outcome.note):
+            # What the client saw beside the text says more; of a plainly empty reply the words are as they were.
+            fault = f"{'no text after its reasoning' if said.has_reasoning else outcome.note} ({error})"
         if outcome.kind == "ok":
             store.mark(request.task, request.turn, "unparsable", fault)
         return fault

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._types import Outcome, OutcomeKind
+from midspec.llm._limits import Refusal, read_refusal, retry_after_s
+from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
+_PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
 _BUSY = {429, 503, 529}
-_DENIED = {402, 403}
-_SCHEMA_WORDS = ("response_format", "json_schema", "output_config", "output_format", "structured output", "guided")
+_SCHEMA_WORDS = (
+    *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
+    *("structured output", "structured_output", "guided", "grammar"),
+)
 _FILTERED = ("content filtering policy", "content_filter", "content_policy")
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
 _NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
+# What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers).
+_REFUSES = re.compile(
+    r"unsupported|not support|n't support|deprecated|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected"
+    r"|extra (?:inputs?|fields?|keys?)|only (?:the )?default|(?:can ?not|can't) (?:both|be (?:used|set|specified))"
+    r"|(?:can|may|must) only be|no longer|not available|does not (?:exist|take|accept)|incompatible"
+)
+# Fields that decide how is sampled and not what is asked: a model that refuses one answers without it.
+SAMPLING_FIELDS = (
+    *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "presence_penalty", "frequency_penalty"),
+    *("repetition_penalty", "logit_bias"),
+)
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size)|maximum (?:context|input)|too (?:long|large|many tokens)|exceed|n_ctx|num_ctx"
+    r"|max(?:imum)?[_ ](?:completion_|output_|new_)?tokens?\b|maximum (?:allowed )?(?:number of )?(?:output )?tokens"
+)
 
 
 class RetryableError(Exception):
@@ -37,8 +57,26 @@ class ConnectError(RetryableError):
     """No connection: the request never left."""
 
 
+class ServerFaultError(RetryableError):
+    """The server broke down over the request (500, 501, 502, 504)."""
+
+
+class NoReplyError(RetryableError):
+    """Status 200 and no model's reply: a proxy's page, a login form, an error in words. Nothing was billed."""
+
+
 class RateLimitError(RetryableError):
-    """The server takes no more for now (429, 503, 529)."""
+    """The server takes no more for now (429, 503, 529).
+
+    Args:
+        reason: what the server said, cut to one short line.
+        wait_s: how long the server asks to be left alone; `None` where it does not say.
+        refusal: what its words say of the limit that they stand for.
+    """
+
+    def __init__(self, reason: str, *, wait_s: float | None = None, refusal: Refusal | None = None) -> None:
+        super().__init__(reason, wait_s=wait_s)
+        self.refusal = refusal
 
 
 class DeadlineError(RetryableError):
@@ -46,50 +84,69 @@ class DeadlineError(RetryableError):
 
 
 class BrokenReplyError(RetryableError):
-    """The request was sent, and no whole reply came back; it may have been billed."""
+    """The request was sent, and no whole reply came back; it may have been billed.
+
+    Args:
+        reason: what was seen.
+        usage: what the server counted, where it said so all the same.
+    """
+
+    def __init__(self, reason: str, *, usage: Usage | None = None) -> None:
+        super().__init__(reason)
+        self.usage = usage
 
 
-class SchemaUnsupportedError(Exception):
+class UnknownFieldError(Exception):
+    """The server takes the request without a field, or with another in its place.
+
+    Args:
+        words: the server's own.
+        fields: those that it does not take.
+    """
+
+    def __init__(self, words: str, fields: Collection[str] = ()) -> None:
+        super().__init__(words)
+        self.fields = tuple(fields)
+
+
+class SchemaUnsupportedError(UnknownFieldError):
     """The server does not know the field that carries the reply's schema."""
 
 
-class CapFieldError(Exception):
+class CapFieldError(UnknownFieldError):
     """The server knows the cap of the reply by its other name."""
+
+
+class SamplingFieldError(UnknownFieldError):
+    """The model takes no such sampling parameter (`temperature`, `top_p`, ...)."""
 
 
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
-    text = content.decode("utf-8", "replace")
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = text
+    body = read_json(content, content.decode("utf-8", "replace"))
     for field in ("error", "message", "detail"):
-        if isinstance(body, dict) and field in body:
+        if isinstance(body, dict) and body.get(field):
             body = body[field]
     if isinstance(body, dict):
         body = body.get("message") or body
     words = body if isinstance(body, str) else json.dumps(body)
+    if words.lstrip()[:1] == "<":  # a page: its words without its tags
+        words = _MARKUP.sub(" ", words)
     if key and key != "none":
         words = words.replace(key, "[key]")
-    return " ".join(words.split())[:_LONGEST_NOTE]
+    # JSON can hold halves of surrogate pairs, which no terminal and no file takes.
+    return " ".join(words.encode("utf-8", "replace").decode().split())[:_LONGEST_NOTE]
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that a server asks for: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except (TypeError, ValueError):
-            continue
-    return None
+def read_json(content: bytes | str, default: Any) -> Any:
+    """Return the JSON in `content`, or `default` where it is none that Python can hold."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return default
+
+
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 def read_error_status(
@@ -100,6 +157,7 @@ def read_error_status(
     where: str,
     key: str,
     has_schema: bool,
+    sent: Collection[str] = (),
     url: str = "",
     url_hint: str = "",
 ) -> Exception | Outcome:
@@ -112,39 +170,78 @@ def read_error_status(
         where: the model's name, for messages.
         key: what must never be in a message.
         has_schema: the request carried a schema, which the server may not know.
+        sent: names of the fields that it carried.
         url: the server's base URL, for messages.
         url_hint: what to add to the hint where the server knows no such address.
     """
     words = error_text(content, key)
     text = content.decode("utf-8", "replace").lower()
-    if status < 500 and any(sign in text for sign in _NO_MONEY):
-        hint = "Add credit; the same command goes on from here"
-        return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
-    if status == 403 and any(sign in text for sign in _FLAGGED):
+    if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
+        return ended
+    if status == 403:
         return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
-    if status == 401:
-        # A server may repeat a part of the key in its words.
-        return ConfigError("the server does not accept the key (401)", where=where, hint="Check the key")
-    if status == 404:
-        what = f"the server at {url} knows no such model or address (404: {words})"
-        return ConfigError(what, where=where, hint=f"Check the model's name and the base URL{url_hint}")
-    if status in _DENIED:
-        what = f"the server denies access ({status}: {words})"
-        return ConfigError(what, where=where, hint="Check the account's rights")
     if status in _BUSY:
-        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers))
-    if status >= 500 or status in {408, 409, 425}:
+        return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
+    if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
+        return SchemaUnsupportedError(words, ("response_format",))
+    if status >= 500:
+        return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
+    if status < 400 or status in {408, 409, 425}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
-    if "max_completion_tokens" in text and "max_tokens" in text:
-        return CapFieldError(words)
-    if has_schema and any(sign in text for sign in _SCHEMA_WORDS):
-        return SchemaUnsupportedError(words)
+    if (unknown := _unknown_field(text, words, has_schema=has_schema, sent=sent)) is not None:
+        return unknown
     kind: OutcomeKind = "filtered" if any(sign in text for sign in _FILTERED) else "failed"
     return Outcome(kind=kind, stop_reason=str(status), note=f"{status}: {words}")
 
 
-def read_connection_error(error: BaseException) -> RetryableError:
-    """Return what a failure below HTTP means: no connection, too late, or broken on the way."""
+def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url_hint: str) -> MidspecError | None:
+    """Return the error of a status that every other request would meet too, or `None`."""
+    if status < 500 and any(sign in text for sign in _NO_MONEY):
+        hint = "Add credit; the same command goes on from here"
+        return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
+    if status == 403 and any(sign in text for sign in _FLAGGED):
+        return None
+    what, hint = {
+        # A server may repeat a part of the key in its words.
+        401: ("the server does not accept the key (401)", "Check the key"),
+        402: (
+            f"the server wants to be paid first (402: {words})",
+            "Look at the account's credit and limits; the same command goes on from here",
+        ),
+        403: (f"the server denies access (403: {words})", "Check the account's rights"),
+        404: (
+            f"the server at {url} knows no such model or address (404: {words})",
+            f"Check the model's name and the base URL{url_hint}",
+        ),
+        407: (f"the proxy wants a login (407: {words})", _PROXY_LOGIN),
+    }.get(status, ("", ""))
+    return ConfigError(what, where=where, hint=hint) if what else None
+
+
+def _unknown_field(text: str, words: str, *, has_schema: bool, sent: Collection[str]) -> UnknownFieldError | None:
+    if "max_completion_tokens" in text and "max_tokens" in text and "maximum" not in text:
+        return CapFieldError(words)
+    is_refused = _REFUSES.search(text) is not None
+    if is_refused and (caps := _named(("max_completion_tokens", "max_tokens"), text, sent)):
+        return CapFieldError(words, caps)
+    if is_refused and (fields := _named(SAMPLING_FIELDS, text, sent)):
+        return SamplingFieldError(words, fields)
+    if has_schema and any(sign in text for sign in _SCHEMA_WORDS):
+        return SchemaUnsupportedError(words, ("response_format",))
+    return None
+
+
+def _named(fields: Collection[str], text: str, sent: Collection[str]) -> list[str]:
+    return [name for name in fields if name in sent and re.search(rf"(?<![\w.]){name}(?!\w)", text)]
+
+
+def is_about_length(note: str) -> bool:
+    """Return whether a server's words are about the prompt's length or the cap of the reply."""
+    return _TOO_LONG.search(note.lower()) is not None
+
+
+def read_connection_error(error: BaseException) -> RetryableError | MidspecError:
+    """Return what a failure below HTTP means: no connection, too late, broken on the way, or no room for a socket."""
     import aiohttp
 
     # The SDKs call every broken connection a timeout; the true reasons are further down the chain.
@@ -152,6 +249,14 @@ def read_connection_error(error: BaseException) -> RetryableError:
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     words = f"{type(chain[-1]).__name__}: {chain[-1]}"
+    if any(isinstance(link, OSError) and link.errno in {errno.EMFILE, errno.ENFILE} for link in chain):
+        hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency; the same command goes on from here"
+        return MidspecError("too many files and connections are open at once", where="ulimit -n", hint=hint)
+    refused = next((link for link in chain if isinstance(link, aiohttp.ClientHttpProxyError)), None)
+    if refused is not None and refused.status == 407:
+        return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)
+    if refused is not None:
+        return ConnectError(f"the proxy answers {refused.status} {refused.message}")
     if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
         return ConnectError(words)
     if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):
@@ -159,6 +264,9 @@ def read_connection_error(error: BaseException) -> RetryableError:
     return BrokenReplyError(words)
 
 
-def not_json_error(content: bytes) -> BrokenReplyError:
-    """Return the error for a reply of status 200 that is not JSON: cut on the way, or of another protocol."""
-    return BrokenReplyError("the reply is not JSON: " + content[:80].decode("utf-8", "replace"))
+def not_json_error(content: bytes) -> RetryableError:
+    """Return the error for a reply of status 200 that is not JSON: cut on the way, or a page of something else."""
+    if content.lstrip()[:1] in {b"{", b"["}:  # a reply's beginning, so that it may have been paid for
+        return BrokenReplyError("the reply is not JSON: " + content[:80].decode("utf-8", "replace"))
+    words = error_text(content[:4000], "")[:80] or "nothing at all"
+    return NoReplyError(f"the reply is not JSON, and of no model: {words}")

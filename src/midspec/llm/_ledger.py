@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -222,7 +224,7 @@ def spend_vs_forecast(rows: Iterable[LedgerRow], expected: Forecast) -> tuple[Sp
 
 
 Run = Callable[..., Any]
-Cost = Callable[[str, Usage, bool], float | None]
+Cost = Callable[[str, Usage, bool, float], float | None]
 _CHARS_PER_TOKEN = 4
 
 _LEDGER = (
@@ -240,7 +242,7 @@ _UNFINISHED = (
     " (SELECT batch_id FROM batches WHERE closed_at IS NULL)) GROUP BY stage, duty, model"
 )
 _UNPRICED = (
-    "SELECT id, model, n_input, n_cache_read, n_cache_write, n_output, batch_id IS NOT NULL FROM attempts"
+    "SELECT id, model, n_input, n_cache_read, n_cache_write, n_output, batch_id IS NOT NULL, sent_at FROM attempts"
     " WHERE n_input IS NOT NULL AND cost_usd IS NULL AND kind NOT IN ('failed', 'again', 'over_budget')"
 )
 
@@ -292,8 +294,61 @@ def read_unmetered(run: Run, elsewhere: Iterable[tuple[Any, ...]]) -> list[Unmet
 
 def price_rows(run: Run, cost: Cost) -> None:
     """Give a price to each row whose tokens are known, where `cost` now has one."""
-    for attempt, model, n_input, n_cache_read, n_cache_write, n_output, batch in run(_UNPRICED).fetchall():
-        usage = Usage(n_input=n_input, n_cache_read=n_cache_read, n_cache_write=n_cache_write, n_output=n_output)
-        cost_usd = cost(model, usage, bool(batch))
+    for attempt, model, n_input, n_read, n_write, n_output, batch, sent_at in run(_UNPRICED).fetchall():
+        usage = Usage(n_input=n_input, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+        cost_usd = cost(model, usage, bool(batch), sent_at)
         if cost_usd is not None:
             run("UPDATE attempts SET cost_usd = ? WHERE id = ?", (cost_usd, attempt))
+
+
+class BudgetReservations:
+    """What the requests in flight may cost at the worst, set aside before they are sent."""
+
+    def __init__(self) -> None:
+        self.held_usd = 0.0
+        self._n_held = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def hold(self, usd: float, left_usd: Callable[[], float]) -> bool:
+        """Set `usd` aside once `left_usd()` (cap minus spent) allows it; wait while requests in flight may return some.
+
+        Returns:
+            False if it does not fit although nothing is in flight any more.
+        """
+        while True:
+            try:
+                if usd <= left_usd() - self.held_usd:
+                    break
+            except BaseException:
+                self._wake_next()  # whoever waits behind must see the error too
+                raise
+            if self._n_held == 0:
+                self._wake_next()
+                return False
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._wake_next()  # the turn that came with the cancellation goes to the next one
+                raise
+        self.held_usd += usd
+        self._n_held += 1
+        self._wake_next()
+        return True
+
+    def release(self, usd: float) -> None:
+        """Give back what was set aside: the outcome is recorded, so its cost counts as spent."""
+        self._n_held -= 1
+        # Sums of floats do not come back to 0 by themselves.
+        self.held_usd = self.held_usd - usd if self._n_held else 0.0
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Let the one that has waited longest check again; each that is served wakes the next."""
+        while self._queue:
+            waiting = self._queue.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return

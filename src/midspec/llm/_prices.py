@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Strict
+from midspec.core.yaml_files import read_yaml
 from midspec.llm._types import Usage
 
 if TYPE_CHECKING:
@@ -93,7 +95,8 @@ class Prices:
     def __init__(self, table: Mapping[str, Price] | None = None, base_url: str | None = None) -> None:
         self._table = dict(table or {})
         self._base_url = base_url
-        self._known: dict[tuple[str, bool], _Rates | None] = {}
+        # Rates hold for the minute of their request: some models cost less at night, or from a day on.
+        self._known: dict[tuple[str, bool], tuple[int, _Rates | None]] = {}
 
     @classmethod
     def load(cls, path: str | Path | None = None, base_url: str | None = None) -> Self:
@@ -106,12 +109,9 @@ class Prices:
         if path is None:
             return cls(None, base_url)
         path = Path(path)
-        try:
-            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        except FileNotFoundError as error:
-            raise MissingError("there is no such table of prices", where=str(path), hint="Check the path") from error
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"can't be read as YAML: {error}", where=str(path)) from error
+        if not path.exists():
+            raise MissingError("there is no such table of prices", where=str(path), hint="Check the path")
+        raw = read_yaml(path)
         try:
             return cls(_TABLE.validate_python(raw), base_url)
         except ValidationError as error:
@@ -120,20 +120,27 @@ class Prices:
             hint = "Write `provider/model: {input: 1.0, output: 4.0}`, in USD per million tokens"
             raise ConfigError("is no price", where=where, hint=hint) from error
 
-    def cost(self, model: str, usage: Usage, batch: bool = False) -> float | None:
-        """Return the USD that `usage` of `model` costs, `batch` through a batch endpoint; `None` where unknown."""
-        key = (model, batch)
-        if key not in self._known:
-            listed = self._table.get(model)
-            self._known[key] = (
-                _library_rates(model, self._base_url, batch=batch) if listed is None else listed.rates(batch=batch)
-            )
-        rates = self._known[key]
-        return None if rates is None else rates.cost(usage)
+    def cost(self, model: str, usage: Usage, batch: bool = False, at: float | None = None) -> float | None:
+        """Return the USD that `usage` of `model` costs; `None` where that is unknown.
+
+        Args:
+            model: `provider/model`.
+            usage: the tokens, cached ones apart.
+            batch: through a batch endpoint.
+            at: when the request was sent, in seconds of Unix time; now when not given.
+        """
+        if (listed := self._table.get(model)) is not None:
+            return listed.rates(batch=batch).cost(usage)
+        at = time.time() if at is None else at
+        key, minute = (model, batch), int(at // 60)
+        found = self._known.get(key)
+        if found is None or found[0] != minute:
+            found = self._known[key] = (minute, _library_rates(model, self._base_url, at, batch=batch))
+        return None if found[1] is None else found[1].cost(usage)
 
 
-def _library_rates(model: str, base_url: str | None, *, batch: bool) -> _Rates | None:
-    """Return rates as of now from genai-prices, whose data come with the package: nothing is fetched."""
+def _library_rates(model: str, base_url: str | None, at: float, *, batch: bool) -> _Rates | None:
+    """Return the rates at a time from genai-prices, whose data come with the package: nothing is fetched."""
     try:
         from genai_prices import Usage as Counted
         from genai_prices import calc_price
@@ -142,14 +149,11 @@ def _library_rates(model: str, base_url: str | None, *, batch: bool) -> _Rates |
             "prices need the package genai-prices", where=model, hint="Install midspec[llm], or give --prices a table"
         ) from error
     provider, _, name = model.partition("/")
-    one = Counted(input_tokens=1)
+    one, when = Counted(input_tokens=1), datetime.fromtimestamp(at, UTC)
+    seller: Any = {"provider_id": provider} if base_url is None else {"provider_api_url": base_url}
     try:
-        if base_url is None:
-            plain = calc_price(one, name, provider_id=provider).model_price
-            paid = calc_price(one, name, provider_id=provider, price_context=_PROCESSING).model_price
-        else:
-            plain = calc_price(one, name, provider_api_url=base_url).model_price
-            paid = calc_price(one, name, provider_api_url=base_url, price_context=_PROCESSING).model_price
+        plain = calc_price(one, name, genai_request_timestamp=when, **seller).model_price
+        paid = calc_price(one, name, genai_request_timestamp=when, price_context=_PROCESSING, **seller).model_price
     except LookupError:
         return None
     if not batch:

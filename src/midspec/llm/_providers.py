@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from pydantic import AfterValidator, Field
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -44,11 +44,23 @@ class BatchEntry(NamedTuple):
 
 
 class BatchReply(NamedTuple):
-    """The reply to one entry of a batch; without an outcome it was not answered, and `reason` says why."""
+    """The reply to one entry of a batch; without an outcome it was not answered, and `reason` says why.
+
+    With an `error`, which ends the run (no credit, no such model), it is not handed in again before the next run.
+    """
 
     custom_id: str
     outcome: Outcome | None
     reason: str = ""
+    error: MidspecError | None = None
+
+
+class BatchRefusedError(MidspecError):
+    """The provider took nothing of a batch: nothing will ever come of it."""
+
+
+class BatchUnknownError(BatchRefusedError):
+    """The provider does not know the batch: it is gone, or another account's."""
 
 
 class BatchEndpoint(Protocol):
@@ -71,7 +83,7 @@ class BatchEndpoint(Protocol):
         """Return whether the replies can be read.
 
         Raises:
-            MidspecError: the provider took none of it.
+            BatchRefusedError: the provider took none of it, or no longer knows it.
         """
         ...
 

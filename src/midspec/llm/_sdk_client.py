@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import JsonValue
 
-from midspec.core.errors import MidspecError
 from midspec.llm._errors import (
+    SAMPLING_FIELDS,
     CapFieldError,
+    NoReplyError,
     RetryableError,
     SchemaUnsupportedError,
+    ServerFaultError,
+    UnknownFieldError,
+    error_text,
+    is_about_length,
     not_json_error,
-    read_connection_error,
     read_error_status,
+    read_json,
 )
-from midspec.llm._providers import BatchReply
+from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
 from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
+_LOG = logging.getLogger(__name__)
 _MAX_PREFIXES = 64
+# Counts above are no counts, and SQLite's integers end at 9.2e18.
+_MOST_TOKENS, _MAX_DIGITS = 10**12, 13
+# How often one request is changed to what the server takes, and the faults before it is tried without a schema.
+_MAX_ADAPTED, _FEWEST_FAULTS = 8, 3
+_MAX_TORN = 2
 _STARTS_LIKE_JSON = re.compile(r"\s*(?:```json\s*)?[\[{]")
 ResultT = TypeVar("ResultT")
 
@@ -42,8 +53,44 @@ def separated_prefix(request: Request) -> str:
     return prefix if not prefix or prefix.endswith("\n") else prefix + "\n\n"
 
 
+def n_counted(value: Any) -> int | None:
+    """Return a number of tokens as a server may write it (12, 12.0, "12"), or `None` where it is none."""
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value) if len(value) < _MAX_DIGITS else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST_TOKENS:
+        return None
+    return int(value)
+
+
+def as_text(content: Any, names: Collection[str] = ("text", "output_text")) -> str:
+    """Return the text of a message's content: a string, or its typed parts of the kinds `names`, joined."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    texts = []
+    for part in parts:
+        if isinstance(part, str) and "text" in names:
+            texts.append(part)
+        elif isinstance(part, dict) and part.get("type", "text") in names:
+            inner = part.get(part.get("type", "text"), part.get("text"))
+            texts.append(as_text(inner.get("value") if isinstance(inner, dict) else inner, (*names, "text")))
+    return "".join(texts)
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return `value` if it is an object, and an empty one for all else that stands in its place."""
+    return value if isinstance(value, dict) else {}
+
+
+def shown(reply: Any) -> str:
+    """Return the beginning of a reply, for messages."""
+    return json.dumps(reply)[:120]
+
+
 class SdkClient(ABC):
     """One model at the address, and with the headers and the key, of an SDK's client; every ask is one attempt.
+
+    What the server does not take is left out from then on: the schema, the cap's name, sampling parameters.
 
     Args:
         model: `PROVIDER/MODEL` and how it samples.
@@ -69,16 +116,26 @@ class SdkClient(ABC):
         self._head: dict[str, JsonValue] = {"model": model.model.partition("/")[2]}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
-        self._extra = model.extra
+        self._extra = dict(model.extra)
         self._cap_field = self.cap_fields[0]
         self._sends_schema = True
         self._ignores_schema = False
+        self.first_fields = self.fields()
+        self._schema_faults = SchemaFaults()
+        self._has_told = False
         self._encoded_prefixes: dict[str, str] = {}
+        self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
     @property
     def url(self) -> str:
         """The server's base URL."""
         return str(self.sdk.base_url)
+
+    @property
+    def sampling(self) -> str:
+        """How the model is asked to sample, as one line of JSON: what is sent, and not what was configured."""
+        sent = {name: self._head[name] for name in SAMPLING_FIELDS if name in self._head}
+        return json.dumps({**sent, **self._extra}, sort_keys=True)
 
     async def close(self) -> None:
         """Close connections."""
@@ -92,53 +149,101 @@ class SdkClient(ABC):
             RetryableError: the attempt came to nothing and may be repeated.
             MidspecError: the server refuses for good (key, rights, model's name, credit).
         """
-        note = ""
-        while True:
+        notes: list[str] = []
+        for _ in range(_MAX_ADAPTED):
+            has_tried = self._schema_faults.has_tried
             try:
-                outcome, is_ignored = await self._attempt(request)
-            except SchemaUnsupportedError as error:
-                self.adapt(error)
-                note = f"the server takes no {self.schema_field}; left out from now on ({error})"
-            except CapFieldError as error:
-                self.adapt(error)
+                outcome = await self._attempt(request)
+            except UnknownFieldError as error:
+                if note := self.adapt(error):
+                    notes.append(note)
+            except ServerFaultError as error:
+                outcome = await self._without_schema(request, error, is_second=has_tried)
+                break
             else:
-                if is_ignored:
-                    note = f"the server ignored {self.schema_field}: the reply is no JSON"
-                if not note:
-                    return outcome
-                return outcome.model_copy(update={"note": f"{outcome.note}; {note}" if outcome.note else note})
+                break
+        else:
+            return Outcome(
+                kind="failed", stop_reason="400", note="; ".join(notes) or "the server takes no such request"
+            )
+        if self._sends_schema and request.form is not None and self._is_ignored(outcome):
+            self._ignores_schema = True
+            notes.append(f"the server ignored {self.schema_field}: the reply is no JSON")
+        if not notes:
+            return outcome
+        return outcome.model_copy(update={"note": "; ".join((outcome.note, *notes) if outcome.note else notes)})
 
-    async def _attempt(self, request: Request) -> tuple[Outcome, bool]:
-        """Return the outcome, and whether the server was just seen to ignore the schema."""
+    def _is_ignored(self, outcome: Outcome) -> bool:
+        """Return whether the server is seen, for the first time, to ignore the schema."""
+        said = set_reasoning_aside(outcome.text).text
+        return not self._ignores_schema and outcome.kind == "ok" and not _STARTS_LIKE_JSON.match(said)
+
+    async def _without_schema(self, request: Request, error: ServerFaultError, *, is_second: bool) -> Outcome:
+        """Try a request without its schema if that may be what the server breaks down over; else raise `error`."""
+        if not self._sends_schema or request.form is None or not self._schema_faults.count():
+            raise error
+        outcome = await self._attempt(request.model_copy(update={"form": None}))
+        if outcome.kind == "failed":
+            return outcome
+        self._schema_faults.has_tried = True
+        if is_second:
+            self.adapt(SchemaUnsupportedError(error.reason))
+        note = f"the server breaks down over {self.schema_field} ({error.reason}); asked without it"
+        return outcome.model_copy(update={"note": f"{outcome.note}; {note}" if outcome.note else note})
+
+    async def _attempt(self, request: Request) -> Outcome:
         has_schema = self._sends_schema and request.form is not None
         body = self.body(request)
+        sent = self.fields()
         send = self._transport.post(body) if self.streaming is None else self.streaming.post(body, request)
         response = await send
+        if self.on_headers is not None:
+            self.on_headers(request, response.headers)
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
-            try:
-                reply = json.loads(response.content)
-            except ValueError:
-                raise not_json_error(response.content) from None
+            reply = read_json(response.content, None)
+            if reply is None:
+                self._tell_page(error := not_json_error(response.content))
+                raise error
             status = self.hidden_status(reply)
         if status is not None:
-            failure = self.failed(status, response.headers, response.content, has_schema=has_schema)
-            if isinstance(failure, Exception):
-                raise failure from None
-            return failure, False
+            failure = self.failed(status, response.headers, response.content, has_schema=has_schema, sent=sent)
+            if isinstance(failure, Outcome):
+                return self._name_cap(failure, request)
+            if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
+                self._tell_page(
+                    failure := NoReplyError(f"status 200 with an error: {error_text(response.content, '')}")
+                )
+            raise failure from None
         outcome = marked(self.read(reply))
-        if not has_schema or outcome.kind != "ok" or self._ignores_schema or _STARTS_LIKE_JSON.match(outcome.text):
-            return outcome, False
-        self._ignores_schema = True
-        return outcome, True
+        if has_schema:
+            self._schema_faults.has_worked = True
+        return outcome
+
+    def _tell_page(self, error: RetryableError) -> None:
+        """Say once that the server answers, and not with a model's replies."""
+        if isinstance(error, NoReplyError) and not self._has_told:
+            self._has_told = True
+            _LOG.warning("%s: %s answers with no model's reply (%s); trying on", self._model, self.url, error.reason)
+
+    def _name_cap(self, failure: Outcome, request: Request) -> Outcome:
+        """Add which setting the cap is, where the server's words are about lengths."""
+        if not request.cap_setting or failure.kind != "failed" or not is_about_length(failure.note):
+            return failure
+        cap = f"the cap of the reply, {request.max_tokens}, is the setting {request.cap_setting}"
+        return failure.model_copy(update={"note": f"{failure.note}; {cap}"})
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that a request has at present."""
+        return (*self._head, *self._extra, self._cap_field)
 
     def failed(
-        self, status: int, headers: Mapping[str, str], content: bytes, *, has_schema: bool
+        self, status: int, headers: Mapping[str, str], content: bytes, *, has_schema: bool, sent: Collection[str] = ()
     ) -> Exception | Outcome:
         """Return what an error status means: an exception, or an outcome if the server will never take the request."""
         failure = read_error_status(
-            status, headers, content,
+            status, headers, content, sent=sent,
             where=self._model, key=self.sdk.api_key, has_schema=has_schema, url=self.url, url_hint=self.url_hint,
         )  # fmt: skip
         if isinstance(failure, CapFieldError) and len(self.cap_fields) < 2:
@@ -150,12 +255,32 @@ class SdkClient(ABC):
         """What to add to the hint where the server knows no such address."""
         return ""
 
-    def adapt(self, error: Exception) -> None:
-        """Leave out, or name otherwise, from now on what the server does not know."""
+    def adapt(self, error: UnknownFieldError) -> str:
+        """Leave out, or name otherwise, from now on what the server does not know.
+
+        Returns:
+            What was learnt, in words; empty where another request has learnt it before.
+        """
         if isinstance(error, SchemaUnsupportedError):
+            if not self._sends_schema:
+                return ""
             self._sends_schema = False
+            note = f"the server takes no {self.schema_field}; left out from now on ({error})"
         elif isinstance(error, CapFieldError):
+            if error.fields and self._cap_field not in error.fields:
+                return ""
             self._cap_field = next(name for name in self.cap_fields if name != self._cap_field)
+            return ""
+        else:
+            known = [name for name in error.fields if name in self._head or name in self._extra]
+            if not known:
+                return ""
+            for name in known:
+                self._head.pop(name, None)
+                self._extra.pop(name, None)
+            note = f"the model takes no {', '.join(known)}; left out from now on ({error})"
+        _LOG.warning("%s: %s", self._model, note)
+        return note
 
     def hidden_status(self, reply: Any) -> int | None:  # noqa: ARG002
         """Return the status of an error that the server put into a reply of status 200."""
@@ -182,87 +307,35 @@ class SdkClient(ABC):
             found = self._encoded_prefixes[prefix] = self.encode_prefix(prefix)
         return found
 
-    def kind_of(self, stop_reason: str, text: str) -> tuple[OutcomeKind, str]:
+    def kind_of(self, stop_reason: str, text: str, reasoning: str = "") -> tuple[OutcomeKind, str]:
         """Return the kind of an outcome and the note that says why, from the provider's stop reason."""
         kind = self.kinds.get(stop_reason)
+        if not text.strip() and kind in {None, "ok"}:
+            said = (
+                f"only reasoning and no text ({len(reasoning)} characters)" if reasoning.strip() else "an empty reply"
+            )
+            return "unparsable", said if kind or not stop_reason else f"{said}, stopped for {stop_reason}"
         if kind is None:
             return "unparsable", f"stopped for {stop_reason}" if stop_reason else "the server gave no stop reason"
-        if kind == "ok" and not text.strip():
-            return "unparsable", "an empty reply"
         return kind, "" if kind == "ok" else f"stopped for {stop_reason}"
 
 
-class SdkBatches(ABC):
-    """The batch endpoint beside an SDK's client.
+class SchemaFaults:
+    """Finds out whether a server breaks down (500) over the schema of replies, as llama.cpp does over some grammars.
 
-    Args:
-        client: reads bodies, replies and errors of single requests.
+    After three faults of requests with a schema, and none that went well, one is tried without. If that is answered,
+    and a request sent with a schema after it breaks down again, the schema is left out.
+
+    Attributes:
+        has_worked: a request with a schema was answered.
+        has_tried: one without was answered after faults of those with one.
     """
 
-    max_requests: int
-    max_bytes = 100_000_000  # providers take 200 MB and more; a file is held in memory while it is sent
-    page_size = 100
-    max_pages = 50
-    clock_skew_s = 3600.0
+    def __init__(self) -> None:
+        self.has_worked = self.has_tried = False
+        self._n_faults = 0
 
-    def __init__(self, client: SdkClient) -> None:
-        self._client = client
-        self._sdk = client.sdk
-
-    def body(self, request: Request) -> bytes:
-        """Return the request as the JSON that is sent."""
-        return self._client.body(request)
-
-    async def close(self) -> None:
-        """Close connections."""
-        await self._client.close()
-
-    @abstractmethod
-    def sdk_errors(self) -> tuple[type[Exception], ...]:
-        """Return the errors that the SDK raises for a status and for a broken connection."""
-
-    @contextmanager
-    def read_errors(self) -> Iterator[None]:
-        """Raise the SDK's errors as what they mean."""
-        import httpx2
-
-        errors: tuple[type[Exception], ...] = (*self.sdk_errors(), httpx2.HTTPError)
-        try:
-            yield
-        except errors as error:
-            response = getattr(error, "response", None)
-            if response is None:
-                raise read_connection_error(error) from None
-            failure = self._client.failed(response.status_code, response.headers, response.content, has_schema=False)
-            if isinstance(failure, Exception):
-                raise failure from None
-            hint = "The same command goes on from here"
-            what = f"the server does not take the batch ({failure.note})"
-            raise MidspecError(what, where="batch", hint=hint) from None
-
-    async def call(self, call: Awaitable[ResultT]) -> ResultT:
-        """Return the result of an SDK's call; its errors are raised as what they mean."""
-        with self.read_errors():
-            return await call
-
-    async def read_lines(self, stream: Any) -> AsyncIterator[Any]:
-        """Yield the JSON lines of a streamed file."""
-        with self.read_errors():
-            async with stream as response:
-                async for line in response.iter_lines():
-                    if line.strip():
-                        try:
-                            yield json.loads(line)
-                        except ValueError:
-                            raise not_json_error(line.encode()) from None
-
-    def failed_reply(self, custom_id: str, status: int, body: JsonValue) -> BatchReply:
-        """Return the reply to an entry that ended in an error: final, or to be submitted again."""
-        failure = self._client.failed(status, {}, json.dumps(body).encode(), has_schema=True)
-        if isinstance(failure, Outcome):
-            return BatchReply(custom_id, failure)
-        if isinstance(failure, SchemaUnsupportedError | CapFieldError):
-            self._client.adapt(failure)
-        elif not isinstance(failure, RetryableError):
-            raise failure
-        return BatchReply(custom_id, None, str(failure))
+    def count(self) -> bool:
+        """Count a fault; return whether to try that request without its schema."""
+        self._n_faults += 1
+        return not self.has_worked and (self.has_tried or self._n_faults % _FEWEST_FAULTS == 0)

@@ -2,79 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 import socket
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, overload
 
 from midspec.core.records import Strict
-from midspec.llm._ledger import LedgerRow, UnmeteredAttempts, price_rows, read_ledger, read_unmetered, unfinished
+from midspec.llm._ledger import (
+    BudgetReservations,
+    LedgerRow,
+    UnmeteredAttempts,
+    price_rows,
+    read_ledger,
+    read_unmetered,
+    unfinished,
+)
 from midspec.llm._store_schema import PromptHash, as_midspec_error, connect, plain_errors
 from midspec.llm._types import ModelRole, Outcome, OutcomeKind, Request, Usage
 
-
-class BudgetReservations:
-    """What the requests in flight may cost at the worst, set aside before they are sent."""
-
-    def __init__(self) -> None:
-        self.held_usd = 0.0
-        self._n_held = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
-
-    async def hold(self, usd: float, left_usd: Callable[[], float]) -> bool:
-        """Set `usd` aside once `left_usd()` (cap minus spent) allows it; wait while requests in flight may return some.
-
-        Returns:
-            False if it does not fit although nothing is in flight any more.
-        """
-        while True:
-            try:
-                if usd <= left_usd() - self.held_usd:
-                    break
-            except BaseException:
-                self._wake_next()  # whoever waits behind must see the error too
-                raise
-            if self._n_held == 0:
-                self._wake_next()
-                return False
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake_next()  # the turn that came with the cancellation goes to the next one
-                raise
-        self.held_usd += usd
-        self._n_held += 1
-        self._wake_next()
-        return True
-
-    def release(self, usd: float) -> None:
-        """Give back what was set aside: the outcome is recorded, so its cost counts as spent."""
-        self._n_held -= 1
-        # Sums of floats do not come back to 0 by themselves.
-        self.held_usd = self.held_usd - usd if self._n_held else 0.0
-        self._wake_next()
-
-    def _wake_next(self) -> None:
-        """Let the one that has waited longest check again; each that is served wakes the next."""
-        while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
-                return
-
-
+_REOPENED = "reopened/"
+_REOPEN = "INSERT INTO kept (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _LAST_CHAR = "\U0010ffff"
 _FINAL = "('ok', 'refused', 'truncated', 'filtered', 'failed', 'unparsable')"
 _OUTCOME = "kind, text, stop_reason, n_input, n_cache_read, n_cache_write, n_output, cost_usd, answered_by, note"
-_ANSWER = f"SELECT {_OUTCOME} FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1"  # noqa: S608
+_ANSWER = (
+    f"SELECT {_OUTCOME} FROM attempts WHERE task = ? AND turn = ? AND id > ? AND kind IN {_FINAL}"  # noqa: S608
+    " ORDER BY id DESC LIMIT 1"
+)
 _OPEN = (
     "INSERT INTO attempts (task, turn, stage, duty, model, prompt_sha256, sampling, max_tokens, n_chars, opening,"
     " batch_id, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -86,7 +44,10 @@ _CLOSE = (
 _AGAIN = "UPDATE attempts SET done_at = ?, kind = 'again', note = ? WHERE id = ?"
 _LATEST = f"(SELECT id FROM attempts WHERE task = ? AND turn = ? AND kind IN {_FINAL} ORDER BY id DESC LIMIT 1)"  # noqa: S608
 _ASKED_AS = f"SELECT prompt_sha256, max_tokens FROM attempts WHERE id = {_LATEST}"  # noqa: S608
-_LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
+_NO_REPLY = "('again', 'failed', 'timed_out', 'over_budget')"
+_ANSWERED = f"SELECT 1 FROM totals WHERE model = ? AND n > 0 AND kind NOT IN {_NO_REPLY} LIMIT 1"  # noqa: S608
+_SAMPLING = f"SELECT DISTINCT model, sampling FROM attempts WHERE kind IN {_FINAL}"  # noqa: S608
+_LAST_OK = "(SELECT id FROM attempts WHERE task = ? AND id > ? AND kind = 'ok' ORDER BY turn DESC, id DESC LIMIT 1)"
 
 
 class BatchRow(Strict):
@@ -133,6 +94,7 @@ class Store:
         self.reservations = BudgetReservations()
         self._elsewhere: tuple[int, list[tuple[Any, ...]]] | None = None
         self._opening = 0
+        self._reopened: dict[str, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +115,7 @@ class Store:
 
     def answer(self, task: str, turn: int) -> Outcome | None:
         """Return the outcome of this request, if that is settled: never an attempt that may be made again."""
-        row = self._run(_ANSWER, (task, turn)).fetchone()
+        row = self._run(_ANSWER, (task, turn, self._floors().get(task, 0))).fetchone()
         return None if row is None else _outcome(row)
 
     def settled(self, request: Request) -> Outcome | None:
@@ -232,17 +194,49 @@ class Store:
         said = (time.time(), outcome.kind, _whole(outcome.text), _whole(outcome.stop_reason))
         self._run(_CLOSE, (*said, *tokens, outcome.cost_usd, _whole(outcome.model), _whole(outcome.note), attempt))
 
+    def set_sampling(self, attempt: int, sampling: str) -> None:
+        """Record how an attempt was really sampled, where that was learnt only from the server's refusal."""
+        self._run("UPDATE attempts SET sampling = ? WHERE id = ?", (sampling, attempt))
+
+    def sampling(self) -> dict[str, list[dict[str, Any]]]:
+        """Return how each model was really asked to sample, whatever was configured."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for model, sampling in self._run(f"{_SAMPLING} ORDER BY model, sampling"):
+            found.setdefault(model, []).append(json.loads(sampling))
+        return found
+
+    def sent_at(self, attempt: int) -> float:
+        """Return when an attempt was sent, in seconds of Unix time."""
+        return float(self._run("SELECT sent_at FROM attempts WHERE id = ?", (attempt,)).fetchone()[0])
+
+    def has_answers(self, model: str) -> bool:
+        """Return whether this model has ever replied."""
+        return self._run(_ANSWERED, (model,)).fetchone() is not None
+
     def again(self, attempt: int, note: str) -> None:
         """Record that an attempt came to nothing (429, 5xx, a reset) and is made again; nothing was billed for it."""
-        self._run(_AGAIN, (time.time(), note, attempt))
+        self._run(_AGAIN, (time.time(), _whole(note), attempt))
 
     def mark(self, task: str, turn: int, kind: OutcomeKind, note: str) -> None:
         """Change the verdict on a settled reply: its text could not be read (`unparsable`), or now can (`ok`)."""
         self._run(f"UPDATE attempts SET kind = ?, note = ? WHERE id = {_LATEST}", (kind, _whole(note), task, turn))  # noqa: S608
 
+    def reopen(self, task: str) -> None:
+        """Have what was answered of a task so far asked again; its rows stay as they are, and what they cost."""
+        newest = self._run("SELECT ifnull(max(id), 0) FROM attempts WHERE task = ?", (task,)).fetchone()[0]
+        self._run(_REOPEN, (_REOPENED + task, str(newest)))
+        self._floors()[task] = int(newest)
+
+    def _floors(self) -> dict[str, int]:
+        """Return the newest attempt of each task that was opened again: only those after it are answers."""
+        if self._reopened is None:
+            self._reopened = {key.removeprefix(_REOPENED): int(newest) for key, newest in self.kept(_REOPENED)}
+        return self._reopened
+
     def final(self, task: str) -> Outcome | None:
         """Return the good reply of this task's last turn; to read texts back one at a time."""
-        row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", (task,)).fetchone()  # noqa: S608
+        last = (task, self._floors().get(task, 0))
+        row = self._run(f"SELECT {_OUTCOME} FROM attempts WHERE id = {_LAST_OK}", last).fetchone()  # noqa: S608
         return None if row is None else _outcome(row)
 
     # Money ---------------------------------------------------------------------------------------------------------
@@ -255,8 +249,8 @@ class Store:
         """Return how many attempts have a usage that nobody could price."""
         return int(self._run("SELECT ifnull(sum(n_unpriced), 0) FROM totals").fetchone()[0])
 
-    def price(self, cost: Callable[[str, Usage, bool], float | None]) -> None:
-        """Price what was asked while nobody knew a price: `cost(model, usage, batch)` gives USD or `None`."""
+    def price(self, cost: Callable[[str, Usage, bool, float], float | None]) -> None:
+        """Price what was asked while nobody knew a price: `cost(model, usage, batch, sent_at)` gives USD or `None`."""
         if self.unpriced():
             price_rows(self._run, cost)
 
@@ -346,8 +340,9 @@ def _whole(text: str) -> str:
 
 def as_recorded(outcome: Outcome) -> Outcome:
     """Return `outcome` as the store gives it back: what is done with a reply is the same at every replay."""
-    text = _whole(outcome.text)
-    return outcome if text == outcome.text else outcome.model_copy(update={"text": text})
+    said = {name: getattr(outcome, name) for name in ("text", "stop_reason", "model", "note")}
+    changed = {name: whole for name, text in said.items() if (whole := _whole(text)) != text}
+    return outcome.model_copy(update=changed) if changed else outcome
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:

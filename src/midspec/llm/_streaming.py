@@ -1,4 +1,4 @@
-"""Slow servers of one's own: replies are streamed where a whole one is long in coming, and what is waited for is told.
+"""Slow servers of one's own: replies are streamed where a whole one is long in coming.
 
 A stream costs CPU for every token, which a fast server's replies are not worth; and a provider that is paid counts the
 tokens at the end of a stream, which is not there when it is broken off. So replies are streamed from servers of one's
@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import logging
-from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -21,14 +19,13 @@ from urllib.parse import urlsplit
 
 from midspec.llm._errors import BrokenReplyError
 from midspec.llm._runaway import repeats_itself
-from midspec.llm._types import Client, Outcome, Request
+from midspec.llm._types import Request
 
 if TYPE_CHECKING:
     import aiohttp
 
     from midspec.llm._transport import HttpTransport, Response
 
-_LOG = logging.getLogger(__name__)
 _PLAIN = b'"stream":false'
 _STREAMED = b'"stream":true,"stream_options":{"include_usage":true}'
 # A reply may take as long as this, and a server be silent for half of it, before replies are streamed.
@@ -42,7 +39,6 @@ _REFUSED = range(400, 500)
 _NOT_OF_THE_REQUEST = {401, 402, 403, 404, 408, 409, 425, 429}
 PROGRESS: ContextVar[Callable[[], None]] = ContextVar("progress", default=lambda: None)
 """Is called whenever more of a streamed reply has come: one that is coming is not late, however long it takes."""
-_LONGEST_BETWEEN_S = 300.0
 
 
 def is_own_server(url: str | None) -> bool:
@@ -191,65 +187,3 @@ class _StreamedReply:
         message = {"role": "assistant", "content": None} | {field: "".join(p) for field, p in self._parts.items()}
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return json.dumps({**self._head, "choices": [choice], "usage": self._usage}).encode("ascii")
-
-
-class Watched:
-    """Tells what is waited for when nothing comes: after 10 s, and after twice as long each time.
-
-    Args:
-        client: what makes one attempt.
-        where: the model and its server, for messages.
-        first_s: how long nothing may come before that is told.
-    """
-
-    def __init__(self, client: Client, *, where: str, first_s: float = 10.0) -> None:
-        self._client = client
-        self._where = where
-        self._between_s = first_s
-        self._quiet_since = 0.0
-        self._in_flight: dict[int, tuple[Request, float]] = {}
-        self._n_sent = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def ask(self, request: Request) -> Outcome:
-        """Make one attempt."""
-        now = asyncio.get_running_loop().time()
-        self._n_sent += 1
-        number = self._n_sent
-        if not self._in_flight:
-            self._quiet_since = now
-        self._in_flight[number] = (request, now)
-        if self._timer is None:
-            self._look_again()
-        try:
-            outcome = await self._client.ask(request)
-        finally:
-            del self._in_flight[number]
-        self._quiet_since = asyncio.get_running_loop().time()
-        return outcome
-
-    def _look_again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(min(1.0, self._between_s / 4), self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if not self._in_flight:
-            return
-        now = asyncio.get_running_loop().time()
-        quiet_s = now - self._quiet_since
-        if quiet_s >= self._between_s:
-            stages = Counter(request.stage for request, _ in self._in_flight.values())
-            waited = ", ".join(f"{stage} ({n})" if n > 1 else stage for stage, n in stages.most_common(4))
-            oldest, sent_at = min(self._in_flight.values(), key=lambda one: one[1])
-            _LOG.warning(
-                "%s: no reply for %.0f s; waiting for %d: %s; the oldest since %.0f s, of at most %d tokens",
-                self._where, quiet_s, len(self._in_flight), waited, now - sent_at, oldest.max_tokens,
-            )  # fmt: skip
-            self._between_s = min(_LONGEST_BETWEEN_S, 2 * self._between_s)
-        self._look_again()
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._client.close()

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from midspec.core.errors import ConfigError
-from midspec.llm._errors import read_connection_error
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._errors import RetryableError, read_connection_error
 from midspec.llm._types import Access
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _KEEP_ALIVE_S = 4.0
 # Debug lines of these hold URLs, headers and bodies, or come once a request: they are for their own developers.
 _SDK_LOGGERS = ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiohttp.client")
 # aiohttp says itself what it can unpack, and how long a body is.
+# Files that a run has open beside its connections: the store, what it writes, its libraries, pipes of workers.
+_OPEN_FILES = 64
 _SET_BY_AIOHTTP = {"accept-encoding", "connection", "content-length", "host"}
 
 
@@ -60,11 +62,7 @@ class HttpTransport:
             for name, value in headers.items()
             if isinstance(value, str) and not _is_telemetry(name) and name.lower() not in _SET_BY_AIOHTTP
         }
-        parts = urlsplit(url)
-        self._proxy: str | None = None
-        if not proxy_bypass(parts.netloc.rpartition("@")[2]):
-            proxies = getproxies()
-            self._proxy = proxies.get(parts.scheme) or proxies.get("all")
+        self._proxy = find_proxy(url)
         self._session: aiohttp.ClientSession | None = None
         self._options: dict[str, Any] = {}
 
@@ -84,7 +82,15 @@ class HttpTransport:
                 content = await (response.read() if read is None else read(response))
                 return Response(response.status, response.headers, content)
         except (aiohttp.ClientError, OSError) as error:
-            raise read_connection_error(error) from None
+            raise self._through_proxy(read_connection_error(error)) from None
+
+    def _through_proxy(self, error: RetryableError | MidspecError) -> RetryableError | MidspecError:
+        """Say through which proxy a connection goes that failed: the fault may be the proxy's."""
+        if self._proxy is None or isinstance(error, MidspecError):
+            return error
+        error.reason = f"{error.reason}; through the proxy {self._proxy.shown}"
+        error.args = (error.reason,)
+        return error
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -102,7 +108,7 @@ class HttpTransport:
             "url": URL(self._url),
             "headers": CIMultiDict(self._headers),
             "timeout": aiohttp.ClientTimeout(sock_connect=access.connect_s, sock_read=access.deadline_s),
-            "proxy": self._proxy,
+            "proxy": self._proxy and self._proxy.url,
         }
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
@@ -111,6 +117,65 @@ class HttpTransport:
         """Close connections."""
         if self._session is not None:
             await self._session.close()
+
+
+class Proxy(NamedTuple):
+    """A proxy of the environment: its address, and how it is named in messages (without a login)."""
+
+    url: str
+    shown: str
+
+
+def find_proxy(url: str) -> Proxy | None:
+    """Return the proxy that the environment names for `url`, or `None`.
+
+    Raises:
+        ConfigError: it is none that this can speak to (SOCKS), or no address.
+    """
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies()
+    kind = parts.scheme if proxies.get(parts.scheme) else "all"
+    address = proxies.get(kind)
+    if not address:
+        return None
+    variable = next((name for name in os.environ if name.lower() == f"{kind}_proxy"), "the system's settings")
+    address = address if "://" in address else f"http://{address}"
+    try:
+        found = urlsplit(address)
+        host = f"{found.hostname or ''}{f':{found.port}' if found.port else ''}"
+    except ValueError:
+        found, host = urlsplit(""), ""
+    hint = f"Unset {variable}, or name the server in NO_PROXY, or give the address of an HTTP proxy"
+    if found.scheme.startswith("socks"):
+        what = f"names a SOCKS proxy ({found.scheme}://{host}), and midspec speaks to HTTP proxies only"
+        raise ConfigError(what, where=variable, hint=hint)
+    if found.scheme not in {"http", "https"} or not found.hostname:
+        raise ConfigError("is no address of an HTTP proxy", where=variable, hint=hint)
+    return Proxy(address, f"{found.scheme}://{host} of {variable}")
+
+
+def make_room(access: Access) -> None:
+    """Raise the process's limit of open files, where it may, to what so many connections need.
+
+    Raises:
+        ConfigError: it may not be raised as far.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    n_wanted = access.concurrency + _OPEN_FILES
+    if soft == unlimited or soft >= n_wanted:
+        return
+    if hard != unlimited and hard < n_wanted:
+        what = f"{access.concurrency} requests at once need {n_wanted} open files, and the limit is {hard} (ulimit -n)"
+        fewer = f", or give --concurrency {hard - _OPEN_FILES}" if hard > _OPEN_FILES else ""
+        raise ConfigError(what, where="--concurrency", hint=f"Raise the limit (`ulimit -n 4096`){fewer}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_wanted, hard))
 
 
 def api_key(variable: str, access: Access) -> str:

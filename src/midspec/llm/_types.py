@@ -72,6 +72,7 @@ class Request(Strict):
         max_tokens: cap of the reply, reasoning included.
         form: JSON schema of the reply; sent where the provider has a schema mode.
         turn: 0 for the first request of a task, then one more for each that the policy sends after it.
+        cap_setting: the setting that the cap comes from, for messages; no part of what is asked.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Request(Strict):
     max_tokens: int = Field(ge=1)
     form: dict[str, JsonValue] | None = None
     turn: int = 0
+    cap_setting: str = ""
 
 
 class Usage(Strict):

@@ -12,8 +12,10 @@ from ._find import find_checkpoint as find_checkpoint
 from ._find import is_local as is_local
 from ._find import only_here as only_here
 from ._gguf import opened_name as opened_name
+from ._language_model import TOO_LONG as TOO_LONG
 from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
+from ._language_model import PromptTooLongError as PromptTooLongError
 from ._language_model import open_checkpoint as open_checkpoint
 from ._merge import Exported as Exported
 from ._merge import export_adapter as export_adapter
@@ -27,6 +29,7 @@ from ._open import tokenizer_of as tokenizer_of
 from ._open import use_threads as use_threads
 from ._precision import hidden_size_of as hidden_size_of
 from ._precision import pick_dtype as pick_dtype
+from ._precision import window_of as window_of
 from ._probes import Fork as Fork
 from ._probes import Kept as Kept
 from ._probes import find_forks as find_forks
@@ -38,4 +41,5 @@ from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults
 from ._tokens import AnswerTokens as AnswerTokens
 from ._tokens import Tokens as Tokens
+from ._turn_ends import decode_turn as decode_turn
 from ._turn_ends import generation_ends as generation_ends

@@ -6,21 +6,23 @@ else is in the batch (beyond float noise), and so that only the last positions n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, final
 
 import torch
 from pydantic import JsonValue
 
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, PromptError
 from midspec.core.records import Checkpoint, Message
+from midspec.models._answers import opens_reasoning
 from midspec.models._cache import Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
-from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype
+from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, window_in
 from midspec.models._scoring import (
     Batch,
     OptionIds,
@@ -35,7 +37,7 @@ from midspec.models._scoring import (
 )
 from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 
-_THINK = "<think>"
+TOO_LONG = "the prompt does not fit the model's window"
 _CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
 # Fewer tokens are not worth a second, shorter pass; in larger models, which spend less on the pass itself, fewer still.
@@ -51,6 +53,17 @@ class Generation(NamedTuple):
     text: str
     stop_reason: Literal["stop", "length"]
     n_tokens: int
+
+
+class PromptTooLongError(PromptError):
+    """Prompts that don't fit a model's window; `numbers` are their places in what was given."""
+
+    def __init__(self, n_tokens: int, window: int, numbers: Sequence[int]) -> None:
+        super().__init__(f"{TOO_LONG}: {n_tokens} tokens, and it has {window}")
+        self.n_tokens, self.window, self.numbers = n_tokens, window, tuple(numbers)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.n_tokens, self.window, self.numbers)
 
 
 @final
@@ -76,10 +89,12 @@ class LanguageModel:
 
         Raises:
             DataError: the lists differ in length, an option is empty, or the template can't be followed.
+            PromptTooLongError: prompts with their options don't fit the model's window; nothing was computed.
         """
         if len(prompts) != len(options):
             raise DataError(f"{len(prompts)} prompts for {len(options)} options", hint="Give one prompt an option")
         entries = self._option_ids(prompts, options)
+        self._check_window([len(ids) for ids, _ in entries])
         scores = self._score(self.model, entries)
         if self.exact is not None and (near := near_ties([tuple(prompt) for prompt in prompts], scores)):
             again = self._score(self.exact(), [entries[number] for number in near])
@@ -118,15 +133,19 @@ class LanguageModel:
                 no top-p). A prompt's draws depend on `seed` and its place in the list, never on its batch.
             seed: of the draws.
 
+        Where a prompt leaves less room in the model's window than `max_new_tokens`, the turn is cut at the window.
+
         Raises:
             DataError: the template can't be followed.
+            PromptTooLongError: prompts don't fit the model's window; nothing was computed.
         """
         texts = [self.template.render(prompt, add_generation_prompt=True) for prompt in prompts]
         sequences = [ids for ids, _ in self.template.encode(texts)] if texts else []
         results: list[Generation | None] = [None] * len(sequences)
-        lengths = [len(ids) + max_new_tokens for ids in sequences]
+        self._check_window([len(ids) + 1 for ids in sequences])
+        limits = [min(max_new_tokens, (self.window or math.inf) - len(ids)) for ids in sequences]
         prefix = self._prefix(self.model, sequences, [1] * len(sequences))
-        for rows in _batches(lengths, self._continued_tokens, prefix):
+        for limit, rows in self._turns_batches([len(ids) for ids in sequences], limits, prefix):
             draws = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
             part = pad([sequences[row] for row in rows], prefix, self._pad_id, self.device)
             written = continue_batch(
@@ -134,7 +153,7 @@ class LanguageModel:
                 part,
                 prefix,
                 ends=TurnEnding(self.tokenizer, self.template.end_ids, self.template.stop_texts),
-                limit=max_new_tokens,
+                limit=limit,
                 temperature=temperature,
                 draws=draws,
                 drops_ended=self._is_large,
@@ -144,9 +163,29 @@ class LanguageModel:
                     self.tokenizer, ids, self.template.end_ids, self.template.stop_texts
                 )
                 # Where the template itself opens the reasoning, its tag is put before the text again.
-                text = f"{_THINK}\n{text}" if texts[row].rstrip().endswith(_THINK) else text
+                opening = opens_reasoning(texts[row]).strip()
+                text = f"{opening}\n{text}" if opening else text
                 results[row] = Generation(text, "stop" if stopped else "length", n_tokens)
         return [result for result in results if result is not None]
+
+    @cached_property
+    def window(self) -> int | None:
+        """How many tokens the model was made for, prompt and turn together; `None` where its config sets no bound."""
+        return window_in(self.model.config)
+
+    def _check_window(self, lengths: Sequence[int]) -> None:
+        too_long = [number for number, n_tokens in enumerate(lengths) if n_tokens > (self.window or math.inf)]
+        if too_long:
+            raise PromptTooLongError(lengths[too_long[0]], self.window or 0, too_long)
+
+    def _turns_batches(
+        self, lengths: Sequence[int], limits: Sequence[float], prefix: Prefix
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Put prompts in batches of one limit of new tokens, which the window makes shorter for some."""
+        for limit in sorted({int(limit) for limit in limits}, reverse=True):
+            group = [number for number, each in enumerate(limits) if each == limit]
+            for rows in _batches([lengths[number] + limit for number in group], self._continued_tokens, prefix):
+                yield limit, [group[row] for row in rows]
 
     @property
     def _batch_tokens(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -63,11 +65,36 @@ def _timed(size: int, dtype: torch.dtype) -> float:
 
 def hidden_size_of(checkpoint: Checkpoint) -> int:
     """Read the hidden size of a checkpoint's model from its configuration; 0 where it does not say."""
+    config = _config_of(checkpoint)
+    return 0 if config is None else int(getattr(config.get_text_config(), "hidden_size", 0) or 0)
+
+
+def window_of(checkpoint: Checkpoint) -> int | None:
+    """Read for how many tokens a checkpoint's model was made; `None` where its configuration sets no bound."""
+    config = _config_of(checkpoint)
+    return None if config is None else window_in(config)
+
+
+def window_in(config: Any) -> int | None:
+    """Return for how many tokens a model of this configuration was made; `None` where it sets no bound."""
+    text = config.get_text_config()
+    bound = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    if not isinstance(bound, int) or bound <= 0:
+        return None
+    scaling = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
+    scaling = scaling if isinstance(scaling, Mapping) else {}
+    # Some name the length before it was stretched, and by how much.
+    original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
+    if isinstance(original, int) and isinstance(factor, int | float):
+        return max(bound, int(original * factor))
+    return bound
+
+
+def _config_of(checkpoint: Checkpoint) -> Any | None:
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(
+            return AutoConfig.from_pretrained(
                 opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model)
             )
         except (OSError, ValueError, KeyError):  # it is said when the model is opened
-            return 0
-    return int(getattr(config.get_text_config(), "hidden_size", 0) or 0)
+            return None

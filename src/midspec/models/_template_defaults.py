@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import ConfigError, DataError
+from midspec.core.text import whole_words
 from midspec.models._chat import ChatTemplate
 from midspec.models._turn_ends import NEXT
 
@@ -107,6 +108,6 @@ def named_assistant(text: str) -> str | None:
     if match := _SELF.search(text):
         return match[1].rstrip(".")
     for each in assistant_names("side_effects"):
-        if re.search(rf"\b{re.escape(each.name)}\b", text):
+        if whole_words([each.name], ignore_case=False).search(text):
             return each.name
     return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from midspec.core.errors import DataError
+from midspec.core.text import is_mark
 from midspec.models._control_tokens import ControlTokens
 
 ANSWER, NEXT = "MIDSPECANSWERX", "MIDSPECNEXTX"
@@ -147,7 +149,7 @@ def read_turn(tokenizer: Any, ids: Sequence[int], end_ids: Sequence[int], stop_t
     """
 
     def decoded(n_tokens: int) -> str:
-        return str(tokenizer.decode(list(ids[:n_tokens]), skip_special_tokens=True))
+        return decode_turn(tokenizer, list(ids[:n_tokens]))
 
     ended = ids[-1] in end_ids
     text = decoded(len(ids) - ended)
@@ -158,6 +160,23 @@ def read_turn(tokenizer: Any, ids: Sequence[int], end_ids: Sequence[int], stop_t
     has_stop = (any(stop in decoded(n) for stop in stop_texts) for n in range(len(ids)))
     needed = next((n for n, has in enumerate(has_stop) if has), len(ids))
     return Turn(text[: min(found)], ended=True, n_tokens=needed)
+
+
+def decode_turn(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Decode tokens without special ones, but for those that tell reasoning from an answer (`[THINK]`, channels)."""
+    special = _special_tokens(tokenizer)
+    found = {special[token] for token in ids if token in special}
+    if not any(map(is_mark, found)):
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=False))
+    for name in found:
+        text = text if is_mark(name) else text.replace(name, "")
+    return text
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: Any) -> dict[int, str]:
+    return {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 class TurnEnding(NamedTuple):

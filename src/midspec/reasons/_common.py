@@ -154,7 +154,15 @@ class Judge:
         """Make a request; its task is a hash of all that makes its reply another one."""
         schema = response_schema(form)
         task = f"reasons-{fingerprint([stage, self.config, prefix, prompt, schema])}"
-        return Request(task=task, stage=stage, prefix=prefix, prompt=prompt, max_tokens=self.max_tokens, form=schema)
+        return Request(
+            task=task,
+            stage=stage,
+            prefix=prefix,
+            prompt=prompt,
+            max_tokens=self.max_tokens,
+            cap_setting="max_tokens",
+            form=schema,
+        )
 
     async def ask(
         self, requests: Sequence[Request], parsers: Sequence[Callable[[str], Value]], note: str

@@ -11,6 +11,7 @@ from ._data import PathPoint as PathPoint
 from ._data import ReportData as ReportData
 from ._data import SetInfo as SetInfo
 from ._data import StageHealth as StageHealth
+from ._figures import glyph_warning as glyph_warning
 from ._format import describe_contrast as describe_contrast
 from ._format import is_share as is_share
 from ._format import summary_lines as summary_lines

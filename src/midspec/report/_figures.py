@@ -10,7 +10,10 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -18,7 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
@@ -32,7 +36,6 @@ _PANEL = "axes fraction"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -64,6 +67,55 @@ class Drawn(NamedTuple):
     inline: str
 
 
+# The font that matplotlib brings, and fonts that have glyphs for no letters or for all of them the same one.
+_FONT = "DejaVu Sans"
+_SHOWN_GLYPHS = 12
+_NO_LETTERS = ("cm", "STIX", "Last Resort", "DejaVu")
+
+
+def characters(data: ReportData) -> frozenset[str]:
+    """Return the characters of all that figures name: arms, sets, panels, points, goals and scenarios."""
+    names = [arm.name for arm in data.arms]
+    names += [text for one in data.sets for text in (one.title, one.target)]
+    names += [text or "" for panel in data.panels for text in (panel.title, panel.target)]
+    names += [point.title for path in data.paths for point in path.points]
+    names += [
+        text for task in data.eval_tasks if task.grid for text in (*task.grid.arms, *task.grid.rows, *task.grid.columns)
+    ]
+    return frozenset("".join(names))
+
+
+@lru_cache(maxsize=32)
+def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], str]:
+    """Return the fonts to draw these characters with, the first of them ours, and those that no installed font has."""
+    left = {one for one in characters if not one.isspace() and one.isprintable()} - _characters_of(findfont(_FONT))
+    families = [_FONT]
+    files = {font.name: font.fname for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)}
+    for name in sorted(files) if left else ():
+        if found := left & _characters_of(files[name]):
+            families.append(name)
+            left -= found
+    return tuple(families), "".join(sorted(left))
+
+
+def glyph_warning(characters: frozenset[str]) -> str:
+    """Say which of these characters PNG figures can't show, and what helps; empty where they show all."""
+    if not (missing := fonts_for(characters)[1]):
+        return ""
+    shown = f"{missing[:_SHOWN_GLYPHS]}{' and others' if len(missing) > _SHOWN_GLYPHS else ''}"
+    return (
+        f"No font of this machine has {shown}: PNG files of figures show boxes (the page and SVG files do not). "
+        "Install a font that has them, such as Noto Sans CJK, and write the report again."
+    )
+
+
+def _characters_of(file: str) -> set[str]:
+    try:
+        return {chr(code) for code in FT2Font(file).get_charmap()}
+    except (RuntimeError, OSError):  # fonts of coloured pictures can't be opened
+        return set()
+
+
 def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: float, *, columns: int = 4) -> Drawn:
     """Draw panels of bars side by side, `columns` in a row, with the arms' names once a row.
 
@@ -74,7 +126,7 @@ def draw_bars(data: ReportData, panels: Sequence[Panel], name: str, width_in: fl
         width_in: in inches.
         columns: the most panels in a row.
     """
-    return render_figure(name, lambda: _bar_figure(data, panels, width_in, columns))
+    return render_figure(name, lambda: _bar_figure(data, panels, width_in, columns), fonts_for(characters(data))[0])
 
 
 def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Drawn:
@@ -88,12 +140,15 @@ def draw_grid(grid: Grid, arms: Sequence[str], name: str, width_in: float) -> Dr
         name: of the figure; makes the ids inside its SVG unique.
         width_in: in inches.
     """
-    return render_figure(name, lambda: _grid_figure(grid, arms, width_in))
+    letters = frozenset("".join((*arms, *grid.rows, *grid.columns)))
+    return render_figure(name, lambda: _grid_figure(grid, arms, width_in), fonts_for(letters)[0])
 
 
-def render_figure(name: str, make: Callable[[], Figure]) -> Drawn:
+def render_figure(name: str, make: Callable[[], Figure], fonts: Sequence[str] = (_FONT,)) -> Drawn:
     """Render what `make` draws, called in our style, as PNG, as SVG, and as an SVG element with unique ids."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**_STYLE, "font.sans-serif": list(fonts), "svg.hashsalt": name}), warnings.catch_warnings():
+        # Said once for the whole report, see `fonts_for`.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = make()
         png, out = io.BytesIO(), io.StringIO()
         FigureCanvasAgg(figure).print_figure(png, format="png", dpi=200, facecolor=PAPER, metadata={"Software": None})
@@ -118,14 +173,32 @@ def _annotate(axes: Axes, text: str, at: _Position, shift_pt: tuple[float, float
     )
 
 
-def _label(name: str, letters: int) -> str:
-    """Wrap a name to at most the two lines that a row has room for."""
-    return textwrap.fill(name, letters, max_lines=2, placeholder=" …")
+def labels_of(names: Iterable[str], letters: int) -> dict[str, str]:
+    """Wrap names to at most the two lines that a row has room for; names that differ have labels that differ.
+
+    A name that is too long loses its end. Where that is what it differs in, its second line is its end, or else what
+    follows where it begins to differ, or its number.
+    """
+    names = list(dict.fromkeys(names))
+    labels = {name: textwrap.fill(name, letters, max_lines=2, placeholder=" …") for name in names}
+    for twins in [[name for name in names if labels[name] == label] for label in dict.fromkeys(labels.values())]:
+        if len(twins) > 1:
+            first = labels[twins[0]].split("\n")[0]
+            same = (len(set(letters_there)) == 1 for letters_there in zip(*twins, strict=False))
+            start = sum(takewhile(bool, same))
+            ways = [
+                {name: f"{first}\n…{name[1 - letters :].lstrip()}" for name in twins},
+                {name: f"{first}\n…{name[max(0, start - 3) :][: letters - 1]}" for name in twins},
+                {name: f"{first}\n({number})" for number, name in enumerate(twins, start=1)},
+            ]
+            others = {label for name, label in labels.items() if name not in twins}
+            labels |= next((way for way in ways if len(set(way.values()) - others) == len(twins)), ways[-1])
+    return labels
 
 
 def _label_width_in(labels: Iterable[str]) -> float:
     """Measure the widest line of the labels, in inches."""
-    font = FontProperties(family=_STYLE["font.sans-serif"], size=8.5)
+    font = FontProperties(family=mpl.rcParams["font.sans-serif"], size=8.5)
     lines = {line for label in labels for line in label.split("\n")}
     return max((TextPath((0, 0), line, prop=font).get_extents().x1 for line in lines), default=0.0) / 72
 
@@ -151,10 +224,11 @@ class _BarPanel(NamedTuple):
 
 
 def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float, columns: int) -> Figure:
-    left = 0.14 + _label_width_in(_label(arm, _ARM_LETTERS) for panel in panels for arm in panel.arms)
+    labels = labels_of((arm for panel in panels for arm in panel.arms), _ARM_LETTERS)
+    left = 0.14 + _label_width_in(labels.values())
     n_columns = min(columns, len(panels))
     each = (width - left - n_columns * _VALUE - (n_columns - 1) * _BAR_BETWEEN) / n_columns
-    laid_out = [_lay_out(data, panel, each) for panel in panels]
+    laid_out = [_lay_out(data, panel, each, labels) for panel in panels]
     rows = [laid_out[start : start + columns] for start in range(0, len(laid_out), columns)]
     heads = [max(len(one.heading) for one in row) for row in rows]
     bodies = [max(one.height for one in row) for row in rows]
@@ -177,8 +251,15 @@ def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float, columns
     return figure
 
 
-def _lay_out(data: ReportData, panel: Panel, width: float) -> _BarPanel:
-    """Place the bars from the top down, with a gap where the group changes, and wrap the heading."""
+def _lay_out(data: ReportData, panel: Panel, width: float, labels: Mapping[str, str]) -> _BarPanel:
+    """Place the bars from the top down, with a gap where the group changes, and wrap the heading.
+
+    Args:
+        data: the estimates and arms.
+        panel: what is laid out.
+        width: of its bars, in inches.
+        labels: of the arms.
+    """
     found = {(one.arm, one.set, one.measure): one for one in data.estimates}
     look, groups = looks(data.arms), {arm.name: arm.group for arm in data.arms}
     bars: list[_Bar] = []
@@ -186,7 +267,7 @@ def _lay_out(data: ReportData, panel: Panel, width: float) -> _BarPanel:
     for before, arm in zip((None, *panel.arms), panel.arms, strict=False):
         y -= _GROUP_GAP if before is not None and groups[arm] != groups[before] else 0
         estimate = found.get((arm, panel.set, panel.measure))
-        bars.append(_Bar(_label(arm, _ARM_LETTERS), y - _BAR_ROW / 2, look[arm], estimate))
+        bars.append(_Bar(labels[arm], y - _BAR_ROW / 2, look[arm], estimate))
         y -= _BAR_ROW
     target = panel.target or ""
     if panel.target is None and panel.measure == data.main_measure:
@@ -242,7 +323,7 @@ def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
 
 
 def _grid_figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
-    left = 0.12 + _label_width_in(_label(row, _GOAL_LETTERS) for row in grid.rows)
+    left = 0.12 + _label_width_in(labels_of(grid.rows, _GOAL_LETTERS).values())
     usual = len(grid.columns) * _USUAL_CELL + _GRID_BETWEEN
     n_across = max(1, min(len(arms), int((width - left + _GRID_BETWEEN) / usual)))
     room = (width - left - (n_across - 1) * _GRID_BETWEEN) / n_across / len(grid.columns)
@@ -280,12 +361,15 @@ def _style_grid_axes(axes: Axes, grid: Grid, *, named: bool, cell_width: float) 
     for spine in axes.spines.values():
         spine.set_visible(False)
     places = [index + 0.5 for index in range(len(grid.rows))]
-    axes.set_yticks(places, [_label(row, _GOAL_LETTERS) for row in grid.rows] if named else [""] * len(places))
+    goals = labels_of(grid.rows, _GOAL_LETTERS)
+    axes.set_yticks(places, [goals[row] for row in grid.rows] if named else [""] * len(places))
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0, pad=4, labelsize=8.5)
     n_letters = max(6, int(cell_width / _SMALL_LETTER))
-    for index, name in enumerate(grid.columns):
-        short = name if len(name) <= n_letters else name[: n_letters - 1] + "…"
+    shorts = [name if len(name) <= n_letters else name[: n_letters - 1] + "…" for name in grid.columns]
+    if len(set(shorts)) < len(shorts):
+        shorts = [name if len(name) <= n_letters else "…" + name[1 - n_letters :] for name in grid.columns]
+    for index, short in enumerate(shorts):
         _annotate(axes, short, ((index + 0.5, "data"), (1, _PANEL)), (0, 4), ha="center", size=7.5, color=MUTED)
 
 

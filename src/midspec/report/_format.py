@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from midspec.analysis import scale_of
 from midspec.core.records import Estimate, Share
 from midspec.report._data import ContrastResult, ReportData
 
@@ -14,7 +15,7 @@ _UNITS = {"qa_score": "points of 10", "ratio": "times the length asked for", "n_
 
 def is_share(measure: str) -> bool:
     """Return whether a measure is a share (shown in percent), not a score, a length or a difference in nats."""
-    return not measure.startswith("margin") and measure not in _UNITS
+    return scale_of(measure) is None
 
 
 def unit(measure: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from midspec.report._data import ArmPath, Panel, ReportData
-from midspec.report._figures import Drawn, render_figure
+from midspec.report._figures import Drawn, characters, fonts_for, render_figure
 from midspec.report._format import is_share
 from midspec.report._html import INK, MUTED, PAPER, RULE, Look, looks
 from midspec.report._tables import PathGroup
@@ -37,7 +37,7 @@ def draw_paths(data: ReportData, group: PathGroup, panels: Sequence[Panel], name
         name: of the figure; makes the ids inside its SVG unique.
         width_in: in inches.
     """
-    return render_figure(name, lambda: _figure(data, group, panels, width_in))
+    return render_figure(name, lambda: _figure(data, group, panels, width_in), fonts_for(characters(data))[0])
 
 
 def _figure(data: ReportData, group: PathGroup, panels: Sequence[Panel], width: float) -> Figure:

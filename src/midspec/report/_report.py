@@ -14,7 +14,7 @@ from midspec.core.artifact import Built, write_json, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Estimate
 from midspec.report._data import EXECUTION_FIELDS, Panel, ReportData
-from midspec.report._figures import Drawn, draw_bars, draw_grid
+from midspec.report._figures import Drawn, characters, draw_bars, draw_grid, glyph_warning
 from midspec.report._format import answer_sentences, is_share, plural
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
@@ -29,13 +29,16 @@ def write_report(data: ReportData, folder: Path) -> Built:
     """Write `report.html`, `figures/*.png`, `figures/*.svg` and `report_data.json` into `folder`.
 
     The page holds its figures and needs no other file, no script and no network. All files are the same bytes for
-    the same data; only `report.html` also shows `seconds` and `bills`.
+    the same data (where names need fonts that matplotlib does not bring: on one machine); only `report.html` also shows
+    `seconds` and `bills`.
 
     Raises:
         DataError: a panel names an arm, or `main_contrasts` a contrast, that is not in the data.
     """
     _check_names(data)
     figures = _figures(data)
+    if warning := glyph_warning(characters(data)):
+        data = data.model_copy(update={"warnings": (*data.warnings, warning)})
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     outputs = ["report.html", "report_data.json"]
     for name, drawn in figures.items():

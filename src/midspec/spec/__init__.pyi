@@ -1,7 +1,14 @@
-from ._blocks import split_sentences as split_sentences
 from ._check import Finding as Finding
 from ._check import check_spec as check_spec
-from ._check import fill as fill
-from ._check import placeholders as placeholders
+from ._names import SpecSettings as SpecSettings
+from ._names import UsedName as UsedName
+from ._names import fill as fill
+from ._names import fill_by as fill_by
+from ._names import placeholders as placeholders
+from ._names import used_names as used_names
 from ._parse import parse_spec as parse_spec
+from ._parse import read_parts as read_parts
 from ._parse import read_spec as read_spec
+from ._parse import read_spec_parts as read_spec_parts
+from ._source import Part as Part
+from ._words import split_sentences as split_sentences

@@ -1,4 +1,4 @@
-"""Cuts lines of Markdown or plain text into blocks: headings, paragraphs, list items, table rows, code.
+"""Cuts lines of Markdown or plain text into blocks: headings, paragraphs, list items, table rows, code, turns in tags.
 
 The common ground of Markdown dialects, in one pass over the lines. Of CommonMark this leaves out indented code (read
 as a paragraph) and setext headings of more than one line (a rule under a long paragraph is a rule).
@@ -7,9 +7,23 @@ as a paragraph) and setext headings of more than one line (a rule under a long p
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from midspec.spec._examples import (
+    Turn,
+    example_of,
+    is_example,
+    mark_of,
+    opens_turns,
+    read_code,
+    read_label,
+    read_lines,
+    read_row,
+    title_of,
+)
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
@@ -18,6 +32,8 @@ _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)$")
 _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:[-*+•‣◦]|(?P<number>\d{1,9})[.)])[ \t]+(?P<text>\S.*)$")
 _DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
+_CHECKBOX = re.compile(r"\[[ xX]\][ \t]+(?=\S)")
+_CLOSING = re.compile(r"</([A-Za-z][\w-]*)[ \t]*>")
 _MAX_SETEXT = 120
 
 
@@ -25,7 +41,7 @@ _MAX_SETEXT = 120
 class Block:
     """A piece of the text, and the lines it came from (`first` to before `end`); `level` is of headings."""
 
-    kind: Literal["heading", "paragraph", "item", "row", "code"]
+    kind: Literal["heading", "paragraph", "item", "row", "code", "example"]
     text: str
     first: int
     end: int
@@ -54,6 +70,11 @@ class _Scanner:
         self.first = 0
         self.blank = True
         self.open_after_blank = True
+        self.closing: dict[str, list[int]] = {}
+        self.no_turns_before = 0
+        for at, line in enumerate(lines):
+            for name in _CLOSING.findall(line) if "</" in line else ():
+                self.closing.setdefault(name, []).append(at)
 
     def step(self) -> None:
         raw = self.lines[self.at]
@@ -62,19 +83,19 @@ class _Scanner:
             # An indented line after a blank one goes on with the list item.
             following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
             goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
-            if not (self.open and goes_on and not _ITEM.match(following)):
+            if not (self.open and goes_on and not _ITEM.match(following) and not _is_label(following.strip())):
                 self.flush()
             self.at += 1
         elif fence := _FENCE.match(line):
             self._code(fence["mark"])
-        elif self._heading(line) or self._rule(line) or self._table(line):
+        elif self._heading(line) or self._rule(line) or self._table(line) or self._turns():
             pass
         elif (item := _ITEM.match(line)) and (
             # A number other than 1 inside a paragraph is the paragraph's own (a wrapped line, say).
             not self.open or self.kind != "paragraph" or item["number"] in (None, "1")
         ):
             self.flush()
-            self._begin("item", item["text"])
+            self._begin("item", _CHECKBOX.sub("", item["text"]))
         elif self.open:
             self.open.append(line.strip())
             self.at += 1
@@ -88,6 +109,7 @@ class _Scanner:
             # Wrapped lines as one: with a space, or with none between two characters of a script without spaces.
             text = self.open[0]
             for line in self.open[1:]:
+                text = text.removesuffix("\\").rstrip() if text.endswith("\\") and not text.endswith("\\\\") else text
                 text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
             self.blocks.append(Block(self.kind, text, self.first, self.at, after_blank=self.open_after_blank))
             self.open = []
@@ -131,6 +153,25 @@ class _Scanner:
                 break
         self.blocks.append(Block("code", "\n".join(body).strip("\n"), first, self.at, after_blank=self.blank))
 
+    def _turns(self) -> bool:
+        """Take turns in tags outside a fence: from a tag to the line that closes it, and what of the kind follows."""
+        end = self.at
+        while self.at >= self.no_turns_before and end < len(self.lines) and (name := opens_turns(self.lines[end])):
+            closing = self.closing.get(name, [])
+            if (place := bisect_left(closing, end)) == len(closing):
+                break
+            end = closing[place] + 1
+            if end + 1 < len(self.lines) and not self.lines[end].strip() and opens_turns(self.lines[end + 1]):
+                end += 1
+        text = "\n".join(self.lines[self.at : end])
+        if not text or not read_code(text):
+            self.no_turns_before = max(end, self.no_turns_before)
+            return False
+        self.flush()
+        self.blocks.append(Block("code", text.strip("\n"), self.at, end, after_blank=self.blank))
+        self.at = end
+        return True
+
     def _table(self, line: str) -> bool:
         following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
         if "|" not in line or "|" not in following or not _DELIMITER.match(_QUOTE.sub("", following)):
@@ -143,7 +184,9 @@ class _Scanner:
             cells = _cells(row)
             padded = headers + [""] * (len(cells) - len(headers))
             named = [f"{head}: {cell}" if head else cell for head, cell in zip(padded, cells, strict=False) if cell]
-            if named:
+            if example := read_row(padded, cells):
+                self.blocks.append(Block("example", example, self.at, self.at + 1, after_blank=blank))
+            elif named:
                 self.blocks.append(Block("row", "; ".join(named), self.at, self.at + 1, after_blank=blank))
             self.at += 1
         return True
@@ -159,74 +202,158 @@ def _is_wide(char: str) -> bool:
     return bool(char) and ("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef")
 
 
-_CLOSERS = "\"'”’»)\\]*_`"
-_CANDIDATE = re.compile(
-    rf"(?P<wide>[。！？｡।॥؟۔።]+[」』”’）】\"')\]*_]*\s*)|(?P<stop>[.!?…]+)(?P<close>[{_CLOSERS}]*)\s+"
-)
-_PROTECTED = re.compile(
-    r"`[^`]{1,300}`|\([^()]{1,300}\)|“[^“”]{1,300}”|(?<![\w\"])\"[^\"]{1,300}\"(?!\w)|「[^「」]{1,300}」|『[^『』]{1,300}』"
-)
-# A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
-_RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
-_LAST_WORD = re.compile(r"[\w.&-]*\Z")
+# Blocks that are examples, lines that are headings ------------------------------------------------------------------
+_BOLD = re.compile(r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\1).)+)(?<=\S)\1|【([^【】]+)】)[ \t]*")
+_HEADING_ENDS = ".!?:;,…。！？：；，、"
+_MAX_REPLY_BLOCKS = 8
+_MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
+    """Make one block of each example: its label, the user's turn, and replies with their marks.
+
+    Args:
+        blocks: all blocks of a text.
+        lines: the text's lines.
+        clean: takes marks out of the words of a title or a turn that is no code.
+    """
+    out: list[Block] = []
+    at = 0
+    while at < len(blocks):
+        title = title_of(out[-1].text) if out and out[-1].kind in ("paragraph", "item") else None
+        words, end = _example_at(blocks, at, lines, clean, title)
+        if not words:
+            if blocks[at].kind == "example":
+                out.append(replace(blocks[at], text="\n".join(map(clean, blocks[at].text.split("\n")))))
+            else:
+                out.append(blocks[at])
+            at += 1
+            continue
+        first = blocks[at].first if title is None else out.pop().first
+        out.append(Block("example", words, first, blocks[end - 1].end, after_blank=blocks[at].after_blank))
+        at = end
+    return out
 
 
-_NEVER_LAST = _words(
-    "mr mrs ms dr prof rev hon gov sen rep gen capt lt sgt st vs v cf viz e.g i.e eg ie approx resp incl esp"
-)
-_BEFORE_NUMBER = _words("no nos fig figs sec secs art arts ch chap vol p pp par para eq ex")
-_SELDOM_LAST = _words("etc al u.s u.k u.n e.u a.m p.m ph.d inc ltd co corp jr sr dept est ed eds")
-_STARTERS = _words(
-    "A An And As At But Each Every For He Her His How I If In It Its No Not Of On Or Our She So Some That The Their "
-    "Then There These They This Those To We What When Where Which While Who Why With You Your"
-)
+def _example_at(
+    blocks: list[Block], at: int, lines: list[str], clean: Callable[[str], str], title: str | None
+) -> tuple[str, int]:
+    """Return the example that begins at a block, and where it ends; no words where none begins."""
+    if blocks[at].kind == "code":
+        turns = [turn._replace(why=clean(turn.why)) for turn in read_code(blocks[at].text)]
+        return (example_of(clean(title) if title else None, turns), at + 1) if turns else ("", at)
+    found: list[Turn] = []
+    end = at
+    is_list = blocks[at].kind == "item"
+    own_title: str | None = None
+    while end < len(blocks):
+        block = blocks[end]
+        if block.kind == "heading":
+            turns = [Turn("Assistant", mark, "", "")] if (mark := mark_of(block.text)) else []
+            if (
+                not turns
+                and (said := read_label(f"**{block.text}:**"))
+                and said.role == "User"
+                and _is_marked_next(blocks, end)
+            ):
+                turns = [said]
+        elif block.kind in ("paragraph", "item"):
+            own, turns = read_lines(lines[block.first : block.end])
+            own_title = own if end == at and turns else own_title
+            turns = [] if own is not None and end > at else turns
+        else:
+            break
+        if not turns:
+            break
+        end += 1
+        marks = {turn.mark for turn in (*found, *turns)} - {""}
+        limit = _next_reply(blocks, end, marks)
+        if not turns[-1].body or limit > end:
+            body, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
+            turns[-1] = turns[-1]._replace(body=f"{turns[-1].body} {body}".strip())
+        found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
+    is_talk = title is not None or own_title is not None or end == at + 1
+    if not found or not is_example(found, is_talk=is_talk, is_list=is_list) or not any(turn.body for turn in found):
+        return "", at
+    whole = next((clean(one) for one in (own_title, title) if one), None)
+    return example_of(whole, found), end
 
 
-def split_sentences(text: str) -> list[str]:
-    """Cut one paragraph into sentences, trimmed, in order; together they hold every character that is no space."""
-    spans = [(match.start(), match.end()) for match in _PROTECTED.finditer(text)]
-    starts = [start for start, _ in spans]
-    sentences, begin = [], 0
-    for match in _CANDIDATE.finditer(text):
-        index = bisect_right(starts, match.start()) - 1
-        inside = index >= 0 and match.end() <= spans[index][1]
-        if not inside and _ends(text, begin, match):
-            sentences.append(text[begin : match.end()].strip())
-            begin = match.end()
-    sentences.append(text[begin:].strip())
-    return [sentence for sentence in sentences if sentence]
+def _is_label(text: str) -> bool:
+    return title_of(text) is not None or read_label(text) is not None
 
 
-def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Whether the candidate stop ends the sentence that began at `begin`."""
-    if match["wide"] is not None:
-        return True
-    follows = text[match.end() : match.end() + 24]
-    if not follows or not text[begin : match.start()].strip():
-        return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
-    if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
-        return True
-    if match["stop"] == "." and _RULE_LABEL.match(text[begin : match.start()][:120]):
-        return False
-    if match["stop"] == "." and _abbreviates(text, begin, match, follows):
-        return False
-    # What begins in lower case may go on so.
-    begins = next((char for char in text[begin : begin + 8] if char.isalpha()), "")
-    return not follows[0].islower() or begins.islower()
+def _is_marked_next(blocks: list[Block], at: int) -> bool:
+    """Whether the heading after this one marks a reply."""
+    following = next((block for block in blocks[at + 1 : at + 1 + _MAX_REPLY_BLOCKS] if block.kind == "heading"), None)
+    return following is not None and bool(mark_of(following.text))
 
 
-def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> bool:
-    found = _LAST_WORD.search(text[max(begin, match.start() - 24) : match.start()])
-    word = found[0] if found else ""
-    lower = word.lower()
-    if lower in _NEVER_LAST or (lower in _BEFORE_NUMBER and follows[0].isdigit()):
-        return True
-    if lower in _SELDOM_LAST:
-        return follows.split()[0].rstrip(",") not in _STARTERS
-    is_initial = len(word) == 1 and word.isupper() and word != "I"
-    is_number = text[begin : match.start()].strip() == word and (word.isdigit() or is_initial)
-    return is_number or (is_initial and follows[0].isupper() and follows.split()[0] not in _STARTERS)
+def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
+    """Return where the next reply with another mark begins, if nothing but a reply's blocks can stand before it."""
+    for index in range(at, min(at + _MAX_REPLY_BLOCKS, len(blocks))):
+        block = blocks[index]
+        if block.kind == "heading" or title_of(block.text) is not None:
+            break
+        if block.kind in ("paragraph", "item") and (turn := read_label(block.text)) is not None:
+            return index if len(marks) == 1 and turn.mark and turn.mark not in marks else at
+    return at
+
+
+def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, limit: int) -> tuple[str, int]:
+    """Return what stands under a label, and where it ends.
+
+    Args:
+        blocks: all blocks.
+        at: the first under the label.
+        lines: the text's lines.
+        to_heading: take all up to the next heading or label, else the next that are one.
+        limit: take all up to here.
+    """
+    texts: list[str] = []
+    first = at
+    while at < len(blocks) and blocks[at].kind != "heading":
+        block = blocks[at]
+        if read_label(block.text) is not None or (block.kind == "code" and read_code(block.text)):
+            break
+        is_quoted = lines[block.first].lstrip().startswith(">")
+        was_quoted = at > first and lines[blocks[at - 1].first].lstrip().startswith(">")
+        goes_on = (is_quoted and was_quoted) or (block.kind == "item" and blocks[at - 1].kind == "item")
+        if not to_heading and at >= limit and at > first and not goes_on:
+            break
+        text = block.text
+        if block.kind == "code":
+            text = "\n".join(line for line in text.split("\n") if not _FENCE.match(line))
+        texts.append(text)
+        at += 1
+    return " ".join(texts), at
+
+
+def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:
+    """Read short lines in bold as headings under those of the text; where it has none, lines of capitals as well."""
+    has_headings = any(block.kind == "heading" for block in blocks)
+    level = 2 if not has_headings else 1
+    out: list[Block] = []
+    for index, block in enumerate(blocks):
+        words = ""
+        if block.kind == "heading":
+            level = block.level + 1
+        elif block.kind == "paragraph" and block.end - block.first == 1 and index + 1 < len(blocks):
+            is_lead = blocks[index + 1].kind != "paragraph"
+            words = _heading_words(block.text, lines, block, takes_capitals=not has_headings, is_lead=is_lead)
+        out.append(Block("heading", words, block.first, block.end, min(level, 6)) if words else block)
+    return out
+
+
+def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool, is_lead: bool) -> str:
+    """Return the words of a line that is a heading; in bold with a colon it is one, unless it leads to a list."""
+    bold = _BOLD.fullmatch(text)
+    words = bold[2] or bold[3] if bold else text.strip() if takes_capitals and text.isupper() else ""
+    is_apart = block.end < len(lines) and not lines[block.end].strip() and block.after_blank
+    words = words.strip()
+    if bold and not is_lead and len(words.split()) <= _MAX_COLON_WORDS and title_of(text) is None:
+        words = words.rstrip(":： ")
+    if not words or (not bold and (not is_apart or sum(map(str.isalpha, words)) < 3)):
+        return ""
+    is_short = len(words.split()) <= _MAX_HEADING_WORDS and len(words) <= _MAX_HEADING_CHARS
+    return words if is_short and words[-1] not in _HEADING_ENDS and title_of(text) is None else ""

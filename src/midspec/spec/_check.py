@@ -1,74 +1,28 @@
-"""Placeholders of a spec, found and filled; and what its author may want to look at again, which stops no run."""
+"""What the author of a spec may want to look at again, which stops no run."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 
 from midspec.core.assistant_names import assistant_names
-from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Section, Spec, Strict
+from midspec.core.text import whole_words
+from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, placeholders, used_names
 
-KNOWN = ("model_name", "provider_name")
-_KNOWN = re.compile(r"\{(model_name|provider_name)\}")
-_ANY = re.compile(r"(?<!\{)\{([A-Za-z_][A-Za-z0-9_]*)\}(?!\})")
-_CODE_SPAN = re.compile(r"`[^`\n]*`")
-_MAX_SHOWN = 80
-
-
-def placeholders(spec: Spec) -> tuple[str, ...]:
-    """Return the names in single braces, in order of appearance, each once, without their braces.
-
-    The two known names count wherever they stand; other names only outside code, where braces are ordinary.
-    """
-    prose = " ".join(clause.text for clause in spec.clauses if clause.kind != "code")
-    titles = " ".join(section.title for section in spec.sections)
-    found = dict.fromkeys(_KNOWN.findall(spec.text))
-    found.update(dict.fromkeys(_ANY.findall(_CODE_SPAN.sub(" ", f"{titles} {prose}"))))
-    return tuple(found)
-
-
-def fill(spec: Spec, *, model_name: str | None, provider_name: str | None) -> Spec:
-    """Replace the placeholders of a spec; ids and `sha256` stay those of the text as written.
-
-    A spec without placeholders, as one that was filled before, comes back as it is.
-
-    Raises:
-        SpecError: a placeholder in the text has no value given.
-    """
-    values = {"model_name": model_name or "", "provider_name": provider_name or ""}
-    present = set(_KNOWN.findall(spec.text))
-    if not present and not _KNOWN.search(spec.title):
-        return spec
-    for name in KNOWN:
-        if name in present and not values[name]:
-            option = "--" + name.replace("_", "-")
-            raise SpecError(f"the spec uses {{{name}}} and no value is given for it", hint=f"Give {option}")
-
-    def put(text: str) -> str:
-        return _KNOWN.sub(lambda match: values[match[1]], text)
-
-    sections = tuple(
-        section.model_copy(
-            update={
-                "title": put(section.title),
-                "path": tuple(put(title) for title in section.path),
-                "text": put(section.text),
-                "clauses": tuple(clause.model_copy(update={"text": put(clause.text)}) for clause in section.clauses),
-            }
-        )
-        for section in spec.sections
-    )
-    return spec.model_copy(update={"title": put(spec.title), "text": put(spec.text), "sections": sections})
-
-
-@cache
-def _assistants_pattern() -> re.Pattern[str]:
-    """Compile a pattern of other assistants' names as whole words, with this capitalisation."""
-    names = sorted((known.name for known in assistant_names("spec")), key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?!\w)")
+_OTHER = re.compile(
+    r"\[(?:assistant|developer)\](?![(\[:])|<(?:assistant|developer)>|\{\{[ \t]*[.$]?[A-Za-z_][\w. ]{0,40}\}\}"
+    r"|\[[A-Z][A-Z]+(?:[ _][A-Z]+)*\](?![(\[:])|<[A-Z][A-Z]+(?:[ _][A-Z]+)*>|(?<![\w$])\$\{?[A-Z][A-Z]+_[A-Z_]+\}?"
+)
+_LICENCE = re.compile(
+    r"\b(?:creative commons|CC0|CC[ -]BY|apache licen[cs]e|MIT licen[cs]e|all rights reserved|public domain)\b",
+    re.IGNORECASE,
+)
+_NO_PLACEHOLDER = frozenset(("[REDACTED]", "[SIC]", "[TODO]", "[NOTE]", "[OMITTED]"))
+_MAX_SHOWN, _MAX_NO_RULE = 80, 160
+_OFTEN = 3
+"""A known name that a spec says so often is taken for its own assistant's or maker's."""
 
 
 class Finding(Strict):
@@ -82,17 +36,18 @@ class Finding(Strict):
 
 
 def check_spec(spec: Spec, *, model_name: str | None = None) -> tuple[Finding, ...]:
-    """Find unknown placeholders, empty sections, duplicate clauses and other assistants' names, in that order.
+    """Find unknown placeholders, empty sections, duplicate clauses, other assistants' names, and what is no clause.
 
     Args:
         spec: the spec, filled or not.
         model_name: the assistant's own name, which is no other assistant's.
     """
     found = (*_unknown_placeholders(spec), *_empty_sections(spec), *_repeated_clauses(spec))
-    named = _other_assistants(spec, model_name)
+    own = _own_names(spec, model_name)
+    named = _other_assistants(spec, {name.name for name in own}, model_name)
     return tuple(
         Finding(where=" > ".join(title for title in section.path if title) or "the spec", what=what)
-        for section, what in (*found, *named)
+        for section, what in (*found, *_calls(spec, own), *named, *_no_clauses(spec))
     )
 
 
@@ -102,6 +57,13 @@ def _unknown_placeholders(spec: Spec) -> Iterator[tuple[Section, str]]:
             holding = (s for s in spec.sections if f"{{{name}}}" in s.text or f"{{{name}}}" in s.title)
             what = f"unknown placeholder {{{name}}}: only {{model_name}} and {{provider_name}} are filled"
             yield next(holding, spec.sections[0]), what
+    seen = set(_NO_PLACEHOLDER)
+    for section in spec.sections:
+        prose = " ".join(clause.text for clause in section.clauses if clause.kind in ("sentence", "item", "row"))
+        for spelling in _OTHER.findall(CODE_SPAN.sub(" ", f"{section.title} {prose}")):
+            if spelling not in seen and not FILLED.fullmatch(spelling):
+                seen.add(spelling)
+                yield section, f"looks like a placeholder that nothing fills: {spelling}"
 
 
 def _empty_sections(spec: Spec) -> Iterator[tuple[Section, str]]:
@@ -117,16 +79,76 @@ def _repeated_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
         for clause in section.clauses:
             # Reported once, where it stands first.
             if (n := times.pop(_normalised(clause), 1)) > 1:
-                line = " ".join(clause.text.split())
-                shown = line if len(line) <= _MAX_SHOWN else line[: _MAX_SHOWN - 3] + "..."
-                yield section, f"said {n} times: {shown}"
+                yield section, f"said {n} times: {_shown(clause.text)}"
 
 
-def _other_assistants(spec: Spec, model_name: str | None) -> Iterator[tuple[Section, str]]:
+def _own_names(spec: Spec, model_name: str | None) -> tuple[UsedName, ...]:
+    """Return what a spec seems to call its own assistant and maker: what it says often, and has no placeholder for."""
+    has = placeholders(spec)
+    often = [name for name in used_names(spec) if name.n_times >= _OFTEN]
+    whom = {"model_name": ("assistant", "words"), "provider_name": ("maker",)}
+    own = [
+        next((name for name in often if name.kind in kinds), None) for role, kinds in whom.items() if role not in has
+    ]
+    return tuple(name for name in own if name is not None and not (model_name and _is_in(name.name, model_name)))
+
+
+def _calls(spec: Spec, own: tuple[UsedName, ...]) -> Iterator[tuple[Section, str]]:
+    for name in own:
+        pattern = whole_words([name.name], ignore_case=name.kind == "words")
+        first = next((s for s in spec.sections if pattern.search(f"{s.title}\n{s.text}")), spec.sections[0])
+        whom = "maker" if name.kind == "maker" else "assistant"
+        what = f"calls its {whom} {name.name} ({name.n_times} times): --called {_quoted(name.name)}=NAME gives another"
+        yield first, what
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name
+
+
+def _other_assistants(spec: Spec, own: set[str], model_name: str | None) -> Iterator[tuple[Section, str]]:
+    pattern = whole_words((known.name for known in assistant_names("spec")), ignore_case=False, joined=False)
     for section in spec.sections:
-        for name in dict.fromkeys(_assistants_pattern().findall(f"{section.title}\n{section.text}")):
-            if model_name is None or not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", model_name, re.IGNORECASE):
+        for name in dict.fromkeys(pattern.findall(f"{section.title}\n{section.text}")):
+            if name not in own and not (model_name and _is_in(name, model_name)):
                 yield section, f"names another assistant: {name}"
+
+
+def _is_in(name: str, model_name: str) -> bool:
+    return whole_words([name]).search(model_name) is not None
+
+
+_NO_RULE_TITLES = re.compile(
+    r"[\W\d_]*(?:licen[cs]e|licensing|copyright|acknowledge?ments?(?: and .*)?|credits|authors|contributors"
+    r"|references|bibliography|citation|citing|further reading|table of contents|contents|change ?log"
+    r"|(?:version|revision) history|revisions|contact|about this (?:document|file|page))\W*",
+    re.IGNORECASE,
+)
+_NO_RULE = re.compile(
+    r"[\W_]*(?:source|sources|last (?:updated|modified|revised)|version|copyright|licen[cs]ed? under|author|authors"
+    r"|date|published|retrieved from|this (?:document|text|work|spec) is (?:licen[cs]ed|released|published))"
+    r"\b[\s:(©\d]",
+    re.IGNORECASE,
+)
+
+
+def _no_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
+    """Find sections and lines that look like no rule: licences, thanks, sources."""
+    for section in spec.sections:
+        if section.level and section.clauses and _NO_RULE_TITLES.fullmatch(section.title):
+            yield section, f"looks like no rule: --leave-out {_quoted(section.title.strip('*_ '))} leaves it out"
+            continue
+        for clause in section.clauses:
+            is_short = len(clause.text) < _MAX_NO_RULE
+            if clause.kind == "sentence" and (
+                _LICENCE.search(clause.text) or (is_short and _NO_RULE.match(clause.text))
+            ):
+                yield section, f"looks like no rule: --leave-out {clause.id} leaves it out: {_shown(clause.text)}"
+
+
+def _shown(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_SHOWN else line[: _MAX_SHOWN - 3] + "..."
 
 
 def _normalised(clause: Clause) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -10,46 +11,109 @@ from pathlib import Path
 
 from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text
-from midspec.core.records import Clause, Section, Spec, Strict
-from midspec.spec._blocks import Block, scan_blocks, split_sentences
+from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
+from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
+from midspec.spec._names import has_other_spellings, whole_text
+from midspec.spec._source import Part, Source, read_source
+from midspec.spec._words import Inline, split_sentences
 
 
 class Rule(Strict):
-    """One rule of a rules file; `domain` is empty where the file names none."""
+    """One rule or trait of a file of them; `id`, `name` and `domain` are empty where the file gives none."""
 
-    id: str
-    name: str
+    id: str = ""
+    name: str = ""
     text: str
     domain: str = ""
 
 
-def rules_of_json(text: str) -> list[Rule]:
-    """Return the rules of a text that is JSON rules and nothing else; none of any other text."""
-    if text.lstrip()[:1] not in ("[", "{"):
+_TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
+_NAME_KEYS = ("domain", "name", "title")
+_LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
+_MAX_DEPTH = 20
+_QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
+_YAML_BEGINS = re.compile(
+    r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
+    r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
+    rf"(?:-[ \t]+(?:id|name|{'|'.join(_TEXT_KEYS)}):[ \t]"
+    rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n[ \t]*-[ \t])"
+)
+
+
+def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
+    """Return the rules or traits of a text that is JSON, JSON lines or YAML of them; none of a text that is prose.
+
+    Args:
+        text: the text.
+        where: what an error names.
+        form: JSON or YAML where the text can be nothing else.
+
+    Raises:
+        SpecError: it is JSON or YAML of something else, or begins as such and can't be read.
+    """
+    begins = text.lstrip()
+    if form == "JSON" or begins.startswith(("[", "{")):
+        found = _json_values(text, where, is_json=form == "JSON")
+        is_data, form = bool(form) or any(isinstance(value, list | dict) for value in found), "JSON"
+    elif form == "YAML" or _YAML_BEGINS.match(begins):
+        found, is_data, form = [_yaml_value(text, where)], True, "YAML"
+    else:
         return []
+    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
+    if is_data and not rules:
+        hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
+        raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
+    if any("\0" in rule.text or any("\ud800" <= char <= "\udfff" for char in rule.text) for rule in rules):
+        raise SpecError("is binary, not text", where=where, hint="Give a Markdown or plain text file in UTF-8")
+    return rules
+
+
+def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
+    """Return the values of JSON or JSON lines; none of a text that only begins with a bracket or a brace."""
     try:
-        values = [json.loads(text)]
-    except (ValueError, RecursionError):
+        return [json.loads(text)]
+    except (ValueError, RecursionError) as error:
         try:
-            values = [json.loads(line) for line in text.split("\n") if line.strip()]
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         except (ValueError, RecursionError):
+            if is_json or re.match(r"\s*(?:\[\s*)?\{\s*\"", text):
+                line = getattr(error, "lineno", 1)
+                hint = "Correct it, or begin a text that is no JSON with words"
+                raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
             return []
-    return [rule for value in values for rule in _rules(value, "")]
 
 
-def _rules(value: object, domain: str) -> Iterator[Rule]:
-    if isinstance(value, list):
+def _yaml_value(text: str, where: str) -> object:
+    import yaml
+
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)):
+            raise SpecError("is YAML with aliases", where=where, hint="Write each rule out")
+        return yaml.load(text, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        what = f"begins as YAML and can't be read (line {line})"
+        raise SpecError(what, where=where, hint="Correct it, or give Markdown") from error
+
+
+def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
+    if depth and isinstance(value, list):
         for entry in value:
-            yield from _rules(entry, domain)
-    elif isinstance(value, dict) and isinstance(value.get("text"), str):
-        identity, name = value.get("id", ""), value.get("name", "")
-        yield Rule(id=str(identity), name=str(name), text=value["text"], domain=domain)
-    elif isinstance(value, dict):
-        own = next((str(value[key]) for key in ("domain", "name", "title") if key in value), domain)
-        for key in ("domains", "rules"):
-            yield from _rules(value.get(key, []), own)
+            is_text = isinstance(entry, str) and len(entry.split()) > 1
+            yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
+    elif isinstance(value, dict) and (key := next((k for k in _TEXT_KEYS if isinstance(value.get(k), str)), "")):
+        identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
+        yield Rule(id=str(identity), name=str(name), text=value[key], domain=domain)
+    elif depth and isinstance(value, dict):
+        own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
+        for key in _LIST_KEYS:
+            yield from _rules(value.get(key, []), own, depth - 1)
 
 
+_CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
+_BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
 _ID_LENGTH = 16
 _TITLE_WORDS = 8
 
@@ -58,37 +122,77 @@ def parse_spec(text: str, *, name: str = "spec") -> Spec:
     """Cut the text of a Model Spec into sections and clauses.
 
     Sections go by headings; in a text without any, each paragraph (with the list, table or code that follows it) is
-    a section of level 0. A text that is JSON rules (`[{"id", "name", "text"}, ...]`) has a section for each rule.
+    a section of level 0. A text that is rules (`[{"id", "name", "text"}, ...]`) or traits (`[{"trait"}, ...]`), as
+    JSON, JSON lines or YAML, has a section for each.
 
     Args:
         text: Markdown or plain text.
         name: the title of a spec that has no heading of level 1.
 
     Raises:
-        SpecError: the text is empty, binary, or holds nothing but headings.
+        SpecError: the text is empty, binary, JSON of something else, or holds nothing but headings; or a comment in
+            it has no end.
+    """
+    return read_parts(text, name=name)[0]
+
+
+def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, tuple[Part, ...]]:
+    """Cut a text as `parse_spec` does; also return how each part of it was read, in the order of the text.
+
+    Args:
+        text: Markdown, plain text, or rules or traits.
+        name: the title of a spec that has no heading of level 1.
+        form: JSON or YAML where the text can be nothing else.
+
+    Raises:
+        SpecError: see `parse_spec`.
     """
     clean = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not clean.strip():
         raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
     if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
         raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
-    ids, title = _Ids(), name
-    if rules := rules_of_json(clean):
-        sections = []
-        for rule in rules:
-            heading = f"{rule.id}: {rule.name}" if rule.name else rule.id
-            path = (rule.domain, heading) if rule.domain else (heading,)
-            blocks = scan_blocks(rule.text.split("\n"))
-            sections.append(_section(heading, len(path), path, blocks, rule.text, ids))
+    if rules := rules_of_data(clean, name, form):
+        title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
     else:
-        lines = clean.split("\n")
-        blocks = scan_blocks(lines)
-        headings = [block for block in blocks if block.kind == "heading"]
-        title = next((block.text for block in headings if block.level == 1 and block.text), name)
-        sections = _by_headings(blocks, lines, title, ids) if headings else _by_paragraphs(blocks, lines, ids)
+        reader = _Reader(read_source(clean, name))
+        title, sections = reader.sections(name)
+        parts, is_marked = reader.parts, reader.is_marked or "\n".join(reader.source.lines) != clean
+        sections = [reader.plain(section) for section in sections] if is_marked else sections
+        spec_text = whole_text(sections) if is_marked else clean
     if not any(section.clauses for section in sections):
         raise SpecError("holds no sentence", where=name, hint="Write what the assistant should be, and why")
-    return Spec(title=title, text=clean, sha256=hash_text(clean), sections=tuple(sections))
+    spec = Spec(
+        title=title,
+        text=spec_text,
+        sha256=hash_text(clean),
+        sections=tuple(sections),
+        is_marked=is_marked or has_other_spellings(clean),
+    )
+    return spec, tuple(sorted(parts, key=lambda part: part.first))
+
+
+def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Section], list[Part], bool]:
+    """Return text, sections and parts of rules, and whether they hold mark-up or are no JSON with ids.
+
+    A rule without id and name is a section without a heading.
+    """
+    ids, sections, parts = _Ids(), list[Section](), list[Part]()
+    is_marked = not text.lstrip().startswith(("[", "{")) or any(not rule.id for rule in rules)
+    for rule in rules:
+        reader = _Reader(read_source(rule.text, name))
+        heading = ": ".join(filter(None, (rule.id, rule.name)))
+        path = (rule.domain, heading) if rule.domain else (heading,)
+        if not heading:
+            words = rule.text.split()
+            path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
+        section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids)
+        sections.append(reader.plain(section) if reader.is_marked else section)
+        is_marked |= reader.is_marked
+        parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
+    if n_lists := len(_QUESTIONS.findall(text)):
+        parts.append(Part(0, 0, "questions", f"{n_lists} lists of questions beside the traits"))
+    return whole_text(sections) if is_marked else text, sections, parts, is_marked
 
 
 class _Ids:
@@ -103,50 +207,151 @@ class _Ids:
         return hash_text(f"{key}\n{self._times[key]}")[:_ID_LENGTH]
 
 
-def _by_headings(blocks: list[Block], lines: list[str], title: str, ids: _Ids) -> list[Section]:
-    heads = [index for index, block in enumerate(blocks) if block.kind == "heading"]
-    sections = []
-    if preamble := blocks[: heads[0]]:
-        sections.append(_section(title, 0, (title,), preamble, _text(lines, 0, blocks[heads[0]].first), ids))
-    path: list[tuple[int, str]] = []
-    for index, after in zip(heads, [*heads[1:], len(blocks)], strict=True):
-        head = blocks[index]
-        path = [entry for entry in path if entry[0] < head.level] + [(head.level, head.text)]
-        end = blocks[after].first if after < len(blocks) else len(lines)
-        titles = tuple(entry[1] for entry in path)
-        text = _text(lines, head.end, end)
-        sections.append(_section(head.text, head.level, titles, blocks[index + 1 : after], text, ids))
-    return sections
+class _Reader:
+    """A text as blocks, and the sections and clauses that are made of them; it writes down how it read each part."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.parts = list(source.left_out)
+        lines = source.lines
+        blocks = scan_blocks(lines)
+        for block in blocks:
+            if block.kind == "heading":
+                for slug in {re.sub(r"[^\w]+", mark, block.text.casefold()).strip(mark) for mark in "-_"}:
+                    source.anchors.setdefault(slug, block.text)
+        self.inline = Inline(source.links, source.anchors)
+        self.blocks = as_headings(gather_examples(blocks, lines, self.inline.clean), lines)
+        self._used_notes: set[str] = set()
+        self._plain: dict[str, str] = {}
+        # Whether an earlier version read the text otherwise: results of the two are not the same.
+        self.is_marked = bool(source.left_out or source.footnotes or self.blocks != blocks)
+        self.is_marked |= any(_CHECKBOX.match(line) for line in lines)
 
-def _by_paragraphs(blocks: list[Block], lines: list[str], ids: _Ids) -> list[Section]:
-    groups: list[list[Block]] = []
-    for block in blocks:
-        if block.kind == "paragraph" or not groups:
-            groups.append([block])
+    def sections(self, name: str) -> tuple[str, list[Section]]:
+        """Return the spec's title, and its sections: by headings, or where there is none by paragraphs."""
+        ids, headings = _Ids(), [block for block in self.blocks if block.kind == "heading"]
+        title = next((self.inline.clean(head.text) for head in headings if head.level == 1 and head.text), "")
+        title = title or self.source.title or name
+        sections = self._by_headings(title, ids) if headings else self._by_paragraphs(ids)
+        for label, text in self.source.footnotes.items():
+            if label not in self._used_notes:
+                self.parts.append(Part(0, 0, "footnote without a mark", text))
+        return title, sections
+
+    def _by_headings(self, title: str, ids: _Ids) -> list[Section]:
+        blocks, lines = self.blocks, self.source.lines
+        heads = [index for index, block in enumerate(blocks) if block.kind == "heading"]
+        sections = []
+        if preamble := blocks[: heads[0]]:
+            text = _text(lines, 0, blocks[heads[0]].first)
+            sections.append(self.section(title, 0, (title,), preamble, text, ids))
+        path: list[tuple[int, str]] = []
+        for index, after in zip(heads, [*heads[1:], len(blocks)], strict=True):
+            head = blocks[index]
+            words = self.inline.clean(head.text)
+            self._note("heading", head, words)
+            self.is_marked |= words != head.text
+            path = [entry for entry in path if entry[0] < head.level] + [(head.level, words)]
+            end = blocks[after].first if after < len(blocks) else len(lines)
+            titles = tuple(entry[1] for entry in path)
+            text = _text(lines, head.end, end)
+            sections.append(self.section(words, head.level, titles, blocks[index + 1 : after], text, ids))
+        return sections
+
+    def _by_paragraphs(self, ids: _Ids) -> list[Section]:
+        groups: list[list[Block]] = []
+        for block in self.blocks:
+            if block.kind == "paragraph" or not groups:
+                groups.append([block])
+            else:
+                groups[-1].append(block)
+        sections = []
+        for group in groups:
+            words = self.inline.clean(group[0].text.split("\n")[0]).split()
+            title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
+            text = _text(self.source.lines, group[0].first, group[-1].end)
+            sections.append(self.section(title, 0, (title,), group, text, ids))
+        return [section for section in sections if section.clauses]
+
+    def section(
+        self, title: str, level: int, path: tuple[str, ...], blocks: list[Block], text: str, ids: _Ids
+    ) -> Section:
+        """Make a section of blocks, of which headings are passed over.
+
+        Args:
+            title: of the section.
+            level: of its heading, 0 for none.
+            path: the titles down to this one.
+            blocks: what stands in it.
+            text: the same as text.
+            ids: makes the ids.
+        """
+        section_id = ids.new("section", " > ".join(path))
+        clauses: list[Clause] = []
+        plain, before = list[str](), "paragraph"
+        for block in (block for block in blocks if block.kind != "heading"):
+            texts: list[str] = []
+            for kind, words in self._read(block):
+                clauses.append(Clause(id=ids.new("clause", words), text=words, section_id=section_id, kind=kind))
+                texts.append(words)
+            if texts:
+                begin = (
+                    found[0] if block.kind == "item" and (found := _BEGIN.match(self.source.lines[block.first])) else ""
+                )
+                between = "\n" if block.kind == before and block.kind in ("item", "row") else "\n\n"
+                plain += [between, begin.replace(">", ""), " ".join(texts)]
+                before = block.kind
+        self._plain[section_id] = "".join(plain).strip("\n")
+        return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=tuple(clauses))
+
+    def plain(self, section: Section) -> Section:
+        """Return a section with the text that its clauses make: what a model is shown is what was read."""
+        return section.model_copy(update={"text": self._plain[section.id]})
+
+    def _read(self, block: Block) -> Iterator[tuple[ClauseKind, str]]:
+        """Cut a block into clauses; the footnotes of each stand after it."""
+        if block.kind in ("code", "example", "heading"):
+            kind: ClauseKind = "example" if block.kind == "example" else "code"
+            words, notes = block.text, list[tuple[int, str]]()
+            texts = [words]
         else:
-            groups[-1].append(block)
-    sections = []
-    for group in groups:
-        words = group[0].text.split("\n")[0].split()
-        title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
-        sections.append(_section(title, 0, (title,), group, _text(lines, group[0].first, group[-1].end), ids))
-    return sections
+            words, notes = self.inline.read(block.text)
+            kind = "row" if block.kind == "row" else "item" if block.kind == "item" else "sentence"
+            texts = split_sentences(words) if block.kind == "paragraph" else [words]
+            self.is_marked |= words != block.text
+        if not words:
+            self._note("picture or link", block, block.text)
+        at = 0
+        for text in texts:
+            at = words.find(text, at) + len(text)
+            if not any(map(str.isalnum, text)):
+                self.is_marked = True  # a stray sign is no clause
+                continue
+            self._note(kind, block, text)
+            yield kind, text
+            # The rest of the stop's space is the sentence's, so that a mark behind it is too.
+            mine = [label for place, label in notes if place <= at]
+            notes = [note for note in notes if note[0] > at]
+            yield from self._footnotes(mine, block)
+
+    def _footnotes(self, labels: list[str], block: Block) -> Iterator[tuple[ClauseKind, str]]:
+        for label in labels:
+            if label in self.source.footnotes and label not in self._used_notes:
+                self._used_notes.add(label)
+                for paragraph in self.source.footnotes[label].split("\n\n"):
+                    for text in split_sentences(self.inline.clean(" ".join(paragraph.split()))):
+                        self._note("footnote", block, text)
+                        yield "sentence", text
+
+    def _note(self, kind: str, block: Block, text: str) -> None:
+        numbers = self.source.numbers
+        first, last = numbers[block.first], numbers[max(block.first, block.end - 1)]
+        kind = "note" if kind == "sentence" and first in self.source.notes else kind
+        self.parts.append(Part(first, last, kind, text))
 
 
 def _text(lines: list[str], first: int, end: int) -> str:
     return "\n".join(lines[first:end]).strip("\n")
-
-
-def _section(title: str, level: int, path: tuple[str, ...], blocks: list[Block], text: str, ids: _Ids) -> Section:
-    section_id = ids.new("section", " > ".join(path))
-    clauses: list[Clause] = []
-    for block in blocks:
-        if block.kind != "heading":
-            kind = "sentence" if block.kind == "paragraph" else block.kind
-            parts = split_sentences(block.text) if block.kind == "paragraph" else [block.text]
-            clauses += [Clause(id=ids.new("clause", one), text=one, section_id=section_id, kind=kind) for one in parts]
-    return Section(id=section_id, title=title, level=level, path=path, text=text, clauses=tuple(clauses))
 
 
 def read_spec(path: Path) -> Spec:
@@ -154,8 +359,13 @@ def read_spec(path: Path) -> Spec:
 
     Raises:
         MissingError: there is no such file.
-        SpecError: it is empty, binary, not UTF-8, or holds no sentence.
+        SpecError: it is empty, binary, not UTF-8, or holds no sentence; or see `parse_spec`.
     """
+    return read_spec_parts(path)[0]
+
+
+def read_spec_parts(path: Path) -> tuple[Spec, tuple[Part, ...]]:
+    """Read a file as `read_spec` does; also return how each part of it was read, in the order of the file."""
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
         raise MissingError(what, where=str(path), hint="Check the path")
@@ -169,7 +379,8 @@ def read_spec(path: Path) -> Spec:
         raise SpecError(
             f"can't be read ({error.strerror})", where=str(path), hint="Check the file's permissions"
         ) from error
+    form = {".json": "JSON", ".jsonl": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix.lower(), "")
     try:
-        return parse_spec(text, name=path.stem)
+        return read_parts(text, name=path.stem, form=form)
     except SpecError as error:
         raise SpecError(error.what, where=str(path), hint=error.hint) from error

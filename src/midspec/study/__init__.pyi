@@ -1,4 +1,5 @@
 from ._config import StudyConfig as StudyConfig
+from ._config import greedy_repeats as greedy_repeats
 from ._entries import check_graders as check_graders
 from ._graph import STEP_KINDS as STEP_KINDS
 from ._graph import study_steps as study_steps
@@ -59,6 +60,7 @@ from .jobs._exchange import ExportStep as ExportStep
 from .jobs._exchange import ImportStep as ImportStep
 from .jobs._exchange import MixStep as MixStep
 from .jobs._exchange import NeutralStep as NeutralStep
+from .jobs._preference import AnswerFormStep as AnswerFormStep
 from .jobs._preference import PreferenceStep as PreferenceStep
 from .jobs._ranked_pairs import RankedPairsStep as RankedPairsStep
 from .jobs._ranked_pairs import RankingConfig as RankingConfig

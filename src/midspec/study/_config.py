@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Contrast, Strict
 from midspec.curate import CurateConfig
-from midspec.evals import MEASURES, task_named
+from midspec.evals import MEASURES, repeats_warning, task_named
 from midspec.lab import ITEM_SETS
 from midspec.study._arms import Arm, ArmStage, PairsEntry, PressureEntry, RewardsEntry, Training
 from midspec.study._chains import Recipes, arm_points, check_chain
@@ -150,6 +150,12 @@ def trained_questions(config: StudyConfig) -> tuple[str, ...]:
         for name, entry in config.rewards.items()
         if name in used and not entry.prompts and entry.task in config.evals.tasks
     )
+
+
+def greedy_repeats(config: StudyConfig) -> tuple[str, ...]:
+    """Say which tasks ask for the same answer several times."""
+    found = (repeats_warning(name, entry) for name, entry in config.evals.tasks.items())
+    return tuple(warning for warning in found if warning)
 
 
 class _MeasureUse(NamedTuple):

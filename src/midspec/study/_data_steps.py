@@ -47,6 +47,10 @@ def _are_alike(step: Step, other: Step) -> bool:
     return step is other or (step.inputs == other.inputs and step.settings == other.settings)
 
 
+# File systems allow 255 bytes; while a result is made its folder has a dot in front and `.part` behind.
+_MAX_NAME_BYTES = 249
+
+
 class DataSteps:
     """Collects the steps of a study's data; adding one that is there gives the one that is there."""
 
@@ -60,6 +64,12 @@ class DataSteps:
 
     def _add(self, step: StepType) -> StepType:
         folder = step.folder(Path())
+        if (n_bytes := len(folder.name.encode())) > _MAX_NAME_BYTES or folder.name in (".", ".."):
+            why = (
+                f"takes {n_bytes} bytes, and {_MAX_NAME_BYTES} are the most" if n_bytes > 2 else "means another folder"
+            )
+            what = f"no folder can be called after it: {folder.name[:40]!r} {why}"
+            raise ConfigError(what, where=step.name[:80], hint="Give what it is called after a shorter, plain name")
         if self._folders.setdefault(folder, step.name) != step.name:
             raise ConfigError(
                 f"{step.name} and {self._folders[folder]} would share the folder {folder}", hint="Rename one of the two"
@@ -124,6 +134,8 @@ class DataSteps:
             "seed": entry.seed + (seed if entry.per_seed else 0),
             "model_name": entry.model_name or assistant.model_name,
             "provider_name": entry.provider_name or assistant.provider_name,
+            "called": entry.called or assistant.called,
+            "leave_out": entry.leave_out or assistant.leave_out,
         }
 
     def _corpus(self, name: str, seed: int) -> Input:
@@ -152,7 +164,8 @@ class DataSteps:
         if config is None:
             return step
         names: dict[str, object] = {
-            name: getattr(config, name) or getattr(step.config, name) for name in ("model_name", "provider_name")
+            name: getattr(config, name) or getattr(step.config, name)
+            for name in ("model_name", "provider_name", "called", "leave_out")
         }
         unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
         return self._add(
@@ -182,7 +195,7 @@ class DataSteps:
         return held_out
 
     def _names(self, spec: str) -> SpecNames:
-        return SpecNames(spec, self._config.assistant.model_name, self._config.assistant.provider_name)
+        return SpecNames.of(spec, self._config.assistant)
 
     def _task_files(self, task: str, arm: Arm) -> tuple[dict[str, Input], dict[str, str]]:
         """Return the files that a task's settings are completed from, and which specs are among them."""

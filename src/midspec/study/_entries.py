@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -41,10 +42,19 @@ Names = Annotated[tuple[str, ...], _AS_TUPLE]
 
 
 class Assistant(Strict):
-    """The assistant's and its maker's name; fill a spec's placeholders where a corpus or chats entry has no names."""
+    """The assistant's and its maker's name; fill a spec's placeholders where a corpus or chats entry has no names.
+
+    Attributes:
+        model_name: the assistant's name.
+        provider_name: its maker's name.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
+    """
 
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class BaseStage(Strict):
@@ -109,6 +119,8 @@ class Evals(Strict):
         judge_temperature: 0 takes the likeliest token; null for judges that take no temperature.
         judging_budget_usd: what all judging of the run may cost.
         calibrations: what `midspec calibrate` wrote of these judges; paths start at the study file.
+        template_args: switches of the chat template that every arm is asked with, the base too. An arm that was trained
+            with `recipe.template_args` has those by itself.
         tasks: by name; in a study file each stands beside `preference`.
     """
 
@@ -117,6 +129,7 @@ class Evals(Strict):
     judge_temperature: float | None = Field(default=0.0, ge=0)
     judging_budget_usd: float | None = Field(default=None, gt=0)
     calibrations: Names = ()
+    template_args: dict[str, JsonValue] = Field(default_factory=dict)
     tasks: dict[str, SerializeAsAny[TaskConfig]] = Field(default_factory=dict)
 
     @model_validator(mode="before")

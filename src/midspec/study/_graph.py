@@ -80,7 +80,10 @@ class _Graph(DataSteps):
             if config.gate is not None:
                 items = self._rows(config.gate.items, "gate.items", seed)
                 settings = narrowed(config.gate, PreferenceConfig)
-                gates[seed] = self._add(GateStep(seed=seed, model=base, items=items, config=settings))
+                switches = config.evals.template_args
+                gates[seed] = self._add(
+                    GateStep(seed=seed, model=base, items=items, config=settings, template_args=switches)
+                )
             moments = []
             for name, arm in config.arms.items():
                 *between, end = self._moments(name, arm, base, seed)
@@ -231,6 +234,7 @@ class _Graph(DataSteps):
                 config=narrowed(entry, PreferenceConfig),
                 context=self._spec(arm.context) if arm.context is not None else None,
                 context_names=self._names(arm.context) if arm.context is not None else None,
+                template_args=self._config.evals.template_args,
                 cost=20,
             )
         )
@@ -251,6 +255,7 @@ class _Graph(DataSteps):
                 judging=judging,
                 label=f"{name} {task}",
                 seed=seed,
+                template_args=evals.template_args,
             )
         )
 

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, Validation
 from midspec.core.artifact import RECORD, read_record
 from midspec.core.errors import ConfigError, MissingError, did_you_mean, note_renamed
 from midspec.core.records import Contrast
+from midspec.core.yaml_files import compose_yaml, parse_yaml, truths_for_numbers
 from midspec.evals import task_named, task_names
 from midspec.generation import TEMPLATE_AUTHOR
 from midspec.study._config import StudyConfig
@@ -43,9 +44,9 @@ def load_study(path: Path) -> Study:
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
     study = parse_study(text, home=path.resolve().parent, name=str(path))
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = compose_yaml(text, str(path))
     assert root is not None, "an empty file is no study"
-    for key, old, new in _old_names(yaml.safe_load(text)):
+    for key, old, new in _old_names(parse_yaml(text, str(path))):
         note_renamed(old, new, f"{path}:{_line(root, key)}")
     return study
 
@@ -68,17 +69,12 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
     Raises:
         ConfigError: as `load_study`.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(
-            f"not valid YAML ({error.problem or error.context})", where=f"{name}:{line}", hint="Fix that line"
-        ) from error
+    root, raw = compose_yaml(text, name), parse_yaml(text, name)
     if not isinstance(raw, dict) or root is None:
         raise ConfigError("not a study: it must be a mapping", where=name, hint="See the examples folder")
-    _refuse_repeated_keys(root, name)
+    for path in truths_for_numbers(StudyConfig, raw):
+        what = "a truth value (yes, no, on, off, true, false) where a number must be"
+        raise ConfigError(what, where=f"{name}:{_line(root, path)}: {_dotted(path)}", hint="Write the number")
     try:
         return Study(StudyConfig.model_validate(raw), home, text)
     except ValidationError as error:
@@ -115,22 +111,6 @@ def study_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _refuse_repeated_keys(node: yaml.Node, name: str) -> None:
-    """Refuse a key that stands twice in one mapping; YAML would let the later one replace the earlier one."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise ConfigError(
-                    f"{key.value!r} is named twice", where=f"{name}:{key.start_mark.line + 1}", hint="Remove one"
-                )
-            seen.add(key.value)
-            _refuse_repeated_keys(value, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            _refuse_repeated_keys(entry, name)
-
-
 def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: str) -> ConfigError:
     problems = error.errors()
     # An unknown key is most often the cause of the missing one that is reported before it.
@@ -152,9 +132,12 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: st
             is_plain = isinstance(given, str | int | float | bool | None)
             hint = f"It is {given!r} there" if is_plain else "Fix that key"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-    where = f"{name}:{_line(root, path)}: {dotted}" if path else f"{name}:{_line(root, path)}"
+    where = f"{name}:{_line(root, path)}: {_dotted(path)}" if path else f"{name}:{_line(root, path)}"
     return ConfigError(what + more, where=where, hint=hint)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _file_keys(loc: tuple[str | int, ...], raw: object, *, missing: bool) -> Iterator[str | int]:

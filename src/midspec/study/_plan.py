@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import read_record
-from midspec.core.errors import CheckpointError, ConfigError, PreflightError
+from midspec.core.errors import CheckpointError, ConfigError, PreflightError, SpecError
 from midspec.core.fingerprint import diff, fingerprint
-from midspec.core.records import Record, Strict
+from midspec.core.records import Checkpoint, Record, Strict
 from midspec.evals import measure_names, resolve_items
 from midspec.llm import ModelConfig, check_access
-from midspec.models import find_checkpoint
+from midspec.models import find_checkpoint, tokenizer_of, window_of
 from midspec.spec import placeholders
 from midspec.study._chains import chain_lines, unmatched_stages
-from midspec.study._config import check_sets, check_task_uses, trained_questions
+from midspec.study._config import check_sets, check_task_uses, greedy_repeats, trained_questions
 from midspec.study._graph import study_steps
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
@@ -41,10 +41,12 @@ def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
         SpecError: a spec can't be read.
         DataError: the items can't be read.
     """
-    _check_base(study)
+    base = _check_base(study)
     _check_placeholders(steps)
     _check_items(study, steps)
     _check_tasks(study, steps)
+    if base is not None:
+        _check_windows(base, steps)
     for step in steps:
         if isinstance(step, GrpoStep):
             step.check_rewards()
@@ -63,10 +65,10 @@ def check_judges(study: Study) -> None:
         check_access(ModelConfig(model=grader), capped)
 
 
-def _check_base(study: Study) -> None:
+def _check_base(study: Study) -> Checkpoint | None:
     name = study.config.base.checkpoint
     if name is None:
-        return
+        return None
     path = study.home / Path(name).expanduser()
     if not path.exists() and "/" in name and path.parent.is_dir():
         hint = "A path starts at the folder of the study file"
@@ -89,12 +91,13 @@ def _check_base(study: Study) -> None:
             where="base.checkpoint",
             hint="Use a chat-tuned model, or save its tokenizer with a chat template",
         )
+    return checkpoint
 
 
 def _check_placeholders(steps: Sequence[Step]) -> None:
     """Refuse a spec of a corpus, chats, a task or a context with a placeholder that nothing fills."""
     for step in steps:
-        for source, names in _filled_specs(step):
+        for _, source, names in _filled_specs(step):
             path = source.original.locate({})
             for name in placeholders(spec_at(path, Path(path).stem)):
                 if name in ("model_name", "provider_name") and not getattr(names, name):
@@ -103,14 +106,22 @@ def _check_placeholders(steps: Sequence[Step]) -> None:
                         where=f"assistant.{name}",
                         hint=f"Add {name} to assistant in the study file",
                     )
+            try:
+                names.read(path)
+            except SpecError as error:
+                hint = error.hint.replace("--called ", "called: ").replace("--model-name", "model_name")
+                raise ConfigError(f"{step.name}: {error.what}", where=error.where or "assistant", hint=hint) from error
 
 
-def _filled_specs(step: Step) -> list[tuple[Input, SpecNames]]:
+def _filled_specs(step: Step) -> list[tuple[str, Input, SpecNames]]:
+    """Return the specs that a step reads: by role, with the values of their placeholders."""
     if isinstance(step, AuthoredStep):
-        return [(step.spec, step.names)]
+        return [("spec", step.spec, step.names)]
     if isinstance(step, PreferenceStep) and step.context is not None and step.context_names is not None:
-        return [(step.context, step.context_names)]
-    return [(step.files[role], names) for role, names in step.names.items()] if isinstance(step, TaskStep) else []
+        return [("context", step.context, step.context_names)]
+    if isinstance(step, TaskStep):
+        return [(role, step.files[role], names) for role, names in step.names.items()]
+    return []
 
 
 def _check_items(study: Study, steps: Sequence[Step]) -> None:
@@ -127,6 +138,22 @@ def _check_items(study: Study, steps: Sequence[Step]) -> None:
         items = resolve_items(reference)
         if kind == "eval":
             check_sets(study.config, dict.fromkeys(item.set for item in items))
+
+
+def _check_windows(base: Checkpoint, steps: Sequence[Step]) -> None:
+    """Refuse a spec in context that does not fit the window of the base: no question would be answered."""
+    specs = [(step.name, *each[1:]) for step in steps for each in _filled_specs(step) if each[0] == "context"]
+    window = window_of(base) if specs else None
+    for name, source, names in {str(each[1:]): each for each in specs}.values() if window else ():
+        text = names.read(source.original.locate({})).text
+        try:
+            n_tokens = len(tokenizer_of(base)(text, add_special_tokens=False)["input_ids"])
+        except CheckpointError:  # it is said when the base is opened
+            return
+        if window and n_tokens >= window:
+            what = f"the spec in context has {n_tokens:,} tokens, and the base's window {window:,}"
+            hint = "Shorten the spec, leave that arm out, or use a base with a longer window"
+            raise ConfigError(what, where=name, hint=hint)
 
 
 def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
@@ -147,6 +174,9 @@ State = Literal["done", "ready", "waiting", "stale"]
 _CLEARLY = 0.75
 # Standard deviations assumed of arms' differences between questions, and of samples of one question (the maximum).
 _BETWEEN_SD, _WITHIN_SD = 0.15, 0.5
+
+
+_LAST_CYRILLIC = "\u052f"
 
 
 class PlannedStep(Strict):
@@ -253,7 +283,18 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
     arms, recipes = study.config.arms, study.config.recipes
-    warnings = (*check_floors(steps), *unmatched_stages(arms, recipes), *trained_questions(study.config))
+    warnings = (
+        *check_floors(steps),
+        *unmatched_stages(arms, recipes),
+        *trained_questions(study.config),
+        *greedy_repeats(study.config),
+    )
+    shown = frozenset("".join((*arms, *(panel.title for panel in study.config.report.panels))))
+    # Of Latin, Greek and Cyrillic letters no fonts need be looked through.
+    if any(character > _LAST_CYRILLIC for character in shown):
+        from midspec.report import glyph_warning
+
+        warnings = (*warnings, *filter(None, [glyph_warning(shown)]))
     by_name = states(steps, folder)
     serving = serving or Serving()
     planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)

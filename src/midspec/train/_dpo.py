@@ -16,8 +16,9 @@ from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._loop import _optimizer
+from midspec.train._recorder import Recorder
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
-from midspec.train._rl_loop import DpoRow, Recorder, run_trainer, shared_arguments
+from midspec.train._rl_loop import DpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
 from midspec.train._rl_recipe import DpoRecipe
 
@@ -108,7 +109,7 @@ def run_dpo(
             rejected_logprob=logs["logps/rejected"],
         )
 
-    recorder = Recorder(job, read_row, on_progress=on_progress)
+    recorder = Recorder(job.execution, job.recipe.n_updates or 0, read_row, on_progress=on_progress)
     trainer = make_trainer(model, job, plan, folder, device=device, tokenizer=tokenizer, recorder=recorder)
     refuse_wrong_dpo_reference(trainer, plan.pairs[:size], job.parent or "")
     trainer.add_callback(KeepCheckpoints(job, tokenizer, folder))

@@ -20,8 +20,9 @@ from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._loop import _optimizer
+from midspec.train._recorder import Recorder
 from midspec.train._rewards import Reward, RewardSum
-from midspec.train._rl_loop import GrpoRow, Recorder, run_trainer, shared_arguments
+from midspec.train._rl_loop import GrpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import GrpoPlan, settings_of
 from midspec.train._rollout import Reply, Turns, sample_replies, turns_of
 
@@ -207,7 +208,13 @@ def run_grpo(
     paid_by = RewardSum(grpo.rewards, rewards)
     rollouts = Rollouts(model, job, plan, turns, paid_by)
 
-    recorder = Recorder(job, _RowReader(rollouts), save_between=grpo.n_iterations, on_progress=on_progress)
+    recorder = Recorder(
+        job.execution,
+        job.recipe.n_updates or 0,
+        _RowReader(rollouts),
+        save_between=grpo.n_iterations,
+        on_progress=on_progress,
+    )
     trainer = make_trainer(model, job, plan, folder, device=device, turns=turns, rollouts=rollouts, recorder=recorder)
     guards.refuse_lost_ends(trainer, turns, where)
     measure = partial(guards.probe, model, plan.probes, grpo, paid_by, turns, seed=job.seed, bf16=trainer.args.bf16)

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from midspec.core.artifact import locked
 from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean
 from midspec.core.records import Strict
+from midspec.core.yaml_files import read_yaml
 from midspec.train._rl_recipe import DpoRecipe, GrpoRecipe, RewardEntry
 
 Stage = Literal["pretrain", "midtrain", "finetune", "dpo", "grpo"]
@@ -278,6 +278,7 @@ class Preflight(Strict):
     notes: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     warnings: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     packed: bool = Field(default=True, exclude_if=bool)
+    longest_tokens: int | None = Field(default=None, exclude=True)  # for the forecast of memory alone
 
     def lines(self) -> list[str]:
         """Show it for a person to read, one fact a line."""
@@ -307,23 +308,18 @@ def load_job(path: Path) -> TrainJob:
     """
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"not YAML ({reason})", where=str(path), hint="Fix the file") from error
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
     try:
         job = TrainJob.model_validate(_with_pressure(data))
     except ValidationError as error:
         raise _config_error(path, error) from error
-    folder = path.parent
     return job.model_copy(
         update={
-            "data": tuple(str(folder / Path(name).expanduser()) for name in job.data),
-            "parent": _resolve(job.parent, folder),
-            "tokenizer": _resolve(job.tokenizer, folder),
+            "data": tuple(str(path.parent / Path(name).expanduser()) for name in job.data),
+            "parent": _resolve(job.parent, path.parent),
+            "tokenizer": _resolve(job.tokenizer, path.parent),
         }
     )
 

@@ -7,6 +7,7 @@ They meet through a file, and reach each other over the loopback interface alone
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError, MidspecError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from midspec.train._distributed import Shards
-    from midspec.train._loop import GracefulStop
+    from midspec.train._recorder import GracefulStop
 
 _POLL_S = 0.2
 # A process that ends takes the others with it; for so long the one that knows why may say so.
@@ -60,7 +61,7 @@ def train_in_processes(
         ProcessLostError: a process was killed; the same job goes on from its last checkpoint.
         MidspecError: what `train` refuses.
     """
-    from midspec.train._loop import GracefulStop
+    from midspec.train._recorder import GracefulStop
 
     n = job.execution.processes or 1
     gpus = choose_gpus(device)
@@ -184,8 +185,11 @@ def _reason(processes: Sequence[_Process]) -> Exception:
     """Return why processes have ended: one was killed from outside, else the last lines of the one that failed."""
     for process in processes:
         if (process.code or 0) < 0:
+            number = -(process.code or 0)
+            # It says something of its own if it was not killed from outside: an abort's reason, a fault's trace.
+            said = "" if number in {signal.SIGKILL, signal.SIGTERM} else process.trace()
             return ProcessLostError(
-                f"process {process.rank} of {len(processes)} was killed by signal {-(process.code or 0)}",
+                f"process {process.rank} of {len(processes)} was killed by signal {number}" + (said and f":\n{said}\n"),
                 where="execution.processes",
                 hint="The same command goes on from the last checkpoint",
             )
@@ -194,6 +198,17 @@ def _reason(processes: Sequence[_Process]) -> Exception:
     failed = [process for process in processes if process.code]
     failed.sort(key=lambda process: any(text in process.trace() for text in lost))
     return RuntimeError(f"process {failed[0].rank} of {len(processes)} failed:\n{failed[0].trace()}")
+
+
+def _end(code: int) -> NoReturn:
+    """End this process without the interpreter's finalization, which torch's own threads may not survive.
+
+    They outlive the process group wherever a mesh of devices refers to it, and one that lets go of a tensor during
+    finalization aborts the process. One in some hundred trainings ended by SIGABRT, and what it said was not kept.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _end_with(parent: int) -> None:
@@ -213,10 +228,11 @@ def main() -> None:
     try:
         tell = connection.send if ranks_of_environment().is_main else None
         connection.send(train(job, folder, device=device, on_progress=tell))
-        part()
     except MidspecError as error:
         connection.send(error)
-        sys.exit(2)
+        _end(2)
+    part()
+    _end(0)
 
 
 def divide_model(model: Any, ranks: Ranks, device: torch.device) -> Shards | None:
@@ -288,8 +304,8 @@ def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
     part()
 
 
-def follow(job: TrainJob, device: str) -> None:
-    """Train along with the first of torchrun's processes, in the folder that it names, if it trains at all."""
+def follow(job: TrainJob, device: str) -> NoReturn:
+    """Train along with the first of torchrun's processes, in the folder that it names, if any; end the process then."""
     from midspec.train._stage import train
 
     nowhere: Path | None = None
@@ -297,6 +313,7 @@ def follow(job: TrainJob, device: str) -> None:
     if folder is not None:
         train(job, folder, device=device)
     part()
+    _end(0)
 
 
 def _kind(device: str) -> str:
@@ -318,10 +335,11 @@ def meet(job: TrainJob, device_type: str, folder: Path | None = None) -> Ranks:
 
 
 def part() -> None:
-    """Leave the other processes, if this one has met any."""
+    """Leave the other processes, if this one has met any, once all have come to their end."""
     if _has_met():
         import torch.distributed as dist
 
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -3,79 +3,29 @@
 from __future__ import annotations
 
 import math
-import shutil
-import signal
-import threading
-import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from midspec.core.artifact import CHECKPOINTS, read_rows, write_rows
+from midspec.core.artifact import CHECKPOINTS
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
 from midspec.train._kept import KeepCheckpoints
 from midspec.train._launch import divided
-from midspec.train._pack import collate
+from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan
-from midspec.train._probe import Computation, rows_at_once
-from midspec.train._ranks import ALONE, Ranks, divide_rows, reshard
+from midspec.train._probe import Computation, part_tokens, rows_at_once
+from midspec.train._ranks import ALONE, divide_rows, reshard
+from midspec.train._recorder import Recorder
 
 if TYPE_CHECKING:
     from midspec.train._distributed import Shards
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class GracefulStop:
-    """Within it, a first SIGINT or SIGTERM is noted, and passed to its own handler on leaving.
-
-    A second one is passed on at once. A signal that is ignored stays ignored. Outside the main thread, where no
-    handler can be set, nothing is changed.
-
-    Attributes:
-        requested: the number of the signal that came, if one did.
-    """
-
-    def __init__(self) -> None:
-        self.requested: int | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> GracefulStop:
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in _SIGNALS}
-            # A handler that was not set from Python reads as None, and could not be put back.
-            self._before = {number: old for number, old in before.items() if old not in {signal.SIG_IGN, None}}
-            for number in self._before:
-                signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._restore()
-        if self.requested is not None and error is None:
-            signal.raise_signal(self.requested)
-            # The handler returned; but training did not end, so this must not look like success.
-            raise SystemExit(128 + self.requested)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested is None:
-            self.requested = number
-        else:
-            self._restore()
-            signal.raise_signal(number)
-
-    def _restore(self) -> None:
-        for number, old in self._before.items():
-            signal.signal(number, old)
-
-
-_METRICS = "metrics.jsonl"
 
 
 def learning_rate(recipe: Recipe, n_updates: int, n_warmup: int, update: int) -> float:
@@ -129,9 +79,13 @@ def run_updates(
     ranks = ALONE if shards is None else shards.ranks
     checkpoints = folder / CHECKPOINTS
     last = ranks.from_main(lambda: last_checkpoint(folder))
-    known = [] if last is None else list(read_rows(last / _METRICS, MetricsRow))
-    stop = GracefulStop()
-    recorder = _Recorder(job, plan, on_progress, known, stop, ranks)
+    tokens = list(accumulate(sum(len(piece.ids) for row in update for piece in row) for update in plan.updates))
+
+    def read_row(_: dict[str, float], **shared: Any) -> MetricsRow:
+        return MetricsRow(tokens=tokens[shared["update"] - 1], **shared)
+
+    recorder = Recorder(job.execution, plan.preflight.n_updates, read_row, on_progress=on_progress, ranks=ranks)
+    recorder.go_on_from(last, MetricsRow)
     # Only what the model has an embedding for: a tokenizer may know more.
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     pad_id = min(pad_id, model.get_input_embeddings().weight.shape[0] - 1)
@@ -140,7 +94,7 @@ def run_updates(
     too_much = f"{n_rows} rows of {plan.preflight.row_width} tokens at once"
     hint = "Lower it, or set execution.gradient_checkpointing"
     trainer.add_callback(KeepCheckpoints(job, tokenizer, folder, shards))
-    with fitting(too_much, "recipe.micro_batch", hint, folder), stop, quiet(), computation.installed(model):
+    with fitting(too_much, "recipe.micro_batch", hint, folder), recorder.stop, quiet(), computation.installed(model):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
 
@@ -150,17 +104,29 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
 
     Args:
         computation: how the loss is computed.
+        part_tokens: how many tokens of a packed micro-batch are computed at once; all of them where not given.
         **arguments: of transformers' Trainer.
     """
 
     # Trainer then counts an update's supervised tokens for every class of model, and divides no loss itself.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, computation: Computation, **arguments: Any) -> None:
+    def __init__(self, computation: Computation, part_tokens: int | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._computation = computation
+        self._part_tokens = part_tokens
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = True
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Compute the loss of a micro-batch and add its gradients, a part after the other; return the loss."""
+        parts = [inputs] if self._part_tokens is None else in_parts(inputs, self._part_tokens)
+        total: torch.Tensor = sum(
+            super(_Trainer, self).training_step(model, part, num_items_in_batch) for part in parts
+        )
+        return total
 
     def compute_loss(
         self,
@@ -186,12 +152,13 @@ def _trainer(
     device: torch.device,
     computation: Computation,
     pad_id: int,
-    recorder: _Recorder,
+    recorder: Recorder,
     shards: Shards | None,
 ) -> Trainer:
     recipe, geometry = job.recipe, plan.preflight
     micro_batch = rows_at_once(job, geometry.row_width, device, packed=geometry.packed)
-    rows, micro_batch, accumulation = divide_rows(plan.updates, recipe.rows_per_update, recorder.ranks, micro_batch)
+    ranks = ALONE if shards is None else shards.ranks
+    rows, micro_batch, accumulation = divide_rows(plan.updates, recipe.rows_per_update, ranks, micro_batch)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         max_steps=geometry.n_updates,
@@ -224,6 +191,7 @@ def _trainer(
     with quiet():
         trainer = divided(_Trainer, shards)(
             computation=computation,
+            part_tokens=part_tokens(width, device, computation, packed=geometry.packed) if shards is None else None,
             model=model,
             args=arguments,
             train_dataset=rows,
@@ -258,80 +226,3 @@ def _optimizer(
         return rate / recipe.learning_rate
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-
-
-class _Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here, and calls every event
-    """Collects the metrics, asks for checkpoints, and completes each by writing its metrics last."""
-
-    def __init__(
-        self,
-        job: TrainJob,
-        plan: Plan,
-        on_progress: Callable[[Progress], None] | None,
-        rows: list[MetricsRow],
-        stop: GracefulStop,
-        ranks: Ranks,
-    ) -> None:
-        self.rows = rows
-        self.ranks = ranks
-        self._execution = job.execution
-        self._n_updates = plan.preflight.n_updates
-        self._tokens = [sum(len(piece.ids) for row in update for piece in row) for update in plan.updates]
-        self._on_progress = on_progress
-        self._stop = stop
-        self._begun = self._saved = time.monotonic()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._begun = self._saved = time.monotonic()
-
-    def on_step_end(self, *context: Any, **_: Any) -> None:
-        arguments, state, control = context
-        every = self._execution.save_every_updates
-        due = bool(self.ranks.largest(time.monotonic() - self._saved >= self._execution.save_every_s))
-        is_last = state.global_step == self._n_updates
-        if is_last or (state.global_step % every == 0 if every else due):
-            control.should_save = True
-        # After the last update weights are all that a fault while the result is made could lose.
-        arguments.save_only_model = is_last
-
-    def on_log(self, *context: Any, logs: dict[str, float], **_: Any) -> None:
-        _arguments, state, control = context
-        state.log_history.clear()
-        if "loss" not in logs:
-            return
-        loss, grad_norm = float(logs["loss"]), float(logs["grad_norm"])
-        if not math.isfinite(loss + grad_norm):
-            raise ConfigError(
-                f"the loss is {loss} and its gradient {grad_norm} at update {state.global_step}",
-                where="recipe.learning_rate",
-                hint="Lower it, or raise warmup_updates",
-            )
-        tokens = self._tokens[state.global_step - 1] + (self.rows[-1].tokens if self.rows else 0)
-        row = MetricsRow(
-            update=state.global_step,
-            loss=loss,
-            learning_rate=float(logs["learning_rate"]),
-            grad_norm=grad_norm,
-            tokens=tokens,
-        )
-        self.rows.append(row)
-        # After a signal the terminal or pipe that progress is written to may be gone.
-        if self._on_progress is not None and self._stop.requested is None:
-            seconds = time.monotonic() - self._begun
-            self._on_progress(Progress(row.update, self._n_updates, loss, tokens, seconds))
-        # A signal to one of several processes is one to all.
-        self._stop.requested = int(self.ranks.largest(self._stop.requested or 0)) or None
-        # No other callback runs between this one and the writing of a checkpoint.
-        if self._stop.requested is not None:
-            control.should_save = control.should_training_stop = True
-
-    def on_save(self, *context: Any, **_: Any) -> None:
-        arguments, state, _control = context
-        checkpoints = Path(arguments.output_dir)
-        current = checkpoints / f"checkpoint-{state.global_step}"
-        if self.ranks.is_main:
-            write_rows(current / _METRICS, self.rows)
-            for path in checkpoints.glob("checkpoint-*"):
-                if path != current:
-                    shutil.rmtree(path)
-        self._saved = time.monotonic()

@@ -18,9 +18,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
 from midspec.models import find_checkpoint, load_tokenizer, only_here, opened_name, pick_device, quiet
-from midspec.train._job import TrainJob
+from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._loss import CHUNK_LOGITS
-from midspec.train._probe import has_chunks, rows_at_once, training_dtype
+from midspec.train._probe import PART_TOKENS, has_chunks, rows_at_once, training_dtype
 from midspec.train._ranks import ranks_of_environment
 
 # What Python, torch, transformers and their working buffers take on a CPU whatever the model (LOG.md).
@@ -129,13 +129,14 @@ def sizes_of(model: Any) -> Sizes:
     )
 
 
-def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Forecast | None:
+def memory_before(job: TrainJob, row_width: int, device: str = "auto", longest: int | None = None) -> Forecast | None:
     """Forecast the memory of a job without its model's weights; `None` where its parent has no configuration yet.
 
     Args:
         job: what is to be trained.
         row_width: tokens of a row, from the preflight.
         device: auto, cpu, cuda, cuda:N or mps.
+        longest: tokens of the longest document; a whole row where not given.
     """
     place = pick_device(device)
     try:
@@ -148,7 +149,7 @@ def memory_before(job: TrainJob, row_width: int, device: str = "auto") -> Foreca
         # What does not open or fit is refused, with its reason, by what opens it.
         return None
     dtype, n = training_dtype(job, place), job.execution.processes or ranks_of_environment().n
-    return forecast_memory(sizes_of(model), job, n, row_width=row_width, dtype=dtype, device=place)
+    return forecast_memory(sizes_of(model), job, n, row_width=row_width, longest=longest, dtype=dtype, device=place)
 
 
 def _config(job: TrainJob) -> Any:
@@ -168,6 +169,7 @@ def forecast_memory(
     row_width: int,
     dtype: torch.dtype,
     device: torch.device,
+    longest: int | None = None,
 ) -> Forecast:
     """Forecast the peak of a process that trains.
 
@@ -178,6 +180,7 @@ def forecast_memory(
         row_width: tokens of a row.
         dtype: that is computed in.
         device: where.
+        longest: tokens of the longest document; a whole row where not given.
     """
     recipe = job.recipe
     share = -(-recipe.rows_per_update // n)
@@ -189,12 +192,15 @@ def forecast_memory(
     cast = 2 * sizes.trained if short == 2 else 0
     whole = 0 if n == 1 else sizes.gathered * (short if sizes.frozen else 4)
     tokens = rows * row_width
+    has_parts = n == 1 and device.type == "cpu" and job.stage in DIVIDED_STAGES
+    if has_parts and has_chunks(row_width, device, sizes.hidden):
+        tokens = min(tokens, max(PART_TOKENS, longest or row_width))
     n_logits = tokens * sizes.vocabulary
     if has_chunks(row_width, device, sizes.hidden):
         n_logits = min(n_logits, CHUNK_LOGITS)
     # A gradient grows as activations are given back, unless more rows follow for the same update.
     activations = tokens * _bytes_per_token(sizes, short, is_saving=job.execution.gradient_checkpointing)
-    gradients = trained // n if rows < share else max(0, trained // n - activations)
+    gradients = trained // n if tokens < share * row_width else max(0, trained // n - activations)
     return Forecast(
         weights=(frozen + trained) // n + cast + whole,
         gradients=gradients,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,41 @@ def collate(
         "position_ids": torch.from_numpy(positions),
         "labels": torch.from_numpy(labels),
     }
+
+
+def in_parts(batch: Mapping[str, torch.Tensor], most_tokens: int) -> list[dict[str, torch.Tensor]]:
+    """Divide a packed batch into parts, a row of whole documents each; what nothing is learnt from is left out.
+
+    Documents of like length come together. The losses of the parts, and their gradients, add up to the batch's.
+
+    Args:
+        batch: as `collate` makes it of packed rows.
+        most_tokens: of a part; a longer document is a part by itself.
+    """
+    positions, labels = batch["position_ids"].flatten(), batch["labels"].flatten()
+    starts = (positions == 0).nonzero().flatten()
+    learnt = torch.cat([labels.new_zeros(1), (labels != IGNORED).cumsum(0)])
+    bounds = torch.cat([starts, starts.new_tensor([len(positions)])])
+    documents = [
+        slice(begin, end)
+        for begin, end, n in zip(bounds[:-1].tolist(), bounds[1:].tolist(), learnt[bounds].diff().tolist(), strict=True)
+        if n
+    ]
+    documents.sort(key=lambda document: document.start - document.stop)
+    parts: list[list[slice]] = []
+    room = 0
+    for document in documents or [slice(0, int(bounds[1]))]:
+        n_tokens = document.stop - document.start
+        if n_tokens > room:
+            parts.append([])
+            room = max(most_tokens, n_tokens)
+        parts[-1].append(document)
+        room -= n_tokens
+    tables = {name: value.flatten() for name, value in batch.items()}
+    return [
+        {name: torch.cat([table[document] for document in part]).unsqueeze(0) for name, table in tables.items()}
+        for part in parts
+    ]
 
 
 def _collate_apart(pieces: Sequence[Piece], pad_id: int) -> dict[str, torch.Tensor]:

@@ -168,6 +168,7 @@ def _count(
         n_untrained=encoded.n_untrained,
         notes=encoded.notes,
         warnings=encoded.warnings,
+        longest_tokens=max((len(piece.ids) for row in used for piece in row), default=0),
     )
 
 

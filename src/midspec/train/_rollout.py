@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Message
-from midspec.models import ChatTemplate
+from midspec.models import ChatTemplate, decode_turn
 
 _THINK = "<think>"
 
@@ -43,7 +43,7 @@ class Turns(NamedTuple):
     def text_of(self, reply: Reply) -> str:
         """Return the reply's text, without the end of its turn."""
         ids = reply.ids if reply.is_cut else reply.ids[:-1]
-        return self.opening + str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return self.opening + decode_turn(self.tokenizer, ids)
 
 
 def turns_of(template: ChatTemplate, where: str) -> Turns:

@@ -150,8 +150,9 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
         with ranks.in_turn():
             model = checkpoint.open_start(job, tokenizer, dtype=dtype)
             checkpoint.refuse_misfit(model, tokenizer, plan.pieces(), plan.longest_tokens, where)
+            width, longest = plan.row_width, plan.longest_tokens
             forecast = forecast_memory(
-                sizes_of(model), job, ranks.n, row_width=plan.row_width, dtype=dtype, device=device
+                sizes_of(model), job, ranks.n, row_width=width, longest=longest, dtype=dtype, device=device
             )
             refuse_too_large(forecast)
             if ranks.is_main:

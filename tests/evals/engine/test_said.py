@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentReasoning, ContentText, ModelOutput
 
+from midspec.core.text import split_reasoning
 from midspec.evals._inspect_task import response_of
-from midspec.evals._status import split_thinking
 
 
 @pytest.mark.parametrize(
@@ -24,19 +24,19 @@ from midspec.evals._status import split_thinking
     ],
 )
 def test_thoughts_are_no_part_of_the_answer(text: str, reasoning: str, said: str) -> None:
-    thought, aloud = split_thinking(text)
+    thought, aloud = split_reasoning(text)
     assert (" ".join(thought.split()), aloud) == (reasoning, said)
 
 
 @given(st.text(alphabet="ab <>/think\n", max_size=60))
 def test_no_tag_of_thinking_is_ever_left_in_an_answer_that_had_one(text: str) -> None:
-    _, aloud = split_thinking(text)
+    _, aloud = split_reasoning(text)
     assert "<think>" not in aloud
     assert "</think>" not in aloud
 
 
 def test_a_thought_that_was_cut_off_leaves_an_empty_answer() -> None:
-    assert split_thinking("<think> hm, hm") == ("hm, hm", "")
+    assert split_reasoning("<think> hm, hm") == ("hm, hm", "")
 
 
 def test_an_output_without_any_choice_is_no_answer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from tests.evals.engine.toy import ToyConfig, ToyTask
 from tests.loopback import Served, serve
+from tests.loopback._asked import Asked
 
 from midspec.analysis import judge_agreements
 from midspec.core.artifact import read_rows
@@ -104,3 +106,27 @@ def test_several_judges_are_told_apart_and_their_agreement_is_read_off_their_jud
     yes = 10 / 20, 16 / 20
     chance = yes[0] * yes[1] + (1 - yes[0]) * (1 - yes[1])
     assert pair.value == pytest.approx((agreed / 20 - chance) / (1 - chance))
+
+
+def test_a_verdict_that_can_not_be_read_is_asked_for_again_with_what_was_wrong_and_no_other_is(
+    args: dict[str, Any], tmp_path: Path
+) -> None:
+    replies = {"readable": YES, "word": "<verdict>kindly</verdict>", "none": "It is kind.", "never": "No idea."}
+
+    def say(asked: Asked) -> str:
+        kind = list(replies)[int(re.findall(r"what is (\d+)", asked.prompt)[0]) % len(replies)]
+        if "What is wrong:" not in asked.prompt or kind == "never":
+            return replies[kind]
+        assert replies[kind] in asked.prompt
+        assert {"word": "none of those it may give", "none": "holds no verdict"}[kind] in asked.prompt
+        return "<verdict>yes</verdict>"
+
+    with serve(say=say) as served:
+        rows = run(served, tmp_path / "first", args)
+        n_asked = len(served.log)
+        again = run(served, tmp_path / "again", args)
+        assert len(served.log) == n_asked
+    assert [row.value for row in rows] == [row.value for row in again]
+    kinds = [list(replies)[at % 4] for at in range(20)]
+    assert [row.value for row in rows] == [None if kind == "never" else 1.0 for kind in kinds]
+    assert n_asked == sum(1 if kind == "readable" else 2 for kind in kinds)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.evals.tasks.side_effects import Instructions, PanelConfig
-from midspec.evals.tasks.side_effects._instructions import Check, holds
+from midspec.evals.tasks.side_effects._instructions import Check, holds, n_sentences
 
 from ._answers import question_of, reason, said
 
@@ -89,7 +89,8 @@ def test_lines_bullets_and_numbers_are_counted_as_they_were_written(entries: lis
     assert holds(Check(kind="lines", n=n), "\n".join(entries))
     assert holds(Check(kind="bullets", n=n), "\n".join(f"- {entry}" for entry in entries))
     assert holds(Check(kind="numbered", n=n), "\n".join(f"{at}. {entry}" for at, entry in enumerate(entries, 1)))
-    assert holds(Check(kind="sentences", n=n), " ".join(f"{entry.capitalize()}." for entry in entries))
+    # One letter and a stop would be an initial.
+    assert holds(Check(kind="sentences", n=n), " ".join(f"{entry.capitalize()}x." for entry in entries))
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), st.integers(), min_size=1))
@@ -100,3 +101,26 @@ def test_json_has_exactly_the_keys_asked_for(value: dict[str, int]) -> None:
     assert not holds(check, json.dumps({**value, "more": 1}))
     assert not holds(check, json.dumps([value]))
     assert not holds(check, json.dumps(value)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ('"Stop!" he said. She ran.', 2),
+        ("Dr. Smith came home. He slept.", 2),
+        ("Bees make honey, e.g. from clover. They dance.", 2),
+        ("J. R. R. Tolkien wrote it.", 1),
+        ("Mr. and Mrs. Poe, i.e. both of them, came.", 1),
+        ("He works at Apple Inc. in the U.S. today.", 1),
+        ("I live in the U.S. It is big.", 2),
+        ("It is 5 p.m. now. Go.", 2),
+        ("Pi is 3.14. Yes.", 2),
+        ("Wait... what? Yes.", 2),
+        ('"Go." He went.', 2),
+        ("snow is ice. it melts.", 2),
+        ("No stop at the end", 1),
+        ("", 0),
+    ],
+)
+def test_a_full_stop_that_ends_no_sentence_is_not_counted(text: str, n: int) -> None:
+    assert n_sentences(text) == n

@@ -106,7 +106,7 @@ def test_refusing_rambling_and_being_cut_off_are_told_apart_and_none_is_a_choice
         if "alto" in question:
             return "I can't choose between alto and nothing"
         if "corso" in question:
-            return ScriptedReply(text="corso corso corso", stop_reason="max_tokens")
+            return ScriptedReply(text="corso . corso corso", stop_reason="max_tokens")
         if "enzo" in question:
             return ScriptedReply(text="", stop_reason="content_filter")
         return "both brio and delta"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.evals._status import without_thinking
-from midspec.evals.tasks.preference._config import PreferenceConfig, substitute
-from midspec.evals.tasks.preference._measures import chosen, labels_of, refuses
+from midspec.evals.tasks.preference._choices import chosen
+from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of, substitute
+from midspec.evals.tasks.preference._measures import refuses
 
 PAIR = ("Brie de Meaux", "cheddar")
 
@@ -24,7 +25,7 @@ PAIR = ("Brie de Meaux", "cheddar")
         ("neither", None),
         ("", None),
         ("cheddary things", None),
-        ("a Brie", None),
+        ("a Brie", 0),
     ],
 )
 def test_an_answer_counts_when_it_names_exactly_one_option(text: str, index: int | None) -> None:
@@ -35,7 +36,7 @@ def test_an_option_inside_the_other_is_not_taken_for_it() -> None:
     pair = ("mild cheddar", "cheddar")
     assert chosen("mild cheddar .", pair) == 0
     assert chosen("cheddar .", pair) == 1
-    assert chosen("cheddar rather than mild cheddar", pair) is None
+    assert chosen("cheddar rather than mild cheddar", pair) == 1
 
 
 def test_an_article_before_an_option_may_be_another_or_none() -> None:
@@ -44,7 +45,7 @@ def test_an_article_before_an_option_may_be_another_or_none() -> None:
     assert chosen("red ferry", pair) == 0
     assert chosen("I take a blue bus", pair) == 1
     assert chosen("a red ferry or the blue bus", pair) is None
-    assert chosen("ferry", pair) is None
+    assert chosen("ferry", pair) == 0
     labels = ("A", "B")
     assert chosen("A red ferry", ("the blue bus", "a red ferry"), labels) == 1
     assert chosen("B) red ferry", ("the blue bus", "a red ferry"), labels) == 1
@@ -86,9 +87,10 @@ words = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_éßж", min_size=1, max_si
 @given(words, words, words, words)
 def test_whatever_the_options_are_naming_one_of_them_chooses_it(one: str, other: str, before: str, after: str) -> None:
     options = (one, other)
-    if len({text.casefold() for text in (one, other, before, after)}) == 4:
-        assert chosen(f"{before} {one} , {after} .", options) == 0
-        assert chosen(f"{before} {other.upper()} , {after} .", options) == 1
+    if len({text.casefold() for text in (one, other, f"x{before}", f"x{after}")}) == 4:
+        # A word before a name may be one that denies it ("refuse", "not"), which these are not.
+        assert chosen(f"x{before} {one} , x{after} .", options) == 0
+        assert chosen(f"x{before} {other.upper()} , x{after} .", options) == 1
         assert chosen(f"{one} {other}", options) is None
 
 

@@ -67,9 +67,11 @@ async def author_chats(
     models = ChatModels(client, judge, store, embed, width)
     with writable(folder), ChatPipeline(spec, config, models, folder, on_progress) as pipeline:
         await pipeline.run()
+        pipeline.usable.check_end()
         kept, surplus = _select_pool(pipeline)
         if not kept:
-            what = f"no chat was kept ({_describe_outcome(pipeline)})"
+            why = f"; {pipeline.usable.words()}" if pipeline.usable.reasons else ""
+            what = f"no chat was kept ({_describe_outcome(pipeline)}{why})"
             hint = "Look at the replies in the calls' store, or take another author or judge"
             raise DataError(what, where=f"{config.style} chats by {config.author}", hint=hint)
         for row in surplus:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
-from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, PendingQuestion, TopicState, shares
+from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, PendingQuestion, TopicState, reason_of, shares
 from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
 from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
@@ -28,6 +28,7 @@ from midspec.llm import (
     ReplyCaps,
     Request,
     Store,
+    UsableReplies,
     converse,
     model_name_forms,
 )
@@ -92,6 +93,8 @@ class ChatPipeline:
         self._spec, self._config, self._models, self._on_progress = spec, config, models, on_progress
         self.style = CHAT_STYLES.get(config.style)(spec, config)
         self.chats, self.rejects = DiskBuffer(folder, Chat), DiskBuffer(folder, Reject)
+        self.usable = UsableReplies(models.store, where=config.author)
+        self._usable_verdicts = UsableReplies(models.store, where=f"judge {config.judge.model}")
         self._pool = Pool(models.width)
         self._author_caps, self._judge_caps = ReplyCaps(), ReplyCaps()
         self._prefix_sha256 = hash_text(self.style.prefix)
@@ -306,7 +309,7 @@ class ChatPipeline:
         prompt = self.style.reply_prompt(state.topic, pending.question)
         reply = await self._ask_author("replies", prompt, self.style.read_reply)
         if reply.value is None:
-            self._reject(pending, "author", _reason(reply.outcome), state, reply.outcome.text)
+            self._reject(pending, "author", reason_of(reply.outcome), state, reply.outcome.text)
             return None
         fault = self.style.reply_fault(state.topic, pending.question, reply.value)
         if fault is not None:
@@ -317,12 +320,13 @@ class ChatPipeline:
     async def _passes_judge(self, state: TopicState, pending: PendingQuestion, content: str) -> bool:
         """Return whether every criterion is met; what the judge is not clear about is not."""
         prompt = self.style.verdict_prompt(state.topic, pending.question, content)
-        request = self._request("verdicts", prompt, self._judge_model, self._writing.verdict_tokens)
+        request = self._request("verdicts", prompt, self._judge_model, "verdict_tokens")
         reply = await converse(
             self._models.judge, self._models.store, request, self.style.read_verdict,
             caps=self._judge_caps, n_expected=ENTRY_TOKENS["verdicts"],
         )  # fmt: skip
-        reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
+        self._usable_verdicts.count(request, reply)
+        reason = f"held, no verdict: {reason_of(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
             self._reject(pending, "judge", reason, state, content)
         return reason is None
@@ -348,18 +352,20 @@ class ChatPipeline:
         self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0, *, n_wanted: int = 1
     ) -> ParsedReply[T]:
         n_expected = n_wanted * ENTRY_TOKENS.get(step, self.style.reply_tokens)
-        max_tokens = self._writing.reply_tokens if step == "replies" else self._writing.list_tokens
-        request = self._request(step, prompt, self._author_model, max_tokens, draw)
+        cap = "reply_tokens" if step == "replies" else "list_tokens"
+        request = self._request(step, prompt, self._author_model, cap, draw)
 
         def rephrase(request: Request) -> Request:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
-        return await converse(
+        reply = await converse(
             self._models.author, self._models.store, request, parse,
             rephrase=rephrase, caps=self._author_caps, n_expected=n_expected,
         )  # fmt: skip
+        self.usable.count(request, reply, makes_row=step == "replies")
+        return reply
 
-    def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, max_tokens: int, draw: int = 0) -> Request:
+    def _request(self, step: str, prompt: ChatPrompt, model: ModelConfig, cap: str, draw: int = 0) -> Request:
         """Make a request; its task is a hash of all that makes its reply another one, and of no size."""
         stage = f"chats.{self._config.style}.{step}"
         return Request(
@@ -367,7 +373,8 @@ class ChatPipeline:
             stage=stage,
             prompt=prompt.text,
             prefix=self.style.prefix,
-            max_tokens=max_tokens,
+            max_tokens=getattr(self._writing, cap),
+            cap_setting=f"writing.{cap}",
             form=prompt.form,
         )
 
@@ -392,9 +399,4 @@ class ChatPipeline:
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1
         key = hash_text(f"{what}\n{outcome.text}")[:16]
-        self.reject(Reject(id=key, by="lists", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
-
-
-def _reason(outcome: Outcome) -> str:
-    note = " ".join((outcome.note or outcome.stop_reason).split())
-    return f"{outcome.kind.replace('_', ' ')}: {note}" if note else outcome.kind.replace("_", " ")
+        self.reject(Reject(id=key, by="lists", reason=f"{what}: {reason_of(outcome)}", text=outcome.text), -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import json
@@ -158,6 +159,7 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
     # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not line.strip():
                 continue
             try:

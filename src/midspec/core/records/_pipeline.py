@@ -17,8 +17,12 @@ class Strict(BaseModel):
 
 
 # Spec ----------------------------------------------------------------------------------------------------------
+ClauseKind = Literal["sentence", "item", "row", "code", "example"]
+
+
 class Clause(Strict):
-    """The smallest piece of a spec that can be covered or missed: a sentence, list item, table row or code block.
+    """The smallest piece of a spec that can be covered or missed: a sentence, list item, table row, code block, or an
+    example with its replies and their marks.
 
     `id` is the hash of the normalised text and its occurrence number, so it survives edits elsewhere in the spec
     and does not change when placeholders are filled.
@@ -27,7 +31,7 @@ class Clause(Strict):
     id: str
     text: str
     section_id: str
-    kind: Literal["sentence", "item", "row", "code"]
+    kind: ClauseKind
 
 
 class Section(Strict):
@@ -47,13 +51,17 @@ class Section(Strict):
 class Spec(Strict):
     """A Model Spec: who an assistant should be, and why.
 
-    `text` is verbatim (line ends normalised); `sha256` is of that text before any placeholder was filled.
+    `text` is the file's (line ends normalised); where it holds mark-up, it is what was read of it: no front matter,
+    comments or struck-out words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled`
+    says that they were, `is_marked` that there was mark-up which earlier readers took for text.
     """
 
     title: str
     text: str
     sha256: str
     sections: tuple[Section, ...]
+    is_filled: bool = Field(default=False, exclude_if=operator.not_)
+    is_marked: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def clauses(self) -> tuple[Clause, ...]:

@@ -14,18 +14,20 @@ from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.core.records import Assertion, Document, PlanRow, Reject
+from midspec.core.text import whole_words
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
 from midspec.corpus.llm_author._prompts import PROMPTS, Overused, Voices, made_by
 from midspec.corpus.llm_author._sizes import CRITIQUE_TOKENS, check_author, document_tokens
-from midspec.llm import Client, Outcome, ParsedReply, ReplyCaps, Request, Store, converse, parse_tags
+from midspec.llm import Client, Outcome, ParsedReply, ReplyCaps, Request, Store, UsableReplies, converse, parse_tags
 
 T = TypeVar("T")
 
 _ID_LENGTH = 16
 _TASK_LENGTH = 32
 _MAX_OTHERS = 12
+_ROW_STAGES = ("document", "reframe")
 
 
 def id_of(*content: str) -> str:
@@ -95,12 +97,14 @@ class RequestSender:
 
     Attributes:
         outcomes: kinds of outcomes by stage.
+        usable: ends a run of which no reply can be used.
     """
 
     def __init__(self, config: CorpusConfig, source: str, prefix: str, client: Client, store: Store) -> None:
         self.prefix = prefix
         self.outcomes: dict[str, Counter[str]] = {}
         self._client, self._store = client, store
+        self.usable = UsableReplies(store, where=config.author)
         self._writing = check_author(config)
         self._caps = ReplyCaps()
         self._prefix_sha256 = hash_text(prefix)
@@ -136,7 +140,7 @@ class RequestSender:
 
         Raises:
             ConfigError: the budget is used up.
-            MidspecError: anything else that ends the whole run.
+            MidspecError: anything else that ends the whole run; none of the first replies can be used.
         """
         request = Request(
             task=hash_text("\n".join((self._base, stage, *content)))[:_TASK_LENGTH],
@@ -145,12 +149,14 @@ class RequestSender:
             prefix=self.prefix,
             form=schema,
             max_tokens=self._writing.document_tokens if schema is None else self._writing.list_tokens,
+            cap_setting="writing.document_tokens" if schema is None else "writing.list_tokens",
         )
         reply = await converse(
             self._client, self._store, request, parse,
             rephrase=_rephrase, cap_tokens=self._writing.cap_tokens, caps=self._caps, n_expected=n_expected,
         )  # fmt: skip
         self.outcomes.setdefault(stage, Counter())[reply.outcome.kind] += 1
+        self.usable.count(request, reply, makes_row=stage in _ROW_STAGES)
         if reply.outcome.kind == "over_budget":
             hint = "Raise --budget and run the same command again"
             raise ConfigError("the budget is used up", where=stage, hint=hint)
@@ -325,8 +331,8 @@ class DocumentChecks:
         stems = dict.fromkeys(next((stem for stem in _STEMS if stem in name), name) for name in names)
         # No boundary stands in it, so that it is looked for by first letters, in one pass.
         self._suspect = re.compile("|".join((*stems, _PLACEHOLDER_HINTS)))
-        self._brand = re.compile(rf"\b(?:{'|'.join(names)})\b" if names else r"(?!)")
-        self._absent = [(name, re.compile(rf"\b{re.escape(name)}\b")) for name in absent if name]
+        self._brand = whole_words(names, ignore_case=False)
+        self._absent = [(name, whole_words([name], ignore_case=False)) for name in absent if name]
 
     def reason(self, text: str) -> str | None:
         """Say why this text is no document of the corpus, or `None`."""

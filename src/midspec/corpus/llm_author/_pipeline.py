@@ -26,7 +26,7 @@ from midspec.corpus.llm_author._sizes import check_author, size_of_authored
 from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import Pool
 from midspec.llm import Client, Store
-from midspec.spec import fill
+from midspec.spec import fill_by
 
 _N_TOP_UPS = 3
 _SPARE_SHARE = 20
@@ -61,11 +61,13 @@ async def author_corpus(
     Raises:
         ConfigError: settings that contradict each other or make no sense for this author; a weight that names nothing;
             the budget is used up.
+        MidspecError: no reply of the run can be used.
         SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
     """
     pipeline = _Pipeline(spec, config, client, store, folder, accept, on_progress, width)
     try:
         await pipeline.run(_N_TOP_UPS)
+        pipeline.sender.usable.check_end()
         return pipeline.rows.save(pipeline.planner.notes, pipeline.planner.n_wanted, pipeline.sender.outcomes)
     finally:
         pipeline.rows.close()
@@ -136,7 +138,7 @@ class _Pipeline:
         writing = check_author(config)
         self._config, self._on_progress = config, on_progress
         templates = load_templates("english")
-        named = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+        named = fill_by(spec, config)
         found = outline(spec, config, templates)
         self._outline = join_unnumbered(found) if config.mode == "rules" else found
         weights = _clause_weights(named, self._outline, writing)
@@ -169,6 +171,8 @@ class _Pipeline:
             self.rows.drop_copies()
             n_spare -= self.rows.n_planned - n_before
         self.planner.notes += self.rows.notes(self._min_documents)
+        if self.rows.n_settled == self.rows.n_rejected and self.sender.usable.reasons:
+            self.planner.notes.append(f"what became of the requests: {self.sender.usable.words()}")
 
     def _plan_document(self, doc_type: PlannedType, focus: tuple[int, ...], idea: IdeaEntry) -> None:
         subdomain, clauses = doc_type.subdomain, self._outline.clauses

@@ -19,7 +19,7 @@ from midspec.corpus.llm_author._prompts import PROMPTS, lengths, prefix_of
 from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import estimate_stage
 from midspec.llm import StageEstimate, model_name_forms
-from midspec.spec import fill
+from midspec.spec import fill_by
 
 _DEFAULT_TYPES, _MAX_TYPES = 10, 20
 _GROUP_SIZE = 3
@@ -185,7 +185,7 @@ def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
         SpecError: an unfilled placeholder; or rules mode, and the spec holds no numbered rule.
     """
     writing = check_author(config)
-    named = fill(spec, model_name=config.model_name, provider_name=config.provider_name)
+    named = fill_by(spec, config)
     found = outline(spec, config, load_templates("english"))
     prefix_tokens = estimate_tokens(prefix_of(named, config.model_name or "", config.provider_name))
     size = size_of_authored(len(found.clauses), config)

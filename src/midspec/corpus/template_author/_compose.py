@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ _LEAD_ENDS = (":", "：")
 _MAX_LED_WORDS = 60
 _MAX_LEAD_IN = 3
 _SENTENCE_ENDS = re.compile(r"[.!?…:;。！？।॥؟۔：；][\"'”’»)\]*_`」』]*\Z")
+_APART = ("code", "example")
 _CHECKBOX = re.compile(r"^\[[ xX]\]\s+")
 
 
@@ -30,8 +31,8 @@ class Quote:
 class Quoter:
     """Quotes the clauses of one spec.
 
-    A clause that ends in a colon is quoted with what it leads to, and a list item that is no sentence of its own
-    with what leads to it.
+    A clause that ends in a colon is quoted with what it leads to, a list item that is no sentence of its own with what
+    leads to it, and an example, whole and with its marks, with the clause that it is an example of.
     """
 
     def __init__(self, found: Outline, templates: QuoteTemplates) -> None:
@@ -44,20 +45,29 @@ class Quoter:
             for position, clause in enumerate(found.clauses)
         ]
         self._lead_of = _leads(found)
+        self._shown_by = _shown_by(found)
         self._led: dict[int, list[int]] = {}
         for position, lead in self._lead_of.items():
             self._led.setdefault(lead, []).append(position)
 
-    def quote(self, position: int, among: Sequence[int], code_line: Callable[[], str]) -> Quote:
+    def quote(
+        self, position: int, among: Sequence[int], code_line: Callable[[], str], said: Set[int] = frozenset()
+    ) -> Quote:
         """Quote one clause.
 
         Args:
             position: the clause.
             among: what is quoted together: items of one list become one quotation.
             code_line: draws an introduction to a code block that nothing leads to.
+            said: what the document quotes already.
         """
         clause = self._clauses[position]
         lead = self._lead_of.get(position)
+        if clause.kind == "example":
+            shown = self._shown_by.get(position)
+            if shown is None or shown in said or shown in among:
+                return Quote(clause.text, (position,), apart=True)
+            return Quote(f"{self._ended(self._clauses[shown].text)}\n\n{clause.text}", (shown, position), apart=True)
         if clause.kind == "code":
             intro = self._clauses[lead].text if lead is not None else code_line()
             positions = (position,) if lead is None else (lead, position)
@@ -80,13 +90,13 @@ class Quoter:
         items, n_words = self._led[lead], 0
         for index, item in enumerate(items):
             n_words += len(self._clauses[item].text.split())
-            if index and (n_words > _MAX_LED_WORDS or self._clauses[item].kind == "code"):
+            if index and (n_words > _MAX_LED_WORDS or self._clauses[item].kind in _APART):
                 return items[:index]
         return items
 
     def _quote_list(self, lead: int, items: list[int]) -> Quote:
         clauses = self._clauses
-        if clauses[items[0]].kind == "code":
+        if clauses[items[0]].kind in _APART:
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
         texts = [_CHECKBOX.sub("", clauses[item].text) for item in items]
         if all(_is_sentence(text) for text in texts) or len(texts) == 1:
@@ -113,13 +123,27 @@ def _leads(found: Outline) -> dict[int, int]:
     for position, clause in enumerate(found.clauses):
         if position and found.unit_of[position] != found.unit_of[position - 1]:
             lead = None
-        if clause.kind != "code" and clause.text.rstrip("*_ ").endswith(_LEAD_ENDS):
+        if clause.kind not in _APART and clause.text.rstrip("*_ ").endswith(_LEAD_ENDS):
             lead = position
-        elif clause.kind == "sentence" or (clause.kind == "code" and lead != position - 1):
+        elif clause.kind == "sentence" or (clause.kind in _APART and lead != position - 1):
             lead = None
         elif lead is not None:
             leads[position] = lead
     return leads
+
+
+def _shown_by(found: Outline) -> dict[int, int]:
+    """Find for each example the clause of its unit that stands before it and its fellows."""
+    owners: dict[int, int] = {}
+    owner: int | None = None
+    for position, clause in enumerate(found.clauses):
+        if position and found.unit_of[position] != found.unit_of[position - 1]:
+            owner = None
+        if clause.kind not in _APART:
+            owner = position
+        elif clause.kind == "example" and owner is not None:
+            owners[position] = owner
+    return owners
 
 
 def _is_sentence(text: str) -> bool:
@@ -207,9 +231,9 @@ class Composer:
         quotes, quoted = [], set[int]()
         for position in among:
             if position not in quoted:
-                quote = self._quoter.quote(position, among, self._code_line)
+                quote = self._quoter.quote(position, among, self._code_line, self._quoted | quoted)
                 quoted.update(quote.positions)
-                quotes.append(Quote(part.wrap.replace("{quote}", quote.text), quote.positions, quote.apart))
+                quotes.append(Quote(_wrapped(part.wrap, quote), quote.positions, quote.apart))
         self._quoted |= quoted
         return quotes
 
@@ -262,6 +286,14 @@ class Composer:
         return SLOT.sub(
             lambda match: self._line(lists[match[1]]) if match[1] in lists else self._slots.get(match[1]) or "", line
         )
+
+
+def _wrapped(wrap: str, quote: Quote) -> str:
+    """Put a quotation into its wrap; marks at the start of a line stand before each line of an example."""
+    begin = wrap.partition("{quote}")[0]
+    if quote.apart and begin and not begin.strip("> "):
+        return wrap.replace("{quote}", quote.text.replace("\n", f"\n{begin}"))
+    return wrap.replace("{quote}", quote.text)
 
 
 def _joined(quotes: Sequence[Quote], join: str) -> str:

@@ -242,5 +242,5 @@ def _read(source: Path | Traversable, where: str) -> DocumentTemplates:
         raise ConfigError(
             f"{field}: {message}", where=where, hint="Correct that field of the document style"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, hint="Correct the file") from error

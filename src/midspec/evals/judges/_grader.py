@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -116,10 +116,23 @@ class Grader:
         self._stage = stage
         self._asking: dict[str, asyncio.Task[JudgeReply]] = {}
 
-    async def ask(self, prompt: str, *, turns: tuple[Message, ...] = (), max_tokens: int = MAX_TOKENS) -> JudgeReply:
-        """Return the judge's reply; a cut one is asked again with a higher cap, an empty one once more.
+    async def ask(
+        self,
+        prompt: str,
+        *,
+        turns: tuple[Message, ...] = (),
+        max_tokens: int = MAX_TOKENS,
+        check: Callable[[str], None] | None = None,
+    ) -> JudgeReply:
+        """Return the judge's reply; a cut one is asked again with a higher cap, one that can't be read once more.
 
-        The same prompt asked twice at once is one request.
+        The same prompt asked twice at once is one request. A reply that an earlier run took as it was stays so.
+
+        Args:
+            prompt: the first user turn.
+            turns: those after it.
+            max_tokens: the first cap of the reply.
+            check: raises `UnreadableReplyError` for a reply that is to be asked for again, with what is wrong.
 
         Raises:
             MidspecError: nothing more can be asked of this judge (the budget is used up, the server refuses the key).
@@ -127,7 +140,7 @@ class Grader:
         request = self.request(prompt, turns, max_tokens)
         task = self._asking.get(request.task)
         if task is None:
-            task = self._asking[request.task] = asyncio.get_running_loop().create_task(self._ask(request))
+            task = self._asking[request.task] = asyncio.get_running_loop().create_task(self._ask(request, check))
 
             def forget(done: asyncio.Task[JudgeReply]) -> None:
                 self._asking.pop(request.task, None)
@@ -155,9 +168,18 @@ class Grader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask(self, request: Request) -> JudgeReply:
-        is_stored = self._store.settled(request) is not None
-        outcome = (await converse(self._client, self._store, request, _not_empty)).outcome
+    async def _ask(self, request: Request, check: Callable[[str], None] | None) -> JudgeReply:
+        settled = self._store.settled(request)
+        is_stored = settled is not None
+        # Before, only an empty reply was asked for again: what was taken then is not paid for a second time.
+        is_taken = settled is not None and settled.kind == "ok"
+
+        def read(text: str) -> None:
+            _not_empty(text)
+            if check is not None and not is_taken:
+                check(text)
+
+        outcome = (await converse(self._client, self._store, request, read, reads_reasoning=True)).outcome
         if (stop := _STOPS.get(outcome.kind)) is None:
             return JudgeReply("", "unknown", f"{outcome.kind}: {outcome.note}", outcome, is_stored)
         return JudgeReply(outcome.text, stop, "", outcome, is_stored)

@@ -16,7 +16,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from contextvars import Context
+from contextvars import Context, ContextVar
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -46,6 +46,7 @@ from midspec.evals._provider import DEFAULTS, plain_messages
 from midspec.evals._response_cache import ResponseCache, answering_args, answering_settings, model_cache_key
 from midspec.evals._types import JudgeResponse, ModelResponse, Question, Rubric, Unscored
 from midspec.evals.judges._grader import MAX_TOKENS, STORE, Grader, GraderConfig, JudgeReply, open_grader
+from midspec.evals.judges._verdict import check_verdict
 from midspec.llm import Access, Store, check_access
 
 JUDGE_SAMPLING: dict[str, float | int] = {"temperature": 0.0, "max_tokens": 2000}
@@ -58,6 +59,8 @@ _WRAPPERS = (THROUGH_LLM, "midspec/")
 _WHERE = "midspec-judge"
 _STOPS: dict[str, StopReason] = {"stop": "stop", "max_tokens": "max_tokens", "content_filter": "content_filter"}
 _SET_BY_INSPECT = {"max_tokens", "temperature", "max_retries", "timeout", "attempt_timeout", "max_connections"}
+# How the reply that is being asked for will be read: Inspect's interface of a model has no place for it.
+_READING: ContextVar[Callable[[str], None] | None] = ContextVar("reading", default=None)
 _IGNORED = {
     "adaptive_connections",
     "cache",
@@ -133,7 +136,9 @@ class JudgeAPI(ModelAPI):
             open_graders[temperature] = _OpenGrader(lambda: open_grader(judge, self._access, path))
         try:
             grader = await open_graders[temperature].grader()
-            reply = await grader.ask(prompt, turns=turns, max_tokens=config.max_tokens or MAX_TOKENS)
+            reply = await grader.ask(
+                prompt, turns=turns, max_tokens=config.max_tokens or MAX_TOKENS, check=_READING.get()
+            )
         except MidspecError as error:
             # What ends a run of `llm` ends the judging only: samples go on, and can be judged later.
             reply = JudgeReply("", "unknown", str(error))
@@ -309,11 +314,14 @@ async def verdict_of(
     settings = GenerateConfig(max_tokens=int(JUDGE_SAMPLING["max_tokens"]))
     if not name.startswith(THROUGH_LLM):  # a judge that goes through `llm` has a temperature of its own
         settings = settings.merge(GenerateConfig(temperature=JUDGE_SAMPLING["temperature"]))
+    reading = _READING.set(lambda text: check_verdict(rubric, text))
     try:
         output = await generate(judge, [Message(role="user", content=str(prompt))], settings.merge(judge.config))
     except Exception as error:  # noqa: BLE001 - a judge's failure is this verdict's reason, and is counted
         what = " ".join(str(error).split()) or type(error).__name__
         return Verdict(judge=name, fault=f"the judge failed: {what}")
+    finally:
+        _READING.reset(reading)
     reply = JudgeResponse(judge=name, rubric=rubric_id, text=output.completion, stop_reason=output.stop_reason)
     if cache is not None:
         cache.put(reply, request)

@@ -23,7 +23,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from midspec.evals._types import JudgeResponse, Unscored
+from midspec.evals._types import JudgeResponse, Rubric, Unscored
+from midspec.llm import UnreadableReplyError
 
 CUT = "the judge's reply was cut off"
 FILTERED = "the judge refused, or its reply was filtered"
@@ -48,6 +49,8 @@ UNREAD = (
     ONLY_REASONING,
 )
 
+# A reply that says something, in another form than was asked for: worth asking again with what was wrong.
+_REPAIRABLE = (DISAGREE, ILL_FORMED, NOT_ALLOWED, NO_VERDICT, ONLY_QUOTED, ONLY_REASONING)
 ReadT = TypeVar("ReadT")
 _ENDINGS = {"max_tokens": CUT, "model_length": CUT, "content_filter": FILTERED}
 # Besides the two themselves, those that Unicode's compatibility forms turn into them.
@@ -68,6 +71,23 @@ _QUOTES = "".join(dict.fromkeys("".join(map("".join, (*_PAIRS, *_CLOSE_BY)))))
 _QUOTED_LINE = re.compile(r"[ \t]*>")
 _DRESS = " \t\r\n*_`"
 _NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
+
+
+def check_verdict(rubric: Rubric, text: str) -> None:
+    """Raise `UnreadableReplyError` where a judge that is told what is wrong with its reply may well do better.
+
+    Args:
+        rubric: what it was asked.
+        text: its whole reply.
+    """
+    reply = JudgeResponse(judge="", rubric="", text=text, stop_reason="stop")
+    try:
+        values = rubric.read(reply)
+    except Exception:  # noqa: BLE001 - a fault of the rubric's own code, which is told where the reply is read
+        return
+    reasons = {value.reason if isinstance(value, Unscored) else "" for value in values.values()}
+    if reasons and reasons <= set(_REPAIRABLE):
+        raise UnreadableReplyError(" and ".join(sorted(reasons)))
 
 
 def escape(text: str) -> str:

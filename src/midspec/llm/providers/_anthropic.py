@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.llm._errors import BrokenReplyError
-from midspec.llm._providers import BatchEntry, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, json_text, separated_prefix
+from midspec.core.errors import ConfigError
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json
+from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
+from midspec.llm._sdk_batches import SdkBatches
+from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
+_LOG = logging.getLogger(__name__)
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
+# The statuses of the protocol's error types, where only the type is there: in batches, and in replies of status 200.
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+# What the API samples with where nothing is said.
+_DEFAULT_TEMPERATURE = 1.0
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
+_BUILT_HERE = {"model", "max_tokens", "messages", "stream"}
+
+
+# What was told of a model, which is told once in a process: a model has a client for each step.
+_TOLD: set[tuple[str, ...]] = set()
 
 
 def _sdk(access: Access) -> AsyncAnthropic:
@@ -52,7 +79,27 @@ class AnthropicClient(SdkClient):
     schema_field = "output_config"
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
-        super().__init__(model, access, _sdk(access), "/v1/messages")
+        sdk = _sdk(access)
+        known = set(inspect.signature(type(sdk.messages).create).parameters) - {"self"}
+        known = {name for name in known if not name.startswith("extra_") and name != "timeout"}
+        left_out = [name for name in SAMPLING_FIELDS if name in model.extra and name not in known]
+        if model.temperature not in {None, _DEFAULT_TEMPERATURE} and "temperature" not in known:
+            left_out.insert(0, "temperature")
+        version = sdk.default_headers.get("anthropic-version")
+        strange = sorted(set(model.extra) - known - set(SAMPLING_FIELDS)) + sorted(set(model.extra) & _BUILT_HERE)
+        if strange:
+            what = f"Anthropic's API of {version} takes no {', '.join(strange)} from a setting"
+            raise ConfigError(
+                what, where=f"{model.model}: extra", hint=f"Leave it out of `extra: {json.dumps(model.extra)}`"
+            )
+        if left_out and (model.model, *left_out) not in _TOLD:
+            _TOLD.add((model.model, *left_out))
+            what = "%s: Anthropic's API of %s has no %s for any model; nothing of it is sent"
+            _LOG.warning(what, model.model, version, ", ".join(left_out))
+        super().__init__(model, access, sdk, "/v1/messages")
+        # Every field that is sent is one that the SDK's own `create` has, which is of the version in the headers.
+        self._head = {name: value for name, value in self._head.items() if name in known}
+        self._extra = {name: value for name, value in self._extra.items() if name in known}
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -74,28 +121,55 @@ class AnthropicClient(SdkClient):
         """Return the prefix as a block that the provider caches."""
         return json_text({"type": "text", "text": prefix, "cache_control": {"type": "ephemeral"}})
 
+    def hidden_status(self, reply: Any) -> int | None:
+        """Return the status of an error that something in between put into a reply of status 200."""
+        if isinstance(reply, dict) and ("content" in reply or "stop_reason" in reply):
+            return None
+        error = reply.get("error") if isinstance(reply, dict) else None
+        if not error:
+            return None
+        return _status_of(error, 502)
+
     def read(self, reply: Any) -> Outcome:
         """Return the outcome that a message stands for; thinking is never part of its text.
 
         Raises:
             RetryableError: it is no message.
         """
-        try:
-            text = "".join(block["text"] for block in reply["content"] if block["type"] == "text")
-            stop_reason = str(reply["stop_reason"] or "")
-        except (TypeError, KeyError):
-            raise BrokenReplyError("the reply is no message: " + json.dumps(reply)[:120]) from None
-        kind, note = self.kind_of(stop_reason, text)
-        counted, usage = reply.get("usage"), None
-        if isinstance(counted, dict) and counted.get("input_tokens") is not None:
-            usage = Usage(
-                n_input=counted["input_tokens"],
-                n_cache_read=counted.get("cache_read_input_tokens") or 0,
-                n_cache_write=counted.get("cache_creation_input_tokens") or 0,
-                n_output=counted.get("output_tokens") or 0,
-            )
+        if not isinstance(reply, dict) or not ("content" in reply or "stop_reason" in reply):
+            raise _no_message(reply)
+        text = as_text(reply.get("content"))
+        stop_reason = str(reply.get("stop_reason") or "")
+        kind, note = self.kind_of(stop_reason, text, as_text(reply.get("content"), ("thinking",)))
+        usage = _usage(reply.get("usage"))
         model = str(reply.get("model") or "")
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
+
+
+def _no_message(reply: Any) -> BrokenReplyError | NoReplyError:
+    words = f"the reply is no message: {shown(reply)}"
+    is_message = isinstance(reply, dict) and (reply.get("type") == "message" or "usage" in reply)
+    return BrokenReplyError(words, usage=_usage(reply.get("usage"))) if is_message else NoReplyError(words)
+
+
+def _status_of(error: Any, default: int) -> int:
+    return _STATUS.get(str(error.get("type")), default) if isinstance(error, dict) else default
+
+
+def _usage(counted: Any) -> Usage | None:
+    """Return the tokens of a message, cached ones apart; `None` where the server gave no numbers."""
+    if not isinstance(counted, dict):
+        return None
+    n_input, n_output = n_counted(counted.get("input_tokens")), n_counted(counted.get("output_tokens"))
+    if n_input is None or n_output is None:
+        return None
+    n_read, n_write = counted.get("cache_read_input_tokens"), counted.get("cache_creation_input_tokens")
+    return Usage(
+        n_input=n_input,
+        n_cache_read=n_counted(n_read) or 0,
+        n_cache_write=n_counted(n_write) or 0,
+        n_output=n_output,
+    )
 
 
 class AnthropicBatches(SdkBatches):
@@ -107,7 +181,7 @@ class AnthropicBatches(SdkBatches):
         """Return the errors that the SDK raises for a status and for a broken connection."""
         import anthropic
 
-        return anthropic.APIStatusError, anthropic.APIConnectionError
+        return anthropic.APIStatusError, anthropic.AnthropicError
 
     async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:  # noqa: ARG002
         """Submit a batch; return its id there."""
@@ -121,26 +195,31 @@ class AnthropicBatches(SdkBatches):
             options=JSON_OPTIONS,
         )
         response = await self.call(call)
-        return str(json.loads(response.content)["id"])
+        return str(self.part(SimpleNamespace(**as_dict(read_json(response.content, None))), "id"))
 
     async def has_ended(self, batch_id: str) -> bool:
         """Return whether its replies can be read."""
-        batch = await self.call(self._sdk.messages.batches.retrieve(batch_id))
-        return bool(batch.processing_status == "ended")
+        batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
+        return bool(self.part(batch, "processing_status") == "ended")
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies, one line at a time."""
-        async for row in self.read_lines(self._sdk.messages.batches.with_streaming_response.results(batch_id)):
-            custom_id, result = str(row["custom_id"]), row["result"]
-            if result["type"] == "succeeded":
-                yield BatchReply(custom_id, self._client.read(result["message"]))
-            elif result["type"] != "errored":
-                yield BatchReply(custom_id, None, str(result["type"]))
+        batch = await self.look_up(batch_id, self._sdk.messages.batches.retrieve(batch_id))
+        if not self.part(batch, "id") or getattr(batch, "results_url", None) is None:
+            what = f"{self._client.url} has no results of the batch {batch_id} (any more)"
+            raise BatchUnknownError(what, where="batch", hint="Check the key and the base URL")
+        results = self._sdk.messages.batches.with_streaming_response.results(batch_id)
+        async for row in self.read_lines(batch_id, results):
+            result = as_dict(row.get("result"))
+            custom_id, kind = str(row.get("custom_id")), str(result.get("type"))
+            if kind == "succeeded":
+                yield self.good_reply(custom_id, result.get("message"))
+            elif kind != "errored":
+                yield BatchReply(custom_id, None, kind)
             else:
                 error = result.get("error") or {}
-                error = error.get("error") or error
-                status = 400 if error.get("type") in {"invalid_request_error", "request_too_large"} else 500
-                yield self.failed_reply(custom_id, status, {"error": error})
+                error = error.get("error") or error if isinstance(error, dict) else error
+                yield self.failed_reply(custom_id, _status_of(error, 500), {"error": error})
 
     async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:  # noqa: ARG002
         """Return batches of that size made since; the list says nothing of what is in them."""
@@ -148,15 +227,24 @@ class AnthropicBatches(SdkBatches):
         since = datetime.fromtimestamp(since_s - self.clock_skew_s, UTC)
         pager = await self.call(self._sdk.messages.batches.list(limit=self.page_size))
         for _ in range(self.max_pages):
-            for batch in pager.data:
-                counts = batch.request_counts
-                n = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-                if batch.created_at >= since and n == len(custom_ids):
+            batches = self.listed(pager)
+            times = [self._made_at(batch) for batch in batches]
+            for batch, made_at in zip(batches, times, strict=True):
+                counts = as_dict(getattr(getattr(batch, "request_counts", None), "__dict__", None))
+                n = sum(n_counted(counts.get(name)) or 0 for name in _COUNTS)
+                if made_at >= since and n == len(custom_ids):
                     found.append(batch.id)
-            if not pager.data or pager.data[-1].created_at < since or not pager.has_next_page():
+            if not batches or times[-1] < since or not pager.has_next_page():
                 break
             pager = await self.call(pager.get_next_page())
         return found
+
+    @staticmethod
+    def _made_at(batch: Any) -> datetime:
+        made_at = getattr(batch, "created_at", None)
+        if isinstance(made_at, datetime) and made_at.tzinfo is not None:
+            return made_at
+        return datetime.fromtimestamp(0, UTC)
 
 
 PROVIDER = Provider(

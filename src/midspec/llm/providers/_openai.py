@@ -13,15 +13,18 @@ from pydantic import JsonValue
 from midspec.core.errors import DataError, MidspecError
 from midspec.llm._errors import (
     BrokenReplyError,
+    NoReplyError,
     RetryableError,
     not_json_error,
     read_connection_error,
     read_error_status,
+    read_json,
 )
-from midspec.llm._providers import BatchEntry, BatchReply, Provider
-from midspec.llm._sdk_client import SdkBatches, SdkClient, json_text, separated_prefix
+from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
+from midspec.llm._sdk_batches import SdkBatches
+from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
 from midspec.llm._streaming import Streaming, is_own_server
-from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def _sdk(access: Access) -> AsyncOpenAI:
         import openai
 
     sdk = openai.AsyncOpenAI(api_key=key, **sdk_options(access, lambda: openai.DefaultAioHttpClient))
+    find_proxy(str(sdk.base_url))  # embeddings go through the SDK, which would ask for a package that speaks SOCKS
     return sdk.with_options(default_headers=without_telemetry(sdk.default_headers, openai.Omit()))
 
 
@@ -78,11 +82,15 @@ class OpenAIClient(SdkClient):
         return _url_hint(self.url)
 
     def hidden_status(self, reply: Any) -> int | None:
-        """Return the status of a model's own error, which a router in front of it puts into a reply of status 200."""
-        if not isinstance(reply, dict) or not isinstance(reply.get("error"), dict) or reply.get("choices"):
+        """Return the status of an error that something in front of the model puts into a reply of status 200."""
+        if not isinstance(reply, dict) or reply.get("choices"):
             return None
-        code = reply["error"].get("code")
-        return code if isinstance(code, int) and code >= 400 else 502
+        error = reply.get("error") or (reply if reply.get("object") == "error" or "detail" in reply else None)
+        if not error:
+            return None
+        code = error.get("code") if isinstance(error, dict) else None
+        code = n_counted(code)
+        return code if code is not None and 400 <= code < 600 else 502
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -106,27 +114,73 @@ class OpenAIClient(SdkClient):
         Raises:
             RetryableError: it is no chat completion, or the model broke off with an error of the server's.
         """
-        try:
-            choice = reply["choices"][0]
-            message = choice["message"]
-        except (TypeError, KeyError, IndexError):
-            raise BrokenReplyError("the reply is no chat completion: " + json.dumps(reply)[:120]) from None
+        choices = reply.get("choices") if isinstance(reply, dict) else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        usage = _usage(reply.get("usage")) if isinstance(reply, dict) else None
+        if not isinstance(choice, dict):
+            if usage is None or not isinstance(choices, list):
+                raise _no_completion(reply, usage)
+            choice = {}  # a model answered, and was paid, with nothing
+        message = choice.get("message")
+        message = message if isinstance(message, dict) else {}
         stop_reason = str(choice.get("finish_reason") or "")
         if stop_reason == "error":
-            raise BrokenReplyError("the model broke off: " + json.dumps(choice.get("error"))[:120])
-        text = message.get("content") or ""
-        kind, note = self.kind_of(stop_reason, text)
-        if refusal := message.get("refusal"):
-            kind, note, text = "refused", str(refusal)[:300], text or str(refusal)
-        counted, usage = reply.get("usage"), None
-        if isinstance(counted, dict) and counted.get("prompt_tokens") is not None:
-            details = counted.get("prompt_tokens_details") or {}
-            n_read, n_write = details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0
-            n_new = max(0, counted["prompt_tokens"] - n_read - n_write)
-            n_output = counted.get("completion_tokens") or 0
-            usage = Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+            raise BrokenReplyError(f"the model broke off: {shown(choice.get('error'))}", usage=usage)
+        content = message.get("content", choice.get("text"))
+        text = as_text(content)
+        kind, note = self.kind_of(stop_reason, text, _reasoning(message))
+        refusal = as_text(message.get("refusal")) or (
+            as_text(content, ("refusal",)) if isinstance(content, list) else ""
+        )
+        if refusal:
+            kind, note, text = "refused", refusal[:300], text or refusal
         model = str(reply.get("model") or "")
         return Outcome(kind=kind, text=text, stop_reason=stop_reason, usage=usage, model=model, note=note)
+
+
+def _no_completion(reply: Any, usage: Usage | None) -> RetryableError:
+    words = f"the reply is no chat completion: {shown(reply)}"
+    is_one = isinstance(reply, dict) and (usage is not None or "choices" in reply)
+    return BrokenReplyError(words, usage=usage) if is_one else NoReplyError(words)
+
+
+def _reasoning(message: dict[str, Any]) -> str:
+    """Return the reasoning beside a message's text, under the names that servers have for it."""
+    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
+    found = next((as_text(field, ("text", "thinking", "reasoning")) for field in fields if field), "")
+    return found or as_text(message.get("content"), ("thinking", "reasoning"))
+
+
+def _usage(counted: Any) -> Usage | None:
+    """Return the tokens of a completion, cached ones counted once; `None` where the server gave no numbers.
+
+    `prompt_tokens` holds what was cached; `completion_tokens` holds the reasoning but at xAI, whose total says so.
+    """
+    if not isinstance(counted, dict):
+        return None
+    n_prompt, n_output = n_counted(counted.get("prompt_tokens")), n_counted(counted.get("completion_tokens"))
+    n_total = n_counted(counted.get("total_tokens"))
+    if n_output is None and n_prompt is not None and n_total is not None and n_total >= n_prompt:
+        n_output = n_total - n_prompt
+    if n_prompt is None or n_output is None:
+        return None
+    n_reasoning = n_counted(_part(counted, "completion_tokens_details", "reasoning_tokens")) or 0
+    if n_reasoning and n_total == n_prompt + n_output + n_reasoning:
+        n_output += n_reasoning
+    n_read = n_counted(_part(counted, "prompt_tokens_details", "cached_tokens"))
+    if n_read is None:  # DeepSeek's name, and that of routers to Anthropic
+        n_read = n_counted(counted.get("prompt_cache_hit_tokens")) or n_counted(counted.get("cache_read_input_tokens"))
+    n_write = n_counted(_part(counted, "prompt_tokens_details", "cache_write_tokens"))
+    n_write = n_counted(counted.get("cache_creation_input_tokens")) if n_write is None else n_write
+    n_read, n_write = n_read or 0, n_write or 0
+    # More cached than there was of the prompt: the server counts them apart.
+    n_new = n_prompt - n_read - n_write if n_read + n_write <= n_prompt else n_prompt
+    return Usage(n_input=n_new, n_cache_read=n_read, n_cache_write=n_write, n_output=n_output)
+
+
+def _part(counted: dict[str, Any], name: str, field: str) -> Any:
+    details = counted.get(name)
+    return details.get(field) if isinstance(details, dict) else None
 
 
 def _url_hint(url: str) -> str:
@@ -155,7 +209,7 @@ class OpenAIBatches(SdkBatches):
         """Return the errors that the SDK raises for a status and for a broken connection."""
         import openai
 
-        return openai.APIStatusError, openai.APIConnectionError
+        return openai.APIStatusError, openai.OpenAIError
 
     async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:
         """Submit a batch, marked with `handle`; return its id there."""
@@ -163,42 +217,50 @@ class OpenAIBatches(SdkBatches):
         lines = b"".join(head + entry.custom_id.encode() + tail + entry.body + b"}\n" for entry in entries)
         file = await self.call(self._sdk.files.create(file=(f"{handle}.jsonl", lines), purpose="batch"))
         call = self._sdk.batches.create(
-            input_file_id=file.id,
+            input_file_id=self.part(file, "id"),
             endpoint="/v1/chat/completions",
             completion_window="24h",
             metadata={"midspec": handle},
         )
-        return str((await self.call(call)).id)
+        return str(self.part(await self.call(call), "id"))
 
     async def has_ended(self, batch_id: str) -> bool:
         """Return whether its replies can be read.
 
         Raises:
-            MidspecError: the provider took none of it.
+            BatchRefusedError: the provider took none of it, or no longer knows it.
         """
-        batch = await self.call(self._sdk.batches.retrieve(batch_id))
-        if batch.status == "failed":
-            errors = (batch.errors.data if batch.errors else None) or []
-            words = "; ".join(f"{error.code}: {error.message}" for error in errors)[:300]
+        batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
+        status = self.part(batch, "status")
+        if status == "failed":
+            errors = getattr(getattr(batch, "errors", None), "data", None) or []
+            words = "; ".join(f"{getattr(one, 'code', '')}: {getattr(one, 'message', '')}" for one in errors)[:300]
             if "token_limit" in words or "rate_limit" in words:
                 return True  # the queue is full: every entry comes back unanswered and is submitted again
-            hint = "Check the account's batch limits and the model's name; the same command goes on from here"
-            raise MidspecError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
-        return batch.status in {"completed", "expired", "cancelled", "failed"}
+            hint = (
+                "Check the account's credit and batch limits, and the model's name; the same command goes on from here"
+            )
+            raise BatchRefusedError(f"the batch {batch_id} was not taken ({words})", where="batch", hint=hint)
+        return status in {"completed", "expired", "cancelled", "failed"}
 
     async def replies(self, batch_id: str) -> AsyncIterator[BatchReply]:
         """Yield its replies and its errors, one line at a time."""
-        batch = await self.call(self._sdk.batches.retrieve(batch_id))
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id is None:
+        batch = await self.look_up(batch_id, self._sdk.batches.retrieve(batch_id))
+        for name in ("output_file_id", "error_file_id"):
+            file_id = getattr(batch, name, None)
+            if not isinstance(file_id, str):
                 continue
-            async for row in self.read_lines(self._sdk.files.with_streaming_response.content(file_id)):
-                custom_id, response = str(row["custom_id"]), row.get("response") or {}
-                status = response.get("status_code")
+            async for row in self.read_lines(batch_id, self._sdk.files.with_streaming_response.content(file_id)):
+                response = as_dict(row.get("response"))
+                custom_id, status = str(row.get("custom_id")), n_counted(response.get("status_code"))
                 if status == 200:
-                    yield BatchReply(custom_id, self._client.read(response["body"]))
+                    yield self.good_reply(custom_id, response.get("body"))
                 elif status is None:
-                    yield BatchReply(custom_id, None, str((row.get("error") or {}).get("code") or "no response"))
+                    # Expired or cancelled, or an error of the account's, which has no status here.
+                    error = row.get("error")
+                    reason = str(as_dict(error).get("code") or error or "no response")
+                    found = self.failed_reply(custom_id, 429, {"error": error})
+                    yield BatchReply(custom_id, None, reason, found.error)
                 else:
                     yield self.failed_reply(custom_id, status, response.get("body"))
 
@@ -206,8 +268,12 @@ class OpenAIBatches(SdkBatches):
         """Return the batch with our mark."""
         pager = await self.call(self._sdk.batches.list(limit=self.page_size))
         for _ in range(self.max_pages):
-            found = [batch.id for batch in pager.data if (batch.metadata or {}).get("midspec") == handle]
-            is_older = not pager.data or pager.data[-1].created_at < since_s - self.clock_skew_s
+            batches = self.listed(pager)
+            found = [
+                batch.id for batch in batches if as_dict(getattr(batch, "metadata", None)).get("midspec") == handle
+            ]
+            made_at = getattr(batches[-1], "created_at", None) if batches else None
+            is_older = not isinstance(made_at, int | float) or made_at < since_s - self.clock_skew_s
             if found or is_older or not pager.has_next_page():
                 return found
             pager = await self.call(pager.get_next_page())
@@ -287,9 +353,9 @@ async def _embed_once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig)
     except openai.APIConnectionError as error:
         raise read_connection_error(error) from None
     try:
-        rows = sorted(json.loads(response.content)["data"], key=lambda row: int(row["index"]))
+        rows = sorted(read_json(response.content, None)["data"], key=lambda row: int(row["index"]))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise not_json_error(response.content) from None
     if len(vectors) != len(part):
         raise DataError(f"{len(vectors)} vectors came for {len(part)} texts", where=where, hint="Use another server")

@@ -283,7 +283,9 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
             continue
-        if state == "stale" and name != "report":
+        # An analysis of another version is made again in seconds, from the same scores and contrasts.
+        is_older = name == "analysis" and all(change.startswith("step: ") for change in changes)
+        if state == "stale" and name != "report" and not is_older:
             raise StaleError(
                 f"{name} was made from other inputs ({'; '.join(changes)})",
                 where=str(folder),
@@ -304,7 +306,9 @@ def _task_maker(
         identity, place = step.identity(scheduler.records), step.folder(folder)
         record = read_record(place)
         changed = record is not None and record.fingerprint != fingerprint(identity)
-        redo = step.name in again or (changed and step.name in follows)
+        older = record is not None and record.identity.model_copy(update={"step": identity.step}) == identity
+        is_older = step.kind == "analysis" and older
+        redo = step.name in again or (changed and (step.name in follows or is_older))
         places = {parent.name: parent.folder(folder) for parent in step.parents}
         job = Job(folder=place, store=folder / _STORE, places=places, device=device)
         return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S)

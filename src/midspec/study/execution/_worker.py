@@ -6,6 +6,7 @@ are faster than many threads at this size, and a result does not depend on the n
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from midspec.core.artifact import build
-from midspec.core.errors import MidspecError
+from midspec.core.errors import FolderError, MidspecError
 from midspec.core.records import Record
 from midspec.study.execution._executor import Progress, StepTask
 
@@ -55,6 +56,11 @@ def serve(connection: Connection[Reply, StepTask]) -> None:
             connection.send(Finished(*_build(task, connection)))
         except MidspecError as error:
             connection.send(Failed(error))
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+            hint = "Raise the limit (`ulimit -n 4096`), or lower --concurrency or --workers"
+            connection.send(Failed(FolderError("too many files are open at once", where="ulimit -n", hint=hint)))
         # Trainer and Inspect collect garbage in full after every step, 0.23 s each time for the 700,000 objects of
         # their modules; frozen objects are passed over.
         if len(sys.modules) > n_modules:

@@ -38,6 +38,7 @@ class AnalysisStep(Step):
     """
 
     kind = "analysis"
+    version = 2  # 2: the ends of rates near 0 and 1 come from a likelihood over seeds
     opens_model = False
     preferences: Mapping[tuple[str, int], PreferenceStep]
     tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from midspec.core.artifact import Built
 from midspec.core.records import Document, Spec
 from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry
 from midspec.llm import Access, Forecast, Store
-from midspec.study._inputs import File, Input
+from midspec.study._inputs import File, Input, spec_at
 from midspec.study._step import Cost, Job, Size, Step
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
@@ -56,7 +56,7 @@ class AuthoredStep(Step):
     @property
     def names(self) -> SpecNames:
         """Return the values of the spec's placeholders."""
-        return SpecNames(self.spec_name, self.config.model_name, self.config.provider_name)
+        return SpecNames.of(self.spec_name, self.config)
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -65,7 +65,12 @@ class AuthoredStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {"spec": self.spec_name, self.kind: self.config.model_dump(mode="json", exclude={"frames"})}
+        found: dict[str, JsonValue] = {"spec": self.spec_name}
+        found |= {self.kind: self.config.model_dump(mode="json", exclude={"frames"})}
+        path = self.spec.original.locate({})
+        # Mark-up was once taken for text: what was written of such a spec is made anew.
+        is_marked = Path(path).is_file() and spec_at(path, self.spec_name).is_marked
+        return found | ({"reading": 2} if is_marked else {})
 
     def templates_at(self, job: Job) -> dict[str, str]:
         """Return the change of the config that names the templates' place while the step runs."""

@@ -173,10 +173,9 @@ class CurateStep(Step):
     def _spec(self, job: Job) -> Spec | None:
         if self.spec is None:
             return None
-        from midspec.spec import fill, read_spec
+        from midspec.spec import fill_by, read_spec
 
-        spec = read_spec(job.path(self.spec))
-        return fill(spec, model_name=self.config.model_name, provider_name=self.config.provider_name)
+        return fill_by(read_spec(job.path(self.spec)), self.config)
 
 
 def _roles(role: str, files: Mapping[str, Input]) -> dict[str, Input]:

@@ -84,10 +84,11 @@ def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Resu
 
 
 def with_spent(built: Built, store: Store) -> Built:
-    """Add the cost of all attempts in the store so far to a step's result."""
+    """Add the cost of all attempts in the store so far, and how models were really sampled, to a step's result."""
     spent: dict[str, JsonValue] = {
         "spent_usd": store.spent_usd(),
         "n_unpriced": store.unpriced(),
+        "sampling": {model: list(sent) for model, sent in store.sampling().items()},
         "ledger": [row.model_dump(mode="json") for row in store.ledger()],
     }
     return built.model_copy(update={"execution": built.execution | spent})

@@ -6,6 +6,7 @@ They are no steps of a study, which takes items as files.
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,16 @@ class QuestionsConfig(Strict):
         author: the model that writes them.
         model_name: the assistant's name.
         provider_name: its maker's name.
+        called: names that the spec uses for its assistant or maker, with those that stand for them.
+        leave_out: titles of sections, ids or beginnings of clauses of the spec, that are no part of it.
         writing: how many, and which are rejected.
     """
 
     author: ModelConfig
     model_name: str | None = None
     provider_name: str | None = None
+    called: dict[str, str] = Field(default={}, exclude_if=operator.not_)
+    leave_out: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     writing: QuestionWriting = Field(default_factory=QuestionWriting)
 
 
@@ -112,7 +117,7 @@ class WriteQuestionsStep(Step):
 
     @property
     def _filled_spec(self) -> Spec:
-        names = SpecNames(Path(self.spec.path).stem, self.config.model_name, self.config.provider_name)
+        names = SpecNames.of(Path(self.spec.path).stem, self.config)
         return names.read(self.spec.path)
 
     @property

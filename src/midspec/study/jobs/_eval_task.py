@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from midspec.core.artifact import Built
+from midspec.core.artifact import Built, read_record
 from midspec.core.errors import ConfigError
 from midspec.core.records import ScoreRow
 from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
@@ -80,6 +80,11 @@ class Judging(NamedTuple):
             return built
         spent = sum(cost for stage, cost in _costs(store) if stage == _JUDGING)
         costs: dict[str, JsonValue] = {"judging_usd": round(spent, 6), "judging_forecast_usd": forecast_usd}
+        if store.is_file():
+            with Store(store) as opened:  # what was sent: not every model takes the temperature that is configured
+                costs["sampling"] = {
+                    model: list(sent) for model, sent in opened.sampling().items() if model in self.graders
+                }
         return built.model_copy(update={"execution": built.execution | costs})
 
 
@@ -124,6 +129,7 @@ class TaskStep(Step):
         label: str = "",
         seed: int | None = None,
         base_url: str | None = None,
+        template_args: Mapping[str, JsonValue] | None = None,
     ) -> TaskStep:
         """Create a step with its hashes; for the arguments see the class. Files are read now.
 
@@ -142,6 +148,7 @@ class TaskStep(Step):
             label=label,
             seed=seed,
             base_url=base_url,
+            template_args=template_args or {},
             cost=20,
         )
         eval_task, full = step.complete({role: file for role, file in step.files.items() if role != "context"})
@@ -166,6 +173,8 @@ class TaskStep(Step):
         files: Mapping[str, Path] | None = None,
         model_name: str | None = None,
         provider_name: str | None = None,
+        called: Mapping[str, str] | None = None,
+        leave_out: Sequence[str] | None = None,
         base_url: str | None = None,
     ) -> TaskStep:
         """Create the step for a checkpoint (folder or hub name) or an Inspect model outside a study.
@@ -178,6 +187,8 @@ class TaskStep(Step):
             files: questions (`items`) and a spec to judge by (`spec`).
             model_name: the assistant's name; fills the spec's placeholder.
             provider_name: its maker's name; likewise.
+            called: names that the spec uses, with those that stand for them.
+            leave_out: what of the spec is no part of it.
             base_url: the server of an Inspect model.
 
         Raises:
@@ -190,7 +201,8 @@ class TaskStep(Step):
                 raise ConfigError(f"{task} takes no such file", where=f"--{role}", hint="Leave it out")
         check_graders(judging.graders, judging.where)
         names = {"model_name": model_name, "provider_name": provider_name}
-        spec = {"spec": SpecNames(files["spec"].stem, **names)} if files and "spec" in files else {}
+        as_named = (model_name, provider_name, called or {}, tuple(leave_out or ()))
+        spec = {"spec": SpecNames(files["spec"].stem, *as_named)} if files and "spec" in files else {}
         config = with_names(config, names)
         return cls.create(task, Model(model), config, files=sources, names=spec, judging=judging, base_url=base_url)
 
@@ -257,12 +269,14 @@ class TaskStep(Step):
     def run(self, job: Job, folder: Path) -> Built:
         """Run the task. A result that is made anew begins with the cached replies of the old one.
 
-        A reply's key is a hash of its whole request, so no reply to another request is used.
+        A reply's key is a hash of its whole request, so no reply to another request is used. What is behind a served
+        model's name can have changed unseen, so it is asked anew, unless the budget of judging ended the old result.
         """
-        from midspec.evals import run_task
+        from midspec.evals import is_served, run_task
 
         old = job.folder / _CACHE
-        if old.is_file() and not (folder / _CACHE).exists():
+        is_kept = not is_served(job.locate(self.model)) or _was_cut_short(job.folder)
+        if is_kept and old.is_file() and not (folder / _CACHE).exists():
             shutil.copyfile(old, folder / _CACHE)
         eval_task, config = self.complete(job=job)
         built = run_task(
@@ -358,6 +372,13 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
         reasons = Counter(row.unscored for row in samples if row.unscored is not None)
         value = {"value": fmean(values), "unscored": None} if values else {"unscored": reasons.most_common(1)[0][0]}
         yield samples[0].model_copy(update={"set": f"{samples[0].task}/{name}", "item": question, **value})
+
+
+def _was_cut_short(folder: Path) -> bool:
+    """Return whether a budget left answers of a finished result unjudged."""
+    record = read_record(folder)
+    reasons = None if record is None else record.summary.get("unscored")
+    return isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
 
 
 def _costs(store: Path) -> Sequence[tuple[str, float]]:

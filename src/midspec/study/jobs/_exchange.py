@@ -111,12 +111,16 @@ class ImportStep(Step):
     Attributes:
         rows: a file or folder.
         strip_prefix: removed from each document's beginning.
+        split: of a data set folder; all by default.
+        subset: of a data set folder, where its card names several.
     """
 
     kind = "import"
     opens_model = False
     rows: Path
     strip_prefix: str = ""
+    split: str | None = None
+    subset: str | None = None
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -124,12 +128,13 @@ class ImportStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {"strip_prefix": self.strip_prefix}
+        given = {"split": self.split, "subset": self.subset}
+        return {"strip_prefix": self.strip_prefix, **{name: value for name, value in given.items() if value}}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.exchange import import_folder
 
-        return import_folder(self.rows, folder, strip_prefix=self.strip_prefix)
+        return import_folder(self.rows, folder, strip_prefix=self.strip_prefix, split=self.split, subset=self.subset)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_rows
+from midspec.core.fingerprint import fingerprint
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step
 from midspec.study.jobs._sources import SpecNames
@@ -74,7 +75,10 @@ class PreferenceStep(Step):
     @property
     def settings(self) -> dict[str, JsonValue]:
         context = {} if self.context_names is None else {"context": self.context_names.settings()}
-        return {"preference": self.config.model_dump(mode="json"), **context, **template_settings(self.template_args)}
+        # Before, all items drew from one stream, so that sampled answers of an older version are others.
+        draws: dict[str, JsonValue] = {"draws": "a seed for each item"} if self.config.temperature > 0 else {}
+        config = self.config.model_dump(mode="json")
+        return {"preference": config, **context, **template_settings(self.template_args), **draws}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.evals import resolve_items, run_preference
@@ -94,6 +98,44 @@ class GateStep(PreferenceStep):
     """A base's choices in the gate's pairs, before any arm starts from it."""
 
     kind = "gate"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnswerFormStep(Step):
+    """The form of asking in which a base puts the most probability on the options: form.yaml and forms.jsonl.
+
+    Attributes:
+        model: as it was before any arm was trained.
+        items: pairs that are kept for this; `None` for the shipped ones.
+        config: the settings, of which phrasings and formats are chosen.
+        template_args: switches of the chat template.
+    """
+
+    kind = "answer-form"
+    model: Input
+    items: Input | None = None
+    config: PreferenceConfig
+    template_args: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"model": self.model, **({} if self.items is None else {"items": self.items})}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        from midspec.evals import form_items
+
+        kept = {} if self.items is not None else {"items": fingerprint(form_items())}
+        config = self.config.model_dump(mode="json")
+        return {"preference": config, **kept, **template_settings(self.template_args)}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.evals import choose_form, form_items, resolve_items
+
+        items = form_items() if self.items is None else resolve_items(job.locate(self.items))
+        args, tell = self.template_args, job.on_progress
+        model = job.locate(self.model)
+        return choose_form(model, items, self.config, folder, device=job.device, template_args=args, on_progress=tell)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,4 +177,4 @@ def template_settings(template_args: Mapping[str, JsonValue]) -> dict[str, JsonV
     return {"template_args": dict(template_args)} if template_args else {}
 
 
-STEPS = (PreferenceStep, GateStep, PairsStep)
+STEPS = (PreferenceStep, GateStep, PairsStep, AnswerFormStep)

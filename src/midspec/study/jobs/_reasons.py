@@ -133,18 +133,33 @@ def forecast_reasons(folders: Sequence[Path], config: ReasonsConfig, access: Acc
     )
 
 
-def clause_texts(path: Path, *, model_name: str | None = None, provider_name: str | None = None) -> dict[str, str]:
+def clause_texts(
+    path: Path,
+    *,
+    model_name: str | None = None,
+    provider_name: str | None = None,
+    called: Mapping[str, str] | None = None,
+    leave_out: Sequence[str] | None = None,
+) -> dict[str, str]:
     """Return a spec's clauses by the ids that a model can cite: `SP1`, where a clause begins so; else by its own id.
 
     Clauses after one that begins with a label, in the same paragraph and up to the next label, belong to it. The names
     fill the placeholders, so that words are found as a model writes them.
+
+    Args:
+        path: of the spec.
+        model_name: as in `midspec.spec.fill`, like those that follow.
+        provider_name: of the assistant's maker.
+        called: names that the spec uses.
+        leave_out: what is no part of it.
 
     Raises:
         MissingError, SpecError: the spec can't be read, or has a placeholder that nothing fills.
     """
     from midspec.spec import fill, read_spec
 
-    spec = fill(read_spec(path), model_name=model_name, provider_name=provider_name)
+    names = {"model_name": model_name, "provider_name": provider_name}
+    spec = fill(read_spec(path), **names, called=called, leave_out=leave_out or ())
     paragraphs = [_words(part) for part in _BLANK_LINE.split(spec.text)]
     texts: dict[str, str] = {}
     label, around = "", ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
@@ -16,19 +17,36 @@ from midspec.lab import WorldConfig
 from midspec.study._inputs import File, Input, spec_at
 from midspec.study._step import Job, Step
 
+if TYPE_CHECKING:
+    from midspec.spec import SpecSettings
+
 _FILE = "spec.md"
 
 
 class SpecNames(NamedTuple):
-    """A spec's own name, and the values of its placeholders."""
+    """A spec's own name, the values of its placeholders, and what else of it is changed or left out."""
 
     spec: str
     model_name: str | None = None
     provider_name: str | None = None
+    called: Mapping[str, str] = {}
+    leave_out: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: str, settings: SpecSettings) -> SpecNames:
+        """Take the names of a config."""
+        names = (settings.model_name, settings.provider_name, dict(settings.called), tuple(settings.leave_out))
+        return cls(spec, *names)
 
     def settings(self) -> dict[str, JsonValue]:
-        """Return them as part of a step's settings."""
-        return dict(self._asdict())
+        """Return them as part of a step's settings; what is empty there identifies nothing."""
+        found: dict[str, JsonValue] = {
+            "spec": self.spec,
+            "model_name": self.model_name,
+            "provider_name": self.provider_name,
+        }
+        found |= {"called": dict(self.called)} if self.called else {}
+        return found | ({"leave_out": list(self.leave_out)} if self.leave_out else {})
 
     def read(self, path: str) -> Spec:
         """Read the spec at `path` with its placeholders filled.
@@ -36,9 +54,9 @@ class SpecNames(NamedTuple):
         Raises:
             SpecError: it can't be read, or a placeholder has no value.
         """
-        from midspec.spec import fill
+        from midspec.spec import fill_by
 
-        return fill(spec_at(path, self.spec), model_name=self.model_name, provider_name=self.provider_name)
+        return fill_by(spec_at(path, self.spec), self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

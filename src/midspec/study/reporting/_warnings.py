@@ -56,8 +56,8 @@ def run_warnings(
         if each.n_rows_hit
     ]
     for step in steps.values():
-        found = step.record.summary.get("warnings")
-        warnings += [f"{step.kind}: {text}." for text in (found if isinstance(found, list) else ())]
+        for found in (step.record.summary.get("warnings"), step.record.execution.extra.get("warnings")):
+            warnings += [f"{step.kind}: {text}." for text in (found if isinstance(found, list) else ())]
     ends = [(step.group, step.record.summary.get("exhausted")) for step in steps.values()]
     warnings += [f"{name}: {exhausted}" for name, exhausted in ends if exhausted]
     unmatched = (*unmatched_training(config, steps), *unmatched_chains(config, steps), *trained_questions(config))

@@ -2,6 +2,9 @@ from ._config import PreferenceConfig as PreferenceConfig
 from ._config import check_items as check_items
 from ._config import load_config as load_config
 from ._config import read_items as read_items
+from ._forms import FormScore as FormScore
+from ._forms import choose_form as choose_form
+from ._forms import form_items as form_items
 from ._measures import MEASURES as MEASURES
 from ._run import read_answers as read_answers
 from ._run import read_scores as read_scores

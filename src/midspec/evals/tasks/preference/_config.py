@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
@@ -55,7 +55,8 @@ class PreferenceConfig(Strict):
         max_new_tokens: the longest generated answer, in tokens.
         temperature: of generated answers; 0 takes the likeliest token.
         seed: of sampling, where the temperature is above 0.
-        option_format: the text whose log-probability stands for an option; `{option}` is the option.
+        option_format: the text whose log-probability stands for an option; `{option}` is the option, `{Option}` the
+            same with a capital letter, `{label}` the label that the phrasing gives it (`A) {first} B) {second}`).
         answer_format: the assistant's turn that gives an option as the answer, before `why` is asked.
         reason_format: the text whose log-probability stands for a reason; `{option}` is the reason.
         refusal_markers: an answer that holds one of these (in any case) refuses.
@@ -85,10 +86,19 @@ class PreferenceConfig(Strict):
 
     @field_validator("option_format", "answer_format", "reason_format")
     @classmethod
-    def _holds_the_option(cls, form: str) -> str:
-        if form.count("{option}") != 1:
+    def _holds_the_option(cls, form: str, info: ValidationInfo) -> str:
+        names = ("{option}", "{Option}", "{label}") if info.field_name == "option_format" else ("{option}", "{Option}")
+        if sum(form.count(name) for name in names) != 1:
             raise ValueError(f"{form!r} must hold {{option}} once")
         return form
+
+    @model_validator(mode="after")
+    def _labels_are_given(self) -> PreferenceConfig:
+        if "{label}" in self.option_format and not all(map(labels_of, self.phrasings)):
+            raise ValueError(
+                "option_format holds {label}, and a phrasing gives its options none (`A) {first} B) {second}`)"
+            )
+        return self
 
     @field_validator("refusal_markers")
     @classmethod
@@ -154,22 +164,43 @@ def why_ask(item: Item, config: PreferenceConfig, ask: Ask) -> Ask | None:
     """Return `ask` answered with the target, and the question why; `None` where that is not asked."""
     if config.why is None:
         return None
-    answer = Message(role="assistant", content=substitute(config.answer_format, {"option": item.options[0]}))
+    answer = Message(role="assistant", content=substitute(config.answer_format, _option_values(item.options[0])))
     question = _filled(config.why, item, ask.swapped)
     return Ask(question, ask.phrasing, ask.swapped, (*ask.messages, answer, Message(role="user", content=question)))
 
 
-def option_texts(item: Item, config: PreferenceConfig) -> tuple[str, str]:
-    """Return the texts whose log-probabilities are compared: the target's, the other's."""
-    first, second = (substitute(config.option_format, {"option": option}) for option in item.options)
+def option_texts(item: Item, config: PreferenceConfig, ask: Ask) -> tuple[str, str]:
+    """Return the texts whose log-probabilities are compared after a question: the target's, the other's."""
+    labels = labels_of(config.phrasings[ask.phrasing]) or ("", "")
+    if ask.swapped:
+        labels = (labels[1], labels[0])
+    first, second = (
+        substitute(config.option_format, {**_option_values(option), "label": label})
+        for option, label in zip(item.options, labels, strict=True)
+    )
     return first, second
+
+
+_LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
+
+
+def labels_of(phrasing: str) -> tuple[str, str] | None:
+    """Return the labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
+    found = {name: label for label, name in _LABELLED.findall(phrasing)}
+    if len(found) == 2 and found["first"] != found["second"]:
+        return found["first"], found["second"]
+    return None
+
+
+def _option_values(option: str) -> dict[str, str]:
+    return {"option": option, "Option": option[:1].upper() + option[1:]}
 
 
 def reason_texts(item: Item, config: PreferenceConfig) -> tuple[str, str] | None:
     """Return the two reasons as they are scored; `None` for an item without reasons, or where why is not asked."""
     if item.reasons is None or config.why is None:
         return None
-    first, second = (substitute(config.reason_format, {"option": reason}) for reason in item.reasons)
+    first, second = (substitute(config.reason_format, _option_values(reason)) for reason in item.reasons)
     return first, second
 
 
@@ -187,13 +218,17 @@ def read_items(path: Path) -> list[Item]:
     return items
 
 
-def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = ()) -> None:
+def check_items(
+    items: Sequence[Item], *, where: str = "items", lines: Sequence[int] = (), scored: PreferenceConfig | None = None
+) -> None:
     """Raise `DataError` unless there are items, each id is used once and each pair is two different texts.
 
     Args:
         items: to be asked.
         where: what an error calls them: their file, say.
         lines: the line of each item in that file.
+        scored: how they are asked, where log-probabilities of their texts are compared: then no text may begin the
+            other, since the longer one can't be the likelier of the two.
     """
     if not items:
         raise DataError("there are no items", where=where, hint="Give at least one pair to choose from")
@@ -207,12 +242,26 @@ def check_items(items: Sequence[Item], *, where: str = "items", lines: Sequence[
         _check_pair(item.options, f"{place}: {item.id}: options")
         if item.reasons is not None:
             _check_pair(item.reasons, f"{place}: {item.id}: reasons")
+        if scored is not None:
+            _check_prefix(option_texts(item, scored, asks(item, scored)[0]), f"{place}: {item.id}: options")
+            if (reasons := reason_texts(item, scored)) is not None:
+                _check_prefix(reasons, f"{place}: {item.id}: reasons")
 
 
 def _check_pair(pair: tuple[str, str], where: str) -> None:
     first, second = (" ".join(text.split()).casefold() for text in pair)
     if not first or not second or first == second:
         raise DataError("the two texts are empty or the same", where=where, hint="Give two different texts")
+
+
+def _check_prefix(texts: tuple[str, str], where: str) -> None:
+    short, long = sorted(texts, key=len)
+    if long.startswith(short):
+        raise DataError(
+            f"{short!r} begins {long!r}, so that its log-probability is the greater whatever the model prefers",
+            where=where,
+            hint="Choose options of which neither begins the other, or an option_format that ends both ({option}.)",
+        )
 
 
 def _ask(item: Item, config: PreferenceConfig, text: str, phrasing: int, swapped: bool) -> Ask:

@@ -7,7 +7,6 @@ Every measure is averaged inside the item over both orders and all phrasings, an
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import ClassVar, NamedTuple
@@ -15,7 +14,8 @@ from typing import ClassVar, NamedTuple
 from midspec.core.records import Item, Strict
 from midspec.evals._status import normalize, without_thinking
 from midspec.evals._types import CachedResponse, Unscored, Value
-from midspec.evals.tasks.preference._config import PreferenceConfig
+from midspec.evals.tasks.preference._choices import chosen
+from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of
 
 
 class Reply(Strict):
@@ -58,56 +58,12 @@ class Observed(CachedResponse):
 
 _CUT_OFF = ("max_tokens", "model_length")
 _FILTERED = "content_filter"
-_ARTICLE = re.compile(r"^\s*(?:an?|the)\s+", re.IGNORECASE)
-_LABELLED = re.compile(r"(?<!\w)([A-Za-z0-9]+)\s?[).:]\s*\{(first|second)\}")
 
 
 def refuses(text: str, markers: Sequence[str]) -> bool:
     """Whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
     plain = normalize(text)
     return any(normalize(marker) in plain for marker in markers)
-
-
-def labels_of(phrasing: str) -> tuple[str, str] | None:
-    """Return the labels that a phrasing gives its options, `A) {first} B) {second}` say, or `None` if it gives none."""
-    found = {name: label for label, name in _LABELLED.findall(phrasing)}
-    if len(found) == 2 and found["first"] != found["second"]:
-        return found["first"], found["second"]
-    return None
-
-
-def chosen(text: str, options: tuple[str, str], labels: tuple[str, str] | None = None) -> int | None:
-    """Return the index of the one option that `text` names; `None` when it names neither or both.
-
-    Args:
-        text: an answer.
-        options: the two texts to look for, as whole words in any case; an English article at their beginning may be
-            another one in the answer, or missing.
-        labels: labels that stand for the options, as whole words in the very case they were given in.
-    """
-    first, second = (_ARTICLE.sub("", option) for option in options)
-    # An article stays where it is all that the options are told apart by.
-    is_told_apart = first and second and normalize(first) != normalize(second)
-    bare_options = (first, second) if is_told_apart else options
-    named: set[int] = set()
-    rest = normalize(text)
-    # The longer is looked for first, so that it is not taken for one inside it.
-    for index in sorted(range(2), key=lambda index: -len(normalize(bare_options[index]))):
-        rest, n_found = re.subn(_whole(normalize(bare_options[index])), " \n ", rest)
-        if n_found:
-            named.add(index)
-    if labels is not None:
-        # An option named beside its label is one answer; a label beside the other option is none.
-        for option in sorted((*options, *bare_options), key=len, reverse=True):
-            text = re.sub(_whole(option), " \n ", text, flags=re.IGNORECASE)
-        named |= {index for index, label in enumerate(labels) if re.search(_whole(label), text)}
-    return named.pop() if len(named) == 1 else None
-
-
-def _whole(words: str) -> str:
-    """Return a pattern for `words` as whole words with any white space between them; a closing stop may be missing."""
-    parts = words.strip().rstrip(".!?").split() or words.split()
-    return r"(?<!\w)" + r"\s+".join(re.escape(part) for part in parts) + r"(?!\w)"
 
 
 _NOTHING_PARSED = "no answer names exactly one option"
@@ -144,7 +100,15 @@ def _choice(item: Item, asked: Asked, config: PreferenceConfig) -> _Choice:
     labels = labels_of(config.phrasings[asked.phrasing])
     if labels is not None and asked.swapped:
         labels = (labels[1], labels[0])
-    index = None if refused else chosen(without_thinking(asked.reply.text), item.options, labels)
+    index = None
+    if not refused:
+        index = chosen(
+            without_thinking(asked.reply.text),
+            item.options,
+            labels,
+            is_cut=asked.reply.stop_reason in _CUT_OFF,
+            first_asked=int(asked.swapped),
+        )
     by_logprob = None if asked.options is None else _wins(asked.options.logprobs)
     return _Choice(asked, by_logprob, None if index is None else index == 0, refused)
 
@@ -158,7 +122,7 @@ def _reason_generated(reasons: tuple[str, str], why: Reply | None, config: Prefe
         return Unscored("why was not asked")
     if _is_refused(why, config):
         return Unscored("the answer to why refuses")
-    index = chosen(without_thinking(why.text), reasons)
+    index = chosen(without_thinking(why.text), reasons, is_cut=why.stop_reason in _CUT_OFF, shortened=False)
     return Unscored("the answer to why names neither reason or both") if index is None else float(index == 0)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from inspect_ai.log import EvalLog, EvalSample
@@ -25,12 +26,14 @@ from midspec.evals._inspect import (
     rare_garbage_collection,
     remove_unfinished_logs,
     sample_fault,
+    samples_of,
 )
 from midspec.evals._measures import mean_of, raise_if_nothing_scored, rates, score_rows, summarize
-from midspec.evals._provider import ManyGenerator, template_notes
+from midspec.evals._provider import ManyGenerator, OptionScorer, template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
-from midspec.evals._types import Unscored
+from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
+from midspec.evals.tasks.preference._forms import mass_warning
 from midspec.evals.tasks.preference._measures import Observed, measure_names, measures
 from midspec.evals.tasks.preference._task import BATCH_SIZE, OBSERVED_KEY, TASK, preference_task
 
@@ -73,23 +76,41 @@ def read_log(log_path: Path) -> tuple[list[ScoreRow], list[Answer]]:
         config = PreferenceConfig.model_validate(metadata["config"])
     except ValidationError as error:
         raise DataError("written by another version", where=str(log_path), hint="Evaluate again") from error
-    samples = {str(sample.id): sample for sample in log.samples or ()}
+    samples = samples_of(log)
+    epochs = range(1, (log.eval.config.epochs or 1) + 1)
     scores: list[ScoreRow] = []
     answers: list[Answer] = []
     for item in items:
-        observed = _observed(samples.get(item.id), log)
         where = {"item": item.id, "set": item.set, "domain": item.domain}
-        if isinstance(observed, Unscored):
-            scores.extend(score_rows(TASK, where, dict.fromkeys(measure_names(item, config), observed)))
-            continue
-        scores.extend(score_rows(TASK, where, measures(item, observed, config)))
-        replies = [("choice", asked.reply) for asked in observed.asked]
-        replies += [(kind, reply) for kind, reply in (("free", observed.free), ("why", observed.why)) if reply]
-        for kind, reply in replies:
-            answers.append(
-                Answer.model_validate({"item": item.id, "set": item.set, "kind": kind, **reply.model_dump()})
-            )
+        found = [_observed(samples.get((item.id, epoch)), log) for epoch in epochs]
+        scores.extend(score_rows(TASK, where, _mean_of_epochs(item, found, config)))
+        for observed in found:
+            if not isinstance(observed, Unscored):
+                answers.extend(_answers(item, observed))
     return scores, answers
+
+
+def _mean_of_epochs(item: Item, found: Sequence[Observed | Unscored], config: PreferenceConfig) -> dict[str, Value]:
+    """Return an item's measures; where Inspect was told to repeat it (`--epochs`), their means over the repeats."""
+    names = measure_names(item, config)
+    each = [
+        dict.fromkeys(names, observed) if isinstance(observed, Unscored) else measures(item, observed, config)
+        for observed in found
+    ]
+    if len(each) == 1:
+        return dict(each[0])
+    values: dict[str, Value] = {}
+    for name in names:
+        scored = [value for one in each if not isinstance(value := one[name], Unscored)]
+        values[name] = round(fmean(scored), 6) if scored else each[0][name]
+    return values
+
+
+def _answers(item: Item, observed: Observed) -> Iterator[Answer]:
+    replies = [("choice", asked.reply) for asked in observed.asked]
+    replies += [(kind, reply) for kind, reply in (("free", observed.free), ("why", observed.why)) if reply]
+    for kind, reply in replies:
+        yield Answer.model_validate({"item": item.id, "set": item.set, "kind": kind, **reply.model_dump()})
 
 
 def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
@@ -136,6 +157,13 @@ def run_preference(
     started = time.monotonic()
     opened = model if isinstance(model, Model) else open_model(model, model_args or {})
     # A checkpoint answers few items all together: there is nothing that could be cached before the end.
+    if isinstance(opened.api, OptionScorer):
+        try:
+            check_items(items, scored=config)
+        except DataError:
+            if opened is not model:
+                close_model(opened)
+            raise
     is_cached = len(items) > BATCH_SIZE or not isinstance(opened.api, ManyGenerator)
     cache_path = folder / RESPONSES_FILE
     try:
@@ -154,9 +182,11 @@ def run_preference(
     cache_path.unlink(missing_ok=True)
     remove_unfinished_logs(path)
     health = {name: mean_of(scores, name) for name in _HEALTH}
+    warning = mass_warning(mean_of(scores, "option_mass"))
     return Built(
         outputs=("scores.jsonl", "answers.jsonl"),
-        summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)},
+        summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)}
+        | ({"warnings": [warning]} if warning else {}),
         execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)}
         | template_notes(opened),
     )

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.records import Item, Strict
 from midspec.core.text import mentions
+from midspec.core.yaml_files import read_yaml
 from midspec.evals.tasks.preference._config import check_items, read_items
 
 _FOLDER = resources.files("midspec.evals.tasks.preference") / "_sets"
@@ -82,11 +83,9 @@ def read_value_set(path: Path) -> ValueSet:
         DataError: it is no YAML mapping in UTF-8, a field is unknown (names the likeliest), missing or can't be.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError("there is no such file", where=str(path), hint="Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError("is not YAML in UTF-8", where=str(path), hint="Correct the file") from error
+        found = read_yaml(path)
+    except ConfigError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint) from error
     fields = ", ".join(ValueSet.model_fields)
     if not isinstance(found, dict):
         raise DataError("is not a mapping of fields", where=str(path), hint=f"Write lines for {fields}")

@@ -18,7 +18,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item
-from midspec.evals._inspect import generate
+from midspec.evals._inspect import generate, seed_of
 from midspec.evals._provider import STOP_REASONS, ManyGenerator, OptionScorer
 from midspec.evals._response_cache import ResponseCache, model_cache_key
 from midspec.evals._types import Unscored
@@ -39,6 +39,8 @@ OBSERVED_KEY = "preference"  # in the samples' stores
 _SHOWN = ("choice_logprob", "choice_generated", "parsed", "refused")
 # Items that a checkpoint answers together: enough for full batches, few enough that a kill costs little.
 BATCH_SIZE = 512
+# In what identifies sampled answers: before, every item drew from the same stream.
+OWN_DRAWS = "a seed for each item"
 _VERSIONS = ("midspec", "inspect_ai", "torch", "transformers")
 
 
@@ -127,16 +129,17 @@ def _preference_solver(
     # What of the model and of the settings makes other answers wanted; computed once, not for each item.
     model_keys: dict[str, str] = {}
 
-    async def observe_cached(model: Model, item: Item, n_concurrent: int) -> Observed:
+    async def observe_cached(model: Model, item: Item, epoch: int, n_concurrent: int) -> Observed:
         if cache is None:
-            return await _observe(model, item, config, n_concurrent)
+            return await _observe(model, item, config, epoch, n_concurrent)
         name = str(model)
         if name not in model_keys:
-            model_keys[name] = fingerprint([model_cache_key(model), config.model_dump(mode="json")])
-        request = [model_keys[name], item.model_dump(mode="json")]
+            draws = [OWN_DRAWS] if config.temperature > 0 else []
+            model_keys[name] = fingerprint([model_cache_key(model), config.model_dump(mode="json"), *draws])
+        request = [model_keys[name], item.model_dump(mode="json"), *([epoch] if epoch > 1 else [])]
         observed = cache.get(Observed, request)
         if observed is None:
-            observed = await _observe(model, item, config, n_concurrent)
+            observed = await _observe(model, item, config, epoch, n_concurrent)
             cache.put(observed, request)
         return observed
 
@@ -146,9 +149,9 @@ def _preference_solver(
             name, model = str(state.sample_id), get_model()
             if isinstance(model.api, ManyGenerator):
                 async with turns.turn(index_of[name]) as n_concurrent:
-                    observed = await observe_cached(model, items[name], n_concurrent)
+                    observed = await observe_cached(model, items[name], state.epoch, n_concurrent)
             else:  # a served model's own limit says how many are asked at once
-                observed = await observe_cached(model, items[name], len(items))
+                observed = await observe_cached(model, items[name], state.epoch, len(items))
             on_reply()
             state.store.set(OBSERVED_KEY, observed.model_dump_json())
             return state
@@ -179,18 +182,20 @@ def _preference_scorer(items: dict[str, Item], config: PreferenceConfig) -> Scor
     return preference_measures()
 
 
-async def _observe(model: Model, item: Item, config: PreferenceConfig, n_concurrent: int) -> Observed:
+async def _observe(model: Model, item: Item, config: PreferenceConfig, epoch: int, n_concurrent: int) -> Observed:
     """Ask one item everything; an error is the sample's, and leaves the item unscored with its message."""
+    # Two items are never the same draw, be their questions equal, and neither are two repeats.
+    seed = seed_of(config.seed, item.id, epoch) if config.temperature > 0 else config.seed
     choice = asks(item, config)
     whys = [why_ask(item, config, ask) for ask in choice]
     extra = {name: ask for name, ask in (("free", free_ask(item, config)), ("why", whys[0])) if ask is not None}
-    replies = await _replies(model, [*choice, *extra.values()], config, n_concurrent)
+    replies = await _replies(model, [*choice, *extra.values()], config, seed, n_concurrent)
     no_logprobs = None
     options: list[Pair | None] = [None] * len(choice)
     reasons = options
     if isinstance(model.api, OptionScorer):
         texts = reason_texts(item, config)
-        scored = [(ask, option_texts(item, config)) for ask in choice]
+        scored = [(ask, option_texts(item, config, ask)) for ask in choice]
         if texts is not None:
             scored += [(ask, texts) for ask in whys if ask is not None]
         pairs = await _score_pairs(model.api, scored, n_concurrent)
@@ -221,25 +226,24 @@ async def _score_pairs(
     return pairs
 
 
-async def _replies(model: Model, questions: Sequence[Ask], config: PreferenceConfig, n_concurrent: int) -> list[Reply]:
+async def _replies(
+    model: Model, questions: Sequence[Ask], config: PreferenceConfig, seed: int, n_concurrent: int
+) -> list[Reply]:
     replies = []
     if isinstance(model.api, ManyGenerator):
         generations = await model.api.generate_many(
             [ask.messages for ask in questions],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
-            seed=config.seed,
+            seed=seed,
             n_concurrent=n_concurrent,
         )
         for ask, each in zip(questions, generations, strict=True):
             replies.append(Reply(question=ask.question, text=each.text, stop_reason=STOP_REASONS[each.stop_reason]))
         return replies
-    settings = GenerateConfig(
-        max_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        seed=config.seed if config.temperature > 0 else None,
-    )
-    for ask in questions:
-        output = await generate(model, ask.messages, settings)
+    settings = GenerateConfig(max_tokens=config.max_new_tokens, temperature=config.temperature)
+    for number, ask in enumerate(questions):
+        own = GenerateConfig(seed=seed_of(seed, number)) if config.temperature > 0 else GenerateConfig()
+        output = await generate(model, ask.messages, settings.merge(own))
         replies.append(Reply(question=ask.question, text=output.completion, stop_reason=output.stop_reason))
     return replies

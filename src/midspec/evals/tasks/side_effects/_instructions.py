@@ -12,8 +12,24 @@ from midspec.evals._status import STATUS_MEASURES, n_words, status, without_thin
 from midspec.evals._types import EvalTask, ModelResponse, Question, Value
 from midspec.evals.tasks.side_effects._items import PanelConfig, panel_questions, unscorable
 
-_SENTENCE = re.compile(r"[^.!?]*\w[^.!?]*(?:[.!?]+|$)")
-_POINT_INSIDE = re.compile(r"(?<=\d)[.](?=\d)")
+# Full stops that end no sentence: in numbers and initials, and behind titles and abbreviations.
+_POINT_INSIDE = re.compile(
+    r"(?<=\d)[.](?=\d)|(?<=\b\w)[.](?=\w\b)|(?<=\b[A-HJ-Z])(?<!\.[A-Z])[.](?=\s[A-Z])"
+    r"|(?<=\b(?:Dr|Mr|Ms|St|Jr|Sr|No|vs|cf))[.](?=\s)|(?<=\bMrs)[.](?=\s)|(?<=\b(?:Prof|Capt))[.](?=\s)"
+)
+_ENDS = re.compile(r"([.!?\u2026]+)([\"'\u201d\u2019)\]*_]*)(?=\s|$)")
+
+
+def n_sentences(text: str) -> int:
+    """Count sentences: a stop behind a title or within a quotation that the sentence goes on after ends none."""
+    text = _POINT_INSIDE.sub("", " ".join(text.split()))
+    n_ends, end = 0, 0
+    for found in _ENDS.finditer(text):
+        # "Stop!" he said. Apple Inc. in Ohio. Where nothing begins with a capital letter, that tells nothing.
+        goes_on = text != text.lower() and re.match(r"\s+[a-z]", text[found.end() :])
+        if not goes_on and any(char.isalnum() for char in text[end : found.end()]):
+            n_ends, end = n_ends + 1, found.end()
+    return n_ends + any(char.isalnum() for char in text[end:])
 
 
 class Check(Strict):
@@ -77,7 +93,7 @@ CHECKS: dict[str, Callable[[str, Check], bool]] = {
     "words_exactly": lambda text, check: n_words(text) == check.n,
     "words_at_most": lambda text, check: 0 < n_words(text) <= check.n,
     "words_at_least": lambda text, check: n_words(text) >= check.n,
-    "sentences": lambda text, check: len(_SENTENCE.findall(_POINT_INSIDE.sub("", " ".join(text.split())))) == check.n,
+    "sentences": lambda text, check: n_sentences(text) == check.n,
     "lines": lambda text, check: len(_lines(text)) == check.n,
     "paragraphs": lambda text, check: sum(bool(part.strip()) for part in re.split(r"\n\s*\n", text)) == check.n,
     "bullets": lambda text, check: sum(line.startswith("- ") for line in _lines(text)) == check.n,

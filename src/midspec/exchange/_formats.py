@@ -1,0 +1,208 @@
+"""Rows of one file: JSONL, a JSON list, parquet, CSV or plain text, packed or not. What can't be read is said.
+
+A row that can't be read (a line that is no JSON, say) comes with its fault, so that whoever reads can leave it out and
+count it. A file that is cut off or damaged is an error: nobody can tell what is missing.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import itertools
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from midspec.core.chat_rows import BadRowError
+from midspec.core.errors import DataError
+
+# Endings of packed files, after the ending of what is packed.
+PACKED = re.compile(r"\.(?:gz|zst|zstd|bz2|xz)$")
+TABLES = (".csv", ".tsv")
+_BOM = b"\xef\xbb\xbf"
+# How packed files begin. They are told by that: names are often wrong, the `Content-Encoding` of a download unpacks
+# some and not others.
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
+_ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+_TAR_AT, _TAR = 257, b"ustar"
+_MAX_CELL_CHARS = 2**31 - 1
+_SHOWN_CHARS = 200
+
+
+class RawRow(NamedTuple):
+    """One row as it was read: `file:line` (or `file:row`, from 1), its keys and values, and why it can't be read."""
+
+    where: str
+    row: dict[str, Any]
+    fault: str = ""
+
+    def checked(self) -> dict[str, Any]:
+        """Return its keys and values.
+
+        Raises:
+            BadRowError: it can't be read.
+        """
+        if self.fault:
+            raise BadRowError(self.fault)
+        return self.row
+
+
+def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
+    """Read the rows of one file by its name, without the ending that says how it is packed.
+
+    Args:
+        file: what is read.
+        root: the folder below which it was found, or the file itself; a text's `source` is its path from there.
+
+    Raises:
+        DataError: the file is cut off, damaged, an archive, or not what its name says.
+    """
+    name = PACKED.sub("", file.name.lower())
+    if name.endswith(".parquet"):
+        yield from _parquet_rows(file)
+        return
+    with _unpacked(file) as opened:
+        if name.endswith(".json"):
+            yield from _json_rows(opened, file)
+        elif name.endswith(TABLES):
+            yield from _table_rows(opened, file, "\t" if name.endswith(".tsv") else ",")
+        elif name.endswith(".txt"):
+            yield _text_row(opened.read(), file, root)
+        else:
+            yield from _lines(opened, file)
+
+
+@contextmanager
+def _unpacked(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked where its first bytes are those of a packed one.
+
+    Raises:
+        DataError: it is cut off or damaged, or an archive of files.
+    """
+    with file.open("rb") as plain:
+        head = plain.read(_TAR_AT + len(_TAR))
+        plain.seek(0)
+        archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), "")
+        if archive or head[_TAR_AT:] == _TAR:
+            what = f"is a {archive or 'tar'} archive of files"
+            raise DataError(what, where=str(file), hint="Unpack it, and name the folder")
+        packing = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+        if not packing:
+            yield plain
+            return
+        try:
+            yield _unpacker(plain, packing)
+        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None):  # the system's refusal, not the file's content
+                raise
+            what = f"the {packing} file is cut off or damaged: {_one_line(error)}"
+            raise DataError(what, where=str(file), hint="Get or write it again") from error
+
+
+def _unpacker(plain: IO[bytes], packing: str) -> IO[bytes]:
+    if packing == "zstd":
+        import pyarrow as pa
+
+        # The package zstandard ends without a word where a stream is cut off; pyarrow raises OSError.
+        return io.BufferedReader(cast(io.RawIOBase, pa.CompressedInputStream(plain, "zstd")))
+    if packing == "gzip":
+        return cast(IO[bytes], gzip.open(plain))
+    return bz2.open(plain) if packing == "bzip2" else lzma.open(plain)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:_SHOWN_CHARS].rstrip(".") or type(error).__name__
+
+
+# JSON ------------------------------------------------------------------------------------------------------------
+def _lines(opened: Iterable[bytes], file: Path) -> Iterator[RawRow]:
+    # Bytes are split at line feeds only: U+2028 and its like are ordinary text inside a JSON string.
+    for number, line in enumerate(opened, start=1):
+        content = line.removeprefix(_BOM) if number == 1 else line
+        if content.strip():
+            try:
+                found, fault = json.loads(content), ""
+            except (ValueError, RecursionError) as error:  # of ValueError: JSONDecodeError and UnicodeDecodeError
+                found, fault = (
+                    {"line": content[:_SHOWN_CHARS].decode(errors="replace")},
+                    f"not JSON: {_one_line(error)}",
+                )
+            yield _object_row(found, f"{file}:{number}", fault)
+
+
+def _json_rows(opened: IO[bytes], file: Path) -> Iterator[RawRow]:
+    """Read the rows of a JSON list; a file of one object a line that is called .json is common too."""
+    content = opened.read().removeprefix(_BOM)
+    if not content.lstrip().startswith(b"["):
+        yield from _lines(io.BytesIO(content), file)
+        return
+    try:
+        rows = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        what = f"not JSON: {_one_line(error)}"
+        raise DataError(what, where=str(file), hint="It may be cut off: get or write it again") from error
+    for number, row in enumerate(rows, start=1):
+        yield _object_row(row, f"{file}:{number}")
+
+
+def _object_row(found: Any, where: str, fault: str = "") -> RawRow:
+    if isinstance(found, dict):
+        return RawRow(where, found, fault)
+    return RawRow(where, {"row": found}, f"a row is a JSON object, not a {type(found).__name__}")
+
+
+# Tables and texts ------------------------------------------------------------------------------------------------
+def _parquet_rows(file: Path) -> Iterator[RawRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as table:
+            number = 0
+            for batch in table.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield RawRow(f"{file}:{number}", row)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None):
+            raise
+        what = f"not a parquet file, or cut off: {_one_line(error)}"
+        raise DataError(what, where=str(file), hint="Get or write it again") from error
+
+
+def _table_rows(opened: IO[bytes], file: Path, delimiter: str) -> Iterator[RawRow]:
+    """Read the rows of a CSV file with a header; an empty cell is as good as a key that is not there."""
+    csv.field_size_limit(_MAX_CELL_CHARS)  # 131,072 characters by default, and documents are longer
+    lines = (line.decode() for line in opened)
+    try:
+        header = next(lines, "").removeprefix("\ufeff")
+        if delimiter not in header and ";" in header:
+            delimiter = ";"  # as spreadsheets write where a comma is the decimal sign
+        rows = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
+        names = next(rows, [])
+        for cells in rows:
+            if not cells:
+                continue
+            fault = f"has {len(cells)} cells, and the header {len(names)}" if len(cells) != len(names) else ""
+            given = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+            yield RawRow(f"{file}:{rows.line_num}", given, fault)
+    except (csv.Error, UnicodeDecodeError) as error:
+        # The reader can't go on behind such a place: where a quoted cell has no end, all that follows is in it.
+        what = f"not CSV in UTF-8, or cut off: {_one_line(error)}"
+        raise DataError(what, where=str(file), hint="Mend or write it again") from error
+
+
+def _text_row(content: bytes, file: Path, root: Path) -> RawRow:
+    """Return a whole text file as a row, with its path as `source`."""
+    source = file.name if file == root else file.relative_to(root).as_posix()
+    try:
+        return RawRow(str(file), {"text": content.decode("utf-8-sig").strip(), "source": source})
+    except UnicodeDecodeError as error:
+        return RawRow(str(file), {"source": source}, f"not UTF-8: {_one_line(error)}")

@@ -1,0 +1,116 @@
+"""What only several replies show: that the server cuts prompts.
+
+It ends the run with a reason, before it has paid for thousands of replies about a text that the model never saw; those
+that were seen are asked for again by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import NamedTuple
+
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._store import Store
+from midspec.llm._types import Client, Outcome, Request
+
+_LOG = logging.getLogger(__name__)
+# Tokenizers never put two words that a space parts into one token. Chinese and Japanese, which have no spaces, take
+# at least a token for three characters in the mean (o200k on Chinese: 1.3).
+_SPACELESS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_CHARS_A_TOKEN = 3
+# English has 1.3 tokens a word and more: a count below 0.9 is none of a whole prompt, one below 1.25 is doubtful.
+_CUT_SHARE, _DOUBTFUL_SHARE = 0.9, 1.25
+_N_ALIKE_CUT, _N_ALIKE_DOUBTFUL = 2, 3
+# Counts below this are no counts: servers that do not count say 0 or 1.
+_LEAST_TOKENS = 256
+_LEAST_APART = 0.02
+
+
+def least_tokens(text: str) -> int:
+    """Return a number of tokens that no tokenizer stays below for `text`."""
+    n_spaceless = 0 if text.isascii() else len(_SPACELESS.findall(text))
+    if n_spaceless:
+        text = _SPACELESS.sub(" ", text)
+    return len(text.split()) + n_spaceless // _CHARS_A_TOKEN
+
+
+class _Doubtful(NamedTuple):
+    """A reply to a prompt of which the server counts fewer tokens than such a text has."""
+
+    task: str
+    n_least: int
+    n_counted: int
+
+
+class CutPrompts:
+    """Ends a run whose prompts the server cuts without a word, as Ollama does at 2,048 or 4,096 tokens.
+
+    A count below the number of words is told once. What ends the run is that two such prompts of other lengths are
+    counted alike, or three of doubtful counts: that is a limit. A server that leaves out what it had in its cache
+    counts what is new, which differs.
+
+    Args:
+        client: what is asked.
+        store: where replies to prompts that were cut are opened again.
+        where: the model's name, for messages.
+    """
+
+    def __init__(self, client: Client, store: Store, *, where: str) -> None:
+        self._client, self._store, self._where = client, store, where
+        self._least_of_prefix: dict[str, int] = {}
+        self._doubtful: dict[int, list[_Doubtful]] = {}
+        self._has_told = False
+        self._error: MidspecError | None = None
+
+    async def ask(self, request: Request) -> Outcome:
+        """Return the outcome of one request.
+
+        Raises:
+            ConfigError: the server cuts prompts.
+        """
+        if self._error is not None:
+            raise self._error
+        outcome = await self._client.ask(request)
+        usage = outcome.usage
+        n_counted = usage.n_input + usage.n_cache_read + usage.n_cache_write if usage is not None else 0
+        if n_counted < _LEAST_TOKENS or outcome.kind == "failed":
+            return outcome
+        n_least = self._n_least(request)
+        if n_counted < _DOUBTFUL_SHARE * n_least:
+            self._count(_Doubtful(request.task, n_least, n_counted))
+        return outcome
+
+    async def close(self) -> None:
+        """Close what is wrapped."""
+        await self._client.close()
+
+    def _n_least(self, request: Request) -> int:
+        if request.prefix not in self._least_of_prefix:
+            self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
+        texts = (request.prompt, *(turn.content for turn in request.turns))
+        return self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
+
+    def _count(self, new: _Doubtful) -> None:
+        what = f"the server counts {new.n_counted:,} tokens of a prompt with {new.n_least:,} words"
+        is_cut = new.n_counted < _CUT_SHARE * new.n_least
+        if is_cut and not self._has_told:
+            self._has_told = True
+            _LOG.warning("%s: %s, so it may have cut it", self._where, what)
+        alike = self._doubtful.setdefault(new.n_counted, [])
+        alike.append(new)
+        lengths: list[int] = []
+        for n_least in sorted({one.n_least for one in alike}):
+            if not lengths or n_least > (1 + _LEAST_APART) * lengths[-1]:
+                lengths.append(n_least)
+        if self._error is None and len(lengths) < (_N_ALIKE_CUT if is_cut else _N_ALIKE_DOUBTFUL):
+            return
+        for one in alike:
+            self._store.reopen(one.task)
+        self._error = self._error or ConfigError(
+            f"the server cuts prompts without saying so: {what}, and as many of shorter ones and longer ones",
+            where=self._where,
+            hint="Give it a larger context (Ollama: OLLAMA_CONTEXT_LENGTH; llama.cpp: -c), then run the same command: "
+            "what was cut is asked again",
+        )
+        raise self._error

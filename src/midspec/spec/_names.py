@@ -1,0 +1,326 @@
+"""Names in a spec: placeholders, found in every spelling and filled; its assistant's name, found and replaced."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from midspec.core.assistant_names import all_assistant_names
+from midspec.core.errors import SpecError, did_you_mean
+from midspec.core.records import Section, Spec
+from midspec.core.text import whole_words
+
+KNOWN = ("model_name", "provider_name")
+_MODEL = (
+    r"(?:ai[ _-])?(?:assistant|model|bot|chatbot)(?:(?:['’]?s)?[ _-]?name)?|ai[ _-]?name"
+    r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:assistant|model|ai)"
+    r"|your[ _-](?:assistant|model|ai)(?:(?:['’]?s)?[ _-]name)?"
+)
+_PROVIDER = (
+    r"(?:provider|company|developer|organi[sz]ation|org|maker|creator|vendor|lab)(?:(?:['’]?s)?[ _-]?name)?"
+    r"|name[ _-]of[ _-](?:the[ _-]|your[ _-])?(?:provider|company|developer|maker)"
+    r"|your[ _-](?:provider|company|organi[sz]ation|lab)(?:(?:['’]?s)?[ _-]name)?"
+)
+_ROLE = rf"(?i:(?:{_MODEL})|(?:{_PROVIDER}))"
+# In lower case `[assistant]` and `<developer>` are no placeholders: they say whose turn it is.
+_NAMED = rf"(?:(?=[A-Z])|(?=[\w'’-]+[ _-])|(?!(?:assistant|developer)\b)){_ROLE}"
+_SPELLINGS = (
+    rf"[$#%]?(?:\{{\{{\{{[ \t]*[.$]?{_ROLE}[ \t]*\}}\}}\}}|\{{\{{[ \t]*[.$]?{_ROLE}[ \t]*\}}\}}"
+    rf"|\{{[ \t]*[.$]?{_ROLE}[ \t]*\}})|<%=?[ \t]*{_ROLE}[ \t]*%>|%\({_ROLE}\)s|%{_NAMED}%|<<[ \t]*{_ROLE}[ \t]*>>"
+    rf"|\[\[[ \t]*{_ROLE}[ \t]*\]\]|<{_NAMED}>|(?<!\])\[{_NAMED}\](?![(\[:])|(?<![\w$])\${_ROLE}(?!\w)"
+    rf"|(?<!\w)__(?=[A-Z_]+__){_ROLE}__(?!\w)|(?<!\w)@(?=[A-Z_]+@){_ROLE}@(?!\w)"
+    r"|(?<![\w$@{<\[])(?:MODEL|ASSISTANT|AI|BOT|PROVIDER|COMPANY|MAKER)_NAME(?!\w)"
+)
+_IS_MODEL = re.compile(rf"(?:{_MODEL})\Z", re.IGNORECASE)
+_PLAIN = "|".join(rf"\{{{{{n}}}(?:model_name|provider_name)\}}{{{n}}}" for n in (3, 2, 1))
+_IN_CODE = re.compile(_PLAIN)
+FILLED = re.compile(
+    r"(?P<code>^[ \t>]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*\n"
+    r"(?s:.*?)(?:^[ \t>]*(?P=fence)(?P=tick)*[ \t]*$|\Z)"
+    rf"|(?<!`)(?P<span>`+)(?!`)[^\n]{{1,1000}}?(?<!`)(?P=span)(?!`))|(?P<placeholder>{_PLAIN}|{_SPELLINGS})",
+    re.MULTILINE,
+)
+_ANY = re.compile(r"(?<!\{)\{([A-Za-z_][A-Za-z0-9_]*)\}(?!\})")
+CODE_SPAN = re.compile(r"`[^`\n]*`")
+
+
+def _known(text: str, closed: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:
+    """Yield the known placeholders of a text as names, each with its spelling, in order."""
+    for match in FILLED.finditer(text):
+        spellings = [match[0]] if match["placeholder"] else _IN_CODE.findall(match[0])
+        for spelling in spellings:
+            if spelling.strip("</>").lower() not in closed or not spelling.startswith("<"):
+                yield _name_of(spelling), spelling
+
+
+def _name_of(spelling: str) -> str:
+    word = spelling.removesuffix("s") if spelling.startswith("%(") else spelling
+    return "model_name" if _IS_MODEL.match(word.strip("{}[]<>()$#%@_=. \t") or "x") else "provider_name"
+
+
+def _closed_tags(text: str) -> frozenset[str]:
+    return frozenset(tag.lower() for tag in re.findall(r"</([A-Za-z][\w -]*)>", text))
+
+
+def has_other_spellings(text: str) -> bool:
+    """Return whether a text has known placeholders in other spellings than `{model_name}` and `{provider_name}`."""
+    return any(
+        spelling.strip("{}") not in KNOWN or "{{" in spelling for _, spelling in _known(text, _closed_tags(text))
+    )
+
+
+def placeholders(spec: Spec) -> tuple[str, ...]:
+    """Return the names of placeholders, in order of appearance, each once: the two known ones, then others in braces.
+
+    The known ones count in every spelling (`{model_name}`, `[MODEL_NAME]`, `{{ provider }}`), in code in braces only;
+    other names only in single braces and outside code, where braces are ordinary.
+    """
+    prose = " ".join(clause.text for clause in spec.clauses if clause.kind != "code")
+    titles = " ".join(section.title for section in spec.sections)
+    found = dict.fromkeys(name for name, _ in _known(spec.text, _closed_tags(spec.text)))
+    for match in _ANY.finditer(CODE_SPAN.sub(" ", f"{titles} {prose}")):
+        if not FILLED.fullmatch(match[0]):
+            found[match[1]] = None
+    return tuple(found)
+
+
+def fill(
+    spec: Spec,
+    *,
+    model_name: str | None,
+    provider_name: str | None,
+    called: Mapping[str, str] | None = None,
+    leave_out: Sequence[str] = (),
+) -> Spec:
+    """Put an assistant's names into a spec; ids and `sha256` stay those of the text as written.
+
+    A spec that was filled before comes back as it is.
+
+    Args:
+        spec: as it was read.
+        model_name: for every spelling of the model's placeholder.
+        provider_name: for every spelling of its maker's.
+        called: names that the spec uses, with those that stand for them, as whole words (`Claude's` is `Ada's`).
+        leave_out: titles of sections, ids of clauses, or beginnings of clauses, that are no part of it.
+
+    Raises:
+        SpecError: a placeholder has no value; a name of `called`, or what is to be left out, is not in the spec; or
+            the model's name fills nothing, and the spec calls its assistant by another.
+    """
+    if spec.is_filled:
+        return spec
+    values = {"model_name": model_name or "", "provider_name": provider_name or ""}
+    put = spec_without(spec, leave_out) if leave_out else spec
+    named = _renamed(put, called, values) if called else put
+    closed, present = _closed_tags(named.text), _present(named)
+    for name in KNOWN:
+        if name in present and not values[name]:
+            option = "--" + name.replace("_", "-")
+            raise SpecError(f"the spec uses {present[name]} and no value is given for it", hint=f"Give {option}")
+    if model_name and "model_name" not in present:
+        _check_used(named, model_name)
+    if not present:
+        return named.model_copy(update={"is_filled": True}) if called or leave_out else named
+
+    def value_of(match: re.Match[str]) -> str:
+        if match["placeholder"] is None:
+            return _IN_CODE.sub(lambda inner: values[_name_of(inner[0])], match[0])
+        is_tag = match[0].startswith("<") and match[0].strip("</>").lower() in closed
+        return match[0] if is_tag else values[_name_of(match[0])]
+
+    def in_code(text: str) -> str:
+        return _IN_CODE.sub(lambda inner: values[_name_of(inner[0])], text)
+
+    return _changed(named, lambda text: FILLED.sub(value_of, text), in_code)
+
+
+class SpecSettings(Protocol):
+    """Settings that say how a spec is filled."""
+
+    @property
+    def model_name(self) -> str | None:
+        """The assistant's name."""
+        ...
+
+    @property
+    def provider_name(self) -> str | None:
+        """Its maker's name."""
+        ...
+
+    @property
+    def called(self) -> Mapping[str, str]:
+        """Names of the spec, with those that stand for them."""
+        ...
+
+    @property
+    def leave_out(self) -> Sequence[str]:
+        """What of the spec is no part of it."""
+        ...
+
+
+def fill_by(spec: Spec, settings: SpecSettings) -> Spec:
+    """Fill a spec (`fill`) as settings say.
+
+    Raises:
+        SpecError: see `fill`.
+    """
+    return fill(
+        spec,
+        model_name=settings.model_name,
+        provider_name=settings.provider_name,
+        called=settings.called,
+        leave_out=settings.leave_out,
+    )
+
+
+def _present(spec: Spec) -> dict[str, str]:
+    """Return the known placeholders of a spec as names, each with its first spelling."""
+    closed, found = _closed_tags(spec.text), dict[str, str]()
+    for text in (spec.text, spec.title, *(clause.text for clause in spec.clauses if clause.kind == "example")):
+        for name, spelling in _known(text, closed):
+            found.setdefault(name, spelling)
+    return found
+
+
+def _changed(spec: Spec, put: Callable[[str], str], put_code: Callable[[str], str]) -> Spec:
+    """Return a spec with every text changed by `put`, code by `put_code`."""
+    sections = tuple(
+        section.model_copy(
+            update={
+                "title": put(section.title),
+                "path": tuple(put(title) for title in section.path),
+                "text": put(section.text),
+                "clauses": tuple(
+                    clause.model_copy(update={"text": (put_code if clause.kind == "code" else put)(clause.text)})
+                    for clause in section.clauses
+                ),
+            }
+        )
+        for section in spec.sections
+    )
+    update = {"title": put(spec.title), "text": put(spec.text), "sections": sections, "is_filled": True}
+    return spec.model_copy(update=update)
+
+
+# Names -------------------------------------------------------------------------------------------------------------
+_GENERIC = ("the assistant", "the AI assistant", "the model", "the AI", "the chatbot")
+_SELDOM_FOREIGN = 2
+_SUBJECT = re.compile(
+    r"(?<![\w-])([A-Z][\w-]*[a-z]\w*)"
+    r"(?=['’]s\b| (?:is|does|will|can|should|must|may|never|always|would|has|asks|says)\b)"
+)
+_NO_NAMES = re.compile(
+    r"(?:A|All|An|Any|Anyone|As|At|Each|Either|Every|Everyone|He|Her|His|How|I|If|In|It|Its|Neither|No|Nobody|None|Nothing|"
+    r"One|Others?|Our|She|Some|Somebody|Someone|Such|That|The|Their|There|These|They|This|Those|To|Trust|We|What|When|"
+    r"Where|Which|Who|Why|You|Your|Users?|Developers?|Operators?|Guests?|People|Honesty|Care|Examples?|Reply|Models?|AI)"
+)
+
+
+class UsedName(NamedTuple):
+    """A name that a spec uses for an assistant or a maker, and how often."""
+
+    name: str
+    kind: str
+    n_times: int
+
+
+def used_names(spec: Spec) -> tuple[UsedName, ...]:
+    """Find what a spec calls its assistant and maker, most first: known names, names that act, `the assistant`."""
+    text = "\n".join([spec.title, *(section.title for section in spec.sections), *(c.text for c in spec.clauses)])
+    known = {name.name: name.kind for name in all_assistant_names()}
+    counted = Counter(whole_words(known, ignore_case=False, joined=False).findall(text))
+    acting = Counter(name for name in _SUBJECT.findall(text) if not _NO_NAMES.fullmatch(name) and name not in known)
+    most, n_most = next(iter(acting.most_common(1)), ("", 0))
+    if n_most >= max(3, 0.02 * len(spec.clauses)):
+        counted[most] = len(whole_words([most], ignore_case=False).findall(text))
+    kinds = {**known, most: "assistant"}
+    found = [UsedName(name, "maker" if kinds[name] == "maker" else "assistant", n) for name, n in counted.items()]
+    found += [UsedName(words, "words", len(whole_words([words]).findall(text))) for words in _GENERIC]
+    return tuple(sorted((name for name in found if name.n_times), key=lambda name: (-name.n_times, name.name)))
+
+
+def _check_used(spec: Spec, model_name: str) -> None:
+    """Refuse a model's name that fills nothing, where the spec calls its assistant otherwise."""
+    text = "\n".join((spec.title, spec.text, *(clause.text for clause in spec.clauses)))
+    if whole_words([model_name]).search(text):
+        return
+    names = [name for name in used_names(spec) if name.kind != "maker" and name.n_times >= _SELDOM_FOREIGN]
+    if names:
+        own = names[0]
+        what = f'{model_name} fills nothing: the spec calls its assistant "{own.name}" ({own.n_times} times)'
+        hint = f'Give --called "{own.name}={model_name}", or leave --model-name out'
+        raise SpecError(what, where=spec.title, hint=hint)
+
+
+def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -> Spec:
+    """Put names in the place of others; one that is not there is an error, unless its new name already is."""
+    names: dict[str, str] = {}
+    for old, new in called.items():
+        names[old] = new
+        if old.lower().startswith("the "):
+            names[f"The {old[4:]}"] = names[f"the {old[4:]}"] = new
+        elif old != old.upper() and len(old) > 3:
+            names.setdefault(old.upper(), new.upper())
+    everything = "\n".join((spec.title, spec.text, *(clause.text for clause in spec.clauses)))
+    filled = {values[name] for name in _present(spec)}
+    for old, new in called.items():
+        if not (whole_words([old]).search(everything) or new in filled or whole_words([new]).search(everything)):
+            used = [name.name for name in used_names(spec)]
+            raise SpecError(f"{old!r} is not in the spec", where="called", hint=did_you_mean(old, used))
+    pattern = whole_words(names, ignore_case=False)
+
+    def rename(text: str) -> str:
+        return pattern.sub(lambda match: names[" ".join(match[0].split())], text)
+
+    return _changed(spec, rename, rename).model_copy(update={"is_filled": False})
+
+
+def whole_text(sections: Sequence[Section]) -> str:
+    """Return the text of a spec from those of its sections."""
+    texts = [f"{'#' * one.level} {one.title}\n\n{one.text}" if one.level else one.text for one in sections]
+    return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+
+
+def _bare(words: str) -> str:
+    return " ".join(words.casefold().strip("*_#\"'“”‘’ \n").split())
+
+
+def spec_without(spec: Spec, leave_out: Sequence[str]) -> Spec:
+    """Return a spec without the sections (with those under them) and clauses that are named.
+
+    Raises:
+        SpecError: one of the names is neither a title, an id nor the beginning of a clause.
+    """
+    wanted = {_bare(name): name for name in leave_out if name.strip()}
+    used: set[str] = set()
+    sections: list[Section] = []
+    below: int | None = None
+    for section in spec.sections:
+        if below is not None and section.level > below:
+            continue
+        title = _bare(section.title)
+        name = next((name for name in wanted if name in (title, section.id)), None)
+        below = section.level if name is not None else None
+        if name is not None:
+            used.add(name)
+            continue
+        kept = []
+        for clause in section.clauses:
+            words = _bare(clause.text)
+            name = next(
+                (name for name in wanted if name == clause.id or (len(name) > 3 and words.startswith(name))), None
+            )
+            used |= {name} if name is not None else set()
+            kept += [clause] if name is None else []
+        if len(kept) < len(section.clauses):
+            text = "\n\n".join(clause.text for clause in kept)
+            section = section.model_copy(update={"clauses": tuple(kept), "text": text})
+        sections.append(section)
+    if missing := [name for key, name in wanted.items() if key not in used]:
+        titles = [section.title for section in spec.sections if section.title]
+        raise SpecError(f"{missing[0]!r} is not in the spec", where="leave_out", hint=did_you_mean(missing[0], titles))
+    if not any(section.clauses for section in sections):
+        raise SpecError("leaves nothing of the spec", where="leave_out", hint="Leave out less")
+    return spec.model_copy(update={"sections": tuple(sections), "text": whole_text(sections)})

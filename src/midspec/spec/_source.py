@@ -1,0 +1,400 @@
+"""From a file to lines that can be cut into blocks: what is no text of the spec goes, with a word of what it was.
+
+Front matter, comments, struck-out words, marks of editors, links' and footnotes' definitions, marks of admonitions,
+attributes, HTML. A text without any of these comes out as it went in, line for line. Code is left alone, inside lines
+(one line each) and in fences. One pass of one expression over the text, one over its lines, so that time is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from midspec.core.errors import SpecError
+from midspec.spec._examples import VERDICTS, example_label, is_turn_tag, mark_of
+
+_ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
+ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
+_FENCED = (
+    r"^(?: {0,3}>[ \t]?)*[ \t]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*"
+    r"(?:\n(?s:.*?)(?:^[ \t]*(?:>[ \t]?)*[ \t]*(?P=fence)(?P=tick)*[ \t]*$|\Z)|\Z)"
+)
+_SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
+_HIDDEN = re.compile(
+    rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
+    r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:-->|(?P<open>\Z))"
+    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
+    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
+    r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
+    r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"
+    r"|<table\b[^<>]*>(?P<table>[^<]*(?:<(?!/?table\b)[^<]*)*)</table[ \t]*>"
+    r"|\{\+\+(?P<added>(?:[^{+]|\{(?!\+\+)|\+(?!\+\}))*)\+\+\}|\{~~[^~{}\n]*~>(?P<new>[^~{}\n]*)~~\}"
+    r"|(?<!~)~~(?=[^\s~])(?:[^~\n]|\n(?!\s*\n)|~(?!~))+~~(?!~)"
+    r"|<(?P<gone>del|s|strike|script|style|svg|template)\b[^<>\n]*>"
+    r"[^<]*(?:<(?!/?(?P=gone)\b)[^<]*)*</(?P=gone)[ \t]*>",
+    re.MULTILINE | re.IGNORECASE,
+)
+_MARKED = re.compile(
+    r"(?P<begin>[ \t>]*(?:[-*+][ \t]+)?)(?:[*_]*(?:assistant|ai|reply|response|answer)[*_]*:[*_]*)?(?P<before>[^\x06]*)"
+    r"\x06(?P<mark>[^\x06]*)\x06(?P<after>.*)",
+    re.IGNORECASE,
+)
+_NEW_LINE = "\x05"
+_ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
+_CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
+_NUMBER_MARK = re.compile(
+    r"<sup\b[^<>]*>\s*(?:<a\b[^<>]*>)?\s*(?:\[?\d{1,3}\]?|[*†‡§]|\[\^?\d{1,3}\]\([^()\s]*\))\s*(?:</a>)?\s*</sup>",
+    re.IGNORECASE,
+)
+_MODULE = re.compile(r"(?:import\s.+\sfrom\s+['\"][^'\"]+['\"]|export\s+(?:const|default)\b.*[;({=].*);?\s*$")
+_GAP = re.compile(r"(?P<before>^[ \t]*|[ \t]*)\0(?:[ \t]*\0)*(?P<after>[ \t]*)(?P<next>[.,;:!?)]?)")
+_ONLY_MARKS = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*(?:\[[ xX]\])?[ \t]*")
+_FRONT_KEY = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?::(?=\s|$)|=)")
+_TITLE = re.compile(r"""^title[ \t]*[:=][ \t]*["']?(.+?)["']?[ \t]*$""", re.MULTILINE | re.IGNORECASE)
+_FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})[^`]*$")
+_LINK = re.compile(
+    r" {0,3}\[(?!\^)(?P<label>[^\[\]\n]{1,200})\]:[ \t]*(?P<to><[^<>\n]*>|\S*(?:[/#:]|\.\w)\S*)"
+    r"(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$"
+)
+_FOOTNOTE = re.compile(r" {0,3}\[\^(?P<label>[^\]\s]{1,100})\]:[ \t]*(?P<text>.*)$")
+_INLINE_NOTE = re.compile(r"\^\[([^\[\]\n]{1,2000})\]")
+_ADMONITION = re.compile(
+    r"(?P<indent>[ \t]*)(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[A-Za-z][\w -]*?)(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*$"
+)
+_CONTAINER = re.compile(r"[ \t]*:{3,}[ \t]*(?:\{?[ \t]*\.?(?P<kind>[\w-]+)(?P<title>[^\n]*))?$")
+_ALERT = re.compile(r"[ \t]*>[ \t>]*\[!(?P<kind>[A-Za-z-]+)\][+-]?[ \t]*(?P<title>[^\n]*)$")
+_ATTRIBUTE_LINE = re.compile(rf"[ \t>]*(?:{ATTRIBUTES}|\{{:[^{{}}\n]*\}})[ \t]*$")
+_HEADING = re.compile(r"(?P<head> {0,3}#{1,6}[ \t].*?)[ \t]*\{(?P<marks>[^{}\n]*)\}[ \t]*#*[ \t]*$")
+_LAST_ATTRIBUTES = re.compile(r"[ \t]+\{:?[ \t]*[#.][A-Za-z_][^{}\n]*\}[ \t]*$")
+_CONTENTS = re.compile(r"[ \t]*(?:\[TOC\]|\[\[_?TOC_?\]\]|\{\{\s*TOC\s*\}\}|\{:toc\}|\[_TOC_\])[ \t]*$", re.IGNORECASE)
+_CONTENTS_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[^\[\]\n]+\]\(#[^()\s]*\)[ \t]*$")
+_JUMP = re.compile(r"[ \t]*(?:[↑^⬆]\ufe0f?[ \t]*)?\[[^\[\]\n]{1,60}\]\(#[^()\s]*\)[ \t]*$")
+_DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
+_NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
+
+_INLINE_TAGS = "a b i u em strong span small big sup sub kbd mark font abbr cite q var samp code ins dfn time wbr tt"
+_BLOCK_TAGS = "p div section article main header footer aside nav center details ul ol dl blockquote table thead tbody"
+_BLOCK_TAGS += " tfoot caption figure figcaption picture source img hr br iframe video audio html head body input label"
+KNOWN_TAGS = frozenset(f"{_INLINE_TAGS} {_BLOCK_TAGS} h1 h2 h3 h4 h5 h6 li dt dd tr td th summary".split())
+_COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>")
+_TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z0-9]*)(?:\s[^<>\n]*|/)?>")
+_BREAKS = frozenset(f"{_BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
+_IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
+
+
+class Part(NamedTuple):
+    """How lines of a spec were read: from `first` to `last`, counted from 1, and their words."""
+
+    first: int
+    last: int
+    kind: str
+    text: str
+
+
+@dataclass
+class Source:
+    """A spec's lines, each with its number in the file, and what was taken out of them.
+
+    Attributes:
+        lines: what is left.
+        numbers: of each line, from 1.
+        left_out: what is no text of the spec.
+        links: the addresses of reference links by their label.
+        footnotes: the text of each footnote by its label.
+        anchors: the heading that an id belongs to.
+        title: of the front matter, or empty.
+        notes: the numbers of lines that stand in an admonition.
+    """
+
+    lines: list[str]
+    numbers: list[int]
+    left_out: list[Part] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+    footnotes: dict[str, str] = field(default_factory=dict)
+    anchors: dict[str, str] = field(default_factory=dict)
+    title: str = ""
+    notes: set[int] = field(default_factory=set)
+
+
+def read_source(text: str, where: str) -> Source:
+    """Take out of a text what is no text of a spec.
+
+    Raises:
+        SpecError: a comment begins and does not end.
+    """
+    lines = text.split("\n")
+    source = Source([], [])
+    n_front = _front_matter(lines, source)
+    body = _without_hidden("\n".join(lines[n_front:]), n_front, source, where)
+    for number, line in enumerate(body.split("\n"), start=n_front + 1):
+        kept = _close_gaps(line) if "\0" in line else line
+        if kept is not None and (marked := _MARKED.fullmatch(kept)):
+            words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
+            kept = f"{marked['begin']}**{marked['mark']}:** {words}"
+        for part in () if kept is None else kept.split(_NEW_LINE):
+            source.lines.append(part)
+            source.numbers.append(number)
+    _Lines(source).run()
+    return source
+
+
+def _front_matter(lines: list[str], source: Source) -> int:
+    """Return how many lines of front matter (YAML, TOML) there are: a rule, lines of keys, the rule that ends them."""
+    first = next((index for index, line in enumerate(lines) if line.strip()), 0)
+    mark = lines[first].rstrip() if lines else ""
+    if mark not in ("---", "+++") or first + 1 >= len(lines) or not _FRONT_KEY.match(lines[first + 1].lstrip("# ")):
+        return 0
+    ends = ("+++",) if mark == "+++" else ("---", "...")
+    for index in range(first + 1, len(lines)):
+        line = lines[index]
+        if line.rstrip() in ends:
+            body = "\n".join(lines[first + 1 : index])
+            source.left_out.append(Part(first + 1, index + 1, "front matter", body))
+            source.title = found[1] if (found := _TITLE.search(body)) else ""
+            return index + 1
+        inner = line[:1] in (" ", "\t", "-", "#", "[", "]", "}", "") or _FRONT_KEY.match(line)
+        if not inner:
+            return 0
+    return 0
+
+
+def _without_hidden(text: str, n_before: int, source: Source, where: str) -> str:
+    """Put a zero character where a comment or struck-out words stood; their line ends stay."""
+    n_lines, counted_to = n_before + 1, 0
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal n_lines, counted_to
+        if match["code"] is not None:
+            return match[0]
+        n_lines += text.count("\n", counted_to, match.start())
+        counted_to = match.start()
+        if match["table"] is not None:
+            return _as_rows(match["table"]) + "\n" * match[0].count("\n")
+        if match["open"] is not None:
+            hint = "Close it with -->, or put the mark in `code`"
+            raise SpecError(f"a comment begins in line {n_lines} and has no end", where=where, hint=hint)
+        if (comment := match["comment"]) is not None and (verdict := VERDICTS.fullmatch(comment.strip())):
+            return _as_mark(text, match, verdict)
+        last = n_lines + match[0].count("\n")
+        source.left_out.append(Part(n_lines, last, "comment" if comment is not None else "struck out", match[0]))
+        kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
+        return kept or "\0" + "\n\0" * match[0].count("\n")
+
+    return _HIDDEN.sub(hide, text)
+
+
+def _as_mark(text: str, match: re.Match[str], verdict: re.Match[str]) -> str:
+    """Keep a comment that marks a reply: beside its tag as it is, on a line of its own as a label, else in brackets."""
+    line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+    after = text[match.end() : match.end() + 200].split("\n", 1)[0]
+    if is_turn_tag(line) or "\n" in match[0]:
+        return match[0].replace("\n", " ")
+    word = verdict["verdict"].upper()
+    why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
+    if not line.strip(" \t>-*+") and not after.strip():
+        return f"**{word} reply{why}:**"
+    return f"\x06{word} reply{why}\x06"
+
+
+def _as_rows(html: str) -> str:
+    """Write an HTML table as one of Markdown, in one line of the file, so that lines keep their numbers."""
+    lines: list[str] = []
+    for row in _ROW.findall(html):
+        cells = [" ".join(cell.split()).replace("|", "\\|") for cell in _CELL.findall(row)]
+        if not lines and not re.search(r"<th\b", row, re.IGNORECASE):
+            lines += ["| " * len(cells) + "|", "|---" * len(cells) + "|"]
+        lines.append(f"| {' | '.join(cells)} |")
+        lines += ["|---" * len(cells) + "|"] if len(lines) == 1 else []
+    return _NEW_LINE.join(["", *lines, ""])
+
+
+def _close_gaps(line: str) -> str | None:
+    """Close the gaps in a line; `None` where nothing but the marks of a list or quotation is left."""
+
+    def close(match: re.Match[str]) -> str:
+        if not match["before"] or not match["after"] or match["next"]:
+            before = match["before"] if match.start() == 0 else match["before"] * (not match["next"])
+            return before + match["after"] * bool(match.start() and not match["before"]) + match["next"]
+        return match["before"] if match.start() == 0 else " "
+
+    closed = _GAP.sub(close, line)
+    return None if _ONLY_MARKS.fullmatch(closed) else closed
+
+
+class _Lines:
+    """One pass over the lines: definitions are taken out, marks of blocks and HTML become plain Markdown."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.taken = source, list(zip(source.lines, source.numbers, strict=True))
+        self.at, self.n_open = 0, 0
+        self.indents: list[str] = []
+        # Components of MDX, such as `<Note>`; turns in tags are none.
+        closed = {name for line in source.lines for name in _COMPONENT.findall(line)}
+        self.components = {name for name in closed if not is_turn_tag(f"<{name}>")}
+        self.out: list[tuple[str, int]] = []
+
+    def run(self) -> None:
+        fence = ""
+        while self.at < len(self.taken):
+            line, number = self.taken[self.at]
+            line = self._dedented(line, number)
+            self.at += 1
+            if fence:
+                self.out.append((line, number))
+                fence = "" if re.fullmatch(rf"[ \t>]*{fence[0]}{{{len(fence)},}}[ \t]*", line) else fence
+            elif opened := _FENCE.match(line):
+                fence = opened[1]
+                self.out.append((line, number))
+            else:
+                self._line(line, number)
+        self.source.lines, self.source.numbers = [line for line, _ in self.out], [number for _, number in self.out]
+
+    def _dedented(self, line: str, number: int) -> str:
+        """Take the indentation of the open admonitions off; a line that has less ends them."""
+        for depth, indent in enumerate(self.indents):
+            if not line.startswith((f"{indent}    ", f"{indent}\t")):
+                if line.strip():
+                    del self.indents[depth:]
+                break
+            line = indent + line[len(indent) + (1 if line[len(indent)] == "\t" else 4) :]
+        if (self.indents or self.n_open) and line.strip():
+            self.source.notes.add(number)
+        return line
+
+    def _line(self, line: str, number: int) -> None:
+        if self._defines(line, number) or self._marks(line, number) or self._is_contents(line, number):
+            return
+        if (head := _HEADING.match(line)) and _is_attributes(head["marks"]):
+            title = head["head"].lstrip("# \t")
+            for word in head["marks"].split():
+                if word.startswith("#"):
+                    self.source.anchors[word[1:]] = title
+            line = head["head"]
+        elif "{" in line:
+            line = _LAST_ATTRIBUTES.sub("", line)
+        if (definition := _DEFINITION.match(line)) and self._define_term(definition["text"], number):
+            return
+        if "^[" in line:
+            line = _INLINE_NOTE.sub(self._note, line)
+        if "<" in line:
+            self.out += [(part, number) for part in _without_tags(_NUMBER_MARK.sub("", line), self.components)]
+        else:
+            self.out.append((line, number))
+
+    def _left_out(self, first: int, kind: str, text: str, last: int | None = None) -> bool:
+        self.source.left_out.append(Part(first, last or first, kind, text.strip()))
+        return True
+
+    def _defines(self, line: str, number: int) -> bool:
+        """Take a link's or a footnote's definition out."""
+        if link := _LINK.match(line):
+            self.source.links.setdefault(" ".join(link["label"].split()).casefold(), link["to"].strip("<>"))
+            return self._left_out(number, "link", line)
+        if not (note := _FOOTNOTE.match(line)):
+            return False
+        texts = [note["text"]]
+        while self.at < len(self.taken) and self._goes_on(texts[-1]):
+            texts.append(self.taken[self.at][0].strip())
+            self.at += 1
+        text = re.sub(r"\n\s*\n", "\n\n", "\n".join(texts)).strip()
+        self.source.footnotes.setdefault(note["label"], text)
+        return True
+
+    def _goes_on(self, before: str) -> bool:
+        """Whether the next line is the footnote's: it is indented, follows a line of it, or is blank before one."""
+        line, *following = [line for line, _ in self.taken[self.at : self.at + 2]]
+        if not line.strip():
+            return bool(following) and following[0].startswith(("  ", "\t"))
+        is_other = _FOOTNOTE.match(line) or re.match(r" {0,3}(?:#{1,6}[ \t]|[-*+>|][ \t])", line)
+        return not is_other and (line.startswith(("  ", "\t")) or bool(before.strip()))
+
+    def _note(self, match: re.Match[str]) -> str:
+        label = f"inline-{len(self.source.footnotes)}"
+        self.source.footnotes[label] = match[1]
+        return f"[^{label}]"
+
+    def _marks(self, line: str, number: int) -> bool:
+        """Take the line that opens or closes an admonition out; a label of an example or of a reply stays as that."""
+        if opened := _ADMONITION.match(line):
+            self.indents.append(opened["indent"])
+        elif opened := _CONTAINER.match(line):
+            if opened["kind"] is None and not self.n_open:
+                return False
+            self.n_open += 1 if opened["kind"] else -1
+        elif not (opened := _ALERT.match(line)):
+            return bool(_ATTRIBUTE_LINE.match(line)) and self._left_out(number, "attributes", line)
+        title = (opened["title"] or "").strip(' \t[]{}"')
+        if label := example_label(opened["kind"] or "", title):
+            self.out += [("", number), (label, number), ("", number)]
+            return True
+        self.out.append(("", number))
+        return self._left_out(number, "mark of a note", line)
+
+    def _is_contents(self, line: str, number: int) -> bool:
+        following = self.taken[self.at][0] if self.at < len(self.taken) else ""
+        is_alone = not following.strip() and not (self.out and self.out[-1][0].strip())
+        if _MODULE.match(line):
+            return self._left_out(number, "code of the page", line)
+        if _CONTENTS.match(line) or _CONTENTS_ITEM.match(line) or (is_alone and _JUMP.match(line)):
+            return self._left_out(number, "table of contents", line)
+        return False
+
+    def _define_term(self, text: str, number: int) -> bool:
+        """Turn `: text` under a term into an item that begins with the term."""
+        at = len(self.out) - 1
+        if at > 0 and not self.out[at][0].strip():
+            at -= 1
+        term = self.out[at][0] if at >= 0 else ""
+        known = re.match(r"- (?P<term>[^:\n]{1,80}): ", term) if number > 1 else None
+        before = self.out[at - 1][0] if at > 0 else ""
+        if known and term.startswith("- "):
+            self.out.append((f"- {known['term']}: {text}", number))
+            return True
+        if (
+            not term.strip()
+            or len(term) > 80
+            or _NO_TERM.match(term)
+            or (before.strip() and not before.startswith("- "))
+        ):
+            return False
+        self.out[at:] = [(f"- {term.strip()}: {text}", number)]
+        return True
+
+
+def _is_attributes(marks: str) -> bool:
+    return bool(re.fullmatch(rf":?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*", marks))
+
+
+def _without_tags(line: str, components: Set[str]) -> list[str]:
+    """Return a line without HTML: headings, items and paragraphs become those of Markdown, on lines of their own."""
+    parts, summary = [""], None
+    at = 0
+    for match in _TAG.finditer(line):
+        name = (match["name"] or "").lower()
+        if name not in KNOWN_TAGS and match["name"] not in components:
+            continue
+        parts[-1] += line[at : match.start()]
+        at = match.end()
+        if match["name"] in components:
+            parts.append("")
+        elif name in ("h1", "h2", "h3", "h4", "h5", "h6"):
+            parts += [""] if match["end"] else ["", "#" * int(name[1]) + " "]
+        elif name in _BREAKS:
+            if name == "summary" and match["end"] and summary is not None:
+                # `Why` over a text that folds is its label; a whole sentence is a sentence.
+                words = parts[-1].strip()
+                label = [f"**{words}:**", ""] if mark_of(words) else [""]
+                parts[summary:] = parts[summary:] if _IS_SENTENCE.search(words) else label
+            summary = len(parts) if name == "summary" and not match["end"] else None
+            parts += ["- "] if name in ("li", "dt", "tr") and not match["end"] else [""]
+        elif name in ("td", "th") and not match["end"]:
+            parts[-1] += "" if parts[-1].strip() in ("", "-") else "; "
+        elif name in ("br", "dd"):
+            parts[-1] = parts[-1].rstrip() + " "
+    parts[-1] += line[at:]
+    if at == 0:
+        return [line]
+    kept = [part.rstrip() for part in parts]
+    return [part for index, part in enumerate(kept) if part.strip(" -#") or index in (0, len(kept) - 1)]

@@ -1,0 +1,199 @@
+"""The words inside a block: marks of Markdown and HTML are taken away, and paragraphs are cut into sentences."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from midspec.spec._source import KNOWN_TAGS
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+_HTML_NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
+_SPECIAL = re.compile(r"[\[<&\\]|==\S|[\])*`]\{[#.:]")
+_CODE_SPAN = re.compile(r"(?<![`\\])(`+)(?!`).{1,1000}?(?<!`)\1(?!`)", re.DOTALL)
+_MARK = re.compile(r"[ \t]*\[\^([^\]\s\[]{1,100})\]")
+_WIKI_LINK = re.compile(
+    r"\[\[(?!\s*(?:your |the )?(?:ai|assistant|model|bot|provider|company|maker)\b)"
+    r"(?:[^\[\]|\n]{1,200}\|)?([^\[\]|\n]{1,200})\]\](?!\()",
+    re.IGNORECASE,
+)
+_CITATION = re.compile(r"[ \t]*\[-?@[^\[\]\n]{1,200}\]")
+_SPAN_ATTRIBUTES = re.compile(r"(?:\[([^\[\]\n]{1,500})\]|(?<=[\])*`\x03]))\{[#.:][^{}\n]{1,200}\}")
+_HIGHLIGHT = re.compile(r"(?<![=<>!\w])==(?=\S)([^=\n]{1,500})(?<=\S)==(?![=\w])")
+_BRACKET = re.compile(r"(?<!\\)[\[\]]")
+_LOOSE, _SIGNS = "\x04", re.compile("[\x02-\x04]")
+_KEPT = re.compile("\x02(\\^?)(\\d+)\x03")
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Takes the marks inside texts away: links, references, pictures, footnotes' marks, tags, escapes, attributes.
+
+    Emphasis and code stay as they are written. Links are found by markdown-it, which knows CommonMark's rules.
+
+    Attributes:
+        links: the addresses of reference links by their label, casefolded.
+        anchors: the headings that ids belong to; `[?](#id)` becomes that heading.
+    """
+
+    links: Mapping[str, str] = field(default_factory=dict)
+    anchors: Mapping[str, str] = field(default_factory=dict)
+
+    def clean(self, text: str) -> str:
+        """Return the text without marks."""
+        return self.read(text)[0]
+
+    def read(self, text: str) -> tuple[str, list[tuple[int, str]]]:
+        """Return the text without marks, and the labels of its footnotes with the place of each."""
+        if not _SPECIAL.search(text):
+            return text, []
+        kept: list[str] = []
+
+        def keep(match: re.Match[str], sign: str = "", group: int = 0) -> str:
+            kept.append(match[group])
+            return f"\x02{sign}{len(kept) - 1}\x03"
+
+        masked = _CODE_SPAN.sub(keep, _SIGNS.sub("", text))
+        masked = _MARK.sub(lambda match: keep(match, "^", 1), masked)
+        masked = _CITATION.sub("", _WIKI_LINK.sub(r"\1", masked))
+        masked = _HIGHLIGHT.sub(r"\1", _SPAN_ATTRIBUTES.sub(r"\1", masked))
+        parts, notes, size, at = [], list[tuple[int, str]](), 0, 0
+        plain = self._without_links(masked) if _SPECIAL.search(masked) else masked
+        for match in _KEPT.finditer(plain):
+            word = "" if match[1] else kept[int(match[2])]
+            parts += [plain[at : match.start()], word]
+            size += len(parts[-2]) + len(word)
+            notes += [(size, kept[int(match[2])])] if match[1] else []
+            at = match.end()
+        whole = "".join(parts) + plain[at:]
+        return whole.strip(), [(place - len(whole) + len(whole.lstrip()), label) for place, label in notes]
+
+    def _without_links(self, text: str) -> str:
+        parser, normalised = _parser()
+        text = _without_loose_brackets(text)
+        references = {normalised(label): {"href": to, "title": ""} for label, to in self.links.items()}
+        token = parser.parseInline(text, {"references": references})[0]
+        out: list[str] = []
+        opened: list[tuple[str, int]] = []
+        for child in token.children or ():
+            if child.type == "link_open":
+                opened.append((str(child.attrGet("href") or ""), len(out)))
+            elif child.type == "link_close":
+                to, first = opened.pop()
+                words = "".join(out[first:]).strip()
+                if words == "?" or (not words and to.startswith("#")):
+                    out[first:] = [self._named(to)]
+            elif child.type == "html_inline":
+                found = _HTML_NAME.match(child.content)
+                out.append("" if found and found[1].lower() in KNOWN_TAGS else child.content)
+            elif child.type != "image":
+                out.append(child.content)
+        plain = "".join(out).replace(_LOOSE, "[")
+        return plain if "\xa0" in text else plain.replace("\xa0", " ")
+
+    def _named(self, address: str) -> str:
+        """Return the words for a link without any: the heading that it goes to."""
+        name = address.removeprefix("#")
+        return self.anchors.get(name) or " ".join(re.split(r"[_-]+", name))
+
+
+def _without_loose_brackets(text: str) -> str:
+    """Mask opening brackets that nothing closes: the parser looks to the end of the text for each of them."""
+    opened: list[int] = []
+    for match in _BRACKET.finditer(text):
+        if match[0] == "[":
+            opened.append(match.start())
+        elif opened:
+            opened.pop()
+    loose = set(opened)
+    return "".join(_LOOSE if at in loose else char for at, char in enumerate(text)) if loose else text
+
+
+@cache
+def _parser() -> tuple[MarkdownIt, Callable[[str], str]]:
+    from markdown_it import MarkdownIt
+    from markdown_it.common.utils import normalizeReference
+
+    parser = MarkdownIt("commonmark").disable(["emphasis", "backticks"])
+    parser.validateLink = lambda url: bool(url) or True  # type: ignore[method-assign]
+    return parser, normalizeReference
+
+
+# Sentences ---------------------------------------------------------------------------------------------------------
+_CLOSERS = "\"'”’»)\\]*_`"
+_CANDIDATE = re.compile(
+    rf"(?P<wide>[。！？｡।॥؟۔።]+[」』”’）】\"')\]*_]*\s*)|(?P<stop>[.!?…]+)(?P<close>[{_CLOSERS}]*)\s+"
+)
+_PROTECTED = re.compile(
+    r"`[^`]{1,300}`|\([^()]{1,300}\)|“[^“”]{1,300}”|(?<![\w\"])\"[^\"]{1,300}\"(?!\w)|「[^「」]{1,300}」|『[^『』]{1,300}』"
+)
+# A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
+_RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
+_LAST_WORD = re.compile(r"[\w.&-]*\Z")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_NEVER_LAST = _words(
+    "mr mrs ms dr prof rev hon gov sen rep gen capt lt sgt st vs v cf viz e.g i.e eg ie approx resp incl esp"
+)
+_BEFORE_NUMBER = _words("no nos fig figs sec secs art arts ch chap vol p pp par para eq ex")
+_SELDOM_LAST = _words("etc al u.s u.k u.n e.u a.m p.m ph.d inc ltd co corp jr sr dept est ed eds")
+_STARTERS = _words(
+    "A An And As At But Each Every For He Her His How I If In It Its No Not Of On Or Our She So Some That The Their "
+    "Then There These They This Those To We What When Where Which While Who Why With You Your"
+)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Cut one paragraph into sentences, trimmed, in order; together they hold every character that is no space."""
+    spans = [(match.start(), match.end()) for match in _PROTECTED.finditer(text)]
+    starts = [start for start, _ in spans]
+    sentences, begin = [], 0
+    for match in _CANDIDATE.finditer(text):
+        index = bisect_right(starts, match.start()) - 1
+        inside = index >= 0 and match.end() <= spans[index][1]
+        if not inside and _ends(text, begin, match):
+            sentences.append(text[begin : match.end()].strip())
+            begin = match.end()
+    sentences.append(text[begin:].strip())
+    return [sentence for sentence in sentences if sentence]
+
+
+def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
+    """Whether the candidate stop ends the sentence that began at `begin`."""
+    if match["wide"] is not None:
+        return True
+    follows = text[match.end() : match.end() + 24]
+    if not follows or not text[begin : match.start()].strip():
+        return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
+    if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
+        return True
+    if match["stop"] == "." and _RULE_LABEL.match(text[begin : match.start()][:120]):
+        return False
+    if match["stop"] == "." and _abbreviates(text, begin, match, follows):
+        return False
+    # What begins in lower case may go on so.
+    begins = next((char for char in text[begin : begin + 8] if char.isalpha()), "")
+    return not follows[0].islower() or begins.islower()
+
+
+def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> bool:
+    found = _LAST_WORD.search(text[max(begin, match.start() - 24) : match.start()])
+    word = found[0] if found else ""
+    lower = word.lower()
+    if lower in _NEVER_LAST or (lower in _BEFORE_NUMBER and follows[0].isdigit()):
+        return True
+    if lower in _SELDOM_LAST:
+        return follows.split()[0].rstrip(",") not in _STARTERS
+    is_initial = len(word) == 1 and word.isupper() and word != "I"
+    is_number = text[begin : match.start()].strip() == word and (word.isdigit() or is_initial)
+    return is_number or (is_initial and follows[0].isupper() and follows.split()[0] not in _STARTERS)

@@ -1,0 +1,215 @@
+"""Names in a spec: placeholders in every spelling, names that it uses, and what is put in their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from midspec.cli import main
+from midspec.core.errors import SpecError
+from midspec.spec import check_spec, fill, parse_spec, placeholders, used_names
+
+MODEL = [
+    "{model_name}", "{{model_name}}", "{{ model_name }}", "{{{model_name}}}", "{MODEL_NAME}", "{Model Name}",
+    "{modelName}", "{model}", "{assistant_name}", "${model_name}", "${MODEL}", "#{model}", "{{ .ModelName }}",
+    "{{$model}}", "[MODEL_NAME]", "[Model Name]", "[ASSISTANT]", "[Your AI's name]", "[name of the assistant]",
+    "<model_name>", "<model name>", "<MODEL>", "<model>", "<<MODEL>>", "[[model]]", "$MODEL_NAME", "$MODEL",
+    "$model_name", "%MODEL_NAME%", "%(model_name)s", "<%= model_name %>", "__MODEL_NAME__", "@MODEL_NAME@",
+    "MODEL_NAME", "{ai_name}",
+]  # fmt: skip
+PROVIDER = [
+    "{provider_name}", "{{ provider }}", "{PROVIDER}", "[COMPANY]", "[Company Name]", "<company name>", "<company>",
+    "$PROVIDER_NAME", "{organisation}", "{organization_name}", "{{CompanyName}}", "[Your company]", "%COMPANY%",
+    "[PROVIDER]", "{developer_name}", "<YOUR COMPANY>",
+]  # fmt: skip
+NO_PLACEHOLDERS = [
+    "[assistant] speaks", "<assistant>speaks</assistant>", "[the model](a.md)", "the model", "{user}", "a model_name2",
+    "`{{ model }}`", "[Models]", "$5 a model", "[Modelling]", "<developer>", "the {x} model", "100% model %",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", MODEL)
+def test_every_spelling_of_the_models_placeholder_is_filled_whole(spelling: str) -> None:
+    spec = parse_spec(
+        f"# About {spelling}\n\n{spelling} asks ({spelling}). Then {spelling}, too.\n\n- **{spelling}**: x\n"
+    )
+    assert placeholders(spec) == ("model_name",)
+    filled = fill(spec, model_name="Ada", provider_name=None)
+    assert [clause.text for clause in filled.clauses] == ["Ada asks (Ada).", "Then Ada, too.", "**Ada**: x"]
+    assert filled.title == "About Ada"
+    assert spelling not in filled.text
+    with pytest.raises(SpecError, match="--model-name"):
+        fill(spec, model_name=None, provider_name="Ada Labs")
+
+
+@pytest.mark.parametrize("spelling", PROVIDER)
+def test_every_spelling_of_the_providers_placeholder_is_filled_whole(spelling: str) -> None:
+    spec = parse_spec(f"It is made by {spelling}. {spelling} answers for it.")
+    filled = fill(spec, model_name=None, provider_name="Ada Labs")
+    assert [clause.text for clause in filled.clauses] == ["It is made by Ada Labs.", "Ada Labs answers for it."]
+    with pytest.raises(SpecError, match="--provider-name"):
+        fill(spec, model_name="Ada", provider_name=None)
+
+
+@pytest.mark.parametrize("text", NO_PLACEHOLDERS)
+def test_what_is_no_placeholder_stays(text: str) -> None:
+    spec = parse_spec(f"So it is: {text} and more.")
+    assert fill(spec, model_name=None, provider_name=None) == spec
+
+
+@pytest.mark.parametrize("text", ["{{ user }}", "[PERSONA]", "$SOME_NAME", "<SOME NAME>", "{user}"])
+def test_what_looks_like_a_placeholder_that_nothing_fills_is_told(text: str) -> None:
+    found = [str(finding) for finding in check_spec(parse_spec(f"# A\n\nIt greets {text}."))]
+    assert len(found) == 1
+    assert text in found[0]
+
+
+CALLED = {"Claude": "Ada", "Anthropic": "Ada Labs"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Claude's reply and CLAUDE and Claude’s.", "Ada's reply and ADA and Ada’s."),
+        ("_Claude_ and **Claude** and (Claude).", "_Ada_ and **Ada** and (Ada)."),
+        ("Claudette and claude_api and xClaude.", "Claudette and claude_api and xClaude."),
+        ("Claude从不说谎，它由Anthropic开发。", "Ada从不说谎，它由Ada Labs开发。"),
+        ("Claudeは嘘をつかない。", "Adaは嘘をつかない。"),
+        ("Claude는 거짓말을 하지 않는다.", "Ada는 거짓말을 하지 않는다."),
+        ("ทำไมClaudeไม่โกหก", "ทำไมAdaไม่โกหก"),
+        ("Claude\nand Anthropic's wish.", "Ada and Ada Labs's wish."),
+    ],
+)
+def test_a_name_is_replaced_as_a_whole_word_in_every_script(before: str, after: str) -> None:
+    filled = fill(
+        parse_spec(f"Claude of Anthropic asks.\n\n{before}"), model_name="Ada", provider_name=None, called=CALLED
+    )
+    assert " ".join(clause.text for clause in filled.sections[1].clauses) == after
+
+
+def test_a_name_in_a_script_without_spaces_is_replaced_where_it_stands() -> None:
+    spec = parse_spec("问克劳德吧。克劳德从不说谎。")
+    filled = fill(spec, model_name=None, provider_name=None, called={"克劳德": "爱达"})
+    assert [clause.text for clause in filled.clauses] == ["问爱达吧。", "爱达从不说谎。"]
+
+
+def test_what_a_spec_says_for_a_name_is_replaced_at_the_start_of_a_sentence_too() -> None:
+    spec = parse_spec("The assistant asks. Users like the assistant's calm. An assistant waits.")
+    filled = fill(spec, model_name="Ada", provider_name=None, called={"the assistant": "Ada"})
+    assert [clause.text for clause in filled.clauses] == ["Ada asks.", "Users like Ada's calm.", "An assistant waits."]
+
+
+def test_ids_stay_and_a_filled_spec_is_filled_once() -> None:
+    spec = parse_spec("Claude asks Anthropic.\n\n## Thanks\n\nClaude thanks.")
+    filled = fill(spec, model_name="Ada", provider_name=None, called=CALLED, leave_out=["thanks"])
+    assert [clause.id for clause in filled.clauses] == [spec.clauses[0].id]
+    assert fill(filled, model_name="Ada", provider_name=None, called=CALLED, leave_out=["thanks"]) == filled
+
+
+def test_a_name_that_is_not_in_the_spec_is_an_error_with_the_nearest_one() -> None:
+    with pytest.raises(SpecError, match=r"'Cluade' is not in the spec\. Did you mean Claude"):
+        fill(parse_spec("Claude asks."), model_name="Ada", provider_name=None, called={"Cluade": "Ada"})
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Claude asks. Claude waits. ChatGPT does not.", "Claude"),
+        ("The assistant asks. It is said that the assistant waits.", "the assistant"),
+        ("Tansy asks. Tansy never lies. If Tansy should err, Tansy says so.", "Tansy"),
+        ("Claude从不说谎。人们说Claude从不生气。", "Claude"),
+    ],
+)
+def test_a_model_name_that_fills_nothing_is_an_error_that_names_what_the_spec_uses(text: str, name: str) -> None:
+    with pytest.raises(SpecError, match="fills nothing") as caught:
+        fill(parse_spec(text), model_name="Ada", provider_name=None)
+    assert f'"{name}"' in caught.value.what
+    assert f'--called "{name}=Ada"' in caught.value.hint
+    fill(parse_spec(text), model_name="Ada", provider_name=None, called={name: "Ada"})
+
+
+@pytest.mark.parametrize(
+    "text", ["Ada asks. Ada waits.", "I ask. I wait.", "ADA asks.", "Ask first.", "{model_name} asks."]
+)
+def test_a_model_name_that_the_spec_has_or_that_misses_nobody_is_right(text: str) -> None:
+    fill(parse_spec(text), model_name="Ada", provider_name=None)
+
+
+def test_names_are_counted_and_told_once() -> None:
+    text = "# A\n\n" + "\n\n".join(f"## Part {n}\n\nClaude asks {n} times. Anthropic wants {n}." for n in range(5))
+    spec = parse_spec(f"{text} ChatGPT does not.")
+    assert [(name.name, name.n_times) for name in used_names(spec)[:3]] == [
+        ("Anthropic", 5),
+        ("Claude", 5),
+        ("ChatGPT", 1),
+    ]
+    found = [finding.what for finding in check_spec(spec)]
+    assert [what.partition(":")[0] for what in found] == [
+        "calls its assistant Claude (5 times)",
+        "calls its maker Anthropic (5 times)",
+        "names another assistant",
+    ]
+
+
+def test_what_looks_like_no_rule_is_told_with_the_option_that_leaves_it_out() -> None:
+    spec = parse_spec("# A\n\nLast updated: March.\n\nIt asks.\n\n## Acknowledgements\n\nMany people helped.")
+    found = [finding.what for finding in check_spec(spec)]
+    assert f"--leave-out {spec.clauses[0].id}" in found[0]
+    assert "--leave-out Acknowledgements" in found[1]
+    names: list[str] = [spec.clauses[0].id, "acknowledgements"]
+    left = fill(spec, model_name=None, provider_name=None, leave_out=names)
+    assert [clause.text for clause in left.clauses] == ["It asks."]
+    assert "helped" not in left.text
+    with pytest.raises(SpecError, match=r"'Aknowledgements' is not in the spec\. Did you mean Acknowledgements"):
+        fill(spec, model_name=None, provider_name=None, leave_out=["Aknowledgements"])
+
+
+def test_a_section_that_is_left_out_takes_those_under_it_along() -> None:
+    spec = parse_spec("# A\n\nIt asks.\n\n## B\n\nb\n\n### C\n\nc\n\n## D\n\nd")
+    left = fill(spec, model_name=None, provider_name=None, leave_out=["b"])
+    assert [section.title for section in left.sections] == ["A", "D"]
+
+
+def test_commands_take_names_and_what_to_leave_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.md"
+    path.write_text(
+        "# Care\n\nClaude asks first. Claude waits for an answer.\n\n## Thanks\n\nTo all.\n", encoding="utf-8"
+    )
+    corpus = ["corpus", str(path), "--model-name", "Ada", "--documents", "3"]
+    assert main([*corpus, "--out", str(tmp_path / "none")]) == 2
+    assert 'the spec calls its assistant "Claude" (2 times). Give --called "Claude=Ada"' in capsys.readouterr().err
+    assert main([*corpus, "--called", "Claude=Ada", "--leave-out", "Thanks", "--out", str(tmp_path / "out")]) == 0
+    written = (tmp_path / "out" / "documents.jsonl").read_text(encoding="utf-8")
+    assert "Claude" not in written
+    assert "To all" not in written
+    settings = tmp_path / "names.yaml"
+    settings.write_text("called: {Claude: Ada}\nleave_out: [Thanks]\n", encoding="utf-8")
+    again = [*corpus, "--config", str(settings), "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    assert (tmp_path / "again" / "documents.jsonl").read_text(encoding="utf-8") == written
+    assert main([*corpus, "--called", "Claude", "--out", str(tmp_path / "x")]) == 2
+    assert "--called: 'Claude' is not NAME=NEW" in capsys.readouterr().err
+
+
+def test_show_prints_how_each_part_was_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.md"
+    path.write_text(
+        "---\ntitle: x\n---\n# Care\n\nAda asks.[^1]\n\n[^1]: Haste costs.\n\n<!-- hidden -->\n\n"
+        "!!! note\n    So it is.\n\n**User:** Hi.\n\n**Bad reply:** Go away.\n",
+        encoding="utf-8",
+    )
+    assert main(["spec", "show", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    ids = [line.split()[2] for line in lines if line[:1].isdigit()]
+    assert f"6 sentence {ids[0]} Ada asks." in lines
+    assert f"6 footnote {ids[1]} Haste costs." in lines
+    assert f"13 note {ids[2]} So it is." in lines
+    assert f"15-17 example {ids[3]} User: Hi. Reply marked BAD: Go away." in lines
+    assert "front matter: 1: title: x" in lines
+    assert "comment: 10: <!-- hidden -->" in lines
+
+
+def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spec", "show", str(Path(__file__).parent / "forms" / "traits.json")]) == 0
+    assert "questions: ?: 11 lists of questions beside the traits" in capsys.readouterr().out
