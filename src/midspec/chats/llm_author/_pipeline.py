@@ -164,9 +164,8 @@ class ChatPipeline:
         self._end_topics()
 
     async def _list_topics(self, shown: Sequence[str], n_wanted: int, draw: int) -> tuple[Topic, ...]:
-        reply = await self._ask_author(
-            "topics", self.style.topics_prompt(shown, n_wanted), self.style.read_topics, draw, n_wanted=n_wanted
-        )
+        prompt = self.style.topics_prompt(shown, n_wanted)
+        reply = await self._ask_author("topics", prompt, self.style.read_topics, draw, n_wanted=n_wanted)
         if reply.value is None:
             self._reject_list("a list of topics", reply.outcome)
             return ()
@@ -231,12 +230,11 @@ class ChatPipeline:
     # Questions -----------------------------------------------------------------------------------------------------
 
     async def _list_questions(self, state: TopicState) -> None:
-        n_wanted = self._writing.questions_per_batch
-        prompt = self.style.questions_prompt(state.topic, state.shown, n_wanted)
+        n = self._writing.questions_per_batch
+        prompt = self.style.questions_prompt(state.topic, state.shown, n)
         reply = await self._ask_author(
-            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists,
-            n_wanted=n_wanted,
-        )  # fmt: skip
+            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists, n_wanted=n
+        )
         fresh: list[PendingQuestion] = []
         if reply.value is None:
             self._reject_list(f"a list of questions: {state.topic.name}", reply.outcome)
