@@ -25,7 +25,7 @@ from midspec.chats import (
     subsample,
 )
 from midspec.core.artifact import Built, read_rows
-from midspec.core.errors import ConfigError, DataError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Chat, ChatMetadata, Reject
 from midspec.llm import ModelConfig, Outcome, Request, ScriptedClient, Store
@@ -290,11 +290,13 @@ def test_backfill_is_bounded_and_says_when_it_is_exhausted(tmp_path: Path) -> No
 
 
 def test_a_pool_without_a_single_chat_is_an_error_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no chat was kept") as caught:
+    with pytest.raises(
+        MidspecError, match=r"10 requests of chats\.value\.replies gave a reply that can be used"
+    ) as caught:
         write(tmp_path, config(n_samples=5), Author(replies=lambda _prompt: "noise"))
     assert "unparsable" in str(caught.value)
-    with pytest.raises(DataError, match="0 topics"):
-        write(tmp_path, config("rule", n_samples=5), Author(topics=lambda _prompt: "noise"))
+    with pytest.raises(MidspecError, match="none of the first 2 requests gave"):
+        write(tmp_path / "topics", config("rule", n_samples=5), Author(topics=lambda _prompt: "noise"))
 
 
 def test_a_domain_that_gives_out_leaves_its_share_to_the_others(tmp_path: Path) -> None:

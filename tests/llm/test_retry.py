@@ -34,8 +34,12 @@ def test_a_failure_that_passes_loses_nothing(fate: Fate, tmp_path: Path) -> None
         assert [outcome.kind for outcome in outcomes] == ["ok"] * 4
         kinds = store.ledger()[0].kinds
         assert kinds["ok"] == 4
-        # What broke on the way may have been billed; an error status was not.
-        assert kinds == {"ok": 4, "timed_out" if fate == "reset" else "again": 3}
+        # What broke on the way may have been billed once the server has answered anybody; an error status was not.
+        assert (
+            kinds.get("timed_out", 0) + kinds.get("again", 0) == 3
+            if fate == "reset"
+            else kinds == {"ok": 4, "again": 3}
+        )
         assert len(served.log) == 7
 
 

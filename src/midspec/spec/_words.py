@@ -104,7 +104,7 @@ class Inline:
 
 
 def _without_loose_brackets(text: str) -> str:
-    """Mask opening brackets that nothing closes: the parser looks to the end of the text for each of them."""
+    """Mask opening brackets that nothing closes, which begin no link."""
     opened: list[int] = []
     for match in _BRACKET.finditer(text):
         if match[0] == "[":

@@ -230,7 +230,11 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
     home = Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
     study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
     steps = study_steps(study, folder)
-    undone = [name for name, (state, *_) in states(steps, folder).items() if state != "done" and name != "report"]
+    undone = [
+        name
+        for name, (state, _, changes) in states(steps, folder).items()
+        if state != "done" and name != "report" and not _is_older_analysis(name, changes)
+    ]
     if undone:
         raise MissingError(
             f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
@@ -277,15 +281,21 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
     return selected
 
 
+def _is_older_analysis(name: str, changes: Sequence[str]) -> bool:
+    """Return whether a stale step is the analysis of an older version, which is made again in seconds.
+
+    Its scores and contrasts are the same.
+    """
+    return name == "analysis" and bool(changes) and all(change.startswith("step: ") for change in changes)
+
+
 def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Scheduler:
     """Create the scheduler of a run; a stale step that is not to be made again is refused."""
     done: dict[str, Record] = {}
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
             continue
-        # An analysis of another version is made again in seconds, from the same scores and contrasts.
-        is_older = name == "analysis" and all(change.startswith("step: ") for change in changes)
-        if state == "stale" and name != "report" and not is_older:
+        if state == "stale" and name != "report" and not _is_older_analysis(name, changes):
             raise StaleError(
                 f"{name} was made from other inputs ({'; '.join(changes)})",
                 where=str(folder),
