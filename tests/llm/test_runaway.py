@@ -20,8 +20,6 @@ LOOPS = [
     "A domain is that, " + "that is, " * 90,
     '{"assertions": [{"clause": 1, "assertion": "It says ' + "that there is that thing " * 40,
     '{"domains": [{"name": "Care", "passages": [' + '{"first": 1, "last": 1}, ' * 40,
-    '{"domains": [{"name": "Care", "passages": [' + "".join(f'{{"first": {n}, "last": {n + 1}}}, ' for n in range(140)),
-    "Here is the plan.\n" + "".join(f"Domain {n}: The Domain of Domains.\n" for n in range(120)),
     '{"domains": [' + "\n" * 700,
     "I'm happy to help. " * 60,
     "\u6211\u559c\u6b22\u8336\u3002" * 200,
@@ -67,9 +65,10 @@ def test_entries_of_a_list_with_words_of_their_own_are_no_loop(seed: int) -> Non
     assert not repeats_itself(json.dumps({"entries": entries}, indent=4))
 
 
-def test_thirty_runs_of_clauses_in_one_entry_are_no_loop() -> None:
-    runs = [{"first": n, "last": n + 2} for n in range(1, 120, 4)]
+def test_runs_of_clauses_and_rows_of_numbers_are_no_loop() -> None:
+    runs = [{"first": n, "last": n + 2} for n in range(1, 600, 4)]
     assert not repeats_itself(json.dumps({"domains": [{"name": "Care", "passages": runs}]}))
+    assert not repeats_itself("".join(f"| {n} | {n * 37 % 101} | {n * 53 % 97}.{n % 10} |\n" for n in range(200)))
 
 
 # Outcomes --------------------------------------------------------------------------------------------------------
