@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from midspec.core.errors import CheckpointError, ConfigError, MidspecError
+from midspec.core.errors import CheckpointError, ConfigError, DataError, MidspecError
 from midspec.corpus import CorpusConfig
 from midspec.study import CorpusStep, Study, parse_study, plan, run_study
 
@@ -141,3 +141,12 @@ def test_repeats_that_can_not_differ_are_warned_of(home: Path) -> None:
     repeated = TEXT.replace("items.jsonl}}", "items.jsonl}, panel_knowledge: {repeats: 3%s}}")
     assert any("3 repeats at temperature 0" in warning for warning in plan(study(home, repeated % "")).warnings)
     assert plan(study(home, repeated % ", temperature: 0.5")).warnings == ()
+
+
+def test_pairs_of_which_one_begins_the_other_are_refused(home: Path) -> None:
+    plan(study(home))
+    item = {"id": "1", "set": "cars", "domain": "d", "options": ["a car", "a car with a roof"]}
+    (home / "items.jsonl").write_text(json.dumps(item) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="begins"):
+        plan(study(home))
+    plan(study(home, TEXT.replace("items.jsonl}}", "items.jsonl, option_format: '{option}.'}}")))

@@ -10,7 +10,7 @@ from midspec.core.artifact import read_record
 from midspec.core.errors import CheckpointError, ConfigError, PreflightError, SpecError
 from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Checkpoint, Record, Strict
-from midspec.evals import measure_names, resolve_items
+from midspec.evals import PreferenceConfig, check_items, measure_names, resolve_items
 from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint, tokenizer_of, window_of
 from midspec.spec import placeholders
@@ -126,16 +126,16 @@ def _filled_specs(step: Step) -> list[tuple[str, Input, SpecNames]]:
 
 def _check_items(study: Study, steps: Sequence[Step]) -> None:
     """Read items that are a file outside or shipped; refuse a set in a contrast or panel that has none of them."""
-    readable: set[tuple[str, str]] = set()
-    for step in steps:
-        original = step.items.original if isinstance(step, PreferenceStep) else None
+    readable: dict[tuple[str, str], PreferenceConfig] = {}
+    for step in (each for each in steps if isinstance(each, PreferenceStep)):
+        original = step.items.original
         # Items that a step makes, or that are on the hub, are not known before the run.
         if isinstance(original, EvalItems) and original.name.startswith(SHIPPED):
-            readable.add((step.kind, original.name))
+            readable[step.kind, original.name] = step.config
         elif isinstance(original, File):
-            readable.add((step.kind, original.path))
-    for kind, reference in sorted(readable):
-        items = resolve_items(reference)
+            readable[step.kind, original.path] = step.config
+    for (kind, reference), settings in readable.items():
+        check_items(items := resolve_items(reference), where=reference, scored=settings)
         if kind == "eval":
             check_sets(study.config, dict.fromkeys(item.set for item in items))
 
