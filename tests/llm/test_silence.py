@@ -193,7 +193,7 @@ def test_answers_that_take_long_are_told_of_with_what_is_waited_for(caplog: pyte
 
     on_a_skipping_clock(run())
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0].startswith("author openai/tiny: no answer for 20 s; 1 in flight, ")
+    assert lines[0].startswith("author openai/tiny: no answer for 10 s; 1 in flight, ")
     assert lines[0].endswith("the longest for a request of documents, at most 4,000 tokens")
     assert len(lines) == 2
 
