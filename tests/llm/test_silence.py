@@ -58,12 +58,11 @@ def test_what_a_failing_server_answers_is_told_within_seconds(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     asyncio.run(asked_for(6.0, answer, tmp_path, role))
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"{role} openai/tiny: nothing answered since ")
-    assert words in lines[0]
-    assert "tried again in" in lines[0]
-    assert KEY not in lines[0]
-    assert "\n" not in lines[0]
+    assert len(lines) <= 2
+    assert lines[-1].startswith(f"{role} openai/tiny: nothing answered since ")
+    assert words in lines[-1]
+    assert "tried again in" in lines[-1]
+    assert not any(KEY in line or "\n" in line for line in lines)
 
 
 class Failing:
@@ -194,7 +193,7 @@ def test_answers_that_take_long_are_told_of_with_what_is_waited_for(caplog: pyte
 
     on_a_skipping_clock(run())
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0].startswith("author openai/tiny: no answer for 20 s; 1 in flight, ")
+    assert lines[0].startswith("author openai/tiny: no answer for 10 s; 1 in flight, ")
     assert lines[0].endswith("the longest for a request of documents, at most 4,000 tokens")
     assert len(lines) == 2
 
@@ -207,7 +206,7 @@ def test_a_payment_that_is_asked_for_says_so(tmp_path: Path) -> None:
                 async with open_client(ModelConfig(model="openai/tiny"), access, store, role="author") as client:
                     await client.ask(wish())
 
-    with pytest.raises(MidspecError, match=r"asks for payment \(402: no funds\).*credit and billing"):
+    with pytest.raises(MidspecError, match=r"wants to be paid first \(402: no funds\).*credit and limits"):
         asyncio.run(run())
 
 

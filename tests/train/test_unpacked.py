@@ -130,8 +130,8 @@ def test_the_padding_of_documents_that_stand_alone_is_counted(make_job: MakeJob)
     assert apart.n_updates == packed.n_updates
     assert 0 < apart.padded_tokens < apart.real_tokens
     assert "one document" in apart.lines()[1]
-    assert Preflight.model_validate_json(packed.model_dump_json()) == packed
-    assert Preflight.model_validate_json(apart.model_dump_json()) == apart
+    for counted in (packed, apart):
+        assert Preflight.model_validate_json(counted.model_dump_json()).model_dump() == counted.model_dump()
     assert "packed" not in packed.model_dump_json()
 
 

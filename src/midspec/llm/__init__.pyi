@@ -34,6 +34,7 @@ from ._providers import embed as embed
 from ._providers import is_model_name as is_model_name
 from ._providers import model_name_forms as model_name_forms
 from ._providers import provider_names as provider_names
+from ._runaway import ReplyCaps as ReplyCaps
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store
 from ._types import Access as Access

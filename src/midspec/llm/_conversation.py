@@ -17,6 +17,7 @@ from pydantic_core.core_schema import ModelSchema
 from midspec.core.errors import MidspecError
 from midspec.core.records import Message
 from midspec.llm._reasoning import Visible, set_reasoning_aside
+from midspec.llm._runaway import CapGrowth, ReplyCaps
 from midspec.llm._store import Store
 from midspec.llm._types import Client, Outcome, Request
 
@@ -238,15 +239,18 @@ async def converse(
     *,
     rephrase: Callable[[Request], Request] | None = None,
     cap_tokens: int | None = None,
+    caps: ReplyCaps | None = None,
+    n_expected: int | None = None,
     reads_reasoning: bool = False,
 ) -> ParsedReply[T]:
     """Ask until there is a value, or a recorded reason why there is none.
 
     Reasoning that the server left before the reply is set aside; where it never ends, the reply was cut. A truncated
-    reply is asked again with a doubled cap, up to `cap_tokens`. A refusal is rephrased once. A reply that `parse` can't
-    read is sent back once with what was wrong. Anything else ends the conversation, and so does each of these the next
-    time: a failure that would only repeat itself is not paid for again. Each step is a turn of its own in the store, so
-    a run that was killed replays what was answered and goes on where it stopped.
+    reply is asked again with a doubled cap, up to `cap_tokens`; one that was cut while it repeated itself, once as it
+    was. A refusal is rephrased once. A reply that `parse` can't read is sent back once with what was wrong. Anything
+    else ends the conversation, and so does each of these the next time: a failure that would only repeat itself is not
+    paid for again. Each step is a turn of its own in the store, so a run that was killed replays what was answered and
+    goes on where it stopped.
 
     Args:
         client: answers from the store first (`open_client` gives such a one).
@@ -255,12 +259,17 @@ async def converse(
         parse: reads the value out of a reply's text; raises `UnreadableReplyError` where it can't.
         rephrase: the request in other words, its stage and task the same; without it a refusal is final.
         cap_tokens: the highest cap of a reply; 8 times the first one when not given.
+        caps: what is known of the author's caps.
+        n_expected: how many tokens the reply is to have, where that is known; with `caps` the first cap fits it.
         reads_reasoning: `parse` sets reasoning aside itself, and gets the reply as it came.
 
     Raises:
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
-    cap = cap_tokens or _CAP_GROWTH * request.max_tokens
+    growth = CapGrowth(request.max_tokens, cap_tokens or _CAP_GROWTH * request.max_tokens)
+    caps = caps or ReplyCaps()
+    if n_expected is not None:
+        request = caps.fit(request, n_expected, store)
     first, rephrased, repaired = request, False, False
     while True:
         outcome = await client.ask(request)
@@ -268,8 +277,9 @@ async def converse(
         if said.is_cut and outcome.kind in ("ok", "unparsable"):
             outcome = outcome.model_copy(update={"kind": "truncated", "note": "its reasoning never ended"})
             store.mark(request.task, request.turn, "truncated", outcome.note)
-        if outcome.kind == "truncated" and request.max_tokens < cap:
-            changed: dict[str, object] = {"max_tokens": min(cap, 2 * request.max_tokens)}
+        caps.saw(outcome)
+        if (grown := growth.next(request.max_tokens, outcome)) is not None:
+            changed: dict[str, object] = {"max_tokens": grown}
             if first.cap_setting:
                 changed["cap_setting"] = f"{first.cap_setting}, raised because the reply was cut"
         elif outcome.kind == "refused" and rephrase is not None and not rephrased:

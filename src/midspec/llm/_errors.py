@@ -264,9 +264,12 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
     return BrokenReplyError(words)
 
 
-def not_json_error(content: bytes) -> RetryableError:
-    """Return the error for a reply of status 200 that is not JSON: cut on the way, or a page of something else."""
+def not_json_error(content: bytes, key: str) -> RetryableError:
+    """Return the error for a reply of status 200 that is not JSON: cut on the way, or a page of something else.
+
+    A page may repeat the key that it was sent; it is taken out.
+    """
     if content.lstrip()[:1] in {b"{", b"["}:  # a reply's beginning, so that it may have been paid for
-        return BrokenReplyError("the reply is not JSON: " + content[:80].decode("utf-8", "replace"))
-    words = error_text(content[:4000], "")[:80] or "nothing at all"
+        return BrokenReplyError("the reply is not JSON: " + error_text(content[:4000], key)[:80])
+    words = error_text(content[:4000], key)[:80] or "nothing at all"
     return NoReplyError(f"the reply is not JSON, and of no model: {words}")

@@ -322,9 +322,10 @@ class Pacer:
         return last, sorted(each.level for each in last if each.is_refused)
 
     def _is_mixed(self, last: list[Sent], levels: list[int], now: float, most: float = 0.8) -> bool:
-        """Return whether many (for each refused one `most`) were taken beside as many others as the refused ones."""
+        """Return whether, since the first refusal, many (for each `most`) were taken beside as many others."""
         old, level = now - max(0.1, 4 * self._lag_s), levels[len(levels) // 4]
-        n_taken = sum(not each.is_refused and each.level >= level and each.at <= old for each in last)
+        since = min(each.at for each in last if each.is_refused)
+        n_taken = sum(not each.is_refused and each.level >= level and since <= each.at <= old for each in last)
         return n_taken > most * len(levels)
 
     def _finds_limit(self, kind: LimitKind | None, per_s: float | None, n_out: int, now: float) -> bool:
@@ -337,15 +338,13 @@ class Pacer:
             return False
         if kind not in (None, "concurrency"):
             self._pace(kind, now, per_s)
-        elif kind is None and (n_out < 0.8 * self._top - 1 or self._is_mixed(last, levels, now)):
+        elif kind is None and (n_out < 0.3 * self._top - 1 or self._is_mixed(last, levels, now)):
             # Refused where others are taken, or far below what was carried. Large ones first: tokens are counted.
             refused = sum(each.sizes["tokens"] for each in last if each.is_refused) / len(levels)
             taken = sum(each.sizes["tokens"] for each in last if not each.is_refused) / max(1, len(last) - len(levels))
             self._pace("tokens" if refused > 1.15 * taken > 0 else "requests", now, None)
-        elif self.capacity.is_full:
-            self._hold(now)
         else:
-            self.capacity.cut(n_out, now)
+            self._hold(now)
         self._judged_at = now
         return True
 
@@ -389,7 +388,7 @@ class Pacer:
             self._settles_by = None
             self.capacity.free()
             self.capacity.cut(n_out + self._n_answered, now)
-            self._top = self.capacity.limit
+            self._top = max(self._top, self.capacity.limit)
             self._judged_at = now
         self.hold_until = self.hold_until if now < self.hold_until else 0.0
         self.capacity.count_survivors(now - max(0.1, 4 * self._lag_s), now)

@@ -26,6 +26,8 @@ from midspec.llm._errors import (
     read_json,
 )
 from midspec.llm._reasoning import set_reasoning_aside
+from midspec.llm._runaway import marked
+from midspec.llm._streaming import Streaming
 from midspec.llm._transport import HttpTransport
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
@@ -109,6 +111,8 @@ class SdkClient(ABC):
         self.sdk = sdk
         headers = {**sdk.default_headers, **sdk.auth_headers}
         self._transport = HttpTransport(f"{self.url.rstrip('/')}{path}", headers, access)
+        # How replies are streamed; `None` where they never are.
+        self.streaming: Streaming | None = None
         self._head: dict[str, JsonValue] = {"model": model.model.partition("/")[2]}
         if model.temperature is not None:
             self._head["temperature"] = model.temperature
@@ -191,7 +195,8 @@ class SdkClient(ABC):
         has_schema = self._sends_schema and request.form is not None
         body = self.body(request)
         sent = self.fields()
-        response = await self._transport.post(body)
+        send = self._transport.post(body) if self.streaming is None else self.streaming.post(body, request)
+        response = await send
         if self.on_headers is not None:
             self.on_headers(request, response.headers)
         status: int | None = response.status_code if response.status_code >= 300 else None
@@ -199,7 +204,7 @@ class SdkClient(ABC):
         if status is None:
             reply = read_json(response.content, None)
             if reply is None:
-                self._tell_page(error := not_json_error(response.content))
+                self._tell_page(error := not_json_error(response.content, self.sdk.api_key))
                 raise error
             status = self.hidden_status(reply)
         if status is not None:
@@ -208,10 +213,12 @@ class SdkClient(ABC):
                 return self._name_cap(failure, request)
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
-                    failure := NoReplyError(f"status 200 with an error: {error_text(response.content, '')}")
+                    failure := NoReplyError(
+                        f"status 200 with an error: {error_text(response.content, self.sdk.api_key)}"
+                    )
                 )
             raise failure from None
-        outcome = self.read(reply)
+        outcome = marked(self.read(reply))
         if has_schema:
             self._schema_faults.has_worked = True
         return outcome

@@ -12,6 +12,7 @@ import time
 
 from midspec.llm._errors import DeadlineError
 from midspec.llm._limits import Sent
+from midspec.llm._streaming import PROGRESS
 from midspec.llm._types import Client, Outcome, Request
 
 _LOG = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _FEWEST_TOLD = 3
 _FIRST_TOLD_S = 3.0
 _TOLD_AGAIN_S = (15.0, 60.0, 300.0)
 _LONG_PAUSE_S = 5.0
-_LONG_ANSWER_S = 20.0
+_LONG_ANSWER_S = 10.0
 _SECRET = re.compile(r"\b(?:sk|pk|key|tok|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}|(?<=Bearer )\S+")
 _STAGE_SAMPLES = 20
 _FEWEST_SAMPLES = 5
@@ -262,11 +263,16 @@ class Deadlines:
 
 
 class _Attempt:
-    __slots__ = ("max_tokens", "sent_at", "stage", "stretch", "timer")
+    __slots__ = ("last_at", "max_tokens", "sent_at", "stage", "stretch", "timer")
 
     def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
         self.stage, self.max_tokens = request.stage, request.max_tokens
         self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
+        # When the last of it came, where it is streamed: what is still coming is not late.
+        self.last_at = sent_at
+
+    def note_progress(self) -> None:
+        self.last_at = asyncio.get_running_loop().time()
 
 
 class Timed:
@@ -299,6 +305,7 @@ class Timed:
             async with asyncio.timeout(None) as timer:
                 attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
                 self._in_flight.add(attempt)
+                PROGRESS.set(attempt.note_progress)
                 if self._next_check is None:
                     self._schedule_check()
                 try:
@@ -328,7 +335,7 @@ class Timed:
             if kind not in seconds:
                 seconds[kind] = self.deadlines.seconds(*kind)
             allowed_s = seconds[kind] * attempt.stretch
-            if now - attempt.sent_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
+            if now - attempt.last_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
                 attempt.timer.reschedule(0.0)
         if self._in_flight:
             if self._silence is not None:

@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,8 +66,10 @@ class HttpTransport:
         self._session: aiohttp.ClientSession | None = None
         self._options: dict[str, Any] = {}
 
-    async def post(self, body: bytes) -> Response:
-        """Send `body` (JSON) and return the response, whatever its status.
+    async def post(
+        self, body: bytes, read: Callable[[aiohttp.ClientResponse], Awaitable[bytes]] | None = None
+    ) -> Response:
+        """Send `body` (JSON) and return the response, whatever its status; `read` takes in what it holds.
 
         Raises:
             RetryableError: there was no response.
@@ -77,7 +79,8 @@ class HttpTransport:
         session = self._session or self._open()
         try:
             async with session.post(data=body, **self._options) as response:
-                return Response(response.status, response.headers, await response.read())
+                content = await (response.read() if read is None else read(response))
+                return Response(response.status, response.headers, content)
         except (aiohttp.ClientError, OSError) as error:
             raise self._through_proxy(read_connection_error(error)) from None
 

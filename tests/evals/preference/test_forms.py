@@ -12,12 +12,12 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.cli import main
-from midspec.core.artifact import write_rows
+from midspec.core.artifact import read_record, write_rows
 from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, load_config, run_preference, scripted_model
 from midspec.evals.tasks.preference import VALUES, FormScore, form_items, shipped_items
 from midspec.evals.tasks.preference._config import asks, option_texts
-from midspec.evals.tasks.preference._forms import mass_warning
+from midspec.evals.tasks.preference._forms import mass_warning, order_warning
 
 LETTERS = "pick A) {first} B) {second}"
 
@@ -45,6 +45,11 @@ def test_the_pairs_that_are_kept_for_this_are_in_no_evaluation() -> None:
 @pytest.mark.parametrize(("mass", "said"), [(None, ""), (0.1, ""), (0.05, "10%"), (0.002, "1%"), (1e-5, "0.1%")])
 def test_under_a_tenth_of_the_probability_choices_are_said_to_be_noise(mass: float | None, said: str) -> None:
     assert (f"less than {said} of the probability" in mass_warning(mass)) == bool(said)
+
+
+@pytest.mark.parametrize(("consistency", "is_told"), [(0.0, True), (0.2, True), (0.5, False), (1.0, False)])
+def test_a_form_in_which_choices_follow_the_place_is_told_of(consistency: float, is_told: bool) -> None:
+    assert ("the same in both orders" in order_warning(consistency)) == is_told
 
 
 def test_the_warning_stands_in_the_record_and_only_where_it_is_due(items: list[Item], tmp_path: Path) -> None:
@@ -79,6 +84,11 @@ def test_the_form_with_the_most_mass_is_found_by_plain_sums_of_the_models_own_pr
                 for ask in asks(item, chosen)]  # fmt: skip
     assert rows[0].mass == pytest.approx(sum(expected) / len(expected), abs=1e-5)
     assert own.mass <= rows[0].mass
+    record = read_record(out)
+    assert record is not None
+    told = " ".join(record.summary.get("warnings") or [])  # type: ignore[arg-type]
+    assert order_warning(rows[0].order_consistency) in told
+    assert mass_warning(rows[0].mass) in told
 
 
 def test_a_served_model_has_no_probabilities_to_choose_a_form_by(

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from midspec.chats._chats import CHAT_STYLES, ChatConfig, Chats, nested_name, pool_names
 from midspec.chats.llm_author._novelty import Embed
 from midspec.chats.llm_author._pipeline import BufferedRow, ChatModels, ChatPipeline
+from midspec.chats.llm_author._topic_state import ENTRY_TOKENS
 from midspec.chats.llm_author.styles import N_SHOWN, Question, Topic
 from midspec.core.artifact import Built, ProgressCallback, read_rows, writable, write_rows
 from midspec.core.errors import ConfigError, DataError
@@ -214,8 +215,8 @@ def _describe_outcome(pipeline: ChatPipeline) -> str:
     return f"{text}; most often {', '.join(f'{reason} ({n})' for reason, n in most)}" if most else text
 
 
-# For estimates: tokens of one entry of a list (JSON around it included), of a question and of a verdict.
-_TOPIC_TOKENS, _LISTED_QUESTION_TOKENS, _QUESTION_TOKENS, _VERDICT_TOKENS = 60, 55, 55, 120
+# For estimates: tokens of a question without the JSON around it.
+_QUESTION_TOKENS = 55
 # What is taken to pass the judge, and to be a new question, when nothing is known of either yet.
 _PASS_RATE, _NEW_RATE = 0.8, 0.9
 _N_PREFERENCES = 12
@@ -250,12 +251,12 @@ def estimate_chats(spec: Spec, config: ChatConfig) -> list[StageEstimate]:
     shown = (question.text,) * min(N_SHOWN, ceil(n_lists / n_topics * n_batch / 2))
     verdict = style.verdict_prompt(topic, question, _filler(style.reply_tokens))
     rows = [
-        ("questions", n_lists, style.questions_prompt(topic, shown, n_batch), n_batch * _LISTED_QUESTION_TOKENS),
+        ("questions", n_lists, style.questions_prompt(topic, shown, n_batch), n_batch * ENTRY_TOKENS["questions"]),
         ("replies", n_asked, style.reply_prompt(topic, question), style.reply_tokens),
-        ("verdicts", n_asked, verdict, _VERDICT_TOKENS),
+        ("verdicts", n_asked, verdict, ENTRY_TOKENS["verdicts"]),
     ]
     if not style.topics:
-        rows.insert(0, ("topics", n_topic_lists, style.topics_prompt((), n_listed), n_listed * _TOPIC_TOKENS))
+        rows.insert(0, ("topics", n_topic_lists, style.topics_prompt((), n_listed), n_listed * ENTRY_TOKENS["topics"]))
     return [
         estimate_stage(f"chats.{config.style}.{step}", n, n_output, prefix=style.prefix, prompt=prompt.text)
         for step, n, prompt, n_output in rows

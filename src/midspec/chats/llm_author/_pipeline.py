@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from midspec.chats._chats import CHAT_STYLES, ChatConfig
 from midspec.chats.llm_author._novelty import Embed, Novelty
-from midspec.chats.llm_author._topic_state import PassRate, PendingQuestion, TopicState, shares
+from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, PendingQuestion, TopicState, reason_of, shares
 from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
 from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
@@ -25,6 +25,7 @@ from midspec.llm import (
     ModelConfig,
     Outcome,
     ParsedReply,
+    ReplyCaps,
     Request,
     Store,
     UsableReplies,
@@ -95,6 +96,7 @@ class ChatPipeline:
         self.usable = UsableReplies(models.store, where=config.author)
         self._usable_verdicts = UsableReplies(models.store, where=f"judge {config.judge.model}")
         self._pool = Pool(models.width)
+        self._author_caps, self._judge_caps = ReplyCaps(), ReplyCaps()
         self._prefix_sha256 = hash_text(self.style.prefix)
         self._scopes: dict[int, tuple[str, Novelty]] = {}
         pattern = self.style.questions_prompt(Topic("", ""), (), 0).text
@@ -162,9 +164,8 @@ class ChatPipeline:
         self._end_topics()
 
     async def _list_topics(self, shown: Sequence[str], n_wanted: int, draw: int) -> tuple[Topic, ...]:
-        reply = await self._ask_author(
-            "topics", self.style.topics_prompt(shown, n_wanted), self.style.read_topics, draw
-        )
+        prompt = self.style.topics_prompt(shown, n_wanted)
+        reply = await self._ask_author("topics", prompt, self.style.read_topics, draw, n_wanted=n_wanted)
         if reply.value is None:
             self._reject_list("a list of topics", reply.outcome)
             return ()
@@ -229,9 +230,10 @@ class ChatPipeline:
     # Questions -----------------------------------------------------------------------------------------------------
 
     async def _list_questions(self, state: TopicState) -> None:
-        prompt = self.style.questions_prompt(state.topic, state.shown, self._writing.questions_per_batch)
+        n = self._writing.questions_per_batch
+        prompt = self.style.questions_prompt(state.topic, state.shown, n)
         reply = await self._ask_author(
-            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists
+            "questions", prompt, lambda text: self.style.read_questions(text, state.topic), state.n_lists, n_wanted=n
         )
         fresh: list[PendingQuestion] = []
         if reply.value is None:
@@ -305,7 +307,7 @@ class ChatPipeline:
         prompt = self.style.reply_prompt(state.topic, pending.question)
         reply = await self._ask_author("replies", prompt, self.style.read_reply)
         if reply.value is None:
-            self._reject(pending, "author", _reason(reply.outcome), state, reply.outcome.text)
+            self._reject(pending, "author", reason_of(reply.outcome), state, reply.outcome.text)
             return None
         fault = self.style.reply_fault(state.topic, pending.question, reply.value)
         if fault is not None:
@@ -317,9 +319,12 @@ class ChatPipeline:
         """Return whether every criterion is met; what the judge is not clear about is not."""
         prompt = self.style.verdict_prompt(state.topic, pending.question, content)
         request = self._request("verdicts", prompt, self._judge_model, "verdict_tokens")
-        reply = await converse(self._models.judge, self._models.store, request, self.style.read_verdict)
+        reply = await converse(
+            self._models.judge, self._models.store, request, self.style.read_verdict,
+            caps=self._judge_caps, n_expected=ENTRY_TOKENS["verdicts"],
+        )  # fmt: skip
         self._usable_verdicts.count(request, reply)
-        reason = f"held, no verdict: {_reason(reply.outcome)}" if reply.value is None else reply.value.fault()
+        reason = f"held, no verdict: {reason_of(reply.outcome)}" if reply.value is None else reply.value.fault()
         if reason is not None:
             self._reject(pending, "judge", reason, state, content)
         return reason is None
@@ -342,15 +347,19 @@ class ChatPipeline:
     # Requests ------------------------------------------------------------------------------------------------------
 
     async def _ask_author(
-        self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0
+        self, step: str, prompt: ChatPrompt, parse: Callable[[str], T], draw: int = 0, *, n_wanted: int = 1
     ) -> ParsedReply[T]:
+        n_expected = n_wanted * ENTRY_TOKENS.get(step, self.style.reply_tokens)
         cap = "reply_tokens" if step == "replies" else "list_tokens"
         request = self._request(step, prompt, self._author_model, cap, draw)
 
         def rephrase(request: Request) -> Request:
             return request.model_copy(update={"prompt": PROMPTS.fill("rephrase", prompt=request.prompt)})
 
-        reply = await converse(self._models.author, self._models.store, request, parse, rephrase=rephrase)
+        reply = await converse(
+            self._models.author, self._models.store, request, parse,
+            rephrase=rephrase, caps=self._author_caps, n_expected=n_expected,
+        )  # fmt: skip
         self.usable.count(request, reply, makes_row=step == "replies")
         return reply
 
@@ -388,9 +397,4 @@ class ChatPipeline:
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1
         key = hash_text(f"{what}\n{outcome.text}")[:16]
-        self.reject(Reject(id=key, by="lists", reason=f"{what}: {_reason(outcome)}", text=outcome.text), -1)
-
-
-def _reason(outcome: Outcome) -> str:
-    note = " ".join((outcome.note or outcome.stop_reason).split())
-    return f"{outcome.kind.replace('_', ' ')}: {note}" if note else outcome.kind.replace("_", " ")
+        self.reject(Reject(id=key, by="lists", reason=f"{what}: {reason_of(outcome)}", text=outcome.text), -1)

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from midspec.chats.llm_author.styles import Question, Topic
+from midspec.llm import Outcome
 
 # Before anything is judged, every answer is assumed to pass, with the weight of ten verdicts: what turns out to be
 # missing is asked for later, while a surplus answer is paid for nothing.
 _PRIOR_WEIGHT = 10
 # Two lists in a row without one usable question: a third would be no better.
 _MAX_EMPTY_LISTS = 2
+# Tokens of one entry of a list, the JSON around it included, and of a verdict; for first caps and estimates.
+ENTRY_TOKENS = {"topics": 60, "questions": 55, "verdicts": 120}
 
 
 class PendingQuestion(NamedTuple):
@@ -134,3 +137,9 @@ def shares(n_chats: int, n_topics: int) -> Iterator[int]:
     """Yield `n_chats` over `n_topics`, as evenly as can be, the larger shares first."""
     for at in range(n_topics):
         yield n_chats // n_topics + (at < n_chats % n_topics)
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Return in words why there is no value: the kind of the outcome, and its note."""
+    note = " ".join((outcome.note or outcome.stop_reason).split())
+    return f"{outcome.kind.replace('_', ' ')}: {note}" if note else outcome.kind.replace("_", " ")

@@ -19,8 +19,8 @@ from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline
 from midspec.corpus._results import CorpusRows, make_document
 from midspec.corpus.llm_author._prompts import PROMPTS, Overused, Voices, made_by
-from midspec.corpus.llm_author._sizes import check_author
-from midspec.llm import Client, Outcome, ParsedReply, Request, Store, UsableReplies, converse, parse_tags
+from midspec.corpus.llm_author._sizes import CRITIQUE_TOKENS, check_author, document_tokens
+from midspec.llm import Client, Outcome, ParsedReply, ReplyCaps, Request, Store, UsableReplies, converse, parse_tags
 
 T = TypeVar("T")
 
@@ -106,6 +106,7 @@ class RequestSender:
         self._client, self._store = client, store
         self.usable = UsableReplies(store, where=config.author)
         self._writing = check_author(config)
+        self._caps = ReplyCaps()
         self._prefix_sha256 = hash_text(prefix)
         self._base = fingerprint(
             [source, self._prefix_sha256, PROMPTS.digest, config.author_model, config.mode, config.seed]
@@ -124,6 +125,8 @@ class RequestSender:
         prompt: str,
         parse: Callable[[str], T],
         schema: dict[str, JsonValue] | None = None,
+        *,
+        n_expected: int,
     ) -> ParsedReply[T]:
         """Ask once, by the policy of `converse`, and count the outcome.
 
@@ -133,6 +136,7 @@ class RequestSender:
             prompt: what follows the prefix.
             parse: reads the value out of a reply.
             schema: of a reply that is a list.
+            n_expected: how many tokens the reply is to have, about.
 
         Raises:
             ConfigError: the budget is used up.
@@ -148,8 +152,9 @@ class RequestSender:
             cap_setting="writing.document_tokens" if schema is None else "writing.list_tokens",
         )
         reply = await converse(
-            self._client, self._store, request, parse, rephrase=_rephrase, cap_tokens=self._writing.cap_tokens
-        )
+            self._client, self._store, request, parse,
+            rephrase=_rephrase, cap_tokens=self._writing.cap_tokens, caps=self._caps, n_expected=n_expected,
+        )  # fmt: skip
         self.outcomes.setdefault(stage, Counter())[reply.outcome.kind] += 1
         self.usable.count(request, reply, makes_row=stage in _ROW_STAGES)
         if reply.outcome.kind == "over_budget":
@@ -186,7 +191,7 @@ class DocumentWriter:
         self._sender, self._config, self._outline, self._rows = sender, config, outline, rows
         self._accept, self._on_settled = accept, on_settled
         writing, name = check_author(config), config.model_name or ""
-        self._has_critique = writing.critique
+        self._writing, self._has_critique = writing, writing.critique
         self._voices = Voices(name, writing.mean_tokens)
         self._overused = Overused(sender.prefix)
         self._checks = DocumentChecks(name, sender.prefix)
@@ -207,8 +212,9 @@ class DocumentWriter:
         prompt_sha256 = self._sender.digest(prompt)
         if avoid := self._overused.line():
             prompt = template.fill({**slots, "avoid": avoid})
+        n_expected = document_tokens(self._writing)
         reply = await self._sender.ask(
-            "document", (row.id,), prompt, lambda text: parse_tags(text, "plan", "document")[1]
+            "document", (row.id,), prompt, lambda text: parse_tags(text, "plan", "document")[1], n_expected=n_expected
         )
         text, outcome = reply.value, reply.outcome
         if text is not None and self._has_critique:
@@ -259,12 +265,17 @@ class DocumentWriter:
         slots = {**slots, "draft": draft}
         parent = (row.id, id_of(draft))
         prompt = PROMPTS.template("rule_critique" if row.mode == "rules" else "critique").fill(slots)
-        critique = await self._sender.ask("critique", parent, prompt, lambda text: parse_tags(text, "critique")[0])
+        critique = await self._sender.ask(
+            "critique", parent, prompt, lambda text: parse_tags(text, "critique")[0], n_expected=CRITIQUE_TOKENS
+        )
         if critique.value is None:
             return draft, outcome
         prompt = PROMPTS.template("revise").fill({**slots, "critique": critique.value})
         content = (*parent, id_of(critique.value))
-        revised = await self._sender.ask("revise", content, prompt, lambda text: parse_tags(text, "document")[0])
+        n_expected = document_tokens(self._writing)
+        revised = await self._sender.ask(
+            "revise", content, prompt, lambda text: parse_tags(text, "document")[0], n_expected=n_expected
+        )
         return (draft, outcome) if revised.value is None else (revised.value, revised.outcome)
 
 

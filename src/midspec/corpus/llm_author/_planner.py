@@ -18,7 +18,15 @@ from midspec.corpus._outline import Outline, Unit, assertions_of, nearest
 from midspec.corpus.llm_author import _forms as forms
 from midspec.corpus.llm_author._documents import PlannedType, RequestSender, Subdomain, id_of
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by, number_clauses, runs_of
-from midspec.corpus.llm_author._sizes import Dealer, Size, apportion, n_ideas_by_type
+from midspec.corpus.llm_author._sizes import (
+    CLAUSES_PER_RUN,
+    LIST_TOKENS,
+    RUN_TOKENS,
+    Dealer,
+    Size,
+    apportion,
+    n_ideas_by_type,
+)
 from midspec.corpus.template_author._templates import DocumentTemplates
 from midspec.generation import ListRound, Pool, sample_list
 
@@ -100,7 +108,16 @@ class Planner:
         n_wanted = self._size.n_domains
         parse = forms.reader(forms.Domains, lambda reply: reply.domains, lambda entry: self._positions(entry.passages))
         entries = await _all(
-            self._batches("domains", self._sender.root_id, n_wanted, forms.Domains, parse, {}, "domains")
+            self._batches(
+                "domains",
+                self._sender.root_id,
+                n_wanted,
+                forms.Domains,
+                parse,
+                {},
+                "domains",
+                n_numbered=len(self._texts),
+            )
         )
         self._note_short("domains of the spec", n_wanted, len(entries))
         if entries:
@@ -128,7 +145,9 @@ class Planner:
         )
         n_wanted, root_id = min(self._size.n_domains, len(units)), self._sender.root_id
         entries = await _all(
-            self._batches("domains", root_id, n_wanted, forms.RuleDomains, parse, slots, "rule_domains")
+            self._batches(
+                "domains", root_id, n_wanted, forms.RuleDomains, parse, slots, "rule_domains", n_numbered=len(units)
+            )
         )
         self._note_short("domains of the rules", n_wanted, len(entries))
         names = [entry.name for entry in entries] or [self._outline.title]
@@ -162,7 +181,16 @@ class Planner:
             forms.Subdomains, lambda reply: reply.subdomains, lambda entry: self._positions(entry.passages)
         )
         entries = await _all(
-            self._batches("subdomains", domain.id, n_wanted, forms.Subdomains, parse, slots, "subdomains")
+            self._batches(
+                "subdomains",
+                domain.id,
+                n_wanted,
+                forms.Subdomains,
+                parse,
+                slots,
+                "subdomains",
+                n_numbered=len(domain.positions),
+            )
         )
         self._note_short(f'subdomains of "{domain.name}"', n_wanted, len(entries))
         if entries:
@@ -194,7 +222,8 @@ class Planner:
         prompt = PROMPTS.template("assertions").fill({**self._names, **slots})
         parse = forms.reader(forms.Assertions, lambda reply: reply.assertions)
         schema = self._schemas[forms.Assertions]
-        reply = await self._sender.ask("assertions", (subdomain.id,), prompt, parse, schema)
+        n_expected = 2 * len(subdomain.positions) * LIST_TOKENS["assertions"]
+        reply = await self._sender.ask("assertions", (subdomain.id,), prompt, parse, schema, n_expected=n_expected)
         if reply.value is None:
             self.notes.append(f'no assertions of "{subdomain.name}" were given: its clauses are used as they stand')
         self._set_assertions(subdomain, reply.value or ())
@@ -290,8 +319,9 @@ class Planner:
         *,
         more_slots: Callable[[ListRound], dict[str, str]] = lambda _: {},
         taken: Sequence[str] = (),
+        n_numbered: int = 0,
     ) -> AsyncIterator[list[NamedType]]:
-        """Have a list made, and give its entries as they come."""
+        """Have a list made, and give its entries as they come; `n_numbered` clauses or rules stand in it by number."""
         template = PROMPTS.template(prompt)
 
         async def ask(wanted: ListRound) -> Sequence[NamedType] | None:
@@ -299,7 +329,10 @@ class Planner:
             n = str(wanted.n_wanted)
             list_slots = {"n": n, "existing": PROMPTS.fill("more", existing=existing, n=n) if existing else ""}
             filled = template.fill({**self._names, **slots, **more_slots(wanted), **list_slots})
-            reply = await self._sender.ask(stage, (parent_id, str(wanted.draw)), filled, parse, self._schemas[form])
+            n_expected = wanted.n_wanted * LIST_TOKENS[stage] + n_numbered * RUN_TOKENS // CLAUSES_PER_RUN
+            reply = await self._sender.ask(
+                stage, (parent_id, str(wanted.draw)), filled, parse, self._schemas[form], n_expected=n_expected
+            )
             # A request that failed would fail again.
             return None if reply.outcome.kind == "failed" else reply.value or ()
 

@@ -15,7 +15,7 @@ from midspec.core.records import Spec
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig, Writing
 from midspec.corpus._outline import outline
-from midspec.corpus.llm_author._prompts import PROMPTS, prefix_of
+from midspec.corpus.llm_author._prompts import PROMPTS, lengths, prefix_of
 from midspec.corpus.template_author._templates import load_templates
 from midspec.generation import estimate_stage
 from midspec.llm import StageEstimate, model_name_forms
@@ -27,9 +27,11 @@ _MAX_TIMES = 4
 _CLAUSES_PER_SUBDOMAIN = 12
 # Tokens of one entry of each list, by the lengths that the prompts ask for (4/3 tokens a word); a subdomain's context
 # has two to five sentences, an assertion comes with its reason.
-_DOMAIN_TOKENS, _SUBDOMAIN_TOKENS, _ASSERTION_TOKENS, _DOC_TYPE_TOKENS, _IDEA_TOKENS = 80, 200, 110, 70, 130
+LIST_TOKENS = {"domains": 80, "subdomains": 200, "assertions": 110, "doc_types": 70, "ideas": 130}
+# A run of clauses beside that, {"first": 3, "last": 7}; most runs have two clauses and more.
+RUN_TOKENS, CLAUSES_PER_RUN = 14, 2
 # The prompts ask for at most 250 words of plan and 300 of critique.
-_PLAN_TOKENS, _CRITIQUE_TOKENS = 330, 400
+_PLAN_TOKENS, CRITIQUE_TOKENS = 330, 400
 _ASSERTIONS_PER_CLAUSE = 1.2
 _IDEAS_PER_REQUEST = 25
 # What stands in the slots of a document's prompt: its idea, three assertions with their reasons, its manner.
@@ -97,6 +99,11 @@ def size_of_authored(n_clauses: int, config: CorpusConfig) -> Size:
     elif config.ideas is None and n_documents is None:
         n_documents = DEFAULT_DOCUMENTS
     return Size(n_domains, n_subdomains, n_documents, config.doc_types, config.ideas)
+
+
+def document_tokens(writing: Writing) -> int:
+    """Return how many tokens the longest document that is asked for has, with its plan."""
+    return round(max(share for share, _ in lengths()) * writing.mean_tokens) + _PLAN_TOKENS
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
@@ -188,7 +195,7 @@ def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
     n_units = min(n_units, n_documents)
     n_ideas = n_ideas_by_type(max(1, round(n_documents / n_units)), size)
     n_idea_requests = sum(ceil(n / _IDEAS_PER_REQUEST) for n in n_ideas)
-    assertions = round(len(found.clauses) * _ASSERTIONS_PER_CLAUSE / n_units * _ASSERTION_TOKENS)
+    assertions = round(len(found.clauses) * _ASSERTIONS_PER_CLAUSE / n_units * LIST_TOKENS["assertions"])
     clauses = ceil(sum(n_words(clause.text) for clause in found.clauses) * TOKENS_PER_WORD / n_units)
     document = writing.mean_tokens
 
@@ -197,12 +204,15 @@ def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
         return estimate_stage(name, n, output, prefix=prefix_tokens, prompt=own + slots)
 
     rule = "rule_" if is_rules else ""
-    stages = [stage("domains", 1, 0, size.n_domains * _DOMAIN_TOKENS, prompt=f"{rule}domains")]
+    stages = [stage("domains", 1, 0, size.n_domains * LIST_TOKENS["domains"], prompt=f"{rule}domains")]
     if not is_rules:
         n_domains = min(size.n_domains, n_documents)
-        stages.append(stage("subdomains", n_domains, 60, size.n_subdomains * _SUBDOMAIN_TOKENS))
+        stages.append(stage("subdomains", n_domains, 60, size.n_subdomains * LIST_TOKENS["subdomains"]))
         stages.append(stage("assertions", n_units, clauses, assertions))
-    types, ideas = len(n_ideas) * _DOC_TYPE_TOKENS, round(sum(n_ideas) / max(1, n_idea_requests) * _IDEA_TOKENS)
+    types, ideas = (
+        len(n_ideas) * LIST_TOKENS["doc_types"],
+        round(sum(n_ideas) / max(1, n_idea_requests) * LIST_TOKENS["ideas"]),
+    )
     stages += [
         stage("doc_types", n_units, assertions, types, prompt=f"{rule}doc_types"),
         stage("ideas", n_idea_requests * n_units, assertions + 100, ideas, prompt=f"{rule}ideas"),
@@ -210,7 +220,7 @@ def estimate_corpus(spec: Spec, config: CorpusConfig) -> list[StageEstimate]:
     ]
     if writing.critique:
         stages += [
-            stage("critique", n_documents, document + 200, _CRITIQUE_TOKENS, prompt=f"{rule}critique"),
-            stage("revise", n_documents, document + 200 + _CRITIQUE_TOKENS, document),
+            stage("critique", n_documents, document + 200, CRITIQUE_TOKENS, prompt=f"{rule}critique"),
+            stage("revise", n_documents, document + 200 + CRITIQUE_TOKENS, document),
         ]
     return stages

@@ -23,6 +23,7 @@ from midspec.llm._errors import (
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
+from midspec.llm._streaming import Streaming, is_own_server
 from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -70,6 +71,8 @@ class OpenAIClient(SdkClient):
     def __init__(self, model: ModelConfig, access: Access) -> None:
         super().__init__(model, access, _sdk(access), "/chat/completions")
         self._head |= {"stream": False}
+        if is_own_server(access.base_url):
+            self.streaming = Streaming(self._transport)
         # OpenAI's own newer models take the new name only; many other servers know the old one only.
         self._cap_field = self.cap_fields[access.base_url is not None]
 
@@ -353,7 +356,7 @@ async def _embed_once(sdk: AsyncOpenAI, part: Sequence[str], model: ModelConfig)
         rows = sorted(read_json(response.content, None)["data"], key=lambda row: int(row["index"]))
         vectors = [[float(value) for value in row["embedding"]] for row in rows]
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise not_json_error(response.content) from None
+        raise not_json_error(response.content, sdk.api_key) from None
     if len(vectors) != len(part):
         raise DataError(f"{len(vectors)} vectors came for {len(part)} texts", where=where, hint="Use another server")
     return vectors

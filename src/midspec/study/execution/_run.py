@@ -17,9 +17,10 @@ from midspec.core.errors import ConfigError, FolderError, MissingError, StaleErr
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.models import choose_gpus
+from midspec.study._beforehand import check_beforehand, check_judges
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
-from midspec.study._plan import check_beforehand, check_floors, check_judges, states
+from midspec.study._plan import check_floors, states
 from midspec.study._step import Job, Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask

@@ -376,8 +376,7 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
 
 def _was_cut_short(folder: Path) -> bool:
     """Return whether a budget left answers of a finished result unjudged."""
-    record = read_record(folder)
-    reasons = None if record is None else record.summary.get("unscored")
+    reasons = record.summary.get("unscored") if (record := read_record(folder)) is not None else None
     return isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
 
 
@@ -390,8 +389,7 @@ def _costs(store: Path) -> Sequence[tuple[str, float]]:
 
 def _without_paths(built: Built) -> Built:
     """Replace the path of a file of questions, which is about this machine, by the file's name."""
-    settings = built.summary["settings"]
-    assert isinstance(settings, dict)
+    settings: Any = built.summary["settings"]
     config = settings["config"]
     if not isinstance(config, dict) or not isinstance(config.get("items"), str):
         return built

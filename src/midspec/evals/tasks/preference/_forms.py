@@ -29,6 +29,8 @@ from midspec.models import LanguageModel, find_checkpoint, open_checkpoint
 LEAST_MASS = 0.1
 """Where the options have less of the probability than this, choices by log-probability are noise."""
 
+_LEAST_CONSISTENCY = 0.25
+
 SETTINGS_FILE = "form.yaml"
 """The settings that the chosen form comes to, for `--config` and for a study's `evals.preference`."""
 
@@ -99,6 +101,16 @@ def mass_warning(mass: float | None) -> str:
     )
 
 
+def order_warning(consistency: float) -> str:
+    """Return a warning where a model chooses by place; choices that heed nothing agree in half of the orders."""
+    if consistency >= _LEAST_CONSISTENCY:
+        return ""
+    return (
+        f"in this form only {100 * consistency:.0f}% of the choices are the same in both orders: most follow the place "
+        "and not the option; read margin_logprob, in which the place cancels, or take another form of forms.jsonl"
+    )
+
+
 def choose_form(
     model: str,
     items: Sequence[Item],
@@ -145,7 +157,7 @@ def choose_form(
     asked = next(
         one for one in found if one.phrasings == config.phrasings and one.option_format == config.option_format
     )
-    warning = mass_warning(found[best].mass)
+    warnings = [text for text in (mass_warning(found[best].mass), order_warning(found[best].order_consistency)) if text]
     return Built(
         outputs=(SETTINGS_FILE, _ROWS_FILE),
         summary={
@@ -156,7 +168,7 @@ def choose_form(
             "option_mass": found[best].mass,
             "option_mass_as_configured": asked.mass,
             "order_consistency": found[best].order_consistency,
-            **({"warnings": [warning]} if warning else {}),
+            **({"warnings": warnings} if warnings else {}),
         },
     )
 
