@@ -320,6 +320,16 @@ def test_pairs_asked_otherwise_in_one_arm_are_flagged(run: Run) -> None:
     assert (found.field, found.values) == ("config.temperature", {"harmful, tame": "0.0", "told": "1.0"})
 
 
+def test_pairs_whose_answers_were_read_otherwise_in_one_arm_are_flagged(run: Run) -> None:
+    step = next(iter(run.steps.values()))
+    execution = step.record.execution.model_copy(update={"extra": {"reader": 2}})
+    newer = step._replace(record=step.record.model_copy(update={"execution": execution}))
+    alike = {(arm, 7): step for arm in run.config.arms}
+    [found] = pair_setting_differences({**alike, ("told", 7): newer}, run.config)
+    assert found.field == "reader of answers"
+    assert found.values == {"harmful, tame": "version 1", "told": "version 2"}
+
+
 def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> None:
     assert read_reasons(tmp_path) is None
     share = {

@@ -131,7 +131,9 @@ def pair_setting_differences(
         identity = step.record.identity
         items = {"items": identity.inputs.get("items", "")}
         settings = _flatten({"config": identity.config.get("preference")})
-        rows[key] = {**settings, **items, **_versions(step.record)}
+        # How answers are read is no part of the identity: a finished evaluation keeps its reading.
+        reader = {"reader of answers": f"version {step.record.execution.extra.get('reader', 1)}"}
+        rows[key] = {**settings, **items, **reader, **_versions(step.record)}
     return _setting_differences(rows, config)
 
 

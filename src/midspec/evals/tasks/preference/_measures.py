@@ -17,6 +17,9 @@ from midspec.evals._types import CachedResponse, Unscored, Value
 from midspec.evals.tasks.preference._choices import chosen
 from midspec.evals.tasks.preference._config import PreferenceConfig, labels_of
 
+READER = 2
+"""The version of how answers are read; 1 looked for the options' names alone. It stands in each record."""
+
 
 class Reply(Strict):
     """A generated answer and why it ended there, in Inspect's words (`stop`, `max_tokens`, `content_filter`, ...)."""

@@ -34,7 +34,7 @@ from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_r
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
 from midspec.evals.tasks.preference._forms import mass_warning
-from midspec.evals.tasks.preference._measures import Observed, measure_names, measures
+from midspec.evals.tasks.preference._measures import READER, Observed, measure_names, measures
 from midspec.evals.tasks.preference._task import BATCH_SIZE, OBSERVED_KEY, TASK, preference_task
 
 _ITEMS = TypeAdapter(tuple[Item, ...])
@@ -187,6 +187,11 @@ def run_preference(
         outputs=("scores.jsonl", "answers.jsonl"),
         summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)}
         | ({"warnings": [warning]} if warning else {}),
-        execution={"model": str(opened), "log": path.name, "seconds": round(time.monotonic() - started, 3)}
+        execution={
+            "model": str(opened),
+            "log": path.name,
+            "reader": READER,
+            "seconds": round(time.monotonic() - started, 3),
+        }
         | template_notes(opened),
     )
