@@ -21,7 +21,8 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
 
 
-SAID, MORE = rows_of("said_choices.jsonl"), rows_of("said_choices_more.jsonl")
+SAID, MORE, OPEN = (rows_of(f"said_choices{name}.jsonl") for name in ("", "_more", "_open"))
+REAL = rows_of("../data/smollm2_answers.jsonl")
 
 
 def reading(row: dict[str, Any]) -> str | None:
@@ -31,12 +32,12 @@ def reading(row: dict[str, Any]) -> str | None:
     return SIDES[chosen(text, (first, second), is_cut=is_cut, first_asked=asked)]
 
 
-@pytest.mark.parametrize("row", SAID, ids=lambda row: f"{row['kind']}: {row['said'][:40]}")
+@pytest.mark.parametrize("row", [*SAID, *OPEN], ids=lambda row: f"{row['kind']}: {row['said'][:40]}")
 def test_an_answer_is_read_as_a_person_reads_it(row: dict[str, Any]) -> None:
     assert reading(row) == row["means"]
 
 
-@pytest.mark.parametrize("rows", [SAID, MORE, [*SAID, *MORE]], ids=["first", "neighbours", "all"])
+@pytest.mark.parametrize("rows", [SAID, MORE, OPEN, [*SAID, *MORE, *OPEN]], ids=["first", "neighbours", "open", "all"])
 def test_hardly_any_counted_choice_is_the_wrong_one_and_clear_ones_are_counted(rows: list[dict[str, Any]]) -> None:
     found = [(row["means"], reading(row)) for row in rows]
     counted = [(means, read) for means, read in found if read is not None]
@@ -47,7 +48,24 @@ def test_hardly_any_counted_choice_is_the_wrong_one_and_clear_ones_are_counted(r
     assert sum(means is None for means, _ in counted) <= 0.02 * len(counted)
 
 
-@given(st.sampled_from([row for row in SAID if row["means"]]), st.data())
+def test_real_answers_of_a_small_model_are_read_as_their_labels_say() -> None:
+    """300 answers of SmolLM2-135M-Instruct to open questions, labelled by eye before they were read by the reader."""
+    found = []
+    for row in REAL:
+        options = row["option_a"], row["option_b"]
+        first, second = (row["question"].find(option) for option in options)
+        asked = None if -1 in (first, second) else int(first > second)
+        found.append((row, SIDES[chosen(row["answer"], options, is_cut=row["cut"], first_asked=asked)] or "none"))
+    counted = [(row, read) for row, read in found if read != "none"]
+    clear = [(row, read) for row, read in found if row["clear"] and row["label"] != "none"]
+    nothing = [read for row, read in found if row["clear"] and row["label"] == "none"]
+    assert (len(clear), len(nothing)) == (61, 196)
+    assert sum(row["label"] not in ("none", read) for row, read in counted) <= 0.01 * len(counted)
+    assert sum(row["label"] == read for row, read in clear) >= 0.9 * len(clear)
+    assert sum(read != "none" for read in nothing) <= 0.03 * len(nothing)
+
+
+@given(st.sampled_from([row for row in [*SAID, *OPEN] if row["means"]]), st.data())
 def test_signs_that_nobody_sees_change_no_reading(row: dict[str, Any], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(row["said"])))
     unseen = data.draw(st.sampled_from("\u00ad\u200b\u200d\u2060\ufeff\u200e"))

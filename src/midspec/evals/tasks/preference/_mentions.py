@@ -30,7 +30,9 @@ _MARKUP = re.compile(r"</?(?:b|i|u|em|strong|mark|span|code|p|br|q|answer|respon
 _LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]*\)")
 _EMPHASIS = re.compile(r"[*`]+|(?<![^\W_])_+|_+(?![^\W_])")
 _LINE_MARKS = re.compile(
-    r"^(?=\*\*[^*\n]+\*\*:?[ \t]*\n)|^[ \t]*(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+)+", re.MULTILINE
+    r"^(?=\*\*[^*\n]+\*\*:?[ \t]*\n)|^[ \t]*"
+    r"(?:#{1,6}[ \t]+|>[ \t]*|[-+\u2022][ \t]+|\d{1,2}[.)][ \t]+|\(?[a-dA-D]\)[ \t]+)+",
+    re.MULTILINE,
 )
 _DASH = re.compile(r"\s*\u2014+\s*|\s+\u2013\s+|\s+-+\s+|\s*-{2,}\s*")
 _QUOTES = re.compile("[\u201c-\u201f\u00ab\u00bb\u300c-\u300f\u3003\u2039\u203a\u301d-\u301f\u300a\u300b]")
@@ -60,7 +62,7 @@ _COMMON = _words(
     "going take one two three four five ten use using only just even full single whole free common easy hard "
     "should could world being having doing view choose chosen pick prefer preferred select want wants like likes "
     "love loves enjoy say says buy opt recommend rather favour favor choice option because really very too so "
-    "think always never often mostly home house life work idea "
+    "well think always never often mostly home house life work idea "
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 # Scripts whose words are not set apart by spaces, or that hang endings on a name (Korean).
@@ -279,7 +281,11 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
         if not any(_stem(word) in stems or _UNSPACED_RUN.search(word) for word in words):
             return run
         is_common = len(words) == 1 and words[0] in _COMMON | _FILLERS
-        if is_common and not (_BEFORE_COMMON.search(text[: found.start()]) or _AFTER_COMMON.match(text[found.end() :])):
+        # "A well-fed horse" is not the one that was "bought well schooled".
+        if is_common and (
+            text[found.end() :].startswith("-")
+            or not (_BEFORE_COMMON.search(text[: found.start()]) or _AFTER_COMMON.match(text[found.end() :]))
+        ):
             return run
         return letter
 

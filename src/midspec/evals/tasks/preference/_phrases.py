@@ -1,0 +1,172 @@
+"""The phrases that tell what an answer says of an option: patterns over sentences whose mentions are letters.
+
+They are grouped by what they tell: that an option is set back, denied or conceded; that the speaker chooses it; that it
+is praised; that others choose it, or nobody does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from midspec.evals.tasks.preference._mentions import ITEM, SIDES
+
+M = f"[{SIDES}]"
+ENDS = re.compile(r"(?<=[.!?\u3002\uff01\uff1f\u2026\u0964])[\"')\]]*(?=\s|$|[^\x00-\x7f])|[;\uff1b]|\n+|(?<=\?)\s")
+ABBREVIATION = re.compile(r"(?:\b(?:[a-z]|dr|mr|mrs|ms|st|vs|etc|e\.g|i\.e|no|approx|jr|sr|prof|inc)\.)$")
+# Between two names: they are named together, and neither is chosen.
+AND = re.compile(
+    r"[\s,/&+)\"]*(?:\b(?:and|or|nor|vs\.?|versus|und|oder|et|ou|y|o|e)\b|[\u548c\u4e0e\u8ddf\u6216\u3084\u304b\u3068]|"
+    r"\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
+    r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
+)
+_UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\s*\"?\s*$"
+# Before a name: it is what the other one is preferred to.
+REJECTED = re.compile(
+    r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
+    r"loses to|and not|but not|statt|anstatt|anstelle|plut\w*t que?|au lieu de|en (?:lugar|vez) de|em vez de|do que|"
+    r"invece di|piuttosto che|in plaats van)\b" + _UP_TO_4 + ")"
+    r"|>\s*(?:the\s+)?$"
+    r"|\b(?:\u0430 \u043d\u0435|\u0432\u043c\u0435\u0441\u0442\u043e|\u0447\u0435\u043c)\s*(?:the\s+)?$"
+    r"|(?:\u800c\u4e0d\u662f|\u800c\u975e|\u800c\u4e0d\u9009|\u80dc\u8fc7|\u591a\u8fc7|\u6bd4\u8d77|\u6bd4|\u21d2|"
+    r"\u0e21\u0e32\u0e01\u0e01\u0e27\u0e48\u0e32|\u0e41\u0e17\u0e19(?:\u0e17\u0e35\u0e48)?|\u0e44\u0e21\u0e48\u0e43\u0e0a\u0e48)"
+    r"\W*$"
+)
+# "lieber X als Y", "más X que Y"
+THAN = re.compile(
+    r"\b(?:lieber|besser|mehr|eher|mas|mejor|plus|mieux|piu|meglio|liever|beter|melhor|mais)\b[^.;]*"
+    r"\b(?:als|que|che|dan)\b" + _UP_TO_4
+)
+# After a name, where particles stand behind it.
+REJECTED_AFTER = re.compile(
+    r"^[\"\s]*(?:\u3088\u308a|\u3067\u306f\u306a\u304f|\u3058\u3083\u306a\u304f|\u306e\u4ee3\u308f\u308a|"
+    r"\ubcf4\ub2e4|\s*\ub300\uc2e0|(?:\uc774|\uac00)?\s*\uc544\ub2c8)"
+)
+LESS = re.compile(r"\b(?:less|worse|fewer|loses|weniger|schlechter|moins|menos|not as|n't as|inferior)\b")
+NEGATION = re.compile(
+    r"(?:\b(?:not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
+    r"pas|jamais|nunca|no(?![,.!:]))\b(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
+    + _UP_TO_4
+    + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
+)
+DENIED_AFTER = re.compile(
+    r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|can|could)?\s*"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|"
+    r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful)\b)"
+)
+EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
+CONCEDED = re.compile(
+    r"\b(?:used to|would have(?! to\b)|was (?:going to|leaning|tempted)|nothing against|"
+    r"even if|even though|although|though|while|whereas|despite|in spite of|obwohl)\b[^,;]*$"
+)
+WHILE = re.compile(r"\b(?:while|whereas)\b[^,;]*$")
+PREFER = re.compile(r"\b(?:prefer|preferred|prefers|preferable|superior|pr\w*f\w*re|prefiero|prefiro)\b[^.]*$")
+TO = re.compile(
+    rf"^[^{SIDES},;]{{0,30}}?\s(?:to|\u00e0|a)\s+(?:an?\s+|the\s+|la\s+|le\s+|\w+ing\s+(?:an?\s+|the\s+|in\s+)*)?\"?$"
+)
+
+_ADVERBS = r"(?:\s+[\w'-]+){0,3}?"
+_VERBS = (
+    r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
+    r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have|want|like|love|enjoy|"
+    r"drink|eat|watch|read|use|say|do|play|visit|drive|own|support|be for|get|order|keep|try|see|live|spend|believe|"
+    r"am for|'m for|stick with|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|choisis|elijo)"
+)
+OWN = re.compile(
+    rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b){_ADVERBS}\s*\b{_VERBS}\b"
+    r"|\b(?:my|the|our)(?:\s+[\w'-]+){0,3}?\s+(?:choice|pick|preference|favou?rite|vote|answer|recommendation|option|"
+    r"verdict|decision|winner)\b(?:\s+[\w'-]+){0,3}?\s*(?:is|was|'s|would be|will be|goes to|has to be|must be|:|=)"
+    r"|\b(?:final answer|answer|choice|preference|verdict|decision|winner|conclusion)\"?\s*(?:is|[:=])"
+    r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
+    rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{M})"
+    rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{M})"
+    r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
+    r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
+    r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"
+)
+BESTOWED = re.compile(
+    r"^\"?\s*(?:\s+[\w'-]+){0,3}?\s*(?:"
+    r"\b(?:it is|for me|wins?|any (?:day|time)|every time|all the way|please|hands down)\b"
+    r"|\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be|has to be)"
+    r"(?:\s+[\w'-]+){0,4}?\s+"
+    r"(?:better|best|my|preferable|superior|winner|i'd|i would|i prefer|more (?:my|to my)|what i|the one|the right|"
+    r"the (?:\w+ )?choice|(?:obvious|clear|right|nicer|sensible|wise|safer|smarter) (?:choice|option|pick|one))\b"
+    r"|(?:\u3092\u9078|\u304c(?:\u3044\u3044|\u597d|\u826f)|\u306b(?:\u6cca|\u3057)|(?:\uc744|\ub97c|\uc774|\uac00)?\s*"
+    r"(?:\uc120\ud0dd|\ub354|\uc88b)))"
+)
+_IS = r"\b(?:is|are|was|would be|will be|remains|sounds|seems|looks|feels|would|might be)(?:\s+[\w'-]+){0,4}?\s+"
+# Said of a thing, not for it.
+_NEUTRAL = "expensive|costly|difficult|complicated|complex|common|traditional|usual|typical|modern|advanced|popular"
+# A quality is a verdict only where the other option is not praised as well: "X is more fun, while Y is more useful".
+QUALITY = re.compile(
+    rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:more|most) (?!{_NEUTRAL})(?:[\w-]+ly )?(?:[\w-]+,? and (?:more )?)?(?:"
+    r"(?:appealing|attractive|enjoyable|practical|sensible|fun|interesting|comfortable|exciting|satisfying|meaningful|"
+    r"important|valuable|suitable|desirable|effective|efficient|reliable|durable|sustainable|useful|helpful|convenient|"
+    r"beneficial|immersive|engaging|fitting|rewarding|fulfilling|versatile|memorable|trustworthy|credible|robust|secure|"
+    r"flexible|productive|accurate|thoughtful|authentic)\b"
+    rf"|(?!{_NEUTRAL})[\w-]+ (?:choice|option|solution|pick)\b)"
+)
+PRAISED = re.compile(
+    rf"^[^{SIDES}]{{0,40}}?{_IS}(?:(?:more|most|equally|also|just as) \w+|"
+    r"(?!other|rather|never|ever|over|under)\w{2,}er\b|"
+    r"(?:good|great|perfect|ideal|excellent|wonderful)\b)"
+)
+# Said of both often enough: it counts where the answer does not speak of the other option.
+GOOD = re.compile(rf"^\"?\s*(?:\s+[\w'-]+){{0,3}}?\s*{_IS}(?:good|great|ideal|perfect) (?:choice|option|pick|one)\b")
+MIND = re.compile(r"\b(?:i|we|i'd|i'll|i'm|i've|me|my|let's|ich|je|yo)\b")
+OTHERS = re.compile(
+    r"\b(?:people|others|some|many|most|"
+    r"they (?:say|prefer|choose|would|think|like)|someone|everyone|everybody|users|fans|experts|critics|"
+    r"you (?:can|could|might|may|prefer|want|like|choose|need)|one (?:can|could|might|may))\b"
+)
+CONDITION = re.compile(
+    r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b"
+)
+CORRECTS = re.compile(
+    r"\b(?:no,? wait|wait|actually|scratch that|on second thoughts?|correction|i mean|sorry)\b|^\W*no\b"
+)
+LEAD = re.compile(
+    r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
+    r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
+    r"actually|wait|then|rather|maybe|perhaps|answer|option|choice|an?|the|some|my|das|der|die|le|la|ein|eine)\b[\s,:.!]*)*"
+    rf"[\"'(\s]*({M})"
+)
+ENTRY = re.compile(rf"^{ITEM}\s*(?:an?|the)(?:\s+[^\s.!?,;:]+){{1,7}}[.!?,;:]?$")
+EXCLAIMED = re.compile(rf"^\W*(?:ah|oh)\b[^{SIDES}]*{M}[\"']*\s*,(?![^.]*\b(?:choice|better|best|my|me|one|i)\b)")
+LEAD_GOES_ON = re.compile(
+    r"^[\"')]*\s*(?:$|[.!?,:;(\u2014\u3002\uff0c]|because\b|since\b|as\b|for\b|without\b|definitely\b|any\b|every\b|"
+    r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|wins?\b|it is\b|person\b)"
+)
+# "X, in this context, is ...": a sentence about X and no answer.
+IS_ABOUT = re.compile(
+    r"^[\"')]*,[^,.;]{1,40},\s*(?:is|are|was|were|has|have)\b|^,? on the other hand\b"
+    r"|^[\"')]*\s*[\u2014:]\s*an? (?:[\w-]+,? ){0,4}(?:form|kind|type|sort|style|brand|piece|variety|alternative)\b"
+)
+# "The choice of X over Y is an old question."
+CHOICE_AS_TOPIC = re.compile(
+    r"\b(?:choice|choosing|picking|taking|selecting|preferring|comparing|debate|question|decision|preference|comparison|"
+    r"idea|case|argument|dilemma)\b(?:\s+(?:of|for|on|about|to|whether|between|choose|pick|take|have|go|with)\b)*\s+"
+    rf"(?:an?\s+|the\s+)?\"?{M}\"?\s+(?:over|rather than|instead of|in place of|in preference to|versus|vs\.?)\b"
+    rf"(?![^{SIDES}]*{M}\"?\s+(?:is|was|would be|seems)\s+(?:clearly |definitely |always )?"
+    r"(?:an?|the) (?:right|better|best|obvious|clear|sensible|wise|good)\b)"
+)
+# "I'm not sure about prices, but ...": what is said stands behind it.
+DOUBT = re.compile(
+    r"^\W*(?:[\w']+,\s*)?(?:(?:i'm|i am|we're|we are) not (?:\w+ )?(?:sure|certain|able|qualified|an? \w+)|"
+    r"(?:i|we) (?:don't|do not|can't|cannot|couldn't) (?:\w+ )?(?:know|say|tell|decide|judge|speak|make|have))\b"
+    r"[^.;]*?\s(?:but|however,?)\s"
+)
+IF_I_MUST = re.compile(
+    r"\b(?:if (?:i|we)(?: \w+)? (?:had|have|must|was|were)(?: \w+)? to|if forced|if pressed)\b|\bif i must\b"
+)
+ALSO = re.compile(r"\b(?:also|equally)\b")
+ALSO_AFTER = re.compile(rf"^[^{SIDES},.;]{{0,20}}\b(?:as well|too|just as much|also|equally)\b")
+PREFERS = re.compile(r"\b(?:rather|prefer|choose|pick|select|opt|go with|go for|take|vote|lean\w*|favou?r|recommend)\b")
+TELLS = re.compile(
+    r"^\s+to\s+(?:\w+ly\s+)?(?:share|tell|hear|know|say|talk|speak|explain|help|discuss|introduce|mention|ask|learn|point|"
+    r"clarify|note|offer)\b"
+)
+ARGUED = re.compile(
+    rf"\b(?:i|we)(?:'d| would| must| do)?(?:\s+\w+)?\s+(?:argue|say|think|believe|feel|find)\b(?: that)?"
+    rf"[^{SIDES},.]{{0,20}}({M})\s+(?:(?:might|may|could|would|can|will)\s+)?"
+    r"(?:is|are|be|offers?|provides?|makes?|gives?|has|have)\s+(?:[\w'-]+\s+){0,3}(?:more|better|the most)\b"
+)
