@@ -103,6 +103,20 @@ def test_a_second_signal_has_its_way_at_once() -> None:
     assert reached == ["after the first"]
 
 
+def test_the_own_signal_after_another_process_was_signalled_is_a_first_one() -> None:
+    reached: list[str] = []
+
+    def signalled() -> None:
+        with GracefulStop() as stopping:
+            stopping.requested = int(signal.SIGTERM)  # as the processes tell each other
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("saved")
+
+    with pytest.raises(StoppedError):
+        signalled()
+    assert reached == ["saved"]
+
+
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with GracefulStop() as stopping:

@@ -30,11 +30,13 @@ class GracefulStop:
     handler can be set, nothing is changed.
 
     Attributes:
-        requested: the number of the signal that came, if one did.
+        requested: the number of the signal that came, here or in another process of the training, if one did.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None
+        # Where another process's signal came first, `requested` is set before this process's own one comes.
+        self._has_come = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> GracefulStop:
@@ -54,7 +56,8 @@ class GracefulStop:
             raise SystemExit(128 + self.requested)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested is None:
+        if not self._has_come:
+            self._has_come = True
             self.requested = number
         else:
             self._restore()
@@ -141,10 +144,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         if self._on_progress is not None and self.stop.requested is None:
             seconds = time.monotonic() - self._begun
             self._on_progress(Progress(row.update, self._n_updates, loss, row.tokens, seconds))
-        # A signal to one of several processes is one to all.
-        self.stop.requested = int(self._ranks.largest(self.stop.requested or 0)) or None
+        # A signal to one of several processes is one to all; one that comes meanwhile is told after the next update.
+        agreed = int(self._ranks.largest(self.stop.requested or 0))
+        if agreed:
+            self.stop.requested = agreed
         # No other callback runs between this one and the writing of a checkpoint.
-        if self.stop.requested is not None and self._may_save(state.global_step):
+        if agreed and self._may_save(state.global_step):
             control.should_save = control.should_training_stop = True
 
     def on_save(self, *context: Any, **_: Any) -> None:
