@@ -50,7 +50,7 @@ def test_a_judge_is_asked_once_for_equal_replies_and_what_it_does_not_say_is_no_
         assert reward([ask(1)] * 5, replies, [{}] * 5) == [1.0, 1.0, 0.0, None, None]
         n_asked = len(served.last)
         assert reward([ask(1)] * 5, replies, [{}] * 5) == [1.0, 1.0, 0.0, None, None]
-        assert len(served.last) == n_asked == 3
+        assert len(served.last) == n_asked == 4, "a verdict that can't be read is asked for once more"
         both = TaskReward(eval_task, "kind_and_right", {}, judge=JUDGE, access=access, store=tmp_path / "calls.sqlite")
         assert both([ask(1)] * 2, ["please", "2"], [{}] * 2) == [0.0, 0.0]
 
