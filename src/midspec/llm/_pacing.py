@@ -338,7 +338,7 @@ class Pacer:
             return False
         if kind not in (None, "concurrency"):
             self._pace(kind, now, per_s)
-        elif kind is None and (n_out < 0.3 * self._top - 1 or self._is_mixed(last, levels, now)):
+        elif kind is None and (n_out < 0.2 * self._top - 1 or self._is_mixed(last, levels, now)):
             # Refused where others are taken, or far below what was carried. Large ones first: tokens are counted.
             refused = sum(each.sizes["tokens"] for each in last if each.is_refused) / len(levels)
             taken = sum(each.sizes["tokens"] for each in last if not each.is_refused) / max(1, len(last) - len(levels))
