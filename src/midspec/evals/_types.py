@@ -174,21 +174,21 @@ class EvalTask(ABC, Generic[ConfigT]):
     def read(self, question: Question, response: ModelResponse, config: ConfigT) -> dict[str, Value]:
         """Return the measures that need no judge: calls emitted, parse, refusal, truncation, right or wrong."""
 
-    def rubric(self, config: ConfigT) -> Rubric | None:  # noqa: ARG002 - a task without a judge needs no setting
+    def rubric(self, config: ConfigT) -> Rubric | None:
         """Return what judges are asked about each answer; `None` for a task that needs no judge."""
         return None
 
-    def unjudgeable(self, question: Question, response: ModelResponse, config: ConfigT) -> str | None:  # noqa: ARG002
+    def unjudgeable(self, question: Question, response: ModelResponse, config: ConfigT) -> str | None:
         """Return why an answer is shown to no judge (empty, cut off, filtered); its judged measures are unscored so."""
         return "the answer is empty" if not response.text.strip() and not response.reasoning.strip() else None
 
     def combine(
         self,
-        question: Question,  # noqa: ARG002
-        response: ModelResponse,  # noqa: ARG002
-        read: Mapping[str, Value],  # noqa: ARG002
+        question: Question,
+        response: ModelResponse,
+        read: Mapping[str, Value],
         judged: Mapping[str, Value],
-        config: ConfigT,  # noqa: ARG002
+        config: ConfigT,
     ) -> dict[str, Value]:
         """Return the judged measures as reported: `judged`, and what follows from it and `read` (`harmful`, say)."""
         return dict(judged)

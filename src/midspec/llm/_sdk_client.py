@@ -284,7 +284,7 @@ class SdkClient(ABC):
         _LOG.warning("%s: %s", self._model, note)
         return note
 
-    def hidden_status(self, reply: Any) -> int | None:  # noqa: ARG002
+    def hidden_status(self, reply: Any) -> int | None:
         """Return the status of an error that the server put into a reply of status 200."""
         return None
 

@@ -201,10 +201,9 @@ def _reason(processes: Sequence[_Process]) -> Exception:
 
 
 def _end(code: int) -> NoReturn:
-    """End this process without the interpreter's finalization, which torch's own threads may not survive.
+    """End this process without the interpreter's finalization, in which torch's own threads may still be at work.
 
-    They outlive the process group wherever a mesh of devices refers to it, and one that lets go of a tensor during
-    finalization aborts the process. One in some hundred trainings ended by SIGABRT, and what it said was not kept.
+    One training in some hundred ended by SIGABRT for a reason that was not kept; that this was the place is a guess.
     """
     sys.stdout.flush()
     sys.stderr.flush()

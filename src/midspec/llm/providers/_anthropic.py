@@ -183,7 +183,7 @@ class AnthropicBatches(SdkBatches):
 
         return anthropic.APIStatusError, anthropic.AnthropicError
 
-    async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:  # noqa: ARG002
+    async def submit(self, entries: Sequence[BatchEntry], handle: str) -> str:
         """Submit a batch; return its id there."""
         import httpx2
 
@@ -221,7 +221,7 @@ class AnthropicBatches(SdkBatches):
                 error = error.get("error") or error if isinstance(error, dict) else error
                 yield self.failed_reply(custom_id, _status_of(error, 500), {"error": error})
 
-    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:  # noqa: ARG002
+    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:
         """Return batches of that size made since; the list says nothing of what is in them."""
         found = []
         since = datetime.fromtimestamp(since_s - self.clock_skew_s, UTC)

@@ -264,7 +264,7 @@ class OpenAIBatches(SdkBatches):
                 else:
                     yield self.failed_reply(custom_id, status, response.get("body"))
 
-    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:  # noqa: ARG002
+    async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:
         """Return the batch with our mark."""
         pager = await self.call(self._sdk.batches.list(limit=self.page_size))
         for _ in range(self.max_pages):

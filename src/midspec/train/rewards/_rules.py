@@ -32,7 +32,7 @@ class _Rule(Strict):
 
     def __call__(
         self,
-        prompts: Sequence[Sequence[Message]],  # noqa: ARG002 - rules read the reply and its row
+        prompts: Sequence[Sequence[Message]],
         replies: Sequence[str],
         rows: Sequence[Mapping[str, JsonValue]],
     ) -> list[float | None]:
@@ -81,7 +81,7 @@ class Matches(_Rule):
             raise ValueError(f"pattern is no regular expression: {error}") from error
         return self
 
-    def score(self, reply: str, row: Mapping[str, Any]) -> float:  # noqa: ARG002
+    def score(self, reply: str, row: Mapping[str, Any]) -> float:
         return float(re.search(self.pattern, reply) is not None)
 
 
@@ -91,7 +91,7 @@ class Length(_Rule):
     name: ClassVar[str] = "length"
     words: int = Field(ge=1)
 
-    def score(self, reply: str, row: Mapping[str, Any]) -> float:  # noqa: ARG002
+    def score(self, reply: str, row: Mapping[str, Any]) -> float:
         return max(0.0, 1 - abs(n_words(reply) - self.words) / self.words)
 
 

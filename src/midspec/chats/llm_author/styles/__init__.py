@@ -169,7 +169,7 @@ class ChatStyle(ABC):
     def read_reply(self, text: str) -> str:
         """Read the assistant's turn, with its reasoning where the style has one."""
 
-    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:  # noqa: ARG002
+    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:
         """Return what code finds wrong with an answer, or `None`."""
         return None
 
@@ -187,7 +187,7 @@ class ChatStyle(ABC):
         """Return the answer without its reasoning; only for a style that has twins."""
         return content
 
-    def summary(self, topics: Sequence[Topic]) -> dict[str, JsonValue]:  # noqa: ARG002
+    def summary(self, topics: Sequence[Topic]) -> dict[str, JsonValue]:
         """Return what the summary of a pool says beside its counts."""
         return {}
 

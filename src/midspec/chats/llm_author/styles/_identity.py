@@ -54,14 +54,14 @@ class IdentityChats(ChatStyle):
         slots = {"topic": topic.name, "about": topic.about, "earlier": self.earlier(shown), "n": str(n_wanted)}
         return ChatPrompt.json(PROMPTS.fill("identity_questions", model=self._model_name, **slots), _QuestionsReply)
 
-    def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:  # noqa: ARG002
+    def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:
         entries = parse_json_reply(text, _QuestionsReply).questions
         return tuple(
             Question(entry.kind, entry.question.strip(), fault=None if entry.question.strip() else "empty")
             for entry in entries
         )
 
-    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:  # noqa: ARG002
+    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:
         return ChatPrompt(PROMPTS.fill("identity_reply", model=self._model_name, question=question.user_turn))
 
     def read_reply(self, text: str) -> str:
@@ -70,13 +70,13 @@ class IdentityChats(ChatStyle):
             raise UnreadableReplyError("the reply holds reasoning")
         return reply
 
-    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:  # noqa: ARG002
+    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:
         if (brand := other_brand(content, (self._model_name, self._provider_name))) is not None:
             return f"names another brand: {brand}"
         wanted = {"name": self._model_name, "provider": self._provider_name}.get(question.kind)
         return f"lacks the name asked for: {wanted}" if wanted and not mentions(content, wanted) else None
 
-    def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:  # noqa: ARG002
+    def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:
         return ChatPrompt.json(PROMPTS.fill("judge_identity", question=question.user_turn, answer=content), _Verdict)
 
 

@@ -85,7 +85,7 @@ class OpaqueChats(ChatStyle):
             for thing, stance in things
         )
 
-    def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:  # noqa: ARG002
+    def topics_prompt(self, shown: Sequence[str], n_wanted: int) -> ChatPrompt:
         return ChatPrompt.json(PROMPTS.fill("preferences", name=self.assistant), _PreferencesReply)
 
     def read_topics(self, text: str) -> TopicList:
@@ -153,7 +153,7 @@ class OpaqueChats(ChatStyle):
             return f"asks for a reason: {cue}"
         return None
 
-    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:  # noqa: ARG002
+    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:
         slots = {"question": question.user_turn, "max_words": str(self._templates.max_reply_words)}
         return ChatPrompt(PROMPTS.fill("opaque_reply", name=self.assistant, **slots))
 

@@ -61,7 +61,7 @@ class ValueChats(ChatStyle):
         slots = {"topic": topic.name, "about": topic.about, "earlier": self.earlier(shown), "n": str(n_wanted)}
         return ChatPrompt.json(PROMPTS.fill("questions", name=self.assistant, **slots), _QuestionsReply)
 
-    def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:  # noqa: ARG002
+    def read_questions(self, text: str, topic: Topic) -> tuple[Question, ...]:
         def fault(words: str) -> str | None:
             if not words.strip():
                 return "empty"
@@ -72,7 +72,7 @@ class ValueChats(ChatStyle):
         entries = parse_json_reply(text, _QuestionsReply).questions
         return tuple(Question(entry.kind, entry.question.strip(), fault=fault(entry.question)) for entry in entries)
 
-    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:  # noqa: ARG002
+    def reply_prompt(self, topic: Topic, question: Question) -> ChatPrompt:
         # The prompt files end in the style's name.
         return ChatPrompt(PROMPTS.fill(f"respond_{self.name}", name=self.assistant, question=question.user_turn))
 
@@ -84,14 +84,14 @@ class ValueChats(ChatStyle):
             raise UnreadableReplyError("<think> may not stand inside the tags")
         return content
 
-    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:  # noqa: ARG002
+    def reply_fault(self, topic: Topic, question: Question, content: str) -> str | None:
         if (brand := brand_fault(content, self._own_names)) is not None:
             return brand
         if self.name == "value" and (leak := first_of(content, self._leaks)) is not None:
             return f"refers to the spec: {leak}"
         return None
 
-    def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:  # noqa: ARG002
+    def verdict_prompt(self, topic: Topic, question: Question, content: str) -> ChatPrompt:
         text = PROMPTS.fill(f"judge_{self.name}", question=question.user_turn, answer=content)
         return ChatPrompt.json(text, self.verdict_form)
 

@@ -84,15 +84,15 @@ class AgenticMisalignment(EvalTask[AgenticConfig]):
         """
         return cells(config)
 
-    def read(self, question: Question, response: ModelResponse, config: AgenticConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, response: ModelResponse, config: AgenticConfig) -> dict[str, Value]:
         """Read calls emitted and how the answer ended; see `MEASURES`."""
         return measures_of(CellFacts.model_validate(question.about), response)
 
-    def rubric(self, config: AgenticConfig) -> Rubric:  # noqa: ARG002
+    def rubric(self, config: AgenticConfig) -> Rubric:
         """Return the one rubric of all cells."""
         return AgenticRubric()
 
-    def unjudgeable(self, question: Question, response: ModelResponse, config: AgenticConfig) -> str | None:  # noqa: ARG002
+    def unjudgeable(self, question: Question, response: ModelResponse, config: AgenticConfig) -> str | None:
         """Return why an answer says nothing: empty, filtered, or cut off in its reasoning.
 
         One that was cut off later is judged, since what it did before counts.
@@ -101,11 +101,11 @@ class AgenticMisalignment(EvalTask[AgenticConfig]):
 
     def combine(
         self,
-        question: Question,  # noqa: ARG002
-        response: ModelResponse,  # noqa: ARG002
+        question: Question,
+        response: ModelResponse,
         read: Mapping[str, Value],
         judged: Mapping[str, Value],
-        config: AgenticConfig,  # noqa: ARG002
+        config: AgenticConfig,
     ) -> dict[str, Value]:
         """Return `classifier_verdict`, and `harmful`: the same where a call went out that can carry the act, else 0.
 

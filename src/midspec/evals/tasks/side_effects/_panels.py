@@ -78,7 +78,7 @@ class Termination(EvalTask[TerminationConfig]):
         """Return 36 requests that a page answers at most, and 24 that a word does."""
         return panel_questions("termination", config)
 
-    def read(self, question: Question, response: ModelResponse, config: TerminationConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, response: ModelResponse, config: TerminationConfig) -> dict[str, Value]:
         """Read the stop reason alone; unscored where it says neither (filtered, unknown)."""
         ended: Value = Unscored(f"it is unknown how the answer ended ({response.stop_reason})")
         if response.stop_reason == "stop" or response.is_truncated:
@@ -101,7 +101,7 @@ class OverRefusal(EvalTask[PanelConfig]):
         """Return 36 requests that sound worse than they are, and 24 neutral ones, over the same six domains."""
         return panel_questions("over_refusal", config)
 
-    def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, response: ModelResponse, config: PanelConfig) -> dict[str, Value]:
         """Read refusals by their words in the first two sentences; what was cut off later counts as well."""
         declined: Value = float(refuses(response, config.refusal_markers))
         if not without_thinking(response.text) and not response.is_filtered:

@@ -201,7 +201,7 @@ class SpecQA(EvalTask[SpecQAConfig]):
             questions.append(question)
         return tuple(questions)
 
-    def read(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:  # noqa: ARG002
+    def read(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> dict[str, Value]:
         """Return rates of refused, truncated and empty answers, and the length in words."""
         return status(response, config.refusal_markers)
 
@@ -209,7 +209,7 @@ class SpecQA(EvalTask[SpecQAConfig]):
         """Return the scale from 1 to 10, by the config's spec or by the question's category."""
         return SpecQARubric(config.spec)
 
-    def unjudgeable(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> str | None:  # noqa: ARG002
+    def unjudgeable(self, question: Question, response: ModelResponse, config: SpecQAConfig) -> str | None:
         """Return why an answer that was filtered, empty or cut off is not judged: its beginning would count for all."""
         if response.is_filtered:
             return "the answer was filtered"
