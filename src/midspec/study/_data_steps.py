@@ -15,7 +15,7 @@ from midspec.study._inputs import SHIPPED, EvalItems, File, Input, is_world, out
 from midspec.study._load import Study
 from midspec.study._step import Step, StepOutput, slug
 from midspec.study.jobs._chats import ChatsStep
-from midspec.study.jobs._corpus import CorpusStep, template_file
+from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
 from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
@@ -143,6 +143,10 @@ class DataSteps:
 
         entry = self._config.corpora[name]
         config = narrowed(entry, CorpusConfig, **self._drawn(entry, seed))
+        if entry.rows is not None:
+            rows, own_seed = self._file(entry.rows, f"corpora.{name}.rows", seed), seed if entry.per_seed else None
+            given = GivenCorpusStep(label=name, seed=own_seed, rows=rows, spec=self._spec(entry.spec), config=config)
+            return StepOutput(self._curated(self._add(given), ("documents",)), "documents.jsonl")
         written = self._written(entry, f"corpora.{name}", seed)
         step = self._add(CorpusStep(label=name, config=config, author=self._endpoints.author, **written))
         return StepOutput(self._curated(step, ("documents", "plan")), "documents.jsonl")
@@ -158,7 +162,7 @@ class DataSteps:
         made = self._curated(step, tuple(dict.fromkeys(twins)))
         return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
 
-    def _curated(self, step: CorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
+    def _curated(self, step: CorpusStep | GivenCorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
         """Return the step whose rows are trained on: this one, or the one that curates its rows."""
         config = self._config.curate
         if config is None:
@@ -167,7 +171,7 @@ class DataSteps:
             name: getattr(config, name) or getattr(step.config, name)
             for name in ("model_name", "provider_name", "called", "leave_out")
         }
-        unjudged = {} if isinstance(step, CorpusStep) else {"judge": None, "calibrate_each": 0}
+        unjudged = {"judge": None, "calibrate_each": 0} if isinstance(step, ChatsStep) else {}
         return self._add(
             CurateStep(
                 label=f"{step.kind} {step.label}",

@@ -184,8 +184,26 @@ class RowsEntry(Strict):
         return given
 
 
+_OF_GIVEN_ROWS = {"rows", "spec", "n_documents", "seed", "per_seed", "model_name", "provider_name"}
+
+
 class CorpusEntry(RowsEntry, CorpusConfig):
-    """One corpus of documents; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+    """One corpus of documents; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own.
+
+    Attributes:
+        rows: a file of documents that are already there (`lab:FILE`, or a path); nothing is written then. Placeholders
+            of names in them are filled, and `n_documents` of them drawn: of files with as many rows, those at the same
+            places.
+    """
+
+    rows: str | None = None
+
+    @model_validator(mode="after")
+    def _given_or_written(self) -> CorpusEntry:
+        others = sorted(self.model_fields_set - _OF_GIVEN_ROWS)
+        if self.rows is not None and others:
+            raise ValueError(f"`{others[0]}` is for documents that are written, and `rows` names some that are there")
+        return self
 
 
 class ChatsEntry(RowsEntry, ChatConfig):
