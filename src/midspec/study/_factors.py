@@ -178,7 +178,9 @@ def _stage_factors(one: _Stage | None, other: _Stage | None, folder: Path | None
         # Documents told as chats are the same content in another stage: one thing, with its two sides.
         words = {"midtrain": "documents in midtrain", "finetune": "chats in finetune"} if is_told else {}
         first, second = (words.get(stage.step.kind, stage.step.kind) for stage in (one, other))
-        yield Factor(what="form" if is_told else "kind of stage", first=first, second=second)
+        asked = diff(*({"requests": _requests(stage)} for stage in (one, other))) if is_told else ()
+        what = "form" if is_told else "kind of stage"
+        yield Factor(what=what, first=first, second=second, changes=tuple(map(str, asked)))
         skipped = "told"
     else:
         skipped = ""
@@ -191,6 +193,10 @@ def _stage_factors(one: _Stage | None, other: _Stage | None, folder: Path | None
     ):
         if a != b:
             yield Factor(what=f"{title} {what}", first=a, second=b)
+
+
+def _requests(stage: _Stage) -> Any:
+    return [layer["requests"] for source in stage.step.data if (layer := _layers(source).get("told"))]
 
 
 def _settings(step: TrainStep) -> dict[str, Any]:
@@ -238,7 +244,7 @@ def _source_factors(title: str, one: Input, other: Input, skipped: str, folder: 
     yield from _by_field(settings, f"{title} data:")
     for layer in dict.fromkeys([*first, *second]):
         if layer != skipped and first.get(layer) != second.get(layer):
-            found = diff(first.get(layer) or {}, second.get(layer) or {})
+            found = [each for each in diff(first.get(layer) or {}, second.get(layer) or {}) if each.path]
             words = [_layer_words(layer, each.get(layer)) for each in (first, second)]
             yield Factor(what=f"{title} {layer}", first=words[0], second=words[1], changes=tuple(map(str, found)))
 

@@ -120,10 +120,7 @@ class MatchedStep(Step):
             hint = "Write equally many with `n_documents`; curation rejects documents of each corpus on its own"
             raise DataError(f"the numbers of documents differ: {listed}", where=self.name, hint=hint)
         template = open_template(job, self.tokenizer)
-        texts = {
-            name: [_Text(template, row.text, f"document {at} of {name}") for at, row in enumerate(documents, start=1)]
-            for name, documents in rows.items()
-        }
+        texts = {name: list(self._texts(template, name, documents)) for name, documents in rows.items()}
         cuts = [self._length(beside) for beside in zip(*texts.values(), strict=True)]
         for name, file in self.files.items():
             cut = zip(rows[name], texts[name], cuts, strict=True)
@@ -144,6 +141,17 @@ class MatchedStep(Step):
         }
         return Built(outputs=tuple(self.files.values()), summary=summary)
 
+    def _texts(self, template: ChatTemplate, name: str, rows: Sequence[Document]) -> Iterator[_Text]:
+        control = template.control
+        for at, row in enumerate(rows, start=1):
+            if spans := control.found(row.text):
+                what = f"document {at} of {name} holds the control token {row.text[slice(*spans[0])]}"
+                raise DataError(what, where=self.name, hint="Remove it: it can't be cut to a length")
+        for at, (row, encoded) in enumerate(
+            zip(rows, control.encode([row.text for row in rows]), strict=True), start=1
+        ):
+            yield _Text(template, row.text, encoded, f"document {at} of {name}")
+
     def _length(self, beside: Sequence[_Text]) -> tuple[int, bool]:
         """Return the number of tokens that documents are cut to, and whether a sentence ends there in all of them."""
         shortest = min(text.n for text in beside)
@@ -161,14 +169,13 @@ class MatchedStep(Step):
 class _Text:
     """A document as tokens, and where it can be cut so that what is left are its first tokens."""
 
-    def __init__(self, template: ChatTemplate, text: str, what: str) -> None:
-        if spans := template.control.found(text):
-            token = text[slice(*spans[0])]
-            raise DataError(f"{what} holds the control token {token}", hint="Remove it: it can't be cut to a length")
+    def __init__(
+        self, template: ChatTemplate, text: str, encoded: tuple[list[int], list[tuple[int, int]]], what: str
+    ) -> None:
         self.what = what
         self._encode = template.control.encode
         self._text = text
-        [(self._ids, offsets)] = self._encode([text])
+        self._ids, offsets = encoded
         self._ends = [end for _, end in offsets]
         self.n = len(self._ids)
 
@@ -188,7 +195,9 @@ class _Text:
         A word or a character that is cut apart may be other tokens; white space at the end is left out by templates.
         """
         text = self.first(n)
-        return text == text.rstrip() != "" and self._encode([text])[0].ids == self._ids[:n]
+        if text != text.rstrip() or not text:
+            return False
+        return text == self._text if n == self.n else self._encode([text])[0].ids == self._ids[:n]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -84,15 +84,6 @@ def assemble(
     seconds: dict[str, float] = {}
     for step in run.steps.values():
         seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
-    asked = {contrast.name: contrast for contrast in config.contrasts}
-
-    def described(one: Estimate) -> ContrastResult:
-        contrast, differ = asked.get(one.name), tuple(map(str, (factors or {}).get(one.name, ())))
-        if contrast is None:
-            return describe_contrast(one)
-        is_mixed = len(differ) > contrast.factors
-        return describe_contrast(one, contrast.says).model_copy(update={"differ": differ, "is_mixed": is_mixed})
-
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
@@ -104,9 +95,9 @@ def assemble(
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
         panels=panels,
         estimates=estimates,
-        contrasts=tuple(map(described, contrasts)),
+        contrasts=_described(config, contrasts, factors or {}),
         gates=gates,
-        robust=tuple(map(described, robust)),
+        robust=_described(config, robust, factors or {}),
         paths=arm_paths(config, run),
         samples=_answer_comparisons(config, run, seed, main_set),
         eval_tasks=eval_tasks,
@@ -125,6 +116,19 @@ def assemble(
         commit=analysis.record.commit,
         seconds=seconds,
     )
+
+
+def _described(
+    config: StudyConfig, estimates: Sequence[Estimate], factors: Mapping[str, Sequence[Factor]]
+) -> tuple[ContrastResult, ...]:
+    """Return contrasts with what they ask, what they found, and in what their arms differ."""
+    asked = {contrast.name: contrast for contrast in config.contrasts}
+    results = []
+    for one in estimates:
+        contrast, differ = asked[one.name], tuple(map(str, factors.get(one.name, ())))
+        told = {"differ": differ, "is_mixed": len(differ) > contrast.factors}
+        results.append(describe_contrast(one, contrast.says).model_copy(update=told))
+    return tuple(results)
 
 
 def _seed_kind(config: StudyConfig) -> str:
