@@ -81,9 +81,6 @@ def assemble(
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     for each in eval_tasks:
         warnings += difference_sentences(each.name, each.differences)
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
@@ -114,7 +111,7 @@ def assemble(
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=seconds,
+        seconds=_seconds_by_kind(run),
     )
 
 
@@ -125,10 +122,18 @@ def _described(
     asked = {contrast.name: contrast for contrast in config.contrasts}
     results = []
     for one in estimates:
-        contrast, differ = asked[one.name], tuple(map(str, factors.get(one.name, ())))
-        told = {"differ": differ, "is_mixed": len(differ) > contrast.factors}
-        results.append(describe_contrast(one, contrast.says).model_copy(update=told))
+        contrast, differ = asked.get(one.name), tuple(map(str, factors.get(one.name, ())))
+        says, n_meant = (contrast.says, contrast.factors) if contrast else ("", 1)
+        told = {"differ": differ, "is_mixed": len(differ) > n_meant}
+        results.append(describe_contrast(one, says).model_copy(update=told))
     return tuple(results)
+
+
+def _seconds_by_kind(run: RunResults) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for step in run.steps.values():
+        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
+    return seconds
 
 
 def _seed_kind(config: StudyConfig) -> str:
