@@ -273,7 +273,10 @@ class ArmScore(ScoreRow):
 
 # Statistics ----------------------------------------------------------------------------------------------------
 class Contrast(Strict):
-    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words."""
+    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words.
+
+    `factors` is how many things the two arms are meant to differ in; a plan and a report tell where they are more.
+    """
 
     name: str
     plus: str
@@ -281,6 +284,7 @@ class Contrast(Strict):
     set: str
     measure: str
     says: str = ""
+    factors: int = Field(default=1, ge=1, exclude_if=lambda n: n == 1)
 
 
 class SeedValue(Strict):
