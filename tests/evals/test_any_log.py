@@ -106,7 +106,10 @@ def test_a_log_of_another_version_of_the_data_is_refused(tmp_path):
 
 
 def test_settings_that_differ_are_told(tmp_path):
-    one, other = run(tmp_path, "one", LETTERS), run(tmp_path, "two", {(item, 2): "C" for item in LETTERS} | {("a", 1): "C"})
+    one, other = (
+        run(tmp_path, "one", LETTERS),
+        run(tmp_path, "two", {(item, 2): "C" for item in LETTERS} | {("a", 1): "C"}),
+    )
     # The second is short of scores in epoch 1, so only its settings are of interest.
     notes = read_logs([str(one), str(other)]).notes
     assert any("epochs is not the same in all logs: 1 in mockllm/one; 2 in mockllm/two" in note for note in notes)
@@ -156,7 +159,7 @@ def test_what_is_no_log_and_has_no_score_is_refused(tmp_path):
     unscored = altered(run(tmp_path, "one", LETTERS), tmp_path / "unscored.eval", samples=[])
     with pytest.raises(DataError, match="no sample has a score"):
         read_logs([str(unscored)])
-    with pytest.raises(ConfigError, match="has no scorer tolt.* There is told"):
+    with pytest.raises(ConfigError, match=r"has no scorer tolt.* There is told"):
         read_logs([str(run(tmp_path, "two", LETTERS))], scorers=["tolt"])
     with pytest.raises(ConfigError, match="the log has no tag"):
         read_logs([str(run(tmp_path, "two", LETTERS))], by="tag")

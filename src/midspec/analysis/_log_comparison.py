@@ -26,7 +26,7 @@ from midspec.analysis._clustered import (
     standard_error,
 )
 from midspec.analysis._estimates import corrected, p_value
-from midspec.analysis._intervals import DIFFERENCE, SHARE, UNBOUNDED, Interval
+from midspec.analysis._intervals import DIFFERENCE, SHARE, UNBOUNDED
 from midspec.analysis._mixed_model import Scores, mixed_model
 from midspec.core.errors import ConfigError, DataError, did_you_mean
 from midspec.core.records import (
@@ -84,6 +84,42 @@ class _Table(NamedTuple):
             tuple(one[runs] for one, runs in zip(means, there, strict=True)), self.clusters[items], paired_runs
         )
 
+    def rate(self, arm: str, level: float) -> ArmRate:
+        """Return the mean of an arm on all samples that it has a score of."""
+        cells = self.cells([arm])
+        found = rate(cells, SHARE if self.is_share else UNBOUNDED, level) if cells.arms[0].size else None
+        return ArmRate(
+            task=self.task,
+            scorer=self.scorer,
+            arm=arm,
+            value=found.value if found else None,
+            low=found.low if found else None,
+            high=found.high if found else None,
+            level=level,
+            n_asked=self.n_asked[arm],
+            n_scored=int((~np.isnan(self.values[arm])).sum()),
+            n_items=cells.arms[0].shape[1],
+            n_runs=len(cells.arms[0]),
+            is_share=self.is_share,
+            method=found.method if found else "none",
+            note=found.note if found else "no sample has a score",
+        )
+
+    def mixed_model(self, arms: tuple[str, str], *, paired_runs: bool) -> MixedModel | None:
+        """Fit the hierarchical model to all scores of two arms, also those of samples that only one has."""
+        values, plus, runs, items = [], [], [], []
+        for is_plus, arm in zip((1, 0), arms, strict=True):
+            scored = self.values[arm]
+            of_run, of_item, of_epoch = np.nonzero(~np.isnan(scored))
+            values.append(scored[of_run, of_item, of_epoch])
+            plus.append(np.full(len(of_run), is_plus))
+            runs.append(of_run if paired_runs or is_plus else of_run + scored.shape[0])
+            items.append(of_item)
+        every = np.concatenate(items)
+        return mixed_model(
+            Scores(np.concatenate(values), np.concatenate(plus), np.concatenate(runs), every, self.clusters[every])
+        )
+
 
 def compare_logs(
     read: LoggedScores,
@@ -132,7 +168,7 @@ def compare_logs(
         raise DataError(f"no task with a scorer is in two arms: {tasks}", where="LOG", hint="Give logs of one task")
     return LogComparison(
         logs=read.logs,
-        rates=tuple(_rate(table, arm, level) for table in tables for arm in table.values),
+        rates=tuple(table.rate(arm, level) for table in tables for arm in table.values),
         differences=tuple(_with_family(found, level, correction)),
         level=level,
         correction=correction,
@@ -179,28 +215,6 @@ def _tables(scores: Sequence[LoggedScore], arms: Sequence[str], *, reruns: bool)
     return tables
 
 
-def _rate(table: _Table, arm: str, level: float) -> ArmRate:
-    """Return the mean of an arm on all samples that it has a score of."""
-    cells = table.cells([arm])
-    found = rate(cells, SHARE if table.is_share else UNBOUNDED, level) if cells.arms[0].size else None
-    return ArmRate(
-        task=table.task,
-        scorer=table.scorer,
-        arm=arm,
-        value=found.value if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
-        level=level,
-        n_asked=table.n_asked[arm],
-        n_scored=int((~np.isnan(table.values[arm])).sum()),
-        n_items=cells.arms[0].shape[1],
-        n_runs=len(cells.arms[0]),
-        is_share=table.is_share,
-        method=found.method if found else "none",
-        note=found.note if found else "no sample has a score",
-    )
-
-
 def _difference(
     table: _Table, arms: tuple[str, str], level: float, points: float | None, *, paired_runs: bool
 ) -> LogDifference:
@@ -220,6 +234,10 @@ def _difference(
     bound = None if points is None else points / unit
     p = p_value(found) if found else None
     means = [float(mean_over(one, 0).mean()) if found else None for one in cells.arms]
+    counts = discordance(cells) if found else None
+    notes = [found.note if found else "no sample has a score in both arms"]
+    if counts is not None and (n := counts.n_plus + counts.n_minus) < _FEW_DISCORDANT:
+        notes.append(f"the arms differ on only {n} samples: McNemar's exact p is the safer one")
     targets = {*(_TARGETS_POINTS if table.is_share else ()), *((points,) if points is not None else ())}
     return LogDifference(
         name=f"{arms[0]} minus {arms[1]}",
@@ -250,36 +268,10 @@ def _difference(
         if found and found.parts
         else {},
         equivalence=equivalence(found, bound, scale, level) if found and bound is not None else None,
-        discordance=discordance(cells) if found else None,
-        mixed_model=_mixed_model(table, arms, paired_runs=paired_runs) if found else None,
+        discordance=counts,
+        mixed_model=table.mixed_model(arms, paired_runs=paired_runs) if found and found.parts else None,
         method=found.method if found else "none",
-        note=_note(found, cells),
-    )
-
-
-def _note(found: Interval | None, cells: Cells) -> str:
-    """Say what weakens a difference."""
-    if found is None:
-        return "no sample has a score in both arms"
-    counts = discordance(cells)
-    n = counts.n_plus + counts.n_minus if counts is not None else _FEW_DISCORDANT
-    few = f"the arms differ on only {n} samples: McNemar's exact p is the safer one" if n < _FEW_DISCORDANT else ""
-    return "; ".join(note for note in (found.note, few) if note)
-
-
-def _mixed_model(table: _Table, arms: tuple[str, str], *, paired_runs: bool) -> MixedModel | None:
-    """Fit the hierarchical model to all scores of two arms, also those of samples that only one has."""
-    values, plus, runs, items = [], [], [], []
-    for is_plus, arm in zip((1, 0), arms, strict=True):
-        scored = table.values[arm]
-        of_run, of_item, of_epoch = np.nonzero(~np.isnan(scored))
-        values.append(scored[of_run, of_item, of_epoch])
-        plus.append(np.full(len(of_run), is_plus))
-        runs.append(of_run if paired_runs or is_plus else of_run + scored.shape[0])
-        items.append(of_item)
-    every = np.concatenate(items)
-    return mixed_model(
-        Scores(np.concatenate(values), np.concatenate(plus), np.concatenate(runs), every, table.clusters[every])
+        note="; ".join(filter(None, notes)),
     )
 
 

@@ -12,7 +12,7 @@ from midspec.core.errors import ConfigError
 
 Logs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="LOG ...", help="Inspect logs (.eval, .json) or folders of them; NAME=LOG names its arm."),
+    typer.Argument(metavar="LOG", help="Inspect logs (.eval, .json) or folders of them; NAME=LOG names its arm."),
 ]
 Grouped = Annotated[
     Literal["model", "file", "tag"], typer.Option("--by", help="What an arm is; several logs of one are its runs.")

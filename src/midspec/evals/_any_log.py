@@ -64,7 +64,10 @@ def read_logs(
         ConfigError: a scorer, a tag or a metadata key that is not in the logs.
     """
     opened = [_open(path, name, by, seed) for name, path in _files(sources)]
-    _refuse_copies(opened)
+    seen: dict[str, Path] = {}
+    for one in opened:
+        if (other := seen.setdefault(one.log.eval.eval_id, one.path)) is not one.path:
+            raise DataError(f"is the same evaluation as {other}", where=str(one.path), hint="Give each log once")
     asked = _Questions()
     rows: list[LoggedScore] = []
     logs: list[ComparedLog] = []
@@ -78,8 +81,6 @@ def read_logs(
         found = list(_rows(one, run, _wanted(one, scorers), cluster))
         rows += found
         logs.append(_counts(one, run, found))
-    if scorers and not rows:
-        raise AssertionError("`_wanted` refuses a log without the scorers")
     return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=tuple(_differing(opened)))
 
 
@@ -116,14 +117,6 @@ def _open(path: Path, name: str | None, by: Grouping, seed_key: str | None) -> _
     return _Opened(path, log, arm, seed)
 
 
-def _refuse_copies(opened: Sequence[_Opened]) -> None:
-    seen: dict[str, Path] = {}
-    for one in opened:
-        key = one.log.eval.eval_id or one.log.eval.run_id + one.log.eval.task_id
-        if (other := seen.setdefault(key, one.path)) is not one.path:
-            raise DataError(f"is the same evaluation as {other}", where=str(one.path), hint="Give each log once")
-
-
 def _runs(opened: Sequence[_Opened], *, paired: bool) -> list[int]:
     """Number the logs of each arm and task from 1 on: by their seeds where runs are paired, else by time."""
     if paired:
@@ -150,30 +143,26 @@ class _Questions:
     def __init__(self) -> None:
         self._asked: dict[tuple[str, str], tuple[str, Path]] = {}
 
-    def check(self, one: _Opened) -> None:
+    def check(self, log: _Opened) -> None:
         """Take in the questions of a log.
 
         Raises:
             DataError: a sample id was another question in an earlier log.
         """
-        task, others, n = one.log.eval.task, [], 0
-        for sample in one.log.samples or ():
-            key, text = (task, str(sample.id)), _question(sample)
-            first, path = self._asked.setdefault(key, (text, one.path))
+        task, others, n = log.log.eval.task, [], 0
+        for sample in log.log.samples or ():
+            key, text = (task, str(sample.id)), sample.input
+            if not isinstance(text, str):
+                # Ids of messages are drawn anew in every evaluation.
+                text = fingerprint([[one.role, one.model_dump(mode="json")["content"]] for one in text])
+            first, path = self._asked.setdefault(key, (text, log.path))
             n += 1
             if first != text:
                 others.append((key[1], path))
         if others:
             name, path = others[0]
             what = f"{len(others)} of {n} samples ask something else than in {path} by the same id ({name!r}, for one)"
-            raise DataError(what, where=str(one.path), hint="Compare logs of one version of the data set")
-
-
-def _question(sample: EvalSample) -> str:
-    """Return a hash of what a sample asks; ids of messages are drawn anew in every evaluation."""
-    if isinstance(sample.input, str):
-        return fingerprint(sample.input)
-    return fingerprint([[message.role, message.model_dump(mode="json")["content"]] for message in sample.input])
+            raise DataError(what, where=str(log.path), hint="Compare logs of one version of the data set")
 
 
 def _wanted(one: _Opened, scorers: Sequence[str]) -> list[str]:
@@ -228,15 +217,15 @@ def _rows(one: _Opened, run: int, names: Sequence[str], cluster: str | None) -> 
     """Yield the rows of a log: one for each planned sample, epoch and scorer."""
     samples = _by_id(one)
     groups = {item: _cluster(sample, one.path, cluster) for (item, _), sample in samples.items()}
-    planned = dict.fromkeys((item, epoch) for item in _ids(one.log) for epoch in _epochs(one.log)) | dict.fromkeys(
-        samples
-    )
+    about = one.log.eval
+    ids, epochs = about.dataset.sample_ids or (), range(1, 1 + (about.config.epochs or 1))
+    planned = dict.fromkeys((str(item), epoch) for item in ids for epoch in epochs) | dict.fromkeys(samples)
     for item, epoch in planned:
         values = _scored(samples.get((item, epoch)), one.log)
         for name in names:
             value, reason = values.get(name, values.get("", (None, "not scored by this scorer")))
             yield LoggedScore(
-                task=one.log.eval.task,
+                task=about.task,
                 arm=one.arm,
                 run=run,
                 item=item,
@@ -272,14 +261,6 @@ def _scored(sample: EvalSample | None, log: EvalLog) -> dict[str, tuple[float | 
     return {
         found: (value, reason) for name, score in sample.scores.items() for found, value, reason in _values(name, score)
     }
-
-
-def _ids(log: EvalLog) -> list[str]:
-    return [str(one) for one in log.eval.dataset.sample_ids or ()]
-
-
-def _epochs(log: EvalLog) -> range:
-    return range(1, 1 + (log.eval.config.epochs or 1))
 
 
 def _cluster(sample: EvalSample, path: Path, key: str | None) -> str:

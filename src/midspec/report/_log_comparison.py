@@ -52,8 +52,10 @@ model:
   models:
     - name: linear_group_binomial
       config: {main_effects: [model, task], effect_coding_for_main_effects: false}
-check:  # its defaults also draw, and wait for an answer
-  checkers: [r_hat, divergences, ess_bulk, ess_tail]
+check:  # the defaults also draw, and wait for an answer
+  checkers: [r_hat, divergences, ess_bulk, ess_tail, waic]
+communicate:
+  communicators: [forest_plot, summary_table]
 """
 
 
