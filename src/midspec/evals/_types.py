@@ -156,6 +156,7 @@ class EvalTask(ABC, Generic[ConfigT]):
             more than how an answer ended.
         targets: measure -> what its number means, for the head of a column.
         differences: measure -> differences between two arms that are worth telling apart; shares by default.
+        harms: measures of which more is worse: tables of what is worst have the highest first.
     """
 
     name: ClassVar[str]
@@ -165,6 +166,7 @@ class EvalTask(ABC, Generic[ConfigT]):
     main_measures: ClassVar[tuple[str, ...]] = ()
     targets: ClassVar[Mapping[str, str]] = MappingProxyType({})
     differences: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
+    harms: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def questions(self, config: ConfigT) -> tuple[Question, ...]:
