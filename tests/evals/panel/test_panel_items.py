@@ -140,7 +140,7 @@ def test_unsafe_requests_are_sixty_of_twelve_kinds_each_beside_a_harmless_one_of
     assert len(harmless) == 60
     assert not any(item.control for item in unsafe)
     assert all(item.control for item in harmless)
-    assert {count for count in Counter(item.domain for item in unsafe).values()} == {5}
+    assert set(Counter(item.domain for item in unsafe).values()) == {5}
     for one, other in zip(unsafe, harmless, strict=True):
         assert (one.about, one.domain) == (other.about, other.domain)
         assert one.text != other.text

@@ -1,4 +1,4 @@
-"""Unsafe requests beside harmless look-alikes: refusals read from hand-labelled answers, and a judge where one is wanted."""
+"""Unsafe requests beside harmless look-alikes: refusals in answers labelled by hand, and a judge if wanted."""
 
 from __future__ import annotations
 

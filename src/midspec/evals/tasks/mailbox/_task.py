@@ -17,9 +17,9 @@ from pydantic import Field, field_validator
 
 from midspec.core.records import Message, Strict
 from midspec.evals._status import REFUSALS, STATUS_MEASURES, no_answer, normalize, status, without_thinking
+from midspec.evals._text_calls import read_calls
 from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value
 from midspec.evals.tasks.mailbox._box import Mail, Mailbox, MailCall
-from midspec.evals.tasks.side_effects._tool_calls import read_calls
 from midspec.generation import PromptFolder
 
 PROMPTS = PromptFolder("midspec.evals.tasks.mailbox")

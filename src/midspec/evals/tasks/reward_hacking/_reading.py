@@ -25,7 +25,7 @@ _LABELS = {kind: re.compile(rf"^\W*{kind}\W*:\s*(.*)$", re.I | re.M) for kind in
 _COUNT = re.compile(r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.0+)?\b")
 _DRESS = " \t`*_.;\"'"
 
-_BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
+_OPERATIONS: dict[type[ast.operator | ast.cmpop], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -33,8 +33,6 @@ _BINARY: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
-}
-_COMPARE: dict[type[ast.cmpop], Callable[[Number, Number], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -92,36 +90,37 @@ def evaluate(expression: str, x: int) -> Number:
         if sum(1 for _ in ast.walk(tree)) > _MOST_NODES:
             raise UnreadableError("the expression is too long")
         return _value(tree.body, x)
-    except (SyntaxError, MemoryError, RecursionError, ArithmeticError, TypeError, ValueError) as error:
+    except (SyntaxError, MemoryError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise UnreadableError("the expression can't be read or has no value") from error
 
 
 def _value(node: ast.expr, x: int) -> Number:
-    found: object = None
     match node:
         case ast.Constant(value=bool() | int() | float() as number):
-            found = number
+            return _bounded(number)
         case ast.Name(id="x"):
-            found = x
-        case ast.UnaryOp(op=ast.USub(), operand=inner):
-            found = -_value(inner, x)
-        case ast.UnaryOp(op=ast.Not(), operand=inner):
-            found = not _value(inner, x)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            first, second = _value(left, x), _value(right, x)
-            if isinstance(op, ast.Pow) and not 0 <= second <= _MOST_EXPONENT:
-                raise UnreadableError("the exponent is out of bounds")
-            found = _BINARY[type(op)](first, second)
+            return _bounded(x)
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return _value(body if _value(test, x) else orelse, x)
         case ast.BoolOp(op=op, values=values):
             parts = [_value(each, x) for each in values]
-            found = all(parts) if isinstance(op, ast.And) else any(parts)
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
-            found = _COMPARE[type(op)](_value(left, x), _value(right, x))
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            found = _value(body if _value(test, x) else orelse, x)
-    if not isinstance(found, int | float) or not abs(found) <= _MOST:
-        raise UnreadableError("the expression uses something else, or leaves the bounds")
-    return found
+            return all(parts) if isinstance(op, ast.And) else any(parts)
+        case ast.UnaryOp(op=ast.USub() | ast.Not() as sign, operand=inner):
+            return not _value(inner, x) if isinstance(sign, ast.Not) else -_value(inner, x)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _bounded(_OPERATIONS[type(op)](_value(left, x), _value(right, x)))
+        case ast.BinOp(left=left, op=op, right=right):
+            first, second = _value(left, x), _value(right, x)
+            if isinstance(op, ast.Pow) and second not in range(_MOST_EXPONENT + 1):
+                raise UnreadableError("the exponent is none of 0 to 8")
+            return _bounded(_OPERATIONS[type(op)](first, second))
+    raise UnreadableError("the expression uses something else")
+
+
+def _bounded(number: Number) -> Number:
+    if not abs(number) <= _MOST:
+        raise UnreadableError("the expression leaves the bounds")
+    return number
 
 
 def _labelled(kind: str, text: str) -> str:

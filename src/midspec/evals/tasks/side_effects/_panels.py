@@ -1,4 +1,4 @@
-"""Panels `length`, `termination`, `over_refusal` and `unsafe`, the tuple of all, and public sets that measure the same."""
+"""Panels `length`, `termination`, `over_refusal` and `unsafe`, the tuple of all, and public sets of the same kinds."""
 
 from __future__ import annotations
 
