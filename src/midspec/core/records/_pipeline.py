@@ -240,7 +240,8 @@ class Answer(Strict):
 class TaskAnswer(Strict):
     """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
 
-    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known.
+    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known. Of a
+    conversation `text` is the whole, and `turns` are the model's own replies.
     """
 
     item: str
@@ -250,6 +251,7 @@ class TaskAnswer(Strict):
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
+    turns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class ScoreRow(Strict):
