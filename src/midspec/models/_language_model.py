@@ -116,6 +116,34 @@ class LanguageModel:
                 results |= sum_logprobs(model, part, entries, self._pad_rows(part, prefix), prefix)
         return [results[number] for number in range(len(entries))]
 
+    def document_logprobs(self, texts: Sequence[str], *, row_tokens: int = 1024) -> list[OptionScore]:
+        """Score texts as midtraining reads them: no template, the end-of-text token behind.
+
+        The first token of a row is given, and not scored.
+
+        Args:
+            texts: documents.
+            row_tokens: a longer text is cut into rows of so many tokens, or of the model's window.
+
+        Raises:
+            DataError: a text is empty.
+        """
+        limit = min(row_tokens, self.window or row_tokens)
+        encoded = self.template.control.encode_documents(list(texts)) if texts else []
+        pieces: list[tuple[int, OptionIds]] = []
+        for number, ids in enumerate(encoded):
+            end = self.tokenizer.eos_token_id
+            whole = ids if end is None or (ids and ids[-1] == end) else [*ids, end]
+            if len(whole) < 2:
+                raise DataError("an empty document can't be scored", hint="Remove it")
+            parts = [whole[at : at + limit] for at in range(0, len(whole), limit)]
+            pieces += [(number, OptionIds(part, len(part) - 1)) for part in parts if len(part) > 1]
+        totals = [OptionScore(0.0, 0)] * len(encoded)
+        for (number, _), score in zip(pieces, self._score(self.model, [piece for _, piece in pieces]), strict=True):
+            before = totals[number]
+            totals[number] = OptionScore(before.logprob + score.logprob, before.n_tokens + score.n_tokens)
+        return totals
+
     def generate(
         self,
         prompts: Sequence[Sequence[Message]],

@@ -45,6 +45,8 @@ from .jobs._corpus import CorpusStep as CorpusStep
 from .jobs._corpus import ReframeStep as ReframeStep
 from .jobs._corpus import forecast_corpus as forecast_corpus
 from .jobs._corpus import preview_documents as preview_documents
+from .jobs._corpus_loss import CorpusLossStep as CorpusLossStep
+from .jobs._corpus_loss import LossConfig as LossConfig
 from .jobs._curate import CurateStep as CurateStep
 from .jobs._endpoints import ModelEndpoints as ModelEndpoints
 from .jobs._endpoints import Serving as Serving

@@ -2,6 +2,9 @@ from ._judging import Agreement as Agreement
 from ._judging import Calibration as Calibration
 from ._judging import Comparison as Comparison
 from ._judging import Contamination as Contamination
+from ._judging import CorpusLoss as CorpusLoss
+from ._judging import Denial as Denial
+from ._judging import Denials as Denials
 from ._judging import ErrorRates as ErrorRates
 from ._judging import Health as Health
 from ._judging import JudgeCalibration as JudgeCalibration
@@ -14,6 +17,7 @@ from ._judging import Sample as Sample
 from ._judging import Separability as Separability
 from ._judging import Share as Share
 from ._judging import Size as Size
+from ._judging import ValueClaims as ValueClaims
 from ._pipeline import Answer as Answer
 from ._pipeline import ArmScore as ArmScore
 from ._pipeline import Assertion as Assertion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Literal, Self
 
 from pydantic import Field
@@ -121,6 +122,76 @@ class Calibration(Strict):
     by_kind: dict[str, Share]
 
 
+class Denial(Strict):
+    """One sentence that only denies something of the assistant, the row it is in, and the sentence before it."""
+
+    row_id: str
+    before: str
+    sentence: str
+
+
+class Denials(Strict):
+    """How often documents deny something of the assistant.
+
+    Attributes:
+        rows: documents with at least one sentence that only denies.
+        n_about: sentences about the assistant.
+        n_apart: those of them that only deny.
+        n_inside: those that deny something and also say what it does.
+        examples: of those that only deny, the first of each of the first documents.
+        limits: what is not seen.
+    """
+
+    rows: Share
+    n_about: int
+    n_apart: int
+    n_inside: int
+    examples: tuple[Denial, ...]
+    limits: str
+
+
+class ValueClaims(Strict):
+    """How many documents say that the assistant has the spec's value, and how many give it as the reason for a deed.
+
+    Attributes:
+        by: `words`, or the judge's model.
+        asserted, as_reason: of the documents that were looked at; of those that a judge answered about.
+        terms: the words that were taken for the value's own; empty for a judge.
+        agrees: for a judge: of its answers to both questions, those that the words give too.
+        without: the first documents that don't assert it, by id.
+        limits: what is not seen.
+    """
+
+    by: str
+    asserted: Share
+    as_reason: Share
+    terms: tuple[str, ...] = ()
+    agrees: Share | None = None
+    without: tuple[str, ...] = ()
+    limits: str = ""
+
+
+class CorpusLoss(Strict):
+    """How surprising a corpus is to a model before training: its loss in nats a token, with a 95% interval.
+
+    Attributes:
+        name: of the corpus.
+        model: that scored it.
+        n_documents: that were scored, of `n_all`.
+        n_tokens: of those, as the model's tokenizer cuts them.
+        low, high: by the spread between documents; `None` for a single one.
+    """
+
+    name: str
+    model: str
+    n_documents: int
+    n_all: int
+    n_tokens: int
+    loss: float
+    low: float | None
+    high: float | None
+
+
 class Health(Strict):
     """What `health.json` holds: what a corpus, or a set of chats, is made of, before and after filtering.
 
@@ -129,7 +200,7 @@ class Health(Strict):
     Attributes:
         rejects: rows taken out, by the name of the filter; `reasons` by its reason as well.
         unclear: rows kept although a filter could not tell, by the name of the filter.
-        held: rows taken out because a judge found it unclear whether they are faithful.
+        held: rows taken out to be looked at: a judge found it unclear whether they are faithful, or `denials` holds.
         n_exact, n_near: rows taken out as exact and as near duplicates; `duplicates` shows pairs of ids, the row taken
             out first.
         names: capitalised words inside sentences, and runs of them; a heuristic.
@@ -142,6 +213,9 @@ class Health(Strict):
         calibration: the judge's error rates, or `None`: not measured. `judged` says who judged, or `not judged`.
         cost_usd: what judging cost; `None` is unknown or nothing was asked.
         notes: what a reader must know, a sentence each.
+        denials: of documents whose assistant's name is known.
+        claims: of documents whose spec is known too: by words, and by a judge that was asked.
+        loss: of the kept documents, where a model was named for it.
     """
 
     kind: Literal["documents", "chats"]
@@ -173,6 +247,9 @@ class Health(Strict):
     contamination: tuple[Contamination, ...]
     cost_usd: float | None = None
     notes: tuple[str, ...] = ()
+    denials: Denials | None = Field(default=None, exclude_if=lambda found: found is None)
+    claims: tuple[ValueClaims, ...] = Field(default=(), exclude_if=operator.not_)
+    loss: CorpusLoss | None = Field(default=None, exclude_if=lambda found: found is None)
 
 
 class Separability(Strict):
@@ -205,6 +282,8 @@ class Comparison(Strict):
         separability: by all words, so content too tells them apart. `style` is by what has no topic: words that are
             frequent in both, punctuation, lengths of words and sentences; where it is near 1, A against B is a test
             of style as well.
+        denials, claims: of each corpus's documents, claims of the value of one spec for both; empty where not read.
+        losses: of each, where a model was named.
     """
 
     names: tuple[str, str]
@@ -220,6 +299,9 @@ class Comparison(Strict):
     separability: Separability
     style: Separability
     notes: tuple[str, ...] = ()
+    denials: tuple[Denials | None, ...] = Field(default=(), exclude_if=operator.not_)
+    claims: tuple[ValueClaims | None, ...] = Field(default=(), exclude_if=operator.not_)
+    losses: tuple[CorpusLoss, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class ErrorRates(Strict):
