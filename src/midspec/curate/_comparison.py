@@ -80,7 +80,7 @@ def _cross_validated(
     aucs, errors = [], []
     for known in (half, ~half):
         scores, second = _ridge_scores(rows[known], is_second[known], rows[~known]), is_second[~known]
-        auc, error = _auc(scores[second], scores[~second])
+        auc, error = auc_of(scores[second], scores[~second])
         aucs.append(auc)
         errors.append(error)
     # The two halves' areas are not independent, so their mean is not taken to be surer than one of them.
@@ -124,7 +124,7 @@ def _ridge_scores(known: Matrix, is_second: Mask, new: Matrix) -> Matrix:
     return np.asarray(new @ (known.T @ weights))
 
 
-def _auc(positive: Matrix, negative: Matrix) -> tuple[float, float]:
+def auc_of(positive: Matrix, negative: Matrix) -> tuple[float, float]:
     """Return the area under the ROC curve and its standard error (DeLong, DeLong and Clarke-Pearson 1988)."""
     above = _share_below(positive, np.sort(negative))
     below = _share_below(negative, np.sort(positive))

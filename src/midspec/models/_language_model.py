@@ -35,6 +35,7 @@ from midspec.models._scoring import (
     pad_branches,
     sum_logprobs,
 )
+from midspec.models._tokens import first_character
 from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 
 TOO_LONG = "the prompt does not fit the model's window"
@@ -143,6 +144,29 @@ class LanguageModel:
             before = totals[number]
             totals[number] = OptionScore(before.logprob + score.logprob, before.n_tokens + score.n_tokens)
         return totals
+
+    def continuation_logprobs(self, starts: Sequence[str], ends: Sequence[str]) -> list[OptionScore]:
+        """Score how likely each text goes on in a plain document, a space after its start; no template.
+
+        Args:
+            starts: what is given, one for each end.
+            ends: the texts to score.
+
+        Raises:
+            DataError: the lists differ in length, or a text is empty.
+            PromptTooLongError: a start with its end does not fit the model's window; nothing was computed.
+        """
+        if len(starts) != len(ends) or not all(map(str.strip, [*starts, *ends])):
+            raise DataError("every text to score wants one that it goes on from", hint="Give no empty ones")
+        texts = [f"{start} {end}" for start, end in zip(starts, ends, strict=True)]
+        entries = []
+        whole = self.template.control.encode_documents(texts)
+        for start, ids, (plain, offsets) in zip(starts, whole, self.template.encode(texts), strict=True):
+            n_end = sum(first_character(offset) >= len(start) for offset in offsets)
+            lead = ids[:1] if ids[:1] == [self.tokenizer.bos_token_id] != plain[:1] else []
+            entries.append(OptionIds([*lead, *plain], n_end))
+        self._check_window([len(ids) for ids, _ in entries])
+        return self._score(self.model, entries)
 
     def generate(
         self,

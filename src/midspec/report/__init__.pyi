@@ -34,6 +34,9 @@ from ._task_data import MeasureValue as MeasureValue
 from ._task_data import PowerAnalysis as PowerAnalysis
 from ._task_data import Reasons as Reasons
 from ._task_data import RequiredSampleSize as RequiredSampleSize
+from ._task_data import SeamClause as SeamClause
+from ._task_data import SeamDelta as SeamDelta
+from ._task_data import SeamProbe as SeamProbe
 from ._task_data import SettingDifference as SettingDifference
 from ._task_data import TaskReport as TaskReport
 from ._task_data import Transcript as Transcript

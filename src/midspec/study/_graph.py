@@ -132,7 +132,7 @@ class _Graph(DataSteps):
         )
 
     def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:
-        config = self._config
+        config, entry = self._config, self._config.evals.preference
         return StudyOutputs(
             documents={(name, seed): self._corpus(name, seed) for name in config.corpora for seed in config.seeds},
             chats={(name, seed): self._chats(name, seed, cot=True) for name in config.chats for seed in config.seeds},
@@ -143,6 +143,8 @@ class _Graph(DataSteps):
             bases={seed: self._base(seed) for seed in config.seeds},
             seams=dict(self._seams),
             specs={name: (self._spec(name), self._names(name)) for name in config.specs},
+            items={seed: self._rows(entry.items, "evals.preference.items", seed) for seed in config.seeds},
+            asked=narrowed(entry, PreferenceConfig),
         )
 
     def _base(self, seed: int) -> Input:

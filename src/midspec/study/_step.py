@@ -82,6 +82,8 @@ class StudyOutputs:
         bases: the models that every arm starts from, by seed.
         seams: models right after the first stage of documents of an arm, by arm; none of an arm without such a stage.
         specs: files of specs with what fills them (`SpecNames`), by name.
+        items: held-out pairs to choose from, by seed.
+        asked: how they are asked (`PreferenceConfig`).
     """
 
     documents: Mapping[tuple[str, int], Input]
@@ -91,6 +93,8 @@ class StudyOutputs:
     bases: Mapping[int, Input] = field(default_factory=dict)
     seams: Mapping[tuple[str, int], Input] = field(default_factory=dict)
     specs: Mapping[str, tuple[Input, Any]] = field(default_factory=dict)
+    items: Mapping[int, Input] = field(default_factory=dict)
+    asked: Any = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
