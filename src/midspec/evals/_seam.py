@@ -53,7 +53,7 @@ def probes(spec: Spec, others: Mapping[str, Spec], *, seed: int = 0) -> list[Pro
         seed: of the draw of other clauses.
     """
     words = {clause.id: clause.text.split() for clause in spec.clauses}
-    cut = {key: found for key, text in words.items() if (found := _cut(text)) is not None}
+    cut = {key: parts for key, text in words.items() if (parts := _cut(text)) is not None}
     found: list[Probe] = []
     for key, own in words.items():
         twins = list(_twins(key, own, others))
@@ -72,8 +72,10 @@ def _twins(key: str, own: Sequence[str], others: Mapping[str, Spec]) -> Iterator
     for name, other in others.items():
         shared = 0
         best: Sequence[str] = ()
-        for clause in other.clauses:
-            theirs = clause.text.split()
+        clauses = [clause.text.split() for clause in other.clauses]
+        if list(own) in clauses:
+            continue  # both say it, so that nothing in the other is a wrong end
+        for theirs in clauses:
             n = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, theirs, strict=False)))
             if n > shared and _has_letters(own[n:]) and _has_letters(theirs[n:]):
                 shared, best = n, theirs

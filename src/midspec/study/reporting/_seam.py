@@ -22,7 +22,7 @@ from midspec.study.reporting._results import FinishedStep, RunResults
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_N_DRAWS = 500
+_N_DRAWS = 300
 _KNOWS, _GAIN = "knows", "margin_gain"
 
 
