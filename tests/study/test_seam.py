@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows, write_rows
 from midspec.core.errors import ConfigError
-from midspec.core.records import CorpusLoss, Document, Health, ScoreRow
+from midspec.core.records import CorpusLoss, Document, Health, Item, ScoreRow
 from midspec.curate import CurateConfig, auc_of
 from midspec.evals import PreferenceConfig, loss_rows, probe_rows, probes
 from midspec.models import find_checkpoint, open_checkpoint
@@ -19,7 +20,7 @@ from midspec.report import unmatched_losses
 from midspec.spec import fill, parse_spec, read_spec
 from midspec.study import CurateStep, LossConfig, SeamStep, build_step, parse_study, run_study, study_steps
 from midspec.study.jobs._corpus_loss import corpus_loss
-from midspec.study.jobs._sources import SpecNames
+from midspec.study.jobs._seam import _key
 from midspec.study.reporting._results import FinishedStep, RunResults
 from midspec.study.reporting._seam import _delta, seam_probes
 
@@ -210,9 +211,29 @@ def test_a_run_asks_at_the_seam_and_its_report_lays_it_out(tiny_text: str, tmp_p
     assert str(loss["america"]).endswith("of 6 documents")
 
 
-def test_a_model_outside_a_study_is_asked_too(saved: Saved, tmp_path: Path) -> None:  # noqa: F811
-    specs = {name: (SPECS / f"{name}.md", SpecNames(name, "Nova", "Acme")) for name in ("america", "affordability")}
-    record, _ = build_step(SeamStep.of_model(str(saved("llama")), specs), tmp_path / "out")
-    knows = record.summary["knows"]
-    assert isinstance(knows, dict)
-    assert set(knows) == {"america", "affordability"}
+def test_a_model_outside_a_study_is_held_against_its_control(saved: Saved, tmp_path: Path) -> None:  # noqa: F811
+    model, specs = str(saved("llama")), [f"--spec={SPECS / name}.md" for name in ("america", "affordability")]
+    items = tmp_path / "pairs.jsonl"
+    write_rows(items, [Item(id="a", set="america", domain="cars", options=("a Ford", "a Renault"))])
+    names = ["--model-name=Nova", "--provider-name=Acme"]
+    options = [f"--control={saved('qwen3')}", f"--items={items}", f"--out={tmp_path / 'out'}"]
+    assert main(["seam", model, *specs, *names, *options]) == 0
+    rows = {_key(row): row.value for row in read_rows(tmp_path / "out" / "scores.jsonl", ScoreRow)}
+    assert {key[1] for key in rows} == {"america", "affordability"}
+    assert rows["seam loss", "america", "a", "loss_target_gain"] is not None
+    gains = [value for key, value in rows.items() if key[3] == "margin_gain" and key[1] == "affordability"]
+    record = read_record(tmp_path / "out")
+    assert record is not None
+    summary = record.summary["margin_gain"]
+    assert isinstance(summary, dict)
+    assert summary["affordability"] == pytest.approx(np.mean([gain for gain in gains if gain is not None]), abs=1e-3)
+
+
+def test_two_specs_of_one_name_are_refused(
+    saved: Saved,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = f"--spec={SPECS / 'america.md'}"
+    assert main(["seam", str(saved("llama")), spec, spec, f"--out={tmp_path / 'out'}"]) == 2
+    assert "two specs have one name" in capsys.readouterr().err

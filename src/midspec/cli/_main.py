@@ -23,7 +23,7 @@ import typer
 from typer.main import get_command
 
 from midspec import __version__
-from midspec.cli._evaluate import calibrate, evaluate
+from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
@@ -105,6 +105,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "check-served": check_served,
     "eval": evaluate,
     "calibrate": calibrate,
+    "seam": seam,
     "reasons": reasons,
     "plan": plan,
     "run": run,

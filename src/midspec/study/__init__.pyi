@@ -71,5 +71,6 @@ from .jobs._reasons import clause_texts as clause_texts
 from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._seam import SeamStep as SeamStep
+from .jobs._sources import SpecNames as SpecNames
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

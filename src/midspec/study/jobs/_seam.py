@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_rows
 from midspec.core.errors import ConfigError, DataError, did_you_mean
-from midspec.core.records import ScoreRow, Strict
+from midspec.core.records import ScoreRow, Spec, Strict
 from midspec.evals import PreferenceConfig, loss_rows, probe_rows, probes
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step, StudyOutputs, settings_of
@@ -50,6 +50,7 @@ class SeamStep(Step):
         asked: how the pairs are asked; its first phrasing alone.
         draw: seed of shuffled foils.
         arms: that go through this model; what they are called identifies nothing.
+        control: a model whose scores are subtracted, as `margin_gain` and so on; a study subtracts in its report.
     """
 
     kind = "seam"
@@ -59,6 +60,7 @@ class SeamStep(Step):
     asked: PreferenceConfig = field(default_factory=PreferenceConfig)
     draw: int = 0
     arms: tuple[str, ...] = ()
+    control: Input | None = None
 
     @classmethod
     def from_study(cls, name: str, settings: Mapping[str, JsonValue], made: StudyOutputs) -> Iterator[SeamStep]:
@@ -93,27 +95,37 @@ class SeamStep(Step):
 
     @classmethod
     def of_model(
-        cls, model: str, specs: Mapping[str, tuple[Path, SpecNames]], *, items: Path | str | None = None
+        cls,
+        model: str,
+        specs: Mapping[str, tuple[Path, SpecNames]],
+        *,
+        items: str | None = None,
+        control: str | None = None,
     ) -> SeamStep:
         """Create the step for a checkpoint outside a study.
 
         Args:
             model: a folder or a hub name.
-            specs: files of specs with what fills them, by name; the first is asked about, all give foils.
+            specs: files of specs with what fills them, by name; each is asked about, and gives foils to the others.
             items: a file of pairs, or a shipped set (`shipped:<value>`).
+            control: a checkpoint without the documents.
 
         Raises:
             MissingError: a file is not there.
         """
-        files = {name: (File.at(path), names) for name, (path, names) in specs.items()}
-        is_shipped = isinstance(items, str) and items.startswith(SHIPPED)
-        pairs = None if items is None else EvalItems(str(items)) if is_shipped else File.at(Path(items))
-        return cls(model=Model(model), specs=files, items=pairs)
+        files: dict[str, tuple[Input, SpecNames]] = {
+            name: (File.at(path), names) for name, (path, names) in specs.items()
+        }
+        pairs: Input | None = None
+        if items is not None:
+            pairs = EvalItems(items) if items.startswith(SHIPPED) else File.at(Path(items))
+        return cls(model=Model(model), specs=files, items=pairs, control=Model(control) if control else None)
 
     @property
     def inputs(self) -> dict[str, Input]:
         specs = {f"spec/{name}": source for name, (source, _) in self.specs.items()}
-        return {"model": self.model, **specs, **({} if self.items is None else {"items": self.items})}
+        more = {"items": self.items, "control": self.control}
+        return {"model": self.model, **specs, **{role: source for role, source in more.items() if source is not None}}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -122,10 +134,39 @@ class SeamStep(Step):
         return {"specs": names, "seed": self.draw, **asked}
 
     def run(self, job: Job, folder: Path) -> Built:
+        specs = {name: names.read(job.locate(source)) for name, (source, names) in self.specs.items()}
+        rows = self._scored(job, self.model, specs)
+        if self.control is not None:
+            before = {_key(row): row.value for row in self._scored(job, self.control, specs)}
+            rows += [
+                row.model_copy(update={"measure": f"{row.measure}_gain", "value": row.value - value})
+                for row in rows
+                if row.measure != "knows" and row.value is not None and (value := before[_key(row)]) is not None
+            ]
+        write_rows(folder / SCORES, rows)
+        summary: dict[str, JsonValue] = {"arms": list(self.arms)}
+        for measure in ("knows", "margin_gain"):
+            means: dict[str, JsonValue] = {
+                name: round(fmean(values), 4)
+                for name in specs
+                if (
+                    values := [
+                        row.value for row in rows if _key(row)[1::2] == (name, measure) and row.value is not None
+                    ]
+                )
+            }
+            summary |= {measure: means} if means else {}
+        return Built(outputs=(SCORES,), summary=summary)
+
+    def _scored(self, job: Job, source: Input, specs: Mapping[str, Spec]) -> list[ScoreRow]:
+        """Score the probes of every spec, and the answers, by one model.
+
+        Raises:
+            DataError: no clause can be asked about.
+        """
         from midspec.evals import resolve_items
 
-        specs = {name: names.read(job.locate(source)) for name, (source, names) in self.specs.items()}
-        model = open_scorer(job.locate(self.model), job.device)
+        model = open_scorer(job.locate(source), job.device)
         rows: list[ScoreRow] = []
         for at, (name, spec) in enumerate(specs.items()):
             others = {other: each for other, each in specs.items() if other != name}
@@ -136,17 +177,11 @@ class SeamStep(Step):
             raise DataError("no clause of the specs can be asked about", where=", ".join(specs), hint=hint)
         if self.items is not None:
             rows += loss_rows(model, resolve_items(job.locate(self.items)), self.asked)
-        write_rows(folder / SCORES, rows)
-        known = {
-            name: round(fmean(row.value for row in rows if _is(row, name) and row.value is not None), 4)
-            for name in specs
-            if any(_is(row, name) for row in rows)
-        }
-        return Built(outputs=(SCORES,), summary={"arms": list(self.arms), "knows": dict(known)})
+        return rows
 
 
-def _is(row: ScoreRow, name: str) -> bool:
-    return (row.task, row.set, row.measure) == ("seam", name, "knows")
+def _key(row: ScoreRow) -> tuple[str, str, str, str]:
+    return row.task, row.set, row.item, row.measure
 
 
 STEPS = SeamStep
