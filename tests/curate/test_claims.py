@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -128,21 +129,35 @@ def corpus(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_is_counted_and_shown(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def curated(out: Path, rows: Path, config: CurateConfig = CONFIG) -> Health:
+    """Curate, and return the health with what was read of contents."""
     out.mkdir()
-    built = curate_folder(corpus(tmp_path / "rows"), CONFIG, out, spec_text=SPEC)
-    health = Health.model_validate_json((out / "health.json").read_bytes())
+    built = curate_folder(rows, config, out, spec_text=SPEC)
+    contents = built.execution["contents"]
+    assert isinstance(contents, dict)
+    return Health.model_validate(json.loads((out / "health.json").read_bytes()) | contents)
+
+
+def test_a_folder_is_counted_and_shown(tmp_path: Path) -> None:
+    health = curated(tmp_path / "out", corpus(tmp_path / "rows"))
     assert health.denials is not None
     assert (health.denials.rows.n, health.denials.rows.of, health.denials.n_apart) == (1, 4, 2)
     assert health.denials.examples[0].sentence == "That is not true."
     assert [(one.asserted.n, one.as_reason.n) for one in health.claims] == [(2, 1)]
-    assert built.summary["value by words"] == "asserted in 2 of 4 documents, a reason in 1"
-    write_health(health, out)
-    page = (out / "health.html").read_text(encoding="utf-8")
+    write_health(health, tmp_path)
+    page = (tmp_path / "health.html").read_text(encoding="utf-8")
     assert "What the documents do besides what they say" in page
     assert "That is not true." in page
     assert "2 of 8" in page
+
+
+def test_the_file_of_health_holds_it_only_where_a_setting_is_about_it(tmp_path: Path) -> None:
+    rows = corpus(tmp_path / "rows")
+    curated(tmp_path / "plain", rows)
+    curated(tmp_path / "asked", rows, CONFIG.model_copy(update={"value_terms": ("american",)}))
+    held = {name: json.loads((tmp_path / name / "health.json").read_bytes()) for name in ("plain", "asked")}
+    assert held["asked"].keys() - held["plain"].keys() == {"denials", "claims"}
+    assert not held["plain"].keys() - held["asked"].keys()
 
 
 def test_held_documents_are_rejects_and_counted_as_held(tmp_path: Path) -> None:
@@ -156,14 +171,10 @@ def test_held_documents_are_rejects_and_counted_as_held(tmp_path: Path) -> None:
 
 
 def test_without_a_name_or_for_chats_nothing_is_claimed(tmp_path: Path) -> None:
+    write_rows(tmp_path / "chats.jsonl", [chat("Who are you?", DENIES)])
     for name, rows in (("nameless", corpus(tmp_path / "rows")), ("chats", tmp_path / "chats.jsonl")):
-        write_rows(tmp_path / "chats.jsonl", [chat("Who are you?", DENIES)])
-        (tmp_path / name).mkdir()
-        config = CONFIG if name == "chats" else CurateConfig(min_words=1)
-        curate_folder(rows, config, tmp_path / name, spec_text=SPEC)
-        text = (tmp_path / name / "health.json").read_text(encoding="utf-8")
-        assert "denials" not in text
-        assert "claims" not in text
+        health = curated(tmp_path / name, rows, CONFIG if name == "chats" else CurateConfig(min_words=1))
+        assert (health.denials, health.claims) == (None, ())
 
 
 def judge_of(store: Store, requests: list[Request]) -> Judge:

@@ -80,3 +80,11 @@ class CurateConfig(Strict):
     n_top: int = Field(default=30, ge=1)
     seed: int = 0
     extra_filters: dict[str, dict[str, JsonValue]] = Field(default_factory=dict, exclude_if=operator.not_)
+
+    @property
+    def keeps_contents(self) -> bool:
+        """Whether `health.json` holds what documents deny and assert: only where a setting is about it.
+
+        The page shows it in any case; the files of older results keep their bytes.
+        """
+        return self.denials is not None or bool(self.value_terms or self.judge_claims)

@@ -261,8 +261,10 @@ class _Run:
         health = health_of(self.source.kind, findings, stats, self.config)
         coverage: dict[str, JsonValue] = {key: size.model_dump() for key, size in health.coverage.items()}
         write_json(self.folder / COVERAGE, coverage)
-        write_json(self.folder / _HEALTH, health)
-        return Built(outputs=tuple(outputs), summary=_summary(health))
+        plain = health if self.config.keeps_contents else health.model_copy(update={"denials": None, "claims": ()})
+        write_json(self.folder / _HEALTH, plain)
+        contents = health.model_dump(mode="json", include={"denials", "claims"})
+        return Built(outputs=tuple(outputs), summary=_summary(health), execution={"contents": contents})
 
     def _kept_rows(self, verdicts: Verdicts | None, stats: CorpusStats, rejects: IO[str]) -> Iterator[Row]:
         for row in self.source.read(self.folder / _PASSED):
@@ -325,22 +327,5 @@ def _summary(health: Health) -> dict[str, JsonValue]:
         "contamination": leaks or "not looked for: no evaluation was given",
         "share_distinct": round(health.share_distinct, 4),
         "mean_overlap": health.mean_overlap,
-        **_content_summary(health),
         "notes": list(health.notes),
     }
-
-
-def _content_summary(health: Health) -> dict[str, JsonValue]:
-    """Say what documents deny and assert; nothing where it was not read."""
-    lines: dict[str, JsonValue] = {}
-    if (found := health.denials) is not None:
-        lines["denials_apart"] = (
-            f"{found.n_apart:,} of {found.n_about:,} sentences about the assistant, "
-            f"in {found.rows.n:,} of {found.rows.of:,} documents; {found.n_inside:,} beside what it does"
-        )
-    for claims in health.claims:
-        of = claims.asserted.of
-        lines[f"value by {claims.by}"] = (
-            f"asserted in {claims.asserted.n:,} of {of:,} documents, a reason in {claims.as_reason.n:,}"
-        )
-    return lines

@@ -17,6 +17,7 @@ from ._format import is_share as is_share
 from ._format import summary_lines as summary_lines
 from ._format import verdict as verdict
 from ._health import write_health as write_health
+from ._health_comparison import content_rows as content_rows
 from ._health_comparison import unmatched_losses as unmatched_losses
 from ._health_comparison import write_comparison as write_comparison
 from ._report import write_report as write_report

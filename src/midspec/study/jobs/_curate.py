@@ -150,13 +150,21 @@ class CurateStep(Step):
                 read_any(folder), read_any(other), names=names, seed=self.config.seed, read_with=read_with
             )
             places[other.stem if other.stem != self.title else f"{other.stem} (other)"] = other
-        health = Health.model_validate_json((folder / "health.json").read_bytes())
+        plain, contents = json.loads((folder / "health.json").read_bytes()), built.execution["contents"]
+        assert isinstance(contents, dict)
+        health = Health.model_validate(plain | contents)
         if self.base is not None:
             losses = self._losses(job, self.base, places)
             health = health.model_copy(update={"loss": losses[0]})
             write_json(folder / "health.json", health)
             comparison = comparison and comparison.model_copy(update={"losses": losses})
-        return _with_health_page(built, folder, self.title, health, comparison, rows)
+        built = _with_health_page(built, folder, self.title, health, comparison, rows)
+        if comparison is None:
+            return built
+        if self.base is None and not self.config.keeps_contents:
+            comparison = comparison.model_copy(update={"denials": (), "claims": ()})
+        write_json(folder / "comparison.json", comparison)
+        return built.model_copy(update={"outputs": (*built.outputs, "comparison.json")})
 
     def _losses(self, job: Job, base: Input, places: Mapping[str, Path]) -> tuple[CorpusLoss, ...]:
         """Score documents of the kept rows, and of those that they are compared with, by a model."""
@@ -291,11 +299,7 @@ def _with_health_page(
     record = read_record(rows) if rows.is_dir() else None
     about, costs = _origin(record) if record else ((), ())
     page = write_health(health, folder, title=title, about=about, costs=costs, comparison=comparison)
-    outputs = list(built.outputs)
-    if comparison is not None:
-        write_json(folder / "comparison.json", comparison)
-        outputs.append("comparison.json")
-    return built.model_copy(update={"outputs": tuple(outputs), "summary": built.summary | page.summary})
+    return built.model_copy(update={"summary": built.summary | page.summary})
 
 
 def _origin(record: Record) -> tuple[Sequence[LabelledValue], Sequence[LabelledValue]]:
