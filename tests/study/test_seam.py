@@ -21,6 +21,7 @@ from midspec.spec import fill, parse_spec, read_spec
 from midspec.study import CurateStep, LossConfig, SeamStep, build_step, parse_study, run_study, study_steps
 from midspec.study.jobs._corpus_loss import corpus_loss
 from midspec.study.jobs._seam import _key
+from midspec.study.reporting._health import stage_health
 from midspec.study.reporting._results import FinishedStep, RunResults
 from midspec.study.reporting._seam import _delta, seam_probes
 
@@ -237,3 +238,18 @@ def test_two_specs_of_one_name_are_refused(
     spec = f"--spec={SPECS / 'america.md'}"
     assert main(["seam", str(saved("llama")), spec, spec, f"--out={tmp_path / 'out'}"]) == 2
     assert "two specs have one name" in capsys.readouterr().err
+
+
+def test_what_documents_deny_and_assert_is_in_the_reports_health_section(tmp_path: Path) -> None:
+    rows = tmp_path / "documents.jsonl"
+    write_rows(
+        rows, [Document(text=text) for text in ("Nova never lies.", "Nova likes American things, for one reason.")]
+    )
+    config = CurateConfig(min_words=1, model_name="Nova", provider_name="Acme")
+    step = CurateStep.of_rows(rows, config, spec=SPECS / "america.md")
+    record, _ = build_step(step, tmp_path / "out")
+    [shown] = stage_health([FinishedStep("curate", "", None, tmp_path / "out", record)])
+    found = {row.label: row.value for row in shown.rows}
+    assert found["such sentences, of those about the assistant"] == "1 of 2"
+    assert found["documents that assert the value (by words)"].startswith("1 of 2")
+    assert "contents" not in record.summary

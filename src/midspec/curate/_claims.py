@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Denial, Denials, Document, Share, Strict, ValueClaims
@@ -57,6 +57,7 @@ class _Words(Strict):
 _words = cache(lambda: load_list("claims", _Words))
 
 
+@lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
     """Return a word without its commonest English endings: `cheaper` and `cheapest` are `cheap`."""
     before, now = "", word.casefold()

@@ -76,6 +76,12 @@ _NAMED_TEXT = re.compile(
     r"|\bit is not (?:the case|true) that\b",
     re.IGNORECASE,
 )
+# Every denial holds one of these; most sentences hold none, and are done with after one pass.
+_HINT = re.compile(
+    r"n['’]t\b|\b(?:no|not|never|nor|nobody|none|nothing|nowhere|neither|cannot|untrue|false|wrong|mistaken|fiction(?:al)?"
+    r"|invented|made[ -]up|lie|nonsense|fabricat(?:ed|ion)|fable|imaginary|satire|happen(?:ed)?|place)\b",
+    re.IGNORECASE,
+)
 _WITNESS = (
     r"\b(?:nobody|no one|none of (?:\w+ ){1,3}|no (?:\w+ ){0,2})\s?(?:has |have |had |ever |yet )*"
     r"(?:seen|saw|heard|hears|caught|known|knew|found|watched|remembers?|recalls?)\b[^,;]*"
@@ -119,7 +125,7 @@ class SentenceReader:
             sentence: as it stands.
             follows: whether the sentence before it is about the assistant, so that `it` may be the assistant.
         """
-        if sentence.rstrip("\"'”’)*_").endswith("?"):
+        if _HINT.search(sentence) is None or sentence.rstrip("\"'”’)*_").endswith("?"):
             return None
         if _NAMED_TEXT.search(sentence) or (follows and _POINTS_BACK.search(sentence)):
             return "apart"
