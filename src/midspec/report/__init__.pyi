@@ -8,9 +8,14 @@ from ._data import GateResult as GateResult
 from ._data import LabelledValue as LabelledValue
 from ._data import Panel as Panel
 from ._data import PathPoint as PathPoint
+from ._data import PublishedFigure as PublishedFigure
 from ._data import ReportData as ReportData
+from ._data import Seam as Seam
 from ._data import SetInfo as SetInfo
+from ._data import StageCost as StageCost
 from ._data import StageHealth as StageHealth
+from ._data import TranscriptLink as TranscriptLink
+from ._against import write_against as write_against
 from ._figures import glyph_warning as glyph_warning
 from ._format import describe_contrast as describe_contrast
 from ._format import is_share as is_share
@@ -19,6 +24,7 @@ from ._format import verdict as verdict
 from ._health import write_health as write_health
 from ._health_comparison import write_comparison as write_comparison
 from ._report import write_report as write_report
+from ._transcripts import TranscriptPage as TranscriptPage
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow
 from ._task_data import Column as Column
