@@ -15,7 +15,6 @@ from ._data import SetInfo as SetInfo
 from ._data import StageCost as StageCost
 from ._data import StageHealth as StageHealth
 from ._data import TranscriptLink as TranscriptLink
-from ._against import write_against as write_against
 from ._figures import glyph_warning as glyph_warning
 from ._format import describe_contrast as describe_contrast
 from ._format import is_share as is_share

@@ -6,7 +6,7 @@ import re
 
 from midspec.analysis import p_values, scale_of
 from midspec.core.records import Estimate, Share
-from midspec.report._data import ContrastResult, ReportData
+from midspec.report._data import ContrastResult, PublishedFigure, ReportData
 
 _MINUS = "−"
 # Measures that are not shares, with their units.
@@ -221,6 +221,14 @@ def value_words(value: float | None, measure: str) -> str:
     if is_share(measure) and value in {0.0, 1.0}:
         return "yes" if value else "no"
     return number(value, measure)
+
+
+def published_words(each: PublishedFigure) -> str:
+    """Format a published figure: `68.0 (60.1 to 74.9)`, a contrast with its sign."""
+    show = signed if each.minus else number
+    ends = "" if each.low is None or each.high is None else f" ({show(each.low, each.measure)} to {show(each.high, each.measure)})"
+    units = "" if is_share(each.measure) else f" {unit(each.measure)}"
+    return f"{show(each.value, each.measure)}{units}{ends}"
 
 
 def sentence(text: str) -> str:
