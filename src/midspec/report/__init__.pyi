@@ -23,7 +23,6 @@ from ._format import verdict as verdict
 from ._health import write_health as write_health
 from ._health_comparison import write_comparison as write_comparison
 from ._report import write_report as write_report
-from ._transcripts import TranscriptPage as TranscriptPage
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow
 from ._task_data import Column as Column
@@ -42,3 +41,6 @@ from ._task_data import SettingDifference as SettingDifference
 from ._task_data import TaskReport as TaskReport
 from ._task_data import Transcript as Transcript
 from ._task_data import TranscriptComparison as TranscriptComparison
+from ._transcripts import TranscriptEntry as TranscriptEntry
+from ._transcripts import TranscriptPage as TranscriptPage
+from ._transcripts import Turn as Turn

@@ -87,11 +87,18 @@ def seam_tables(data: ReportData) -> list[SeamTable]:
     How an arm changed has an interval only where the study asked for that contrast; else no claim is made of it.
     """
     known, arms = by_key(data), {arm.name: arm for arm in data.arms}
-    asked = {(one.estimate.arm, one.estimate.minus, one.estimate.set, one.estimate.measure): one.estimate for one in data.contrasts}
+    asked = {
+        (one.estimate.arm, one.estimate.minus, one.estimate.set, one.estimate.measure): one.estimate
+        for one in data.contrasts
+    }
     tables = []
     for panel in data.panels:
         pairs = [
-            (arms[each.arm], each.seam, *(known.get((name, panel.set, panel.measure)) for name in (each.seam, each.arm)))
+            (
+                arms[each.arm],
+                each.seam,
+                *(known.get((name, panel.set, panel.measure)) for name in (each.seam, each.arm)),
+            )
             for each in data.seams
             if each.arm in arms
         ]
@@ -143,7 +150,9 @@ def side_effect_strips(data: ReportData) -> list[Strip]:
         own = known.get((base.name, *key))
         value = own.value if own is not None else None
         others = [one for one in found if one.arm != base.name]
-        furthest = max(others, key=lambda one: abs((one.value or 0.0) - value)) if value is not None and others else None
+        furthest = (
+            max(others, key=lambda one: abs((one.value or 0.0) - value)) if value is not None and others else None
+        )
         ends = ("0", "100%") if is_share(column.measure) else tuple(number(end, column.measure) for end in axis)
         strips.append(
             Strip(

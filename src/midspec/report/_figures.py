@@ -46,7 +46,8 @@ _STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.7,
     "text.parse_math": False,
 }
-_HOLLOW: dict[str, Any] = {"mfc": "none", "mec": INK, "mew": 1.0, "zorder": 6, "clip_on": False}
+_HOLLOW: dict[str, Any] = {"mfc": "none", "mec": INK, "mew": 1.0, "zorder": 7, "clip_on": False}
+_HALO: dict[str, Any] = {**_HOLLOW, "mec": PAPER, "mew": 3.0, "zorder": 6}
 _Position = tuple[tuple[float, str], tuple[float, str]]
 # All in inches.
 _LINE = 0.155  # a line of a panel's heading
@@ -303,7 +304,9 @@ def _style_bar_axes(axes: Axes, panel: _BarPanel, scale: float, *, named: bool) 
 def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
     """Draw one arm: its mean as a bar, a dot for each seed, the interval over them, and the number at the right."""
     one = bar.estimate
-    axes.plot([value * scale for value in bar.published], [bar.y] * len(bar.published), "D", ms=4.5, **_HOLLOW)
+    for value in bar.published:
+        axes.plot([value * scale], [bar.y], "D", ms=4.5, **_HALO)
+        axes.plot([value * scale], [bar.y], "D", ms=4.5, **_HOLLOW)
     if one is None or one.value is None:
         text = "not asked" if one is None else "no score"
         annotate(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)

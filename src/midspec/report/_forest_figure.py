@@ -99,7 +99,9 @@ def _rows(
         lines = textwrap.wrap(estimate.name, int(room / _LETTER), max_lines=1, placeholder=" …")
         pair = f"{estimate.arm} − {estimate.minus}"
         where = f", {titles.get(estimate.set, estimate.set)}" if estimate.set != data.main_set else ""
-        about = textwrap.shorten(pair + where, int((width - 0.2 if is_stacked else room) / _SMALL_LETTER), placeholder=" …")
+        about = textwrap.shorten(
+            pair + where, int((width - 0.2 if is_stacked else room) / _SMALL_LETTER), placeholder=" …"
+        )
         key = (estimate.arm, estimate.minus, estimate.set, estimate.measure)
         published = tuple(each for each in data.published if (each.arm, each.minus, each.set, each.measure) == key)
         y = -(index + 0.5) * height - (0.24 if is_stacked else 0.0)
@@ -143,7 +145,9 @@ def _draw_row(axes: Axes, row: _Row, reach: tuple[float, float], *, is_stacked: 
     one, scale, y = row.contrast.estimate, _scale(row), row.y
     if one.mde is not None:
         low, high = max(reach[0], -one.mde * scale), min(reach[1], one.mde * scale)
-        axes.add_patch(Rectangle((low, y - 0.1), high - low, 0.2, facecolor=RULE, edgecolor="none", alpha=0.75, zorder=1))
+        axes.add_patch(
+            Rectangle((low, y - 0.1), high - low, 0.2, facecolor=RULE, edgecolor="none", alpha=0.75, zorder=1)
+        )
     if one.low is not None and one.high is not None:
         axes.plot([one.low * scale, one.high * scale], [y, y], color=INK, lw=1.7, zorder=3, solid_capstyle="butt")
     assert one.value is not None
@@ -162,9 +166,11 @@ def _write(axes: Axes, row: _Row, *, is_stacked: bool) -> None:
     assert one.value is not None
     bold: Mapping[str, Any] = {"weight": "bold"} if row.is_main else {}
     p = corrected_p(one).partition(" after")[0]
-    value, ends = signed(one.value, one.measure), "  ".join(filter(None, (span(one), p)))
+    value, ends = signed(one.value, one.measure), "; ".join(filter(None, (span(one), p)))
     if is_stacked:
-        annotate(axes, " ".join(row.title), ((0, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, **bold)
+        annotate(
+            axes, " ".join(row.title), ((0, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, **bold
+        )
         annotate(axes, value, ((1, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, ha="right", **bold)
         annotate(axes, ends, ((0, "axes fraction"), (y + 0.27, "data")), (0, 0), size=8, color=MUTED)
         return

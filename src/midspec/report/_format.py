@@ -94,16 +94,17 @@ def main_contrasts(data: ReportData) -> tuple[ContrastResult, ...]:
     """Return the contrasts that answer the question: those that the study names, else the first three on its set."""
     named = {one.estimate.name: one for one in data.contrasts}
     of_main = (data.main_set, data.main_measure)
-    return tuple(named[name] for name in data.main_contrasts if name in named) or tuple(
-        one for one in data.contrasts if (one.estimate.set, one.estimate.measure) == of_main
-    )[:3]
+    return (
+        tuple(named[name] for name in data.main_contrasts if name in named)
+        or tuple(one for one in data.contrasts if (one.estimate.set, one.estimate.measure) == of_main)[:3]
+    )
 
 
 def answer_sentences(data: ReportData) -> tuple[str, ...]:
     """Return the answer in at most two sentences: the main contrast, then the other main ones.
 
     Each says no more than its estimate: direction, size, interval and corrected p; that nothing is shown, and what
-    could have been found; or that a difference does not outlast the correction for all that was asked.
+    could have been found; or that a difference is not significant after the correction for all that was asked.
     """
     chosen = main_contrasts(data)
     if not chosen:
@@ -129,12 +130,15 @@ def _found(one: Estimate, where: str, *, is_first: bool) -> str:
     found = p_values(one)
     p = "" if found is None else f"; {corrected_p(one)}" if is_first else f"; p {found.shown}"
     if not leaves_out_0(one):
-        null = f"no difference is shown between {one.arm} and {one.minus}{where} ({signed(one.value, one.measure)} {units}"
+        null = (
+            f"no difference is shown between {one.arm} and {one.minus}{where} ({signed(one.value, one.measure)} {units}"
+        )
         return f"{null}, {level}{p}{_detectable(one)})"
     side = "above" if one.low > 0 else "below"
-    said = f"{one.arm} is {size} {units} {side} {one.minus}{where} ({level}{p}{_seeds_agreeing(one)})"
+    seeds = _seeds_agreeing(one) if is_first else ""
+    said = f"{one.arm} is {size} {units} {side} {one.minus}{where} ({level}{p}{seeds})"
     if not holds(one):
-        said += ", which does not outlast the correction for all that was asked"
+        said += ", which is not significant after the correction"
     return said
 
 
@@ -226,7 +230,11 @@ def value_words(value: float | None, measure: str) -> str:
 def published_words(each: PublishedFigure) -> str:
     """Format a published figure: `68.0 (60.1 to 74.9)`, a contrast with its sign."""
     show = signed if each.minus else number
-    ends = "" if each.low is None or each.high is None else f" ({show(each.low, each.measure)} to {show(each.high, each.measure)})"
+    ends = (
+        ""
+        if each.low is None or each.high is None
+        else f" ({show(each.low, each.measure)} to {show(each.high, each.measure)})"
+    )
     units = "" if is_share(each.measure) else f" {unit(each.measure)}"
     return f"{show(each.value, each.measure)}{units}{ends}"
 

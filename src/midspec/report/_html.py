@@ -114,11 +114,15 @@ def render(
         heat_colours: whether anything on the page is drawn in the colours of a heat map.
         exclude: fields of `data` that are not embedded.
     """
-    return _environment().get_template(template).render(
-        light=css_variables(dark=False, heats=heat_colours),
-        dark=css_variables(dark=True, heats=heat_colours),
-        block="" if data is None else _embedded_json(data, exclude),
-        **content,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            light=css_variables(dark=False, heats=heat_colours),
+            dark=css_variables(dark=True, heats=heat_colours),
+            block="" if data is None else _embedded_json(data, exclude),
+            **content,
+        )
     )
 
 

@@ -152,7 +152,9 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "main_set": next((one for one in data.sets if one.name == data.main_set), None),
         "titles": {one.name: one.title for one in data.sets},
         "looks": looks(data.arms),
-        "contrasts": [(one, _forest_marks(one.estimate, scale), _published(data, one.estimate)) for one in data.contrasts],
+        "contrasts": [
+            (one, _forest_marks(one.estimate, scale), _published(data, one.estimate)) for one in data.contrasts
+        ],
         "reach": scale,
         "compared": [(one, without[one.estimate.name]) for one in data.contrasts if one.estimate.name in without],
         "tables": [rates_table(data, measure, pairs) for measure in measures],

@@ -1,4 +1,4 @@
-"""Write what every number was made of: one page for each arm and set, with questions, answers, scores and judges' words.
+"""Write what every number was made of: a page for each arm and set, with answers, scores and judges' words.
 
 The pages stand in `transcripts/` beside `report.html` and open from a file, without a server. Of many items each page
 shows some, spread evenly over seeds and items; the Inspect logs hold all, and each page says so.
@@ -101,7 +101,9 @@ def _slug(page: TranscriptPage) -> str:
 
 def _main_rates(rates: Sequence[Estimate], data: ReportData) -> list[Estimate]:
     """Return the rates to show at a page's head: of the main measures, each once."""
-    wanted = {panel.measure for panel in data.panels} | {column.measure for task in data.eval_tasks for column in task.columns}
+    wanted = {panel.measure for panel in data.panels} | {
+        column.measure for task in data.eval_tasks for column in task.columns
+    }
     found: dict[tuple[str, str], Estimate] = {}
     for one in rates:
         if one.measure in wanted:

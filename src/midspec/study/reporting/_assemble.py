@@ -26,8 +26,10 @@ from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
+from midspec.study.reporting._evidence import published, raw_rates, seams, side_effects, stage_costs
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
@@ -38,7 +40,13 @@ _QUESTION_KINDS = ("free", "why", "choice")
 
 
 def assemble(
-    study: Study, run: RunResults, items: Mapping[int, Path], *, first: object = None, calibrations: Sequence[Path] = ()
+    study: Study,
+    run: RunResults,
+    items: Mapping[int, Path],
+    *,
+    first: object = None,
+    calibrations: Sequence[Path] = (),
+    store: Path | None = None,
 ) -> ReportData:
     """Assemble the report's data.
 
@@ -48,6 +56,7 @@ def assemble(
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
         calibrations: files (or their folders) that `midspec calibrate` wrote.
+        store: of the run's requests to models.
 
     Raises:
         DataError: a calibration or a table of reasons can't be read.
@@ -61,7 +70,7 @@ def assemble(
     )
     gates = tuple(read_rows(analysis.folder / "gates.jsonl", GateResult))
     panels = _panels(config, estimates)
-    main_set = wanted.main_set or panels[0].set
+    main_set, main_measure = wanted.main_set or panels[0].set, wanted.main_measure or panels[0].measure
     failed = {gate.seed for gate in gates if not gate.passed}
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
     known = read_calibrations(calibrations)
@@ -81,7 +90,7 @@ def assemble(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
         main_set=main_set,
-        main_measure=wanted.main_measure or panels[0].measure,
+        main_measure=main_measure,
         main_contrasts=wanted.main_contrasts,
         arms=_arms(config),
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
@@ -107,6 +116,13 @@ def assemble(
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
         seconds=seconds,
+        costs=stage_costs(run.steps, store),
+        raw=raw_rates(config, run, eval_tasks),
+        side_effects=side_effects(estimates, eval_tasks, main_set),
+        seams=seams(config),
+        published=published(config, main_set, main_measure),
+        methods=methods_paragraphs(study, run, estimates, contrasts),
+        bibtex=bibtex(study, analysis.record),
     )
 
 
