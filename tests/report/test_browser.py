@@ -58,7 +58,7 @@ def test_it_opens_shows_its_figures_and_says_nothing_to_the_console(browser, pag
     show(browser, page)
     assert browser.title.startswith("Does the spec")
     sizes = visible_figures(browser)
-    assert len(sizes) == 2
+    assert len(sizes) == 3
     assert all(width > 900 and height > 150 for width, height in sizes)
     assert browser.get_log("browser") == []
 
@@ -75,7 +75,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser, page, opened):
         browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     sizes = visible_figures(browser)
-    assert len(sizes) == 8
+    assert len(sizes) == 9
     assert all(250 < width <= 360 for width, _ in sizes)
 
 
@@ -131,4 +131,4 @@ def test_on_paper_nothing_is_cut_off(browser, page):
     hidden = browser.execute_script("""return [...document.querySelectorAll('.scroll, pre')]
         .filter(e => e.scrollWidth > e.clientWidth + 1).length""")
     assert hidden == 0
-    assert len(visible_figures(browser)) == 2
+    assert len(visible_figures(browser)) == 3

@@ -1,3 +1,4 @@
+from ._against import write_against as write_against
 from ._data import AnswerComparison as AnswerComparison
 from ._data import ArmAnswer as ArmAnswer
 from ._data import ArmInfo as ArmInfo

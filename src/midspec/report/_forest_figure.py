@@ -7,7 +7,6 @@ names stand at the left of the lines, on a narrow one above them.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,17 +20,17 @@ from midspec.report._format import corrected_p, holds, is_share, main_contrasts,
 from midspec.report._html import INK, MUTED, PAPER, RULE
 
 # In inches.
-_NAMES, _NUMBERS, _MARGIN = 3.05, 1.75, 0.12
+_NAMES, _NUMBERS, _MARGIN = 3.3, 1.8, 0.12
 _ROW, _ROW_STACKED, _AXIS, _HEAD = 0.5, 0.86, 0.42, 0.3
 _NARROW = 5.0
-_LETTER, _SMALL_LETTER = 0.078, 0.068
+_LETTER, _BOLD_LETTER, _SMALL_LETTER = 0.067, 0.075, 0.057
 _POINTS_A_STEP = 10
 
 
 class _Row(NamedTuple):
     contrast: ContrastResult
     y: float
-    title: tuple[str, ...]
+    title: str
     about: str
     is_main: bool
     published: tuple[PublishedFigure, ...]
@@ -92,21 +91,24 @@ def _rows(
     """
     titles = {one.name: one.title for one in data.sets}
     main = {one.estimate.name for one in main_contrasts(data)}
-    room = width - 0.9 if is_stacked else _NAMES - 0.2
+    room = width - 0.9 if is_stacked else _NAMES - 0.25
     rows = []
     for index, one in enumerate(group):
         estimate = one.estimate
-        lines = textwrap.wrap(estimate.name, int(room / _LETTER), max_lines=1, placeholder=" …")
+        is_main = estimate.name in main
         pair = f"{estimate.arm} − {estimate.minus}"
         where = f", {titles.get(estimate.set, estimate.set)}" if estimate.set != data.main_set else ""
-        about = textwrap.shorten(
-            pair + where, int((width - 0.2 if is_stacked else room) / _SMALL_LETTER), placeholder=" …"
-        )
+        title = _cut(estimate.name, room / (_BOLD_LETTER if is_main else _LETTER))
+        about = _cut(pair + where, room / _SMALL_LETTER)
         key = (estimate.arm, estimate.minus, estimate.set, estimate.measure)
         published = tuple(each for each in data.published if (each.arm, each.minus, each.set, each.measure) == key)
         y = -(index + 0.5) * height - (0.24 if is_stacked else 0.0)
-        rows.append(_Row(one, y, tuple(lines), about, estimate.name in main, published))
+        rows.append(_Row(one, y, title, about, is_main, published))
     return rows
+
+
+def _cut(text: str, n_letters: float) -> str:
+    return text if len(text) <= n_letters else f"{text[: int(n_letters) - 1].rstrip()}…"
 
 
 def _scale(row: _Row) -> float:
@@ -168,14 +170,12 @@ def _write(axes: Axes, row: _Row, *, is_stacked: bool) -> None:
     p = corrected_p(one).partition(" after")[0]
     value, ends = signed(one.value, one.measure), "; ".join(filter(None, (span(one), p)))
     if is_stacked:
-        annotate(
-            axes, " ".join(row.title), ((0, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, **bold
-        )
+        annotate(axes, row.title, ((0, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, **bold)
         annotate(axes, value, ((1, "axes fraction"), (y + 0.46, "data")), (0, 0), size=9, color=INK, ha="right", **bold)
         annotate(axes, ends, ((0, "axes fraction"), (y + 0.27, "data")), (0, 0), size=8, color=MUTED)
         return
     left, right = -72 * (_NAMES - _MARGIN), 10
-    annotate(axes, " ".join(row.title), ((0, "axes fraction"), (y, "data")), (left, 2), size=9, color=INK, **bold)
+    annotate(axes, row.title, ((0, "axes fraction"), (y, "data")), (left, 2), size=9, color=INK, **bold)
     annotate(axes, row.about, ((0, "axes fraction"), (y, "data")), (left, -9.5), size=7.5, color=MUTED)
     annotate(axes, value, ((1, "axes fraction"), (y, "data")), (right, 2), size=9, color=INK, **bold)
     annotate(axes, ends, ((1, "axes fraction"), (y, "data")), (right, -9.5), size=7.5, color=MUTED)

@@ -87,7 +87,7 @@ def corrected_p(estimate: Estimate) -> str:
     if (found := p_values(estimate)) is None:
         return ""
     after = f" after Holm’s correction for {found.n_contrasts} comparisons" if found.n_contrasts > 1 else ""
-    return f"p {found.shown}{after}"
+    return f"p\u00a0{found.shown}{after}"
 
 
 def main_contrasts(data: ReportData) -> tuple[ContrastResult, ...]:
@@ -128,7 +128,7 @@ def _found(one: Estimate, where: str, *, is_first: bool) -> str:
         return f"{one.arm} differs from {one.minus} by {size} {units}{where}, without an interval: {one.note}"
     level = f"{one.level:.0%} interval {span(one)}" if is_first else span(one)
     found = p_values(one)
-    p = "" if found is None else f"; {corrected_p(one)}" if is_first else f"; p {found.shown}"
+    p = "" if found is None else f"; {corrected_p(one)}" if is_first else f"; p\u00a0{found.shown}"
     if not leaves_out_0(one):
         null = (
             f"no difference is shown between {one.arm} and {one.minus}{where} ({signed(one.value, one.measure)} {units}"
@@ -138,7 +138,7 @@ def _found(one: Estimate, where: str, *, is_first: bool) -> str:
     seeds = _seeds_agreeing(one) if is_first else ""
     said = f"{one.arm} is {size} {units} {side} {one.minus}{where} ({level}{p}{seeds})"
     if not holds(one):
-        said += ", which is not significant after the correction"
+        said += ", a difference that is not significant after the correction"
     return said
 
 
@@ -237,6 +237,15 @@ def published_words(each: PublishedFigure) -> str:
     )
     units = "" if is_share(each.measure) else f" {unit(each.measure)}"
     return f"{show(each.value, each.measure)}{units}{ends}"
+
+
+def estimate_words(one: Estimate | None) -> str:
+    """Format one side of a pair."""
+    if one is None:
+        return "not asked"
+    if one.value is None:
+        return "no score"
+    return number(one.value, one.measure) if one.kind == "rate" else signed(one.value, one.measure)
 
 
 def sentence(text: str) -> str:

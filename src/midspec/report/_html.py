@@ -144,7 +144,7 @@ def _environment() -> Environment:
         "unit": _format.unit,
         "share_words": _format.share_words,
         "value_words": _format.value_words,
-        "p_words": _format.corrected_p,
+        "estimate_words": _format.estimate_words,
         "published_words": _format.published_words,
     }
     environment.tests["contains"] = lambda stages, stage: stage in stages

@@ -71,8 +71,8 @@ class RunResults(NamedTuple):
 
 def score_rows(step: FinishedStep, measures: Sequence[str]) -> Iterator[ScoreRow]:
     """Yield the scores of a step by some measures; other lines, most of a long file, are not parsed."""
-    marks = [f'"measure":{json.dumps(measure)}' for measure in measures]
-    with (step.folder / "scores.jsonl").open(encoding="utf-8") as lines:
+    marks = [f'"measure":{json.dumps(measure)}'.encode() for measure in measures]
+    with (step.folder / "scores.jsonl").open("rb") as lines:
         yield from (ScoreRow.model_validate_json(line) for line in lines if any(mark in line for mark in marks))
 
 
