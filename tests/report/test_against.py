@@ -55,7 +55,8 @@ def test_the_page_and_the_rows_say_the_same(two, tmp_path):
     assert all(sentence in text for sentence in built.summary["says"])
     assert "the intervals have no value in common" in built.summary["says"][0]
     assert "3 settings differ." in built.summary["says"][-1]
-    rows = list(csv.DictReader((tmp_path / "against.csv").open(encoding="utf-8", newline="")))
+    with (tmp_path / "against.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == len(compare_reports(*two).pairs)
     assert [row["found"] for row in rows].count("apart") == 1
     assert float(rows[0]["value_here"]) - float(rows[0]["value_there"]) == pytest.approx(float(rows[0]["change"]))

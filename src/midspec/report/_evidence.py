@@ -93,31 +93,39 @@ def seam_tables(data: ReportData) -> list[SeamTable]:
     }
     tables = []
     for panel in data.panels:
-        pairs = [
-            (
-                arms[each.arm],
-                each.seam,
-                *(known.get((name, panel.set, panel.measure)) for name in (each.seam, each.arm)),
-            )
+        found = [
+            (arms[each.arm], each.seam, known.get((each.seam, *of)), known.get((each.arm, *of)))
+            for of in [(panel.set, panel.measure)]
             for each in data.seams
             if each.arm in arms
         ]
-        axis = Axis.over([one for pair in pairs for one in pair[2:] if one is not None], panel.measure)
-        rows = []
-        for arm, seam, first, last in pairs:
-            if first is None and last is None:
-                continue
-            contrast = asked.get((arm.name, seam, panel.set, panel.measure))
-            change = ""
-            if contrast is not None and contrast.value is not None:
-                p = corrected_p(contrast).partition(" after")[0]
-                parts = (signed(contrast.value, contrast.measure), f"({span(contrast)})" if span(contrast) else "", p)
-                change = " ".join(filter(None, parts))
-            rows.append(SeamRow(arm, seam, first, last, (_mark(first, axis), _mark(last, axis)), change))
+        ends = [one for _, _, first, last in found for one in (first, last) if one is not None]
+        axis = Axis.over(ends, panel.measure)
+        rows = [
+            SeamRow(
+                arm=arm,
+                seam=seam,
+                first=first,
+                last=last,
+                marks=(_mark(first, axis), _mark(last, axis)),
+                change=_change(asked.get((arm.name, seam, panel.set, panel.measure))),
+            )
+            for arm, seam, first, last in found
+            if first is not None or last is not None
+        ]
         if any(row.first is not None for row in rows):
             coin = axis.place(panel.reference) if panel.reference is not None else None
             tables.append(SeamTable(panel.title, panel.set, panel.measure, coin, tuple(rows)))
     return tables
+
+
+def _change(contrast: Estimate | None) -> str:
+    """Format a contrast in one line: `−9.1 (−15.8 to −2.4) p 0.078`; empty where it was not asked or has no value."""
+    if contrast is None or contrast.value is None:
+        return ""
+    p = corrected_p(contrast).partition(" after")[0]
+    ends = f"({span(contrast)})" if span(contrast) else ""
+    return " ".join(filter(None, (signed(contrast.value, contrast.measure), ends, p)))
 
 
 class Strip(NamedTuple):

@@ -273,7 +273,7 @@ def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
     if names[0] == names[1]:
         names = (str(folder), str(other))
     place = folder / "against" / other.resolve().name
-    built = write_against(*reports, place, names=names)
+    built = write_against(reports[0], reports[1], place, names=names)
     says = built.summary["says"]
     assert isinstance(says, list)
     return place / built.outputs[0], tuple(map(str, says))
