@@ -105,7 +105,14 @@ def write_against(here: ReportData, there: ReportData, folder: Path, *, names: t
         FolderError: the folder can't be written.
     """
     found = compare_reports(here, there)
-    shown = [pair for pair in found.pairs if pair.one.kind == "contrast" or _is_shown(pair, here, there)]
+    # Rates of the main measures, and what is apart; the file of rows has all.
+    measures = {panel.measure for data in (here, there) for panel in data.panels}
+    measures |= {column.measure for data in (here, there) for task in data.eval_tasks for column in task.columns}
+    shown = [
+        pair
+        for pair in found.pairs
+        if pair.one.kind == "contrast" or pair.one.measure in measures or pair.found == "apart"
+    ]
     content: dict[str, Any] = {
         "title": f"{names[0]} against {names[1]}",
         "names": names,
@@ -156,13 +163,6 @@ def _said(here: ReportData, found: Against, names: tuple[str, str]) -> tuple[str
         f"{plural(n, 'setting')} {'differs' if n == 1 else 'differ'}." if n else "The study files say the same."
     )
     return tuple(sentences)
-
-
-def _is_shown(pair: Pair, here: ReportData, there: ReportData) -> bool:
-    """Return whether a rate is on the page: of the main measures, or apart; the file of rows has all."""
-    wanted = {panel.measure for data in (here, there) for panel in data.panels}
-    wanted |= {column.measure for data in (here, there) for task in data.eval_tasks for column in task.columns}
-    return pair.one.measure in wanted or pair.found == "apart"
 
 
 def _estimates(data: ReportData) -> dict[tuple[str, ...], Estimate]:

@@ -161,6 +161,10 @@ def side_effect_strips(data: ReportData) -> list[Strip]:
         furthest = (
             max(others, key=lambda one: abs((one.value or 0.0) - value)) if value is not None and others else None
         )
+        is_apart = False
+        if furthest is not None and own is not None:
+            both = [(one.low, one.high) for one in (furthest, own) if one.low is not None and one.high is not None]
+            is_apart = len(both) == 2 and max(low for low, _ in both) > min(high for _, high in both)
         ends = ("0", "100%") if is_share(column.measure) else tuple(number(end, column.measure) for end in axis)
         strips.append(
             Strip(
@@ -170,18 +174,11 @@ def side_effect_strips(data: ReportData) -> list[Strip]:
                 base_place=None if value is None else axis.place(value),
                 marks=tuple(mark for one in found if (mark := _mark(one, axis)) is not None),
                 furthest=furthest,
-                is_apart=furthest is not None and own is not None and _are_apart(furthest, own),
+                is_apart=is_apart,
                 ends=(ends[0], ends[1]),
             )
         )
     return strips
-
-
-def _are_apart(one: Estimate, other: Estimate) -> bool:
-    """Return whether two intervals have no value in common."""
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return False
-    return one.low > other.high or other.low > one.high
 
 
 class RawTable(NamedTuple):

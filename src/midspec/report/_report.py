@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, write_json, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Estimate
-from midspec.report._data import EXECUTION_FIELDS, Panel, PublishedFigure, ReportData
+from midspec.report._data import EXECUTION_FIELDS, Panel, ReportData
 from midspec.report._estimate_files import FILES, write_estimates
 from midspec.report._evidence import (
     all_parsed,
@@ -130,7 +130,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
     pairs = [one for one in data.estimates if not is_of_task(data, one)]
     measures = dict.fromkeys([data.main_measure, *(one.measure for one in pairs)])
     without = {one.estimate.name: one for one in data.robust}
-    seams, raw, links = seam_tables(data), raw_tables(data), Links.of(data)
+    seams, raw, published, links = seam_tables(data), raw_tables(data), published_rows(data), Links.of(data)
     methods = Counter(one.method for one in (*data.estimates, *(contrast.estimate for contrast in data.contrasts)))
     return {
         "data": data,
@@ -145,7 +145,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "base": base_arm(data),
         "raw": raw,
         "all_parsed": all_parsed(raw),
-        "published": published_rows(data),
+        "published": published,
         "costs": cost_rows(data),
         "files": (*FILES, "report_data.json"),
         "shown": [arm for arm in data.arms if any(arm.name in panel.arms for panel in data.panels)],
@@ -153,7 +153,8 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "titles": {one.name: one.title for one in data.sets},
         "looks": looks(data.arms),
         "contrasts": [
-            (one, _forest_marks(one.estimate, scale), _published(data, one.estimate)) for one in data.contrasts
+            (one, _forest_marks(one.estimate, scale), [each for each, ours in published if ours is one.estimate])
+            for one in data.contrasts
         ],
         "reach": scale,
         "compared": [(one, without[one.estimate.name]) for one in data.contrasts if one.estimate.name in without],
@@ -225,11 +226,6 @@ class _ForestMarks(NamedTuple):
     seeds: tuple[float, ...]
     sure: bool
     missed: tuple[float, float] | None
-
-
-def _published(data: ReportData, estimate: Estimate) -> list[PublishedFigure]:
-    key = (estimate.arm, estimate.minus, estimate.set, estimate.measure)
-    return [one for one in data.published if (one.arm, one.minus, one.set, one.measure) == key]
 
 
 def _forest_marks(estimate: Estimate, scale: float) -> _ForestMarks | None:

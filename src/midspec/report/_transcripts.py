@@ -19,7 +19,7 @@ from midspec.report._task_data import JudgeReply, MeasureValue
 
 FOLDER = "transcripts"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]+")
-_MOST_LETTERS = 60
+_MAX_LETTERS = 60
 
 
 class Turn(Strict):
@@ -69,10 +69,12 @@ def write_transcripts(pages: Iterable[TranscriptPage], data: ReportData, folder:
         folder: of the report.
     """
     listed = list(pages)
-    links = tuple(
-        TranscriptLink(arm=page.arm, set=page.set, file=f"{FOLDER}/{number:03d}-{_slug(page)}.html")
-        for number, page in enumerate(listed, start=1)
-    )
+    found = []
+    for number, page in enumerate(listed, start=1):
+        words = _NOT_IN_NAMES.sub("-", f"{page.arm} {page.set}".replace("+", " and ")).strip("-").lower()
+        name = f"{number:03d}-{words[:_MAX_LETTERS].rstrip('-') or 'answers'}.html"
+        found.append(TranscriptLink(arm=page.arm, set=page.set, file=f"{FOLDER}/{name}"))
+    links = tuple(found)
     if listed:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     titles = {one.name: one.title for one in data.sets} | {task.name: task.title for task in data.eval_tasks}
@@ -92,11 +94,6 @@ def write_transcripts(pages: Iterable[TranscriptPage], data: ReportData, folder:
         }
         write_text(folder / link.file, render("transcripts.html.j2", content, None))
     return links
-
-
-def _slug(page: TranscriptPage) -> str:
-    words = _NOT_IN_NAMES.sub("-", f"{page.arm} {page.set}".replace("+", " and "))
-    return words.strip("-").lower()[:_MOST_LETTERS].rstrip("-") or "answers"
 
 
 def _main_rates(rates: Sequence[Estimate], data: ReportData) -> list[Estimate]:

@@ -26,10 +26,9 @@ from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._evidence import published, raw_rates, seams, side_effects, stage_costs
+from midspec.study.reporting._evidence import evidence
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
-from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
@@ -79,11 +78,7 @@ def assemble(
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
-    for each in eval_tasks:
-        warnings += difference_sentences(each.name, each.differences)
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
+    warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
     says = {contrast.name: contrast.says for contrast in config.contrasts}
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
@@ -115,14 +110,7 @@ def assemble(
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=seconds,
-        costs=stage_costs(run.steps, store),
-        raw=raw_rates(config, run, eval_tasks),
-        side_effects=side_effects(estimates, eval_tasks, main_set),
-        seams=seams(config),
-        published=published(config, main_set, main_measure),
-        methods=methods_paragraphs(study, run, estimates, contrasts),
-        bibtex=bibtex(study, analysis.record),
+        **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from midspec.analysis import rates
 from midspec.core.records import ArmScore, Estimate, ScoreRow
@@ -12,6 +13,8 @@ from midspec.llm import Store
 from midspec.report import Column, PublishedFigure, Seam, StageCost, TaskReport, is_share
 from midspec.study._chains import arm_points
 from midspec.study._config import StudyConfig
+from midspec.study._load import Study
+from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._results import FinishedStep, RunResults, read_task_result, score_rows
 
 _WRITTEN, _PARSED = "choice_generated", "parsed"
@@ -24,6 +27,37 @@ _PAIR_SIDE_EFFECTS = {
     "order_consistency": "same choice in both orders",
 }
 _PANEL = "panel_"
+
+
+def evidence(
+    study: Study,
+    run: RunResults,
+    estimates: tuple[Sequence[Estimate], Sequence[Estimate]],
+    tasks: Sequence[TaskReport],
+    main: tuple[str, str],
+    store: Path | None,
+) -> dict[str, Any]:
+    """Return what stands beside a report's rates, as fields of `ReportData`.
+
+    Args:
+        study: what was run.
+        run: its finished steps.
+        estimates: rates and contrasts of its analysis.
+        tasks: its evaluation tasks.
+        main: the set and the measure that its claim is about.
+        store: of the run's requests to models.
+    """
+    costs = stage_costs(run.steps, store)
+    return {
+        "raw": raw_rates(study.config, run, tasks),
+        "side_effects": side_effects(estimates[0], tasks, main[0]),
+        "seams": seams(study.config),
+        "published": published(study.config, *main),
+        "costs": costs,
+        "seconds": {one.stage: one.seconds for one in costs if one.n_steps},
+        "methods": methods_paragraphs(study, run, *estimates),
+        "bibtex": bibtex(study, run.analysis.record),
+    }
 
 
 def raw_rates(config: StudyConfig, run: RunResults, tasks: Sequence[TaskReport]) -> tuple[Estimate, ...]:
@@ -135,13 +169,11 @@ def stage_costs(steps: Mapping[str, FinishedStep], store: Path | None) -> tuple[
                 seconds=round(sum(step.record.execution.seconds for step in group), 3),
             )
         )
-    return (*costs, *(_requests(store) if store is not None and store.is_file() else ()))
-
-
-def _requests(path: Path) -> Iterator[StageCost]:
-    with Store(path) as store:
-        for row in store.ledger():
-            if row.n_asked:
-                usd = None if row.cost_usd is None or row.n_unpriced else row.cost_usd
-                name = row.stage.replace("_", " ")
-                yield StageCost(stage=name, model=row.model, n_requests=row.n_asked, cost_usd=usd)
+    if store is not None and store.is_file():
+        with Store(store) as opened:
+            for row in opened.ledger():
+                if row.n_asked:
+                    usd = None if row.cost_usd is None or row.n_unpriced else row.cost_usd
+                    name = row.stage.replace("_", " ")
+                    costs.append(StageCost(stage=name, model=row.model, n_requests=row.n_asked, cost_usd=usd))
+    return tuple(costs)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from midspec.core.records import Estimate, Record
 from midspec.generation import TEMPLATE_AUTHOR
@@ -52,14 +52,17 @@ def methods_paragraphs(
         estimates: rates of its analysis.
         contrasts: of its analysis.
     """
-    config = study.config
+    config, record = study.config, run.analysis.record
+    known = [f"{name} {record.versions[name]}" for name in _PACKAGES if name in record.versions]
+    commit = f" (commit {record.commit[:10]})" if record.commit else ""
+    used = f", with {_listed(known)}" if known else ""
     paragraphs = (
         _design(config, run),
         " ".join([*_documents(config, run), *_chats(config, run)]),
         " ".join(_training(run)),
         " ".join(_evaluation(config, run, estimates)),
         _statistics(config, estimates, contrasts),
-        _software(run.analysis.record),
+        f"Everything was made by midspec {record.versions.get('midspec', '')}{commit}{used}.",
     )
     return tuple(paragraph for paragraph in paragraphs if paragraph)
 
@@ -115,14 +118,11 @@ def _documents(config: StudyConfig, run: RunResults) -> Iterator[str]:
         whose = ", drawn anew for each seed" if all(config.corpora[name].per_seed for name in names) else ""
         corpora = "corpus" if len(names) == 1 else "corpora"
         specs = _listed(dict.fromkeys(config.corpora[name].spec for name in names))
-        yield f"The {corpora} {_listed(names)} (of the spec {specs}) {_written_by(author, len(names))}{sizes}{whose}."
-
-
-def _written_by(author: str, n: int) -> str:
-    verb = "were" if n > 1 else "was"
-    if author == TEMPLATE_AUTHOR:
-        return f"{verb} arranged from the spec’s own sentences by document templates, without a language model"
-    return f"{verb} written by {author}"
+        written = f"{'were' if len(names) > 1 else 'was'} written by {author}"
+        if author == TEMPLATE_AUTHOR:
+            written = "consist" if len(names) > 1 else "consists"
+            written += " of the spec’s own sentences, arranged by document templates without a language model"
+        yield f"The {corpora} {_listed(names)} (of the spec {specs}) {written}{sizes}{whose}."
 
 
 def _chats(config: StudyConfig, run: RunResults) -> Iterator[str]:
@@ -141,29 +141,23 @@ def _training(run: RunResults) -> Iterator[str]:
         if not recipes:
             continue
         summaries = [step.record.summary for step in steps]
-        rates = _listed(dict.fromkeys(f"{_number(one, 'learning_rate'):g}" for one in recipes))
+        rates = _listed(dict.fromkeys(str(one.get("learning_rate")) for one in recipes))
+        methods = [
+            f"LoRA of rank {lora.get('r')}, alpha {lora.get('alpha')}"
+            if one.get("method") == "lora" and isinstance(lora := one.get("lora"), Mapping)
+            else "all weights are trained"
+            for one in recipes
+        ]
         schedules = _listed(dict.fromkeys(str(one.get("schedule")) for one in recipes))
         updates = _between((one.get("n_updates") for one in summaries), "updates")
         rows = _between((one.get("rows_per_update") for one in recipes), "rows")
         parts = [
-            _listed(dict.fromkeys(map(_method, recipes))),
+            _listed(dict.fromkeys(methods)),
             f"AdamW at a learning rate of {rates} ({schedules} schedule)",
             f"{updates} of {rows}" if updates and rows else updates,
             _between((one.get("real_tokens") for one in summaries), "tokens in all"),
         ]
         yield f"{words}: {'; '.join(filter(None, parts))}."
-
-
-def _number(recipe: Mapping[str, Any], name: str) -> float:
-    value = recipe.get(name)
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def _method(recipe: Mapping[str, Any]) -> str:
-    lora = recipe.get("lora")
-    if recipe.get("method") != "lora" or not isinstance(lora, Mapping):
-        return "all weights are trained"
-    return f"LoRA of rank {lora.get('r')}, alpha {lora.get('alpha')}"
 
 
 def _evaluation(config: StudyConfig, run: RunResults, estimates: Sequence[Estimate]) -> Iterator[str]:
@@ -187,8 +181,10 @@ def _evaluation(config: StudyConfig, run: RunResults, estimates: Sequence[Estima
 
 
 def _statistics(config: StudyConfig, estimates: Sequence[Estimate], contrasts: Sequence[Estimate]) -> str:
-    level = f"{config.report.level:.0%}"
-    said = f"Rates are means of seed means; the {level} intervals are by {_methods_of(estimates)}."
+    # Without the numbers of seeds and items in them, the commonest first.
+    counts = Counter(re.sub(r"\s*\(.*", "", one.method) for one in estimates if one.method != "none")
+    methods = _listed(name for name, _ in counts.most_common(3)) or "no method, since nothing varied"
+    said = f"Rates are means of seed means; the {config.report.level:.0%} intervals are by {methods}."
     if contrasts:
         said += (
             f" {len(contrasts)} contrast{'s' if len(contrasts) > 1 else ''}, named in the study file, "
@@ -197,23 +193,6 @@ def _statistics(config: StudyConfig, estimates: Sequence[Estimate], contrasts: S
             "design finds with 80% power at two-sided 5%."
         )
     return said
-
-
-def _methods_of(estimates: Sequence[Estimate]) -> str:
-    """Name the interval methods, numbers left out of them, the commonest first."""
-    counts: dict[str, int] = {}
-    for one in estimates:
-        if one.method != "none":
-            name = re.sub(r"\s*\(.*", "", one.method)
-            counts[name] = counts.get(name, 0) + 1
-    return _listed(sorted(counts, key=lambda name: -counts[name])[:3]) or "no method, since nothing varied"
-
-
-def _software(record: Record) -> str:
-    known = [f"{name} {record.versions[name]}" for name in _PACKAGES if name in record.versions]
-    commit = f" (commit {record.commit[:10]})" if record.commit else ""
-    used = f", with {_listed(known)}" if known else ""
-    return f"Everything was made by midspec {record.versions.get('midspec', '')}{commit}{used}."
 
 
 def bibtex(study: Study, record: Record) -> str:
