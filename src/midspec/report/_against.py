@@ -147,16 +147,16 @@ def _said(here: ReportData, found: Against, names: tuple[str, str]) -> tuple[str
                 f"{f' ({span(one)})' if span(one) else ''} in {name}"
                 for one, name in ((pair.here, names[0]), (pair.there, names[1]))
             )
-            what = f"{pair.one.arm} minus {pair.one.minus} is {values}"
-            sentences.append(f"{what} {unit(pair.one.measure)}: {_WORDS[pair.found]}.")
+            what = f"{pair.one.arm} minus {pair.one.minus}, in {unit(pair.one.measure)}, is {values}"
+            sentences.append(f"{what}: {_WORDS[pair.found]}.")
     for kind, noun in (("contrast", "comparison"), ("rate", "rate")):
         counts = found.counts(kind)
         both = sum(counts.get(each, 0) for each in ("apart", "moved", "alike"))
         if both:
             far = counts.get("apart", 0), counts.get("moved", 0)
             sentences.append(
-                f"Of {plural(both, noun)} with an interval in both, {far[0]} have none of it in common and {far[1]} "
-                "overlap without holding each other’s value."
+                f"Of {plural(both, noun)} with an interval in both, {far[0]} have none of it in common, and in "
+                f"{far[1]} one leaves out the other’s value."
             )
     n = len(found.settings)
     sentences.append(

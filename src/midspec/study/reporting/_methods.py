@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from midspec.core.records import Estimate, Record
@@ -25,6 +24,11 @@ _MEASURES = {
     "reason_logprob": "the share of questions in which the target’s reason has the higher log-probability",
     "reason_generated": "the share of readable answers to “why?” that name the target’s reason",
     "margin_logprob": "the difference of the two options’ log-probabilities, in nats",
+}
+_INTERVALS = {
+    "t interval": "t intervals",
+    "profile likelihood": "profile likelihoods near 0 and 1",
+    "Clopper-Pearson": "Clopper-Pearson bounds where nothing varies",
 }
 _SHOWN_SEEDS = 12
 _PACKAGES = ("torch", "transformers", "peft", "trl", "inspect_ai")
@@ -95,7 +99,7 @@ def _design(config: StudyConfig, run: RunResults) -> str:
         base = f"a {kind} model{sizes} that was trained from scratch for each seed"
     seeds = _listed(config.seeds) if len(config.seeds) <= _SHOWN_SEEDS else f"{config.seeds[0]} to {config.seeds[-1]}"
     n_controls = sum(arm.control for arm in config.arms.values())
-    controls = f", {n_controls} of them controls" if n_controls else ""
+    controls = f", {n_controls} of them controls," if n_controls else ""
     plural = "s" if len(config.seeds) > 1 else ""
     n = len(config.arms)
     return (
@@ -155,7 +159,7 @@ def _training(run: RunResults) -> Iterator[str]:
             _listed(dict.fromkeys(methods)),
             f"AdamW at a learning rate of {rates} ({schedules} schedule)",
             f"{updates} of {rows}" if updates and rows else updates,
-            _between((one.get("real_tokens") for one in summaries), "tokens in all"),
+            _between((one.get("real_tokens") for one in summaries), "tokens in each"),
         ]
         yield f"{words}: {'; '.join(filter(None, parts))}."
 
@@ -181,10 +185,9 @@ def _evaluation(config: StudyConfig, run: RunResults, estimates: Sequence[Estima
 
 
 def _statistics(config: StudyConfig, estimates: Sequence[Estimate], contrasts: Sequence[Estimate]) -> str:
-    # Without the numbers of seeds and items in them, the commonest first.
-    counts = Counter(re.sub(r"\s*\(.*", "", one.method) for one in estimates if one.method != "none")
-    methods = _listed(name for name, _ in counts.most_common(3)) or "no method, since nothing varied"
-    said = f"Rates are means of seed means; the {config.report.level:.0%} intervals are by {methods}."
+    methods = _listed(words for mark, words in _INTERVALS.items() if any(mark in one.method for one in estimates))
+    intervals = f"; {config.report.level:.0%} intervals are {methods}" if methods else ""
+    said = f"Rates are means of seed means{intervals}."
     if contrasts:
         said += (
             f" {len(contrasts)} contrast{'s' if len(contrasts) > 1 else ''}, named in the study file, "
