@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from midspec.core.artifact import locked, read_record, read_rows
-from midspec.core.errors import ConfigError, FolderError, MidspecError, MissingError, StaleError
+from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
 from midspec.core.records import Estimate
-from midspec.study import Event, parse_study, plan, report_again, run_study
+from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -152,6 +152,27 @@ def test_a_report_is_written_anew_without_the_study_file(own_run: Path) -> None:
     assert before is not None
     assert after is not None
     assert (after.fingerprint, after.execution != before.execution) == (before.fingerprint, True)
+
+
+@pytest.mark.slow
+def test_every_rate_of_a_run_opens_its_transcripts_and_two_runs_are_compared(own_run: Path, run_folder: Path) -> None:
+    data = json.loads((own_run / "report" / "report_data.json").read_text(encoding="utf-8"))
+    links = {(link["arm"], link["set"]): link["file"] for link in data["transcripts"]}
+    assert {(one["arm"], one["set"]) for one in data["estimates"]} == set(links)
+    record = read_record(own_run / "report")
+    assert record is not None
+    assert {*links.values(), "estimates.csv", "estimates.parquet"} <= set(record.outputs)
+    assert all(one["n_scored"] == one["n_asked"] for one in data["raw"])
+    page, sentences = reports_against(own_run, run_folder)
+    assert page.is_file()
+    assert sentences[-1] == "The study files say the same."
+    with pytest.raises(ConfigError, match="--against: names the same run"):
+        reports_against(own_run, own_run)
+    with pytest.raises(MissingError, match="there is no report"):
+        reports_against(own_run, own_run / "steps")
+    (own_run / "report" / "report_data.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match="holds no report of this version"):
+        reports_against(run_folder, own_run)
 
 
 def _children(pid: int) -> list[int]:

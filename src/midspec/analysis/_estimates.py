@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -253,8 +254,38 @@ def _estimate(
     return estimate, found
 
 
+_SMALLEST_P = 0.0001
+_NOTED_P = re.compile(r"\bp (< )?([0-9.e-]+)(?: alone, (< )?([0-9.e-]+) after Holm's correction for (\d+) contrasts)?")
+
+
 def _format_p(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    return f"< {_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.2g}"
+
+
+class PValues(NamedTuple):
+    """The two-sided p of a contrast, alone and after Holm's correction; of `< 0.0001`, that bound.
+
+    Attributes:
+        alone: without a correction.
+        corrected: the same as `alone` where one contrast was asked.
+        n_contrasts: that the correction is for.
+        shown: the corrected p as it is written: `0.096`, `< 0.0001`.
+    """
+
+    alone: float
+    corrected: float
+    n_contrasts: int
+    shown: str
+
+
+def p_values(estimate: Estimate) -> PValues | None:
+    """Read the p values that `contrasts` writes into a contrast's note; `None` where there are none."""
+    if estimate.kind != "contrast" or (found := _NOTED_P.search(estimate.note)) is None:
+        return None
+    below, alone, below_corrected, corrected, n = found.groups()
+    if corrected is None:
+        below_corrected, corrected, n = below, alone, "1"
+    return PValues(float(alone), float(corrected), int(n), f"{below_corrected or ''}{corrected}")
 
 
 def _join_notes(*notes: str) -> str:

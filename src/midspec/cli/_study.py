@@ -134,13 +134,30 @@ def run(
     _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
 
 
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")]) -> None:
-    """Write the report of a finished run once more.
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
+    ] = None,
+) -> None:
+    """Write the report of a finished run once more, or compare it with another run's.
+
+    With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
+    against.html and against.csv into DIR/against/OTHER.
 
     Example: midspec report runs/nano
-    """
-    from midspec.study import report_again
 
+    Example: midspec report runs/nano --against runs/nano-before
+    """
+    from midspec.study import report_again, reports_against
+
+    if against is not None:
+        page, sentences = reports_against(folder, against)
+        for sentence in sentences:
+            print(sentence)
+        print(f"comparison: {page}")
+        return
     with RunView() as view:
         page = report_again(folder, on_event=view.on_event)
     print(f"report: {page}")

@@ -1,3 +1,4 @@
+from ._against import write_against as write_against
 from ._data import AnswerComparison as AnswerComparison
 from ._data import ArmAnswer as ArmAnswer
 from ._data import ArmInfo as ArmInfo
@@ -8,9 +9,13 @@ from ._data import GateResult as GateResult
 from ._data import LabelledValue as LabelledValue
 from ._data import Panel as Panel
 from ._data import PathPoint as PathPoint
+from ._data import PublishedFigure as PublishedFigure
 from ._data import ReportData as ReportData
+from ._data import Seam as Seam
 from ._data import SetInfo as SetInfo
+from ._data import StageCost as StageCost
 from ._data import StageHealth as StageHealth
+from ._data import TranscriptLink as TranscriptLink
 from ._figures import glyph_warning as glyph_warning
 from ._format import describe_contrast as describe_contrast
 from ._format import is_share as is_share
@@ -45,3 +50,6 @@ from ._task_data import SettingDifference as SettingDifference
 from ._task_data import TaskReport as TaskReport
 from ._task_data import Transcript as Transcript
 from ._task_data import TranscriptComparison as TranscriptComparison
+from ._transcripts import TranscriptEntry as TranscriptEntry
+from ._transcripts import TranscriptPage as TranscriptPage
+from ._transcripts import Turn as Turn

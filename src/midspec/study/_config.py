@@ -176,6 +176,7 @@ def _measure_uses(config: StudyConfig) -> Iterator[_MeasureUse]:
     report = config.report
     pairs = [(f"contrasts[{index}].", one.set, one.measure) for index, one in enumerate(config.contrasts)]
     pairs += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
+    pairs += [(f"report.published[{index}].", one.set, one.measure) for index, one in enumerate(report.published)]
     pairs += [("report.main_", report.main_set, report.main_measure)]
     for path, name, measure in pairs:
         eval_task = name.partition("/")[0]
@@ -252,6 +253,9 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
         yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", compared)
     for index, panel in enumerate(config.report.panels):
         yield from (_Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms) for arm_name in panel.arms)
+    for index, each in enumerate(config.report.published):
+        arms = [each.arm, each.minus] if each.minus else [each.arm]
+        yield from (_Use(f"report.published[{index}]", arm_name, "arm", compared) for arm_name in arms)
     for name in config.report.main_contrasts:
         yield _Use("report.main_contrasts", name, "contrast", [contrast.name for contrast in config.contrasts])
     for path, _, measure, eval_task in _measure_uses(config):

@@ -348,8 +348,47 @@ class SetEntry(Strict):
     target: str = ""
 
 
+class PublishedEntry(Strict):
+    """A figure that somebody published, shown beside ours: a rate of `arm`, or with `minus` its contrast.
+
+    Attributes:
+        name: of the figure or table, as "Figure 3, left".
+        arm: of this study, that it stands beside.
+        minus: the other arm, where it is a contrast.
+        set: of items; the main one by default.
+        measure: the main one by default.
+        value: in the measure's own units: shares from 0 to 1 (0.68, not 68).
+        low: of its interval, where one was published.
+        high: of its interval.
+        source: where it was published.
+        note: how theirs differs from ours.
+    """
+
+    name: str
+    arm: str
+    minus: str = ""
+    set: str = ""
+    measure: str = ""
+    value: float
+    low: float | None = None
+    high: float | None = None
+    source: str
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _interval_holds_it(self) -> PublishedEntry:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has both `low` and `high`")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"the value {self.value:g} is not between {self.low:g} and {self.high:g}")
+        return self
+
+
 class ReportEntry(Strict):
-    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default."""
+    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default.
+
+    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others.
+    """
 
     main_set: str = ""
     main_measure: str = ""
@@ -357,6 +396,8 @@ class ReportEntry(Strict):
     sets: dict[str, SetEntry] = Field(default_factory=dict)
     panels: tuple[PanelEntry, ...] = ()
     samples: int = Field(default=4, ge=0)
+    transcripts: int = Field(default=40, ge=0)
+    published: tuple[PublishedEntry, ...] = ()
     caveats: tuple[CaveatEntry, ...] = ()
     deviations: tuple[str, ...] = ()
     seed_kind: str = ""

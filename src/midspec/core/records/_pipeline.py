@@ -338,11 +338,16 @@ class Identity(Strict):
 
 
 class Execution(Strict):
-    """How a result came to be, apart from what it is: clocks, host, paths. Not part of any comparison."""
+    """How a result came to be, apart from what it is: clocks, host, paths. Not part of any comparison.
+
+    `cpu_s` are seconds of CPU of the process and of those it started and waited for, threads added up; older records
+    have none.
+    """
 
     started_at: str
     finished_at: str
     seconds: float
+    cpu_s: float | None = Field(default=None, exclude_if=lambda seconds: seconds is None)
     host: str
     folder: str
     n_attempts: int

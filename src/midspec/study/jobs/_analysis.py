@@ -171,6 +171,7 @@ class ReportStep(Step):
         from midspec.study._factors import contrast_factors
         from midspec.study.reporting._assemble import assemble
         from midspec.study.reporting._results import FinishedStep, RunResults
+        from midspec.study.reporting._transcripts import transcript_pages
 
         steps = {}
         for step in self.steps:
@@ -184,6 +185,8 @@ class ReportStep(Step):
             steps,
             {key: steps[step.name] for key, step in self.analysis.preferences.items()},
             {key: steps[step.name] for key, step in self.analysis.tasks.items()},
+            {key: steps[step.name] for key, step in self.analysis.point_preferences.items()},
+            {key: steps[step.name] for key, step in self.analysis.point_tasks.items()},
         )
         data = assemble(
             self.study,
@@ -192,8 +195,10 @@ class ReportStep(Step):
             first=self.first_contrasts,
             factors=contrast_factors(self.analysis.all_preferences, self.analysis.contrasts),
             calibrations=[job.path(source) for source in self.calibrations],
+            store=job.store,
         )
-        return write_report(data, folder)
+        n_shown = self.study.config.report.transcripts
+        return write_report(data, folder, transcripts=transcript_pages(results, n_shown))
 
 
 STEPS = (AnalysisStep, ReportStep)

@@ -28,6 +28,7 @@ from midspec.study._config import StudyConfig
 from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
+from midspec.study.reporting._evidence import evidence
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
 from midspec.study.reporting._paths import arm_paths
@@ -48,6 +49,7 @@ def assemble(
     first: object = None,
     factors: Mapping[str, Sequence[Factor]] | None = None,
     calibrations: Sequence[Path] = (),
+    store: Path | None = None,
 ) -> ReportData:
     """Assemble the report's data.
 
@@ -58,6 +60,7 @@ def assemble(
         first: the contrasts that the run began with, where they are not those of the study file.
         factors: in what the arms of each contrast differ.
         calibrations: files (or their folders) that `midspec calibrate` wrote.
+        store: of the run's requests to models.
 
     Raises:
         DataError: a calibration or a table of reasons can't be read.
@@ -71,7 +74,7 @@ def assemble(
     )
     gates = tuple(read_rows(analysis.folder / "gates.jsonl", GateResult))
     panels = _panels(config, estimates)
-    main_set = wanted.main_set or panels[0].set
+    main_set, main_measure = wanted.main_set or panels[0].set, wanted.main_measure or panels[0].measure
     failed = {gate.seed for gate in gates if not gate.passed}
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
     known = read_calibrations(calibrations)
@@ -80,14 +83,13 @@ def assemble(
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
-    for each in eval_tasks:
-        warnings += difference_sentences(each.name, each.differences)
+    warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
         main_set=main_set,
-        main_measure=wanted.main_measure or panels[0].measure,
+        main_measure=main_measure,
         main_contrasts=wanted.main_contrasts,
         arms=_arms(config),
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
@@ -113,7 +115,7 @@ def assemble(
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=_seconds_by_kind(run),
+        **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
 
 
@@ -129,13 +131,6 @@ def _described(
         told = {"differ": differ, "is_mixed": len(differ) > n_meant}
         results.append(describe_contrast(one, says).model_copy(update=told))
     return tuple(results)
-
-
-def _seconds_by_kind(run: RunResults) -> dict[str, float]:
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
-    return seconds
 
 
 def _seed_kind(config: StudyConfig) -> str:

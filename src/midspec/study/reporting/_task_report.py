@@ -331,7 +331,7 @@ def transcript_comparisons(
                 answers[question].append(transcripts[item])
     return tuple(
         TranscriptComparison(
-            question=_truncate(user_messages.get(question, "")),
+            question=truncated(user_messages.get(question, "")),
             domain=domains[question],
             item=question,
             seed=results[0].seed,
@@ -361,14 +361,14 @@ def _transcripts(result: TaskResult, items: set[str]) -> dict[str, Transcript]:
     replies: dict[str, list[JudgeReply]] = {}
     for each in read_rows(result.step.folder / "judgements.jsonl", Judgement):
         if each.item in items:
-            reply = JudgeReply(judge=judge_name(each.judge), text=_truncate(each.text), values=each.values)
+            reply = JudgeReply(judge=judge_name(each.judge), text=truncated(each.text), values=each.values)
             replies.setdefault(each.item, []).append(reply)
     return {
         answer.item: Transcript(
             arm=result.arm,
             item=answer.item,
-            text=_truncate(answer.text),
-            reasoning=_truncate(answer.reasoning),
+            text=truncated(answer.text),
+            reasoning=truncated(answer.reasoning),
             stop_reason=answer.stop_reason,
             verdicts=tuple(verdicts.get(answer.item, ())),
             judges=tuple(replies.get(answer.item, ())),
@@ -378,7 +378,8 @@ def _transcripts(result: TaskResult, items: set[str]) -> dict[str, Transcript]:
     }
 
 
-def _truncate(text: str) -> str:
+def truncated(text: str) -> str:
+    """Cut a text that is too long for a page, and say what the log has more."""
     if len(text) <= _MAX_LETTERS:
         return text
     return f"{text[:_MAX_LETTERS]}\n[… {len(text) - _MAX_LETTERS:,} more letters stand in the log]"
