@@ -144,6 +144,31 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
         return loss if n_processes == 1 else loss * n_processes
 
 
+class _DecoderTrainer(_Trainer):
+    """The same for a model that `_decoder.py` computes, whose updates take milliseconds.
+
+    What transformers and accelerate do beside an update is then as long as the update: they look for optional packages
+    on the disk, walk all modules for a count of operations and for the training mode.
+    """
+
+    def training_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Add the gradients of a micro-batch; return the loss."""
+        if (decoder := self._computation.decoder) is None or num_items_in_batch is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        self.optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # under accelerate's wrapper
+        return decoder.add_gradients(inputs, num_items_in_batch)
+
+    def floating_point_ops(self, _inputs: dict[str, torch.Tensor]) -> int:
+        """Return 0: nobody reads the count."""
+        return 0
+
+    def _clip_grad_norm(self, _model: Any) -> torch.Tensor:
+        assert self._computation.decoder is not None
+        return torch.nn.utils.clip_grad_norm_(self._computation.decoder.weights, self.args.max_grad_norm)
+
+
 def _trainer(
     model: Any,
     job: TrainJob,
@@ -189,7 +214,8 @@ def _trainer(
     width = geometry.row_width
     reshard(model)
     with quiet():
-        trainer = divided(_Trainer, shards)(
+        kind = _DecoderTrainer if computation.decoder is not None and geometry.packed else _Trainer
+        trainer = divided(kind, shards)(
             computation=computation,
             part_tokens=part_tokens(width, device, computation, packed=geometry.packed) if shards is None else None,
             model=model,
