@@ -192,16 +192,17 @@ def _attend(
         projected = projected.index_select(0, laid.ids)
     torch.view_as_complex(projected[:, :n_turned].unflatten(1, (-1, size // 2, 2))).mul_(laid.turns)
     parts = projected.view(-1, size).index_select(0, laid.padded).split(laid.sizes)
-    outputs, groups = [], []
+    output, groups = projected.new_empty((len(laid.answers), size)), []
+    outputs = output.split(laid.sizes[::3])
     for at, group in enumerate(laid.groups):
         n = group.n_documents * decoder.n_kv
         query, key, value = (part.view(n, -1, size) for part in parts[3 * at : 3 * at + 3])
         scores = torch.bmm(query, key.transpose(1, 2))
         scores.view(-1, group.n_tokens, group.n_tokens).add_(group.unseen)
         shares = torch.softmax(scores, -1)
-        outputs.append(torch.bmm(shares, value).view(-1, size))
+        torch.bmm(shares, value, out=outputs[at].view(query.shape))
         groups.append((query, key, value, shares))
-    output = torch.cat(outputs).index_select(0, laid.unanswered).view(len(laid.ids), -1)
+    output = output.index_select(0, laid.unanswered).view(len(laid.ids), -1)
     return output, _Attended(normed, weight, groups)
 
 
@@ -268,7 +269,7 @@ def _gate_back(
     gated: _Gated, grad: torch.Tensor, weights: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Return the gradient of the states and those of the five weights."""
-    to_output, _, to_gate, to_up, to_down = weights
+    _, _, to_gate, to_up, to_down = weights
     grad_down = grad.t() @ gated.inner
     inner = grad @ to_down
     up = inner * gated.opened
@@ -305,12 +306,13 @@ def _loss_and_gradients(decoder: Decoder, laid: Laid, n_supervised: float) -> tu
     for at, layer in reversed(list(enumerate(layers))):
         attended, gated = kept.pop()
         grad, own = _gate_back(gated, grad, layer[4:])
-        answer = grad.new_zeros((len(laid.ids) + 1, layer[4].shape[1]))
+        answer = grad.new_empty((len(laid.ids) + 1, layer[4].shape[1]))
         if at == decoder.n_layers - 1:
-            answer.index_copy_(0, laid.places, grad @ layer[4])
+            answer.zero_().index_copy_(0, laid.places, grad @ layer[4])
             grad = grad.new_zeros((len(laid.ids), grad.shape[1])).index_copy_(0, laid.places, grad)
         else:
             torch.mm(grad, layer[4], out=answer[:-1])
+            answer[-1].zero_()
         inner, projections = _attend_back(decoder, laid, attended, answer, spread=not at)
         grad, grad_norm = _norm_back(attended.normed, inner, grad if at else _sum_by_id(laid, grad))
         grads = [grad_norm, *projections, *own, *grads]
