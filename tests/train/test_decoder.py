@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.models import quiet
-from midspec.train import train
 from midspec.train._decoder import find_decoder
 from midspec.train._pack import Piece, collate
 from midspec.train._probe import Computation, choose_computation

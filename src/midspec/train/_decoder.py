@@ -91,7 +91,7 @@ def find_decoder(model: Any, n_positions: int) -> Decoder | None:
     base = getattr(model, "model", None)
     layers, rotary = getattr(base, "layers", None), getattr(base, "rotary_emb", None)
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if not layers or rotary is None or not all(_is_plain(layer) for layer in layers):
+    if base is None or not layers or rotary is None or not all(_is_plain(layer) for layer in layers):
         return None
     config, attention = model.config, layers[0].self_attn
     size, n_kv = getattr(attention, "head_dim", None), getattr(config, "num_key_value_heads", None)
@@ -169,7 +169,7 @@ class _Attended(NamedTuple):
 
     normed: _Normed
     weight: torch.Tensor
-    groups: list[tuple[torch.Tensor, ...]]
+    groups: Sequence[tuple[torch.Tensor, ...]]
 
 
 def _attend(
@@ -190,10 +190,10 @@ def _attend(
     projected = linear(normed.out, weight)
     if spread:
         projected = projected.index_select(0, laid.ids)
-    torch.view_as_complex(projected[:, :n_turned].unflatten(1, (-1, size // 2, 2))).mul_(laid.turns)
-    parts = projected.view(-1, size).index_select(0, laid.padded).split(laid.sizes)
+    torch.view_as_complex(projected[:, :n_turned].view(len(projected), -1, size // 2, 2)).mul_(laid.turns)
+    parts = torch.split(projected.view(-1, size).index_select(0, laid.padded), laid.sizes)
     output, groups = projected.new_empty((len(laid.answers), size)), []
-    outputs = output.split(laid.sizes[::3])
+    outputs = torch.split(output, laid.sizes[::3])
     for at, group in enumerate(laid.groups):
         n = group.n_documents * decoder.n_kv
         query, key, value = (part.view(n, -1, size) for part in parts[3 * at : 3 * at + 3])
@@ -219,9 +219,9 @@ def _attend_back(
         spread: see `_attend`.
     """
     size, n_turned = decoder.head_size, (decoder.n_heads + decoder.n_kv) * decoder.head_size
-    answers = grad.view(-1, size).index_select(0, laid.answers).split(laid.sizes[::3])
+    answers = torch.split(grad.view(-1, size).index_select(0, laid.answers), laid.sizes[::3])
     grads = grad.new_empty((len(laid.padded), size))
-    parts = grads.split(laid.sizes)
+    parts = torch.split(grads, laid.sizes)
     for at, (query, key, value, shares) in enumerate(attended.groups):
         answer = answers[at].view(query.shape)
         to_query, to_key, to_value = parts[3 * at : 3 * at + 3]
@@ -230,13 +230,13 @@ def _attend_back(
         torch.bmm(scores, key, out=to_query.view(query.shape))
         torch.bmm(scores.transpose(1, 2), query, out=to_key.view(key.shape))
     projected = grads.index_select(0, laid.unpadded).view(len(laid.ids), -1)
-    torch.view_as_complex(projected[:, :n_turned].unflatten(1, (-1, size // 2, 2))).mul_(laid.back)
+    torch.view_as_complex(projected[:, :n_turned].view(len(projected), -1, size // 2, 2)).mul_(laid.back)
     if spread:
         projected = _sum_by_id(laid, projected)
     grad_weight = projected.t() @ attended.normed.out
     grad_weight[: decoder.n_heads * size].mul_(decoder.scaling)
     widths = [decoder.n_heads * size, decoder.n_kv * size, decoder.n_kv * size]
-    return projected @ attended.weight, list(grad_weight.index_select(0, decoder.unpaired).split(widths))
+    return projected @ attended.weight, list(torch.split(grad_weight.index_select(0, decoder.unpaired), widths))
 
 
 def _sum_by_id(laid: Laid, rows: torch.Tensor) -> torch.Tensor:

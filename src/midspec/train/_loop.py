@@ -168,7 +168,8 @@ class _DecoderTrainer(_Trainer):
         """Add the gradients of a micro-batch; return the loss."""
         if (decoder := self._computation.decoder) is None or num_items_in_batch is None:
             return super().training_step(model, inputs, num_items_in_batch)
-        self.optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # under accelerate's wrapper
+        wrapped = vars(self)["optimizer"]
+        self.optimizer = getattr(wrapped, "optimizer", wrapped)  # under accelerate's wrapper
         return decoder.add_gradients(inputs, num_items_in_batch)
 
     def floating_point_ops(self, _inputs: dict[str, torch.Tensor]) -> int:
