@@ -146,5 +146,5 @@ def test_other_models_are_computed_as_transformers_does(kind: str, changes: dict
 
 def test_a_model_that_is_trained_in_part_is_computed_as_transformers_does() -> None:
     model = small()
-    model.get_input_embeddings().weight.requires_grad_(False)
+    model.get_input_embeddings().weight.requires_grad_(requires_grad=False)
     assert choose_computation(model, 128, CPU, torch.float32).decoder is None
