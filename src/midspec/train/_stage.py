@@ -160,6 +160,8 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
                 checkpoint.try_saving(model, tokenizer, folder, where)
             with first_layers(model, ranks, device) as probed:
                 computation = _choose_computation(plan, probed, device, dtype)
+            if ranks.n > 1:  # the parts that were found are of the first layers alone
+                computation = computation._replace(decoder=None)
             shards = divide_model(model, ranks, device)
         with computation.with_attention(model):
             plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
