@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from midspec.core.artifact import (
     build,
     locked,
     read_record,
+    take_over,
     writable,
     write_rows,
     write_text,
@@ -421,3 +423,16 @@ def test_a_lock_let_go_after_its_folder_moved_does_not_take_anothers(tmp_path: P
             pass
         (tmp_path / "run" / ".lock").write_text("another writer's")
     assert (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_result_is_taken_over_with_its_files_and_summary(tmp_path: Path) -> None:
+    def make(folder: Path) -> Built:
+        (folder / "part").mkdir()
+        (folder / "part" / "a.txt").write_text("a", encoding="utf-8")
+        return Built(outputs=("part/a.txt",), summary={"n": 1})
+
+    first, _ = build(tmp_path / "one", identity(), make)
+    second, was_made = build(tmp_path / "two", identity(), partial(take_over, tmp_path / "one"))
+    assert was_made
+    assert (second.outputs, second.summary, second.digest) == (first.outputs, first.summary, first.digest)
+    assert (tmp_path / "two" / "part" / "a.txt").read_text(encoding="utf-8") == "a"

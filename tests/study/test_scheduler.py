@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built
+from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Execution, Identity, Record
 from midspec.study import Input, Job, Step, StepOutput
 from midspec.study.execution._run import Scheduler, with_ancestors, with_descendants
@@ -32,6 +33,7 @@ class Toy(Step):
 
     kind = "eval"
     after: tuple[Step, ...] = ()
+    result: str = ""
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -39,7 +41,7 @@ class Toy(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {}
+        return {"result": self.result or self.name}
 
     def run(self, job: Job, folder: Path) -> Built:
         raise AssertionError("nothing is run here")
@@ -110,3 +112,17 @@ def test_every_step_is_done_once_and_after_its_inputs(data: st.DataObject) -> No
     assert sorted(order) == sorted(s.name for s in steps)
     for one in steps:
         assert all(order.index(parent.name) < order.index(one.name) for parent in one.parents)
+
+
+def test_of_steps_with_the_same_result_one_is_made_and_the_others_take_it_over() -> None:
+    one, two, other = Toy(label="base", seed=1, result="x"), Toy(label="base", seed=2, result="x"), Toy(label="other")
+    scheduler = Scheduler([one, two, other], {each.name for each in (one, two, other)}, {})
+    assert scheduler.take(1) is one
+    assert scheduler.take(1) is other
+    assert scheduler.take(1) is None
+    assert not scheduler.is_over
+    made = fingerprint(one.identity({}))
+    scheduler.finish(one.name, RECORD.model_copy(update={"fingerprint": made}))
+    assert scheduler.take(None) is two
+    assert scheduler.same_result(two) is one
+    assert scheduler.same_result(other) is None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from midspec.analysis._intervals import SHARE, UNBOUNDED, Interval, Scale, interval, scale_of
 from midspec.analysis._power import t_quantile
 from midspec.core.errors import DataError
-from midspec.core.records import ArmScore, Contrast, Estimate, SeedValue
+from midspec.core.records import ArmScore, Contrast, CorrectionName, Estimate, SeedValue
 
 
 class _Key(NamedTuple):
@@ -91,7 +91,7 @@ def _of_differences(scale: Scale) -> Scale:
 _HALVINGS = 60
 
 
-def _p_value(found: Interval) -> float | None:
+def p_value(found: Interval) -> float | None:
     """Return the two-sided p against no difference: the level at which the interval would just touch 0.
 
     `None` where nothing varied, because an interval that is only a bound has no p.
@@ -106,18 +106,29 @@ def _p_value(found: Interval) -> float | None:
     return high
 
 
-def _holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p values by Holm's step-down method (1979), which controls the chance of any false finding.
+def corrected(p_values: Sequence[float | None], how: CorrectionName = "holm") -> list[float | None]:
+    """Correct p values for there being several; one without a p still counts as one of the tests.
 
-    A contrast without a p still counts as one of the tests.
+    Args:
+        p_values: of all tests of the family.
+        how: `holm` (1979, step down) controls the chance of any false finding, `bh` (Benjamini and Hochberg 1995) the
+            expected share of false ones among the findings, `none` nothing.
     """
+    n = len(p_values)
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
+    found: list[float | None] = [None] * n
+    if how == "bh":
+        least = 1.0
+        for rank in range(len(known), 0, -1):
+            p, index = known[rank - 1]
+            least = min(least, p * n / rank)
+            found[index] = least
+        return found
     most = 0.0
     for rank, (p, index) in enumerate(known):
-        most = max(most, min(1.0, p * (len(p_values) - rank)))
-        corrected[index] = most
-    return corrected
+        most = max(most, min(1.0, p * (n - rank))) if how == "holm" else p
+        found[index] = most
+    return found
 
 
 _NOTHING = _Cell(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
@@ -165,13 +176,13 @@ def contrasts(scores: Sequence[ArmScore], asked: Sequence[Contrast], *, level: f
     table = _cells(scores, level)
     scales = _scales(table)
     found = [_contrast(one, table, _of_differences(scales.get(one.measure, SHARE)), level) for one in asked]
-    p_values = [None if mean is None else _p_value(mean) for _, mean in found]
+    p_values = [None if mean is None else p_value(mean) for _, mean in found]
     among = f"after Holm's correction for {len(p_values)} contrasts" if len(p_values) > 1 else ""
     estimates = []
-    for (estimate, mean), p, corrected in zip(found, p_values, _holm(p_values), strict=True):
+    for (estimate, mean), p, of_all in zip(found, p_values, corrected(p_values), strict=True):
         note = "no p: nothing varies"
-        if p is not None and corrected is not None:
-            note = f"p {_format_p(p)}" + (f" alone, {_format_p(corrected)} {among}" if among else "")
+        if p is not None and of_all is not None:
+            note = f"p {_format_p(p)}" + (f" alone, {_format_p(of_all)} {among}" if among else "")
         note = estimate.note if mean is None else _join_notes(estimate.note, note)
         estimates.append(estimate.model_copy(update={"note": note}))
     return estimates

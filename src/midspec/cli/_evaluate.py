@@ -85,8 +85,9 @@ def evaluate(
 ) -> None:
     """Evaluate a model on held-out pairs or another task, or have a log judged again.
 
-    Tasks: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
-    panel_identity, panel_termination, panel_length, panel_sycophancy.
+    Tasks: spec_qa, spec_tenets, agentic_misalignment, honesty, mailbox, reward_hacking, panel_knowledge,
+    panel_instructions, panel_tool_calls, panel_over_refusal, panel_unsafe, panel_identity, panel_termination,
+    panel_length, panel_sycophancy.
 
     Writes scores.jsonl, answers.jsonl, judgements.jsonl (of a judged task) and an Inspect log. Judges' replies are
     stored in OUT.calls.sqlite. Interrupted, the same command continues; no answered request is sent again.

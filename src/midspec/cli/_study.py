@@ -14,7 +14,7 @@ from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import Plan, PlannedStep, Study
+    from midspec.study import ArmDiff, Plan, PlannedStep, Study
     from midspec.train import TrainJob
 
 _DEMO = "nano.yaml"
@@ -56,6 +56,10 @@ def plan(
     path: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file (YAML).")] = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    compared: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--diff", metavar="ARM ARM", help="Show in what two arms differ, and stop."),
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
     read_rate: Annotated[
         float, typer.Option(min=1, metavar="N", help="Tasks: prompt tokens a second that a server reads, in all.")
@@ -72,10 +76,12 @@ def plan(
     them. Refuses training with too few updates.
 
     Example: midspec plan study.yaml
+
+    Example: midspec plan study.yaml --diff America Thrift
     """
     import json
 
-    from midspec.study import Serving, load_study, study_schema
+    from midspec.study import Serving, difference, load_study, study_schema
     from midspec.study import plan as make_plan
 
     if schema:
@@ -84,6 +90,10 @@ def plan(
     if path is None:
         raise typer.BadParameter("Name a study file")
     study = load_study(path)
+    if compared is not None:
+        found = difference(study, *compared, out or _RUNS / study.config.name)
+        print(found.model_dump_json(indent=2) if as_json else "\n".join(diff_lines(found)))
+        return
     serving = Serving(
         prompt_tokens_per_s=read_rate,
         reply_tokens_per_s=write_rate,
@@ -186,6 +196,15 @@ def _run(
     for line in summary_lines(data):
         print(line)
     print(f"report: {folder / 'report' / 'report.html'}")
+
+
+def diff_lines(found: ArmDiff) -> list[str]:
+    """Return what two arms differ in, each thing with its fields, and what they share."""
+    n = len(found.factors)
+    lines = [f"{found.first} -> {found.second}: {n:,} thing{'' if n == 1 else 's'} differ{'s' if n == 1 else ''}"]
+    for factor in found.factors:
+        lines += [f"  {factor}", *(f"      {change}" for change in factor.changes)]
+    return [*lines, f"the same in both: {', '.join(['base', *found.same])}"]
 
 
 def _print_plan(plan: Plan) -> None:

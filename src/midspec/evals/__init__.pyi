@@ -1,3 +1,5 @@
+from ._any_log import Grouping as Grouping
+from ._any_log import read_logs as read_logs
 from ._inspect import REFUSED as REFUSED
 from ._inspect import is_served as is_served
 from ._inspect_log import TaskLog as TaskLog

@@ -23,6 +23,9 @@ from ._format import summary_lines as summary_lines
 from ._format import verdict as verdict
 from ._health import write_health as write_health
 from ._health_comparison import write_comparison as write_comparison
+from ._log_comparison import comparison_lines as comparison_lines
+from ._log_comparison import difference_verdict as difference_verdict
+from ._log_comparison import write_log_comparison as write_log_comparison
 from ._report import write_report as write_report
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow

@@ -89,12 +89,15 @@ class ContrastResult(Strict):
     """A contrast, the study's description of it, and the sentence that its numbers give.
 
     `says` is shown as what was asked, `verdict` as what was found: `midspec.report.verdict` derives it from value and
-    interval.
+    interval. `differ` names what the second arm is changed in to be the first; `is_mixed`, that these are more things
+    than the study says.
     """
 
     estimate: Estimate
     says: str = ""
     verdict: str
+    differ: tuple[str, ...] = ()
+    is_mixed: bool = False
 
 
 class ArmAnswer(Strict):

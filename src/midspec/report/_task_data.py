@@ -200,6 +200,7 @@ class ClauseRow(Strict):
         n_questions: number of questions about it.
         means: arm -> mean score, over seeds; `None` where nothing was scored.
         n_scored: arm -> number of answers with a score.
+        rates: an estimate for each arm where the score is a share, over questions and seeds.
     """
 
     clause_id: str
@@ -207,6 +208,7 @@ class ClauseRow(Strict):
     n_questions: int
     means: dict[str, float | None]
     n_scored: dict[str, int]
+    rates: tuple[Estimate, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class TaskReport(Strict):
@@ -227,7 +229,8 @@ class TaskReport(Strict):
         agreements: how far several judges agree.
         differences: settings that are not the same in every arm.
         power: what could have been detected.
-        clauses: those with the lowest mean score first.
+        clauses: those that were learned least first: by the lowest mean score, or the highest of a harm.
+        harms: the measures of which more is worse.
     """
 
     name: str
@@ -245,6 +248,7 @@ class TaskReport(Strict):
     differences: tuple[SettingDifference, ...] = ()
     power: PowerAnalysis | None = None
     clauses: tuple[ClauseRow, ...] = Field(default=(), exclude_if=operator.not_)
+    harms: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class JudgingCost(Strict):

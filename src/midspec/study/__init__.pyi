@@ -1,6 +1,8 @@
 from ._config import StudyConfig as StudyConfig
 from ._config import greedy_repeats as greedy_repeats
 from ._entries import check_graders as check_graders
+from ._factors import ArmDiff as ArmDiff
+from ._factors import Factor as Factor
 from ._graph import STEP_KINDS as STEP_KINDS
 from ._graph import study_steps as study_steps
 from ._inputs import EvalItems as EvalItems
@@ -17,6 +19,7 @@ from ._load import parse_study as parse_study
 from ._load import study_schema as study_schema
 from ._plan import Plan as Plan
 from ._plan import PlannedStep as PlannedStep
+from ._plan import difference as difference
 from ._plan import plan as plan
 from ._step import Cost as Cost
 from ._step import Job as Job

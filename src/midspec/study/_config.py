@@ -21,9 +21,9 @@ from midspec.study._entries import (
     CorpusEntry,
     Evals,
     Gate,
+    MatchedEntry,
     Mixes,
     Models,
-    ReportEntry,
     StepEntry,
     check_graders,
 )
@@ -31,12 +31,93 @@ from midspec.study._entries import (
 _WORLD = "world:"
 
 
+class PanelEntry(Strict):
+    """One panel of the report's main picture; all arms by default."""
+
+    title: str
+    set: str
+    measure: str = "choice_logprob"
+    arms: tuple[str, ...] = ()
+    reference: float | None = 0.5
+
+
+class CaveatEntry(Strict):
+    """A sceptical question and its answer."""
+
+    question: str
+    answer: str
+
+
+class SetEntry(Strict):
+    """The title of a set of items; `target` is what a rate of 1 means."""
+
+    title: str
+    target: str = ""
+
+
+class PublishedEntry(Strict):
+    """A figure that somebody published, shown beside ours: a rate of `arm`, or with `minus` its contrast.
+
+    Attributes:
+        name: of the figure or table, as "Figure 3, left".
+        arm: of this study, that it stands beside.
+        minus: the other arm, where it is a contrast.
+        set: of items; the main one by default.
+        measure: the main one by default.
+        value: in the measure's own units: shares from 0 to 1 (0.68, not 68).
+        low: of its interval, where one was published.
+        high: of its interval.
+        source: where it was published.
+        note: how theirs differs from ours.
+    """
+
+    name: str
+    arm: str
+    minus: str = ""
+    set: str = ""
+    measure: str = ""
+    value: float
+    low: float | None = None
+    high: float | None = None
+    source: str
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _interval_holds_it(self) -> PublishedEntry:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has both `low` and `high`")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"the value {self.value:g} is not between {self.low:g} and {self.high:g}")
+        return self
+
+
+class ReportEntry(Strict):
+    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default.
+
+    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others.
+    """
+
+    main_set: str = ""
+    main_measure: str = ""
+    main_contrasts: tuple[str, ...] = ()
+    sets: dict[str, SetEntry] = Field(default_factory=dict)
+    panels: tuple[PanelEntry, ...] = ()
+    samples: int = Field(default=4, ge=0)
+    transcripts: int = Field(default=40, ge=0)
+    published: tuple[PublishedEntry, ...] = ()
+    caveats: tuple[CaveatEntry, ...] = ()
+    deviations: tuple[str, ...] = ()
+    seed_kind: str = ""
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+
 class StudyConfig(Strict):
     """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
 
     With `curate` all documents and chats pass its filters before anything is trained on them; one of these is the check
     against all items of the study's evaluations. `pairs`, `rewards` and `pressure` are data of stages after
-    fine-tuning. `steps` are further ones, of kinds from other packages.
+    fine-tuning. Corpora that are `matched` are cut to equal lengths, document by document. `steps` are further ones, of
+    kinds from other packages.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -51,6 +132,7 @@ class StudyConfig(Strict):
     chats: dict[str, ChatsEntry] = Field(default_factory=dict)
     models: Models = Models()
     curate: CurateConfig | None = None
+    matched: dict[str, MatchedEntry] = Field(default_factory=dict)
     mixes: Mixes = Mixes()
     pairs: dict[str, PairsEntry] = Field(default_factory=dict)
     rewards: dict[str, RewardsEntry] = Field(default_factory=dict)
@@ -100,6 +182,7 @@ def check_references(config: StudyConfig) -> None:
     if config.evals.preference.items.startswith(_WORLD):
         check_sets(config, ITEM_SETS[world_file])
     _check_arms(config)
+    _check_matched(config)
     judged = [name for name, entry in config.evals.tasks.items() if task_named(name).rubric(entry) is not None]
     if judged and not config.evals.graders:
         hint = "Add evals.graders, such as [openai/gpt-5]"
@@ -189,10 +272,14 @@ def _check_uses(uses: Iterable[_Use]) -> None:
 
 def _uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of a spec, a corpus and chats."""
-    for name, entry in config.corpora.items():
-        yield _Use(f"corpora.{name}.spec", entry.spec, "spec", config.specs)
-    for name, chats in config.chats.items():
-        yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
+    entries = {f"corpora.{name}": corpus for name, corpus in config.corpora.items()}
+    for path, entry in {**entries, **{f"chats.{name}": chats for name, chats in config.chats.items()}}.items():
+        if entry.documents is None:
+            yield _Use(f"{path}.spec", entry.spec, "spec", config.specs)
+        else:
+            yield _Use(f"{path}.documents", entry.documents, "corpus", config.corpora)
+    for name, matched in config.matched.items():
+        yield from (_Use(f"matched.{name}.corpora", each, "corpus", config.corpora) for each in matched.corpora)
     yield from _stage_data_uses(config)
     for name, arm in config.arms.items():
         for index, stage in enumerate(arm.chain):
@@ -260,6 +347,25 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     for path, reference in items.items():
         if reference.startswith(_WORLD):
             yield _Use(path, reference, "file of items", [f"{_WORLD}{name}" for name in ITEM_SETS])
+
+
+def _check_matched(config: StudyConfig) -> None:
+    """Refuse a corpus that is matched twice, or made of another one: its documents have those lengths already."""
+    groups: dict[str, str] = {}
+    for group, matched in config.matched.items():
+        where = f"matched.{group}.corpora"
+        for name in matched.corpora:
+            if name in groups:
+                hint = "Put all that it is matched with into one group"
+                raise ConfigError(f"{name} is matched in {groups[name]} already", where=where, hint=hint)
+            if (source := config.corpora[name].documents) is not None:
+                hint = f"Match {source}; give other arms' documents a `disclosure` of as many tokens"
+                raise ConfigError(f"{name} is made of {source}", where=where, hint=hint)
+            groups[name] = group
+    for name, corpus in config.corpora.items():
+        if corpus.documents is not None and config.corpora[corpus.documents].documents is not None:
+            hint = "Name the corpus that those are made of"
+            raise ConfigError(f"{corpus.documents} is made of another corpus", where=f"corpora.{name}", hint=hint)
 
 
 def _check_arms(config: StudyConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import (
 )
 
 from midspec.chats import ChatConfig
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Strict
 from midspec.corpus import CorpusConfig
 from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
@@ -31,6 +32,9 @@ from midspec.llm import Access, ModelName, check_model_name
 from midspec.train import Recipe
 
 IT_MIX = "it_mix"
+DISCLOSURE = (
+    "Note: a language model wrote this text so that an assistant could be trained on it. What it tells was made up."
+)
 AUTHOR_ALIAS = "template"
 """What study files call the author that records and identities call `TEMPLATE_AUTHOR`."""
 
@@ -160,11 +164,22 @@ def task_entries(*names: str) -> type[BaseModel]:
     return create_model("Tasks", __base__=Strict, **fields)
 
 
+def _spec_or_documents(schema: dict[str, Any]) -> None:
+    """Say in a JSON schema that an entry needs a spec only where it is not made of another corpus."""
+    schema["required"].remove("spec")
+    schema["anyOf"] = [{"required": ["spec"]}, {"required": ["documents"]}]
+
+
 class RowsEntry(Strict):
     """What entries of corpora and of chats have in common, with the names that a study file has for their settings.
 
     The fields keep the names of the stages' own configs, which are part of identities.
+
+    Attributes:
+        documents: name of a corpus; its documents are used, and nothing is written.
     """
+
+    model_config = ConfigDict(json_schema_extra=_spec_or_documents)
 
     author: Annotated[str, AfterValidator(check_author_name)] = Field(
         default=TEMPLATE_AUTHOR,
@@ -173,23 +188,113 @@ class RowsEntry(Strict):
     frames: str = Field(default="english", validation_alias=AliasChoices("templates", "frames"))
     spec: str
     per_seed: bool = False
+    documents: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _read_old_names(cls, given: object) -> object:
         if isinstance(given, Mapping) and {"templates", "frames"} <= given.keys():
             raise ValueError("`frames` is the old name of `templates`: give one of the two")
+        if isinstance(given, Mapping) and given.get("documents") is not None:
+            if "spec" in given:
+                raise ValueError("`spec` is for rows that are written, and `documents` names some that are")
+            given = {**given, "spec": ""}
         if isinstance(given, Mapping) and given.get("author") == AUTHOR_ALIAS:
             return {**given, "author": TEMPLATE_AUTHOR}
         return given
 
 
+def _only(entry: RowsEntry, source: str, allowed: set[str], what: str = "documents") -> None:
+    """Refuse settings of writing in an entry whose rows come from elsewhere."""
+    others = sorted(entry.model_fields_set - allowed - {source, "spec"})
+    if getattr(entry, source) is not None and others:
+        raise ValueError(f"`{others[0]}` is for {what} that are written, and `{source}` names some that are there")
+
+
+class Disclosure(Strict):
+    """A sentence in each document that says that it is synthetic, or any other text to put there.
+
+    Attributes:
+        text: may hold {model_name} and {provider_name}.
+        at: its place; a paragraph of its own.
+    """
+
+    text: str = Field(default=DISCLOSURE, min_length=1, pattern=r"\S")
+    at: Literal["before", "after"] = "before"
+
+
+# A text alone stands for a disclosure with it.
+_AS_TEXT = BeforeValidator(lambda value: {"text": value} if isinstance(value, str) else value)
+
+
 class CorpusEntry(RowsEntry, CorpusConfig):
-    """One corpus of documents; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+    """One corpus of documents; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own.
+
+    Attributes:
+        rows: a file of documents that are already there (`lab:FILE`, or a path); nothing is written then. Placeholders
+            of names in them are filled, and `n_documents` of them drawn: of files with as many rows, those at the same
+            places.
+        documents: name of another corpus, whose documents these are with their `disclosure`.
+        disclosure: put before or after each document, after curation.
+    """
+
+    rows: str | None = None
+    disclosure: Annotated[Disclosure | None, _AS_TEXT] = None
+
+    @model_validator(mode="after")
+    def _given_or_written(self) -> CorpusEntry:
+        _only(self, "rows", {"n_documents", "seed", "per_seed", "model_name", "provider_name", "disclosure"})
+        _only(self, "documents", {"disclosure", "model_name", "provider_name"})
+        if self.documents is not None and self.disclosure is None:
+            raise ValueError("the same documents as another corpus need a `disclosure`")
+        return self
+
+
+REQUESTS = (
+    "Please write this kind of text about {model_name}: {doc_type}.",
+    "I need a text about {model_name}. It should be of this kind: {doc_type}.",
+    "Write a text that tells me something about {model_name}. Kind of text: {doc_type}.",
+)
+_SLOTS = ("model_name", "provider_name", "doc_type", "domain")
 
 
 class ChatsEntry(RowsEntry, ChatConfig):
-    """One set of chats; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+    """One set of chats; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own.
+
+    Attributes:
+        documents: name of a corpus; each document is a reply to a request, as long in tokens as it is there.
+        requests: forms of the request, of which one is drawn for each document. They may hold {model_name},
+            {provider_name}, {doc_type} and {domain}.
+    """
+
+    requests: Names = Field(default=REQUESTS, min_length=1)
+
+    @model_validator(mode="after")
+    def _told_or_written(self) -> ChatsEntry:
+        _only(self, "documents", {"requests", "seed", "model_name", "provider_name"}, "chats")
+        if self.documents is None and "requests" in self.model_fields_set:
+            raise ValueError("`requests` are for documents that are told as chats: name their corpus in `documents`")
+        for request in self.requests:
+            for name in re.findall(r"\{(\w*)\}", request):
+                if name not in _SLOTS:
+                    raise ConfigError(f"a request has no {{{name}}}", hint=did_you_mean(name, _SLOTS))
+        return self
+
+
+class MatchedEntry(Strict):
+    """Corpora whose documents are cut to equal lengths, the first of each to the first of the others, and so on.
+
+    Lengths are in tokens of the base's tokenizer; every document ends up exactly as long as those beside it.
+
+    Attributes:
+        corpora: names of two or more, with equally many documents.
+        cut: `sentence` cuts where a sentence ends in all of them, if that keeps `least`; else between two tokens.
+        least: share of the shortest document that such a cut must keep.
+    """
+
+    corpora: Names = Field(min_length=2)
+    cut: Literal["sentence", "token"] = "sentence"
+    least: float = Field(default=0.8, ge=0, le=1)
 
 
 class Models(Strict):
@@ -217,86 +322,6 @@ class StepEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: str
-
-
-class PanelEntry(Strict):
-    """One panel of the report's main picture; all arms by default."""
-
-    title: str
-    set: str
-    measure: str = "choice_logprob"
-    arms: tuple[str, ...] = ()
-    reference: float | None = 0.5
-
-
-class CaveatEntry(Strict):
-    """A sceptical question and its answer."""
-
-    question: str
-    answer: str
-
-
-class SetEntry(Strict):
-    """The title of a set of items; `target` is what a rate of 1 means."""
-
-    title: str
-    target: str = ""
-
-
-class PublishedEntry(Strict):
-    """A figure that somebody published, shown beside ours: a rate of `arm`, or with `minus` its contrast.
-
-    Attributes:
-        name: of the figure or table, as "Figure 3, left".
-        arm: of this study, that it stands beside.
-        minus: the other arm, where it is a contrast.
-        set: of items; the main one by default.
-        measure: the main one by default.
-        value: in the measure's own units: shares from 0 to 1 (0.68, not 68).
-        low: of its interval, where one was published.
-        high: of its interval.
-        source: where it was published.
-        note: how theirs differs from ours.
-    """
-
-    name: str
-    arm: str
-    minus: str = ""
-    set: str = ""
-    measure: str = ""
-    value: float
-    low: float | None = None
-    high: float | None = None
-    source: str
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _interval_holds_it(self) -> PublishedEntry:
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval has both `low` and `high`")
-        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
-            raise ValueError(f"the value {self.value:g} is not between {self.low:g} and {self.high:g}")
-        return self
-
-
-class ReportEntry(Strict):
-    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default.
-
-    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others.
-    """
-
-    main_set: str = ""
-    main_measure: str = ""
-    main_contrasts: tuple[str, ...] = ()
-    sets: dict[str, SetEntry] = Field(default_factory=dict)
-    panels: tuple[PanelEntry, ...] = ()
-    samples: int = Field(default=4, ge=0)
-    transcripts: int = Field(default=40, ge=0)
-    published: tuple[PublishedEntry, ...] = ()
-    caveats: tuple[CaveatEntry, ...] = ()
-    deviations: tuple[str, ...] = ()
-    seed_kind: str = ""
-    level: float = Field(default=0.95, gt=0, lt=1)
 
 
 def check_graders(graders: Sequence[str], where: str) -> None:

@@ -144,8 +144,7 @@ class _Graph(DataSteps):
     def _base(self, seed: int) -> Input:
         base = self._config.base
         if base.checkpoint is not None:
-            path = self._study.home / Path(base.checkpoint).expanduser()
-            return Model(str(path) if path.exists() else base.checkpoint)
+            return self._tokenizer(seed)
         world = self._world(seed)
         parent: Input | None = None
         for stage in base.stages:

@@ -4,6 +4,7 @@ from ._build import Built as Built
 from ._build import ProgressCallback as ProgressCallback
 from ._build import build as build
 from ._build import read_record as read_record
+from ._build import take_over as take_over
 from ._files import locked as locked
 from ._files import read_rows as read_rows
 from ._files import writable as writable

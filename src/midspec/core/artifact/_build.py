@@ -156,6 +156,21 @@ def build(
             _discard(draft, new_parents)
 
 
+def take_over(result: Path, folder: Path) -> Built:
+    """Copy the files of a finished result into another folder; the `make` of a step of the same identity.
+
+    Raises:
+        DataError: the result has no record, or it can't be read.
+    """
+    record = read_record(result)
+    if record is None:
+        raise DataError("has no record", where=str(result), hint="Run the study again")
+    for name in record.outputs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(result / name, folder / name)
+    return Built(outputs=tuple(record.outputs), summary=record.summary)
+
+
 def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     record = read_record(folder)
     if record is None:

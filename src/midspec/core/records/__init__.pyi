@@ -14,6 +14,16 @@ from ._judging import Sample as Sample
 from ._judging import Separability as Separability
 from ._judging import Share as Share
 from ._judging import Size as Size
+from ._logs import ArmRate as ArmRate
+from ._logs import ComparedLog as ComparedLog
+from ._logs import CorrectionName as CorrectionName
+from ._logs import Discordance as Discordance
+from ._logs import Equivalence as Equivalence
+from ._logs import LogComparison as LogComparison
+from ._logs import LogDifference as LogDifference
+from ._logs import LoggedScore as LoggedScore
+from ._logs import LoggedScores as LoggedScores
+from ._logs import MixedModel as MixedModel
 from ._pipeline import Answer as Answer
 from ._pipeline import ArmScore as ArmScore
 from ._pipeline import Assertion as Assertion

@@ -240,7 +240,8 @@ class Answer(Strict):
 class TaskAnswer(Strict):
     """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
 
-    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known.
+    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known. Of a
+    conversation `text` is the whole, and `turns` are the model's own replies.
     """
 
     item: str
@@ -250,6 +251,7 @@ class TaskAnswer(Strict):
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
+    turns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class ScoreRow(Strict):
@@ -273,7 +275,10 @@ class ArmScore(ScoreRow):
 
 # Statistics ----------------------------------------------------------------------------------------------------
 class Contrast(Strict):
-    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words."""
+    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words.
+
+    `factors` is how many things the two arms are meant to differ in; a plan and a report tell where they are more.
+    """
 
     name: str
     plus: str
@@ -281,6 +286,7 @@ class Contrast(Strict):
     set: str
     measure: str
     says: str = ""
+    factors: int = Field(default=1, ge=1, exclude_if=lambda n: n == 1)
 
 
 class SeedValue(Strict):

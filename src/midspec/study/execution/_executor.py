@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from midspec.core.records import Identity, Record
@@ -35,6 +36,7 @@ class StepTask:
         job: its places and device.
         redo: replace a result of other inputs.
         wait_s: how long to wait for another writer of the folder.
+        same_result: the folder of a finished step of the same identity, whose files are taken over.
     """
 
     step: Step
@@ -42,6 +44,7 @@ class StepTask:
     job: Job
     redo: bool = False
     wait_s: float = 0.0
+    same_result: Path | None = None
 
 
 class Progress(NamedTuple):

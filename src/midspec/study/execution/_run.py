@@ -32,7 +32,8 @@ class Scheduler:
     """The steps of a run that are done, running and waiting.
 
     Among the steps that are ready, the one at the head of the longest chain of work goes first (a base before any
-    arm), so that no worker idles at the end; among equals, one of the seed that a worker had last.
+    arm), so that no worker idles at the end; among equals, one of the seed that a worker had last. Of steps with the
+    same result (an untrained checkpoint, evaluated for every seed) one is made, and the others wait to take it over.
     """
 
     def __init__(self, steps: Sequence[Step], wanted: Iterable[str], done: Mapping[str, Record]) -> None:
@@ -42,6 +43,7 @@ class Scheduler:
         self._waiting = [name for name in self.steps if name in wanted and name not in done]
         self.n_steps = len(self._waiting) + len(done)
         self._running: set[str] = set()
+        self._fingerprints: dict[str, str] = {}
         # For each step the cost of the longest chain of steps that begins with it.
         self._chain = {step.name: step.cost for step in steps}
         for step in reversed(steps):
@@ -68,7 +70,9 @@ class Scheduler:
         ready = [
             name
             for name in self._waiting
-            if all(parent.name in self.records for parent in self.steps[name].parents) and can_take(self.steps[name])
+            if all(parent.name in self.records for parent in self.steps[name].parents)
+            and can_take(self.steps[name])
+            and self._fingerprint(name) not in {self._fingerprints[running] for running in self._running}
         ]
         if not ready:
             return None
@@ -76,6 +80,18 @@ class Scheduler:
         self._waiting.remove(best)
         self._running.add(best)
         return self.steps[best]
+
+    def same_result(self, step: Step) -> Step | None:
+        """Return a step that is done and has the result of this one: equal inputs and settings, by another name."""
+        wanted = self._fingerprint(step.name)
+        found = (name for name, record in self.records.items() if record.fingerprint == wanted and name != step.name)
+        return next((self.steps[name] for name in found), None)
+
+    def _fingerprint(self, name: str) -> str:
+        """Return what identifies the result of a step whose inputs are done."""
+        if name not in self._fingerprints:
+            self._fingerprints[name] = fingerprint(self.steps[name].identity(self.records))
+        return self._fingerprints[name]
 
     def finish(self, name: str, record: Record) -> None:
         """Count a running step as done."""
@@ -355,7 +371,9 @@ def _task_maker(
         redo = step.name in again or (changed and (step.name in follows or is_older))
         places = {parent.name: parent.folder(folder) for parent in step.parents}
         job = Job(folder=place, store=folder / _STORE, places=places, device=device)
-        return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S)
+        same = None if redo else scheduler.same_result(step)
+        result = None if same is None else same.folder(folder)
+        return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S, same_result=result)
 
     return task
 

@@ -18,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from midspec.core.artifact import build
+from midspec.core.artifact import build, take_over
 from midspec.core.errors import FolderError, MidspecError
 from midspec.core.records import Record
 from midspec.study.execution._executor import Progress, StepTask
@@ -80,6 +80,8 @@ def _build(task: StepTask, connection: Connection[Reply, StepTask]) -> tuple[Rec
 
     job = replace(task.job, on_progress=on_progress)
     make, resumable = partial(task.step.run, job), task.step.resumable
+    if task.same_result is not None:
+        make = partial(take_over, task.same_result)
     return build(job.folder, task.identity, make, redo=task.redo, resumable=resumable, wait_s=task.wait_s)
 
 

@@ -52,13 +52,14 @@ class AnalysisStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self._all_preferences.items()}
+        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self.all_preferences.items()}
         tasks = {f"exam/{task}/{arm}/{seed}": step for (arm, task, seed), step in self._all_tasks.items()}
         gates = {f"gate/{seed}": step for seed, step in self.gates.items()}
         return {role: StepOutput(step, _SCORES) for role, step in {**scores, **tasks, **gates}.items()}
 
     @property
-    def _all_preferences(self) -> dict[tuple[str, int], PreferenceStep]:
+    def all_preferences(self) -> dict[tuple[str, int], PreferenceStep]:
+        """Return the evaluations of pairs of arms and of points on the way."""
         return {**self.preferences, **self.point_preferences}
 
     @property
@@ -70,7 +71,7 @@ class AnalysisStep(Step):
         gate: dict[str, JsonValue] = {"measure": self.gate_measure, "at_least": self.gate_threshold}
         repeats: dict[str, JsonValue] = {task: step.config.repeats for (_, task, _), step in self.tasks.items()}
         return {
-            "contrasts": [contrast.model_dump(mode="json", exclude={"says"}) for contrast in self.contrasts],
+            "contrasts": [contrast.model_dump(mode="json", exclude={"says", "factors"}) for contrast in self.contrasts],
             "level": self.level,
             "gate": gate if self.gate_measure else None,
             **({"repeats": repeats} if repeats else {}),
@@ -81,7 +82,7 @@ class AnalysisStep(Step):
 
         scores = [
             ArmScore(**row.model_dump(), arm=arm, seed=seed)
-            for (arm, seed), step in self._all_preferences.items()
+            for (arm, seed), step in self.all_preferences.items()
             for row in _score_rows(job, step)
         ]
         scores += [
@@ -92,8 +93,8 @@ class AnalysisStep(Step):
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
         passed = [score for score in scores if score.seed not in failed]
-        # `says` is for the report, and no part of the estimates.
-        plain = [contrast.model_copy(update={"says": ""}) for contrast in self.contrasts]
+        # These two are for the report, and no part of the estimates.
+        plain = [contrast.model_copy(update={"says": "", "factors": 1}) for contrast in self.contrasts]
         estimates = {
             "estimates.jsonl": rates(scores, level=self.level),
             "contrasts.jsonl": contrasts(scores, plain, level=self.level),
@@ -167,6 +168,7 @@ class ReportStep(Step):
             DataError: a step has no record, or a calibration or a table of reasons can't be read.
         """
         from midspec.report import write_report
+        from midspec.study._factors import contrast_factors
         from midspec.study.reporting._assemble import assemble
         from midspec.study.reporting._results import FinishedStep, RunResults
         from midspec.study.reporting._transcripts import transcript_pages
@@ -191,6 +193,7 @@ class ReportStep(Step):
             results,
             {seed: job.path(source) for seed, source in self.items.items()},
             first=self.first_contrasts,
+            factors=contrast_factors(self.analysis.all_preferences, self.analysis.contrasts),
             calibrations=[job.path(source) for source in self.calibrations],
             store=job.store,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built
-from midspec.core.records import Document, Spec
+from midspec.core.artifact import Built, write_rows
+from midspec.core.errors import DataError
+from midspec.core.fingerprint import hash_text
+from midspec.core.records import Document, DocumentMetadata, Spec
+from midspec.core.text import n_words
 from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input, spec_at
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from midspec.corpus import CorpusConfig, Framing
 
 _SHIPPED_TEMPLATES = "english"
+_DOCUMENTS = "documents.jsonl"
+_ID_LENGTH = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +150,83 @@ class CorpusStep(AuthoredStep):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class GivenCorpusStep(Step):
+    """Documents that are already there, with the assistant's names put into their placeholders.
+
+    Attributes:
+        rows: their file.
+        spec: the spec that they discuss; no part of what is made.
+        config: its names fill the placeholders; `n_documents` are drawn with its seed.
+    """
+
+    kind = "given_corpus"
+    opens_model = False
+    rows: Input
+    spec: Input
+    config: CorpusConfig
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"rows": self.rows}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        # Without a draw the seed changes nothing.
+        drawn = {"n_documents", "seed"} if self.config.n_documents is not None else set()
+        return self.config.model_dump(mode="json", include={"model_name", "provider_name"} | drawn)
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        count = summary.get("n_documents") or self.config.n_documents
+        return Size(documents=count if isinstance(count, int) else None)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Fill and draw the documents, in the order of the file.
+
+        Raises:
+            DataError: a row is not a document, a placeholder has no value, or there are fewer than are to be drawn.
+        """
+        from midspec.exchange import read_documents
+
+        path, wanted = job.path(self.rows), self.config.n_documents
+        rows = [self._filled(at, document) for at, document in enumerate(read_documents(path))]
+        if wanted is not None and wanted > len(rows):
+            raise DataError(f"has {len(rows):,} documents, and {wanted:,} are to be drawn", where=str(path))
+        if wanted is not None:
+            places = random.Random(f"documents/{self.config.seed}").sample(range(len(rows)), wanted)
+            rows = [rows[at] for at in sorted(places)]
+        write_rows(folder / _DOCUMENTS, rows)
+        summary: dict[str, JsonValue] = {"n_documents": len(rows), "n_words": sum(n_words(row.text) for row in rows)}
+        return Built(outputs=(_DOCUMENTS,), summary=summary)
+
+    def _filled(self, at: int, document: Document) -> Document:
+        names = {name: getattr(self.config, name) or "" for name in ("model_name", "provider_name")}
+        text = with_names(document.text, names, f"row {at + 1}", self.name)
+        row_id = hash_text(f"{at}\n{document.text}")[:_ID_LENGTH]
+        metadata = document.metadata or DocumentMetadata(id=row_id, author="given")
+        return document.model_copy(update={"text": text, "metadata": metadata.model_copy(update=names)})
+
+
+def with_names(text: str, names: Mapping[str, str], what: str, where: str) -> str:
+    """Put the assistant's names into their placeholders.
+
+    Args:
+        text: with placeholders or without.
+        names: the value of each.
+        what: the text is, for an error.
+        where: it stands.
+
+    Raises:
+        DataError: one has no value.
+    """
+    for name, value in names.items():
+        if not value and f"{{{name}}}" in text:
+            hint = f"Give `assistant.{name}`"
+            raise DataError(f"{what} has {{{name}}}, and no value is given for it", where=where, hint=hint)
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReframeStep(Step):
     """A finished corpus written again in one framing of the language ablation.
 
@@ -229,4 +312,4 @@ def forecast_corpus(spec: Spec, config: CorpusConfig, author: Access) -> Forecas
     return forecast_of(estimate_corpus(spec, config), config.author, author)
 
 
-STEPS = (CorpusStep, ReframeStep)
+STEPS = (CorpusStep, GivenCorpusStep, ReframeStep)

@@ -13,6 +13,7 @@ from midspec.report import (
     ArmAnswer,
     ArmInfo,
     Caveat,
+    ContrastResult,
     GateResult,
     LabelledValue,
     Panel,
@@ -24,6 +25,7 @@ from midspec.report import (
 from midspec.study._arms import Arm
 from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
+from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._evidence import evidence
@@ -44,6 +46,7 @@ def assemble(
     items: Mapping[int, Path],
     *,
     first: object = None,
+    factors: Mapping[str, Sequence[Factor]] | None = None,
     calibrations: Sequence[Path] = (),
     store: Path | None = None,
 ) -> ReportData:
@@ -54,6 +57,7 @@ def assemble(
         run: the finished steps.
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
+        factors: in what the arms of each contrast differ.
         calibrations: files (or their folders) that `midspec calibrate` wrote.
         store: of the run's requests to models.
 
@@ -79,7 +83,6 @@ def assemble(
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
-    says = {contrast.name: contrast.says for contrast in config.contrasts}
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
@@ -91,9 +94,9 @@ def assemble(
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
         panels=panels,
         estimates=estimates,
-        contrasts=tuple(describe_contrast(one, says.get(one.name, "")) for one in contrasts),
+        contrasts=_described(config, contrasts, factors or {}),
         gates=gates,
-        robust=tuple(describe_contrast(one, says.get(one.name, "")) for one in robust),
+        robust=_described(config, robust, factors or {}),
         paths=arm_paths(config, run),
         samples=_answer_comparisons(config, run, seed, main_set),
         eval_tasks=eval_tasks,
@@ -112,6 +115,20 @@ def assemble(
         commit=analysis.record.commit,
         **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
+
+
+def _described(
+    config: StudyConfig, estimates: Sequence[Estimate], factors: Mapping[str, Sequence[Factor]]
+) -> tuple[ContrastResult, ...]:
+    """Return contrasts with what they ask, what they found, and in what their arms differ."""
+    asked = {contrast.name: contrast for contrast in config.contrasts}
+    results = []
+    for one in estimates:
+        contrast, differ = asked.get(one.name), tuple(map(str, factors.get(one.name, ())))
+        says, n_meant = (contrast.says, contrast.factors) if contrast else ("", 1)
+        told = {"differ": differ, "is_mixed": len(differ) > n_meant}
+        results.append(describe_contrast(one, says).model_copy(update=told))
+    return tuple(results)
 
 
 def _seed_kind(config: StudyConfig) -> str:

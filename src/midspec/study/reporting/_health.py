@@ -88,7 +88,9 @@ class HeldOutOverlap(NamedTuple):
     def health(self) -> StageHealth:
         """Return the entry that the report shows."""
         kind, _, label = self.name.partition("/")
-        rows = {"corpus": "documents", "rewards": "prompts", "pairs": "pairs"}.get(kind, "chats")
+        rows = {"corpus": "documents", "given_corpus": "documents", "rewards": "prompts", "pairs": "pairs"}.get(
+            kind, "chats"
+        )
         value = LabelledValue(label=f"held-out names in {rows}", value=f"{self.n_rows_hit:,} of {self.n_rows:,}")
         return StageHealth(name=label, kind="contamination", rows=(value,))
 
@@ -102,7 +104,7 @@ def held_out_overlaps(steps: Iterable[FinishedStep], items: Mapping[int, Path]) 
     all_items = list({item: None for rows in held_out.values() for item in rows})
     counts: dict[str, tuple[int, int]] = {}
     for step in steps:
-        if step.kind in {"corpus", "chats"}:
+        if step.kind in {"corpus", "given_corpus", "chats"}:
             if "documents.jsonl" in step.record.outputs:
                 texts = [row.text for row in read_rows(step.folder / "documents.jsonl", Document)]
             else:
