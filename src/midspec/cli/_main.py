@@ -24,7 +24,7 @@ from typer.main import get_command
 
 from midspec import __version__
 from midspec.cli._compare import compare
-from midspec.cli._evaluate import calibrate, evaluate
+from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
@@ -107,6 +107,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "compare": compare,
     "calibrate": calibrate,
+    "seam": seam,
     "reasons": reasons,
     "plan": plan,
     "run": run,

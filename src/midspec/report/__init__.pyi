@@ -22,6 +22,8 @@ from ._format import is_share as is_share
 from ._format import summary_lines as summary_lines
 from ._format import verdict as verdict
 from ._health import write_health as write_health
+from ._health_comparison import content_rows as content_rows
+from ._health_comparison import unmatched_losses as unmatched_losses
 from ._health_comparison import write_comparison as write_comparison
 from ._log_comparison import comparison_lines as comparison_lines
 from ._log_comparison import difference_verdict as difference_verdict
@@ -41,6 +43,9 @@ from ._task_data import MeasureValue as MeasureValue
 from ._task_data import PowerAnalysis as PowerAnalysis
 from ._task_data import Reasons as Reasons
 from ._task_data import RequiredSampleSize as RequiredSampleSize
+from ._task_data import SeamClause as SeamClause
+from ._task_data import SeamDelta as SeamDelta
+from ._task_data import SeamProbe as SeamProbe
 from ._task_data import SettingDifference as SettingDifference
 from ._task_data import TaskReport as TaskReport
 from ._task_data import Transcript as Transcript

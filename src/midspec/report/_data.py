@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 
 from midspec.core.records import Estimate, Strict
-from midspec.report._task_data import Column, JudgingCost, Reasons, TaskReport
+from midspec.report._task_data import Column, JudgingCost, Reasons, SeamProbe, TaskReport
 
 EXECUTION_FIELDS = {"seconds", "bills", "costs"}
 """What a run took, not what it found: on the page, but not in its data, which is the same for the same results."""
@@ -224,6 +224,7 @@ class ReportData(Strict):
         paths: the arms that were evaluated on their way through their stages.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
+        seam_probes: what models knew right after their documents, where a step `seam` asked.
         eval_tasks: one entry for each evaluation task; read as `exams` too, its name in older files.
         reasons: what drove the models' choices, where that was analysed.
         health: one entry for each step or group of steps.
@@ -264,6 +265,7 @@ class ReportData(Strict):
     robust: tuple[ContrastResult, ...] = ()
     paths: tuple[ArmPath, ...] = Field(default=(), exclude_if=operator.not_)
     samples: tuple[AnswerComparison, ...] = ()
+    seam_probes: tuple[SeamProbe, ...] = Field(default=(), exclude_if=operator.not_)
     eval_tasks: tuple[TaskReport, ...] = Field(
         default=(), exclude_if=operator.not_, validation_alias=AliasChoices("eval_tasks", "exams")
     )

@@ -29,6 +29,7 @@ from midspec.report._forest_figure import draw_forest, has_forest
 from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
+from midspec.report._seam import seam_lines
 from midspec.report._tables import RatesTable, path_groups, path_table, rates_table, tables_of_task
 from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
 from midspec.report._transcripts import Links, TranscriptPage, write_transcripts
@@ -165,6 +166,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "task_tables": [tables_of_task(data, eval_task.name) for eval_task in data.eval_tasks],
         "grids": [_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
         "paths": _paths(data, figures),
+        "seam_lines": seam_lines(data.seam_probes, data.estimates, (data.main_set, data.main_measure)),
         "methods": sorted(methods.items(), key=lambda entry: (-entry[1], entry[0])),
     }
 

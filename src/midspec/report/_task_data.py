@@ -265,3 +265,59 @@ class Reasons(Strict):
     shares: tuple[ReasonShare, ...]
     agreements: tuple[Agreement, ...] = ()
     citations: tuple[Citations, ...] = ()
+
+
+class SeamClause(Strict):
+    """What a model knows of one clause; `gain` is of its margin over the control's, in nats a token."""
+
+    id: str
+    text: str
+    knows: Estimate
+    gain: Estimate
+
+
+class SeamDelta(Strict):
+    """How the documents changed the loss of answers to held-out pairs, against the control.
+
+    Attributes:
+        set: of the pairs.
+        auc: how well the change tells a target's answer from the other: 0.5 not at all, 1 always, under 0.5 reversed.
+        low, high: by a bootstrap over items and seeds.
+        target, other: mean change of the loss, nats a token; below 0 it is cheaper than it was.
+        n_items, n_seeds: that it is of.
+    """
+
+    set: str
+    auc: float
+    low: float
+    high: float
+    target: float
+    other: float
+    n_items: int
+    n_seeds: int
+
+
+class SeamProbe(Strict):
+    """What one model right after its documents knows of one spec.
+
+    Attributes:
+        seam: the arm that the model is called by: the first that goes through it.
+        arms: all that do.
+        control: the arm or model that it is held against.
+        spec: that was asked about.
+        is_own: whether its documents are of that spec.
+        knows: share of the probes whose own end is likelier than the foil.
+        gain: of the margin over the control's, nats a token.
+        clauses: of an own spec, each clause.
+        deltas: of answers, set by set.
+    """
+
+    seam: str
+    arms: tuple[str, ...]
+    control: str
+    spec: str
+    is_own: bool
+    knows: Estimate
+    gain: Estimate
+    clauses: tuple[SeamClause, ...] = ()
+    deltas: tuple[SeamDelta, ...] = ()

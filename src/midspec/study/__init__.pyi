@@ -49,6 +49,8 @@ from .jobs._corpus import CorpusStep as CorpusStep
 from .jobs._corpus import ReframeStep as ReframeStep
 from .jobs._corpus import forecast_corpus as forecast_corpus
 from .jobs._corpus import preview_documents as preview_documents
+from .jobs._corpus_loss import CorpusLossStep as CorpusLossStep
+from .jobs._corpus_loss import LossConfig as LossConfig
 from .jobs._curate import CurateStep as CurateStep
 from .jobs._endpoints import ModelEndpoints as ModelEndpoints
 from .jobs._endpoints import Serving as Serving
@@ -72,5 +74,7 @@ from .jobs._reasons import ReasonsStep as ReasonsStep
 from .jobs._reasons import clause_texts as clause_texts
 from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
+from .jobs._seam import SeamStep as SeamStep
+from .jobs._sources import SpecNames as SpecNames
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

@@ -67,6 +67,7 @@ class _Graph(DataSteps):
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         self._kept = kept_updates(self._config.arms.values(), self._config.recipes)
+        self._seams: dict[tuple[str, int], Input] = {}
 
     def all(self, folder: Path | None) -> tuple[Step, ...]:
         config = self._config
@@ -131,7 +132,7 @@ class _Graph(DataSteps):
         )
 
     def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:
-        config = self._config
+        config, entry = self._config, self._config.evals.preference
         return StudyOutputs(
             documents={(name, seed): self._corpus(name, seed) for name in config.corpora for seed in config.seeds},
             chats={(name, seed): self._chats(name, seed, cot=True) for name in config.chats for seed in config.seeds},
@@ -139,6 +140,11 @@ class _Graph(DataSteps):
             scores={
                 key: StepOutput(step, "scores.jsonl") for key, step in preferences.items() if key[0] in config.arms
             },
+            bases={seed: self._base(seed) for seed in config.seeds},
+            seams=dict(self._seams),
+            specs={name: (self._spec(name), self._names(name)) for name in config.specs},
+            items={seed: self._rows(entry.items, "evals.preference.items", seed) for seed in config.seeds},
+            asked=narrowed(entry, PreferenceConfig),
         )
 
     def _base(self, seed: int) -> Input:
@@ -172,6 +178,8 @@ class _Graph(DataSteps):
             step = self._trained(arm, stage, models[stage.parent, None][0], seed)
             after = f"{step.kind}:{stage.label}"
             models[index, None] = (TrainedModel(step), after)
+            if stage.stage.kind == "midtrain" and stage.parent == -1:
+                self._seams[name, seed] = TrainedModel(step)
             for n in stage.stage.checkpoints:
                 models[index, n] = (kept_checkpoint(step, n), f"{after}@{n}")
         for point in arm_points(name, arm):
