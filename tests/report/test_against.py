@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.report import ReportData, write_against
-from midspec.report._against import Found, _found, compare_reports
+from midspec.report._against import Pair, compare_reports
 
 from .simulated import simulated_report
 from .test_page import Reader
@@ -85,7 +85,7 @@ def test_intervals_are_apart_exactly_where_they_share_no_value(mine, other):
         simulated_report().contrasts[0].estimate.model_copy(update=dict(zip(("low", "value", "high"), x, strict=True)))
         for x in (mine, other)
     )
-    found: Found = _found(one, two)
+    found = Pair.of(one, two).found
     assert (found == "apart") == (mine[0] > other[2] or other[0] > mine[2])
     assert (found == "alike") == (mine[0] <= other[1] <= mine[2] and other[0] <= mine[1] <= other[2])
-    assert _found(two, one) == found
+    assert Pair.of(two, one).found == found

@@ -36,6 +36,19 @@ class Pair(NamedTuple):
     there: Estimate | None
     found: Found
 
+    @classmethod
+    def of(cls, here: Estimate | None, there: Estimate | None) -> Pair:
+        """Compare two estimates by their intervals."""
+        if here is None or there is None:
+            return cls(here, there, "only there" if here is None else "only here")
+        ends = (here.value, here.low, here.high, there.value, there.low, there.high)
+        if any(end is None for end in ends):
+            return cls(here, there, "not comparable")
+        value, low, high, other, other_low, other_high = (float(end) for end in ends if end is not None)
+        if low > other_high or other_low > high:
+            return cls(here, there, "apart")
+        return cls(here, there, "alike" if low <= other <= high and other_low <= value <= other_high else "moved")
+
     @property
     def one(self) -> Estimate:
         """Return the estimate that says what both are of."""
@@ -71,6 +84,35 @@ class Against(NamedTuple):
         own = [pair.found for pair in self.pairs if pair.one.kind == kind]
         return {found: n for found in _ORDER if (n := own.count(found))}
 
+    def sentences(self, here: ReportData, names: tuple[str, str]) -> tuple[str, ...]:
+        """Say what changed: the main contrast first, then how many contrasts and rates, then what was set otherwise."""
+        sentences = []
+        by_name = {pair.one.name: pair for pair in self.pairs if pair.one.kind == "contrast"}
+        for contrast in main_contrasts(here)[:1]:
+            pair = by_name.get(contrast.estimate.name)
+            if pair is not None and pair.here is not None and pair.there is not None:
+                values = " and ".join(
+                    f"{signed(one.value, one.measure) if one.value is not None else 'no value'}"
+                    f"{f' ({span(one)})' if span(one) else ''} in {name}"
+                    for one, name in ((pair.here, names[0]), (pair.there, names[1]))
+                )
+                what = f"{pair.one.arm} minus {pair.one.minus}, in {unit(pair.one.measure)}, is {values}"
+                sentences.append(f"{what}: {_WORDS[pair.found]}.")
+        for kind, noun in (("contrast", "comparison"), ("rate", "rate")):
+            counts = self.counts(kind)
+            both = sum(counts.get(each, 0) for each in ("apart", "moved", "alike"))
+            if both:
+                far = counts.get("apart", 0), counts.get("moved", 0)
+                sentences.append(
+                    f"Of {plural(both, noun)} with an interval in both, {far[0]} have none of it in common, and in "
+                    f"{far[1]} one leaves out the other’s value."
+                )
+        n = len(self.settings)
+        sentences.append(
+            f"{plural(n, 'setting')} {'differs' if n == 1 else 'differ'}." if n else "The study files say the same."
+        )
+        return tuple(sentences)
+
 
 def compare_reports(here: ReportData, there: ReportData) -> Against:
     """Compare every rate and contrast by arm, set and measure, and the two study files key by key.
@@ -79,10 +121,7 @@ def compare_reports(here: ReportData, there: ReportData) -> Against:
     or bases, and then their estimates are not independent.
     """
     mine, theirs = _estimates(here), _estimates(there)
-    pairs = [
-        Pair(mine.get(key), theirs.get(key), _found(mine.get(key), theirs.get(key)))
-        for key in dict.fromkeys([*mine, *theirs])
-    ]
+    pairs = [Pair.of(mine.get(key), theirs.get(key)) for key in dict.fromkeys([*mine, *theirs])]
     # Contrasts first, then by how different they are; else in the order of the reports.
     pairs.sort(key=lambda pair: (pair.one.kind == "rate", _ORDER.index(pair.found)))
     settings = _differences(
@@ -117,7 +156,7 @@ def write_against(here: ReportData, there: ReportData, folder: Path, *, names: t
         "title": f"{names[0]} against {names[1]}",
         "names": names,
         "studies": (here.title, there.title),
-        "says": _said(here, found, names),
+        "says": found.sentences(here, names),
         "tables": [
             ("Comparisons", [pair for pair in shown if pair.one.kind == "contrast"]),
             ("Rates", [pair for pair in shown if pair.one.kind == "rate"]),
@@ -135,54 +174,12 @@ def write_against(here: ReportData, there: ReportData, folder: Path, *, names: t
     return Built(outputs=(PAGE, ROWS), summary={"says": list(content["says"])})
 
 
-def _said(here: ReportData, found: Against, names: tuple[str, str]) -> tuple[str, ...]:
-    """Say what changed: the main contrast first, then how many contrasts and rates, then what was set otherwise."""
-    sentences = []
-    by_name = {pair.one.name: pair for pair in found.pairs if pair.one.kind == "contrast"}
-    for contrast in main_contrasts(here)[:1]:
-        pair = by_name.get(contrast.estimate.name)
-        if pair is not None and pair.here is not None and pair.there is not None:
-            values = " and ".join(
-                f"{signed(one.value, one.measure) if one.value is not None else 'no value'}"
-                f"{f' ({span(one)})' if span(one) else ''} in {name}"
-                for one, name in ((pair.here, names[0]), (pair.there, names[1]))
-            )
-            what = f"{pair.one.arm} minus {pair.one.minus}, in {unit(pair.one.measure)}, is {values}"
-            sentences.append(f"{what}: {_WORDS[pair.found]}.")
-    for kind, noun in (("contrast", "comparison"), ("rate", "rate")):
-        counts = found.counts(kind)
-        both = sum(counts.get(each, 0) for each in ("apart", "moved", "alike"))
-        if both:
-            far = counts.get("apart", 0), counts.get("moved", 0)
-            sentences.append(
-                f"Of {plural(both, noun)} with an interval in both, {far[0]} have none of it in common, and in "
-                f"{far[1]} one leaves out the other’s value."
-            )
-    n = len(found.settings)
-    sentences.append(
-        f"{plural(n, 'setting')} {'differs' if n == 1 else 'differ'}." if n else "The study files say the same."
-    )
-    return tuple(sentences)
-
-
 def _estimates(data: ReportData) -> dict[tuple[str, ...], Estimate]:
     rates = [*data.estimates, *(score for task in data.eval_tasks for score in task.scores)]
     found: dict[tuple[str, ...], Estimate] = {}
     for one in (*(each.estimate for each in data.contrasts), *rates):
         found.setdefault((one.kind, one.arm, one.minus or "", one.set, one.measure), one)
     return found
-
-
-def _found(here: Estimate | None, there: Estimate | None) -> Found:
-    if here is None or there is None:
-        return "only there" if here is None else "only here"
-    ends = (here.value, here.low, here.high, there.value, there.low, there.high)
-    if any(end is None for end in ends):
-        return "not comparable"
-    value, low, high, other, other_low, other_high = (float(end) for end in ends if end is not None)
-    if low > other_high or other_low > high:
-        return "apart"
-    return "alike" if low <= other <= high and other_low <= value <= other_high else "moved"
 
 
 def _flat(value: Any, name: str = "") -> dict[str, str]:

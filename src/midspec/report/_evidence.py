@@ -240,21 +240,17 @@ def cost_rows(data: ReportData) -> list[CostRow]:
     """Return the costs by stage, and their sum; what was not recorded is a dash, never 0."""
     if not data.costs:
         return []
-    return [*map(_cost_row, data.costs), _cost_row(_total(data.costs))]
-
-
-def _total(costs: Sequence[StageCost]) -> StageCost:
-    steps = [one for one in costs if one.n_steps]
-    cpu = [one.cpu_s for one in steps]
-    dollars = [one.cost_usd for one in costs if one.n_requests]
-    return StageCost(
+    cpu = [one.cpu_s for one in data.costs if one.n_steps]
+    dollars = [one.cost_usd for one in data.costs if one.n_requests]
+    total = StageCost(
         stage="all",
-        n_steps=sum(one.n_steps for one in costs),
+        n_steps=sum(one.n_steps for one in data.costs),
         cpu_s=None if None in cpu else sum(value or 0.0 for value in cpu),
-        seconds=sum(one.seconds for one in steps),
-        n_requests=sum(one.n_requests for one in costs),
+        seconds=sum(one.seconds for one in data.costs if one.n_steps),
+        n_requests=sum(one.n_requests for one in data.costs),
         cost_usd=None if None in dollars else sum(value or 0.0 for value in dollars),
     )
+    return [*map(_cost_row, data.costs), _cost_row(total)]
 
 
 def _cost_row(one: StageCost) -> CostRow:

@@ -7,7 +7,7 @@ shows some, spread evenly over seeds and items; the Inspect logs hold all, and e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +78,13 @@ def write_transcripts(pages: Iterable[TranscriptPage], data: ReportData, folder:
     if listed:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     titles = {one.name: one.title for one in data.sets} | {task.name: task.title for task in data.eval_tasks}
-    rates: dict[tuple[str, str], list[Estimate]] = {}
+    # Those of the main measures, each once.
+    wanted = {one.measure for one in data.panels} | {one.measure for task in data.eval_tasks for one in task.columns}
+    rates: dict[tuple[str, str], dict[tuple[str, str], Estimate]] = {}
     for one in (*data.estimates, *(score for task in data.eval_tasks for score in task.scores)):
-        rates.setdefault((one.arm, one.set.partition("/")[0] if one.set not in titles else one.set), []).append(one)
+        if one.measure in wanted:
+            place = one.set if one.set in titles else one.set.partition("/")[0]
+            rates.setdefault((one.arm, place), {}).setdefault((one.set, one.measure), one)
     look = looks(data.arms)
     for page, link in zip(listed, links, strict=True):
         beside = [each for each in links if each.set == page.set]
@@ -88,24 +92,12 @@ def write_transcripts(pages: Iterable[TranscriptPage], data: ReportData, folder:
             "data": data,
             "page": page,
             "title": titles.get(page.set, page.set),
-            "rates": _main_rates(rates.get((page.arm, page.set), ()), data),
+            "rates": list(rates.get((page.arm, page.set), {}).values()),
             "beside": [(each, each.file.partition("/")[2]) for each in beside],
             "look": look.get(page.arm.partition("@")[0]),
         }
         write_text(folder / link.file, render("transcripts.html.j2", content, None))
     return links
-
-
-def _main_rates(rates: Sequence[Estimate], data: ReportData) -> list[Estimate]:
-    """Return the rates to show at a page's head: of the main measures, each once."""
-    wanted = {panel.measure for panel in data.panels} | {
-        column.measure for task in data.eval_tasks for column in task.columns
-    }
-    found: dict[tuple[str, str], Estimate] = {}
-    for one in rates:
-        if one.measure in wanted:
-            found.setdefault((one.set, one.measure), one)
-    return list(found.values())
 
 
 class Links(NamedTuple):

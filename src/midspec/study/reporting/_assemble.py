@@ -33,7 +33,6 @@ from midspec.study.reporting._health import held_out_overlaps, outside_overlaps,
 from midspec.study.reporting._judges import judging_costs, read_calibrations
 from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
-from midspec.study.reporting._seam import seam_probes
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
 
@@ -100,7 +99,6 @@ def assemble(
         robust=_described(config, robust, factors or {}),
         paths=arm_paths(config, run),
         samples=_answer_comparisons(config, run, seed, main_set),
-        seam_probes=seam_probes(config, run),
         eval_tasks=eval_tasks,
         reasons=read_reasons(run.run_folder / "reasons"),
         bills=judging_costs(run.steps.values()),

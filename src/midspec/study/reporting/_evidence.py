@@ -16,6 +16,7 @@ from midspec.study._config import StudyConfig
 from midspec.study._load import Study
 from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._results import FinishedStep, RunResults, read_task_result, score_rows
+from midspec.study.reporting._seam import seam_probes
 
 _WRITTEN, _PARSED = "choice_generated", "parsed"
 # What pairs to choose from show beside the choice: whether answers have their form, and whether they hang together.
@@ -52,6 +53,7 @@ def evidence(
         "raw": raw_rates(study.config, run, tasks),
         "side_effects": side_effects(estimates[0], tasks, main[0]),
         "seams": seams(study.config),
+        "seam_probes": seam_probes(study.config, run),
         "published": published(study.config, *main),
         "costs": costs,
         "seconds": {one.stage: one.seconds for one in costs if one.n_steps},
