@@ -31,6 +31,20 @@ from midspec.study._entries import (
 _WORLD = "world:"
 
 
+_MOST_SEED = 1_000_000
+
+
+class Run(NamedTuple):
+    """One midtraining of every arm: `seed` draws its data and orders, from the base of the study's seed `base`.
+
+    `world` is the seed that its world is called by: `base`, or of the mirrored world a number of its own.
+    """
+
+    seed: int
+    base: int
+    world: int
+
+
 class StudyConfig(Strict):
     """A whole study: specs, base, data, arms, seeds, evaluations and the comparisons fixed before the run.
 
@@ -67,6 +81,24 @@ class StudyConfig(Strict):
         """Return the recipes of stages, with the rewards that they name."""
         return Recipes(self.training, self.rewards)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Return the midtrainings of every seed, in order: of seed 101 the first is run 101, the next 1000101."""
+        return tuple(
+            Run(
+                seed=seed + index * _MOST_SEED,
+                base=seed,
+                world=seed + _MOST_SEED if self.base.mirror and index % 2 else seed,
+            )
+            for seed in self.seeds
+            for index in range(self.base.midtrainings)
+        )
+
+    @property
+    def run_seeds(self) -> tuple[int, ...]:
+        """Return the seeds of all runs."""
+        return tuple(run.seed for run in self.runs)
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -76,6 +108,9 @@ class StudyConfig(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> StudyConfig:
+        if self.base.midtrainings > 1 and not all(0 <= seed < _MOST_SEED for seed in self.seeds):
+            hint = "Larger numbers are those of further midtrainings"
+            raise ConfigError(f"a seed that is not from 0 to {_MOST_SEED - 1:,}", where="seeds", hint=hint)
         check_references(self)
         return self
 

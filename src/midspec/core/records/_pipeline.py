@@ -295,7 +295,8 @@ class Estimate(Strict):
 
     `n_asked` counts score rows asked for and `n_scored` those with a value. `mde` is the smallest true difference
     that a design like this finds with 80% power at two-sided 5%. `low`, `high` and `mde` are `None` where the
-    design cannot give them (one item, say); `note` says why.
+    design cannot give them (one item, say); `note` says why. Where several training seeds share a base, `n_seeds` and
+    `by_seed` are of bases, each the mean of its own, and `within_sd` is their standard deviation about that mean.
     """
 
     kind: Literal["rate", "contrast"]
@@ -314,6 +315,7 @@ class Estimate(Strict):
     n_seeds: int
     by_seed: tuple[SeedValue, ...]
     seed_sd: float | None
+    within_sd: float | None = Field(default=None, exclude_if=lambda value: value is None)
     mde: float | None
     method: str
     note: str = ""
