@@ -49,6 +49,35 @@ def test_a_nested_contrast_is_the_paired_t_test_over_seed_means():
     assert "5 seed means" in found.method
 
 
+@pytest.mark.parametrize("same_items", [True, False])
+def test_seeds_that_share_a_base_count_as_one_draw_of_it(same_items: bool) -> None:
+    plus, minus = quarters(1, (5, 3, 20)), quarters(2, (5, 3, 20)) * 0.75  # bases, midtrainings, items
+    rows = [
+        score(arm, base + 10 * index, f"{base}-{0 if same_items else index}-{item}", value)
+        for arm, values in (("a", plus), ("b", minus))
+        for (base, index, item), value in np.ndenumerate(values)
+    ]
+    bases = {base + 10 * index: base for base in range(5) for index in range(3)}
+    (found,) = contrasts(rows, [contrast()], bases=bases)
+    means = (plus - minus).mean((1, 2))
+    low, high = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert [one.seed for one in found.by_seed] == [0, 1, 2, 3, 4]
+    assert [one.value for one in found.by_seed] == pytest.approx(means.tolist())
+    assert found.within_sd == pytest.approx(math.sqrt((plus - minus).mean(2).var(axis=1, ddof=1).mean()))
+    assert "5 seed means" in found.method
+    assert "the mean of 3 midtrainings of one base" in found.method
+    assert found.n_asked == 300
+
+
+def test_a_base_for_each_seed_changes_nothing() -> None:
+    rows = arm_scores("a", quarters(1, (5, 40))) + arm_scores("b", quarters(2, (5, 40)))
+    bases = {seed: seed for seed in range(5)}
+    assert contrasts(rows, [contrast()], bases=bases) == contrasts(rows, [contrast()])
+    assert rates(rows, bases=bases) == rates(rows)
+    assert "within_sd" not in rates(rows)[0].model_dump()
+
+
 def test_a_one_seed_contrast_is_the_paired_t_test_over_items_and_says_so():
     plus, minus = quarters(1, (1, 40)), quarters(2, (1, 40))
     (found,) = contrasts(arm_scores("a", plus) + arm_scores("b", minus), [contrast()])

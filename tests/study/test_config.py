@@ -40,6 +40,13 @@ WRONG = [
     ("  at_least: 0.95", "  at_least: 0.95\n  measure: parse", "gate.measure: there is no measure named 'parse'"),
     ("items: world:items", "items: world:itms", "evals.preference.items: there is no file of items named 'world:itms'"),
     ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: a seed is named twice"),
+    ("  world: nano", "  world: nano\n  mirror: true", "base: with `mirror` half of the `midtrainings` are mirrored"),
+    (
+        "  world: nano",
+        "  world: nano\n  midtrainings: 0",
+        "base.midtrainings: Input should be greater than or equal to 1",
+    ),
+    ("seeds: [1, 2]\n", "seeds: [1, 2000000]\n", ""),
     ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
     ("seeds: [1, 2]", "seeds: [010, 2]", ": not YAML (YAML reads 010 as 8: write that number, or quotes"),
     ("seeds: [1, 2]", "seeds: [1:30, 2]", ": not YAML (YAML reads 1:30 as 90"),
