@@ -12,7 +12,7 @@ from scipy import stats
 
 from midspec.analysis import contrasts, rates
 from midspec.core.errors import DataError
-from midspec.core.records import ArmScore, Contrast
+from midspec.core.records import ArmScore, Contrast, Difference
 
 
 def score(arm, seed, item, value, *, of="conflict", measure="choice_logprob"):
@@ -68,6 +68,23 @@ def test_seeds_that_share_a_base_count_as_one_draw_of_it(same_items: bool) -> No
     assert "5 seed means" in found.method
     assert "the mean of 3 midtrainings of one base" in found.method
     assert found.n_asked == 300
+
+
+def test_a_difference_less_another_is_the_t_test_of_what_is_left():
+    values = {arm: quarters(number, (6, 10)) for number, arm in enumerate("abcd")}
+    rows = [row for arm, each in values.items() for row in arm_scores(arm, each)]
+    asked = contrast().model_copy(update={"less": Difference(plus="c", minus="d")})
+    (found,) = contrasts(rows, [asked])
+    left = (values["a"] - values["b"] - values["c"] + values["d"]).mean(1)
+    low, high = stats.ttest_1samp(left, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.value == pytest.approx(left.mean())
+    assert (found.arm, found.minus) == ("(a minus b)", "(c minus d)")
+    (lost,) = contrasts(rows[:-10], [asked])
+    assert lost.n_scored == 50
+    (absent,) = contrasts([row for row in rows if row.arm != "d"], [asked])
+    assert absent.value is None
+    assert "no scores at all of d" in absent.note
 
 
 def test_a_base_for_each_seed_changes_nothing() -> None:

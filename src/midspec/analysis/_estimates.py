@@ -189,19 +189,28 @@ def contrasts(
 def _contrast(
     asked: Contrast, table: dict[_Key, _Cell], bases: Mapping[int, int], scale: Scale, level: float
 ) -> tuple[Estimate, Interval | None]:
-    plus, minus = (_Key(arm, asked.set, asked.measure) for arm in (asked.plus, asked.minus))
-    pairs = _differences(table.get(plus, _NOTHING), table.get(minus, _NOTHING))
-    absent = [key.arm for key in (plus, minus) if key not in table]
+    arms = [asked.plus, asked.minus, *([asked.less.plus, asked.less.minus] if asked.less else [])]
+    keys = [_Key(arm, asked.set, asked.measure) for arm in arms]
+    cells = [table.get(key, _NOTHING) for key in keys]
+    pairs, plus, minus = _differences(*cells[:2]), asked.plus, asked.minus
+    if asked.less:
+        pairs, scale = _differences(pairs, _differences(*cells[2:])), _of_differences(scale)
+        plus, minus = (f"({one} minus {other})" for one, other in zip(arms[::2], arms[1::2], strict=True))
+    absent = [key.arm for key in keys if key not in table]
     sets = list(dict.fromkeys(key.set for key in table))
     n_lost = int(np.isnan(pairs.values).sum())
-    note = f"{n_lost} of {len(pairs.values)} pairs lost: not scored in both arms" if n_lost else ""
+    note = (
+        f"{n_lost} of {len(pairs.values)} pairs lost: not scored in {'both' if len(arms) == 2 else 'all'} arms"
+        if n_lost
+        else ""
+    )
     if absent and asked.set not in sets:
         known = f"the sets are {', '.join(sets)}" if sets else "there are no scores"
         note = f"no item of the set {asked.set!r} exists ({known})"
     elif absent:
         note = f"no scores at all of {' and '.join(absent)} by {asked.measure}"
-    names = {"kind": "contrast", "name": asked.name, "minus": asked.minus, "note": note}
-    return _estimate(plus, pairs, bases, scale, level, **names)
+    names = {"kind": "contrast", "name": asked.name, "minus": minus, "note": note}
+    return _estimate(keys[0]._replace(arm=plus), pairs, bases, scale, level, **names)
 
 
 def _differences(plus: _Cell, minus: _Cell) -> _Cell:

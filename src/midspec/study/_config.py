@@ -277,6 +277,9 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     for index, contrast in enumerate(config.contrasts):
         yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", compared)
         yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", compared)
+        if contrast.less is not None:
+            yield _Use(f"contrasts[{index}].less.plus", contrast.less.plus, "arm", compared)
+            yield _Use(f"contrasts[{index}].less.minus", contrast.less.minus, "arm", compared)
     for index, panel in enumerate(config.report.panels):
         yield from (_Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms) for arm_name in panel.arms)
     for name in config.report.main_contrasts:

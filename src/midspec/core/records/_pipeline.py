@@ -272,12 +272,23 @@ class ArmScore(ScoreRow):
 
 
 # Statistics ----------------------------------------------------------------------------------------------------
+class Difference(Strict):
+    """The rate of one arm minus that of another."""
+
+    plus: str
+    minus: str
+
+
 class Contrast(Strict):
-    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words."""
+    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words.
+
+    Where `less` is given, its difference is subtracted: what one change does beyond what another does.
+    """
 
     name: str
     plus: str
     minus: str
+    less: Difference | None = Field(default=None, exclude_if=lambda value: value is None)
     set: str
     measure: str
     says: str = ""
