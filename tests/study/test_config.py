@@ -49,7 +49,7 @@ WRONG = [
     (
         "set: conflict, measure",
         "less: {plus: AFT, minus: bass}, set: conflict, measure",
-        "contrasts[0].less.minus: no arm",
+        "contrasts[0].less.minus: there is no arm",
     ),
     ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
     ("seeds: [1, 2]", "seeds: [010, 2]", ": not YAML (YAML reads 010 as 8: write that number, or quotes"),
