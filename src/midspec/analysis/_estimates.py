@@ -239,11 +239,12 @@ def _estimate(
         names: `kind`, `name` and, of a contrast, `minus`.
     """
     scored = ~np.isnan(cell.values)
-    by_base = _Cell(np.array([bases.get(seed, seed) for seed in cell.seeds.tolist()], np.int64), *cell[1:])
-    pooled, within_sd = _pooled(_Cell(*(part[scored] for part in by_base)), cell.seeds[scored])
+    of_base = np.array([bases.get(seed, seed) for seed in cell.seeds.tolist()], np.int64)
+    own = _Cell(of_base[scored], cell.items[scored], cell.values[scored])
+    pooled, within_sd = _pooled(own, cell.seeds[scored])
     found = interval(pooled.values, pooled.seeds, pooled.items, scale, level) if scored.any() else None
     means = dict(zip(np.unique(pooled.seeds).tolist(), found.seed_means.tolist(), strict=True)) if found else {}
-    n_each = len(np.unique(cell.seeds)) / max(1, len(np.unique(by_base.seeds)))
+    n_each = len(np.unique(cell.seeds)) / max(1, len(np.unique(of_base)))
     method = found.method if found else "none"
     estimate = Estimate(
         **names,
@@ -256,7 +257,7 @@ def _estimate(
         n_scored=int(scored.sum()),
         n_items=len(np.unique(pooled.items)),
         n_seeds=len(means),
-        by_seed=tuple(SeedValue(seed=seed, value=means.get(seed)) for seed in np.unique(by_base.seeds).tolist()),
+        by_seed=tuple(SeedValue(seed=seed, value=means.get(seed)) for seed in np.unique(of_base).tolist()),
         seed_sd=float(found.seed_means.std(ddof=1)) if found and len(means) > 1 else None,
         within_sd=within_sd,
         mde=found.mde if found else None,
