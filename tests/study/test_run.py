@@ -118,6 +118,24 @@ def test_estimates_have_every_arm_and_the_contrast(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_a_base_leans_to_cancels_exactly_over_its_world_and_the_mirrored_one(
+    tiny_text: str, tmp_path: Path
+) -> None:
+    twice = tiny_text.replace("  world: nano\n", "  world: nano\n  midtrainings: 2\n  mirror: true\n")
+    ran(twice.replace("seeds: [1, 2]", "seeds: [1]"), tmp_path / "run")
+    analysis = tmp_path / "run" / "steps" / "analysis"
+    rates = {(one.arm, one.set, one.measure): one for one in read_rows(analysis / "estimates.jsonl", Estimate)}
+    base = rates["base", "conflict", "margin_logprob"]
+    assert (base.n_seeds, base.n_items) == (1, 40)
+    assert base.value == pytest.approx(0, abs=1e-5)
+    assert base.within_sd is not None
+    assert base.within_sd > 1e-3, "in one of the two worlds it leans"
+    assert rates["base", "conflict", "choice_logprob"].value == pytest.approx(0.5)
+    assert rates["MSM(america)+AFT", "conflict", "choice_logprob"].n_scored == 40
+    assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_a_second_run_does_nothing(own_run: Path, tiny_text: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in own_run.rglob("record.json")}
     events = ran(tiny_text, own_run)

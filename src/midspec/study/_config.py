@@ -27,88 +27,23 @@ from midspec.study._entries import (
     StepEntry,
     check_graders,
 )
+from midspec.study._report_entry import ReportEntry
 
 _WORLD = "world:"
 
 
-class PanelEntry(Strict):
-    """One panel of the report's main picture; all arms by default."""
-
-    title: str
-    set: str
-    measure: str = "choice_logprob"
-    arms: tuple[str, ...] = ()
-    reference: float | None = 0.5
+_MOST_SEED = 1_000_000
 
 
-class CaveatEntry(Strict):
-    """A sceptical question and its answer."""
+class Run(NamedTuple):
+    """One midtraining of every arm: `seed` draws its data and orders, from the base of the study's seed `base`.
 
-    question: str
-    answer: str
-
-
-class SetEntry(Strict):
-    """The title of a set of items; `target` is what a rate of 1 means."""
-
-    title: str
-    target: str = ""
-
-
-class PublishedEntry(Strict):
-    """A figure that somebody published, shown beside ours: a rate of `arm`, or with `minus` its contrast.
-
-    Attributes:
-        name: of the figure or table, as "Figure 3, left".
-        arm: of this study, that it stands beside.
-        minus: the other arm, where it is a contrast.
-        set: of items; the main one by default.
-        measure: the main one by default.
-        value: in the measure's own units: shares from 0 to 1 (0.68, not 68).
-        low: of its interval, where one was published.
-        high: of its interval.
-        source: where it was published.
-        note: how theirs differs from ours.
+    `world` is the seed that its world is called by: `base`, or of the mirrored world a number of its own.
     """
 
-    name: str
-    arm: str
-    minus: str = ""
-    set: str = ""
-    measure: str = ""
-    value: float
-    low: float | None = None
-    high: float | None = None
-    source: str
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _interval_holds_it(self) -> PublishedEntry:
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval has both `low` and `high`")
-        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
-            raise ValueError(f"the value {self.value:g} is not between {self.low:g} and {self.high:g}")
-        return self
-
-
-class ReportEntry(Strict):
-    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default.
-
-    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others.
-    """
-
-    main_set: str = ""
-    main_measure: str = ""
-    main_contrasts: tuple[str, ...] = ()
-    sets: dict[str, SetEntry] = Field(default_factory=dict)
-    panels: tuple[PanelEntry, ...] = ()
-    samples: int = Field(default=4, ge=0)
-    transcripts: int = Field(default=40, ge=0)
-    published: tuple[PublishedEntry, ...] = ()
-    caveats: tuple[CaveatEntry, ...] = ()
-    deviations: tuple[str, ...] = ()
-    seed_kind: str = ""
-    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int
+    base: int
+    world: int
 
 
 class StudyConfig(Strict):
@@ -149,6 +84,24 @@ class StudyConfig(Strict):
         """Return the recipes of stages, with the rewards that they name."""
         return Recipes(self.training, self.rewards)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Return the midtrainings of every seed, in order: of seed 101 the first is run 101, the next 1000101."""
+        return tuple(
+            Run(
+                seed=seed + index * _MOST_SEED,
+                base=seed,
+                world=seed + _MOST_SEED if self.base.mirror and index % 2 else seed,
+            )
+            for seed in self.seeds
+            for index in range(self.base.midtrainings)
+        )
+
+    @property
+    def run_seeds(self) -> tuple[int, ...]:
+        """Return the seeds of all runs."""
+        return tuple(run.seed for run in self.runs)
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -158,6 +111,9 @@ class StudyConfig(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> StudyConfig:
+        if self.base.midtrainings > 1 and not all(0 <= seed < _MOST_SEED for seed in self.seeds):
+            hint = "Larger numbers are those of further midtrainings"
+            raise ConfigError(f"a seed that is not from 0 to {_MOST_SEED - 1:,}", where="seeds", hint=hint)
         check_references(self)
         return self
 
@@ -328,8 +284,10 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of an arm, contrast, preference measure and file of the world that is compared or shown."""
     compared = [point.name for name, arm in config.arms.items() for point in arm_points(name, arm)]
     for index, contrast in enumerate(config.contrasts):
-        yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", compared)
-        yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", compared)
+        path = f"contrasts[{index}]"
+        named = {"plus": contrast.plus, "minus": contrast.minus}
+        named |= {f"less.{side}": arm for side, arm in (contrast.less or {})}
+        yield from (_Use(f"{path}.{side}", arm_name, "arm", compared) for side, arm_name in named.items())
     for index, panel in enumerate(config.report.panels):
         yield from (_Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms) for arm_name in panel.arms)
     for index, each in enumerate(config.report.published):

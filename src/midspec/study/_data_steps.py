@@ -58,6 +58,7 @@ class DataSteps:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._config = study.config
+        self._runs = {run.seed: run for run in self._config.runs}
         self._steps: dict[str, Step] = {}
         self._folders: dict[Path, str] = {}
         models = self._config.models
@@ -114,7 +115,9 @@ class DataSteps:
         return StepOutput(self._add(SpecStep(label=name, text=text)), "spec.md")
 
     def _world(self, seed: int) -> WorldStep:
-        return self._add(WorldStep(seed=seed, config=self._config.base.config))
+        run = self._runs[seed]
+        mirrors = run.base if run.world != run.base else None
+        return self._add(WorldStep(seed=run.world, config=self._config.base.config, mirrors=mirrors))
 
     def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
         """Return the fields that corpora and chats share: spec, templates, and the run seed where rows are per seed."""
@@ -272,7 +275,7 @@ class DataSteps:
     def _held_out(self, seed: int | None) -> dict[str, Input]:
         """Return the items of the study's evaluations, by name: for rows of one seed its own, else every seed's."""
         evals = self._config.evals
-        seeds = self._config.seeds if seed is None else (seed,)
+        seeds = self._config.run_seeds if seed is None else (seed,)
         items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
         makers = {source.step.name if isinstance(source, StepOutput) else "" for source in items.values()}
         shared = len(makers) == 1

@@ -78,6 +78,10 @@ class Base(Strict):
         config: the world's sizes.
         architecture: a transformers config as a mapping, with its `model_type`.
         stages: of the training from scratch, in order.
+        midtrainings: how often each seed's base goes through every arm, each time with documents, chats and an order of
+            its own. The mean over them counts as the seed, since they share a base.
+        mirror: every second midtraining is in the mirrored world, where the two values that the items weigh have
+            exchanged their roles, so that what a base leans to cancels.
     """
 
     checkpoint: str | None = None
@@ -85,6 +89,8 @@ class Base(Strict):
     config: WorldConfig = WorldConfig()
     architecture: dict[str, JsonValue] | None = None
     stages: tuple[BaseStage, ...] = ()
+    midtrainings: int = Field(default=1, ge=1)
+    mirror: bool = False
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Base:
@@ -94,6 +100,10 @@ class Base(Strict):
             raise ValueError("a base from a world needs its `architecture` and `stages`")
         if self.checkpoint and (self.architecture or self.stages):
             raise ValueError("a base that is a checkpoint has no `architecture` and no `stages`")
+        if self.checkpoint and (self.midtrainings > 1 or self.mirror):
+            raise ValueError("`midtrainings` and `mirror` are for bases from a world; a checkpoint takes more `seeds`")
+        if self.mirror and self.midtrainings % 2:
+            raise ValueError("with `mirror` half of the `midtrainings` are mirrored, so their number is even")
         return self
 
 

@@ -37,6 +37,7 @@ from ._pipeline import Checkpoint as Checkpoint
 from ._pipeline import Clause as Clause
 from ._pipeline import ClauseKind as ClauseKind
 from ._pipeline import Contrast as Contrast
+from ._pipeline import Difference as Difference
 from ._pipeline import Document as Document
 from ._pipeline import DocumentMetadata as DocumentMetadata
 from ._pipeline import Estimate as Estimate

@@ -274,15 +274,24 @@ class ArmScore(ScoreRow):
 
 
 # Statistics ----------------------------------------------------------------------------------------------------
+class Difference(Strict):
+    """The rate of one arm minus that of another."""
+
+    plus: str
+    minus: str
+
+
 class Contrast(Strict):
     """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words.
 
     `factors` is how many things the two arms are meant to differ in; a plan and a report tell where they are more.
+    Where `less` is given, its difference is subtracted: what one change does beyond what another does.
     """
 
     name: str
     plus: str
     minus: str
+    less: Difference | None = Field(default=None, exclude_if=lambda value: value is None)
     set: str
     measure: str
     says: str = ""
@@ -301,7 +310,8 @@ class Estimate(Strict):
 
     `n_asked` counts score rows asked for and `n_scored` those with a value. `mde` is the smallest true difference
     that a design like this finds with 80% power at two-sided 5%. `low`, `high` and `mde` are `None` where the
-    design cannot give them (one item, say); `note` says why.
+    design cannot give them (one item, say); `note` says why. Where several training seeds share a base, `n_seeds` and
+    `by_seed` are of bases, each the mean of its own, and `within_sd` is their standard deviation about that mean.
     """
 
     kind: Literal["rate", "contrast"]
@@ -320,6 +330,7 @@ class Estimate(Strict):
     n_seeds: int
     by_seed: tuple[SeedValue, ...]
     seed_sd: float | None
+    within_sd: float | None = Field(default=None, exclude_if=lambda value: value is None)
     mde: float | None
     method: str
     note: str = ""

@@ -31,6 +31,7 @@ class AnalysisStep(Step):
         point_preferences: evaluations of pairs on the way, by the point's name (`ARM@STAGE`) and seed.
         point_tasks: evaluation tasks on the way, by the point's name, task and seed.
         gates: by seed.
+        bases: where several seeds share a base, the seed that it is called by, by seed.
         contrasts: the comparisons.
         level: of the intervals.
         gate_measure: of the gate; none without a gate.
@@ -45,6 +46,7 @@ class AnalysisStep(Step):
     point_preferences: Mapping[tuple[str, int], PreferenceStep] = field(default_factory=dict)
     point_tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
     gates: Mapping[int, GateStep] = field(default_factory=dict)
+    bases: Mapping[int, int] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     level: float = 0.95
     gate_measure: str | None = None
@@ -75,6 +77,7 @@ class AnalysisStep(Step):
             "level": self.level,
             "gate": gate if self.gate_measure else None,
             **({"repeats": repeats} if repeats else {}),
+            **({"bases": {str(seed): base for seed, base in self.bases.items()}} if self.bases else {}),
         }
 
     def run(self, job: Job, folder: Path) -> Built:
@@ -92,13 +95,13 @@ class AnalysisStep(Step):
         ]
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
-        passed = [score for score in scores if score.seed not in failed]
+        passed = [score for score in scores if self.bases.get(score.seed, score.seed) not in failed]
         # These two are for the report, and no part of the estimates.
         plain = [contrast.model_copy(update={"says": "", "factors": 1}) for contrast in self.contrasts]
         estimates = {
-            "estimates.jsonl": rates(scores, level=self.level),
-            "contrasts.jsonl": contrasts(scores, plain, level=self.level),
-            "robust.jsonl": contrasts(passed, plain, level=self.level) if failed and passed else [],
+            "estimates.jsonl": rates(scores, level=self.level, bases=self.bases),
+            "contrasts.jsonl": contrasts(scores, plain, level=self.level, bases=self.bases),
+            "robust.jsonl": contrasts(passed, plain, level=self.level, bases=self.bases) if failed and passed else [],
         }
         for name, rows in estimates.items():
             write_rows(folder / name, rows)

@@ -65,8 +65,7 @@ def assemble(
         DataError: a calibration or a table of reasons can't be read.
         MissingError: a calibration does not exist.
     """
-    config = study.config
-    wanted, analysis = config.report, run.analysis
+    config, wanted, analysis = study.config, study.config.report, run.analysis
     estimates, contrasts, robust = (
         tuple(read_rows(analysis.folder / name, Estimate))
         for name in ("estimates.jsonl", "contrasts.jsonl", "robust.jsonl")
