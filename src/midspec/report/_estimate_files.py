@@ -68,7 +68,7 @@ def write_estimates(data: ReportData, folder: Path) -> tuple[str, ...]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows = list(_rows(data))
+    rows = list(estimate_rows(data))
     out = io.StringIO()
     writer = csv.DictWriter(out, [column.name for column in COLUMNS], lineterminator="\n")
     writer.writeheader()
@@ -83,7 +83,7 @@ def write_estimates(data: ReportData, folder: Path) -> tuple[str, ...]:
     return FILES
 
 
-def _rows(data: ReportData) -> Iterator[dict[str, _Value]]:
+def estimate_rows(data: ReportData) -> Iterator[dict[str, _Value]]:
     """Yield every row: rates, contrasts, both of evaluation tasks, raw rates, and figures of others."""
     tasks = [one for task in data.eval_tasks for one in task.scores]
     # A task's scores over one set are among the estimates too.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from midspec.core.records import Estimate
 from midspec.report._data import ArmInfo, PublishedFigure, ReportData, StageCost
-from midspec.report._format import corrected_p, duration, is_share, number, signed, span, usd
+from midspec.report._format import contrast_words, duration, is_share, number, span, usd
 from midspec.report._task_data import Column
 
 _WIDTH, _MARGIN = 200.0, 6.0  # of a small drawing, in its own units
@@ -108,7 +108,7 @@ def seam_tables(data: ReportData) -> list[SeamTable]:
                 first=first,
                 last=last,
                 marks=(_mark(first, axis), _mark(last, axis)),
-                change=_change(asked.get((arm.name, seam, panel.set, panel.measure))),
+                change=contrast_words(asked.get((arm.name, seam, panel.set, panel.measure))),
             )
             for arm, seam, first, last in found
             if first is not None or last is not None
@@ -117,15 +117,6 @@ def seam_tables(data: ReportData) -> list[SeamTable]:
             coin = axis.place(panel.reference) if panel.reference is not None else None
             tables.append(SeamTable(panel.title, panel.set, panel.measure, coin, tuple(rows)))
     return tables
-
-
-def _change(contrast: Estimate | None) -> str:
-    """Format a contrast in one line: `−9.1 (−15.8 to −2.4) p 0.078`; empty where it was not asked or has no value."""
-    if contrast is None or contrast.value is None:
-        return ""
-    p = corrected_p(contrast).partition(" after")[0]
-    ends = f"({span(contrast)})" if span(contrast) else ""
-    return " ".join(filter(None, (signed(contrast.value, contrast.measure), ends, p)))
 
 
 class Strip(NamedTuple):

@@ -248,6 +248,15 @@ def estimate_words(one: Estimate | None) -> str:
     return number(one.value, one.measure) if one.kind == "rate" else signed(one.value, one.measure)
 
 
+def contrast_words(contrast: Estimate | None) -> str:
+    """Format a contrast in one line: `−9.1 (−15.8 to −2.4) p 0.078`; empty where it was not asked or has no value."""
+    if contrast is None or contrast.value is None:
+        return ""
+    p = corrected_p(contrast).partition(" after")[0]
+    ends = f"({span(contrast)})" if span(contrast) else ""
+    return " ".join(filter(None, (signed(contrast.value, contrast.measure), ends, p)))
+
+
 def sentence(text: str) -> str:
     """Return `text` with a capital at its beginning and a full stop at its end."""
     whole = text.strip()
