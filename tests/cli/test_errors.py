@@ -91,7 +91,7 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpse"], capsys)
-    assert line == "No such command 'corpse'. Did you mean 'corpus'? See midspec COMMAND --help"
+    assert line == "No such command 'corpse'. Did you mean 'corpus', 'compare'? See midspec COMMAND --help"
 
 
 def test_a_missing_argument(capsys: pytest.CaptureFixture[str]) -> None:

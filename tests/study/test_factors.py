@@ -42,8 +42,9 @@ def test_the_contrasts_of_the_example_differ_in_what_they_are_about_and_nothing_
     assert made.warnings == ()
 
 
-def test_every_contrast_of_the_nano_study_is_about_one_thing() -> None:
-    made = plan(load_study(data_path("nano.yaml")))
+def test_every_contrast_of_the_nano_studies_is_about_one_thing() -> None:
+    assert {len(each) for each in plan(load_study(data_path("nano.yaml"))).differ.values()} == {1}
+    made = plan(load_study(data_path("nano_controls.yaml")))
     assert {len(each) for each in made.differ.values()} == {1}
     assert made.differ["documents about another agent"] == ("midtrain data (other thrift -> other america)",)
 
