@@ -21,7 +21,9 @@ _DEMO = "nano.yaml"
 _RUNS = Path("runs")
 _TRAINING = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML), or lab:FILE for one that is shipped.")]
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="Study file (YAML), or lab:FILE for one that is shipped.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
 ]
