@@ -127,7 +127,8 @@ def _runs(opened: Sequence[_Opened], *, paired: bool) -> list[int]:
             what = f"{n} logs of {arm!r} have the seed {seed!r}"
             raise DataError(what, where=f"task {task!r}", hint="Leave out --seed, or all but one of them")
         return [numbers[one.seed] for one in opened]
-    order = sorted(range(len(opened)), key=lambda at: (opened[at].log.eval.created, str(opened[at].path)))
+    # Logs of one second are in the order in which they were given.
+    order = sorted(range(len(opened)), key=lambda at: opened[at].log.eval.created)
     seen: Counter[tuple[str, str]] = Counter()
     runs = [0] * len(opened)
     for at in order:
