@@ -24,7 +24,9 @@ def logs(tmp_path_factory) -> Path:
     folder, draw = tmp_path_factory.mktemp("logs"), random.Random(5)
     for model, share in (("old", 0.3), ("new", 0.7), ("new", 0.7)):
         scores = {f"s{item}": "C" if draw.random() < share else "I" for item in range(40)}
-        run(folder, model, scores, groups={name: f"g{index % 8}" for index, name in enumerate(scores)})
+        path = run(folder, model, scores, groups={name: f"g{index % 8}" for index, name in enumerate(scores)})
+        # Inspect's names differ by a second or at random, and the first is what the others are compared with.
+        path.rename(path.with_name(f"{len(list(folder.iterdir()))}-{path.name}"))
     return folder
 
 
