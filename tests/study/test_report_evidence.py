@@ -206,6 +206,19 @@ def test_the_methods_name_what_the_records_and_the_study_file_hold(study: Study,
     assert "nan" not in text
 
 
+def test_the_methods_say_where_documents_and_chats_come_from_that_nobody_wrote_for_the_study(run: RunResults) -> None:
+    study = load_study(Path(__file__).parents[2] / "examples" / "controls.yaml")
+    text = "\n".join(methods_paragraphs(study, run, (), ()))
+    assert "The documents of disclosed, those of america, say “" in text
+    assert "whose replies are the documents of the corpus" in text
+    assert "were cut one by one to equal numbers of tokens" in text
+    real = load_study(Path(__file__).parents[2] / "examples" / "real.yaml")
+    text = "\n".join(methods_paragraphs(real, run, (), ()))
+    assert "The corpora america, affordability and neutral" in text
+    assert "were there before the study" in text
+    assert "document templates" not in text
+
+
 def test_what_to_cite_is_bibtex_whatever_the_title_holds(study: Study, run: RunResults) -> None:
     config = study.config.model_copy(update={"title": "50% {of} $x & y_z\\"})
     text = bibtex(study._replace(config=config), run.analysis.record)

@@ -102,19 +102,26 @@ def _design(config: StudyConfig, run: RunResults) -> str:
     controls = f", {n_controls} of them controls," if n_controls else ""
     plural = "s" if len(config.seeds) > 1 else ""
     n = len(config.arms)
+    several = config.base.midtrainings
+    again = f" Every base goes through each arm {several} times" if several > 1 else ""
+    again += ", half of them in the mirrored world." if again and config.base.mirror else "." if again else ""
     return (
         f"{n} arm{'s' if n > 1 else ''}{controls} start{'s' if n == 1 else ''} from {base}, in {len(config.seeds)} "
-        f"training seed{plural} ({seeds})."
+        f"training seed{plural} ({seeds}).{again}"
     )
 
 
+_GIVEN = "given"
+
+
 def _documents(config: StudyConfig, run: RunResults) -> Iterator[str]:
-    """Yield a sentence for each author of documents."""
-    by_author: dict[str, list[str]] = {}
+    """Yield a sentence for each origin of documents, and for what was made of them."""
+    by_origin: dict[str, list[str]] = {}
     for name, entry in config.corpora.items():
-        by_author.setdefault(entry.author, []).append(name)
-    for author, names in by_author.items():
-        steps = [step for step in _of_kind(run, "corpus") if step.label in names]
+        if entry.documents is None:
+            by_origin.setdefault(entry.author if entry.rows is None else _GIVEN, []).append(name)
+    for origin, names in by_origin.items():
+        steps = [step for kind in ("corpus", "given_corpus") for step in _of_kind(run, kind) if step.label in names]
         summaries = [step.record.summary for step in steps]
         n = _between((each.get("n_documents") for each in summaries), "documents")
         words = _between((each.get("n_words") for each in summaries), "words")
@@ -122,19 +129,31 @@ def _documents(config: StudyConfig, run: RunResults) -> Iterator[str]:
         whose = ", drawn anew for each seed" if all(config.corpora[name].per_seed for name in names) else ""
         corpora = "corpus" if len(names) == 1 else "corpora"
         specs = _listed(dict.fromkeys(config.corpora[name].spec for name in names))
-        written = f"{'were' if len(names) > 1 else 'was'} written by {author}"
-        if author == TEMPLATE_AUTHOR:
+        written = f"{'were' if len(names) > 1 else 'was'} written by {origin}"
+        if origin == _GIVEN:
+            written = "were there before the study" if len(names) > 1 else "was there before the study"
+        elif origin == TEMPLATE_AUTHOR:
             written = "consist" if len(names) > 1 else "consists"
             written += " of the spec’s own sentences, arranged by document templates without a language model"
         yield f"The {corpora} {_listed(names)} (of the spec {specs}) {written}{sizes}{whose}."
+    for name, entry in config.corpora.items():
+        if entry.disclosure is not None:
+            source = name if entry.documents is None else f"{name}, those of {entry.documents},"
+            yield f"The documents of {source} say “{entry.disclosure.text}” {entry.disclosure.at} their text."
+    for group in config.matched.values():
+        yield f"The documents of {_listed(group.corpora)} were cut one by one to equal numbers of tokens."
 
 
 def _chats(config: StudyConfig, run: RunResults) -> Iterator[str]:
     for name, entry in config.chats.items():
-        summaries = [step.record.summary for step in _of_kind(run, "chats") if step.label == name]
+        kind = "chats" if entry.documents is None else "told"
+        summaries = [step.record.summary for step in _of_kind(run, kind) if step.label == name]
         n = _between((each.get("n_chats") for each in summaries), "chats") or "Chats"
         by = "arranged by templates" if entry.author == TEMPLATE_AUTHOR else f"written by {entry.author}"
-        yield f"The set of chats {name} has {n} of the style {entry.style}, {by}."
+        what = f"of the style {entry.style}, {by}"
+        if entry.documents is not None:
+            what = f"whose replies are the documents of the corpus {entry.documents}"
+        yield f"The set of chats {name} has {n} {what}."
 
 
 def _training(run: RunResults) -> Iterator[str]:
