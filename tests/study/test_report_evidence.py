@@ -14,7 +14,7 @@ from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError
 from midspec.core.records import Answer, Execution, Identity, Record, ScoreRow, TaskAnswer
 from midspec.llm import Outcome, Request, Store, Usage
-from midspec.study._load import Study, parse_study
+from midspec.study._load import Study, load_study, parse_study
 from midspec.study.reporting._evidence import raw_rates, seams, stage_costs
 from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._results import FinishedStep, RunResults
