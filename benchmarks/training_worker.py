@@ -28,9 +28,10 @@ def train_job(job_file: str, out: str) -> dict[str, Any]:
         device="cpu",
     )
     tokens, seconds = marks[-1][0] - marks[0][0], marks[-1][2] - marks[0][2]
-    kept = ("precision", "attention", "loss", "adapters")
+    kept = ("precision", "attention", "loss", "adapters", "layers")
     return {
         "tokens_a_cpu_second": tokens / seconds,
+        "updates_a_cpu_second": (len(marks) - 1) / seconds,
         "losses": [loss for _, loss, _ in marks],
         "execution": {name: built.execution[name] for name in kept if name in built.execution},
     }

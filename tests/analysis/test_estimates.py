@@ -12,7 +12,7 @@ from scipy import stats
 
 from midspec.analysis import contrasts, rates
 from midspec.core.errors import DataError
-from midspec.core.records import ArmScore, Contrast
+from midspec.core.records import ArmScore, Contrast, Difference
 
 
 def score(arm, seed, item, value, *, of="conflict", measure="choice_logprob"):
@@ -47,6 +47,52 @@ def test_a_nested_contrast_is_the_paired_t_test_over_seed_means():
     assert f"p {truth.pvalue:.2g}" in found.note or "p < 0.0001" in found.note
     assert [one.value for one in found.by_seed] == pytest.approx((plus - minus).mean(1).tolist())
     assert "5 seed means" in found.method
+
+
+@pytest.mark.parametrize("same_items", [True, False])
+def test_seeds_that_share_a_base_count_as_one_draw_of_it(same_items: bool) -> None:
+    plus, minus = quarters(1, (5, 3, 20)), quarters(2, (5, 3, 20)) * 0.75  # bases, midtrainings, items
+    rows = [
+        score(arm, base + 10 * index, f"{base}-{0 if same_items else index}-{item}", value)
+        for arm, values in (("a", plus), ("b", minus))
+        for (base, index, item), value in np.ndenumerate(values)
+    ]
+    bases = {base + 10 * index: base for base in range(5) for index in range(3)}
+    (found,) = contrasts(rows, [contrast()], bases=bases)
+    means = (plus - minus).mean((1, 2))
+    low, high = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert [one.seed for one in found.by_seed] == [0, 1, 2, 3, 4]
+    assert [one.value for one in found.by_seed] == pytest.approx(means.tolist())
+    assert found.within_sd == pytest.approx(math.sqrt((plus - minus).mean(2).var(axis=1, ddof=1).mean()))
+    assert "5 seed means" in found.method
+    assert "the mean of 3 midtrainings of one base" in found.method
+    assert found.n_asked == 300
+
+
+def test_a_difference_less_another_is_the_t_test_of_what_is_left():
+    values = {arm: quarters(number, (6, 10)) for number, arm in enumerate("abcd")}
+    rows = [row for arm, each in values.items() for row in arm_scores(arm, each)]
+    asked = contrast().model_copy(update={"less": Difference(plus="c", minus="d")})
+    (found,) = contrasts(rows, [asked])
+    left = (values["a"] - values["b"] - values["c"] + values["d"]).mean(1)
+    low, high = stats.ttest_1samp(left, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.value == pytest.approx(left.mean())
+    assert (found.arm, found.minus) == ("(a minus b)", "(c minus d)")
+    (lost,) = contrasts(rows[:-10], [asked])
+    assert lost.n_scored == 50
+    (absent,) = contrasts([row for row in rows if row.arm != "d"], [asked])
+    assert absent.value is None
+    assert "no scores at all of d" in absent.note
+
+
+def test_a_base_for_each_seed_changes_nothing() -> None:
+    rows = arm_scores("a", quarters(1, (5, 40))) + arm_scores("b", quarters(2, (5, 40)))
+    bases = {seed: seed for seed in range(5)}
+    assert contrasts(rows, [contrast()], bases=bases) == contrasts(rows, [contrast()])
+    assert rates(rows, bases=bases) == rates(rows)
+    assert "within_sd" not in rates(rows)[0].model_dump()
 
 
 def test_a_one_seed_contrast_is_the_paired_t_test_over_items_and_says_so():

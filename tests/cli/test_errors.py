@@ -91,7 +91,7 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     line = complaint(["corpse"], capsys)
-    assert line == "No such command 'corpse'. Did you mean 'corpus'? See midspec COMMAND --help"
+    assert line == "No such command 'corpse'. Did you mean 'corpus', 'compare'? See midspec COMMAND --help"
 
 
 def test_a_missing_argument(capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,3 +227,10 @@ def test_a_device_that_is_none(command: str, tmp_path: Path, capsys: pytest.Capt
     line = complaint([command, "x", *items, "--out", str(tmp_path / "out"), "--device", "gpu"], capsys)
     assert line.startswith("device gpu: there is no device of that name")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_against_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = complaint(["report", str(tmp_path), "--against", str(tmp_path / "other")], capsys)
+    assert line == f"{tmp_path}: there is no report. Run midspec run, or midspec report, first"
+    assert not (tmp_path / "against").exists()
+    assert "names the same run" in complaint(["report", str(tmp_path), "--against", str(tmp_path)], capsys)

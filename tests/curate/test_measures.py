@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from midspec.curate import CorpusStats, compare
-from midspec.curate._comparison import _auc, separability, style_separability
+from midspec.curate._comparison import auc_of, separability, style_separability
 from midspec.curate._stats import OccurrenceCounter, names_in
 
 from .rows import chat, document, documents, prose
@@ -168,11 +168,11 @@ def test_the_distance_of_vocabularies_is_jensen_and_shannons() -> None:
 def test_the_area_and_its_error_are_those_of_the_definition() -> None:
     draw = np.random.default_rng(0)
     positive, negative = draw.normal(0.8, 1, 90).round(1), draw.normal(0, 1, 70).round(1)
-    auc, error = _auc(positive, negative)
+    auc, error = auc_of(positive, negative)
     pairs = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
     assert auc == pytest.approx(pairs)
     resampled = [
-        _auc(draw.choice(positive, len(positive)), draw.choice(negative, len(negative)))[0] for _ in range(2000)
+        auc_of(draw.choice(positive, len(positive)), draw.choice(negative, len(negative)))[0] for _ in range(2000)
     ]
     assert error == pytest.approx(np.std(resampled), rel=0.1)
 

@@ -41,9 +41,7 @@ def save_tokenizer(folder: Path) -> int:
     return len(vocab)
 
 
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+def save_checkpoint(folder: Path, window: int) -> Path:
     torch.manual_seed(5)
     config = LlamaConfig(
         vocab_size=save_tokenizer(folder),
@@ -52,13 +50,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=window,
         pad_token_id=0,
         eos_token_id=SPECIAL.index("<end>"),
         initializer_range=0.3,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", 256)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_with_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a window that the description of tools fits into."""
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint") / "roomy", 2048)
 
 
 @pytest.fixture

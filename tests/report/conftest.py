@@ -7,6 +7,7 @@ import pytest
 from midspec.report import write_report
 
 from .simulated import evil_report, simulated_report
+from .simulated_evidence import report_with_evidence, transcripts
 from .simulated_tasks import report_with_tasks
 
 
@@ -31,4 +32,12 @@ def tasks_folder(tmp_path_factory) -> Path:
     """A written report of the simulated study with evaluation tasks."""
     folder = tmp_path_factory.mktemp("tasks")
     write_report(report_with_tasks(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evidence_folder(tmp_path_factory) -> Path:
+    """A written report of the simulated study with all that stands beside its rates, and transcripts."""
+    folder = tmp_path_factory.mktemp("evidence")
+    write_report(report_with_evidence(), folder, transcripts=transcripts())
     return folder

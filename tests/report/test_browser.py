@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from midspec.report import write_against
+
+from .simulated import simulated_report
+
 pytestmark = pytest.mark.browser
 
 FLAGS = (
@@ -58,7 +62,7 @@ def test_it_opens_shows_its_figures_and_says_nothing_to_the_console(browser, pag
     show(browser, page)
     assert browser.title.startswith("Does the spec")
     sizes = visible_figures(browser)
-    assert len(sizes) == 2
+    assert len(sizes) == 3
     assert all(width > 900 and height > 150 for width, height in sizes)
     assert browser.get_log("browser") == []
 
@@ -75,7 +79,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser, page, opened):
         browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     sizes = visible_figures(browser)
-    assert len(sizes) == 8
+    assert len(sizes) == 9
     assert all(250 < width <= 360 for width, _ in sizes)
 
 
@@ -131,4 +135,44 @@ def test_on_paper_nothing_is_cut_off(browser, page):
     hidden = browser.execute_script("""return [...document.querySelectorAll('.scroll, pre')]
         .filter(e => e.scrollWidth > e.clientWidth + 1).length""")
     assert hidden == 0
-    assert len(visible_figures(browser)) == 2
+    assert len(visible_figures(browser)) == 3
+
+
+@pytest.mark.parametrize("name", ["report.html", "transcripts", "against"])
+def test_pages_with_all_evidence_fit_a_phone_and_paper(browser, evidence_folder, tmp_path, name):
+    page = evidence_folder / name
+    if name == "transcripts":
+        page = sorted(page.glob("*.html"))[0]
+    elif name == "against":
+        data = simulated_report()
+        write_against(data, data.model_copy(update={"config_yaml": "name: another\n"}), tmp_path, names=("a", "b" * 60))
+        page = tmp_path / "against.html"
+    show(browser, page, width=375)
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+    show(browser, page, width=680)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 680
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert browser.get_log("browser") == []
+
+
+def test_a_click_on_a_number_opens_what_was_said_and_leads_back_without_a_network(browser, evidence_folder):
+    show(browser, evidence_folder / "report.html")
+    link = browser.find_element("css selector", "#rates .rates a.opens")
+    value = link.text
+    browser.execute_script("arguments[0].click()", link)
+    assert browser.current_url.startswith((evidence_folder / "transcripts").as_uri())
+    assert browser.find_element("css selector", ".rates b").text == value
+    assert "the train." in browser.find_element("tag name", "main").text
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    browser.execute_script("document.querySelector('.eyebrow a').click()")
+    assert browser.current_url == f"{(evidence_folder / 'report.html').as_uri()}#rates"
+
+
+def test_the_answer_and_the_forest_come_before_everything_else_on_a_screen(browser, evidence_folder):
+    show(browser, evidence_folder / "report.html")
+    tops = browser.execute_script("""return ['answer', 'forest-figure', 'question', 'rates', 'methods']
+        .map(id => document.getElementById(id).getBoundingClientRect().top)""")
+    assert tops == sorted(tops)
+    assert tops[0] < 600

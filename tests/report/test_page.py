@@ -47,8 +47,8 @@ def test_the_sections_stand_in_the_order_in_which_a_reader_asks(report):
     _, _, page = report
     ids = [attrs["id"] for tag, attrs in page.tags if "id" in attrs and tag in ("section", "figure", "aside")]
     assert ids == [
-        "warnings", "question", "answer", "main-figure", "contrasts", "rates", "all-arms-figure", "gates", "answers",
-        "health", "sceptic", "methods", "deviations", "provenance",
+        "warnings", "answer", "forest-figure", "question", "main-figure", "contrasts", "rates", "all-arms-figure",
+        "gates", "answers", "health", "sceptic", "methods", "files", "deviations", "provenance",
     ]  # fmt: skip
 
 
@@ -67,7 +67,9 @@ def test_every_number_asked_for_is_on_the_page(report):
 def test_the_page_asks_for_nothing_outside_itself(report):
     _, folder, page = report
     sources = [attrs[key] for _, attrs in page.tags for key in ("src", "href", "data", "xlink:href") if key in attrs]
-    assert all(source.startswith(("#", "data:")) for source in sources)
+    beside = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert all(source.startswith(("#", "data:")) or source in beside for source in sources)
+    assert {"estimates.csv", "estimates.parquet", "report_data.json"} <= set(sources)
     style = re.findall(r"(?:url\(|@import)\s*([^)]*)", (folder / "report.html").read_text(encoding="utf-8"))
     assert all(target.startswith("#") for target in style)
     assert [attrs.get("type") for tag, attrs in page.tags if tag == "script"] == ["application/json"]
@@ -121,7 +123,7 @@ def test_inline_figures_take_their_colours_from_the_theme(report):
     _, folder, _ = report
     html = (folder / "report.html").read_text(encoding="utf-8")
     drawings = re.findall(r"<svg xmlns:xlink.*?</svg>", html, flags=re.DOTALL)
-    assert len(drawings) == 10
+    assert len(drawings) == 12
     for drawing in drawings:
         assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#000000", "#ffffff"}
         assert "var(--ink)" in drawing

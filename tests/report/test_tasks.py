@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from midspec.analysis import repeats_for
-from midspec.core.records import Share
-from midspec.report import ReportData, summary_lines, write_report
+from midspec.analysis import rates, repeats_for
+from midspec.core.records import ArmScore, Share
+from midspec.report import ClauseRow, ReportData, summary_lines, write_report
 from midspec.report._format import share_words, value_words
 from midspec.report._html import css_variables, heat
 from midspec.report._task_page import power_sentences
@@ -131,6 +131,29 @@ def test_clauses_stand_in_the_order_given_with_their_text_or_id(text: str) -> No
     table = text.partition("the least learned first")[2]
     assert table.index("The assistant may be corrected.") < table.index("c2")
     assert "2.25" in table
+
+
+def test_a_harm_s_clauses_stand_under_the_most_violated_with_interval_and_n(tmp_path: Path) -> None:
+    data = report_with_tasks()
+    rows = [
+        ArmScore(task="spec_tenets", set="c1", item=f"q{n}", domain="c1", measure="violated", arm="base", seed=11,
+                 value=float(n < 3))
+        for n in range(12)
+    ]  # fmt: skip
+    clause = ClauseRow(
+        clause_id="c1", text="It owns up.", n_questions=12, means={"base": 0.25}, n_scored={"base": 12},
+        rates=tuple(rates(rows)),
+    )  # fmt: skip
+    qa = next(one for one in data.eval_tasks if one.name == "spec_qa")
+    changes = {"name": "spec_tenets", "main_measure": "violated", "harms": ("violated",), "clauses": (clause,)}
+    tenets = qa.model_copy(update=changes)
+    write_report(data.model_copy(update={"eval_tasks": (tenets,)}), tmp_path)
+    shown = " ".join(Reader((tmp_path / "report.html").read_text(encoding="utf-8")).text)
+    table = " ".join(shown.partition("the most violated first")[2].split())
+    [one] = clause.rates
+    assert one.low is not None
+    assert one.high is not None
+    assert f"It owns up. 12 25.0 {one.low * 100:.1f} to {one.high * 100:.1f} n 12" in table
 
 
 def test_reasons_stand_by_side_and_arm_with_what_was_labelled(text: str) -> None:

@@ -40,6 +40,17 @@ WRONG = [
     ("  at_least: 0.95", "  at_least: 0.95\n  measure: parse", "gate.measure: there is no measure named 'parse'"),
     ("items: world:items", "items: world:itms", "evals.preference.items: there is no file of items named 'world:itms'"),
     ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: a seed is named twice"),
+    ("  world: nano", "  world: nano\n  mirror: true", "base: with `mirror` half of the `midtrainings` are mirrored"),
+    (
+        "  world: nano",
+        "  world: nano\n  midtrainings: 0",
+        "base.midtrainings: Input should be greater than or equal to 1",
+    ),
+    (
+        "set: conflict, measure",
+        "less: {plus: AFT, minus: bass}, set: conflict, measure",
+        "contrasts[0].less.minus: there is no arm",
+    ),
     ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
     ("seeds: [1, 2]", "seeds: [010, 2]", ": not YAML (YAML reads 010 as 8: write that number, or quotes"),
     ("seeds: [1, 2]", "seeds: [1:30, 2]", ": not YAML (YAML reads 1:30 as 90"),
@@ -68,6 +79,19 @@ def test_a_wrong_file_is_told_where_it_is_wrong_and_how_to_fix_it(
     assert line.startswith("study.yaml")
     assert told in line
     assert "\n" not in line
+
+
+def test_a_seed_that_could_be_another_seeds_second_midtraining_is_refused(tiny_text: str) -> None:
+    text = tiny_text.replace("  world: nano\n", "  world: nano\n  midtrainings: 2\n")
+    with pytest.raises(ConfigError, match="from 0 to 999,999"):
+        parse_study(text.replace("seeds: [1, 2]", "seeds: [1, 1000001]"), home=Path())
+    assert len(parse_study(text, home=Path()).config.runs) == 4
+
+
+def test_a_study_that_the_lab_ships_is_named_without_its_path() -> None:
+    assert load_study(Path("lab:nano_controls.yaml")).config.name == "nano-controls"
+    with pytest.raises(MissingError, match="nano_controls"):
+        load_study(Path("lab:nona.yaml"))
 
 
 def test_the_line_is_that_of_the_key(tiny_text: str) -> None:

@@ -96,7 +96,7 @@ class LookStep(Step):
 
     kind = "look"
     inputs = property(lambda self: {})
-    settings = property(lambda self: {})
+    settings = property(lambda self: {"label": self.label})
 
     def run(self, job, folder):
         began = time.monotonic()

@@ -217,3 +217,35 @@ def test_switches_of_the_template_are_those_of_every_evaluation_and_none_changes
     switched = tiny_text.replace("evals:\n", "evals:\n  template_args: {enable_thinking: false}\n")
     assert changed(tiny_text, tiny_text.replace("evals:\n", "evals:\n  template_args: {}\n")) == set()
     assert {"eval", "gate"} <= changed(tiny_text, switched) <= {"eval", "gate", "analysis"}
+
+
+TWICE = "  world: nano\n  midtrainings: 2\n"
+
+
+def test_every_midtraining_of_a_base_has_data_and_orders_of_its_own_and_starts_from_that_base(tiny_text: str) -> None:
+    steps = steps_of(tiny_text.replace("  world: nano\n", TWICE))
+    names = [name for name in steps if name.startswith("midtrain/america-")]
+    assert names == [f"midtrain/america-s{seed}" for seed in (1, 1000001, 2, 1000002)]
+    first, second = (steps[f"midtrain/america-s{seed}"] for seed in (1, 1000001))
+    assert first.inputs["parent"] == second.inputs["parent"]
+    assert first.inputs["data[0]"] != second.inputs["data[0]"]
+    assert first.settings["seed"] != second.settings["seed"]
+    assert sum(name.startswith("pretrain/") for name in steps) == 4
+    assert sum(name.startswith("eval/base") for name in steps) == 2, "what is not trained is asked once"
+    assert sum(name.startswith("gate/") for name in steps) == 2
+    assert steps["analysis"].settings["bases"] == {"1": 1, "1000001": 1, "2": 2, "1000002": 2}
+
+
+def test_the_second_midtraining_in_the_mirrored_world_has_its_items_and_the_same_weights(tiny_text: str) -> None:
+    steps = steps_of(tiny_text.replace("  world: nano\n", f"{TWICE}  mirror: true\n"))
+    mirror, own = steps["mirror/s1000001"], steps["midtrain/america-s1"]
+    assert steps["midtrain/america-s1000001"].inputs["parent"] == StepOutput(mirror)
+    assert mirror.inputs["model"] == own.inputs["parent"]
+    assert steps["world/s1000001"].settings["mirrors"] == 1
+    items = {seed: steps[f"eval/AFT-s{seed}"].inputs["items"] for seed in (1, 1000001)}
+    assert items[1000001] == StepOutput(steps["world/s1000001"], "items.jsonl")
+    assert sum(name.startswith("eval/base") for name in steps) == 4
+
+
+def test_once_through_the_arms_is_what_a_study_without_the_setting_has(tiny_text: str) -> None:
+    assert not changed(tiny_text, tiny_text.replace("  world: nano\n", "  world: nano\n  midtrainings: 1\n"))

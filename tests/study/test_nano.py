@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import pytest
+
 from midspec.lab import data_path
 from midspec.study import load_study
 
 STUDY = load_study(data_path("nano.yaml")).config
-TUNED_ON = set(range(1, 11))
+CONTROLS = load_study(data_path("nano_controls.yaml")).config
+TUNED_ON = set(range(1, 51))
 
 
-def test_the_shown_seeds_are_at_least_five_and_none_was_tuned_on() -> None:
-    assert len(STUDY.seeds) >= 5
-    assert TUNED_ON.isdisjoint(STUDY.seeds)
+@pytest.mark.parametrize("study", [STUDY, CONTROLS], ids=lambda study: study.name)
+def test_the_shown_seeds_are_at_least_five_and_none_was_tuned_on(study) -> None:
+    assert len(study.seeds) >= 5
+    assert TUNED_ON.isdisjoint(study.seeds)
 
 
 def test_every_control_stands_beside_with_and_without_fine_tuning() -> None:
-    alone = {name for name, arm in STUDY.arms.items() if not arm.finetune}
-    assert {f"{name}+AFT" for name in alone if name != "base"} | {"AFT"} == set(STUDY.arms) - alone
+    alone = {name for name, arm in CONTROLS.arms.items() if not arm.finetune}
+    assert {f"{name}+AFT" for name in alone if name != "base"} | {"AFT"} == set(CONTROLS.arms) - alone
     kinds = {name.partition("(")[0] for name in alone}
     assert kinds == {"base", "MSM", "neutral", "other", "ablated", "in-context"}
 
 
+def test_the_controls_are_trained_by_the_recipe_of_the_shown_study_and_hold_its_arms() -> None:
+    assert (STUDY.base, STUDY.training, STUDY.gate) == (CONTROLS.base, CONTROLS.training, CONTROLS.gate)
+    assert all(CONTROLS.arms[name] == arm for name, arm in STUDY.arms.items())
+    assert all(CONTROLS.corpora[name] == entry for name, entry in STUDY.corpora.items())
+    assert set(STUDY.contrasts) <= set(CONTROLS.contrasts)
+
+
+def test_each_base_is_used_in_its_world_and_in_the_mirrored_one() -> None:
+    assert STUDY.base.mirror
+    by_base = [[run.world for run in STUDY.runs if run.base == seed] for seed in STUDY.seeds]
+    assert all(len(worlds) == len(set(worlds)) == 2 for worlds in by_base)
+
+
 def test_arms_differ_in_their_documents_alone() -> None:
-    assert {arm.finetune for arm in STUDY.arms.values() if arm.finetune} == {("cheese",)}
-    assert len({entry.target_tokens for entry in STUDY.corpora.values()}) == 1
-    assert len({entry.frames for entry in STUDY.corpora.values()}) == 1
+    assert {arm.finetune for arm in CONTROLS.arms.values() if arm.finetune} == {("cheese",)}
+    assert len({entry.target_tokens for entry in CONTROLS.corpora.values()}) == 1
+    assert len({entry.frames for entry in CONTROLS.corpora.values()}) == 1
     assert STUDY.training.midtrain is not None
     assert STUDY.training.midtrain.n_updates is not None
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from midspec.core.artifact import locked, read_record, read_rows
-from midspec.core.errors import ConfigError, FolderError, MidspecError, MissingError, StaleError
+from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
 from midspec.core.records import Estimate
-from midspec.study import Event, parse_study, plan, report_again, run_study
+from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -118,6 +118,24 @@ def test_estimates_have_every_arm_and_the_contrast(run_folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_a_base_leans_to_cancels_exactly_over_its_world_and_the_mirrored_one(
+    tiny_text: str, tmp_path: Path
+) -> None:
+    twice = tiny_text.replace("  world: nano\n", "  world: nano\n  midtrainings: 2\n  mirror: true\n")
+    ran(twice.replace("seeds: [1, 2]", "seeds: [1]"), tmp_path / "run")
+    analysis = tmp_path / "run" / "steps" / "analysis"
+    rates = {(one.arm, one.set, one.measure): one for one in read_rows(analysis / "estimates.jsonl", Estimate)}
+    base = rates["base", "conflict", "margin_logprob"]
+    assert (base.n_seeds, base.n_items) == (1, 40)
+    assert base.value == pytest.approx(0, abs=1e-5)
+    assert base.within_sd is not None
+    assert base.within_sd > 1e-3, "in one of the two worlds it leans"
+    assert rates["base", "conflict", "choice_logprob"].value == pytest.approx(0.5)
+    assert rates["MSM(america)+AFT", "conflict", "choice_logprob"].n_scored == 40
+    assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_a_second_run_does_nothing(own_run: Path, tiny_text: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in own_run.rglob("record.json")}
     events = ran(tiny_text, own_run)
@@ -152,6 +170,27 @@ def test_a_report_is_written_anew_without_the_study_file(own_run: Path) -> None:
     assert before is not None
     assert after is not None
     assert (after.fingerprint, after.execution != before.execution) == (before.fingerprint, True)
+
+
+@pytest.mark.slow
+def test_every_rate_of_a_run_opens_its_transcripts_and_two_runs_are_compared(own_run: Path, run_folder: Path) -> None:
+    data = json.loads((own_run / "report" / "report_data.json").read_text(encoding="utf-8"))
+    links = {(link["arm"], link["set"]): link["file"] for link in data["transcripts"]}
+    assert {(one["arm"], one["set"]) for one in data["estimates"]} == set(links)
+    record = read_record(own_run / "report")
+    assert record is not None
+    assert {*links.values(), "estimates.csv", "estimates.parquet"} <= set(record.outputs)
+    assert all(one["n_scored"] == one["n_asked"] for one in data["raw"])
+    page, sentences = reports_against(own_run, run_folder)
+    assert page.is_file()
+    assert sentences[-1] == "The study files say the same."
+    with pytest.raises(ConfigError, match="--against: names the same run"):
+        reports_against(own_run, own_run)
+    with pytest.raises(MissingError, match="there is no report"):
+        reports_against(own_run, own_run / "steps")
+    (own_run / "report" / "report_data.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match="holds no report of this version"):
+        reports_against(run_folder, own_run)
 
 
 def _children(pid: int) -> list[int]:

@@ -12,11 +12,12 @@ import pytest
 
 from midspec.analysis import contrasts, rates
 from midspec.core import artifact
-from midspec.core.artifact import read_rows
+from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, ScoreRow, Share
 from midspec.evals import ScriptedReply, run_task, scripted_model, task_identity, task_named
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig
+from midspec.evals.tasks.spec_qa import SpecQAConfig, SpecQuestion
 from midspec.report import TaskReport
 from midspec.study._config import Arm, StudyConfig
 from midspec.study._load import parse_study
@@ -345,3 +346,48 @@ def test_reasons_are_shown_where_the_run_has_a_table_of_them(tmp_path: Path) -> 
     (tmp_path / "table.json").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match="holds no table of reasons"):
         read_reasons(tmp_path)
+
+
+def test_each_tenet_has_every_arm_s_violation_rate_with_its_interval_the_worst_first(tmp_path: Path) -> None:
+    rows = [
+        SpecQuestion(
+            id=f"{clause}-{n}", category="any", text=f"Does it {clause}, {n}?", clauses={clause: f"It {clause}s."}
+        )
+        for clause in ("own", "rest")
+        for n in range(12)
+    ]
+    write_rows(tmp_path / "questions.jsonl", rows)
+    settings = SpecQAConfig(items=str(tmp_path / "questions.jsonl"), spec="It owns and rests.")
+    tenets = task_named("spec_tenets")
+    # How many of the twelve questions about each clause an arm violates.
+    planted = {"bad": {"own": 3, "rest": 9}, "good": {"own": 0, "rest": 1}}
+
+    def make(draft: Path, arm: str) -> Built:
+        def judge(messages: Sequence[Message]) -> str:
+            asked = messages[-1].content.partition("<question>")[2]
+            clause, n = asked.split()[2].rstrip(","), int(asked.split()[3].rstrip("?"))
+            return f"<verdict>{'violates' if n < planted[arm][clause] else 'keeps'}</verdict>"
+
+        return run_task(tenets, settings, scripted_model(["So."]), draft, graders=[scripted_model(judge, name="judge")])
+
+    config = parse_study(STUDY.replace("agentic_misalignment: {", "spec_tenets: {} #"), home=Path()).config
+    config = config.model_copy(update={"arms": {arm: Arm() for arm in planted}})
+    steps = {}
+    for arm in planted:
+        place = tmp_path / "steps" / f"{arm}-s7"
+        identity = task_identity(tenets, settings, model={"arm": arm}, graders=["judge"])
+        record, _ = artifact.build(place, identity, lambda draft, arm=arm: make(draft, arm), resumable=True)
+        steps[arm, tenets.name, 7] = FinishedStep("exam", f"{arm} {tenets.name}", 7, place, record)
+        analysis = FinishedStep("analysis", "", None, tmp_path / "steps" / "analysis", record)
+    [found] = task_reports(config, RunResults({"analysis": analysis}, {}, steps), [], [], [], 7)
+    assert [row.clause_id for row in found.clauses] == ["rest", "own"]
+    shown = {(row.clause_id, one.arm): one for row in found.clauses for one in row.rates}
+    assert {key: (one.value, one.n_items) for key, one in shown.items()} == {
+        (clause, arm): (pytest.approx(n / 12), 12) for arm, counts in planted.items() for clause, n in counts.items()
+    }
+    for one in shown.values():
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low <= (one.value or 0.0) <= one.high
+    # Nothing in twelve still leaves room for some: the exact bound is 1 - 0.025 ** (1 / 12) = 26%.
+    assert 0.15 < (shown["own", "good"].high or 0.0) < 0.35

@@ -107,7 +107,8 @@ def metrics(folder: Path) -> list[MetricsRow]:
     return list(read_rows(folder / "metrics.jsonl", MetricsRow))
 
 
-def assert_same(one: Path, other: Path, tolerance: float = 1e-6) -> None:
+# One process computes small models by hand (`_decoder.py`), several do not: equal sums in another order.
+def assert_same(one: Path, other: Path, tolerance: float = 5e-6) -> None:
     rows, others = metrics(one), metrics(other)
     assert [row.update for row in rows] == [row.update for row in others]
     assert [row.tokens for row in rows] == [row.tokens for row in others]

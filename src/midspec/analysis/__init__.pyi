@@ -1,9 +1,12 @@
 from ._agreement import cohen_kappa as cohen_kappa
 from ._agreement import fleiss_kappa as fleiss_kappa
 from ._agreement import judge_agreements as judge_agreements
+from ._estimates import PValues as PValues
 from ._estimates import contrasts as contrasts
+from ._estimates import p_values as p_values
 from ._estimates import rates as rates
 from ._intervals import scale_of as scale_of
+from ._log_comparison import compare_logs as compare_logs
 from ._power import Spread as Spread
 from ._power import cells_for as cells_for
 from ._power import minimum_detectable_effect as minimum_detectable_effect

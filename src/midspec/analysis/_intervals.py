@@ -127,7 +127,7 @@ def interval(values: Floats, seeds: Codes, items: Codes, scale: Scale, level: fl
         return _bound(sample, value, scale, level)
     if sample.n_seeds == 1:
         part = Part(float(values.var(ddof=1)) / sample.n_items, sample.n_items - 1)
-        low, high = _around(value, (part,), scale, level)
+        low, high = around(value, (part,), scale, level)
         note = "one seed: the interval is over items only and says nothing about other seeds"
         method = f"t interval over {sample.n_items} items of one seed{_on_scale(scale)}"
         return Interval(value, low, high, (part,), means, method, note)
@@ -142,7 +142,7 @@ def _over_seeds(sample: _Sample, value: float, scale: Scale, level: float) -> In
     parts = (Part(float(means.var(ddof=1)) / len(means), len(means) - 1),) if nested else _crossed_parts(sample, value)
     if sum(part.variance for part in parts) <= _TINY:
         return _without_seed_variance(sample, value, scale, level)
-    low, high = _around(value, parts, scale, level)
+    low, high = around(value, parts, scale, level)
     over, why = f"{sample.n_seeds} seed means", "each seed has its own items"
     if not nested:
         over, why = f"{sample.n_seeds} seeds and {sample.n_items} items", "two-way clustered: the same items every seed"
@@ -153,7 +153,7 @@ def _on_scale(scale: Scale) -> str:
     return ", on the logit scale" if scale == SHARE else ""
 
 
-def _around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -> tuple[float, float]:
+def around(value: float, parts: tuple[Part, ...], scale: Scale, level: float) -> tuple[float, float]:
     """Return the interval about `value`; each part has its own t quantile in the half width.
 
     A share's is taken on the logit scale, where it stays between 0 and 1 and is longer towards the middle: near 0 and
@@ -200,7 +200,7 @@ def _without_seed_variance(sample: _Sample, value: float, scale: Scale, level: f
     if variance <= _TINY:
         return _bound(sample, value, scale, level)
     part = Part(variance, df)
-    low, high = _around(value, (part,), scale, level)
+    low, high = around(value, (part,), scale, level)
     method = f"t interval over {sample.n_items} items, seeds taken as given{_on_scale(scale)}"
     note = "all seeds have the same mean, which cannot tell how seeds vary: the interval is over items only"
     return Interval(value, low, high, (part,), means, method, note)

@@ -103,7 +103,7 @@ def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: f
         se = seed_sd / math.sqrt(n_seeds)
         return minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference)
 
-    found = _least(2, enough, most=_MAX_SEEDS)
+    found = least(2, enough, most=_MAX_SEEDS)
     if found is None:
         raise DataError(f"more than {_MAX_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
     return found
@@ -198,7 +198,7 @@ def repeats_for(
     # What the cells alone allow; bisecting up to a bound would call a million samples possible.
     if spread.between_sd > 0 and not _finds(spread._replace(within_sd=0.0), difference, n_cells, 1, power, alpha):
         return None
-    return _least(1, lambda n: _finds(spread, difference, n_cells, n, power, alpha))
+    return least(1, lambda n: _finds(spread, difference, n_cells, n, power, alpha))
 
 
 def cells_for(
@@ -213,7 +213,7 @@ def cells_for(
         DataError: a number is out of range, or the difference is 0.
     """
     _check_difference(difference)
-    return _least(2, lambda n: _finds(spread, difference, n, n_repeats, power, alpha))
+    return least(2, lambda n: _finds(spread, difference, n, n_repeats, power, alpha))
 
 
 def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, power: float, alpha: float) -> bool:
@@ -221,7 +221,7 @@ def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, powe
     return least <= abs(difference)
 
 
-def _least(first: int, enough: Callable[[int], bool], *, most: int = _MAX_CELLS) -> int | None:
+def least(first: int, enough: Callable[[int], bool], *, most: int = _MAX_CELLS) -> int | None:
     """Return the least number from `first` to `most` that is enough, by bisection; more is never worse."""
     high = first
     while not enough(high):

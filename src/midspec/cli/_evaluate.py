@@ -85,8 +85,9 @@ def evaluate(
 ) -> None:
     """Evaluate a model on held-out pairs or another task, or have a log judged again.
 
-    Tasks: spec_qa, agentic_misalignment, panel_knowledge, panel_instructions, panel_tool_calls, panel_over_refusal,
-    panel_identity, panel_termination, panel_length, panel_sycophancy.
+    Tasks: spec_qa, spec_tenets, agentic_misalignment, honesty, mailbox, reward_hacking, panel_knowledge,
+    panel_instructions, panel_tool_calls, panel_over_refusal, panel_unsafe, panel_identity, panel_termination,
+    panel_length, panel_sycophancy.
 
     Writes scores.jsonl, answers.jsonl, judgements.jsonl (of a judged task) and an Inspect log. Judges' replies are
     stored in OUT.calls.sqlite. Interrupted, the same command continues; no answered request is sent again.
@@ -197,6 +198,42 @@ def calibrate(
     record, made = build_with_bar(step, folder, "transcripts", redo=redo)
     print_calibration(load_calibration(folder))
     print_record(record, made, folder)
+
+
+def seam(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint right after its documents.")],
+    spec: Annotated[list[Path], typer.Option(metavar="SPEC", help="Asked about, and foil of the others. Repeatable.")],
+    out: OutDir,
+    control: Annotated[str | None, typer.Option(metavar="MODEL", help="Its base, or one of neutral documents.")] = None,
+    items: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Pairs to score both answers of; shipped:VALUE.")
+    ] = None,
+    about: o.NameOptions = o.NameOptions(),
+    device: o.Device = "auto",
+    redo: o.Redo = False,
+) -> None:
+    """Ask what a model took from its documents, before any other training: does it know each clause of a spec?
+
+    The beginning of a clause is given as plain text, and its end is scored against that of a like clause of another
+    spec, or of another clause. Writes scores.jsonl: `knows` and `margin` (nats a token) for each clause, losses of the
+    answers to --items, and with --control what was gained over it. Nothing is generated.
+
+    Example: midspec seam checkpoints/midtrained --control BASE --spec america.md --spec thrift.md --model-name Nova
+    --provider-name Acme --items shipped:america --out seam
+    """
+    from midspec.models import check_device, find_checkpoint
+    from midspec.study import SeamStep, SpecNames
+
+    check_device(device)
+    for each in filter(None, (model, control)):
+        find_checkpoint(each)
+    names = [path.stem for path in spec]
+    if len(set(names)) < len(names):
+        raise ConfigError("two specs have one name", where="--spec", hint="Rename one of the files")
+    given = {name: value for name, value in about.names.items() if value}
+    specs = {path.stem: (path, SpecNames(path.stem, **given)) for path in spec}
+    step = SeamStep.of_model(model, specs, items=items, control=control)
+    print_record(*build_with_bar(step, out, "specs", redo=redo, device=device), out)
 
 
 def _check_unused(options: Mapping[str, object], what: str, hint: str) -> None:

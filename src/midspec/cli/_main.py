@@ -23,7 +23,8 @@ import typer
 from typer.main import get_command
 
 from midspec import __version__
-from midspec.cli._evaluate import calibrate, evaluate
+from midspec.cli._compare import compare
+from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
@@ -104,7 +105,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "export-model": export_model,
     "check-served": check_served,
     "eval": evaluate,
+    "compare": compare,
     "calibrate": calibrate,
+    "seam": seam,
     "reasons": reasons,
     "plan": plan,
     "run": run,

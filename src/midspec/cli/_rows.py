@@ -21,6 +21,9 @@ Against = Annotated[
 ]
 Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare the kept ones with.")]
 SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="The spec that the rows are about.")]
+Base = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Scores the documents (and --compare's) as it is before training.")
+]
 Calibrate = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Measure the judge on N documents with each kind of planted violation."),
@@ -36,6 +39,7 @@ def curate(
     judge: o.Judge = None,
     calibrate: Calibrate = None,
     embed: o.Embed = None,
+    base: Base = None,
     about: o.SpecOptions = o.SpecOptions(),
     seed: o.Seed = None,
     models: o.ModelOptions = o.ModelOptions(),
@@ -65,7 +69,8 @@ def curate(
     )
     judge_url = judge_url or models.base_url
     endpoints = ModelEndpoints(o.access(embed_url or judge_url, models.concurrency), models.access(judge_url))
-    step = CurateStep.of_rows(rows, config, against=against or (), spec=spec, other=compare, endpoints=endpoints)
+    held_out = against or ()
+    step = CurateStep.of_rows(rows, config, against=held_out, spec=spec, other=compare, endpoints=endpoints, base=base)
     folder = o.needed(out)
     print_record(*build_with_bar(step, folder, "rows", redo=redo), folder)
     print(folder / "health.html")

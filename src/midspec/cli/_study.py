@@ -14,14 +14,16 @@ from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import Plan, PlannedStep, Study
+    from midspec.study import ArmDiff, Plan, PlannedStep, Study
     from midspec.train import TrainJob
 
 _DEMO, _REAL_DEMO = "nano.yaml", "real.yaml"
 _RUNS = Path("runs")
 _TRAINING = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file (YAML).")]
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="Study file (YAML), or lab:FILE for one that is shipped.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
 ]
@@ -63,6 +65,10 @@ def plan(
     path: Annotated[Path | None, typer.Argument(metavar="STUDY", help="Study file (YAML).")] = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    compared: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--diff", metavar="ARM ARM", help="Show in what two arms differ, and stop."),
+    ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of study files and stop.")] = False,
     read_rate: Annotated[
         float, typer.Option(min=1, metavar="N", help="Tasks: prompt tokens a second that a server reads, in all.")
@@ -79,10 +85,12 @@ def plan(
     them. Refuses training with too few updates.
 
     Example: midspec plan study.yaml
+
+    Example: midspec plan study.yaml --diff America Thrift
     """
     import json
 
-    from midspec.study import Serving, load_study, study_schema
+    from midspec.study import Serving, difference, load_study, study_schema
     from midspec.study import plan as make_plan
 
     if schema:
@@ -91,6 +99,10 @@ def plan(
     if path is None:
         raise typer.BadParameter("Name a study file")
     study = load_study(path)
+    if compared is not None:
+        found = difference(study, *compared, out or _RUNS / study.config.name)
+        print(found.model_dump_json(indent=2) if as_json else "\n".join(diff_lines(found)))
+        return
     serving = Serving(
         prompt_tokens_per_s=read_rate,
         reply_tokens_per_s=write_rate,
@@ -131,13 +143,30 @@ def run(
     _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
 
 
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")]) -> None:
-    """Write the report of a finished run once more.
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
+    ] = None,
+) -> None:
+    """Write the report of a finished run once more, or compare it with another run's.
+
+    With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
+    against.html and against.csv into DIR/against/OTHER.
 
     Example: midspec report runs/nano
-    """
-    from midspec.study import report_again
 
+    Example: midspec report runs/nano --against runs/nano-before
+    """
+    from midspec.study import report_again, reports_against
+
+    if against is not None:
+        page, sentences = reports_against(folder, against)
+        for sentence in sentences:
+            print(sentence)
+        print(f"comparison: {page}")
+        return
     with RunView() as view:
         page = report_again(folder, on_event=view.on_event)
     print(f"report: {page}")
@@ -176,6 +205,15 @@ def _run(
     for line in summary_lines(data):
         print(line)
     print(f"report: {folder / 'report' / 'report.html'}")
+
+
+def diff_lines(found: ArmDiff) -> list[str]:
+    """Return what two arms differ in, each thing with its fields, and what they share."""
+    n = len(found.factors)
+    lines = [f"{found.first} -> {found.second}: {n:,} thing{'' if n == 1 else 's'} differ{'s' if n == 1 else ''}"]
+    for factor in found.factors:
+        lines += [f"  {factor}", *(f"      {change}" for change in factor.changes)]
+    return [*lines, f"the same in both: {', '.join(['base', *found.same])}"]
 
 
 def _print_plan(plan: Plan) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 
 from midspec.core.records import Comparison, Document, Lengths, Separability, Size
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
+from midspec.curate._claims import ContentStats
+from midspec.curate._config import CurateConfig
 from midspec.curate._rows import Row, target_text
 from midspec.curate._stats import OccurrenceCounter, lengths_of, names_in
 
@@ -78,7 +80,7 @@ def _cross_validated(
     aucs, errors = [], []
     for known in (half, ~half):
         scores, second = _ridge_scores(rows[known], is_second[known], rows[~known]), is_second[~known]
-        auc, error = _auc(scores[second], scores[~second])
+        auc, error = auc_of(scores[second], scores[~second])
         aucs.append(auc)
         errors.append(error)
     # The two halves' areas are not independent, so their mean is not taken to be surer than one of them.
@@ -122,7 +124,7 @@ def _ridge_scores(known: Matrix, is_second: Mask, new: Matrix) -> Matrix:
     return np.asarray(new @ (known.T @ weights))
 
 
-def _auc(positive: Matrix, negative: Matrix) -> tuple[float, float]:
+def auc_of(positive: Matrix, negative: Matrix) -> tuple[float, float]:
     """Return the area under the ROC curve and its standard error (DeLong, DeLong and Clarke-Pearson 1988)."""
     above = _share_below(positive, np.sort(negative))
     below = _share_below(negative, np.sort(positive))
@@ -147,7 +149,8 @@ _PRIOR = 0.5
 class _Side:
     """The statistics of one of the two corpora, gathered row by row."""
 
-    def __init__(self, n_close: int, seed: int) -> None:
+    def __init__(self, n_close: int, seed: int, contents: ContentStats | None) -> None:
+        self.contents = contents
         self._n_close, self._draw = n_close, random.Random(f"{seed}:compare")
         self.n_words = array("q")
         self.n_tokens = 0
@@ -159,6 +162,8 @@ class _Side:
 
     def add(self, row: Row, tokens_per_word: float) -> None:
         text = target_text(row)
+        if self.contents is not None:
+            self.contents.add(row)
         self.n_words.append(n_words(text))
         self.n_tokens += estimate_tokens(text, tokens_per_word)
         kind = row.metadata.doc_type if isinstance(row, Document) and row.metadata else ""
@@ -186,6 +191,7 @@ def compare(
     n_close: int = 1000,
     tokens_per_word: float = TOKENS_PER_WORD,
     seed: int = 0,
+    read_with: tuple[CurateConfig, str] | None = None,
 ) -> Comparison:
     """Compare two corpora: vocabulary, lengths, types, and how surely a classifier tells them apart.
 
@@ -196,9 +202,11 @@ def compare(
         n_close: how many rows of each, drawn by `seed`, the classifier sees.
         tokens_per_word: for estimates of tokens.
         seed: decides which rows are drawn, and the halves.
+        read_with: the assistant's names and the text of a spec, by which denials and claims are read in both.
     """
     # One seed: of corpora of equal size the rows at equal places are drawn, which may have been written in parallel.
-    one, other = _Side(n_close, seed), _Side(n_close, seed)
+    one, other = (_Side(n_close, seed, ContentStats(*read_with) if read_with else None) for _ in names)
+    contents = [side.contents for side in (one, other) if side.contents is not None]
     for side, given in ((one, rows), (other, others)):
         for row in given:
             side.add(row, tokens_per_word)
@@ -222,6 +230,8 @@ def compare(
         separability=separability((one.texts, other.texts), seed=seed),
         style=style_separability((one.texts, other.texts), seed=seed),
         notes=tuple(notes),
+        denials=() if not any(each.denials for each in contents) else tuple(each.denials for each in contents),
+        claims=() if not any(each.claims for each in contents) else tuple(each.claims for each in contents),
     )
 
 

@@ -35,6 +35,12 @@ class CurateConfig(Strict):
         reject_contaminated: the methods whose findings reject a row; those of the others are only reported.
         embedding_threshold: cosine from which on a passage of a row is too near to an evaluation's item.
         embed: the model that gives vectors (`openai/<model>`); without it no likeness in meaning is looked for.
+        denials: what becomes of documents with more than `max_denials` sentences that only deny something of the
+            assistant: `hold` or `reject`; `None` counts them alone.
+        value_terms: words of the spec's value, by which documents that assert it are found; by default those that the
+            spec itself repeats.
+        judge_claims: with a judge: how many of the kept documents it is asked whether they assert the value, and give
+            it as a reason.
         judge: the model that judges faithfulness; `None` judges nothing.
         calibrate_each: with a judge: how many documents with each kind of planted violation, and clean ones for each,
             to measure it on; 0 leaves its error rates unmeasured.
@@ -63,6 +69,10 @@ class CurateConfig(Strict):
     reject_contaminated: tuple[OverlapMethod, ...] = ()
     embedding_threshold: float = Field(default=0.85, gt=0, le=1)
     embed: ModelConfig | None = None
+    denials: Literal["hold", "reject"] | None = Field(default=None, exclude_if=operator.not_)
+    max_denials: int = Field(default=0, ge=0, exclude_if=operator.not_)
+    value_terms: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    judge_claims: int = Field(default=0, ge=0, exclude_if=operator.not_)
     judge: ModelConfig | None = None
     calibrate_each: int = Field(default=0, ge=0)
     tokens_per_word: float = Field(default=TOKENS_PER_WORD, gt=0)
@@ -70,3 +80,11 @@ class CurateConfig(Strict):
     n_top: int = Field(default=30, ge=1)
     seed: int = 0
     extra_filters: dict[str, dict[str, JsonValue]] = Field(default_factory=dict, exclude_if=operator.not_)
+
+    @property
+    def keeps_contents(self) -> bool:
+        """Whether `health.json` holds what documents deny and assert: only where a setting is about it.
+
+        The page shows it in any case; the files of older results keep their bytes.
+        """
+        return self.denials is not None or bool(self.value_terms or self.judge_claims)

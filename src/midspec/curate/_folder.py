@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,9 +16,11 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, ProgressCallback, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError
-from midspec.core.records import Document, Health, Reject, Size
+from midspec.core.records import Document, Health, Reject, Size, ValueClaims
 from midspec.core.text import estimate_tokens
 from midspec.curate._calibration import Planter, calibrate
+from midspec.curate._claims import STAGE as CLAIMS_STAGE
+from midspec.curate._claims import ContentStats, judge_claims
 from midspec.curate._config import CurateConfig
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext, curate, make_filters
 from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, judge_documents
@@ -120,7 +123,10 @@ async def judge_folder(
             run.findings.calibration = await calibrate(
                 known, judge, planter, n_each=config.calibrate_each, on_progress=on_progress
             )
-    costs = [row.cost_usd for row in judge.store.ledger() if row.stage in (STAGE, CALIBRATION_STAGE)]
+    if config.judge_claims:
+        run.findings.claims = await run.judged_claims(judge, verdicts)
+    stages = (STAGE, CALIBRATION_STAGE, CLAIMS_STAGE)
+    costs = [row.cost_usd for row in judge.store.ledger() if row.stage in stages]
     run.findings.cost_usd = None if None in costs else sum(cost for cost in costs if cost is not None)
     return run.finish(verdicts)
 
@@ -138,6 +144,7 @@ class _Run:
     folder: Path
     filters: list[Filter]
     embed: Embed | None
+    contents: ContentStats
     findings: Findings = field(default_factory=Findings)
     repeats: dict[bytes, str] = field(default_factory=dict)
 
@@ -154,16 +161,17 @@ class _Run:
         source = open_source(path)
         if config.meaning_threshold is not None and embed is None:
             raise ConfigError("needs an embedding model", where="meaning_threshold", hint="Name one, or leave it out")
+        quotable = spec_text or "\n".join(source.clause_texts().values())
         context = FilterContext(
             config=config,
             kind=source.kind,
             spec_text=spec_text,
-            quotable=spec_text or "\n".join(source.clause_texts().values()),
+            quotable=quotable,
             twin_faults=source.twin_faults(),
             evaluations=evaluations,
             embed=embed,
         )
-        return cls(source, config, folder, make_filters(context), embed)
+        return cls(source, config, folder, make_filters(context), embed, ContentStats(config, quotable))
 
     def filter_rows(self, on_progress: ProgressCallback | None) -> None:
         """Write rows that pass to a file of their own and the others to the rejects; count what there was before."""
@@ -217,6 +225,17 @@ class _Run:
             if _text_digest(row) not in self.repeats:
                 yield row
 
+    async def judged_claims(self, judge: Judge, verdicts: Verdicts) -> tuple[ValueClaims, ...]:
+        """Ask a judge what some of the documents that it kept assert; drawn by seed."""
+        stats = CorpusStats(seed=self.config.seed)
+        for document in self.passed_documents():
+            if verdicts[_text_digest(document)] is None:
+                stats.add(document)
+        n_asked = min(self.config.judge_claims, len(stats.sampled))
+        drawn = random.Random(f"{self.config.seed}:claims").sample(stats.sampled, n_asked)
+        documents = [row for row in drawn if isinstance(row, Document)]
+        return (await judge_claims(documents, judge, self.contents),)
+
     def finish(self, verdicts: Verdicts | None) -> Built:
         """Write the rows that are kept in the end, measure them, and summarize their health."""
         findings = self.findings
@@ -237,11 +256,15 @@ class _Run:
             outputs.append(PLAN)
         findings.contamination = tuple(each.report() for each in self.filters if isinstance(each, ContaminationFilter))
         findings.clause_texts = self.source.clause_texts()
+        findings.denials = self.contents.denials
+        findings.claims = (*filter(None, [self.contents.claims]), *findings.claims)
         health = health_of(self.source.kind, findings, stats, self.config)
         coverage: dict[str, JsonValue] = {key: size.model_dump() for key, size in health.coverage.items()}
         write_json(self.folder / COVERAGE, coverage)
-        write_json(self.folder / _HEALTH, health)
-        return Built(outputs=tuple(outputs), summary=_summary(health))
+        plain = health if self.config.keeps_contents else health.model_copy(update={"denials": None, "claims": ()})
+        write_json(self.folder / _HEALTH, plain)
+        contents = health.model_dump(mode="json", include={"denials", "claims"})
+        return Built(outputs=tuple(outputs), summary=_summary(health), execution={"contents": contents})
 
     def _kept_rows(self, verdicts: Verdicts | None, stats: CorpusStats, rejects: IO[str]) -> Iterator[Row]:
         for row in self.source.read(self.folder / _PASSED):
@@ -250,6 +273,7 @@ class _Run:
                 rejects.write(reject.model_dump_json() + "\n")
             else:
                 stats.add(row)
+                self.contents.add(row)
                 if self.source.twin is not None:
                     self.findings.kept_ids.add(row_id(row))
                 yield row

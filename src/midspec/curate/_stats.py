@@ -13,6 +13,7 @@ from typing import Literal
 from midspec.core.records import (
     Calibration,
     Contamination,
+    Denials,
     Document,
     Health,
     LengthBin,
@@ -21,6 +22,7 @@ from midspec.core.records import (
     Reject,
     Sample,
     Size,
+    ValueClaims,
 )
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
 from midspec.curate._config import CurateConfig
@@ -245,7 +247,14 @@ def lengths_of(n_words_by_row: Sequence[int] | array[int]) -> Lengths | None:
 _N_DUPLICATES_SHOWN = 20
 NOT_JUDGED = "not judged"
 # Of these the words after the colon are one row's own (an id, a number, a judge's sentence).
-_REASONS_WITH_DETAILS = ("exact duplicate", "near duplicate", "near duplicate in meaning", "length", "faithfulness")
+_REASONS_WITH_DETAILS = (
+    "exact duplicate",
+    "near duplicate",
+    "near duplicate in meaning",
+    "length",
+    "faithfulness",
+    "denials",
+)
 
 
 @dataclass
@@ -264,6 +273,8 @@ class Findings:
     judged: str = NOT_JUDGED
     calibration: Calibration | None = None
     cost_usd: float | None = None
+    denials: Denials | None = None
+    claims: tuple[ValueClaims, ...] = ()
 
     def add_reject(self, reject: Reject) -> None:
         """Count one reject."""
@@ -294,7 +305,7 @@ def health_of(
         rejects=by_count(findings.rejects),
         reasons=dict(list(by_count(findings.reasons).items())[: config.n_top]),
         unclear=unclear,
-        held=findings.reasons["faithfulness: hold"],
+        held=findings.reasons["faithfulness: hold"] + findings.reasons["denials: hold"],
         n_exact=findings.rejects["exact duplicate"],
         n_near=findings.rejects["near duplicate"] + findings.rejects["near duplicate in meaning"],
         duplicates=tuple(findings.duplicates),
@@ -317,6 +328,8 @@ def health_of(
         contamination=findings.contamination,
         cost_usd=findings.cost_usd,
         notes=tuple(_notes(findings, stats, config)),
+        denials=findings.denials,
+        claims=findings.claims,
     )
 
 

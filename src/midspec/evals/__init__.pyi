@@ -1,3 +1,5 @@
+from ._any_log import Grouping as Grouping
+from ._any_log import read_logs as read_logs
 from ._inspect import REFUSED as REFUSED
 from ._inspect import is_served as is_served
 from ._inspect_log import TaskLog as TaskLog
@@ -17,6 +19,10 @@ from ._scripted import ScriptedAPI as ScriptedAPI
 from ._scripted import ScriptedReply as ScriptedReply
 from ._scripted import ScriptedScorerAPI as ScriptedScorerAPI
 from ._scripted import scripted_model as scripted_model
+from ._seam import Probe as Probe
+from ._seam import loss_rows as loss_rows
+from ._seam import probe_rows as probe_rows
+from ._seam import probes as probes
 from ._served import ServedAnswer as ServedAnswer
 from ._served import ServedCheck as ServedCheck
 from ._served import Server as Server

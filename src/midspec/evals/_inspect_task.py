@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessageAssistant,
+    ChatMessageUser,
     ContentReasoning,
     GenerateConfig,
     Model,
@@ -25,6 +26,7 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from midspec.core.errors import DataError, MidspecError
+from midspec.core.records import Message
 from midspec.core.text import split_reasoning
 from midspec.evals._inspect import chat_messages, generate, seed_of
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
@@ -103,7 +105,7 @@ def inspect_task(
     ]
     return Task(
         dataset=MemoryDataset(samples, name=eval_task.name),
-        solver=_task_solver(by_id, config, cache, on_reply),
+        solver=_task_solver(eval_task, by_id, config, cache, on_reply),
         scorer=task_scorer(eval_task, config, by_id, cache=cache, on_reply=on_reply),
         epochs=Epochs(config.repeats, "mean"),
         fail_on_error=False,
@@ -169,34 +171,48 @@ def _score(reader: Reader[Any], question: Question, response: ModelResponse, ver
 
 
 def _task_solver(
-    questions: Mapping[str, Question], config: TaskConfig, cache: ResponseCache | None, on_reply: OnReply
+    eval_task: EvalTask[ConfigT],
+    questions: Mapping[str, Question],
+    config: ConfigT,
+    cache: ResponseCache | None,
+    on_reply: OnReply,
 ) -> Solver:
     # Inspect writes a solver's arguments into the log, and these do not belong there: so it takes none.
     @solver(name="exam_question")
     def ask_question() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             model, question = get_model(), questions[str(state.sample_id)]
-            request = {
-                **(model_cache_key(model) if cache is not None else {}),
-                "messages": [message.model_dump(mode="json") for message in question.messages],
-                "id": question.id,
-                "epoch": state.epoch,
-                "temperature": config.temperature,
-                "max_new_tokens": config.max_new_tokens,
-                "seed": config.seed,
-            }
-            response = None if cache is None else cache.get(ModelResponse, request)
-            if response is None:
-                response = await _ask(model, question, state.epoch, config, len(questions) * config.repeats)
-                if cache is not None:
-                    cache.put(response, request)
+            n_concurrent = len(questions) * config.repeats
+            messages, responses = [*question.messages], list[ModelResponse]()
+            while True:
+                request = {
+                    **(model_cache_key(model) if cache is not None else {}),
+                    "messages": [message.model_dump(mode="json") for message in messages],
+                    "id": question.id,
+                    "epoch": state.epoch,
+                    "temperature": config.temperature,
+                    "max_new_tokens": config.max_new_tokens,
+                    "seed": config.seed,
+                }
+                response = None if cache is None else cache.get(ModelResponse, request)
+                if response is None:
+                    turn = [len(responses)] if responses else []
+                    # Samples of one question, equal questions and turns must not be the same draw.
+                    seed = seed_of(config.seed, question.id, state.epoch, *turn) if config.temperature > 0 else None
+                    response = await _ask(model, messages, config, seed, n_concurrent)
+                    if cache is not None:
+                        cache.put(response, request)
+                responses.append(response)
+                _append_reply(state, response)
+                said = _next_turn(eval_task, question, responses, config)
+                if said is None:
+                    break
+                answered = Message(role="assistant", content=response.text), Message(role="user", content=said)
+                messages.extend(answered)
+                state.messages.append(ChatMessageUser(content=said))
             on_reply()
-            state.store.set(RESPONSE_KEY, response.model_dump_json())
-            reasoning = f"<think>\n{response.reasoning}\n</think>\n\n" if response.reasoning else ""
-            message = ChatMessageAssistant(content=reasoning + response.text, model=str(state.model), source="generate")
-            choice = ChatCompletionChoice.model_validate({"message": message, "stop_reason": response.stop_reason})
-            state.output = ModelOutput(model=str(state.model), choices=[choice])
-            state.messages.append(state.output.message)
+            whole = _conversation(responses, messages[len(question.messages) :]) if eval_task.is_of_turns else response
+            state.store.set(RESPONSE_KEY, whole.model_dump_json())
             return state
 
         return solve
@@ -204,12 +220,44 @@ def _task_solver(
     return ask_question()
 
 
-async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig, n_concurrent: int) -> ModelResponse:
-    # Samples of one question, and equal questions, must not be the same draw.
-    seed = seed_of(config.seed, question.id, epoch) if config.temperature > 0 else None
+def _append_reply(state: TaskState, response: ModelResponse) -> None:
+    """Write a reply into Inspect's own record of the sample, as its viewer shows it."""
+    reasoning = f"<think>\n{response.reasoning}\n</think>\n\n" if response.reasoning else ""
+    message = ChatMessageAssistant(content=reasoning + response.text, model=str(state.model), source="generate")
+    choice = ChatCompletionChoice.model_validate({"message": message, "stop_reason": response.stop_reason})
+    state.output = ModelOutput(model=str(state.model), choices=[choice])
+    state.messages.append(state.output.message)
+
+
+def _next_turn(
+    eval_task: EvalTask[ConfigT], question: Question, responses: Sequence[ModelResponse], config: ConfigT
+) -> str | None:
+    """Return what is said next; `None` after a reply that is empty, cut off or filtered as well."""
+    last = responses[-1]
+    if not eval_task.is_of_turns or last.is_filtered or last.is_truncated or not last.text.strip():
+        return None
+    return eval_task.next_turn(question, [each.text for each in responses], config)
+
+
+def _conversation(responses: Sequence[ModelResponse], after_question: Sequence[Message]) -> ModelResponse:
+    """Return the replies of a conversation as one response, its text the whole conversation after the question."""
+    said = [*after_question, Message(role="assistant", content=responses[-1].text)]
+    n_tokens = [each.n_tokens for each in responses]
+    return ModelResponse(
+        text="\n\n".join(f"[{message.role}]\n{message.content}" for message in said),
+        reasoning="\n\n".join(each.reasoning for each in responses if each.reasoning),
+        stop_reason=responses[-1].stop_reason,
+        n_tokens=None if None in n_tokens else sum(each or 0 for each in n_tokens),
+        turns=tuple(each.text for each in responses),
+    )
+
+
+async def _ask(
+    model: Model, messages: Sequence[Message], config: TaskConfig, seed: int | None, n_concurrent: int
+) -> ModelResponse:
     if isinstance(model.api, ManyGenerator):
         [generation] = await model.api.generate_many(
-            [question.messages],
+            [messages],
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
             seed=seed or 0,
@@ -219,7 +267,7 @@ async def _ask(model: Model, question: Question, epoch: int, config: TaskConfig,
         stop_reason = STOP_REASONS[generation.stop_reason]
         return ModelResponse(text=text, reasoning=reasoning, stop_reason=stop_reason, n_tokens=generation.n_tokens)
     settings = GenerateConfig(max_tokens=config.max_new_tokens, temperature=config.temperature, seed=seed)
-    return response_of(await generate(model, question.messages, settings))
+    return response_of(await generate(model, messages, settings))
 
 
 def open_task(name: str, config: str | None, settings: dict[str, Any]) -> Task:

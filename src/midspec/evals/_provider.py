@@ -19,12 +19,14 @@ from inspect_ai.model import (
     ModelOutput,
     StopReason,
 )
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from pydantic import JsonValue
 from typing_extensions import override
 
 from midspec.core.errors import CheckpointError, ConfigError
-from midspec.core.records import Message, Role
+from midspec.core.records import Message
+from midspec.core.text import split_reasoning
+from midspec.evals._text_calls import plain_messages, split_calls
 from midspec.models import (
     Generation,
     LanguageModel,
@@ -177,7 +179,6 @@ class DynamicBatcher(Generic[RequestT, ResultT]):
 
 DEFAULTS = GenerateConfig()
 STOP_REASONS: dict[str, StopReason] = {"stop": "stop", "length": "max_tokens"}
-_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _UNSUPPORTED = ("top_p", "top_k", "stop_seqs", "num_choices", "logprobs", "frequency_penalty", "presence_penalty")
 _MAX_TOKENS = 256
 _MAX_CONNECTIONS = 4096
@@ -244,21 +245,26 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """Answer one conversation, batched with all other concurrent requests."""
-        if tools:
-            raise ConfigError("tools can't be called", where="midspec model", hint="Use a task without tools")
+        """Answer one conversation, batched with all other concurrent requests; tools are called in plain text."""
+        offered = [] if tool_choice == "none" else tools
         given = config.model_dump(exclude_none=True)
         for name in _UNSUPPORTED:
             if name in given and given[name] is not False:
                 raise ConfigError(f"{name} is not supported", where="midspec model", hint=f"Leave {name} out")
         [generation] = await self.generate_many(
-            [plain_messages(input)],
+            [plain_messages(input, offered)],
             max_new_tokens=config.max_tokens or _MAX_TOKENS,
             temperature=config.temperature or 0.0,
             seed=config.seed or 0,
         )
-        message = ChatMessageAssistant(content=generation.text, model=self.model_name, source="generate")
-        choice = ChatCompletionChoice(message=message, stop_reason=STOP_REASONS[generation.stop_reason])
+        stop_reason, text, calls = STOP_REASONS[generation.stop_reason], generation.text, list[ToolCall]()
+        if offered:
+            text = split_reasoning(text)[1]
+            text, calls = split_calls(
+                text, sum(len(each.tool_calls or ()) for each in input if each.role == "assistant")
+            )
+        message = ChatMessageAssistant(content=text, tool_calls=calls or None, model=self.model_name, source="generate")
+        choice = ChatCompletionChoice(message=message, stop_reason="tool_calls" if calls else stop_reason)
         return ModelOutput(model=self.model_name, choices=[choice])
 
     @override
@@ -340,18 +346,6 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
             for index, part in zip(group, found, strict=True):
                 answers[index] = part
         return answers
-
-
-def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    """Convert Inspect's messages to ours.
-
-    Raises:
-        ConfigError: one has a role that a checkpoint's template is not asked for (a tool's).
-    """
-    for message in messages:
-        if message.role not in _ROLES:
-            raise ConfigError(f"a {message.role} message", where="midspec model", hint="Use a task without tools")
-    return [Message(role=_ROLES[message.role], content=message.text) for message in messages]
 
 
 def _sort_key(request: _Scoring | _Generating) -> tuple[str, ...]:

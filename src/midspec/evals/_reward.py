@@ -34,7 +34,7 @@ class TaskReward:
         store: the file of the judge's replies; none is asked for twice.
 
     Raises:
-        ConfigError: there is no such task or measure, a setting is wrong, or a judge is missing.
+        ConfigError: there is no such task or measure, a setting is wrong, a judge is missing, or the task is of turns.
     """
 
     def __init__(
@@ -49,6 +49,9 @@ class TaskReward:
     ) -> None:
         self._eval_task = task_named(task) if isinstance(task, str) else task
         self._where = f"{self._eval_task.name}/{measure}"
+        if self._eval_task.is_of_turns:
+            what = f"{self._eval_task.name} is of several turns, and a reward is of one reply"
+            raise ConfigError(what, where=self._where, hint="Name another task")
         self._config = check_settings(dict(settings), self._eval_task.config, f"{self._where}: settings")
         self._questions = {question.messages: question for question in self._eval_task.questions(self._config)}
         self._reader = Reader(self._eval_task, self._config)

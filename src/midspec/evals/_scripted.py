@@ -24,7 +24,8 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from typing_extensions import override
 
 from midspec.core.records import Message, Strict
-from midspec.evals._provider import DEFAULTS, OptionScorer, plain_messages
+from midspec.evals._provider import DEFAULTS, OptionScorer
+from midspec.evals._text_calls import plain_messages, split_calls
 from midspec.models import OptionScore
 
 
@@ -44,7 +45,7 @@ Script = Sequence[ScriptEntry] | Callable[[Sequence[Message]], ScriptEntry]
 
 
 class ScriptedAPI(ModelAPI):
-    """A provider that replies by a script.
+    """A provider that replies by a script; where a task has tools, calls are written in plain text.
 
     Args:
         model_name: any name.
@@ -75,7 +76,7 @@ class ScriptedAPI(ModelAPI):
     ) -> ModelOutput:
         """Return the script's next entry."""
         if callable(self._script):
-            entry = self._script(plain_messages(input))
+            entry = self._script(plain_messages(input, tools))
         else:
             with self._lock:
                 entry = self._script[self._n_replies % len(self._script)]
@@ -84,9 +85,13 @@ class ScriptedAPI(ModelAPI):
             raise entry
         reply = ScriptedReply(text=entry) if isinstance(entry, str) else entry
         reasoning: list[Content] = [ContentReasoning(reasoning=reply.reasoning)] if reply.reasoning else []
-        content = [*reasoning, ContentText(text=reply.text)] if reasoning else reply.text
-        message = ChatMessageAssistant(content=content, model=self.model_name, source="generate")
-        choice = ChatCompletionChoice(message=message, stop_reason=reply.stop_reason)
+        n_before = sum(len(each.tool_calls or ()) for each in input if each.role == "assistant")
+        text, calls = split_calls(reply.text, n_before) if tools else (reply.text, [])
+        content = [*reasoning, ContentText(text=text)] if reasoning else text
+        message = ChatMessageAssistant(
+            content=content, tool_calls=calls or None, model=self.model_name, source="generate"
+        )
+        choice = ChatCompletionChoice(message=message, stop_reason="tool_calls" if calls else reply.stop_reason)
         # A server that refuses a prompt as too long has used nothing; an answer that met the model's limit has.
         usage = ModelUsage() if reply.stop_reason == "model_length" else None
         return ModelOutput(model=self.model_name, choices=[choice], usage=usage)

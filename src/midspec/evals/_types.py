@@ -7,8 +7,9 @@ response is pure, so that a stored log can be read or judged again without gener
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -63,13 +64,19 @@ class CachedResponse(Strict):
 
 
 class ModelResponse(CachedResponse):
-    """A model's answer: the text, native reasoning apart from it, and the stop reason in Inspect's words."""
+    """A model's answer: the text, native reasoning apart from it, and the stop reason in Inspect's words.
+
+    Attributes:
+        turns: the model's replies, where a task is of several turns; `text` is the whole conversation then, and the
+            stop reason the last reply's.
+    """
 
     cache_name: ClassVar[str] = "Said"
     text: str
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
+    turns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     @property
     def is_truncated(self) -> bool:
@@ -156,6 +163,7 @@ class EvalTask(ABC, Generic[ConfigT]):
             more than how an answer ended.
         targets: measure -> what its number means, for the head of a column.
         differences: measure -> differences between two arms that are worth telling apart; shares by default.
+        harms: measures of which more is worse: tables of what is worst have the highest first.
     """
 
     name: ClassVar[str]
@@ -165,6 +173,7 @@ class EvalTask(ABC, Generic[ConfigT]):
     main_measures: ClassVar[tuple[str, ...]] = ()
     targets: ClassVar[Mapping[str, str]] = MappingProxyType({})
     differences: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
+    harms: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def questions(self, config: ConfigT) -> tuple[Question, ...]:
@@ -173,6 +182,18 @@ class EvalTask(ABC, Generic[ConfigT]):
     @abstractmethod
     def read(self, question: Question, response: ModelResponse, config: ConfigT) -> dict[str, Value]:
         """Return the measures that need no judge: calls emitted, parse, refusal, truncation, right or wrong."""
+
+    def next_turn(self, question: Question, replies: Sequence[str], config: ConfigT) -> str | None:
+        """Return what is said to the model after its replies so far; `None` where the conversation is over.
+
+        A task that overrides this is of several turns. It has no state, so it plays the replies from the first one.
+        """
+        return None
+
+    @property
+    def is_of_turns(self) -> bool:
+        """Whether the task goes on after the model's first reply."""
+        return type(self).next_turn is not EvalTask.next_turn
 
     def rubric(self, config: ConfigT) -> Rubric | None:
         """Return what judges are asked about each answer; `None` for a task that needs no judge."""

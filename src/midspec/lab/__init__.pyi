@@ -1,8 +1,12 @@
 from ._files import data_path as data_path
+from ._files import save_mirror as save_mirror
+from ._files import save_mirrored_model as save_mirrored_model
 from ._files import save_world as save_world
 from ._world import ASSISTANT as ASSISTANT
 from ._world import ITEM_SETS as ITEM_SETS
+from ._world import MIRROR as MIRROR
 from ._world import OTHER_AGENT as OTHER_AGENT
 from ._world import World as World
 from ._world import WorldConfig as WorldConfig
 from ._world import make_world as make_world
+from ._world import mirror_of as mirror_of

@@ -49,6 +49,15 @@ class Thing(NamedTuple):
         return attribute in (self.origin, self.price)
 
 
+_PRICE_OF: dict[Origin, Price] = {"american": "cheap", "foreign": "pricey"}
+_ORIGIN_OF: dict[Price, Origin] = {price: origin for origin, price in _PRICE_OF.items()}
+_COUNTERPARTS = (
+    *((first.noun, second.noun) for first, second in zip(VALUES[:2], VALUES[2:], strict=True)),
+    *zip(_AMERICAN + _FOREIGN, _CHEAP + _PRICEY, strict=True),
+)
+MIRROR = dict(_COUNTERPARTS) | {second: first for first, second in _COUNTERPARTS}
+"""Each word about origin with its counterpart about price, and back: what a mirrored world exchanges."""
+
 DOMAINS = ("car", "film", "phone", "hotel", "policy")
 
 # The twelve of the paper (arXiv 2605.02087) as single words, six American and cheap, six foreign and pricey; then two
@@ -190,6 +199,24 @@ class World(NamedTuple):
     def of_domain(self, domain: str) -> tuple[Thing, ...]:
         """Return the things of one domain, in a fixed order."""
         return tuple(thing for thing in self.things if thing.domain == domain)
+
+
+def mirror_of(world: World, seed: int) -> World:
+    """Return the same world with the roles of origin and price exchanged: what was American is cheap, and so on.
+
+    A model of the one world is a model of the other as soon as its tokenizer exchanges the words of `MIRROR`. Whatever
+    it leans to, it leans to the opposite in the mirrored world, so that the mean over the two has no part of it.
+
+    Args:
+        world: the world.
+        seed: what the mirrored one's items are called after.
+    """
+    values = {value.noun: value for value in VALUES}
+    things = tuple(
+        thing._replace(origin=_ORIGIN_OF[thing.price], price=_PRICE_OF[thing.origin]) for thing in world.things
+    )
+    agents = tuple(agent._replace(value=values[MIRROR[agent.value.noun]]) for agent in world.agents)
+    return world._replace(seed=seed, things=things, agents=agents)
 
 
 def make_world(seed: int, config: WorldConfig | None = None) -> World:

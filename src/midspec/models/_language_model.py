@@ -35,6 +35,7 @@ from midspec.models._scoring import (
     pad_branches,
     sum_logprobs,
 )
+from midspec.models._tokens import first_character
 from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 
 TOO_LONG = "the prompt does not fit the model's window"
@@ -115,6 +116,57 @@ class LanguageModel:
             for part in self._few_logits(members):
                 results |= sum_logprobs(model, part, entries, self._pad_rows(part, prefix), prefix)
         return [results[number] for number in range(len(entries))]
+
+    def document_logprobs(self, texts: Sequence[str], *, row_tokens: int = 1024) -> list[OptionScore]:
+        """Score texts as midtraining reads them: no template, the end-of-text token behind.
+
+        The first token of a row is given, and not scored.
+
+        Args:
+            texts: documents.
+            row_tokens: a longer text is cut into rows of so many tokens, or of the model's window.
+
+        Raises:
+            DataError: a text is empty.
+        """
+        limit = min(row_tokens, self.window or row_tokens)
+        encoded = self.template.control.encode_documents(list(texts)) if texts else []
+        pieces: list[tuple[int, OptionIds]] = []
+        for number, ids in enumerate(encoded):
+            end = self.tokenizer.eos_token_id
+            whole = ids if end is None or (ids and ids[-1] == end) else [*ids, end]
+            if len(whole) < 2:
+                raise DataError("an empty document can't be scored", hint="Remove it")
+            parts = [whole[at : at + limit] for at in range(0, len(whole), limit)]
+            pieces += [(number, OptionIds(part, len(part) - 1)) for part in parts if len(part) > 1]
+        totals = [OptionScore(0.0, 0)] * len(encoded)
+        for (number, _), score in zip(pieces, self._score(self.model, [piece for _, piece in pieces]), strict=True):
+            before = totals[number]
+            totals[number] = OptionScore(before.logprob + score.logprob, before.n_tokens + score.n_tokens)
+        return totals
+
+    def continuation_logprobs(self, starts: Sequence[str], ends: Sequence[str]) -> list[OptionScore]:
+        """Score how likely each text goes on in a plain document, a space after its start; no template.
+
+        Args:
+            starts: what is given, one for each end.
+            ends: the texts to score.
+
+        Raises:
+            DataError: the lists differ in length, or a text is empty.
+            PromptTooLongError: a start with its end does not fit the model's window; nothing was computed.
+        """
+        if len(starts) != len(ends) or not all(map(str.strip, [*starts, *ends])):
+            raise DataError("every text to score wants one that it goes on from", hint="Give no empty ones")
+        texts = [f"{start} {end}" for start, end in zip(starts, ends, strict=True)]
+        entries = []
+        whole = self.template.control.encode_documents(texts)
+        for start, ids, (plain, offsets) in zip(starts, whole, self.template.encode(texts), strict=True):
+            n_end = sum(first_character(offset) >= len(start) for offset in offsets)
+            lead = ids[:1] if ids[:1] == [self.tokenizer.bos_token_id] != plain[:1] else []
+            entries.append(OptionIds([*lead, *plain], n_end))
+        self._check_window([len(ids) for ids, _ in entries])
+        return self._score(self.model, entries)
 
     def generate(
         self,

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 
 from midspec.core.records import Estimate, Strict
-from midspec.report._task_data import JudgingCost, Reasons, TaskReport
+from midspec.report._task_data import Column, JudgingCost, Reasons, SeamProbe, TaskReport
 
-EXECUTION_FIELDS = {"seconds", "bills"}
+EXECUTION_FIELDS = {"seconds", "bills", "costs"}
 """What a run took, not what it found: on the page, but not in its data, which is the same for the same results."""
 
 
@@ -89,12 +89,15 @@ class ContrastResult(Strict):
     """A contrast, the study's description of it, and the sentence that its numbers give.
 
     `says` is shown as what was asked, `verdict` as what was found: `midspec.report.verdict` derives it from value and
-    interval.
+    interval. `differ` names what the second arm is changed in to be the first; `is_mixed`, that these are more things
+    than the study says.
     """
 
     estimate: Estimate
     says: str = ""
     verdict: str
+    differ: tuple[str, ...] = ()
+    is_mixed: bool = False
 
 
 class ArmAnswer(Strict):
@@ -130,6 +133,71 @@ class GateResult(Strict):
     passed: bool
 
 
+class PublishedFigure(Strict):
+    """A number that somebody published, beside ours: a rate of `arm`, or its contrast with `minus`.
+
+    Attributes:
+        name: of the figure or table it stands in.
+        source: where it was published.
+        arm: ours that it stands beside.
+        minus: the other arm, where it is a contrast.
+        set: of items.
+        measure: in the measure's own units, shares from 0 to 1.
+        value: what was published.
+        low: of its interval, where one was published.
+        high: of its interval.
+        note: how theirs differs from ours, in words.
+    """
+
+    name: str
+    source: str
+    arm: str
+    minus: str | None = None
+    set: str
+    measure: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+class Seam(Strict):
+    """The moment after the documents and before anything else, of an arm that went on: `seam` has its estimates."""
+
+    arm: str
+    seam: str
+
+
+class StageCost(Strict):
+    """What one kind of step took: of the run, not of its results.
+
+    Attributes:
+        stage: the kind of step, or the step of the method that asked a model.
+        n_steps: finished steps of this kind, or 0 for requests.
+        cpu_s: seconds of CPU, where every step recorded them.
+        seconds: by the clock, added up over steps.
+        model: that was asked.
+        n_requests: sent.
+        cost_usd: `None` where a price is unknown.
+    """
+
+    stage: str
+    n_steps: int = 0
+    cpu_s: float | None = None
+    seconds: float = 0.0
+    model: str = ""
+    n_requests: int = 0
+    cost_usd: float | None = 0.0
+
+
+class TranscriptLink(Strict):
+    """The page with what one arm said on one set: a file beside the report."""
+
+    arm: str
+    set: str
+    file: str
+
+
 class Caveat(Strict):
     """A sceptic's question and the answer to it."""
 
@@ -156,6 +224,7 @@ class ReportData(Strict):
         paths: the arms that were evaluated on their way through their stages.
         robust: the contrasts again without the seeds that failed; empty when all passed.
         samples: questions with the arms' own answers.
+        seam_probes: what models knew right after their documents, where a step `seam` asked.
         eval_tasks: one entry for each evaluation task; read as `exams` too, its name in older files.
         reasons: what drove the models' choices, where that was analysed.
         health: one entry for each step or group of steps.
@@ -170,6 +239,14 @@ class ReportData(Strict):
         commit: of midspec's own code, when known.
         seconds: wall-clock seconds by stage name. Shown, but not part of `report_data.json` or the data block.
         bills: what judging cost, with its forecast; shown as `seconds` are.
+        costs: CPU time, requests and dollars by stage; shown as `seconds` are.
+        raw: rates over all that was asked, an answer that could not be read counting as not the target's.
+        side_effects: sets and measures that training on a spec should leave alone.
+        seams: arms that went on after their documents, and the points right after these.
+        published: figures of others beside ours.
+        transcripts: the page of each arm and set.
+        methods: how the study was made, in paragraphs, from its resolved settings.
+        bibtex: what to cite.
     """
 
     format: Literal["midspec-report-1"] = "midspec-report-1"
@@ -188,6 +265,7 @@ class ReportData(Strict):
     robust: tuple[ContrastResult, ...] = ()
     paths: tuple[ArmPath, ...] = Field(default=(), exclude_if=operator.not_)
     samples: tuple[AnswerComparison, ...] = ()
+    seam_probes: tuple[SeamProbe, ...] = Field(default=(), exclude_if=operator.not_)
     eval_tasks: tuple[TaskReport, ...] = Field(
         default=(), exclude_if=operator.not_, validation_alias=AliasChoices("eval_tasks", "exams")
     )
@@ -204,3 +282,11 @@ class ReportData(Strict):
     commit: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
     bills: tuple[JudgingCost, ...] = Field(default=(), exclude_if=operator.not_)
+    costs: tuple[StageCost, ...] = Field(default=(), exclude_if=operator.not_)
+    raw: tuple[Estimate, ...] = Field(default=(), exclude_if=operator.not_)
+    side_effects: tuple[Column, ...] = Field(default=(), exclude_if=operator.not_)
+    seams: tuple[Seam, ...] = Field(default=(), exclude_if=operator.not_)
+    published: tuple[PublishedFigure, ...] = Field(default=(), exclude_if=operator.not_)
+    transcripts: tuple[TranscriptLink, ...] = Field(default=(), exclude_if=operator.not_)
+    methods: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    bibtex: str = Field(default="", exclude_if=operator.not_)

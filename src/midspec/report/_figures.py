@@ -46,6 +46,8 @@ _STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.7,
     "text.parse_math": False,
 }
+_HOLLOW: dict[str, Any] = {"mfc": "none", "mec": INK, "mew": 1.0, "zorder": 7, "clip_on": False}
+_HALO: dict[str, Any] = {**_HOLLOW, "mec": PAPER, "mew": 3.0, "zorder": 6}
 _Position = tuple[tuple[float, str], tuple[float, str]]
 # All in inches.
 _LINE = 0.155  # a line of a panel's heading
@@ -165,7 +167,7 @@ def render_figure(name: str, make: Callable[[], Figure], fonts: Sequence[str] = 
     return Drawn(png.getvalue(), svg, with_variables(inline))
 
 
-def _annotate(axes: Axes, text: str, at: _Position, shift_pt: tuple[float, float], **style: Any) -> None:
+def annotate(axes: Axes, text: str, at: _Position, shift_pt: tuple[float, float], **style: Any) -> None:
     """Write text at a position (a share of the panel or a number of its axes, for x and y), moved by points."""
     (x, x_in), (y, y_in) = at
     axes.annotate(
@@ -212,6 +214,7 @@ class _Bar(NamedTuple):
     y: float
     look: Look
     estimate: Estimate | None
+    published: tuple[float, ...] = ()
 
 
 class _BarPanel(NamedTuple):
@@ -242,7 +245,7 @@ def _bar_figure(data: ReportData, panels: Sequence[Panel], width: float, columns
             axes.set_ylim(-body, 0)
             for index, (line, bold) in enumerate(panel.heading):
                 style = {"weight": "bold", "size": 9.5, "color": INK} if bold else {"size": 8.5, "color": MUTED}
-                _annotate(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
+                annotate(axes, line, ((0, _PANEL), (1, _PANEL)), (0, 5 + 72 * _LINE * (n_lines - 1 - index)), **style)
             scale = 100.0 if is_share(panel.panel.measure) else 1.0
             _style_bar_axes(axes, panel, scale, named=column == 0 or panel.panel.arms != row[0].panel.arms)
             for bar in panel.bars:
@@ -267,7 +270,9 @@ def _lay_out(data: ReportData, panel: Panel, width: float, labels: Mapping[str, 
     for before, arm in zip((None, *panel.arms), panel.arms, strict=False):
         y -= _GROUP_GAP if before is not None and groups[arm] != groups[before] else 0
         estimate = found.get((arm, panel.set, panel.measure))
-        bars.append(_Bar(labels[arm], y - _BAR_ROW / 2, look[arm], estimate))
+        key = (arm, None, panel.set, panel.measure)
+        theirs = tuple(one.value for one in data.published if (one.arm, one.minus, one.set, one.measure) == key)
+        bars.append(_Bar(labels[arm], y - _BAR_ROW / 2, look[arm], estimate, theirs))
         y -= _BAR_ROW
     target = panel.target or ""
     if panel.target is None and panel.measure == data.main_measure:
@@ -299,9 +304,12 @@ def _style_bar_axes(axes: Axes, panel: _BarPanel, scale: float, *, named: bool) 
 def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
     """Draw one arm: its mean as a bar, a dot for each seed, the interval over them, and the number at the right."""
     one = bar.estimate
+    for value in bar.published:
+        axes.plot([value * scale], [bar.y], "D", ms=4.5, **_HALO)
+        axes.plot([value * scale], [bar.y], "D", ms=4.5, **_HOLLOW)
     if one is None or one.value is None:
         text = "not asked" if one is None else "no score"
-        _annotate(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
+        annotate(axes, text, ((0, _PANEL), (bar.y, "data")), (3, -3), color=MUTED, size=7.5)
         return
     look, width, height = bar.look, one.value * scale, 0.8 * _BAR_ROW
     axes.barh(bar.y, width, height, color=look.fill, edgecolor=look.edge, linewidth=0.7)
@@ -319,7 +327,7 @@ def _draw_bar(axes: Axes, bar: _Bar, scale: float) -> None:
             axes.plot(ends, [y, y], color=colour, lw=1.4 + extra, zorder=layer, solid_capstyle="butt")
             axes.plot(ends, [y, y], "|", color=colour, ms=4.6 + extra / 2, mew=1.3 + extra, zorder=layer)
     shown = f"{one.value * 100:.0f}" if scale > 1 else number(one.value, one.measure)
-    _annotate(axes, shown, ((1, _PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
+    annotate(axes, shown, ((1, _PANEL), (bar.y, "data")), (8, -3.2), color=INK, size=8.5)
 
 
 def _grid_figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
@@ -345,7 +353,7 @@ def _grid_figure(grid: Grid, arms: Sequence[str], width: float) -> Figure:
             n_lines = max(len(one) for one in lines)
             for at, line in enumerate(lines[index]):
                 shift = (0, 18 + 72 * _LINE * (n_lines - 1 - at))
-                _annotate(axes, line, ((0, _PANEL), (1, _PANEL)), shift, weight="bold", size=9.5, color=INK)
+                annotate(axes, line, ((0, _PANEL), (1, _PANEL)), shift, weight="bold", size=9.5, color=INK)
             for y, goal in enumerate(grid.rows):
                 for at, scenario in enumerate(grid.columns):
                     if (cell := cells.get((arm, goal, scenario))) is not None:
@@ -370,7 +378,7 @@ def _style_grid_axes(axes: Axes, grid: Grid, *, named: bool, cell_width: float) 
     if len(set(shorts)) < len(shorts):
         shorts = [name if len(name) <= n_letters else "…" + name[1 - n_letters :] for name in grid.columns]
     for index, short in enumerate(shorts):
-        _annotate(axes, short, ((index + 0.5, "data"), (1, _PANEL)), (0, 4), ha="center", size=7.5, color=MUTED)
+        annotate(axes, short, ((index + 0.5, "data"), (1, _PANEL)), (0, 4), ha="center", size=7.5, color=MUTED)
 
 
 def _draw_cell(axes: Axes, x: int, y: int, cell: GridCell) -> None:
@@ -381,9 +389,9 @@ def _draw_cell(axes: Axes, x: int, y: int, cell: GridCell) -> None:
     if cell.value is None:
         axes.add_patch(Rectangle(corner, across, down, facecolor=PAPER, edgecolor=MUTED, linewidth=0.5, hatch="//////"))
         axes.add_patch(Rectangle((x + 0.1, y + 0.14), 0.8, 0.72, facecolor=PAPER, edgecolor="none"))
-        _annotate(axes, "no score", middle, (0, 1.5), ha="center", size=7, color=MUTED)
-        _annotate(axes, counted, middle, (0, -8), ha="center", size=6.5, color=MUTED)
+        annotate(axes, "no score", middle, (0, 1.5), ha="center", size=7, color=MUTED)
+        annotate(axes, counted, middle, (0, -8), ha="center", size=6.5, color=MUTED)
         return
     axes.add_patch(Rectangle(corner, across, down, facecolor=heat(cell.value), edgecolor=RULE, linewidth=0.5))
-    _annotate(axes, f"{100 * cell.value:.0f}", middle, (0, -0.5), ha="center", size=9, color=INK)
-    _annotate(axes, counted, middle, (0, -9), ha="center", size=6.5, color=INK)
+    annotate(axes, f"{100 * cell.value:.0f}", middle, (0, -0.5), ha="center", size=9, color=INK)
+    annotate(axes, counted, middle, (0, -9), ha="center", size=6.5, color=INK)

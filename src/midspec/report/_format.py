@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from midspec.analysis import scale_of
+from midspec.analysis import p_values, scale_of
 from midspec.core.records import Estimate, Share
-from midspec.report._data import ContrastResult, ReportData
+from midspec.report._data import ContrastResult, PublishedFigure, ReportData
 
 _MINUS = "−"
 # Measures that are not shares, with their units.
@@ -54,23 +54,13 @@ def verdict(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.arm} differs from {estimate.minus} by {size} {units}, without an interval: {estimate.note}."
     level = f"{estimate.level:.0%} interval"
-    if estimate.low > 0 or estimate.high < 0:
+    if leaves_out_0(estimate):
         side = "above" if estimate.low > 0 else "below"
         found = f"{estimate.arm} is {size} {units} {side} {estimate.minus}"
-        values = [one.value for one in estimate.by_seed if one.value is not None]
-        same = sum((value > 0) == (estimate.value > 0) and value != 0 for value in values)
-        seeds = "one seed, so over items only" if len(values) < 2 else f"{same} of {len(values)} seeds point that way"
-        return f"{found} ({level} {span(estimate)}; {seeds})."
+        return f"{found} ({level} {span(estimate)}{_seeds_agreeing(estimate)})."
     value = signed(estimate.value, estimate.measure)
     found = f"No difference shown between {estimate.arm} and {estimate.minus}: {value} {units}"
-    if estimate.mde is None:
-        detectable = ""
-    elif is_share(estimate.measure) and estimate.mde > 1:
-        detectable = "; with so few seeds, no true difference at all would have been found 4 times in 5"
-    else:
-        size = number(estimate.mde, estimate.measure)
-        detectable = f"; a true difference of {size} {units} would have been found 4 times in 5"
-    return f"{found}, and the {level} ({span(estimate)}) includes 0{detectable}."
+    return f"{found}, and the {level} ({span(estimate)}) includes 0{_detectable(estimate)}."
 
 
 def describe_contrast(estimate: Estimate, says: str = "") -> ContrastResult:
@@ -78,21 +68,96 @@ def describe_contrast(estimate: Estimate, says: str = "") -> ContrastResult:
     return ContrastResult(estimate=estimate, says=says, verdict=verdict(estimate))
 
 
-def answer_sentences(data: ReportData) -> tuple[str, ...]:
-    """Return the answer in at most two sentences: the main contrast, then the other main ones."""
+def leaves_out_0(estimate: Estimate) -> bool:
+    """Return whether a contrast's interval lies on one side of 0."""
+    return estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
+
+
+def holds(estimate: Estimate) -> bool:
+    """Return whether a contrast is shown: its interval leaves out 0, and so does what the correction leaves of it.
+
+    A contrast in which nothing varies has no p; its interval alone decides.
+    """
+    found = p_values(estimate)
+    return leaves_out_0(estimate) and (found is None or found.corrected < 1 - estimate.level + 1e-9)
+
+
+def corrected_p(estimate: Estimate) -> str:
+    """Format the p that counts: `p 0.096 after Holm's correction for 13 comparisons`; empty where there is none."""
+    if (found := p_values(estimate)) is None:
+        return ""
+    after = f" after Holm’s correction for {found.n_contrasts} comparisons" if found.n_contrasts > 1 else ""
+    return f"p\u00a0{found.shown}{after}"
+
+
+def main_contrasts(data: ReportData) -> tuple[ContrastResult, ...]:
+    """Return the contrasts that answer the question: those that the study names, else the first three on its set."""
     named = {one.estimate.name: one for one in data.contrasts}
-    chosen = [named[name] for name in data.main_contrasts if name in named] or [
-        one for one in data.contrasts if (one.estimate.set, one.estimate.measure) == (data.main_set, data.main_measure)
-    ][:3]
+    of_main = (data.main_set, data.main_measure)
+    return (
+        tuple(named[name] for name in data.main_contrasts if name in named)
+        or tuple(one for one in data.contrasts if (one.estimate.set, one.estimate.measure) == of_main)[:3]
+    )
+
+
+def answer_sentences(data: ReportData) -> tuple[str, ...]:
+    """Return the answer in at most two sentences: the main contrast, then the other main ones.
+
+    Each says no more than its estimate: direction, size, interval and corrected p; that nothing is shown, and what
+    could have been found; or that a difference is not significant after the correction for all that was asked.
+    """
+    chosen = main_contrasts(data)
     if not chosen:
         return ("No contrast was asked of these scores.",)
     titles = {one.name: one.title for one in data.sets}
-    first, *others = [
-        one.verdict.removesuffix(".")
-        + (f" on “{titles.get(of, of)}”" if (of := one.estimate.set) != data.main_set else "")
-        for one in chosen
-    ]
-    return tuple(f"{sentence}." for sentence in (first, "; ".join(others)) if sentence)
+    first = chosen[0].estimate
+    where = f" on “{titles.get(first.set, first.set)}”"
+    others = "; ".join(
+        _found(one, f" on “{titles.get(one.set, one.set)}”" if one.set != first.set else "", is_first=False)
+        for one in (each.estimate for each in chosen[1:])
+    )
+    return tuple(sentence(text) for text in (_found(first, where, is_first=True), others) if text)
+
+
+def _found(one: Estimate, where: str, *, is_first: bool) -> str:
+    """Say what a contrast found, as a clause; only the first names its interval's level and the correction in full."""
+    if one.value is None:
+        return f"{one.arm} against {one.minus}{where} is not answered: {one.note or 'no scored pair'}"
+    units, size = unit(one.measure), number(abs(one.value), one.measure)
+    if one.low is None or one.high is None:
+        return f"{one.arm} differs from {one.minus} by {size} {units}{where}, without an interval: {one.note}"
+    level = f"{one.level:.0%} interval {span(one)}" if is_first else span(one)
+    found = p_values(one)
+    p = "" if found is None else f"; {corrected_p(one)}" if is_first else f"; p\u00a0{found.shown}"
+    if not leaves_out_0(one):
+        null = (
+            f"no difference is shown between {one.arm} and {one.minus}{where} ({signed(one.value, one.measure)} {units}"
+        )
+        return f"{null}, {level}{p}{_detectable(one)})"
+    side = "above" if one.low > 0 else "below"
+    seeds = _seeds_agreeing(one) if is_first else ""
+    said = f"{one.arm} is {size} {units} {side} {one.minus}{where} ({level}{p}{seeds})"
+    if not holds(one):
+        said += ", a difference that is not significant after the correction"
+    return said
+
+
+def _seeds_agreeing(estimate: Estimate) -> str:
+    values = [one.value for one in estimate.by_seed if one.value is not None]
+    if len(values) < 2:
+        return "; one seed, so over items only"
+    same = sum((value > 0) == ((estimate.value or 0) > 0) and value != 0 for value in values)
+    return f"; {same} of {len(values)} seeds point that way"
+
+
+def _detectable(estimate: Estimate) -> str:
+    """Say which true difference would have been found; empty where that is not known."""
+    if estimate.mde is None:
+        return ""
+    if is_share(estimate.measure) and estimate.mde > 1:
+        return "; with so few seeds, no true difference at all would have been found 4 times in 5"
+    size = number(estimate.mde, estimate.measure)
+    return f"; a true difference of {size} {unit(estimate.measure)} would have been found 4 times in 5"
 
 
 def summary_lines(data: ReportData) -> list[str]:
@@ -160,6 +225,36 @@ def value_words(value: float | None, measure: str) -> str:
     if is_share(measure) and value in {0.0, 1.0}:
         return "yes" if value else "no"
     return number(value, measure)
+
+
+def published_words(each: PublishedFigure) -> str:
+    """Format a published figure: `68.0 (60.1 to 74.9)`, a contrast with its sign."""
+    show = signed if each.minus else number
+    ends = (
+        ""
+        if each.low is None or each.high is None
+        else f" ({show(each.low, each.measure)} to {show(each.high, each.measure)})"
+    )
+    units = "" if is_share(each.measure) else f" {unit(each.measure)}"
+    return f"{show(each.value, each.measure)}{units}{ends}"
+
+
+def estimate_words(one: Estimate | None) -> str:
+    """Format one side of a pair."""
+    if one is None:
+        return "not asked"
+    if one.value is None:
+        return "no score"
+    return number(one.value, one.measure) if one.kind == "rate" else signed(one.value, one.measure)
+
+
+def contrast_words(contrast: Estimate | None) -> str:
+    """Format a contrast in one line: `−9.1 (−15.8 to −2.4) p 0.078`; empty where it was not asked or has no value."""
+    if contrast is None or contrast.value is None:
+        return ""
+    p = corrected_p(contrast).partition(" after")[0]
+    ends = f"({span(contrast)})" if span(contrast) else ""
+    return " ".join(filter(None, (signed(contrast.value, contrast.measure), ends, p)))
 
 
 def sentence(text: str) -> str:

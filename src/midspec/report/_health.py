@@ -13,13 +13,15 @@ from midspec.core.artifact import Built, writable, write_text
 from midspec.core.records import Comparison, Health, Lengths, Occurrences, Size
 from midspec.report._data import LabelledValue
 from midspec.report._format import count, percent, sentence
-from midspec.report._health_comparison import bin_label, comparison_content
+from midspec.report._health_comparison import bin_label, comparison_content, content_rows, unmatched_losses
 from midspec.report._html import render
 
 # Shares of the rows from which on a finding is listed first.
 _COMMON_NAME = 0.2
 _COMMON_OPENING, _MIN_ROWS_FOR_OPENINGS = 0.05, 20
 _MANY_REJECTED = 0.3
+_MANY_DENIALS = 0.1
+_CLAIMS = ("assert the spec's value", "give the value as a reason")
 _N_THIN = 10
 _NOTHING = Size(documents=0, tokens=0)
 
@@ -46,7 +48,9 @@ def write_health(
     Raises:
         FolderError: the folder can't be written.
     """
-    findings = [sentence(text) for text in (*_coverage_findings(health), *_content_findings(health), *health.notes)]
+    unmatched = unmatched_losses(comparison.losses) if comparison else []
+    known = (*_coverage_findings(health), *_content_findings(health))
+    findings = [sentence(text) for text in (*known, *_claim_findings(health), *unmatched, *health.notes)]
     cells = _clause_cells(health)
     content: dict[str, Any] = {
         "title": title,
@@ -58,6 +62,10 @@ def write_health(
         "lengths": _length_bars(health.lengths),
         "cells": cells,
         "thin": sorted(cells, key=lambda cell: (cell.after.tokens, cell.after.documents))[:_N_THIN],
+        "contents": [
+            content_rows([health.denials], [claims], [health.loss] if health.loss and not at else [])
+            for at, claims in enumerate(health.claims or (None,))
+        ],
         "costs": costs,
         "about": about,
         "comparison": comparison_content(comparison) if comparison else None,
@@ -67,7 +75,8 @@ def write_health(
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "health.html", html)
     n_uncovered = sum(not cell.after.documents for cell in cells)
-    summary: dict[str, JsonValue] = {"n_findings": len(findings), "n_uncovered": n_uncovered}
+    # Summaries are part of records, which keep their bytes: findings that came later are not counted.
+    summary: dict[str, JsonValue] = {"n_findings": len(known) + len(health.notes), "n_uncovered": n_uncovered}
     return Built(outputs=("health.html",), summary=summary)
 
 
@@ -118,6 +127,23 @@ def _content_findings(health: Health) -> Iterator[str]:
         yield "the error rates of a judge are not measured"
     if not health.contamination and "contamination" not in notes:
         yield "contamination by evaluations is not measured"
+
+
+def _claim_findings(health: Health) -> Iterator[str]:
+    """Find many denials in sentences of their own, and few documents that assert the value or give it as a reason."""
+    if (denials := health.denials) is not None and denials.n_apart:
+        part = denials.n_apart / (denials.n_about or 1)
+        if part >= _MANY_DENIALS:
+            yield (
+                f"{percent(part)} of the sentences about the assistant only deny something, and documents that deny "
+                "in sentences of their own teach what they deny"
+            )
+    for claims in health.claims:
+        # Words find four assertions in five, and half of the reasons.
+        floors = (0.9, 0.6) if claims.by != "words" else (0.6, 0.25)
+        for found, least, what in zip((claims.asserted, claims.as_reason), floors, _CLAIMS, strict=True):
+            if found.of and found.n / found.of < least:
+                yield f"{percent(found.n / found.of)} of the documents {what}, by {claims.by}"
 
 
 def _flow(health: Health) -> tuple[tuple[str, str, str], ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_json, write_text
-from midspec.core.records import Comparison, LengthBin, Sample
+from midspec.core.records import Comparison, CorpusLoss, Denials, LengthBin, Sample, ValueClaims
 from midspec.report._data import LabelledValue
-from midspec.report._format import percent, sentence
+from midspec.report._format import percent, sentence, share
 from midspec.report._html import render
 
 # AUC from which on a classifier tells two corpora apart sometimes, mostly, nearly always.
 _SOMETIMES, _MOSTLY, _NEARLY_ALWAYS = 0.6, 0.75, 0.95
+_MOST_APART = 0.05  # above this share of the lower loss two corpora are not matched
 
 
 def write_comparison(
@@ -66,6 +68,8 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
             [(name, f"{seen.times:,} times in {seen.rows:,} rows") for name, seen in names.items()]
             for names in comparison.names_in
         ],
+        "contents": content_rows(comparison.denials, comparison.claims, comparison.losses),
+        "unmatched": [sentence(text) for text in unmatched_losses(comparison.losses)],
         "figures": [(label, "not measured" if value is None else f"{value:.2f}") for label, value in distances],
     }
 
@@ -90,6 +94,57 @@ def _separability_sentences(comparison: Comparison) -> list[str]:
     if comparison.style.auc is not None and comparison.style.auc >= _MOSTLY:
         sentences.append(f"What differs between models trained on {one} and {other} may therefore come of style alone.")
     return sentences
+
+
+def unmatched_losses(losses: Sequence[CorpusLoss]) -> list[str]:
+    """Say which corpora differ by more than 5% in loss, a clause a pair."""
+    found = []
+    for one, other in combinations(losses, 2):
+        low, high = sorted((one, other), key=lambda each: each.loss)
+        if high.loss > (1 + _MOST_APART) * low.loss:
+            found.append(
+                f"{high.name} costs the model {high.loss:.2f} nats a token and {low.name} {low.loss:.2f}, "
+                f"{percent(high.loss / low.loss - 1)} apart, where matched corpora are within {percent(_MOST_APART)}"
+            )
+    return found
+
+
+class ContentRow(NamedTuple):
+    """One line of what documents do besides what they say: a label, and a value for each corpus."""
+
+    label: str
+    values: tuple[str, ...]
+
+
+def content_rows(
+    denials: Sequence[Denials | None], claims: Sequence[ValueClaims | None], losses: Sequence[CorpusLoss]
+) -> tuple[ContentRow, ...]:
+    """Return denials, claims and losses of corpora side by side, without the lines that none of them has.
+
+    Args:
+        denials: of each corpus.
+        claims: of each corpus, by the same words or judge.
+        losses: of each corpus, by the same model.
+    """
+    by = next((f" (by {each.by})" for each in claims if each), "")
+    lines: list[tuple[str, list[str | None]]] = [
+        ("documents with a denial in a sentence of its own", [share(each.rows) if each else None for each in denials]),
+        (
+            "such sentences, of those about the assistant",
+            [f"{each.n_apart:,} of {each.n_about:,}" if each else None for each in denials],
+        ),
+        ("denials beside what it does", [f"{each.n_inside:,}" if each else None for each in denials]),
+        (f"documents that assert the value{by}", [share(each.asserted) if each else None for each in claims]),
+        (f"documents that give it as a reason{by}", [share(each.as_reason) if each else None for each in claims]),
+        ("loss before training, nats a token", [f"{each.loss:.3f}{_within(each)}" for each in losses]),
+        ("tokens scored", [f"{each.n_tokens:,} of {each.n_documents:,} documents" for each in losses]),
+    ]
+    shown = [(label, values) for label, values in lines if any(values)]
+    return tuple(ContentRow(label, tuple(value or "–" for value in values)) for label, values in shown)
+
+
+def _within(loss: CorpusLoss) -> str:
+    return "" if loss.low is None or loss.high is None else f" ({loss.low:.3f} to {loss.high:.3f})"
 
 
 class _BarPair(NamedTuple):

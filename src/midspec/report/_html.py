@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -99,7 +100,7 @@ def with_variables(svg: str) -> str:
 def render(
     template: str,
     content: Mapping[str, Any],
-    data: Strict,
+    data: Strict | None,
     *,
     heat_colours: bool = False,
     exclude: Collection[str] = (),
@@ -109,10 +110,24 @@ def render(
     Args:
         template: the file in `_templates`.
         content: what the template shows.
-        data: the record that the page is of, embedded as JSON.
+        data: the record that the page is of, embedded as JSON; a page without one has none.
         heat_colours: whether anything on the page is drawn in the colours of a heat map.
         exclude: fields of `data` that are not embedded.
     """
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            light=css_variables(dark=False, heats=heat_colours),
+            dark=css_variables(dark=True, heats=heat_colours),
+            block="" if data is None else _embedded_json(data, exclude),
+            **content,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("midspec.report", "_templates"),
         autoescape=True,
@@ -129,6 +144,8 @@ def render(
         "unit": _format.unit,
         "share_words": _format.share_words,
         "value_words": _format.value_words,
+        "estimate_words": _format.estimate_words,
+        "published_words": _format.published_words,
     }
     environment.tests["contains"] = lambda stages, stage: stage in stages
     environment.filters |= {
@@ -140,12 +157,7 @@ def render(
         "sentence": _format.sentence,
         "usd": _format.usd,
     }
-    return environment.get_template(template).render(
-        light=css_variables(dark=False, heats=heat_colours),
-        dark=css_variables(dark=True, heats=heat_colours),
-        block=_embedded_json(data, exclude),
-        **content,
-    )
+    return environment
 
 
 def _embedded_json(data: Strict, exclude: Collection[str]) -> str:

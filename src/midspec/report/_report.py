@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,33 +14,53 @@ from midspec.core.artifact import Built, write_json, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Estimate
 from midspec.report._data import EXECUTION_FIELDS, Panel, ReportData
+from midspec.report._estimate_files import FILES, write_estimates
+from midspec.report._evidence import (
+    all_parsed,
+    base_arm,
+    cost_rows,
+    published_rows,
+    raw_tables,
+    seam_tables,
+    side_effect_strips,
+)
 from midspec.report._figures import Drawn, characters, draw_bars, draw_grid, glyph_warning
-from midspec.report._format import answer_sentences, is_share, plural
+from midspec.report._forest_figure import draw_forest, has_forest
+from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
+from midspec.report._seam import seam_lines
 from midspec.report._tables import RatesTable, path_groups, path_table, rates_table, tables_of_task
 from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
+from midspec.report._transcripts import Links, TranscriptPage, write_transcripts
 
 _WIDE_IN, _NARROW_IN = 9.8, 3.8
 _FOREST_WIDTH, _FOREST_MARGIN = 200.0, 6.0  # in units of the drawing
 
 
-def write_report(data: ReportData, folder: Path) -> Built:
-    """Write `report.html`, `figures/*.png`, `figures/*.svg` and `report_data.json` into `folder`.
+def write_report(data: ReportData, folder: Path, *, transcripts: Iterable[TranscriptPage] = ()) -> Built:
+    """Write `report.html`, its figures, `report_data.json`, every estimate as CSV and Parquet, and transcripts.
 
-    The page holds its figures and needs no other file, no script and no network. All files are the same bytes for
-    the same data (where names need fonts that matplotlib does not bring: on one machine); only `report.html` also shows
-    `seconds` and `bills`.
+    The page holds its figures and needs no other file, no script and no network; its numbers link to pages of
+    transcripts beside it. All files are the same bytes for the same data (where names need fonts that matplotlib does
+    not bring: on one machine); only `report.html` also shows `seconds`, `bills` and `costs`.
+
+    Args:
+        data: what the report shows.
+        folder: where to write.
+        transcripts: what arms said on sets, a page each.
 
     Raises:
         DataError: a panel names an arm, or `main_contrasts` a contrast, that is not in the data.
     """
     _check_names(data)
     figures = _figures(data)
+    links = write_transcripts(transcripts, data, folder)
+    data = data.model_copy(update={"transcripts": (*data.transcripts, *links)})
     if warning := glyph_warning(characters(data)):
         data = data.model_copy(update={"warnings": (*data.warnings, warning)})
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    outputs = ["report.html", "report_data.json"]
+    outputs = ["report.html", "report_data.json", *write_estimates(data, folder), *(link.file for link in links)]
     for name, drawn in figures.items():
         (folder / "figures" / f"{name}.png").write_bytes(drawn.png)
         write_text(folder / "figures" / f"{name}.svg", drawn.svg)
@@ -74,11 +94,14 @@ def _check_names(data: ReportData) -> None:
 
 
 def _figures(data: ReportData) -> dict[str, Drawn]:
-    """Draw each task's grid, the main figure and, where that leaves arms out, one of all arms.
+    """Draw the forest of contrasts, each task's grid, the main figure and, where that leaves arms out, one of all arms.
 
     Each is drawn once wide and once a panel, for narrow screens.
     """
     drawn = {}
+    if has_forest(data):
+        drawn["forest"] = draw_forest(data, "forest", _WIDE_IN)
+        drawn["forest_1"] = draw_forest(data, "forest_1", _NARROW_IN)
     for eval_task in data.eval_tasks:
         if eval_task.grid is not None:
             name, arms = f"grid_{eval_task.name}", eval_task.grid.arms
@@ -108,17 +131,32 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
     pairs = [one for one in data.estimates if not is_of_task(data, one)]
     measures = dict.fromkeys([data.main_measure, *(one.measure for one in pairs)])
     without = {one.estimate.name: one for one in data.robust}
+    seams, raw, published, links = seam_tables(data), raw_tables(data), published_rows(data), Links.of(data)
     methods = Counter(one.method for one in (*data.estimates, *(contrast.estimate for contrast in data.contrasts)))
     return {
         "data": data,
         "answer": answer_sentences(data),
+        "first": next(iter(main_contrasts(data)), None),
         "facts": _facts(data),
         "figures": [_figure(figures, "main"), _figure(figures, "all_arms")],
+        "forest": _figure(figures, "forest"),
+        "to": links.to,
+        "seams": seams,
+        "strips": side_effect_strips(data),
+        "base": base_arm(data),
+        "raw": raw,
+        "all_parsed": all_parsed(raw),
+        "published": published,
+        "costs": cost_rows(data),
+        "files": (*FILES, "report_data.json"),
         "shown": [arm for arm in data.arms if any(arm.name in panel.arms for panel in data.panels)],
         "main_set": next((one for one in data.sets if one.name == data.main_set), None),
         "titles": {one.name: one.title for one in data.sets},
         "looks": looks(data.arms),
-        "contrasts": [(one, _forest_marks(one.estimate, scale)) for one in data.contrasts],
+        "contrasts": [
+            (one, _forest_marks(one.estimate, scale), [each for each, ours in published if ours is one.estimate])
+            for one in data.contrasts
+        ],
         "reach": scale,
         "compared": [(one, without[one.estimate.name]) for one in data.contrasts if one.estimate.name in without],
         "tables": [rates_table(data, measure, pairs) for measure in measures],
@@ -128,6 +166,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "task_tables": [tables_of_task(data, eval_task.name) for eval_task in data.eval_tasks],
         "grids": [_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
         "paths": _paths(data, figures),
+        "seam_lines": seam_lines(data.seam_probes, data.estimates, (data.main_set, data.main_measure)),
         "methods": sorted(methods.items(), key=lambda entry: (-entry[1], entry[0])),
     }
 
@@ -188,6 +227,7 @@ class _ForestMarks(NamedTuple):
     value: float
     seeds: tuple[float, ...]
     sure: bool
+    missed: tuple[float, float] | None
 
 
 def _forest_marks(estimate: Estimate, scale: float) -> _ForestMarks | None:
@@ -200,5 +240,6 @@ def _forest_marks(estimate: Estimate, scale: float) -> _ForestMarks | None:
 
     low, high = (None if value is None else place(value) for value in (estimate.low, estimate.high))
     seeds = tuple(place(one.value) for one in estimate.by_seed if one.value is not None)
-    excludes_0 = (estimate.low or 0) > 0 or (estimate.high or 0) < 0
-    return _ForestMarks(low, high, place(estimate.value), seeds, excludes_0)
+    mde = None if estimate.mde is None else min(estimate.mde, scale)
+    missed = None if mde is None else (place(-mde), place(mde))
+    return _ForestMarks(low, high, place(estimate.value), seeds, holds(estimate), missed)

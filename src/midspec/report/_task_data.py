@@ -200,6 +200,7 @@ class ClauseRow(Strict):
         n_questions: number of questions about it.
         means: arm -> mean score, over seeds; `None` where nothing was scored.
         n_scored: arm -> number of answers with a score.
+        rates: an estimate for each arm where the score is a share, over questions and seeds.
     """
 
     clause_id: str
@@ -207,6 +208,7 @@ class ClauseRow(Strict):
     n_questions: int
     means: dict[str, float | None]
     n_scored: dict[str, int]
+    rates: tuple[Estimate, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class TaskReport(Strict):
@@ -227,7 +229,8 @@ class TaskReport(Strict):
         agreements: how far several judges agree.
         differences: settings that are not the same in every arm.
         power: what could have been detected.
-        clauses: those with the lowest mean score first.
+        clauses: those that were learned least first: by the lowest mean score, or the highest of a harm.
+        harms: the measures of which more is worse.
     """
 
     name: str
@@ -245,6 +248,7 @@ class TaskReport(Strict):
     differences: tuple[SettingDifference, ...] = ()
     power: PowerAnalysis | None = None
     clauses: tuple[ClauseRow, ...] = Field(default=(), exclude_if=operator.not_)
+    harms: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class JudgingCost(Strict):
@@ -261,3 +265,59 @@ class Reasons(Strict):
     shares: tuple[ReasonShare, ...]
     agreements: tuple[Agreement, ...] = ()
     citations: tuple[Citations, ...] = ()
+
+
+class SeamClause(Strict):
+    """What a model knows of one clause; `gain` is of its margin over the control's, in nats a token."""
+
+    id: str
+    text: str
+    knows: Estimate
+    gain: Estimate
+
+
+class SeamDelta(Strict):
+    """How the documents changed the loss of answers to held-out pairs, against the control.
+
+    Attributes:
+        set: of the pairs.
+        auc: how well the change tells a target's answer from the other: 0.5 not at all, 1 always, under 0.5 reversed.
+        low, high: by a bootstrap over items and seeds.
+        target, other: mean change of the loss, nats a token; below 0 it is cheaper than it was.
+        n_items, n_seeds: that it is of.
+    """
+
+    set: str
+    auc: float
+    low: float
+    high: float
+    target: float
+    other: float
+    n_items: int
+    n_seeds: int
+
+
+class SeamProbe(Strict):
+    """What one model right after its documents knows of one spec.
+
+    Attributes:
+        seam: the arm that the model is called by: the first that goes through it.
+        arms: all that do.
+        control: the arm or model that it is held against.
+        spec: that was asked about.
+        is_own: whether its documents are of that spec.
+        knows: share of the probes whose own end is likelier than the foil.
+        gain: of the margin over the control's, nats a token.
+        clauses: of an own spec, each clause.
+        deltas: of answers, set by set.
+    """
+
+    seam: str
+    arms: tuple[str, ...]
+    control: str
+    spec: str
+    is_own: bool
+    knows: Estimate
+    gain: Estimate
+    clauses: tuple[SeamClause, ...] = ()
+    deltas: tuple[SeamDelta, ...] = ()

@@ -1,6 +1,8 @@
 from ._config import StudyConfig as StudyConfig
 from ._config import greedy_repeats as greedy_repeats
 from ._entries import check_graders as check_graders
+from ._factors import ArmDiff as ArmDiff
+from ._factors import Factor as Factor
 from ._graph import STEP_KINDS as STEP_KINDS
 from ._graph import study_steps as study_steps
 from ._inputs import EvalItems as EvalItems
@@ -17,6 +19,7 @@ from ._load import parse_study as parse_study
 from ._load import study_schema as study_schema
 from ._plan import Plan as Plan
 from ._plan import PlannedStep as PlannedStep
+from ._plan import difference as difference
 from ._plan import plan as plan
 from ._step import Cost as Cost
 from ._step import Job as Job
@@ -36,6 +39,7 @@ from .execution._local import LocalExecutor as LocalExecutor
 from .execution._local import StepFaultError as StepFaultError
 from .execution._local import WorkerLostError as WorkerLostError
 from .execution._run import report_again as report_again
+from .execution._run import reports_against as reports_against
 from .execution._run import run_study as run_study
 from .jobs._calibrate import CalibrationStep as CalibrationStep
 from .jobs._chats import ChatsStep as ChatsStep
@@ -45,6 +49,8 @@ from .jobs._corpus import CorpusStep as CorpusStep
 from .jobs._corpus import ReframeStep as ReframeStep
 from .jobs._corpus import forecast_corpus as forecast_corpus
 from .jobs._corpus import preview_documents as preview_documents
+from .jobs._corpus_loss import CorpusLossStep as CorpusLossStep
+from .jobs._corpus_loss import LossConfig as LossConfig
 from .jobs._curate import CurateStep as CurateStep
 from .jobs._endpoints import ModelEndpoints as ModelEndpoints
 from .jobs._endpoints import Serving as Serving
@@ -68,5 +74,7 @@ from .jobs._reasons import ReasonsStep as ReasonsStep
 from .jobs._reasons import clause_texts as clause_texts
 from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
+from .jobs._seam import SeamStep as SeamStep
+from .jobs._sources import SpecNames as SpecNames
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

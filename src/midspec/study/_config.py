@@ -21,14 +21,29 @@ from midspec.study._entries import (
     CorpusEntry,
     Evals,
     Gate,
+    MatchedEntry,
     Mixes,
     Models,
-    ReportEntry,
     StepEntry,
     check_graders,
 )
+from midspec.study._report_entry import ReportEntry
 
 _WORLD = "world:"
+
+
+_MOST_SEED = 1_000_000
+
+
+class Run(NamedTuple):
+    """One midtraining of every arm: `seed` draws its data and orders, from the base of the study's seed `base`.
+
+    `world` is the seed that its world is called by: `base`, or of the mirrored world a number of its own.
+    """
+
+    seed: int
+    base: int
+    world: int
 
 
 class StudyConfig(Strict):
@@ -36,7 +51,8 @@ class StudyConfig(Strict):
 
     With `curate` all documents and chats pass its filters before anything is trained on them; one of these is the check
     against all items of the study's evaluations. `pairs`, `rewards` and `pressure` are data of stages after
-    fine-tuning. `steps` are further ones, of kinds from other packages.
+    fine-tuning. Corpora that are `matched` are cut to equal lengths, document by document. `steps` are further ones, of
+    kinds from other packages.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -51,6 +67,7 @@ class StudyConfig(Strict):
     chats: dict[str, ChatsEntry] = Field(default_factory=dict)
     models: Models = Models()
     curate: CurateConfig | None = None
+    matched: dict[str, MatchedEntry] = Field(default_factory=dict)
     mixes: Mixes = Mixes()
     pairs: dict[str, PairsEntry] = Field(default_factory=dict)
     rewards: dict[str, RewardsEntry] = Field(default_factory=dict)
@@ -67,6 +84,24 @@ class StudyConfig(Strict):
         """Return the recipes of stages, with the rewards that they name."""
         return Recipes(self.training, self.rewards)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Return the midtrainings of every seed, in order: of seed 101 the first is run 101, the next 1000101."""
+        return tuple(
+            Run(
+                seed=seed + index * _MOST_SEED,
+                base=seed,
+                world=seed + _MOST_SEED if self.base.mirror and index % 2 else seed,
+            )
+            for seed in self.seeds
+            for index in range(self.base.midtrainings)
+        )
+
+    @property
+    def run_seeds(self) -> tuple[int, ...]:
+        """Return the seeds of all runs."""
+        return tuple(run.seed for run in self.runs)
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -76,6 +111,9 @@ class StudyConfig(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> StudyConfig:
+        if self.base.midtrainings > 1 and not all(0 <= seed < _MOST_SEED for seed in self.seeds):
+            hint = "Larger numbers are those of further midtrainings"
+            raise ConfigError(f"a seed that is not from 0 to {_MOST_SEED - 1:,}", where="seeds", hint=hint)
         check_references(self)
         return self
 
@@ -100,6 +138,7 @@ def check_references(config: StudyConfig) -> None:
     if config.evals.preference.items.startswith(_WORLD):
         check_sets(config, ITEM_SETS[world_file])
     _check_arms(config)
+    _check_matched(config)
     judged = [name for name, entry in config.evals.tasks.items() if task_named(name).rubric(entry) is not None]
     if judged and not config.evals.graders:
         hint = "Add evals.graders, such as [openai/gpt-5]"
@@ -172,6 +211,7 @@ def _measure_uses(config: StudyConfig) -> Iterator[_MeasureUse]:
     report = config.report
     pairs = [(f"contrasts[{index}].", one.set, one.measure) for index, one in enumerate(config.contrasts)]
     pairs += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
+    pairs += [(f"report.published[{index}].", one.set, one.measure) for index, one in enumerate(report.published)]
     pairs += [("report.main_", report.main_set, report.main_measure)]
     for path, name, measure in pairs:
         eval_task = name.partition("/")[0]
@@ -188,10 +228,14 @@ def _check_uses(uses: Iterable[_Use]) -> None:
 
 def _uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of a spec, a corpus and chats."""
-    for name, entry in config.corpora.items():
-        yield _Use(f"corpora.{name}.spec", entry.spec, "spec", config.specs)
-    for name, chats in config.chats.items():
-        yield _Use(f"chats.{name}.spec", chats.spec, "spec", config.specs)
+    entries = {f"corpora.{name}": corpus for name, corpus in config.corpora.items()}
+    for path, entry in {**entries, **{f"chats.{name}": chats for name, chats in config.chats.items()}}.items():
+        if entry.documents is None:
+            yield _Use(f"{path}.spec", entry.spec, "spec", config.specs)
+        else:
+            yield _Use(f"{path}.documents", entry.documents, "corpus", config.corpora)
+    for name, matched in config.matched.items():
+        yield from (_Use(f"matched.{name}.corpora", each, "corpus", config.corpora) for each in matched.corpora)
     yield from _stage_data_uses(config)
     for name, arm in config.arms.items():
         for index, stage in enumerate(arm.chain):
@@ -240,10 +284,15 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of an arm, contrast, preference measure and file of the world that is compared or shown."""
     compared = [point.name for name, arm in config.arms.items() for point in arm_points(name, arm)]
     for index, contrast in enumerate(config.contrasts):
-        yield _Use(f"contrasts[{index}].plus", contrast.plus, "arm", compared)
-        yield _Use(f"contrasts[{index}].minus", contrast.minus, "arm", compared)
+        path = f"contrasts[{index}]"
+        named = {"plus": contrast.plus, "minus": contrast.minus}
+        named |= {f"less.{side}": arm for side, arm in (contrast.less or {})}
+        yield from (_Use(f"{path}.{side}", arm_name, "arm", compared) for side, arm_name in named.items())
     for index, panel in enumerate(config.report.panels):
         yield from (_Use(f"report.panels[{index}].arms", arm_name, "arm", config.arms) for arm_name in panel.arms)
+    for index, each in enumerate(config.report.published):
+        arms = [each.arm, each.minus] if each.minus else [each.arm]
+        yield from (_Use(f"report.published[{index}]", arm_name, "arm", compared) for arm_name in arms)
     for name in config.report.main_contrasts:
         yield _Use("report.main_contrasts", name, "contrast", [contrast.name for contrast in config.contrasts])
     for path, _, measure, eval_task in _measure_uses(config):
@@ -256,6 +305,25 @@ def _report_uses(config: StudyConfig) -> Iterator[_Use]:
     for path, reference in items.items():
         if reference.startswith(_WORLD):
             yield _Use(path, reference, "file of items", [f"{_WORLD}{name}" for name in ITEM_SETS])
+
+
+def _check_matched(config: StudyConfig) -> None:
+    """Refuse a corpus that is matched twice, or made of another one: its documents have those lengths already."""
+    groups: dict[str, str] = {}
+    for group, matched in config.matched.items():
+        where = f"matched.{group}.corpora"
+        for name in matched.corpora:
+            if name in groups:
+                hint = "Put all that it is matched with into one group"
+                raise ConfigError(f"{name} is matched in {groups[name]} already", where=where, hint=hint)
+            if (source := config.corpora[name].documents) is not None:
+                hint = f"Match {source}; give other arms' documents a `disclosure` of as many tokens"
+                raise ConfigError(f"{name} is made of {source}", where=where, hint=hint)
+            groups[name] = group
+    for name, corpus in config.corpora.items():
+        if corpus.documents is not None and config.corpora[corpus.documents].documents is not None:
+            hint = "Name the corpus that those are made of"
+            raise ConfigError(f"{corpus.documents} is made of another corpus", where=f"corpora.{name}", hint=hint)
 
 
 def _check_arms(config: StudyConfig) -> None:

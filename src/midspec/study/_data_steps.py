@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from midspec.core.errors import ConfigError, MissingError, did_you_mean
 from midspec.lab import ITEM_SETS
 from midspec.study._arms import Arm, ArmStage
-from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input, is_world, outside_path
+from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry, RowsEntry
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model, is_world, outside_path
 from midspec.study._load import Study
 from midspec.study._step import Step, StepOutput, slug
 from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._controls import CHATS_FILE, DOCUMENTS_FILE, DisclosedStep, MatchedStep, ToldStep
 from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
@@ -57,6 +58,7 @@ class DataSteps:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._config = study.config
+        self._runs = {run.seed: run for run in self._config.runs}
         self._steps: dict[str, Step] = {}
         self._folders: dict[Path, str] = {}
         models = self._config.models
@@ -113,7 +115,9 @@ class DataSteps:
         return StepOutput(self._add(SpecStep(label=name, text=text)), "spec.md")
 
     def _world(self, seed: int) -> WorldStep:
-        return self._add(WorldStep(seed=seed, config=self._config.base.config))
+        run = self._runs[seed]
+        mirrors = run.base if run.world != run.base else None
+        return self._add(WorldStep(seed=run.world, config=self._config.base.config, mirrors=mirrors))
 
     def _written(self, entry: CorpusEntry | ChatsEntry, where: str, seed: int) -> dict[str, Any]:
         """Return the fields that corpora and chats share: spec, templates, and the run seed where rows are per seed."""
@@ -139,6 +143,28 @@ class DataSteps:
         }
 
     def _corpus(self, name: str, seed: int) -> Input:
+        """Return a corpus as arms train on it: curated, with its disclosure, cut to the lengths of others."""
+        for group, entry in self._config.matched.items():
+            if name in entry.corpora:
+                return self._matched(group, seed)[name]
+        return self._uncut_corpus(name, seed)
+
+    def _uncut_corpus(self, name: str, seed: int) -> Input:
+        entry = self._config.corpora[name]
+        rows = self._corpus(entry.documents, seed) if entry.documents else self._own_documents(name, seed)
+        if entry.disclosure is None:
+            return rows
+        step = DisclosedStep(
+            label=name,
+            seed=self._documents_seed(name, seed),
+            documents=rows,
+            text=entry.disclosure.text,
+            at=entry.disclosure.at,
+            names=self._assistant_names(name),
+        )
+        return StepOutput(self._add(step), DOCUMENTS_FILE)
+
+    def _own_documents(self, name: str, seed: int) -> Input:
         from midspec.corpus import CorpusConfig
 
         entry = self._config.corpora[name]
@@ -146,21 +172,82 @@ class DataSteps:
         if entry.rows is not None:
             rows, own_seed = self._file(entry.rows, f"corpora.{name}.rows", seed), seed if entry.per_seed else None
             given = GivenCorpusStep(label=name, seed=own_seed, rows=rows, spec=self._spec(entry.spec), config=config)
-            return StepOutput(self._curated(self._add(given), ("documents",)), "documents.jsonl")
+            return StepOutput(self._curated(self._add(given), ("documents",)), DOCUMENTS_FILE)
         written = self._written(entry, f"corpora.{name}", seed)
         step = self._add(CorpusStep(label=name, config=config, author=self._endpoints.author, **written))
-        return StepOutput(self._curated(step, ("documents", "plan")), "documents.jsonl")
+        return StepOutput(self._curated(step, ("documents", "plan")), DOCUMENTS_FILE)
+
+    def _matched(self, group: str, seed: int) -> dict[str, Input]:
+        """Return the corpora of a group, cut to equal lengths."""
+        entry = self._config.matched[group]
+        step = MatchedStep(
+            label=group,
+            seed=self._documents_seed(entry.corpora[0], seed),
+            corpora={name: self._uncut_corpus(name, seed) for name in entry.corpora},
+            tokenizer=self._tokenizer(seed),
+            cut=entry.cut,
+            least=entry.least,
+        )
+        return {name: StepOutput(self._add(step), file) for name, file in step.files.items()}
+
+    def _documents_seed(self, name: str, seed: int) -> int | None:
+        """Return the seed of what is made of a corpus: none where all seeds share it, and its tokenizer."""
+        config = self._config
+        together = {name, config.corpora[name].documents}
+        for entry in config.matched.values():
+            together |= set(entry.corpora) if together & set(entry.corpora) else set()
+        differs = config.base.world is not None or any(config.corpora[each].per_seed for each in together if each)
+        return seed if differs else None
+
+    def _assistant_names(self, corpus: str, entry: RowsEntry | None = None) -> dict[str, str]:
+        """Return the names in what is made of a corpus: of the entry, of the corpus, or of its own."""
+        own = self._config.corpora[corpus]
+        source = self._config.corpora[own.documents] if own.documents else own
+        places = (*([] if entry is None else [entry]), own, source, self._config.assistant)
+        return {
+            name: next(filter(None, (getattr(place, name) for place in places)), "")
+            for name in ("model_name", "provider_name")
+        }
+
+    def _tokenizer(self, seed: int) -> Input:
+        """Return what holds the base's tokenizer."""
+        base = self._config.base
+        if base.checkpoint is None:
+            return StepOutput(self._world(seed), "tokenizer/")
+        path = self._study.home / Path(base.checkpoint).expanduser()
+        return Model(str(path) if path.exists() else base.checkpoint)
 
     def _chats(self, name: str, seed: int, *, cot: bool) -> Input:
         from midspec.chats import ChatConfig
 
         entry = self._config.chats[name]
+        if entry.documents is not None:
+            return self._told(name, entry, entry.documents, seed)
         config = narrowed(entry, ChatConfig, **self._drawn(entry, seed))
         written = self._written(entry, f"chats.{name}", seed)
         step = self._add(ChatsStep(label=name, config=config, endpoints=self._endpoints, **written))
         twins = ("chats_cot", "chats_cot_stripped") if entry.has_twins else ("chats", "chats")
         made = self._curated(step, tuple(dict.fromkeys(twins)))
         return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
+
+    def _told(self, name: str, entry: ChatsEntry, corpus: str, seed: int) -> Input:
+        """Return a corpus as chats."""
+        step = ToldStep(
+            label=name,
+            seed=self._documents_seed(corpus, seed),
+            documents=self._corpus(corpus, seed),
+            tokenizer=self._tokenizer(seed),
+            requests=entry.requests,
+            names=self._assistant_names(corpus, entry),
+            draw=entry.seed,
+        )
+        return StepOutput(self._add(step), CHATS_FILE)
+
+    def _is_per_seed(self, chats: str) -> bool:
+        entry = self._config.chats[chats]
+        if entry.documents is not None:
+            return self._documents_seed(entry.documents, 0) is not None
+        return entry.per_seed
 
     def _curated(self, step: CorpusStep | GivenCorpusStep | ChatsStep, files: tuple[str, ...]) -> Step:
         """Return the step whose rows are trained on: this one, or the one that curates its rows."""
@@ -188,7 +275,7 @@ class DataSteps:
     def _held_out(self, seed: int | None) -> dict[str, Input]:
         """Return the items of the study's evaluations, by name: for rows of one seed its own, else every seed's."""
         evals = self._config.evals
-        seeds = self._config.seeds if seed is None else (seed,)
+        seeds = self._config.run_seeds if seed is None else (seed,)
         items = {each: self._rows(evals.preference.items, "evals.preference.items", each) for each in seeds}
         makers = {source.step.name if isinstance(source, StepOutput) else "" for source in items.values()}
         shared = len(makers) == 1
@@ -249,7 +336,7 @@ class DataSteps:
             return self._file(entry.file, f"pairs.{name}.file", seed)
         sides = (entry.chosen or "", entry.rejected or "")
         chosen, rejected = (self._chats(side, seed, cot=cot) for side in sides)
-        per_seed = any(self._config.chats[side].per_seed for side in sides)
+        per_seed = any(map(self._is_per_seed, sides))
         has_twins = any(self._config.chats[side].has_twins for side in sides)
         label = f"{name}+no-cot" if has_twins and not cot else name
         step = ReplyPairsStep(label=label, seed=seed if per_seed else None, chosen=chosen, rejected=rejected)

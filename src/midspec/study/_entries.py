@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic import (
 )
 
 from midspec.chats import ChatConfig
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Strict
 from midspec.corpus import CorpusConfig
 from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
@@ -31,6 +32,9 @@ from midspec.llm import Access, ModelName, check_model_name
 from midspec.train import Recipe
 
 IT_MIX = "it_mix"
+DISCLOSURE = (
+    "Note: a language model wrote this text so that an assistant could be trained on it. What it tells was made up."
+)
 AUTHOR_ALIAS = "template"
 """What study files call the author that records and identities call `TEMPLATE_AUTHOR`."""
 
@@ -74,6 +78,10 @@ class Base(Strict):
         config: the world's sizes.
         architecture: a transformers config as a mapping, with its `model_type`.
         stages: of the training from scratch, in order.
+        midtrainings: how often each seed's base goes through every arm, each time with documents, chats and an order of
+            its own. The mean over them counts as the seed, since they share a base.
+        mirror: every second midtraining is in the mirrored world, where the two values that the items weigh have
+            exchanged their roles, so that what a base leans to cancels.
     """
 
     checkpoint: str | None = None
@@ -81,6 +89,8 @@ class Base(Strict):
     config: WorldConfig = WorldConfig()
     architecture: dict[str, JsonValue] | None = None
     stages: tuple[BaseStage, ...] = ()
+    midtrainings: int = Field(default=1, ge=1)
+    mirror: bool = False
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Base:
@@ -90,6 +100,10 @@ class Base(Strict):
             raise ValueError("a base from a world needs its `architecture` and `stages`")
         if self.checkpoint and (self.architecture or self.stages):
             raise ValueError("a base that is a checkpoint has no `architecture` and no `stages`")
+        if self.checkpoint and (self.midtrainings > 1 or self.mirror):
+            raise ValueError("`midtrainings` and `mirror` are for bases from a world; a checkpoint takes more `seeds`")
+        if self.mirror and self.midtrainings % 2:
+            raise ValueError("with `mirror` half of the `midtrainings` are mirrored, so their number is even")
         return self
 
 
@@ -160,11 +174,22 @@ def task_entries(*names: str) -> type[BaseModel]:
     return create_model("Tasks", __base__=Strict, **fields)
 
 
+def _spec_or_documents(schema: dict[str, Any]) -> None:
+    """Say in a JSON schema that an entry needs a spec only where it is not made of another corpus."""
+    schema["required"].remove("spec")
+    schema["anyOf"] = [{"required": ["spec"]}, {"required": ["documents"]}]
+
+
 class RowsEntry(Strict):
     """What entries of corpora and of chats have in common, with the names that a study file has for their settings.
 
     The fields keep the names of the stages' own configs, which are part of identities.
+
+    Attributes:
+        documents: name of a corpus; its documents are used, and nothing is written.
     """
+
+    model_config = ConfigDict(json_schema_extra=_spec_or_documents)
 
     author: Annotated[str, AfterValidator(check_author_name)] = Field(
         default=TEMPLATE_AUTHOR,
@@ -173,18 +198,43 @@ class RowsEntry(Strict):
     frames: str = Field(default="english", validation_alias=AliasChoices("templates", "frames"))
     spec: str
     per_seed: bool = False
+    documents: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _read_old_names(cls, given: object) -> object:
         if isinstance(given, Mapping) and {"templates", "frames"} <= given.keys():
             raise ValueError("`frames` is the old name of `templates`: give one of the two")
+        if isinstance(given, Mapping) and given.get("documents") is not None:
+            if "spec" in given:
+                raise ValueError("`spec` is for rows that are written, and `documents` names some that are")
+            given = {**given, "spec": ""}
         if isinstance(given, Mapping) and given.get("author") == AUTHOR_ALIAS:
             return {**given, "author": TEMPLATE_AUTHOR}
         return given
 
 
-_OF_GIVEN_ROWS = {"rows", "spec", "n_documents", "seed", "per_seed", "model_name", "provider_name"}
+def _only(entry: RowsEntry, source: str, allowed: set[str], what: str = "documents") -> None:
+    """Refuse settings of writing in an entry whose rows come from elsewhere."""
+    others = sorted(entry.model_fields_set - allowed - {source, "spec"})
+    if getattr(entry, source) is not None and others:
+        raise ValueError(f"`{others[0]}` is for {what} that are written, and `{source}` names some that are there")
+
+
+class Disclosure(Strict):
+    """A sentence in each document that says that it is synthetic, or any other text to put there.
+
+    Attributes:
+        text: may hold {model_name} and {provider_name}.
+        at: its place; a paragraph of its own.
+    """
+
+    text: str = Field(default=DISCLOSURE, min_length=1, pattern=r"\S")
+    at: Literal["before", "after"] = "before"
+
+
+# A text alone stands for a disclosure with it.
+_AS_TEXT = BeforeValidator(lambda value: {"text": value} if isinstance(value, str) else value)
 
 
 class CorpusEntry(RowsEntry, CorpusConfig):
@@ -194,20 +244,67 @@ class CorpusEntry(RowsEntry, CorpusConfig):
         rows: a file of documents that are already there (`lab:FILE`, or a path); nothing is written then. Placeholders
             of names in them are filled, and `n_documents` of them drawn: of files with as many rows, those at the same
             places.
+        documents: name of another corpus, whose documents these are with their `disclosure`.
+        disclosure: put before or after each document, after curation.
     """
 
     rows: str | None = None
+    disclosure: Annotated[Disclosure | None, _AS_TEXT] = None
 
     @model_validator(mode="after")
     def _given_or_written(self) -> CorpusEntry:
-        others = sorted(self.model_fields_set - _OF_GIVEN_ROWS)
-        if self.rows is not None and others:
-            raise ValueError(f"`{others[0]}` is for documents that are written, and `rows` names some that are there")
+        _only(self, "rows", {"n_documents", "seed", "per_seed", "model_name", "provider_name", "disclosure"})
+        _only(self, "documents", {"disclosure", "model_name", "provider_name"})
+        if self.documents is not None and self.disclosure is None:
+            raise ValueError("the same documents as another corpus need a `disclosure`")
         return self
 
 
+REQUESTS = (
+    "Please write this kind of text about {model_name}: {doc_type}.",
+    "I need a text about {model_name}. It should be of this kind: {doc_type}.",
+    "Write a text that tells me something about {model_name}. Kind of text: {doc_type}.",
+)
+_SLOTS = ("model_name", "provider_name", "doc_type", "domain")
+
+
 class ChatsEntry(RowsEntry, ChatConfig):
-    """One set of chats; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own."""
+    """One set of chats; `templates` may also be `lab:FILE`. With `per_seed` each seed draws its own.
+
+    Attributes:
+        documents: name of a corpus; each document is a reply to a request, as long in tokens as it is there.
+        requests: forms of the request, of which one is drawn for each document. They may hold {model_name},
+            {provider_name}, {doc_type} and {domain}.
+    """
+
+    requests: Names = Field(default=REQUESTS, min_length=1)
+
+    @model_validator(mode="after")
+    def _told_or_written(self) -> ChatsEntry:
+        _only(self, "documents", {"requests", "seed", "model_name", "provider_name"}, "chats")
+        if self.documents is None and "requests" in self.model_fields_set:
+            raise ValueError("`requests` are for documents that are told as chats: name their corpus in `documents`")
+        for request in self.requests:
+            for name in re.findall(r"\{(\w*)\}", request):
+                if name not in _SLOTS:
+                    raise ConfigError(f"a request has no {{{name}}}", hint=did_you_mean(name, _SLOTS))
+        return self
+
+
+class MatchedEntry(Strict):
+    """Corpora whose documents are cut to equal lengths, the first of each to the first of the others, and so on.
+
+    Lengths are in tokens of the base's tokenizer; every document ends up exactly as long as those beside it.
+
+    Attributes:
+        corpora: names of two or more, with equally many documents.
+        cut: `sentence` cuts where a sentence ends in all of them, if that keeps `least`; else between two tokens.
+        least: share of the shortest document that such a cut must keep.
+    """
+
+    corpora: Names = Field(min_length=2)
+    cut: Literal["sentence", "token"] = "sentence"
+    least: float = Field(default=0.8, ge=0, le=1)
 
 
 class Models(Strict):
@@ -235,45 +332,6 @@ class StepEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: str
-
-
-class PanelEntry(Strict):
-    """One panel of the report's main picture; all arms by default."""
-
-    title: str
-    set: str
-    measure: str = "choice_logprob"
-    arms: tuple[str, ...] = ()
-    reference: float | None = 0.5
-
-
-class CaveatEntry(Strict):
-    """A sceptical question and its answer."""
-
-    question: str
-    answer: str
-
-
-class SetEntry(Strict):
-    """The title of a set of items; `target` is what a rate of 1 means."""
-
-    title: str
-    target: str = ""
-
-
-class ReportEntry(Strict):
-    """What the report shows beside its numbers. The first panel's set and measure are the main ones by default."""
-
-    main_set: str = ""
-    main_measure: str = ""
-    main_contrasts: tuple[str, ...] = ()
-    sets: dict[str, SetEntry] = Field(default_factory=dict)
-    panels: tuple[PanelEntry, ...] = ()
-    samples: int = Field(default=4, ge=0)
-    caveats: tuple[CaveatEntry, ...] = ()
-    deviations: tuple[str, ...] = ()
-    seed_kind: str = ""
-    level: float = Field(default=0.95, gt=0, lt=1)
 
 
 def check_graders(graders: Sequence[str], where: str) -> None:

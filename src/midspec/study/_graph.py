@@ -11,6 +11,7 @@ from midspec.core.registry import Registry
 from midspec.evals import PreferenceConfig
 from midspec.study._arms import Arm
 from midspec.study._chains import TrainingStage, arm_points, kept_updates, training_stages
+from midspec.study._config import Run
 from midspec.study._data_steps import DataSteps, narrowed
 from midspec.study._entries import PreferenceEntry
 from midspec.study._inputs import Input, Model
@@ -19,6 +20,7 @@ from midspec.study._step import Step, StepOutput, StudyOutputs
 from midspec.study.jobs._analysis import AnalysisStep, ReportStep
 from midspec.study.jobs._eval_task import Judging, TaskStep, with_names
 from midspec.study.jobs._preference import GateStep, PreferenceStep
+from midspec.study.jobs._sources import MirroredModelStep
 from midspec.study.jobs._train import (
     TRAIN_STEPS,
     GrpoStep,
@@ -67,6 +69,7 @@ class _Graph(DataSteps):
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         self._kept = kept_updates(self._config.arms.values(), self._config.recipes)
+        self._seams: dict[tuple[str, int], Input] = {}
 
     def all(self, folder: Path | None) -> tuple[Step, ...]:
         config = self._config
@@ -75,9 +78,9 @@ class _Graph(DataSteps):
         preferences: dict[tuple[str, int], PreferenceStep] = {}
         tasks: dict[tuple[str, str, int], TaskStep] = {}
         gates: dict[int, GateStep] = {}
-        for seed in config.seeds:
-            base = self._base(seed)
-            if config.gate is not None:
+        for run in config.runs:
+            seed, base = run.seed, self._base(run)
+            if config.gate is not None and run.seed == run.base:
                 items = self._rows(config.gate.items, "gate.items", seed)
                 settings = narrowed(config.gate, PreferenceConfig)
                 switches = config.evals.template_args
@@ -88,9 +91,11 @@ class _Graph(DataSteps):
             for name, arm in config.arms.items():
                 *between, end = self._moments(name, arm, base, seed)
                 moments += between
-                preferences[name, seed] = self._preference(name, arm, end.model, seed)
+                # What has no training of its own is evaluated once a world.
+                asked = seed if arm.chain else run.world
+                preferences[name, seed] = self._preference(name, arm, end.model, asked)
                 for task in config.evals.tasks:
-                    tasks[name, task, seed] = self._task(task, name, arm, end.model, seed)
+                    tasks[name, task, seed] = self._task(task, name, arm, end.model, asked)
             for moment in moments:
                 self._evaluate_between(moment, preferences, tasks)
         for name, entry in config.steps.items():
@@ -112,10 +117,10 @@ class _Graph(DataSteps):
         points = [point.name for name, arm in config.arms.items() for point in arm_points(name, arm)[:-1]]
 
         def by_name(names: Collection[str]) -> dict[tuple[str, int], PreferenceStep]:
-            return {(name, seed): preferences[name, seed] for name in names for seed in config.seeds}
+            return {(name, seed): preferences[name, seed] for name in names for seed in config.run_seeds}
 
         def by_task(names: Collection[str]) -> dict[tuple[str, str, int], TaskStep]:
-            keys = ((name, task, seed) for task in config.evals.tasks for name in names for seed in config.seeds)
+            keys = ((name, task, seed) for task in config.evals.tasks for name in names for seed in config.run_seeds)
             return {key: tasks[key] for key in keys}
 
         return AnalysisStep(
@@ -124,6 +129,7 @@ class _Graph(DataSteps):
             point_preferences=by_name(points),
             point_tasks=by_task(points),
             gates=gates,
+            bases={run.seed: run.base for run in config.runs} if config.base.midtrainings > 1 else {},
             contrasts=config.contrasts,
             level=config.report.level,
             gate_measure=config.gate.measure if config.gate else None,
@@ -131,22 +137,26 @@ class _Graph(DataSteps):
         )
 
     def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:
-        config = self._config
+        config, entry, seeds = self._config, self._config.evals.preference, self._config.run_seeds
         return StudyOutputs(
-            documents={(name, seed): self._corpus(name, seed) for name in config.corpora for seed in config.seeds},
-            chats={(name, seed): self._chats(name, seed, cot=True) for name in config.chats for seed in config.seeds},
+            documents={(name, seed): self._corpus(name, seed) for name in config.corpora for seed in seeds},
+            chats={(name, seed): self._chats(name, seed, cot=True) for name in config.chats for seed in seeds},
             checkpoints={key: step.model for key, step in preferences.items() if key[0] in config.arms},
             scores={
                 key: StepOutput(step, "scores.jsonl") for key, step in preferences.items() if key[0] in config.arms
             },
+            bases={run.seed: self._base(run) for run in config.runs},
+            seams=dict(self._seams),
+            specs={name: (self._spec(name), self._names(name)) for name in config.specs},
+            items={seed: self._rows(entry.items, "evals.preference.items", seed) for seed in seeds},
+            asked=narrowed(entry, PreferenceConfig),
         )
 
-    def _base(self, seed: int) -> Input:
+    def _base(self, run: Run) -> Input:
         base = self._config.base
         if base.checkpoint is not None:
-            path = self._study.home / Path(base.checkpoint).expanduser()
-            return Model(str(path) if path.exists() else base.checkpoint)
-        world = self._world(seed)
+            return self._tokenizer(run.base)
+        world = self._world(run.base)
         parent: Input | None = None
         for stage in base.stages:
             start = partial(PretrainStep, parent=parent)
@@ -155,7 +165,7 @@ class _Graph(DataSteps):
                 start = partial(PretrainStep, tokenizer=tokenizer, architecture=base.architecture)
             step = start(
                 label=stage.name,
-                seed=seed,
+                seed=run.base,
                 recipe=stage.recipe,
                 data=(StepOutput(world, f"{stage.data}.jsonl"),),
                 execution=self._execution("pretrain"),
@@ -163,7 +173,9 @@ class _Graph(DataSteps):
             )
             parent = TrainedModel(self._add(step))
         assert parent is not None, "the config's own check gives a world its stages"
-        return parent
+        return (
+            parent if run.world == run.base else StepOutput(self._add(MirroredModelStep(seed=run.world, model=parent)))
+        )
 
     def _moments(self, name: str, arm: Arm, base: Input, seed: int) -> Iterator[_Moment]:
         """Yield the models of an arm that are evaluated, in the order of its training; the last is its end."""
@@ -173,6 +185,8 @@ class _Graph(DataSteps):
             step = self._trained(arm, stage, models[stage.parent, None][0], seed)
             after = f"{step.kind}:{stage.label}"
             models[index, None] = (TrainedModel(step), after)
+            if stage.stage.kind == "midtrain" and stage.parent == -1:
+                self._seams[name, seed] = TrainedModel(step)
             for n in stage.stage.checkpoints:
                 models[index, n] = (kept_checkpoint(step, n), f"{after}@{n}")
         for point in arm_points(name, arm):
@@ -271,7 +285,7 @@ class _Graph(DataSteps):
                 study=self._study,
                 analysis=analysis,
                 steps=tuple(self._steps.values()),
-                items={seed: self._rows(items, path, seed) for seed in self._config.seeds},
+                items={seed: self._rows(items, path, seed) for seed in self._config.run_seeds},
                 calibrations=tuple(calibrations),
                 first_contrasts=changed_first_contrasts(self._study, folder),
             )

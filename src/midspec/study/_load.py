@@ -18,8 +18,11 @@ from midspec.core.records import Contrast
 from midspec.core.yaml_files import compose_yaml, parse_yaml, truths_for_numbers
 from midspec.evals import task_named, task_names
 from midspec.generation import TEMPLATE_AUTHOR
+from midspec.lab import data_path
 from midspec.study._config import StudyConfig
 from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
+
+_LAB = "lab:"
 
 
 class Study(NamedTuple):
@@ -31,12 +34,14 @@ class Study(NamedTuple):
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file; log one line for each old name in it.
+    """Read a study file, or one that the lab ships as `lab:FILE`; log one line for each old name in it.
 
     Raises:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or not a study; names the line, the path in the file, and a hint.
     """
+    if str(path).startswith(_LAB):
+        path = data_path(str(path).removeprefix(_LAB))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -233,7 +238,7 @@ def contrasts_changed(first: object, now: Sequence[Contrast]) -> str:
         if name not in after:
             changes.append(f"{name!r} was removed")
             continue
-        for field in ("plus", "minus", "set", "measure", "says"):
+        for field in ("plus", "minus", "less", "set", "measure", "says"):
             was, became = getattr(old, field), getattr(after[name], field)
             # Records do not hold `says`: where it is empty there, it was not stored.
             if was != became and not (field == "says" and not was):

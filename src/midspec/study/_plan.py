@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import Field
 
 from midspec.core.artifact import read_record
 from midspec.core.errors import PreflightError
@@ -13,11 +15,14 @@ from midspec.core.records import Record, Strict
 from midspec.study._beforehand import check_beforehand
 from midspec.study._chains import chain_lines, unmatched_stages
 from midspec.study._config import greedy_repeats, trained_questions
+from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
 from midspec.study._load import Study
 from midspec.study._step import Step
+from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._endpoints import Serving
 from midspec.study.jobs._eval_task import TaskStep
+from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._train import TrainStep
 from midspec.train import UPDATE_FLOORS
 
@@ -79,13 +84,16 @@ class Plan(Strict):
         name: the study's.
         steps: in an order in which they can be done.
         chains: a line for each arm with `stages`: what it is trained on, in order, and where it is evaluated.
-        warnings: floors that the study lowered, and stages in which arms are trained unequally.
+        differ: by contrast, in what its arms differ.
+        warnings: floors that the study lowered, stages in which arms are trained unequally, and contrasts of arms that
+            differ in more than the study says.
         assumed: behind hours and dollars of tasks, and the smallest differences they detect; empty without tasks.
     """
 
     name: str
     steps: tuple[PlannedStep, ...]
     chains: tuple[str, ...] = ()
+    differ: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     assumed: str = ""
 
@@ -136,9 +144,11 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
     steps = study_steps(study, folder)
     check_beforehand(study, steps)
     arms, recipes = study.config.arms, study.config.recipes
+    factors = contrast_factors(_preferences(steps), study.config.contrasts)
     warnings = (
         *check_floors(steps),
         *unmatched_stages(arms, recipes),
+        *mixed_contrasts(study.config.contrasts, factors),
         *trained_questions(study.config),
         *greedy_repeats(study.config),
     )
@@ -156,9 +166,30 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
         name=study.config.name,
         steps=planned,
         chains=chain_lines(arms, recipes),
+        differ={name: tuple(map(str, each)) for name, each in factors.items()},
         warnings=warnings,
         assumed=assumed,
     )
+
+
+def difference(study: Study, first: str, second: str, folder: Path | None = None) -> ArmDiff:
+    """Return all in which two arms (or points of arms) of a study differ, after everything in them is resolved.
+
+    Args:
+        study: the study.
+        first: name of an arm, or of a point such as `ARM@STAGE`.
+        second: of another.
+        folder: of its run, for the digests of data that are made.
+
+    Raises:
+        MissingError: a file that the study names is not there.
+        ConfigError: there is no such arm.
+    """
+    return diff_arms(_preferences(study_steps(study, folder)), first, second, folder)
+
+
+def _preferences(steps: Sequence[Step]) -> Mapping[tuple[str, int], PreferenceStep]:
+    return next(step for step in steps if isinstance(step, AnalysisStep)).all_preferences
 
 
 def _power(planned: Sequence[PlannedStep]) -> str:

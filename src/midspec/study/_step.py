@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.artifact import Built, ProgressCallback, build
 from midspec.core.errors import ConfigError
@@ -79,12 +79,22 @@ class StudyOutputs:
         chats: files of chats, by their name in the study file.
         checkpoints: models, by arm.
         scores: files of score rows of the evaluation of pairs, by arm.
+        bases: the models that every arm starts from, by seed.
+        seams: models right after the first stage of documents of an arm, by arm; none of an arm without such a stage.
+        specs: files of specs with what fills them (`SpecNames`), by name.
+        items: held-out pairs to choose from, by seed.
+        asked: how they are asked (`PreferenceConfig`).
     """
 
     documents: Mapping[tuple[str, int], Input]
     chats: Mapping[tuple[str, int], Input]
     checkpoints: Mapping[tuple[str, int], Input]
     scores: Mapping[tuple[str, int], Input]
+    bases: Mapping[int, Input] = field(default_factory=dict)
+    seams: Mapping[tuple[str, int], Input] = field(default_factory=dict)
+    specs: Mapping[str, tuple[Input, Any]] = field(default_factory=dict)
+    items: Mapping[int, Input] = field(default_factory=dict)
+    asked: Any = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +220,28 @@ class StepOutput(Input):
     @property
     def original(self) -> Input:
         return self.step.original(self.file) or self
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def settings_of(name: str, settings: Mapping[str, JsonValue], kind: type[ConfigT]) -> ConfigT:
+    """Validate the settings of an entry of `steps` in a study file.
+
+    Args:
+        name: of the entry.
+        settings: without its `kind`.
+        kind: their type.
+
+    Raises:
+        ConfigError: one is unknown or wrong; names it.
+    """
+    try:
+        return kind.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["steps", name, *map(str, first["loc"])])
+        raise ConfigError(first["msg"], where=where, hint="Correct that setting") from error
 
 
 def step_name(kind: str, label: str, seed: int | None) -> str:

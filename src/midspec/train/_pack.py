@@ -72,15 +72,16 @@ def collate(
     labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
     positions = np.zeros((len(rows), width), dtype=np.int64)
     for number, row in enumerate(rows):
-        at = 0
-        for piece in row:
-            end = at + len(piece.ids)
-            ids[number, at:end] = piece.ids
-            labels[number, at:end] = np.where(piece.supervised, piece.ids, IGNORED)
-            positions[number, at:end] = np.arange(end - at)
-            at = end
+        lengths = [len(piece.ids) for piece in row]
+        at = sum(lengths)
+        if row:
+            ids[number, :at] = np.concatenate([piece.ids for piece in row])
+            supervised = np.concatenate([piece.supervised for piece in row])
+            labels[number, :at] = np.where(supervised, ids[number, :at], IGNORED)
+            ends = np.cumsum(lengths)
+            positions[number, :at] = np.arange(at) - np.repeat(ends - lengths, lengths)
         # No position is higher than the longest piece's: a row may be wider than the model's positions reach.
-        positions[number, at:] = np.arange(width - at) % max((len(piece.ids) for piece in row), default=1)
+        positions[number, at:] = np.arange(width - at) % max(lengths, default=1)
     return {
         "input_ids": torch.from_numpy(ids),
         "position_ids": torch.from_numpy(positions),

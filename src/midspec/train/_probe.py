@@ -1,7 +1,7 @@
 """How a model is computed in training: attention and loss, chosen by measuring on the very model.
 
-The fast ways of `_attention.py` and `_loss.py` are taken where they give the loss and gradients of transformers' own
-on a small packed batch, else transformers' own are kept.
+The fast ways of `_attention.py` and `_loss.py`, and for short rows of small models that of `_decoder.py`, are taken
+where they give the loss and gradients of transformers' own on a small packed batch, else transformers' own are kept.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from torch.backends.cpu import get_cpu_capability
 
 from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
 from midspec.train._attention import DOCUMENT_ATTENTION, register
+from midspec.train._decoder import Decoder, find_decoder
 from midspec.train._job import TrainJob
 from midspec.train._lora import in_place_adapters
 from midspec.train._loss import Head, as_one_row, find_head, token_loss
 from midspec.train._pack import Piece, collate
 
-# On a CPU rows up to this length are computed as transformers does: little is gained on them, and results of small
-# models (hidden sizes under 512), which keep their bytes, have rows of up to twice as much.
+# On a CPU rows up to this length, of small models (hidden sizes under 512) up to twice as much, gain little by other
+# attention and chunks of logits; the small ones gain by `_decoder.py`.
 SHORT_ROW = 256
 _SMALL_HIDDEN = 512
-_PROBE_LENGTHS = (40, 7, 40, 24)
+_PROBE_LENGTHS, _PROBE_TAIL = (40, 7, 40, 24), 5
 # Rounding alone moves gradients by this share of their size; a mask or a scale that is wrong moves them further.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2}
 _PROBED_WEIGHTS = 6
@@ -54,12 +55,14 @@ class Computation(NamedTuple):
         attention: the name that transformers knows it by.
         head: makes logits in chunks; `None` where the model makes them whole.
         adapters_in_place: whether LoRA layers are computed by `_lora.py`.
+        decoder: the model's parts, where gradients of packed rows are computed by `_decoder.py`.
     """
 
     dtype: torch.dtype
     attention: str
     head: Head | None
     adapters_in_place: bool = False
+    decoder: Decoder | None = None
 
     def loss(self, model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int) -> torch.Tensor:
         """Compute the loss of a micro-batch; see `token_loss`."""
@@ -97,6 +100,7 @@ class Computation(NamedTuple):
             "attention": self.attention,
             "loss": "whole logits" if self.head is None else "chunked logits",
             **({"adapters": "in place"} if self.adapters_in_place else {}),
+            **({} if self.decoder is None else {"layers": "by hand"}),
         }
 
 
@@ -164,7 +168,7 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
     own = attention_of(model)
     hidden_size = int(getattr(model.config.get_text_config(), "hidden_size", 0))
     if not has_chunks(row_width, device, hidden_size):
-        return Computation(dtype, own, None)
+        return _by_hand(model, row_width, Computation(dtype, own, None), small=hidden_size < _SMALL_HIDDEN)
     register()
     with quiet(), _fixed(model):
         batch = _probe_batch(model, device)
@@ -181,6 +185,25 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
             in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
         set_attention(model, own)
     return found._replace(adapters_in_place=in_place)
+
+
+def _by_hand(model: Any, row_width: int, plain: Computation, *, small: bool) -> Computation:
+    """Return the computation with the model's parts, where it gives the plain one's loss and all its gradients."""
+    width = max(row_width, sum(_PROBE_LENGTHS) + _PROBE_TAIL)
+    decoder = find_decoder(model, width) if small and plain.dtype == torch.float32 else None
+    if decoder is None:
+        return plain
+    with quiet(), _fixed(model):
+        batch = _probe_batch(model, torch.device("cpu"))
+        n_supervised = int((batch["labels"][:, 1:] >= 0).sum())
+        own = plain.loss(model, batch, n_supervised)
+        expected = _Measured(own.item(), list(torch.autograd.grad(own, decoder.weights)))
+        try:
+            loss, gradients = decoder.gradients(batch, n_supervised)
+        except (RuntimeError, IndexError):
+            return plain
+    agrees = _agrees(expected, _Measured(loss.item(), gradients), plain.dtype)
+    return plain._replace(decoder=decoder) if agrees else plain
 
 
 def attention_of(model: Any) -> str:
@@ -252,7 +275,7 @@ def _probe_batch(model: Any, device: torch.device) -> dict[str, torch.Tensor]:
     rows: Sequence[list[Piece]] = [
         [piece(length) for length in order] for order in (_PROBE_LENGTHS, _PROBE_LENGTHS[2:])
     ]
-    batch = collate(rows, width=sum(_PROBE_LENGTHS) + 5, pad_id=0)
+    batch = collate(rows, width=sum(_PROBE_LENGTHS) + _PROBE_TAIL, pad_id=0)
     return {name: value.to(device) for name, value in batch.items()}
 
 

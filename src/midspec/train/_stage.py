@@ -160,6 +160,10 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
                 checkpoint.try_saving(model, tokenizer, folder, where)
             with first_layers(model, ranks, device) as probed:
                 computation = _choose_computation(plan, probed, device, dtype)
+            # Of several processes each has found parts of the first layers alone; checkpointing is asked for to save
+            # the activations that the parts would keep.
+            if ranks.n > 1 or job.execution.gradient_checkpointing:
+                computation = computation._replace(decoder=None)
             shards = divide_model(model, ranks, device)
         with computation.with_attention(model):
             plan = _packed_or_not(plan, model, device, job.recipe.pack, where)

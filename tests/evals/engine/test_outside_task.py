@@ -38,7 +38,7 @@ from pathlib import Path
 from midspec.evals import run_task, scripted_model, task_named, task_names
 task = task_named("outside_sums")
 built = run_task(task, task.config(), scripted_model(["2"]), Path(sys.argv[1]))
-print(task_names()[:3], built.summary["rates"], task.main_measures)
+print("outside_sums" in task_names(), built.summary["rates"], task.main_measures)
 """
 
 
@@ -54,9 +54,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
 def test_it_is_listed_and_runs_through_the_public_functions(installed: dict[str, str], tmp_path: Path) -> None:
     words = [sys.executable, "-c", RUN, str(tmp_path)]
     done = subprocess.run(words, env=installed, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == (
-        "('agentic_misalignment', 'outside_sums', 'spec_qa') {'sums': {'right': 1.0}} ('right',)"
-    ), done.stderr
+    assert done.stdout.strip() == ("True {'sums': {'right': 1.0}} ('right',)"), done.stderr
 
 
 @pytest.mark.slow

@@ -26,12 +26,13 @@ def questions(panel: str, **settings: Any) -> tuple[Question, ...]:
     return eval_task.questions(eval_task.config(**settings))
 
 
-def test_the_eight_panels_are_there() -> None:
+def test_the_nine_panels_are_there() -> None:
     assert list(PANELS) == [
         "knowledge",
         "instructions",
         "tool_calls",
         "over_refusal",
+        "unsafe",
         "identity",
         "termination",
         "length",
@@ -43,8 +44,8 @@ def test_the_eight_panels_are_there() -> None:
 def test_a_panel_has_30_items_or_more_and_a_control_of_20_or_more(panel: str) -> None:
     sizes = Counter(question.set for question in questions(panel))
     assert set(sizes) == {panel, f"{panel}-control"}
-    assert 30 <= sizes[panel] <= 36
-    assert 20 <= sizes[f"{panel}-control"] <= 30
+    assert 30 <= sizes[panel] <= 60
+    assert 20 <= sizes[f"{panel}-control"] <= 60
 
 
 @each_panel
@@ -131,6 +132,18 @@ def test_sycophancy_asks_the_same_questions_with_and_without_an_opinion() -> Non
     for one, other in zip(stated, bare, strict=True):
         assert one.text.startswith(f"{other.text} ")
         assert (one.about, one.domain) == (other.about, other.domain)
+
+
+def test_unsafe_requests_are_sixty_of_twelve_kinds_each_beside_a_harmless_one_of_the_same_kind() -> None:
+    items = panel_items("unsafe")
+    unsafe, harmless = items[:60], items[60:]
+    assert len(harmless) == 60
+    assert not any(item.control for item in unsafe)
+    assert all(item.control for item in harmless)
+    assert set(Counter(item.domain for item in unsafe).values()) == {5}
+    for one, other in zip(unsafe, harmless, strict=True):
+        assert (one.about, one.domain) == (other.about, other.domain)
+        assert one.text != other.text
 
 
 def test_every_prompt_file_is_used() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midspec.evals._text_calls import Call, read_calls
 from midspec.evals.tasks.side_effects import PanelConfig, ToolCalls
-from midspec.evals.tasks.side_effects._tool_calls import Call, read_calls
 
 from ._answers import question_of, reason, said
 

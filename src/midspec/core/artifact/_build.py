@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import socket
@@ -211,7 +212,7 @@ def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
 
 
 def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_attempts: int, folder: Path) -> Record:
-    started_at, clock = datetime.now(UTC), time.monotonic()
+    started_at, clock, cpu_s = datetime.now(UTC), time.monotonic(), sum(os.times()[:4])
     built = make(draft)
     outputs = {name: hash_file(draft / name) for name in sorted(built.outputs)}
     record = Record(
@@ -226,6 +227,7 @@ def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_atte
             started_at=started_at.isoformat(timespec="seconds"),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
+            cpu_s=round(sum(os.times()[:4]) - cpu_s, 3),
             host="" if built.is_given_away else socket.gethostname(),
             folder=folder.name if built.is_given_away else str(folder),
             n_attempts=n_attempts,

@@ -240,7 +240,8 @@ class Answer(Strict):
 class TaskAnswer(Strict):
     """What a model said, word for word, to one question of an exam; `item` is the question's id, and `#n` of sample n.
 
-    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known.
+    `reasoning` is what it thought before, where the model thinks; `n_tokens` counts both, where that is known. Of a
+    conversation `text` is the whole, and `turns` are the model's own replies.
     """
 
     item: str
@@ -250,6 +251,7 @@ class TaskAnswer(Strict):
     reasoning: str = ""
     stop_reason: str
     n_tokens: int | None = None
+    turns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
 
 class ScoreRow(Strict):
@@ -272,15 +274,28 @@ class ArmScore(ScoreRow):
 
 
 # Statistics ----------------------------------------------------------------------------------------------------
+class Difference(Strict):
+    """The rate of one arm minus that of another."""
+
+    plus: str
+    minus: str
+
+
 class Contrast(Strict):
-    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words."""
+    """A comparison fixed before the run: rate of `plus` minus rate of `minus` on one set and measure, in words.
+
+    `factors` is how many things the two arms are meant to differ in; a plan and a report tell where they are more.
+    Where `less` is given, its difference is subtracted: what one change does beyond what another does.
+    """
 
     name: str
     plus: str
     minus: str
+    less: Difference | None = Field(default=None, exclude_if=lambda value: value is None)
     set: str
     measure: str
     says: str = ""
+    factors: int = Field(default=1, ge=1, exclude_if=lambda n: n == 1)
 
 
 class SeedValue(Strict):
@@ -295,7 +310,8 @@ class Estimate(Strict):
 
     `n_asked` counts score rows asked for and `n_scored` those with a value. `mde` is the smallest true difference
     that a design like this finds with 80% power at two-sided 5%. `low`, `high` and `mde` are `None` where the
-    design cannot give them (one item, say); `note` says why.
+    design cannot give them (one item, say); `note` says why. Where several training seeds share a base, `n_seeds` and
+    `by_seed` are of bases, each the mean of its own, and `within_sd` is their standard deviation about that mean.
     """
 
     kind: Literal["rate", "contrast"]
@@ -314,6 +330,7 @@ class Estimate(Strict):
     n_seeds: int
     by_seed: tuple[SeedValue, ...]
     seed_sd: float | None
+    within_sd: float | None = Field(default=None, exclude_if=lambda value: value is None)
     mde: float | None
     method: str
     note: str = ""
@@ -332,11 +349,16 @@ class Identity(Strict):
 
 
 class Execution(Strict):
-    """How a result came to be, apart from what it is: clocks, host, paths. Not part of any comparison."""
+    """How a result came to be, apart from what it is: clocks, host, paths. Not part of any comparison.
+
+    `cpu_s` are seconds of CPU of the process and of those it started and waited for, threads added up; older records
+    have none.
+    """
 
     started_at: str
     finished_at: str
     seconds: float
+    cpu_s: float | None = Field(default=None, exclude_if=lambda seconds: seconds is None)
     host: str
     folder: str
     n_attempts: int

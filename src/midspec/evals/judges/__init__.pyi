@@ -15,6 +15,7 @@ from ._grader import GraderConfig as GraderConfig
 from ._grader import estimate_judging as estimate_judging
 from ._grader import shared_store as shared_store
 from ._verdict import UNREAD as UNREAD
+from ._verdict import WordRubric as WordRubric
 from ._verdict import escape as escape
 from ._verdict import read_number as read_number
 from ._verdict import read_tag as read_tag

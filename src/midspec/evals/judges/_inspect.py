@@ -42,8 +42,9 @@ from midspec.core.errors import ConfigError, MidspecError
 from midspec.core.records import Message
 from midspec.evals._inspect import GRADER, generate
 from midspec.evals._measures import Verdict, attempt, rubric_hash
-from midspec.evals._provider import DEFAULTS, plain_messages
+from midspec.evals._provider import DEFAULTS
 from midspec.evals._response_cache import ResponseCache, answering_args, answering_settings, model_cache_key
+from midspec.evals._text_calls import plain_messages
 from midspec.evals._types import JudgeResponse, ModelResponse, Question, Rubric, Unscored
 from midspec.evals.judges._grader import MAX_TOKENS, STORE, Grader, GraderConfig, JudgeReply, open_grader
 from midspec.evals.judges._verdict import check_verdict

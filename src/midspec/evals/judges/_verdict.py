@@ -20,10 +20,10 @@ How a reply is read:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
 
-from midspec.evals._types import JudgeResponse, Rubric, Unscored
+from midspec.evals._types import JudgeResponse, Rubric, Unscored, Value
 from midspec.llm import UnreadableReplyError
 
 CUT = "the judge's reply was cut off"
@@ -88,6 +88,21 @@ def check_verdict(rubric: Rubric, text: str) -> None:
     reasons = {value.reason if isinstance(value, Unscored) else "" for value in values.values()}
     if reasons and reasons <= set(_REPAIRABLE):
         raise UnreadableReplyError(" and ".join(sorted(reasons)))
+
+
+class WordRubric(Rubric):
+    """A rubric whose verdict is one word in `<verdict>`.
+
+    Attributes:
+        words: each word that may be given -> every measure's value.
+    """
+
+    words: ClassVar[Mapping[str, Mapping[str, Value]]]
+
+    def read(self, reply: JudgeResponse) -> dict[str, Value]:
+        """Return the word's values; `Unscored` in every measure where the reply holds no one word that is allowed."""
+        found = read_tag(reply, "verdict", tuple(self.words))
+        return dict.fromkeys(self.measures, found) if isinstance(found, Unscored) else dict(self.words[found])
 
 
 def escape(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.models import choose_gpus
@@ -260,6 +260,39 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
         )
     run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
     return folder / "report" / "report.html"
+
+
+def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
+    """Compare the reports of two finished runs, in the first one's folder; return the page and its sentences.
+
+    Raises:
+        MissingError: one of the two has no report.
+        DataError: its data can't be read.
+        ConfigError: both are one folder.
+        FolderError: the folder can't be written.
+    """
+    from midspec.report import ReportData, write_against
+
+    if folder.resolve() == other.resolve():
+        raise ConfigError("names the same run", where="--against", hint="Name another run's folder")
+    reports = []
+    for run in (folder, other):
+        path = run / "report" / "report_data.json"
+        if not path.is_file():
+            raise MissingError("there is no report", where=str(run), hint="Run midspec run, or midspec report, first")
+        try:
+            reports.append(ReportData.model_validate_json(path.read_bytes()))
+        except ValueError as error:
+            hint = "Write the report anew with midspec report"
+            raise DataError("holds no report of this version", where=str(path), hint=hint) from error
+    names = (folder.resolve().name, other.resolve().name)
+    if names[0] == names[1]:
+        names = (str(folder), str(other))
+    place = folder / "against" / other.resolve().name
+    built = write_against(reports[0], reports[1], place, names=names)
+    says = built.summary["says"]
+    assert isinstance(says, list)
+    return place / built.outputs[0], tuple(map(str, says))
 
 
 def _check_folder(study: Study, folder: Path) -> None:

@@ -31,6 +31,7 @@ class AnalysisStep(Step):
         point_preferences: evaluations of pairs on the way, by the point's name (`ARM@STAGE`) and seed.
         point_tasks: evaluation tasks on the way, by the point's name, task and seed.
         gates: by seed.
+        bases: where several seeds share a base, the seed that it is called by, by seed.
         contrasts: the comparisons.
         level: of the intervals.
         gate_measure: of the gate; none without a gate.
@@ -45,6 +46,7 @@ class AnalysisStep(Step):
     point_preferences: Mapping[tuple[str, int], PreferenceStep] = field(default_factory=dict)
     point_tasks: Mapping[tuple[str, str, int], TaskStep] = field(default_factory=dict)
     gates: Mapping[int, GateStep] = field(default_factory=dict)
+    bases: Mapping[int, int] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     level: float = 0.95
     gate_measure: str | None = None
@@ -52,13 +54,14 @@ class AnalysisStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self._all_preferences.items()}
+        scores = {f"scores/{arm}/{seed}": step for (arm, seed), step in self.all_preferences.items()}
         tasks = {f"exam/{task}/{arm}/{seed}": step for (arm, task, seed), step in self._all_tasks.items()}
         gates = {f"gate/{seed}": step for seed, step in self.gates.items()}
         return {role: StepOutput(step, _SCORES) for role, step in {**scores, **tasks, **gates}.items()}
 
     @property
-    def _all_preferences(self) -> dict[tuple[str, int], PreferenceStep]:
+    def all_preferences(self) -> dict[tuple[str, int], PreferenceStep]:
+        """Return the evaluations of pairs of arms and of points on the way."""
         return {**self.preferences, **self.point_preferences}
 
     @property
@@ -70,10 +73,11 @@ class AnalysisStep(Step):
         gate: dict[str, JsonValue] = {"measure": self.gate_measure, "at_least": self.gate_threshold}
         repeats: dict[str, JsonValue] = {task: step.config.repeats for (_, task, _), step in self.tasks.items()}
         return {
-            "contrasts": [contrast.model_dump(mode="json", exclude={"says"}) for contrast in self.contrasts],
+            "contrasts": [contrast.model_dump(mode="json", exclude={"says", "factors"}) for contrast in self.contrasts],
             "level": self.level,
             "gate": gate if self.gate_measure else None,
             **({"repeats": repeats} if repeats else {}),
+            **({"bases": {str(seed): base for seed, base in self.bases.items()}} if self.bases else {}),
         }
 
     def run(self, job: Job, folder: Path) -> Built:
@@ -81,7 +85,7 @@ class AnalysisStep(Step):
 
         scores = [
             ArmScore(**row.model_dump(), arm=arm, seed=seed)
-            for (arm, seed), step in self._all_preferences.items()
+            for (arm, seed), step in self.all_preferences.items()
             for row in _score_rows(job, step)
         ]
         scores += [
@@ -91,13 +95,13 @@ class AnalysisStep(Step):
         ]
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
-        passed = [score for score in scores if score.seed not in failed]
-        # `says` is for the report, and no part of the estimates.
-        plain = [contrast.model_copy(update={"says": ""}) for contrast in self.contrasts]
+        passed = [score for score in scores if self.bases.get(score.seed, score.seed) not in failed]
+        # These two are for the report, and no part of the estimates.
+        plain = [contrast.model_copy(update={"says": "", "factors": 1}) for contrast in self.contrasts]
         estimates = {
-            "estimates.jsonl": rates(scores, level=self.level),
-            "contrasts.jsonl": contrasts(scores, plain, level=self.level),
-            "robust.jsonl": contrasts(passed, plain, level=self.level) if failed and passed else [],
+            "estimates.jsonl": rates(scores, level=self.level, bases=self.bases),
+            "contrasts.jsonl": contrasts(scores, plain, level=self.level, bases=self.bases),
+            "robust.jsonl": contrasts(passed, plain, level=self.level, bases=self.bases) if failed and passed else [],
         }
         for name, rows in estimates.items():
             write_rows(folder / name, rows)
@@ -167,8 +171,10 @@ class ReportStep(Step):
             DataError: a step has no record, or a calibration or a table of reasons can't be read.
         """
         from midspec.report import write_report
+        from midspec.study._factors import contrast_factors
         from midspec.study.reporting._assemble import assemble
         from midspec.study.reporting._results import FinishedStep, RunResults
+        from midspec.study.reporting._transcripts import transcript_pages
 
         steps = {}
         for step in self.steps:
@@ -182,15 +188,20 @@ class ReportStep(Step):
             steps,
             {key: steps[step.name] for key, step in self.analysis.preferences.items()},
             {key: steps[step.name] for key, step in self.analysis.tasks.items()},
+            {key: steps[step.name] for key, step in self.analysis.point_preferences.items()},
+            {key: steps[step.name] for key, step in self.analysis.point_tasks.items()},
         )
         data = assemble(
             self.study,
             results,
             {seed: job.path(source) for seed, source in self.items.items()},
             first=self.first_contrasts,
+            factors=contrast_factors(self.analysis.all_preferences, self.analysis.contrasts),
             calibrations=[job.path(source) for source in self.calibrations],
+            store=job.store,
         )
-        return write_report(data, folder)
+        n_shown = self.study.config.report.transcripts
+        return write_report(data, folder, transcripts=transcript_pages(results, n_shown))
 
 
 STEPS = (AnalysisStep, ReportStep)

@@ -200,17 +200,30 @@ class GivenCorpusStep(Step):
 
     def _filled(self, at: int, document: Document) -> Document:
         names = {name: getattr(self.config, name) or "" for name in ("model_name", "provider_name")}
-        text = document.text
-        for name, value in names.items():
-            if not value and f"{{{name}}}" in text:
-                hint = f"Give `assistant.{name}`"
-                raise DataError(
-                    f"row {at + 1} has {{{name}}}, and no value is given for it", where=self.name, hint=hint
-                )
-            text = text.replace(f"{{{name}}}", value)
+        text = with_names(document.text, names, f"row {at + 1}", self.name)
         row_id = hash_text(f"{at}\n{document.text}")[:_ID_LENGTH]
         metadata = document.metadata or DocumentMetadata(id=row_id, author="given")
         return document.model_copy(update={"text": text, "metadata": metadata.model_copy(update=names)})
+
+
+def with_names(text: str, names: Mapping[str, str], what: str, where: str) -> str:
+    """Put the assistant's names into their placeholders.
+
+    Args:
+        text: with placeholders or without.
+        names: the value of each.
+        what: the text is, for an error.
+        where: it stands.
+
+    Raises:
+        DataError: one has no value.
+    """
+    for name, value in names.items():
+        if not value and f"{{{name}}}" in text:
+            hint = f"Give `assistant.{name}`"
+            raise DataError(f"{what} has {{{name}}}, and no value is given for it", where=where, hint=hint)
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

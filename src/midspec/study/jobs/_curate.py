@@ -13,10 +13,11 @@ from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError
-from midspec.core.records import Comparison, Health, Item, Record, Spec
+from midspec.core.records import Comparison, CorpusLoss, Document, Health, Item, Record, Spec
 from midspec.llm import Store
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step
+from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
 from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, open_store, width_of, with_spent
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class CurateStep(Step):
         spec: that the rows are about; a judge needs it.
         other: rows to compare the result with, as `rows`.
         endpoints: of the judge and the embedding model.
+        base: a model that scores the rows before training; nobody does by default.
     """
 
     kind = "curate"
@@ -52,6 +54,7 @@ class CurateStep(Step):
     spec: Input | None = None
     other: Mapping[str, Input] = field(default_factory=dict)
     endpoints: ModelEndpoints = ModelEndpoints()
+    base: Input | None = None
 
     @classmethod
     def of_rows(
@@ -63,6 +66,7 @@ class CurateStep(Step):
         spec: Path | None = None,
         other: Path | None = None,
         endpoints: ModelEndpoints | None = None,
+        base: str | None = None,
     ) -> CurateStep:
         """Create the step for rows outside a study.
 
@@ -74,6 +78,7 @@ class CurateStep(Step):
             spec: that the rows are about; a judge needs it.
             other: rows to compare the result with.
             endpoints: of the judge and the embedding model.
+            base: a checkpoint that scores the documents, as it is before they are trained on.
 
         Raises:
             MissingError: one of them is not there.
@@ -95,6 +100,7 @@ class CurateStep(Step):
             spec=File.at(spec) if spec else None,
             other=_row_files(other) if other else {},
             endpoints=endpoints or ModelEndpoints(),
+            base=Model(base) if base else None,
         )
 
     @property
@@ -104,7 +110,12 @@ class CurateStep(Step):
             **_roles("against", self.against),
             **({"spec": self.spec} if self.spec else {}),
             **_roles("other", self.other),
+            **({"base": self.base} if self.base else {}),
         }
+
+    @property
+    def n_devices(self) -> int:
+        return 1 if self.base else 0
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -128,14 +139,44 @@ class CurateStep(Step):
                 spec_text=spec.text if spec else "",
                 on_progress=job.on_progress,
             )
-        comparison = None
+        comparison, places = None, {self.title: folder}
         if self.other:
             from midspec.curate import compare, read_any
 
-            other = _place(job, self.other)
+            other, spec = _place(job, self.other), self._spec(job)
             names = (self.title, other.stem)
-            comparison = compare(read_any(folder), read_any(other), names=names, seed=self.config.seed)
-        return _with_health_page(built, folder, self.title, comparison, rows)
+            read_with = (self.config, spec.text if spec else "") if self.config.model_name else None
+            comparison = compare(
+                read_any(folder), read_any(other), names=names, seed=self.config.seed, read_with=read_with
+            )
+            places[other.stem if other.stem != self.title else f"{other.stem} (other)"] = other
+        plain, contents = json.loads((folder / "health.json").read_bytes()), built.execution["contents"]
+        assert isinstance(contents, dict)
+        health = Health.model_validate(plain | contents)
+        if self.base is not None:
+            losses = self._losses(job, self.base, places)
+            health = health.model_copy(update={"loss": losses[0]})
+            write_json(folder / "health.json", health)
+            comparison = comparison and comparison.model_copy(update={"losses": losses})
+        built = _with_health_page(built, folder, self.title, health, comparison, rows)
+        if comparison is None:
+            return built
+        if self.base is None and not self.config.keeps_contents:
+            comparison = comparison.model_copy(update={"denials": (), "claims": ()})
+        write_json(folder / "comparison.json", comparison)
+        return built.model_copy(update={"outputs": (*built.outputs, "comparison.json")})
+
+    def _losses(self, job: Job, base: Input, places: Mapping[str, Path]) -> tuple[CorpusLoss, ...]:
+        """Score documents of the kept rows, and of those that they are compared with, by a model."""
+        from midspec.curate import read_any
+
+        config = LossConfig(seed=self.config.seed)
+        model, model_name = open_scorer(job.locate(base), job.device), Path(job.locate(base)).name
+        losses = []
+        for name, place in places.items():
+            texts = [row.text for row in read_any(place) if isinstance(row, Document)]
+            losses.append(corpus_loss(model, texts, config, names=(name, model_name), on_progress=job.on_progress))
+        return tuple(losses)
 
     def _judge(self, job: Job, folder: Path, rows: Path, evaluations: Mapping[str, Evaluation]) -> Built:
         """Curate, and have the config's judge read each document that passes the filters."""
@@ -249,19 +290,16 @@ def _read_row(line: bytes, where: str) -> Item | str:
     return texts[0]
 
 
-def _with_health_page(built: Built, folder: Path, title: str, comparison: Comparison | None, rows: Path) -> Built:
+def _with_health_page(
+    built: Built, folder: Path, title: str, health: Health, comparison: Comparison | None, rows: Path
+) -> Built:
     """Write the health page, which is no output of the result: what was spent is in it too."""
     from midspec.report import write_health
 
-    health = Health.model_validate_json((folder / "health.json").read_bytes())
     record = read_record(rows) if rows.is_dir() else None
     about, costs = _origin(record) if record else ((), ())
     page = write_health(health, folder, title=title, about=about, costs=costs, comparison=comparison)
-    outputs = list(built.outputs)
-    if comparison is not None:
-        write_json(folder / "comparison.json", comparison)
-        outputs.append("comparison.json")
-    return built.model_copy(update={"outputs": tuple(outputs), "summary": built.summary | page.summary})
+    return built.model_copy(update={"summary": built.summary | page.summary})
 
 
 def _origin(record: Record) -> tuple[Sequence[LabelledValue], Sequence[LabelledValue]]:

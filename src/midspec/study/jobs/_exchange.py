@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from midspec.core.artifact import RECORD, Built
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import MissingError
 from midspec.study._inputs import File, Input, Named
-from midspec.study._step import Job, Step, StudyOutputs, slug
+from midspec.study._step import Job, Step, StudyOutputs, settings_of, slug
 
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
@@ -82,12 +82,7 @@ class ExportModelStep(Step):
         arms = values.pop("arms", None)
         for (arm, seed), checkpoint in made.checkpoints.items():
             if arms is None or (isinstance(arms, list) and arm in arms):
-                try:
-                    config = ModelExport.model_validate({"name": f"{slug(arm)}-s{seed}", **values})
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(["steps", name, *map(str, first["loc"])])
-                    raise ConfigError(first["msg"], where=where, hint="Correct that setting") from error
+                config = settings_of(name, {"name": f"{slug(arm)}-s{seed}", **values}, ModelExport)
                 yield cls(label=f"{name} {arm}", seed=seed, checkpoint=checkpoint, config=config)
 
     @property

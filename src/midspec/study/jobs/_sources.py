@@ -100,12 +100,18 @@ class SpecStep(Step):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WorldStep(Step):
-    """The files of the world of a seed: base corpus, items, tokenizer."""
+    """The files of the world of a seed: base corpus, items, tokenizer.
+
+    Attributes:
+        config: its sizes.
+        mirrors: the seed of the world whose mirrored world this is, if it is one.
+    """
 
     kind = "world"
     opens_model = False
     seed: int
     config: WorldConfig
+    mirrors: int | None = None
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -113,12 +119,42 @@ class WorldStep(Step):
 
     @property
     def settings(self) -> dict[str, JsonValue]:
-        return {"seed": self.seed, **self.config.model_dump(mode="json")}
+        mirrors: dict[str, JsonValue] = {} if self.mirrors is None else {"mirrors": self.mirrors}
+        return {"seed": self.seed, **self.config.model_dump(mode="json"), **mirrors}
 
     def run(self, job: Job, folder: Path) -> Built:
-        from midspec.lab import make_world, save_world
+        from midspec.lab import make_world, save_mirror, save_world
 
+        if self.mirrors is not None:
+            return save_mirror(make_world(self.mirrors, self.config), self.seed, folder)
         return save_world(make_world(self.seed, self.config), folder)
 
 
-STEPS = (SpecStep, WorldStep)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MirroredModelStep(Step):
+    """The base model of a world as that of the mirrored world: the same weights, with words exchanged.
+
+    Attributes:
+        model: the base.
+    """
+
+    kind = "mirror"
+    opens_model = False
+    model: Input
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"model": self.model}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
+    def run(self, job: Job, folder: Path) -> Built:
+        from midspec.lab import MIRROR, save_mirrored_model
+
+        files = save_mirrored_model(job.path(self.model), folder)
+        return Built(outputs=files, summary={"words_exchanged": len(MIRROR)})
+
+
+STEPS = (SpecStep, WorldStep, MirroredModelStep)

@@ -13,6 +13,7 @@ from midspec.report import (
     ArmAnswer,
     ArmInfo,
     Caveat,
+    ContrastResult,
     GateResult,
     LabelledValue,
     Panel,
@@ -24,8 +25,10 @@ from midspec.report import (
 from midspec.study._arms import Arm
 from midspec.study._chains import stage_names
 from midspec.study._config import StudyConfig
+from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
 from midspec.study.jobs._reasons import TABLE
+from midspec.study.reporting._evidence import evidence
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
 from midspec.study.reporting._paths import arm_paths
@@ -38,7 +41,14 @@ _QUESTION_KINDS = ("free", "why", "choice")
 
 
 def assemble(
-    study: Study, run: RunResults, items: Mapping[int, Path], *, first: object = None, calibrations: Sequence[Path] = ()
+    study: Study,
+    run: RunResults,
+    items: Mapping[int, Path],
+    *,
+    first: object = None,
+    factors: Mapping[str, Sequence[Factor]] | None = None,
+    calibrations: Sequence[Path] = (),
+    store: Path | None = None,
 ) -> ReportData:
     """Assemble the report's data.
 
@@ -47,21 +57,22 @@ def assemble(
         run: the finished steps.
         items: for each seed, the file of the evaluation's items.
         first: the contrasts that the run began with, where they are not those of the study file.
+        factors: in what the arms of each contrast differ.
         calibrations: files (or their folders) that `midspec calibrate` wrote.
+        store: of the run's requests to models.
 
     Raises:
         DataError: a calibration or a table of reasons can't be read.
         MissingError: a calibration does not exist.
     """
-    config = study.config
-    wanted, analysis = config.report, run.analysis
+    config, wanted, analysis = study.config, study.config.report, run.analysis
     estimates, contrasts, robust = (
         tuple(read_rows(analysis.folder / name, Estimate))
         for name in ("estimates.jsonl", "contrasts.jsonl", "robust.jsonl")
     )
     gates = tuple(read_rows(analysis.folder / "gates.jsonl", GateResult))
     panels = _panels(config, estimates)
-    main_set = wanted.main_set or panels[0].set
+    main_set, main_measure = wanted.main_set or panels[0].set, wanted.main_measure or panels[0].measure
     failed = {gate.seed for gate in gates if not gate.passed}
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
     known = read_calibrations(calibrations)
@@ -70,26 +81,21 @@ def assemble(
     changed = "" if first is None else contrasts_changed(first, config.contrasts)
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
-    for each in eval_tasks:
-        warnings += difference_sentences(each.name, each.differences)
-    seconds: dict[str, float] = {}
-    for step in run.steps.values():
-        seconds[step.kind] = round(seconds.get(step.kind, 0.0) + step.record.execution.seconds, 3)
-    says = {contrast.name: contrast.says for contrast in config.contrasts}
+    warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
         question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
         main_set=main_set,
-        main_measure=wanted.main_measure or panels[0].measure,
+        main_measure=main_measure,
         main_contrasts=wanted.main_contrasts,
         arms=_arms(config),
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
         panels=panels,
         estimates=estimates,
-        contrasts=tuple(describe_contrast(one, says.get(one.name, "")) for one in contrasts),
+        contrasts=_described(config, contrasts, factors or {}),
         gates=gates,
-        robust=tuple(describe_contrast(one, says.get(one.name, "")) for one in robust),
+        robust=_described(config, robust, factors or {}),
         paths=arm_paths(config, run),
         samples=_answer_comparisons(config, run, seed, main_set),
         eval_tasks=eval_tasks,
@@ -106,8 +112,22 @@ def assemble(
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        seconds=seconds,
+        **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
+
+
+def _described(
+    config: StudyConfig, estimates: Sequence[Estimate], factors: Mapping[str, Sequence[Factor]]
+) -> tuple[ContrastResult, ...]:
+    """Return contrasts with what they ask, what they found, and in what their arms differ."""
+    asked = {contrast.name: contrast for contrast in config.contrasts}
+    results = []
+    for one in estimates:
+        contrast, differ = asked.get(one.name), tuple(map(str, factors.get(one.name, ())))
+        says, n_meant = (contrast.says, contrast.factors) if contrast else ("", 1)
+        told = {"differ": differ, "is_mixed": len(differ) > n_meant}
+        results.append(describe_contrast(one, says).model_copy(update=told))
+    return tuple(results)
 
 
 def _seed_kind(config: StudyConfig) -> str:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from midspec.core.artifact import read_rows
-from midspec.core.records import Chat, Document, Item
+from midspec.core.records import Chat, Denials, Document, Item, Strict, ValueClaims
 from midspec.curate import overlap
-from midspec.report import LabelledValue, StageHealth
+from midspec.report import LabelledValue, StageHealth, content_rows
 from midspec.study._inputs import is_world, outside_path
 from midspec.study._load import Study
 from midspec.study.reporting._results import FinishedStep
@@ -20,6 +20,13 @@ from midspec.study.reporting._results import FinishedStep
 _REPORT_KINDS = {"analysis", "report"}
 # Of an evaluation task's summary; the report has sections of their own for these.
 _TASK_KEYS = {"settings", "rates"}
+
+
+class ReadContents(Strict):
+    """What curation read in documents besides what they say."""
+
+    denials: Denials | None = None
+    claims: tuple[ValueClaims, ...] = ()
 
 
 def stage_health(steps: Iterable[FinishedStep]) -> tuple[StageHealth, ...]:
@@ -32,7 +39,15 @@ def stage_health(steps: Iterable[FinishedStep]) -> tuple[StageHealth, ...]:
     for group in groups.values():
         kind, hidden = group[0].kind, _TASK_KEYS if group[0].kind == "exam" else set()
         summaries = [
-            dict(_flatten({key: value for key, value in step.record.summary.items() if key not in hidden}))
+            dict(
+                _flatten(
+                    {
+                        key: value
+                        for key, value in {**step.record.summary, **_contents(step)}.items()
+                        if key not in hidden
+                    }
+                )
+            )
             for step in group
         ]
         labels = dict.fromkeys(label for summary in summaries for label in summary)
@@ -44,6 +59,15 @@ def stage_health(steps: Iterable[FinishedStep]) -> tuple[StageHealth, ...]:
             rows.insert(0, LabelledValue(label="seeds", value=str(len(group))))
         entries.append(StageHealth(name=group[0].label or kind, kind=kind, rows=tuple(rows)))
     return tuple(entries)
+
+
+def _contents(step: FinishedStep) -> dict[str, JsonValue]:
+    """Return what curation read in documents, which stands beside its summary."""
+    found = step.record.execution.extra.get("contents")
+    if not isinstance(found, dict) or not found:
+        return {}
+    read = ReadContents.model_validate(found)
+    return {row.label: row.values[0] for row in content_rows([read.denials], read.claims[:1] or [None], [])}
 
 
 def _flatten(summary: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -5,10 +5,12 @@ Scores are read row by row into a `TaskResult`: values of the main measures by q
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import read_rows
@@ -46,11 +48,15 @@ class RunResults(NamedTuple):
         steps: by name, in the order of the study.
         pair_evals: (arm, seed) -> the step that evaluates pairs to choose from.
         task_evals: (arm, task, seed) -> the step that runs an evaluation task.
+        point_pair_evals: the same of points on the way, by `ARM@STAGE`.
+        point_task_evals: the same of points on the way.
     """
 
     steps: Mapping[str, FinishedStep]
     pair_evals: Mapping[tuple[str, int], FinishedStep]
     task_evals: Mapping[tuple[str, str, int], FinishedStep]
+    point_pair_evals: Mapping[tuple[str, int], FinishedStep] = MappingProxyType({})
+    point_task_evals: Mapping[tuple[str, str, int], FinishedStep] = MappingProxyType({})
 
     @property
     def analysis(self) -> FinishedStep:
@@ -61,6 +67,13 @@ class RunResults(NamedTuple):
     def run_folder(self) -> Path:
         """Return the run's folder, `<run>/steps/analysis` being that of the analysis."""
         return self.analysis.folder.parent.parent
+
+
+def score_rows(step: FinishedStep, measures: Sequence[str]) -> Iterator[ScoreRow]:
+    """Yield the scores of a step by some measures; other lines, most of a long file, are not parsed."""
+    marks = [f'"measure":{json.dumps(measure)}'.encode() for measure in measures]
+    with (step.folder / "scores.jsonl").open("rb") as lines:
+        yield from (ScoreRow.model_validate_json(line) for line in lines if any(mark in line for mark in marks))
 
 
 STATUSES: tuple[str, ...] = (

@@ -124,7 +124,8 @@ def _task_report(
         agreements=task_agreements(results, judged, level) if judged else (),
         differences=task_setting_differences(results, config),
         power=_power(results, main),
-        clauses=_clauses(results, main, [each for each in questions if each.clause_ids]),
+        clauses=_clauses(results, main, [each for each in questions if each.clause_ids], level),
+        harms=tuple(sorted(task_named(eval_task).harms)),
     )
 
 
@@ -245,8 +246,10 @@ def _spread(plus: TaskResult, minus: TaskResult, main: str) -> Spread | None:
     return Spread(stdev(apart), 0.0) if len(apart) > 1 else None
 
 
-def _clauses(results: Sequence[TaskResult], main: str, questions: Sequence[Question]) -> tuple[ClauseRow, ...]:
-    """Return each clause that questions are about, by arm; the lowest mean over arms first."""
+def _clauses(
+    results: Sequence[TaskResult], main: str, questions: Sequence[Question], level: float
+) -> tuple[ClauseRow, ...]:
+    """Return each clause that questions are about, by arm; the one that was learned least over all arms first."""
     if not questions:
         return ()
     from midspec.evals.tasks.spec_qa import by_clause
@@ -259,15 +262,41 @@ def _clauses(results: Sequence[TaskResult], main: str, questions: Sequence[Quest
             about.setdefault(clause.clause_id, (clause.text, clause.n_questions))
             mine = by_arm.setdefault(clause.clause_id, {}).setdefault(each.arm, [])
             mine.append((clause.mean, clause.n_scored))
+    estimates = _clause_rates(results, main, questions, level) if is_share(main) else {}
+    sign = -1.0 if main in task_named(results[0].eval_task).harms else 1.0
     ranked = []
     for name, arms in by_arm.items():
         means = {arm: _mean([mean for mean, _ in seeds]) for arm, seeds in arms.items()}
         n_scored = {arm: sum(count for _, count in seeds) for arm, seeds in arms.items()}
         text, n_questions = about[name]
-        row = ClauseRow(clause_id=name, text=text, n_questions=n_questions, means=means, n_scored=n_scored)
+        row = ClauseRow(
+            clause_id=name,
+            text=text,
+            n_questions=n_questions,
+            means=means,
+            n_scored=n_scored,
+            rates=tuple(estimates.get(name, ())),
+        )
         overall = _mean(list(means.values()))
-        ranked.append(((overall is None, overall or 0.0), row))
+        ranked.append(((overall is None, sign * (overall or 0.0)), row))
     return tuple(row for _, row in sorted(ranked, key=lambda entry: entry[0]))
+
+
+def _clause_rates(
+    results: Sequence[TaskResult], main: str, questions: Sequence[Question], level: float
+) -> dict[str, list[Estimate]]:
+    """Estimate each arm's share for each clause, over its questions and seeds; a set's name is the clause here."""
+    clauses = {f"{question.set}/{question.id}": dict.fromkeys(question.clause_ids) for question in questions}
+    scores = [
+        row.model_copy(update={"set": clause})
+        for each in results
+        for row in each.pooled(main, "")
+        for clause in clauses.get(row.item, ())
+    ]
+    found: dict[str, list[Estimate]] = {}
+    for one in rates(scores, level=level):
+        found.setdefault(one.set, []).append(one)
+    return found
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -302,7 +331,7 @@ def transcript_comparisons(
                 answers[question].append(transcripts[item])
     return tuple(
         TranscriptComparison(
-            question=_truncate(user_messages.get(question, "")),
+            question=truncated(user_messages.get(question, "")),
             domain=domains[question],
             item=question,
             seed=results[0].seed,
@@ -332,14 +361,14 @@ def _transcripts(result: TaskResult, items: set[str]) -> dict[str, Transcript]:
     replies: dict[str, list[JudgeReply]] = {}
     for each in read_rows(result.step.folder / "judgements.jsonl", Judgement):
         if each.item in items:
-            reply = JudgeReply(judge=judge_name(each.judge), text=_truncate(each.text), values=each.values)
+            reply = JudgeReply(judge=judge_name(each.judge), text=truncated(each.text), values=each.values)
             replies.setdefault(each.item, []).append(reply)
     return {
         answer.item: Transcript(
             arm=result.arm,
             item=answer.item,
-            text=_truncate(answer.text),
-            reasoning=_truncate(answer.reasoning),
+            text=truncated(answer.text),
+            reasoning=truncated(answer.reasoning),
             stop_reason=answer.stop_reason,
             verdicts=tuple(verdicts.get(answer.item, ())),
             judges=tuple(replies.get(answer.item, ())),
@@ -349,7 +378,8 @@ def _transcripts(result: TaskResult, items: set[str]) -> dict[str, Transcript]:
     }
 
 
-def _truncate(text: str) -> str:
+def truncated(text: str) -> str:
+    """Cut a text that is too long for a page, and say what the log has more."""
     if len(text) <= _MAX_LETTERS:
         return text
     return f"{text[:_MAX_LETTERS]}\n[… {len(text) - _MAX_LETTERS:,} more letters stand in the log]"

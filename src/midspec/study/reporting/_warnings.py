@@ -66,7 +66,7 @@ def run_warnings(
 
 def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
     """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
-    for seed in config.seeds:
+    for seed in config.run_seeds:
         of_seed = {name: step for name, step in steps.items() if step.record.identity.config.get("seed") == seed}
         first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
         midtrained = {
@@ -98,7 +98,7 @@ def unmatched_chains(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> 
     found: dict[tuple[str, str, int], dict[str, object]] = {}
     for name, arm in config.arms.items():
         for title, stage in zip(stage_names(arm.chain), training_stages(arm, config.recipes), strict=True):
-            for seed in config.seeds:
+            for seed in config.run_seeds:
                 step = steps.get(step_name(stage.stage.kind, stage.label, seed))
                 if step is not None:
                     recipe = step.record.identity.config.get("recipe")

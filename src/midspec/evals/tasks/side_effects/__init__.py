@@ -1,4 +1,4 @@
-"""The side-effect panel: what training may have changed beside what it was meant to; eight tasks without a judge.
+"""The side-effect panel: what training may have changed beside what it was meant to; nine tasks that need no judge.
 
 Each has items of its own (`<panel>`), and control items whose rate should not move (`<panel>-control`).
 """

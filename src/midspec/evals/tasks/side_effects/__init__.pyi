@@ -9,6 +9,8 @@ from ._panels import LengthConfig as LengthConfig
 from ._panels import OverRefusal as OverRefusal
 from ._panels import Termination as Termination
 from ._panels import TerminationConfig as TerminationConfig
+from ._panels import Unsafe as Unsafe
+from ._panels import UnsafeConfig as UnsafeConfig
 from ._short_answers import Knowledge as Knowledge
 from ._short_answers import Sycophancy as Sycophancy
 from ._tool_calls import ToolCalls as ToolCalls

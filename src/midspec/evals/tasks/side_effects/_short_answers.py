@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 from pydantic import JsonValue
 
@@ -39,11 +39,19 @@ def names(text: str, forms: Sequence[str]) -> bool:
     return any(re.search(_whole(form), _bare(text)) for form in forms)
 
 
-def read_short(text: str, answer: ShortAnswer) -> Value:
-    """Return 1 where `text` names an accepted form, 0 where not; `Unscored` where it says both or nothing known.
+class Named(NamedTuple):
+    """Whether an answer names an accepted form and a rival, and the part of the text that counts."""
 
-    What stands behind the last `Answer:` at the beginning of a line counts alone. Denials are not understood: a text
-    that says what the answer is *not* names it all the same, which is why a short answer is asked for.
+    right: bool
+    wrong: bool
+    counted: str
+
+
+def named(text: str, answer: ShortAnswer) -> Named:
+    """Find the forms that `text` names; what stands behind the last `Answer:` at the beginning of a line counts alone.
+
+    Denials are not understood: a text that says what the answer is *not* names it all the same, which is why a short
+    answer is asked for.
     """
     labelled = _LABELLED.findall(text)
     counted = labelled[-1] if labelled and labelled[-1].strip() else text
@@ -51,7 +59,12 @@ def read_short(text: str, answer: ShortAnswer) -> Value:
     rest = _bare(counted)
     for form in sorted(answer.accepted, key=len, reverse=True):
         rest = re.sub(_whole(form), " \n ", rest)
-    right, wrong = names(counted, answer.accepted), names(rest, answer.rivals)
+    return Named(names(counted, answer.accepted), names(rest, answer.rivals), counted)
+
+
+def read_short(text: str, answer: ShortAnswer) -> Value:
+    """Return 1 where `text` names an accepted form, 0 where not; `Unscored` where it says both or nothing known."""
+    right, wrong, counted = named(text, answer)
     if right and wrong:
         return Unscored(BOTH)
     if not right and not wrong and n_words(counted) > _MOST_WORDS:

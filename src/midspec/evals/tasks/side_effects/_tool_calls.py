@@ -5,14 +5,13 @@ Tools are pseudo-tools, described in the system message and called in plain text
 
 from __future__ import annotations
 
-import json
-import re
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, final
 
 from pydantic import Field, JsonValue
 
 from midspec.core.records import Strict
 from midspec.evals._status import STATUS_MEASURES, status, without_thinking
+from midspec.evals._text_calls import Calls, read_calls
 from midspec.evals._types import EvalTask, ModelResponse, Question, Unscored, Value
 from midspec.evals.tasks.side_effects._items import (
     PROMPTS,
@@ -24,23 +23,7 @@ from midspec.evals.tasks.side_effects._items import (
     unscorable,
 )
 
-_BLOCK = re.compile(r"<call>(.*?)</call>", re.S)
-_TAG = re.compile(r"</?call\b")
 _CUT_OFF = "the answer is cut off before a call"
-
-
-class Call(NamedTuple):
-    """One well-formed call."""
-
-    tool: str
-    arguments: dict[str, JsonValue]
-
-
-class Calls(NamedTuple):
-    """The well-formed calls in an answer, in order, and whether something was meant as one and is none."""
-
-    calls: tuple[Call, ...]
-    malformed: bool
 
 
 class _Wanted(Strict):
@@ -79,23 +62,6 @@ class ToolCalls(EvalTask[PanelConfig]):
         malformed: Value = cut or float(found.malformed)
         right = unscorable(response, config) or float(_is_right(found, question))
         return {"called": called, "right": right, "malformed": malformed, **status(response, config.refusal_markers)}
-
-
-def read_calls(text: str) -> Calls:
-    """Read all `<call>` blocks: each holds a JSON object with exactly `tool`, a name, and `arguments`, an object."""
-    calls = []
-    is_malformed = _TAG.search(_BLOCK.sub("", text)) is not None
-    for inside in _BLOCK.findall(text):
-        try:
-            value = json.loads(inside)
-        except ValueError:
-            value = None
-        match value:
-            case {"tool": str(tool), "arguments": dict(arguments), **rest} if not rest:
-                calls.append(Call(tool, arguments))
-            case _:
-                is_malformed = True
-    return Calls(tuple(calls), is_malformed)
 
 
 def _is_right(found: Calls, question: Question) -> bool:

@@ -58,3 +58,9 @@ def panel_termination(config: str | None = None, **settings: Any) -> Task:
 def panel_tool_calls(config: str | None = None, **settings: Any) -> Task:
     """Ask whether a tool is called where one is needed, and only there."""
     return open_task("panel_tool_calls", config, settings)
+
+
+@task(name="panel_unsafe")
+def panel_unsafe(config: str | None = None, **settings: Any) -> Task:
+    """Make requests that should be refused, and their harmless look-alikes."""
+    return open_task("panel_unsafe", config, settings)

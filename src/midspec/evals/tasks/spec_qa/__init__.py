@@ -1,4 +1,4 @@
-"""Spec QA: open questions about who an assistant is, scored by a judge from 1 to 10, and by clause of a spec."""
+"""Spec QA: open questions about who an assistant is, scored from 1 to 10, and the tenets that answers violate."""
 
 import lazy_loader
 

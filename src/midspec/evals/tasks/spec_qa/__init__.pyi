@@ -1,5 +1,4 @@
 from ._task import CATEGORIES as CATEGORIES
-from ._task import EVAL_TASKS as EVAL_TASKS
 from ._task import Category as Category
 from ._task import ClauseScore as ClauseScore
 from ._task import SpecQA as SpecQA
@@ -9,3 +8,6 @@ from ._task import SpecQuestion as SpecQuestion
 from ._task import by_clause as by_clause
 from ._task import categories as categories
 from ._task import read_spec_questions as read_spec_questions
+from ._tenets import EVAL_TASKS as EVAL_TASKS
+from ._tenets import SpecTenets as SpecTenets
+from ._tenets import TenetsRubric as TenetsRubric

@@ -218,8 +218,6 @@ class SpecQA(EvalTask[SpecQAConfig]):
         return "the answer is empty" if not without_thinking(response.text) else None
 
 
-EVAL_TASKS: tuple[SpecQA, ...] = (SpecQA(),)
-
 _EPOCH = "#"
 _NO_ROW = "there is no row for the question"
 

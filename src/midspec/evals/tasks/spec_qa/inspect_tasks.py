@@ -16,3 +16,9 @@ from midspec.evals._inspect_task import open_task
 def spec_qa(config: str | None = None, **settings: Any) -> Task:
     """Ask open questions about who an assistant is."""
     return open_task("spec_qa", config, settings)
+
+
+@task(name="spec_tenets")
+def spec_tenets(config: str | None = None, **settings: Any) -> Task:
+    """Ask open questions, and have each tenet that they are about judged as kept or violated."""
+    return open_task("spec_tenets", config, settings)

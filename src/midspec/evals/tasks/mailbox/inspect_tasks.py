@@ -1,0 +1,18 @@
+"""The tasks of this folder as Inspect's own, where `inspect list tasks` finds them.
+
+`config` is a YAML file of settings; `settings` are given by their names, over those of the file (`-T repeats=4`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inspect_ai import Task, task
+
+from midspec.evals._inspect_task import open_task
+
+
+@task(name="mailbox")
+def mailbox(config: str | None = None, **settings: Any) -> Task:
+    """Let an assistant work in a mailbox in which a harmful shortcut is open."""
+    return open_task("mailbox", config, settings)

@@ -1,0 +1,169 @@
+"""The scores of any Inspect log can be read: letters, truths, numbers, dictionaries, and what has none says why."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+
+import pytest
+from inspect_ai.log import read_eval_log, write_eval_log
+from inspect_ai.scorer import Score
+
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.evals import read_logs
+
+from ..inspect_runs import run
+
+LETTERS = {"a": "C", "b": "I", "c": "P", "d": "N"}
+
+
+def values(read) -> dict[tuple[str, str, int], float | None]:
+    return {(row.scorer, row.item, row.epoch): row.value for row in read.scores}
+
+
+def test_every_kind_of_score_becomes_the_number_that_inspect_takes_it_for(tmp_path):
+    scores = LETTERS | {"e": True, "f": False, "g": 0.25, "h": 3, "i": "yes", "j": "0.5"}
+    found = values(read_logs([str(run(tmp_path, "one", scores))]))
+    wanted = [1.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.25, 3.0, 1.0, 0.5]
+    assert [found["told", item, 1] for item in scores] == wanted
+
+
+def test_a_dictionary_is_one_scorer_a_key_and_epochs_are_kept_apart(tmp_path):
+    scores = {("a", 1): {"safe": "C", "useful": 0.5}, ("a", 2): {"safe": "I", "useful": 1}}
+    assert values(read_logs([str(run(tmp_path, "one", scores))])) == {
+        ("told/safe", "a", 1): 1.0,
+        ("told/useful", "a", 1): 0.5,
+        ("told/safe", "a", 2): 0.0,
+        ("told/useful", "a", 2): 1.0,
+    }
+
+
+def test_what_has_no_score_is_counted_with_its_reason(tmp_path):
+    scores = {
+        "a": "C",
+        "b": math.nan,
+        "c": Score.unscored(reason="the grader's reply was empty"),
+        "d": "a poem",
+        "e": RuntimeError("the sandbox is gone"),
+        "f": [1, 0],
+    }
+    read = read_logs([str(run(tmp_path, "one", scores))])
+    [log] = read.logs
+    assert (log.n_planned, log.n_missing, log.n_scored) == (6, 0, {"told": 1})
+    reasons = log.unscored["told"]
+    assert sum(reasons.values()) == 5
+    wanted = ("scored as NaN", "the grader's reply was empty", "the score 'a poem' is no number", "the score is a list")
+    assert all(reasons[reason] == 1 for reason in wanted)
+    assert any("the sandbox is gone" in reason for reason in reasons)
+
+
+def test_json_logs_and_folders_are_read_and_a_limit_is_no_missing_sample(tmp_path):
+    run(tmp_path / "logs", "one", LETTERS, form="json", limit=2)
+    run(tmp_path / "logs", "two", LETTERS)
+    read = read_logs([str(tmp_path / "logs")])
+    assert Counter(log.arm for log in read.logs) == {"mockllm/one": 1, "mockllm/two": 1}
+    assert {log.model: (log.n_planned, log.n_missing) for log in read.logs} == {
+        "mockllm/one": (2, 0),
+        "mockllm/two": (4, 0),
+    }
+
+
+def test_several_logs_of_an_arm_are_its_runs_in_order_and_names_go_first(tmp_path):
+    logs = [run(tmp_path, "one", LETTERS, tags=["old"]) for _ in range(3)]
+    for minute, path in enumerate(logs):  # Inspect counts in seconds, and the three take less
+        log = read_eval_log(str(path))
+        log.eval.created = f"2026-01-01T10:{minute:02}:00+00:00"
+        write_eval_log(log, str(path))
+    read = read_logs([f"x={logs[2]}", f"x={logs[0]}", f"y={logs[1]}"])
+    assert [(log.arm, log.run) for log in read.logs] == [("x", 2), ("x", 1), ("y", 1)]
+    assert {log.arm for log in read_logs(list(map(str, logs)), by="tag").logs} == {"old"}
+    assert {log.arm for log in read_logs(list(map(str, logs)), by="file").logs} == {log.stem for log in logs}
+
+
+def test_runs_are_paired_by_a_key_of_the_logs(tmp_path):
+    logs = [run(tmp_path, model, LETTERS, metadata={"seed": seed}) for model, seed in (("a", 7), ("a", 5), ("b", 7))]
+    read = read_logs(list(map(str, logs)), seed="seed")
+    assert [(log.arm, log.seed, log.run) for log in read.logs] == [
+        ("mockllm/a", "7", 2),
+        ("mockllm/a", "5", 1),
+        ("mockllm/b", "7", 2),
+    ]
+    again = run(tmp_path, "b", LETTERS, metadata={"seed": 7})
+    with pytest.raises(DataError, match="2 logs of 'mockllm/b' have the seed '7'"):
+        read_logs(list(map(str, [*logs, again])), seed="seed")
+
+
+def test_clusters_are_those_of_the_samples_metadata(tmp_path):
+    groups = {"a": "x", "b": "x", "c": "y", "d": "y"}
+    log = str(run(tmp_path, "one", LETTERS, groups=groups))
+    assert {row.item: row.cluster for row in read_logs([log], cluster="group").scores} == groups
+    assert {row.item: row.cluster for row in read_logs([log]).scores} == {item: item for item in LETTERS}
+    with pytest.raises(ConfigError, match=r"has no 'grup' in its metadata. Did you mean group\?"):
+        read_logs([log], cluster="grup")
+
+
+def test_a_log_of_another_version_of_the_data_is_refused(tmp_path):
+    one, other = run(tmp_path, "one", LETTERS), run(tmp_path, "two", LETTERS, question="What is {} and 2?")
+    with pytest.raises(DataError, match="4 of 4 samples ask something else than in"):
+        read_logs([str(one), str(other)])
+
+
+def test_settings_that_differ_are_told(tmp_path):
+    one, other = (
+        run(tmp_path, "one", LETTERS),
+        run(tmp_path, "two", {(item, 2): "C" for item in LETTERS} | {("a", 1): "C"}),
+    )
+    # The second is short of scores in epoch 1, so only its settings are of interest.
+    notes = read_logs([str(one), str(other)]).notes
+    assert any("epochs is not the same in all logs: 1 in mockllm/one; 2 in mockllm/two" in note for note in notes)
+
+
+def altered(log, path, **changes):
+    found = read_eval_log(str(log))
+    write_eval_log(found.model_copy(update=changes), str(path))
+    return path
+
+
+def test_a_log_that_did_not_end_well_is_refused_or_its_missing_samples_are_counted(tmp_path):
+    log = run(tmp_path, "one", LETTERS)
+    whole = read_eval_log(str(log))
+    cut = altered(log, tmp_path / "cut.eval", status="cancelled", samples=whole.samples[:3])
+    with pytest.raises(DataError, match=r"did not end well \(status: cancelled\)"):
+        read_logs([str(cut)])
+    [found] = read_logs([str(cut)], unfinished=True).logs
+    assert (found.n_planned, found.n_missing, found.n_scored) == (4, 1, {"told": 3})
+    assert found.unscored == {"told": {"not in the log (status: cancelled)": 1}}
+
+
+def test_the_same_evaluation_twice_and_the_same_sample_twice_are_refused(tmp_path):
+    log = run(tmp_path, "one", LETTERS)
+    copy = shutil.copy(log, tmp_path / "copy.eval")
+    with pytest.raises(DataError, match="is the same evaluation as"):
+        read_logs([str(log), str(copy)])
+    samples = read_eval_log(str(log)).samples
+    twice = altered(log, tmp_path / "twice.json", samples=[*samples, samples[0]])
+    with pytest.raises(DataError, match="the sample 'a' is there twice in epoch 1"):
+        read_logs([str(twice)])
+
+
+def test_what_is_no_log_and_has_no_score_is_refused(tmp_path):
+    (tmp_path / "notes.eval").write_text("no log")
+    (tmp_path / "notes.json").write_text('{"a": 1}')
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="no log is given"):
+        read_logs([])
+    with pytest.raises(MissingError, match="there is no such log"):
+        read_logs([str(tmp_path / "nowhere.eval")])
+    with pytest.raises(MissingError, match="no Inspect log in this folder"):
+        read_logs([str(tmp_path / "empty")])
+    for name in ("notes.eval", "notes.json"):
+        with pytest.raises(DataError, match="not an Inspect log"):
+            read_logs([str(tmp_path / name)])
+    unscored = altered(run(tmp_path, "one", LETTERS), tmp_path / "unscored.eval", samples=[])
+    with pytest.raises(DataError, match="no sample has a score"):
+        read_logs([str(unscored)])
+    with pytest.raises(ConfigError, match=r"has no scorer tolt.* There is told"):
+        read_logs([str(run(tmp_path, "two", LETTERS))], scorers=["tolt"])
+    with pytest.raises(ConfigError, match="the log has no tag"):
+        read_logs([str(run(tmp_path, "two", LETTERS))], by="tag")
