@@ -135,7 +135,9 @@ def reasons(
     look: Annotated[
         bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
     ] = False,
-    spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Count how often its clauses are cited.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="SPEC", parser=o.spec_at_path, help="Count how often its clauses are cited.")
+    ] = None,
     embed: o.Embed = None,
     about: o.SpecOptions = o.SpecOptions(),
     models: o.ModelOptions = o.ModelOptions(),

@@ -11,11 +11,12 @@ from functools import cached_property
 from midspec.core.records import Clause, Section, Spec
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
-_STOP = _words(
+_STOP = word_set(
     "a an the this that these those it its itself he she they them their his her him who whom whose which what where "
     "when how why whether if then than as at by for from in into of off on onto out over to up with within about after "
     "before between during through under until upon and or but nor so yet also too only just even very more most much "
@@ -27,9 +28,9 @@ _STOP = _words(
 _NUMBERS = {
     word: number
     for number, words in enumerate(
-        "no|one,once|two,twice|three|four|five|six|seven|eight|nine|ten|eleven|twelve".split("|")
+        ("no", "one once", "two twice", *["three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])
     )
-    for word in words.split(",")
+    for word in words.split()
 }
 # Negated forms of other words, so that liking and disliking one thing are opposites.
 _OPPOSITES = {"dislik": "lik", "hat": "lov", "forbid": "allow", "refus": "accept", "distrust": "trust"}
@@ -45,7 +46,8 @@ REASON = re.compile(
 )
 """Where a reason begins."""
 _ABSOLUTE = re.compile(
-    r"\b(?:never|always|under no circumstances|in no case|in every case|without exception|at all times)\b", re.IGNORECASE
+    r"\b(?:never|always|under no circumstances|in no case|in every case|without exception|at all times)\b",
+    re.IGNORECASE,
 )
 _ALLOWS = re.compile(
     r"\b(?:may|can|unless|except|is (?:free|allowed|permitted) to|if|when|where|only)\b", re.IGNORECASE
@@ -153,7 +155,9 @@ class ClauseWords:
     def numbers(self) -> tuple[int, ...]:
         """Every number in it, in order."""
         words = (word.lower() for word in _TOKEN.findall(self.main))
-        return tuple(int(word) if word.isdigit() else _NUMBERS[word] for word in words if word.isdigit() or word in _NUMBERS)
+        return tuple(
+            int(word) if word.isdigit() else _NUMBERS[word] for word in words if word.isdigit() or word in _NUMBERS
+        )
 
 
 def read_words(spec: Spec) -> list[ClauseWords]:

@@ -14,21 +14,25 @@ from typing import get_args
 
 from midspec.core.records import Clause, LintFinding, LintKind, Section, Spec
 from midspec.spec import check_spec
-from midspec.spec_tools._clause_words import ClauseWords, content_stems, read_words
+from midspec.spec_tools._clause_words import ClauseWords, content_stems, read_words, word_set
 from midspec.spec_tools._lint_examples import example_faults
 from midspec.spec_tools._lint_pairs import pair_faults
 
 _VAGUE = re.compile(
     r"\b(?:appropriate(?:ly)?|inappropriate(?:ly)?|as (?:needed|necessary|required)|(?:where|when|if)(?:ever)? possible"
-    r"|(?:where|when|if) (?:needed|necessary|relevant|applicable)|as far as (?:possible|practicable)|and so on|and the like"
+    r"|(?:where|when|if) (?:needed|necessary|relevant|applicable)|as far as (?:possible|practicable)|and so on"
+    r"|and the like"
     r"|in a timely (?:manner|fashion|way)|properly|(?:in)?adequate(?:ly)?|suitabl[ey]|sufficient(?:ly)?"
     r"|reasonabl[ey] (?:efforts?|time|steps|amounts?|measures)|to (?:some|a certain) (?:extent|degree)|best efforts"
     r"|excessive(?:ly)?|undu(?:e|ly)|user-friendly|high[- ]quality|from time to time)\b|\betc\b\.?",
     re.IGNORECASE,
 )
-_CRITERION = re.compile(r":\s|\b(?:that is|i\.e\.|e\.g\.|meaning|such as|for example|for instance|namely)", re.IGNORECASE)
+_CRITERION = re.compile(
+    r":\s|\b(?:that is|i\.e\.|e\.g\.|meaning|such as|for example|for instance|namely)", re.IGNORECASE
+)
 _UNFILLED = re.compile(
-    r"\b(?:TODO|TBD|TBC|FIXME|XXX+)\b|(?i:lorem ipsum|\[(?:insert|add|your|fill in|name of|placeholder)\b[^\]\n]{0,60}\]"
+    r"\b(?:TODO|TBD|TBC|FIXME|XXX+)\b|(?i:lorem ipsum"
+    r"|\[(?:insert|add|your|fill in|name of|placeholder)\b[^\]\n]{0,60}\]"
     r"|<(?:insert|add|your|fill in)\b[^>\n]{0,60}>)|_{4,}|\?{3,}"
 )
 _DOUBLE_NEGATIVES = re.compile(
@@ -42,7 +46,7 @@ _DUTY = re.compile(r"\b(?:must|should|shall)\b", re.IGNORECASE)
 _UNFINISHED = re.compile(r"\b(?:but|the|an?|of|to|with|because|when|if|that|which|unless|from|for)\s*$", re.IGNORECASE)
 # An item of a running list may end so.
 _UNFINISHED_SENTENCE = re.compile(r"(?:,|\b(?:and|or))\s*$", re.IGNORECASE)
-_COUNTED = "two three four five six seven eight nine ten".split()
+_COUNTED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNT = re.compile(
     rf"\b(?P<n>{'|'.join(_COUNTED)}|\d+) (?:\w+ )?(?:things|rules|ways|steps|reasons|principles|points|questions|kinds"
     r"|habits|values|parts|duties|limits|exceptions|tasks)\b[^.!?]*:\s*$",
@@ -104,7 +108,9 @@ def _of_clauses(clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:
             if match := pattern.search(text):
                 yield finding(kind, one.clause, one.section, what.format(match[0].strip()))
         if one.clause.kind == "sentence" and (match := _UNFINISHED_SENTENCE.search(text)):
-            yield finding("unfinished", one.clause, one.section, f"ends in the middle of a sentence: {match[0].strip()}")
+            yield finding(
+                "unfinished", one.clause, one.section, f"ends in the middle of a sentence: {match[0].strip()}"
+            )
         if (vague := _VAGUE.search(text)) and not _CRITERION.search(text[vague.end() :]):
             yield finding("vague", one.clause, one.section, f"gives no criterion for: {vague[0]}")
         if len(_DUTY.findall(one.main)) > 1:
@@ -184,13 +190,13 @@ def _of_references(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintF
 
 _LABELLED = re.compile(
     r"\b(?:Tier|Level|Class|Category|Grade|Phase|Priority|Type|Group|Zone) (?:\d+|[A-Z]|[IVX]+)\b"
-    r"|(?<![.!?:] )(?<!^)\b(?:[A-Z][a-z]+ )+(?:Protocol|Policy|List|Procedure|Register|Framework|Guidelines|Charter|Board"
-    r"|Committee|Plan|Mode|Process)\b"
+    r"|(?<![.!?:] )(?<!^)\b(?:[A-Z][a-z]+ )+(?:Protocol|Policy|List|Procedure|Register|Framework|Guidelines|Charter"
+    r"|Board|Committee|Plan|Mode|Process)\b"
 )
 _ACRONYM = re.compile(r"(?<![\w'’.-])[A-Z]{3,5}(?![\w'’-])")
-_KNOWN_ACRONYMS = frozenset(
-    "API URL HTTP HTML JSON YAML XML CSV PDF CPU GPU RAM SQL USA FAQ CEO GPS SMS USB DVD BBC LLM RGB UTC ASCII UTF NASA "
-    "ISO BAD GOOD SOS VAT DNA PIN".split()
+_KNOWN_ACRONYMS = word_set(
+    "API URL HTTP HTML JSON YAML XML CSV PDF CPU GPU RAM SQL USA FAQ CEO GPS SMS USB DVD BBC LLM RGB UTC ASCII UTF "
+    "NASA ISO BAD GOOD SOS VAT DNA PIN"
 )
 
 

@@ -9,7 +9,8 @@ from midspec.core.records import Clause, LintFinding, Spec
 from midspec.spec_tools._clause_words import ClauseWords
 
 _REPLY = re.compile(
-    r"^Reply marked (?P<mark>GOOD|BAD|OK)(?: \([^\n]*?\))?: (?P<body>.*?)(?=^(?:Reply marked|[A-Z][a-z]+:)|\Z)", re.M | re.S
+    r"^Reply marked (?P<mark>GOOD|BAD|OK)(?: \([^\n]*?\))?: (?P<body>.*?)(?=^(?:Reply marked|[A-Z][a-z]+:)|\Z)",
+    re.M | re.S,
 )
 _QUOTES = re.compile(r"[\"“'‘]([^\"”'’\n]{2,60})[\"”'’]")
 _EMOJI = "[\U0001f300-\U0001faff\u2600-\u27bf]"

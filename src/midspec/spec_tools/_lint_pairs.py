@@ -1,4 +1,4 @@
-"""Faults between two clauses of a spec: repeated, contradictory, or absolute beside an exception that stands elsewhere."""
+"""Faults between two clauses of a spec: repeated, contradictory, or absolute beside an exception."""
 
 from __future__ import annotations
 
