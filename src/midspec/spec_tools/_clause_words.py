@@ -22,16 +22,11 @@ _STOP = word_set(
     "before between during through under until upon and or but nor so yet also too only just even very more most much "
     "many some any all each every both either neither other another such same own one ones be is are was were been "
     "being am do does did done doing have has had having will would can could may might must shall should need needs "
-    "not no never without always there here again once we us our you your i me my let lets get gets like"
+    "not no never without always there here again once we us our you your i me my let lets get gets"
     " because since while unless except however therefore thus case cases circumstances"
-) - {"like"}
-_NUMBERS = {
-    word: number
-    for number, words in enumerate(
-        ("no", "one once", "two twice", *["three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])
-    )
-    for word in words.split()
-}
+)
+_COUNTED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBERS = {"no": 0, "one": 1, "once": 1, "twice": 2} | {word: n for n, word in enumerate(_COUNTED, start=2)}
 # Negated forms of other words, so that liking and disliking one thing are opposites.
 _OPPOSITES = {"dislik": "lik", "hat": "lov", "forbid": "allow", "refus": "accept", "distrust": "trust"}
 _TOKEN = re.compile(r"\{\w+\}|[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+")

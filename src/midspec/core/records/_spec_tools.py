@@ -132,8 +132,8 @@ class SpecReview(Strict):
         n_tokens_before, n_tokens_after: of the source and of the proposal, estimated.
         n_tokens_wanted: that the proposal was to have; `None` where no length was asked for.
         edits: in the order of the source.
+        words: of each edit, what changed word by word.
         not_written: places that the author gave nothing usable for, with the reason.
-        folder: as `midspec spec accept` takes it.
     """
 
     title: str
@@ -143,5 +143,5 @@ class SpecReview(Strict):
     n_tokens_after: int
     n_tokens_wanted: int | None
     edits: tuple[SpecEdit, ...]
+    words: tuple[tuple[DiffWord, ...], ...]
     not_written: tuple[tuple[str, str], ...]
-    folder: str
