@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -26,26 +27,37 @@ class _Unit(NamedTuple):
 def diff_specs(before: Spec, after: Spec) -> tuple[ClauseDiff, ...]:
     """Compare two specs, headings and clauses; in the order of `after`, with what was removed where it stood."""
     old, new = _units(before), _units(after)
-    partner: dict[int, int] = {}
-    matcher = SequenceMatcher(None, [one.id for one in old], [one.id for one in new], autojunk=False)
-    for first, second, n in matcher.get_matching_blocks():
-        partner.update({second + at: first + at for at in range(n)})
-    in_order = set(partner)
-    left = {one.id: at for at, one in enumerate(old) if at not in set(partner.values())}
-    for at, unit in enumerate(new):
-        if at not in partner and unit.id in left:
-            partner[at] = left.pop(unit.id)
+    place = {one.id: at for at, one in enumerate(old)}
+    partner = {at: place[one.id] for at, one in enumerate(new) if one.id in place}
+    in_order = _longest_in_order(partner)
     partner |= _changed(old, new, partner)
     rows = [_row(old, new, partner, in_order, at) for at in range(len(new))]
     return tuple(_with_removed(rows, old, partner))
 
 
+def _longest_in_order(partner: dict[int, int]) -> set[int]:
+    """Return the most units of the later spec that stand in the order of the earlier one; the others were moved."""
+    ends: list[int] = []
+    tails: list[int] = []
+    before: dict[int, int | None] = {}
+    for at, was in sorted(partner.items()):
+        size = bisect_left(ends, was)
+        before[at] = tails[size - 1] if size else None
+        ends[size:], tails[size:] = [was, *ends[size + 1 :]], [at, *tails[size + 1 :]]
+    found = set()
+    last = tails[-1] if tails else None
+    while last is not None:
+        found.add(last)
+        last = before[last]
+    return found
+
+
 def word_diff(before: str, after: str) -> tuple[DiffWord, ...]:
     """Return the words of two texts as runs that both have, that only the first has, and that only the second has."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)
-    keys = [[word.strip() for word in words] for words in (old, new)]
+    keys = [word.strip() for word in old], [word.strip() for word in new]
     runs: list[DiffWord] = []
-    for way, i, j, k, m in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+    for way, i, j, k, m in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_opcodes():
         if way == "equal":
             runs.append(DiffWord(kind="same", text="".join(new[k:m])))
             continue
@@ -66,6 +78,10 @@ def _units(spec: Spec) -> list[_Unit]:
     return found
 
 
+def _plain_words(unit: _Unit) -> list[str]:
+    return unit.text.lstrip("#").split()
+
+
 def _changed(old: Sequence[_Unit], new: Sequence[_Unit], partner: dict[int, int]) -> dict[int, int]:
     """Pair what is left of the two by likeness, the most alike first; of equally alike ones those of one section."""
     taken = set(partner.values())
@@ -73,9 +89,9 @@ def _changed(old: Sequence[_Unit], new: Sequence[_Unit], partner: dict[int, int]
     likely = []
     for at in (at for at in range(len(new)) if at not in partner):
         matcher = SequenceMatcher(None, autojunk=False)
-        matcher.set_seq2(new[at].text.split())
+        matcher.set_seq2(_plain_words(new[at]))
         for was in (was for was in olds if old[was].is_heading == new[at].is_heading):
-            matcher.set_seq1(old[was].text.split())
+            matcher.set_seq1(_plain_words(old[was]))
             if matcher.real_quick_ratio() >= _CHANGED and matcher.quick_ratio() >= _CHANGED:
                 ratio = matcher.ratio()
                 if ratio >= _CHANGED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from html import escape
 from typing import NamedTuple
 
 from midspec.core.errors import ConfigError, SpecError, did_you_mean
@@ -82,7 +83,11 @@ def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -
         start, end = place
         found.append(_Piece(text[at:start]))
         edit = by_clause.get(clause.id)
-        found.append(_Piece(edit.after if edit else text[start:end], edit, clause.id))
+        kept = _example_block(clause.text) if clause.kind == "example" else text[start:end]
+        found.append(_Piece(edit.after if edit else kept, edit, clause.id))
+        if edit and text[end : end + 1].strip() and not edit.after.endswith(text[end - 1]):
+            # Some scripts put no space between sentences, and another full stop than theirs ends none there.
+            found.append(_Piece(" "))
         at = end
     return [*found, _Piece(text[at:])]
 
@@ -91,6 +96,26 @@ def _search(text: str, words: str, start: int) -> tuple[int, int] | None:
     """Find words from `start` on, whatever white space stands between them."""
     match = re.compile(r"\s+".join(map(re.escape, words.split()))).search(text, start)
     return match.span() if match else None
+
+
+_TURN = re.compile(r"^(?:Reply marked (?P<mark>[A-Z]+)(?: \((?P<why>.*?)\))?|(?P<role>[A-Z][a-z]+)): ", re.MULTILINE)
+
+
+def _example_block(text: str) -> str:
+    """Return an example in a form that is read as the same one: its title, and its turns in tags."""
+    turns = list(_TURN.finditer(text))
+    if turns and turns[0].start() == 0 and turns[0]["role"] == "Example":
+        title, turns = text[turns[0].end() :].split("\n")[0], turns[1:]
+    else:
+        title = ""
+    lines = [f"**Example**: {title}", ""] if title else []
+    lines.append("~~~xml")
+    for turn, after in zip(turns, [*turns[1:], None], strict=True):
+        body = escape(text[turn.end() : after.start() if after else len(text)].strip("\n"), quote=False)
+        verdict = ": ".join(filter(None, (turn["mark"], turn["why"])))
+        tag = (turn["role"] or "Assistant").lower()
+        lines += [f"<{tag}>" + (f" <!-- {verdict} -->" if verdict else ""), body, f"</{tag}>"]
+    return "\n".join((*lines, "~~~"))
 
 
 def _plain(clauses: Sequence[Clause]) -> str:

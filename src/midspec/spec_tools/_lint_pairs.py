@@ -56,7 +56,9 @@ def _fault(one: ClauseWords, other: ClauseWords) -> tuple[str, str] | None:
     firm, loose = (one, other) if one.is_absolute else (other, one)
     if firm.is_absolute and loose.allows and contains >= _EXCEPTION and len(shared) >= _MIN_SHARED_EXCEPTION:
         return "exception", "one of the two is absolute, and the other is an exception to it"
-    if alike >= _CONFLICT and len(shared) >= _MIN_SHARED:
+    # Where each has a word of its own (`likes brown butter`, `dislikes brown sugar`) they are about different things.
+    is_same_thing = shared in (one.content, other.content) or alike >= _EXCEPTION
+    if alike >= _CONFLICT and len(shared) >= _MIN_SHARED and is_same_thing:
         return "conflict", f"contradicts an earlier clause about {', '.join(sorted(opposed))}"
     return None
 
