@@ -62,7 +62,7 @@ class SpecRewriting(Strict):
     Attributes:
         tool: what is wanted.
         clauses: ids of the clauses that are rewritten, or titles of their sections; all of them by default.
-        growth: of augment: the tokens of the result, as a multiple of those of what is augmented.
+        growth: of augment: the tokens of the result, as a multiple of the spec's, or of those clauses'.
         n_tokens: of augment: the tokens of the whole result instead.
         tolerance: the share by which the result may miss the length that is wanted.
         n_rounds: how often places that miss it are asked about, at most.
@@ -247,7 +247,7 @@ class _Rewriter:
             return self._n_before
         if self._config.tool not in _GROWS:
             return None
-        chosen = sum(estimate_tokens(place.before) for place in self.places)
+        chosen = sum(estimate_tokens(place.before) for place in self.places) if self._config.clauses else self._n_before
         wanted = self._config.n_tokens or round(self._n_before + (self._config.growth - 1) * chosen)
         if wanted <= self._n_before:
             what = f"{wanted:,} tokens are wanted, and the spec has {self._n_before:,}"
