@@ -67,7 +67,7 @@ def augment(
             raise ConfigError("two lengths are given", where="--match", hint="Leave out --tokens or --match")
         tokens = estimate_tokens(read_spec(match).text)
     tool: SpecTool = "augment-reasons" if how == "reasons" else "augment-subrules"
-    wanted = {"growth": growth, "n_tokens": tokens}
+    wanted: dict[str, object] = {"growth": growth, "n_tokens": tokens}
     _variant(path, author, tool, clauses, out, config, models, wanted, dry_run=dry_run, redo=redo)
 
 

@@ -322,7 +322,9 @@ class _Rewriter:
 
     @property
     def _form(self) -> _Form:
-        return {"augment-reasons": _Reasons, "augment-subrules": _Subrules}.get(self._config.tool, _Rewritten)
+        if self._config.tool == "augment-reasons":
+            return _Reasons
+        return _Subrules if self._config.tool == "augment-subrules" else _Rewritten
 
     def _spread(self, place: _Place) -> int:
         return max(_MIN_SPREAD, round(_SPREAD * place.n_wanted))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_json, write_lines, write_rows, write_text
+from midspec.core.artifact import Built, read_rows, write_json, write_rows, write_text
 from midspec.core.errors import ConfigError, FolderError, MissingError
 from midspec.core.records import Spec, SpecEdit, SpecReview, Strict
 from midspec.llm import Access, Forecast, ModelConfig, Store
@@ -163,7 +163,7 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
     text, provenance = apply_edits(source, chosen)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
-    write_lines(beside, (row.model_dump_json() for row in provenance))
+    write_rows(beside, provenance)
     return len(chosen), len(edits)
 
 
@@ -194,7 +194,8 @@ class ReadSpecStep(Step):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec} | ({"questions": self.questions} if self.questions else {})
+        inputs: dict[str, Input] = {"spec": self.spec}
+        return inputs | ({"questions": self.questions} if self.questions else {})
 
     @property
     def settings(self) -> dict[str, JsonValue]:
