@@ -227,8 +227,9 @@ def _words(row: ClauseDiff) -> str:
             f" (from {row.before_section})" if row.kind == "moved" and row.before_section != row.after_section else ""
         )
         return " ".join(run.text for run in row.words) + came
-    marks = {"same": "{}", "out": "[-{}-]", "in": "{{+{}+}}"}
-    return " ".join(marks[run.kind].format(" ".join(run.text.split())) for run in row.words)
+    marks = {"same": ("", ""), "out": ("[-", "-]"), "in": ("{+", "+}")}
+    runs = ((run.text[: -len(run.text.lstrip())], *marks[run.kind], run.text.strip()) for run in row.words)
+    return " ".join("".join(f"{space}{opens}{words}{closes}" for space, opens, closes, words in runs).split())
 
 
 def lint(

@@ -83,8 +83,9 @@ def _by_section(review: SpecReview) -> list[tuple[str, list[_Shown]]]:
     """Return the edits under the titles of their sections, in order."""
     found: list[tuple[str, list[_Shown]]] = []
     for edit, words in zip(review.edits, review.words, strict=True):
-        if not found or found[-1][0] != edit.section:
-            found.append((edit.section, []))
+        title = edit.section.removeprefix(f"{review.title} > ")
+        if not found or found[-1][0] != title:
+            found.append((title, []))
         found[-1][1].append(_Shown(edit, _side(words, "out"), _side(words, "in")))
     return found
 

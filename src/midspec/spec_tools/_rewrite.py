@@ -344,6 +344,12 @@ class _Rewriter:
             if abs(n - place.n_wanted) > spread:
                 low, high = place.n_wanted - spread, place.n_wanted + spread
                 raise UnreadableReplyError(f"it has {n} words and must have {low} to {high}")
+        if (
+            self._config.tool == "generalize"
+            and pieces
+            and n_words(pieces[0]) > 1.2 * place.n_wanted + _MIN_ASKED_WORDS
+        ):
+            raise UnreadableReplyError(f"it has {n_words(pieces[0])} words and must have at most {place.n_wanted}")
         if self._config.tool == "ablate" and pieces and (reason := REASON.search(pieces[0])):
             raise UnreadableReplyError(f"it still gives a reason: {reason[0].strip(' ,;')!r}")
         return pieces
