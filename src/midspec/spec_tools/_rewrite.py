@@ -381,22 +381,19 @@ class _Rewriter:
         place.pieces, place.request = reply.value, request.task
 
     def trim(self) -> None:
-        """Take whole pieces off the ends of the longest places until the whole has its length, or would fall short."""
+        """Take whole pieces off the ends of the longest places while that brings the whole nearer to its length."""
         if self._config.tool not in _GROWS or self._n_wanted is None:
             return
-        high, low = ((1 + sign * self._config.tolerance) * self._n_wanted for sign in (1, -1))
-        while (now := self._n_now) > high:
+        while (over := self._n_now - self._n_wanted) > 0:
+            # A piece of up to twice what is too much; the first of those whose place is the furthest over its share.
             cuts = [
-                (now - n_words(place.pieces[-1]) * TOKENS_PER_WORD, place)
-                for place in self.places
-                if len(place.pieces) > 1
+                (place.n_written - place.n_wanted, -at)
+                for at, place in enumerate(self.places)
+                if len(place.pieces) > 1 and n_words(place.pieces[-1]) * TOKENS_PER_WORD < 2 * over
             ]
-            safe = [
-                (place.n_written - place.n_wanted, after, at) for at, (after, place) in enumerate(cuts) if after >= low
-            ]
-            if not safe:
+            if not cuts:
                 break
-            place = cuts[max(safe)[2]][1]
+            place = self.places[-max(cuts)[1]]
             place.pieces = place.pieces[:-1]
             if "trimmed" not in place.notes:
                 place.notes.append("trimmed")
