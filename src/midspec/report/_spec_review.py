@@ -44,11 +44,14 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
         FolderError: the folder can't be written.
     """
     title, about = _ASKED[review.tool]
+    tokens = f"{count(review.n_tokens_before)} tokens before, {count(review.n_tokens_after)} after (estimated)"
+    wanted = review.n_tokens_wanted
+    reached = () if wanted is None else (f"{count(wanted)} wanted: {review.n_tokens_after / wanted - 1:+.1%}",)
     content: dict[str, Any] = {
         "title": title,
         "review": review,
         "about": about,
-        "facts": _facts(review),
+        "facts": (review.title, f"written by {review.author}", f"{count(len(review.edits))} edits", tokens, *reached),
         "findings": _findings(review),
         "sections": _by_section(review),
     }
@@ -57,13 +60,6 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _PAGE, html)
     return Built(outputs=(_PAGE,), summary={"n_edits": len(review.edits)})
-
-
-def _facts(review: SpecReview) -> tuple[str, ...]:
-    tokens = f"{count(review.n_tokens_before)} tokens before, {count(review.n_tokens_after)} after (estimated)"
-    wanted = review.n_tokens_wanted
-    reached = () if wanted is None else (f"{count(wanted)} wanted: {review.n_tokens_after / wanted - 1:+.1%}",)
-    return (f"{review.title}", f"written by {review.author}", f"{count(len(review.edits))} edits", tokens, *reached)
 
 
 def _findings(review: SpecReview) -> list[str]:

@@ -73,8 +73,12 @@ def lint_spec(
         n_questions: clause id -> questions about it; with it, clauses that no question asks about are found.
     """
     clauses = read_words(spec)
-    found = [*_of_clauses(clauses), *_of_sections(spec, clauses), *_of_pairs(clauses), *_of_references(spec, clauses)]
+    found = [*_of_clauses(clauses), *_of_sections(spec, clauses), *_of_references(spec, clauses)]
     found += [*_undefined(spec, clauses), *example_faults(spec, clauses)]
+    found += [
+        finding(fault.kind, fault.clause.clause, fault.clause.section, fault.what, fault.other)
+        for fault in pair_faults(clauses)
+    ]
     if n_questions is not None:
         found += [
             finding("uncovered", one.clause, one.section, "no question asks about it")
@@ -146,12 +150,6 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
                     yield finding("count", clause, section, f"announces {said} and lists {n_items}")
 
 
-def _of_pairs(clauses: list[ClauseWords]) -> Iterator[LintFinding]:
-    for fault in pair_faults(clauses):
-        kind = next(known for known in LINT_KINDS if known == fault.kind)
-        yield finding(kind, fault.clause.clause, fault.clause.section, fault.what, fault.other)
-
-
 _KINDS_OF_PART = r"(?:[Ss]ections?|[Cc]hapters?|[Rr]ules?|[Pp]rinciples?|[Cc]lauses?|[Aa]rticles?|[Aa]ppendix|[Aa]nnex)"
 _NUMBERED = re.compile(rf"\b{_KINDS_OF_PART}\s+(?P<id>\d+(?:\.\d+)*|[A-Z]{{1,4}}-?\d+(?:\.\d+)*|[A-Z]\b|[IVX]+\b)")
 _TITLED = re.compile(
@@ -216,12 +214,10 @@ def _undefined(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFindi
             if each not in _KNOWN_ACRONYMS and not re.search(rf"\b(?:{each.lower()}|{each.title()})\b", text)
         ]
         for term in dict.fromkeys(terms):
-            if term not in seen and term not in titles and not _is_explained(term, text):
+            name = re.escape(term)
+            explained = (
+                rf"\({name}\)|\b{name}[\"”*_]* ?(?:\(|:|—|–|(?:is|are|means?|stands? for|covers?|includes?|holds)\b)"
+            )
+            if term not in seen and term not in titles and not re.search(explained, text):
                 seen.add(term)
                 yield finding("undefined", one.clause, one.section, f"is explained nowhere: {term}")
-
-
-def _is_explained(term: str, text: str) -> bool:
-    name = re.escape(term)
-    explained = rf"\({name}\)|\b{name}[\"”*_]* ?(?:\(|:|—|–|(?:is|are|means?|stands? for|covers?|includes?|holds)\b)"
-    return re.search(explained, text) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from midspec.core.records import Clause, LintFinding, Spec
+from midspec.core.records import LintFinding, Spec
 from midspec.spec_tools._clause_words import ClauseWords
 
 _REPLY = re.compile(
@@ -38,20 +38,15 @@ def example_faults(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintF
             for one in clauses:
                 broken = next((why for mark, body in replies if mark == "GOOD" and (why := _breaks(one, body))), "")
                 if broken:
-                    yield _contradiction(clause, path, broken, one.clause)
-
-
-def _contradiction(clause: Clause, path: str, broken: str, rule: Clause) -> LintFinding:
-    what = f"a reply marked good breaks a rule: {broken}"
-    return LintFinding(
-        kind="example",
-        clause_id=clause.id,
-        section=path,
-        text=clause.text,
-        what=what,
-        other_id=rule.id,
-        other=rule.text,
-    )
+                    yield LintFinding(
+                        kind="example",
+                        clause_id=clause.id,
+                        section=path,
+                        text=clause.text,
+                        what=f"a reply marked good breaks a rule: {broken}",
+                        other_id=one.clause.id,
+                        other=one.clause.text,
+                    )
 
 
 def _breaks(rule: ClauseWords, reply: str) -> str:
@@ -66,13 +61,8 @@ def _breaks(rule: ClauseWords, reply: str) -> str:
                 return f"it holds {found[0].strip()!r}"
     if rule.content & _REPLY_WORDS:
         for bound in rule.bounds:
-            n = _number_of(bound.unit, reply)
-            if n is not None and bound.is_upper and n > bound.number:
-                return f"it has {n} {bound.unit}s, and {bound.number} are allowed"
+            counted = {"sentenc": len(re.findall(r"[.!?](?=\s|$)", reply)), "word": len(reply.split())}
+            n = counted.get(bound.unit, 0)
+            if bound.is_upper and n > bound.number:
+                return f"it has {n} of what may be {bound.number}"
     return ""
-
-
-def _number_of(unit: str, reply: str) -> int | None:
-    if unit == "sentenc":
-        return len(re.findall(r"[.!?](?=\s|$)", reply))
-    return len(reply.split()) if unit == "word" else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
-from midspec.core.records import Clause
+from midspec.core.records import Clause, LintKind
 from midspec.spec_tools._clause_words import ClauseWords, overlap
 
 # Found on tests/spec_tools/planted_faults.yaml and the shipped specs: below these, clauses with the same form and
@@ -18,7 +18,7 @@ _MIN_SHARED, _MIN_SHARED_EXCEPTION = 2, 3
 class PairFault(NamedTuple):
     """A fault between two clauses: its kind, what was seen, and the later and the earlier clause."""
 
-    kind: str
+    kind: LintKind
     what: str
     clause: ClauseWords
     other: Clause
@@ -65,7 +65,7 @@ def _candidates(clauses: list[ClauseWords]) -> set[tuple[int, int]]:
     return pairs
 
 
-def _fault(one: ClauseWords, other: ClauseWords) -> tuple[str, str] | None:
+def _fault(one: ClauseWords, other: ClauseWords) -> tuple[LintKind, str] | None:
     alike = overlap(one.content, other.content)
     shared = one.content & other.content
     if bounds := _crossed(one, other):

@@ -108,6 +108,9 @@ def _save_variant(spec: Spec, written: RewrittenSpec, config: SpecVariantConfig,
         not_written=tuple((reject.text, reject.reason) for reject in written.rejects),
     )
     page = write_spec_review(review, folder)
+    missed = None
+    if wanted is not None and abs(after - wanted) > config.rewriting.tolerance * wanted + 1:
+        missed = f"{after:,} tokens were reached and {wanted:,} wanted ({after / wanted - 1:+.1%})"
     summary: dict[str, JsonValue] = {
         "n_edits": len(written.edits),
         "n_rejects": len(written.rejects),
@@ -115,16 +118,9 @@ def _save_variant(spec: Spec, written: RewrittenSpec, config: SpecVariantConfig,
         "n_tokens_before": before,
         "n_tokens": after,
         "n_tokens_wanted": wanted,
-        "exhausted": _missed(after, wanted, config.rewriting),
+        "exhausted": missed,
     }
     return Built(outputs=(_SOURCE, _SPEC, _EDITS, _PROVENANCE, "rejects.jsonl", *page.outputs), summary=summary)
-
-
-def _missed(n_tokens: int, wanted: int | None, config: SpecRewriting) -> str | None:
-    """Say by how much the length was missed, if it was."""
-    if wanted is None or abs(n_tokens - wanted) <= config.tolerance * wanted + 1:
-        return None
-    return f"{n_tokens:,} tokens were reached and {wanted:,} wanted ({n_tokens / wanted - 1:+.1%})"
 
 
 def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool = False) -> tuple[int, int]:
