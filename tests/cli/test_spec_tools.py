@@ -179,11 +179,11 @@ def test_lint_ends_with_1_where_it_is_strict_and_finds_something(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["spec", "lint", str(spec), "--strict"]) == 0
-    assert capsys.readouterr().out == "desk.md: 0 findings\n"
+    assert capsys.readouterr().out == f"{spec}: 0 findings\n"
     bad = tmp_path / "bad.md"
     bad.write_text(SPEC + "- {model_name} is quiet as needed.\n", encoding="utf-8")
     assert main(["spec", "lint", str(bad)]) == 0
-    assert "bad.md:9: vague: gives no criterion for: as needed" in capsys.readouterr().out
+    assert f"{bad}:9: vague: gives no criterion for: as needed" in capsys.readouterr().out
     assert main(["spec", "lint", str(bad), "--strict", "--json"]) == 1
     assert [row["kind"] for row in json.loads(capsys.readouterr().out)] == ["reason", "vague"]
     assert main(["spec", "lint", str(bad), "--strict", "--ignore", "vague,reason"]) == 0
