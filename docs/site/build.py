@@ -1,7 +1,7 @@
 """Build the documentation site: `python docs/site/build.py [OUT]`, by default into build/site. No network is used.
 
-Pages are Markdown files of the repository, in GitHub's dialect, and pages generated from help texts and docstrings. They
-are gathered in a folder, where links between them are those of the site; zensical makes HTML of them, with warnings as
+Pages are Markdown files of the repository, in GitHub's dialect, and pages generated from help texts and docstrings.
+They are gathered in a folder, where links between them are those of the site; zensical makes HTML of them, warnings being
 errors; beside each `page.html` stands its twin `page.md`, and `llms.txt` lists them all.
 """
 
@@ -85,22 +85,28 @@ def prose(text: str, change: Callable[[str], str]) -> str:
     return "\n".join(made)
 
 
-def with_blank_lines(text: str) -> str:
-    """Put a blank line between a paragraph and the list after it: zensical's dialect needs it, GitHub's does not."""
+def in_site_dialect(text: str) -> str:
+    """Write lists as zensical's dialect reads them, where GitHub's is more lenient.
+
+    It needs a blank line between a paragraph and the list after it, and four spaces before what belongs to an item.
+    """
     made: list[str] = []
-    fence, in_list = "", False
+    fence, in_list, begins, more = "", False, True, ""
     for line in text.split("\n"):
         mark = _FENCE.match(line)
         if mark and (not fence or mark[1].startswith(fence)):
             fence = "" if fence else mark[1]
         is_item = not fence and not mark and _ITEM.match(line) is not None
-        if is_item and not in_list and made and made[-1].strip():
+        if begins and line.strip():
+            is_inside = in_list and line.startswith("  ") and not line.startswith("    ")
+            in_list, starts_as_item = in_list and (is_item or line.startswith(" ")), is_item
+            more = "  " if is_inside and not is_item else ""
+        elif is_item and not starts_as_item:
             made.append("")
-        if is_item:
-            in_list = True
-        elif not line.startswith(" ") and (not made or not made[-1].strip()):
-            in_list = False
-        made.append(line)
+            starts_as_item, more = True, ""
+        in_list = in_list or is_item
+        begins = not line.strip() and not fence
+        made.append(f"{more}{line}" if line.strip() else line)
     return "\n".join(made)
 
 
@@ -115,7 +121,7 @@ def gather() -> tuple[dict[str, str], dict[str, Path]]:
     pages = {}
     for source, page in sources.items():
         text = (ROOT / source).read_text(encoding="utf-8")
-        pages[page] = with_blank_lines(prose(text, _relinked(source, page, sources, files)))
+        pages[page] = in_site_dialect(prose(text, _relinked(source, page, sources, files)))
     return pages | command_pages() | package_pages(), files
 
 

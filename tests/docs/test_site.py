@@ -16,6 +16,7 @@ import pytest
 from .pages import ROOT
 
 pytest.importorskip("zensical", reason="zensical (midspec[dev]) is not installed here")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -154,5 +155,11 @@ def test_a_link_without_a_target_is_refused(builder: ModuleType) -> None:
 
 def test_a_list_after_a_paragraph_gets_the_line_that_it_needs(builder: ModuleType) -> None:
     text = "Words:\n- one\n- two\n  more of two\n\nAfter.\n```\nx\n- not one\n```\n"
-    made = builder.with_blank_lines(text)
-    assert made == text.replace("Words:\n", "Words:\n\n")
+    assert builder.in_site_dialect(text) == text.replace("Words:\n", "Words:\n\n")
+
+
+def test_what_belongs_to_an_item_is_moved_under_it(builder: ModuleType) -> None:
+    text = "- one:\n\n  | a | b |\n  |---|---|\n\n  So it is:\n- two\n\nAfter.\n"
+    assert builder.in_site_dialect(text) == (
+        "- one:\n\n    | a | b |\n    |---|---|\n\n    So it is:\n\n- two\n\nAfter.\n"
+    )
