@@ -1,8 +1,8 @@
 """Build the documentation site: `python docs/site/build.py [OUT]`, by default into build/site. No network is used.
 
 Pages are Markdown files of the repository, in GitHub's dialect, and pages generated from help texts and docstrings.
-They are gathered in a folder, where links between them are those of the site; zensical makes HTML of them, warnings being
-errors; beside each `page.html` stands its twin `page.md`, and `llms.txt` lists them all.
+They are gathered in a folder, where links between them are those of the site. zensical makes HTML of them, and any
+warning of it is an error. Beside each `page.html` stands its twin `page.md`, and `llms.txt` lists them all.
 """
 
 from __future__ import annotations
