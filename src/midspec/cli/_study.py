@@ -121,19 +121,26 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
+    ] = None,
 ) -> None:
     """Run a study.
 
     Interrupted, the same command continues where it stopped.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
     from midspec.models import check_device
     from midspec.study import load_study
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
+    place = out or _RUNS / study.config.name
+    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or ())
 
 
 def report(
@@ -171,8 +178,10 @@ def _run(
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
+    *,
     workers: int | None = None,
     device: str = "auto",
+    reuse: Sequence[Path] = (),
 ) -> None:
     from midspec.study import greedy_repeats, run_study
 
@@ -187,6 +196,7 @@ def _run(
             redo=redo,
             workers=workers,
             device=device,
+            reuse=reuse,
             on_event=view.on_event,
         )
     if "report" not in records:
