@@ -145,7 +145,7 @@ def run(
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Run folder of a finished study; with --index, of several.")
+        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
     ],
     against: Annotated[
         Path | None,
@@ -156,7 +156,7 @@ def report(
         typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
     ] = None,
 ) -> None:
-    """Write the report of a finished run once more, compare it with another run's, or index several.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
     against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
