@@ -97,7 +97,7 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         grants=grants,
         packages=packages,
-        keys=_keys(),
+        keys={name: bool(os.environ.get(name, "").strip()) for name in (*key_variables(), *_KEYS_OF_OTHERS)},
         folders=folders,
         programs={name: shutil.which(program) for name, program in _PROGRAMS.items()},
         gpus=gpus,
@@ -136,11 +136,6 @@ def _states(lines: list[str], extra: str) -> Iterator[PackageState]:
             version=version,
             is_enough=version is not None and wanted.specifier.contains(version, prereleases=True),
         )
-
-
-def _keys() -> dict[str, bool]:
-    """Return the variables that hold keys, and whether each is set."""
-    return {name: bool(os.environ.get(name, "").strip()) for name in (*key_variables(), *_KEYS_OF_OTHERS)}
 
 
 def _folders() -> dict[str, Room]:
