@@ -326,11 +326,11 @@ def _print_findings(path: Path, found: Iterable[LintFinding]) -> None:
     n = 0
     for n, each in enumerate(found, start=1):  # noqa: B007 - the last number is printed
         line = lines.get(each.text) or ""
-        print(f"{path.name}:{line}: {each.kind}: {each.what}")
+        print(f"{path}:{line}: {each.kind}: {each.what}")
         print(f"    {each.clause_id}  {_line(each.text)}")
         if each.other:
             print(f"    {each.other_id}  {_line(each.other)}")
-    print(f"{path.name}: {n} finding{'' if n == 1 else 's'}")
+    print(f"{path}: {n} finding{'' if n == 1 else 's'}")
 
 
 def _line(text: str, most: int = 140) -> str:
