@@ -3,7 +3,7 @@
     python .ci/install_matrix.py [--pythons python3.11 python3.13] [--extras all] [--only newest] [--torch TORCH]
 
 Every Python that is found is taken with the newest releases; the first of them once more with the oldest that
-pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network, so it is no part of the tests.
+pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network, so it is no test.
 Ends with one line for each environment, and exit code 1 if one of them failed.
 """
 
