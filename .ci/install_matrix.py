@@ -61,7 +61,10 @@ def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: 
         uv = [tools / "bin" / "uv", "pip", "install", "--quiet", "--python", home / "bin" / "python"]
         # A torch that is given is kept: which one there is depends on where wheels come from.
         kept = ["--excludes", _written("torch\n")] if given.torch and given.extras else []
-        call([*uv, "--resolution", "lowest-direct", *kept, wanted])
+        # What is direct is what pyproject.toml names; of a wheel's requirements uv would take the newest.
+        extras = [f"--extra={name}" for name in given.extras.split(",") if name]
+        call([*uv, "--resolution", "lowest-direct", *kept, "-r", ROOT / "pyproject.toml", *extras])
+        call([*uv, "--no-deps", wheel])
         call([*pip, *TOOLS])
     else:
         call([*pip, wanted, *TOOLS])
