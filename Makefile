@@ -4,6 +4,8 @@
 #   make studies               the nano study's twins, one a question, and one page of all answers (40 minutes)
 #   make test                  style, types, layers and all tests
 #   make test-fast             the same without the slow tests
+#   make docs                  the documentation site, into build/site
+#   make install-matrix        the wheel in empty environments of every Python here, newest and oldest dependencies
 #   make golden                write the golden help texts and the study schema anew, to be read before committing
 #   make setup TORCH_INDEX=... where plain PyPI would bring CUDA builds of PyTorch, name PyTorch's own CPU index here
 #
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo studies test test-fast lint golden clean
+.PHONY: setup demo studies test test-fast lint docs install-matrix golden clean
 
 setup: $(READY)
 
@@ -55,6 +57,13 @@ test: lint
 
 test-fast: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+docs: $(READY)
+	$(BIN)/python docs/site/build.py
+
+# MATRIX holds options: MATRIX="--only oldest --torch torch==2.13.0"
+install-matrix: $(READY)
+	$(BIN)/python .ci/install_matrix.py $(MATRIX)
 
 golden: $(READY)
 	MIDSPEC_GOLDEN=write $(BIN)/python -m pytest -q tests/cli/test_help.py tests/study/test_schema.py
