@@ -3,10 +3,11 @@
 #
 # Versions: datasets 5.2.0
 #
-# Guess from memory: map and filter hash the function and all that it reaches, so a change of its code makes them run again.
-# Behaviour: that holds for what stands in the script itself, constants included. What comes from an imported module is
-#   hashed by its name: a function that is given to filter, and one that a function or a lambda of the script calls. After
-#   an edit of the module the next run reads the rows of the old code from the cache. Nothing is said.
+# Guess from memory: map and filter hash the function and all that it reaches, so a change of its code makes them run
+#   again.
+# Behaviour: that holds for what stands in the script itself, constants included. What comes from an imported module
+#   is hashed by its name: a function that is given to filter, and one that a function or a lambda of the script
+#   calls. After an edit of the module the next run reads the rows of the old code from the cache. Nothing is said.
 # Fix: load_from_cache_file=False, or a version number of the rules among fn_kwargs.
 #
 # Output seen (rows of ten that are kept, where the rule was "under 5" and is then changed to "under 8"):

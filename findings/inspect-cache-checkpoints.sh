@@ -3,12 +3,12 @@
 #
 # Versions: torch 2.13.0, transformers 5.23.0, accelerate 1.15.0, inspect_ai 0.3.285
 #
-# Guess from memory: the cache of replies tells two checkpoints apart, since model_path is an argument of the model and
-#   stands in the log.
-# Behaviour: the key is made of the model's name, base_url, generate config, messages, tools, and epoch. Arguments of the
-#   model are not in it. Local checkpoints are asked as hf/local with model_path, so they share a name, and the second one
-#   is given the replies of the first: equal scores, no warning, and a log that names the second. A folder that was trained
-#   on and is asked again under its own name gets its old replies likewise.
+# Guess from memory: the cache of replies tells two checkpoints apart, since model_path is an argument of the model
+#   and stands in the log.
+# Behaviour: the key is made of the model's name, base_url, generate config, messages, tools, and epoch. Arguments of
+#   the model are not in it. Local checkpoints are asked as hf/local with model_path, so they share a name, and the
+#   second one is given the replies of the first: equal scores, no warning, and a log that names the second. A folder
+#   that was trained on and is asked again under its own name gets its old replies likewise.
 # Fix: no cache for local models, or CachePolicy(scopes={"checkpoint": a digest of the weights}).
 #
 # Output seen:

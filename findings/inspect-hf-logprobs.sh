@@ -3,12 +3,13 @@
 #
 # Versions: torch 2.13.0, transformers 5.23.0, accelerate 1.15.0, inspect_ai 0.3.285
 #
-# Guess from memory: logprobs=True gives the sampled tokens with the log-probability of each, as hosted APIs do, and their
-#   sum is the log-probability of the reply.
-# Behaviour: each entry is the likeliest token of its position and that one's log-probability, whichever was sampled. The
-#   provider samples unless it is told not to. The tokens then spell another text than the completion, and the sum is that
-#   of no reply, and too high: here by 12 nats in eight tokens. No warning.
-# Fix: do_sample=False among the model's arguments where log-probabilities are read, or score replies with the model itself.
+# Guess from memory: logprobs=True gives the sampled tokens with the log-probability of each, as hosted APIs do, and
+#   their sum is the log-probability of the reply.
+# Behaviour: each entry is the likeliest token of its position and that one's log-probability, whichever was sampled.
+#   The provider samples unless it is told not to. The tokens then spell another text than the completion, and the sum
+#   is that of no reply, and too high: here by 12 nats in eight tokens. No warning.
+# Fix: do_sample=False among the model's arguments where log-probabilities are read, or score replies with the model
+#   itself.
 #
 # Output seen:
 #   sampled:

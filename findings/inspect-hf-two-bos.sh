@@ -4,10 +4,10 @@
 # Versions: torch 2.13.0, transformers 5.23.0, accelerate 1.15.0, inspect_ai 0.3.285
 #
 # Guess from memory: a chat reaches the model as apply_chat_template tokenizes it, which is how it was trained.
-# Behaviour: the template is rendered to text, and the text is then tokenized with special tokens added. Where the template
-#   writes the begin token and the tokenizer adds one as well (as Llama 3's and Gemma's do), the model is given two. Trained
-#   and evaluated prompts differ by a token, and no log shows it: input_tokens is the length of the batch's longest chat for
-#   all of its samples. No warning.
+# Behaviour: the template is rendered to text, and the text is then tokenized with special tokens added. Where the
+#   template writes the begin token and the tokenizer adds one as well (as Llama 3's and Gemma's do), the model is
+#   given two. Trained and evaluated prompts differ by a token, and no log shows it: input_tokens is the length of the
+#   batch's longest chat for all of its samples. No warning.
 # Fix: tokenizer_call_args={"add_special_tokens": False} among the model's arguments.
 #
 # Output seen:
@@ -73,7 +73,8 @@ def ask(**model_args):
         return generate(input_ids=input_ids, attention_mask=attention_mask, **rest)
 
     hf.api.model.generate = listen
-    (log,) = eval(Task(dataset=[Sample(input=q) for q in QUESTIONS]), model=hf, max_tokens=4, display="none", log_dir="logs")
+    task = Task(dataset=[Sample(input=question) for question in QUESTIONS])
+    (log,) = eval(task, model=hf, max_tokens=4, display="none", log_dir="logs")
     return sorted(got, key=len), [sample.output.usage.input_tokens for sample in log.samples]
 
 

@@ -3,12 +3,12 @@
 #
 # Versions: torch 2.13.0, transformers 5.23.0, peft 0.21.2
 #
-# Guess from memory: add_weighted_adapter(["a", "b"], [0.5, 0.5], ..., combination_type="linear") gives half the update of a
-#   plus half the update of b, as its name says.
-# Behaviour: it adds the factors, each times the root of its weight, and the update is their product: (B1 + B2)(A1 + A2) / 2.
-#   That has two products of one adapter's B with the other one's A, which belong to neither. For unlike adapters these are
-#   as large as the average itself; for like ones (checkpoints of one run) they add up to twice the average. "ties" works on
-#   the factors, too, and with nothing pruned gives half. No warning about either.
+# Guess from memory: add_weighted_adapter(["a", "b"], [0.5, 0.5], ..., combination_type="linear") gives half the
+#   update of a plus half the update of b, as its name says.
+# Behaviour: it adds the factors, each times the root of its weight, and the update is their product: (B1 + B2)(A1 +
+#   A2) / 2. That has two products of one adapter's B with the other one's A, which belong to neither. For unlike
+#   adapters these are as large as the average itself; for like ones (checkpoints of one run) they add up to twice the
+#   average. "ties" works on the factors, too, and with nothing pruned gives half. No warning about either.
 # Fix: "cat" is exact (its rank is the sum of the ranks); "svd" is as near as its rank allows.
 #
 # Output seen:
@@ -61,7 +61,8 @@ with torch.no_grad():
     for name in ("first", "other"):
         layer.lora_B[name].weight.normal_()
     for factor in (layer.lora_A, layer.lora_B):  # a later checkpoint of the same run: a tenth of it is new
-        factor["later"].weight.copy_(factor["first"].weight + 0.1 * factor["first"].weight.std() * torch.randn_like(factor["first"].weight))
+        first = factor["first"].weight
+        factor["later"].weight.copy_(first + 0.1 * first.std() * torch.randn_like(first))
 
 
 def update(name):

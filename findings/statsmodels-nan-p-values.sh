@@ -4,10 +4,11 @@
 # Versions: statsmodels 0.15.0 (with the numpy, scipy and pandas that it brings)
 #
 # Guess from memory: multipletests leaves a NaN out, as R's p.adjust does, or raises.
-# Behaviour: a contrast without an estimate (say, no arm ever varied) has NaN as its p-value. Holm and Bonferroni count it as a
-#   test, so the others' values get larger; and where all others are rejected, Holm rejects the NaN, too. Hommel rejects nothing
-#   any more, however small the others are. Benjamini-Hochberg and Simes-Hochberg reject some, while every adjusted value that
-#   they give is NaN: who reads flags and who reads values sees different results. No warning.
+# Behaviour: a contrast without an estimate (say, no arm ever varied) has NaN as its p-value. Holm and Bonferroni
+#   count it as a test, so the others' values get larger; and where all others are rejected, Holm rejects the NaN,
+#   too. Hommel rejects nothing any more, however small the others are. Benjamini-Hochberg and Simes-Hochberg reject
+#   some, while every adjusted value that they give is NaN: who reads flags and who reads values sees different
+#   results. No warning.
 # Fix: correct the finite p-values alone, and put NaN back.
 #
 # Output seen:

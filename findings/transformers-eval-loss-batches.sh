@@ -6,9 +6,9 @@
 # Guess from memory: as in training, where the loss is divided by the number of labels of the whole step however it is
 #   cut into batches, eval_loss is the mean over all labels of the set.
 # Behaviour: within a batch it is the mean over labels, and then the mean over batches. With rows of unlike numbers of
-#   labels (chats with short and long answers, only answers having labels) the same model gets another eval_loss on the
-#   same rows for each batch size: with one row a batch an answer of one token weighs as much as one of thirty. Models that
-#   were evaluated with different batch sizes differ by that alone. No warning.
+#   labels (chats with short and long answers, only answers having labels) the same model gets another eval_loss on
+#   the same rows for each batch size: with one row a batch an answer of one token weighs as much as one of thirty.
+#   Models that were evaluated with different batch sizes differ by that alone. No warning.
 # Fix: one batch size and one order of rows for all models that are compared, or a sum over labels of one's own.
 #
 # Output seen:

@@ -3,15 +3,16 @@
 #
 # Versions: torch 2.13.0, transformers 5.23.0
 #
-# Guess from memory: a row of two documents whose position_ids start anew at the second is taken as packed, and sdpa and
-#   eager attention keep the documents apart, in training and in evaluation, in any decoder.
-# Behaviour: they do so only if no cache is made and no attention mask is given. use_cache is on unless one says otherwise
-#   (Trainer does), so the same row leaks when a loaded model scores it by model(input_ids, position_ids=...), and with an
-#   attention_mask of ones, too. OPT, Falcon, gpt-oss and Granite's hybrid never look at position_ids when they make the
-#   mask, and recurrent and convolutional layers (Mamba, Qwen3-Next, LFM2) carry on over the boundary: in all of these the
-#   second document sees the first one whatever one sets, in training as well. No warning.
-# Fix: use_cache=False and no mask where packed rows are scored; for types that leak, one document a row. To test a model:
-#   replace the first document, and see whether logits of the second move.
+# Guess from memory: a row of two documents whose position_ids start anew at the second is taken as packed, and sdpa
+#   and eager attention keep the documents apart, in training and in evaluation, in any decoder.
+# Behaviour: they do so only if no cache is made and no attention mask is given. use_cache is on unless one says
+#   otherwise (Trainer does), so the same row leaks when a loaded model scores it by model(input_ids,
+#   position_ids=...), and with an attention_mask of ones, too. OPT, Falcon, gpt-oss and Granite's hybrid never look
+#   at position_ids when they make the mask, and recurrent and convolutional layers (Mamba, Qwen3-Next, LFM2; in
+#   torch, without CUDA kernels) carry on over the boundary: in all of these the second document sees the first one
+#   whatever one sets, in training as well. No warning.
+# Fix: use_cache=False and no mask where packed rows are scored; for types that leak, one document a row. To test a
+#   model: replace the first document, and see whether logits of the second move.
 #
 # Output seen (largest change of a logit of the second document when the first one is replaced):
 #                        use_cache=False      nothing said      mask of ones
@@ -68,7 +69,11 @@ CONFIGS = [
     ),
     MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=8, eos_token_id=0, initializer_range=0.2),
 ]
-WAYS = {"use_cache=False": {"use_cache": False}, "nothing said": {}, "mask of ones": {"use_cache": False, "attention_mask": torch.ones(1, 16).long()}}
+ONES = torch.ones(1, 16).long()
+WAYS = {
+    "use_cache=False": {"use_cache": False}, "nothing said": {},
+    "mask of ones": {"use_cache": False, "attention_mask": ONES},
+}
 POSITIONS = torch.arange(8).repeat(2)[None]
 
 
