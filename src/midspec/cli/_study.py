@@ -121,39 +121,65 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
+    ] = None,
 ) -> None:
     """Run a study.
 
     Interrupted, the same command continues where it stopped.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
     from midspec.models import check_device
     from midspec.study import load_study
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
+    place = out or _RUNS / study.config.name
+    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or ())
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
+    ],
     against: Annotated[
         Path | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
+    ] = None,
 ) -> None:
-    """Write the report of a finished run once more, or compare it with another run's.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
-    against.html and against.csv into DIR/against/OTHER.
+    against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
+    of every comparison beside the page.
 
     Example: midspec report runs/nano
 
     Example: midspec report runs/nano --against runs/nano-before
-    """
-    from midspec.study import report_again, reports_against
 
+    Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
+    """
+    from midspec.study import index_reports, report_again, reports_against
+
+    if index is not None:
+        if against is not None:
+            raise typer.BadParameter("--index and --against: give one of the two")
+        for line in index_reports(folders, index):
+            print(line)
+        print(f"index: {index}")
+        return
+    if len(folders) > 1:
+        raise typer.BadParameter("Name one run, or several with --index PAGE")
+    folder = folders[0]
     if against is not None:
         page, sentences = reports_against(folder, against)
         for sentence in sentences:
@@ -171,8 +197,10 @@ def _run(
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
+    *,
     workers: int | None = None,
     device: str = "auto",
+    reuse: Sequence[Path] = (),
 ) -> None:
     from midspec.study import greedy_repeats, run_study
 
@@ -187,6 +215,7 @@ def _run(
             redo=redo,
             workers=workers,
             device=device,
+            reuse=reuse,
             on_event=view.on_event,
         )
     if "report" not in records:
