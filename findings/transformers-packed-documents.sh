@@ -9,8 +9,8 @@
 #   otherwise (Trainer does), so the same row leaks when a loaded model scores it by model(input_ids,
 #   position_ids=...), and with an attention_mask of ones, too. OPT, Falcon, gpt-oss and Granite's hybrid never look
 #   at position_ids when they make the mask, and recurrent and convolutional layers (Mamba, Qwen3-Next, LFM2; in
-#   torch, without CUDA kernels) carry on over the boundary: in all of these the second document sees the first one
-#   whatever one sets, in training as well. No warning.
+#   torch, without CUDA kernels) carry on over the boundary: in all of these the second document sees the first one in
+#   any case, with sdpa and eager attention, in training as well. No warning.
 # Fix: use_cache=False and no mask where packed rows are scored; for types that leak, one document a row. To test a
 #   model: replace the first document, and see whether logits of the second move.
 #
