@@ -30,6 +30,7 @@ from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model
 from midspec.cli._preferences import prefer
 from midspec.cli._rows import curate, export, import_, mix, reframe
+from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, generalize, lint, list_
 from midspec.cli._study import demo, plan, report, run, train
 from midspec.core.errors import MidspecError
 
@@ -115,7 +116,19 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_,
     "export": export,
 }
-for _name, _function in (("show", show), ("check", check)):
+_SPEC_COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "show": show,
+    "check": check,
+    "lint": lint,
+    "diff": diff,
+    "augment": augment,
+    "ablate": ablate,
+    "generalize": generalize,
+    "anti-spec": anti_spec,
+    "accept": accept,
+}
+for _name, _function in _SPEC_COMMANDS.items():
     spec_commands.command(_name)(_spelled_out(_function))
 app.add_typer(spec_commands, name="spec")
 for _name, _function in _COMMANDS.items():

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
+
+def spec_at_path(given: str) -> Path:
+    """Return the path of a spec: a file's, or of `shipped:NAME`."""
+    from midspec.spec import spec_path
+
+    return spec_path(given)
+
+
+SpecPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SPEC", parser=spec_at_path, help="Model Spec: Markdown or plain text in UTF-8, or shipped:NAME."
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
 Author = Annotated[
     str | None,

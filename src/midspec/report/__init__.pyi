@@ -29,6 +29,7 @@ from ._log_comparison import comparison_lines as comparison_lines
 from ._log_comparison import difference_verdict as difference_verdict
 from ._log_comparison import write_log_comparison as write_log_comparison
 from ._report import write_report as write_report
+from ._spec_review import write_spec_review as write_spec_review
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow
 from ._task_data import Column as Column

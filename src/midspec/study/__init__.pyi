@@ -76,5 +76,11 @@ from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._seam import SeamStep as SeamStep
 from .jobs._sources import SpecNames as SpecNames
+from .jobs._spec_tools import ReadingsConfig as ReadingsConfig
+from .jobs._spec_tools import ReadSpecStep as ReadSpecStep
+from .jobs._spec_tools import SpecVariantConfig as SpecVariantConfig
+from .jobs._spec_tools import SpecVariantStep as SpecVariantStep
+from .jobs._spec_tools import accept_edits as accept_edits
+from .jobs._spec_tools import questions_by_clause as questions_by_clause
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep
