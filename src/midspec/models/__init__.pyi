@@ -1,5 +1,9 @@
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
+from ._compute import PEAK_TFLOPS as PEAK_TFLOPS
+from ._compute import Hardware as Hardware
+from ._compute import ModelShape as ModelShape
+from ._compute import shape_of as shape_of
 from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu

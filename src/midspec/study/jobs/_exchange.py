@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
 from midspec.core.artifact import RECORD, Built
-from midspec.core.errors import MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.study._inputs import File, Input, Named
-from midspec.study._step import Job, Step, StudyOutputs, settings_of, slug
+from midspec.study._step import Job, Size, Step, StudyOutputs, settings_of, slug
 
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
@@ -145,6 +145,38 @@ class MixStep(Step):
     opens_model = False
     config: MixConfig
     base: Path
+
+    @classmethod
+    def named(
+        cls, name: str, home: Path, kind: Literal["documents", "chats"], names: Mapping[str, str | None]
+    ) -> MixStep:
+        """Create the step of a mix that a study names.
+
+        Args:
+            name: of a shipped mix, or a YAML file.
+            home: where its path begins.
+            kind: of all its rows.
+            names: of the assistant and its maker, where the mix gives none.
+
+        Raises:
+            ConfigError: it has rows of another kind, or is no mix.
+            MissingError: there is no such mix.
+        """
+        from midspec.exchange import load_mix
+
+        file = home / Path(name).expanduser()
+        config = load_mix(file if file.is_file() else name)
+        if other := next((part.name for part in config.parts if part.kind != kind), None):
+            where = f"{name}: {other}"
+            raise ConfigError(f"is not of {kind}", where=where, hint=f"Give a mix of {kind} alone")
+        own = {each: getattr(config, each) or value for each, value in names.items()}
+        return cls(label=config.name, config=config.model_copy(update=own), base=file.parent)
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        counts = [part.n_rows for part in self.config.parts]
+        known = None if None in counts else sum(each or 0 for each in counts)
+        rows, tokens = summary.get("n_rows", known), summary.get("tokens", self.config.budget_tokens)
+        return Size(rows if isinstance(rows, int) else None, None, tokens if isinstance(tokens, int) else None)
 
     @property
     def inputs(self) -> dict[str, Input]:
