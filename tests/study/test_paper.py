@@ -15,7 +15,8 @@ from midspec.core.artifact import read_record, read_rows
 from midspec.core.records import ArmScore, Chat, Document, Estimate
 from midspec.evals import shipped_items
 from midspec.lab import data_path
-from midspec.study import Study, load_study, plan, run_study, with_settings
+from midspec.study import Study, load_study, plan, run_study, study_steps, with_settings
+from midspec.study.jobs._analysis import AnalysisStep, pooled_rows
 
 from ..loopback import Served, Settings, serve
 
@@ -125,7 +126,9 @@ def test_values_are_those_that_were_published() -> None:
         assert published(file_of(7, base)) == expected
         assert published(file_of(14, base)) == {**expected, ("MSM(values)+AFT(subrules)", "", cells): crossed}
     for base, rates in GENERAL.items():
-        expected = {(f"MSM({name})+AFT({name})", "", cells): rates[at] for at, name in enumerate(("general", "specific"))}
+        expected = {
+            (f"MSM({name})+AFT({name})", "", cells): rates[at] for at, name in enumerate(("general", "specific"))
+        }
         assert published(file_of(8, base)) == published(file_of(17, base)) == expected
     assert published("figure_19.yaml") == {("AFT (no CoT)", "", cells): 0.60}
     assert published("figure_5.yaml") == published("figure_20.yaml") == {}
@@ -266,10 +269,32 @@ def test_documents_are_written_again_in_another_framing(tmp_path: Path, base: Pa
         "evals.graders=[openai/loop]",
     )
     run = tmp_path / "run"
-    run_study(study, run, workers=1, only=["midtrain/should-s1"])
+    # Loopback prose does not name the assistant, which documents about it must, and those about humans must not.
+    run_study(study, run, workers=1, only=["midtrain/humans-s1"])
     original = list(read_rows(run / "steps" / "corpus" / "philosophy" / "documents.jsonl", Document))
-    again = list(read_rows(run / "steps" / "reframe" / "should" / "documents.jsonl", Document))
+    again = list(read_rows(run / "steps" / "reframe" / "humans" / "documents.jsonl", Document))
     assert [each.metadata and each.metadata.id for each in again] == [
         each.metadata and each.metadata.id for each in original
     ]
     assert all(one.text != other.text for one, other in zip(original, again, strict=True))
+
+
+def test_several_shipped_sets_are_one_set_of_items_with_the_pairs_of_each() -> None:
+    both = shipped_items("affordability+america")
+    assert both == [*shipped_items("affordability"), *shipped_items("america")]
+    assert {item.set for item in both} == {"affordability", "america"}
+
+
+def test_a_task_whose_sets_are_taken_together_has_the_mean_over_all_its_cells() -> None:
+    study = study_of("figure_7.yaml")
+    analysis = next(step for step in study_steps(study) if isinstance(step, AnalysisStep))
+    assert analysis.pooled == ("agentic_misalignment",)
+    assert analysis.settings["pooled"] == ["agentic_misalignment"]
+    rows = [
+        ArmScore(task="a", set=f"a/{name}", item=f"{name}{at}", domain="d", measure="m", value=value, arm="x", seed=1)
+        for name, values in (("one", (0.0, 1.0)), ("two", (1.0, 1.0)))
+        for at, value in enumerate(values)
+    ]
+    assert [row.value for row in pooled_rows(rows, ["a"])] == [0.0, 1.0, 1.0, 1.0]
+    assert {row.set for row in pooled_rows(rows, ["a"])} == {"a/all"}
+    assert pooled_rows(rows, []) == []

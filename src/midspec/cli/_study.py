@@ -90,8 +90,8 @@ def plan(
 ) -> None:
     """Show a study's steps and their size.
 
-    Of training GPU-hours, and of evaluation tasks also samples, GPU-hours of a served model and dollars of judging, with
-    the assumptions behind them. Refuses training with too few updates.
+    Of training GPU-hours; of evaluation tasks also samples, GPU-hours of a served model and dollars of judging; with the
+    assumptions behind them. Refuses training with too few updates.
 
     Example: midspec plan study.yaml
 

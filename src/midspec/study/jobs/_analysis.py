@@ -97,8 +97,7 @@ class AnalysisStep(Step):
             for (arm, _, seed), task in self._all_tasks.items()
             for row in pool_samples(_score_rows(job, task), task.config.repeats)
         ]
-        pooled = {name: pooled_set(name) for name in self.pooled}
-        scores += [row.model_copy(update={"set": pooled[row.task]}) for row in scores if row.task in pooled]
+        scores += pooled_rows(scores, self.pooled)
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
         passed = [score for score in scores if self.bases.get(score.seed, score.seed) not in failed]
@@ -126,6 +125,11 @@ class AnalysisStep(Step):
         mean = sum(scored) / len(scored) if scored else None
         passed = mean is not None and mean >= self.gate_threshold
         return GateResult(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
+
+
+def pooled_rows(scores: Sequence[ArmScore], tasks: Sequence[str]) -> list[ArmScore]:
+    """Return the scores of some tasks once more, in one set of all the task's questions."""
+    return [row.model_copy(update={"set": pooled_set(row.task)}) for row in scores if row.task in tasks]
 
 
 def _score_rows(job: Job, step: Step) -> Iterator[ScoreRow]:
