@@ -17,6 +17,9 @@ from midspec.study._step import Job, Size, Step, StudyOutputs, settings_of, slug
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
 
+# The published mix has 2M tokens of the assistant in 10,000 rows.
+_TRAINED_TOKENS = 200
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExportStep(Step):
@@ -175,8 +178,10 @@ class MixStep(Step):
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = [part.n_rows for part in self.config.parts]
         known = None if None in counts else sum(each or 0 for each in counts)
-        rows, tokens = summary.get("n_rows", known), summary.get("tokens", self.config.budget_tokens)
-        return Size(rows if isinstance(rows, int) else None, None, tokens if isinstance(tokens, int) else None)
+        trained = self.config.budget_tokens or _TRAINED_TOKENS * (known or 0)
+        rows, tokens = summary.get("n_rows", known), summary.get("tokens", trained)
+        # A mix counts the assistant's tokens, and about as many are the user's.
+        return Size(rows if isinstance(rows, int) else None, None, 2 * tokens if isinstance(tokens, int) else None)
 
     @property
     def inputs(self) -> dict[str, Input]:
