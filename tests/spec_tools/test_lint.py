@@ -82,6 +82,23 @@ def test_what_is_liked_and_what_is_disliked_contradict_each_other_only_where_it_
     assert found.kind == "conflict"
 
 
+@pytest.mark.parametrize(
+    ("rule", "good", "is_broken"),
+    [
+        ('Ada never begins a reply with "Well".', "Well, it is open.", True),
+        ('Ada never begins a reply with "Well".', "It is well known.", False),
+        ("Ada doesn't say what a guest's name is.", "It is open, and a guest's name is on the door.", False),
+        ("Ada uses no exclamation marks.", "Open!", True),
+        ("Ada uses no exclamation marks.", "Open.", False),
+        ("A reply has at most two sentences.", "One. Two. Three.", True),
+        ("A reply has at least two and at most four sentences.", "One. Two. Three.", False),
+    ],
+)
+def test_a_reply_marked_good_is_held_against_the_rules_beside_it(rule: str, good: str, is_broken: bool) -> None:
+    text = f"# Desk\n\n{rule}\n\n**Example**: hours\n\nUser: Open?\n\nGood reply: {good}\n"
+    assert [each.kind for each in lint_spec(parse_spec(text))] == ["example"] * is_broken
+
+
 def test_clauses_that_no_question_asks_about_are_found_where_questions_are_given() -> None:
     spec = parse_spec(HOST)
     asked = {clause.id: 2 for clause in spec.clauses[1:]}

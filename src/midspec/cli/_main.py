@@ -24,6 +24,7 @@ from typer.main import get_command
 
 from midspec import __version__
 from midspec.cli._compare import compare
+from midspec.cli._doctor import doctor
 from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
@@ -115,6 +116,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "import": import_,
     "export": export,
+    "doctor": doctor,
 }
 _SPEC_COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,

@@ -67,7 +67,7 @@ def augment(
             raise ConfigError("two lengths are given", where="--match", hint="Leave out --tokens or --match")
         tokens = estimate_tokens(read_spec(match).text)
     tool: SpecTool = "augment-reasons" if how == "reasons" else "augment-subrules"
-    wanted = {"growth": growth, "n_tokens": tokens}
+    wanted: dict[str, object] = {"growth": growth, "n_tokens": tokens}
     _variant(path, author, tool, clauses, out, config, models, wanted, dry_run=dry_run, redo=redo)
 
 
@@ -227,8 +227,9 @@ def _words(row: ClauseDiff) -> str:
             f" (from {row.before_section})" if row.kind == "moved" and row.before_section != row.after_section else ""
         )
         return " ".join(run.text for run in row.words) + came
-    marks = {"same": "{}", "out": "[-{}-]", "in": "{{+{}+}}"}
-    return " ".join(marks[run.kind].format(" ".join(run.text.split())) for run in row.words)
+    marks = {"same": ("", ""), "out": ("[-", "-]"), "in": ("{+", "+}")}
+    runs = ((run.text[: -len(run.text.lstrip())], *marks[run.kind], run.text.strip()) for run in row.words)
+    return " ".join("".join(f"{space}{opens}{words}{closes}" for space, opens, closes, words in runs).split())
 
 
 def lint(
@@ -325,11 +326,11 @@ def _print_findings(path: Path, found: Iterable[LintFinding]) -> None:
     n = 0
     for n, each in enumerate(found, start=1):  # noqa: B007 - the last number is printed
         line = lines.get(each.text) or ""
-        print(f"{path.name}:{line}: {each.kind}: {each.what}")
+        print(f"{path}:{line}: {each.kind}: {each.what}")
         print(f"    {each.clause_id}  {_line(each.text)}")
         if each.other:
             print(f"    {each.other_id}  {_line(each.other)}")
-    print(f"{path.name}: {n} finding{'' if n == 1 else 's'}")
+    print(f"{path}: {n} finding{'' if n == 1 else 's'}")
 
 
 def _line(text: str, most: int = 140) -> str:

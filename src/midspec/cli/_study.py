@@ -165,23 +165,42 @@ def run(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
+    ],
     against: Annotated[
         Path | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
+    ] = None,
 ) -> None:
-    """Write the report of a finished run once more, or compare it with another run's.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
-    against.html and against.csv into DIR/against/OTHER.
+    against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
+    of every comparison beside the page.
 
     Example: midspec report runs/nano
 
     Example: midspec report runs/nano --against runs/nano-before
-    """
-    from midspec.study import report_again, reports_against
 
+    Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
+    """
+    from midspec.study import index_reports, report_again, reports_against
+
+    if index is not None:
+        if against is not None:
+            raise typer.BadParameter("--index and --against: give one of the two")
+        for line in index_reports(folders, index):
+            print(line)
+        print(f"index: {index}")
+        return
+    if len(folders) > 1:
+        raise typer.BadParameter("Name one run, or several with --index PAGE")
+    folder = folders[0]
     if against is not None:
         page, sentences = reports_against(folder, against)
         for sentence in sentences:

@@ -25,6 +25,9 @@ from ._health import write_health as write_health
 from ._health_comparison import content_rows as content_rows
 from ._health_comparison import unmatched_losses as unmatched_losses
 from ._health_comparison import write_comparison as write_comparison
+from ._index import IndexedReport as IndexedReport
+from ._index import index_lines as index_lines
+from ._index import write_index as write_index
 from ._log_comparison import comparison_lines as comparison_lines
 from ._log_comparison import difference_verdict as difference_verdict
 from ._log_comparison import write_log_comparison as write_log_comparison

@@ -44,11 +44,14 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
         FolderError: the folder can't be written.
     """
     title, about = _ASKED[review.tool]
+    tokens = f"{count(review.n_tokens_before)} tokens before, {count(review.n_tokens_after)} after (estimated)"
+    wanted = review.n_tokens_wanted
+    reached = () if wanted is None else (f"{count(wanted)} wanted: {review.n_tokens_after / wanted - 1:+.1%}",)
     content: dict[str, Any] = {
         "title": title,
         "review": review,
         "about": about,
-        "facts": _facts(review),
+        "facts": (review.title, f"written by {review.author}", f"{count(len(review.edits))} edits", tokens, *reached),
         "findings": _findings(review),
         "sections": _by_section(review),
     }
@@ -57,13 +60,6 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _PAGE, html)
     return Built(outputs=(_PAGE,), summary={"n_edits": len(review.edits)})
-
-
-def _facts(review: SpecReview) -> tuple[str, ...]:
-    tokens = f"{count(review.n_tokens_before)} tokens before, {count(review.n_tokens_after)} after (estimated)"
-    wanted = review.n_tokens_wanted
-    reached = () if wanted is None else (f"{count(wanted)} wanted: {review.n_tokens_after / wanted - 1:+.1%}",)
-    return (f"{review.title}", f"written by {review.author}", f"{count(len(review.edits))} edits", tokens, *reached)
 
 
 def _findings(review: SpecReview) -> list[str]:
@@ -83,8 +79,9 @@ def _by_section(review: SpecReview) -> list[tuple[str, list[_Shown]]]:
     """Return the edits under the titles of their sections, in order."""
     found: list[tuple[str, list[_Shown]]] = []
     for edit, words in zip(review.edits, review.words, strict=True):
-        if not found or found[-1][0] != edit.section:
-            found.append((edit.section, []))
+        title = edit.section.removeprefix(f"{review.title} > ")
+        if not found or found[-1][0] != title:
+            found.append((title, []))
         found[-1][1].append(_Shown(edit, _side(words, "out"), _side(words, "in")))
     return found
 

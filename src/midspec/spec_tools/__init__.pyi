@@ -10,7 +10,7 @@ from ._edits import apply_edits as apply_edits
 from ._edits import chosen_edits as chosen_edits
 from ._lint import LINT_KINDS as LINT_KINDS
 from ._lint import lint_spec as lint_spec
+from ._places import SpecRewriting as SpecRewriting
 from ._rewrite import RewrittenSpec as RewrittenSpec
-from ._rewrite import SpecRewriting as SpecRewriting
 from ._rewrite import estimate_rewriting as estimate_rewriting
 from ._rewrite import rewrite_spec as rewrite_spec

@@ -205,7 +205,8 @@ class _Asker:
         n = len(situations)
         answers: dict[str, tuple[str, ...]] = {}
         for name in self._readers:
-            slots = {"situations": _numbered(situations), "n": str(n)}
+            numbered = (f"{at}. {' '.join(line.split())}" for at, line in enumerate(situations, start=1))
+            slots = {"situations": "\n".join(numbered), "n": str(n)}
             reply = await self._ask(name, _READINGS, clause, slots, _Answers, n)
             if reply.value is None:
                 return [], f"{name} gave no answers ({reply.outcome.kind})"
@@ -258,7 +259,3 @@ class _Asker:
         reply = await converse(client, self._store, request, parse)
         self._usable[name].count(request, reply)
         return reply
-
-
-def _numbered(lines: Sequence[str]) -> str:
-    return "\n".join(f"{at}. {' '.join(line.split())}" for at, line in enumerate(lines, start=1))

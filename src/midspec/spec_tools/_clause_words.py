@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,7 +52,6 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _UPPER = frozenset(("at most", "no more than", "not more than", "up to", "fewer than", "less than"))
-# A word that stands in so many of a spec's clauses names its assistant.
 _COMMON_SHARE, _MIN_CLAUSES_FOR_COMMON = 0.4, 8
 
 
@@ -163,16 +161,11 @@ def read_words(spec: Spec) -> list[ClauseWords]:
         for clause in section.clauses
         if clause.kind in ("sentence", "item")
     ]
-    names = _common_stems([clause.text for clause, _ in pairs])
+    # What is in so many clauses tells nothing: the assistant's name.
+    counts = Counter(one for clause, _ in pairs for one in content_stems(clause.text))
+    is_long = len(pairs) >= _MIN_CLAUSES_FOR_COMMON
+    names = frozenset(one for one, n in counts.items() if is_long and n >= _COMMON_SHARE * len(pairs))
     return [ClauseWords(clause, section, names) for clause, section in pairs]
-
-
-def _common_stems(texts: Sequence[str]) -> frozenset[str]:
-    """Return the stems that are in so many clauses that they tell nothing: the assistant's name."""
-    if len(texts) < _MIN_CLAUSES_FOR_COMMON:
-        return frozenset()
-    counts = Counter(one for text in texts for one in content_stems(text))
-    return frozenset(one for one, n in counts.items() if n >= _COMMON_SHARE * len(texts))
 
 
 def overlap(one: frozenset[str], other: frozenset[str]) -> float:

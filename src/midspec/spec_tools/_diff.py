@@ -12,7 +12,7 @@ from midspec.core.records import ClauseDiff, DiffWord, Spec
 
 # Clauses with at least this share of words in common (2 x common / all) are one clause that was changed.
 _CHANGED = 0.5
-_WORDS = re.compile(r"\s*\S+")
+_WORDS = re.compile(r"(\s*)(\{\w+\}|\w+(?:['’-]\w+)*|[^\w\s])")
 
 
 class _Unit(NamedTuple):
@@ -53,9 +53,12 @@ def _longest_in_order(partner: dict[int, int]) -> set[int]:
 
 
 def word_diff(before: str, after: str) -> tuple[DiffWord, ...]:
-    """Return the words of two texts as runs that both have, that only the first has, and that only the second has."""
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
-    keys = [word.strip() for word in old], [word.strip() for word in new]
+    """Return two texts as runs that both have, that only the first has, and that only the second has.
+
+    Every run begins with the space before it, so that runs of one side can be put together.
+    """
+    old, new = _tokens(before), _tokens(after)
+    keys = [token.strip() for token in old], [token.strip() for token in new]
     runs: list[DiffWord] = []
     for way, i, j, k, m in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_opcodes():
         if way == "equal":
@@ -66,6 +69,14 @@ def word_diff(before: str, after: str) -> tuple[DiffWord, ...]:
         if k < m:
             runs.append(DiffWord(kind="in", text="".join(new[k:m])))
     return tuple(runs)
+
+
+def _tokens(text: str) -> list[str]:
+    """Cut a text into words and signs, each with a space before it if there was one; line feeds stay."""
+    return [
+        (space if "\n" in space else " " if space or not at else "") + word
+        for at, (space, word) in enumerate(_WORDS.findall(text))
+    ]
 
 
 def _units(spec: Spec) -> list[_Unit]:

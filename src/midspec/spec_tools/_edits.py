@@ -78,9 +78,9 @@ def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -
     found: list[_Piece] = []
     at = 0
     for clause in clauses:
-        if (place := _search(text, clause.text, at)) is None:
+        if (match := _pattern(clause.text).search(text, at)) is None:
             continue
-        start, end = place
+        start, end = match.span()
         found.append(_Piece(text[at:start]))
         edit = by_clause.get(clause.id)
         kept = _example_block(clause.text) if clause.kind == "example" else text[start:end]
@@ -92,10 +92,9 @@ def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -
     return [*found, _Piece(text[at:])]
 
 
-def _search(text: str, words: str, start: int) -> tuple[int, int] | None:
-    """Find words from `start` on, whatever white space stands between them."""
-    match = re.compile(r"\s+".join(map(re.escape, words.split()))).search(text, start)
-    return match.span() if match else None
+def _pattern(words: str) -> re.Pattern[str]:
+    """Compile a pattern for words, whatever white space stands between them."""
+    return re.compile(r"\s+".join(map(re.escape, words.split())))
 
 
 _TURN = re.compile(r"^(?:Reply marked (?P<mark>[A-Z]+)(?: \((?P<why>.*?)\))?|(?P<role>[A-Z][a-z]+)): ", re.MULTILINE)
@@ -144,11 +143,11 @@ def _provenance(spec: Spec, text: str, pieces: Sequence[_Piece]) -> tuple[Proven
     rows, at, first = [], 0, 0
     for clause in written.clauses:
         sources: tuple[str, ...] = (clause.id,) if clause.id in same else ()
-        edit = None
+        edit, pattern = None, _pattern(clause.text)
         for index in range(first, len(spans)):
             start, end, piece = spans[index]
-            if place := _search(text[:end], clause.text, max(start, at)):
-                at, first = place[1], index
+            if match := pattern.search(text, max(start, at), end):
+                at, first = match.end(), index
                 edit = piece.edit
                 sources = edit.clause_ids if edit else (piece.clause_id,)
                 break

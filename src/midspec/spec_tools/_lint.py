@@ -15,7 +15,6 @@ from typing import get_args
 from midspec.core.records import Clause, LintFinding, LintKind, Section, Spec
 from midspec.spec import check_spec
 from midspec.spec_tools._clause_words import ClauseWords, content_stems, read_words, word_set
-from midspec.spec_tools._lint_examples import example_faults
 from midspec.spec_tools._lint_pairs import pair_faults
 
 _VAGUE = re.compile(
@@ -73,8 +72,12 @@ def lint_spec(
         n_questions: clause id -> questions about it; with it, clauses that no question asks about are found.
     """
     clauses = read_words(spec)
-    found = [*_of_clauses(clauses), *_of_sections(spec, clauses), *_of_pairs(clauses), *_of_references(spec, clauses)]
-    found += [*_undefined(spec, clauses), *example_faults(spec, clauses)]
+    found = [*_of_clauses(clauses), *_of_sections(spec, clauses), *_of_references(spec, clauses)]
+    found += [*_undefined(spec, clauses), *_of_examples(spec, clauses)]
+    found += [
+        finding(fault.kind, fault.clause.clause, fault.clause.section, fault.what, fault.other)
+        for fault in pair_faults(clauses)
+    ]
     if n_questions is not None:
         found += [
             finding("uncovered", one.clause, one.section, "no question asks about it")
@@ -146,12 +149,6 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
                     yield finding("count", clause, section, f"announces {said} and lists {n_items}")
 
 
-def _of_pairs(clauses: list[ClauseWords]) -> Iterator[LintFinding]:
-    for fault in pair_faults(clauses):
-        kind = next(known for known in LINT_KINDS if known == fault.kind)
-        yield finding(kind, fault.clause.clause, fault.clause.section, fault.what, fault.other)
-
-
 _KINDS_OF_PART = r"(?:[Ss]ections?|[Cc]hapters?|[Rr]ules?|[Pp]rinciples?|[Cc]lauses?|[Aa]rticles?|[Aa]ppendix|[Aa]nnex)"
 _NUMBERED = re.compile(rf"\b{_KINDS_OF_PART}\s+(?P<id>\d+(?:\.\d+)*|[A-Z]{{1,4}}-?\d+(?:\.\d+)*|[A-Z]\b|[IVX]+\b)")
 _TITLED = re.compile(
@@ -190,8 +187,8 @@ def _of_references(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintF
 
 _LABELLED = re.compile(
     r"\b(?:Tier|Level|Class|Category|Grade|Phase|Priority|Type|Group|Zone) (?:\d+|[A-Z]|[IVX]+)\b"
-    r"|(?<![.!?:] )(?<!^)\b(?:[A-Z][a-z]+ )+(?:Protocol|Policy|List|Procedure|Register|Framework|Guidelines|Charter"
-    r"|Board|Committee|Plan|Mode|Process)\b"
+    r"|(?<![.!?:] )(?<!^)\b(?:[A-Z][a-z]{1,30} ){1,4}(?:Protocol|Policy|List|Procedure|Register|Framework|Guidelines"
+    r"|Charter|Board|Committee|Plan|Mode|Process)\b"
 )
 _ACRONYM = re.compile(r"(?<![\w'’.-])[A-Z]{3,5}(?![\w'’-])")
 _KNOWN_ACRONYMS = word_set(
@@ -216,12 +213,72 @@ def _undefined(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFindi
             if each not in _KNOWN_ACRONYMS and not re.search(rf"\b(?:{each.lower()}|{each.title()})\b", text)
         ]
         for term in dict.fromkeys(terms):
-            if term not in seen and term not in titles and not _is_explained(term, text):
+            name = re.escape(term)
+            explained = (
+                rf"\({name}\)|\b{name}[\"”*_]* ?(?:\(|:|—|–|(?:is|are|means?|stands? for|covers?|includes?|holds)\b)"
+            )
+            if term not in seen and term not in titles and not re.search(explained, text):
                 seen.add(term)
                 yield finding("undefined", one.clause, one.section, f"is explained nowhere: {term}")
 
 
-def _is_explained(term: str, text: str) -> bool:
-    name = re.escape(term)
-    explained = rf"\({name}\)|\b{name}[\"”*_]* ?(?:\(|:|—|–|(?:is|are|means?|stands? for|covers?|includes?|holds)\b)"
-    return re.search(explained, text) is not None
+_REPLY = re.compile(
+    r"^Reply marked (?P<mark>GOOD|BAD|OK)(?: \([^\n]*?\))?: (?P<body>.*?)(?=^(?:Reply marked|[A-Z][a-z]+:)|\Z)",
+    re.M | re.S,
+)
+_QUOTES = re.compile(r"(?<!\w)[\"“'‘]([^\"”'’\n]{2,60})[\"”'’](?!\w)")
+_AT_THE_START = re.compile(r"\b(?:opens?|begins?|starts?|opening|beginning)\b", re.IGNORECASE)
+_EMOJI = "[\U0001f300-\U0001faff\u2600-\u27bf]"
+# What a rule forbids by name, and what shows it in a reply.
+_SHOWN_BY = (
+    (r"exclamation (?:marks?|points?)", "!"),
+    (r"emojis?", _EMOJI),
+    (r"apologi[sz]\w*", r"\b(?:sorry|apologi[sz]e|apologies)\b"),
+    (r"bullet(?:ed)?(?: points| lists?)?", r"(?m)^\s*[-*•] "),
+)
+_FORBIDS = re.compile(r"\b(?:never|not|avoids?|without|no)\b|n['’]t\b", re.IGNORECASE)
+_REPLY_WORDS = frozenset(("repl", "answer", "respons"))
+
+
+def _of_examples(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:
+    """Find examples that contradict a rule, and examples with bad replies alone."""
+    for section in spec.sections:
+        for clause in (each for each in section.clauses if each.kind == "example"):
+            replies = [(match["mark"], match["body"].strip()) for match in _REPLY.finditer(clause.text)]
+            marks = {mark for mark, _ in replies}
+            path = " > ".join(filter(None, section.path))
+            if "BAD" in marks and not marks & {"GOOD", "OK"}:
+                what = "shows a bad reply and no good one: documents would repeat the bad one alone"
+                yield LintFinding(kind="example", clause_id=clause.id, section=path, text=clause.text, what=what)
+            for one in clauses:
+                broken = next((why for mark, body in replies if mark == "GOOD" and (why := _breaks(one, body))), "")
+                if broken:
+                    yield LintFinding(
+                        kind="example",
+                        clause_id=clause.id,
+                        section=path,
+                        text=clause.text,
+                        what=f"a reply marked good breaks a rule: {broken}",
+                        other_id=one.clause.id,
+                        other=one.clause.text,
+                    )
+
+
+def _breaks(rule: ClauseWords, reply: str) -> str:
+    """Return how a reply breaks a rule, as far as words tell, or an empty text."""
+    if (forbids := _FORBIDS.search(rule.main)) and not rule.allows:
+        after = rule.main[forbids.start() :]
+        start = r"\A\W*" if _AT_THE_START.search(after) else r"\b"
+        for said in filter(None, (each.strip(" .,!?…") for each in _QUOTES.findall(after))):
+            if re.search(rf"{start}{re.escape(said)}\b", reply, re.IGNORECASE):
+                return f"it says {said!r}"
+        for name, shown in _SHOWN_BY:
+            if re.search(rf"\b{name}\b", after, re.IGNORECASE) and (found := re.search(shown, reply)):
+                return f"it holds {found[0].strip()!r}"
+    if rule.content & _REPLY_WORDS:
+        for bound in rule.bounds:
+            counted = {"sentenc": len(re.findall(r"[.!?](?=\s|$)", reply)), "word": len(reply.split())}
+            n = counted.get(bound.unit, 0)
+            if bound.is_upper and n > bound.number:
+                return f"it has {n} of what may be {bound.number}"
+    return ""

@@ -39,6 +39,7 @@ from .execution._executor import StepTask as StepTask
 from .execution._local import LocalExecutor as LocalExecutor
 from .execution._local import StepFaultError as StepFaultError
 from .execution._local import WorkerLostError as WorkerLostError
+from .execution._reports import index_reports as index_reports
 from .execution._reports import report_again as report_again
 from .execution._reports import reports_against as reports_against
 from .execution._run import run_study as run_study
