@@ -17,6 +17,7 @@ from ._load import first_seeds as first_seeds
 from ._load import load_study as load_study
 from ._load import parse_study as parse_study
 from ._load import study_schema as study_schema
+from ._load import with_settings as with_settings
 from ._plan import Plan as Plan
 from ._plan import PlannedStep as PlannedStep
 from ._plan import difference as difference
