@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEMO, _REAL_DEMO = "nano.yaml", "real.yaml"
 _RUNS = Path("runs")
+GpuName = Literal["h100", "h200", "b200", "a100", "l40s", "a6000", "rtx4090", "mi300x"]
 _TRAINING = ("pretrain", "midtrain", "finetune", "dpo", "grpo")
 
 StudyPath = Annotated[
@@ -31,6 +32,16 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1, metavar="N", help="Steps side by side; by default one per core, and of those with a model one per GPU."
+    ),
+]
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the study: base.checkpoint=./model, seeds=[1], corpora.*.author=openai/gpt-5.",
     ),
 ]
 
@@ -78,19 +89,27 @@ def plan(
     ] = 2_000,
     reply_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Tasks: mean length of a reply.")] = 1_000,
     judge_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Tasks: mean length of a judge's.")] = 150,
+    gpu: Annotated[GpuName, typer.Option(help="Training: hours are of this GPU, at its published rate.")] = "h100",
+    utilization: Annotated[
+        float, typer.Option(min=0.01, max=1, metavar="X", help="Training: share of that rate that is reached.")
+    ] = 0.35,
+    settings: Settings = None,
 ) -> None:
     """Show a study's steps and their size.
 
-    For evaluation tasks also samples, GPU-hours of a served model and dollars of judging, with the assumptions behind
-    them. Refuses training with too few updates.
+    Of training GPU-hours; of evaluation tasks also samples, GPU-hours of a served model and dollars of judging;
+    with the assumptions behind them. Refuses training with too few updates.
 
     Example: midspec plan study.yaml
 
     Example: midspec plan study.yaml --diff America Thrift
+
+    Example: midspec plan lab:paper/figure_2.yaml --gpu h200
     """
     import json
 
-    from midspec.study import Serving, difference, load_study, study_schema
+    from midspec.models import Hardware
+    from midspec.study import Serving, difference, load_study, study_schema, with_settings
     from midspec.study import plan as make_plan
 
     if schema:
@@ -98,7 +117,7 @@ def plan(
         return
     if path is None:
         raise typer.BadParameter("Name a study file")
-    study = load_study(path)
+    study = with_settings(load_study(path), settings or ())
     if compared is not None:
         found = difference(study, *compared, out or _RUNS / study.config.name)
         print(found.model_dump_json(indent=2) if as_json else "\n".join(diff_lines(found)))
@@ -109,7 +128,8 @@ def plan(
         reply_tokens=reply_tokens,
         judge_reply_tokens=judge_tokens,
     )
-    made = make_plan(study, out or _RUNS / study.config.name, serving=serving)
+    hardware = Hardware.of(gpu, utilization)
+    made = make_plan(study, out or _RUNS / study.config.name, serving=serving, hardware=hardware)
     if as_json:
         print(made.model_dump_json(indent=2))
     else:
@@ -128,39 +148,66 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
+    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Run a study.
 
     Interrupted, the same command continues where it stopped.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
     from midspec.models import check_device
-    from midspec.study import load_study
+    from midspec.study import load_study, with_settings
 
     check_device(device)
-    study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
+    study = with_settings(load_study(path), settings or ())
+    place = out or _RUNS / study.config.name
+    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or ())
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
+    ],
     against: Annotated[
         Path | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
+    ] = None,
 ) -> None:
-    """Write the report of a finished run once more, or compare it with another run's.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
-    against.html and against.csv into DIR/against/OTHER.
+    against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
+    of every comparison beside the page.
 
     Example: midspec report runs/nano
 
     Example: midspec report runs/nano --against runs/nano-before
-    """
-    from midspec.study import report_again, reports_against
 
+    Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
+    """
+    from midspec.study import index_reports, report_again, reports_against
+
+    if index is not None:
+        if against is not None:
+            raise typer.BadParameter("--index and --against: give one of the two")
+        for line in index_reports(folders, index):
+            print(line)
+        print(f"index: {index}")
+        return
+    if len(folders) > 1:
+        raise typer.BadParameter("Name one run, or several with --index PAGE")
+    folder = folders[0]
     if against is not None:
         page, sentences = reports_against(folder, against)
         for sentence in sentences:
@@ -178,8 +225,10 @@ def _run(
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
+    *,
     workers: int | None = None,
     device: str = "auto",
+    reuse: Sequence[Path] = (),
 ) -> None:
     from midspec.study import greedy_repeats, run_study
 
@@ -194,6 +243,7 @@ def _run(
             redo=redo,
             workers=workers,
             device=device,
+            reuse=reuse,
             on_event=view.on_event,
         )
     if "report" not in records:
@@ -245,8 +295,10 @@ def _total(plan: Plan) -> str:
     parts += [f"{number:,} {unit}" for unit, number in sums.items() if number]
     if plan.n_unknown:
         parts.append(f"{plan.n_unknown:,} stages of training whose updates are not known before their data are made")
-    if hours := sum(step.gpu_hours or 0.0 for step in plan.steps):
-        parts.append(f"about {_short(hours)} GPU-hours of evaluation tasks")
+    for what in ("training", "evaluation tasks"):
+        of_kind = (step for step in plan.steps if (step.kind in _TRAINING) == (what == "training"))
+        if hours := sum(step.gpu_hours or 0.0 for step in of_kind):
+            parts.append(f"about {_short(hours)} GPU-hours of {what}")
     if plan.usd:
         parts.append(f"about {plan.usd:,.2f} USD")
     if plan.unpriced:
@@ -282,12 +334,15 @@ def _short(hours: float) -> str:
 
 
 def _size(step: PlannedStep) -> str:
+    hours = f"{_short(step.gpu_hours)} GPU-hours" if step.gpu_hours else ""
     if step.kind in _TRAINING and step.updates is None:
-        return "updates not known before its data are made"
+        tokens = f"about {step.tokens:,} tokens" if step.tokens else ""
+        return ", ".join(filter(None, ["updates not known before its data are made", tokens, hours]))
     sizes = {"rows": step.documents, "updates": step.updates, "tokens": step.tokens, "requests": step.requests}
     text = ", ".join(f"{size:,} {unit}" for unit, size in sizes.items() if size is not None)
     if step.requests is not None:
         text += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
+    text += f", {hours}" if hours else ""
     return f"about {text}" if step.about else text
 
 

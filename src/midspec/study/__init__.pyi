@@ -17,6 +17,7 @@ from ._load import first_seeds as first_seeds
 from ._load import load_study as load_study
 from ._load import parse_study as parse_study
 from ._load import study_schema as study_schema
+from ._load import with_settings as with_settings
 from ._plan import Plan as Plan
 from ._plan import PlannedStep as PlannedStep
 from ._plan import difference as difference
@@ -38,8 +39,9 @@ from .execution._executor import StepTask as StepTask
 from .execution._local import LocalExecutor as LocalExecutor
 from .execution._local import StepFaultError as StepFaultError
 from .execution._local import WorkerLostError as WorkerLostError
-from .execution._run import report_again as report_again
-from .execution._run import reports_against as reports_against
+from .execution._reports import index_reports as index_reports
+from .execution._reports import report_again as report_again
+from .execution._reports import reports_against as reports_against
 from .execution._run import run_study as run_study
 from .jobs._calibrate import CalibrationStep as CalibrationStep
 from .jobs._chats import ChatsStep as ChatsStep
@@ -76,5 +78,11 @@ from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._seam import SeamStep as SeamStep
 from .jobs._sources import SpecNames as SpecNames
+from .jobs._spec_tools import ReadingsConfig as ReadingsConfig
+from .jobs._spec_tools import ReadSpecStep as ReadSpecStep
+from .jobs._spec_tools import SpecVariantConfig as SpecVariantConfig
+from .jobs._spec_tools import SpecVariantStep as SpecVariantStep
+from .jobs._spec_tools import accept_edits as accept_edits
+from .jobs._spec_tools import questions_by_clause as questions_by_clause
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

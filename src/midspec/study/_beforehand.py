@@ -12,6 +12,7 @@ from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint, tokenizer_of, window_of
 from midspec.spec import placeholders
 from midspec.study._config import check_sets, check_task_uses
+from midspec.study._entries import pooled_set
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
 from midspec.study._load import Study
 from midspec.study._step import Step
@@ -157,5 +158,7 @@ def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
         name: dict.fromkeys(f"{name}/{each.set}" for each in eval_task.questions(config))
         for name, (eval_task, config) in tasks.items()
     }
+    for name, own in sets.items():
+        own.setdefault(pooled_set(name))
     measures = {name: measure_names(eval_task, config) for name, (eval_task, config) in tasks.items()}
     check_task_uses(study.config, sets, measures)
