@@ -14,7 +14,7 @@ from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import ArmDiff, Plan, PlannedStep, Study
+    from midspec.study import ArmDiff, Plan, PlannedStep, RemoteRun, Study
     from midspec.train import TrainJob
 
 _DEMO = "nano.yaml"
@@ -25,7 +25,13 @@ StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="Study file (YAML), or lab:FILE for one that is shipped.")
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
+    str | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
+    ),
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", metavar="DIR", help="Where the working folders of runs at a URL are kept.")
 ]
 Workers = Annotated[
     int | None,
@@ -83,7 +89,7 @@ def plan(
     """
     import json
 
-    from midspec.study import Serving, difference, load_study, study_schema
+    from midspec.study import Serving, difference, load_study, study_schema, view_run_folder
     from midspec.study import plan as make_plan
 
     if schema:
@@ -93,7 +99,8 @@ def plan(
         raise typer.BadParameter("Name a study file")
     study = load_study(path)
     if compared is not None:
-        found = difference(study, *compared, out or _RUNS / study.config.name)
+        with view_run_folder(out or _RUNS / study.config.name) as folder:
+            found = difference(study, *compared, folder)
         print(found.model_dump_json(indent=2) if as_json else "\n".join(diff_lines(found)))
         return
     serving = Serving(
@@ -102,7 +109,8 @@ def plan(
         reply_tokens=reply_tokens,
         judge_reply_tokens=judge_tokens,
     )
-    made = make_plan(study, out or _RUNS / study.config.name, serving=serving)
+    with view_run_folder(out or _RUNS / study.config.name) as folder:
+        made = make_plan(study, folder, serving=serving)
     if as_json:
         print(made.model_dump_json(indent=2))
     else:
@@ -121,27 +129,31 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
+    cache: Cache = None,
 ) -> None:
     """Run a study.
 
-    Interrupted, the same command continues where it stopped.
+    Interrupted, the same command continues where it stopped. At a URL it continues on any machine.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run study.yaml --out s3://bucket/first
     """
     from midspec.models import check_device
     from midspec.study import load_study
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
+    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device, cache)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Run folder of a finished study, or its URL.")],
     against: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
+    cache: Cache = None,
 ) -> None:
     """Write the report of a finished run once more, or compare it with another run's.
 
@@ -152,52 +164,68 @@ def report(
 
     Example: midspec report runs/nano --against runs/nano-before
     """
-    from midspec.study import report_again, reports_against
+    from midspec.study import open_run_folder, report_again, reports_against, view_run_folder
 
-    if against is not None:
-        page, sentences = reports_against(folder, against)
-        for sentence in sentences:
-            print(sentence)
-        print(f"comparison: {page}")
-        return
-    with RunView() as view:
-        page = report_again(folder, on_event=view.on_event)
-    print(f"report: {page}")
+    with open_run_folder(folder, cache) as (place, remote):
+        if against is not None:
+            if remote is not None:
+                remote.fetch([place / "report"])
+            with view_run_folder(against, ["report/report_data.json"]) as other:
+                page, sentences = reports_against(place, other)
+            for sentence in sentences:
+                print(sentence)
+            print(f"comparison: {page}")
+            return
+        with RunView() as view:
+            page = report_again(place, on_event=view.on_event, remote=remote)
+    _print_report(page, remote)
 
 
 def _run(
     study: Study,
-    folder: Path,
+    out: str | Path,
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
     workers: int | None = None,
     device: str = "auto",
+    cache: Path | None = None,
 ) -> None:
-    from midspec.study import greedy_repeats, run_study
+    from midspec.study import greedy_repeats, open_run_folder, run_study
 
     for warning in greedy_repeats(study.config):
         print(f"warning: {warning}", file=sys.stderr)
-    with RunView() as view:
-        records = run_study(
-            study,
-            folder,
-            executor=executor,
-            only=only,
-            redo=redo,
-            workers=workers,
-            device=device,
-            on_event=view.on_event,
-        )
+    with open_run_folder(out, cache) as (folder, remote):
+        with RunView() as view:
+            records = run_study(
+                study,
+                folder,
+                executor=executor,
+                only=only,
+                redo=redo,
+                workers=workers,
+                device=device,
+                on_event=view.on_event,
+                remote=remote,
+            )
+        if remote is not None:
+            remote.fetch([folder / "report"] if "report" in records else [])
     if "report" not in records:
-        print(f"{len(records):,} steps are done in {folder}")
+        print(f"{len(records):,} steps are done in {remote.shown if remote else folder}")
         return
     from midspec.report import ReportData, summary_lines
 
     data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())
     for line in summary_lines(data):
         print(line)
-    print(f"report: {folder / 'report' / 'report.html'}")
+    _print_report(folder / "report" / "report.html", remote)
+
+
+def _print_report(page: Path, remote: RemoteRun | None) -> None:
+    """Print where a report is: of a run at a URL, there, and its copy that a browser here can open."""
+    if remote is not None:
+        print(f"stored: {remote.shown}/report/{page.name}")
+    print(f"report: {page}")
 
 
 def diff_lines(found: ArmDiff) -> list[str]:

@@ -11,6 +11,7 @@ from ._find import files_digest as files_digest
 from ._find import find_checkpoint as find_checkpoint
 from ._find import is_local as is_local
 from ._find import only_here as only_here
+from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name
 from ._language_model import TOO_LONG as TOO_LONG
 from ._language_model import Generation as Generation

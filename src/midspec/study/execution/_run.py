@@ -25,6 +25,7 @@ from midspec.study._step import Job, Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
+from midspec.study.execution._remote_run import RemoteRun
 from midspec.study.jobs._eval_task import TaskStep
 
 
@@ -142,6 +143,7 @@ def run_study(
     workers: int | None = None,
     device: str = "auto",
     on_event: Listener = lambda _event: None,
+    remote: RemoteRun | None = None,
 ) -> dict[str, Record]:
     """Do the steps of a study that are not done yet; return the records of all that are done now, by name.
 
@@ -155,6 +157,7 @@ def run_study(
             steps on models, and one per core for the others.
         device: that models run on; never part of a result's identity.
         on_event: called with each event.
+        remote: the run in its store, whose working folder `folder` is.
 
     Raises:
         StaleError: a step is there that was made from other inputs, and `redo` does not name it.
@@ -167,6 +170,7 @@ def run_study(
     began = time.monotonic()
     pool = DevicePool(choose_gpus(device), workers, _n_cores())
     steps = study_steps(study, folder)
+    on_event = remote.follow(steps, on_event) if remote else on_event
     check_beforehand(study, steps)
     check_floors(steps)
     _check_devices(steps, pool)
@@ -185,7 +189,8 @@ def run_study(
                 (folder / "logs").mkdir(exist_ok=True)
             on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
             local = LocalExecutor(folder / "logs", pool)
-            _run_steps(scheduler, local, _task_maker(steps, folder, scheduler, again, device), on_event)
+            task_for = _task_maker(steps, folder, scheduler, again, device)
+            _run_steps(scheduler, local, remote.fetching(task_for) if remote else task_for, on_event)
     finally:
         # A run that was refused before it began leaves no empty folder behind.
         with suppress(OSError):
@@ -236,7 +241,7 @@ def _run_steps(
         raise errors[0]
 
 
-def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
+def report_again(folder: Path, *, on_event: Listener = lambda _event: None, remote: RemoteRun | None = None) -> Path:
     """Write the report of a finished run once more; return the path of its page.
 
     Raises:
@@ -258,7 +263,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> P
             where=str(folder),
             hint="Run midspec run on the study first",
         )
-    run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
+    run_study(study, folder, redo=["report"], workers=1, on_event=on_event, remote=remote)
     return folder / "report" / "report.html"
 
 
