@@ -87,14 +87,14 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         process.wait()
 
 
-def environment(port: int, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
-    """Return what a process needs to reach the server by one attempt a request; s3fs repeats those itself."""
+def environment(port: int, key: str = KEY, secret: str = SECRET, attempts: int = 1) -> dict[str, str]:
+    """Return what a process needs to reach the server, by so many attempts a request."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": key,
         "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_MAX_ATTEMPTS": str(attempts),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
@@ -200,9 +200,11 @@ class FaultProxy:
 _used: dict[str, str] = {}
 
 
-def use_s3(monkeypatch: pytest.MonkeyPatch, port: int, key: str = KEY, secret: str = SECRET) -> None:
+def use_s3(
+    monkeypatch: pytest.MonkeyPatch, port: int, *, key: str = KEY, secret: str = SECRET, attempts: int = 1
+) -> None:
     """Have this process reach S3 at a port of this machine, with these keys, for the rest of a test."""
-    variables = environment(port, key, secret)
+    variables = environment(port, key, secret, attempts)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     # fsspec keeps file systems by their arguments, and where S3 is stands in the environment.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.s3_server import READER, FaultProxy, S3Server, use_s3
+from tests.s3_server import READER, Fault, FaultProxy, S3Server, use_s3
 
 from midspec.core.artifact import REMOTE_LOCK, LockTiming, RemoteFolder, RemoteLock, check_name, without_secrets
 from midspec.core.errors import ConfigError, DataError, FolderError, InUseError, MissingError, UnreachableError
@@ -218,7 +218,7 @@ def test_a_bucket_that_is_not_there_is_told_and_not_made(s3: str) -> None:
 
 def test_missing_rights_and_wrong_keys_are_told(s3: str, s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, secret in (READER, ("test-key", "wrong"), ("nobody", "wrong")):
-        use_s3(monkeypatch, s3_process.port, key, secret)
+        use_s3(monkeypatch, s3_process.port, key=key, secret=secret)
         _refused(lambda: RemoteFolder.at(s3).write("x", b"1"), FolderError, r"refuses access \(.+\)\. Check the cred")
 
 
@@ -229,16 +229,16 @@ def test_a_server_that_is_not_there_can_be_tried_again(s3: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("fault", ["reset", "slow down"])
 def test_a_fault_that_passes_is_not_noticed_and_one_that_stays_is_told(
-    s3: str, s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, fault: str
+    s3: str, s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     with FaultProxy(s3_process.port) as proxy:
+        use_s3(monkeypatch, proxy.port, attempts=3)
+        left = [fault]
+        proxy.fault = lambda method, _path: left.pop() if method == "PUT" and left else None
+        RemoteFolder.at(s3).write("x", b"1" * 10_000)
+        assert (left, RemoteFolder.at(s3).read("x")) == ([], b"1" * 10_000)
         use_s3(monkeypatch, proxy.port)
-        folder, left = RemoteFolder.at(s3), [fault, fault]
-        proxy.fault = lambda method, _path: left.pop() if method == "PUT" and left else None  # type: ignore[return-value]
-        folder.write("x", b"1" * 10_000)
-        assert (left, folder.read("x")) == ([], b"1" * 10_000)
-        proxy.fault = lambda method, _path: fault if method == "PUT" else None  # type: ignore[return-value]
-        _refused(
-            lambda: folder.write("y", b"1" * 10_000), UnreachableError, r"can't be reached, or not now \(.+\)\. Run"
-        )
-        assert folder.list() == {"x": 10_000}
+        proxy.fault = lambda method, _path: fault if method == "PUT" else None
+        says = r"can't be reached, or not now \(.+\)\. Run the same"
+        _refused(lambda: RemoteFolder.at(s3).write("y", b"1" * 10_000), UnreachableError, says)
+        assert RemoteFolder.at(s3).list() == {"x": 10_000}
