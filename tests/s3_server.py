@@ -47,7 +47,7 @@ def _is_free(port: int) -> bool:
 
 def _free_ports(n: int) -> list[int]:
     """Return ports whose gRPC twins are free too: its parts look for each other there, whatever they are told."""
-    tried = random.sample(range(20_000, 32_000), 500)
+    tried = random.sample(range(20_000, 30_000), 500)
     return [port for port in tried if _is_free(port) and _is_free(port + _TO_GRPC)][:n]
 
 
@@ -61,30 +61,43 @@ class S3Server:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Start a server with one bucket, bound to 127.0.0.1 alone; it ends with the block."""
+    rights = {(KEY, SECRET): ["Admin"], READER: ["Read", "List"]}
     identities = [
-        {"name": "writer", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]},
-        {
-            "name": "reader",
-            "credentials": [{"accessKey": READER[0], "secretKey": READER[1]}],
-            "actions": ["Read", "List"],
-        },
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+        for (key, secret), actions in rights.items()
     ]
     (folder / "data").mkdir(parents=True)
     (folder / "s3.json").write_text(json.dumps({"identities": identities}), encoding="utf-8")
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-    command = [
-        *(_weed(), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
-        *(f"-{name}={port}" for name, port in ports.items()),
-        *(f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.localSocket=", *_OFF),
-    ]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        _wait(process, ports["s3.port"], folder / "server.log")
-        yield S3Server(ports["s3.port"])
-    finally:
-        process.kill()
-        process.wait()
+    for n_left in (2, 1, 0):  # Another process may take a port between the look and the start.
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        command = [
+            *(_weed(), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
+            *(f"-{name}={port}" for name, port in ports.items()),
+            *(f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.localSocket=", *_OFF),
+        ]
+        with (folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            if _is_ready(process, ports["s3.port"]):
+                yield S3Server(ports["s3.port"])
+                return
+            if not n_left:
+                raise RuntimeError((folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:])
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the bucket is there, which is made after the server answers; `False` where it is not."""
+    fs = fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=f"http://127.0.0.1:{port}")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError, BotoCoreError):
+            fs.call_s3("head_bucket", Bucket=BUCKET)
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def environment(port: int, key: str = KEY, secret: str = SECRET, attempts: int = 1) -> dict[str, str]:
@@ -97,18 +110,6 @@ def environment(port: int, key: str = KEY, secret: str = SECRET, attempts: int =
         "AWS_MAX_ATTEMPTS": str(attempts),
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Wait until the bucket is there, which is made after the server answers."""
-    fs = fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=f"http://127.0.0.1:{port}")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError, BotoCoreError):
-            fs.call_s3("head_bucket", Bucket=BUCKET)
-            return
-        time.sleep(0.1)
-    raise RuntimeError(log.read_text(encoding="utf-8", errors="replace")[-2000:])
 
 
 Fault = Literal["reset", "slow down", "hang", "cut"]

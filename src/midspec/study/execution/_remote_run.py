@@ -198,6 +198,8 @@ class RemoteRun:
         self._place.unsent = {name: of for name, of in self._place.unsent.items() if self.folder / name in left}
         self._save()
         self._replies.pull(self._place.replies, self._place.replies_state)
+        if left and HOME not in names:  # Without it the store would hold files of nobody.
+            self._upload(self._push_study)
         for place in left:
             self._upload(partial(self._push_step, place))
 
@@ -205,8 +207,9 @@ class RemoteRun:
         self._uploads.append(self._uploader.submit(self._patiently, action))
 
     def _push_study(self) -> None:
-        self._store.write(HOME, (self.folder / HOME).read_bytes())
-        self._store.write(STUDY, (self.folder / STUDY).read_bytes())
+        for path in (self.folder / HOME, self.folder / STUDY):
+            if path.is_file():
+                self._store.write(path.name, path.read_bytes())
 
     def _push_step(self, place: Path) -> None:
         self._lock.confirm()
