@@ -21,7 +21,16 @@ from midspec.core.errors import DataError, FolderError, InUseError, UnreachableE
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Execution, Identity, Record
 from midspec.llm import Outcome, Request, Store
-from midspec.study import Event, RemoteTiming, open_run_folder, parse_study, plan, run_study, view_run_folder
+from midspec.study import (
+    Event,
+    RemoteTiming,
+    open_run_folder,
+    parse_study,
+    plan,
+    report_again,
+    run_study,
+    view_run_folder,
+)
 
 TINY = Path(__file__).parent / "tiny.yaml"
 QUICK = RemoteTiming(patience_s=5.0, lock=LockTiming(beat_s=0.2, stale_s=1.0, watch_s=1.0, settle_s=0.1))
@@ -104,7 +113,11 @@ def test_a_run_folder_that_was_copied_to_a_store_by_hand_is_gone_on_with(
 ) -> None:
     files = {path.relative_to(rows_run).as_posix(): path for path in rows_run.rglob("*") if path.is_file()}
     RemoteFolder.at(s3).put({name: path for name, path in files.items() if "thrift-s2" not in name})
+    _pay(tmp_path, "one")
+    RemoteFolder.at(s3).put({"calls.sqlite": tmp_path / "calls.sqlite"})
     assert ran(s3, tmp_path / "cache") == ["corpus/thrift-s2"]
+    [run] = (tmp_path / "cache").glob("*/run")
+    assert _said(run, "one") == "one!"
 
 
 def test_a_plan_reads_a_store_and_changes_nothing(filled: str) -> None:
@@ -324,6 +337,7 @@ def test_replies_that_were_paid_for_are_on_the_next_machine(url: str, tmp_path: 
         _pay(folder, "two")
     with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
         assert (_said(folder, "one"), _said(folder, "two")) == ("one!", "two!")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
         assert not list(folder.glob("calls-before-*")), "nothing was only here"
     copies = [name for name in RemoteFolder.at(url).list() if name.startswith("calls/")]
     assert len(copies) == 1, "older copies are removed"
@@ -425,5 +439,8 @@ def test_the_whole_study_on_two_machines_and_s3_has_the_bytes_of_one_folder(
     results = [name for name in here if "/logs/" not in name and name.startswith("steps/")]
     assert {name: there[name] for name in results} == {name: here[name] for name in results}
     assert len([name for name in there if "/logs/" in name]) == len([name for name in here if "/logs/" in name]) > 0
-    page = next((tmp_path / "second").rglob("report/report.html"))
+    with open_run_folder(url, tmp_path / "third", QUICK) as (folder, remote):
+        page = report_again(folder, remote=remote)
+        assert not list(folder.rglob("*.safetensors")), "a report needs no weights"
     assert page.stat().st_size > 10_000
+    assert "report/report.html" in RemoteFolder.at(url).list()

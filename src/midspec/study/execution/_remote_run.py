@@ -36,7 +36,7 @@ from midspec.core.fingerprint import hash_text
 from midspec.models import cache_folder
 from midspec.study._step import Step
 from midspec.study.execution._executor import Event, Listener, StepTask
-from midspec.study.execution._remote_store import HOME, REPLIES, STUDY, RemoteReplies, RemoteSteps
+from midspec.study.execution._remote_store import HOME, REPLIES, STUDY, Pointer, RemoteReplies, RemoteSteps
 
 _LONGEST_PAUSE_S = 60.0
 _NOT_OF_STEPS = frozenset({REMOTE_LOCK, STUDY})
@@ -197,7 +197,7 @@ class RemoteRun:
         left = self._steps.pull(self._place.unsent)
         self._place.unsent = {name: of for name, of in self._place.unsent.items() if self.folder / name in left}
         self._save()
-        self._replies.pull(self._place.replies, self._place.replies_state)
+        self._note_replies(self._replies.pull(self._place.replies, self._place.replies_state))
         if left and HOME not in names:  # Without it the store would hold files of nobody.
             self._upload(self._push_study)
         for place in left:
@@ -221,7 +221,11 @@ class RemoteRun:
 
     def _push_replies(self) -> None:
         self._lock.confirm()
-        if (pointer := self._replies.push()) is not None:
+        self._note_replies(self._replies.push())
+
+    def _note_replies(self, pointer: Pointer | None) -> None:
+        """Remember which replies this machine and the store have in common."""
+        if pointer is not None:
             with self._mutex:
                 self._place.replies, self._place.replies_state = pointer.sha256, pointer.state
                 self._save()

@@ -11,13 +11,14 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter, ValidationError
 
 from midspec.core.artifact import RECORD, RemoteFolder, check_name, writable, write_text
-from midspec.core.errors import DataError, note
+from midspec.core.errors import DataError, MissingError, note
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Record, Strict
 from midspec.llm import copy_store, store_state
@@ -253,10 +254,10 @@ class RemoteReplies:
 
     def __init__(self, store: RemoteFolder, path: Path) -> None:
         self._store, self._path = store, path
-        self._sent: tuple[int, ...] = ()
+        self._sent: tuple[int, ...] | None = None
 
-    def pull(self, known: str, state: tuple[int, ...]) -> None:
-        """Bring the store's replies here, unless those here are these, or these and more.
+    def pull(self, known: str, state: tuple[int, ...]) -> Pointer | None:
+        """Bring the store's replies here, unless those here are these, or these and more; return which they are.
 
         Args:
             known: hash of the copy that was sent or fetched last from this machine; empty where none was.
@@ -266,19 +267,29 @@ class RemoteReplies:
             DataError: the copy is not what was stored.
         """
         pointer = self._pointer()
-        if pointer is None or (pointer.sha256 == known and self._path.is_file()):
-            self._sent = state if pointer is not None else ()
-            return
-        check_name(pointer.file, self._store.shown)
+        if pointer is None:
+            if not self._path.is_file():
+                with suppress(MissingError):  # A run folder that was copied by hand has the file itself.
+                    self._take(REPLIES, "", state)
+            self._sent = ()
+            return None
+        if pointer.sha256 != known or not self._path.is_file():
+            check_name(pointer.file, self._store.shown)
+            self._take(pointer.file, pointer.sha256, state)
+        self._sent = pointer.state
+        return pointer
+
+    def _take(self, name: str, sha256: str, state: tuple[int, ...]) -> None:
+        """Put a copy of the store in place; what is only in the file here is kept beside it."""
         draft = self._path.with_name(f".{self._path.name}.fetched")
         with writable(self._path.parent):
             try:
-                self._store.get({pointer.file: draft})
-                if hash_file(draft) != pointer.sha256:
+                self._store.get({name: draft})
+                if sha256 and hash_file(draft) != sha256:
                     hint = f"Remove {self._store.url(_POINTER)} there: replies that are not here are asked for again"
-                    raise DataError("is damaged", where=self._store.url(pointer.file), hint=hint)
+                    raise DataError("is damaged", where=self._store.url(name), hint=hint)
                 if self._path.is_file() and store_state(self._path) != state:
-                    aside = self._path.with_name(f"{self._path.stem}-before-{pointer.sha256[:8]}.sqlite")
+                    aside = self._path.with_name(f"{self._path.stem}-before-{sha256[:8]}.sqlite")
                     copy_store(self._path, aside)
                     note(f"holds replies that are not in the store; they are kept in {aside.name}", str(self._path))
                 for end in ("-wal", "-shm"):
@@ -287,11 +298,13 @@ class RemoteReplies:
                 draft.replace(self._path)
             finally:
                 draft.unlink(missing_ok=True)
-        self._sent = store_state(self._path)
 
     def push(self) -> Pointer | None:
-        """Upload a copy of the replies if there are new ones; return where it is, or `None`."""
-        if not self._path.is_file() or (state := store_state(self._path)) == self._sent:
+        """Upload a copy of the replies if there are new ones; return where it is, or `None`.
+
+        Nothing is sent before the store's own were looked at: they may be more.
+        """
+        if self._sent is None or not self._path.is_file() or store_state(self._path) == self._sent:
             return None
         before = self._pointer()
         with TemporaryDirectory(prefix="midspec-") as apart:
