@@ -34,7 +34,10 @@ Items = Annotated[
 ]
 TaskSettings = Annotated[Path | None, typer.Option(metavar="FILE", help="The task's own settings (YAML).")]
 OutDir = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for scores, answers and the Inspect log.")]
-SpecFile = Annotated[Path | None, typer.Option(metavar="SPEC", help="spec_qa: the spec that answers are judged by.")]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(metavar="SPEC", parser=o.spec_at_path, help="spec_qa: the spec that answers are judged by."),
+]
 
 
 ModelOrLog = Annotated[
@@ -202,7 +205,10 @@ def calibrate(
 
 def seam(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint right after its documents.")],
-    spec: Annotated[list[Path], typer.Option(metavar="SPEC", help="Asked about, and foil of the others. Repeatable.")],
+    spec: Annotated[
+        list[Path],
+        typer.Option(metavar="SPEC", parser=o.spec_at_path, help="Asked about, and foil of the others. Repeatable."),
+    ],
     out: OutDir,
     control: Annotated[str | None, typer.Option(metavar="MODEL", help="Its base, or one of neutral documents.")] = None,
     items: Annotated[

@@ -30,9 +30,6 @@ Out = Annotated[
         "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
     ),
 ]
-Cache = Annotated[
-    Path | None, typer.Option("--cache", metavar="DIR", help="Where the working folders of runs at a URL are kept.")
-]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -129,7 +126,11 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
-    cache: Cache = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
+    ] = None,
+    cache: o.Cache = None,
 ) -> None:
     """Run a study.
 
@@ -138,46 +139,70 @@ def run(
     Example: midspec run study.yaml --out runs/first
 
     Example: midspec run study.yaml --out s3://bucket/first
+
+    Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
     from midspec.models import check_device
     from midspec.study import load_study
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device, cache)
+    place = out or _RUNS / study.config.name
+    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or (), cache=cache)
 
 
 def report(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="Run folder of a finished study, or its URL.")],
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR", help="Run folder of a finished study, or its URL; with --index, several folders."
+        ),
+    ],
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
-    cache: Cache = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
+    ] = None,
+    cache: o.Cache = None,
 ) -> None:
-    """Write the report of a finished run once more, or compare it with another run's.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
-    against.html and against.csv into DIR/against/OTHER.
+    against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
+    of every comparison beside the page.
 
     Example: midspec report runs/nano
 
     Example: midspec report runs/nano --against runs/nano-before
-    """
-    from midspec.study import open_run_folder, report_again, reports_against, view_run_folder
 
-    with open_run_folder(folder, cache) as (place, remote):
+    Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
+    """
+    from midspec.study import index_reports, open_run_folder, report_again, reports_against, view_run_folder
+
+    if index is not None:
+        if against is not None:
+            raise typer.BadParameter("--index and --against: give one of the two")
+        for line in index_reports([Path(name) for name in folders], index):
+            print(line)
+        print(f"index: {index}")
+        return
+    if len(folders) > 1:
+        raise typer.BadParameter("Name one run, or several with --index PAGE")
+    with open_run_folder(folders[0], cache) as (folder, remote):
         if against is not None:
             if remote is not None:
-                remote.fetch([place / "report"])
+                remote.fetch([folder / "report"])
             with view_run_folder(against, ["report/report_data.json"]) as other:
-                page, sentences = reports_against(place, other)
+                page, sentences = reports_against(folder, other)
             for sentence in sentences:
                 print(sentence)
             print(f"comparison: {page}")
             return
         with RunView() as view:
-            page = report_again(place, on_event=view.on_event, remote=remote)
+            page = report_again(folder, on_event=view.on_event, remote=remote)
     _print_report(page, remote)
 
 
@@ -187,9 +212,11 @@ def _run(
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
+    *,
     workers: int | None = None,
     device: str = "auto",
     cache: Path | None = None,
+    reuse: Sequence[Path] = (),
 ) -> None:
     from midspec.study import greedy_repeats, open_run_folder, run_study
 
@@ -205,6 +232,7 @@ def _run(
                 redo=redo,
                 workers=workers,
                 device=device,
+                reuse=reuse,
                 on_event=view.on_event,
                 remote=remote,
             )

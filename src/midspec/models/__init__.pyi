@@ -1,5 +1,8 @@
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
+from ._device_check import DeviceFound as DeviceFound
+from ._device_check import TorchFound as TorchFound
+from ._device_check import check_devices as check_devices
 from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu

@@ -42,8 +42,9 @@ from .execution._remote_run import RemoteRun as RemoteRun
 from .execution._remote_run import RemoteTiming as RemoteTiming
 from .execution._remote_run import open_run_folder as open_run_folder
 from .execution._remote_run import view_run_folder as view_run_folder
-from .execution._run import report_again as report_again
-from .execution._run import reports_against as reports_against
+from .execution._reports import index_reports as index_reports
+from .execution._reports import report_again as report_again
+from .execution._reports import reports_against as reports_against
 from .execution._run import run_study as run_study
 from .jobs._calibrate import CalibrationStep as CalibrationStep
 from .jobs._chats import ChatsStep as ChatsStep
@@ -80,5 +81,11 @@ from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._seam import SeamStep as SeamStep
 from .jobs._sources import SpecNames as SpecNames
+from .jobs._spec_tools import ReadingsConfig as ReadingsConfig
+from .jobs._spec_tools import ReadSpecStep as ReadSpecStep
+from .jobs._spec_tools import SpecVariantConfig as SpecVariantConfig
+from .jobs._spec_tools import SpecVariantStep as SpecVariantStep
+from .jobs._spec_tools import accept_edits as accept_edits
+from .jobs._spec_tools import questions_by_clause as questions_by_clause
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

@@ -122,6 +122,8 @@ class RemoteSteps:
         Raises:
             DataError: a file is missing in the store, or not what was stored; it is not put in place.
         """
+        if not place.is_relative_to(self._run):
+            return  # Of another run, whose equal result is taken over.
         name, record = place.relative_to(self._run).as_posix(), _record_at(place)
         if record is None or name not in self.digests or (name, weights) in self._fetched:
             return

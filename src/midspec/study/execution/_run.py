@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from midspec.core.artifact import locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
+from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
+from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.models import choose_gpus
 from midspec.study._beforehand import check_beforehand, check_judges
 from midspec.study._graph import study_steps
-from midspec.study._load import FIRST, Study, first_contrasts, parse_study
+from midspec.study._load import FIRST, Study, first_contrasts
 from midspec.study._plan import check_floors, states
 from midspec.study._step import Job, Step
 from midspec.study.execution._devices import DevicePool
@@ -129,7 +128,7 @@ def with_ancestors(steps: Sequence[Step], names: Iterable[str]) -> set[str]:
     return selected
 
 
-_STUDY, _HOME, _STORE = "study.yaml", "run.json", "calls.sqlite"
+STUDY, HOME, _STORE = "study.yaml", "run.json", "calls.sqlite"
 _ORPHAN_WAIT_S = 10.0
 
 
@@ -142,6 +141,7 @@ def run_study(
     redo: Sequence[str] = (),
     workers: int | None = None,
     device: str = "auto",
+    reuse: Sequence[Path] = (),
     on_event: Listener = lambda _event: None,
     remote: RemoteRun | None = None,
 ) -> dict[str, Record]:
@@ -156,10 +156,12 @@ def run_study(
         workers: how many processes side by side; by default one per core, and where there are GPUs one per GPU for
             steps on models, and one per core for the others.
         device: that models run on; never part of a result's identity.
+        reuse: other runs, or folders of runs; a result of the same inputs and settings is copied from there.
         on_event: called with each event.
         remote: the run in its store, whose working folder `folder` is.
 
     Raises:
+        MissingError: `reuse` names a folder without a run.
         StaleError: a step is there that was made from other inputs, and `redo` does not name it.
         InUseError: another run is writing the folder.
         PreflightError: training that would teach nothing.
@@ -175,6 +177,7 @@ def run_study(
     check_floors(steps)
     _check_devices(steps, pool)
     _check_folder(study, folder)
+    elsewhere = {name: place for run in _runs_in(reuse, folder) for name, place in _results_of(run)}
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
     try:
@@ -184,12 +187,12 @@ def run_study(
                 check_judges(study)
             first = first_contrasts(study, folder)
             with writable(folder):
-                write_text(folder / _STUDY, study.text)
-                write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
+                write_text(folder / STUDY, study.text)
+                write_json(folder / HOME, {"home": str(study.home), FIRST: first})
                 (folder / "logs").mkdir(exist_ok=True)
             on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
             local = LocalExecutor(folder / "logs", pool)
-            task_for = _task_maker(steps, folder, scheduler, again, device)
+            task_for = _task_maker(steps, folder, scheduler, again, device, elsewhere)
             _run_steps(scheduler, local, remote.fetching(task_for) if remote else task_for, on_event)
     finally:
         # A run that was refused before it began leaves no empty folder behind.
@@ -241,65 +244,6 @@ def _run_steps(
         raise errors[0]
 
 
-def report_again(folder: Path, *, on_event: Listener = lambda _event: None, remote: RemoteRun | None = None) -> Path:
-    """Write the report of a finished run once more; return the path of its page.
-
-    Raises:
-        MissingError: there is no run in the folder, or it is not finished.
-    """
-    if not (folder / _STUDY).is_file():
-        raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
-    home = Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
-    study = parse_study((folder / _STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / _STUDY))
-    steps = study_steps(study, folder)
-    undone = [
-        name
-        for name, (state, _, changes) in states(steps, folder).items()
-        if state != "done" and name != "report" and not _is_older_analysis(name, changes)
-    ]
-    if undone:
-        raise MissingError(
-            f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
-            where=str(folder),
-            hint="Run midspec run on the study first",
-        )
-    run_study(study, folder, redo=["report"], workers=1, on_event=on_event, remote=remote)
-    return folder / "report" / "report.html"
-
-
-def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
-    """Compare the reports of two finished runs, in the first one's folder; return the page and its sentences.
-
-    Raises:
-        MissingError: one of the two has no report.
-        DataError: its data can't be read.
-        ConfigError: both are one folder.
-        FolderError: the folder can't be written.
-    """
-    from midspec.report import ReportData, write_against
-
-    if folder.resolve() == other.resolve():
-        raise ConfigError("names the same run", where="--against", hint="Name another run's folder")
-    reports = []
-    for run in (folder, other):
-        path = run / "report" / "report_data.json"
-        if not path.is_file():
-            raise MissingError("there is no report", where=str(run), hint="Run midspec run, or midspec report, first")
-        try:
-            reports.append(ReportData.model_validate_json(path.read_bytes()))
-        except ValueError as error:
-            hint = "Write the report anew with midspec report"
-            raise DataError("holds no report of this version", where=str(path), hint=hint) from error
-    names = (folder.resolve().name, other.resolve().name)
-    if names[0] == names[1]:
-        names = (str(folder), str(other))
-    place = folder / "against" / other.resolve().name
-    built = write_against(reports[0], reports[1], place, names=names)
-    says = built.summary["says"]
-    assert isinstance(says, list)
-    return place / built.outputs[0], tuple(map(str, says))
-
-
 def _check_folder(study: Study, folder: Path) -> None:
     """Refuse a folder that is a file, or holds files that no run of this study made.
 
@@ -309,17 +253,38 @@ def _check_folder(study: Study, folder: Path) -> None:
 
     def is_trace(entry: Path) -> bool:
         # A run that was killed as it began leaves a lock, half a file, or the study.
-        if entry.name == _STUDY:
+        if entry.name == STUDY:
             return entry.is_file() and entry.read_bytes() == study.text.encode()
-        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{_STUDY}.", f".{_HOME}."))
+        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{STUDY}.", f".{HOME}."))
         return entry.name == ".lock" or begun
 
     if folder.exists() and not folder.is_dir():
         raise FolderError("is a file, not a folder", where=str(folder), hint="Choose another --out")
-    if not folder.is_dir() or (folder / _HOME).is_file():
+    if not folder.is_dir() or (folder / HOME).is_file():
         return
     if not all(map(is_trace, folder.iterdir())):
         raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
+
+
+def _runs_in(folders: Iterable[Path], own: Path) -> Iterator[Path]:
+    """Yield the runs that folders are or hold, but not the run in `own`.
+
+    Raises:
+        MissingError: a folder is and holds none.
+    """
+    for folder in folders:
+        runs = [folder] if (folder / HOME).is_file() else sorted(path.parent for path in folder.glob(f"*/{HOME}"))
+        # Before its first study a folder of runs is empty, or not there.
+        if not runs and folder.resolve() != own.resolve().parent:
+            raise MissingError("there is no study run", where=f"--reuse {folder}", hint="Name the folder of a run")
+        yield from (run for run in runs if run.resolve() != own.resolve())
+
+
+def _results_of(run: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each finished result of a run but its analysis and report, with what identifies it."""
+    for path in sorted(run.glob(f"steps/*/*/{RECORD}")):
+        if (record := read_record(path.parent)) is not None:
+            yield record.fingerprint, path.parent
 
 
 def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
@@ -336,7 +301,7 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
     return selected
 
 
-def _is_older_analysis(name: str, changes: Sequence[str]) -> bool:
+def is_older_analysis(name: str, changes: Sequence[str]) -> bool:
     """Return whether a stale step is the analysis of an older version, which is made again in seconds.
 
     Its scores and contrasts are the same.
@@ -350,7 +315,7 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
             continue
-        if state == "stale" and name != "report" and not _is_older_analysis(name, changes):
+        if state == "stale" and name != "report" and not is_older_analysis(name, changes):
             raise StaleError(
                 f"{name} was made from other inputs ({'; '.join(changes)})",
                 where=str(folder),
@@ -362,9 +327,23 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
 
 
 def _task_maker(
-    steps: Sequence[Step], folder: Path, scheduler: Scheduler, again: set[str], device: str
+    steps: Sequence[Step],
+    folder: Path,
+    scheduler: Scheduler,
+    again: set[str],
+    device: str,
+    elsewhere: Mapping[str, Path],
 ) -> Callable[[Step], StepTask]:
-    """Return a function that gives the task of a step whose inputs are done."""
+    """Return a function that gives the task of a step whose inputs are done.
+
+    Args:
+        steps: of the study.
+        folder: of the run.
+        scheduler: which of them are done.
+        again: the names of those that are made anew.
+        device: that models run on.
+        elsewhere: results of other runs, by fingerprint.
+    """
     follows = with_descendants(steps, again) | {"report"}
 
     def task(step: Step) -> StepTask:
@@ -378,6 +357,8 @@ def _task_maker(
         job = Job(folder=place, store=folder / _STORE, places=places, device=device)
         same = None if redo else scheduler.same_result(step)
         result = None if same is None else same.folder(folder)
+        if result is None and step.name not in follows:
+            result = elsewhere.get(fingerprint(identity))
         return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S, same_result=result)
 
     return task
