@@ -173,7 +173,7 @@ def test_a_run_killed_in_an_upload_leaves_no_step_that_looks_finished_and_any_ma
     with FaultProxy(s3_process.port) as proxy:
         proxy.fault = lambda method, path: "hang" if method == "PUT" and "thrift-s1/plan" in path else None
         with started(url, tmp_path / "cache", proxy.port) as process:
-            assert proxy.hit.wait(60)
+            assert proxy.hit.wait(240)
             os.kill(process.pid, signal.SIGKILL)
     store, twin = RemoteFolder.at(url), RemoteFolder.at(f"{s3}/twin")
     there = store.list()
@@ -194,7 +194,7 @@ def test_of_two_processes_at_once_one_is_told_by_whom(s3: str, s3_process: S3Ser
         # The first one holds the store until it is killed, as its upload does not come through.
         proxy.fault = lambda method, path: "hang" if method == "PUT" and "/steps/" in path else None
         with started(url, tmp_path / "first", proxy.port) as first:
-            assert proxy.hit.wait(60)
+            assert proxy.hit.wait(240)
             for cache, says in (
                 ("second", rf"another run is writing it \(process {first.pid} on "),
                 ("first", r"on this"),
