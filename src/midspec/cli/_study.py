@@ -14,7 +14,7 @@ from midspec.cli._output import RunView, build_with_bar, print_record
 
 if TYPE_CHECKING:
     from midspec.llm import Access
-    from midspec.study import ArmDiff, Plan, PlannedStep, Study
+    from midspec.study import ArmDiff, Plan, PlannedStep, RemoteRun, Study
     from midspec.train import TrainJob
 
 _DEMO, _REAL_DEMO = "nano.yaml", "real.yaml"
@@ -26,7 +26,10 @@ StudyPath = Annotated[
     Path, typer.Argument(metavar="STUDY", help="Study file (YAML), or lab:FILE for one that is shipped.")
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/ and the study's name.")
+    str | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
+    ),
 ]
 Workers = Annotated[
     int | None,
@@ -109,7 +112,7 @@ def plan(
     import json
 
     from midspec.models import Hardware
-    from midspec.study import Serving, difference, load_study, study_schema, with_settings
+    from midspec.study import Serving, difference, load_study, study_schema, view_run_folder, with_settings
     from midspec.study import plan as make_plan
 
     if schema:
@@ -119,7 +122,8 @@ def plan(
         raise typer.BadParameter("Name a study file")
     study = with_settings(load_study(path), settings or ())
     if compared is not None:
-        found = difference(study, *compared, out or _RUNS / study.config.name)
+        with view_run_folder(out or _RUNS / study.config.name) as folder:
+            found = difference(study, *compared, folder)
         print(found.model_dump_json(indent=2) if as_json else "\n".join(diff_lines(found)))
         return
     serving = Serving(
@@ -129,7 +133,8 @@ def plan(
         judge_reply_tokens=judge_tokens,
     )
     hardware = Hardware.of(gpu, utilization)
-    made = make_plan(study, out or _RUNS / study.config.name, serving=serving, hardware=hardware)
+    with view_run_folder(out or _RUNS / study.config.name) as folder:
+        made = make_plan(study, folder, serving=serving, hardware=hardware)
     if as_json:
         print(made.model_dump_json(indent=2))
     else:
@@ -153,12 +158,15 @@ def run(
         typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
     ] = None,
     settings: Settings = None,
+    cache: o.Cache = None,
 ) -> None:
     """Run a study.
 
-    Interrupted, the same command continues where it stopped.
+    Interrupted, the same command continues where it stopped. At a URL it continues on any machine.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run study.yaml --out s3://bucket/first
 
     Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
@@ -168,21 +176,25 @@ def run(
     check_device(device)
     study = with_settings(load_study(path), settings or ())
     place = out or _RUNS / study.config.name
-    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or ())
+    _run(study, place, executor, only or (), redo or (), workers=workers, device=device, reuse=reuse or (), cache=cache)
 
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
+        list[str],
+        typer.Argument(
+            metavar="DIR", help="Run folder of a finished study, or its URL; with --index, several folders."
+        ),
     ],
     against: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
     index: Annotated[
         Path | None,
         typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
     ] = None,
+    cache: o.Cache = None,
 ) -> None:
     """Write a finished run's report again, compare it with another's, or index several.
 
@@ -196,65 +208,80 @@ def report(
 
     Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
     """
-    from midspec.study import index_reports, report_again, reports_against
+    from midspec.study import index_reports, open_run_folder, report_again, reports_against, view_run_folder
 
     if index is not None:
         if against is not None:
             raise typer.BadParameter("--index and --against: give one of the two")
-        for line in index_reports(folders, index):
+        for line in index_reports([Path(name) for name in folders], index):
             print(line)
         print(f"index: {index}")
         return
     if len(folders) > 1:
         raise typer.BadParameter("Name one run, or several with --index PAGE")
-    folder = folders[0]
-    if against is not None:
-        page, sentences = reports_against(folder, against)
-        for sentence in sentences:
-            print(sentence)
-        print(f"comparison: {page}")
-        return
-    with RunView() as view:
-        page = report_again(folder, on_event=view.on_event)
-    print(f"report: {page}")
+    with open_run_folder(folders[0], cache) as (folder, remote):
+        if against is not None:
+            if remote is not None:
+                remote.fetch([folder / "report"])
+            with view_run_folder(against, ["report/report_data.json"]) as other:
+                page, sentences = reports_against(folder, other)
+            for sentence in sentences:
+                print(sentence)
+            print(f"comparison: {page}")
+            return
+        with RunView() as view:
+            page = report_again(folder, on_event=view.on_event, remote=remote)
+    _print_report(page, remote)
 
 
 def _run(
     study: Study,
-    folder: Path,
+    out: str | Path,
     executor: Literal["local"] = "local",
     only: list[str] | tuple[str, ...] = (),
     redo: list[str] | tuple[str, ...] = (),
     *,
     workers: int | None = None,
     device: str = "auto",
+    cache: Path | None = None,
     reuse: Sequence[Path] = (),
 ) -> None:
-    from midspec.study import greedy_repeats, run_study
+    from midspec.study import greedy_repeats, open_run_folder, run_study
 
     for warning in greedy_repeats(study.config):
         print(f"warning: {warning}", file=sys.stderr)
-    with RunView() as view:
-        records = run_study(
-            study,
-            folder,
-            executor=executor,
-            only=only,
-            redo=redo,
-            workers=workers,
-            device=device,
-            reuse=reuse,
-            on_event=view.on_event,
-        )
+    with open_run_folder(out, cache) as (folder, remote):
+        with RunView() as view:
+            records = run_study(
+                study,
+                folder,
+                executor=executor,
+                only=only,
+                redo=redo,
+                workers=workers,
+                device=device,
+                reuse=reuse,
+                on_event=view.on_event,
+                remote=remote,
+            )
+        if remote is not None:
+            remote.fetch([folder / "report"] if "report" in records else [])
     if "report" not in records:
-        print(f"{len(records):,} steps are done in {folder}")
+        print(f"{len(records):,} steps are done in {remote.shown if remote else folder}")
         return
     from midspec.report import ReportData, summary_lines
 
     data = ReportData.model_validate_json((folder / "report" / "report_data.json").read_bytes())
     for line in summary_lines(data):
         print(line)
-    print(f"report: {folder / 'report' / 'report.html'}")
+    _print_report(folder / "report" / "report.html", remote)
+
+
+def _print_report(page: Path, remote: RemoteRun | None) -> None:
+    """Print where a report is: of a run at a URL, there, and its copy that a browser here can open."""
+    if remote is not None:
+        print(f"stored: {remote.shown}/report/{page.name}")
+    print(f"report: {page}")
 
 
 def diff_lines(found: ArmDiff) -> list[str]:

@@ -39,6 +39,10 @@ from .execution._executor import StepTask as StepTask
 from .execution._local import LocalExecutor as LocalExecutor
 from .execution._local import StepFaultError as StepFaultError
 from .execution._local import WorkerLostError as WorkerLostError
+from .execution._remote_run import RemoteRun as RemoteRun
+from .execution._remote_run import RemoteTiming as RemoteTiming
+from .execution._remote_run import open_run_folder as open_run_folder
+from .execution._remote_run import view_run_folder as view_run_folder
 from .execution._reports import index_reports as index_reports
 from .execution._reports import report_again as report_again
 from .execution._reports import reports_against as reports_against

@@ -24,6 +24,7 @@ from midspec.study._step import Job, Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
+from midspec.study.execution._remote_run import RemoteRun
 from midspec.study.jobs._eval_task import TaskStep
 
 
@@ -142,6 +143,7 @@ def run_study(
     device: str = "auto",
     reuse: Sequence[Path] = (),
     on_event: Listener = lambda _event: None,
+    remote: RemoteRun | None = None,
 ) -> dict[str, Record]:
     """Do the steps of a study that are not done yet; return the records of all that are done now, by name.
 
@@ -156,6 +158,7 @@ def run_study(
         device: that models run on; never part of a result's identity.
         reuse: other runs, or folders of runs; a result of the same inputs and settings is copied from there.
         on_event: called with each event.
+        remote: the run in its store, whose working folder `folder` is.
 
     Raises:
         MissingError: `reuse` names a folder without a run.
@@ -169,6 +172,7 @@ def run_study(
     began = time.monotonic()
     pool = DevicePool(choose_gpus(device), workers, _n_cores())
     steps = study_steps(study, folder)
+    on_event = remote.follow(steps, on_event) if remote else on_event
     check_beforehand(study, steps)
     check_floors(steps)
     _check_devices(steps, pool)
@@ -188,7 +192,8 @@ def run_study(
                 (folder / "logs").mkdir(exist_ok=True)
             on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
             local = LocalExecutor(folder / "logs", pool)
-            _run_steps(scheduler, local, _task_maker(steps, folder, scheduler, again, device, elsewhere), on_event)
+            task_for = _task_maker(steps, folder, scheduler, again, device, elsewhere)
+            _run_steps(scheduler, local, remote.fetching(task_for) if remote else task_for, on_event)
     finally:
         # A run that was refused before it began leaves no empty folder behind.
         with suppress(OSError):
