@@ -23,6 +23,7 @@ import typer
 from typer.main import get_command
 
 from midspec import __version__
+from midspec.cli._cluster import status, step
 from midspec.cli._compare import compare
 from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
@@ -111,6 +112,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reasons": reasons,
     "plan": plan,
     "run": run,
+    "step": step,
+    "status": status,
     "report": report,
     "import": import_,
     "export": export,

@@ -112,7 +112,10 @@ def plan(
 def run(
     path: StudyPath,
     out: Out = None,
-    executor: Annotated[Literal["local"], typer.Option(help="local: worker processes on this machine.")] = "local",
+    executor: Annotated[
+        Literal["local", "slurm", "skypilot"],
+        typer.Option(help="Processes of this machine, jobs of a Slurm cluster, or a task file for SkyPilot."),
+    ] = "local",
     only: Annotated[
         list[str] | None, typer.Option(metavar="STEP", help="Do this step (or pattern) and what it needs.")
     ] = None,
@@ -121,19 +124,35 @@ def run(
     ] = None,
     workers: Workers = None,
     device: o.Device = "auto",
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Do one step of each kind first, and stop if one fails.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="slurm: submit all jobs and do not wait for them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="slurm, skypilot: write what would be submitted, and stop.")
+    ] = False,
 ) -> None:
     """Run a study.
 
-    Interrupted, the same command continues where it stopped.
+    Interrupted, the same command continues where it stopped. With --executor slurm the jobs go on without it.
 
     Example: midspec run study.yaml --out runs/first
+
+    Example: midspec run study.yaml --out /shared/first --executor slurm --canary
     """
     from midspec.models import check_device
-    from midspec.study import load_study
+    from midspec.study import load_study, write_jobs
 
     check_device(device)
     study = load_study(path)
-    _run(study, out or _RUNS / study.config.name, executor, only or (), redo or (), workers, device)
+    folder = out or _RUNS / study.config.name
+    if executor == "local" and (detach or dry_run):
+        raise typer.BadParameter(f"{'--detach' if detach else '--dry-run'} is for --executor slurm")
+    if dry_run or executor == "skypilot":
+        first = write_jobs(study, folder, executor)
+        print(f"written, and nothing submitted: {first}")
+        return
+    _run(study, folder, executor, only or (), redo or (), workers, device, canary=canary, follow=not detach)
 
 
 def report(
@@ -168,11 +187,14 @@ def report(
 def _run(
     study: Study,
     folder: Path,
-    executor: Literal["local"] = "local",
-    only: list[str] | tuple[str, ...] = (),
-    redo: list[str] | tuple[str, ...] = (),
+    executor: Literal["local", "slurm"] = "local",
+    only: Sequence[str] = (),
+    redo: Sequence[str] = (),
     workers: int | None = None,
     device: str = "auto",
+    *,
+    canary: bool = False,
+    follow: bool = True,
 ) -> None:
     from midspec.study import greedy_repeats, run_study
 
@@ -187,6 +209,8 @@ def _run(
             redo=redo,
             workers=workers,
             device=device,
+            canary=canary,
+            follow=follow,
             on_event=view.on_event,
         )
     if "report" not in records:
