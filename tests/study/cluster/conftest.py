@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -40,16 +41,21 @@ class NapStep(Step):
     opens_model = False
     after: tuple = ()
     tenths: int = 1
-    fails: str = ""
+    fails: tuple = ("", "")
     alike: bool = False
 
     @classmethod
     def from_study(cls, name, settings, made):
         seconds = []
         for seed in dict.fromkeys(seed for _, seed in made.checkpoints):
-            first = cls(label=f"{name} one", seed=seed, tenths=settings["tenths"], alike=settings["alike"])
-            fails = settings.get("fails", "") if seed == 2 else ""
-            second = cls(label=f"{name} two", seed=seed, after=(first,), fails=fails)
+            first = cls(
+                label=f"{name} one",
+                seed=seed,
+                tenths=settings["tenths"],
+                alike=settings["alike"],
+                fails=settings["fails"],
+            )
+            second = cls(label=f"{name} two", seed=seed, after=(first,), fails=settings["fails"])
             seconds.append(second)
             yield from (first, second)
         yield cls(label=f"{name} all", after=tuple(seconds))
@@ -72,8 +78,9 @@ class NapStep(Step):
             done += 1
             count.write_text("z" * done)
             job.on_progress(done, self.tenths, "asleep")
-        if self.fails and not Path(self.fails).exists():
-            raise DataError("can't sleep", where=self.name, hint=f"Make {self.fails}")
+        where, path = self.fails
+        if self.name.endswith(where) and path and not Path(path).exists():
+            raise DataError("can't sleep", where=self.name, hint=f"Make {path}")
         (folder / "nap.txt").write_text("z" * self.tenths)
         note("end", self)
         return Built(outputs=("nap.txt",), summary={})
@@ -108,18 +115,22 @@ class Naps:
         self.notes, self.run, self.study = folder / "notes.txt", folder / "run", folder / "naps.yaml"
         self.site = install(folder / "site", "naps", "steps", "nap = naps:NapStep", naps=NAP)
 
-    def write(self, tenths: int, *, fails: str = "", alike: bool = False, **slurm: object) -> None:
+    def write(
+        self, tenths: int, *, fails: str = "", fails_in: str = "two-s2", alike: bool = False, **slurm: object
+    ) -> None:
         """Write the study; every step has a job of its own.
 
         Args:
             tenths: how long the first nap of each seed lasts, in tenths of a second.
-            fails: the second nap of seed 2 fails until there is such a file.
+            fails: a nap fails until there is such a file.
+            fails_in: the end of that nap's name.
             alike: the first naps of both seeds have the same result.
             slurm: further settings of `execution.slurm`.
         """
         settings = {"partition": "low", "updates_per_job": 0, "poll_s": 0.3, **slurm}
         lines = [f"    {name}: {value}" for name, value in settings.items()]
-        step = f"steps:\n  nap: {{kind: nap, tenths: {tenths}, fails: '{fails}', alike: {str(alike).lower()}}}\n"
+        entry = {"kind": "nap", "tenths": tenths, "fails": [fails_in, fails], "alike": alike}
+        step = f"steps:\n  nap: {json.dumps(entry)}\n"
         text = TINY.read_text(encoding="utf-8") + step
         self.study.write_text("\n".join([text, "execution:", "  slurm:", *lines]) + "\n", encoding="utf-8")
 

@@ -27,7 +27,7 @@ SlurmctldPort={ctld_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=4
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -152,14 +152,17 @@ class SlurmCluster:
             daemon.wait()
 
     def _job_processes(self, node: str) -> list[int]:
-        """Return the processes of a node's jobs; when they are gone, their slurmstepd ends by itself."""
+        """Return the processes of a node's jobs, those that watch over them (slurmstepd) first."""
         mark, conf = f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.folder}/slurm.conf".encode()
-        found = []
+        jobs, watching = [], []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
                 if entry.name.isdigit() and {mark, conf} <= set((entry / "environ").read_bytes().split(b"\0")):
-                    found.append(int(entry.name))
-        return found
+                    jobs.append(int(entry.name))
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    if Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"slurmstepd"):
+                        watching.append(parent)
+        return [*watching, *jobs]
 
 
 def _free_ports(count: int) -> list[int]:

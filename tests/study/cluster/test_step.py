@@ -138,3 +138,16 @@ def test_scripts_are_plain_and_hold_nothing_but_what_was_asked(naps: Naps) -> No
     assert any("steps=('nap/nap one-s1')" in text for text in scripts.values())
     for script in (path, *path.parent.glob("midspec-*.sh")):
         subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_a_job_without_a_model_loads_no_torch(written: Naps) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from midspec.study import make_steps, run_status
+make_steps(Path({str(written.run)!r}), [{FIRST!r}], tell=lambda line: None)
+assert run_status(Path({str(written.run)!r})).count("done") == 1
+print([name for name in ("torch", "transformers", "peft", "inspect_ai", "scipy") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -42,6 +42,7 @@ _HINTS = {
     StepState.OUT_OF_MEMORY: "Raise execution.slurm.memory_gb, for this kind alone under kinds.{kind}",
     StepState.TIMED_OUT: "Raise execution.slurm.time_min, for this kind alone under kinds.{kind}",
     StepState.CANCELLED: "The same command submits it again",
+    StepState.FAILED: "See the log; a process that is killed most often needs more execution.slurm.memory_gb",
 }
 _PASSING = {StepState.PREEMPTED, StepState.NODE_FAILED, StepState.TIMED_OUT, None}
 """Ends of a job after which another one goes on; `None` is one that left the queue without a word."""
@@ -254,7 +255,7 @@ class SlurmRun:
         elif failed and state in {StepState.FAILED, None}:
             for name, status in failed.items():
                 self._give_up(self._scheduler.steps[name], _told(name, status.error))
-        elif state in _PASSING or (state is StepState.FAILED and any(one.state == "stopped" for one in own.values())):
+        elif state in _PASSING or (state is StepState.FAILED and own):
             self._try_again(task, undone[0], state)
         elif state is not StepState.CANCELLED or own or not bad & set(task.submission.after):
             self._give_up(undone[0], self._ended(task, undone[0], state))
@@ -264,7 +265,9 @@ class SlurmRun:
     def _try_again(self, task: _Task, step: Step, state: StepState | None) -> None:
         """Leave a step to be submitted again, unless that was done too often."""
         words = "was lost" if state is None else f"ended: {state.value}"
-        most = self._entry.most_restarts if state is not StepState.TIMED_OUT or step.resumable else 1
+        # A process that was killed without a word most often needed more memory, and would again.
+        is_hopeful = state is not StepState.FAILED and (state is not StepState.TIMED_OUT or step.resumable)
+        most = self._entry.most_restarts if is_hopeful else 1
         if self._tries[step.name] > most:
             self._give_up(step, self._ended(task, step, state))
         else:

@@ -82,7 +82,7 @@ def make_steps(
                 errors.append(error)
                 lost |= with_descendants(steps, [name])
                 tell(f"{name} failed: {error}")
-            except SystemExit:
+            except (SystemExit, KeyboardInterrupt):
                 if not work.is_time_up:
                     raise
                 return work.end_of_time(by_name[name], most_restarts)
