@@ -87,8 +87,12 @@ def status_lines(now: RunStatus) -> list[str]:
     totals = "".join(f"{now.count(state):>9}" for state in shown)
     lines.append(f"{'all':<{width}}{totals}{_time(sum(step.seconds or 0.0 for step in now.steps)):>11}")
     lines += [_running(step) for step in now.steps if step.state == "running"]
-    reasons = {f"queued: job {step.job.partition('_')[0]}: {step.note}": None for step in now.steps if _waits(step)}
-    lines += list(reasons)
+    waiting: dict[str, list[str]] = {}
+    for step in now.steps:
+        if step.state == "queued" and step.note:
+            waiting.setdefault(step.note, []).append(step.job.partition("_")[0])
+    for reason, jobs in waiting.items():
+        lines.append(f"queued: {len(jobs)} steps in jobs {', '.join(dict.fromkeys(jobs))}: {reason}")
     bad = [step for step in now.steps if step.state in {"failed", "lost", "stopped"}]
     for step in bad[:_MOST_ERRORS]:
         job = f" (job {step.job})" if step.job else f" (on {step.host})"
@@ -99,10 +103,6 @@ def status_lines(now: RunStatus) -> list[str]:
     if now.queue == "no answer":
         lines.append("Slurm does not answer: what is queued is not known")
     return lines
-
-
-def _waits(step: StepNow) -> bool:
-    return step.state == "queued" and bool(step.note)
 
 
 def _running(step: StepNow) -> str:

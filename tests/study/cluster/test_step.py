@@ -151,3 +151,10 @@ print([name for name in ("torch", "transformers", "peft", "inspect_ai", "scipy")
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps.write(tenths=1)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match=r"--executor slurm: there is no squeue here\. Run this where .* --dry-run"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])

@@ -94,9 +94,9 @@ class StatusFile:
 
     def __init__(self, path: Path, step: str, job: str = "") -> None:
         self._path = path
-        now = _now()
+        now, host = _now(), os.environ.get("SLURMD_NODENAME", "") if job else ""
         self._status = StepStatus(
-            step=step, host=socket.gethostname(), pid=os.getpid(), job=job, started_at=now, heard_at=now
+            step=step, host=host or socket.gethostname(), pid=os.getpid(), job=job, started_at=now, heard_at=now
         )
         self._written_at = 0.0
         self._is_over = threading.Event()
