@@ -52,6 +52,24 @@ def ends(process: subprocess.Popen[str]) -> str:
     return told
 
 
+@pytest.fixture(scope="module")
+def long_naps(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Naps:
+    """A step that is longer than its job may be, begun before the other tests and left alone.
+
+    Slurm gives the signal up to a minute early, looks every 30 s, and knows no limit under a minute.
+    """
+    made = Naps(tmp_path_factory.mktemp("long"))
+    made.write(tenths=3000, time_min=1, grace_s=55)
+    environment = {**cluster.env, "NAP_NOTES": str(made.notes), "PYTHONPATH": str(made.site)}
+    subprocess.run(made.command("--detach"), env=environment, check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def begun(long_naps: Naps) -> None:
+    """Begin it before the first test."""
+
+
 def job_of(naps: Naps, step: str) -> str:
     return next(one.job for one in run_status(naps.run).steps if one.name == step)
 
@@ -62,43 +80,8 @@ def is_running(naps: Naps, step: str) -> bool:
     return any(one.name == step and one.state == "running" and one.at > 2 for one in run_status(naps.run).steps)
 
 
-def test_slurm_gives_the_local_run_s_bytes_and_does_nothing_twice(
-    on_cluster: SlurmCluster, run_folder: Path, tmp_path: Path
-) -> None:
-    settings = "execution: {slurm: {partition: low, poll_s: 0.5, updates_per_job: 60, time_min: 30}}\n"
-    study = tmp_path / "tiny.yaml"
-    study.write_text(TINY.read_text(encoding="utf-8") + settings, encoding="utf-8")
-    out = tmp_path / "run"
-    told: list[Event] = []
-    run_study(load_study(study), out, executor="slurm", on_event=told.append)
-    spec = importlib.util.spec_from_file_location("kill_resume", ROOT / "benchmarks" / "kill_resume.py")
-    assert spec is not None
-    assert spec.loader is not None
-    kill_resume = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(kill_resume)
-    # The study's text says where it runs and stands in the report; all else is equal.
-    differ = set(kill_resume._differences(run_folder, out))
-    assert differ <= {"differs: report/record.json", "differs: report/report_data.json"}, differ
-    ours, theirs = (json.loads((run / "report" / "report_data.json").read_bytes()) for run in (out, run_folder))
-    assert {key for key in ours if ours[key] != theirs[key]} <= {"study_yaml", "commit", "methods"}
-    done = Counter(event.step for event in told if event.kind == "done")
-    assert set(done.values()) == {1}
-    status = run_status(out)
-    assert status.count("done") == len(status.steps) == len(done)
-    records = [json.loads(path.read_bytes()) for path in out.rglob("record.json")]
-    assert {record["execution"]["n_attempts"] for record in records} == {1}
-    scripts = [path.read_text(encoding="utf-8") for path in (out / "jobs").glob("*.sh")]
-    assert any("#SBATCH --array=0,1\n" in script for script in scripts)
-    assert 3 <= len(scripts) <= 12
-    assert (out / "logs" / "midtrain" / "america-s1.log").is_file()
-    again: list[Event] = []
-    run_study(load_study(study), out, executor="slurm", on_event=again.append)
-    assert [event.kind for event in again] == ["begin", "end"]
-    assert len(list((out / "jobs").glob("*.sh"))) == len(scripts)
-
-
 def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=40)
+    naps.write(tenths=25)
     with following(naps) as process:
         until(lambda: is_running(naps, "nap/nap one-s1"), "it runs")
         node = on_cluster.ask("squeue", "--noheader", "--job", job_of(naps, "nap/nap one-s1"), "--format=%N").strip()
@@ -121,7 +104,7 @@ def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps
 
 
 def test_a_preempted_job_goes_back_into_the_queue_and_goes_on(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=40)
+    naps.write(tenths=25)
     with following(naps) as process:
         until(lambda: is_running(naps, "nap/nap one-s1") and is_running(naps, "nap/nap one-s2"), "both run")
         greedy = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
@@ -132,19 +115,8 @@ def test_a_preempted_job_goes_back_into_the_queue_and_goes_on(on_cluster: SlurmC
     assert Counter(naps.noted("begin"))["nap/nap one-s1"] == 2
 
 
-def test_a_step_longer_than_a_job_goes_on_in_the_next_from_where_it_was(on_cluster: SlurmCluster, naps: Naps) -> None:
-    # Slurm gives the signal up to a minute early, looks every 30 s, and knows no limit under a minute.
-    naps.write(tenths=420, time_min=1, grace_s=55)
-    with following(naps) as process:
-        until(lambda: Counter(naps.noted("begin"))["nap/nap one-s1"] == 2, "it begins again")
-        count = naps.run / "steps" / "nap" / ".nap-one-s1.part" / ".checkpoints" / "count"
-        assert len(count.read_text()) > 50, "what was saved is there"
-        process.kill()
-    on_cluster.ask("scancel", "--full", f"--user={os.getuid()}")
-
-
 def test_the_controller_s_restart_and_our_own_death_change_nothing(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=60)
+    naps.write(tenths=50)
     with following(naps) as process:
         until(lambda: is_running(naps, "nap/nap one-s1"), "it runs")
         on_cluster.kill_controller()
@@ -210,9 +182,6 @@ def test_a_canary_s_fault_stops_the_rest_before_it_is_submitted(
         run_study(study, naps.run, executor="slurm", only=["nap/*"], canary=True, on_event=told.append)
     assert [event.note for event in told if event.kind == "say"] == ["submitted 1 job"]
     assert naps.noted("begin") == ["nap/nap one-s1"]
-    bed.touch()
-    run_study(study, naps.run, executor="slurm", only=["nap/*"], canary=True)
-    assert sorted(naps.noted("end")) == ALL
 
 
 def test_what_slurm_refuses_is_one_line(on_cluster: SlurmCluster, naps: Naps) -> None:
@@ -222,3 +191,53 @@ def test_what_slurm_refuses_is_one_line(on_cluster: SlurmCluster, naps: Naps) ->
     with pytest.raises(ConfigError, match=r"sbatch: .*invalid partition.*Correct execution\.slurm"):
         run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
     assert os.environ["SLURM_CONF"] == on_cluster.env["SLURM_CONF"]
+
+
+def test_slurm_gives_the_local_run_s_bytes_and_does_nothing_twice(
+    on_cluster: SlurmCluster, run_folder: Path, tmp_path: Path
+) -> None:
+    settings = "execution: {slurm: {partition: low, poll_s: 0.5, updates_per_job: 60, time_min: 30}}\n"
+    study = tmp_path / "tiny.yaml"
+    study.write_text(TINY.read_text(encoding="utf-8") + settings, encoding="utf-8")
+    out = tmp_path / "run"
+    told: list[Event] = []
+    run_study(load_study(study), out, executor="slurm", on_event=told.append)
+    spec = importlib.util.spec_from_file_location("kill_resume", ROOT / "benchmarks" / "kill_resume.py")
+    assert spec is not None
+    assert spec.loader is not None
+    kill_resume = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kill_resume)
+    # The study's text says where it runs and stands in the report; all else is equal.
+    differ = set(kill_resume._differences(run_folder, out))
+    assert differ <= {"differs: report/record.json", "differs: report/report_data.json"}, differ
+    ours, theirs = (json.loads((run / "report" / "report_data.json").read_bytes()) for run in (out, run_folder))
+    assert {key for key in ours if ours[key] != theirs[key]} <= {"config_yaml"}
+    done = Counter(event.step for event in told if event.kind == "done")
+    assert set(done.values()) == {1}
+    status = run_status(out)
+    assert status.count("done") == len(status.steps) == len(done)
+    records = [json.loads(path.read_bytes()) for path in out.rglob("record.json")]
+    assert {record["execution"]["n_attempts"] for record in records} == {1}
+    scripts = [path.read_text(encoding="utf-8") for path in (out / "jobs").glob("*.sh")]
+    assert any("#SBATCH --array=0,1\n" in script for script in scripts)
+    assert 3 <= len(scripts) <= 12
+    assert (out / "logs" / "midtrain" / "america-s1.log").is_file()
+    again: list[Event] = []
+    run_study(load_study(study), out, executor="slurm", on_event=again.append)
+    assert [event.kind for event in again] == ["begin", "end"]
+    assert len(list((out / "jobs").glob("*.sh"))) == len(scripts)
+
+
+def test_a_step_longer_than_a_job_goes_on_in_the_next_from_where_it_was(
+    on_cluster: SlurmCluster, long_naps: Naps
+) -> None:
+    logs = long_naps.run / "logs" / "slurm"
+    what = "is out of time and goes on in another job"
+    until(lambda: any(what in log.read_text(encoding="utf-8") for log in logs.glob("*-001-*")), "its time is up")
+    drafts = (long_naps.run / "steps" / "nap").glob(".nap-one-*.part/.checkpoints/count")
+    slept = {path.parents[1].name: len(path.read_text(encoding="utf-8")) for path in drafts}
+    n_begun = len(long_naps.noted("begin"))
+    until(lambda: len(long_naps.noted("begin")) >= n_begun + len(slept), "they begin again")
+    drafts = (long_naps.run / "steps" / "nap").glob(".nap-one-*.part/.checkpoints/count")
+    assert all(len(path.read_text(encoding="utf-8")) >= slept[path.parents[1].name] > 50 for path in drafts)
+    on_cluster.ask("scancel", "--full", f"--user={os.getuid()}")
