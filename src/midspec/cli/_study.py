@@ -213,6 +213,9 @@ def _run(
             follow=follow,
             on_event=view.on_event,
         )
+    if not follow:
+        print(f"the jobs go on without this command; midspec status {folder} tells how far they are")
+        return
     if "report" not in records:
         print(f"{len(records):,} steps are done in {folder}")
         return

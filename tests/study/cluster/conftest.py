@@ -78,6 +78,8 @@ class NapStep(Step):
             done += 1
             count.write_text("z" * done)
             job.on_progress(done, self.tenths, "asleep")
+        while self.tenths > 1 and os.path.exists(os.environ["NAP_NOTES"] + ".hold"):
+            time.sleep(0.1)
         where, path = self.fails
         if self.name.endswith(where) and path and not Path(path).exists():
             raise DataError("can't sleep", where=self.name, hint=f"Make {path}")
@@ -138,6 +140,17 @@ class Naps:
         """Return the command that runs it on the cluster."""
         place = ["--out", str(self.run), "--executor", "slurm", "--only", "nap/*"]
         return [sys.executable, "-m", "midspec", "run", str(self.study), *place, *options]
+
+    @property
+    def hold(self) -> Path:
+        """Return the file that keeps the first naps from ending while it is there."""
+        return self.notes.with_name(f"{self.notes.name}.hold")
+
+    def is_running(self, step: str) -> bool:
+        """Return whether a nap was begun and is not over, as its status file says."""
+        path = self.run / "logs" / "nap" / f"{step.partition('/')[2].replace(' ', '-')}.json"
+        said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return bool(said) and said["state"] == "running" and step in self.noted("begin")
 
     def noted(self, word: str) -> list[str]:
         """Return the steps that have noted a word, in order."""

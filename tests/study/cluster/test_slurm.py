@@ -59,7 +59,8 @@ def long_naps(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -
     Slurm gives the signal up to a minute early, looks every 30 s, and knows no limit under a minute.
     """
     made = Naps(tmp_path_factory.mktemp("long"))
-    made.write(tenths=3000, time_min=1, grace_s=55)
+    made.write(tenths=60, time_min=1, grace_s=55)
+    made.hold.touch()
     environment = {**cluster.env, "NAP_NOTES": str(made.notes), "PYTHONPATH": str(made.site)}
     subprocess.run(made.command("--detach"), env=environment, check=True, capture_output=True)
     return made
@@ -74,21 +75,17 @@ def job_of(naps: Naps, step: str) -> str:
     return next(one.job for one in run_status(naps.run).steps if one.name == step)
 
 
-def is_running(naps: Naps, step: str) -> bool:
-    if not (naps.run / "run.json").exists():
-        return False
-    return any(one.name == step and one.state == "running" and one.at > 2 for one in run_status(naps.run).steps)
-
-
 def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=25)
+    naps.write(tenths=5)
+    naps.hold.touch()
     with following(naps) as process:
-        until(lambda: is_running(naps, "nap/nap one-s1"), "it runs")
+        until(lambda: naps.is_running("nap/nap one-s1"), "it runs")
         node = on_cluster.ask("squeue", "--noheader", "--job", job_of(naps, "nap/nap one-s1"), "--format=%N").strip()
         on_cluster.kill_node(node)
         begun = len(naps.noted("begin"))
         # The controller finds out by itself after half a minute; a test need not wait for that.
         on_cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=dead")
+        naps.hold.unlink()
         try:
             told = ends(process)
         finally:
@@ -104,26 +101,30 @@ def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps
 
 
 def test_a_preempted_job_goes_back_into_the_queue_and_goes_on(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=25)
+    naps.write(tenths=5)
+    naps.hold.touch()
     with following(naps) as process:
-        until(lambda: is_running(naps, "nap/nap one-s1") and is_running(naps, "nap/nap one-s2"), "both run")
+        until(lambda: naps.is_running("nap/nap one-s1") and naps.is_running("nap/nap one-s2"), "both run")
         greedy = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
         on_cluster.ask("sbatch", *greedy)
         until(lambda: run_status(naps.run).count("queued") > 3, "they are back in the queue")
+        naps.hold.unlink()
         ends(process)
     assert sorted(naps.noted("end")) == ALL
     assert Counter(naps.noted("begin"))["nap/nap one-s1"] == 2
 
 
 def test_the_controller_s_restart_and_our_own_death_change_nothing(on_cluster: SlurmCluster, naps: Naps) -> None:
-    naps.write(tenths=50)
+    naps.write(tenths=5)
+    naps.hold.touch()
     with following(naps) as process:
-        until(lambda: is_running(naps, "nap/nap one-s1"), "it runs")
+        until(lambda: naps.is_running("nap/nap one-s1"), "it runs")
         on_cluster.kill_controller()
         assert process.stdout is not None
         until(lambda: "Slurm does not answer" in process.stdout.readline(), "it says so")  # type: ignore[union-attr]
         assert run_status(naps.run).queue == "no answer"
         process.send_signal(signal.SIGKILL)
+    naps.hold.unlink()
     on_cluster.start_controller()
     until(lambda: on_cluster.node_states() == dict.fromkeys(NODES, "mix") or on_cluster.ask("squeue"), "it is back")
     jobs = sorted(path.name for path in (naps.run / "jobs").glob("*.sh"))

@@ -158,3 +158,11 @@ def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pyte
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=r"--executor slurm: there is no squeue here\. Run this where .* --dry-run"):
         run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+
+
+def test_an_unknown_kind_of_step_is_refused_before_anything_is_submitted(naps: Naps) -> None:
+    naps.write(tenths=1, kinds="{evil: {time_min: 5}}")
+    with pytest.raises(
+        ConfigError, match=r"execution\.slurm\.kinds: there is no kind of step 'evil'.*Did you mean eval"
+    ):
+        write_jobs(load_study(naps.study), naps.run, "slurm")

@@ -19,6 +19,7 @@ from midspec.core.artifact import read_record
 from midspec.core.errors import ConfigError, DataError, MidspecError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._execution_entry import SlurmEntry
+from midspec.study._graph import STEP_KINDS
 from midspec.study._step import Step
 from midspec.study.execution._batches import JobArray, make_arrays, make_batches
 from midspec.study.execution._executor import Event, Listener, StepState
@@ -81,9 +82,14 @@ class SlurmRun:
         entry: how steps become jobs.
         scheduler: what is done and what is wanted; records are added to it.
         on_event: called with each event.
+
+    Raises:
+        ConfigError: `entry` names a kind of step that there is not.
     """
 
     def __init__(self, run: Path, study: str, entry: SlurmEntry, scheduler: Scheduler, on_event: Listener) -> None:
+        for kind in entry.kinds:
+            STEP_KINDS.get(kind, where="execution.slurm.kinds")
         self._run, self._entry, self._scheduler, self._on_event = run, entry, scheduler, on_event
         self._slurm, self._jobs = Slurm(), JobFolder(run, study, entry)
         self._undone = {step.name: step for step in scheduler.waiting}
@@ -105,14 +111,14 @@ class SlurmRun:
         arrays = self._arrays(list(self._undone.values()), {})
         return self._jobs.write_submit(arrays, self._jobs.write(arrays))
 
-    def submit(self) -> int:
-        """Submit what is neither done nor in the queue; return how many jobs that were.
+    def submit(self) -> None:
+        """Submit what is neither done nor in the queue, and leave it to Slurm.
 
         Raises:
             UnreachableError: the controller does not answer.
             ConfigError: it refuses a script.
         """
-        return self._submit(self._tasks())
+        self._submit(self._tasks())
 
     def follow(self, *, stop_at_fault: bool = False) -> None:
         """Submit what is missing and follow it, until every step is done or can't be.
@@ -147,10 +153,9 @@ class SlurmRun:
         self._judge(tasks)
         if stop_at_fault and self._errors:
             return
-        if n_jobs := self._submit(tasks):
-            self._say(f"submitted {n_jobs} job{'s' if n_jobs > 1 else ''}")
+        self._submit(tasks)
 
-    def _submit(self, tasks: Sequence[_Task]) -> int:
+    def _submit(self, tasks: Sequence[_Task]) -> None:
         live = {step: task.id for task in tasks if task.id not in self._judged for step in task.steps}
         arrays = self._arrays([step for name, step in self._undone.items() if name not in live], live)
         written = self._jobs.write(arrays)
@@ -167,7 +172,8 @@ class SlurmRun:
             for submission in written[n_kept:]:
                 self._jobs.forget(submission.name)
             raise
-        return len(jobs)
+        if jobs:
+            self._say(f"submitted {len(jobs)} job{'s' if len(jobs) > 1 else ''}")
 
     def _arrays(self, steps: Sequence[Step], live: Mapping[str, str]) -> list[JobArray]:
         return make_arrays(make_batches(steps, self._entry, leaders=self._leaders(steps), live=live))
