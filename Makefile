@@ -1,23 +1,27 @@
 # Everything a newcomer types. `make demo` and `make test` set up what they need by themselves.
 #
 #   make demo                  the nano study end to end, ends with the path of its report
+#   make studies               the nano study's twins, one a question, and one page of all answers (40 minutes)
 #   make test                  style, types, layers and all tests
 #   make test-fast             the same without the slow tests
+#   make docs                  the documentation site, into build/site
+#   make install-matrix        the wheel in empty environments of every Python here, newest and oldest dependencies
 #   make golden                write the golden help texts and the study schema anew, to be read before committing
 #   make setup TORCH_INDEX=... where plain PyPI would bring CUDA builds of PyTorch, name PyTorch's own CPU index here
 #
-# Other variables: PYTHON (3.11 or newer), OUT and SEEDS of the demo.
+# Other variables: PYTHON (3.11 or newer), OUT and SEEDS of the demo, STUDIES: of which questions.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 OUT ?=
 SEEDS ?=
+STUDIES ?= values general rules antispec framing attribution survival scaling quality controls
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo test test-fast lint golden clean
+.PHONY: setup demo studies test test-fast lint docs install-matrix golden clean
 
 setup: $(READY)
 
@@ -33,6 +37,12 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/midspec demo $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
 
+# Each study takes over from those before it what is equal: bases, and the arms that they have in common.
+studies: $(READY)
+	@set -e; for study in $(STUDIES); do \
+		$(BIN)/midspec run lab:nano_$$study.yaml --out runs/studies/$$study --reuse runs/studies; done
+	$(BIN)/midspec report $(addprefix runs/studies/,$(STUDIES)) --index runs/studies/index.html
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +57,13 @@ test: lint
 
 test-fast: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+docs: $(READY)
+	$(BIN)/python docs/site/build.py
+
+# MATRIX holds options: MATRIX="--only oldest --torch torch==2.13.0"
+install-matrix: $(READY)
+	$(BIN)/python .ci/install_matrix.py $(MATRIX)
 
 golden: $(READY)
 	MIDSPEC_GOLDEN=write $(BIN)/python -m pytest -q tests/cli/test_help.py tests/study/test_schema.py

@@ -12,7 +12,9 @@ from midspec.cli import main
 GOLDEN = Path(__file__).parent / "help"
 COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "curate", "reframe", "mix")
 COMMANDS += ("prefer", "train", "pairs", "questions", "eval", "calibrate", "reasons", "plan", "run", "report")
-COMMANDS += ("compare", "import", "export", "export-model", "check-served", "seam", "step", "status")
+COMMANDS += ("spec list", "spec lint", "spec diff", "spec augment", "spec ablate", "spec generalize", "spec anti-spec")
+COMMANDS += ("spec accept",)
+COMMANDS += ("compare", "import", "export", "export-model", "check-served", "seam", "doctor", "step", "status")
 
 
 def _help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

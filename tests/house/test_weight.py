@@ -22,6 +22,7 @@ COMMANDS += (
     "questions",
     "export-model",
     "check-served",
+    "doctor",
 )
 
 ASK = f"""

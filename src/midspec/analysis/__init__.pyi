@@ -1,6 +1,8 @@
 from ._agreement import cohen_kappa as cohen_kappa
 from ._agreement import fleiss_kappa as fleiss_kappa
 from ._agreement import judge_agreements as judge_agreements
+from ._data_saving import DataSaving as DataSaving
+from ._data_saving import data_saving as data_saving
 from ._estimates import PValues as PValues
 from ._estimates import contrasts as contrasts
 from ._estimates import p_values as p_values

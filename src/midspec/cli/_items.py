@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from midspec.reasons import ReasonsConfig
     from midspec.study import Step
 
-Author = Annotated[str, typer.Option("--author", metavar="A", help="Who writes: anthropic/MODEL or openai/MODEL.")]
+ModelAuthor = Annotated[str, typer.Option("--author", metavar="A", help="Who writes: anthropic/MODEL or openai/MODEL.")]
 _NO_TEMPLATES = "the template author arranges a spec's own sentences, and {} must not repeat them"
 
 
@@ -28,7 +28,7 @@ def pairs(
     value: Annotated[
         Path, typer.Argument(metavar="VALUE", help="The value, its train domain and its test domains (YAML).")
     ],
-    author: Author,
+    author: ModelAuthor,
     judge: Annotated[
         str,
         typer.Option(metavar="A", help="Who rejects pairs that test something else; better not the author."),
@@ -56,7 +56,7 @@ def pairs(
     from midspec.study import ModelEndpoints, WritePairsStep, check_graders
 
     value_set = read_value_set(value)
-    _check_author(author, "a pair")
+    check_author(author, "a pair")
     check_graders([judge], "--judge")
     settings = o.settings(PairWritingConfig, config, author={"model": author}, judge={"model": judge}, n_items=items)
     endpoints = ModelEndpoints(models.access(), models.access(judge_url))
@@ -66,7 +66,7 @@ def pairs(
 
 def questions(
     path: o.SpecPath,
-    author: Author,
+    author: ModelAuthor,
     per_clause: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many questions about each clause; 2 by default.")
     ] = None,
@@ -86,7 +86,7 @@ def questions(
     """
     from midspec.study import File, QuestionsConfig, WriteQuestionsStep
 
-    _check_author(author, "a question")
+    check_author(author, "a question")
     writing = {"per_clause": per_clause}
     settings = o.settings(QuestionsConfig, about.config, author={"model": author}, writing=writing, **about.names)
     read_checked(path, settings)
@@ -94,7 +94,8 @@ def questions(
     _write(step, [step.forecast()], o.needed(out), "question", dry_run=dry_run, redo=redo)
 
 
-def _check_author(author: str, what: str) -> None:
+def check_author(author: str, what: str) -> None:
+    """Refuse an author that is no model; `what` is what it would write."""
     from midspec.generation import TEMPLATE_AUTHOR
     from midspec.llm import check_model_name, model_name_forms
 
@@ -135,7 +136,9 @@ def reasons(
     look: Annotated[
         bool, typer.Option("--look", help="Stop at the page of clusters, before transcripts are judged by them.")
     ] = False,
-    spec: Annotated[Path | None, typer.Option(metavar="SPEC", help="Count how often its clauses are cited.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(metavar="SPEC", parser=o.spec_at_path, help="Count how often its clauses are cited.")
+    ] = None,
     embed: o.Embed = None,
     about: o.SpecOptions = o.SpecOptions(),
     models: o.ModelOptions = o.ModelOptions(),

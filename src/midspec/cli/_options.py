@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Model Spec: Markdown or plain text in UTF-8.")]
+
+def spec_at_path(given: str) -> Path:
+    """Return the path of a spec: a file's, or of `shipped:NAME`."""
+    from midspec.spec import spec_path
+
+    return spec_path(given)
+
+
+SpecPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SPEC", parser=spec_at_path, help="Model Spec: Markdown or plain text in UTF-8, or shipped:NAME."
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the result.")]
 Author = Annotated[
     str | None,
@@ -57,7 +70,8 @@ LeaveOut = Annotated[
     typer.Option(metavar="TITLE", help="Of the spec: a section, or a clause's id or beginning. Repeatable."),
 ]
 Templates = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Template author: templates by name (english), or a YAML file.")
+    str | None,
+    typer.Option(metavar="NAME", help="Template author: templates by name (english), lab:FILE, or a YAML file."),
 ]
 OldTemplates = Annotated[str | None, typer.Option("--frames", hidden=True)]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
@@ -142,7 +156,12 @@ class RowOptions(NamedTuple):
         """Return the settings among them."""
         if self.frames is not None:
             note_renamed("--frames", "--templates", "option")
-        return {"frames": self.templates or self.frames, "seed": self.seed}
+        templates = self.templates or self.frames
+        if templates and templates.startswith("lab:"):
+            from midspec.lab import data_path
+
+            templates = str(data_path(templates.removeprefix("lab:")))
+        return {"frames": templates, "seed": self.seed}
 
 
 # Of a corpus

@@ -20,7 +20,9 @@ Against = Annotated[
     ),
 ]
 Compare = Annotated[Path | None, typer.Option(metavar="ROWS", help="Other rows to compare the kept ones with.")]
-SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="The spec that the rows are about.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", metavar="FILE", parser=o.spec_at_path, help="The spec that the rows are about.")
+]
 Base = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Scores the documents (and --compare's) as it is before training.")
 ]

@@ -1,4 +1,4 @@
-"""`midspec demo`, `plan`, `run` and `report` for studies, and `train` for a single stage."""
+"""`midspec demo`, `plan`, `run` and `report` for studies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import RunView, build_with_bar, print_record
+from midspec.cli._output import RunView
 
 if TYPE_CHECKING:
-    from midspec.llm import Access
     from midspec.study import ArmDiff, Plan, PlannedStep, Study
-    from midspec.train import TrainJob
 
 _DEMO = "nano.yaml"
 _RUNS = Path("runs")
@@ -131,6 +129,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="slurm, skypilot: write what would be submitted, and stop.")
     ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Copy equal results from this other run (or folder of runs)."),
+    ] = None,
 ) -> None:
     """Run a study.
 
@@ -139,6 +141,7 @@ def run(
     Example: midspec run study.yaml --out runs/first
 
     Example: midspec run study.yaml --out /shared/first --executor slurm --canary
+    Example: midspec run lab:nano_values.yaml --out runs/values --reuse runs/nano
     """
     from midspec.models import check_device
     from midspec.study import load_study, write_jobs
@@ -152,27 +155,57 @@ def run(
         first = write_jobs(study, folder, executor)
         print(f"written, and nothing submitted: {first}")
         return
-    _run(study, folder, executor, only or (), redo or (), workers, device, canary=canary, follow=not detach)
+    _run(
+        study,
+        folder,
+        executor,
+        only or (),
+        redo or (),
+        workers,
+        device,
+        canary=canary,
+        reuse=reuse or (),
+        follow=not detach,
+    )
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Run folder of a finished study.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Run folder of a finished study; with --index, of several.")
+    ],
     against: Annotated[
         Path | None,
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
+    ] = None,
 ) -> None:
-    """Write the report of a finished run once more, or compare it with another run's.
+    """Write a finished run's report again, compare it with another's, or index several.
 
     With --against: which estimates moved, whether intervals overlap and which settings differ, printed and written as
-    against.html and against.csv into DIR/against/OTHER.
+    against.html and against.csv into DIR/against/OTHER. With --index: what each study asked and found, with a CSV file
+    of every comparison beside the page.
 
     Example: midspec report runs/nano
 
     Example: midspec report runs/nano --against runs/nano-before
-    """
-    from midspec.study import report_again, reports_against
 
+    Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
+    """
+    from midspec.study import index_reports, report_again, reports_against
+
+    if index is not None:
+        if against is not None:
+            raise typer.BadParameter("--index and --against: give one of the two")
+        for line in index_reports(folders, index):
+            print(line)
+        print(f"index: {index}")
+        return
+    if len(folders) > 1:
+        raise typer.BadParameter("Name one run, or several with --index PAGE")
+    folder = folders[0]
     if against is not None:
         page, sentences = reports_against(folder, against)
         for sentence in sentences:
@@ -193,6 +226,7 @@ def _run(
     workers: int | None = None,
     device: str = "auto",
     *,
+    reuse: Sequence[Path] = (),
     canary: bool = False,
     follow: bool = True,
 ) -> None:
@@ -211,6 +245,7 @@ def _run(
             device=device,
             canary=canary,
             follow=follow,
+            reuse=reuse,
             on_event=view.on_event,
         )
     if not follow:
@@ -309,61 +344,3 @@ def _size(step: PlannedStep) -> str:
     if step.requests is not None:
         text += f", {'price unknown' if step.usd is None else f'about {step.usd:,.2f} USD'}"
     return f"about {text}" if step.about else text
-
-
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training job (YAML).")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
-    ] = None,
-    device: o.Device = "auto",
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Divide the model over N GPUs (FSDP2); so does execution.processes."),
-    ] = None,
-    judge_url: o.JudgeUrl = None,
-    budget: o.Budget = None,
-    redo: o.Redo = False,
-) -> None:
-    """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
-
-    Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
-    10 minutes (execution.save_every_s). --judge-url and --budget are of the judge that a reward of grpo names.
-
-    Example: midspec train midtrain.yaml --out checkpoints/midtrained
-
-    Example: midspec train midtrain.yaml --processes 8, or torchrun --nproc-per-node 8 -m midspec train midtrain.yaml
-    """
-    from midspec.models import check_device, see_one_gpu
-    from midspec.train import follow, leading, load_job
-
-    check_device(device)
-    job, folder = load_job(config), out or config.with_suffix("")
-    if processes is not None:
-        job = job.model_copy(update={"execution": job.execution.model_copy(update={"processes": processes})})
-    with leading(job, device) as ranks:
-        if ranks.is_main:
-            alone = ranks.n == 1 and (job.execution.processes or 1) == 1
-            judge = o.access(judge_url, budget=budget)
-            _train(job, folder, judge, device=see_one_gpu(device) if alone else device, redo=redo)
-        else:
-            follow(job, device)
-
-
-def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: bool) -> None:
-    from midspec.core.artifact import read_record
-    from midspec.study import TrainStep
-    from midspec.train import check_folder, preflight
-
-    check_folder(folder)
-    # A result or other files in the folder are reported without the work of a preflight.
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if not taken or (redo and read_record(folder) is not None):
-        counted = preflight(job)
-        from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
-
-        memory = memory_before(job, counted.row_width, device, counted.longest_tokens)
-        for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
-            print(line, flush=True)
-    step = TrainStep.of_job(job, judge)
-    print_record(*build_with_bar(step, folder, "updates", redo=redo, device=device), folder)

@@ -32,6 +32,7 @@ from ._providers import ProviderClient as ProviderClient
 from ._providers import check_model_name as check_model_name
 from ._providers import embed as embed
 from ._providers import is_model_name as is_model_name
+from ._providers import key_variables as key_variables
 from ._providers import model_name_forms as model_name_forms
 from ._providers import provider_names as provider_names
 from ._runaway import ReplyCaps as ReplyCaps

@@ -139,6 +139,12 @@ def provider_names() -> tuple[str, ...]:
     return PROVIDERS.names()
 
 
+def key_variables() -> tuple[str, ...]:
+    """Return the environment variables that hold the keys of all providers."""
+    found = (PROVIDERS.get(name).key_variable for name in provider_names())
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
 def is_model_name(name: object) -> bool:
     """Return whether `name` is `PROVIDER/MODEL` with a provider that there is."""
     provider, _, model = name.partition("/") if isinstance(name, str) else ("", "", "")

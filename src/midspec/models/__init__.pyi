@@ -1,5 +1,8 @@
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
+from ._device_check import DeviceFound as DeviceFound
+from ._device_check import TorchFound as TorchFound
+from ._device_check import check_devices as check_devices
 from ._devices import VISIBLE as VISIBLE
 from ._devices import choose_gpus as choose_gpus
 from ._devices import see_one_gpu as see_one_gpu
@@ -11,6 +14,7 @@ from ._find import files_digest as files_digest
 from ._find import find_checkpoint as find_checkpoint
 from ._find import is_local as is_local
 from ._find import only_here as only_here
+from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name
 from ._language_model import TOO_LONG as TOO_LONG
 from ._language_model import Generation as Generation

@@ -11,15 +11,6 @@ import threading
 from functools import cache
 from pathlib import Path
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-# HTTPError is of httpx or httpx2, as the version of huggingface_hub has it.
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    EntryNotFoundError,
-    HTTPError,
-    RepositoryNotFoundError,
-)
-
 from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Checkpoint
@@ -156,6 +147,10 @@ def only_here(name: str) -> bool:
     """
     if Path(name).expanduser().exists():
         return False
+    # Imported here: what needs no model runs without the packages of models.
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
     error = _hub_error(name)
     if error is None or isinstance(error, EntryNotFoundError):
         return False
@@ -172,6 +167,11 @@ def only_here(name: str) -> bool:
 
 def _hub_error(name: str) -> Exception | None:
     """Ask the hub for a file of `name`; gives the error, if any. In a thread: looking up a host has no time limit."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    # HTTPError is of httpx or httpx2, as the version of huggingface_hub has it.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
     answers: list[Exception | None] = []
 
     def request() -> None:

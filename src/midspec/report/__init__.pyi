@@ -25,10 +25,14 @@ from ._health import write_health as write_health
 from ._health_comparison import content_rows as content_rows
 from ._health_comparison import unmatched_losses as unmatched_losses
 from ._health_comparison import write_comparison as write_comparison
+from ._index import IndexedReport as IndexedReport
+from ._index import index_lines as index_lines
+from ._index import write_index as write_index
 from ._log_comparison import comparison_lines as comparison_lines
 from ._log_comparison import difference_verdict as difference_verdict
 from ._log_comparison import write_log_comparison as write_log_comparison
 from ._report import write_report as write_report
+from ._spec_review import write_spec_review as write_spec_review
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow
 from ._task_data import Column as Column

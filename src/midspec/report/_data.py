@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field
 
+from midspec.analysis import DataSaving
 from midspec.core.records import Estimate, Strict
 from midspec.report._task_data import Column, JudgingCost, Reasons, SeamProbe, TaskReport
 
@@ -244,6 +245,7 @@ class ReportData(Strict):
         side_effects: sets and measures that training on a spec should leave alone.
         seams: arms that went on after their documents, and the points right after these.
         published: figures of others beside ours.
+        savings: factors by which arms need fewer chats.
         transcripts: the page of each arm and set.
         methods: how the study was made, in paragraphs, from its resolved settings.
         bibtex: what to cite.
@@ -287,6 +289,7 @@ class ReportData(Strict):
     side_effects: tuple[Column, ...] = Field(default=(), exclude_if=operator.not_)
     seams: tuple[Seam, ...] = Field(default=(), exclude_if=operator.not_)
     published: tuple[PublishedFigure, ...] = Field(default=(), exclude_if=operator.not_)
+    savings: tuple[DataSaving, ...] = Field(default=(), exclude_if=operator.not_)
     transcripts: tuple[TranscriptLink, ...] = Field(default=(), exclude_if=operator.not_)
     methods: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     bibtex: str = Field(default="", exclude_if=operator.not_)

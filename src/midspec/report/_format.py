@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from midspec.analysis import p_values, scale_of
+from midspec.analysis import DataSaving, p_values, scale_of
 from midspec.core.records import Estimate, Share
 from midspec.report._data import ContrastResult, PublishedFigure, ReportData
 
@@ -107,6 +107,8 @@ def answer_sentences(data: ReportData) -> tuple[str, ...]:
     could have been found; or that a difference is not significant after the correction for all that was asked.
     """
     chosen = main_contrasts(data)
+    if data.savings:
+        return tuple(saving_sentence(each) for each in data.savings[:2])
     if not chosen:
         return ("No contrast was asked of these scores.",)
     titles = {one.name: one.title for one in data.sets}
@@ -117,6 +119,27 @@ def answer_sentences(data: ReportData) -> tuple[str, ...]:
         for one in (each.estimate for each in chosen[1:])
     )
     return tuple(sentence(text) for text in (_found(first, where, is_first=True), others) if text)
+
+
+def saving_sentence(saving: DataSaving) -> str:
+    """Say how many times fewer chats give the same rate, with the interval; a bound as a bound, and none as none."""
+    most = max(point.n for point in saving.points)
+    rate = f"the rate that {most:,} chats give alone ({number(saving.rate, saving.measure)})"
+    ends = f"{saving.level:.0%} interval {_times(saving.low, at_least=False)} to "
+    ends += _times(saving.high, at_least=saving.is_high_bound)
+    if saving.n_treated is None:
+        return f"After {saving.name}, no number of chats that was tried gives {rate}: none are saved ({ends})."
+    if saving.is_bound:
+        fewest = min(point.n for point in saving.points if point.n)
+        found = f"{fewest:,} chats or fewer give {rate}: at least {saving.factor:.1f} times fewer"
+    else:
+        found = f"{_times(saving.factor, at_least=False)} times fewer chats give {rate}"
+    shown = "" if saving.low > 1 else ", which includes 1: no saving is shown" if saving.high >= 1 else ""
+    return f"After {saving.name}, {found} ({ends}{shown}; {saving.n_bases} bases)."
+
+
+def _times(factor: float, *, at_least: bool) -> str:
+    return f"{factor:.1f}{' or more' if at_least else ''}"
 
 
 def _found(one: Estimate, where: str, *, is_first: bool) -> str:

@@ -26,7 +26,7 @@ from midspec.report._evidence import (
 )
 from midspec.report._figures import Drawn, characters, draw_bars, draw_grid, glyph_warning
 from midspec.report._forest_figure import draw_forest, has_forest
-from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural
+from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural, saving_sentence
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
 from midspec.report._seam import seam_lines
@@ -136,6 +136,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
     return {
         "data": data,
         "answer": answer_sentences(data),
+        "savings": [saving_sentence(each) for each in data.savings],
         "first": next(iter(main_contrasts(data)), None),
         "facts": _facts(data),
         "figures": [_figure(figures, "main"), _figure(figures, "all_arms")],

@@ -6,9 +6,13 @@ from ._names import fill as fill
 from ._names import fill_by as fill_by
 from ._names import placeholders as placeholders
 from ._names import used_names as used_names
+from ._names import whole_text as whole_text
 from ._parse import parse_spec as parse_spec
 from ._parse import read_parts as read_parts
 from ._parse import read_spec as read_spec
 from ._parse import read_spec_parts as read_spec_parts
+from ._shipped_specs import SHIPPED_SPEC as SHIPPED_SPEC
+from ._shipped_specs import shipped_specs as shipped_specs
+from ._shipped_specs import spec_path as spec_path
 from ._source import Part as Part
 from ._words import split_sentences as split_sentences

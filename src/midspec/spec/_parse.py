@@ -14,6 +14,7 @@ from midspec.core.fingerprint import hash_text
 from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
 from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
 from midspec.spec._names import has_other_spellings, whole_text
+from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Part, Source, read_source
 from midspec.spec._words import Inline, split_sentences
 
@@ -355,7 +356,7 @@ def _text(lines: list[str], first: int, end: int) -> str:
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a Model Spec from a UTF-8 file (a byte order mark and any line ends are fine).
+    """Read a Model Spec from a UTF-8 file (a byte order mark and any line ends are fine), or a shipped one by name.
 
     Raises:
         MissingError: there is no such file.
@@ -366,6 +367,7 @@ def read_spec(path: Path) -> Spec:
 
 def read_spec_parts(path: Path) -> tuple[Spec, tuple[Part, ...]]:
     """Read a file as `read_spec` does; also return how each part of it was read, in the order of the file."""
+    path = spec_path(path)
     if not path.is_file():
         what = "is a folder, not a spec file" if path.is_dir() else "there is no such spec file"
         raise MissingError(what, where=str(path), hint="Check the path")

@@ -39,8 +39,9 @@ from .execution._executor import StepTask as StepTask
 from .execution._local import LocalExecutor as LocalExecutor
 from .execution._local import StepFaultError as StepFaultError
 from .execution._local import WorkerLostError as WorkerLostError
-from .execution._run import report_again as report_again
-from .execution._run import reports_against as reports_against
+from .execution._reports import index_reports as index_reports
+from .execution._reports import report_again as report_again
+from .execution._reports import reports_against as reports_against
 from .execution._run import run_study as run_study
 from .execution._run import write_jobs as write_jobs
 from .execution._status import STATES as STATES
@@ -83,5 +84,11 @@ from .jobs._reasons import forecast_reasons as forecast_reasons
 from .jobs._reasons import read_transcripts as read_transcripts
 from .jobs._seam import SeamStep as SeamStep
 from .jobs._sources import SpecNames as SpecNames
+from .jobs._spec_tools import ReadingsConfig as ReadingsConfig
+from .jobs._spec_tools import ReadSpecStep as ReadSpecStep
+from .jobs._spec_tools import SpecVariantConfig as SpecVariantConfig
+from .jobs._spec_tools import SpecVariantStep as SpecVariantStep
+from .jobs._spec_tools import accept_edits as accept_edits
+from .jobs._spec_tools import questions_by_clause as questions_by_clause
 from .jobs._stage_data import ReplyPairsStep as ReplyPairsStep
 from .jobs._train import TrainStep as TrainStep

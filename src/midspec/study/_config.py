@@ -135,7 +135,12 @@ def check_references(config: StudyConfig) -> None:
     Raises:
         ConfigError: the first such name, where it stands and the nearest one that exists.
     """
-    _check_uses((*_uses(config), *_report_uses(config)))
+    savings = (
+        _Use(f"report.savings[{index}]", arm_name, "arm", config.arms)
+        for index, saving in enumerate(config.report.savings)
+        for arm_name in (*saving.without.values(), *saving.treated.values())
+    )
+    _check_uses((*_uses(config), *_report_uses(config), *savings))
     world_file = config.evals.preference.items.removeprefix(_WORLD)
     if config.evals.preference.items.startswith(_WORLD):
         check_sets(config, ITEM_SETS[world_file])
@@ -214,6 +219,7 @@ def _measure_uses(config: StudyConfig) -> Iterator[_MeasureUse]:
     pairs = [(f"contrasts[{index}].", one.set, one.measure) for index, one in enumerate(config.contrasts)]
     pairs += [(f"report.panels[{index}].", one.set, one.measure) for index, one in enumerate(report.panels)]
     pairs += [(f"report.published[{index}].", one.set, one.measure) for index, one in enumerate(report.published)]
+    pairs += [(f"report.savings[{index}].", one.set, one.measure) for index, one in enumerate(report.savings)]
     pairs += [("report.main_", report.main_set, report.main_measure)]
     for path, name, measure in pairs:
         eval_task = name.partition("/")[0]

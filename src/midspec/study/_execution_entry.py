@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from midspec.core.records import Strict
 
@@ -72,6 +72,14 @@ class SlurmEntry(SlurmResources):
     grace_s: int = Field(default=120, ge=1)
     most_restarts: int = Field(default=10, ge=0)
     poll_s: float = Field(default=10, gt=0)
+
+    @model_validator(mode="after")
+    def _has_time(self) -> SlurmEntry:
+        limits = [self.time_min, *(kind.time_min for kind in self.kinds.values())]
+        # Slurm sends the signal up to a minute early.
+        if any(limit is not None and 60 * limit < self.grace_s + 60 for limit in limits):
+            raise ValueError("`time_min` leaves no time to work: it must be a minute longer than `grace_s`")
+        return self
 
 
 class SkyEntry(Strict):

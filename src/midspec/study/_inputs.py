@@ -13,9 +13,10 @@ from pydantic import JsonValue
 from midspec.core.errors import MissingError
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Record, Spec
+from midspec.spec import spec_path
 
 SHIPPED = "shipped:"
-"""The prefix of names of shipped sets of pairs."""
+"""The prefix of names of shipped sets of pairs, and of shipped specs."""
 
 
 _WORLD, _LAB = "world:", "lab:"
@@ -27,7 +28,9 @@ def is_world(reference: str) -> bool:
 
 
 def outside_path(home: Path, reference: str) -> Path:
-    """Return the path of a file that a study names: `lab:FILE`, or a path that starts at the study file."""
+    """Return the path of a file that a study names: `lab:FILE`, a spec `shipped:NAME`, or a path from its folder."""
+    if reference.startswith(SHIPPED):
+        return spec_path(reference)
     if reference.startswith(_LAB):
         from midspec.lab import data_path
 

@@ -23,6 +23,8 @@ from midspec.study._config import StudyConfig
 from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
 
 _LAB = "lab:"
+EXTENDS = "extends"
+"""The key that names another study file, of which a file says only what is otherwise."""
 
 
 class Study(NamedTuple):
@@ -36,24 +38,74 @@ class Study(NamedTuple):
 def load_study(path: Path) -> Study:
     """Read a study file, or one that the lab ships as `lab:FILE`; log one line for each old name in it.
 
+    A file that `extends` another has all that the other says and it doesn't: mappings are taken together key by key,
+    at every depth, and `arms` are its own alone. The study's text is then what both say together.
+
     Raises:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or not a study; names the line, the path in the file, and a hint.
     """
+    path, text = _read_study(path)
+    root, raw = _mapping(text, str(path))
+    if EXTENDS in raw:
+        raw = _extended(raw, path, ())
+        text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    study = _study(raw, root, text, home=path.resolve().parent, name=str(path))
+    for key, old, new in _old_names(raw):
+        note_renamed(old, new, f"{path}:{_line(root, key)}")
+    return study
+
+
+def _read_study(path: Path) -> tuple[Path, str]:
+    """Return the place and the text of a study file."""
     if str(path).startswith(_LAB):
         path = data_path(str(path).removeprefix(_LAB))
     try:
-        text = path.read_text(encoding="utf-8")
+        return path, path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise MissingError("there is no such study file", where=str(path), hint="Check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
-    study = parse_study(text, home=path.resolve().parent, name=str(path))
-    root = compose_yaml(text, str(path))
-    assert root is not None, "an empty file is no study"
-    for key, old, new in _old_names(parse_yaml(text, str(path))):
-        note_renamed(old, new, f"{path}:{_line(root, key)}")
-    return study
+
+
+def _mapping(text: str, name: str) -> tuple[yaml.Node, dict[str, Any]]:
+    """Return the nodes of a study file, which have its lines, and what it says."""
+    root, raw = compose_yaml(text, name), parse_yaml(text, name)
+    if not isinstance(raw, dict) or root is None:
+        raise ConfigError("not a study: it must be a mapping", where=name, hint="See the examples folder")
+    return root, raw
+
+
+def _extended(raw: Mapping[str, Any], path: Path, before: tuple[Path, ...]) -> dict[str, Any]:
+    """Return what a study file and those that it extends say together.
+
+    Args:
+        raw: what the file itself says.
+        path: its place.
+        before: the files that extend it.
+
+    Raises:
+        ConfigError: it extends itself, or something that is no study file.
+    """
+    where, given = f"{path}: {EXTENDS}", raw[EXTENDS]
+    if not isinstance(given, str) or not given:
+        raise ConfigError("is not the name of a file", where=where, hint="Give one study file, as lab:nano.yaml")
+    other, text = _read_study(Path(given) if given.startswith(_LAB) else path.parent / Path(given).expanduser())
+    if other.resolve() in (files := (*before, path.resolve())):
+        raise ConfigError(f"{given} extends this file", where=where, hint="A study can't extend itself")
+    _, base = _mapping(text, str(other))
+    base = _extended(base, other, files) if EXTENDS in base else base
+    own = {key: value for key, value in raw.items() if key != EXTENDS}
+    return _joined({key: value for key, value in base.items() if key != "arms" or key not in own}, own)
+
+
+def _joined(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two mappings as one: what both have as mappings is joined in turn, and of anything else `own` has it."""
+    joined = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(joined.get(key), dict)
+        joined[key] = _joined(joined[key], value) if both else value
+    return joined
 
 
 def _old_names(raw: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -74,9 +126,12 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
     Raises:
         ConfigError: as `load_study`.
     """
-    root, raw = compose_yaml(text, name), parse_yaml(text, name)
-    if not isinstance(raw, dict) or root is None:
-        raise ConfigError("not a study: it must be a mapping", where=name, hint="See the examples folder")
+    root, raw = _mapping(text, name)
+    return _study(raw, root, text, home=home, name=name)
+
+
+def _study(raw: dict[str, Any], root: yaml.Node, text: str, *, home: Path, name: str) -> Study:
+    """Return what a study file says as a study; `root` has the lines of `raw`, where they are in the file itself."""
     for path in truths_for_numbers(StudyConfig, raw):
         what = "a truth value (yes, no, on, off, true, false) where a number must be"
         raise ConfigError(what, where=f"{name}:{_line(root, path)}: {_dotted(path)}", hint="Write the number")
@@ -110,6 +165,8 @@ def study_schema() -> dict[str, Any]:
     eval_tasks = task_entries(*task_names()).model_json_schema()
     entries = schema["$defs"]["Evals"]["properties"]
     del entries["tasks"]
+    schema["properties"] = {EXTENDS: {"type": "string"}, **schema["properties"]}
+    schema["anyOf"] = [{"required": [EXTENDS]}, {"required": schema.pop("required")}]
     for name, entry in eval_tasks["properties"].items():
         entries[name] = {"anyOf": [entry, {"type": "null"}]}
     schema["$defs"] = dict(sorted({**eval_tasks.get("$defs", {}), **schema["$defs"]}.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from midspec.core.records import Strict
 
@@ -67,10 +67,39 @@ class PublishedEntry(Strict):
         return self
 
 
+class SavingEntry(Strict):
+    """Arms by their number of fine-tuning chats, without and with a treatment: how many times fewer does it need?
+
+    Attributes:
+        name: of the treatment.
+        set: of items.
+        measure: the rate.
+        without: arms by number of chats; 0 is shown beside, and not used.
+        treated: the same with the treatment; a study file calls it `with`.
+    """
+
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=True)
+
+    name: str
+    set: str
+    measure: str = "choice_logprob"
+    without: dict[int, str] = Field(min_length=2)
+    treated: dict[int, str] = Field(min_length=2, alias="with")
+
+    @model_validator(mode="after")
+    def _same_numbers(self) -> SavingEntry:
+        if min(*self.without, *self.treated) < 0:
+            raise ValueError("a number of chats is not negative")
+        if len({n for n in self.without if n in self.treated and n > 0}) < 2:
+            raise ValueError("`without` and `with` need two numbers of chats in common")
+        return self
+
+
 class ReportEntry(Strict):
     """What the report shows beside its numbers. The first panel's set and measure are the main ones by default.
 
-    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others.
+    `transcripts` are the most items of each page of transcripts (0: no pages), `published` are figures of others, and
+    `savings` are factors by which arms need fewer chats.
     """
 
     main_set: str = ""
@@ -81,6 +110,7 @@ class ReportEntry(Strict):
     samples: int = Field(default=4, ge=0)
     transcripts: int = Field(default=40, ge=0)
     published: tuple[PublishedEntry, ...] = ()
+    savings: tuple[SavingEntry, ...] = ()
     caveats: tuple[CaveatEntry, ...] = ()
     deviations: tuple[str, ...] = ()
     seed_kind: str = ""

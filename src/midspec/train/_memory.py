@@ -6,7 +6,7 @@ transformers writes it, and were held against measured peaks (LOG.md).
 
 from __future__ import annotations
 
-import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
+from midspec.core.machine import usable_memory
 from midspec.models import find_checkpoint, load_tokenizer, only_here, opened_name, pick_device, quiet
 from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._loss import CHUNK_LOGITS
@@ -230,11 +231,7 @@ def available_bytes(device: torch.device) -> int:
     """Return the memory of a GPU, or what a process may use of the machine's."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        with suppress(OSError, ValueError):
-            found.append(int(path.read_text(encoding="utf-8")))
-    return min(found)
+    return usable_memory() or sys.maxsize
 
 
 def refuse_too_large(forecast: Forecast) -> None:

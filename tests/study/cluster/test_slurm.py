@@ -56,10 +56,10 @@ def ends(process: subprocess.Popen[str]) -> str:
 def long_naps(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Naps:
     """A step that is longer than its job may be, begun before the other tests and left alone.
 
-    Slurm gives the signal up to a minute early, looks every 30 s, and knows no limit under a minute.
+    Slurm gives the signal up to a minute early and looks every 30 s, so it comes after 30 to 60 s.
     """
     made = Naps(tmp_path_factory.mktemp("long"))
-    made.write(tenths=60, time_min=1, grace_s=55)
+    made.write(tenths=60, time_min=2, grace_s=60)
     made.hold.touch()
     environment = {**cluster.env, "NAP_NOTES": str(made.notes), "PYTHONPATH": str(made.site)}
     subprocess.run(made.command("--detach"), env=environment, check=True, capture_output=True)

@@ -1,5 +1,6 @@
 from ._build import CHECKPOINTS as CHECKPOINTS
 from ._build import RECORD as RECORD
+from ._build import TAKEN_OVER as TAKEN_OVER
 from ._build import Built as Built
 from ._build import ProgressCallback as ProgressCallback
 from ._build import build as build

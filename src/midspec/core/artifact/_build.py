@@ -61,6 +61,8 @@ RECORD = "record.json"
 CHECKPOINTS = ".checkpoints"
 """The folder of a draft in which a resumable step keeps what it can go on from."""
 _STARTED = ".started.json"
+TAKEN_OVER = "taken_over"
+"""In a record's `execution.extra`, where files that were copied from another result were made, and in what time."""
 
 
 class Built(BaseModel):
@@ -159,16 +161,25 @@ def build(
 def take_over(result: Path, folder: Path) -> Built:
     """Copy the files of a finished result into another folder; the `make` of a step of the same identity.
 
+    The new record says where they were made, and in what time.
+
     Raises:
-        DataError: the result has no record, or it can't be read.
+        DataError: the result has no record, or it can't be read; a file is not the one that its record is of.
     """
     record = read_record(result)
     if record is None:
         raise DataError("has no record", where=str(result), hint="Run the study again")
-    for name in record.outputs:
+    for name, digest in record.outputs.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(result / name, folder / name)
-    return Built(outputs=tuple(record.outputs), summary=record.summary)
+        is_there = (result / name).is_file()
+        if is_there:
+            shutil.copy2(result / name, folder / name)
+        if not is_there or hash_file(folder / name) != digest:
+            hint = "Remove that result, so that it is made anew"
+            raise DataError("is gone, or was changed after it was made", where=str(result / name), hint=hint)
+    ran = record.execution
+    made: dict[str, JsonValue] = {"folder": str(result), "seconds": ran.seconds, "cpu_s": ran.cpu_s}
+    return Built(outputs=tuple(record.outputs), summary=record.summary, execution={TAKEN_OVER: made, **ran.extra})
 
 
 def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:

@@ -62,3 +62,12 @@ from ._reasons import ReasonCluster as ReasonCluster
 from ._reasons import ReasonLabel as ReasonLabel
 from ._reasons import ReasonShare as ReasonShare
 from ._reasons import Side as Side
+from ._spec_tools import ClauseDiff as ClauseDiff
+from ._spec_tools import DiffKind as DiffKind
+from ._spec_tools import DiffWord as DiffWord
+from ._spec_tools import LintFinding as LintFinding
+from ._spec_tools import LintKind as LintKind
+from ._spec_tools import Provenance as Provenance
+from ._spec_tools import SpecEdit as SpecEdit
+from ._spec_tools import SpecReview as SpecReview
+from ._spec_tools import SpecTool as SpecTool

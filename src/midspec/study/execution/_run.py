@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from midspec.core.artifact import locked, writable, write_json, write_text
+from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
 from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.records import Record
 from midspec.models import choose_gpus
@@ -29,7 +29,7 @@ from midspec.study.execution._skypilot import write_sky_pipeline
 from midspec.study.execution._slurm_run import SlurmRun
 from midspec.study.jobs._eval_task import TaskStep
 
-STUDY_FILE, _HOME = "study.yaml", "run.json"
+STUDY, HOME = "study.yaml", "run.json"
 
 
 Place = Literal["local", "slurm", "skypilot"]
@@ -46,6 +46,7 @@ def run_study(
     device: str = "auto",
     canary: bool = False,
     follow: bool = True,
+    reuse: Sequence[Path] = (),
     on_event: Listener = lambda _event: None,
 ) -> dict[str, Record]:
     """Do the steps of a study that are not done yet; return the records of all that are done now, by name.
@@ -61,9 +62,11 @@ def run_study(
         device: that models run on; never part of a result's identity.
         canary: do one step of each kind first, and nothing more if one of them fails.
         follow: with `slurm`, wait for the jobs; else return when they are submitted.
+        reuse: other runs, or folders of runs; a result of the same inputs and settings is copied from there.
         on_event: called with each event.
 
     Raises:
+        MissingError: `reuse` names a folder without a run.
         StaleError: a step is there that was made from other inputs, and `redo` does not name it.
         InUseError: another run is writing the folder.
         PreflightError: training that would teach nothing.
@@ -76,10 +79,11 @@ def run_study(
     pool = DevicePool(choose_gpus(device), workers, _n_cores()) if executor == "local" else None
     if pool is not None:
         _check_devices(steps, pool)
-    elif redo:
-        hint = "Name them with --redo and --executor local, --only them; then go on here"
-        raise ConfigError("is for the executor local", where="--redo", hint=hint)
+    elif redo or reuse:
+        hint = "Do that with --executor local, --only those steps; then go on here"
+        raise ConfigError("is for the executor local", where="--redo" if redo else "--reuse", hint=hint)
     _check_folder(study, folder)
+    elsewhere = {name: place for run in _runs_in(reuse, folder) for name, place in _results_of(run)}
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
     with _run_folder(folder):
@@ -94,7 +98,7 @@ def run_study(
                 jobs.follow(stop_at_fault=part != wanted) if follow or part != wanted else jobs.submit()
             else:
                 local = LocalExecutor(folder / "logs", pool)
-                task_for = task_maker(steps, folder, scheduler, again, device)
+                task_for = task_maker(steps, folder, scheduler, again, device, elsewhere=elsewhere)
                 _run_steps(scheduler, local, task_for, on_event, stop_at_fault=part != wanted)
             follows -= set(scheduler.records)
     on_event(Event("end", scheduler.n_done, scheduler.n_steps, seconds=time.monotonic() - began))
@@ -137,8 +141,8 @@ def _begin(study: Study, folder: Path, scheduler: Scheduler) -> None:
         check_judges(study)
     first = first_contrasts(study, folder)
     with writable(folder):
-        write_text(folder / STUDY_FILE, study.text)
-        write_json(folder / _HOME, {"home": str(study.home), FIRST: first})
+        write_text(folder / STUDY, study.text)
+        write_json(folder / HOME, {"home": str(study.home), FIRST: first})
         (folder / "logs").mkdir(exist_ok=True)
 
 
@@ -149,14 +153,14 @@ def open_run(folder: Path) -> Study:
         MissingError: there is no run in the folder.
         DataError: what it holds is not what a run writes.
     """
-    if not (folder / STUDY_FILE).is_file() or not (folder / _HOME).is_file():
+    if not (folder / STUDY).is_file() or not (folder / HOME).is_file():
         raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
     try:
-        home = Path(json.loads((folder / _HOME).read_text(encoding="utf-8"))["home"])
+        home = Path(json.loads((folder / HOME).read_text(encoding="utf-8"))["home"])
     except (ValueError, KeyError, TypeError) as error:
         hint = "Run midspec run on the study again"
-        raise DataError("does not say where the study stands", where=str(folder / _HOME), hint=hint) from error
-    return parse_study((folder / STUDY_FILE).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY_FILE))
+        raise DataError("does not say where the study stands", where=str(folder / HOME), hint=hint) from error
+    return parse_study((folder / STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY))
 
 
 def _run_steps(
@@ -209,62 +213,6 @@ def _run_steps(
         raise errors[0]
 
 
-def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
-    """Write the report of a finished run once more; return the path of its page.
-
-    Raises:
-        MissingError: there is no run in the folder, or it is not finished.
-    """
-    study = open_run(folder)
-    steps = study_steps(study, folder)
-    undone = [
-        name
-        for name, (state, _, changes) in states(steps, folder).items()
-        if state != "done" and name != "report" and not _is_older_analysis(name, changes)
-    ]
-    if undone:
-        raise MissingError(
-            f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
-            where=str(folder),
-            hint="Run midspec run on the study first",
-        )
-    run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
-    return folder / "report" / "report.html"
-
-
-def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
-    """Compare the reports of two finished runs, in the first one's folder; return the page and its sentences.
-
-    Raises:
-        MissingError: one of the two has no report.
-        DataError: its data can't be read.
-        ConfigError: both are one folder.
-        FolderError: the folder can't be written.
-    """
-    from midspec.report import ReportData, write_against
-
-    if folder.resolve() == other.resolve():
-        raise ConfigError("names the same run", where="--against", hint="Name another run's folder")
-    reports = []
-    for run in (folder, other):
-        path = run / "report" / "report_data.json"
-        if not path.is_file():
-            raise MissingError("there is no report", where=str(run), hint="Run midspec run, or midspec report, first")
-        try:
-            reports.append(ReportData.model_validate_json(path.read_bytes()))
-        except ValueError as error:
-            hint = "Write the report anew with midspec report"
-            raise DataError("holds no report of this version", where=str(path), hint=hint) from error
-    names = (folder.resolve().name, other.resolve().name)
-    if names[0] == names[1]:
-        names = (str(folder), str(other))
-    place = folder / "against" / other.resolve().name
-    built = write_against(reports[0], reports[1], place, names=names)
-    says = built.summary["says"]
-    assert isinstance(says, list)
-    return place / built.outputs[0], tuple(map(str, says))
-
-
 def _check_folder(study: Study, folder: Path) -> None:
     """Refuse a folder that is a file, or holds files that no run of this study made.
 
@@ -274,17 +222,38 @@ def _check_folder(study: Study, folder: Path) -> None:
 
     def is_trace(entry: Path) -> bool:
         # A run that was killed as it began leaves a lock, half a file, or the study.
-        if entry.name == STUDY_FILE:
+        if entry.name == STUDY:
             return entry.is_file() and entry.read_bytes() == study.text.encode()
-        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{STUDY_FILE}.", f".{_HOME}."))
+        begun = entry.suffix == ".tmp" and entry.name.startswith((f".{STUDY}.", f".{HOME}."))
         return entry.name == ".lock" or begun
 
     if folder.exists() and not folder.is_dir():
         raise FolderError("is a file, not a folder", where=str(folder), hint="Choose another --out")
-    if not folder.is_dir() or (folder / _HOME).is_file():
+    if not folder.is_dir() or (folder / HOME).is_file():
         return
     if not all(map(is_trace, folder.iterdir())):
         raise FolderError("holds files that are not a midspec run", where=str(folder), hint="Choose another --out")
+
+
+def _runs_in(folders: Iterable[Path], own: Path) -> Iterator[Path]:
+    """Yield the runs that folders are or hold, but not the run in `own`.
+
+    Raises:
+        MissingError: a folder is and holds none.
+    """
+    for folder in folders:
+        runs = [folder] if (folder / HOME).is_file() else sorted(path.parent for path in folder.glob(f"*/{HOME}"))
+        # Before its first study a folder of runs is empty, or not there.
+        if not runs and folder.resolve() != own.resolve().parent:
+            raise MissingError("there is no study run", where=f"--reuse {folder}", hint="Name the folder of a run")
+        yield from (run for run in runs if run.resolve() != own.resolve())
+
+
+def _results_of(run: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each finished result of a run but its analysis and report, with what identifies it."""
+    for path in sorted(run.glob(f"steps/*/*/{RECORD}")):
+        if (record := read_record(path.parent)) is not None:
+            yield record.fingerprint, path.parent
 
 
 def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> set[str]:
@@ -301,7 +270,7 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
     return selected
 
 
-def _is_older_analysis(name: str, changes: Sequence[str]) -> bool:
+def is_older_analysis(name: str, changes: Sequence[str]) -> bool:
     """Return whether a stale step is the analysis of an older version, which is made again in seconds.
 
     Its scores and contrasts are the same.
@@ -325,7 +294,7 @@ def _open(
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
             continue
-        if state == "stale" and name != "report" and not _is_older_analysis(name, changes):
+        if state == "stale" and name != "report" and not is_older_analysis(name, changes):
             raise StaleError(
                 f"{name} was made from other inputs ({'; '.join(changes)})",
                 where=str(folder),

@@ -142,6 +142,7 @@ def task_maker(
     again: Collection[str],
     device: str,
     *,
+    elsewhere: Mapping[str, Path] | None = None,
     wait_s: float = _ORPHAN_WAIT_S,
 ) -> Callable[[Step], StepTask]:
     """Return a function that gives the task of a step whose inputs are done.
@@ -152,6 +153,7 @@ def task_maker(
         scheduler: with the records of what is done.
         again: names of the steps to make anew; those that depend on them follow where their inputs changed.
         device: that models run on.
+        elsewhere: results of other runs, by fingerprint.
         wait_s: how long a step waits for another writer of its folder.
     """
     follows = with_descendants(steps, again) | {"report"}
@@ -167,6 +169,8 @@ def task_maker(
         job = Job(folder=place, store=folder / STORE, places=places, device=device)
         same = None if redo else scheduler.same_result(step)
         result = None if same is None else same.folder(folder)
+        if result is None and elsewhere and step.name not in follows:
+            result = elsewhere.get(fingerprint(identity))
         logs = status_path(folder, step)
         return StepTask(step, identity, job, redo=redo, wait_s=wait_s, same_result=result, status=logs)
 

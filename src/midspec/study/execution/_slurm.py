@@ -275,6 +275,8 @@ class JobFolder:
             "#SBATCH --requeue",
             *(f"#SBATCH {option}" for option in array.resources.extra),
             "",
+            # Until midspec listens, the signal before the time limit would end it.
+            "trap '' USR1",
             *self._entry.setup.splitlines(),
             *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
             *choice,

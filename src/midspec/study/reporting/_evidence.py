@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from midspec.analysis import rates
+from midspec.analysis import DataSaving, data_saving, rates
+from midspec.core.artifact import TAKEN_OVER
 from midspec.core.records import ArmScore, Estimate, ScoreRow
 from midspec.evals import task_names
 from midspec.llm import Store
@@ -55,6 +56,7 @@ def evidence(
         "seams": seams(study.config),
         "seam_probes": seam_probes(study.config, run),
         "published": published(study.config, *main),
+        "savings": savings(study.config, estimates[0]),
         "costs": costs,
         "seconds": {one.stage: one.seconds for one in costs if one.n_steps},
         "methods": methods_paragraphs(study, run, *estimates),
@@ -154,21 +156,50 @@ def published(config: StudyConfig, main_set: str, main_measure: str) -> tuple[Pu
     )
 
 
+def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[DataSaving, ...]:
+    """Return by which factors arms need fewer chats, from their rates by base.
+
+    Raises:
+        DataError: fewer than two bases are scored in all of these arms.
+    """
+    rates_of = {
+        (one.arm, one.set, one.measure): {each.seed: each.value for each in one.by_seed if each.value is not None}
+        for one in estimates
+    }
+    found = []
+    for entry in config.report.savings:
+        without, treated = (
+            {n: rates_of.get((arm, entry.set, entry.measure), {}) for n, arm in arms.items()}
+            for arms in (entry.without, entry.treated)
+        )
+        names = (entry.name, entry.set, entry.measure)
+        found.append(data_saving(without, treated, names=names, level=config.report.level))
+    return tuple(found)
+
+
 def stage_costs(steps: Mapping[str, FinishedStep], store: Path | None) -> tuple[StageCost, ...]:
-    """Return CPU time by kind of step, and requests and dollars by stage and model, as the run's store has them."""
-    by_kind: dict[str, list[FinishedStep]] = {}
+    """Return CPU time by kind of step, and requests and dollars by stage and model, as the run's store has them.
+
+    A result that was taken over from another run counts as what it took there, so that studies can be compared.
+    """
+    by_kind: dict[str, list[tuple[float, float | None]]] = {}
+    own = {str(step.folder) for step in steps.values()}
     for step in steps.values():
-        by_kind.setdefault(step.kind, []).append(step)
+        ran = step.record.execution
+        made = ran.extra.get(TAKEN_OVER)
+        took: tuple[Any, Any] = (ran.seconds, ran.cpu_s)
+        if isinstance(made, dict) and made["folder"] not in own:
+            took = (made["seconds"], made["cpu_s"])
+        by_kind.setdefault(step.kind, []).append(took)
     costs = []
     for kind, group in by_kind.items():
-        cpu = [step.record.execution.cpu_s for step in group]
-        known = [value for value in cpu if value is not None]
+        known = [cpu_s for _, cpu_s in group if cpu_s is not None]
         costs.append(
             StageCost(
                 stage=kind,
                 n_steps=len(group),
-                cpu_s=round(sum(known), 3) if len(known) == len(cpu) else None,
-                seconds=round(sum(step.record.execution.seconds for step in group), 3),
+                cpu_s=round(sum(known), 3) if len(known) == len(group) else None,
+                seconds=round(sum(seconds for seconds, _ in group), 3),
             )
         )
     if store is not None and store.is_file():

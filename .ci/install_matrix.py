@@ -1,0 +1,115 @@
+"""Install the wheel into empty environments, with the newest and the oldest dependencies, and try it there.
+
+    python .ci/install_matrix.py [--pythons python3.11 python3.13] [--extras all] [--only newest] [--torch TORCH]
+
+Every Python that is found is taken with the newest releases; the first of them once more with the oldest that
+pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network, so it is no test.
+Ends with one line for each environment, and exit code 1 if one of them failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORK = ROOT / "build" / "matrix"
+PYTHONS = tuple(f"python3.{minor}" for minor in (11, 12, 13, 14))
+# Fast tests of packages that lean on others in many places; the second part needs torch.
+ROOMS = ("tests/core", "tests/spec", "tests/corpus", "tests/curate", "tests/analysis", "tests/cli/test_doctor.py")
+ROOMS_WITH_MODELS = ("tests/models", "tests/llm", "tests/exchange", "tests/report", "tests/train/test_pack.py")
+TOOLS = ("pytest>=9.0", "pytest-timeout>=2.3", "hypothesis>=6.150", "orjson>=3.10")
+
+
+def call(command: list[str | Path], folder: Path = ROOT) -> None:
+    """Run a command, shown; raises where it fails."""
+    print("$", " ".join(map(str, command)), flush=True)
+    subprocess.run(list(map(str, command)), cwd=folder, check=True)
+
+
+def found(names: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the Pythons of these names: on the path, or pyenv's."""
+    for name in names:
+        versions = sorted(Path.home().glob(f".pyenv/versions/{name.removeprefix('python')}.*/bin/python"))
+        place = shutil.which(name) or (versions[-1] if versions else None)
+        if place is None:
+            print(f"{name}: not here")
+        else:
+            yield Path(place)
+
+
+def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: bool) -> None:
+    """Make one environment, and run what is installed in it."""
+    home = WORK / f"{python.name}-{'oldest' if is_oldest else 'newest'}"
+    shutil.rmtree(home, ignore_errors=True)
+    call([python, "-m", "venv", home])
+    pip = [home / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    wanted = f"{wheel}[{given.extras}]" if given.extras else str(wheel)
+    if given.torch and given.extras:
+        call([*pip, given.torch])
+    if is_oldest:
+        tools = WORK / "tools"
+        if not tools.exists():
+            call([sys.executable, "-m", "venv", tools])
+            call([tools / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"])
+        uv = [tools / "bin" / "uv", "pip", "install", "--quiet", "--python", home / "bin" / "python"]
+        # A torch that is given is kept: which one there is depends on where wheels come from.
+        kept = ["--excludes", _written("torch\n")] if given.torch and given.extras else []
+        # What is direct is what pyproject.toml names; of a wheel's requirements uv would take the newest.
+        extras = [f"--extra={name}" for name in given.extras.split(",") if name]
+        call([*uv, "--resolution", "lowest-direct", *kept, "-r", ROOT / "pyproject.toml", *extras])
+        call([*uv, "--no-deps", wheel])
+        call([*pip, *TOOLS])
+    else:
+        call([*pip, wanted, *TOOLS])
+    with tempfile.TemporaryDirectory() as empty:
+        call([home / "bin" / "midspec", "doctor"], Path(empty))
+        call([home / "bin" / "midspec", "demo", "--help"], Path(empty))
+    rooms = (*ROOMS, *(ROOMS_WITH_MODELS if given.extras else ()))
+    pytest = [home / "bin" / "python", "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
+    # Warnings of releases that were not there when this was written are no errors here.
+    call([*pytest, "-W", "default", *rooms])
+
+
+def _written(text: str) -> Path:
+    path = WORK / "excludes.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    """Try all environments, and say which failed."""
+    parser = argparse.ArgumentParser(description="Install the wheel into empty environments, and try it there.")
+    parser.add_argument("--pythons", nargs="+", default=PYTHONS)
+    parser.add_argument("--extras", default="all", help="of the wheel; an empty text for none")
+    parser.add_argument("--only", choices=("newest", "oldest"))
+    parser.add_argument("--torch", default="", help="a torch to install first, as pip names it")
+    given = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(WORK / "wheel", ignore_errors=True)
+    call([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", WORK / "wheel", ROOT])
+    (wheel,) = (WORK / "wheel").glob("*.whl")
+    pythons = list(found(tuple(given.pythons)))
+    cases = [(python, False) for python in pythons if given.only != "oldest"]
+    cases += [(python, True) for python in pythons[:1] if given.only != "newest"]
+    said, has_failed = [], not cases
+    for python, is_oldest in cases:
+        start = time.monotonic()
+        try:
+            try_one(python, wheel, given, is_oldest=is_oldest)
+            end = "passed"
+        except subprocess.CalledProcessError as error:
+            end, has_failed = f"FAILED: {error.cmd[0]} {error.cmd[-1]}", True
+        said.append(f"{python} {'oldest' if is_oldest else 'newest'}: {end} ({time.monotonic() - start:.0f} s)")
+    print("\n".join(said))
+    sys.exit(has_failed)
+
+
+if __name__ == "__main__":
+    main()

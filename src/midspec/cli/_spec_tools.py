@@ -1,0 +1,356 @@
+"""`midspec spec augment`, `ablate`, `generalize`, `anti-spec`, `accept`, `diff`, `lint` and `list`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from midspec.cli import _options as o
+from midspec.cli._generate import make, nothing_kept
+from midspec.cli._items import ModelAuthor, check_author
+from midspec.cli._output import print_forecast, print_spent
+from midspec.core.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from midspec.core.records import ClauseDiff, LintFinding, SpecTool
+
+Clauses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--clauses",
+        metavar="IDS",
+        help="Clauses by id, or sections by title; with commas, or repeated. All by default.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_SIGNS = {"kept": " ", "changed": "~", "added": "+", "removed": "-", "moved": ">"}
+
+
+def augment(
+    path: o.SpecPath,
+    author: ModelAuthor,
+    how: Annotated[
+        Literal["reasons", "subrules"], typer.Option(help="reasons: why, for each rule; subrules: what, spelled out.")
+    ] = "reasons",
+    growth: Annotated[
+        float | None, typer.Option(metavar="X", help="Tokens of the result: so many times the spec's; 3 by default.")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of the result, instead.")] = None,
+    match: Annotated[
+        Path | None,
+        typer.Option(metavar="SPEC", parser=o.spec_at_path, help="As many tokens as this one has, instead."),
+    ] = None,
+    clauses: Clauses = None,
+    out: o.Out = None,
+    config: o.Config = None,
+    models: o.ModelOptions = o.ModelOptions(),
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Have reasons, or subrules, written for each rule of a spec, to a length that both can have.
+
+    Makes spec.md (with every edit taken), edits.jsonl, provenance.jsonl (where each clause comes from), rejects.jsonl
+    and review.html in --out; spec accept then takes the edits that you want. Both ways aim at the same length, so two
+    runs give two specs that differ in kind alone. Replies are stored in OUT.calls.sqlite: the same command continues.
+
+    Example: midspec spec augment my-rules.md --how reasons --author anthropic/MODEL --out reasons
+    """
+    if match is not None:
+        from midspec.core.text import estimate_tokens
+        from midspec.spec import read_spec
+
+        if tokens is not None:
+            raise ConfigError("two lengths are given", where="--match", hint="Leave out --tokens or --match")
+        tokens = estimate_tokens(read_spec(match).text)
+    tool: SpecTool = "augment-reasons" if how == "reasons" else "augment-subrules"
+    wanted: dict[str, object] = {"growth": growth, "n_tokens": tokens}
+    _variant(path, author, tool, clauses, out, config, models, wanted, dry_run=dry_run, redo=redo)
+
+
+def ablate(
+    path: o.SpecPath,
+    author: ModelAuthor,
+    clauses: Clauses = None,
+    out: o.Out = None,
+    config: o.Config = None,
+    models: o.ModelOptions = o.ModelOptions(),
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Have a spec written anew so that its value is mentioned, and no longer the reason for anything.
+
+    Clause by clause, at its length. Makes the same files as spec augment.
+
+    Example: midspec spec ablate my-spec.md --author anthropic/MODEL --out ablated
+    """
+    _variant(path, author, "ablate", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+
+
+def generalize(
+    path: o.SpecPath,
+    author: ModelAuthor,
+    clauses: Clauses = None,
+    out: o.Out = None,
+    config: o.Config = None,
+    models: o.ModelOptions = o.ModelOptions(),
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Have general principles written in the place of a spec's specific guidance, section by section.
+
+    Makes the same files as spec augment.
+
+    Example: midspec spec generalize my-rules.md --author anthropic/MODEL --out general
+    """
+    _variant(path, author, "generalize", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+
+
+def anti_spec(
+    path: o.SpecPath,
+    author: ModelAuthor,
+    clauses: Clauses = None,
+    out: o.Out = None,
+    config: o.Config = None,
+    models: o.ModelOptions = o.ModelOptions(),
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Have the opposite of a spec, or of some clauses, written: for controls and measured doses.
+
+    Clause by clause, at its length. Makes the same files as spec augment.
+
+    Example: midspec spec anti-spec my-spec.md --clauses Oversight --author anthropic/MODEL --out anti
+    """
+    _variant(path, author, "anti-spec", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+
+
+def _variant(
+    path: Path,
+    author: str,
+    tool: SpecTool,
+    clauses: Sequence[str] | None,
+    out: Path | None,
+    config: Path | None,
+    models: o.ModelOptions,
+    wanted: dict[str, object],
+    *,
+    dry_run: bool,
+    redo: bool,
+) -> None:
+    """Have a variant written and print its cost, or print its forecast."""
+    from midspec.study import File, SpecVariantConfig, SpecVariantStep, spent_vs_forecast, store_beside
+
+    check_author(author, "a spec")
+    rewriting = {"tool": tool, "clauses": _listed(clauses), **wanted}
+    settings = o.settings(SpecVariantConfig, config, author={"model": author}, rewriting=rewriting)
+    step = SpecVariantStep(spec=File.at(path), config=settings, author=models.access())
+    forecast = step.forecast()
+    if dry_run:
+        print_forecast([forecast])
+        return
+    folder = o.needed(out)
+    record = make(step, folder, "places", redo=redo)
+    if not record.summary["n_edits"] and record.summary["n_rejects"]:
+        raise nothing_kept("edit", record, folder)
+    print(f"to review: {folder / 'review.html'}")
+    print_spent(spent_vs_forecast([forecast], store_beside(folder)))
+
+
+def _listed(options: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return what options name, with commas or repeated; `None` where nothing is named."""
+    names = [name.strip() for option in options or () for name in option.split(",")]
+    return tuple(name for name in names if name) or None
+
+
+def accept(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What augment, ablate, ... wrote.")],
+    clauses: Annotated[
+        list[str] | None,
+        typer.Option("--clauses", metavar="IDS", help="Edits by id, or clauses that they replace; all for all."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The spec to write.")] = None,
+    redo: Annotated[bool, typer.Option("--redo", help="Replace the file.")] = False,
+) -> None:
+    """Write a spec with the edits that you accept; all else stays as it was.
+
+    Beside FILE, FILE.provenance.jsonl says of each clause where it comes from.
+
+    Example: midspec spec accept reasons --clauses 1c2d3e4f,5a6b7c8d --out my-rules-2.md
+    """
+    from midspec.study import accept_edits
+
+    wanted = _listed(clauses)
+    if wanted is None or out is None:
+        where = "--out" if wanted else "--clauses"
+        raise ConfigError("is missing", where=where, hint="Name ids of the page or all, and the file to write")
+    n, of = accept_edits(folder, wanted, out, redo=redo)
+    print(f"{out}: {n} of {of} edits accepted")
+
+
+def diff(
+    before: o.SpecPath,
+    after: Annotated[Path, typer.Argument(metavar="SPEC2", parser=o.spec_at_path, help="The later one.")],
+    everything: Annotated[bool, typer.Option("--all", help="Print clauses that were kept as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two specs clause by clause: kept, changed (by words), added, removed, moved.
+
+    Example: midspec spec diff shipped:america shipped:america-ablated
+    """
+    from midspec.spec import read_spec
+    from midspec.spec_tools import diff_specs
+
+    rows = diff_specs(read_spec(before), read_spec(after))
+    if as_json:
+        _print_json([row.model_dump(mode="json") for row in rows])
+        return
+    section = None
+    for row in rows:
+        if row.kind == "kept" and not everything:
+            continue
+        if (where := row.after_section or row.before_section) != section:
+            section = where
+            print(f"\n{section or '(no heading)'}")
+        print(f"  {_SIGNS[row.kind]} {row.after_id or row.before_id}  {_words(row)}")
+    counts = {kind: sum(row.kind == kind for row in rows) for kind in _SIGNS}
+    print(f"\n{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}")
+
+
+def _words(row: ClauseDiff) -> str:
+    """Return a clause in one line; of a changed one what went in `[- -]`, and what came in `{+ +}`."""
+    if row.kind != "changed":
+        came = (
+            f" (from {row.before_section})" if row.kind == "moved" and row.before_section != row.after_section else ""
+        )
+        return " ".join(run.text for run in row.words) + came
+    marks = {"same": ("", ""), "out": ("[-", "-]"), "in": ("{+", "+}")}
+    runs = ((run.text[: -len(run.text.lstrip())], *marks[run.kind], run.text.strip()) for run in row.words)
+    return " ".join("".join(f"{space}{opens}{words}{closes}" for space, opens, closes, words in runs).split())
+
+
+def lint(
+    path: o.SpecPath,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind that is not looked for. Repeatable.")
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="questions.jsonl of midspec questions: clauses without one are found too."),
+    ] = None,
+    models_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models", metavar="A", help="Models that say what each clause asks for; two or more. Repeatable."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if anything is found.")] = False,
+    as_json: AsJson = False,
+    out: o.Out = None,
+    models: o.ModelOptions = o.ModelOptions(),
+    dry_run: o.DryRun = False,
+    redo: o.Redo = False,
+) -> None:
+    """Find what in a spec will hurt a model that is trained on it; without a key, by words alone.
+
+    vague words, conflicting and repeated clauses, absolutes with an exception elsewhere, dangling references,
+    placeholders, empty sections, undefined terms, double negations, two duties in one, examples that break a rule,
+    missing reasons, wrong counts, unfinished sentences. With --models several models read each clause in situations
+    (of --questions, or written by the first): where they differ it is ambiguous; replies are kept in --out.
+
+    Example: midspec spec lint my-spec.md --strict
+    """
+    from midspec.spec import read_spec
+    from midspec.spec_tools import LINT_KINDS, lint_spec
+    from midspec.study import questions_by_clause
+
+    ignored = _listed(ignore) or ()
+    if unknown := next((kind for kind in ignored if kind not in LINT_KINDS), None):
+        raise ConfigError(f"there is no kind {unknown!r}", where="--ignore", hint=did_you_mean(unknown, LINT_KINDS))
+    asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None
+    found = list(lint_spec(read_spec(path), leave_out=ignored, n_questions=asked))
+    if models_:
+        found += _ambiguous(path, models_, questions, out, models, dry_run=dry_run, redo=redo)
+        if dry_run:
+            return
+    if as_json:
+        _print_json([each.model_dump(mode="json") for each in found])
+    else:
+        _print_findings(path, found)
+    if strict and found:
+        raise typer.Exit(1)
+
+
+def _ambiguous(
+    path: Path,
+    names: Sequence[str],
+    questions: Path | None,
+    out: Path | None,
+    models: o.ModelOptions,
+    *,
+    dry_run: bool,
+    redo: bool,
+) -> list[LintFinding]:
+    """Have models read each clause, or print what that would cost; return the clauses that they read differently."""
+    from midspec.cli._output import build_with_bar
+    from midspec.core.records import LintFinding
+    from midspec.llm import check_model_name
+    from midspec.study import File, ReadingsConfig, ReadSpecStep
+
+    for name in names:
+        check_model_name(name, where="--models", role="judge")
+    if len(set(names)) < 2:
+        raise ConfigError("one model can't differ from itself", where="--models", hint="Name two or more")
+    settings = o.settings(ReadingsConfig, None, models=[{"model": name} for name in dict.fromkeys(names)])
+    asked = File.at(questions) if questions else None
+    step = ReadSpecStep(spec=File.at(path), config=settings, access=models.access(), questions=asked)
+    if dry_run:
+        print_forecast(step.forecasts())
+        return []
+    folder = o.needed(out)
+    build_with_bar(step, folder, "clauses", redo=redo)
+    rows = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+    return [LintFinding.model_validate(row) for row in rows]
+
+
+def _print_findings(path: Path, found: Iterable[LintFinding]) -> None:
+    """Print a finding in two lines, or three where it is between two clauses, with its place in the file."""
+    from midspec.spec import read_spec_parts
+
+    lines: dict[str, int] = {}
+    for part in read_spec_parts(path)[1]:
+        lines.setdefault(part.text, part.first)
+    n = 0
+    for n, each in enumerate(found, start=1):  # noqa: B007 - the last number is printed
+        line = lines.get(each.text) or ""
+        print(f"{path}:{line}: {each.kind}: {each.what}")
+        print(f"    {each.clause_id}  {_line(each.text)}")
+        if each.other:
+            print(f"    {each.other_id}  {_line(each.other)}")
+    print(f"{path}: {n} finding{'' if n == 1 else 's'}")
+
+
+def _line(text: str, most: int = 140) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _print_json(rows: object) -> None:
+    print(json.dumps(rows, ensure_ascii=False, indent=1))
+
+
+def list_() -> None:
+    """List the specs that midspec ships; each is shipped:NAME wherever a spec's file is.
+
+    Example: midspec spec list
+    """
+    from midspec.spec import read_spec, shipped_specs, spec_path
+
+    names = shipped_specs()
+    width = max(map(len, names))
+    for name, about in names.items():
+        spec = read_spec(spec_path(f"shipped:{name}"))
+        print(f"{name:<{width}}  {len(spec.text.split()):>5} words  {about}")

@@ -1,0 +1,16 @@
+from ._ambiguity import Ambiguities as Ambiguities
+from ._ambiguity import ClauseReading as ClauseReading
+from ._ambiguity import ReadClause as ReadClause
+from ._ambiguity import ReadingSettings as ReadingSettings
+from ._ambiguity import estimate_readings as estimate_readings
+from ._ambiguity import read_ambiguities as read_ambiguities
+from ._diff import diff_specs as diff_specs
+from ._diff import word_diff as word_diff
+from ._edits import apply_edits as apply_edits
+from ._edits import chosen_edits as chosen_edits
+from ._lint import LINT_KINDS as LINT_KINDS
+from ._lint import lint_spec as lint_spec
+from ._places import SpecRewriting as SpecRewriting
+from ._rewrite import RewrittenSpec as RewrittenSpec
+from ._rewrite import estimate_rewriting as estimate_rewriting
+from ._rewrite import rewrite_spec as rewrite_spec

@@ -1,0 +1,156 @@
+"""Edits put into a spec, and where each clause of the result comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from html import escape
+from typing import NamedTuple
+
+from midspec.core.errors import ConfigError, SpecError, did_you_mean
+from midspec.core.records import Clause, Provenance, Section, Spec, SpecEdit
+from midspec.spec import parse_spec, whole_text
+
+REWRITTEN_KINDS = ("sentence", "item")
+"""Clauses that are rewritten; rows of tables, code and examples stay as they are."""
+
+
+class _Piece(NamedTuple):
+    """A run of a section's text, and what it comes from: an edit, a clause that was kept, or nothing (list marks)."""
+
+    text: str
+    edit: SpecEdit | None = None
+    clause_id: str = ""
+
+
+def apply_edits(spec: Spec, edits: Sequence[SpecEdit]) -> tuple[str, tuple[Provenance, ...]]:
+    """Put edits into a spec; return its text, and where each of its clauses comes from.
+
+    Args:
+        spec: the source.
+        edits: of this source; what none of them replaces stays as it is.
+
+    Raises:
+        SpecError: the result is no spec.
+    """
+    by_section: dict[str, list[SpecEdit]] = {}
+    for edit in edits:
+        by_section.setdefault(edit.section_id, []).append(edit)
+    pieces = [_pieces(section, by_section.get(section.id, ())) for section in spec.sections]
+    sections = [
+        section.model_copy(update={"text": "".join(piece.text for piece in found)})
+        for section, found in zip(spec.sections, pieces, strict=True)
+    ]
+    text = whole_text(sections)
+    return text, _provenance(spec, text, [piece for found in pieces for piece in found])
+
+
+def chosen_edits(edits: Sequence[SpecEdit], wanted: Collection[str]) -> list[SpecEdit]:
+    """Return the edits that are named by their own id or that of a clause which they replace; `all` is all of them.
+
+    Raises:
+        ConfigError: a name is none of theirs.
+    """
+    if "all" in wanted:
+        return list(edits)
+    known = {edit.id for edit in edits} | {clause for edit in edits for clause in edit.clause_ids}
+    for name in wanted:
+        if name not in known:
+            hint = did_you_mean(name, [edit.id for edit in edits]) if len(edits) <= 20 else "Read the ids on the page"
+            raise ConfigError(f"there is no edit {name!r}", where="--clauses", hint=hint)
+    return [edit for edit in edits if edit.id in wanted or not set(edit.clause_ids).isdisjoint(wanted)]
+
+
+def _pieces(section: Section, edits: Sequence[SpecEdit]) -> list[_Piece]:
+    """Cut a section's text at its clauses, and put edits in their places."""
+    whole = next((edit for edit in edits if len(edit.clause_ids) > 1), None)
+    if whole is not None:
+        return [_Piece(whole.after, whole)]
+    by_clause = {edit.clause_ids[0]: edit for edit in edits}
+    found = _cut(section.text, section.clauses, by_clause)
+    # Mark-up inside a clause hides it from the search; then the text is made of the clauses.
+    if {piece.edit.id for piece in found if piece.edit} != {edit.id for edit in edits}:
+        found = _cut(_plain(section.clauses), section.clauses, by_clause)
+    return found
+
+
+def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -> list[_Piece]:
+    found: list[_Piece] = []
+    at = 0
+    for clause in clauses:
+        if (match := _pattern(clause.text).search(text, at)) is None:
+            continue
+        start, end = match.span()
+        found.append(_Piece(text[at:start]))
+        edit = by_clause.get(clause.id)
+        kept = _example_block(clause.text) if clause.kind == "example" else text[start:end]
+        found.append(_Piece(edit.after if edit else kept, edit, clause.id))
+        if edit and text[end : end + 1].strip() and not edit.after.endswith(text[end - 1]):
+            # Some scripts put no space between sentences, and another full stop than theirs ends none there.
+            found.append(_Piece(" "))
+        at = end
+    return [*found, _Piece(text[at:])]
+
+
+def _pattern(words: str) -> re.Pattern[str]:
+    """Compile a pattern for words, whatever white space stands between them."""
+    return re.compile(r"\s+".join(map(re.escape, words.split())))
+
+
+_TURN = re.compile(r"^(?:Reply marked (?P<mark>[A-Z]+)(?: \((?P<why>.*?)\))?|(?P<role>[A-Z][a-z]+)): ", re.MULTILINE)
+
+
+def _example_block(text: str) -> str:
+    """Return an example in a form that is read as the same one: its title, and its turns in tags."""
+    turns = list(_TURN.finditer(text))
+    if turns and turns[0].start() == 0 and turns[0]["role"] == "Example":
+        title, turns = text[turns[0].end() :].split("\n")[0], turns[1:]
+    else:
+        title = ""
+    lines = [f"**Example**: {title}", ""] if title else []
+    lines.append("~~~xml")
+    for turn, after in zip(turns, [*turns[1:], None], strict=True):
+        body = escape(text[turn.end() : after.start() if after else len(text)].strip("\n"), quote=False)
+        verdict = ": ".join(filter(None, (turn["mark"], turn["why"])))
+        tag = (turn["role"] or "Assistant").lower()
+        lines += [f"<{tag}>" + (f" <!-- {verdict} -->" if verdict else ""), body, f"</{tag}>"]
+    return "\n".join((*lines, "~~~"))
+
+
+def _plain(clauses: Sequence[Clause]) -> str:
+    lines = []
+    for at, clause in enumerate(clauses):
+        is_item = clause.kind == "item"
+        begins = at and not (is_item and clauses[at - 1].kind == "item")
+        lines.append(("\n\n" if begins else "\n" if at else "") + ("- " if is_item else "") + clause.text)
+    return "".join(lines)
+
+
+def _provenance(spec: Spec, text: str, pieces: Sequence[_Piece]) -> tuple[Provenance, ...]:
+    """Find for each clause of the written text the piece in which it begins."""
+    spans: list[tuple[int, int, _Piece]] = []
+    at = 0
+    for piece in (piece for piece in pieces if piece.text.strip()):
+        start = text.index(piece.text.strip("\n"), at)
+        at = start + len(piece.text.strip("\n"))
+        if piece.edit or piece.clause_id:
+            spans.append((start, at, piece))
+    try:
+        written = parse_spec(text, name=spec.title)
+    except SpecError as error:
+        raise SpecError(f"what the edits make is no spec: {error.what}", where=spec.title, hint=error.hint) from error
+    same = {clause.id for clause in spec.clauses}
+    rows, at, first = [], 0, 0
+    for clause in written.clauses:
+        sources: tuple[str, ...] = (clause.id,) if clause.id in same else ()
+        edit, pattern = None, _pattern(clause.text)
+        for index in range(first, len(spans)):
+            start, end, piece = spans[index]
+            if match := pattern.search(text, max(start, at), end):
+                at, first = match.end(), index
+                edit = piece.edit
+                sources = edit.clause_ids if edit else (piece.clause_id,)
+                break
+        about = {"edit": edit.id, "tool": edit.tool, "author": edit.author, "request": edit.request} if edit else {}
+        rows.append(Provenance(clause_id=clause.id, text=clause.text, sources=sources, **about))
+    return tuple(rows)

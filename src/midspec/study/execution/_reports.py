@@ -1,0 +1,122 @@
+"""The reports of finished runs: written once more, two compared, and many on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midspec.core.artifact import RECORD, TAKEN_OVER, read_record
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.study._graph import study_steps
+from midspec.study._plan import states
+from midspec.study.execution._executor import Listener
+from midspec.study.execution._run import is_older_analysis, open_run, run_study
+
+if TYPE_CHECKING:
+    from midspec.report import ReportData
+
+
+def report_again(folder: Path, *, on_event: Listener = lambda _event: None) -> Path:
+    """Write the report of a finished run once more; return the path of its page.
+
+    Raises:
+        MissingError: there is no run in the folder, or it is not finished.
+    """
+    study = open_run(folder)
+    steps = study_steps(study, folder)
+    undone = [
+        name
+        for name, (state, _, changes) in states(steps, folder).items()
+        if state != "done" and name != "report" and not is_older_analysis(name, changes)
+    ]
+    if undone:
+        raise MissingError(
+            f"{len(undone)} of {len(steps)} steps are not done ({undone[0]} first)",
+            where=str(folder),
+            hint="Run midspec run on the study first",
+        )
+    run_study(study, folder, redo=["report"], workers=1, on_event=on_event)
+    return folder / "report" / "report.html"
+
+
+def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
+    """Compare the reports of two finished runs, in the first one's folder; return the page and its sentences.
+
+    Raises:
+        MissingError: one of the two has no report.
+        DataError: its data can't be read.
+        ConfigError: both are one folder.
+        FolderError: the folder can't be written.
+    """
+    from midspec.report import write_against
+
+    if folder.resolve() == other.resolve():
+        raise ConfigError("names the same run", where="--against", hint="Name another run's folder")
+    reports = [_report_of(run) for run in (folder, other)]
+    names = (folder.resolve().name, other.resolve().name)
+    if names[0] == names[1]:
+        names = (str(folder), str(other))
+    place = folder / "against" / other.resolve().name
+    built = write_against(reports[0], reports[1], place, names=names)
+    says = built.summary["says"]
+    assert isinstance(says, list)
+    return place / built.outputs[0], tuple(map(str, says))
+
+
+def _report_of(run: Path) -> ReportData:
+    """Read the data of a run's report.
+
+    Raises:
+        MissingError: there is none.
+        DataError: it can't be read.
+    """
+    from midspec.report import ReportData
+
+    path = run / "report" / "report_data.json"
+    if not path.is_file():
+        raise MissingError("there is no report", where=str(run), hint="Run midspec run, or midspec report, first")
+    try:
+        return ReportData.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        hint = "Write the report anew with midspec report"
+        raise DataError("holds no report of this version", where=str(path), hint=hint) from error
+
+
+def index_reports(runs: Sequence[Path], page: Path) -> list[str]:
+    """Write one page of the answers of several finished runs; return them as lines.
+
+    Args:
+        runs: folders, in the order of the page.
+        page: where to write it.
+
+    Raises:
+        MissingError: one has no report.
+        DataError: its data can't be read.
+        FolderError: the page can't be written.
+    """
+    from midspec.report import IndexedReport, index_lines, write_index
+
+    reports = []
+    for run in runs:
+        cpu_s, shared_cpu_s = _cpu_of(run)
+        name, shown = run.resolve().name, run / "report" / "report.html"
+        reports.append(IndexedReport(name, shown, _report_of(run), cpu_s, shared_cpu_s))
+    write_index(reports, page)
+    return index_lines(reports)
+
+
+def _cpu_of(run: Path) -> tuple[float | None, float]:
+    """Return the seconds of CPU that a run's results took, wherever they were made, and those made in other runs."""
+    own = str(run.resolve())
+    here: list[float | None] = []
+    shared = 0.0
+    for path in run.glob(f"steps/**/{RECORD}"):
+        if (record := read_record(path.parent)) is not None:
+            made = record.execution.extra.get(TAKEN_OVER)
+            if isinstance(made, dict) and not str(made["folder"]).startswith(own):
+                shared += float(str(made["cpu_s"] or 0))
+            else:
+                here.append(record.execution.cpu_s)
+    known = [each for each in here if each is not None]
+    return (sum(known) + shared if len(known) == len(here) else None), shared

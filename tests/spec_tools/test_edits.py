@@ -1,0 +1,98 @@
+"""Edits go where their clauses stand, all else stays, and each clause of the result has its origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midspec.core.errors import ConfigError
+from midspec.core.records import Spec, SpecEdit
+from midspec.spec import parse_spec, read_spec, shipped_specs, spec_path
+from midspec.spec_tools import apply_edits, chosen_edits
+
+ROOT = Path(__file__).parents[2]
+SPECS = sorted(
+    [
+        *(spec_path(f"shipped:{name}") for name in shipped_specs()),
+        *(ROOT / "tests" / "specs").iterdir(),
+        *(ROOT / "tests" / "spec" / "forms").iterdir(),
+    ]
+)
+RULES = spec_path("shipped:agent-rules")
+
+
+def edits_of(spec: Spec, change: str) -> list[SpecEdit]:
+    """An edit for each sentence and item, whose text is `change` with the clause's own in it."""
+    return [
+        SpecEdit(
+            id=f"e{at}",
+            section_id=clause.section_id,
+            section="",
+            clause_ids=(clause.id,),
+            before=clause.text,
+            after=change.format(clause.text),
+            tool="ablate",
+            author="openai/author",
+            request=f"r{at}",
+        )
+        for at, clause in enumerate(spec.clauses)
+        if clause.kind in ("sentence", "item")
+    ]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
+def test_edits_that_change_nothing_give_the_same_clauses_each_from_itself(path: Path) -> None:
+    spec = read_spec(path)
+    text, provenance = apply_edits(spec, edits_of(spec, "{}"))
+    written = parse_spec(text, name=spec.title)
+    assert [clause.text.split() for clause in written.clauses] == [clause.text.split() for clause in spec.clauses]
+    assert [row.clause_id for row in provenance] == [clause.id for clause in written.clauses]
+    edited = {clause.id for clause in spec.clauses if clause.kind in ("sentence", "item")}
+    assert [row.sources for row in provenance] == [(clause.id,) for clause in spec.clauses]
+    assert {row.sources[0] for row in provenance if row.edit} == edited
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
+def test_what_an_edit_adds_comes_from_its_clause(path: Path) -> None:
+    spec = read_spec(path)
+    edits = edits_of(spec, "{} So it is.")
+    _, provenance = apply_edits(spec, edits)
+    by_edit = {edit.id: edit for edit in edits}
+    assert {row.edit for row in provenance} >= {edit.id for edit in edits}
+    assert all(row.sources == by_edit[row.edit].clause_ids for row in provenance if row.edit)
+    assert all(row.request == by_edit[row.edit].request for row in provenance if row.edit)
+
+
+@given(st.sets(st.integers(0, 20)))
+def test_only_what_is_accepted_is_changed(accepted: set[int]) -> None:
+    spec = read_spec(RULES)
+    edits = [edit for at, edit in enumerate(edits_of(spec, "{} So it is.")) if at in accepted]
+    text, provenance = apply_edits(spec, edits)
+    changed = {edit.clause_ids[0] for edit in edits}
+    kept = [clause.id for clause in spec.clauses if clause.id not in changed]
+    assert [row.sources[0] for row in provenance if not row.edit] == kept
+    assert text.count("So it is.") == len(edits)
+    assert (text == spec.text) == (not edits)
+
+
+def test_a_section_s_edit_takes_the_place_of_all_that_stood_in_it() -> None:
+    spec = parse_spec("# A\n\nOne is here. Two is there.\n\n- Three.\n\n## B\n\nFour.\n")
+    first = spec.sections[0]
+    edit = edits_of(spec, "{}")[0].model_copy(
+        update={"clause_ids": tuple(clause.id for clause in first.clauses), "after": "All in one."}
+    )
+    text, provenance = apply_edits(spec, [edit])
+    assert text == "# A\n\nAll in one.\n\n## B\n\nFour.\n"
+    assert [len(row.sources) for row in provenance] == [3, 1]
+
+
+def test_edits_are_chosen_by_their_own_id_or_their_clause_s_and_a_wrong_name_is_told() -> None:
+    spec = read_spec(RULES)
+    edits = edits_of(spec, "{}")
+    assert chosen_edits(edits, ["all"]) == edits
+    assert chosen_edits(edits, ["e3", spec.clauses[5].id]) == [edits[3], edits[5]]
+    with pytest.raises(ConfigError, match="no edit 'e300'"):
+        chosen_edits(edits, ["e300"])
