@@ -20,7 +20,6 @@ from midspec.report._format import (
     leaves_out_0,
     main_contrasts,
     saving_sentence,
-    sentence,
     unit,
 )
 from midspec.report._html import render
@@ -60,7 +59,7 @@ def found_sentence(contrast: ContrastResult) -> str:
     """Say what a contrast found, and whether that is left of it after the correction."""
     one = contrast.estimate
     lost = leaves_out_0(one) and not holds(one)
-    return sentence(contrast.verdict) + (f" Not significant: {corrected_p(one)}." if lost else "")
+    return contrast.verdict + (f" Not significant: {corrected_p(one)}." if lost else "")
 
 
 def write_index(reports: Sequence[IndexedReport], page: Path) -> Built:
