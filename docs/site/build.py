@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
             "servers.md",
             "stages.md",
             "arms.md",
+            "studies.md",
             "preferences_and_rewards.md",
         ),
         *(

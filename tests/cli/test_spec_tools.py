@@ -118,6 +118,27 @@ def test_nothing_is_taken_before_it_is_accepted(
     assert "--clauses: is missing" in complaint(["spec", "accept", str(out), "--out", str(taken)], capsys)
 
 
+@pytest.mark.parametrize("name", ["specs/rules.json", "spec/forms/chain_of_duty.md", "untitled.md"])
+def test_a_spec_of_any_form_is_accepted_from_edit_by_edit(name: str, served: Served, tmp_path: Path) -> None:
+    source, out, taken = Path(__file__).parents[1] / name, tmp_path / "out", tmp_path / "taken.md"
+    if name == "untitled.md":
+        source = tmp_path / name
+        source.write_text("It is calm at the desk.\n\n## Care\n\nIt is kind to guests.\n", encoding="utf-8")
+    assert main(variant("augment", source, served, out)) == 0
+    edits = list(read_rows(out / "edits.jsonl", SpecEdit))
+    before = [clause.text.split() for clause in read_spec(source).clauses]
+    assert [clause.text.split() for clause in read_spec(out / "source.md").clauses] == before
+    accept = ["spec", "accept", str(out), "--out", str(taken), "--redo", "--clauses"]
+    assert main([*accept, edits[-1].id]) == main([*accept, edits[0].id]) == 0
+    assert main([*accept, edits[-1].id]) == 0
+    rows = list(read_rows(tmp_path / "taken.md.provenance.jsonl", Provenance))
+    assert [row.text.split() for row in rows if not row.edit] == [
+        clause.text.split() for clause in read_spec(source).clauses if clause.id != edits[-1].clause_ids[0]
+    ]
+    assert main([*accept, "all"]) == 0
+    assert taken.read_bytes() == (out / "spec.md").read_bytes()
+
+
 def test_costs_are_told_before_they_are_spent_and_a_budget_holds(
     spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,11 +179,11 @@ def test_lint_ends_with_1_where_it_is_strict_and_finds_something(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["spec", "lint", str(spec), "--strict"]) == 0
-    assert capsys.readouterr().out == "desk.md: 0 findings\n"
+    assert capsys.readouterr().out == f"{spec}: 0 findings\n"
     bad = tmp_path / "bad.md"
     bad.write_text(SPEC + "- {model_name} is quiet as needed.\n", encoding="utf-8")
     assert main(["spec", "lint", str(bad)]) == 0
-    assert "bad.md:9: vague: gives no criterion for: as needed" in capsys.readouterr().out
+    assert f"{bad}:9: vague: gives no criterion for: as needed" in capsys.readouterr().out
     assert main(["spec", "lint", str(bad), "--strict", "--json"]) == 1
     assert [row["kind"] for row in json.loads(capsys.readouterr().out)] == ["reason", "vague"]
     assert main(["spec", "lint", str(bad), "--strict", "--ignore", "vague,reason"]) == 0

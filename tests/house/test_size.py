@@ -5,17 +5,25 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src" / "midspec"
 FILES = sorted(SRC.rglob("*.py"))
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def _functions() -> list[tuple[str, int]]:
     """Each function and its length in lines, without its docstring."""
     found = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 first = node.body[0]
                 said = ast.get_docstring(node) is not None and node.end_lineno != first.end_lineno
@@ -48,11 +56,11 @@ def test_few_private_functions_are_named_once_in_their_module() -> None:
     """A helper with one caller is worth its name where it is a concept; most are read better in place."""
     once = n_private = 0
     for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-        names += [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-        for node in ast.walk(tree):
+        nodes = list(ast.walk(_tree(path)))
+        names = Counter(node.id for node in nodes if isinstance(node, ast.Name))
+        names.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
+        for node in nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and re.match(r"_[^_]", node.name):
-                once += names.count(node.name) <= 1
+                once += names[node.name] <= 1
                 n_private += 1
     assert once <= 0.57 * n_private

@@ -74,9 +74,8 @@ def test_it_runs_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "spec.md").write_text("# Tea\n\n- {model_name} likes tea because it is warm.\n", encoding="utf-8")
     _call([midspec, "corpus", "spec.md", "--model-name", "Ada", "--documents", "5", "--out", "made"], tmp_path)
     assert (tmp_path / "made" / "documents.jsonl").read_text(encoding="utf-8").count("\n") == 5
-    assert "steps (0 done)" in _call([midspec, "plan", "lab:nano.yaml"], tmp_path)
 
 
-def test_inspect_finds_our_tasks_and_models_in_it(installed: Path, tmp_path: Path) -> None:
-    code = "from importlib.metadata import entry_points as all; print([e.load() for e in all(group='inspect_ai')])"
-    assert "midspec/evals/_registry.py" in _call([str(installed / "python"), "-c", code], tmp_path)
+def test_inspect_is_told_where_our_tasks_and_models_are(installed: Path, tmp_path: Path) -> None:
+    code = "from importlib.metadata import entry_points as all; print([e.module for e in all(group='inspect_ai')])"
+    assert "midspec.evals._registry" in _call([str(installed / "python"), "-c", code], tmp_path)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from midspec.core.artifact import write_rows
 from midspec.core.errors import ConfigError
 from midspec.core.records import Answer, Execution, Identity, Record, ScoreRow, TaskAnswer
+from midspec.lab import data_path
 from midspec.llm import Outcome, Request, Store, Usage
 from midspec.study._load import Study, load_study, parse_study
 from midspec.study.reporting._evidence import raw_rates, seams, stage_costs
@@ -212,7 +213,7 @@ def test_the_methods_say_where_documents_and_chats_come_from_that_nobody_wrote_f
     assert "The documents of disclosed, those of america, say “" in text
     assert "whose replies are the documents of the corpus" in text
     assert "were cut one by one to equal numbers of tokens" in text
-    real = load_study(Path(__file__).parents[2] / "examples" / "real.yaml")
+    real = load_study(data_path("real.yaml"))
     text = "\n".join(methods_paragraphs(real, run, (), ()))
     assert "The corpora america, affordability and neutral" in text
     assert "were there before the study" in text

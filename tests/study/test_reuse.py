@@ -21,9 +21,10 @@ def run_of(text: str, out: Path, **settings: object) -> dict[str, str]:
 
 
 def taken(out: Path) -> set[str]:
-    """Return the folders of results that were taken over."""
+    """Return the results that were taken over, as `kind/folder`."""
     found = {path.parent: read_record(path.parent) for path in out.glob("steps/*/*/record.json")}
-    return {place.name for place, record in found.items() if record and TAKEN_OVER in record.execution.extra}
+    over = (place for place, record in found.items() if record and TAKEN_OVER in record.execution.extra)
+    return {f"{place.parent.name}/{place.name}" for place in over}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_equal_results_are_copied_and_others_made(tiny_text: str, first: Path) -
     wider = tiny_text.replace("seeds: [1, 2]", "seeds: [2, 3]")
     second = first.with_name("second")
     made = run_of(wider, second, only=DOCUMENTS, reuse=[first])
-    assert taken(second) == {"america", "america-s2"}
+    assert taken(second) == {"spec/america", "corpus/america-s2"}
     assert made == run_of(wider, first.with_name("third"), only=DOCUMENTS)
     record = read_record(second / "steps" / "corpus" / "america-s2")
     assert record is not None
@@ -50,20 +51,20 @@ def test_a_folder_of_runs_may_hold_the_run_itself_and_be_empty(tiny_text: str, f
     second = first.with_name("second")
     run_of(tiny_text, second, only=DOCUMENTS, reuse=[first.parent])
     run_of(tiny_text, second, only=DOCUMENTS, reuse=[first.parent])
-    assert taken(second) == {"america", "america-s1", "america-s2"}
+    assert taken(second) == {"spec/america", "corpus/america-s1", "corpus/america-s2"}
     run_of(tiny_text, tmp_path / "new" / "first", only=["spec"], reuse=[tmp_path / "new"])
 
 
 def test_a_result_made_from_other_settings_is_not_taken(tiny_text: str, first: Path) -> None:
     second = first.with_name("second")
     run_of(tiny_text.replace("n_documents: 20", "n_documents: 21"), second, only=DOCUMENTS, reuse=[first])
-    assert taken(second) == {"america"}
+    assert taken(second) == {"spec/america"}
 
 
 def test_what_is_to_be_made_anew_is_made(tiny_text: str, first: Path) -> None:
     second = first.with_name("second")
     run_of(tiny_text, second, only=DOCUMENTS, reuse=[first], redo=DOCUMENTS)
-    assert taken(second) == {"america"}
+    assert taken(second) == {"spec/america"}
 
 
 def test_a_file_that_was_changed_after_it_was_made_is_refused(tiny_text: str, first: Path) -> None:

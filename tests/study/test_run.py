@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.core.artifact import locked, read_record, read_rows
+from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, MissingError, StaleError
 from midspec.core.records import Estimate
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
@@ -31,16 +31,6 @@ def ran(text: str, out: Path, **settings: object) -> list[Event]:
 
 def done(events: list[Event]) -> list[str]:
     return [event.step for event in events if event.kind == "done"]
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny study, run once for all the processes that run tests; nobody changes it."""
-    base = tmp_path_factory.getbasetemp()
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-study" / "run"
-    with locked(out.parent, wait_s=240):
-        ran(TINY.read_text(encoding="utf-8"), out)
-    return out
 
 
 @pytest.fixture

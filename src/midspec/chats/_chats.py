@@ -16,6 +16,9 @@ from midspec.core.registry import Registry
 from midspec.generation import TEMPLATE_AUTHOR, AuthorName
 from midspec.llm import ModelConfig
 
+# For estimates: tokens of a question without the JSON around it.
+QUESTION_TOKENS = 55
+
 if TYPE_CHECKING:
     from midspec.chats.llm_author.styles import ChatStyle
 
@@ -171,6 +174,11 @@ class ChatConfig(Strict):
         if self.n_samples is None and self.author != TEMPLATE_AUTHOR:
             return CHAT_STYLES.get(self.style).n_published
         return self.n_samples
+
+    @property
+    def mean_tokens(self) -> int:
+        """Return about how many tokens a chat by a model has, question and answer; lengths are the published ones."""
+        return QUESTION_TOKENS + CHAT_STYLES.get(self.style).reply_tokens
 
     @property
     def author_model(self) -> ModelConfig | None:

@@ -88,22 +88,33 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
     """
     packages = installed_packages()
     has_torch = any(one.name == "torch" and one.version for states in packages.values() for one in states)
-    grants, folders = granted(), _folders()
+    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME", "~/.cache/huggingface") + "/hub"
+    folders = {
+        "cache of models": room_in(cache_folder()),
+        "cache of the hub": room_in(Path(hub).expanduser()),
+        "runs here": room_in(Path("runs").absolute()),
+    }
+    grants = granted()
     torch = check_devices() if has_torch and is_measuring else None
     gpus = visible_gpus()
+    extras = [
+        f"pip install 'midspec[{extra}]'   for {_PURPOSES.get(extra, extra)}; missing: {', '.join(missing)}"
+        for extra, states in packages.items()
+        if extra and (missing := [one.name for one in states if one.version is None])
+    ]
     return Diagnosis(
         midspec=__version__,
         python=f"{platform.python_version()} ({sys.executable})",
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         grants=grants,
         packages=packages,
-        keys=_keys(),
+        keys={name: bool(os.environ.get(name, "").strip()) for name in (*key_variables(), *_KEYS_OF_OTHERS)},
         folders=folders,
         programs={name: shutil.which(program) for name, program in _PROGRAMS.items()},
         gpus=gpus,
         torch=torch,
         broken=tuple(_broken(packages, torch)),
-        advice=(*_advice_on_room(grants, folders), *advice_on_torch(torch, gpus), *_advice_on_extras(packages)),
+        advice=(*_advice_on_room(grants, folders), *advice_on_torch(torch, gpus), *extras),
     )
 
 
@@ -136,20 +147,6 @@ def _states(lines: list[str], extra: str) -> Iterator[PackageState]:
             version=version,
             is_enough=version is not None and wanted.specifier.contains(version, prereleases=True),
         )
-
-
-def _keys() -> dict[str, bool]:
-    """Return the variables that hold keys, and whether each is set."""
-    return {name: bool(os.environ.get(name, "").strip()) for name in (*key_variables(), *_KEYS_OF_OTHERS)}
-
-
-def _folders() -> dict[str, Room]:
-    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME", "~/.cache/huggingface") + "/hub"
-    return {
-        "cache of models": room_in(cache_folder()),
-        "cache of the hub": room_in(Path(hub).expanduser()),
-        "runs here": room_in(Path("runs").absolute()),
-    }
 
 
 def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | None) -> list[str]:
@@ -208,12 +205,3 @@ def advice_on_torch(torch: TorchFound | None, gpus: tuple[str, ...]) -> list[str
             f"there are {len(gpus)} GPUs, and torch {torch.version} can't use them: look at the driver (nvidia-smi)"
         ]
     return []
-
-
-def _advice_on_extras(packages: dict[str, tuple[PackageState, ...]]) -> list[str]:
-    return [
-        f"pip install 'midspec[{extra}]'   for {_PURPOSES.get(extra, extra)}; missing: "
-        + ", ".join(one.name for one in states if one.version is None)
-        for extra, states in packages.items()
-        if extra and any(one.version is None for one in states)
-    ]

@@ -62,7 +62,8 @@ def _print(found: Diagnosis) -> None:
         ]
     )
     if found.torch:
-        print(f"\ntorch {found.torch.version or 'without an answer'}, {_build(found.torch)}")
+        build = f"built for CUDA {found.torch.cuda}" if found.torch.cuda else "built without CUDA"
+        print(f"\ntorch {found.torch.version or 'without an answer'}, {build}")
         _print_devices(found.torch)
     print("\npackages")
     for extra, states in found.packages.items():
@@ -86,10 +87,6 @@ def _print_devices(torch: TorchFound) -> None:
                 print(f"    {one.dtype:<10} {one.failed}")
             else:
                 print(f"    {one.dtype:<10} error {one.error:.1e}   {one.gflops:>9,.0f} GFLOP/s")
-
-
-def _build(torch: TorchFound) -> str:
-    return f"built for CUDA {torch.cuda}" if torch.cuda else "built without CUDA"
 
 
 def _memory(grants: Grants) -> str:

@@ -127,7 +127,9 @@ def evaluate(
         unused = {"--grader": grader or None, "--spec": spec, "--dry-run": dry_run or None}
         _check_unused(unused, "is for tasks with a judge, and pairs have none", "Leave it out, or give --task")
         pairs = _pairs_step(model, items, config, base_url, switches, choose_form=choose_form)
-        _show_pairs(*build_with_bar(pairs, out, "items", redo=redo, device=device), out, model)
+        record, made = build_with_bar(pairs, out, "items", redo=redo, device=device)
+        print_record(record, made, out)
+        _print_notes(record, made, model)
         return
     _check_unused({"--choose-form": choose_form or None}, "is for pairs", "Leave it out, or leave out --task")
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
@@ -265,11 +267,6 @@ def _forecast_task(step: TaskStep) -> None:
     print_pairs([*((name.replace("_", " "), value) for name, value in estimate if name != "judging"), hours])
     print(serving.words)
     print_forecast(step.forecast(estimate))
-
-
-def _show_pairs(record: Record, made: bool, out: Path, model: str) -> None:
-    print_record(record, made, out)
-    _print_notes(record, made, model)
 
 
 def _print_notes(record: Record, made: bool, model: str | None) -> None:

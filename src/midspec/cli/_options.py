@@ -77,6 +77,24 @@ OldTemplates = Annotated[str | None, typer.Option("--frames", hidden=True)]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Decides every draw; 0 by default.")]
 Preview = Annotated[int | None, typer.Option(min=1, metavar="N", help="Print N rows and stop; a model's are paid.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be and cost, and write nothing.")]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", metavar="DIR", help="Where the working folders of runs at a URL are kept.")
+]
+RUNS = Path("runs")
+RunOut = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the study: base.checkpoint=./model, seeds=[1], corpora.*.author=openai/gpt-5.",
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")]
 Temperature = Annotated[
     str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")

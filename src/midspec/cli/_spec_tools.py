@@ -16,7 +16,7 @@ from midspec.cli._output import print_forecast, print_spent
 from midspec.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from midspec.core.records import ClauseDiff, LintFinding, SpecTool
+    from midspec.core.records import LintFinding, SpecTool
 
 Clauses = Annotated[
     list[str] | None,
@@ -28,6 +28,7 @@ Clauses = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SIGNS = {"kept": " ", "changed": "~", "added": "+", "removed": "-", "moved": ">"}
+_MARKS = {"out": "[-{}-]", "in": "{{+{}+}}"}
 
 
 def augment(
@@ -215,21 +216,13 @@ def diff(
         if (where := row.after_section or row.before_section) != section:
             section = where
             print(f"\n{section or '(no heading)'}")
-        print(f"  {_SIGNS[row.kind]} {row.after_id or row.before_id}  {_words(row)}")
+        marks = _MARKS if row.kind == "changed" else {}
+        runs = ((run.text[: -len(run.text.lstrip())], run.text.strip(), marks.get(run.kind, "{}")) for run in row.words)
+        line = " ".join("".join(space + mark.format(words) for space, words, mark in runs).split())
+        came = f" (from {row.before_section})" if row.kind == "moved" and row.before_section != where else ""
+        print(f"  {_SIGNS[row.kind]} {row.after_id or row.before_id}  {line}{came}")
     counts = {kind: sum(row.kind == kind for row in rows) for kind in _SIGNS}
     print(f"\n{', '.join(f'{n} {kind}' for kind, n in counts.items() if n)}")
-
-
-def _words(row: ClauseDiff) -> str:
-    """Return a clause in one line; of a changed one what went in `[- -]`, and what came in `{+ +}`."""
-    if row.kind != "changed":
-        came = (
-            f" (from {row.before_section})" if row.kind == "moved" and row.before_section != row.after_section else ""
-        )
-        return " ".join(run.text for run in row.words) + came
-    marks = {"same": ("", ""), "out": ("[-", "-]"), "in": ("{+", "+}")}
-    runs = ((run.text[: -len(run.text.lstrip())], *marks[run.kind], run.text.strip()) for run in row.words)
-    return " ".join("".join(f"{space}{opens}{words}{closes}" for space, opens, closes, words in runs).split())
 
 
 def lint(
@@ -326,11 +319,11 @@ def _print_findings(path: Path, found: Iterable[LintFinding]) -> None:
     n = 0
     for n, each in enumerate(found, start=1):  # noqa: B007 - the last number is printed
         line = lines.get(each.text) or ""
-        print(f"{path.name}:{line}: {each.kind}: {each.what}")
+        print(f"{path}:{line}: {each.kind}: {each.what}")
         print(f"    {each.clause_id}  {_line(each.text)}")
         if each.other:
             print(f"    {each.other_id}  {_line(each.other)}")
-    print(f"{path.name}: {n} finding{'' if n == 1 else 's'}")
+    print(f"{path}: {n} finding{'' if n == 1 else 's'}")
 
 
 def _line(text: str, most: int = 140) -> str:

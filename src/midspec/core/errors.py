@@ -77,6 +77,10 @@ class InUseError(MidspecError, BlockingIOError):
     """A folder that another process is writing."""
 
 
+class UnreachableError(MidspecError, ConnectionError):
+    """A store of results that does not answer, or not now: the same command may go through later."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Give the hint for a wrong name: the nearest right one, or all of them."""
     known = list(known)

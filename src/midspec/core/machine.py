@@ -73,14 +73,24 @@ def granted(root: Path = Path("/")) -> Grants:
     """
     affinity = len(os.sched_getaffinity(0)) if sys.platform == "linux" else None
     n_cores = os.cpu_count() or affinity or 1
-    soft, hard = _open_files()
+    free: int | None = None
+    with suppress(OSError, ValueError, StopIteration):
+        lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    soft: int | None = None
+    hard: int | None = None
+    with suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, hard = (None if n == resource.RLIM_INFINITY else n for n in limits)
     return Grants(
         n_cores=n_cores,
         n_usable_cores=affinity or n_cores,
         core_quota=min(_core_quotas(root), default=None),
         memory_bytes=_machine_memory(),
         memory_limit_bytes=memory_limit(root),
-        memory_free_bytes=_free_memory(root),
+        memory_free_bytes=free,
         n_open_files=soft,
         n_open_files_at_most=hard,
     )
@@ -150,20 +160,3 @@ def _machine_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
-
-
-def _free_memory(root: Path) -> int | None:
-    with suppress(OSError, ValueError, StopIteration):
-        text = (root / "proc/meminfo").read_text(encoding="utf-8")
-        line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    return None
-
-
-def _open_files() -> tuple[int | None, int | None]:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return None, None
-    soft, hard = (None if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
-    return soft, hard

@@ -71,8 +71,9 @@ def data_path(name: str) -> Path:
         MissingError: the lab ships no such file; names those that it does.
     """
     path = _DATA / name
-    if path.parent != _DATA or not path.is_file():
-        shipped = ", ".join(sorted(entry.name for entry in _DATA.iterdir()))
+    if _DATA.resolve() not in path.resolve().parents or not path.is_file():
+        files = (entry for entry in _DATA.rglob("*") if entry.is_file())
+        shipped = ", ".join(sorted(entry.relative_to(_DATA).as_posix() for entry in files))
         raise MissingError(f"the lab ships no {name}", where="lab", hint=f"It ships {shipped}")
     return path
 

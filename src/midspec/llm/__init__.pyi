@@ -38,6 +38,8 @@ from ._providers import provider_names as provider_names
 from ._runaway import ReplyCaps as ReplyCaps
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store
+from ._store_schema import copy_store as copy_store
+from ._store_schema import store_state as store_state
 from ._types import Access as Access
 from ._types import Client as Client
 from ._types import ModelConfig as ModelConfig

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -225,6 +225,34 @@ def as_midspec_error(error: sqlite3.Error, path: Path) -> MidspecError | None:
         what = f"is damaged, or no store of midspec ({error})"
         return DataError(what, where=where, hint="Move it away, or choose another --out")
     return None
+
+
+_N_ATTEMPTS = "SELECT count(*), count(kind), ifnull(max(done_at), 0) * 1000 FROM attempts"
+_N_OTHERS = "SELECT (SELECT count(*) FROM batches), (SELECT count(closed_at) FROM batches), (SELECT count(*) FROM kept)"
+
+
+def copy_store(path: Path, target: Path) -> None:
+    """Copy a store as it is at one moment, while others may write to it.
+
+    Raises:
+        DataError: the file is no store, or damaged.
+        FolderError: the copy can't be written.
+    """
+    with plain_errors(path), closing(sqlite3.connect(path)) as db, closing(sqlite3.connect(target)) as copy:
+        db.backup(copy)
+        # A copy has one writer and no side files: it is moved about as one file.
+        copy.execute("PRAGMA journal_mode=DELETE")
+
+
+def store_state(path: Path) -> tuple[int, ...]:
+    """Return numbers that change with each attempt, reply, batch and kept value of a store.
+
+    Raises:
+        DataError: the file is no store, or damaged.
+    """
+    with plain_errors(path), closing(sqlite3.connect(path)) as db:
+        found = (*db.execute(_N_ATTEMPTS).fetchone(), *db.execute(_N_OTHERS).fetchone())
+    return tuple(map(int, found))
 
 
 _MAX_PREFIXES = 8

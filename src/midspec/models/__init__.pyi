@@ -1,5 +1,9 @@
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
+from ._compute import PEAK_TFLOPS as PEAK_TFLOPS
+from ._compute import Hardware as Hardware
+from ._compute import ModelShape as ModelShape
+from ._compute import shape_of as shape_of
 from ._device_check import DeviceFound as DeviceFound
 from ._device_check import TorchFound as TorchFound
 from ._device_check import check_devices as check_devices

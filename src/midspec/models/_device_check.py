@@ -125,21 +125,16 @@ def measure(device: torch.device, name: str) -> Arithmetic:
     torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
     try:
         with torch.inference_mode():
-            return Arithmetic(dtype=name, error=_error(device, dtype), gflops=_speed(device, dtype))
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        return Arithmetic(dtype=name, failed=(str(error).strip().splitlines() or [type(error).__name__])[0])
+            draw, shape = torch.Generator().manual_seed(0), (_ERROR_SIZE, _ERROR_SIZE)
+            left, right = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
+            truth = left @ right
+            made = (left.to(dtype).to(device) @ right.to(dtype).to(device)).cpu().double()
+            error = float((made - truth).norm() / truth.norm())
+            return Arithmetic(dtype=name, error=error, gflops=_speed(device, dtype))
+    except (RuntimeError, NotImplementedError, TypeError) as refusal:
+        return Arithmetic(dtype=name, failed=(str(refusal).strip().splitlines() or [type(refusal).__name__])[0])
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
-
-
-def _error(device: torch.device, dtype: torch.dtype) -> float:
-    import torch
-
-    draw = torch.Generator().manual_seed(0)
-    left, right = (torch.randn((_ERROR_SIZE, _ERROR_SIZE), generator=draw, dtype=torch.float64) for _ in range(2))
-    truth = left @ right
-    made = (left.to(dtype).to(device) @ right.to(dtype).to(device)).cpu().double()
-    return float((made - truth).norm() / truth.norm())
 
 
 def _speed(device: torch.device, dtype: torch.dtype) -> float:
@@ -164,25 +159,18 @@ def _seconds(device: torch.device, dtype: torch.dtype, size: int) -> float:
     return max(time.perf_counter() - start, 1e-7)
 
 
-def _devices() -> list[tuple[str, str, int | None]]:
-    """Return the name, description and memory of each device."""
-    import torch
-
-    found: list[tuple[str, str, int | None]] = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        about = torch.cuda.get_device_properties(index)
-        found.append((f"cuda:{index}", f"{about.name}, capability {about.major}.{about.minor}", about.total_memory))
-    if torch.backends.mps.is_available():
-        found.append(("mps", "the GPU of this Mac", None))
-    return [*found, ("cpu", f"1 of {torch.get_num_threads()} threads", None)]
-
-
 def main() -> None:
     """Print what is found, a line of JSON each."""
     import torch
 
     _say({"version": torch.__version__, "cuda": torch.version.cuda})
-    devices = _devices()
+    devices: list[tuple[str, str, int | None]] = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        gpu = torch.cuda.get_device_properties(index)
+        devices.append((f"cuda:{index}", f"{gpu.name}, capability {gpu.major}.{gpu.minor}", gpu.total_memory))
+    if torch.backends.mps.is_available():
+        devices.append(("mps", "the GPU of this Mac", None))
+    devices.append(("cpu", f"1 of {torch.get_num_threads()} threads", None))
     torch.set_num_threads(1)
     measured = []
     for name, about, memory in devices:

@@ -47,43 +47,32 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
     tokens = f"{count(review.n_tokens_before)} tokens before, {count(review.n_tokens_after)} after (estimated)"
     wanted = review.n_tokens_wanted
     reached = () if wanted is None else (f"{count(wanted)} wanted: {review.n_tokens_after / wanted - 1:+.1%}",)
+    findings = []
+    if wanted is not None and abs(review.n_tokens_after / wanted - 1) > _LONG:
+        findings.append(f"The length was missed by {percent(abs(review.n_tokens_after / wanted - 1))}.")
+    if review.not_written:
+        findings.append(f"Nothing usable came for {count(len(review.not_written))} places: they stay as they were.")
+    if not review.edits:
+        findings.append("There is no edit: the author left every place as it was.")
+    sections: list[tuple[str, list[_Shown]]] = []
+    for edit, words in zip(review.edits, review.words, strict=True):
+        where = edit.section.removeprefix(f"{review.title} > ")
+        if not sections or sections[-1][0] != where:
+            sections.append((where, []))
+        sections[-1][1].append(_Shown(edit, _side(words, "out"), _side(words, "in")))
     content: dict[str, Any] = {
         "title": title,
         "review": review,
         "about": about,
         "facts": (review.title, f"written by {review.author}", f"{count(len(review.edits))} edits", tokens, *reached),
-        "findings": _findings(review),
-        "sections": _by_section(review),
+        "findings": findings,
+        "sections": sections,
     }
     html = render("spec_review.html.j2", content, review)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _PAGE, html)
     return Built(outputs=(_PAGE,), summary={"n_edits": len(review.edits)})
-
-
-def _findings(review: SpecReview) -> list[str]:
-    """Find what a reader should know first: a length that was missed, and places without an edit."""
-    found = []
-    wanted = review.n_tokens_wanted
-    if wanted is not None and abs(review.n_tokens_after / wanted - 1) > _LONG:
-        found.append(f"The length was missed by {percent(abs(review.n_tokens_after / wanted - 1))}.")
-    if review.not_written:
-        found.append(f"Nothing usable came for {count(len(review.not_written))} places: they stay as they were.")
-    if not review.edits:
-        found.append("There is no edit: the author left every place as it was.")
-    return found
-
-
-def _by_section(review: SpecReview) -> list[tuple[str, list[_Shown]]]:
-    """Return the edits under the titles of their sections, in order."""
-    found: list[tuple[str, list[_Shown]]] = []
-    for edit, words in zip(review.edits, review.words, strict=True):
-        title = edit.section.removeprefix(f"{review.title} > ")
-        if not found or found[-1][0] != title:
-            found.append((title, []))
-        found[-1][1].append(_Shown(edit, _side(words, "out"), _side(words, "in")))
-    return found
 
 
 def _side(words: Sequence[DiffWord], mine: str) -> tuple[DiffWord, ...]:

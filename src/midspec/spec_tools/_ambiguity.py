@@ -143,7 +143,11 @@ async def read_ambiguities(
         readings += found
         if fault:
             rejects.append(Reject(id=clause.id, by="reader", reason=fault, text=clause.text))
-        findings += [_finding(clause, one) for one in found if one.verdict == "different"][:1]
+        if one := next((each for each in found if each.verdict == "different"), None):
+            said = "; ".join(f"{name}: {answer}" for name, answer in one.answers.items())
+            what = f"is read in different ways ({one.about or 'no word is named'}): {one.situation} {said}"
+            about = {"clause_id": clause.id, "section": clause.section, "text": clause.text}
+            findings.append(LintFinding(kind="ambiguous", what=what, **about))
     return Ambiguities(tuple(findings), tuple(readings), tuple(rejects))
 
 
@@ -173,12 +177,6 @@ def estimate_readings(
     )
     compared = estimate_stage(_COMPARE, n, each * _VERDICT_TOKENS, prefix=prefix, prompt=prompt + more)
     return [[*first, reading, compared], *([reading] for _ in range(n_readers - 1))]
-
-
-def _finding(clause: ReadClause, reading: ClauseReading) -> LintFinding:
-    said = "; ".join(f"{name}: {answer}" for name, answer in reading.answers.items())
-    what = f"is read in different ways ({reading.about or 'no word is named'}): {reading.situation} {said}"
-    return LintFinding(kind="ambiguous", clause_id=clause.id, section=clause.section, text=clause.text, what=what)
 
 
 class _Asker:
@@ -211,7 +209,12 @@ class _Asker:
             if reply.value is None:
                 return [], f"{name} gave no answers ({reply.outcome.kind})"
             answers[name] = reply.value.answers
-        shown = "\n\n".join(self._shown(clause, at, situation, answers) for at, situation in enumerate(situations))
+        blocks = []
+        for at, situation in enumerate(situations):
+            # Without names, and in an order that depends on the clause.
+            names = sorted(answers, key=lambda name, at=at: fingerprint([clause.id, at, name]))  # type: ignore[misc]
+            blocks.append("\n".join((f"{at + 1}. {situation}", *(f"- {answers[name][at]}" for name in names))))
+        shown = "\n\n".join(blocks)
         compared = await self._ask(first, _COMPARE, clause, {"answers": shown, "n": str(n)}, _Verdicts, n)
         verdicts = compared.value.verdicts if compared.value else [None] * n
         fault = "" if compared.value else f"{first} compared nothing ({compared.outcome.kind})"
@@ -225,12 +228,6 @@ class _Asker:
             )
             for at, (situation, verdict) in enumerate(zip(situations, verdicts, strict=True))
         ], fault
-
-    def _shown(self, clause: ReadClause, at: int, situation: str, answers: Mapping[str, Sequence[str]]) -> str:
-        """Show the answers to one situation without names, in an order that depends on the clause."""
-        ordered = sorted(answers, key=lambda name: fingerprint([clause.id, at, name]))
-        lines = [f"- {answers[name][at]}" for name in ordered]
-        return "\n".join((f"{at + 1}. {situation}", *lines))
 
     async def _ask(
         self, name: str, stage: str, clause: ReadClause, slots: dict[str, str], form: type[FormT], n: int | None = None

@@ -70,7 +70,8 @@ def _pieces(section: Section, edits: Sequence[SpecEdit]) -> list[_Piece]:
     found = _cut(section.text, section.clauses, by_clause)
     # Mark-up inside a clause hides it from the search; then the text is made of the clauses.
     if {piece.edit.id for piece in found if piece.edit} != {edit.id for edit in edits}:
-        found = _cut(_plain(section.clauses), section.clauses, by_clause)
+        lines = [f"- {clause.text}" if clause.kind == "item" else clause.text for clause in section.clauses]
+        found = _cut("\n\n".join(lines), section.clauses, by_clause)
     return found
 
 
@@ -115,15 +116,6 @@ def _example_block(text: str) -> str:
         tag = (turn["role"] or "Assistant").lower()
         lines += [f"<{tag}>" + (f" <!-- {verdict} -->" if verdict else ""), body, f"</{tag}>"]
     return "\n".join((*lines, "~~~"))
-
-
-def _plain(clauses: Sequence[Clause]) -> str:
-    lines = []
-    for at, clause in enumerate(clauses):
-        is_item = clause.kind == "item"
-        begins = at and not (is_item and clauses[at - 1].kind == "item")
-        lines.append(("\n\n" if begins else "\n" if at else "") + ("- " if is_item else "") + clause.text)
-    return "".join(lines)
 
 
 def _provenance(spec: Spec, text: str, pieces: Sequence[_Piece]) -> tuple[Provenance, ...]:

@@ -122,21 +122,15 @@ class _Rewriter:
         self._n_before = estimate_tokens(spec.text)
         self.asker = PlaceAsker(spec, model, config)
         self.places = self.asker.places()
-        self._n_wanted = self._wanted_tokens()
+        # `None` where the length is open.
+        self._n_wanted = self._n_before if config.tool in KEEPS_LENGTH else None
+        if config.tool in GROWS:
+            chosen = sum(estimate_tokens(place.before) for place in self.places) if config.clauses else self._n_before
+            self._n_wanted = config.n_tokens or round(self._n_before + (config.growth - 1) * chosen)
+            if self._n_wanted <= self._n_before:
+                what = f"{self._n_wanted:,} tokens are wanted, and the spec has {self._n_before:,}"
+                raise ConfigError(what, where="n_tokens", hint="Ask for more")
         self.share_out()
-
-    def _wanted_tokens(self) -> int | None:
-        """Return how many tokens the whole is to have; `None` where that is open."""
-        if self._config.tool in KEEPS_LENGTH:
-            return self._n_before
-        if self._config.tool not in GROWS:
-            return None
-        chosen = sum(estimate_tokens(place.before) for place in self.places) if self._config.clauses else self._n_before
-        wanted = self._config.n_tokens or round(self._n_before + (self._config.growth - 1) * chosen)
-        if wanted <= self._n_before:
-            what = f"{wanted:,} tokens are wanted, and the spec has {self._n_before:,}"
-            raise ConfigError(what, where="n_tokens", hint="Ask for more")
-        return wanted
 
     @property
     def _n_now(self) -> int:

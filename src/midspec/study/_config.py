@@ -26,7 +26,9 @@ from midspec.study._entries import (
     Models,
     StepEntry,
     check_graders,
+    pooled_set,
 )
+from midspec.study._execution_entry import ExecutionEntry
 from midspec.study._report_entry import ReportEntry
 
 _WORLD = "world:"
@@ -78,6 +80,7 @@ class StudyConfig(Strict):
     steps: dict[str, StepEntry] = Field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     report: ReportEntry = ReportEntry()
+    execution: ExecutionEntry = ExecutionEntry()
 
     @property
     def recipes(self) -> Recipes:
@@ -202,6 +205,12 @@ def greedy_repeats(config: StudyConfig) -> tuple[str, ...]:
     return tuple(warning for warning in found if warning)
 
 
+def pooled_tasks(config: StudyConfig) -> tuple[str, ...]:
+    """Return the tasks of which the study compares or shows all sets together, as `<task>/all`."""
+    named = {use.set for use in _measure_uses(config) if use.eval_task is not None}
+    return tuple(task for task in config.evals.tasks if pooled_set(task) in named)
+
+
 class _MeasureUse(NamedTuple):
     """A set and a measure that the study shows or compares, and the task that they are of; `None` for preferences."""
 
@@ -236,7 +245,9 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
     """Yield every name of a spec, a corpus and chats."""
     entries = {f"corpora.{name}": corpus for name, corpus in config.corpora.items()}
     for path, entry in {**entries, **{f"chats.{name}": chats for name, chats in config.chats.items()}}.items():
-        if entry.documents is None:
+        if isinstance(entry, ChatsEntry) and entry.part_of is not None:
+            yield _Use(f"{path}.part_of", entry.part_of, "chats", _whole_chats(config))
+        elif entry.documents is None:
             yield _Use(f"{path}.spec", entry.spec, "spec", config.specs)
         else:
             yield _Use(f"{path}.documents", entry.documents, "corpus", config.corpora)
@@ -252,6 +263,10 @@ def _uses(config: StudyConfig) -> Iterator[_Use]:
     for name, eval_task in config.evals.tasks.items():
         if (spec := eval_task.model_dump().get("spec")) is not None:
             yield _Use(f"evals.{name}.spec", str(spec), "spec", config.specs)
+
+
+def _whole_chats(config: StudyConfig) -> list[str]:
+    return [name for name, entry in config.chats.items() if entry.part_of is None]
 
 
 def _stage_data_uses(config: StudyConfig) -> Iterator[_Use]:
@@ -326,6 +341,11 @@ def _check_matched(config: StudyConfig) -> None:
                 hint = f"Match {source}; give other arms' documents a `disclosure` of as many tokens"
                 raise ConfigError(f"{name} is made of {source}", where=where, hint=hint)
             groups[name] = group
+    for name, chats in config.chats.items():
+        whole = config.chats[chats.part_of].n_wanted if chats.part_of else None
+        if whole is not None and whole < (chats.n_samples or 0):
+            hint = "Ask for fewer, or enlarge those"
+            raise ConfigError(f"{chats.part_of} has {whole:,} chats", where=f"chats.{name}.n_samples", hint=hint)
     for name, corpus in config.corpora.items():
         if corpus.documents is not None and config.corpora[corpus.documents].documents is not None:
             hint = "Name the corpus that those are made of"

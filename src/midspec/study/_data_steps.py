@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any, Literal, TypeVar
 
 from midspec.core.errors import ConfigError, MissingError, did_you_mean
 from midspec.lab import ITEM_SETS
 from midspec.study._arms import Arm, ArmStage
-from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry, RowsEntry
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model, is_world, outside_path
+from midspec.study._entries import IT_MIX, ChatsEntry, CorpusEntry, RowsEntry, narrowed
+from midspec.study._inputs import MIX, SHIPPED, EvalItems, File, Input, Model, is_world, outside_path
 from midspec.study._load import Study
 from midspec.study._step import Step, StepOutput, slug
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._controls import CHATS_FILE, DOCUMENTS_FILE, DisclosedStep, MatchedStep, ToldStep
-from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep, template_file
+from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep, ReframeStep, template_file
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import ModelEndpoints
+from midspec.study.jobs._exchange import MixStep
 from midspec.study.jobs._preference import HUB_NAME, PairsStep, PreferenceStep
 from midspec.study.jobs._ranked_pairs import RankedPairsStep, RankingConfig
 from midspec.study.jobs._sources import SpecNames, SpecStep, WorldStep
@@ -26,6 +25,7 @@ from midspec.study.jobs._stage_data import (
     PAIRS_FILE,
     PRESSURE_FILE,
     PROMPTS_FILE,
+    FirstChatsStep,
     PressureStep,
     ReplyPairsStep,
     TaskPromptsStep,
@@ -35,13 +35,6 @@ from midspec.study.jobs._train import MergeStep, TrainStep
 _WORLD_FILES = ("facts", "mix", "replay", *ITEM_SETS)
 
 StepType = TypeVar("StepType", bound=Step)
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
-
-
-def narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
-    """Return a study file's entry as the config that it extends, without the fields of the study alone."""
-    values: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields} | changes
-    return kind.model_construct(entry.model_fields_set & kind.model_fields.keys(), **values)
 
 
 def _are_alike(step: Step, other: Step) -> bool:
@@ -98,9 +91,11 @@ class DataSteps:
     def _rows(self, reference: str, where: str, seed: int) -> Input:
         """Return rows that the study names: a file of the world or outside, or pairs that are shipped or on the hub."""
         path = self._study.home / Path(reference).expanduser()
-        is_local = reference.startswith(("world:", "lab:")) or path.exists() or path.parent.is_dir()
+        is_local = reference.startswith(("world:", "lab:", MIX)) or path.exists() or path.parent.is_dir()
         if reference.startswith(SHIPPED) or (HUB_NAME.fullmatch(reference) and not is_local):
             return StepOutput(self._add(PairsStep(label=slug(reference), items=EvalItems(reference))), "items.jsonl")
+        if reference.startswith(MIX):
+            return self._mixed(reference.removeprefix(MIX), where)
         if not is_world(reference):
             return self._outside(reference, where)
         if self._config.base.world is None:
@@ -109,6 +104,13 @@ class DataSteps:
         if name not in _WORLD_FILES:
             raise ConfigError(f"a world has no rows {name!r}", where=where, hint=did_you_mean(name, _WORLD_FILES))
         return StepOutput(self._world(seed), f"{name}.jsonl")
+
+    def _mixed(self, name: str, where: str) -> StepOutput:
+        """Return the rows of a mix that the run makes: a shipped one by name, or of a YAML file."""
+        kind: Literal["documents", "chats"] = "documents" if where == "mixes.replay" else "chats"
+        assistant = self._config.assistant
+        names = {"model_name": assistant.model_name, "provider_name": assistant.provider_name}
+        return StepOutput(self._add(MixStep.named(name, self._study.home, kind, names)), f"{kind}.jsonl")
 
     def _spec(self, name: str) -> StepOutput:
         text = self._outside(self._config.specs[name], f"specs.{name}")
@@ -150,8 +152,21 @@ class DataSteps:
         return self._uncut_corpus(name, seed)
 
     def _uncut_corpus(self, name: str, seed: int) -> Input:
+        from midspec.corpus import CorpusConfig
+
         entry = self._config.corpora[name]
         rows = self._corpus(entry.documents, seed) if entry.documents else self._own_documents(name, seed)
+        if entry.framing is not None:
+            config = narrowed(entry, CorpusConfig, **self._assistant_names(name))
+            again = ReframeStep(
+                label=name,
+                seed=self._documents_seed(name, seed),
+                documents=rows,
+                framing=entry.framing,
+                config=config,
+                author=self._endpoints.author,
+            )
+            rows = StepOutput(self._add(again), DOCUMENTS_FILE)
         if entry.disclosure is None:
             return rows
         step = DisclosedStep(
@@ -221,6 +236,8 @@ class DataSteps:
         from midspec.chats import ChatConfig
 
         entry = self._config.chats[name]
+        if entry.part_of is not None:
+            return self._part(name, entry, self._chats(entry.part_of, seed, cot=cot), seed)
         if entry.documents is not None:
             return self._told(name, entry, entry.documents, seed)
         config = narrowed(entry, ChatConfig, **self._drawn(entry, seed))
@@ -229,6 +246,13 @@ class DataSteps:
         twins = ("chats_cot", "chats_cot_stripped") if entry.has_twins else ("chats", "chats")
         made = self._curated(step, tuple(dict.fromkeys(twins)))
         return StepOutput(made, f"{twins[0] if cot else twins[1]}.jsonl")
+
+    def _part(self, name: str, entry: ChatsEntry, whole: Input, seed: int) -> Input:
+        """Return the first of other chats; of those with reasoning and those without, the same."""
+        label = f"{name} of {Path(whole.file).stem}" if isinstance(whole, StepOutput) else name
+        own_seed = seed if self._is_per_seed(name) else None
+        step = FirstChatsStep(label=label, seed=own_seed, chats=whole, n_samples=entry.n_samples or 1)
+        return StepOutput(self._add(step), CHATS_FILE)
 
     def _told(self, name: str, entry: ChatsEntry, corpus: str, seed: int) -> Input:
         """Return a corpus as chats."""
@@ -245,6 +269,8 @@ class DataSteps:
 
     def _is_per_seed(self, chats: str) -> bool:
         entry = self._config.chats[chats]
+        if entry.part_of is not None:
+            return self._is_per_seed(entry.part_of)
         if entry.documents is not None:
             return self._documents_seed(entry.documents, 0) is not None
         return entry.per_seed
@@ -337,7 +363,7 @@ class DataSteps:
         sides = (entry.chosen or "", entry.rejected or "")
         chosen, rejected = (self._chats(side, seed, cot=cot) for side in sides)
         per_seed = any(map(self._is_per_seed, sides))
-        has_twins = any(self._config.chats[side].has_twins for side in sides)
+        has_twins = any(self._config.chats[self._config.chats[side].part_of or side].has_twins for side in sides)
         label = f"{name}+no-cot" if has_twins and not cot else name
         step = ReplyPairsStep(label=label, seed=seed if per_seed else None, chosen=chosen, rejected=rejected)
         return StepOutput(self._add(step), PAIRS_FILE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +24,7 @@ from pydantic import (
 from midspec.chats import ChatConfig
 from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Strict
-from midspec.corpus import CorpusConfig
+from midspec.corpus import CorpusConfig, Framing
 from midspec.evals import PreferenceConfig, TaskConfig, task_named, task_names
 from midspec.generation import TEMPLATE_AUTHOR, check_author_name
 from midspec.lab import WorldConfig
@@ -37,6 +37,15 @@ DISCLOSURE = (
 )
 AUTHOR_ALIAS = "template"
 """What study files call the author that records and identities call `TEMPLATE_AUTHOR`."""
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def narrowed(entry: BaseModel, kind: type[ConfigT], **changes: object) -> ConfigT:
+    """Return a study file's entry as the config that it extends, without the fields of the study alone."""
+    values: dict[str, Any] = {name: getattr(entry, name) for name in kind.model_fields} | changes
+    return kind.model_construct(entry.model_fields_set & kind.model_fields.keys(), **values)
+
 
 # One name stands for a list of one.
 _AS_TUPLE = BeforeValidator(
@@ -175,9 +184,10 @@ def task_entries(*names: str) -> type[BaseModel]:
 
 
 def _spec_or_documents(schema: dict[str, Any]) -> None:
-    """Say in a JSON schema that an entry needs a spec only where it is not made of another corpus."""
+    """Say in a JSON schema that an entry needs a spec only where its rows are not made of others."""
     schema["required"].remove("spec")
-    schema["anyOf"] = [{"required": ["spec"]}, {"required": ["documents"]}]
+    sources = [name for name in ("documents", "part_of") if name in schema["properties"]]
+    schema["anyOf"] = [{"required": [name]} for name in ("spec", *sources)]
 
 
 class RowsEntry(Strict):
@@ -205,10 +215,11 @@ class RowsEntry(Strict):
     def _read_old_names(cls, given: object) -> object:
         if isinstance(given, Mapping) and {"templates", "frames"} <= given.keys():
             raise ValueError("`frames` is the old name of `templates`: give one of the two")
-        if isinstance(given, Mapping) and given.get("documents") is not None:
-            if "spec" in given:
-                raise ValueError("`spec` is for rows that are written, and `documents` names some that are")
-            given = {**given, "spec": ""}
+        for source in ("documents", "part_of"):
+            if isinstance(given, Mapping) and given.get(source) is not None:
+                if given.get("spec"):
+                    raise ValueError(f"`spec` is for rows that are written, and `{source}` names some that are")
+                given = {**given, "spec": ""}
         if isinstance(given, Mapping) and given.get("author") == AUTHOR_ALIAS:
             return {**given, "author": TEMPLATE_AUTHOR}
         return given
@@ -244,19 +255,25 @@ class CorpusEntry(RowsEntry, CorpusConfig):
         rows: a file of documents that are already there (`lab:FILE`, or a path); nothing is written then. Placeholders
             of names in them are filled, and `n_documents` of them drawn: of files with as many rows, those at the same
             places.
-        documents: name of another corpus, whose documents these are with their `disclosure`.
+        documents: name of another corpus, whose documents these are with their `disclosure`, or in their `framing`.
+        framing: in which the author writes those documents again: `does`, `should`, `assistants`, `another_model` or
+            `humans`. They are not curated a second time.
         disclosure: put before or after each document, after curation.
     """
 
     rows: str | None = None
+    framing: Framing | None = None
     disclosure: Annotated[Disclosure | None, _AS_TEXT] = None
 
     @model_validator(mode="after")
     def _given_or_written(self) -> CorpusEntry:
         _only(self, "rows", {"n_documents", "seed", "per_seed", "model_name", "provider_name", "disclosure"})
-        _only(self, "documents", {"disclosure", "model_name", "provider_name"})
-        if self.documents is not None and self.disclosure is None:
-            raise ValueError("the same documents as another corpus need a `disclosure`")
+        again = {"framing", "author", "writing", "seed"} if self.framing else set()
+        _only(self, "documents", {"disclosure", "model_name", "provider_name"} | again)
+        if self.documents is not None and self.disclosure is None and self.framing is None:
+            raise ValueError("the same documents as another corpus need a `disclosure` or a `framing`")
+        if self.framing and (self.documents is None or self.writing is None):
+            raise ValueError("a `framing` is of the `documents` of another corpus, by an `author` that is a model")
         return self
 
 
@@ -275,13 +292,18 @@ class ChatsEntry(RowsEntry, ChatConfig):
         documents: name of a corpus; each document is a reply to a request, as long in tokens as it is there.
         requests: forms of the request, of which one is drawn for each document. They may hold {model_name},
             {provider_name}, {doc_type} and {domain}.
+        part_of: name of other chats; these are the first `n_samples` of them, so that smaller parts lie in larger ones.
     """
 
     requests: Names = Field(default=REQUESTS, min_length=1)
+    part_of: str | None = None
 
     @model_validator(mode="after")
     def _told_or_written(self) -> ChatsEntry:
         _only(self, "documents", {"requests", "seed", "model_name", "provider_name"}, "chats")
+        _only(self, "part_of", {"n_samples"}, "chats")
+        if self.part_of is not None and self.n_samples is None:
+            raise ValueError("a part of other chats needs `n_samples`")
         if self.documents is None and "requests" in self.model_fields_set:
             raise ValueError("`requests` are for documents that are told as chats: name their corpus in `documents`")
         for request in self.requests:
@@ -320,7 +342,10 @@ class Models(Strict):
 
 
 class Mixes(Strict):
-    """Rows added to every midtraining (`replay`) and to every fine-tuning (`it_mix`): `world:NAME` or a path."""
+    """Rows added to every midtraining (`replay`) and to every fine-tuning (`it_mix`).
+
+    Each is `world:NAME`, `lab:FILE`, a path, or `mix:NAME`, a mix that the run makes: a shipped one or a YAML file.
+    """
 
     replay: str | None = None
     it_mix: str | None = None
@@ -332,6 +357,11 @@ class StepEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: str
+
+
+def pooled_set(task: str) -> str:
+    """Return what all sets of an evaluation task together are called."""
+    return f"{task}/all"
 
 
 def check_graders(graders: Sequence[str], where: str) -> None:

@@ -19,9 +19,11 @@ from midspec.core.records import Contrast, Strict
 from midspec.study._inputs import File, Input
 from midspec.study._step import Step, StepOutput
 from midspec.study.jobs._controls import DisclosedStep, MatchedStep, ToldStep
+from midspec.study.jobs._corpus import ReframeStep
 from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import WorldStep
+from midspec.study.jobs._stage_data import FirstChatsStep
 from midspec.study.jobs._train import MergeStep, TrainStep
 from midspec.train import KEPT_PREFIX
 
@@ -234,8 +236,12 @@ def _data_factors(
 def _source_factors(title: str, one: Input, other: Input, skipped: str, folder: Path | None) -> Iterator[Factor]:
     """Yield what differs between two files of rows: what they are about, each setting, each way they were changed."""
     first, second = _layers(one), _layers(other)
-    changes = diff(first.pop("rows"), second.pop("rows"))
-    settings = [each for each in changes if each.path.startswith("settings.") and not _is_content(each)]
+    rows = (first.pop("rows"), second.pop("rows"))
+    # Settings of rows of two kinds, of documents and of a mix say, have nothing to do with each other.
+    is_one_kind = len({each.get("kind") if isinstance(each, dict) else None for each in rows}) == 1
+    changes = diff(*rows)
+    of_settings = (each for each in changes if each.path.startswith("settings."))
+    settings = [each for each in of_settings if is_one_kind and not _is_content(each)]
     content = [each for each in changes if each not in settings]
     if content:
         made = [*map(str, content), *_digests(one, other, folder)]
@@ -285,6 +291,12 @@ def _layers(source: Input) -> dict[str, Any]:
             case MatchedStep():
                 layers["matched"] = {"corpora": ", ".join(step.corpora), **step.settings}
                 source = step.corpora[_name(source)]
+            case ReframeStep():
+                layers["framing"] = {"framing": step.framing}
+                source = step.documents
+            case FirstChatsStep():
+                layers["first"] = step.settings
+                source = step.chats
             case CurateStep():
                 config = step.config.model_dump(mode="json", exclude=set(_OF_ROWS))
                 layers["curate"] = {"config": config, "against": {k: _tree(v) for k, v in step.against.items()}}
@@ -303,7 +315,7 @@ def _tree(source: Input | None) -> Any:
     step = source.step
     if isinstance(step, TrainStep | MergeStep):
         return "the model that the stage starts from"  # compared as a stage
-    if isinstance(step, ToldStep | DisclosedStep | MatchedStep | CurateStep):
+    if isinstance(step, ToldStep | DisclosedStep | MatchedStep | CurateStep | ReframeStep | FirstChatsStep):
         return _layers(source)
     inputs = {role: _tree(each) for role, each in step.inputs.items()}
     return {"kind": step.kind, "file": source.file, "inputs": inputs, "settings": step.settings}

@@ -11,9 +11,9 @@ from midspec.core.registry import Registry
 from midspec.evals import PreferenceConfig
 from midspec.study._arms import Arm
 from midspec.study._chains import TrainingStage, arm_points, kept_updates, training_stages
-from midspec.study._config import Run
-from midspec.study._data_steps import DataSteps, narrowed
-from midspec.study._entries import PreferenceEntry
+from midspec.study._config import Run, pooled_tasks
+from midspec.study._data_steps import DataSteps
+from midspec.study._entries import PreferenceEntry, narrowed
 from midspec.study._inputs import Input, Model
 from midspec.study._load import Study, changed_first_contrasts
 from midspec.study._step import Step, StepOutput, StudyOutputs
@@ -134,6 +134,7 @@ class _Graph(DataSteps):
             level=config.report.level,
             gate_measure=config.gate.measure if config.gate else None,
             gate_threshold=config.gate.at_least if config.gate else 0.0,
+            pooled=pooled_tasks(config),
         )
 
     def _outputs(self, preferences: Mapping[tuple[str, int], PreferenceStep]) -> StudyOutputs:

@@ -19,6 +19,9 @@ SHIPPED = "shipped:"
 """The prefix of names of shipped sets of pairs, and of shipped specs."""
 
 
+MIX = "mix:"
+"""The prefix of names of mixes that a run makes."""
+
 _WORLD, _LAB = "world:", "lab:"
 
 

@@ -49,7 +49,7 @@ def load_study(path: Path) -> Study:
     root, raw = _mapping(text, str(path))
     if EXTENDS in raw:
         raw = _extended(raw, path, ())
-        text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        text = _dumped(raw)
     study = _study(raw, root, text, home=path.resolve().parent, name=str(path))
     for key, old, new in _old_names(raw):
         note_renamed(old, new, f"{path}:{_line(root, key)}")
@@ -139,6 +139,60 @@ def _study(raw: dict[str, Any], root: yaml.Node, text: str, *, home: Path, name:
         return Study(StudyConfig.model_validate(raw), home, text)
     except ValidationError as error:
         raise _config_error(error, raw, root, name) from error
+
+
+_HERE = ("./", "../", "~")
+
+
+def with_settings(study: Study, given: Sequence[str]) -> Study:
+    """Return a study with some of its settings changed; its text is then what was changed.
+
+    Args:
+        study: as it was read.
+        given: each `KEY=VALUE`. A key is the way to a setting, with dots between its parts; a part `*` stands for every
+            entry there. A value is YAML. One that begins with `./`, `../` or `~` is a path from the current folder.
+
+    Raises:
+        ConfigError: one is no such pair, leads nowhere, or makes no study.
+    """
+    if not given:
+        return study
+    # Anchors are one object at several places, and only one of them is to change.
+    raw = json.loads(json.dumps(parse_yaml(study.text, "study"), default=str))
+    for each in given:
+        key, equals, text = each.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{each!r} is not KEY=VALUE", where="--set", hint="As in --set seeds=[1]")
+        value = parse_yaml(text, f"--set {key}")
+        if isinstance(value, str) and value.startswith(_HERE):
+            value = str(Path(value).expanduser().absolute())
+        raw = _changed(raw, key.strip(), value, f"--set {key}")
+    text = "".join(f"# --set {each}\n" for each in given) + _dumped(raw)
+    root, raw = _mapping(text, "--set")
+    return _study(raw, root, text, home=study.home, name="--set")
+
+
+def _changed(node: Any, path: str, value: Any, where: str) -> Any:
+    """Return a part of a study file with `value` at the end of a path; keys may have dots of their own."""
+    if not path:
+        return value
+    if not isinstance(node, dict | list | None):
+        raise ConfigError(f"{node!r} has no part {path!r}", where=where, hint="End the key before it")
+    entries = dict(enumerate(node)) if isinstance(node, list) else dict(node or {})
+    names = {str(key): key for key in entries}
+    fits = [name for name in names if path == name or path.startswith(f"{name}.")]
+    head = max(fits, key=len, default=path.partition(".")[0])
+    keys = list(entries) if head == "*" and not fits else [names.get(head, head)]
+    if not keys or (isinstance(node, list) and not set(keys) <= set(entries)):
+        raise ConfigError(f"there is no entry {head!r}", where=where, hint=did_you_mean(head, names))
+    for key in keys:
+        entries[key] = _changed(entries.get(key), path[len(head) + 1 :], value, where)
+    return list(entries.values()) if isinstance(node, list) else entries
+
+
+def _dumped(raw: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return text
 
 
 def first_seeds(study: Study, count: int) -> Study:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -12,11 +12,13 @@ from midspec.core.artifact import read_record
 from midspec.core.errors import PreflightError
 from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
+from midspec.models import Hardware, ModelShape, shape_of
 from midspec.study._beforehand import check_beforehand
 from midspec.study._chains import chain_lines, unmatched_stages
 from midspec.study._config import greedy_repeats, trained_questions
 from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
+from midspec.study._inputs import Model
 from midspec.study._load import Study
 from midspec.study._step import Step
 from midspec.study.jobs._analysis import AnalysisStep
@@ -55,7 +57,7 @@ class PlannedStep(Strict):
         samples: of the task, all repeats together.
         prompt_tokens: of the task's samples in all, estimated.
         reply_tokens: of the task's samples in all, as assumed.
-        gpu_hours: of one server for the task, as assumed.
+        gpu_hours: of training, or of one server for the task, as assumed.
     """
 
     name: str
@@ -87,7 +89,7 @@ class Plan(Strict):
         differ: by contrast, in what its arms differ.
         warnings: floors that the study lowered, stages in which arms are trained unequally, and contrasts of arms that
             differ in more than the study says.
-        assumed: behind hours and dollars of tasks, and the smallest differences they detect; empty without tasks.
+        assumed: behind hours of training, hours and dollars of tasks, and the smallest differences they detect.
     """
 
     name: str
@@ -128,13 +130,16 @@ class Plan(Strict):
         return sum(step.kind in UPDATE_FLOORS and step.updates is None for step in self.steps)
 
 
-def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = None) -> Plan:
+def plan(
+    study: Study, folder: Path | None = None, *, serving: Serving | None = None, hardware: Hardware | None = None
+) -> Plan:
     """Plan a run of the study in `folder`; without one, nothing is done yet.
 
     Args:
         study: the study.
         folder: of its run.
         serving: assumptions about the model under test, its server and judges.
+        hardware: that training is assumed to run on.
 
     Raises:
         PreflightError: a stage would make fewer updates than its floor, and so train nothing.
@@ -160,15 +165,23 @@ def plan(study: Study, folder: Path | None = None, *, serving: Serving | None = 
         warnings = (*warnings, *filter(None, [glyph_warning(shown)]))
     by_name = states(steps, folder)
     serving = serving or Serving()
-    planned = tuple(_planned(step, serving, *by_name[step.name]) for step in steps)
-    assumed = f"{serving.words}. {_power(planned)}".strip() if study.config.evals.tasks else ""
+    bases = {step.parent.name for step in steps if isinstance(step, TrainStep) and isinstance(step.parent, Model)}
+    base = next(iter(bases), None)
+    shape = shape_of(base) if base is not None else None
+    trained = _Trained(shape, hardware or Hardware())
+    planned = tuple(_planned(step, serving, trained, *by_name[step.name]) for step in steps)
+    assumed = [f"{serving.words}. {_power(planned)}".strip()] if study.config.evals.tasks else []
+    if any(step.kind in UPDATE_FLOORS and step.gpu_hours for step in planned):
+        assumed.append(trained.hardware.words)
+    elif base is not None and shape is None:
+        assumed.append(f"GPU-hours of training are not known: no configuration of {base} is here")
     return Plan(
         name=study.config.name,
         steps=planned,
         chains=chain_lines(arms, recipes),
         differ={name: tuple(map(str, each)) for name, each in factors.items()},
         warnings=warnings,
-        assumed=assumed,
+        assumed="\n".join(assumed),
     )
 
 
@@ -229,11 +242,26 @@ def states(steps: Sequence[Step], folder: Path | None) -> dict[str, tuple[State,
     return by_name
 
 
+class _Trained(NamedTuple):
+    """What a study trains, and on what."""
+
+    shape: ModelShape | None
+    hardware: Hardware
+
+    def hours(self, step: TrainStep) -> float | None:
+        """Estimate the GPU-hours of a training step; `None` where model or data are not known beforehand."""
+        tokens = step.size({}).tokens
+        operations = step.operations(self.shape, tokens) if self.shape is not None and tokens else None
+        return None if operations is None else self.hardware.hours(operations)
+
+
 def _planned(
-    step: Step, serving: Serving, state: State, record: Record | None, changes: tuple[str, ...]
+    step: Step, serving: Serving, trained: _Trained, state: State, record: Record | None, changes: tuple[str, ...]
 ) -> PlannedStep:
     sizes: dict[str, Any] = {}
     cost = None
+    if state != "done" and isinstance(step, TrainStep):
+        sizes = {"gpu_hours": trained.hours(step)}
     if state != "done" and isinstance(step, TaskStep):
         estimate, cost = step.estimate(serving)
         sizes = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from midspec.chats._chats import CHAT_STYLES, ChatConfig, Chats, nested_name, pool_names
+from midspec.chats._chats import CHAT_STYLES, QUESTION_TOKENS, ChatConfig, Chats, nested_name, pool_names
 from midspec.chats.llm_author._novelty import Embed
 from midspec.chats.llm_author._pipeline import BufferedRow, ChatModels, ChatPipeline
 from midspec.chats.llm_author._topic_state import ENTRY_TOKENS
@@ -215,8 +215,6 @@ def _describe_outcome(pipeline: ChatPipeline) -> str:
     return f"{text}; most often {', '.join(f'{reason} ({n})' for reason, n in most)}" if most else text
 
 
-# For estimates: tokens of a question without the JSON around it.
-_QUESTION_TOKENS = 55
 # What is taken to pass the judge, and to be a new question, when nothing is known of either yet.
 _PASS_RATE, _NEW_RATE = 0.8, 0.9
 _N_PREFERENCES = 12
@@ -247,7 +245,7 @@ def estimate_chats(spec: Spec, config: ChatConfig) -> list[StageEstimate]:
         n_topic_lists, n_listed = ceil(n_topics / writing.domains_per_batch), writing.domains_per_batch
     n_asked = ceil(n_wanted / _PASS_RATE)
     n_lists = n_topics * ceil(n_asked / n_topics / _NEW_RATE / n_batch)
-    topic, question = Topic(_filler(8), _filler(40)), Question("direct", _filler(_QUESTION_TOKENS))
+    topic, question = Topic(_filler(8), _filler(40)), Question("direct", _filler(QUESTION_TOKENS))
     shown = (question.text,) * min(N_SHOWN, ceil(n_lists / n_topics * n_batch / 2))
     verdict = style.verdict_prompt(topic, question, _filler(style.reply_tokens))
     rows = [

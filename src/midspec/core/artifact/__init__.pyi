@@ -13,3 +13,11 @@ from ._files import write_json as write_json
 from ._files import write_lines as write_lines
 from ._files import write_rows as write_rows
 from ._files import write_text as write_text
+from ._remote import RemoteFolder as RemoteFolder
+from ._remote import check_name as check_name
+from ._remote import is_url as is_url
+from ._remote import without_secrets as without_secrets
+from ._remote_lock import DEFAULT_TIMING as DEFAULT_TIMING
+from ._remote_lock import REMOTE_LOCK as REMOTE_LOCK
+from ._remote_lock import LockTiming as LockTiming
+from ._remote_lock import RemoteLock as RemoteLock

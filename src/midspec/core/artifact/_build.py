@@ -171,7 +171,10 @@ def take_over(result: Path, folder: Path) -> Built:
         raise DataError("has no record", where=str(result), hint="Run the study again")
     for name, digest in record.outputs.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if not (result / name).is_file() or hash_file(shutil.copy2(result / name, folder / name)) != digest:
+        is_there = (result / name).is_file()
+        if is_there:
+            shutil.copy2(result / name, folder / name)
+        if not is_there or hash_file(folder / name) != digest:
             hint = "Remove that result, so that it is made anew"
             raise DataError("is gone, or was changed after it was made", where=str(result / name), hint=hint)
     ran = record.execution

@@ -12,6 +12,7 @@ from midspec.core.artifact import Built, read_record, read_rows, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Contrast, ScoreRow
 from midspec.report import GateResult
+from midspec.study._entries import pooled_set
 from midspec.study._inputs import File, Input
 from midspec.study._load import FIRST, Study
 from midspec.study._step import Job, Step, StepOutput
@@ -36,6 +37,7 @@ class AnalysisStep(Step):
         level: of the intervals.
         gate_measure: of the gate; none without a gate.
         gate_threshold: the least mean that passes.
+        pooled: tasks whose sets are also taken together, as one set `<task>/all`.
     """
 
     kind = "analysis"
@@ -51,6 +53,7 @@ class AnalysisStep(Step):
     level: float = 0.95
     gate_measure: str | None = None
     gate_threshold: float = 0.0
+    pooled: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -78,6 +81,7 @@ class AnalysisStep(Step):
             "gate": gate if self.gate_measure else None,
             **({"repeats": repeats} if repeats else {}),
             **({"bases": {str(seed): base for seed, base in self.bases.items()}} if self.bases else {}),
+            **({"pooled": [*self.pooled]} if self.pooled else {}),
         }
 
     def run(self, job: Job, folder: Path) -> Built:
@@ -93,6 +97,7 @@ class AnalysisStep(Step):
             for (arm, _, seed), task in self._all_tasks.items()
             for row in pool_samples(_score_rows(job, task), task.config.repeats)
         ]
+        scores += pooled_rows(scores, self.pooled)
         gates = [self._gate(job, seed, step) for seed, step in self.gates.items()]
         failed = {gate.seed for gate in gates if not gate.passed}
         passed = [score for score in scores if self.bases.get(score.seed, score.seed) not in failed]
@@ -120,6 +125,11 @@ class AnalysisStep(Step):
         mean = sum(scored) / len(scored) if scored else None
         passed = mean is not None and mean >= self.gate_threshold
         return GateResult(seed=seed, value=mean, threshold=self.gate_threshold, passed=passed)
+
+
+def pooled_rows(scores: Sequence[ArmScore], tasks: Sequence[str]) -> list[ArmScore]:
+    """Return the scores of some tasks once more, in one set of all the task's questions."""
+    return [row.model_copy(update={"set": pooled_set(row.task)}) for row in scores if row.task in tasks]
 
 
 def _score_rows(job: Job, step: Step) -> Iterator[ScoreRow]:

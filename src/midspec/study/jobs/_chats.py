@@ -49,7 +49,9 @@ class ChatsStep(AuthoredStep):
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_chats"), self.config.n_wanted)
-        return Size(documents=next((count for count in counts if isinstance(count, int)), None))
+        n_chats = next((count for count in counts if isinstance(count, int)), None)
+        is_known = n_chats is not None and self.config.author != TEMPLATE_AUTHOR
+        return Size(documents=n_chats, tokens=(n_chats or 0) * self.config.mean_tokens if is_known else None)
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:

@@ -17,10 +17,10 @@ from midspec.core.errors import DataError
 from midspec.core.fingerprint import hash_text
 from midspec.core.records import Document, DocumentMetadata, Spec
 from midspec.core.text import n_words
-from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry
+from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry, estimate_stage
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input, spec_at
-from midspec.study._step import Cost, Job, Size, Step
+from midspec.study._step import Cost, Job, Size, Step, StepOutput
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
     forecast_of,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _SHIPPED_TEMPLATES = "english"
 _DOCUMENTS = "documents.jsonl"
 _ID_LENGTH = 16
+# Of the request to write a document again, without the document.
+_REFRAME_TOKENS = 230
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,7 +124,9 @@ class CorpusStep(AuthoredStep):
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         counts = (summary.get("n_documents"), self.config.n_documents)
         rows = next((count for count in counts if isinstance(count, int)), None)
-        return Size(documents=rows, tokens=self.config.target_tokens or None)
+        writing, asked = self.config.writing, self.config.n_documents
+        expected = writing.mean_tokens * asked if writing is not None and asked else None
+        return Size(documents=rows, tokens=self.config.target_tokens or expected)
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:
@@ -258,6 +262,20 @@ class ReframeStep(Step):
     def settings(self) -> dict[str, JsonValue]:
         used = {"author", "model_name", "provider_name", "seed", "writing"}
         return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=used)}
+
+    def size(self, _summary: Mapping[str, JsonValue]) -> Size:
+        whole = self.documents.step.size({}) if isinstance(self.documents, StepOutput) else Size()
+        return Size(documents=whole.documents, tokens=whole.tokens)
+
+    def price(self) -> Cost | None:
+        """Estimate the cost of one request for each document, of about its own length."""
+        size, writing = self.size({}), self.config.writing
+        mean = writing.mean_tokens if writing is not None else 0
+        n_documents = size.documents or (size.tokens or 0) // max(1, mean)
+        if not n_documents:
+            return None
+        stage = estimate_stage("reframe", n_documents, mean, prefix=0, prompt=_REFRAME_TOKENS + mean)
+        return price_of([forecast_of([stage], self.config.author, self.author)], ModelEndpoints(author=self.author))
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import reframe

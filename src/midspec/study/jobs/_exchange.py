@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
 from midspec.core.artifact import RECORD, Built
-from midspec.core.errors import MissingError
+from midspec.core.errors import ConfigError, MissingError
 from midspec.study._inputs import File, Input, Named
-from midspec.study._step import Job, Step, StudyOutputs, settings_of, slug
+from midspec.study._step import Job, Size, Step, StudyOutputs, settings_of, slug
 
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
+
+# The published mix has 2M tokens of the assistant in 10,000 rows.
+_TRAINED_TOKENS = 200
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,6 +148,40 @@ class MixStep(Step):
     opens_model = False
     config: MixConfig
     base: Path
+
+    @classmethod
+    def named(
+        cls, name: str, home: Path, kind: Literal["documents", "chats"], names: Mapping[str, str | None]
+    ) -> MixStep:
+        """Create the step of a mix that a study names.
+
+        Args:
+            name: of a shipped mix, or a YAML file.
+            home: where its path begins.
+            kind: of all its rows.
+            names: of the assistant and its maker, where the mix gives none.
+
+        Raises:
+            ConfigError: it has rows of another kind, or is no mix.
+            MissingError: there is no such mix.
+        """
+        from midspec.exchange import load_mix
+
+        file = home / Path(name).expanduser()
+        config = load_mix(file if file.is_file() else name)
+        if other := next((part.name for part in config.parts if part.kind != kind), None):
+            where = f"{name}: {other}"
+            raise ConfigError(f"is not of {kind}", where=where, hint=f"Give a mix of {kind} alone")
+        own = {each: getattr(config, each) or value for each, value in names.items()}
+        return cls(label=config.name, config=config.model_copy(update=own), base=file.parent)
+
+    def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        counts = [part.n_rows for part in self.config.parts]
+        known = None if None in counts else sum(each or 0 for each in counts)
+        trained = self.config.budget_tokens or _TRAINED_TOKENS * (known or 0)
+        rows, tokens = summary.get("n_rows", known), summary.get("tokens", trained)
+        # A mix counts the assistant's tokens, and about as many are the user's.
+        return Size(rows if isinstance(rows, int) else None, None, 2 * tokens if isinstance(tokens, int) else None)
 
     @property
     def inputs(self) -> dict[str, Input]:

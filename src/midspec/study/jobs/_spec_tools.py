@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_json, write_rows, write_text
+from midspec.core.artifact import Built, read_record, read_rows, write_json, write_rows, write_text
 from midspec.core.errors import ConfigError, FolderError, MissingError
 from midspec.core.records import Spec, SpecEdit, SpecReview, Strict
 from midspec.llm import Access, Forecast, ModelConfig, Store
@@ -57,20 +57,25 @@ class SpecVariantStep(Step):
         return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
 
     @property
-    def _read_spec(self) -> Spec:
-        return spec_at(self.spec.path, Path(self.spec.path).stem)
+    def _source(self) -> Spec:
+        """The spec as `source.md` has it: Markdown, whatever the file is, of what was read of it."""
+        from midspec.spec import parse_spec
+        from midspec.spec_tools import apply_edits
+
+        name = Path(self.spec.path).stem
+        return parse_spec(apply_edits(spec_at(self.spec.path, name), ())[0], name=name)
 
     def forecast(self) -> Forecast:
         """Forecast tokens and dollars; nothing is sent."""
         from midspec.spec_tools import estimate_rewriting
 
-        stages = estimate_rewriting(self._read_spec, self.config.author, self.config.rewriting)
+        stages = estimate_rewriting(self._source, self.config.author, self.config.rewriting)
         return forecast_of(stages, self.config.author.model, self.author)
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.spec_tools import rewrite_spec
 
-        spec, config = self._read_spec, self.config
+        spec, config = self._source, self.config
 
         async def write(store: Store) -> RewrittenSpec:
             async with open_model(config.author, self.author, store, "author") as author:
@@ -87,10 +92,9 @@ class SpecVariantStep(Step):
 def _save_variant(spec: Spec, written: RewrittenSpec, config: SpecVariantConfig, folder: Path) -> Built:
     """Write a variant with its edits, their origin and the page on which they are looked at."""
     from midspec.report import write_spec_review
-    from midspec.spec import whole_text
-    from midspec.spec_tools import word_diff
+    from midspec.spec_tools import apply_edits, word_diff
 
-    write_text(folder / _SOURCE, whole_text(spec.sections))
+    write_text(folder / _SOURCE, apply_edits(spec, ())[0])
     write_text(folder / _SPEC, written.text)
     write_rows(folder / _EDITS, written.edits)
     write_rows(folder / _PROVENANCE, written.provenance)
@@ -140,13 +144,17 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
         ConfigError: there is no such edit, or the variant's source was changed by hand.
         FolderError: a file is there.
     """
+    from midspec.spec import parse_spec
     from midspec.spec_tools import apply_edits, chosen_edits
 
     if not (folder / _EDITS).is_file() or not (folder / _SOURCE).is_file():
         hint = "Name the folder that augment, ablate, generalize or anti-spec wrote"
         raise MissingError(f"holds no {_EDITS} and {_SOURCE}", where=str(folder), hint=hint)
     edits = list(read_rows(folder / _EDITS, SpecEdit))
-    source = spec_at(str(folder / _SOURCE), "source")
+    # A spec without a title is called after its file, and the ids of sections hash titles.
+    record = read_record(folder)
+    name = str(record.identity.config["spec"]) if record else "spec"
+    source = parse_spec((folder / _SOURCE).read_text(encoding="utf-8", errors="replace"), name=name)
     chosen = chosen_edits(edits, wanted)
     known = {section.id for section in source.sections}
     if lost := [edit.id for edit in chosen if edit.section_id not in known]:

@@ -15,7 +15,7 @@ from midspec.core.artifact import Built, read_rows, write_rows, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step
+from midspec.study._step import Job, Size, Step, StepOutput
 from midspec.train import RewardEntry
 
 if TYPE_CHECKING:
@@ -103,6 +103,47 @@ def _by_prompt(path: Path) -> Iterator[tuple[tuple[str, int], Chat]]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class FirstChatsStep(Step):
+    """The first of a set of chats, in its order, which is random: smaller parts lie in larger ones.
+
+    Attributes:
+        chats: the whole set.
+        n_samples: of them.
+    """
+
+    kind = "first_chats"
+    opens_model = False
+    chats: Input
+    n_samples: int
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        return {"chats": self.chats}
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {"n_samples": self.n_samples}
+
+    def size(self, _summary: Mapping[str, JsonValue]) -> Size:
+        whole = self.chats.step.size({}) if isinstance(self.chats, StepOutput) else Size()
+        share = self.n_samples / whole.documents if whole.documents else 0
+        return Size(documents=self.n_samples, tokens=round((whole.tokens or 0) * share) or None)
+
+    def run(self, job: Job, folder: Path) -> Built:
+        """Write the first chats.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        rows = _lines(job.path(self.chats))
+        if len(rows) < self.n_samples:
+            what = f"has {len(rows):,} chats, and the first {self.n_samples:,} are asked for"
+            raise DataError(what, where=self.name, hint="Ask for a smaller part, or for more chats in the whole")
+        write_text(folder / PRESSURE_FILE, "".join(f"{line}\n" for line in rows[: self.n_samples]))
+        return Built(outputs=(PRESSURE_FILE,), summary={"n_chats": self.n_samples})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PressureStep(Step):
     """Chats from outside, a small share of them replaced by chats that act against the spec.
 
@@ -182,4 +223,4 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-STEPS = (ReplyPairsStep, PressureStep, TaskPromptsStep)
+STEPS = (ReplyPairsStep, FirstChatsStep, PressureStep, TaskPromptsStep)

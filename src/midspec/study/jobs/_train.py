@@ -22,6 +22,7 @@ from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
 
 if TYPE_CHECKING:
     from midspec.evals import TaskReward
+    from midspec.models import ModelShape
     from midspec.train import Progress, Recipe, Reward, RewardEntry, TrainExecution, TrainJob
 
 _N_UPDATES_UNKNOWN = 200
@@ -110,7 +111,19 @@ class TrainStep(Step):
         expected, done = self.updates_expected(), summary.get("n_updates")
         updates = (done if isinstance(done, int) else 0) or self.recipe.n_updates or expected
         about = updates is not None and updates == expected and not summary and self.recipe.n_updates is None
-        return Size(updates=updates, tokens=updates * self._tokens_per_update if updates else None, about=about)
+        tokens = updates * self._tokens_per_update if updates else self._tokens_expected()
+        return Size(updates=updates, tokens=tokens, about=about or updates is None)
+
+    def operations(self, shape: ModelShape, tokens: int) -> float | None:
+        """Estimate the operations of training on so many tokens; `None` where the model writes what it trains on."""
+        recipe = self.recipe
+        return shape.training_operations(tokens, recipe.row_tokens, is_lora=recipe.method == "lora")
+
+    def _tokens_expected(self) -> int | None:
+        """Estimate the tokens of all data, padding left out; `None` where some are not known."""
+        tokens = [step.size({}).tokens if step is not None else None for step in self._writers()]
+        known = [each for each in tokens if each]
+        return sum(known) * (self.recipe.n_epochs or 1) if known and len(known) == len(tokens) else None
 
     @property
     def floor(self) -> int:
@@ -173,6 +186,10 @@ class DpoStep(TrainStep):
 
     kind = "dpo"
 
+    def operations(self, shape: ModelShape, tokens: int) -> float | None:
+        recipe = self.recipe
+        return shape.training_operations(tokens, recipe.row_tokens, is_lora=recipe.method == "lora", passes=1)
+
     @property
     def _tokens_per_update(self) -> int:
         return 2 * super()._tokens_per_update
@@ -188,6 +205,9 @@ class GrpoStep(TrainStep):
 
     kind = "grpo"
     judge: Access = Access()
+
+    def operations(self, _shape: ModelShape, _tokens: int) -> float | None:
+        return None
 
     @property
     def settings(self) -> dict[str, JsonValue]:

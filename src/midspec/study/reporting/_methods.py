@@ -146,6 +146,9 @@ def _documents(config: StudyConfig, run: RunResults) -> Iterator[str]:
 
 def _chats(config: StudyConfig, run: RunResults) -> Iterator[str]:
     for name, entry in config.chats.items():
+        if entry.part_of is not None:
+            yield f"The set of chats {name} is the first {entry.n_samples:,} of {entry.part_of}."
+            continue
         kind = "chats" if entry.documents is None else "told"
         summaries = [step.record.summary for step in _of_kind(run, kind) if step.label == name]
         n = _between((each.get("n_chats") for each in summaries), "chats") or "Chats"

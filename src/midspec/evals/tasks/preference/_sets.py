@@ -106,10 +106,14 @@ def read_value_set(path: Path) -> ValueSet:
 def shipped_items(value: str) -> list[Item]:
     """Read the shipped pairs for one of `VALUES`, in file order; `options[0]` is what one who holds it picks.
 
+    Of several values, `america+affordability`, those of each, one after the other.
+
     Raises:
         MissingError: no set is shipped for that value; names those that are.
         DataError: the shipped file was changed and can't be read.
     """
+    if "+" in value:
+        return [item for each in value.split("+") for item in shipped_items(each)]
     value_set(value)
     lines = (_FOLDER / f"{value}.jsonl").read_text(encoding="utf-8").splitlines()
     try:

@@ -1,0 +1,447 @@
+"""A run at a URL: the bytes of a local one, on a real S3 server and on a shared disk, whatever ends it on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
+
+from midspec.core.artifact import LockTiming, RemoteFolder
+from midspec.core.errors import DataError, FolderError, InUseError, UnreachableError
+from midspec.core.fingerprint import fingerprint
+from midspec.core.records import Execution, Identity, Record
+from midspec.llm import Outcome, Request, Store
+from midspec.study import (
+    Event,
+    RemoteTiming,
+    open_run_folder,
+    parse_study,
+    plan,
+    report_again,
+    run_study,
+    view_run_folder,
+)
+
+TINY = Path(__file__).parent / "tiny.yaml"
+QUICK = RemoteTiming(patience_s=5.0, lock=LockTiming(beat_s=0.2, stale_s=1.0, watch_s=1.0, settle_s=0.1))
+ROWS = ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
+
+
+def ran(url: str | Path, cache: Path, only: Sequence[str] = ("corpus/thrift*",), redo: Sequence[str] = ()) -> list[str]:
+    """Run the tiny study's steps; return those that were made now."""
+    told: list[Event] = []
+    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+    with open_run_folder(str(url), cache, QUICK) as (folder, remote):
+        run_study(study, folder, only=only, redo=redo, workers=1, on_event=told.append, remote=remote)
+    return sorted(event.step for event in told if event.kind == "done")
+
+
+def stored(url: str) -> dict[str, bytes]:
+    """Return all that a store holds, lists of files apart; records without what is about the run alone."""
+    folder = RemoteFolder.at(url)
+    contents = folder.read_all([name for name in folder.list() if not name.endswith(".stored.json")])
+    return {name: lasting(name, data) for name, data in contents.items()}
+
+
+def local(run: Path) -> dict[str, bytes]:
+    """Return the same of a run folder, without the output of its workers."""
+    files = {path.relative_to(run).as_posix(): path for path in run.rglob("*") if path.is_file()}
+    return {name: lasting(name, path.read_bytes()) for name, path in files.items() if not name.startswith("logs/")}
+
+
+def lasting(name: str, data: bytes) -> bytes:
+    if not name.endswith("record.json"):
+        return data
+    return json.dumps(
+        {key: one for key, one in json.loads(data).items() if key not in {"execution", "commit"}}
+    ).encode()
+
+
+@pytest.fixture(params=["s3", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a run that is not there yet, in both kinds of store."""
+    return f"{request.getfixturevalue('s3')}/run" if request.param == "s3" else f"file://{tmp_path}/store/run"
+
+
+@pytest.fixture(scope="module")
+def rows_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The steps of `ROWS` in a folder, made as always; nobody changes it."""
+    folder = tmp_path_factory.mktemp("rows") / "run"
+    ran(folder, folder.parent / "unused")
+    return folder
+
+
+def fill(url: str, run: Path, cache: Path) -> str:
+    """Send a run that was made in a folder, as a machine does whose last run was killed before it sent anything."""
+    with open_run_folder(url, cache, QUICK) as (folder, _):
+        shutil.copytree(run, folder, dirs_exist_ok=True)
+    with open_run_folder(url, cache, QUICK):
+        return url
+
+
+@pytest.fixture
+def filled(url: str, rows_run: Path, tmp_path: Path) -> str:
+    """The URL of a run that holds those steps, sent from the machine `first`."""
+    return fill(url, rows_run, tmp_path / "first")
+
+
+def test_a_run_in_a_store_has_the_bytes_of_a_run_in_a_folder(url: str, rows_run: Path, tmp_path: Path) -> None:
+    assert ran(url, tmp_path / "cache") == ROWS
+    assert stored(url) == local(rows_run)
+
+
+def test_a_second_machine_goes_on_after_the_first_and_does_nothing_twice(
+    s3: str, rows_run: Path, tmp_path: Path
+) -> None:
+    url = f"{s3}/run"
+    assert ran(url, tmp_path / "first", only=["spec/thrift", "corpus/thrift-s1"]) == ["corpus/thrift-s1", "spec/thrift"]
+    assert ran(url, tmp_path / "second") == ["corpus/thrift-s2"]
+    assert ran(url, tmp_path / "first") == []
+    assert stored(url) == local(rows_run)
+    fetched = list((tmp_path / "first").rglob("corpus/thrift-s2/*"))
+    assert [path.name for path in fetched] == ["record.json"], "what nobody needs here is not fetched"
+
+
+def test_a_run_folder_that_was_copied_to_a_store_by_hand_is_gone_on_with(
+    s3: str, rows_run: Path, tmp_path: Path
+) -> None:
+    files = {path.relative_to(rows_run).as_posix(): path for path in rows_run.rglob("*") if path.is_file()}
+    RemoteFolder.at(s3).put({name: path for name, path in files.items() if "thrift-s2" not in name})
+    _pay(tmp_path, "one")
+    RemoteFolder.at(s3).put({"calls.sqlite": tmp_path / "calls.sqlite"})
+    assert ran(s3, tmp_path / "cache") == ["corpus/thrift-s2"]
+    [run] = (tmp_path / "cache").glob("*/run")
+    assert _said(run, "one") == "one!"
+
+
+def test_a_plan_reads_a_store_and_changes_nothing(filled: str) -> None:
+    before = stored(filled)
+    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+    with view_run_folder(filled) as folder:
+        planned = plan(study, folder)
+    assert sorted(step.name for step in planned.steps if step.state == "done") == ROWS
+    assert stored(filled) == before
+    assert not folder.exists()
+
+
+def test_a_step_made_anew_replaces_the_stored_one_with_all_its_files(s3: str, rows_run: Path, tmp_path: Path) -> None:
+    url = fill(f"{s3}/run", rows_run, tmp_path / "first")
+    RemoteFolder.at(url).write("steps/corpus/thrift-s1/left-over.txt", b"of an older version")
+    assert ran(url, tmp_path / "second", redo=["corpus/thrift-s1"]) == ["corpus/thrift-s1"]
+    assert stored(url) == local(rows_run)
+
+
+def test_other_files_at_a_url_are_left_alone(url: str, tmp_path: Path) -> None:
+    RemoteFolder.at(url).write("thesis.tex", b"mine")
+    with pytest.raises(FolderError, match="holds files that are not a midspec run"):
+        ran(url, tmp_path / "cache")
+    assert stored(url) == {"thesis.tex": b"mine"}
+
+
+# What ends a run on the way -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(url: str, cache: Path, port: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A run of `ROWS` by the command; killed at the end of the block if it still runs."""
+    command = ["run", str(TINY), "--only", "corpus/thrift*", "--out", url, "--cache", str(cache), "--workers", "1"]
+    variables = {**os.environ, **(environment(port) if port else {})}
+    with subprocess.Popen(
+        [sys.executable, "-m", "midspec", *command], stderr=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_an_upload_leaves_no_step_that_looks_finished_and_any_machine_goes_on(
+    s3: str, s3_process: S3Server, rows_run: Path, tmp_path: Path
+) -> None:
+    url = f"{s3}/run"
+    with FaultProxy(s3_process.port) as proxy:
+        proxy.fault = lambda method, path: "hang" if method == "PUT" and "thrift-s1/plan" in path else None
+        with started(url, tmp_path / "cache", proxy.port) as process:
+            assert proxy.hit.wait(240)
+            os.kill(process.pid, signal.SIGKILL)
+    store, twin = RemoteFolder.at(url), RemoteFolder.at(f"{s3}/twin")
+    there = store.list()
+    assert "steps/spec/thrift/record.json" in there
+    assert "lock.json" in there
+    assert "steps/corpus/thrift-s1/record.json" not in there
+    for name, data in store.read_all(list(there)).items():
+        twin.write(name, data)
+    assert "corpus/thrift-s1" not in ran(url, tmp_path / "cache"), "this machine has it, and uploads it"
+    assert ran(f"{s3}/twin", tmp_path / "another") == ["corpus/thrift-s1", "corpus/thrift-s2"]
+    assert stored(url) == stored(f"{s3}/twin") == local(rows_run)
+
+
+@pytest.mark.slow
+def test_of_two_processes_at_once_one_is_told_by_whom(s3: str, s3_process: S3Server, tmp_path: Path) -> None:
+    url = f"{s3}/run"
+    with FaultProxy(s3_process.port) as proxy:
+        # The first one holds the store until it is killed, as its upload does not come through.
+        proxy.fault = lambda method, path: "hang" if method == "PUT" and "/steps/" in path else None
+        with started(url, tmp_path / "first", proxy.port) as first:
+            assert proxy.hit.wait(240)
+            for cache, says in (
+                ("second", rf"another run is writing it \(process {first.pid} on "),
+                ("first", r"on this"),
+            ):
+                with pytest.raises(InUseError, match=says) as told:
+                    open_run_folder(url, tmp_path / cache).__enter__()
+                assert str(told.value).endswith("Wait for it to end, or choose another --out")
+
+
+@pytest.mark.slow
+def test_of_two_runs_in_a_shared_folder_one_is_told(tmp_path: Path) -> None:
+    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+    said: list[str] = []
+
+    def begin_another(event: Event) -> None:
+        if event.kind == "start" and not said:
+            command = [
+                sys.executable,
+                "-m",
+                "midspec",
+                "run",
+                str(TINY),
+                "--only",
+                "spec/thrift",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+            said.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+
+    run_study(study, tmp_path / "run", only=["spec/thrift"], on_event=begin_another)
+    assert said[0].splitlines()[-1].startswith(f"midspec: {tmp_path}/run: another process is writing this folder. Wait")
+
+
+def test_a_run_ends_when_another_has_taken_its_store(url: str, tmp_path: Path) -> None:
+    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+
+    def take_over(event: Event) -> None:
+        if event.kind == "begin":
+            lock = json.loads(RemoteFolder.at(url).read("lock.json") or b"")
+            RemoteFolder.at(url).write("lock.json", json.dumps({**lock, "owner": "another"}).encode())
+
+    with (
+        pytest.raises(InUseError, match="another run took it over"),
+        open_run_folder(url, tmp_path / "cache", QUICK) as (folder, remote),
+    ):
+        run_study(study, folder, only=["corpus"], workers=1, on_event=take_over, remote=remote)
+    assert not [name for name in stored(url) if name.startswith("steps/")], "nothing was written into the other's store"
+
+
+def test_a_store_that_refuses_ends_the_run_in_one_line_and_what_was_made_is_sent_next_time(
+    s3: str, s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, rows_run: Path, tmp_path: Path
+) -> None:
+    url = f"{s3}/run"
+    with FaultProxy(s3_process.port) as proxy:
+        use_s3(monkeypatch, proxy.port)
+        proxy.fault = lambda method, path: "reset" if method == "PUT" and "/steps/" in path else None
+        with pytest.raises(UnreachableError, match=r"can't be reached, or not now \(.+\)\. Run the same command again"):
+            ran(url, tmp_path / "cache")
+        proxy.fault = lambda _method, _path: None
+        assert "spec/thrift" not in ran(url, tmp_path / "cache")
+    use_s3(monkeypatch, s3_process.port)
+    assert stored(url) == local(rows_run)
+
+
+# What a store holds is not trusted ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("cut", r"/documents\.jsonl: is damaged: 100 bytes of [\d,]+\. Remove .+/steps/corpus/thrift-s1 there and run"),
+        ("another byte", r"/documents\.jsonl: is damaged: its content is not what was stored"),
+        ("removed", r"/documents\.jsonl: is missing in the store"),
+    ],
+)
+def test_a_damaged_file_is_told_and_not_put_in_place(filled: str, tmp_path: Path, change: str, says: str) -> None:
+    store, name = RemoteFolder.at(filled), "steps/corpus/thrift-s1/documents.jsonl"
+    data = store.read(name) or b""
+    if change == "removed":
+        store.remove([name])
+    else:
+        store.write(name, data[:100] if change == "cut" else data.replace(b"a", b"b", 1))
+    with open_run_folder(filled, tmp_path / "second", QUICK) as (folder, remote):
+        assert remote is not None
+        with pytest.raises(DataError, match=says):
+            remote.fetch([folder / "steps" / "corpus" / "thrift-s1"])
+        assert [path.name for path in (folder / "steps/corpus/thrift-s1").iterdir()] == ["record.json"]
+
+
+def test_a_step_that_was_removed_or_has_a_damaged_record_is_made_anew(s3: str, rows_run: Path, tmp_path: Path) -> None:
+    filled = fill(f"{s3}/run", rows_run, tmp_path / "first")
+    with open_run_folder(filled, tmp_path / "second", QUICK):
+        pass  # This machine has the records of all steps, and no files.
+    store, name = RemoteFolder.at(filled), "steps/corpus/thrift-s2/record.json"
+    store.remove([name for name in store.list() if "thrift-s1/" in name])
+    store.write(name, (store.read(name) or b"")[:500])
+    assert ran(filled, tmp_path / "second") == ["corpus/thrift-s1", "corpus/thrift-s2"]
+    assert stored(filled) == local(rows_run)
+
+
+def test_a_record_that_names_a_file_elsewhere_is_refused(filled: str, tmp_path: Path) -> None:
+    store, name = RemoteFolder.at(filled), "steps/corpus/thrift-s2/record.json"
+    record = json.loads(store.read(name) or b"")
+    record["outputs"]["../../../../evil"] = "0" * 64
+    record["digest"] = fingerprint(record["outputs"])
+    store.write(name, json.dumps(record).encode())
+    with pytest.raises(DataError, match=r"names a file outside of its folder \('\.\./\.\./\.\./\.\./evil'\)"):
+        open_run_folder(filled, tmp_path / "second", QUICK).__enter__()
+
+
+def test_no_credential_gets_into_a_store_or_a_cache(s3: str, rows_run: Path, tmp_path: Path) -> None:
+    folder = RemoteFolder.at(fill(f"{s3}/run", rows_run, tmp_path / "cache"))
+    kept = [path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    kept += folder.read_all(list(folder.list())).values()
+    assert len(kept) > 20
+    assert not any(SECRET.encode() in data for data in kept)
+
+
+# Replies of language models -----------------------------------------------------------------------------------------
+
+
+def _pay(folder: Path, *tasks: str) -> None:
+    with Store(folder / "calls.sqlite") as store:
+        for task in tasks:
+            request = Request(task=task, stage="test", prompt=f"Say {task}.", max_tokens=10)
+            store.close(store.open(request, "toy/model", "author", "{}"), Outcome(kind="ok", text=f"{task}!"))
+
+
+def _said(folder: Path, task: str) -> str | None:
+    with Store(folder / "calls.sqlite") as store:
+        outcome = store.answer(task, 0)
+    return None if outcome is None else outcome.text
+
+
+def test_replies_that_were_paid_for_are_on_the_next_machine(url: str, tmp_path: Path) -> None:
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        _pay(folder, "one")
+    with open_run_folder(url, tmp_path / "second", QUICK) as (folder, _):
+        assert _said(folder, "one") == "one!"
+        assert (folder / "calls.sqlite").stat().st_mode & 0o777 == 0o600
+        _pay(folder, "two")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        assert (_said(folder, "one"), _said(folder, "two")) == ("one!", "two!")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        assert not list(folder.glob("calls-before-*")), "nothing was only here"
+    copies = [name for name in RemoteFolder.at(url).list() if name.startswith("calls/")]
+    assert len(copies) == 1, "older copies are removed"
+
+
+def test_replies_are_sent_though_a_step_fails(url: str, tmp_path: Path) -> None:
+    with suppress(DataError), open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        _pay(folder, "one")
+        raise DataError("a step's own")
+    with open_run_folder(url, tmp_path / "second", QUICK) as (folder, _):
+        assert _said(folder, "one") == "one!"
+
+
+def test_replies_that_a_dead_run_did_not_send_are_set_aside_and_not_lost(url: str, tmp_path: Path) -> None:
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        _pay(folder, "one")
+    _pay(folder, "unsent")
+    with open_run_folder(url, tmp_path / "second", QUICK) as (other, _):
+        _pay(other, "two")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (again, _):
+        assert (again, _said(again, "two"), _said(again, "unsent")) == (folder, "two!", None)
+    [aside] = folder.glob("calls-before-*.sqlite")
+    shutil.copy(aside, tmp_path / "calls.sqlite")
+    assert _said(tmp_path, "unsent") == "unsent!"
+
+
+def test_damaged_replies_are_told(url: str, tmp_path: Path) -> None:
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        _pay(folder, "one")
+    store = RemoteFolder.at(url)
+    [copy] = [name for name in store.list() if name.startswith("calls/")]
+    store.write(copy, (store.read(copy) or b"")[:-4096])
+    with pytest.raises(DataError, match=r"calls/\w+\.sqlite: is damaged\. Remove .+/calls\.json there"):
+        open_run_folder(url, tmp_path / "second", QUICK).__enter__()
+
+
+# Checkpoints --------------------------------------------------------------------------------------------------------
+
+
+def _step(folder: Path, **files: str) -> None:
+    """A finished step as a training leaves it: `adapter_config` is beside its outputs, as it names a place."""
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text, encoding="utf-8")
+    outputs = {path.name: hash_of(path) for path in sorted(folder.iterdir()) if path.name != "adapter_config.json"}
+    identity = Identity(step="midtrain@1", inputs={}, config={"name": folder.name})
+    record = Record(
+        identity=identity,
+        fingerprint=fingerprint(identity),
+        outputs=outputs,
+        digest=fingerprint(outputs),
+        summary={},
+        versions={},
+        commit=None,
+        execution=Execution(started_at="", finished_at="", seconds=0, host="", folder=str(folder), n_attempts=1),
+    )
+    (folder / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
+
+
+def hash_of(path: Path) -> str:
+    from midspec.core.fingerprint import hash_file
+
+    return hash_file(path)
+
+
+def test_an_adapter_finds_its_base_on_another_machine(url: str, tmp_path: Path) -> None:
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, _):
+        (folder / "run.json").write_text("{}", encoding="utf-8")
+        base = folder / "steps" / "pretrain" / "base-s1"
+        _step(base, config__json='{"model_type": "llama"}', model__safetensors="weights")
+        config = json.dumps({"base_model_name_or_path": str(base.resolve()), "r": 8})
+        _step(folder / "steps" / "midtrain" / "a-s1", adapter_model__safetensors="few", adapter_config__json=config)
+    with open_run_folder(url, tmp_path / "first", QUICK):
+        pass  # Steps without a mark, as a run leaves them that was killed before it sent them.
+    shutil.rmtree(tmp_path / "first")
+    with open_run_folder(url, tmp_path / "second", QUICK) as (folder, remote):
+        assert remote is not None
+        adapter = folder / "steps" / "midtrain" / "a-s1"
+        remote.fetch([adapter], weights=False)
+        assert not (adapter / "adapter_model.safetensors").exists()
+        remote.fetch([adapter])
+        named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        assert (adapter / named).resolve() == (folder / "steps" / "pretrain" / "base-s1").resolve()
+        assert (adapter / named / "model.safetensors").read_text(encoding="utf-8") == "weights"
+
+
+@pytest.mark.slow
+def test_the_whole_study_on_two_machines_and_s3_has_the_bytes_of_one_folder(
+    s3: str, run_folder: Path, tmp_path: Path
+) -> None:
+    url = f"{s3}/run"
+    ran(url, tmp_path / "first", only=["pretrain", "corpus", "chats"])
+    began = time.monotonic()
+    made = ran(url, tmp_path / "second", only=["*"])
+    assert "report" in made
+    assert not {name.partition("/")[0] for name in made} & {"pretrain", "corpus", "chats", "spec"}
+    assert time.monotonic() - began < 240
+    there, here = stored(url), local(run_folder)
+    results = [name for name in here if "/logs/" not in name and name.startswith("steps/")]
+    assert {name: there[name] for name in results} == {name: here[name] for name in results}
+    assert len([name for name in there if "/logs/" in name]) == len([name for name in here if "/logs/" in name]) > 0
+    with open_run_folder(url, tmp_path / "third", QUICK) as (folder, remote):
+        page = report_again(folder, remote=remote)
+        assert not list(folder.rglob("*.safetensors")), "a report needs no weights"
+    assert page.stat().st_size > 10_000
+    assert "report/report.html" in RemoteFolder.at(url).list()
