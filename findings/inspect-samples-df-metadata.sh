@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # samples_df rewrites the text of a sample's metadata: line breaks go, and unlike long values become one and the same.
 #
-# Versions: inspect_ai 0.3.285 (with pandas and pyarrow)
+# Versions: inspect_ai 0.3.285, pandas 3.1.1, pyarrow 26.0.1
 #
 # Guess from memory: the metadata_ columns of samples_df hold what the metadata of the samples held; at worst a long
 #   text is cut.
@@ -23,7 +23,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet inspect_ai==0.3.285 pandas pyarrow
+"$work/venv/bin/pip" install --quiet inspect_ai==0.3.285 pandas==3.1.1 pyarrow==26.0.1
 cd "$work"
 
 cat > show.py <<'EOF'
