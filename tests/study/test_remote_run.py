@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
 
-from midspec.core.artifact import LockTiming, RemoteFolder
+from midspec.cli import main
+from midspec.core.artifact import LockTiming, RemoteFolder, without_secrets
 from midspec.core.errors import DataError, FolderError, InUseError, UnreachableError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Execution, Identity, Record
@@ -132,6 +133,13 @@ def test_a_plan_reads_a_store_and_changes_nothing(filled: str) -> None:
     assert sorted(step.name for step in planned.steps if step.state == "done") == ROWS
     assert stored(filled) == before
     assert not folder.exists()
+
+
+def test_status_tells_what_a_store_holds(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", filled]) == 0
+    said = capsys.readouterr().out
+    assert "steps are done" in said
+    assert without_secrets(filled) in said
 
 
 def test_a_step_made_anew_replaces_the_stored_one_with_all_its_files(s3: str, rows_run: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def step(
 
 
 def status(
-    folder: Run,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, or its URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print every step as JSON.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Print it again every ten seconds until it is over.")
@@ -56,14 +56,19 @@ def status(
 ) -> None:
     """Tell how far a run is: what is done, runs, waits or failed, where and for how long.
 
-    Reads the run's folder, from any machine that sees it, and asks Slurm's queue where there is one.
+    Reads the run's folder, from any machine that sees it, and asks Slurm's queue where there is one. At a URL it
+    tells what is done.
 
     Example: midspec status runs/first
+
+    Example: midspec status s3://bucket/first
     """
-    from midspec.study import run_status
+    from midspec.core.artifact import without_secrets
+    from midspec.study import run_status, view_run_folder
 
     while True:
-        now = run_status(folder)
+        with view_run_folder(run) as folder:
+            now = run_status(folder).model_copy(update={"folder": without_secrets(run)})
         print(now.model_dump_json(indent=2) if as_json else "\n".join(status_lines(now)), flush=True)
         if not follow or not now.count("running") + now.count("queued"):
             return

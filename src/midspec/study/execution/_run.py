@@ -25,13 +25,11 @@ from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.execution._remote_run import RemoteRun
+from midspec.study.execution._remote_store import HOME, STUDY
 from midspec.study.execution._scheduler import Scheduler, canary_of, task_maker, with_ancestors, with_descendants
 from midspec.study.execution._skypilot import write_sky_pipeline
 from midspec.study.execution._slurm_run import SlurmRun
 from midspec.study.jobs._eval_task import TaskStep
-
-STUDY, HOME = "study.yaml", "run.json"
-
 
 Place = Literal["local", "slurm", "skypilot"]
 
