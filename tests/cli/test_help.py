@@ -14,7 +14,7 @@ COMMANDS = ("", "demo", "spec", "spec show", "spec check", "corpus", "chats", "c
 COMMANDS += ("prefer", "train", "pairs", "questions", "eval", "calibrate", "reasons", "plan", "run", "report")
 COMMANDS += ("spec list", "spec lint", "spec diff", "spec augment", "spec ablate", "spec generalize", "spec anti-spec")
 COMMANDS += ("spec accept",)
-COMMANDS += ("compare", "import", "export", "export-model", "check-served", "seam", "doctor")
+COMMANDS += ("compare", "import", "export", "export-model", "check-served", "seam", "doctor", "step", "status")
 
 
 def _help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from midspec.cli._study import GpuName
+from midspec.cli._plan import GpuName
 from midspec.models import PEAK_TFLOPS, Hardware, ModelShape, shape_of
 
 # From the models' cards and the index of their weights.

@@ -13,7 +13,7 @@ from midspec.core.artifact import Built
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Execution, Identity, Record
 from midspec.study import Input, Job, Step, StepOutput
-from midspec.study.execution._run import Scheduler, with_ancestors, with_descendants
+from midspec.study.execution._scheduler import Scheduler, with_ancestors, with_descendants
 
 RECORD = Record(
     identity=Identity(step="x@1", inputs={}, config={}),

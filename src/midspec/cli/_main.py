@@ -23,16 +23,18 @@ import typer
 from typer.main import get_command
 
 from midspec import __version__
+from midspec.cli._cluster import status, step
 from midspec.cli._compare import compare
 from midspec.cli._doctor import doctor
 from midspec.cli._evaluate import calibrate, evaluate, seam
 from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
-from midspec.cli._models import check_served, export_model
+from midspec.cli._models import check_served, export_model, train
+from midspec.cli._plan import plan
 from midspec.cli._preferences import prefer
 from midspec.cli._rows import curate, export, import_, mix, reframe
 from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, generalize, lint, list_
-from midspec.cli._study import demo, plan, report, run, train
+from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
 
 _ABOUT = """From a Model Spec to a trained model, and to a report that says how its alignment generalized.
@@ -113,6 +115,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "reasons": reasons,
     "plan": plan,
     "run": run,
+    "step": step,
+    "status": status,
     "report": report,
     "import": import_,
     "export": export,

@@ -1,16 +1,20 @@
-"""`midspec export-model` and `check-served`: a trained checkpoint for others, and what a server really runs."""
+"""`midspec train` for a single stage, `export-model` for others, and `check-served`: what a server really runs."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, checked, print_made, print_pairs
+from midspec.cli._output import build_with_bar, checked, print_made, print_pairs, print_record
 from midspec.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from midspec.llm import Access
+    from midspec.train import TrainJob
 
 Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="What was trained: a folder, or a hub name.")]
 Base = Annotated[
@@ -141,3 +145,61 @@ def check_served(
             margin = max(answer.margin for answer in found.answers)
             hint = f"Look for replicas without the adapter; or give --prompts nearer to training ({margin:.2f} nats)"
         raise CheckpointError(what, where=f"{base_url} {found.model}".strip(), hint=hint)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training job (YAML).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; by default the config's name without .yaml.")
+    ] = None,
+    device: o.Device = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Divide the model over N GPUs (FSDP2); so does execution.processes."),
+    ] = None,
+    judge_url: o.JudgeUrl = None,
+    budget: o.Budget = None,
+    redo: o.Redo = False,
+) -> None:
+    """Train one stage: pretrain, midtrain, finetune, dpo or grpo.
+
+    Interrupted, the same command continues where it stopped. A half-way checkpoint is written then, and every
+    10 minutes (execution.save_every_s). --judge-url and --budget are of the judge that a reward of grpo names.
+
+    Example: midspec train midtrain.yaml --out checkpoints/midtrained
+
+    Example: midspec train midtrain.yaml --processes 8, or torchrun --nproc-per-node 8 -m midspec train midtrain.yaml
+    """
+    from midspec.models import check_device, see_one_gpu
+    from midspec.train import follow, leading, load_job
+
+    check_device(device)
+    job, folder = load_job(config), out or config.with_suffix("")
+    if processes is not None:
+        job = job.model_copy(update={"execution": job.execution.model_copy(update={"processes": processes})})
+    with leading(job, device) as ranks:
+        if ranks.is_main:
+            alone = ranks.n == 1 and (job.execution.processes or 1) == 1
+            judge = o.access(judge_url, budget=budget)
+            _train(job, folder, judge, device=see_one_gpu(device) if alone else device, redo=redo)
+        else:
+            follow(job, device)
+
+
+def _train(job: TrainJob, folder: Path, judge: Access, *, device: str, redo: bool) -> None:
+    from midspec.core.artifact import read_record
+    from midspec.study import TrainStep
+    from midspec.train import check_folder, preflight
+
+    check_folder(folder)
+    # A result or other files in the folder are reported without the work of a preflight.
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if not taken or (redo and read_record(folder) is not None):
+        counted = preflight(job)
+        from midspec.train import memory_before  # brings torch, which takes seconds: after what can be refused
+
+        memory = memory_before(job, counted.row_width, device, counted.longest_tokens)
+        for line in [*counted.lines(), *([] if memory is None else [memory.line()])]:
+            print(line, flush=True)
+    step = TrainStep.of_job(job, judge)
+    print_record(*build_with_bar(step, folder, "updates", redo=redo, device=device), folder)

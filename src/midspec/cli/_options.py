@@ -80,6 +80,21 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would be 
 Cache = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="Where the working folders of runs at a URL are kept.")
 ]
+RUNS = Path("runs")
+RunOut = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Run folder, or its URL (s3://bucket/run); by default runs/ and the study's name."
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the study: base.checkpoint=./model, seeds=[1], corpora.*.author=openai/gpt-5.",
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps; auto takes what is there.")]
 Temperature = Annotated[
     str, typer.Option("--judge-temperature", metavar="T", help="Of judges; none for those that take none.")

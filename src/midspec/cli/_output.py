@@ -199,11 +199,11 @@ class RunView(_Live):
             if old is not None:
                 live.remove_task(old)
             self._tasks[event.worker] = live.add_task(event.step, total=1, note="")
-        elif event.kind == "progress":
+        elif event.kind == "progress" and event.worker in self._tasks:
             live.update(self._tasks[event.worker], completed=event.at, total=event.of or 1, note=event.note)
-        elif event.kind in {"done", "fail"}:
+        elif event.kind in {"done", "fail"} and event.worker in self._tasks:
             live.remove_task(self._tasks.pop(event.worker))
-        if event.kind == "fail":
+        if event.kind in {"fail", "say"}:
             live.console.print(_line(event), markup=False, highlight=False)
 
 
@@ -217,6 +217,8 @@ def _line(event: Event) -> str:
             return f"{done} {event.step} ({event.seconds:.1f} s)"
         case "fail":
             return f"{done} {event.step} failed"
+        case "say":
+            return f"{done} {event.note}"
         case "end":
             return f"{done} in {event.seconds:.0f} s"
     return ""

@@ -30,6 +30,7 @@ from ._step import StepOutput as StepOutput
 from ._step import StudyOutputs as StudyOutputs
 from ._step import build_step as build_step
 from ._step import store_beside as store_beside
+from .execution._executor import ONE_THREAD as ONE_THREAD
 from .execution._executor import Event as Event
 from .execution._executor import Executor as Executor
 from .execution._executor import Listener as Listener
@@ -47,6 +48,12 @@ from .execution._reports import index_reports as index_reports
 from .execution._reports import report_again as report_again
 from .execution._reports import reports_against as reports_against
 from .execution._run import run_study as run_study
+from .execution._run import write_jobs as write_jobs
+from .execution._status import STATES as STATES
+from .execution._status import RunStatus as RunStatus
+from .execution._status import StepNow as StepNow
+from .execution._status import run_status as run_status
+from .execution._step_job import make_steps as make_steps
 from .jobs._calibrate import CalibrationStep as CalibrationStep
 from .jobs._chats import ChatsStep as ChatsStep
 from .jobs._chats import forecast_chats as forecast_chats

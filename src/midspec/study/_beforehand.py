@@ -9,7 +9,7 @@ from midspec.core.errors import CheckpointError, ConfigError, SpecError
 from midspec.core.records import Checkpoint
 from midspec.evals import PreferenceConfig, check_items, measure_names, resolve_items
 from midspec.llm import ModelConfig, check_access
-from midspec.models import find_checkpoint, tokenizer_of, window_of
+from midspec.models import find_checkpoint
 from midspec.spec import placeholders
 from midspec.study._config import check_sets, check_task_uses
 from midspec.study._entries import pooled_set
@@ -137,7 +137,11 @@ def _check_items(study: Study, steps: Sequence[Step]) -> None:
 def _check_windows(base: Checkpoint, steps: Sequence[Step]) -> None:
     """Refuse a spec in context that does not fit the window of the base: no question would be answered."""
     specs = [(step.name, *each[1:]) for step in steps for each in _filled_specs(step) if each[0] == "context"]
-    window = window_of(base) if specs else None
+    if not specs:
+        return
+    from midspec.models import tokenizer_of, window_of  # brings torch, which takes seconds
+
+    window = window_of(base)
     for name, source, names in {str(each[1:]): each for each in specs}.values() if window else ():
         text = names.read(source.original.locate({})).text
         try:

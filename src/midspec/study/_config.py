@@ -28,6 +28,7 @@ from midspec.study._entries import (
     check_graders,
     pooled_set,
 )
+from midspec.study._execution_entry import ExecutionEntry
 from midspec.study._report_entry import ReportEntry
 
 _WORLD = "world:"
@@ -79,6 +80,7 @@ class StudyConfig(Strict):
     steps: dict[str, StepEntry] = Field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
     report: ReportEntry = ReportEntry()
+    execution: ExecutionEntry = ExecutionEntry()
 
     @property
     def recipes(self) -> Recipes:

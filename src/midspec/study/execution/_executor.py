@@ -12,6 +12,16 @@ from typing import Literal, NamedTuple, Protocol
 from midspec.core.records import Identity, Record
 from midspec.study._step import Job, Step
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+"""The environment of every process that makes steps, so that a result does not depend on the number of cores."""
+
 
 class StepState(Enum):
     """The state of a submitted step."""
@@ -23,7 +33,13 @@ class StepState(Enum):
     PREEMPTED = "preempted"
     """Its machine was taken or its process killed: submitted again, it continues."""
     TIMED_OUT = "timed out"
-    """It reached a time limit: it can be submitted again with a larger one."""
+    """It reached a time limit: submitted again, it continues where it is resumable."""
+    NODE_FAILED = "node failed"
+    """Its machine is gone: submitted again, it continues."""
+    OUT_OF_MEMORY = "out of memory"
+    """It needed more memory than it was given."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class StepTask:
         redo: replace a result of other inputs.
         wait_s: how long to wait for another writer of the folder.
         same_result: the folder of a finished step of the same identity, whose files are taken over.
+        status: the file that says how far it is.
     """
 
     step: Step
@@ -45,6 +62,7 @@ class StepTask:
     redo: bool = False
     wait_s: float = 0.0
     same_result: Path | None = None
+    status: Path | None = None
 
 
 class Progress(NamedTuple):
@@ -107,7 +125,7 @@ class Event(NamedTuple):
     """Something that happened in a run.
 
     Attributes:
-        kind: `begin` and `end` of the run; `start`, `progress`, `done` or `fail` of a step.
+        kind: `begin` and `end` of the run; `start`, `progress`, `done` or `fail` of a step; `say` of a note for people.
         n_done: steps done so far, those done before the run included.
         n_steps: steps in all.
         step: the step's name; empty for the run.
@@ -118,7 +136,7 @@ class Event(NamedTuple):
         note: a few words, such as the loss.
     """
 
-    kind: Literal["begin", "start", "progress", "done", "fail", "end"]
+    kind: Literal["begin", "start", "progress", "done", "fail", "say", "end"]
     n_done: int
     n_steps: int
     step: str = ""

@@ -17,17 +17,9 @@ from midspec.core.errors import MidspecError
 from midspec.models import VISIBLE
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
-from midspec.study.execution._executor import Progress, StepHandle, StepState, StepTask
+from midspec.study.execution._executor import ONE_THREAD, Progress, StepHandle, StepState, StepTask
 from midspec.study.execution._worker import Failed, Finished, Reply
 
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
 _STOP_WITHIN_S = 10.0
 _TRACE_LINES = 12
 
@@ -128,7 +120,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **_ENVIRONMENT, **self._visible},
+                env={**os.environ, **ONE_THREAD, **self._visible},
                 # A Ctrl-C in the terminal is the parent's to handle.
                 start_new_session=True,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING
 from midspec.core.artifact import RECORD, TAKEN_OVER, read_record
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.study._graph import study_steps
-from midspec.study._load import parse_study
 from midspec.study._plan import states
 from midspec.study.execution._executor import Listener
 from midspec.study.execution._remote_run import RemoteRun
-from midspec.study.execution._run import HOME, STUDY, is_older_analysis, run_study
+from midspec.study.execution._run import is_older_analysis, open_run, run_study
 
 if TYPE_CHECKING:
     from midspec.report import ReportData
@@ -31,10 +29,7 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None, remo
     Raises:
         MissingError: there is no run in the folder, or it is not finished.
     """
-    if not (folder / STUDY).is_file():
-        raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
-    home = Path(json.loads((folder / HOME).read_text(encoding="utf-8"))["home"])
-    study = parse_study((folder / STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY))
+    study = open_run(folder)
     steps = study_steps(study, folder)
     undone = [
         name

@@ -3,144 +3,50 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, FolderError, MissingError, StaleError, did_you_mean
-from midspec.core.fingerprint import fingerprint
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.records import Record
 from midspec.models import choose_gpus
 from midspec.study._beforehand import check_beforehand, check_judges
 from midspec.study._graph import study_steps
-from midspec.study._load import FIRST, Study, first_contrasts
+from midspec.study._load import FIRST, Study, first_contrasts, parse_study
 from midspec.study._plan import check_floors, states
-from midspec.study._step import Job, Step
+from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask
 from midspec.study.execution._local import LocalExecutor, StepFaultError
 from midspec.study.execution._remote_run import RemoteRun
+from midspec.study.execution._scheduler import Scheduler, canary_of, task_maker, with_ancestors, with_descendants
+from midspec.study.execution._skypilot import write_sky_pipeline
+from midspec.study.execution._slurm_run import SlurmRun
 from midspec.study.jobs._eval_task import TaskStep
 
-
-class Scheduler:
-    """The steps of a run that are done, running and waiting.
-
-    Among the steps that are ready, the one at the head of the longest chain of work goes first (a base before any
-    arm), so that no worker idles at the end; among equals, one of the seed that a worker had last. Of steps with the
-    same result (an untrained checkpoint, evaluated for every seed) one is made, and the others wait to take it over.
-    """
-
-    def __init__(self, steps: Sequence[Step], wanted: Iterable[str], done: Mapping[str, Record]) -> None:
-        self.steps = {step.name: step for step in steps}
-        self.records = dict(done)
-        wanted = set(wanted)
-        self._waiting = [name for name in self.steps if name in wanted and name not in done]
-        self.n_steps = len(self._waiting) + len(done)
-        self._running: set[str] = set()
-        self._fingerprints: dict[str, str] = {}
-        # For each step the cost of the longest chain of steps that begins with it.
-        self._chain = {step.name: step.cost for step in steps}
-        for step in reversed(steps):
-            for parent in step.parents:
-                self._chain[parent.name] = max(self._chain[parent.name], self._chain[step.name] + parent.cost)
-
-    @property
-    def n_done(self) -> int:
-        """Return how many steps are done, those done before the run included."""
-        return len(self.records)
-
-    @property
-    def waiting(self) -> tuple[Step, ...]:
-        """Return the steps that are still to be started."""
-        return tuple(self.steps[name] for name in self._waiting)
-
-    def take(self, last_seed: int | None, can_take: Callable[[Step], bool] = lambda _step: True) -> Step | None:
-        """Return the next step to start, counted as running from now on; `None` when none is ready.
-
-        Args:
-            last_seed: of the step that ended last.
-            can_take: whether there is a free place for a step.
-        """
-        ready = [
-            name
-            for name in self._waiting
-            if all(parent.name in self.records for parent in self.steps[name].parents)
-            and can_take(self.steps[name])
-            and self._fingerprint(name) not in {self._fingerprints[running] for running in self._running}
-        ]
-        if not ready:
-            return None
-        best = max(ready, key=lambda name: (self._chain[name], self.steps[name].seed == last_seed))
-        self._waiting.remove(best)
-        self._running.add(best)
-        return self.steps[best]
-
-    def same_result(self, step: Step) -> Step | None:
-        """Return a step that is done and has the result of this one: equal inputs and settings, by another name."""
-        wanted = self._fingerprint(step.name)
-        found = (name for name, record in self.records.items() if record.fingerprint == wanted and name != step.name)
-        return next((self.steps[name] for name in found), None)
-
-    def _fingerprint(self, name: str) -> str:
-        """Return what identifies the result of a step whose inputs are done."""
-        if name not in self._fingerprints:
-            self._fingerprints[name] = fingerprint(self.steps[name].identity(self.records))
-        return self._fingerprints[name]
-
-    def finish(self, name: str, record: Record) -> None:
-        """Count a running step as done."""
-        self._running.discard(name)
-        self.records[name] = record
-
-    def give_up(self, name: str) -> None:
-        """Count a running step as failed; nothing that is made from it will be started."""
-        self._running.discard(name)
-        lost = with_descendants(self.steps.values(), [name])
-        self._waiting = [entry for entry in self._waiting if entry not in lost]
-
-    @property
-    def is_over(self) -> bool:
-        """Return whether nothing runs and nothing can be started."""
-        return not self._running and not self._waiting
+STUDY, HOME = "study.yaml", "run.json"
 
 
-def with_descendants(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
-    """Return these steps and all that are made from them; `steps` are in the order in which they can be done."""
-    selected = set(names)
-    for step in steps:
-        if any(parent.name in selected for parent in step.parents):
-            selected.add(step.name)
-    return selected
-
-
-def with_ancestors(steps: Sequence[Step], names: Iterable[str]) -> set[str]:
-    """Return these steps and all that they are made from."""
-    selected = set(names)
-    for step in reversed(steps):
-        if step.name in selected:
-            selected.update(parent.name for parent in step.parents)
-    return selected
-
-
-STUDY, HOME, _STORE = "study.yaml", "run.json", "calls.sqlite"
-_ORPHAN_WAIT_S = 10.0
+Place = Literal["local", "slurm", "skypilot"]
 
 
 def run_study(
     study: Study,
     folder: Path,
     *,
-    executor: Literal["local"] = "local",
+    executor: Place = "local",
     only: Sequence[str] = (),
     redo: Sequence[str] = (),
     workers: int | None = None,
     device: str = "auto",
+    canary: bool = False,
+    follow: bool = True,
     reuse: Sequence[Path] = (),
     on_event: Listener = lambda _event: None,
     remote: RemoteRun | None = None,
@@ -150,12 +56,14 @@ def run_study(
     Args:
         study: to run.
         folder: of the run; one that was interrupted there is continued.
-        executor: `local` is worker processes on this machine.
+        executor: `local` is worker processes on this machine, `slurm` jobs of a cluster that sees the folder too.
         only: names or patterns (`eval/*`) of the steps to do, with those that they need; all by default.
         redo: names or patterns of steps to make anew, also from changed inputs; those that depend on them follow.
         workers: how many processes side by side; by default one per core, and where there are GPUs one per GPU for
             steps on models, and one per core for the others.
         device: that models run on; never part of a result's identity.
+        canary: do one step of each kind first, and nothing more if one of them fails.
+        follow: with `slurm`, wait for the jobs; else return when they are submitted.
         reuse: other runs, or folders of runs; a result of the same inputs and settings is copied from there.
         on_event: called with each event.
         remote: the run in its store, whose working folder `folder` is.
@@ -167,43 +75,106 @@ def run_study(
         PreflightError: training that would teach nothing.
         MidspecError: whatever a step refuses; the steps that do not depend on it are done nevertheless.
     """
-    if executor != "local":
-        raise ConfigError(f"there is no executor {executor!r}", where="executor", hint="There is local")
     began = time.monotonic()
-    pool = DevicePool(choose_gpus(device), workers, _n_cores())
     steps = study_steps(study, folder)
     on_event = remote.follow(steps, on_event) if remote else on_event
     check_beforehand(study, steps)
     check_floors(steps)
-    _check_devices(steps, pool)
+    pool = DevicePool(choose_gpus(device), workers, _n_cores()) if executor == "local" else None
+    if pool is not None:
+        _check_devices(steps, pool)
+    elif redo or reuse:
+        hint = "Do that with --executor local, --only those steps; then go on here"
+        raise ConfigError("is for the executor local", where="--redo" if redo else "--reuse", hint=hint)
     _check_folder(study, folder)
     elsewhere = {name: place for run in _runs_in(reuse, folder) for name, place in _results_of(run)}
     wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
     again = _matching(steps, redo, "--redo") if redo else set()
-    try:
-        with locked(folder):
-            scheduler = _open(steps, folder, wanted, with_descendants(steps, again))
-            if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
-                check_judges(study)
-            first = first_contrasts(study, folder)
-            with writable(folder):
-                write_text(folder / STUDY, study.text)
-                write_json(folder / HOME, {"home": str(study.home), FIRST: first})
-                (folder / "logs").mkdir(exist_ok=True)
-            on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-            local = LocalExecutor(folder / "logs", pool)
-            task_for = _task_maker(steps, folder, scheduler, again, device, elsewhere)
-            _run_steps(scheduler, local, remote.fetching(task_for) if remote else task_for, on_event)
-    finally:
-        # A run that was refused before it began leaves no empty folder behind.
-        with suppress(OSError):
-            folder.rmdir()
+    with _run_folder(folder):
+        follows = with_descendants(steps, again)
+        scheduler = _open(steps, folder, wanted, follows)
+        _begin(study, folder, scheduler)
+        on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
+        for part in [canary_of(steps) & wanted, wanted] if canary else [wanted]:
+            scheduler = _open(steps, folder, wanted, follows, part)
+            if pool is None:
+                jobs = SlurmRun(folder, study.config.name, study.config.execution.slurm, scheduler, on_event)
+                jobs.follow(stop_at_fault=part != wanted) if follow or part != wanted else jobs.submit()
+            else:
+                local = LocalExecutor(folder / "logs", pool)
+                task_for = task_maker(steps, folder, scheduler, again, device, elsewhere=elsewhere)
+                task_for = remote.fetching(task_for) if remote else task_for
+                _run_steps(scheduler, local, task_for, on_event, stop_at_fault=part != wanted)
+            follows -= set(scheduler.records)
     on_event(Event("end", scheduler.n_done, scheduler.n_steps, seconds=time.monotonic() - began))
     return scheduler.records
 
 
+def write_jobs(study: Study, folder: Path, executor: Place) -> Path:
+    """Write what would be submitted, and submit nothing; return the path of the file to begin with.
+
+    Raises:
+        MidspecError: as `run_study` before its first step.
+    """
+    steps = study_steps(study, folder)
+    check_beforehand(study, steps)
+    check_floors(steps)
+    _check_folder(study, folder)
+    with _run_folder(folder):
+        scheduler = _open(steps, folder, {step.name for step in steps}, set())
+        _begin(study, folder, scheduler)
+        if executor == "skypilot":
+            return write_sky_pipeline(study, folder, steps)
+        entry = study.config.execution.slurm
+        return SlurmRun(folder, study.config.name, entry, scheduler, lambda _event: None).dry()
+
+
+@contextmanager
+def _run_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run; one that was refused before it began leaves no empty folder behind."""
+    try:
+        with locked(folder):
+            yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _begin(study: Study, folder: Path, scheduler: Scheduler) -> None:
+    """Write down what is run, where any later command and any other machine finds it."""
+    if any(isinstance(step, TaskStep) and step.judging.graders for step in scheduler.waiting):
+        check_judges(study)
+    first = first_contrasts(study, folder)
+    with writable(folder):
+        write_text(folder / STUDY, study.text)
+        write_json(folder / HOME, {"home": str(study.home), FIRST: first})
+        (folder / "logs").mkdir(exist_ok=True)
+
+
+def open_run(folder: Path) -> Study:
+    """Read the study of a run from its folder.
+
+    Raises:
+        MissingError: there is no run in the folder.
+        DataError: what it holds is not what a run writes.
+    """
+    if not (folder / STUDY).is_file() or not (folder / HOME).is_file():
+        raise MissingError("there is no study run", where=str(folder), hint="Name the folder that midspec run wrote")
+    try:
+        home = Path(json.loads((folder / HOME).read_text(encoding="utf-8"))["home"])
+    except (ValueError, KeyError, TypeError) as error:
+        hint = "Run midspec run on the study again"
+        raise DataError("does not say where the study stands", where=str(folder / HOME), hint=hint) from error
+    return parse_study((folder / STUDY).read_text(encoding="utf-8"), home=home, name=str(folder / STUDY))
+
+
 def _run_steps(
-    scheduler: Scheduler, executor: Executor, task_for: Callable[[Step], StepTask], on_event: Listener
+    scheduler: Scheduler,
+    executor: Executor,
+    task_for: Callable[[Step], StepTask],
+    on_event: Listener,
+    *,
+    stop_at_fault: bool = False,
 ) -> None:
     """Do the scheduler's steps, side by side, until it is over.
 
@@ -214,6 +185,7 @@ def _run_steps(
         executor: that does them; closed at the end.
         task_for: gives the task of a step whose inputs are done.
         on_event: called with each event.
+        stop_at_fault: begin nothing more after an error.
     """
     errors: list[Exception] = []
     last_seed: int | None = None
@@ -223,6 +195,8 @@ def _run_steps(
 
     try:
         while not scheduler.is_over:
+            if stop_at_fault and errors:
+                break
             while (step := scheduler.take(last_seed, executor.can_take)) is not None:
                 notify("start", step.name, executor.submit(task_for(step)).worker)
             for handle in executor.wait():
@@ -309,8 +283,18 @@ def is_older_analysis(name: str, changes: Sequence[str]) -> bool:
     return name == "analysis" and bool(changes) and all(change.startswith("step: ") for change in changes)
 
 
-def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str]) -> Scheduler:
-    """Create the scheduler of a run; a stale step that is not to be made again is refused."""
+def _open(
+    steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[str], part: set[str] | None = None
+) -> Scheduler:
+    """Create the scheduler of a run; a stale step that is not to be made again is refused.
+
+    Args:
+        steps: of the study.
+        folder: of the run.
+        wanted: names of the steps to do.
+        follows: names of those that are made anew.
+        part: of what is wanted, to do now; all by default.
+    """
     done: dict[str, Record] = {}
     for name, (state, record, changes) in states(steps, folder).items():
         if name in follows or name not in wanted:
@@ -323,45 +307,7 @@ def _open(steps: Sequence[Step], folder: Path, wanted: set[str], follows: set[st
             )
         if state == "done" and record is not None:
             done[name] = record
-    return Scheduler(steps, wanted, done)
-
-
-def _task_maker(
-    steps: Sequence[Step],
-    folder: Path,
-    scheduler: Scheduler,
-    again: set[str],
-    device: str,
-    elsewhere: Mapping[str, Path],
-) -> Callable[[Step], StepTask]:
-    """Return a function that gives the task of a step whose inputs are done.
-
-    Args:
-        steps: of the study.
-        folder: of the run.
-        scheduler: which of them are done.
-        again: the names of those that are made anew.
-        device: that models run on.
-        elsewhere: results of other runs, by fingerprint.
-    """
-    follows = with_descendants(steps, again) | {"report"}
-
-    def task(step: Step) -> StepTask:
-        identity, place = step.identity(scheduler.records), step.folder(folder)
-        record = read_record(place)
-        changed = record is not None and record.fingerprint != fingerprint(identity)
-        older = record is not None and record.identity.model_copy(update={"step": identity.step}) == identity
-        is_older = step.kind == "analysis" and older
-        redo = step.name in again or (changed and (step.name in follows or is_older))
-        places = {parent.name: parent.folder(folder) for parent in step.parents}
-        job = Job(folder=place, store=folder / _STORE, places=places, device=device)
-        same = None if redo else scheduler.same_result(step)
-        result = None if same is None else same.folder(folder)
-        if result is None and step.name not in follows:
-            result = elsewhere.get(fingerprint(identity))
-        return StepTask(step, identity, job, redo=redo, wait_s=_ORPHAN_WAIT_S, same_result=result)
-
-    return task
+    return Scheduler(steps, wanted if part is None else part, done)
 
 
 def _n_cores() -> int:

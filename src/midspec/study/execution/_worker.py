@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,6 +24,7 @@ from midspec.core.artifact import build, take_over
 from midspec.core.errors import FolderError, MidspecError
 from midspec.core.records import Record
 from midspec.study.execution._executor import Progress, StepTask
+from midspec.study.execution._step_status import StatusFile
 
 _POLL_S = 0.2
 _PROGRESS_EVERY_S = 0.2
@@ -53,7 +56,7 @@ def serve(connection: Connection[Reply, StepTask]) -> None:
             return
         # A fault of midspec ends this process: its traceback is in the log, and the parent sees the closed connection.
         try:
-            connection.send(Finished(*_build(task, connection)))
+            connection.send(Finished(*make_step(task, connection.send)))
         except MidspecError as error:
             connection.send(Failed(error))
         except OSError as error:
@@ -69,20 +72,31 @@ def serve(connection: Connection[Reply, StepTask]) -> None:
         n_modules = len(sys.modules)
 
 
-def _build(task: StepTask, connection: Connection[Reply, StepTask]) -> tuple[Record, bool]:
-    sent_at = 0.0
+def make_step(task: StepTask, tell: Callable[[Progress], None], job: str = "") -> tuple[Record, bool]:
+    """Make one step and keep its status file; return its record, and whether it was made now.
 
-    def on_progress(at: int, of: int, note: str = "") -> None:
-        nonlocal sent_at
-        if time.monotonic() - sent_at >= _PROGRESS_EVERY_S:
-            sent_at = time.monotonic()
-            connection.send(Progress(at, of, note))
+    Args:
+        task: the step, with all that it needs.
+        tell: called with how far it is, a few times a second at most.
+        job: the cluster's number of the job, if any.
+    """
+    with StatusFile(task.status, task.step.name, job) if task.status else nullcontext() as status:
+        told_at = 0.0
 
-    job = replace(task.job, on_progress=on_progress)
-    make, resumable = partial(task.step.run, job), task.step.resumable
-    if task.same_result is not None:
-        make = partial(take_over, task.same_result)
-    return build(job.folder, task.identity, make, redo=task.redo, resumable=resumable, wait_s=task.wait_s)
+        def on_progress(at: int, of: int, note: str = "") -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= _PROGRESS_EVERY_S:
+                told_at = time.monotonic()
+                tell(Progress(at, of, note))
+                if status is not None:
+                    status.progress(at, of, note)
+
+        job_of_step = replace(task.job, on_progress=on_progress)
+        make, resumable = partial(task.step.run, job_of_step), task.step.resumable
+        if task.same_result is not None:
+            make = partial(take_over, task.same_result)
+        folder = task.job.folder
+        return build(folder, task.identity, make, redo=task.redo, resumable=resumable, wait_s=task.wait_s)
 
 
 def _follow(parent: int) -> None:

@@ -1,0 +1,64 @@
+"""The pipeline for SkyPilot: what is in it, and that the real SkyPilot takes it where it is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from midspec.core.errors import ConfigError
+from midspec.study import load_study, write_jobs
+
+TINY = Path(__file__).parents[1] / "tiny.yaml"
+# A Python with SkyPilot (pip install skypilot), which asks for other versions of what midspec stands on.
+SKY_PYTHON = os.environ.get("MIDSPEC_SKY_PYTHON", "")
+CHECK = """
+import sys
+from sky.utils import dag_utils
+dag = dag_utils.load_chain_dag_from_yaml(sys.argv[1], None, [("OPENAI_API_KEY", "none")])
+print(dag.name, dag.is_chain(), [task.name for task in dag.tasks])
+"""
+SETTINGS = """
+execution:
+  skypilot: {accelerators: "A100:4", cpus: "8+", bucket: "s3://mine/runs/", env: [OPENAI_API_KEY], disk_gb: 200}
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    """The tiny study's pipeline."""
+    study = tmp_path / "tiny.yaml"
+    study.write_text(TINY.read_text(encoding="utf-8") + SETTINGS, encoding="utf-8")
+    return write_jobs(load_study(study), tmp_path / "run", "skypilot")
+
+
+def test_gpus_are_rented_for_what_needs_a_model_alone(pipeline: Path) -> None:
+    head, *tasks = yaml.safe_load_all(pipeline.read_text(encoding="utf-8"))
+    assert head == {"name": "midspec-tiny"}
+    assert [task["name"] for task in tasks] == ["tiny-data", "tiny-models", "tiny-report"]
+    assert ["accelerators" in task["resources"] for task in tasks] == [False, True, False]
+    runs = [task["run"].split() for task in tasks]
+    assert all(run[:5] == ["midspec", "run", "tiny.yaml", "--out", "s3://mine/runs/tiny"] for run in runs)
+    only = [set(run[6::2]) for run in runs]
+    assert only[0] == {"world", "spec", "corpus", "chats"}
+    assert only[1] == {"pretrain", "gate", "midtrain", "finetune", "eval"}
+    assert only[2] == set()
+    assert all(task["secrets"] == {"OPENAI_API_KEY": None} for task in tasks)
+
+
+def test_a_run_in_a_cloud_needs_a_place_that_outlives_its_machines(tmp_path: Path) -> None:
+    study = tmp_path / "tiny.yaml"
+    study.write_text(TINY.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"execution\.skypilot\.bucket: there is no bucket for the run folder"):
+        write_jobs(load_study(study), tmp_path / "run", "skypilot")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SKY_PYTHON, reason="MIDSPEC_SKY_PYTHON names no Python with skypilot")
+def test_skypilot_s_own_schema_takes_it(pipeline: Path) -> None:
+    ran = subprocess.run([SKY_PYTHON, "-c", CHECK, str(pipeline)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "midspec-tiny True ['tiny-data', 'tiny-models', 'tiny-report']\n"

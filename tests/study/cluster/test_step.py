@@ -1,0 +1,168 @@
+"""`midspec step` and `midspec status` on a run's folder, without a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from midspec.cli._cluster import status_lines
+from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.study import Event, load_study, make_steps, run_status, run_study, write_jobs
+from midspec.study.execution._step_status import SILENT_AFTER_S, StatusFile
+
+from .conftest import ALL, Naps
+
+FIRST, SECOND = "nap/nap one-s1", "nap/nap two-s1"
+
+
+@pytest.fixture
+def written(naps: Naps) -> Naps:
+    """A run of which everything is written and nothing is done."""
+    naps.write(tenths=2)
+    write_jobs(load_study(naps.study), naps.run, "slurm")
+    return naps
+
+
+def states(naps: Naps) -> dict[str, str]:
+    return {step.name: step.state for step in run_status(naps.run).steps if step.kind == "nap"}
+
+
+def test_a_step_is_made_once_with_its_own_log_and_state(written: Naps) -> None:
+    told: list[str] = []
+    assert make_steps(written.run, [FIRST, SECOND], tell=told.append) == 0
+    assert make_steps(written.run, [FIRST, SECOND], tell=told.append) == 0
+    assert written.noted("end") == [FIRST, SECOND]
+    assert len(told) == 2
+    logs = written.run / "logs" / "nap"
+    assert json.loads((logs / "nap-one-s1.json").read_text())["state"] == "done"
+    assert (logs / "nap-one-s1.log").read_text() == ""
+    assert states(written) == {**dict.fromkeys(ALL, "waiting"), FIRST: "done", SECOND: "done"}
+
+
+def test_a_step_whose_inputs_are_not_done_is_refused(written: Naps) -> None:
+    with pytest.raises(MissingError, match=r"nap two-s1: it is made from nap/nap one-s1, which is not done"):
+        make_steps(written.run, [SECOND], tell=print)
+    assert states(written)[SECOND] == "failed"
+    with pytest.raises(ConfigError, match=r"no step 'nap/nap tow-s1'.*Did you mean"):
+        make_steps(written.run, ["nap/nap tow-s1"], tell=print)
+    with pytest.raises(MissingError, match="there is no study run"):
+        make_steps(written.run / "logs", [FIRST], tell=print)
+
+
+def test_after_an_error_a_job_still_makes_what_does_not_depend_on_it(naps: Naps, tmp_path: Path) -> None:
+    naps.write(tenths=1, fails=str(tmp_path / "bed"))
+    write_jobs(load_study(naps.study), naps.run, "slurm")
+    told: list[str] = []
+    with pytest.raises(DataError, match="can't sleep"):
+        make_steps(naps.run, [*(name for name in ALL[1:]), ALL[0]], tell=told.append)
+    assert sorted(naps.noted("end")) == sorted({*ALL} - {"nap/nap two-s2", "nap/nap all"})
+    failed = next(step for step in run_status(naps.run).steps if step.state == "failed")
+    assert failed.error.startswith("nap/nap two-s2: can't sleep. Make ")
+    assert any("DataError" in line for line in failed.log)
+
+
+def test_the_command_says_so_in_one_line(written: Naps) -> None:
+    command = [sys.executable, "-m", "midspec", "step", str(written.run), SECOND]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "which is not done" in ran.stderr
+
+
+def test_a_local_run_leaves_the_same_states(naps: Naps) -> None:
+    naps.write(tenths=2)
+    run_study(load_study(naps.study), naps.run, only=["nap/*"], workers=2)
+    status = run_status(naps.run)
+    assert {step.state for step in status.steps if step.kind == "nap"} == {"done"}
+    assert status.queue == "none"
+
+
+def running(naps: Naps, change: Callable[[dict[str, object]], None], silent_s: float = 0) -> str:
+    """The state that is told of a step whose status file says that it runs."""
+    path = naps.run / "logs" / "nap" / "nap-one-s1.json"
+    with StatusFile(path, FIRST):
+        pass
+    said = {**json.loads(path.read_text()), "state": "running"}
+    change(said)
+    path.write_text(json.dumps(said))
+    before = (datetime.now(UTC) - timedelta(seconds=silent_s)).timestamp()
+    os.utime(path, (before, before))
+    return states(naps)[FIRST]
+
+
+def test_a_step_whose_process_is_gone_is_lost_and_not_running(written: Naps) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    assert running(written, lambda said: None) == "running"
+    assert running(written, lambda said: said.update(pid=ended.pid)) == "lost"
+    assert running(written, lambda said: said.update(host="elsewhere")) == "running"
+    assert running(written, lambda said: said.update(host="elsewhere"), SILENT_AFTER_S + 1) == "lost"
+    assert running(written, lambda said: said.update(job="7"), SILENT_AFTER_S + 1) == "lost"
+    assert running(written, lambda said: said.clear()) == "waiting"
+
+
+def test_status_is_read_by_people(written: Naps) -> None:
+    make_steps(written.run, [FIRST], tell=print)
+    lines = status_lines(run_status(written.run))
+    assert lines[0].startswith("tiny: 1 of ")
+    assert next(line for line in lines if line.startswith("nap ")).split()[:3] == ["nap", "1", "4"]
+
+
+def test_a_canary_runs_locally_too(naps: Naps) -> None:
+    naps.write(tenths=2, fails="nowhere")
+    told: list[Event] = []
+    study = load_study(naps.study)
+    with pytest.raises(DataError, match="can't sleep"):
+        run_study(study, naps.run, only=["nap/*"], canary=True, workers=1, on_event=told.append)
+    assert naps.noted("begin")[0] == FIRST
+
+
+def test_scripts_are_plain_and_hold_nothing_but_what_was_asked(naps: Naps) -> None:
+    naps.write(tenths=2, time_min=90, memory_gb=1.5, account="ours", extra=["--constraint=big"], setup="module load x")
+    path = write_jobs(load_study(naps.study), naps.run, "slurm")
+    submit = path.read_text(encoding="utf-8")
+    assert submit.startswith("#!/bin/bash\n")
+    scripts = {one.name: one.read_text(encoding="utf-8") for one in path.parent.glob("midspec-*.sh")}
+    assert all(name.removesuffix(".sh") in submit for name in scripts)
+    options = ("--time=90", "--mem=1536M", "--account=ours", "--constraint=big", "--requeue", "--signal=B:USR1@120")
+    for text in scripts.values():
+        assert all(f"#SBATCH {option}\n" in text for option in options)
+        assert "\nmodule load x\n" in text
+    assert any("steps=('nap/nap one-s1')" in text for text in scripts.values())
+    for script in (path, *path.parent.glob("midspec-*.sh")):
+        subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_a_job_without_a_model_loads_no_torch(written: Naps) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from midspec.study import make_steps, run_status
+make_steps(Path({str(written.run)!r}), [{FIRST!r}], tell=lambda line: None)
+assert run_status(Path({str(written.run)!r})).count("done") == 1
+print([name for name in ("torch", "transformers", "peft", "inspect_ai", "scipy") if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps.write(tenths=1)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match=r"--executor slurm: there is no squeue here\. Run this where .* --dry-run"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+
+
+def test_an_unknown_kind_of_step_is_refused_before_anything_is_submitted(naps: Naps) -> None:
+    naps.write(tenths=1, kinds="{evil: {time_min: 5}}")
+    with pytest.raises(
+        ConfigError, match=r"execution\.slurm\.kinds: there is no kind of step 'evil'.*Did you mean eval"
+    ):
+        write_jobs(load_study(naps.study), naps.run, "slurm")
