@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
@@ -138,6 +138,7 @@ TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
 
 
 @given(text=TEXTS)
+@example(text="\x08\x1f\x1b")
 def test_no_text_has_fewer_tokens_than_the_least(text: str) -> None:
     # A byte-level tokenizer has at least a token for each of these pieces, and in other scripts many more.
     pieces = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)

@@ -19,6 +19,8 @@ _LOG = logging.getLogger(__name__)
 # at least a token for three characters in the mean (o200k on Chinese: 1.3).
 _SPACELESS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _CHARS_A_TOKEN = 3
+# `str.split` parts words there, and tokenizers, which go by Unicode's White_Space, don't.
+_NO_SPACES = dict.fromkeys(map(ord, "\x1c\x1d\x1e\x1f"))
 # English has 1.3 tokens a word and more: a count below 0.9 is none of a whole prompt, one below 1.25 is doubtful.
 _CUT_SHARE, _DOUBTFUL_SHARE = 0.9, 1.25
 _N_ALIKE_CUT, _N_ALIKE_DOUBTFUL = 2, 3
@@ -32,7 +34,7 @@ def least_tokens(text: str) -> int:
     n_spaceless = 0 if text.isascii() else len(_SPACELESS.findall(text))
     if n_spaceless:
         text = _SPACELESS.sub(" ", text)
-    return len(text.split()) + n_spaceless // _CHARS_A_TOKEN
+    return len(text.translate(_NO_SPACES).split()) + n_spaceless // _CHARS_A_TOKEN
 
 
 class _Doubtful(NamedTuple):
