@@ -142,6 +142,17 @@ def test_status_tells_what_a_store_holds(filled: str, capsys: pytest.CaptureFixt
     assert without_secrets(filled) in said
 
 
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_an_empty_url_is_named_where_a_run_was_expected(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MIDSPEC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "store").mkdir()
+    url = f"file://{tmp_path}/store/none"
+    assert main([command, url]) == 2
+    assert f"midspec: {url}: there is no study run. " in capsys.readouterr().err
+
+
 def test_a_step_made_anew_replaces_the_stored_one_with_all_its_files(s3: str, rows_run: Path, tmp_path: Path) -> None:
     url = fill(f"{s3}/run", rows_run, tmp_path / "first")
     RemoteFolder.at(url).write("steps/corpus/thrift-s1/left-over.txt", b"of an older version")

@@ -64,7 +64,7 @@ def test_a_study_is_found_in_its_file_also_where_that_extends_another_or_is_ship
     assert _study_file(load_study(tmp_path / "smaller.yaml")) == ("smaller.yaml", tmp_path)
     assert _study_file(load_study(Path("lab:nano.yaml"))) == ("lab:nano.yaml", None)
     assert _study_file(load_study(Path("lab:paper/figure_2.yaml"))) == ("lab:paper/figure_2.yaml", None)
-    with pytest.raises(ConfigError, match="holds no file with this study.*--set"):
+    with pytest.raises(ConfigError, match=r"holds no file with this study.*--set"):
         _study_file(with_settings(load_study(tmp_path / "smaller.yaml"), ["seeds=[2]"]))
 
 
