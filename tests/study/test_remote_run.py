@@ -125,6 +125,13 @@ def test_a_run_folder_that_was_copied_to_a_store_by_hand_is_gone_on_with(
     assert _said(run, "one") == "one!"
 
 
+def test_a_draft_that_a_killed_run_left_is_not_sent(url: str, rows_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(rows_run, run)
+    shutil.copytree(run / "steps" / "corpus" / "thrift-s1", run / "steps" / "corpus" / ".thrift-s1.part")
+    assert stored(fill(url, run, tmp_path / "first")) == local(rows_run)
+
+
 def test_a_plan_reads_a_store_and_changes_nothing(filled: str) -> None:
     before = stored(filled)
     study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)

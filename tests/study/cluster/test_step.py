@@ -15,7 +15,7 @@ import pytest
 
 from midspec.cli import main
 from midspec.cli._cluster import status_lines
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError
 from midspec.study import Event, load_study, make_steps, run_status, run_study, write_jobs
 from midspec.study.execution._step_status import SILENT_AFTER_S, StatusFile
 
@@ -126,6 +126,14 @@ def test_a_canary_runs_locally_too(naps: Naps) -> None:
     assert naps.noted("begin")[0] == FIRST
 
 
+def test_a_canary_is_one_of_the_steps_that_were_asked_for(naps: Naps) -> None:
+    naps.write(tenths=1)
+    told: list[Event] = []
+    run_study(load_study(naps.study), naps.run, only=["nap/nap two-s2"], canary=True, workers=1, on_event=told.append)
+    starts = [(event.step, event.n_steps) for event in told if event.kind == "start"]
+    assert starts == [("nap/nap one-s2", 1), ("nap/nap two-s2", 2)]
+
+
 def test_scripts_are_plain_and_hold_nothing_but_what_was_asked(naps: Naps) -> None:
     naps.write(tenths=2, time_min=90, memory_gb=1.5, account="ours", extra=["--constraint=big"], setup="module load x")
     path = write_jobs(load_study(naps.study), naps.run, "slurm")
@@ -150,6 +158,25 @@ def test_of_some_steps_their_jobs_alone_are_written_and_of_none_an_empty_list(na
     run_study(study, naps.run, only=["nap/*"], workers=1)
     shutil.rmtree(path.parent)
     assert "sbatch" not in write_jobs(study, naps.run, "slurm", only=["nap/*"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["50%", "a\\b", "a\nb"])
+def test_a_folder_whose_path_slurm_does_not_take_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="in its path, so Slurm finds no place for logs") as error:
+        write_jobs(load_study(TINY), tmp_path / name, "slurm")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["r un's", 'a"b', "c#d", "e$HOME", "f`g", "h;i&j"])
+def test_a_folder_with_any_other_name_is_one_word_to_the_shell(name: str, tmp_path: Path) -> None:
+    path = write_jobs(load_study(TINY), tmp_path / name, "slurm")
+    script = next(path.parent.glob("midspec-*.sh"))
+    text = script.read_text(encoding="utf-8")
+    words = text.splitlines()[-1].removeprefix("exec ")
+    ran = subprocess.run(
+        ["bash", "-c", f"steps=(one); printf '%s\\n' {words}"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[4] == str(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from midspec.llm import copy_store, store_state
 STUDY, HOME, REPLIES = "study.yaml", "run.json", "calls.sqlite"
 _MANIFEST, _POINTER, _ADAPTER = ".stored.json", "calls.json", "adapter_config.json"
 _BASE = "base_model_name_or_path"
-_RECORD_OF_STEP = re.compile(rf"((?:steps/[^/]+(?:/[^/]+)?)|report)/{re.escape(RECORD)}")
+# A folder that begins with a dot is a draft, which holds its record for a moment before it is moved.
+_RECORD_OF_STEP = re.compile(rf"((?:steps/[^/.][^/]*(?:/[^/.][^/]*)?)|report)/{re.escape(RECORD)}")
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 

@@ -93,7 +93,8 @@ def run_study(
         scheduler = _open(steps, folder, wanted, follows)
         _begin(study, folder, scheduler)
         on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-        for part in [canary_of(steps) & wanted, wanted] if canary else [wanted]:
+        first = canary_of([step for step in steps if step.name in wanted])
+        for part in [first, wanted] if canary else [wanted]:
             scheduler = _open(steps, folder, wanted, follows, part)
             if pool is None:
                 jobs = SlurmRun(folder, study.config.name, study.config.execution.slurm, scheduler, on_event)

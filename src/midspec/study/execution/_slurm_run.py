@@ -7,6 +7,7 @@ time limit), and tells how far everything is.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from midspec.core.artifact import read_record
-from midspec.core.errors import ConfigError, DataError, MidspecError, UnreachableError
+from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, UnreachableError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._execution_entry import SlurmEntry
 from midspec.study._graph import STEP_KINDS
@@ -85,11 +86,16 @@ class SlurmRun:
 
     Raises:
         ConfigError: `entry` names a kind of step that there is not.
+        FolderError: the folder's path is none that Slurm takes.
     """
 
     def __init__(self, run: Path, study: str, entry: SlurmEntry, scheduler: Scheduler, on_event: Listener) -> None:
         for kind in entry.kinds:
             STEP_KINDS.get(kind, where="execution.slurm.kinds")
+        # In the path of a log Slurm fills `%j` and the like, and its jobs end without a word (Slurm 22.05).
+        if bad := re.search(r"[%\\\x00-\x1f]", str(run.resolve())):
+            what = f"has {bad[0]!r} in its path, so Slurm finds no place for logs"
+            raise FolderError(what, where=repr(str(run))[1:-1], hint="Choose another --out")
         self._run, self._entry, self._scheduler, self._on_event = run, entry, scheduler, on_event
         self._slurm, self._jobs = Slurm(), JobFolder(run, study, entry)
         self._undone = {step.name: step for step in scheduler.waiting}
