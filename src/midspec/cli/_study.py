@@ -105,16 +105,8 @@ def run(
     place = out or o.RUNS / study.config.name
     if executor != "local" and is_url(str(place)):
         raise typer.BadParameter(f"--executor {executor} takes a folder for --out, and a URL is for local")
-    given: dict[str, object] = {
-        "--detach": detach,
-        "--dry-run": dry_run,
-        "--workers": workers,
-        "--device": device != "auto",
-        "--only": only,
-        "--redo": redo,
-        "--reuse": reuse,
-        "--canary": canary,
-    }
+    given: dict[str, object] = {"--detach": detach, "--dry-run": dry_run, "--workers": workers, "--canary": canary}
+    given |= {"--device": device != "auto", "--only": only, "--redo": redo, "--reuse": reuse}
     _check_options(executor, {option for option, value in given.items() if value})
     if executor == "skypilot" or dry_run:
         print(f"written, and nothing submitted: {write_jobs(study, Path(place), executor, only=only or ())}")

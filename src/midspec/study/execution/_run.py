@@ -38,7 +38,7 @@ def run_study(
     study: Study,
     folder: Path,
     *,
-    executor: Place = "local",
+    executor: Literal["local", "slurm"] = "local",
     only: Sequence[str] = (),
     redo: Sequence[str] = (),
     workers: int | None = None,
