@@ -35,6 +35,7 @@ from midspec.study import (
 
 TINY = Path(__file__).parent / "tiny.yaml"
 QUICK = RemoteTiming(patience_s=5.0, lock=LockTiming(beat_s=0.2, stale_s=1.0, watch_s=1.0, settle_s=0.1))
+OLD = {"left-over.txt": {"n_bytes": 5, "sha256": None}}
 ROWS = ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
 
 
@@ -158,6 +159,19 @@ def test_an_empty_url_is_named_where_a_run_was_expected(
     url = f"file://{tmp_path}/store/none"
     assert main([command, url]) == 2
     assert f"midspec: {url}: there is no study run. " in capsys.readouterr().err
+
+
+def test_nothing_of_an_older_version_comes_into_a_step_that_was_made_anew(
+    url: str, rows_run: Path, tmp_path: Path
+) -> None:
+    fill(url, rows_run, tmp_path / "first")
+    name = "steps/corpus/thrift-s1"
+    RemoteFolder.at(url).write(f"{name}/.stored.json", json.dumps(OLD).encode())
+    RemoteFolder.at(url).write(f"{name}/left-over.txt", b"older")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, remote):
+        assert remote is not None
+        remote.fetch([folder / name])
+        assert not (folder / name / "left-over.txt").exists()
 
 
 def test_a_step_made_anew_replaces_the_stored_one_with_all_its_files(s3: str, rows_run: Path, tmp_path: Path) -> None:
