@@ -86,6 +86,15 @@ def test_files_come_back_as_they_were_sent(folder: RemoteFolder, tmp_path: Path)
         folder.get({"a.json": tmp_path / "again"})
 
 
+@pytest.mark.parametrize("name", ["a[1]", "b c", "c*d", "d?e", "f#g", "h%20i"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    folder = RemoteFolder.at(f"file://{tmp_path}/{name}/run")
+    folder.write("x/y.json", b"1")
+    assert folder.list() == {"x/y.json": 1}
+    assert folder.read_all(["x/y.json"]) == {"x/y.json": b"1"}
+    assert (tmp_path / name / "run" / "x" / "y.json").read_bytes() == b"1"
+
+
 def test_of_many_that_create_a_file_at_once_one_is_told_that_it_did(folder: RemoteFolder) -> None:
     for name in ("first", "second", "third"):
         with ThreadPoolExecutor(8) as pool:

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midspec.core.artifact import write_json
+from midspec.core.errors import ConfigError
 from midspec.report import ReportData, write_against
 from midspec.report._against import Pair, compare_reports
+from midspec.study import reports_against
 
 from .simulated import simulated_report
 from .test_page import Reader
@@ -46,6 +49,21 @@ def test_it_finds_the_one_estimate_that_moved_and_names_the_settings(two):
         "contrasts.apart.plus": ("a", "b"),
     }
     assert found.versions == ()
+
+
+def test_runs_at_urls_are_called_by_their_urls(two, tmp_path):
+    for name, data in zip(("run", "first"), two, strict=True):
+        (tmp_path / name / "report").mkdir(parents=True)
+        write_json(tmp_path / name / "report" / "report_data.json", data)
+    folders = (tmp_path / "run", tmp_path / "first")
+    for shown, title in (
+        (("s3://bucket/second", "s3://bucket/first"), "second against first"),
+        (("s3://bucket/first", "s3://other/first"), "s3://bucket/first against s3://other/first"),
+    ):
+        page, _ = reports_against(*folders, shown=shown)
+        assert title in " ".join(" ".join(Reader(page.read_text(encoding="utf-8")).text).split())
+    with pytest.raises(ConfigError, match="names the same run"):
+        reports_against(*folders, shown=("s3://bucket/first", "s3://bucket/first"))
 
 
 def test_the_page_and_the_rows_say_the_same(two, tmp_path):

@@ -35,6 +35,7 @@ from midspec.study import (
 
 TINY = Path(__file__).parent / "tiny.yaml"
 QUICK = RemoteTiming(patience_s=5.0, lock=LockTiming(beat_s=0.2, stale_s=1.0, watch_s=1.0, settle_s=0.1))
+OLD = {"left-over.txt": {"n_bytes": 5, "sha256": None}}
 ROWS = ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
 
 
@@ -125,6 +126,13 @@ def test_a_run_folder_that_was_copied_to_a_store_by_hand_is_gone_on_with(
     assert _said(run, "one") == "one!"
 
 
+def test_a_draft_that_a_killed_run_left_is_not_sent(url: str, rows_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(rows_run, run)
+    shutil.copytree(run / "steps" / "corpus" / "thrift-s1", run / "steps" / "corpus" / ".thrift-s1.part")
+    assert stored(fill(url, run, tmp_path / "first")) == local(rows_run)
+
+
 def test_a_plan_reads_a_store_and_changes_nothing(filled: str) -> None:
     before = stored(filled)
     study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
@@ -140,6 +148,30 @@ def test_status_tells_what_a_store_holds(filled: str, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert "steps are done" in said
     assert without_secrets(filled) in said
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_an_empty_url_is_named_where_a_run_was_expected(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MIDSPEC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "store").mkdir()
+    url = f"file://{tmp_path}/store/none"
+    assert main([command, url]) == 2
+    assert f"midspec: {url}: there is no study run. " in capsys.readouterr().err
+
+
+def test_nothing_of_an_older_version_comes_into_a_step_that_was_made_anew(
+    url: str, rows_run: Path, tmp_path: Path
+) -> None:
+    fill(url, rows_run, tmp_path / "first")
+    name = "steps/corpus/thrift-s1"
+    RemoteFolder.at(url).write(f"{name}/.stored.json", json.dumps(OLD).encode())
+    RemoteFolder.at(url).write(f"{name}/left-over.txt", b"older")
+    with open_run_folder(url, tmp_path / "first", QUICK) as (folder, remote):
+        assert remote is not None
+        remote.fetch([folder / name])
+        assert not (folder / name / "left-over.txt").exists()
 
 
 def test_a_step_made_anew_replaces_the_stored_one_with_all_its_files(s3: str, rows_run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from midspec.core.artifact import TAKEN_OVER, read_record
 from midspec.core.errors import DataError, MissingError
 from midspec.study import index_reports, parse_study, run_study
+from midspec.study.execution._reports import _cpu_of
 
 DOCUMENTS = ["corpus/america"]
 
@@ -79,6 +80,20 @@ def test_a_folder_without_a_run_is_refused_before_anything_is_done(tiny_text: st
     with pytest.raises(MissingError, match=r"--reuse .*nowhere: there is no study run"):
         run_of(tiny_text, tmp_path / "run", only=DOCUMENTS, reuse=[tmp_path / "nowhere"])
     assert not (tmp_path / "run").exists()
+
+
+def test_only_what_another_run_made_counts_as_shared(
+    tiny_text: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = first.with_name("fir")  # the beginning of the other's name
+    run_of(tiny_text, own, only=["corpus/america-s1"], reuse=[first])
+    assert _cpu_of(own)[1] > 0
+    for path in own.glob("steps/*/*/record.json"):  # as if made from a twin, with --out runs/fir
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(f"{first}/steps", "runs/fir/steps"), encoding="utf-8")
+    assert len(taken(own)) == 2
+    assert _cpu_of(own)[1] == 0
 
 
 def test_an_index_needs_finished_reports(first: Path, tmp_path: Path) -> None:

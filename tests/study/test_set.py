@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
-from midspec.study import load_study, with_settings
+from midspec.study import load_study, parse_study, with_settings
 from midspec.study._load import _changed
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -47,6 +47,12 @@ def test_the_text_says_what_was_changed_and_gives_the_same_study_again(tmp_path:
     path = tmp_path / "study.yaml"
     path.write_text(changed.text, encoding="utf-8")
     assert load_study(path).config == changed.config
+
+
+@pytest.mark.parametrize("value", ["\n  - 3\n  - 4", "[3,\n4]", "[3,\u20284]", "[3,\r\n4]"])
+def test_a_value_may_have_several_lines(value: str) -> None:
+    changed = with_settings(load_study(TINY), [f"seeds={value}"])
+    assert parse_study(changed.text, home=TINY.parent).config.seeds == (3, 4)
 
 
 def test_a_path_from_the_current_folder_stays_one_wherever_the_study_is(

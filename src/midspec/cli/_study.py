@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -103,12 +103,13 @@ def run(
     check_device(device)
     study = with_settings(load_study(path), settings or ())
     place = out or o.RUNS / study.config.name
-    if executor == "local" and (detach or dry_run):
-        raise typer.BadParameter(f"{'--detach' if detach else '--dry-run'} is for --executor slurm")
     if executor != "local" and is_url(str(place)):
         raise typer.BadParameter(f"--executor {executor} takes a folder for --out, and a URL is for local")
+    given: dict[str, object] = {"--detach": detach, "--dry-run": dry_run, "--workers": workers, "--canary": canary}
+    given |= {"--device": device != "auto", "--only": only, "--redo": redo, "--reuse": reuse}
+    _check_options(executor, {option for option, value in given.items() if value})
     if executor == "skypilot" or dry_run:
-        print(f"written, and nothing submitted: {write_jobs(study, Path(place), executor)}")
+        print(f"written, and nothing submitted: {write_jobs(study, Path(place), executor, only=only or ())}")
         return
     _run(
         study,
@@ -154,6 +155,7 @@ def report(
 
     Example: midspec report runs/studies/values runs/studies/rules --index runs/studies/index.html
     """
+    from midspec.core.artifact import without_secrets
     from midspec.study import index_reports, open_run_folder, report_again, reports_against, view_run_folder
 
     if index is not None:
@@ -170,7 +172,8 @@ def report(
             if remote is not None:
                 remote.fetch([folder / "report"])
             with view_run_folder(against, ["report/report_data.json"]) as other:
-                page, sentences = reports_against(folder, other)
+                shown = (without_secrets(folders[0]), without_secrets(against))
+                page, sentences = reports_against(folder, other, shown=shown)
             for sentence in sentences:
                 print(sentence)
             print(f"comparison: {page}")
@@ -178,6 +181,17 @@ def report(
         with RunView() as view:
             page = report_again(folder, on_event=view.on_event, remote=remote)
     _print_report(page, remote)
+
+
+def _check_options(executor: str, given: Set[str]) -> None:
+    """Refuse options that would change nothing."""
+    others = {"local": {"--detach", "--dry-run"}, "slurm": {"--workers", "--device"}}
+    unused = others.get(executor, {"--workers", "--device", "--only"})
+    is_dry = executor == "slurm" and "--dry-run" in given
+    if is_dry or executor == "skypilot":
+        unused |= {"--detach", "--redo", "--reuse", "--canary"}
+    if bad := sorted(given & unused):
+        raise typer.BadParameter(f"{bad[0]} changes nothing with --executor {executor}{' --dry-run' if is_dry else ''}")
 
 
 def _run(

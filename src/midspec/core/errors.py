@@ -78,7 +78,7 @@ class InUseError(MidspecError, BlockingIOError):
 
 
 class UnreachableError(MidspecError, ConnectionError):
-    """A store of results that does not answer, or not now: the same command may go through later."""
+    """A store of results or a cluster that does not answer, or not now: the same command may go through later."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -92,7 +92,7 @@ class SkyEntry(Strict):
         infra: cloud, region and zone, such as `aws/us-east-1`; by default the cheapest that fits.
         use_spot: takes machines that may be taken away; the study then goes on with another.
         disk_gb: of the machine.
-        bucket: for the run folder, such as `s3://mine/runs`; every machine that goes on with the study mounts it.
+        bucket: for the run folder, such as `s3://mine/runs`; every machine of the study reads and writes it.
         setup: lines of shell that install midspec; by default `pip install 'midspec[all]'`.
         env: names of variables with keys, such as OPENAI_API_KEY; their values are never written.
     """

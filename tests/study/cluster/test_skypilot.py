@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from midspec.core.errors import ConfigError
-from midspec.study import load_study, write_jobs
+from midspec.study import load_study, with_settings, write_jobs
+from midspec.study.execution._skypilot import _study_file
 
 TINY = Path(__file__).parents[1] / "tiny.yaml"
 # A Python with SkyPilot (pip install skypilot), which asks for other versions of what midspec stands on.
@@ -54,6 +55,17 @@ def test_a_run_in_a_cloud_needs_a_place_that_outlives_its_machines(tmp_path: Pat
     study.write_text(TINY.read_text(encoding="utf-8"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"execution\.skypilot\.bucket: there is no bucket for the run folder"):
         write_jobs(load_study(study), tmp_path / "run", "skypilot")
+
+
+def test_a_study_is_found_in_its_file_also_where_that_extends_another_or_is_shipped(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY.read_text(encoding="utf-8") + SETTINGS, encoding="utf-8")
+    (tmp_path / "other.yaml").mkdir()
+    (tmp_path / "smaller.yaml").write_text("extends: tiny.yaml\nname: smaller\nseeds: [1]\n", encoding="utf-8")
+    assert _study_file(load_study(tmp_path / "smaller.yaml")) == ("smaller.yaml", tmp_path)
+    assert _study_file(load_study(Path("lab:nano.yaml"))) == ("lab:nano.yaml", None)
+    assert _study_file(load_study(Path("lab:paper/figure_2.yaml"))) == ("lab:paper/figure_2.yaml", None)
+    with pytest.raises(ConfigError, match=r"holds no file with this study.*--set"):
+        _study_file(with_settings(load_study(tmp_path / "smaller.yaml"), ["seeds=[2]"]))
 
 
 @pytest.mark.slow

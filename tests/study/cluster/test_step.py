@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from midspec.cli import main
 from midspec.cli._cluster import status_lines
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError
 from midspec.study import Event, load_study, make_steps, run_status, run_study, write_jobs
 from midspec.study.execution._step_status import SILENT_AFTER_S, StatusFile
 
-from .conftest import ALL, Naps
+from .conftest import ALL, TINY, Naps
 
 FIRST, SECOND = "nap/nap one-s1", "nap/nap two-s1"
 
@@ -124,6 +126,14 @@ def test_a_canary_runs_locally_too(naps: Naps) -> None:
     assert naps.noted("begin")[0] == FIRST
 
 
+def test_a_canary_is_one_of_the_steps_that_were_asked_for(naps: Naps) -> None:
+    naps.write(tenths=1)
+    told: list[Event] = []
+    run_study(load_study(naps.study), naps.run, only=["nap/nap two-s2"], canary=True, workers=1, on_event=told.append)
+    starts = [(event.step, event.n_steps) for event in told if event.kind == "start"]
+    assert starts == [("nap/nap one-s2", 1), ("nap/nap two-s2", 2)]
+
+
 def test_scripts_are_plain_and_hold_nothing_but_what_was_asked(naps: Naps) -> None:
     naps.write(tenths=2, time_min=90, memory_gb=1.5, account="ours", extra=["--constraint=big"], setup="module load x")
     path = write_jobs(load_study(naps.study), naps.run, "slurm")
@@ -138,6 +148,75 @@ def test_scripts_are_plain_and_hold_nothing_but_what_was_asked(naps: Naps) -> No
     assert any("steps=('nap/nap one-s1')" in text for text in scripts.values())
     for script in (path, *path.parent.glob("midspec-*.sh")):
         subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_of_some_steps_their_jobs_alone_are_written_and_of_none_an_empty_list(naps: Naps) -> None:
+    naps.write(tenths=1)
+    study = load_study(naps.study)
+    path = write_jobs(study, naps.run, "slurm", only=["nap/*"])
+    assert path.read_text(encoding="utf-8").count("sbatch --parsable") == 3
+    run_study(study, naps.run, only=["nap/*"], workers=1)
+    shutil.rmtree(path.parent)
+    assert "sbatch" not in write_jobs(study, naps.run, "slurm", only=["nap/*"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["50%", "a\\b", "a\nb"])
+def test_a_folder_whose_path_slurm_does_not_take_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="in its path, so Slurm finds no place for logs") as error:
+        write_jobs(load_study(TINY), tmp_path / name, "slurm")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["r un's", 'a"b', "c#d", "e$HOME", "f`g", "h;i&j"])
+def test_a_folder_with_any_other_name_is_one_word_to_the_shell(name: str, tmp_path: Path) -> None:
+    path = write_jobs(load_study(TINY), tmp_path / name, "slurm")
+    script = next(path.parent.glob("midspec-*.sh"))
+    text = script.read_text(encoding="utf-8")
+    words = text.splitlines()[-1].removeprefix("exec ")
+    ran = subprocess.run(
+        ["bash", "-c", f"steps=(one); printf '%s\\n' {words}"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[4] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--detach"], "--detach changes nothing with --executor local"),
+        (["--executor", "slurm", "--workers", "2"], "--workers changes nothing with --executor slurm"),
+        (["--executor", "slurm", "--dry-run", "--canary"], "--canary changes nothing with --executor slurm --dry-run"),
+        (["--executor", "skypilot", "--only", "spec"], "--only changes nothing with --executor skypilot"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(TINY), "--out", str(tmp_path / "run"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_queue_is_asked_again_and_leaves_no_scripts_behind(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+    full = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
+    sbatch = f"""
+echo >> {tries}
+if [ "$(wc -l < {tries})" -lt 4 ]; then echo '{full}' >&2; else echo 'sbatch: error: no such account' >&2; fi
+exit 1
+"""
+    (tmp_path / "bin").mkdir()
+    for name, lines in (("squeue", ""), ("sbatch", sbatch)):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{lines}", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    naps.write(tenths=1, poll_s=0.01)
+    told: list[Event] = []
+    with pytest.raises(ConfigError, match="no such account"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"], on_event=told.append)
+    assert ["takes no more jobs now" in event.note for event in told if event.kind == "say"] == [True]
+    assert list((naps.run / "jobs").glob("midspec-*")) == []
 
 
 def test_a_job_without_a_model_loads_no_torch(written: Naps) -> None:

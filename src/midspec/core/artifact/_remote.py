@@ -154,11 +154,12 @@ class RemoteFolder:
         if not places:
             return {}
         with _plain_errors(self.shown):
-            found = self._fs.cat(list(places), on_error="return")
-        for data in found.values():
+            # Not `cat`: that takes `[` in a path for the beginning of a pattern.
+            found = self._fs.cat_ranges(list(places), None, None, on_error="return")
+        for data in found:
             if isinstance(data, Exception) and not isinstance(data, FileNotFoundError):
                 _raise(data, self.shown)
-        return {places[path]: data for path, data in found.items() if isinstance(data, bytes)}
+        return {name: data for name, data in zip(places.values(), found, strict=True) if isinstance(data, bytes)}
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small file, over another if there is one."""

@@ -31,7 +31,7 @@ from midspec.core.artifact import (
     write_json,
     write_text,
 )
-from midspec.core.errors import FolderError, InUseError, UnreachableError, note
+from midspec.core.errors import DataError, FolderError, InUseError, MissingError, StaleError, UnreachableError, note
 from midspec.core.fingerprint import hash_text
 from midspec.models import cache_folder
 from midspec.study._step import Step
@@ -284,7 +284,11 @@ def open_run_folder(out: str | Path, cache: Path | None = None, timing: RemoteTi
         return
     store = RemoteFolder.at(str(out))
     place = (cache or cache_folder() / "runs") / hash_text(store.shown)[:16]
-    with _held_here(place, store.shown), RemoteRun(store, place, timing).opened() as remote:
+    with (
+        _held_here(place, store.shown),
+        RemoteRun(store, place, timing).opened() as remote,
+        _named_as(store.shown, remote.folder),
+    ):
         yield RunPlace(remote.folder, remote)
 
 
@@ -325,7 +329,18 @@ def view_run_folder(out: str | Path, files: Sequence[str] = ()) -> Iterator[Path
         names = steps.look()
         steps.pull({})
         pull_files(store, folder, [name for name in (HOME, STUDY, *files) if name in names])
-        yield folder
+        with _named_as(store.shown, folder):
+            yield folder
+
+
+@contextmanager
+def _named_as(shown: str, folder: Path) -> Iterator[None]:
+    """Let errors about what a run holds call its folder by its URL; those about this machine's disk name the disk."""
+    try:
+        yield
+    except (DataError, MissingError, StaleError) as error:
+        error.where = error.where.replace(str(folder), shown)
+        raise
 
 
 def pull_files(store: RemoteFolder, folder: Path, names: Sequence[str]) -> None:

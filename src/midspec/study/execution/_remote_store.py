@@ -26,7 +26,8 @@ from midspec.llm import copy_store, store_state
 STUDY, HOME, REPLIES = "study.yaml", "run.json", "calls.sqlite"
 _MANIFEST, _POINTER, _ADAPTER = ".stored.json", "calls.json", "adapter_config.json"
 _BASE = "base_model_name_or_path"
-_RECORD_OF_STEP = re.compile(rf"((?:steps/[^/]+(?:/[^/]+)?)|report)/{re.escape(RECORD)}")
+# A folder that begins with a dot is a draft, which holds its record for a moment before it is moved.
+_RECORD_OF_STEP = re.compile(rf"((?:steps/[^/.][^/]*(?:/[^/.][^/]*)?)|report)/{re.escape(RECORD)}")
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
@@ -127,7 +128,9 @@ class RemoteSteps:
         name, record = place.relative_to(self._run).as_posix(), _record_at(place)
         if record is None or name not in self.digests or (name, weights) in self._fetched:
             return
-        there = self._manifest(name, record)
+        # A folder with all outputs has all the rest. Of a step made anew here the store may still hold an older one.
+        is_whole = all((place / file).is_file() for file in record.outputs)
+        there = {} if is_whole else self._manifest(name, record)
         wanted = {
             file: stored
             for file, stored in there.items()
@@ -137,7 +140,7 @@ class RemoteSteps:
         try:
             with writable(self._run):
                 self._download(name, wanted, draft)
-                # The outputs last: a folder that has them all has all the rest.
+                # The outputs last.
                 for file in sorted(wanted, key=lambda file: file in record.outputs):
                     (place / file).parent.mkdir(parents=True, exist_ok=True)
                     (draft / file).replace(place / file)

@@ -46,8 +46,13 @@ def report_again(folder: Path, *, on_event: Listener = lambda _event: None, remo
     return folder / "report" / "report.html"
 
 
-def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
+def reports_against(folder: Path, other: Path, *, shown: tuple[str, str] | None = None) -> tuple[Path, tuple[str, ...]]:
     """Compare the reports of two finished runs, in the first one's folder; return the page and its sentences.
+
+    Args:
+        folder: of the first run.
+        other: folder of the other one.
+        shown: what people call the two, such as their URLs; the folders by default.
 
     Raises:
         MissingError: one of the two has no report.
@@ -57,12 +62,13 @@ def reports_against(folder: Path, other: Path) -> tuple[Path, tuple[str, ...]]:
     """
     from midspec.report import write_against
 
-    if folder.resolve() == other.resolve():
+    shown = shown or (str(folder), str(other))
+    if folder.resolve() == other.resolve() or shown[0] == shown[1]:
         raise ConfigError("names the same run", where="--against", hint="Name another run's folder")
     reports = [_report_of(run) for run in (folder, other)]
-    names = (folder.resolve().name, other.resolve().name)
+    names = (Path(shown[0]).resolve().name, Path(shown[1]).resolve().name)
     if names[0] == names[1]:
-        names = (str(folder), str(other))
+        names = shown
     place = folder / "against" / other.resolve().name
     built = write_against(reports[0], reports[1], place, names=names)
     says = built.summary["says"]
@@ -114,13 +120,13 @@ def index_reports(runs: Sequence[Path], page: Path) -> list[str]:
 
 def _cpu_of(run: Path) -> tuple[float | None, float]:
     """Return the seconds of CPU that a run's results took, wherever they were made, and those made in other runs."""
-    own = str(run.resolve())
     here: list[float | None] = []
     shared = 0.0
     for path in run.glob(f"steps/**/{RECORD}"):
         if (record := read_record(path.parent)) is not None:
             made = record.execution.extra.get(TAKEN_OVER)
-            if isinstance(made, dict) and not str(made["folder"]).startswith(own):
+            # The path may be relative, as `--out` was.
+            if isinstance(made, dict) and not Path(str(made["folder"])).resolve().is_relative_to(run.resolve()):
                 shared += float(str(made["cpu_s"] or 0))
             else:
                 here.append(record.execution.cpu_s)

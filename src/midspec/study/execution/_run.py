@@ -38,7 +38,7 @@ def run_study(
     study: Study,
     folder: Path,
     *,
-    executor: Place = "local",
+    executor: Literal["local", "slurm"] = "local",
     only: Sequence[str] = (),
     redo: Sequence[str] = (),
     workers: int | None = None,
@@ -86,14 +86,15 @@ def run_study(
         raise ConfigError("is for the executor local", where="--redo" if redo else "--reuse", hint=hint)
     _check_folder(study, folder)
     elsewhere = {name: place for run in _runs_in(reuse, folder) for name, place in _results_of(run)}
-    wanted = with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
+    wanted = _wanted(steps, only)
     again = _matching(steps, redo, "--redo") if redo else set()
     with _run_folder(folder):
         follows = with_descendants(steps, again)
         scheduler = _open(steps, folder, wanted, follows)
         _begin(study, folder, scheduler)
         on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
-        for part in [canary_of(steps) & wanted, wanted] if canary else [wanted]:
+        first = canary_of([step for step in steps if step.name in wanted])
+        for part in [first, wanted] if canary else [wanted]:
             scheduler = _open(steps, folder, wanted, follows, part)
             if pool is None:
                 jobs = SlurmRun(folder, study.config.name, study.config.execution.slurm, scheduler, on_event)
@@ -108,8 +109,14 @@ def run_study(
     return scheduler.records
 
 
-def write_jobs(study: Study, folder: Path, executor: Place) -> Path:
+def write_jobs(study: Study, folder: Path, executor: Place, *, only: Sequence[str] = ()) -> Path:
     """Write what would be submitted, and submit nothing; return the path of the file to begin with.
+
+    Args:
+        study: to run.
+        folder: of the run.
+        executor: that would run it.
+        only: with `slurm`, names or patterns of the steps to do, with those that they need; all by default.
 
     Raises:
         MidspecError: as `run_study` before its first step.
@@ -119,7 +126,7 @@ def write_jobs(study: Study, folder: Path, executor: Place) -> Path:
     check_floors(steps)
     _check_folder(study, folder)
     with _run_folder(folder):
-        scheduler = _open(steps, folder, {step.name for step in steps}, set())
+        scheduler = _open(steps, folder, _wanted(steps, only), set())
         _begin(study, folder, scheduler)
         if executor == "skypilot":
             return write_sky_pipeline(study, folder, steps)
@@ -271,6 +278,10 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
             raise ConfigError(f"there is no step {pattern!r}", where=option, hint=hint)
         selected.update(hits)
     return selected
+
+
+def _wanted(steps: Sequence[Step], only: Sequence[str]) -> set[str]:
+    return with_ancestors(steps, _matching(steps, only, "--only")) if only else {step.name for step in steps}
 
 
 def is_older_analysis(name: str, changes: Sequence[str]) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from midspec.core.artifact import write_text
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, MidspecError
 from midspec.lab import data_path
 from midspec.study._execution_entry import SkyEntry
-from midspec.study._load import Study
+from midspec.study._load import EXTENDS, Study, load_study
 from midspec.study._step import Step
 from midspec.study.execution._scheduler import with_descendants
 
@@ -93,11 +94,16 @@ def _study_file(study: Study) -> tuple[str, Path | None]:
     Raises:
         ConfigError: the file is no longer where it was read from.
     """
-    lab = data_path("nano.yaml").parent
+    lab = data_path("nano.yaml").parent.resolve()
     for path in sorted(study.home.glob("*.y*ml")):
-        if path.read_text(encoding="utf-8", errors="replace") == study.text:
-            return (f"lab:{path.name}", None) if study.home == lab.resolve() else (path.name, study.home)
-    raise ConfigError("holds no file with this study", where=str(study.home), hint="Write it there as a .yaml file")
+        with suppress(MidspecError, OSError):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            # Of a file that extends another the study's text is what both say.
+            if text == study.text or (EXTENDS in text and load_study(path).text == study.text):
+                is_shipped = path.resolve().is_relative_to(lab)
+                return (f"lab:{path.relative_to(lab)}", None) if is_shipped else (path.name, study.home)
+    hint = "Write it there as a .yaml file, with what --set changes"
+    raise ConfigError("holds no file with this study", where=str(study.home), hint=hint)
 
 
 def _plain(name: str) -> str:

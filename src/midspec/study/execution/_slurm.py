@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from midspec.core.artifact import write_text
-from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, UnreachableError
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
 from midspec.study.execution._batches import JobArray
@@ -53,8 +53,8 @@ ENDED: Mapping[str, StepState] = {
 """What Slurm calls the end of a job; every other state is of one that waits or runs."""
 
 
-class UnreachableError(MidspecError, ConnectionError):
-    """The cluster's controller does not answer, or takes no job at the moment; asked again later it may."""
+class NoRoomError(UnreachableError):
+    """The cluster takes no more jobs of this user at the moment."""
 
 
 class QueuedTask(NamedTuple):
@@ -115,12 +115,15 @@ class Slurm:
         """Submit a script; return the job's number.
 
         Raises:
-            UnreachableError: the controller does not answer, or has no room for more jobs.
+            UnreachableError: the controller does not answer.
+            NoRoomError: it has no room for more jobs.
             ConfigError: it refuses the script.
         """
         asked = [f"--dependency={dependency}"] if dependency else []
         try:
             told = self._ask("sbatch", "--parsable", *asked, str(script))
+        except NoRoomError:
+            raise
         except UnreachableError:
             # The controller may have taken the job and not been able to say so.
             with suppress(UnreachableError):
@@ -157,9 +160,15 @@ class Slurm:
     def _ask(self, *command: str) -> str:
         try:
             ran = subprocess.run(  # noqa: S603 - Slurm's own commands, without a shell
-                command, capture_output=True, text=True, check=False, timeout=_ASK_WITHIN_S, stdin=subprocess.DEVNULL
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+                timeout=_ASK_WITHIN_S,
+                stdin=subprocess.DEVNULL,
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, PermissionError) as error:
             hint = "Run this where the cluster's jobs are submitted, or write the scripts alone with --dry-run"
             raise ConfigError(f"there is no {command[0]} here", where="--executor slurm", hint=hint) from error
         except subprocess.TimeoutExpired as error:
@@ -167,8 +176,10 @@ class Slurm:
         if ran.returncode == 0:
             return ran.stdout
         told = " ".join(ran.stderr.replace(f"{command[0]}: error:", "").split()) or f"ended with {ran.returncode}"
-        if _UNREACHABLE.search(told) or _FULL.search(told):
+        if _UNREACHABLE.search(told):
             raise UnreachableError(told, where=command[0])
+        if _FULL.search(told):
+            raise NoRoomError(told, where=command[0])
         raise ConfigError(told, where=command[0], hint="Correct execution.slurm in the study file")
 
 
@@ -245,6 +256,7 @@ class JobFolder:
             lines += [f"{variable}=$(sbatch --parsable{option} {name}.sh)", f"{variable}=${{{variable}%%;*}}"]
             lines += [f'echo "{submission.name} ${variable}" | tee -a {_SUBMITTED}']
         path = self._folder / "submit.sh"
+        self._folder.mkdir(exist_ok=True)
         write_text(path, "\n".join(lines) + "\n")
         return path
 

@@ -7,6 +7,7 @@ time limit), and tells how far everything is.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from midspec.core.artifact import read_record
-from midspec.core.errors import ConfigError, DataError, MidspecError
+from midspec.core.errors import ConfigError, DataError, FolderError, MidspecError, UnreachableError
 from midspec.core.fingerprint import fingerprint
 from midspec.study._execution_entry import SlurmEntry
 from midspec.study._graph import STEP_KINDS
@@ -28,10 +29,10 @@ from midspec.study.execution._scheduler import Scheduler, with_descendants
 from midspec.study.execution._slurm import (
     ENDED,
     JobFolder,
+    NoRoomError,
     QueuedTask,
     Slurm,
     Submission,
-    UnreachableError,
     dependency,
     first_word,
 )
@@ -85,11 +86,16 @@ class SlurmRun:
 
     Raises:
         ConfigError: `entry` names a kind of step that there is not.
+        FolderError: the folder's path is none that Slurm takes.
     """
 
     def __init__(self, run: Path, study: str, entry: SlurmEntry, scheduler: Scheduler, on_event: Listener) -> None:
         for kind in entry.kinds:
             STEP_KINDS.get(kind, where="execution.slurm.kinds")
+        # In the path of a log Slurm fills `%j` and the like, and its jobs end without a word (Slurm 22.05).
+        if bad := re.search(r"[%\\\x00-\x1f]", str(run.resolve())):
+            what = f"has {bad[0]!r} in its path, so Slurm finds no place for logs"
+            raise FolderError(what, where=repr(str(run))[1:-1], hint="Choose another --out")
         self._run, self._entry, self._scheduler, self._on_event = run, entry, scheduler, on_event
         self._slurm, self._jobs = Slurm(), JobFolder(run, study, entry)
         self._undone = {step.name: step for step in scheduler.waiting}
@@ -103,12 +109,13 @@ class SlurmRun:
 
     def dry(self) -> Path:
         """Write all scripts, and one that submits them; submit nothing. Return the path of the latter."""
+        tasks: list[_Task] = []
         with suppress(UnreachableError, ConfigError):
-            self._tasks()  # notes the numbers of jobs that are there
+            tasks = self._tasks()
         for submission in self._jobs.submissions():
             if not submission.job:
                 self._jobs.forget(submission.name)
-        arrays = self._arrays(list(self._undone.values()), {})
+        arrays = self._missing(tasks)
         return self._jobs.write_submit(arrays, self._jobs.write(arrays))
 
     def submit(self) -> None:
@@ -134,7 +141,8 @@ class SlurmRun:
                 try:
                     self._poll(stop_at_fault=stop_at_fault)
                 except UnreachableError as error:
-                    self._say(f"Slurm does not answer, asked again every {self._entry.poll_s:g} s: {error}", once=True)
+                    what = "takes no more jobs now" if isinstance(error, NoRoomError) else "does not answer"
+                    self._say(f"Slurm {what}, asked again every {self._entry.poll_s:g} s: {error}", once=True)
                     self._note_done()
                 self._note_progress()
                 if self._undone:
@@ -156,8 +164,7 @@ class SlurmRun:
         self._submit(tasks)
 
     def _submit(self, tasks: Sequence[_Task]) -> None:
-        live = {step: task.id for task in tasks if task.id not in self._judged for step in task.steps}
-        arrays = self._arrays([step for name, step in self._undone.items() if name not in live], live)
+        arrays = self._missing(tasks)
         written = self._jobs.write(arrays)
         jobs: list[str] = []
         try:
@@ -168,14 +175,18 @@ class SlurmRun:
                 self._tries.update(step.name for batch in array.tasks.values() for step in batch.steps)
         except MidspecError as error:
             # One that may have been taken without an answer stays, and is looked for by its name.
-            n_kept = len(jobs) + isinstance(error, UnreachableError)
+            is_lost = isinstance(error, UnreachableError) and not isinstance(error, NoRoomError)
+            n_kept = len(jobs) + is_lost
             for submission in written[n_kept:]:
                 self._jobs.forget(submission.name)
             raise
         if jobs:
             self._say(f"submitted {len(jobs)} job{'s' if len(jobs) > 1 else ''}")
 
-    def _arrays(self, steps: Sequence[Step], live: Mapping[str, str]) -> list[JobArray]:
+    def _missing(self, tasks: Sequence[_Task]) -> list[JobArray]:
+        """Return the jobs of what is neither done nor in the queue."""
+        live = {step: task.id for task in tasks if task.id not in self._judged for step in task.steps}
+        steps = [step for name, step in self._undone.items() if name not in live]
         return make_arrays(make_batches(steps, self._entry, leaders=self._leaders(steps), live=live))
 
     def _leaders(self, steps: Sequence[Step]) -> dict[str, str]:

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, UnreachableError
 from midspec.core.records import Record, Strict
 from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study._step import Step
 from midspec.study.execution._run import open_run
-from midspec.study.execution._slurm import JobFolder, QueuedTask, Slurm, UnreachableError
+from midspec.study.execution._slurm import JobFolder, QueuedTask, Slurm
 from midspec.study.execution._step_status import SILENT_AFTER_S, StepStatus, log_path, read_status, status_path
 
 _LOG_LINES, _LOG_BYTES = 6, 8_000
