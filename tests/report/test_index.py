@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from midspec.analysis import data_saving
+from midspec.core.errors import ConfigError
 from midspec.report import IndexedReport, ReportData, index_lines, write_index
 from midspec.report._format import holds, leaves_out_0, saving_sentence
 
@@ -46,6 +47,17 @@ def test_each_main_contrast_stands_there_with_what_could_have_been_found(data: R
     assert "2.0 minutes of CPU, 1.0 of them in results that other studies have made" in text
     assert "3 minutes of CPU in all" in text
     assert "<script" not in text
+
+
+def test_minutes_in_all_are_told_where_every_study_has_them(data: ReportData, tmp_path: Path) -> None:
+    old = indexed(data, tmp_path, "old", 60.0)._replace(cpu_s=None)
+    write_index([old, indexed(data, tmp_path, "new")], tmp_path / "all.html")
+    assert "minutes of CPU in all" not in (tmp_path / "all.html").read_text(encoding="utf-8")
+
+
+def test_a_page_with_the_name_of_the_other_file_is_refused(data: ReportData, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="all comparisons"):
+        write_index([indexed(data, tmp_path, "one")], tmp_path / "all.csv")
 
 
 def test_the_file_beside_it_has_every_comparison(data: ReportData, tmp_path: Path) -> None:

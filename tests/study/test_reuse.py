@@ -10,6 +10,7 @@ import pytest
 from midspec.core.artifact import TAKEN_OVER, read_record
 from midspec.core.errors import DataError, MissingError
 from midspec.study import index_reports, parse_study, run_study
+from midspec.study.execution._reports import _cpu_of
 
 DOCUMENTS = ["corpus/america"]
 
@@ -79,6 +80,14 @@ def test_a_folder_without_a_run_is_refused_before_anything_is_done(tiny_text: st
     with pytest.raises(MissingError, match=r"--reuse .*nowhere: there is no study run"):
         run_of(tiny_text, tmp_path / "run", only=DOCUMENTS, reuse=[tmp_path / "nowhere"])
     assert not (tmp_path / "run").exists()
+
+
+def test_costs_of_a_run_whose_name_begins_alike_are_told_as_shared(tiny_text: str, first: Path) -> None:
+    second = first.with_name("fir")
+    run_of(tiny_text, second, only=DOCUMENTS, reuse=[first])
+    in_all, shared = _cpu_of(second)
+    assert in_all == pytest.approx(shared)
+    assert shared > 0
 
 
 def test_an_index_needs_finished_reports(first: Path, tmp_path: Path) -> None:

@@ -114,13 +114,13 @@ def index_reports(runs: Sequence[Path], page: Path) -> list[str]:
 
 def _cpu_of(run: Path) -> tuple[float | None, float]:
     """Return the seconds of CPU that a run's results took, wherever they were made, and those made in other runs."""
-    own = str(run.resolve())
+    own = run.resolve()
     here: list[float | None] = []
     shared = 0.0
     for path in run.glob(f"steps/**/{RECORD}"):
         if (record := read_record(path.parent)) is not None:
             made = record.execution.extra.get(TAKEN_OVER)
-            if isinstance(made, dict) and not str(made["folder"]).startswith(own):
+            if isinstance(made, dict) and not Path(str(made["folder"])).is_relative_to(own):
                 shared += float(str(made["cpu_s"] or 0))
             else:
                 here.append(record.execution.cpu_s)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
-from midspec.core.artifact import Built, read_record, read_rows, write_json, write_rows, write_text
+from midspec.core.artifact import Built, read_record, read_rows, writable, write_json, write_rows, write_text
 from midspec.core.errors import ConfigError, FolderError, MissingError
 from midspec.core.records import Spec, SpecEdit, SpecReview, Strict
 from midspec.llm import Access, Forecast, ModelConfig, Store
@@ -142,7 +142,7 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
     Raises:
         MissingError: the folder holds no variant.
         ConfigError: there is no such edit, or the variant's source was changed by hand.
-        FolderError: a file is there.
+        FolderError: a file is there, or can't be written.
     """
     from midspec.spec import parse_spec
     from midspec.spec_tools import apply_edits, chosen_edits
@@ -165,9 +165,10 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
         if path.exists() and not redo:
             raise FolderError("is there already", where=str(path), hint="Name another file, or add --redo")
     text, provenance = apply_edits(source, chosen)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, text)
-    write_rows(beside, provenance)
+    with writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+        write_rows(beside, provenance)
     return len(chosen), len(edits)
 
 
