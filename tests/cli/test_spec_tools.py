@@ -178,6 +178,18 @@ def test_what_is_wrong_is_told_in_one_line(
     assert said in complaint([arg.format(spec=spec) for arg in args], capsys)
 
 
+def test_a_spec_or_questions_without_clauses_to_read_are_told_in_one_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, questions = tmp_path / "code.md", tmp_path / "questions.jsonl"
+    code.write_text("# A\n\n```\nprint(1)\n```\n", encoding="utf-8")
+    questions.write_text('{"id": "q1", "category": "x", "text": "What?"}\n', encoding="utf-8")
+    two = ["--models", "openai/a", "--models", "openai/b", "--dry-run"]
+    assert "nothing that models could read" in complaint(["spec", "lint", str(code), *two], capsys)
+    of_none = ["spec", "lint", str(spec), "--questions", str(questions)]
+    assert "no question says which clauses" in complaint(of_none, capsys)
+
+
 def test_lint_ends_with_1_where_it_is_strict_and_finds_something(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

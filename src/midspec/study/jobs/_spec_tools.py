@@ -214,6 +214,9 @@ class ReadSpecStep(Step):
             for clause in section.clauses
             if clause.kind in ("sentence", "item", "row")
         )
+        if not clauses:
+            hint = "Give a spec with sentences or list items"
+            raise ConfigError("there is nothing that models could read", where=str(self.spec.path), hint=hint)
         return spec.text, clauses, questions_by_clause(Path(self.questions.path)) if self.questions else {}
 
     def forecasts(self) -> list[Forecast]:
@@ -270,6 +273,7 @@ def questions_by_clause(path: Path) -> dict[str, list[str]]:
 
     Raises:
         MissingError, DataError: see `read_spec_questions`.
+        ConfigError: none says which clause it asks about.
     """
     from midspec.evals.tasks.spec_qa import read_spec_questions
 
@@ -277,6 +281,9 @@ def questions_by_clause(path: Path) -> dict[str, list[str]]:
     for row in read_spec_questions(str(path)):
         for clause in row.clauses:
             found.setdefault(clause, []).append(row.text)
+    if not found:
+        hint = "Give the questions.jsonl that midspec questions wrote"
+        raise ConfigError("no question says which clauses it asks about", where=str(path), hint=hint)
     return found
 
 
