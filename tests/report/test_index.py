@@ -81,6 +81,13 @@ def test_what_the_correction_leaves_unsure_is_told_as_not_significant(data: Repo
     assert said.endswith("Not significant: p\u00a00.12 after Holm’s correction for 4 comparisons.")
 
 
+def test_numbers_of_chats_of_one_curve_alone_are_not_told_as_those_of_the_rate() -> None:
+    curve = {n: dict.fromkeys(range(6), 0.4 + 0.1 * at) for at, n in enumerate(NUMBERS)}
+    fewer = {n: rates for n, rates in curve.items() if n < 216}
+    said = saving_sentence(data_saving({7: curve[14], **curve}, fewer, names=("it", "conflict", "choice_logprob")))
+    assert "the rate that 54 chats give alone (50.0)" in said
+
+
 def test_savings_are_said_first_and_bounds_as_bounds(data: ReportData) -> None:
     with_savings = data.model_copy(update={"savings": (saved(4.0),)})
     lines = index_lines([indexed(with_savings, Path(), "one")])
