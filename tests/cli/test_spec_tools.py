@@ -114,6 +114,8 @@ def test_nothing_is_taken_before_it_is_accepted(
     assert main([*again, "--redo"]) == 0
     assert taken.read_bytes() == (out / "spec.md").read_bytes()
     assert "no edit 'x'" in complaint([*again[:4], "x", *again[5:]], capsys)
+    at_folder = [*again[:-1], str(tmp_path), "--redo"]
+    assert f"{tmp_path}: can't be written" in complaint(at_folder, capsys)
     assert "holds no edits.jsonl" in complaint(["spec", "accept", str(tmp_path), *again[3:]], capsys)
     assert "--clauses: is missing" in complaint(["spec", "accept", str(out), "--out", str(taken)], capsys)
 
@@ -160,6 +162,7 @@ def test_costs_are_told_before_they_are_spent_and_a_budget_holds(
         (["spec", "ablate", "{spec}", "--author", "openai/a", "--clauses", "Moon"], "no clause or section 'Moon'"),
         (["spec", "augment", "{spec}", "--author", "openai/a", "--tokens", "5"], "5 tokens are wanted"),
         (["spec", "augment", "{spec}", "--author", "openai/a", "--tokens", "5", "--match", "{spec}"], "two lengths"),
+        (["spec", "augment", "{spec}", "--author", "openai/a", "--tokens", "5", "--growth", "2"], "two lengths"),
         (["spec", "ablate", "shipped:moon", "--author", "openai/a"], "no spec 'moon' is shipped"),
         (["spec", "lint", "{spec}", "--ignore", "vage"], "Did you mean vague"),
         (["spec", "lint", "{spec}", "--models", "openai/a"], "Name two or more"),
@@ -173,6 +176,18 @@ def test_what_is_wrong_is_told_in_one_line(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert said in complaint([arg.format(spec=spec) for arg in args], capsys)
+
+
+def test_a_spec_or_questions_without_clauses_to_read_are_told_in_one_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, questions = tmp_path / "code.md", tmp_path / "questions.jsonl"
+    code.write_text("# A\n\n```\nprint(1)\n```\n", encoding="utf-8")
+    questions.write_text('{"id": "q1", "category": "x", "text": "What?"}\n', encoding="utf-8")
+    two = ["--models", "openai/a", "--models", "openai/b", "--dry-run"]
+    assert "nothing that models could read" in complaint(["spec", "lint", str(code), *two], capsys)
+    of_none = ["spec", "lint", str(spec), "--questions", str(questions)]
+    assert "no question says which clauses" in complaint(of_none, capsys)
 
 
 def test_lint_ends_with_1_where_it_is_strict_and_finds_something(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from midspec.analysis import data_saving
+from midspec.core.errors import ConfigError
 from midspec.report import IndexedReport, ReportData, index_lines, write_index
 from midspec.report._format import holds, leaves_out_0, saving_sentence
 
@@ -48,6 +49,17 @@ def test_each_main_contrast_stands_there_with_what_could_have_been_found(data: R
     assert "<script" not in text
 
 
+def test_minutes_in_all_are_told_where_every_study_has_them(data: ReportData, tmp_path: Path) -> None:
+    old = indexed(data, tmp_path, "old", 60.0)._replace(cpu_s=None)
+    write_index([old, indexed(data, tmp_path, "new")], tmp_path / "all.html")
+    assert "minutes of CPU in all" not in (tmp_path / "all.html").read_text(encoding="utf-8")
+
+
+def test_a_page_with_the_name_of_the_other_file_is_refused(data: ReportData, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="all comparisons"):
+        write_index([indexed(data, tmp_path, "one")], tmp_path / "all.csv")
+
+
 def test_the_file_beside_it_has_every_comparison(data: ReportData, tmp_path: Path) -> None:
     write_index([indexed(data, tmp_path, "one")], tmp_path / "all.html")
     with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as file:
@@ -67,6 +79,13 @@ def test_what_the_correction_leaves_unsure_is_told_as_not_significant(data: Repo
     )
     [_, said] = index_lines([indexed(lost, Path(), "one")])
     assert said.endswith("Not significant: p\u00a00.12 after Holm’s correction for 4 comparisons.")
+
+
+def test_numbers_of_chats_of_one_curve_alone_are_not_told_as_those_of_the_rate() -> None:
+    curve = {n: dict.fromkeys(range(6), 0.4 + 0.1 * at) for at, n in enumerate(NUMBERS)}
+    fewer = {n: rates for n, rates in curve.items() if n < 216}
+    said = saving_sentence(data_saving({7: curve[14], **curve}, fewer, names=("it", "conflict", "choice_logprob")))
+    assert "the rate that 54 chats give alone (50.0)" in said
 
 
 def test_savings_are_said_first_and_bounds_as_bounds(data: ReportData) -> None:

@@ -96,3 +96,49 @@ def test_edits_are_chosen_by_their_own_id_or_their_clause_s_and_a_wrong_name_is_
     assert chosen_edits(edits, ["e3", spec.clauses[5].id]) == [edits[3], edits[5]]
     with pytest.raises(ConfigError, match="no edit 'e300'"):
         chosen_edits(edits, ["e300"])
+
+
+MIXED = """# Desk
+
+The desk is kind. The desk is quick.
+
+```
+open()
+```
+
+| hour | who |
+|---|---|
+| nine | the clerk |
+
+Things to do:
+
+- greet guests
+- take keys
+- count keys
+"""
+
+
+@pytest.mark.parametrize(
+    ("n_kept", "text"),
+    [
+        (0, "# Desk\n\nGeneral.\n\n```\nopen()\n```\n\n| hour | who |\n|---|---|\n| nine | the clerk |\n"),
+        (2, MIXED.replace("The desk is kind. The desk is quick.", "General. The desk is quick.")),
+    ],
+)
+def test_an_edit_of_several_clauses_leaves_the_others_of_its_section(n_kept: int, text: str) -> None:
+    spec = parse_spec(MIXED, name="desk")
+    texts = ["The desk is kind.", "The desk is quick.", "Things to do:", "greet guests", "take keys", "count keys"]
+    taken = [texts[0], texts[4]] if n_kept else texts
+    ids = tuple(clause.id for clause in spec.clauses if clause.text in taken)
+    assert len(ids) == len(taken)
+    edit = edits_of(spec, "{}")[0].model_copy(update={"clause_ids": ids, "after": "General."})
+    made, provenance = apply_edits(spec, [edit])
+    assert made.split() == text.replace("- take keys\n", "").split()
+    kept = [clause.text for clause in spec.clauses if clause.text not in taken]
+    assert [row.text for row in provenance if not row.edit] == kept
+    assert [row.sources for row in provenance if row.edit] == [ids]
+    # What stays has the same structure as before.
+    read = parse_spec(made, name="desk")
+    assert [(c.kind, c.text) for c in read.clauses if c.text != "General."] == [
+        (c.kind, c.text) for c in spec.clauses if c.text in kept
+    ]

@@ -99,6 +99,15 @@ def test_a_reply_marked_good_is_held_against_the_rules_beside_it(rule: str, good
     assert [each.kind for each in lint_spec(parse_spec(text))] == ["example"] * is_broken
 
 
+def test_a_placeholder_is_found_in_its_clause_whatever_stands_before_it() -> None:
+    text = "First words.\n\n# Care\n\nThe desk is kind to {customer}.\n\n# Care\n\nThe desk helps [NAME].\n"
+    found = lint_spec(parse_spec(text, name="desk"), leave_out=["undefined"])
+    assert [(each.kind, each.section, each.text) for each in found] == [
+        ("placeholder", "Care", "The desk is kind to {customer}."),
+        ("placeholder", "Care", "The desk helps [NAME]."),
+    ]
+
+
 def test_clauses_that_no_question_asks_about_are_found_where_questions_are_given() -> None:
     spec = parse_spec(HOST)
     asked = {clause.id: 2 for clause in spec.clauses[1:]}

@@ -16,7 +16,7 @@ from midspec.core.records import Answer, Execution, Identity, Record, ScoreRow, 
 from midspec.lab import data_path
 from midspec.llm import Outcome, Request, Store, Usage
 from midspec.study._load import Study, load_study, parse_study
-from midspec.study.reporting._evidence import raw_rates, seams, stage_costs
+from midspec.study.reporting._evidence import raw_rates, savings, seams, stage_costs
 from midspec.study.reporting._methods import bibtex, methods_paragraphs
 from midspec.study.reporting._results import FinishedStep, RunResults
 from midspec.study.reporting._transcripts import spread, transcript_pages
@@ -227,3 +227,9 @@ def test_what_to_cite_is_bibtex_whatever_the_title_holds(study: Study, run: RunR
     assert text.count("{") == text.count("}")
     assert not set("%$&\\") & set(text)
     assert "eprint        = {2605.02087}" in text
+
+
+def test_a_report_of_too_few_bases_has_no_factor_and_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    config = load_study(Path("lab:nano_scaling.yaml")).config
+    assert savings(config, []) == ()
+    assert "report.savings 'the whole corpus': 5 numbers of rows and 0 bases" in caplog.text

@@ -70,7 +70,9 @@ def test_a_path_from_the_current_folder_stays_one_wherever_the_study_is(
     [
         ("seeds", "is not KEY=VALUE"),
         ("=3", "is not KEY=VALUE"),
-        ("seed=[1]", "unknown key"),
+        ("seed=[1]", "^--set: seed: unknown key"),
+        ("training.midtrain.n_epochs=yes", "^--set: training.midtrain.n_epochs: a truth value"),
+        ("nowhere.*.seed=1", "there is no entry '.'. .midspec plan --schema"),
         ("name.of=x", "has no part"),
         ("contrasts.9.says=x", "there is no entry"),
         ("mixes.replay.*=x", "has no part"),

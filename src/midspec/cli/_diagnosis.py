@@ -31,6 +31,7 @@ _PURPOSES = {
     "llm": "models as authors and judges",
     "curate": "near duplicates and languages",
     "exchange": "data sets and checkpoints of a hub",
+    "s3": "runs on S3",
 }
 
 

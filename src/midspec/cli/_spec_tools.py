@@ -60,12 +60,13 @@ def augment(
 
     Example: midspec spec augment my-rules.md --how reasons --author anthropic/MODEL --out reasons
     """
+    lengths = {"--growth": growth, "--tokens": tokens, "--match": match}
+    if len(given := [name for name, length in lengths.items() if length is not None]) > 1:
+        raise ConfigError("two lengths are given", where=given[-1], hint=f"Leave out {' or '.join(given)}")
     if match is not None:
         from midspec.core.text import estimate_tokens
         from midspec.spec import read_spec
 
-        if tokens is not None:
-            raise ConfigError("two lengths are given", where="--match", hint="Leave out --tokens or --match")
         tokens = estimate_tokens(read_spec(match).text)
     tool: SpecTool = "augment-reasons" if how == "reasons" else "augment-subrules"
     wanted: dict[str, object] = {"growth": growth, "n_tokens": tokens}

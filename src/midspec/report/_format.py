@@ -123,14 +123,14 @@ def answer_sentences(data: ReportData) -> tuple[str, ...]:
 
 def saving_sentence(saving: DataSaving) -> str:
     """Say how many times fewer chats give the same rate, with the interval; a bound as a bound, and none as none."""
-    most = max(point.n for point in saving.points)
+    both = [point.n for point in saving.points if point.n and None not in (point.without, point.treated)]
+    fewest, most = min(both), max(both)
     rate = f"the rate that {most:,} chats give alone ({number(saving.rate, saving.measure)})"
     ends = f"{saving.level:.0%} interval {_times(saving.low, at_least=False)} to "
     ends += _times(saving.high, at_least=saving.is_high_bound)
     if saving.n_treated is None:
         return f"After {saving.name}, no number of chats that was tried gives {rate}: none are saved ({ends})."
     if saving.is_bound:
-        fewest = min(point.n for point in saving.points if point.n)
         found = f"{fewest:,} chats or fewer give {rate}: at least {saving.factor:.1f} times fewer"
     else:
         found = f"{_times(saving.factor, at_least=False)} times fewer chats give {rate}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_text
+from midspec.core.errors import ConfigError
 from midspec.core.records import Estimate
 from midspec.report._data import ContrastResult, ReportData
 from midspec.report._format import (
@@ -70,9 +71,12 @@ def write_index(reports: Sequence[IndexedReport], page: Path) -> Built:
         page: its place; the CSV file has the same name with `.csv`.
 
     Raises:
+        ConfigError: the page has the name of the CSV file.
         FolderError: the folder can't be written.
     """
     rows = page.with_suffix(".csv")
+    if rows == page:
+        raise ConfigError("is the file of all comparisons", where=str(page), hint="Give the page another name: .html")
     shown = [
         {
             "report": each,
@@ -84,12 +88,12 @@ def write_index(reports: Sequence[IndexedReport], page: Path) -> Built:
         }
         for each in reports
     ]
-    cpu_s = [each.cpu_s for each in reports if each.cpu_s is not None]
+    own_cpu_s = [each.cpu_s - each.shared_cpu_s for each in reports if each.cpu_s is not None]
     content: dict[str, Any] = {
         "title": "The answer of one study" if len(reports) == 1 else f"The answers of {len(reports)} studies",
         "shown": shown,
         "rows": rows.name,
-        "minutes": (sum(cpu_s) - sum(each.shared_cpu_s for each in reports)) / 60 if cpu_s else None,
+        "minutes": sum(own_cpu_s) / 60 if len(own_cpu_s) == len(reports) else None,
     }
     with writable(page):
         page.parent.mkdir(parents=True, exist_ok=True)

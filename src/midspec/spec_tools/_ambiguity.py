@@ -116,7 +116,7 @@ async def read_ambiguities(
     reader changes from clause to clause.
 
     Args:
-        spec: the whole text, placeholders filled; every request begins with it.
+        spec: the whole text; every request begins with it.
         clauses: what is read.
         readers: models by name, two at least, each with a client that answers its requests.
         store: where replies are kept.
@@ -157,7 +157,7 @@ def estimate_readings(
     """Estimate the requests to each reader, the first of which also writes situations and compares.
 
     Args:
-        spec: the whole text, placeholders filled.
+        spec: the whole text.
         clauses: what is read.
         n_readers: how many models.
         questions: clause id -> questions about it.

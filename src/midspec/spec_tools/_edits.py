@@ -65,14 +65,48 @@ def _pieces(section: Section, edits: Sequence[SpecEdit]) -> list[_Piece]:
     """Cut a section's text at its clauses, and put edits in their places."""
     whole = next((edit for edit in edits if len(edit.clause_ids) > 1), None)
     if whole is not None:
-        return [_Piece(whole.after, whole)]
+        return _pieces_around(section, whole)
     by_clause = {edit.clause_ids[0]: edit for edit in edits}
     found = _cut(section.text, section.clauses, by_clause)
     # Mark-up inside a clause hides it from the search; then the text is made of the clauses.
     if {piece.edit.id for piece in found if piece.edit} != {edit.id for edit in edits}:
-        lines = [f"- {clause.text}" if clause.kind == "item" else clause.text for clause in section.clauses]
-        found = _cut("\n\n".join(lines), section.clauses, by_clause)
+        found = _cut(_listed(section.clauses), section.clauses, by_clause)
     return found
+
+
+def _listed(clauses: Sequence[Clause]) -> str:
+    return "\n\n".join(f"- {clause.text}" if clause.kind == "item" else clause.text for clause in clauses)
+
+
+_LIST_MARK = re.compile(r"(?:\A|\n)[ \t]*(?:[-*+]|\d+[.)])[ \t]+\Z")
+
+
+def _pieces_around(section: Section, edit: SpecEdit) -> list[_Piece]:
+    """Put an edit of several clauses in the place of the first of them; the section's other clauses stay."""
+    replaced = set(edit.clause_ids)
+    if replaced.issuperset(clause.id for clause in section.clauses):
+        return [_Piece(edit.after, edit)]
+    found = _cut(section.text, section.clauses, {})
+    if not replaced.issubset(piece.clause_id for piece in found):
+        found = _cut(_listed(section.clauses), section.clauses, {})
+    out: list[_Piece] = []
+    is_put, skipped = False, ""  # the edit is in its place; white space around what was taken out since
+    for gap, piece in zip(found[::2], [*found[1::2], _Piece("")], strict=True):
+        before = skipped + gap.text
+        if skipped:
+            before = "\n\n" + before.lstrip() if "\n" in before else before
+        if piece.clause_id not in replaced:
+            out += [_Piece(before), piece]
+            skipped = ""
+            continue
+        if mark := _LIST_MARK.search(before):
+            before = f"{before[: mark.start()]}\n\n"
+        if is_put and not before.strip():
+            skipped = before or " "
+            continue
+        out += [_Piece(before), *([] if is_put else [_Piece(edit.after, edit)])]
+        is_put, skipped = True, " "
+    return out
 
 
 def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -> list[_Piece]:

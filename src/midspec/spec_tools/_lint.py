@@ -125,9 +125,12 @@ def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFin
     for each in check_spec(spec):
         if each.what.startswith(("empty section", "unknown placeholder", "looks like a placeholder")):
             kind: LintKind = "empty" if each.what.startswith("empty") else "placeholder"
-            section = next(s for s in spec.sections if " > ".join(filter(None, s.path)) in (each.where, ""))
+            # Sections may have one path: a heading twice, or none.
+            titled = [s for s in spec.sections if (" > ".join(filter(None, s.path)) or "the spec") == each.where]
+            section = next((s for s in titled if kind == "empty" and not s.clauses), titled[0])
             named = re.search(r"[{\[<$].*", each.what)
-            holds = next((c for c in section.clauses if named and named[0].split(":")[0] in c.text), None)
+            clauses_there = (clause for s in titled for clause in s.clauses)
+            holds = next((c for c in clauses_there if named and named[0].split(":")[0] in c.text), None)
             yield LintFinding(
                 kind=kind,
                 clause_id=holds.id if holds else section.id,

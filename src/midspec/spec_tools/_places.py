@@ -102,6 +102,11 @@ class Place:
         return " ".join(clause.text for clause in self.clauses)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it holds all of its section that can be rewritten."""
+        return len(self.clauses) == sum(clause.kind in REWRITTEN_KINDS for clause in self.section.clauses)
+
+    @property
     def n_written(self) -> int:
         return sum(map(n_words, self.pieces))
 
@@ -155,7 +160,7 @@ class PlaceAsker:
         prompt += _PROMPTS.fill(
             _PROMPT_OF[self._config.tool],
             section=place.section.title,
-            clause=place.section.text.strip("\n"),
+            clause=place.section.text.strip("\n") if place.is_whole else place.before,
             n=str(n),
             each=str(least),
             most=str(most),

@@ -218,12 +218,13 @@ class _Rewriter:
     def _edit(self, place: Place) -> SpecEdit:
         after = rendered(place, self._config.tool)
         ids = tuple(clause.id for clause in place.clauses)
+        is_section = self._config.tool == "generalize" and len(place.clauses) == len(place.section.clauses)
         return SpecEdit(
             id=fingerprint([place.section.id, ids, after])[:_ID_LENGTH],
             section_id=place.section.id,
             section=" > ".join(filter(None, place.section.path)),
             clause_ids=ids,
-            before=place.section.text.strip("\n") if self._config.tool == "generalize" else place.before,
+            before=place.section.text.strip("\n") if is_section else place.before,
             after=after,
             tool=self._config.tool,
             author=self._model.model,

@@ -130,11 +130,12 @@ def parse_study(text: str, *, home: Path, name: str = "study") -> Study:
     return _study(raw, root, text, home=home, name=name)
 
 
-def _study(raw: dict[str, Any], root: yaml.Node, text: str, *, home: Path, name: str) -> Study:
+def _study(raw: dict[str, Any], root: yaml.Node | None, text: str, *, home: Path, name: str) -> Study:
     """Return what a study file says as a study; `root` has the lines of `raw`, where they are in the file itself."""
     for path in truths_for_numbers(StudyConfig, raw):
         what = "a truth value (yes, no, on, off, true, false) where a number must be"
-        raise ConfigError(what, where=f"{name}:{_line(root, path)}: {_dotted(path)}", hint="Write the number")
+        place = f"{name}:{_line(root, path)}" if root else name
+        raise ConfigError(what, where=f"{place}: {_dotted(path)}", hint="Write the number")
     try:
         return Study(StudyConfig.model_validate(raw), home, text)
     except ValidationError as error:
@@ -167,9 +168,10 @@ def with_settings(study: Study, given: Sequence[str]) -> Study:
         if isinstance(value, str) and value.startswith(_HERE):
             value = str(Path(value).expanduser().absolute())
         raw = _changed(raw, key.strip(), value, f"--set {key}")
-    text = "".join(f"# {line}\n" for each in given for line in f"--set {each}".splitlines()) + _dumped(raw)
-    root, raw = _mapping(text, "--set")
-    return _study(raw, root, text, home=study.home, name="--set")
+    text = "".join(f"# {line}
+" for each in given for line in f"--set {each}".splitlines()) + _dumped(raw)
+    _, raw = _mapping(text, "--set")
+    return _study(raw, None, text, home=study.home, name="--set")
 
 
 def _changed(node: Any, path: str, value: Any, where: str) -> Any:
@@ -184,7 +186,8 @@ def _changed(node: Any, path: str, value: Any, where: str) -> Any:
     head = max(fits, key=len, default=path.partition(".")[0])
     keys = list(entries) if head == "*" and not fits else [names.get(head, head)]
     if not keys or (isinstance(node, list) and not set(keys) <= set(entries)):
-        raise ConfigError(f"there is no entry {head!r}", where=where, hint=did_you_mean(head, names))
+        hint = did_you_mean(head, names) if names else "`midspec plan --schema` lists all settings"
+        raise ConfigError(f"there is no entry {head!r}", where=where, hint=hint)
     for key in keys:
         entries[key] = _changed(entries.get(key), path[len(head) + 1 :], value, where)
     return list(entries.values()) if isinstance(node, list) else entries
@@ -227,7 +230,8 @@ def study_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: str) -> ConfigError:
+def _config_error(error: ValidationError, raw: object, root: yaml.Node | None, name: str) -> ConfigError:
+    """Return what is wrong as one error; without `root`, no line of a file is named."""
     problems = error.errors()
     # An unknown key is most often the cause of the missing one that is reported before it.
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
@@ -248,7 +252,8 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node, name: st
             is_plain = isinstance(given, str | int | float | bool | None)
             hint = f"It is {given!r} there" if is_plain else "Fix that key"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    where = f"{name}:{_line(root, path)}: {_dotted(path)}" if path else f"{name}:{_line(root, path)}"
+    place = f"{name}:{_line(root, path)}" if root else name
+    where = f"{place}: {_dotted(path)}" if path else place
     return ConfigError(what + more, where=where, hint=hint)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
-from midspec.core.artifact import Built, read_record, read_rows, write_json, write_rows, write_text
+from midspec.core.artifact import Built, read_record, read_rows, writable, write_json, write_rows, write_text
 from midspec.core.errors import ConfigError, FolderError, MissingError
 from midspec.core.records import Spec, SpecEdit, SpecReview, Strict
 from midspec.llm import Access, Forecast, ModelConfig, Store
@@ -142,7 +142,7 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
     Raises:
         MissingError: the folder holds no variant.
         ConfigError: there is no such edit, or the variant's source was changed by hand.
-        FolderError: a file is there.
+        FolderError: a file is there, or can't be written.
     """
     from midspec.spec import parse_spec
     from midspec.spec_tools import apply_edits, chosen_edits
@@ -165,9 +165,10 @@ def accept_edits(folder: Path, wanted: Sequence[str], out: Path, *, redo: bool =
         if path.exists() and not redo:
             raise FolderError("is there already", where=str(path), hint="Name another file, or add --redo")
     text, provenance = apply_edits(source, chosen)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, text)
-    write_rows(beside, provenance)
+    with writable(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+        write_rows(beside, provenance)
     return len(chosen), len(edits)
 
 
@@ -213,6 +214,9 @@ class ReadSpecStep(Step):
             for clause in section.clauses
             if clause.kind in ("sentence", "item", "row")
         )
+        if not clauses:
+            hint = "Give a spec with sentences or list items"
+            raise ConfigError("there is nothing that models could read", where=str(self.spec.path), hint=hint)
         return spec.text, clauses, questions_by_clause(Path(self.questions.path)) if self.questions else {}
 
     def forecasts(self) -> list[Forecast]:
@@ -269,6 +273,7 @@ def questions_by_clause(path: Path) -> dict[str, list[str]]:
 
     Raises:
         MissingError, DataError: see `read_spec_questions`.
+        ConfigError: none says which clause it asks about.
     """
     from midspec.evals.tasks.spec_qa import read_spec_questions
 
@@ -276,6 +281,9 @@ def questions_by_clause(path: Path) -> dict[str, list[str]]:
     for row in read_spec_questions(str(path)):
         for clause in row.clauses:
             found.setdefault(clause, []).append(row.text)
+    if not found:
+        hint = "Give the questions.jsonl that midspec questions wrote"
+        raise ConfigError("no question says which clauses it asks about", where=str(path), hint=hint)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from midspec.analysis import DataSaving, data_saving, rates
 from midspec.core.artifact import TAKEN_OVER
+from midspec.core.errors import DataError, note
 from midspec.core.records import ArmScore, Estimate, ScoreRow
 from midspec.evals import task_names
 from midspec.llm import Store
@@ -157,11 +158,7 @@ def published(config: StudyConfig, main_set: str, main_measure: str) -> tuple[Pu
 
 
 def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[DataSaving, ...]:
-    """Return by which factors arms need fewer chats, from their rates by base.
-
-    Raises:
-        DataError: fewer than two bases are scored in all of these arms.
-    """
+    """Return by which factors arms need fewer chats, from their rates by base; note those that have too few bases."""
     rates_of = {
         (one.arm, one.set, one.measure): {each.seed: each.value for each in one.by_seed if each.value is not None}
         for one in estimates
@@ -173,7 +170,10 @@ def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[DataSav
             for arms in (entry.without, entry.treated)
         )
         names = (entry.name, entry.set, entry.measure)
-        found.append(data_saving(without, treated, names=names, level=config.report.level))
+        try:
+            found.append(data_saving(without, treated, names=names, level=config.report.level))
+        except DataError as error:  # a first look at one seed, or seeds that fail the gate, still have a report
+            note(error.what, f"report.savings {entry.name!r}")
     return tuple(found)
 
 
