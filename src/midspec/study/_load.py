@@ -168,8 +168,7 @@ def with_settings(study: Study, given: Sequence[str]) -> Study:
         if isinstance(value, str) and value.startswith(_HERE):
             value = str(Path(value).expanduser().absolute())
         raw = _changed(raw, key.strip(), value, f"--set {key}")
-    text = "".join(f"# {line}
-" for each in given for line in f"--set {each}".splitlines()) + _dumped(raw)
+    text = "".join(f"# {line}\n" for each in given for line in f"--set {each}".splitlines()) + _dumped(raw)
     _, raw = _mapping(text, "--set")
     return _study(raw, None, text, home=study.home, name="--set")
 
