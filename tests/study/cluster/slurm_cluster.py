@@ -108,6 +108,11 @@ class SlurmCluster:
         """Start slurmctld, with the state that an earlier one left."""
         self._start("slurmctld", "slurmctld", "-D")
 
+    def saved_at(self) -> float:
+        """Return when slurmctld last wrote down its jobs, which it does at most every five seconds."""
+        state = self.folder / "state" / "job_state"
+        return state.stat().st_mtime if state.is_file() else 0.0
+
     def kill_controller(self) -> None:
         """Kill slurmctld."""
         self._kill("slurmctld")

@@ -119,6 +119,9 @@ def test_the_controller_s_restart_and_our_own_death_change_nothing(on_cluster: S
     naps.hold.touch()
     with following(naps) as process:
         until(lambda: naps.is_running("nap/nap one-s1"), "it runs")
+        # A controller that is killed before has truly lost its last jobs, and they are rightly submitted again.
+        submitted_at = max(path.stat().st_mtime for path in (naps.run / "jobs").iterdir())
+        until(lambda: on_cluster.saved_at() > submitted_at, "the jobs are written down")
         on_cluster.kill_controller()
         assert process.stdout is not None
         until(lambda: "Slurm does not answer" in process.stdout.readline(), "it says so")  # type: ignore[union-attr]
