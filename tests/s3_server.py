@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -175,15 +175,15 @@ class FaultProxy:
         if fault == "slow down":
             self._reply(request, 503, {"Content-Type": "application/xml"}, _SLOW_DOWN)
             return
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request(request.command, request.path, body or None, dict(request.headers))
-        reply = connection.getresponse()
-        kept = {
-            name: value for name, value in reply.getheaders() if name.lower() not in {"transfer-encoding", "connection"}
-        }
-        data = reply.read()
-        self._reply(request, reply.status, kept, data[: len(data) // 2] if fault == "cut" else data)
-        connection.close()
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request(request.command, request.path, body or None, dict(request.headers))
+            reply = connection.getresponse()
+            data = reply.read()
+        left_out = {"transfer-encoding", "connection"}
+        kept = {name: value for name, value in reply.getheaders() if name.lower() not in left_out}
+        # A client that was killed takes no answer.
+        with suppress(ConnectionError):
+            self._reply(request, reply.status, kept, data[: len(data) // 2] if fault == "cut" else data)
 
     @staticmethod
     def _reply(request: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], data: bytes) -> None:
