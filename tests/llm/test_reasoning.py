@@ -32,6 +32,13 @@ BY_HAND: list[tuple[str, str | None]] = [
     ('<details type="reasoning" done="true"><summary>Thought</summary>Hm.</details>' + DOCUMENT, DOCUMENT),
     ("Here is my thought process: Hm.\n\nHere is my response:\n" + DOCUMENT, DOCUMENT),
     ("<think></think>\n" + DOCUMENT, DOCUMENT),
+    # A byte-order mark, or another sign that nobody sees, before it.
+    ("\ufeff<think>Hm.</think>" + DOCUMENT, DOCUMENT),
+    ("\u00adanalysisHm.assistantfinal" + DOCUMENT, DOCUMENT),
+    (
+        "\u200b\n<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>" + DOCUMENT,
+        DOCUMENT,
+    ),
     ("<think>Hm.</think><think>And so.</think>" + DOCUMENT, DOCUMENT),
     # An opening tag that the chat template wrote into the prompt.
     ("The user wants an essay. I write one.\n</think>\n\n" + DOCUMENT, DOCUMENT),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -266,7 +266,7 @@ def lint(
         raise ConfigError(f"there is no kind {unknown!r}", where="--ignore", hint=did_you_mean(unknown, LINT_KINDS))
     asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None
     found = list(lint_spec(read_spec(path), leave_out=ignored, n_questions=asked))
-    if models_:
+    if models_ and "ambiguous" not in ignored:
         found += _ambiguous(path, models_, questions, out, models, dry_run=dry_run, redo=redo)
         if dry_run:
             return
@@ -310,21 +310,20 @@ def _ambiguous(
     return [LintFinding.model_validate(row) for row in rows]
 
 
-def _print_findings(path: Path, found: Iterable[LintFinding]) -> None:
+def _print_findings(path: Path, found: Sequence[LintFinding]) -> None:
     """Print a finding in two lines, or three where it is between two clauses, with its place in the file."""
     from midspec.spec import read_spec_parts
 
     lines: dict[str, int] = {}
     for part in read_spec_parts(path)[1]:
         lines.setdefault(part.text, part.first)
-    n = 0
-    for n, each in enumerate(found, start=1):  # noqa: B007 - the last number is printed
+    for each in found:
         line = lines.get(each.text) or ""
         print(f"{path}:{line}: {each.kind}: {each.what}")
         print(f"    {each.clause_id}  {_line(each.text)}")
         if each.other:
             print(f"    {each.other_id}  {_line(each.other)}")
-    print(f"{path}: {n} finding{'' if n == 1 else 's'}")
+    print(f"{path}: {len(found)} finding{'' if len(found) == 1 else 's'}")
 
 
 def _line(text: str, most: int = 140) -> str:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# Some servers put signs that nobody sees (a byte-order mark, say) before a reply.
+_UNSEEN = r"\u00ad\u200b-\u200f\u2060\ufeff"
+_BEFORE = rf"[\s{_UNSEEN}]*"
 _NAMES = r"think|thinking|thoughts?|reasoning|seed:think|mm:think"
 # What opens a block of reasoning, and what closes it. Attributes (`<think duration="3">`) are passed over.
 _PAIRS = (
@@ -23,7 +26,7 @@ _PAIRS = (
     (r"<details type=\"(?P<tag>reasoning)\"[^<>\n]*>", r"</details>"),
     (r"Here(?: is|'s) my (?P<tag>thought) process:", r"Here(?: is|'s) my response:"),
 )
-_OPENINGS = [(re.compile(r"\s*" + opening, re.IGNORECASE), closing) for opening, closing in _PAIRS]
+_OPENINGS = [(re.compile(_BEFORE + opening, re.IGNORECASE), closing) for opening, closing in _PAIRS]
 # A closing tag that nothing opened. Plain words (`</details>`) close other things too.
 _LONE_END = re.compile(
     rf"</\s*(?P<tag>{_NAMES})\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>|<unused95>|<channel\|>",
@@ -33,10 +36,10 @@ _LONE_END = re.compile(
 _END_MARKS = ("</", "[/", "◁/", "<|", "<unused", "<channel")
 # A reply that begins in a form that was asked for (JSON, a fence, a tag) has no reasoning before it.
 _FORM = re.compile(r"\s*(?:[\[{]|```|<\w+>)")
-_HARMONY = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
+_HARMONY = re.compile(_BEFORE + r"(?:<\|start\|>assistant)?<\|channel\|>")
 _FINAL = re.compile(r"<\|channel\|>\s*final\b.{0,60}?<\|message\|>", re.DOTALL)
 # The same channels where the server dropped the special tokens: "analysisWe need to ...assistantfinalHere it is".
-_PLAIN_HARMONY = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“])")
+_PLAIN_HARMONY = re.compile(rf"{_BEFORE}(?:assistant)?(?:analysis|commentary)(?=[{_UNSEEN}]*[A-Z\"'“])")
 _PLAIN_FINAL = "assistantfinal"
 # What ends a turn, or wraps a response, and is not part of it.
 _END = re.compile(
