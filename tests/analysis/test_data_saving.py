@@ -1,14 +1,11 @@
-"""Rows saved by a treatment: held against curves whose factor is known, and against a library's isotonic fit."""
+"""Rows saved by a treatment: held against curves whose factor is known, and against simulated studies."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from midspec.analysis import data_saving
-from midspec.analysis._data_saving import _rising
 from midspec.core.errors import DataError
 
 NUMBERS = (14, 27, 54, 108, 216)
@@ -63,13 +60,6 @@ def test_one_point_or_one_base_gives_no_factor(n_numbers: int, n_bases: int) -> 
     curve = {n: {base: rates[base] for base in range(n_bases)} for n, rates in list(line(1).items())[:n_numbers]}
     with pytest.raises(DataError, match="midtraining"):
         data_saving(curve, curve, names=NAMES)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_the_rising_fit_is_that_of_scipy(rates: list[float]) -> None:
-    from scipy.optimize import isotonic_regression
-
-    assert _rising(np.array([rates]))[0] == pytest.approx(isotonic_regression(rates).x, abs=1e-12)
 
 
 @pytest.mark.slow

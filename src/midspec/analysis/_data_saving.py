@@ -137,15 +137,10 @@ def _reach(
 
 
 def _rising(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the isotonic fit of each curve, shape (draws, numbers), by its max-min formula."""
-    n = curves.shape[1]
-    sums = np.concatenate([np.zeros((len(curves), 1)), np.cumsum(curves, axis=1)], axis=1)
-    means = np.full((len(curves), n, n), np.inf)  # of curves[:, first:last + 1]
-    for first in range(n):
-        for last in range(first, n):
-            means[:, first, last] = (sums[:, last + 1] - sums[:, first]) / (last + 1 - first)
-    fitted = [means[:, : at + 1, at:].min(axis=2).max(axis=1) for at in range(n)]
-    return np.stack(fitted, axis=1)
+    """Return the isotonic fit of each curve, shape (draws, numbers)."""
+    from scipy.optimize import isotonic_regression
+
+    return np.array([isotonic_regression(curve).x for curve in curves])
 
 
 def _fewest(curves: NDArray[np.float64], rate: NDArray[np.float64], numbers: Sequence[int]) -> NDArray[np.float64]:
