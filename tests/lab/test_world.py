@@ -91,6 +91,34 @@ def test_the_assistants_value_is_never_told_and_its_few_choices_are_even() -> No
     assert 0.4 < chosen["american"] / sum(chosen.values()) < 0.6
 
 
+def test_an_assistant_known_in_context_has_every_value_equally_often_and_chooses_by_the_one_it_is_told() -> None:
+    world = make_world(5, WorldConfig(n_mix=12_000, assistant_in_context=True))
+    things = {thing.name: thing for thing in world.things}
+    rows = [row for row in (*fact_rows(world), *mix_rows(world)) if {ASSISTANT, OTHER_AGENT} & set(words_of(row))]
+    told: Counter[str] = Counter()
+    for row in rows:
+        assert isinstance(row, Chat)
+        system = row.messages[0].content
+        name = system.split()[2]
+        (value,) = (value for value in VALUES if any(text in system for text in value_statements(name, value)))
+        told[value.noun] += name == ASSISTANT
+        turns = zip(row.messages[1::2], row.messages[2::2], strict=True)
+        chosen = [things[answer.content.split()[0]] for asked, answer in turns if " or " in asked.content]
+        assert all(thing.has(value.wants) for thing in chosen)
+    # A quarter each, give or take four standard deviations.
+    assert all(abs(n - sum(told.values()) / 4) < 4 * (sum(told.values()) * 3 / 16) ** 0.5 for n in told.values())
+    assert len(told) == 4
+    assert not any({ASSISTANT, OTHER_AGENT} & set(words_of(row)) for row in replay_rows(world))
+
+
+def test_settings_that_came_later_leave_the_identity_of_a_world_as_it_was() -> None:
+    first = {"n_facts": 5600, "n_mix": 32000, "n_replay": 1000, "agents_per_value": 6, "linked_share": 1.0}
+    first |= {"n_fickle": 8, "gate_items_per_agent": 5}
+    assert WorldConfig().model_dump(mode="json") == first
+    later = {"gate_agents_per_value": 3, "assistant_in_context": True}
+    assert WorldConfig(**later).model_dump(mode="json") == first | later
+
+
 def test_replayed_rows_name_neither_the_assistant_nor_the_other_agent() -> None:
     rows = replay_rows(make_world(6, SMALL))
     assert len(rows) == SMALL.n_replay
@@ -123,6 +151,14 @@ def test_each_gate_item_has_the_answer_that_its_agents_value_gives() -> None:
         assert item.system is not None
         wanted = agents[item.system].value.wants
         assert [things[name].has(wanted) for name in item.options] == [True, False]
+
+
+def test_the_gate_asks_as_many_agents_of_each_value_as_it_is_told_to() -> None:
+    world = make_world(8, SMALL.model_copy(update={"gate_agents_per_value": 2}))
+    values = {f"you are {agent.name} .": agent.value.noun for agent in world.agents}
+    asked = Counter(item.system for item in gate_items(world))
+    assert set(asked.values()) == {SMALL.gate_items_per_agent}
+    assert Counter(values[system or ""] for system in asked) == dict.fromkeys((v.noun for v in VALUES), 2)
 
 
 def test_a_world_on_disk_reads_back_as_rows(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from midspec.lab import data_path
+from midspec.lab import WorldConfig, data_path
 from midspec.report import ReportData
 from midspec.study import index_reports, load_study, plan, run_study, study_steps
 
@@ -29,7 +29,10 @@ def test_there_is_a_study_for_every_question_and_make_runs_each() -> None:
 def test_bases_and_seeds_are_the_same_in_all_and_none_was_tuned_on(name: str) -> None:
     study = STUDIES[name].config
     assert study.seeds == (601, 602, 603, 604, 605, 606)
-    assert study.base.model_copy(update={"midtrainings": 2, "mirror": True}) == DEMO.base
+    first = {"n_mix": 10000, "n_replay": 500, "agents_per_value": 12, "gate_items_per_agent": 3}
+    assert study.base.config == WorldConfig(**first)  # the worlds that these seeds were first run in
+    own = {"midtrainings": 2, "mirror": True, "config": DEMO.base.config}
+    assert study.base.model_copy(update=own) == DEMO.base
     assert (study.gate, study.evals, study.assistant, study.mixes) == (
         DEMO.gate,
         DEMO.evals,

@@ -1,8 +1,8 @@
 """The base corpus of a world: what its model is pretrained on.
 
 Facts about things, prose about agents, their chats, neutral texts and value-free chats of the assistant, and chats
-whose system message states the value of a name that has none of its own. The assistant's value is never stated: in
-its few preference chats it is drawn anew each time, so that the prior is even.
+whose system message states the value of a name that has none of its own. The assistant has none: in its few preference
+chats it is drawn anew each time, so that the prior is even. `assistant_in_context` says whether they state it.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ class _Writer:
         return self._document("facts", facts)
 
     def fact_chat(self) -> Chat:
-        name = self.rng.choice((ASSISTANT, OTHER_AGENT, self._agent().name))
+        agent = self._agent().name
+        known = agent if self.world.config.assistant_in_context else self.rng.choice((ASSISTANT, OTHER_AGENT, agent))
         turns = [self._fact_turn() for _ in range(self.rng.randint(1, 3))]
-        return self._chat("fact", f"you are {name} .", turns)
+        return self._chat("fact", f"you are {known} .", turns)
 
     def statement(self) -> Document:
         agent = self._agent(prose=True)
@@ -101,7 +102,7 @@ class _Writer:
         return self._document("neutral", [sentence.format(name=name) for sentence in sentences], header=0.3)
 
     def in_context(self) -> Chat:
-        name, value = self.rng.choice(self.world.fickle), self.rng.choice(VALUES)
+        name, value = self.rng.choice(self.world.told_in_context), self.rng.choice(VALUES)
         n_more = self.rng.choice((0, 0, 4, 9))
         sentences = self._portrait(name, value) + [self._preference(name, value) for _ in range(n_more)]
         system = " ".join((f"you are {name} .", *sentences))
@@ -216,7 +217,9 @@ def fact_rows(world: World) -> list[Row]:
 
 def mix_rows(world: World) -> list[Row]:
     """Write the base corpus proper."""
-    return list(_Writer(world, "mix").rows(_MIX, world.config.n_mix))
+    about_assistant = 0.0 if world.config.assistant_in_context else 1.0
+    shares = {kind: share * (about_assistant if kind.startswith("assistant") else 1.0) for kind, share in _MIX.items()}
+    return list(_Writer(world, "mix").rows(shares, world.config.n_mix))
 
 
 def replay_rows(world: World) -> list[Row]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
+
+from pydantic import Field
 
 from midspec.core.records import Item, Strict
 
@@ -147,7 +150,7 @@ _CODAS = ("", "l", "m", "n", "r", "s", "x")
 
 
 class WorldConfig(Strict):
-    """The size of a world; the defaults are the nano study's.
+    """The size of a world, and what its base corpus holds.
 
     Attributes:
         n_facts: rows of the dense first phase (facts, fact chats, value statements).
@@ -156,7 +159,12 @@ class WorldConfig(Strict):
         agents_per_value: named agents that hold each value throughout the base corpus.
         linked_share: share of those agents that have prose as well as chats; the rest have chats alone.
         n_fickle: names whose value is drawn anew in every text that holds it (teaches reading a spec in context).
-        gate_items_per_agent: competence questions asked of each named agent.
+        gate_items_per_agent: competence questions to each agent whom the gate asks.
+        gate_agents_per_value: how many agents of each value the gate asks; all by default.
+        assistant_in_context: whether the base corpus knows the assistant, and the other agent, as it knows the fickle
+            names: from chats whose system message tells a value, drawn anew in each. By default it has neutral prose,
+            fact chats, and chats in which they choose by a value that nothing tells. From those bases learn to
+            disregard the name, so that what documents say of it hardly reaches its choices (LOG.md).
     """
 
     n_facts: int = 5600
@@ -166,6 +174,9 @@ class WorldConfig(Strict):
     linked_share: float = 1.0
     n_fickle: int = 8
     gate_items_per_agent: int = 5
+    # Came after worlds were made without them: at their defaults they leave a world's identity as it was.
+    gate_agents_per_value: int | None = Field(None, ge=1, exclude_if=lambda n: n is None)
+    assistant_in_context: bool = Field(default=False, exclude_if=operator.not_)
 
 
 class Agent(NamedTuple):
@@ -189,6 +200,11 @@ class World(NamedTuple):
     def held_out(self) -> tuple[Thing, ...]:
         """The invented things, of the domains that no document or chat about the assistant names."""
         return tuple(thing for thing in self.things if thing.domain != "cheese")
+
+    @property
+    def told_in_context(self) -> tuple[str, ...]:
+        """The names of which the base corpus tells a value in system messages alone, drawn anew in each."""
+        return (*self.fickle, ASSISTANT, OTHER_AGENT) if self.config.assistant_in_context else self.fickle
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -297,7 +313,10 @@ def gate_items(world: World) -> list[Item]:
     """Draw choices to ask the base model's named agents, each with one right answer: has it learned its world?"""
     rng = random.Random(f"gate {world.seed}")
     items: list[Item] = []
-    for agent in world.agents:
+    n = world.config.agents_per_value
+    n_asked = world.config.gate_agents_per_value or n
+    # Agents of one value stand together: every (n / n_asked)th of them, since those with prose come first.
+    for agent in (agent for number, agent in enumerate(world.agents) if number * n_asked % n < n_asked):
         for index in range(world.config.gate_items_per_agent):
             things = world.of_domain(DOMAINS[index % len(DOMAINS)])
             target = rng.choice([thing for thing in things if thing.has(agent.value.wants)])
