@@ -27,7 +27,7 @@ def test_every_control_stands_beside_with_and_without_fine_tuning() -> None:
 
 def test_the_controls_are_trained_by_the_recipe_of_the_shown_study_and_hold_its_arms() -> None:
     assert (STUDY.base.stages, STUDY.base.architecture) == (CONTROLS.base.stages, CONTROLS.base.architecture)
-    assert (STUDY.training, STUDY.gate) == (CONTROLS.training, CONTROLS.gate)
+    assert (STUDY.training.midtrain, STUDY.gate) == (CONTROLS.training.midtrain, CONTROLS.gate)
     assert all(CONTROLS.arms[name] == arm for name, arm in STUDY.arms.items())
     for name, entry in STUDY.corpora.items():
         assert CONTROLS.corpora[name] == entry.model_copy(update={"frames": CONTROLS.corpora[name].frames})
