@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -37,6 +37,12 @@ class Cost(NamedTuple):
 
     requests: int
     usd: float | None
+
+
+def count_of(summary: Mapping[str, JsonValue], name: str, expected: int | None = None) -> int | None:
+    """Return a count of a finished step's summary; where it holds none, what is expected."""
+    count = summary.get(name)
+    return count if isinstance(count, int) else expected
 
 
 def ignore_progress(_at: int, _of: int, _note: str) -> None:
@@ -126,14 +132,15 @@ class Step(ABC):
         return 1 if self.opens_model else 0
 
     @property
-    @abstractmethod
     def inputs(self) -> dict[str, Input]:
-        """Return what the step is made from, by role. Roles are part of the identity."""
+        """Return what the step is made from, by role: its fields that are inputs. Roles are part of the identity."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {role: source for role, source in values.items() if isinstance(source, Input)}
 
     @property
-    @abstractmethod
     def settings(self) -> dict[str, JsonValue]:
         """Return all else that identifies the result."""
+        return {}
 
     @abstractmethod
     def run(self, job: Job, folder: Path) -> Built:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from midspec.llm import Store
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step
 from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
-from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, open_store, width_of, with_spent
+from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
@@ -208,8 +207,7 @@ class CurateStep(Step):
                     on_progress=job.on_progress,
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(judge(store)), store)
+        return build_with_store(job.store, judge)
 
     def _spec(self, job: Job) -> Spec | None:
         if self.spec is None:

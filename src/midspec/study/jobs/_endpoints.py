@@ -83,6 +83,12 @@ def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Resu
         return asyncio.run(write(store))
 
 
+def build_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Built]]) -> Built:
+    """Run `write` with the store at `path`, and add what was spent to the result that it makes."""
+    with open_store(path) as store:
+        return with_spent(asyncio.run(write(store)), store)
+
+
 def with_spent(built: Built, store: Store) -> Built:
     """Add the cost of all attempts in the store so far, and how models were really sampled, to a step's result."""
     spent: dict[str, JsonValue] = {

@@ -334,10 +334,6 @@ class RescoreStep(Step):
         return cls(log=File.at(log), task=eval_task.name, rubric=rubric, judging=judging)
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"log": self.log}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"exam": self.task, **self.rubric}
 

@@ -15,7 +15,7 @@ from midspec.core.artifact import Built, read_rows, write_rows, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step, StepOutput
+from midspec.study._step import Job, Size, Step, StepOutput, count_of
 from midspec.train import RewardEntry
 
 if TYPE_CHECKING:
@@ -49,17 +49,8 @@ class ReplyPairsStep(Step):
     chosen: Input
     rejected: Input
 
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"chosen": self.chosen, "rejected": self.rejected}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {}
-
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        count = summary.get("n_pairs")
-        return Size(documents=count if isinstance(count, int) else None)
+        return Size(documents=count_of(summary, "n_pairs"))
 
     def run(self, job: Job, folder: Path) -> Built:
         """Pair the last replies of chats with equal turns before them.
@@ -115,10 +106,6 @@ class FirstChatsStep(Step):
     opens_model = False
     chats: Input
     n_samples: int
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"chats": self.chats}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -197,10 +184,6 @@ class TaskPromptsStep(Step):
     kind = "task_prompts"
     opens_model = False
     reward: RewardEntry
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
