@@ -78,7 +78,10 @@ class CutPrompts:
         n_counted = usage.n_input + usage.n_cache_read + usage.n_cache_write if usage is not None else 0
         if n_counted < _LEAST_TOKENS or outcome.kind == "failed":
             return outcome
-        n_least = self._n_least(request)
+        if request.prefix not in self._least_of_prefix:
+            self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
+        texts = (request.prompt, *(turn.content for turn in request.turns))
+        n_least = self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
         if n_counted < _DOUBTFUL_SHARE * n_least:
             self._count(_Doubtful(request.task, n_least, n_counted))
         return outcome
@@ -86,12 +89,6 @@ class CutPrompts:
     async def close(self) -> None:
         """Close what is wrapped."""
         await self._client.close()
-
-    def _n_least(self, request: Request) -> int:
-        if request.prefix not in self._least_of_prefix:
-            self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
-        texts = (request.prompt, *(turn.content for turn in request.turns))
-        return self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
 
     def _count(self, new: _Doubtful) -> None:
         what = f"the server counts {new.n_counted:,} tokens of a prompt with {new.n_least:,} words"
