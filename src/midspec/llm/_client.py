@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from midspec.core.errors import ConfigError
 from midspec.llm._attempts import Limited, Recorded, Retrying
 from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.llm._cut_prompts import CutPrompts
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
@@ -19,7 +20,6 @@ from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
 from midspec.llm._transport import api_key, find_proxy, make_room
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
-from midspec.llm._watch import CutPrompts
 
 _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
