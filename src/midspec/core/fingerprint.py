@@ -79,7 +79,7 @@ def fingerprint(value: object) -> str:
 
 
 def diff(before: object, after: object) -> tuple[Change, ...]:
-    """The fields in which two values differ, in the order of their paths."""
+    """Return the fields in which two values differ, in the order of their paths."""
     old, new = _leaves(_plain(before, ""), ""), _leaves(_plain(after, ""), "")
     paths = sorted(set(old) | set(new))
     return tuple(Change(path, old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path))

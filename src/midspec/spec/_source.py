@@ -298,7 +298,7 @@ class _Lines:
         return True
 
     def _goes_on(self, before: str) -> bool:
-        """Whether the next line is the footnote's: it is indented, follows a line of it, or is blank before one."""
+        """Return whether the next line is the footnote's: indented, behind a line of it, or blank before one."""
         line, *following = [line for line, _ in self.taken[self.at : self.at + 2]]
         if not line.strip():
             return bool(following) and following[0].startswith(("  ", "\t"))

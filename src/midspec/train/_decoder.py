@@ -129,7 +129,7 @@ def find_decoder(model: Any, n_positions: int) -> Decoder | None:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether a layer has the parts of Llama's, linear ones without bias."""
+    """Return whether a layer has the parts of Llama's, linear ones without bias."""
     names = {name for name, _ in layer.named_children()}
     if names != _LAYER_PARTS:
         return False

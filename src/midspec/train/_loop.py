@@ -187,7 +187,7 @@ class _DecoderTrainer(_Trainer):
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Within it, garbage is collected rarely: a search through all is 0.2 s, an update of a small model 0.02."""
+    """Collect garbage rarely within it: a search through all is 0.2 s, an update of a small model 0.02."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], _COLLECT_AFTER), *before[1:])
     try:

@@ -104,7 +104,7 @@ RowType = TypeVar("RowType", bound=BaseModel)
 
 @contextmanager
 def _in_one_move(path: Path) -> Iterator[TextIO]:
-    """A file to write that takes its place when it is whole."""
+    """Open a file to write that takes its place when it is whole."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("w", encoding="utf-8", newline="\n") as file:

@@ -356,7 +356,7 @@ class Planner:
         return forms.positions_of(passages, len(self._texts))
 
     def _n_documents(self, weights: Sequence[float], total: int) -> list[int]:
-        """Documents for each part; where types and ideas give them exactly, each part counts alike."""
+        """Return the documents for each part; where types and ideas give them exactly, each part counts alike."""
         return [1] * len(weights) if self._size.n_documents is None else apportion(total, weights)
 
     def _note_short(self, what: str, n_wanted: int, n: int) -> None:

@@ -129,7 +129,7 @@ class _TemplateAuthor:
         self._n_rows = 0
 
     def is_spent(self, row: PlanRow) -> bool:
-        """Whether no new document could be found for this row's focus and type."""
+        """Return whether no new document could be found for this row's focus and type."""
         return (self._focus(row), row.doc_type) in self._spent
 
     def write(self, row: PlanRow) -> Document | Reject:

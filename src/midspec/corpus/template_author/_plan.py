@@ -123,7 +123,7 @@ def _groups(found: Outline, width: int, offset: int, across: bool) -> list[tuple
 
 
 def _cut(positions: tuple[int, ...], width: int, offset: int) -> list[tuple[int, ...]]:
-    """Runs of `width` positions, of nearly equal length; with an offset the first one is shorter."""
+    """Cut runs of `width` positions, of nearly equal length; with an offset the first one is shorter."""
     first = [positions[:offset]] if 0 < offset < len(positions) else []
     rest = positions[offset:] if first else positions
     n_groups = ceil(len(rest) / width)

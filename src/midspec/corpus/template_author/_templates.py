@@ -83,7 +83,7 @@ class Part(Strict):
 
 
 def _as_block(value: object) -> object:
-    """A block of one part may be written as that part."""
+    """Read a block of one part, which may be written as that part."""
     if not isinstance(value, dict) or "parts" in value:
         return value
     outer = {key: value[key] for key in value if key in {"shuffle", "join", "repeat", "title"}}
@@ -112,11 +112,11 @@ class Layout(Strict):
     between: str = "\n\n"
 
     def parts(self) -> list[Part]:
-        """All parts, in order."""
+        """Return all parts, in order."""
         return [part for block in self.blocks for part in block.parts]
 
     def sure_parts(self) -> list[tuple[Part, int]]:
-        """The parts that quote, and how many quotations each is sure to take, if its pools have them."""
+        """Return the parts that quote, and how many quotations each is sure to take, if its pools have them."""
         return [
             (part, part.take[0] * block.repeat[0] if part.chance == block.chance == 1 else 0)
             for block in self.blocks
@@ -186,7 +186,7 @@ class DocumentTemplates(Strict):
     doc_types: tuple[DocType, ...] = Field(min_length=1)
 
     def layout(self, doc_type: DocType) -> Layout:
-        """The layout of a document type."""
+        """Return the layout of a document type."""
         return self.layouts[doc_type.layout] if isinstance(doc_type.layout, str) else doc_type.layout
 
     @model_validator(mode="after")

@@ -291,7 +291,7 @@ def resolve_items(ref: str, *, base: Path | None = None) -> list[Item]:
 
 
 def _holds_items(path: Path) -> bool:
-    """Whether this is a file of our own items; what can't be read as rows of another form is taken for one."""
+    """Return whether this is a file of our own items; what can't be read as rows of another form is taken for one."""
     if path.suffix != ".jsonl":
         return False
     with path.open("rb") as file:
