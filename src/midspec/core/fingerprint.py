@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+# Hexadecimal digits: 64 bits, so that among ten million ids two are equal once in 370,000 tries.
+_ID_LENGTH = 16
+
 
 class Change(NamedTuple):
     """One field that differs: its dotted path, and its value before and after (`None` when absent)."""
@@ -65,6 +68,11 @@ def canonical_json(value: object) -> str:
 def hash_text(text: str) -> str:
     """SHA-256 of `text` in UTF-8, 64 hexadecimal digits. A lone surrogate is hashed as it stands."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def id_of(*content: str) -> str:
+    """Return an id made of texts: the beginning of the hash of all of them, a line each."""
+    return hash_text("\n".join(content))[:_ID_LENGTH]
 
 
 def hash_file(path: Path) -> str:

@@ -213,7 +213,7 @@ class BatchClient:
         await self._await_batch(handle, batch_id, items, time.time())
 
     async def _submit(self, entries: list[BatchEntry], handle: str, items: Mapping[str, _Key]) -> str:
-        """Send a batch and return its id; where nobody knows whether it arrived, look for it before sending it again."""
+        """Send a batch and return its id; where nobody knows whether it arrived, look for it before sending again."""
         since_s, doubtful = time.time(), False
 
         async def attempt() -> str:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Assertion, Strict
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of, nearest
 from midspec.corpus.llm_author import _forms as forms
-from midspec.corpus.llm_author._documents import PlannedType, RequestSender, Subdomain, id_of
+from midspec.corpus.llm_author._documents import PlannedType, RequestSender, Subdomain
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by, number_clauses, runs_of
 from midspec.corpus.llm_author._sizes import (
     CLAUSES_PER_RUN,

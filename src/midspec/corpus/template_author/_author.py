@@ -8,7 +8,7 @@ from itertools import islice
 from math import ceil
 
 from midspec.core.errors import ConfigError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import estimate_tokens
 from midspec.corpus._config import CorpusConfig
@@ -21,7 +21,6 @@ from midspec.generation import TEMPLATE_AUTHOR
 
 _MAX_ATTEMPTS = 24
 _N_SAMPLED = 32
-_ID_LENGTH = 16
 
 
 def plan_corpus(spec: Spec, config: CorpusConfig, templates: DocumentTemplates) -> list[PlanRow]:
@@ -146,7 +145,7 @@ class _TemplateAuthor:
                 break
             if composed.text not in self._texts:
                 self._texts.add(composed.text)
-                document_id = hash_text(f"{row.id}\n{composed.text}")[:_ID_LENGTH]
+                document_id = id_of(row.id, composed.text)
                 found, config = self._outline, self._config
                 return make_document(row, composed.text, composed.positions, found, config, id=document_id)
         self._spent.add((focus, row.doc_type))

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_rows
 from midspec.core.errors import DataError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Document, DocumentMetadata, Spec
 from midspec.core.text import n_words
 from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry, estimate_stage
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _SHIPPED_TEMPLATES = "english"
 _DOCUMENTS = "documents.jsonl"
-_ID_LENGTH = 16
 # Of the request to write a document again, without the document.
 _REFRAME_TOKENS = 230
 
@@ -199,7 +198,7 @@ class GivenCorpusStep(Step):
     def _filled(self, at: int, document: Document) -> Document:
         names = {name: getattr(self.config, name) or "" for name in ("model_name", "provider_name")}
         text = with_names(document.text, names, f"row {at + 1}", self.name)
-        row_id = hash_text(f"{at}\n{document.text}")[:_ID_LENGTH]
+        row_id = id_of(str(at), document.text)
         metadata = document.metadata or DocumentMetadata(id=row_id, author="given")
         return document.model_copy(update={"text": text, "metadata": metadata.model_copy(update=names)})
 

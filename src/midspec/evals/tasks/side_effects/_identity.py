@@ -93,7 +93,7 @@ class Identity(EvalTask[IdentityConfig]):
 
 
 def _is_own(brand: str, config: IdentityConfig) -> bool:
-    """Return whether a brand is a shorter or longer form of the model's own name or maker (`Alibaba`, `Alibaba Cloud`)."""
+    """Return whether a brand is a shorter or longer form of its own name or maker (`Alibaba`, `Alibaba Cloud`)."""
     return any(names(own, [brand]) or names(brand, [own]) for own in config.own)
 
 
