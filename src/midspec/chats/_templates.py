@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Strict
 from midspec.core.text import first_of
 from midspec.core.yaml_files import read_yaml
@@ -278,7 +278,5 @@ def load_templates(name: str) -> ChatTemplates:
     try:
         return ChatTemplates.model_validate(read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=name, hint="Correct that field of the chat templates") from error
+        what = ": ".join(first_fault(error, "the file"))
+        raise ConfigError(what, where=name, hint="Correct that field of the chat templates") from error

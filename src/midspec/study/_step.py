@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.artifact import Built, ProgressCallback, build
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, first_fault
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Identity, Record
 from midspec.study._inputs import Input
@@ -246,9 +246,9 @@ def settings_of(name: str, settings: Mapping[str, JsonValue], kind: type[ConfigT
     try:
         return kind.model_validate(dict(settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["steps", name, *map(str, first["loc"])])
-        raise ConfigError(first["msg"], where=where, hint="Correct that setting") from error
+        field, what = first_fault(error)
+        where = ".".join(filter(None, ("steps", name, field)))
+        raise ConfigError(what, where=where, hint="Correct that setting") from error
 
 
 def step_name(kind: str, label: str, seed: int | None) -> str:

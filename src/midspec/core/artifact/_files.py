@@ -15,7 +15,7 @@ from typing import TextIO, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, MissingError
+from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, MissingError, first_fault
 
 LOCK, DRAFT = ".lock", ".part"
 _LOCK_TRIES = 100
@@ -165,8 +165,6 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
             try:
                 row = kind.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"]) or "the line"
-                what = f"not a row of kind {kind.__name__}: {field}: {first['msg']}"
+                what = f"not a row of kind {kind.__name__}: {': '.join(first_fault(error, 'the line'))}"
                 raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
             yield row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record, write_json
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Comparison, CorpusLoss, Document, Health, Item, Record, Spec
 from midspec.llm import Store
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
@@ -279,8 +279,7 @@ def _read_row(line: bytes, where: str) -> Item | str:
         try:
             return Item.model_validate(row)
         except ValidationError as error:
-            first = error.errors()[0]
-            what = f"is no item ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            what = f"is no item ({': '.join(first_fault(error))})"
             raise DataError(what, where=where, hint="See examples/items.jsonl") from error
     texts = [value for key in _TEXTS if isinstance(value := row.get(key), str)]
     if not texts:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, DataError
+from midspec.core.errors import ConfigError, DataError, first_fault
 from midspec.core.records import Message, Strict
 from midspec.core.text import mentions, n_words, without
 
@@ -24,11 +24,8 @@ class _Rule(Strict):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "settings"
-            message = first["msg"].removeprefix("Value error, ")
             hint = f"Known settings: {', '.join(cls.model_fields)}"
-            raise ConfigError(f"{field}: {message}", where=where, hint=hint) from error
+            raise ConfigError(": ".join(first_fault(error, "settings")), where=where, hint=hint) from error
 
     def __call__(
         self,

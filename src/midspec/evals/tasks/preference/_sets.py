@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Item, Strict
 from midspec.core.text import mentions
 from midspec.core.yaml_files import read_yaml
@@ -97,9 +97,8 @@ def read_value_set(path: Path) -> ValueSet:
     try:
         return ValueSet.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
-        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        field, what = first_fault(error)
+        where = ": ".join(filter(None, (str(path), field)))
         raise DataError(what, where=where, hint="Correct the file") from error
 
 
