@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Label, Strict
 from midspec.core.text import TOKENS_PER_WORD
+from midspec.core.yaml_files import Regex
 from midspec.generation import YamlRegistry
 
 SLOT = re.compile(r"\{(\w+)\}")
@@ -33,21 +34,13 @@ def _check_pool(name: str) -> str:
     return name
 
 
-def _check_regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
-    return pattern
-
-
 # One entry may be written without its list, and one number for a range from it to itself.
 _one_or_many = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 _one_or_range = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
 Lines: TypeAlias = Annotated[tuple[str, ...], _one_or_many, Field(min_length=1)]
 Span: TypeAlias = Annotated[tuple[int, int], _one_or_range]
 Pools: TypeAlias = Annotated[tuple[Annotated[str, AfterValidator(_check_pool)], ...], _one_or_many, Field(min_length=1)]
-Regexes: TypeAlias = tuple[Annotated[str, AfterValidator(_check_regex)], ...]
+Regexes: TypeAlias = tuple[Regex, ...]
 Chance: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 

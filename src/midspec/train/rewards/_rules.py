@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from midspec.core.errors import ConfigError, DataError, first_fault
 from midspec.core.records import Message, Strict
 from midspec.core.text import mentions, n_words, without
+from midspec.core.yaml_files import Regex
 
 
 class _Rule(Strict):
@@ -68,15 +69,7 @@ class Matches(_Rule):
     """Pays 1 for a reply in which a regular expression is found, else 0."""
 
     name: ClassVar[str] = "matches"
-    pattern: str
-
-    @model_validator(mode="after")
-    def _compiles(self) -> Matches:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise ValueError(f"pattern is no regular expression: {error}") from error
-        return self
+    pattern: Regex
 
     def score(self, reply: str, row: Mapping[str, Any]) -> float:
         return float(re.search(self.pattern, reply) is not None)
