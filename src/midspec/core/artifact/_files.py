@@ -168,3 +168,8 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
                 what = f"not a row of kind {kind.__name__}: {': '.join(first_fault(error, 'the line'))}"
                 raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
             yield row
+
+
+def row_lines(path: Path) -> list[str]:
+    """Return the lines of a JSONL file without blank ones; only line feeds end one, as in `read_rows`."""
+    return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]

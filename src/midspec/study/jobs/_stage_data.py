@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_rows, write_text
+from midspec.core.artifact import Built, read_rows, row_lines, write_rows, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
@@ -122,7 +122,7 @@ class FirstChatsStep(Step):
         Raises:
             DataError: there are fewer.
         """
-        rows = _lines(job.path(self.chats))
+        rows = row_lines(job.path(self.chats))
         if len(rows) < self.n_samples:
             what = f"has {len(rows):,} chats, and the first {self.n_samples:,} are asked for"
             raise DataError(what, where=self.name, hint="Ask for a smaller part, or for more chats in the whole")
@@ -160,8 +160,8 @@ class PressureStep(Step):
         Raises:
             DataError: there are fewer conflicting chats than the share asks for.
         """
-        rows = [line for source in self.rows for line in _lines(job.path(source))]
-        known = _lines(job.path(self.conflicting))
+        rows = [line for source in self.rows for line in row_lines(job.path(source))]
+        known = row_lines(job.path(self.conflicting))
         wanted = max(1, round(len(rows) * self.share))
         if len(known) < wanted:
             what = f"a share of {self.share:g} of {len(rows):,} rows is {wanted:,} conflicting ones, of {len(known):,}"
@@ -200,10 +200,6 @@ class TaskPromptsStep(Step):
         rows = self._made(job.store).prompts()
         write_text(folder / PROMPTS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
         return Built(outputs=(PROMPTS_FILE,), summary={"n_prompts": len(rows)})
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 STEPS = (ReplyPairsStep, FirstChatsStep, PressureStep, TaskPromptsStep)
