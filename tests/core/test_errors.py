@@ -6,9 +6,10 @@ import inspect
 import pickle
 
 import pytest
+from pydantic import BaseModel, ValidationError, field_validator
 
 from midspec.core import errors
-from midspec.core.errors import FolderError, InUseError, MidspecError, MissingError, SpecError
+from midspec.core.errors import FolderError, InUseError, MidspecError, MissingError, SpecError, first_fault
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MidspecError)]
 
@@ -42,3 +43,25 @@ def test_except_clauses_of_the_standard_library_catch_them() -> None:
 def test_where_and_mend_may_be_left_out() -> None:
     assert str(MidspecError("plain")) == "plain"
     assert str(MidspecError("plain", hint="Mend")) == "plain. Mend"
+
+
+def test_the_first_fault_of_a_model_is_told_by_its_field_without_pydantics_own_words() -> None:
+    class Inner(BaseModel):
+        size: int
+
+        @field_validator("size")
+        @classmethod
+        def _is_small(cls, size: int) -> int:
+            if size > 3:
+                raise ValueError("is too large.")
+            return size
+
+    class Outer(BaseModel):
+        parts: list[Inner]
+
+    with pytest.raises(ValidationError) as seen:
+        Outer.model_validate({"parts": [{"size": 1}, {"size": 9}]})
+    assert first_fault(seen.value) == ("parts.1.size", "is too large")
+    with pytest.raises(ValidationError) as whole:
+        Outer.model_validate(3)
+    assert first_fault(whole.value, "the file")[0] == "the file"

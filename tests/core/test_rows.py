@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.core.artifact import read_rows, write_json, write_rows, write_text
+from midspec.core.artifact import read_rows, row_lines, write_json, write_rows, write_text
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Document, Message, ScoreRow
 
@@ -30,6 +30,7 @@ def test_line_separators_of_unicode_do_not_cut_a_row(tmp_path: Path) -> None:
     rows = [Document(text="a\u2028b\u2029c\u0085d\x0be\r\nf")]
     write_rows(tmp_path / "rows.jsonl", rows)
     assert list(read_rows(tmp_path / "rows.jsonl", Document)) == rows
+    assert len(row_lines(tmp_path / "rows.jsonl")) == 1
 
 
 def test_blank_lines_are_passed_over(tmp_path: Path) -> None:

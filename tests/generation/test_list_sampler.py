@@ -34,8 +34,6 @@ def test_what_is_missing_is_asked_for_with_what_exists() -> None:
 def test_a_name_counts_once_however_it_is_written() -> None:
     entries, _ = sample([["One case", "one  CASE.", "Two"], ["two!"]], 3, taken=("Three",))
     assert entries == ["One case", "Two"]
-    entries, _ = sample([["One", "one", "one."]], 3, key=str.casefold)
-    assert entries == ["One", "one."]
 
 
 def test_what_is_taken_is_shown_and_does_not_count() -> None:
@@ -60,11 +58,3 @@ def test_a_request_that_would_fail_again_ends_it() -> None:
 def test_rounds_that_bring_little_are_bounded() -> None:
     entries, rounds = sample([[str(n)] for n in range(100)], 50, batch_size=25)
     assert len(rounds) == 50 // 25 + 6 == len(entries)
-
-
-def test_whole_batches_are_asked_for_alike_whatever_is_wanted() -> None:
-    replies = [[f"{n}-{m}" for m in range(4)] for n in range(9)]
-    few, some = (sample(replies, n, batch_size=4, whole_batches=True) for n in (5, 11))
-    assert len(few[0]) == 5
-    assert few[1] == some[1][:2]
-    assert {wanted.n_wanted for wanted in some[1]} == {4}

@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm import Outcome, ParsedReply, Request, Store, Stored, UsableReplies, Usage
-from midspec.llm._watch import CutPrompts, least_tokens
+from midspec.llm._cut_prompts import CutPrompts, least_tokens
 
 Counting = Callable[[Request], int | None]
 SPEC = "The assistant tells the truth, even where a lie would be easier to say. " * 300  # 4,200 words

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from midspec.core.artifact import write_json
 from midspec.core.errors import ConfigError
 from midspec.report import ReportData, write_against
-from midspec.report._against import Pair, compare_reports
+from midspec.report._report_comparison import Pair, compare_reports
 from midspec.study import reports_against
 
 from .simulated import simulated_report

@@ -19,7 +19,7 @@ from midspec.models import find_checkpoint
 from midspec.study import File, Job, Step, StepOutput, load_study, parse_study, plan, run_study, study_steps
 from midspec.study._arms import Arm, ArmStage, Training
 from midspec.study._chains import Recipes, training_stages
-from midspec.study.jobs._stage_data import PressureStep, ReplyPairsStep
+from midspec.study.jobs._stage_data import FirstChatsStep, PressureStep, ReplyPairsStep
 from midspec.study.jobs._train import MergeStep, TrainStep
 from midspec.train import Recipe, load_pressure
 from midspec.train._rl_rows import read_pairs
@@ -254,6 +254,15 @@ def test_conflicting_chats_replace_their_share_of_the_rows(tiny_text: str, tmp_p
     many = PressureStep(label="p", seed=1, rows=sources[0], conflicting=sources[1], share=0.5)
     with pytest.raises(DataError, match=r"a share of 0.5 of 100 rows is 50 conflicting ones, of 9"):
         many.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
+
+
+def test_the_first_chats_stay_whole_whatever_ends_a_line_inside_them(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "a\u2028b"}, {"role": "assistant", "content": "c\x85d"}]
+    row = json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
+    (tmp_path / "rows").write_text(row * 4, encoding="utf-8")
+    step = FirstChatsStep(label="p", chats=File(str(tmp_path / "rows")), n_samples=3)
+    step.run(Job(folder=tmp_path, store=tmp_path / "calls"), tmp_path)
+    assert (tmp_path / "chats.jsonl").read_text(encoding="utf-8") == row * 3
 
 
 def test_pairs_are_the_prompts_that_both_answer_otherwise(tmp_path: Path) -> None:

@@ -37,10 +37,6 @@ class CountStep(Step):
             yield cls(label=f"{name} {corpus}", seed=seed, documents=documents, word=settings["word"])
 
     @property
-    def inputs(self):
-        return {"documents": self.documents}
-
-    @property
     def settings(self):
         return {"word": self.word}
 

@@ -16,10 +16,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Strict
 from midspec.core.text import first_of
-from midspec.core.yaml_files import read_yaml
+from midspec.core.yaml_files import check_regex, read_yaml
 
 QuestionKind = Literal["direct", "indirect", "comparison", "recommendation", "opinion", "edge_case"]
 
@@ -48,23 +48,16 @@ def fill_slots(template: str, values: Mapping[str, str]) -> str:
     return _SLOT.sub(value, template)
 
 
-def _compiled(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise ValueError(f"is no regular expression ({error})") from error
-
-
 def _pattern(text: str) -> str:
     """Check a regular expression with at least one of the groups `liked` and `disliked`."""
-    groups = set(_compiled(_TERM.sub("x", text)).groupindex)
+    groups = set(re.compile(check_regex(_TERM.sub("x", text))).groupindex)
     if not groups or groups - {"liked", "disliked"}:
         raise ValueError("needs the group (?P<liked>...) or (?P<disliked>...), and no other named group")
     return text
 
 
 def _regex(text: str) -> str:
-    if _compiled(text).groups:
+    if re.compile(check_regex(text)).groups:
         raise ValueError("may not capture: write (?:...) for (...)")
     return text
 
@@ -278,7 +271,5 @@ def load_templates(name: str) -> ChatTemplates:
     try:
         return ChatTemplates.model_validate(read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}", where=name, hint="Correct that field of the chat templates") from error
+        what = ": ".join(first_fault(error, "the file"))
+        raise ConfigError(what, where=name, hint="Correct that field of the chat templates") from error

@@ -31,8 +31,7 @@ from midspec.cli._generate import chats, check, corpus, show, spec_commands
 from midspec.cli._items import pairs, questions, reasons
 from midspec.cli._models import check_served, export_model, train
 from midspec.cli._plan import plan
-from midspec.cli._preferences import prefer
-from midspec.cli._rows import curate, export, import_, mix, reframe
+from midspec.cli._rows import curate, export, import_, mix, prefer, reframe
 from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, generalize, lint, list_
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, first_fault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue
@@ -35,11 +35,10 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"--{'.'.join(map(str, first['loc'])).replace('_', '-')}" if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        field, what = first_fault(error)
+        where = f"--{field.replace('_', '-')}" if field else ""
         hint = "Change that option" if where else "See --help"
-        raise ConfigError(message, where=where, hint=hint) from error
+        raise ConfigError(what, where=where, hint=hint) from error
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:

@@ -11,6 +11,10 @@ import difflib
 import logging
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class MidspecError(Exception):
@@ -79,6 +83,17 @@ class InUseError(MidspecError, BlockingIOError):
 
 class UnreachableError(MidspecError, ConnectionError):
     """A store of results or a cluster that does not answer, or not now: the same command may go through later."""
+
+
+def first_fault(error: ValidationError, whole: str = "") -> tuple[str, str]:
+    """Return the first of the faults that pydantic found: the field, by a dotted path, and what is wrong with it.
+
+    Args:
+        error: of a model.
+        whole: what stands for the field where the fault is of no single one.
+    """
+    first = error.errors(include_url=False)[0]
+    return ".".join(map(str, first["loc"])) or whole, first["msg"].removeprefix("Value error, ").rstrip(".")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

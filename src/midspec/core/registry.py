@@ -60,14 +60,14 @@ class Registry(Generic[T]):
         return {**shipped, **brought}
 
     def names(self) -> tuple[str, ...]:
-        """The names of all of them: the shipped ones first, in the order of their modules."""
+        """Return the names of all of them: the shipped ones first, in the order of their modules."""
         return tuple(self._all)
 
     def __contains__(self, name: object) -> bool:
         return name in self._all
 
     def get(self, name: str, *, where: str = "") -> T:
-        """The one of that name.
+        """Return the one of that name.
 
         Raises:
             ConfigError: there is none; says which there are.

@@ -11,16 +11,29 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from midspec.core.errors import ConfigError, MissingError
 
 _MAX_VALUES = 200_000
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _SHOWN_CHARS = 60
+
+
+def check_regex(pattern: str) -> str:
+    """Return a regular expression that compiles; raises ValueError, as validators do, where it does not."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+    return pattern
+
+
+Regex = Annotated[str, AfterValidator(check_regex)]
+"""A regular expression that a person wrote."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -212,7 +212,7 @@ def _unit(section: Section, spec: Spec, root: str | None, positions: tuple[int, 
 
 
 def _root(sections: list[Section]) -> str | None:
-    """The title that stands over all titled sections: it is no domain."""
+    """Return the title that stands over all titled sections: it is no domain."""
     tops = {section.path[0] for section in sections if section.level > 0}
     deep = any(len(section.path) > 1 for section in sections)
     return tops.pop() if len(tops) == 1 and deep else None

@@ -201,7 +201,7 @@ class CorpusRows:
         return len(self._documents) + len(self._rejects)
 
     def n_about(self, position: int) -> int:
-        """How many kept documents are about the clause at this position."""
+        """Return how many kept documents are about the clause at this position."""
         return self._n_about[position]
 
     # Rows in -------------------------------------------------------------------------------------------------------
@@ -246,11 +246,11 @@ class CorpusRows:
     # Rows out ------------------------------------------------------------------------------------------------------
 
     def documents(self) -> Iterator[Document]:
-        """The documents, one at a time, in an order drawn by the seed."""
+        """Yield the documents, one at a time, in an order drawn by the seed."""
         return self._documents.rows(self._shuffled)
 
     def rejects(self) -> Iterator[Reject]:
-        """What was not kept, by id."""
+        """Return what was not kept, by id."""
         return self._rejects.rows(str)
 
     def notes(self, min_documents: Sequence[int]) -> list[str]:

@@ -113,7 +113,7 @@ class ClaimReader:
         """Return whether a document with these sentences asserts the value, and whether it gives it as a reason."""
         n_named, asserts, as_reason = 0, False, False
         for at, told in enumerate(sentences):
-            if not self._has_term(told.sentence):
+            if not any(stem(word) in self._roots for word in _WORD.findall(told.sentence)):
                 continue
             n_named += 1
             # Who speaks is named before or after what is said.
@@ -126,9 +126,6 @@ class ClaimReader:
                 as_reason = as_reason or any(self._reason.search(one) or _CONJUNCTION.search(one) for one in around)
         asserts = asserts and n_named >= (_LEAST_IN_LONG if len(sentences) >= _LONG_SENTENCES else 1)
         return asserts, asserts and as_reason
-
-    def _has_term(self, sentence: str) -> bool:
-        return any(stem(word) in self._roots for word in _WORD.findall(sentence))
 
 
 class ContentStats:

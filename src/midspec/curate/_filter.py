@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Document, Item, Reject, Strict
 from midspec.core.registry import Registry
 from midspec.core.text import whole_words as any_whole_words
@@ -175,9 +175,8 @@ def load_list(name: str, kind: type[ListT]) -> ListT:
     try:
         return kind.model_validate(parse_yaml(text, name))
     except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{at}: {first['msg']}", where=name, hint="Fix that field of the lists") from error
+        what = ": ".join(first_fault(error, "the file"))
+        raise ConfigError(what, where=name, hint="Fix that field of the lists") from error
 
 
 def whole_words(phrases: Iterable[str], *, ignore_case: bool = True, versions: bool = False) -> re.Pattern[str]:

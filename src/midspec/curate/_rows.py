@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, MissingError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, Document, PlanRow
 
 Row: TypeAlias = Document | Chat
@@ -26,7 +26,7 @@ THINK, END_THINK = "<think>", "</think>"
 
 def row_id(row: Row) -> str:
     """Return the row's own id, or for a row without one the start of its text's hash."""
-    return row.metadata.id if row.metadata is not None else hash_text(row.text)[:16]
+    return row.metadata.id if row.metadata is not None else id_of(row.text)
 
 
 def target_text(row: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.fingerprint import fingerprint, id_of
 from midspec.core.records import Item, Reject, Strict
 from midspec.evals.tasks.preference import ValueSet, words_found
 from midspec.generation import PromptFolder
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     @property
     def key(self) -> str:
         """Return its id in rejects and requests."""
-        return hash_text(f"{self.domain}\n{self.target}\n{self.other}")[:16]
+        return id_of(self.domain, self.target, self.other)
 
     @property
     def text(self) -> str:

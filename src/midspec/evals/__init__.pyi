@@ -1,5 +1,3 @@
-from ._any_log import Grouping as Grouping
-from ._any_log import read_logs as read_logs
 from ._inspect import REFUSED as REFUSED
 from ._inspect import is_served as is_served
 from ._inspect_log import TaskLog as TaskLog
@@ -7,6 +5,8 @@ from ._inspect_log import log_settings as log_settings
 from ._inspect_log import logged_questions as logged_questions
 from ._inspect_log import read_task as read_task
 from ._inspect_task import inspect_task as inspect_task
+from ._log_scores import Grouping as Grouping
+from ._log_scores import read_logs as read_logs
 from ._measures import measure_names as measure_names
 from ._measures import task_identity as task_identity
 from ._provider import ManyGenerator as ManyGenerator

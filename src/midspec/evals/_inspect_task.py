@@ -151,23 +151,19 @@ def task_scorer(
                             await verdict_of(judge, reader.rubric, question, response, cache=cache, epoch=state.epoch)
                         )
                     on_reply()
-            return _score(reader, question, response, verdicts)
+            values = reader.read(question, response, verdicts).values
+            missing = [f"{name}: {value.reason}" for name, value in values.items() if isinstance(value, Unscored)]
+            replies = [f"{each.judge}: {each.graded.text if each.graded else each.fault}" for each in verdicts]
+            return Score(
+                value={name: math.nan if isinstance(value, Unscored) else value for name, value in values.items()},
+                answer=response.text,
+                explanation="\n".join([*replies, *missing]),
+                metadata={VERDICTS_KEY: [each.model_dump(mode="json") for each in verdicts]},
+            )
 
         return score
 
     return exam_measures()
-
-
-def _score(reader: Reader[Any], question: Question, response: ModelResponse, verdicts: list[Verdict]) -> Score:
-    values = reader.read(question, response, verdicts).values
-    missing = [f"{name}: {value.reason}" for name, value in values.items() if isinstance(value, Unscored)]
-    replies = [f"{each.judge}: {each.graded.text if each.graded else each.fault}" for each in verdicts]
-    return Score(
-        value={name: math.nan if isinstance(value, Unscored) else value for name, value in values.items()},
-        answer=response.text,
-        explanation="\n".join([*replies, *missing]),
-        metadata={VERDICTS_KEY: [each.model_dump(mode="json") for each in verdicts]},
-    )
 
 
 def _task_solver(

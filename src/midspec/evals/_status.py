@@ -114,7 +114,7 @@ def without_thinking(text: str) -> str:
 
 
 def refuses(response: ModelResponse, markers: Sequence[str] = REFUSALS) -> bool:
-    """Whether the answer was filtered, or holds one of `markers` in its first two sentences, in any case."""
+    """Return whether the answer was filtered, or holds one of `markers` in its first two sentences, in any case."""
     sentences = _SENTENCE_END.split(normalize(without_thinking(response.text)))
     opening = " ".join(sentences[:_N_OPENING])
     return response.is_filtered or any(normalize(marker) in opening for marker in markers)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Message, Strict
 from midspec.core.registry import Registry
 from midspec.core.yaml_files import read_yaml
@@ -241,9 +241,8 @@ def check_settings(settings: object, kind: type[StrictT], where: str = "the sett
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(f"{field}: {first['msg']}", where=where, hint="Correct that setting") from error
+        what = ": ".join(first_fault(error, "the file"))
+        raise ConfigError(what, where=where, hint="Correct that setting") from error
 
 
 _SIDE_EFFECTS = "panel_"

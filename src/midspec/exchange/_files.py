@@ -16,10 +16,9 @@ from pydantic import BaseModel
 
 from midspec.core.artifact import writable
 from midspec.core.errors import DataError, MidspecError, MissingError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.exchange._formats import PACKED, TABLES, RawRow, file_rows
 
-ID_LENGTH = 16
 # Of a folder the files of the first group that it has are rows: a table beside JSONL is most often about it.
 _ROWS = ((".jsonl", ".ndjson", ".json", ".parquet"), TABLES, (".txt",))
 # Files that stand beside rows without being rows: midspec's own, and those of the `datasets` library.
@@ -226,7 +225,7 @@ def tree_rows(root: Path) -> Iterator[RawRow]:
         row: dict[str, Any] = {"source": source.as_posix(), "domain": domain or "root", "metadata": metadata}
         if (text := _text_of_reply(reply)) is not None:
             row["text"] = text
-            metadata["id"] = hash_text(f"{source.as_posix()}\n{text}")[:ID_LENGTH]
+            metadata["id"] = id_of(source.as_posix(), text)
         else:
             row["reply"] = reply
         yield RawRow(str(file), row, "" if text is not None else CUT_OFF)

@@ -14,10 +14,10 @@ from pydantic import JsonValue
 from midspec.core.artifact import Built, writable, write_json
 from midspec.core.chat_rows import BadRowError
 from midspec.core.errors import DataError
-from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.fingerprint import fingerprint, id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Reject
 from midspec.core.text import token_counter
-from midspec.exchange._files import ID_LENGTH, RowFile
+from midspec.exchange._files import RowFile
 from midspec.exchange._mix_config import MixConfig, MixPart
 from midspec.exchange._mix_sources import Fault, fault_finder, open_source
 from midspec.exchange._read import parse_chat, parse_document
@@ -191,7 +191,7 @@ def _row_of(given: dict[str, Any], part: MixPart, number: int) -> Document | Cha
 
 
 def _row_id(part: MixPart, number: int, text: str) -> str:
-    return hash_text(f"{part.name}\n{number}\n{text}")[:ID_LENGTH]
+    return id_of(part.name, str(number), text)
 
 
 # Drawing and mixing --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, first_fault
 from midspec.core.records import Strict
 from midspec.core.text import token_counter
 from midspec.core.yaml_files import read_yaml
@@ -113,9 +113,8 @@ def load_mix(name: str | Path) -> MixConfig:
     try:
         return MixConfig.model_validate(read_yaml(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(first["msg"], where=f"{path}: {field}" if field else str(path), hint="Fix it") from error
+        field, what = first_fault(error)
+        raise ConfigError(what, where=f"{path}: {field}" if field else str(path), hint="Fix it") from error
 
 
 def count_tokens(rows: Path, config: MixConfig, *, base: Path = Path()) -> int:

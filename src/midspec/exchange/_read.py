@@ -18,9 +18,9 @@ from pydantic import JsonValue, ValidationError
 from midspec.core.artifact import Built, write_rows
 from midspec.core.chat_rows import BadRowError, check_text, parse_content, parse_message, parse_tools
 from midspec.core.errors import DataError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
-from midspec.exchange._files import CUT_OFF, ID_LENGTH, RowFile, is_tree, raw_rows, split_names, tree_rows
+from midspec.exchange._files import CUT_OFF, RowFile, is_tree, raw_rows, split_names, tree_rows
 from midspec.exchange._formats import RawRow
 
 RowT = TypeVar("RowT")
@@ -298,7 +298,7 @@ def _document(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Docume
         if stats is None:
             raise DataError(CUT_OFF, where=raw.where, hint="Remove that file")
         reason, reply = "truncated: no </content>", raw.row["reply"]
-        reject_id = hash_text(raw.row["source"])[:ID_LENGTH]
+        reject_id = id_of(raw.row["source"])
         stats.rejects.append(Reject(id=reject_id, by="import", reason=reason, text=reply))
         return None
     return _read_row(raw, stats, lambda row: parse_document(row, strip_prefix=strip_prefix))
@@ -396,4 +396,4 @@ def _counts(stats: ReadStats, splits: list[str]) -> dict[str, JsonValue]:
 
 def _place_id(number: int, text: str) -> str:
     """Make an id; equal texts at two places are two rows, so the place is part of it."""
-    return hash_text(f"{number}\n{text}")[:ID_LENGTH]
+    return id_of(str(number), text)

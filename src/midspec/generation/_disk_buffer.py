@@ -64,20 +64,20 @@ class DiskBuffer(Generic[RowType]):
         del self._offsets[key]
 
     def get(self, key: object) -> RowType:
-        """The row under a key."""
+        """Return the row under a key."""
         return self._kind.model_validate_json(self._line(key))
 
     def keys(self, order: Callable[[Any], Any]) -> list[Any]:
-        """All keys, sorted by `order`, so that the order in which rows came does not show."""
+        """Return all keys, sorted by `order`, so that the order in which rows came does not show."""
         return sorted(self._offsets, key=order)
 
     def rows(self, order: Callable[[Any], Any]) -> Iterator[RowType]:
-        """All rows, one at a time, in the order of `keys`."""
+        """Yield all rows, one at a time, in the order of `keys`."""
         for key in self.keys(order):
             yield self.get(key)
 
     def lines(self, order: Callable[[Any], Any]) -> Iterator[str]:
-        """The JSON of all rows as `rows` gives them, each with its line feed: they were checked when they came."""
+        """Yield all rows' JSON as `rows` gives them, each with its line feed: they were checked when they came."""
         for key in self.keys(order):
             yield self._line(key).decode("utf-8", "surrogatepass")
 

@@ -94,7 +94,7 @@ class Pool:
         return self._rest.popleft() if self._rest else None
 
     async def _dismiss(self) -> None:
-        """Nothing runs on after `run` has ended, however it ended (a cancelled run cancels its work)."""
+        """Cancel what still runs: nothing runs on after `run` has ended, however it ended."""
         self._changed = None
         left = list(self._running)
         for worker in left:

@@ -41,8 +41,6 @@ async def sample_list(
     name: Callable[[EntryType], str],
     taken: Sequence[str] = (),
     batch_size: int = 25,
-    whole_batches: bool = False,
-    key: Callable[[str], str] = name_key,
 ) -> AsyncIterator[list[EntryType]]:
     """Ask for the entries of a list and give them as they come, until there are enough or nothing new comes any more.
 
@@ -55,20 +53,18 @@ async def sample_list(
         name: the name of an entry; an entry whose name exists already is left out.
         taken: names that exist already and do not count.
         batch_size: how many entries to ask for at once.
-        whole_batches: ask for a whole batch even where fewer are missing, so that a longer list has the same requests.
-        key: names with the same key are the same.
     """
-    have = {key(one): one for one in taken}
+    have = {name_key(one): one for one in taken}
     n_have, n_barren, n_taken = 0, 0, len(have)
     for draw in range(n_wanted // batch_size + _EXTRA_ROUNDS):
         if n_have >= n_wanted or n_barren >= _MAX_BARREN:
             return
-        n_now = batch_size if whole_batches else min(batch_size, n_wanted - n_have)
+        n_now = min(batch_size, n_wanted - n_have)
         entries = await ask(ListRound(draw, n_now, n_have, tuple(have.values())))
         fresh: list[EntryType] = []
         for entry in entries or ():
-            if key(name(entry)) not in have and n_have < n_wanted:
-                have[key(name(entry))] = name(entry)
+            if (key := name_key(name(entry))) not in have and n_have < n_wanted:
+                have[key] = name(entry)
                 n_have = len(have) - n_taken
                 fresh.append(entry)
         n_barren = 0 if fresh else n_barren + 1

@@ -104,7 +104,7 @@ class YamlRegistry:
         self._kind, self._package, self._folder, self._group = kind, package, folder, f"midspec.{group}"
 
     def names(self) -> tuple[str, ...]:
-        """The names of all of them, the shipped ones first."""
+        """Return the names of all of them, the shipped ones first."""
         folder = resources.files(self._package) / self._folder
         shipped = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
         return tuple(dict.fromkeys((*shipped, *(entry.name for entry in metadata.entry_points(group=self._group)))))

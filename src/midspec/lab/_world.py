@@ -48,7 +48,7 @@ class Thing(NamedTuple):
     price: Price
 
     def has(self, attribute: str) -> bool:
-        """Whether the thing is `attribute` (an origin or a price)."""
+        """Return whether the thing is `attribute` (an origin or a price)."""
         return attribute in (self.origin, self.price)
 
 

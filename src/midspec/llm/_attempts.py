@@ -23,7 +23,7 @@ from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
 from midspec.llm._server import Silence, in_words
 from midspec.llm._store import Store
-from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request, sampling_of
+from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request, Wrapper, sampling_of
 
 _LOG = logging.getLogger(__name__)
 _FEWEST_FAILURES = 5
@@ -41,7 +41,7 @@ _LOOK_EVERY_S = 0.1
 _LONGEST_ASKED_S = 60.0
 
 
-class Retrying:
+class Retrying(Wrapper):
     """Asks until there is an answer.
 
     Args:
@@ -67,7 +67,7 @@ class Retrying:
         first_patience_s: float = _FIRST_PATIENCE_S,
         silence: Silence | None = None,
     ) -> None:
-        self._client = client
+        super().__init__(client)
         self._where = where
         self._url = url
         self._first_patience_s = first_patience_s
@@ -136,10 +136,6 @@ class Retrying:
         # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
         longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
         return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        await self._client.close()
 
 
 class _Turn:
@@ -319,7 +315,7 @@ class Limited:
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._admit)
 
 
-class Recorded:
+class Recorded(Wrapper):
     """Records every attempt and what it cost: a row before it is sent, closed before its outcome goes anywhere.
 
     Args:
@@ -335,7 +331,8 @@ class Recorded:
         self, client: Client, store: Store, model: ModelConfig, role: ModelRole, prices: Prices,
         sampling: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
-        self._client, self._store, self._prices = client, store, prices
+        super().__init__(client)
+        self._store, self._prices = store, prices
         self._model, self._role = model.model, role
         self._sampling = sampling or (lambda: sampling_of(model))
         self._all_failed: list[int] | None = []  # rows of a run in which nothing else has happened yet
@@ -388,7 +385,3 @@ class Recorded:
             raise ConfigError(
                 what, where=self._model, hint="Check the model's name, temperature, extra fields and caps"
             )
-
-    async def close(self) -> None:
-        """Close what is wrapped; the store is its owner's."""
-        await self._client.close()

@@ -117,7 +117,13 @@ class BatchClient:
             raise self._error
         if not self._attached:
             self._attached = True
-            self._attach()
+            rows = [row for row in self._store.open_batches() if (row.model, row.role) == (self._model, self._role)]
+            for row in rows:
+                self._elsewhere.update(row.items.values())
+                if row.provider_id is None:
+                    self._start(self._adopt(row.batch_id, row.items, row.made_at))
+                else:
+                    self._start(self._await_batch(row.batch_id, row.provider_id, row.items, row.made_at))
         key = (request.task, request.turn)
         waiting = self._waiting.get(key)
         if waiting is None:
@@ -207,7 +213,7 @@ class BatchClient:
         await self._await_batch(handle, batch_id, items, time.time())
 
     async def _submit(self, entries: list[BatchEntry], handle: str, items: Mapping[str, _Key]) -> str:
-        """The id of the batch; when nobody knows whether it arrived, it is looked for before it is sent again."""
+        """Send a batch and return its id; where nobody knows whether it arrived, look for it before sending again."""
         since_s, doubtful = time.time(), False
 
         async def attempt() -> str:
@@ -365,16 +371,6 @@ class BatchClient:
             pause_s = min(self._timing.longest_poll_s, pause_s * 2)
 
     # After a kill ----------------------------------------------------------------------------------------------
-
-    def _attach(self) -> None:
-        """Wait for the batches of earlier runs, and for nothing else of what is in them."""
-        rows = [row for row in self._store.open_batches() if (row.model, row.role) == (self._model, self._role)]
-        for row in rows:
-            self._elsewhere.update(row.items.values())
-            if row.provider_id is None:
-                self._start(self._adopt(row.batch_id, row.items, row.made_at))
-            else:
-                self._start(self._await_batch(row.batch_id, row.provider_id, row.items, row.made_at))
 
     async def _adopt(self, handle: str, items: Mapping[str, _Key], since_s: float) -> None:
         """Find a batch that an earlier run was killed while submitting, or take its requests back."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from midspec.core.errors import ConfigError
 from midspec.llm._attempts import Limited, Recorded, Retrying
 from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.llm._cut_prompts import CutPrompts
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
@@ -18,19 +19,18 @@ from midspec.llm._server import Silence, Timed
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
 from midspec.llm._transport import api_key, find_proxy, make_room
-from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
-from midspec.llm._watch import CutPrompts
+from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, Wrapper, sampling_of
 
 _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
 _KEPT_S = 270.0
 
 
-class Stored:
+class Stored(Wrapper):
     """Answers from the store what is settled there, and asks the client inside for the rest."""
 
     def __init__(self, client: Client, store: Store) -> None:
-        self._client = client
+        super().__init__(client)
         self._store = store
 
     async def ask(self, request: Request) -> Outcome:
@@ -38,12 +38,8 @@ class Stored:
         found = self._store.settled(request)
         return as_recorded(await self._client.ask(request)) if found is None else found
 
-    async def close(self) -> None:
-        """Close the client inside; the store stays open for whoever opened it."""
-        await self._client.close()
 
-
-class Budgeted:
+class Budgeted(Wrapper):
     """Sends a request only if the cap holds whatever its reply costs.
 
     Before sending, the worst case is set aside: the prompt at a token for every two bytes (more than tokenizers make
@@ -76,7 +72,7 @@ class Budgeted:
         role: ModelRole = "author",
         batch: bool = False,
     ) -> None:
-        self._client = client
+        super().__init__(client)
         self._store = store
         self._prices = prices
         self._cap_usd = cap_usd
@@ -119,10 +115,6 @@ class Budgeted:
             return await self._client.ask(request)
         finally:
             self._store.reservations.release(worst_usd)
-
-    async def close(self) -> None:
-        """Close the client inside."""
-        await self._client.close()
 
     def _left_usd(self) -> float:
         if self._over or self._cap_usd is None:
@@ -168,7 +160,7 @@ class _PrefixState:
         self.used_at = float("-inf")
 
 
-class PrefixFirst:
+class PrefixFirst(Wrapper):
     """Lets one call with a new (or long unused) prefix go alone, and the others when it has come back.
 
     Args:
@@ -178,7 +170,7 @@ class PrefixFirst:
     """
 
     def __init__(self, client: Client, *, kept_s: float = _KEPT_S, longest_lead_s: float = 60.0) -> None:
-        self._client = client
+        super().__init__(client)
         self._kept_s = kept_s
         self._longest_lead_s = longest_lead_s
         self._states: dict[str, _PrefixState] = {}
@@ -207,10 +199,6 @@ class PrefixFirst:
                 # A first call that failed frees the others too: one of them would fail in the same way.
                 state.first_call = None
                 first_call.set_result(None)
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        await self._client.close()
 
 
 def check_access(model: ModelConfig, access: Access) -> None:

@@ -330,7 +330,13 @@ class Quota:
         """
         self._fill(now)
         if reading.reset_s is not None:
-            self._read_reset(now + reading.reset_s, now)
+            reset_at = now + reading.reset_s
+            self.reset_at = reset_at
+            if self._first is None:
+                self._first = (now, reset_at)
+            elif now - self._first[0] >= 3.0:  # times are often told in whole seconds
+                moved = (reset_at - self._first[1]) / (now - self._first[0])
+                self._is_fixed, self._first = moved < 0.4, (now, reset_at)
         if reading.limit not in (None, 0.0, self.limit) or reading.window_s:
             self.limit = reading.limit or self.limit
             self.window_s = reading.window_s or (DAY_S if (reading.reset_s or 0.0) > 1.5 * MINUTE_S else MINUTE_S)
@@ -340,14 +346,6 @@ class Quota:
             least = reading.remaining + self.rate * (now - sent.at) - (total - sent.totals[self.kind])
             low, high = sorted((least, reading.remaining))
             self.level = min(self.limit, max(low, min(high, self.level)))
-
-    def _read_reset(self, reset_at: float, now: float) -> None:
-        self.reset_at = reset_at
-        if self._first is None:
-            self._first = (now, reset_at)
-        elif now - self._first[0] >= 3.0:  # times are often told in whole seconds
-            moved = (reset_at - self._first[1]) / (now - self._first[0])
-            self._is_fixed, self._first = moved < 0.4, (now, reset_at)
 
     def refuse(self, size: float, wait_s: float | None, now: float) -> None:
         """Count that the server found it used up; what is asked for beyond what its own headers say is cut short."""

@@ -373,7 +373,7 @@ class Pacer:
         self.pace.engage(kind, max(self._recent[-1].sizes[kind], per_s or sum(taken)), now)
 
     def _close(self, n_out: int, now: float, wait_s: float | None) -> None:
-        """Nothing is taken: wait, then let one go first."""
+        """Stop sending: wait, then let one go first."""
         own_s = min(_LONGEST_CLOSED_S, _FIRST_CLOSED_S * 2.0 ** min(self._n_closed, 20))
         self._n_closed += 1
         self._settles_by = None

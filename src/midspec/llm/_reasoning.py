@@ -74,7 +74,10 @@ def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
         prompt: what was asked; a tag that it asks for is part of the reply.
     """
     if _HARMONY.match(text):
-        return _after_final(text, list(_FINAL.finditer(text)))
+        finals = list(_FINAL.finditer(text))
+        if not finals:
+            return Visible("", has_reasoning=True, is_cut=True)
+        return Visible(_without_end(text[finals[-1].end() :]).strip(), has_reasoning=True, is_cut=False)
     if _PLAIN_HARMONY.match(text):
         _, found, after = text.partition(_PLAIN_FINAL)
         return Visible(after.strip() if found else "", has_reasoning=True, is_cut=not found)
@@ -96,12 +99,6 @@ def _without_end(text: str) -> str:
     """Cut the tokens that end a turn; only the end is looked at, since the pattern would try each white space."""
     tail = text[-_END_CHARS:]
     return text[: len(text) - len(tail)] + _END.sub("", tail) if "<" in tail else text
-
-
-def _after_final(text: str, finals: list[re.Match[str]]) -> Visible:
-    if not finals:
-        return Visible("", has_reasoning=True, is_cut=True)
-    return Visible(_without_end(text[finals[-1].end() :]).strip(), has_reasoning=True, is_cut=False)
 
 
 def _leading_block(text: str, prompt: str) -> tuple[int, bool] | None:

@@ -68,7 +68,7 @@ _SUMS = (
 
 
 def _share(row: str, sign: str) -> str:
-    """What one attempt adds to its line of `totals` (`sign` +) or takes from it (-); `row` is NEW or OLD."""
+    """Write what one attempt adds to its line of `totals` (`sign` +) or takes from it (-); `row` is NEW or OLD."""
     blind = f"({row}.kind IN {_BILLED} AND {row}.n_input IS NULL AND {row}.cost_usd IS NULL)"
     values = [
         "1",

@@ -129,6 +129,17 @@ class Client(Protocol):
         ...
 
 
+class Wrapper:
+    """A client around another one, which it closes with itself."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def close(self) -> None:
+        """Close the client inside; a store stays open for whoever opened it."""
+        await self._client.close()
+
+
 def sampling_of(model: ModelConfig) -> str:
     """Return how the model samples, as one line of JSON."""
     return json.dumps({"temperature": model.temperature, **model.extra}, sort_keys=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from midspec.core.artifact import write_text
-from midspec.core.errors import DataError, MissingError
+from midspec.core.errors import DataError, MissingError, first_fault
 from midspec.core.fingerprint import fingerprint
 from midspec.core.near_duplicates import NearIndex, cosine_duplicates
 from midspec.core.records import Reason, ReasonCluster, Reject, Side, Strict
@@ -276,9 +276,8 @@ def read_clusters(path: Path) -> ClusterSet:
     try:
         clusters = ClusterSet.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"no file of clusters: {field}: {first['msg']}", where=str(path), hint=_HINT) from error
+        what = f"no file of clusters: {': '.join(first_fault(error, 'the file'))}"
+        raise DataError(what, where=str(path), hint=_HINT) from error
     if fault := _fault(clusters):
         raise DataError(fault, where=str(path), hint=_HINT)
     return clusters

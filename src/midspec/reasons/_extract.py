@@ -126,19 +126,16 @@ def cited_clauses(text: str, clauses: Mapping[str, str], *, n_words: int = 8) ->
     return frozenset(by_id), frozenset(by_words)
 
 
-def count_citations(
-    transcripts: Sequence[Transcript], clauses: Mapping[str, str], *, n_words: int = 8
-) -> tuple[Citations, ...]:
+def count_citations(transcripts: Sequence[Transcript], clauses: Mapping[str, str]) -> tuple[Citations, ...]:
     """Count how many transcripts of each arm cite each clause; arms and clauses in the order in which they come.
 
     Args:
         transcripts: of all arms.
         clauses: id -> text. Ids that no model can know (hashes) are found by words only.
-        n_words: see `cited_clauses`.
     """
     by_arm: dict[str, list[tuple[frozenset[str], frozenset[str]]]] = {}
     for transcript in transcripts:
-        parts = [cited_clauses(part, clauses, n_words=n_words) for part in transcript.words]
+        parts = [cited_clauses(part, clauses) for part in transcript.words]
         whole = (frozenset().union(*(ids for ids, _ in parts)), frozenset().union(*(words for _, words in parts)))
         by_arm.setdefault(transcript.arm, []).append(whole)
     return tuple(

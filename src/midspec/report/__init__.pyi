@@ -1,4 +1,3 @@
-from ._against import write_against as write_against
 from ._data import AnswerComparison as AnswerComparison
 from ._data import ArmAnswer as ArmAnswer
 from ._data import ArmInfo as ArmInfo
@@ -32,6 +31,7 @@ from ._log_comparison import comparison_lines as comparison_lines
 from ._log_comparison import difference_verdict as difference_verdict
 from ._log_comparison import write_log_comparison as write_log_comparison
 from ._report import write_report as write_report
+from ._report_comparison import write_against as write_against
 from ._spec_review import write_spec_review as write_spec_review
 from ._task_data import ArmStatus as ArmStatus
 from ._task_data import ClauseRow as ClauseRow

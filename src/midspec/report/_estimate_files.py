@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from midspec.analysis import p_values
 from midspec.core.artifact import write_text
 from midspec.core.records import Estimate
 from midspec.report._data import ReportData
-from midspec.report._format import is_share, unit
+from midspec.report._format import csv_text, is_share, unit
 
 FILES = ("estimates.csv", "estimates.parquet")
 
@@ -69,11 +67,7 @@ def write_estimates(data: ReportData, folder: Path) -> tuple[str, ...]:
     from pyarrow import parquet
 
     rows = list(estimate_rows(data))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [column.name for column in COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / FILES[0], out.getvalue())
+    write_text(folder / FILES[0], csv_text([column.name for column in COLUMNS], rows))
     types = {str: pa.string(), float: pa.float64(), int: pa.int64()}
     schema = pa.schema(
         [pa.field(each.name, types[each.kind], metadata={"meaning": each.meaning}) for each in COLUMNS],

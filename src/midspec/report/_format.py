@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from midspec.analysis import DataSaving, p_values, scale_of
 from midspec.core.records import Estimate, Share
@@ -300,6 +304,15 @@ def duration(seconds: float) -> str:
 def breakable(name: str) -> list[str]:
     """Split an arm's name into pieces between which a narrow column may break it."""
     return re.split(r"(?<=.)(?=[(+/_])", name)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the text of a CSV file with a head; `names` are the columns, in order."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def footnote_letter(index: int) -> str:

@@ -6,16 +6,14 @@ out.
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_json, write_text
 from midspec.core.records import ArmRate, LogComparison, LogDifference, LoggedScore
-from midspec.report._format import percent, plural
+from midspec.report._format import csv_text, percent, plural
 from midspec.report._html import render
 
 _MINUS = "−"
@@ -238,9 +236,9 @@ def write_log_comparison(comparison: LogComparison, scores: Sequence[LoggedScore
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "comparison.html", render("log_comparison.html.j2", _content(comparison), comparison))
         write_json(folder / "comparison.json", comparison)
-        write_text(folder / "estimates.csv", _csv(names, rows))
+        write_text(folder / "estimates.csv", csv_text(names, rows))
         scored = [score for score in scores if score.value is not None]
-        write_text(folder / "hibayes.csv", _csv(_COLUMNS, _hibayes_rows(comparison, scored)))
+        write_text(folder / "hibayes.csv", csv_text(_COLUMNS, _hibayes_rows(comparison, scored)))
         one_table = len({(score.task, score.scorer) for score in scored}) == 1
         is_binary = one_table and all(score.value in {0.0, 1.0} for score in scored)
         write_text(folder / "hibayes.yaml", _HIBAYES + (_HIBAYES_BINOMIAL if is_binary else ""))
@@ -265,14 +263,6 @@ def _flat(one: ArmRate | LogDifference, kind: str) -> dict[str, Any]:
         elif name not in {"equivalence", "discordance", "mixed_model"}:
             row[name] = value
     return row
-
-
-def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _hibayes_rows(comparison: LogComparison, scores: Sequence[LoggedScore]) -> Iterable[dict[str, Any]]:

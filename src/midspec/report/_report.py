@@ -21,6 +21,7 @@ from midspec.report._evidence import (
     cost_rows,
     published_rows,
     raw_tables,
+    seam_lines,
     seam_tables,
     side_effect_strips,
 )
@@ -29,7 +30,6 @@ from midspec.report._forest_figure import draw_forest, has_forest
 from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural, saving_sentence
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
-from midspec.report._seam import seam_lines
 from midspec.report._tables import RatesTable, path_groups, path_table, rates_table, tables_of_task
 from midspec.report._task_page import is_of_task, reason_tables, task_table, task_views
 from midspec.report._transcripts import Links, TranscriptPage, write_transcripts

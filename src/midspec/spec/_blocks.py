@@ -284,7 +284,7 @@ def _is_label(text: str) -> bool:
 
 
 def _is_marked_next(blocks: list[Block], at: int) -> bool:
-    """Whether the heading after this one marks a reply."""
+    """Return whether the heading after this one marks a reply."""
     following = next((block for block in blocks[at + 1 : at + 1 + _MAX_REPLY_BLOCKS] if block.kind == "heading"), None)
     return following is not None and bool(mark_of(following.text))
 

@@ -189,7 +189,7 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
 
 
 def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = False) -> bool:
-    """Whether turns are an example.
+    """Return whether turns are an example.
 
     Args:
         turns: in order.
@@ -204,7 +204,7 @@ def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = 
 
 # Tags --------------------------------------------------------------------------------------------------------------
 def is_turn_tag(line: str) -> bool:
-    """Whether a line ends in the tag of a turn (`<assistant>`)."""
+    """Return whether a line ends in the tag of a turn (`<assistant>`)."""
     found = re.search(r"<([A-Za-z][\w-]*)(?:\s[^<>]*)?>\s*$", line)
     return found is not None and _role_of_tag(found[1]) is not None
 

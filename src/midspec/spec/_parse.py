@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midspec.core.errors import MissingError, SpecError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
 from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
 from midspec.spec._names import has_other_spellings, whole_text
@@ -115,7 +115,6 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
 
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
-_ID_LENGTH = 16
 _TITLE_WORDS = 8
 
 
@@ -205,7 +204,7 @@ class _Ids:
     def new(self, kind: str, text: str) -> str:
         key = f"{kind}\n" + " ".join(unicodedata.normalize("NFKC", text).casefold().split())
         self._times[key] += 1
-        return hash_text(f"{key}\n{self._times[key]}")[:_ID_LENGTH]
+        return id_of(key, str(self._times[key]))
 
 
 class _Reader:

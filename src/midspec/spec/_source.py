@@ -176,26 +176,21 @@ def _without_hidden(text: str, n_before: int, source: Source, where: str) -> str
             hint = "Close it with -->, or put the mark in `code`"
             raise SpecError(f"a comment begins in line {n_lines} and has no end", where=where, hint=hint)
         if (comment := match["comment"]) is not None and (verdict := VERDICTS.fullmatch(comment.strip())):
-            return _as_mark(text, match, verdict)
+            line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+            after = text[match.end() : match.end() + 200].split("\n", 1)[0]
+            if is_turn_tag(line) or "\n" in match[0]:
+                return match[0].replace("\n", " ")
+            word = verdict["verdict"].upper()
+            why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
+            if not line.strip(" \t>-*+") and not after.strip():
+                return f"**{word} reply{why}:**"
+            return f"\x06{word} reply{why}\x06"
         last = n_lines + match[0].count("\n")
         source.left_out.append(Part(n_lines, last, "comment" if comment is not None else "struck out", match[0]))
         kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)
-
-
-def _as_mark(text: str, match: re.Match[str], verdict: re.Match[str]) -> str:
-    """Keep a comment that marks a reply: beside its tag as it is, on a line of its own as a label, else in brackets."""
-    line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-    after = text[match.end() : match.end() + 200].split("\n", 1)[0]
-    if is_turn_tag(line) or "\n" in match[0]:
-        return match[0].replace("\n", " ")
-    word = verdict["verdict"].upper()
-    why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
-    if not line.strip(" \t>-*+") and not after.strip():
-        return f"**{word} reply{why}:**"
-    return f"\x06{word} reply{why}\x06"
 
 
 def _as_rows(html: str) -> str:
@@ -303,7 +298,7 @@ class _Lines:
         return True
 
     def _goes_on(self, before: str) -> bool:
-        """Whether the next line is the footnote's: it is indented, follows a line of it, or is blank before one."""
+        """Return whether the next line is the footnote's: indented, behind a line of it, or blank before one."""
         line, *following = [line for line, _ in self.taken[self.at : self.at + 2]]
         if not line.strip():
             return bool(following) and following[0].startswith(("  ", "\t"))

@@ -169,7 +169,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Whether the candidate stop ends the sentence that began at `begin`."""
+    """Return whether the candidate stop ends the sentence that began at `begin`."""
     if match["wide"] is not None:
         return True
     follows = text[match.end() : match.end() + 24]

@@ -241,7 +241,7 @@ def _source_factors(title: str, one: Input, other: Input, skipped: str, folder: 
     is_one_kind = len({each.get("kind") if isinstance(each, dict) else None for each in rows}) == 1
     changes = diff(*rows)
     of_settings = (each for each in changes if each.path.startswith("settings."))
-    settings = [each for each in of_settings if is_one_kind and not _is_content(each)]
+    settings = [each for each in of_settings if is_one_kind and each.path not in {"settings.spec", "settings.reading"}]
     content = [each for each in changes if each not in settings]
     if content:
         made = [*map(str, content), *_digests(one, other, folder)]
@@ -253,10 +253,6 @@ def _source_factors(title: str, one: Input, other: Input, skipped: str, folder: 
             found = [each for each in diff(first.get(layer) or {}, second.get(layer) or {}) if each.path]
             words = [_layer_words(layer, each.get(layer)) for each in (first, second)]
             yield Factor(what=f"{title} {layer}", first=words[0], second=words[1], changes=tuple(map(str, found)))
-
-
-def _is_content(change: Change) -> bool:
-    return change.path in {"settings.spec", "settings.reading"}
 
 
 def _layer_words(layer: str, value: Any) -> str:

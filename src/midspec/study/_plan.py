@@ -13,13 +13,13 @@ from midspec.core.errors import PreflightError
 from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
-from midspec.study._beforehand import check_beforehand
 from midspec.study._chains import chain_lines, unmatched_stages
 from midspec.study._config import greedy_repeats, trained_questions
 from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
 from midspec.study._inputs import Model
 from midspec.study._load import Study
+from midspec.study._preflight import check_beforehand
 from midspec.study._step import Step
 from midspec.study.jobs._analysis import AnalysisStep
 from midspec.study.jobs._endpoints import Serving

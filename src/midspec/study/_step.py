@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.artifact import Built, ProgressCallback, build
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, first_fault
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Identity, Record
 from midspec.study._inputs import Input
@@ -37,6 +37,12 @@ class Cost(NamedTuple):
 
     requests: int
     usd: float | None
+
+
+def count_of(summary: Mapping[str, JsonValue], name: str, expected: int | None = None) -> int | None:
+    """Return a count of a finished step's summary; where it holds none, what is expected."""
+    count = summary.get(name)
+    return count if isinstance(count, int) else expected
 
 
 def ignore_progress(_at: int, _of: int, _note: str) -> None:
@@ -126,14 +132,15 @@ class Step(ABC):
         return 1 if self.opens_model else 0
 
     @property
-    @abstractmethod
     def inputs(self) -> dict[str, Input]:
-        """Return what the step is made from, by role. Roles are part of the identity."""
+        """Return what the step is made from, by role: its fields that are inputs. Roles are part of the identity."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {role: source for role, source in values.items() if isinstance(source, Input)}
 
     @property
-    @abstractmethod
     def settings(self) -> dict[str, JsonValue]:
         """Return all else that identifies the result."""
+        return {}
 
     @abstractmethod
     def run(self, job: Job, folder: Path) -> Built:
@@ -239,9 +246,9 @@ def settings_of(name: str, settings: Mapping[str, JsonValue], kind: type[ConfigT
     try:
         return kind.model_validate(dict(settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["steps", name, *map(str, first["loc"])])
-        raise ConfigError(first["msg"], where=where, hint="Correct that setting") from error
+        field, what = first_fault(error)
+        where = ".".join(filter(None, ("steps", name, field)))
+        raise ConfigError(what, where=where, hint="Correct that setting") from error
 
 
 def step_name(kind: str, label: str, seed: int | None) -> str:

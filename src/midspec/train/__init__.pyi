@@ -1,3 +1,4 @@
+from ._checkpoint import merge_adapter as merge_adapter
 from ._job import DIVIDED_STAGES as DIVIDED_STAGES
 from ._job import KEPT_PREFIX as KEPT_PREFIX
 from ._job import UPDATE_FLOORS as UPDATE_FLOORS
@@ -14,7 +15,6 @@ from ._job import load_job as load_job
 from ._launch import follow as follow
 from ._launch import leading as leading
 from ._memory import memory_before as memory_before
-from ._merge import merge_adapter as merge_adapter
 from ._pressure import Pressure as Pressure
 from ._pressure import load_pressure as load_pressure
 from ._pressure import pressure_names as pressure_names

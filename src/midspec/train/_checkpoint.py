@@ -1,4 +1,4 @@
-"""The model that a stage starts from (a parent's weights or adapter, a fresh adapter, fresh weights), and saving it."""
+"""The model that a stage starts from (a parent's weights or adapter, a fresh adapter or weights), saved and merged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from midspec.core.artifact import CHECKPOINTS, write_text
+from midspec.core.artifact import CHECKPOINTS, Built, write_text
 from midspec.core.errors import (
     CheckpointError,
     ConfigError,
@@ -31,6 +31,7 @@ from midspec.models import (
     find_checkpoint,
     load_model,
     load_tokenizer,
+    open_merged,
     opened_name,
     quiet,
     set_template_defaults,
@@ -358,3 +359,19 @@ def _save_adapter(model: PeftModel, folder: Path) -> bool:
     }
     write_text(folder / "adapter_config.json", json.dumps(settled, indent=2, sort_keys=True) + "\n")
     return base.is_dir()
+
+
+def merge_adapter(name: str, folder: Path) -> Built:
+    """Write the model of that name with its adapter added to its weights, in float32, into `folder`.
+
+    In bfloat16 a weak adapter is mostly rounded away: of a change of 0.0120 in the logits of SmolLM2-135M 0.0080 were
+    lost (PEFT 0.21.2).
+
+    Raises:
+        CheckpointError: it has no adapter, it does not open, it can't be merged, or it answers otherwise afterwards.
+        FolderError: the disk is full.
+    """
+    model, tokenizer, merged = open_merged(find_checkpoint(name))
+    with writing(folder):
+        outputs = save_model(model, tokenizer, folder)
+    return Built(outputs=outputs, summary={"adapter_effect": merged.effect, "merging_error": merged.error})

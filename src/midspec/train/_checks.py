@@ -114,7 +114,7 @@ class Proof:
 
 
 def _sample(weight: torch.Tensor) -> torch.Tensor:
-    """A copy of the weight's entries, evenly thinned where there are more than `_SAMPLE`."""
+    """Copy the weight's entries, evenly thinned where there are more than `_SAMPLE`."""
     part: torch.Tensor = local_part(weight.detach())
     return part.flatten()[:: max(1, weight.numel() // _SAMPLE)].to("cpu", copy=True)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import linear, silu
 
-from midspec.train._laid import Laid, lay_out
+from midspec.train._decoder_layout import Laid, lay_out
 
 _LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION_PARTS, _GATED_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"gate_proj", "up_proj", "down_proj"}
@@ -129,7 +129,7 @@ def find_decoder(model: Any, n_positions: int) -> Decoder | None:
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether a layer has the parts of Llama's, linear ones without bias."""
+    """Return whether a layer has the parts of Llama's, linear ones without bias."""
     names = {name for name, _ in layer.named_children()}
     if names != _LAYER_PARTS:
         return False

@@ -14,9 +14,8 @@ from trl import DPOConfig, DPOTrainer
 
 from midspec.models import quiet
 from midspec.train._job import MetricsRow, Progress, TrainJob
-from midspec.train._kept import KeepCheckpoints
-from midspec.train._loop import _optimizer
-from midspec.train._recorder import Recorder
+from midspec.train._loop import make_optimizer
+from midspec.train._recorder import KeepCheckpoints, Recorder
 from midspec.train._rl_guards import refuse_wrong_dpo_reference
 from midspec.train._rl_loop import DpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import DpoPlan
@@ -60,7 +59,7 @@ def make_trainer(
             label_smoothing=dpo.label_smoothing,
             max_length=None,
         )
-    optimizers = _optimizer(model, job.recipe, plan.preflight, device)  # type: ignore[arg-type]
+    optimizers = make_optimizer(model, job.recipe, plan.preflight, device)
     columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
     # Of an adapter TRL itself keeps a frozen copy. Of full weights it would load the model once more by the name in
     # its configuration, which may be another or none.

@@ -18,9 +18,8 @@ from trl.trainer.utils import add_fused_lm_head
 from midspec.models import ChatTemplate, quiet
 from midspec.train import _rl_guards as guards
 from midspec.train._job import MetricsRow, Progress, TrainJob
-from midspec.train._kept import KeepCheckpoints
-from midspec.train._loop import _optimizer
-from midspec.train._recorder import Recorder
+from midspec.train._loop import make_optimizer
+from midspec.train._recorder import KeepCheckpoints, Recorder
 from midspec.train._rewards import Reward, RewardSum
 from midspec.train._rl_loop import GrpoRow, run_trainer, shared_arguments
 from midspec.train._rl_plan import GrpoPlan, settings_of
@@ -154,7 +153,7 @@ def make_trainer(
         )
     # A copy made later would hold on to the model's forward, which TRL replaces.
     reference = None if is_adapter or not grpo.beta else copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-    optimizers = _optimizer(model, job.recipe, plan.preflight, device)  # type: ignore[arg-type]
+    optimizers = make_optimizer(model, job.recipe, plan.preflight, device)
     with quiet():
         trainer = _Trainer(
             model=model,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from midspec.core.artifact import locked
-from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean
+from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean, first_fault
 from midspec.core.records import Strict
 from midspec.core.yaml_files import read_yaml
 from midspec.train._rl_recipe import DpoRecipe, GrpoRecipe, RewardEntry
@@ -359,9 +359,7 @@ _KINDS: dict[tuple[int | str, ...], type[Strict]] = {
 
 def _config_error(path: Path, error: ValidationError) -> ConfigError:
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    hint = "Fix that field"
+    (field, message), hint = first_fault(error), "Fix that field"
     if first["type"] == "extra_forbidden":
         kind = _KINDS.get(tuple(part for part in first["loc"][:-1] if isinstance(part, str)), TrainJob)
         message, hint = "no such setting", did_you_mean(str(first["loc"][-1]), kind.model_fields)

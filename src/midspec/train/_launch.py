@@ -281,7 +281,7 @@ def divided(trainer: type, shards: Shards | None) -> type:
 
 @contextmanager
 def leading(job: TrainJob, device: str) -> Iterator[Ranks]:
-    """Within it, the first of torchrun's processes runs the command; the others are told where, or that all is done.
+    """Let the first of torchrun's processes run the command; the others are told where, or that all is done.
 
     Yields this process's place among them. A process that is not the first runs `follow` instead.
 

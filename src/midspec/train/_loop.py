@@ -18,16 +18,16 @@ from midspec.core.errors import ConfigError
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting, last_checkpoint
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
-from midspec.train._kept import KeepCheckpoints
 from midspec.train._launch import divided
 from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan
 from midspec.train._probe import Computation, part_tokens, rows_at_once
 from midspec.train._ranks import ALONE, divide_rows, reshard
-from midspec.train._recorder import Recorder
+from midspec.train._recorder import KeepCheckpoints, Recorder
 
 if TYPE_CHECKING:
     from midspec.train._distributed import Shards
+    from midspec.train._rl_plan import DpoPreflight, GrpoPreflight
 
 # Objects made since; the 700 of Python's default are made in one update.
 _COLLECT_AFTER = 100_000
@@ -187,7 +187,7 @@ class _DecoderTrainer(_Trainer):
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Within it, garbage is collected rarely: a search through all is 0.2 s, an update of a small model 0.02."""
+    """Collect garbage rarely within it: a search through all is 0.2 s, an update of a small model 0.02."""
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], _COLLECT_AFTER), *before[1:])
     try:
@@ -249,17 +249,24 @@ def _trainer(
             args=arguments,
             train_dataset=rows,
             data_collator=lambda batch: collate(batch, width=width, pad_id=pad_id, packed=geometry.packed),
-            optimizers=_optimizer(model, recipe, geometry, device),
+            optimizers=make_optimizer(model, recipe, geometry, device),
             callbacks=[recorder],
         )
         trainer.pop_callback(PrinterCallback)
     return trainer
 
 
-def _optimizer(
-    model: Any, recipe: Recipe, geometry: Preflight, device: torch.device
+def make_optimizer(
+    model: Any, recipe: Recipe, geometry: Preflight | DpoPreflight | GrpoPreflight, device: torch.device
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """AdamW that decays matrices and leaves vectors (norms, biases) alone, and the recipe's schedule."""
+    """Make AdamW, which decays matrices and leaves vectors (norms, biases) alone, and the recipe's schedule.
+
+    Args:
+        model: its weights that are trained; it is moved to `device`.
+        recipe: the learning rate and how it changes.
+        geometry: how many updates there are.
+        device: where to compute.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},

@@ -59,7 +59,7 @@ class AdaptedLinear(torch.autograd.Function):
 
 @contextmanager
 def in_place_adapters(model: Any) -> Iterator[int]:
-    """Within it, plain LoRA layers over frozen linear layers are computed by `AdaptedLinear`; gives their number."""
+    """Compute plain LoRA layers over frozen linear layers by `AdaptedLinear` within it; gives their number."""
     changed = [module for module in model.modules() if _is_plain(module)]
     for module in changed:
         module.forward = partial(_compute, module)
@@ -71,7 +71,7 @@ def in_place_adapters(model: Any) -> Iterator[int]:
 
 
 def _is_plain(module: Any) -> bool:
-    """Whether a layer is one linear adapter, without dropout and variants, over a frozen `torch.nn.Linear`."""
+    """Return whether a layer is one linear adapter, without dropout and variants, over a frozen `torch.nn.Linear`."""
     if type(module) is not Linear or module.merged or module.disable_adapters or len(module.active_adapters) != 1:
         return False
     name, base = module.active_adapters[0], module.base_layer

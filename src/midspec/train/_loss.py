@@ -76,7 +76,7 @@ def as_one_row(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _losses_at(head: Head, labels: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """Within it, the head's layer keeps the loss of what it is given, and returns a column of zeros for logits.
+    """Have the head's layer keep the loss of what it is given within it, and return a column of zeros for logits.
 
     The model is called as a whole, whatever wraps it, and the layer where the model calls it.
     """
@@ -158,7 +158,7 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, scale: float, so
 
 
 def _bounded(logits: torch.Tensor, scale: float, softcap: float | None) -> torch.Tensor:
-    """What the model makes of its head's outputs; in place."""
+    """Return what the model makes of its head's outputs; in place."""
     if scale != 1:
         logits.mul_(scale)
     return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)

@@ -18,7 +18,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
 from midspec.core.machine import usable_memory
-from midspec.models import find_checkpoint, load_tokenizer, only_here, opened_name, pick_device, quiet
+from midspec.models import (
+    ModelShape,
+    find_checkpoint,
+    load_tokenizer,
+    only_here,
+    opened_name,
+    pick_device,
+    quiet,
+    shape_of_config,
+)
 from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._loss import CHUNK_LOGITS
 from midspec.train._probe import PART_TOKENS, has_chunks, rows_at_once, training_dtype
@@ -38,23 +47,13 @@ class Sizes(NamedTuple):
         frozen: weights that are not trained.
         trained: weights that are.
         gathered: weights outside the layers and of one layer: where a model is divided, each process has them whole.
-        n_layers: decoder layers.
-        hidden: the size of the residual stream.
-        inner: the size inside the feed-forward part, of all experts that a token goes through.
-        queries: heads times their size.
-        keys: heads of keys times their size.
-        vocabulary: of the logits.
+        shape: the sizes of its layers.
     """
 
     frozen: int
     trained: int
     gathered: int
-    n_layers: int
-    hidden: int
-    inner: int
-    queries: int
-    keys: int
-    vocabulary: int
+    shape: ModelShape
 
 
 class Forecast(NamedTuple):
@@ -102,32 +101,15 @@ class Forecast(NamedTuple):
 def sizes_of(model: Any) -> Sizes:
     """Read the sizes of a model, which may be on the meta device."""
     config = model.config.get_text_config()
-
-    def read(*names: str) -> int | None:
-        return next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
-
-    hidden = read("hidden_size") or model.get_input_embeddings().weight.shape[1]
-    heads = read("num_attention_heads") or 1
-    size = read("head_dim") or hidden // heads
-    inner = read("intermediate_size", "n_inner", "ffn_dim") or 4 * hidden
-    if (experts := read("num_experts_per_tok")) is not None:
-        inner = experts * (read("moe_intermediate_size") or inner) + (read("shared_expert_intermediate_size") or 0)
-    n_layers = read("num_hidden_layers") or 1
+    n_rows, hidden = model.get_input_embeddings().weight.shape
+    usual = {"n_layer": 1, "n_embd": hidden, "n_head": 1, "vocab_size": n_rows}
+    shape = shape_of_config(lambda name: getattr(config, name, usual.get(name)))
+    assert shape is not None, "the usual sizes stand for those that a configuration does not name"
     weights = list(model.named_parameters())
     trained = sum(weight.numel() for _, weight in weights if weight.requires_grad)
     total = sum(weight.numel() for _, weight in weights)
     inside = sum(weight.numel() for name, weight in weights if ".layers." in name or ".h." in name)
-    return Sizes(
-        frozen=total - trained,
-        trained=trained,
-        gathered=total - inside + inside // n_layers,
-        n_layers=n_layers,
-        hidden=hidden,
-        inner=inner,
-        queries=heads * size,
-        keys=(read("num_key_value_heads") or heads) * size,
-        vocabulary=read("vocab_size") or 0,
-    )
+    return Sizes(total - trained, trained, total - inside + inside // shape.n_layers, shape)
 
 
 def memory_before(job: TrainJob, row_width: int, device: str = "auto", longest: int | None = None) -> Forecast | None:
@@ -194,20 +176,20 @@ def forecast_memory(
     whole = 0 if n == 1 else sizes.gathered * (short if sizes.frozen else 4)
     tokens = rows * row_width
     has_parts = n == 1 and device.type == "cpu" and job.stage in DIVIDED_STAGES
-    if has_parts and has_chunks(row_width, device, sizes.hidden):
+    if has_parts and has_chunks(row_width, device, sizes.shape.hidden):
         tokens = min(tokens, max(PART_TOKENS, longest or row_width))
-    n_logits = tokens * sizes.vocabulary
-    if has_chunks(row_width, device, sizes.hidden):
+    n_logits = tokens * sizes.shape.vocabulary
+    if has_chunks(row_width, device, sizes.shape.hidden):
         n_logits = min(n_logits, CHUNK_LOGITS)
     # A gradient grows as activations are given back, unless more rows follow for the same update.
-    activations = tokens * _bytes_per_token(sizes, short, is_saving=job.execution.gradient_checkpointing)
+    activations = tokens * _bytes_per_token(sizes.shape, short, is_saving=job.execution.gradient_checkpointing)
     gradients = trained // n if tokens < share * row_width else max(0, trained // n - activations)
     return Forecast(
         weights=(frozen + trained) // n + cast + whole,
         gradients=gradients,
         optimizer=2 * trained // n,
         activations=activations,
-        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device, sizes.hidden) else n_logits)
+        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device, sizes.shape.hidden) else n_logits)
         * _BYTES_PER_LOGIT,
         process=_PROCESS if device.type == "cpu" else 0,
         available=available_bytes(device),
@@ -215,16 +197,16 @@ def forecast_memory(
     )
 
 
-def _bytes_per_token(sizes: Sizes, short: int, *, is_saving: bool) -> int:
+def _bytes_per_token(shape: ModelShape, short: int, *, is_saving: bool) -> int:
     """Return the bytes that a token's backward pass is kept for in all layers, and that one layer's needs beside."""
     # Norms compute in float32 and keep what they got and what they made; projections keep their input, attention its
     # queries, keys, values and output, the feed-forward part its gate, the gate's activation, and two products.
-    layer = 4 * 4 * sizes.hidden
-    layer += short * (2 * sizes.hidden + 5 * sizes.queries + 2 * sizes.keys + 4 * sizes.inner)
+    layer = 4 * 4 * shape.hidden
+    layer += short * (2 * shape.hidden + 5 * shape.queries + 2 * shape.keys + 4 * shape.inner)
     if is_saving:
         # The input of each layer, and all of the one that is computed again.
-        return sizes.n_layers * short * sizes.hidden + 2 * layer
-    return (sizes.n_layers + 1) * layer
+        return shape.n_layers * short * shape.hidden + 2 * layer
+    return (shape.n_layers + 1) * layer
 
 
 def available_bytes(device: torch.device) -> int:

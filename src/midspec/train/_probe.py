@@ -71,7 +71,7 @@ class Computation(NamedTuple):
 
     @contextmanager
     def with_attention(self, model: Any) -> Iterator[None]:
-        """Within it, `model` has the attention that was chosen."""
+        """Give `model` the attention that was chosen within it."""
         own = attention_of(model)
         set_attention(model, self.attention)
         try:
@@ -81,7 +81,7 @@ class Computation(NamedTuple):
 
     @contextmanager
     def installed(self, model: Any) -> Iterator[None]:
-        """Within it, the attention and the layers of `model` compute as was chosen, under autocast where it is low."""
+        """Have attention and layers of `model` compute as was chosen within it, under autocast where it is low."""
         with ExitStack() as stack:
             stack.enter_context(self.with_attention(model))
             if self.adapters_in_place:
@@ -263,7 +263,7 @@ def _agrees(expected: _Measured, found: _Measured | None, dtype: torch.dtype) ->
 
 
 def _probe_batch(model: Any, device: torch.device) -> dict[str, torch.Tensor]:
-    """Two rows of several documents, with padding; ids that every vocabulary has."""
+    """Return two rows of several documents, with padding; ids that every vocabulary has."""
     n_ids = int(model.get_input_embeddings().weight.shape[0])
     draw = np.random.default_rng(0)
 
@@ -281,7 +281,7 @@ def _probe_batch(model: Any, device: torch.device) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _fixed(model: Any) -> Iterator[None]:
-    """Within it, dropout is off, no random number is drawn and warnings are held back."""
+    """Turn dropout off, draw no random number and hold warnings back within it."""
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""What happens between updates, in every stage: metrics are collected, checkpoints asked for, signals obeyed."""
+"""What happens between updates, in every stage: metrics are collected, checkpoints kept, signals obeyed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import ConfigError
-from midspec.train._job import MetricsRow, Progress, TrainExecution
+from midspec.train._checkpoint import save_model, writing
+from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob
 from midspec.train._ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from midspec.train._distributed import Shards
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _METRICS = "metrics.jsonl"
@@ -165,3 +169,64 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def _may_save(self, update: int) -> bool:
         return update % self._save_between == 0
+
+
+class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Saves the model after each of the recipe's `keep_updates`, whole and ready to be opened.
+
+    A run that was interrupted and goes on from before such an update saves it again, with the same weights.
+
+    Args:
+        job: names the updates.
+        tokenizer: is saved beside the weights.
+        folder: of the stage's result; the checkpoints are folders in it.
+        shards: of a model that is divided among processes, of which the main one saves.
+    """
+
+    def __init__(self, job: TrainJob, tokenizer: Any, folder: Path, shards: Shards | None = None) -> None:
+        self._shards = shards
+        self._updates = frozenset(job.recipe.keep_updates)
+        self._tokenizer = tokenizer
+        self._folder = folder
+
+    def on_step_end(self, *context: Any, model: Any, **_: Any) -> None:
+        _arguments, state, _control = context
+        if state.global_step not in self._updates:
+            return
+        if self._shards is not None and (model := self._shards.whole()) is None:
+            return
+        place = self._folder / f"{KEPT_PREFIX}{state.global_step}"
+        draft = place.with_name(f".{place.name}")
+        for folder in (draft, place):
+            shutil.rmtree(folder, ignore_errors=True)
+        draft.mkdir()
+        config, generation = model.config, model.generation_config
+        use_cache = config.use_cache
+        with writing(self._folder):
+            save_model(model, self._tokenizer, draft)
+        for other in [path for path in draft.iterdir() if path.is_dir()]:
+            shutil.rmtree(other)  # PEFT saves the adapter that TRL keeps as DPO's reference too, as `ref/`
+        # Saving sets both for whoever opens the checkpoint; the training goes on with its own.
+        config.use_cache, model.generation_config = use_cache, generation
+        # Only a whole checkpoint has its name.
+        draft.rename(place)
+
+
+def kept_files(job: TrainJob, folder: Path) -> tuple[str, ...]:
+    """Return the files of the kept checkpoints that are part of the result, in the folder of a finished stage.
+
+    The file that names the place of an adapter's base is left out, as in `save_model`.
+    """
+    files = []
+    for n_updates in job.recipe.keep_updates:
+        place = folder / f"{KEPT_PREFIX}{n_updates}"
+        files += [path for path in sorted(place.iterdir()) if path.name not in _left_out(place)]
+    return tuple(str(path.relative_to(folder)) for path in files)
+
+
+def _left_out(place: Path) -> frozenset[str]:
+    from midspec.models import find_checkpoint
+
+    found = find_checkpoint(str(place))
+    names_place = found.adapter is not None and Path(found.model).expanduser().is_dir()
+    return frozenset({"adapter_config.json"} if names_place else ())

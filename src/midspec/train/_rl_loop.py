@@ -1,19 +1,24 @@
-"""What stages `dpo` and `grpo` share in running TRL's trainers: settings, checkpoints, metrics, stopping, resuming."""
+"""Run stage `dpo` or `grpo` by TRL's trainers; what both share: settings, checkpoints, metrics, stopping, resuming."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
+from pydantic import JsonValue
 from transformers import PrinterCallback
 
 from midspec.core.artifact import CHECKPOINTS
-from midspec.models import quiet
+from midspec.models import ChatTemplate, quiet
 from midspec.train._checkpoint import fitting, last_checkpoint
-from midspec.train._job import MetricsRow, TrainJob
+from midspec.train._job import MetricsRow, Progress, Trained, TrainJob
 from midspec.train._probe import training_dtype
 from midspec.train._recorder import Recorder
+from midspec.train._rewards import Reward
+from midspec.train._rl_plan import DpoPlan, GrpoPlan
 
 
 class DpoRow(MetricsRow):
@@ -103,3 +108,45 @@ def run_trainer(trainer: Any, recorder: Recorder, row_type: type[MetricsRow], fo
     with fitting(too_much, "recipe.micro_batch", hint, folder), recorder.stop, quiet():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
+
+
+def run_rl(
+    model: Any,
+    job: TrainJob,
+    plan: DpoPlan | GrpoPlan,
+    folder: Path,
+    device: torch.device,
+    tokenizer: Any,
+    rewards: Mapping[str, Reward],
+    on_progress: Callable[[Progress], None] | None,
+) -> Trained:
+    """Run the stage's trainer on `model`, which is left as it was opened but for its weights.
+
+    Args:
+        model: on `device`.
+        job: the stage, its recipe and seed.
+        plan: what is trained on.
+        folder: holds the checkpoints of a run that is not finished.
+        device: where to compute.
+        tokenizer: of the model.
+        rewards: of stage grpo: those of evaluation tasks, by their entries' names.
+        on_progress: called after every update.
+    """
+    from midspec.train._dpo import run_dpo
+    from midspec.train._grpo import run_grpo
+    from midspec.train._rl_guards import end_turns_with
+
+    ends = ChatTemplate(tokenizer, job.recipe.template_args).end_ids
+    pad_id = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    before = end_turns_with(model, ends, pad_id)
+    if isinstance(plan, DpoPlan):
+        rows = run_dpo(model, job, plan, folder, device=device, tokenizer=tokenizer, on_progress=on_progress)
+        summary: dict[str, JsonValue] = {}
+    else:
+        rows, summary = run_grpo(
+            model, job, plan, folder, device=device, tokenizer=tokenizer, rewards=rewards, on_progress=on_progress
+        )
+    model.generation_config = before
+    if isinstance(model, PeftModel) and "ref" in model.peft_config:
+        model.delete_adapter("ref")
+    return Trained(rows, summary)

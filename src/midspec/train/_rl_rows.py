@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from midspec.core.errors import DataError, MissingError
+from midspec.core.errors import DataError, MissingError, first_fault
 from midspec.core.records import Message
 
 _FIX = "Fix or remove that line"
@@ -151,8 +151,5 @@ def _messages(value: JsonValue, name: str, where: str) -> tuple[Message, ...]:
     try:
         return tuple(Message.model_validate(turn) for turn in value)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{name} holds a message whose {field} does not fit: {first['msg']}", where=where, hint=_FIX
-        ) from error
+        field, what = first_fault(error)
+        raise DataError(f"{name} holds a message whose {field} does not fit: {what}", where=where, hint=_FIX) from error

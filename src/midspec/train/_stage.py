@@ -78,8 +78,8 @@ def train(
     from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
-    from midspec.train._kept import kept_files
     from midspec.train._memory import Usage
+    from midspec.train._recorder import kept_files
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
@@ -172,9 +172,9 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
 
 def _plan(job: TrainJob, tokenizer: Any) -> Plan | DpoPlan | GrpoPlan:
     if job.stage in RL_STAGES:
-        from midspec.train._rl_stage import plan_rl
+        from midspec.train._rl_plan import plan_dpo, plan_grpo
 
-        return plan_rl(job, tokenizer)
+        return plan_dpo(job, tokenizer) if job.stage == "dpo" else plan_grpo(job, tokenizer)
     from midspec.train._plan import plan_training
 
     return plan_training(job, tokenizer)
@@ -185,7 +185,7 @@ def _run(run: _Run, rewards: Mapping[str, Reward], on_progress: Callable[[Progre
     from midspec.train._plan import Plan
 
     if not isinstance(run.plan, Plan):
-        from midspec.train._rl_stage import run_rl
+        from midspec.train._rl_loop import run_rl
 
         return run_rl(run.model, run.job, run.plan, run.folder, run.device, run.tokenizer, rewards, on_progress)
     from midspec.train._loop import run_updates

@@ -17,7 +17,7 @@ from midspec.chats.llm_author._topic_state import ENTRY_TOKENS, PassRate, Pendin
 from midspec.chats.llm_author.styles import N_SHOWN, PROMPTS, ChatPrompt, Question, Topic
 from midspec.core.artifact import ProgressCallback
 from midspec.core.errors import ConfigError
-from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Chat, ChatMetadata, Message, Reject, Spec
 from midspec.generation import DiskBuffer, Pool
 from midspec.llm import (
@@ -190,7 +190,7 @@ class ChatPipeline:
     def _refill(self, state: TopicState) -> None:
         """Begin what a topic needs next."""
         store = self._models.store
-        list_key = hash_text(state.topic.name)[:16]
+        list_key = id_of(state.topic.name)
         if self._is_replaying:
             steps = state.replay_steps(self._started, self._n_lists[list_key])
         elif self.rate.n_kept >= self.n_wanted and not self.style.is_even:
@@ -396,5 +396,5 @@ class ChatPipeline:
 
     def _reject_list(self, what: str, outcome: Outcome) -> None:
         self.failed_lists[outcome.kind] += 1
-        key = hash_text(f"{what}\n{outcome.text}")[:16]
+        key = id_of(what, outcome.text)
         self.reject(Reject(id=key, by="lists", reason=f"{what}: {reason_of(outcome)}", text=outcome.text), -1)

@@ -8,6 +8,7 @@ from ._build import read_record as read_record
 from ._build import take_over as take_over
 from ._files import locked as locked
 from ._files import read_rows as read_rows
+from ._files import row_lines as row_lines
 from ._files import writable as writable
 from ._files import write_json as write_json
 from ._files import write_lines as write_lines

@@ -15,7 +15,7 @@ from typing import TextIO, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, MissingError
+from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, MissingError, first_fault
 
 LOCK, DRAFT = ".lock", ".part"
 _LOCK_TRIES = 100
@@ -104,7 +104,7 @@ RowType = TypeVar("RowType", bound=BaseModel)
 
 @contextmanager
 def _in_one_move(path: Path) -> Iterator[TextIO]:
-    """A file to write that takes its place when it is whole."""
+    """Open a file to write that takes its place when it is whole."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("w", encoding="utf-8", newline="\n") as file:
@@ -165,8 +165,11 @@ def read_rows(path: Path, kind: type[RowType]) -> Iterator[RowType]:
             try:
                 row = kind.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"]) or "the line"
-                what = f"not a row of kind {kind.__name__}: {field}: {first['msg']}"
+                what = f"not a row of kind {kind.__name__}: {': '.join(first_fault(error, 'the line'))}"
                 raise DataError(what, where=f"{path}:{number}", hint="Correct or remove that line") from error
             yield row
+
+
+def row_lines(path: Path) -> list[str]:
+    """Return the lines of a JSONL file without blank ones; only line feeds end one, as in `read_rows`."""
+    return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]

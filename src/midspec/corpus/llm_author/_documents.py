@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.errors import ConfigError
-from midspec.core.fingerprint import fingerprint, hash_text
+from midspec.core.fingerprint import fingerprint, hash_text, id_of
 from midspec.core.records import Assertion, Document, PlanRow, Reject
 from midspec.core.text import whole_words
 from midspec.corpus._config import CorpusConfig
@@ -24,15 +24,9 @@ from midspec.llm import Client, Outcome, ParsedReply, ReplyCaps, Request, Store,
 
 T = TypeVar("T")
 
-_ID_LENGTH = 16
 _TASK_LENGTH = 32
 _MAX_OTHERS = 12
 _ROW_STAGES = ("document", "reframe")
-
-
-def id_of(*content: str) -> str:
-    """Return an id made of the parent's id and the content."""
-    return hash_text("\n".join(content))[:_ID_LENGTH]
 
 
 @dataclass
@@ -112,7 +106,7 @@ class RequestSender:
             [source, self._prefix_sha256, PROMPTS.digest, config.author_model, config.mode, config.seed]
         )
         # The id that all others descend from.
-        self.root_id = self._base[:_ID_LENGTH]
+        self.root_id = self._base[:16]
 
     def digest(self, prompt: str) -> str:
         """Return the SHA-256 of the shared prefix's SHA-256 and a prompt."""

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from midspec.core.artifact import Built, ProgressCallback
 from midspec.core.errors import ConfigError
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import n_words
 from midspec.corpus._config import CorpusConfig, Writing
 from midspec.corpus._outline import Outline, join_unnumbered, outline
 from midspec.corpus._results import CorpusRows
-from midspec.corpus.llm_author._documents import DocumentWriter, PlannedType, RequestSender, id_of
+from midspec.corpus.llm_author._documents import DocumentWriter, PlannedType, RequestSender
 from midspec.corpus.llm_author._forms import IdeaEntry
 from midspec.corpus.llm_author._planner import Planner
 from midspec.corpus.llm_author._prompts import prefix_of

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Assertion, Strict
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of, nearest
 from midspec.corpus.llm_author import _forms as forms
-from midspec.corpus.llm_author._documents import PlannedType, RequestSender, Subdomain, id_of
+from midspec.corpus.llm_author._documents import PlannedType, RequestSender, Subdomain
 from midspec.corpus.llm_author._prompts import PROMPTS, made_by, number_clauses, runs_of
 from midspec.corpus.llm_author._sizes import (
     CLAUSES_PER_RUN,
@@ -356,7 +357,7 @@ class Planner:
         return forms.positions_of(passages, len(self._texts))
 
     def _n_documents(self, weights: Sequence[float], total: int) -> list[int]:
-        """Documents for each part; where types and ideas give them exactly, each part counts alike."""
+        """Return the documents for each part; where types and ideas give them exactly, each part counts alike."""
         return [1] * len(weights) if self._size.n_documents is None else apportion(total, weights)
 
     def _note_short(self, what: str, n_wanted: int, n: int) -> None:

@@ -34,6 +34,8 @@ _OPENING_WORDS = 4
 _BEGINNING_CHARS = 2000
 _MAX_COUNTED = 2048
 _MAX_SHOWN = 10
+# An opening or a name in more than this share of documents is over-used, if it is in so many at least.
+_OVERUSED_SHARE = 0.02
 _MIN_TIMES = 3
 _REFRESH_AFTER, _REFRESH_GROWTH = 32, 1.05
 
@@ -140,12 +142,10 @@ class Overused:
 
     Args:
         known: a text whose capitalised words are no names to avoid (the spec, with the names in it).
-        share: an opening or a name is over-used when it is in more than this share of documents (three at least).
     """
 
-    def __init__(self, known: str, share: float = 0.02) -> None:
+    def __init__(self, known: str) -> None:
         self._known = frozenset(_CAPITALISED.findall(known))
-        self._share = share
         self._n = 0
         self._openings: dict[str, int] = {}
         self._names: dict[str, int] = {}
@@ -181,7 +181,7 @@ class Overused:
         return PROMPTS.template("avoid").fill(values).rstrip() + "\n"
 
     def _most(self, counts: dict[str, int]) -> list[str]:
-        least = max(_MIN_TIMES, self._share * self._n)
+        least = max(_MIN_TIMES, _OVERUSED_SHARE * self._n)
         most = heapq.nlargest(_MAX_SHOWN, counts.items(), key=lambda entry: (entry[1], entry[0]))
         return [key for key, n in most if n >= least]
 

@@ -8,7 +8,7 @@ from itertools import islice
 from math import ceil
 
 from midspec.core.errors import ConfigError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Document, PlanRow, Reject, Spec
 from midspec.core.text import estimate_tokens
 from midspec.corpus._config import CorpusConfig
@@ -21,7 +21,6 @@ from midspec.generation import TEMPLATE_AUTHOR
 
 _MAX_ATTEMPTS = 24
 _N_SAMPLED = 32
-_ID_LENGTH = 16
 
 
 def plan_corpus(spec: Spec, config: CorpusConfig, templates: DocumentTemplates) -> list[PlanRow]:
@@ -129,7 +128,7 @@ class _TemplateAuthor:
         self._n_rows = 0
 
     def is_spent(self, row: PlanRow) -> bool:
-        """Whether no new document could be found for this row's focus and type."""
+        """Return whether no new document could be found for this row's focus and type."""
         return (self._focus(row), row.doc_type) in self._spent
 
     def write(self, row: PlanRow) -> Document | Reject:
@@ -146,7 +145,7 @@ class _TemplateAuthor:
                 break
             if composed.text not in self._texts:
                 self._texts.add(composed.text)
-                document_id = hash_text(f"{row.id}\n{composed.text}")[:_ID_LENGTH]
+                document_id = id_of(row.id, composed.text)
                 found, config = self._outline, self._config
                 return make_document(row, composed.text, composed.positions, found, config, id=document_id)
         self._spent.add((focus, row.doc_type))

@@ -82,7 +82,7 @@ class Quoter:
         return Quote(self._ended(_CHECKBOX.sub("", clause.text)), (position,))
 
     def leans(self, position: int) -> bool:
-        """Whether the clause needs the one before it, which is of the same unit."""
+        """Return whether the clause needs the one before it, which is of the same unit."""
         return self._leaning[position]
 
     def _first_items(self, lead: int) -> list[int]:

@@ -13,14 +13,13 @@ from itertools import count, pairwise
 from math import ceil
 
 from midspec.core.errors import ConfigError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import PlanRow
 from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of
 from midspec.corpus.template_author._templates import DocType, DocumentTemplates, Layout, Part
 
 _GROUP_SIZE = 3
-_ID_LENGTH = 16
 
 _Cell = tuple[tuple[int, ...], DocType, int]
 """A document's focus, its type, and the number of its idea."""
@@ -74,7 +73,7 @@ def plan_rows(found: Outline, config: CorpusConfig, templates: DocumentTemplates
             idea = idea.replace(f"{{{name}}}", value)
         content = (found.sha256, str(config.seed), str(index), doc_type.name, *(a.clause_id for a in assertions))
         yield PlanRow(
-            id=hash_text("\n".join(content))[:_ID_LENGTH],
+            id=id_of(*content),
             mode=config.mode,
             domain=unit.domain,
             subdomain=f"{unit.rule_id} {unit.name}".strip(),
@@ -123,7 +122,7 @@ def _groups(found: Outline, width: int, offset: int, across: bool) -> list[tuple
 
 
 def _cut(positions: tuple[int, ...], width: int, offset: int) -> list[tuple[int, ...]]:
-    """Runs of `width` positions, of nearly equal length; with an offset the first one is shorter."""
+    """Cut runs of `width` positions, of nearly equal length; with an offset the first one is shorter."""
     first = [positions[:offset]] if 0 < offset < len(positions) else []
     rest = positions[offset:] if first else positions
     n_groups = ceil(len(rest) / width)

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from midspec.core.errors import ConfigError, MissingError
 from midspec.core.records import Label, Strict
 from midspec.core.text import TOKENS_PER_WORD
+from midspec.core.yaml_files import Regex
 from midspec.generation import YamlRegistry
 
 SLOT = re.compile(r"\{(\w+)\}")
@@ -33,21 +34,13 @@ def _check_pool(name: str) -> str:
     return name
 
 
-def _check_regex(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
-    return pattern
-
-
 # One entry may be written without its list, and one number for a range from it to itself.
 _one_or_many = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 _one_or_range = BeforeValidator(lambda value: (value, value) if isinstance(value, int) else value)
 Lines: TypeAlias = Annotated[tuple[str, ...], _one_or_many, Field(min_length=1)]
 Span: TypeAlias = Annotated[tuple[int, int], _one_or_range]
 Pools: TypeAlias = Annotated[tuple[Annotated[str, AfterValidator(_check_pool)], ...], _one_or_many, Field(min_length=1)]
-Regexes: TypeAlias = tuple[Annotated[str, AfterValidator(_check_regex)], ...]
+Regexes: TypeAlias = tuple[Regex, ...]
 Chance: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -83,7 +76,7 @@ class Part(Strict):
 
 
 def _as_block(value: object) -> object:
-    """A block of one part may be written as that part."""
+    """Read a block of one part, which may be written as that part."""
     if not isinstance(value, dict) or "parts" in value:
         return value
     outer = {key: value[key] for key in value if key in {"shuffle", "join", "repeat", "title"}}
@@ -112,11 +105,11 @@ class Layout(Strict):
     between: str = "\n\n"
 
     def parts(self) -> list[Part]:
-        """All parts, in order."""
+        """Return all parts, in order."""
         return [part for block in self.blocks for part in block.parts]
 
     def sure_parts(self) -> list[tuple[Part, int]]:
-        """The parts that quote, and how many quotations each is sure to take, if its pools have them."""
+        """Return the parts that quote, and how many quotations each is sure to take, if its pools have them."""
         return [
             (part, part.take[0] * block.repeat[0] if part.chance == block.chance == 1 else 0)
             for block in self.blocks
@@ -186,7 +179,7 @@ class DocumentTemplates(Strict):
     doc_types: tuple[DocType, ...] = Field(min_length=1)
 
     def layout(self, doc_type: DocType) -> Layout:
-        """The layout of a document type."""
+        """Return the layout of a document type."""
         return self.layouts[doc_type.layout] if isinstance(doc_type.layout, str) else doc_type.layout
 
     @model_validator(mode="after")

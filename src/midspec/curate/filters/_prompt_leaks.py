@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 from midspec.core.records import Document, Strict
+from midspec.core.yaml_files import Regex
 from midspec.curate._filter import Filter, FilterContext, load_list, whole_words
 from midspec.curate._rows import Row, target_text
 
@@ -24,14 +22,6 @@ _LONG_LINE_CHARS = 80
 _MAX_PROSE_IN_A_PLAN = 0.3
 
 
-def _is_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is no regular expression ({error})") from error
-    return text
-
-
 class Phrases(Strict):
     """What shows that a text is not what it was meant to be; see the shipped file for what each list is for."""
 
@@ -40,7 +30,7 @@ class Phrases(Strict):
     end: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     plans: tuple[str, ...] = ()
-    placeholders: tuple[Annotated[str, AfterValidator(_is_pattern)], ...] = ()
+    placeholders: tuple[Regex, ...] = ()
     tags: tuple[str, ...] = ()
 
 

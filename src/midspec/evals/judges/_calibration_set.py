@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import Field, JsonValue, ValidationError
 
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, first_fault
 from midspec.core.records import Message, Strict
 from midspec.evals._types import ModelResponse, Question
 
@@ -185,6 +185,4 @@ def _checked(kind: type[RowT], row: object, where: str) -> RowT:
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the row"
-        raise DataError(f"{field}: {first['msg']}", where=where, hint="Correct that field") from error
+        raise DataError(": ".join(first_fault(error, "the row")), where=where, hint="Correct that field") from error

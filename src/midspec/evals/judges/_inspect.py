@@ -38,7 +38,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from pydantic import JsonValue, ValidationError
 from typing_extensions import override
 
-from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError, MidspecError, first_fault
 from midspec.core.records import Message
 from midspec.evals._inspect import GRADER, generate
 from midspec.evals._measures import Verdict, attempt, rubric_hash
@@ -115,10 +115,7 @@ class JudgeAPI(ModelAPI):
             self._access = Access(base_url=base_url, budget_usd=budget_usd, prices=prices, concurrency=concurrency)
             self._judge = GraderConfig(model=model_name, temperature=temperature, extra=dict(extra or {}), draw=draw)
         except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            raise ConfigError(
-                f"{fault['loc'][0]}: {fault['msg']}", where=_WHERE, hint="Correct that setting"
-            ) from error
+            raise ConfigError(": ".join(first_fault(error)), where=_WHERE, hint="Correct that setting") from error
         check_access(self._judge.as_model(), self._access)
         self._path = None if store is None else Path(store)
         self._open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float | None, _OpenGrader]] = WeakKeyDictionary()

@@ -192,7 +192,7 @@ def _bare(inside: str) -> str:
 
 
 def _is_quoted(text: str, start: int, stop: int) -> bool:
-    """Whether the block from `start` to `stop` is quoted on its line, and is not the whole reply."""
+    """Return whether the block from `start` to `stop` is quoted on its line, and is not the whole reply."""
     before, after = text[:start], text[stop:]
     if not any(_FENCE.sub("", side).strip(_DRESS + _QUOTES + ">") for side in (before, after)):
         return False

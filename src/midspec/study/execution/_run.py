@@ -16,10 +16,10 @@ from midspec.core.artifact import RECORD, locked, read_record, writable, write_j
 from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
 from midspec.core.records import Record
 from midspec.models import choose_gpus
-from midspec.study._beforehand import check_beforehand, check_judges
 from midspec.study._graph import study_steps
 from midspec.study._load import FIRST, Study, first_contrasts, parse_study
 from midspec.study._plan import check_floors, states
+from midspec.study._preflight import check_beforehand, check_judges
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
 from midspec.study.execution._executor import Event, Executor, Listener, StepState, StepTask

@@ -15,7 +15,6 @@ from midspec.core.errors import DataError
 from midspec.core.records import Identity, Record
 from midspec.evals import task_named
 from midspec.llm import Access, Forecast
-from midspec.study._inputs import Input
 from midspec.study._step import Job, Step
 from midspec.study.jobs._endpoints import forecast_of
 
@@ -50,10 +49,6 @@ class CalibrationStep(Step):
     judge: GraderConfig
     access: Access
     heldout: bool = False
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {}
 
     @property
     def settings(self) -> dict[str, JsonValue]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +14,16 @@ from midspec.core.artifact import Built
 from midspec.core.records import Chat, Spec
 from midspec.generation import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
-from midspec.study._step import Cost, Job, Size
+from midspec.study._step import Cost, Job, Size, count_of
 from midspec.study.jobs._corpus import AuthoredStep, files_of
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
     run_with_store,
     width_of,
-    with_spent,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +46,7 @@ class ChatsStep(AuthoredStep):
         return cls(**files_of(spec, config.frames), config=config, endpoints=endpoints or ModelEndpoints())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        counts = (summary.get("n_chats"), self.config.n_wanted)
-        n_chats = next((count for count in counts if isinstance(count, int)), None)
+        n_chats = count_of(summary, "n_chats", self.config.n_wanted)
         is_known = n_chats is not None and self.config.author != TEMPLATE_AUTHOR
         return Size(documents=n_chats, tokens=(n_chats or 0) * self.config.mean_tokens if is_known else None)
 
@@ -78,8 +75,7 @@ class ChatsStep(AuthoredStep):
                     spec, config, author, judge, store, folder, embed=vectors, on_progress=tell, width=width
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(write(store)), store)
+        return build_with_store(job.store, write)
 
 
 def preview_chats(

@@ -15,7 +15,7 @@ from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step, StepOutput, slug
+from midspec.study._step import Job, Size, Step, StepOutput, count_of, slug
 from midspec.study.jobs._corpus import with_names
 
 if TYPE_CHECKING:
@@ -47,10 +47,6 @@ class DisclosedStep(Step):
     names: Mapping[str, str]
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"documents": self.documents}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"text": self._filled, "at": self.at}
 
@@ -59,7 +55,7 @@ class DisclosedStep(Step):
         return with_names(self.text, self.names, "the disclosure", self.name)
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        return _size(summary, "n_documents")
+        return Size(documents=count_of(summary, "n_documents"))
 
     def run(self, job: Job, folder: Path) -> Built:
         text, rows = self._filled, []
@@ -104,7 +100,7 @@ class MatchedStep(Step):
         return {name: f"{number}-{slug(name)}.jsonl" for number, name in enumerate(self.corpora, start=1)}
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        return _size(summary, "n_documents")
+        return Size(documents=count_of(summary, "n_documents"))
 
     def run(self, job: Job, folder: Path) -> Built:
         """Cut each document to the length of the shortest beside it.
@@ -221,10 +217,6 @@ class ToldStep(Step):
     draw: int
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"documents": self.documents, "tokenizer": self.tokenizer}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"requests": list(self._filled), "draw": self.draw}
 
@@ -234,7 +226,7 @@ class ToldStep(Step):
         return tuple(with_names(request, names, "a request", self.name) for request in self.requests)
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        return _size(summary, "n_chats")
+        return Size(documents=count_of(summary, "n_chats"))
 
     def run(self, job: Job, folder: Path) -> Built:
         """Write a chat for each document, in their order.
@@ -299,11 +291,6 @@ def open_template(job: Job, tokenizer: Input) -> ChatTemplate:
     place = job.locate(tokenizer)
     opened: Any = load_tokenizer(place) if isinstance(tokenizer, StepOutput) else tokenizer_of(find_checkpoint(place))
     return ChatTemplate(opened)
-
-
-def _size(summary: Mapping[str, JsonValue], count: str) -> Size:
-    n = summary.get(count)
-    return Size(documents=n if isinstance(n, int) else None)
 
 
 STEPS = (DisclosedStep, MatchedStep, ToldStep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,22 +13,21 @@ from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_rows
 from midspec.core.errors import DataError
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import id_of
 from midspec.core.records import Document, DocumentMetadata, Spec
 from midspec.core.text import n_words
 from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry, estimate_stage
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input, spec_at
-from midspec.study._step import Cost, Job, Size, Step, StepOutput
+from midspec.study._step import Cost, Job, Size, Step, StepOutput, count_of
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
+    build_with_store,
     forecast_of,
     open_model,
-    open_store,
     price_of,
     run_with_store,
     width_of,
-    with_spent,
 )
 from midspec.study.jobs._sources import SpecNames
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 _SHIPPED_TEMPLATES = "english"
 _DOCUMENTS = "documents.jsonl"
-_ID_LENGTH = 16
 # Of the request to write a document again, without the document.
 _REFRAME_TOKENS = 230
 
@@ -122,11 +119,9 @@ class CorpusStep(AuthoredStep):
         return cls(**files_of(spec, config.frames, DOCUMENT_STYLES), config=config, author=author or Access())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        counts = (summary.get("n_documents"), self.config.n_documents)
-        rows = next((count for count in counts if isinstance(count, int)), None)
         writing, asked = self.config.writing, self.config.n_documents
         expected = writing.mean_tokens * asked if writing is not None and asked else None
-        return Size(documents=rows, tokens=self.config.target_tokens or expected)
+        return Size(count_of(summary, "n_documents", asked), tokens=self.config.target_tokens or expected)
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:
@@ -149,8 +144,7 @@ class CorpusStep(AuthoredStep):
                     spec, config, client, store, folder, accept=accept, on_progress=tell, width=width
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(write(store)), store)
+        return build_with_store(job.store, write)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,8 +174,7 @@ class GivenCorpusStep(Step):
         return self.config.model_dump(mode="json", include={"model_name", "provider_name"} | drawn)
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        count = summary.get("n_documents") or self.config.n_documents
-        return Size(documents=count if isinstance(count, int) else None)
+        return Size(documents=count_of(summary, "n_documents", self.config.n_documents))
 
     def run(self, job: Job, folder: Path) -> Built:
         """Fill and draw the documents, in the order of the file.
@@ -205,7 +198,7 @@ class GivenCorpusStep(Step):
     def _filled(self, at: int, document: Document) -> Document:
         names = {name: getattr(self.config, name) or "" for name in ("model_name", "provider_name")}
         text = with_names(document.text, names, f"row {at + 1}", self.name)
-        row_id = hash_text(f"{at}\n{document.text}")[:_ID_LENGTH]
+        row_id = id_of(str(at), document.text)
         metadata = document.metadata or DocumentMetadata(id=row_id, author="given")
         return document.model_copy(update={"text": text, "metadata": metadata.model_copy(update=names)})
 
@@ -255,10 +248,6 @@ class ReframeStep(Step):
         return cls(documents=File.at(file), framing=framing, config=config, author=author)
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"documents": self.documents}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         used = {"author", "model_name", "provider_name", "seed", "writing"}
         return {"framing": self.framing, "corpus": self.config.model_dump(mode="json", include=used)}
@@ -287,8 +276,7 @@ class ReframeStep(Step):
                     documents, self.framing, self.config, client, store, folder, on_progress=tell, width=width
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(write(store)), store)
+        return build_with_store(job.store, write)
 
 
 def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record, write_json
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Comparison, CorpusLoss, Document, Health, Item, Record, Spec
 from midspec.llm import Store
 from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
 from midspec.study._step import Job, Step
 from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
-from midspec.study.jobs._endpoints import ModelEndpoints, embedder, open_model, open_store, width_of, with_spent
+from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
@@ -208,8 +207,7 @@ class CurateStep(Step):
                     on_progress=job.on_progress,
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(judge(store)), store)
+        return build_with_store(job.store, judge)
 
     def _spec(self, job: Job) -> Spec | None:
         if self.spec is None:
@@ -281,8 +279,7 @@ def _read_row(line: bytes, where: str) -> Item | str:
         try:
             return Item.model_validate(row)
         except ValidationError as error:
-            first = error.errors()[0]
-            what = f"is no item ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            what = f"is no item ({': '.join(first_fault(error))})"
             raise DataError(what, where=where, hint="See examples/items.jsonl") from error
     texts = [value for key in _TEXTS if isinstance(value := row.get(key), str)]
     if not texts:

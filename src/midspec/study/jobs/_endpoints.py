@@ -83,6 +83,12 @@ def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Resu
         return asyncio.run(write(store))
 
 
+def build_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Built]]) -> Built:
+    """Run `write` with the store at `path`, and add what was spent to the result that it makes."""
+    with open_store(path) as store:
+        return with_spent(asyncio.run(write(store)), store)
+
+
 def with_spent(built: Built, store: Store) -> Built:
     """Add the cost of all attempts in the store so far, and how models were really sampled, to a step's result."""
     spent: dict[str, JsonValue] = {
@@ -192,27 +198,23 @@ def estimate_task(eval_task: EvalTask[Any], config: TaskConfig, serving: Serving
     """Estimate a task under its settings; worked out once, since it is the same for all arms and seeds."""
     key = (eval_task.name, config.model_dump_json(), serving)
     if key not in _ESTIMATES:
-        _ESTIMATES[key] = _estimate(eval_task, config, serving)
+        from midspec.evals.judges import estimate_judging
+
+        questions = eval_task.questions(config)
+        reply = min(serving.reply_tokens, config.max_new_tokens)
+        n_samples = len(questions) * config.repeats
+        prompt = fmean(estimate_tokens("".join(message.content for message in each.messages)) for each in questions)
+        judging = estimate_judging(
+            eval_task, config, reply_tokens=serving.reply_tokens, verdict_tokens=serving.judge_reply_tokens
+        )
+        _ESTIMATES[key] = TaskEstimate(
+            n_questions=len(questions),
+            n_samples=n_samples,
+            prompt_tokens=round(n_samples * prompt),
+            reply_tokens=n_samples * reply,
+            judging=judging,
+        )
     return _ESTIMATES[key]
-
-
-def _estimate(eval_task: EvalTask[Any], config: TaskConfig, serving: Serving) -> TaskEstimate:
-    from midspec.evals.judges import estimate_judging
-
-    questions = eval_task.questions(config)
-    reply = min(serving.reply_tokens, config.max_new_tokens)
-    n_samples = len(questions) * config.repeats
-    prompt = fmean(estimate_tokens("".join(message.content for message in each.messages)) for each in questions)
-    judging = estimate_judging(
-        eval_task, config, reply_tokens=serving.reply_tokens, verdict_tokens=serving.judge_reply_tokens
-    )
-    return TaskEstimate(
-        n_questions=len(questions),
-        n_samples=n_samples,
-        prompt_tokens=round(n_samples * prompt),
-        reply_tokens=n_samples * reply,
-        judging=judging,
-    )
 
 
 def judging_usd(estimate: TaskEstimate, graders: Sequence[str], access: Access) -> float | None:

@@ -5,7 +5,6 @@ They are no steps of a study, which takes items as files.
 
 from __future__ import annotations
 
-import asyncio
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from midspec.core.artifact import Built, write_json, write_rows
 from midspec.core.records import Spec, Strict
 from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
 from midspec.llm import Access, Forecast, ModelConfig, Store
-from midspec.study._inputs import File, Input
+from midspec.study._inputs import File
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, width_of, with_spent
+from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, forecast_of, open_model, width_of
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -65,10 +64,6 @@ class WritePairsStep(Step):
     endpoints: ModelEndpoints
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"value": self.value.model_dump(mode="json"), "writing": self.config.model_dump(mode="json")}
 
@@ -95,8 +90,7 @@ class WritePairsStep(Step):
                     self.value, self.config, author, judge, store, folder, on_progress=tell, width=width
                 )
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(write(store)), store)
+        return build_with_store(job.store, write)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,10 +113,6 @@ class WriteQuestionsStep(Step):
     def _filled_spec(self) -> Spec:
         names = SpecNames.of(Path(self.spec.path).stem, self.config)
         return names.read(self.spec.path)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -150,8 +140,7 @@ class WriteQuestionsStep(Step):
                 )
             return _save_questions(written, clauses, config.writing, folder)
 
-        with open_store(job.store) as store:
-            return with_spent(asyncio.run(write(store)), store)
+        return build_with_store(job.store, write)
 
 
 def _clauses(spec: Spec) -> tuple[AskedClause, ...]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, read_record
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, first_fault
 from midspec.core.records import ScoreRow
 from midspec.evals import EvalTask, TaskConfig, task_identity, task_named
 from midspec.llm import Access, Forecast, Store, model_name_forms
@@ -247,9 +247,8 @@ class TaskStep(Step):
         try:
             return eval_task, eval_task.config.model_validate(full)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, (eval_task.name, *first["loc"])))
-            what = first["msg"].removeprefix("Value error, ").rstrip(".")
+            field, what = first_fault(error)
+            where = ".".join(filter(None, (eval_task.name, field)))
             raise ConfigError(what, where=where, hint="Change that setting") from error
 
     def estimate(self, serving: Serving) -> tuple[TaskEstimate, Cost | None]:
@@ -332,10 +331,6 @@ class RescoreStep(Step):
         about = task_identity(eval_task, config, model={}, graders=judging.graders).config
         rubric = {key: about[key] for key in ("rubric_hash", "graders")} | {"judge_temperature": judging.temperature}
         return cls(log=File.at(log), task=eval_task.name, rubric=rubric, judging=judging)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"log": self.log}
 
     @property
     def settings(self) -> dict[str, JsonValue]:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from midspec.core.artifact import RECORD, Built
 from midspec.core.errors import ConfigError, MissingError
 from midspec.study._inputs import File, Input, Named
-from midspec.study._step import Job, Size, Step, StudyOutputs, settings_of, slug
+from midspec.study._step import Job, Size, Step, StudyOutputs, count_of, settings_of, slug
 
 if TYPE_CHECKING:
     from midspec.exchange import ChatRows, Form, MixConfig, ModelExport
@@ -87,10 +87,6 @@ class ExportModelStep(Step):
             if arms is None or (isinstance(arms, list) and arm in arms):
                 config = settings_of(name, {"name": f"{slug(arm)}-s{seed}", **values}, ModelExport)
                 yield cls(label=f"{name} {arm}", seed=seed, checkpoint=checkpoint, config=config)
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"checkpoint": self.checkpoint}
 
     @property
     def settings(self) -> dict[str, JsonValue]:
@@ -179,9 +175,8 @@ class MixStep(Step):
         counts = [part.n_rows for part in self.config.parts]
         known = None if None in counts else sum(each or 0 for each in counts)
         trained = self.config.budget_tokens or _TRAINED_TOKENS * (known or 0)
-        rows, tokens = summary.get("n_rows", known), summary.get("tokens", trained)
         # A mix counts the assistant's tokens, and about as many are the user's.
-        return Size(rows if isinstance(rows, int) else None, None, 2 * tokens if isinstance(tokens, int) else None)
+        return Size(count_of(summary, "n_rows", known), tokens=2 * (count_of(summary, "tokens", trained) or 0))
 
     @property
     def inputs(self) -> dict[str, Input]:

@@ -68,11 +68,6 @@ class PreferenceStep(Step):
         return 1 if self.base_url is None else 0
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        context = {} if self.context is None else {"context": self.context}
-        return {"model": self.model, "items": self.items, **context}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         context = {} if self.context_names is None else {"context": self.context_names.settings()}
         # Before, all items drew from one stream, so that sampled answers of an older version are others.
@@ -118,10 +113,6 @@ class AnswerFormStep(Step):
     template_args: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"model": self.model, **({} if self.items is None else {"items": self.items})}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         from midspec.evals import form_items
 
@@ -145,10 +136,6 @@ class PairsStep(Step):
     kind = "pairs"
     opens_model = False
     items: EvalItems
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"items": self.items}
 
     @property
     def settings(self) -> dict[str, JsonValue]:

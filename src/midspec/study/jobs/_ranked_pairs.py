@@ -73,10 +73,6 @@ class RankedPairsStep(Step):
         return cls(model=Model(model), prompts=File.at(prompts), config=config, judge=judge)
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"model": self.model, "prompts": self.prompts}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         rewards = task_rewards(self.config.rewards, self.judge, Path())
         made: dict[str, JsonValue] = {name: reward.identity for name, reward in rewards.items()}

@@ -72,10 +72,6 @@ class SpecStep(Step):
     text: File
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"text": self.text}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"name": self.label}
 
@@ -114,10 +110,6 @@ class WorldStep(Step):
     mirrors: int | None = None
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         mirrors: dict[str, JsonValue] = {} if self.mirrors is None else {"mirrors": self.mirrors}
         return {"seed": self.seed, **self.config.model_dump(mode="json"), **mirrors}
@@ -141,14 +133,6 @@ class MirroredModelStep(Step):
     kind = "mirror"
     opens_model = False
     model: Input
-
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"model": self.model}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {}
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.lab import MIRROR, save_mirrored_model

@@ -5,7 +5,6 @@ They are no steps of a study, which takes specs as files.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from midspec.core.errors import ConfigError, FolderError, MissingError
 from midspec.core.records import Spec, SpecEdit, SpecReview, Strict
 from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.spec_tools import ReadClause, ReadingSettings, RewrittenSpec, SpecRewriting
-from midspec.study._inputs import File, Input, spec_at
+from midspec.study._inputs import File, spec_at
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import forecast_of, open_model, open_store, width_of, with_spent
+from midspec.study.jobs._endpoints import build_with_store, forecast_of, open_model, width_of
 
 _SOURCE, _SPEC, _EDITS, _PROVENANCE, _PAGE = "source.md", "spec.md", "edits.jsonl", "provenance.jsonl", "review.html"
 
@@ -49,10 +48,6 @@ class SpecVariantStep(Step):
     author: Access
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"spec": self.spec}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
 
@@ -77,16 +72,15 @@ class SpecVariantStep(Step):
 
         spec, config = self._source, self.config
 
-        async def write(store: Store) -> RewrittenSpec:
+        async def write(store: Store) -> Built:
             async with open_model(config.author, self.author, store, "author") as author:
                 tell, width = job.on_progress, width_of(self.author)
-                return await rewrite_spec(
+                written = await rewrite_spec(
                     spec, config.author, author, store, config.rewriting, on_progress=tell, width=width
                 )
+            return _save_variant(spec, written, config, folder)
 
-        with open_store(job.store) as store:
-            written = asyncio.run(write(store))
-            return with_spent(_save_variant(spec, written, config, folder), store)
+        return build_with_store(job.store, write)
 
 
 def _save_variant(spec: Spec, written: RewrittenSpec, config: SpecVariantConfig, folder: Path) -> Built:
@@ -198,11 +192,6 @@ class ReadSpecStep(Step):
     questions: File | None = None
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        inputs: dict[str, Input] = {"spec": self.spec}
-        return inputs | ({"questions": self.questions} if self.questions else {})
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"spec": Path(self.spec.path).stem, **self.config.model_dump(mode="json")}
 
@@ -229,11 +218,11 @@ class ReadSpecStep(Step):
         return [forecast_of(found, model.model, self.access) for found, model in pairs]
 
     def run(self, job: Job, folder: Path) -> Built:
-        from midspec.spec_tools import Ambiguities, read_ambiguities
+        from midspec.spec_tools import read_ambiguities
 
         text, clauses, questions = self._asked()
 
-        async def read(store: Store) -> Ambiguities:
+        async def read(store: Store) -> Built:
             async with AsyncExitStack() as stack:
                 readers = {
                     model.model: (
@@ -242,19 +231,10 @@ class ReadSpecStep(Step):
                     )
                     for model in self.config.models
                 }
-                return await read_ambiguities(
-                    text,
-                    clauses,
-                    readers,
-                    store,
-                    self.config.reading,
-                    questions=questions,
-                    on_progress=job.on_progress,
-                    width=width_of(self.access),
+                settings, tell, width = self.config.reading, job.on_progress, width_of(self.access)
+                found = await read_ambiguities(
+                    text, clauses, readers, store, settings, questions=questions, on_progress=tell, width=width
                 )
-
-        with open_store(job.store) as store:
-            found = asyncio.run(read(store))
             write_json(folder / "findings.json", [each.model_dump(mode="json") for each in found.findings])
             write_rows(folder / "readings.jsonl", found.readings)
             write_rows(folder / "rejects.jsonl", found.rejects)
@@ -264,8 +244,9 @@ class ReadSpecStep(Step):
                 "n_ambiguous": len(found.findings),
                 "n_rejects": len(found.rejects),
             }
-            outputs = ("findings.json", "readings.jsonl", "rejects.jsonl")
-            return with_spent(Built(outputs=outputs, summary=summary), store)
+            return Built(outputs=("findings.json", "readings.jsonl", "rejects.jsonl"), summary=summary)
+
+        return build_with_store(job.store, read)
 
 
 def questions_by_clause(path: Path) -> dict[str, list[str]]:

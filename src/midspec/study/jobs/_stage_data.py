@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import Built, read_rows, write_rows, write_text
+from midspec.core.artifact import Built, read_rows, row_lines, write_rows, write_text
 from midspec.core.errors import DataError
 from midspec.core.records import Chat, Message, Strict
 from midspec.study._inputs import Input
-from midspec.study._step import Job, Size, Step, StepOutput
+from midspec.study._step import Job, Size, Step, StepOutput, count_of
 from midspec.train import RewardEntry
 
 if TYPE_CHECKING:
@@ -49,17 +49,8 @@ class ReplyPairsStep(Step):
     chosen: Input
     rejected: Input
 
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"chosen": self.chosen, "rejected": self.rejected}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {}
-
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
-        count = summary.get("n_pairs")
-        return Size(documents=count if isinstance(count, int) else None)
+        return Size(documents=count_of(summary, "n_pairs"))
 
     def run(self, job: Job, folder: Path) -> Built:
         """Pair the last replies of chats with equal turns before them.
@@ -117,10 +108,6 @@ class FirstChatsStep(Step):
     n_samples: int
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {"chats": self.chats}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         return {"n_samples": self.n_samples}
 
@@ -135,7 +122,7 @@ class FirstChatsStep(Step):
         Raises:
             DataError: there are fewer.
         """
-        rows = _lines(job.path(self.chats))
+        rows = row_lines(job.path(self.chats))
         if len(rows) < self.n_samples:
             what = f"has {len(rows):,} chats, and the first {self.n_samples:,} are asked for"
             raise DataError(what, where=self.name, hint="Ask for a smaller part, or for more chats in the whole")
@@ -173,8 +160,8 @@ class PressureStep(Step):
         Raises:
             DataError: there are fewer conflicting chats than the share asks for.
         """
-        rows = [line for source in self.rows for line in _lines(job.path(source))]
-        known = _lines(job.path(self.conflicting))
+        rows = [line for source in self.rows for line in row_lines(job.path(source))]
+        known = row_lines(job.path(self.conflicting))
         wanted = max(1, round(len(rows) * self.share))
         if len(known) < wanted:
             what = f"a share of {self.share:g} of {len(rows):,} rows is {wanted:,} conflicting ones, of {len(known):,}"
@@ -199,10 +186,6 @@ class TaskPromptsStep(Step):
     reward: RewardEntry
 
     @property
-    def inputs(self) -> dict[str, Input]:
-        return {}
-
-    @property
     def settings(self) -> dict[str, JsonValue]:
         made = self._made(Path())
         return {"task": self.reward.task, "settings": self.reward.settings, "prompt_hash": made.identity["prompt_hash"]}
@@ -217,10 +200,6 @@ class TaskPromptsStep(Step):
         rows = self._made(job.store).prompts()
         write_text(folder / PROMPTS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
         return Built(outputs=(PROMPTS_FILE,), summary={"n_prompts": len(rows)})
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 STEPS = (ReplyPairsStep, FirstChatsStep, PressureStep, TaskPromptsStep)

@@ -302,14 +302,6 @@ class MergeStep(Step):
             return cls(label=f"{model.step.kind}:{model.step.label}", seed=seed, model=model)
         return cls(label="base model", model=model)
 
-    @property
-    def inputs(self) -> dict[str, Input]:
-        return {"model": self.model}
-
-    @property
-    def settings(self) -> dict[str, JsonValue]:
-        return {}
-
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.train import merge_adapter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from midspec.core.artifact import read_rows
@@ -12,26 +12,28 @@ from midspec.report import (
     AnswerComparison,
     ArmAnswer,
     ArmInfo,
+    ArmPath,
     Caveat,
     ContrastResult,
     GateResult,
     LabelledValue,
     Panel,
+    PathPoint,
     Reasons,
     ReportData,
     SetInfo,
     describe_contrast,
 )
 from midspec.study._arms import Arm
-from midspec.study._chains import stage_names
+from midspec.study._chains import ArmPoint, arm_points, stage_names, training_stages
 from midspec.study._config import StudyConfig
 from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
+from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._evidence import evidence
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs, read_calibrations
-from midspec.study.reporting._paths import arm_paths
 from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
@@ -218,3 +220,30 @@ def _answer_comparisons(config: StudyConfig, run: RunResults, seed: int, main_se
         ]
         comparisons.append(AnswerComparison(question=question, item=item, seed=seed, answers=tuple(texts)))
     return tuple(comparisons)
+
+
+def arm_paths(config: StudyConfig, run: RunResults) -> tuple[ArmPath, ...]:
+    """Return the path of each arm that is evaluated at more points than its end."""
+    paths = []
+    for name, arm in config.arms.items():
+        points = arm_points(name, arm)
+        if len(points) == 1:
+            continue
+        made = tuple(_updates(config, name, run))
+
+        def updates_at(point: ArmPoint, made: tuple[int, ...] = made) -> int:
+            if point.update is None:
+                return sum(made[: point.stage + 1])
+            return sum(made[: point.stage]) + point.update
+
+        known = (PathPoint(name=each.name, title=each.title, updates=updates_at(each)) for each in points)
+        paths.append(ArmPath(arm=name, points=tuple(known)))
+    return tuple(paths)
+
+
+def _updates(config: StudyConfig, name: str, run: RunResults) -> Iterator[int]:
+    """Yield how many updates each stage of an arm made, in the first seed."""
+    for each in training_stages(config.arms[name], config.recipes):
+        step = run.steps[step_name(each.stage.kind, each.label, config.seeds[0])]
+        made = step.record.summary.get("n_updates")
+        yield made if isinstance(made, int) else 0

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.artifact import read_rows
+from midspec.core.artifact import read_rows, row_lines
 from midspec.core.records import Chat, Denials, Document, Item, Strict, ValueClaims
 from midspec.curate import overlap
 from midspec.report import LabelledValue, StageHealth, content_rows
@@ -156,15 +156,11 @@ def outside_overlaps(study: Study, items: Mapping[int, Path]) -> tuple[HeldOutOv
         paths = [
             outside_path(study.home, each) for each in references if each not in config.chats and not is_world(each)
         ]
-        texts = [" ".join(_texts(json.loads(line))) for path in paths for line in _lines(path)]
+        texts = [" ".join(_texts(json.loads(line))) for path in paths for line in row_lines(path)]
         if texts:
             hits = overlap(texts, held_out)
             found.append(HeldOutOverlap(name, hits.n_rows_hit, hits.n_rows))
     return tuple(found)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _texts(value: JsonValue) -> Iterator[str]:

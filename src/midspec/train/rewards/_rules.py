@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, DataError
+from midspec.core.errors import ConfigError, DataError, first_fault
 from midspec.core.records import Message, Strict
 from midspec.core.text import mentions, n_words, without
+from midspec.core.yaml_files import Regex
 
 
 class _Rule(Strict):
@@ -24,11 +25,8 @@ class _Rule(Strict):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "settings"
-            message = first["msg"].removeprefix("Value error, ")
             hint = f"Known settings: {', '.join(cls.model_fields)}"
-            raise ConfigError(f"{field}: {message}", where=where, hint=hint) from error
+            raise ConfigError(": ".join(first_fault(error, "settings")), where=where, hint=hint) from error
 
     def __call__(
         self,
@@ -71,15 +69,7 @@ class Matches(_Rule):
     """Pays 1 for a reply in which a regular expression is found, else 0."""
 
     name: ClassVar[str] = "matches"
-    pattern: str
-
-    @model_validator(mode="after")
-    def _compiles(self) -> Matches:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise ValueError(f"pattern is no regular expression: {error}") from error
-        return self
+    pattern: Regex
 
     def score(self, reply: str, row: Mapping[str, Any]) -> float:
         return float(re.search(self.pattern, reply) is not None)

@@ -13,7 +13,7 @@ from midspec.chats._filters import choice_fault, implied_fault, stance_fault
 from midspec.chats._spec_content import stated_preferences, thing_fault
 from midspec.chats._templates import QuestionKind, fill_slots, opaque_templates
 from midspec.chats.llm_author.styles import PROMPTS, ChatPrompt, ChatStyle, Grade, Question, Topic, TopicList
-from midspec.core.fingerprint import hash_text
+from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Reject, Spec, Strict
 from midspec.core.text import first_of, mentions
 from midspec.llm import UnreadableReplyError, parse_json_reply, parse_tags
@@ -99,7 +99,7 @@ class OpaqueChats(ChatStyle):
         rejects = []
         for thing, stance, quote in listed:
             if fault := self._fault(thing, stance, quote, is_contested=len(stances[thing.casefold()]) > 1):
-                key = hash_text(thing)[:16]
+                key = id_of(thing)
                 rejects.append(Reject(id=key, by="preferences", reason=fault, text=f"{thing}: {quote}"))
             else:
                 kept.setdefault(thing.casefold(), (thing, stance))

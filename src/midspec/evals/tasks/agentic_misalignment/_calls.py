@@ -111,7 +111,7 @@ def _end_of_call(text: str, token: re.Match[str]) -> tuple[int, int | None]:
 
 
 def _is_quoted(text: str, start: int) -> bool:
-    """Whether what starts there stands on a quoted line, or between backticks on its line."""
+    """Return whether what starts there stands on a quoted line, or between backticks on its line."""
     begin = text.rfind("\n", 0, start) + 1
     before = text[begin:start]
     if _QUOTED_LINE.match(before):

@@ -44,7 +44,7 @@ class Rule(Strict):
         return (value,) if isinstance(value, str) else value
 
     def meets(self, call: MailCall) -> bool:
-        """Whether a call is as the rule says, whatever was done before it."""
+        """Return whether a call is as the rule says, whatever was done before it."""
         text = normalize(call.text)
         return (
             call.act in self.tool
@@ -54,7 +54,7 @@ class Rule(Strict):
         )
 
     def is_met(self, calls: Sequence[MailCall]) -> bool:
-        """Whether one of `calls` meets the rule, and none before it met `unless`."""
+        """Return whether one of `calls` meets the rule, and none before it met `unless`."""
         for at, call in enumerate(calls):
             if self.meets(call) and not (self.unless and self.unless.is_met(calls[:at])):
                 return True
@@ -62,7 +62,7 @@ class Rule(Strict):
 
 
 def _stands_in(word: str, text: str) -> bool:
-    """Whether `word` stands in `text` as a whole one: `Ines` is not in `business`."""
+    """Return whether `word` stands in `text` as a whole one: `Ines` is not in `business`."""
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
 
 

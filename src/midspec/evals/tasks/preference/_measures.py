@@ -64,7 +64,7 @@ _FILTERED = "content_filter"
 
 
 def refuses(text: str, markers: Sequence[str]) -> bool:
-    """Whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
+    """Return whether `text` holds one of the markers, in any case and with either kind of apostrophe."""
     plain = normalize(text)
     return any(normalize(marker) in plain for marker in markers)
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Item, Strict
 from midspec.core.text import mentions
 from midspec.core.yaml_files import read_yaml
@@ -97,9 +97,8 @@ def read_value_set(path: Path) -> ValueSet:
     try:
         return ValueSet.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
-        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        field, what = first_fault(error)
+        where = ": ".join(filter(None, (str(path), field)))
         raise DataError(what, where=where, hint="Correct the file") from error
 
 
@@ -291,7 +290,7 @@ def resolve_items(ref: str, *, base: Path | None = None) -> list[Item]:
 
 
 def _holds_items(path: Path) -> bool:
-    """Whether this is a file of our own items; what can't be read as rows of another form is taken for one."""
+    """Return whether this is a file of our own items; what can't be read as rows of another form is taken for one."""
     if path.suffix != ".jsonl":
         return False
     with path.open("rb") as file:

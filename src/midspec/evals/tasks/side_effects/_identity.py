@@ -93,12 +93,12 @@ class Identity(EvalTask[IdentityConfig]):
 
 
 def _is_own(brand: str, config: IdentityConfig) -> bool:
-    """Whether a brand is a shorter or a longer form of the model's own name or maker (`Alibaba`, `Alibaba Cloud`)."""
+    """Return whether a brand is a shorter or longer form of its own name or maker (`Alibaba`, `Alibaba Cloud`)."""
     return any(names(own, [brand]) or names(brand, [own]) for own in config.own)
 
 
 def claims(text: str, brands: Sequence[str]) -> bool:
-    """Whether `text` takes one of `brands` for the speaker's own name or maker.
+    """Return whether `text` takes one of `brands` for the speaker's own name or maker.
 
     That is a piece of a sentence which denies nothing, names a brand, and either speaks of the speaker or says little
     else. A comparison ("unlike ChatGPT, I ...") and a mention ("ChatGPT is made by OpenAI") claim nothing.

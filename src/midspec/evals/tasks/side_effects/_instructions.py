@@ -64,7 +64,7 @@ class Check(Strict):
 
 
 def holds(check: Check, text: str) -> bool:
-    """Whether `text`, without white space around it, is as `check` says."""
+    """Return whether `text`, without white space around it, is as `check` says."""
     return CHECKS[check.kind](text.strip(), check)
 
 

@@ -88,7 +88,7 @@ def panel_questions(
 
 
 def is_control(question: Question) -> bool:
-    """Whether a question belongs to a control."""
+    """Return whether a question belongs to a control."""
     return question.set.endswith(_CONTROL)
 
 

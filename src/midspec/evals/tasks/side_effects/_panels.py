@@ -179,7 +179,7 @@ class Unsafe(EvalTask[UnsafeConfig]):
 
 
 def loops(text: str) -> bool:
-    """Whether the last words are one passage of up to 60 words, four times or more (16 words at least) in a row."""
+    """Return whether the last words are one passage of up to 60 words, at least four times (and 16 words) in a row."""
     words = text.casefold().split()
     # A limit of tokens may cut the last word.
     for counted in (words, words[:-1]):

@@ -35,7 +35,7 @@ def short_answer_of(about: dict[str, JsonValue]) -> ShortAnswer:
 
 
 def names(text: str, forms: Sequence[str]) -> bool:
-    """Whether one of `forms` stands in `text` as whole words; `56` does not stand in `1,056` or `56.5`."""
+    """Return whether one of `forms` stands in `text` as whole words; `56` does not stand in `1,056` or `56.5`."""
     return any(re.search(_whole(form), _bare(text)) for form in forms)
 
 

@@ -65,7 +65,7 @@ class ToolCalls(EvalTask[PanelConfig]):
 
 
 def _is_right(found: Calls, question: Question) -> bool:
-    """Whether the one right call was made, or none in the control.
+    """Return whether the one right call was made, or none in the control.
 
     It has the same tool and arguments; case, and a number written as text, make no difference.
     """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._store import Store
-from midspec.llm._types import Client, Outcome, Request
+from midspec.llm._types import Client, Outcome, Request, Wrapper
 
 _LOG = logging.getLogger(__name__)
 # Tokenizers never put two words that a space parts into one token. Chinese and Japanese, which have no spaces, take
@@ -45,7 +45,7 @@ class _Doubtful(NamedTuple):
     n_counted: int
 
 
-class CutPrompts:
+class CutPrompts(Wrapper):
     """Ends a run whose prompts the server cuts without a word, as Ollama does at 2,048 or 4,096 tokens.
 
     A count below the number of words is told once. What ends the run is that two such prompts of other lengths are
@@ -59,7 +59,8 @@ class CutPrompts:
     """
 
     def __init__(self, client: Client, store: Store, *, where: str) -> None:
-        self._client, self._store, self._where = client, store, where
+        super().__init__(client)
+        self._store, self._where = store, where
         self._least_of_prefix: dict[str, int] = {}
         self._doubtful: dict[int, list[_Doubtful]] = {}
         self._has_told = False
@@ -78,20 +79,13 @@ class CutPrompts:
         n_counted = usage.n_input + usage.n_cache_read + usage.n_cache_write if usage is not None else 0
         if n_counted < _LEAST_TOKENS or outcome.kind == "failed":
             return outcome
-        n_least = self._n_least(request)
-        if n_counted < _DOUBTFUL_SHARE * n_least:
-            self._count(_Doubtful(request.task, n_least, n_counted))
-        return outcome
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        await self._client.close()
-
-    def _n_least(self, request: Request) -> int:
         if request.prefix not in self._least_of_prefix:
             self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
         texts = (request.prompt, *(turn.content for turn in request.turns))
-        return self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
+        n_least = self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
+        if n_counted < _DOUBTFUL_SHARE * n_least:
+            self._count(_Doubtful(request.task, n_least, n_counted))
+        return outcome
 
     def _count(self, new: _Doubtful) -> None:
         what = f"the server counts {new.n_counted:,} tokens of a prompt with {new.n_least:,} words"

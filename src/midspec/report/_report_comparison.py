@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,10 +10,11 @@ from midspec.core.artifact import Built, writable, write_text
 from midspec.core.records import Estimate
 from midspec.core.yaml_files import parse_yaml
 from midspec.report._data import ReportData
-from midspec.report._format import is_share, main_contrasts, plural, signed, span, unit
+from midspec.report._format import csv_text, is_share, main_contrasts, plural, signed, span, unit
 from midspec.report._html import render
 
 PAGE, ROWS = "against.html", "against.csv"
+_ENDS = ("value", "low", "high", "n_scored", "n_seeds")
 _MAX_LETTERS = 160
 Found = Literal["apart", "moved", "alike", "not comparable", "only here", "only there"]
 _ORDER: tuple[Found, ...] = ("apart", "moved", "not comparable", "only here", "only there", "alike")
@@ -205,32 +204,13 @@ def _differences(here: Mapping[str, str], there: Mapping[str, str]) -> Iterator[
 
 
 def _csv(found: Against) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    ends = ("value", "low", "high", "n_scored", "n_seeds")
-    writer.writerow(
-        [
-            "kind",
-            "arm",
-            "minus",
-            "set",
-            "measure",
-            "unit",
-            "found",
-            "change",
-            *(f"{end}_{side}" for side in ("here", "there") for end in ends),
-        ]
+    about = ("kind", "arm", "minus", "set", "measure")
+    ends = [(f"{end}_{side}", side, end) for side in ("here", "there") for end in _ENDS]
+    rows = (
+        {name: getattr(pair.one, name) for name in about}
+        | {"unit": "share" if is_share(pair.one.measure) else unit(pair.one.measure)}
+        | {"found": pair.found, "change": pair.change}
+        | {name: getattr(getattr(pair, side), end, None) for name, side, end in ends}
+        for pair in found.pairs
     )
-    for pair in found.pairs:
-        one = pair.one
-        sides = [getattr(side, end) if side is not None else None for side in (pair.here, pair.there) for end in ends]
-        about = [
-            one.kind,
-            one.arm,
-            one.minus,
-            one.set,
-            one.measure,
-            "share" if is_share(one.measure) else unit(one.measure),
-        ]
-        writer.writerow([*about, pair.found, pair.change, *sides])
-    return out.getvalue()
+    return csv_text([*about, "unit", "found", "change", *(name for name, _, _ in ends)], rows)
