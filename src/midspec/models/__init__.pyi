@@ -4,6 +4,7 @@ from ._compute import PEAK_TFLOPS as PEAK_TFLOPS
 from ._compute import Hardware as Hardware
 from ._compute import ModelShape as ModelShape
 from ._compute import shape_of as shape_of
+from ._compute import shape_of_config as shape_of_config
 from ._device_check import DeviceFound as DeviceFound
 from ._device_check import TorchFound as TorchFound
 from ._device_check import check_devices as check_devices
