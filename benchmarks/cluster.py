@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from os import environ
 from pathlib import Path
 from typing import NamedTuple
@@ -33,14 +32,24 @@ from slurm_cluster import SlurmCluster, why_not  # type: ignore[import-not-found
 # Every kind of step, some 50 s of CPU for each seed: what is learnt does not matter here.
 _STUDY = "lab:nano.yaml"
 _SMALL = ("seeds=[501, 502]", "base.midtrainings=1", "base.mirror=false", "base.stages.*.recipe.n_updates=300")
-# Of a job's processes `times` tells the CPU seconds when they have ended.
+# A job notes its CPU seconds and when it began and ended: Slurm tells whole seconds, and forgets jobs after a while.
 _COMMAND = """\
 #!/bin/bash
+began=$(date +%s.%N)
 {python} -m midspec "$@"
 code=$?
-times >> {folder}/"$SLURM_JOB_ID"
+times > {notes}."$SLURM_JOB_ID"
+echo "$began $(date +%s.%N) $(tail -n 1 {notes}."$SLURM_JOB_ID")" >> {notes}
 exit $code
 """
+
+
+class Job(NamedTuple):
+    """When a job began and ended, and its CPU seconds."""
+
+    began_s: float
+    ended_s: float
+    cpu_s: float
 
 
 class Ran(NamedTuple):
@@ -67,19 +76,21 @@ def main() -> int:
         local = _ran([asked.study, *options, "--out", str(folder / "local"), "--workers", "2"], environ)
         print(f"local, two workers: {local.wall_s:.1f} s, {local.cpu_s:.1f} s of CPU", flush=True)
         cluster = SlurmCluster(folder / "slurm", cpus=1)
-        command, cpu = folder / "midspec.sh", folder / "cpu"
-        cpu.mkdir()
-        command.write_text(_COMMAND.format(python=shlex.quote(sys.executable), folder=shlex.quote(str(cpu))))
+        command, notes = folder / "midspec.sh", folder / "jobs.txt"
+        command.write_text(_COMMAND.format(python=shlex.quote(sys.executable), notes=shlex.quote(str(notes))))
         command.chmod(0o755)
         slurm = {"partition": "low", "poll_s": 1, "command": str(command), "updates_per_job": asked.updates_per_job}
         options.append(f"--set=execution.slurm={json.dumps(slurm)}")
         try:
             cluster.start()
             run = _ran([asked.study, *options, "--out", str(folder / "run"), "--executor", "slurm"], cluster.env)
-            jobs = _jobs(cluster)
+            # The last record may be there before its job has ended.
+            while cluster.ask("squeue", "--noheader", "--states=RUNNING,COMPLETING").strip():
+                time.sleep(0.2)
+            jobs = _jobs(notes)
         finally:
             cluster.stop()
-        busy_s, jobs_cpu_s = _union_s(jobs), sum(_cpu_s(path) for path in cpu.iterdir())
+        busy_s, jobs_cpu_s = _union_s(jobs), sum(job.cpu_s for job in jobs)
     print(f"slurm, two nodes:   {run.wall_s:.1f} s, some job ran in {busy_s:.0f} s; {len(jobs)} jobs")
     print(f"  {jobs_cpu_s:.1f} s of CPU in jobs, {run.cpu_s:.1f} s in the command that submits and follows them")
     print(f"CPU in jobs against the local run: {_percent(jobs_cpu_s, local.cpu_s)}")
@@ -106,26 +117,22 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _cpu_s(path: Path) -> float:
-    """The CPU seconds in what bash's `times` printed: of each pair of lines, the second is of the shell's children."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1::2]
-    times = re.findall(r"(\d+)m([\d.]+)s", " ".join(lines))
-    return sum(60 * int(minutes) + float(seconds) for minutes, seconds in times)
+def _jobs(notes: Path) -> list[Job]:
+    """Read what the jobs noted: begin, end, and the minutes and seconds of CPU for their own code and the system's."""
+    jobs = []
+    for line in notes.read_text(encoding="utf-8").splitlines():
+        began, ended, *cpu = line.split()
+        cpu_s = sum(
+            60 * float(minutes) + float(seconds) for minutes, seconds in re.findall(r"(\d+)m([\d.]+)s", " ".join(cpu))
+        )
+        jobs.append(Job(float(began), float(ended), cpu_s))
+    return jobs
 
 
-def _jobs(cluster: SlurmCluster) -> list[tuple[float, float]]:
-    """When each job began and ended, in seconds; Slurm tells whole seconds."""
-    told = cluster.ask("scontrol", "--oneliner", "show", "job")
-    times = re.findall(r"StartTime=(\S+) EndTime=(\S+)", told)
-    return [
-        (datetime.fromisoformat(begin).timestamp(), datetime.fromisoformat(end).timestamp()) for begin, end in times
-    ]
-
-
-def _union_s(jobs: list[tuple[float, float]]) -> float:
+def _union_s(jobs: list[Job]) -> float:
     """The seconds in which at least one job ran."""
     total, until = 0.0, 0.0
-    for begin, end in sorted(jobs):
+    for begin, end, _ in sorted(jobs):
         total += max(0.0, end - max(begin, until))
         until = max(until, end)
     return total

@@ -16,15 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.report.simulated import simulated_report
 from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
 
 from midspec.cli import main
 from midspec.core.artifact import LockTiming, RemoteFolder, without_secrets
 from midspec.core.errors import DataError, FolderError, InUseError, UnreachableError
 from midspec.core.fingerprint import fingerprint
-from midspec.core.records import Execution, Identity, Record
+from midspec.core.records import Estimate, Execution, Identity, Record
 from midspec.llm import Outcome, Request, Store
+from midspec.report import ContrastResult, ReportData
 from midspec.study import (
     Event,
     RemoteTiming,
@@ -493,7 +493,29 @@ def test_the_whole_study_on_two_machines_and_s3_has_the_bytes_of_one_folder(
 def test_an_index_takes_runs_in_stores_and_in_folders_alike(
     filled: str, rows_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, here, page = simulated_report().model_dump_json().encode(), tmp_path / "here", tmp_path / "index.html"
+    found = {"value": 0.3, "low": 0.1, "high": 0.5, "level": 0.95, "seed_sd": 0.1, "mde": 0.2}
+    counted = {"n_asked": 80, "n_scored": 80, "n_items": 40, "n_seeds": 2, "by_seed": ()}
+    named = {
+        "kind": "contrast",
+        "name": "a against b",
+        "arm": "a",
+        "minus": "b",
+        "set": "s",
+        "measure": "choice_logprob",
+    }
+    one = Estimate.model_validate({**named, **found, **counted, "method": "by hand"})
+    report = ReportData(
+        title="Two runs",
+        question=("Which?",),
+        main_set="s",
+        main_measure="choice_logprob",
+        main_contrasts=(one.name,),
+        arms=(),
+        panels=(),
+        estimates=(),
+        contrasts=(ContrastResult(estimate=one, verdict="a is more."),),
+    )
+    data, here, page = report.model_dump_json().encode(), tmp_path / "here", tmp_path / "index.html"
     RemoteFolder.at(filled).write("report/report_data.json", data)
     shutil.copytree(rows_run, here)
     (here / "report").mkdir()
