@@ -1,94 +1,138 @@
 """A study on a real Slurm cluster of two nodes on this machine, against the local executor with two workers.
 
-    python benchmarks/cluster.py [STUDY.yaml] [--only STEP ...] [--updates-per-job N]
+    python benchmarks/cluster.py [STUDY.yaml] [--set KEY=VALUE ...] [--only STEP ...] [--updates-per-job N]
 
+Without a study, a nano study of two seeds, small enough for both runs to end within three minutes on a quiet machine.
 Needs root, and Debian's slurmctld, slurmd, slurm-client and munge. Each node has one CPU, so that both ways compute
 on two cores. Prints the seconds of the whole, those in which any job ran (the rest is queueing: Slurm's scheduling, and
-waiting for the next look), the steps' own, and what starting the jobs took.
+waiting for the next look), and CPU seconds: these hold on a busy machine too, wall seconds on a quiet one alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
+import resource
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
+from collections.abc import Mapping
+from os import environ
 from pathlib import Path
+from typing import NamedTuple
 
 _ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(_ROOT / "tests" / "study" / "cluster"))
 
 from slurm_cluster import SlurmCluster, why_not  # type: ignore[import-not-found]  # noqa: E402
 
+# Every kind of step, some 50 s of CPU for each seed: what is learnt does not matter here.
+_STUDY = "lab:nano.yaml"
+_SMALL = ("seeds=[501, 502]", "base.midtrainings=1", "base.mirror=false", "base.stages.*.recipe.n_updates=300")
+# A job notes its CPU seconds and when it began and ended: Slurm tells whole seconds, and forgets jobs after a while.
+_COMMAND = """\
+#!/bin/bash
+began=$(date +%s.%N)
+{python} -m midspec "$@"
+code=$?
+times > {notes}."$SLURM_JOB_ID"
+echo "$began $(date +%s.%N) $(tail -n 1 {notes}."$SLURM_JOB_ID")" >> {notes}
+exit $code
+"""
+
+
+class Job(NamedTuple):
+    """When a job began and ended, and its CPU seconds."""
+
+    began_s: float
+    ended_s: float
+    cpu_s: float
+
+
+class Ran(NamedTuple):
+    """What a command took: seconds by the clock, and CPU seconds of it and of all that it started here."""
+
+    wall_s: float
+    cpu_s: float
+
 
 def main() -> int:
     """Run both and print; 0 if both ended well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", nargs="?", type=Path, default=_ROOT / "tests" / "study" / "tiny.yaml")
+    parser.add_argument("study", nargs="?", default=_STUDY)
+    parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--only", action="append", default=[])
-    parser.add_argument("--updates-per-job", type=float, default=100)
+    parser.add_argument("--updates-per-job", type=float, help="by default what midspec takes for the study's model")
     asked = parser.parse_args()
     if reason := why_not():
         sys.exit(reason)
-    only = [word for one in asked.only for word in ("--only", one)]
+    settings = [*(_SMALL if asked.study == _STUDY else ()), *asked.set]
+    options = [*(f"--set={one}" for one in settings), *(f"--only={one}" for one in asked.only)]
     with tempfile.TemporaryDirectory(prefix="midspec-cluster-") as temporary:
         folder = Path(temporary)
-        study = folder / asked.study.name
-        settings = {"partition": "low", "poll_s": 1, "updates_per_job": asked.updates_per_job}
-        text = asked.study.read_text(encoding="utf-8") + f"\nexecution: {json.dumps({'slurm': settings})}\n"
-        study.write_text(text, encoding="utf-8")
-        local_s = _timed([str(study), "--out", str(folder / "local"), "--workers", "2", *only], dict(os.environ))
-        local_steps_s = _steps_s(folder / "local")
+        local = _ran([asked.study, *options, "--out", str(folder / "local"), "--workers", "2"], environ)
+        print(f"local, two workers: {local.wall_s:.1f} s, {local.cpu_s:.1f} s of CPU", flush=True)
         cluster = SlurmCluster(folder / "slurm", cpus=1)
+        command, notes = folder / "midspec.sh", folder / "jobs.txt"
+        command.write_text(_COMMAND.format(python=shlex.quote(sys.executable), notes=shlex.quote(str(notes))))
+        command.chmod(0o755)
+        slurm = {"partition": "low", "poll_s": 1, "command": str(command), "updates_per_job": asked.updates_per_job}
+        options.append(f"--set=execution.slurm={json.dumps(slurm)}")
         try:
             cluster.start()
-            out = folder / "cluster"
-            slurm_s = _timed([str(study), "--out", str(out), "--executor", "slurm", *only], cluster.env)
-            jobs = _jobs(cluster)
+            run = _ran([asked.study, *options, "--out", str(folder / "run"), "--executor", "slurm"], cluster.env)
+            # The last record may be there before its job has ended.
+            while cluster.ask("squeue", "--noheader", "--states=RUNNING,COMPLETING").strip():
+                time.sleep(0.2)
+            jobs = _jobs(notes)
         finally:
             cluster.stop()
-        busy_s, job_s, steps_s = _union_s(jobs), sum(end - begin for begin, end in jobs), _steps_s(out)
-    print(f"local, two workers: {local_s:.1f} s, of which steps {local_steps_s:.1f} s of two workers' time")
-    print(
-        f"slurm, two nodes:   {slurm_s:.1f} s, some job ran in {busy_s:.1f} s, {len(jobs)} jobs of {job_s:.0f} s in all"
-    )
-    print(f"steps {steps_s:.1f} s; starts of jobs {job_s - steps_s:.1f} s, {(job_s - steps_s) / len(jobs):.1f} s each")
-    print(f"beyond queueing: {100 * (busy_s / local_s - 1):+.0f}% of the local run's time")
+        busy_s, jobs_cpu_s = _union_s(jobs), sum(job.cpu_s for job in jobs)
+    print(f"slurm, two nodes:   {run.wall_s:.1f} s, some job ran in {busy_s:.0f} s; {len(jobs)} jobs")
+    print(f"  {jobs_cpu_s:.1f} s of CPU in jobs, {run.cpu_s:.1f} s in the command that submits and follows them")
+    print(f"CPU in jobs against the local run: {_percent(jobs_cpu_s, local.cpu_s)}")
+    print(f"CPU of jobs and command against the local run: {_percent(jobs_cpu_s + run.cpu_s, local.cpu_s)}")
+    print(f"wall beyond queueing against the local run: {_percent(busy_s, local.wall_s)}")
     return 0
 
 
-def _timed(arguments: list[str], environment: dict[str, str]) -> float:
-    began = time.monotonic()
+def _percent(one: float, other: float) -> str:
+    return f"{100 * (one / other - 1):+.1f}%"
+
+
+def _ran(arguments: list[str], environment: Mapping[str, str]) -> Ran:
+    began, cpu_s = time.monotonic(), _children_cpu_s()
     command = [sys.executable, "-m", "midspec", "run", *arguments]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if ran.returncode:
-        sys.exit(f"{' '.join(command)} ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
-    return time.monotonic() - began
+        sys.exit(f"{shlex.join(command)} ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
+    return Ran(time.monotonic() - began, _children_cpu_s() - cpu_s)
 
 
-def _steps_s(run: Path) -> float:
-    records = (json.loads(path.read_bytes()) for path in run.rglob("record.json"))
-    return sum(float(record["execution"]["seconds"]) for record in records)
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def _jobs(cluster: SlurmCluster) -> list[tuple[float, float]]:
-    """When each job began and ended, in seconds; Slurm tells whole seconds."""
-    told = cluster.ask("scontrol", "--oneliner", "show", "job")
-    times = re.findall(r"StartTime=(\S+) EndTime=(\S+)", told)
-    return [
-        (datetime.fromisoformat(begin).timestamp(), datetime.fromisoformat(end).timestamp()) for begin, end in times
-    ]
+def _jobs(notes: Path) -> list[Job]:
+    """Read what the jobs noted: begin, end, and the minutes and seconds of CPU for their own code and the system's."""
+    jobs = []
+    for line in notes.read_text(encoding="utf-8").splitlines():
+        began, ended, *cpu = line.split()
+        cpu_s = sum(
+            60 * float(minutes) + float(seconds) for minutes, seconds in re.findall(r"(\d+)m([\d.]+)s", " ".join(cpu))
+        )
+        jobs.append(Job(float(began), float(ended), cpu_s))
+    return jobs
 
 
-def _union_s(jobs: list[tuple[float, float]]) -> float:
+def _union_s(jobs: list[Job]) -> float:
     """The seconds in which at least one job ran."""
     total, until = 0.0, 0.0
-    for begin, end in sorted(jobs):
+    for begin, end, _ in sorted(jobs):
         total += max(0.0, end - max(begin, until))
         until = max(until, end)
     return total

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +22,9 @@ from midspec.cli import main
 from midspec.core.artifact import LockTiming, RemoteFolder, without_secrets
 from midspec.core.errors import DataError, FolderError, InUseError, UnreachableError
 from midspec.core.fingerprint import fingerprint
-from midspec.core.records import Execution, Identity, Record
+from midspec.core.records import Estimate, Execution, Identity, Record
 from midspec.llm import Outcome, Request, Store
+from midspec.report import ContrastResult, ReportData
 from midspec.study import (
     Event,
     RemoteTiming,
@@ -485,3 +488,67 @@ def test_the_whole_study_on_two_machines_and_s3_has_the_bytes_of_one_folder(
         assert not list(folder.rglob("*.safetensors")), "a report needs no weights"
     assert page.stat().st_size > 10_000
     assert "report/report.html" in RemoteFolder.at(url).list()
+
+
+def test_an_index_takes_runs_in_stores_and_in_folders_alike(
+    filled: str, rows_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"value": 0.3, "low": 0.1, "high": 0.5, "level": 0.95, "seed_sd": 0.1, "mde": 0.2}
+    counted = {"n_asked": 80, "n_scored": 80, "n_items": 40, "n_seeds": 2, "by_seed": ()}
+    named = {
+        "kind": "contrast",
+        "name": "a against b",
+        "arm": "a",
+        "minus": "b",
+        "set": "s",
+        "measure": "choice_logprob",
+    }
+    one = Estimate.model_validate({**named, **found, **counted, "method": "by hand"})
+    report = ReportData(
+        title="Two runs",
+        question=("Which?",),
+        main_set="s",
+        main_measure="choice_logprob",
+        main_contrasts=(one.name,),
+        arms=(),
+        panels=(),
+        estimates=(),
+        contrasts=(ContrastResult(estimate=one, verdict="a is more."),),
+    )
+    data, here, page = report.model_dump_json().encode(), tmp_path / "here", tmp_path / "index.html"
+    RemoteFolder.at(filled).write("report/report_data.json", data)
+    shutil.copytree(rows_run, here)
+    (here / "report").mkdir()
+    (here / "report" / "report_data.json").write_bytes(data)
+    before = stored(filled)
+    assert main(["report", f"{filled}/", str(here), "--index", str(page)]) == 0
+    assert stored(filled) == before
+    said = capsys.readouterr().out.splitlines()
+    assert said[: len(said) // 2] == said[len(said) // 2 : -1]
+    text = page.read_text(encoding="utf-8")
+    assert f"<span>{without_secrets(filled)}/report/report.html</span>" in text
+    assert re.findall(r'href="([^"]+)"', text) == ["data:,", "index.csv", "here/report/report.html"]
+    assert len(set(re.findall(r"[\d.]+ minutes of CPU<", text))) == 1
+    with (tmp_path / "index.csv").open(encoding="utf-8", newline="") as file:
+        rows = [*csv.reader(file)][1:]
+    assert {row[0] for row in rows} == {"run", "here"}
+    assert [row[1:] for row in rows if row[0] == "run"] == [row[1:] for row in rows if row[0] == "here"]
+
+
+@pytest.mark.parametrize(
+    ("run", "page", "said"),
+    [
+        ("file://{0}/nothing", "{0}/index.html", "midspec: file://{0}/nothing: there is no report"),
+        ("memory://run", "{0}/index.html", "midspec: memory://run: can't keep a run"),
+        ("nowhere://run/first", "{0}/index.html", "midspec: nowhere://run/first: there is no kind of URL nowhere://"),
+        ("file://{0}/nothing", "s3://runs/index.html", "midspec: --index s3://runs/index.html: is a URL"),
+    ],
+)
+def test_what_no_index_is_made_of_is_refused_in_one_line(
+    run: str, page: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", run.format(tmp_path), "--index", page.format(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(said.format(tmp_path))
+    assert told.count("\n") == 1
+    assert not (tmp_path / "index.html").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from midspec.core.artifact import TAKEN_OVER, read_record
 from midspec.core.errors import DataError, MissingError
-from midspec.study import index_reports, parse_study, run_study
+from midspec.study import index_reports, open_run_folder, parse_study, run_study
 from midspec.study.execution._reports import _cpu_of
 
 DOCUMENTS = ["corpus/america"]
@@ -94,6 +94,13 @@ def test_only_what_another_run_made_counts_as_shared(
         path.write_text(text.replace(f"{first}/steps", "runs/fir/steps"), encoding="utf-8")
     assert len(taken(own)) == 2
     assert _cpu_of(own)[1] == 0
+    # Of a run at a URL the folder is one of the machine that made it, and here there is a copy.
+    with open_run_folder(f"file://{tmp_path}/store/run", tmp_path / "cache") as (working, _):
+        for path in own.glob("steps/*/*/record.json"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace("runs/fir/steps", f"{working}/steps"), encoding="utf-8")
+    assert _cpu_of(own, f"file://{tmp_path}/store/run")[1] == 0
+    assert _cpu_of(own, f"file://{tmp_path}/store/other")[1] > 0
 
 
 def test_an_index_needs_finished_reports(first: Path, tmp_path: Path) -> None:

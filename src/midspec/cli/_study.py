@@ -109,7 +109,8 @@ def run(
     given |= {"--device": device != "auto", "--only": only, "--redo": redo, "--reuse": reuse}
     _check_options(executor, {option for option, value in given.items() if value})
     if executor == "skypilot" or dry_run:
-        print(f"written, and nothing submitted: {write_jobs(study, Path(place), executor, only=only or ())}")
+        written = write_jobs(study, Path(place), executor, only=only or (), settings=settings or ())
+        print(f"written, and nothing submitted: {written}")
         return
     _run(
         study,
@@ -130,7 +131,7 @@ def report(
     folders: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR", help="Run folder of a finished study, or its URL; with --index, several folders."
+            metavar="DIR", help="Run folder of a finished study, or its URL; with --index, several of them."
         ),
     ],
     against: Annotated[
@@ -138,7 +139,7 @@ def report(
         typer.Option("--against", metavar="DIR", help="Compare with this other run's report; writes no report anew."),
     ] = None,
     index: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--index", metavar="PAGE", help="Write one page (HTML) of the answers of these runs."),
     ] = None,
     cache: o.Cache = None,
@@ -161,7 +162,7 @@ def report(
     if index is not None:
         if against is not None:
             raise typer.BadParameter("--index and --against: give one of the two")
-        for line in index_reports([Path(name) for name in folders], index):
+        for line in index_reports(folders, index):
             print(line)
         print(f"index: {index}")
         return

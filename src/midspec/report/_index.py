@@ -31,14 +31,14 @@ class IndexedReport(NamedTuple):
 
     Attributes:
         name: of the run's folder.
-        page: its report.
+        page: its report; of a run in a store its URL, which no browser may open.
         data: what that shows.
         cpu_s: seconds of CPU of all its steps, where they were made; `None` where some did not record them.
         shared_cpu_s: of those, the steps that were taken over from other runs.
     """
 
     name: str
-    page: Path
+    page: Path | str
     data: ReportData
     cpu_s: float | None
     shared_cpu_s: float
@@ -80,7 +80,7 @@ def write_index(reports: Sequence[IndexedReport], page: Path) -> Built:
     shown = [
         {
             "report": each,
-            "href": os.path.relpath(each.page, page.parent),
+            "href": os.path.relpath(each.page, page.parent) if isinstance(each.page, Path) else None,
             "asked": " ".join(each.data.question),
             "main": [(one, found_sentence(one), not holds(one.estimate)) for one in main_contrasts(each.data)],
             "savings": [saving_sentence(saving) for saving in each.data.savings],

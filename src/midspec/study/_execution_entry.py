@@ -59,7 +59,8 @@ class SlurmEntry(SlurmResources):
         setup: lines of shell before the work, such as `module load cuda`.
         command: what starts midspec on a node; by default the Python that wrote the scripts.
         updates_per_job: steps of a seed share a job until they make so many training updates; an evaluation counts
-            as 20. A step that is larger has a job of its own.
+            as 20. A step that is larger has a job of its own. By default 100, and of a model under 100 million weights
+            so many times more as it is smaller, at most 10,000.
         grace_s: so long before its time is up a job saves its state and goes back into the queue.
         most_restarts: of one job, whatever ended it.
         poll_s: how often the queue is asked.
@@ -68,7 +69,7 @@ class SlurmEntry(SlurmResources):
     kinds: dict[str, SlurmResources] = Field(default_factory=dict)
     setup: str = ""
     command: str = ""
-    updates_per_job: float = Field(default=100, ge=0)
+    updates_per_job: float | None = Field(default=None, ge=0)
     grace_s: int = Field(default=120, ge=1)
     most_restarts: int = Field(default=10, ge=0)
     poll_s: float = Field(default=10, gt=0)

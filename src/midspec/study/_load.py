@@ -142,7 +142,8 @@ def _study(raw: dict[str, Any], root: yaml.Node | None, text: str, *, home: Path
         raise _config_error(error, raw, root, name) from error
 
 
-_HERE = ("./", "../", "~")
+HERE = ("./", "../", "~")
+"""How a value of `--set` begins that is a path from the current folder."""
 
 
 def with_settings(study: Study, given: Sequence[str]) -> Study:
@@ -165,7 +166,7 @@ def with_settings(study: Study, given: Sequence[str]) -> Study:
         if not equals or not key.strip():
             raise ConfigError(f"{each!r} is not KEY=VALUE", where="--set", hint="As in --set seeds=[1]")
         value = parse_yaml(text, f"--set {key}")
-        if isinstance(value, str) and value.startswith(_HERE):
+        if isinstance(value, str) and value.startswith(HERE):
             value = str(Path(value).expanduser().absolute())
         raw = _changed(raw, key.strip(), value, f"--set {key}")
     text = "".join(f"# {line}\n" for each in given for line in f"--set {each}".splitlines()) + _dumped(raw)

@@ -173,3 +173,12 @@ def naps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Naps]:
     yield made
     STEP_KINDS.__dict__.pop("_all", None)
     sys.modules.pop("naps", None)
+
+
+def put_programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """Have commands of Slurm do what these lines of shell say."""
+    folder.mkdir()
+    for name, lines in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -51,6 +51,7 @@ SlurmdParameters=config_overrides
 KillWait=2
 OverTimeLimit=0
 MinJobAge=300
+MaxArraySize=2
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

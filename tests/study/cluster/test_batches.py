@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from midspec.study import Step
+from midspec.study import Step, load_study, study_steps, with_settings
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
-from midspec.study.execution._batches import Batch, JobArray, make_arrays, make_batches, resources_of
+from midspec.study.execution._batches import Batch, JobArray, make_arrays, make_batches, resources_of, usual_updates
 from midspec.study.execution._scheduler import canary_of
 from midspec.study.execution._slurm import dependency
 
 from ..test_scheduler import Toy, step
+from .conftest import TINY
 
 
 @st.composite
@@ -55,10 +58,13 @@ def test_every_step_is_in_one_job_after_those_that_make_its_inputs(steps: list[S
         assert len({one.seed for one in batch.steps}) == 1
 
 
-@given(studies(), st.integers(0, 60))
-def test_no_job_waits_for_more_than_its_inputs_and_all_can_be_submitted_in_order(steps: list[Step], most: int) -> None:
+@given(studies(), st.integers(0, 60), st.integers(1, 4))
+def test_no_job_waits_for_more_than_its_inputs_and_all_can_be_submitted_in_order(
+    steps: list[Step], most: int, most_tasks: int
+) -> None:
     batches = make_batches(steps, SlurmEntry(updates_per_job=most))
-    arrays = make_arrays(batches)
+    arrays = make_arrays(batches, most_tasks)
+    assert all(len(array.tasks) <= most_tasks and max(array.tasks) < most_tasks for array in arrays)
     assert sorted(id(batch) for array in arrays for batch in array.tasks.values()) == sorted(map(id, batches))
     assert all(each.array < index for index, array in enumerate(arrays) for each in array.after)
     waits = waits_for(arrays)
@@ -74,6 +80,39 @@ def test_a_step_for_each_seed_is_one_array_whose_tasks_wait_for_their_own_seed()
     assert [len(array.tasks) for array in arrays] == [3, 3, 1]
     flags = [len(array.tasks) > 1 for array in arrays]
     assert [dependency(array, ["7", "8", "9"], flags) for array in arrays] == ["", "aftercorr:7", "afterok:8"]
+
+
+def test_an_array_over_the_cluster_s_limit_is_several_whose_tasks_wait_as_before() -> None:
+    bases = [step("base", seed=seed, cost=50) for seed in range(5)]
+    trained = [step("arm", base, seed=base.seed, cost=50) for base in bases]
+    arrays = make_arrays(make_batches([*bases, *trained, step("last", *trained)], SlurmEntry(updates_per_job=10)), 2)
+    assert [len(array.tasks) for array in arrays] == [2, 2, 1, 2, 2, 1, 1]
+    flags = [len(array.tasks) > 1 for array in arrays]
+    told = [dependency(array, list("1234567"), flags) for array in arrays]
+    assert told == ["", "", "", "aftercorr:1", "aftercorr:2", "afterok:3", "afterok:4:5:6"]
+
+
+def test_small_models_make_more_updates_in_a_job_and_a_study_of_none_as_many_as_ever() -> None:
+    def updates(**architecture: int) -> float:
+        tiny = load_study(TINY)
+        text = json.dumps({**tiny.config.base.architecture, **architecture})  # type: ignore[dict-item]
+        return usual_updates(study_steps(with_settings(tiny, [f"base.architecture={text}"]), TINY.parent))
+
+    assert updates() == 10_000
+    # Of a Llama's layer by hand: 4 d^2 of attention and 3 d f of the feed-forward part.
+    d, f = 1024, 2048
+    weights = 4 * (4 * d * d + 3 * d * f) + d
+    sizes = {"hidden_size": d, "intermediate_size": f, "num_hidden_layers": 4, "num_key_value_heads": 2}
+    assert updates(**sizes) == pytest.approx(100 * 1e8 / weights)
+    assert updates(**{**sizes, "num_hidden_layers": 40}) == 100
+    assert usual_updates([step("a", cost=5)]) == 100
+
+
+def test_a_seed_of_a_small_study_is_one_job() -> None:
+    steps = study_steps(load_study(TINY), TINY.parent)
+    batches = make_batches(steps, SlurmEntry(updates_per_job=usual_updates(steps)))
+    assert [{one.seed for one in batch.steps} for batch in batches] == [{None}, {1}, {2}, {None}]
+    assert sum(len(batch.steps) for batch in batches) == len(steps)
 
 
 def test_a_job_that_is_in_the_queue_already_is_waited_for_by_its_number() -> None:

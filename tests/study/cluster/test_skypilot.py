@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
+from midspec.cli import main
 from midspec.core.errors import ConfigError
+from midspec.lab import data_path
 from midspec.study import load_study, with_settings, write_jobs
 from midspec.study.execution._skypilot import _study_file
 
@@ -64,8 +68,50 @@ def test_a_study_is_found_in_its_file_also_where_that_extends_another_or_is_ship
     assert _study_file(load_study(tmp_path / "smaller.yaml")) == ("smaller.yaml", tmp_path)
     assert _study_file(load_study(Path("lab:nano.yaml"))) == ("lab:nano.yaml", None)
     assert _study_file(load_study(Path("lab:paper/figure_2.yaml"))) == ("lab:paper/figure_2.yaml", None)
-    with pytest.raises(ConfigError, match=r"holds no file with this study.*--set"):
+    with pytest.raises(ConfigError, match=r"holds no file with this study"):
         _study_file(with_settings(load_study(tmp_path / "smaller.yaml"), ["seeds=[2]"]))
+
+
+@pytest.mark.parametrize("name", ["tiny.yaml", "smaller.yaml"])
+def test_what_a_user_sets_is_set_on_every_machine(
+    name: str, pipeline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = pipeline.parents[2]
+    (home / "smaller.yaml").write_text("extends: tiny.yaml\nname: smaller\n", encoding="utf-8")
+    (home / "specs").mkdir()
+    shutil.copy(data_path("america.md"), home / "specs" / "it's ours.md")
+    monkeypatch.chdir(home / "specs")
+    asked = ["seeds=[2]", "title=a $HOME; 'b'", "specs.america=./it's ours.md"]
+    options = [word for one in asked for word in ("--set", one)]
+    out = home / "other"
+    assert main(["run", str(home / name), "--out", str(out), "--executor", "skypilot", *options]) == 0
+    assert str(out / "jobs" / "skypilot.yaml") in capsys.readouterr().out
+    _, *tasks = yaml.safe_load_all((out / "jobs" / "skypilot.yaml").read_text(encoding="utf-8"))
+    # The machine's shell, in its copy of the study's folder, gives midspec the study that was asked for.
+    monkeypatch.chdir(home)
+    for task in tasks:
+        script = f"midspec() {{ printf '%s\\0' \"$@\"; }}\n{task['run']}"
+        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        words = ran.stdout.split("\0")
+        given = [value for option, value in pairwise(words) if option == "--set"]
+        assert words[1] == name
+        assert given == [*asked[:2], "specs.america=./specs/it's ours.md"]
+        assert with_settings(load_study(home / name), given).config == load_study(out / "study.yaml").config
+
+
+def test_a_path_that_no_machine_of_a_cloud_has_is_refused(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(data_path("america.md"), tmp_path / "elsewhere" / "a.md")
+    (tmp_path / "study").mkdir()
+    study = shutil.copy(pipeline.parents[2] / "tiny.yaml", tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    out = str(tmp_path / "out")
+    assert main(["run", str(study), "--out", out, "--executor", "skypilot", "--set", "specs.america=./a.md"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--set specs.america: ./a.md is not in the study's folder" in said
 
 
 @pytest.mark.slow

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from midspec.core.errors import ConfigError, DataError, FolderError, MissingErro
 from midspec.study import Event, load_study, make_steps, run_status, run_study, write_jobs
 from midspec.study.execution._step_status import SILENT_AFTER_S, StatusFile
 
-from .conftest import ALL, TINY, Naps
+from .conftest import ALL, TINY, Naps, put_programs
 
 FIRST, SECOND = "nap/nap one-s1", "nap/nap two-s1"
 
@@ -68,6 +70,79 @@ def test_after_an_error_a_job_still_makes_what_does_not_depend_on_it(naps: Naps,
     failed = next(step for step in run_status(naps.run).steps if step.state == "failed")
     assert failed.error.startswith("nap/nap two-s2: can't sleep. Make ")
     assert any("DataError" in line for line in failed.log)
+
+
+@pytest.fixture
+def in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """Be in a job of a cluster; the function gives the jobs that were put back into the queue."""
+    asked = tmp_path / "asked"
+    put_programs(tmp_path / "bin", monkeypatch, scontrol=f'[ "$1" = show ] || echo "$@" >> {asked}')
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+
+    def end(_signum: int, _frame: object) -> None:
+        raise SystemExit(143)
+
+    # The script has the shell pass the warning over, until midspec listens.
+    before = signal.signal(signal.SIGTERM, end), signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    yield lambda: asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
+    for number, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_warning_between_two_steps_puts_the_job_back_and_begins_none(
+    fails: bool, naps: Naps, tmp_path: Path, in_a_job: Callable[[], list[str]]
+) -> None:
+    naps.write(tenths=1, fails=str(tmp_path / "bed") if fails else "", fails_in="one-s1")
+    write_jobs(load_study(naps.study), naps.run, "slurm")
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    names = [FIRST, "nap/nap one-s2", "nap/nap two-s2"]
+    assert make_steps(naps.run, names, tell=tell) == 0
+    assert in_a_job() == ["requeue 7"]
+    assert told[1:] == ["time is up; the rest is made in another job"]
+    assert naps.noted("begin") == [FIRST]
+    (tmp_path / "bed").touch()
+    assert make_steps(naps.run, names, tell=print) == 0
+    assert sorted(naps.noted("end")) == sorted(names)
+
+
+def test_a_warning_at_any_moment_loses_nothing_and_fails_nothing(naps: Naps, in_a_job: Callable[[], list[str]]) -> None:
+    naps.write(tenths=1)
+    write_jobs(load_study(naps.study), naps.run, "slurm")
+    names, n_jobs = [*ALL[1:], ALL[0]], 0
+    while run_status(naps.run).count("done") < len(ALL):
+        with Warned(after_s=0.05 * 1.3**n_jobs):
+            assert make_steps(naps.run, names, tell=print) == 0
+        n_jobs += 1
+        assert n_jobs < 40
+        assert not {step.state for step in run_status(naps.run).steps if step.kind == "nap"} & {"failed", "lost"}
+    assert sorted(naps.noted("end")) == ALL
+    assert 1 <= len(in_a_job()) <= n_jobs
+
+
+class Warned:
+    """Sends this process the warning before a time limit after some seconds, or before it goes on."""
+
+    def __init__(self, after_s: float) -> None:
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._warn, args=(after_s,))
+
+    def _warn(self, after_s: float) -> None:
+        if not self._ends.wait(after_s):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
 
 
 def test_the_command_says_so_in_one_line(written: Naps) -> None:
@@ -196,29 +271,6 @@ def test_an_option_that_would_change_nothing_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_queue_is_asked_again_and_leaves_no_scripts_behind(
-    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = tmp_path / "tries"
-    full = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
-    sbatch = f"""
-echo >> {tries}
-if [ "$(wc -l < {tries})" -lt 4 ]; then echo '{full}' >&2; else echo 'sbatch: error: no such account' >&2; fi
-exit 1
-"""
-    (tmp_path / "bin").mkdir()
-    for name, lines in (("squeue", ""), ("sbatch", sbatch)):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{lines}", encoding="utf-8")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    naps.write(tenths=1, poll_s=0.01)
-    told: list[Event] = []
-    with pytest.raises(ConfigError, match="no such account"):
-        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"], on_event=told.append)
-    assert ["takes no more jobs now" in event.note for event in told if event.kind == "say"] == [True]
-    assert list((naps.run / "jobs").glob("midspec-*")) == []
-
-
 def test_a_job_without_a_model_loads_no_torch(written: Naps) -> None:
     code = f"""
 import sys
@@ -230,18 +282,3 @@ print([name for name in ("torch", "transformers", "peft", "inspect_ai", "scipy")
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
-
-
-def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
-    naps.write(tenths=1)
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError, match=r"--executor slurm: there is no squeue here\. Run this where .* --dry-run"):
-        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
-
-
-def test_an_unknown_kind_of_step_is_refused_before_anything_is_submitted(naps: Naps) -> None:
-    naps.write(tenths=1, kinds="{evil: {time_min: 5}}")
-    with pytest.raises(
-        ConfigError, match=r"execution\.slurm\.kinds: there is no kind of step 'evil'.*Did you mean eval"
-    ):
-        write_jobs(load_study(naps.study), naps.run, "slurm")

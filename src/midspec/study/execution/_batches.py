@@ -7,12 +7,19 @@ dependencies that the cluster keeps, so whoever submits can leave.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from midspec.models import shape_of, shape_of_config
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
+from midspec.study._inputs import Model
 from midspec.study._step import Step
+from midspec.study.jobs._train import TrainStep
+
+_UPDATES, _MOST_UPDATES, _OF_WEIGHTS = 100.0, 10_000.0, 1e8
+# Slurm's default: of an array the numbers are below this.
+MAX_ARRAY_SIZE = 1001
 
 
 @dataclass
@@ -49,6 +56,25 @@ def resources_of(step: Step, entry: SlurmEntry) -> SlurmResources:
     return asked.model_copy(update={"gpus": n_gpus, "gpu_type": asked.gpu_type if n_gpus else None})
 
 
+def usual_updates(steps: Iterable[Step]) -> float:
+    """Return how much work shares a job where the study doesn't say: of a small model more updates.
+
+    A job pays some 5 s for its start, and is to work for a minute or more. 100 updates take that of billions of weights
+    on a GPU and of 100 million on a few cores; 10,000 of the nano world's third of a million take 6 minutes (36 ms
+    each, mostly Python's). Of a size that is not known it is 100.
+
+    Args:
+        steps: of the whole study; its largest model decides.
+    """
+    training = [step for step in steps if isinstance(step, TrainStep)]
+    # A vocabulary made from a world is some hundred words, and none of the weights that count.
+    shapes = [shape_of_config(({"vocab_size": 1} | step.architecture).get) for step in training if step.architecture]
+    names = {step.parent.name for step in training if isinstance(step.parent, Model)}
+    shapes += [shape_of(name) for name in sorted(names)]
+    n_weights = max((shape.n_parameters if shape else _OF_WEIGHTS for shape in shapes), default=_OF_WEIGHTS)
+    return min(_MOST_UPDATES, _UPDATES * max(1.0, _OF_WEIGHTS / n_weights))
+
+
 def make_batches(
     steps: Sequence[Step],
     entry: SlurmEntry,
@@ -67,6 +93,7 @@ def make_batches(
         leaders: for a step the one with the same result that is made before it.
         live: for steps that were submitted before and are not done, their job.
     """
+    most = _UPDATES if entry.updates_per_job is None else entry.updates_per_job
     batches: list[Batch] = []
     place: dict[str, int] = {}
     shared: defaultdict[tuple[int | None, str], list[int]] = defaultdict(list)
@@ -77,7 +104,7 @@ def make_batches(
         before = {place[name] for name in names if name in place}
         resources = resources_of(step, entry)
         mates = shared[step.seed, resources.model_dump_json()]
-        index = next((one for one in reversed(mates) if _can_join(step, one, before, batches, entry)), None)
+        index = next((one for one in reversed(mates) if _can_join(step, one, before, batches, most)), None)
         if index is None:
             index = len(batches)
             batches.append(Batch([], resources))
@@ -89,9 +116,8 @@ def make_batches(
     return batches
 
 
-def _can_join(step: Step, index: int, before: set[int], batches: Sequence[Batch], entry: SlurmEntry) -> bool:
-    batch, most = batches[index], entry.updates_per_job
-    if batch.cost + step.cost > most:
+def _can_join(step: Step, index: int, before: set[int], batches: Sequence[Batch], most: float) -> bool:
+    if batches[index].cost + step.cost > most:
         return False
     others = before - {index}
     if any(index in _ancestors(other, batches) for other in others):
@@ -166,11 +192,16 @@ class JobArray:
         return "+".join(kinds[:2]) + ("+" if len(kinds) > 2 else "")
 
 
-def make_arrays(batches: Sequence[Batch]) -> list[JobArray]:
+def make_arrays(batches: Sequence[Batch], most_tasks: int = MAX_ARRAY_SIZE) -> list[JobArray]:
     """Put batches that ask for the same and wait for the same into arrays, in an order in which they can be submitted.
 
     Tasks of an array wait for the same jobs, or each for the task of its own number in another array; a group in
-    which neither holds is submitted as single jobs, so that no batch waits for more than its inputs.
+    which neither holds is submitted as single jobs, so that no batch waits for more than its inputs. A group that is
+    larger than an array may be is several arrays.
+
+    Args:
+        batches: to submit.
+        most_tasks: of an array, at least 1.
     """
     arrays: list[JobArray] = []
     place: dict[int, tuple[int, int]] = {}
@@ -181,10 +212,11 @@ def make_arrays(batches: Sequence[Batch]) -> list[JobArray]:
             if depth[index] == level:
                 after = frozenset(place[other][0] for other in batch.after)
                 groups[batch.resources.model_dump_json(), after, frozenset(batch.after_jobs)].append(index)
-        for members in groups.values():
+        parts = [one[at : at + most_tasks] for one in groups.values() for at in range(0, len(one), most_tasks)]
+        for members in parts:
             made = _array(members, batches, place, arrays)
-            parts = [(members, made)] if made else [([one], _array([one], batches, place, arrays)) for one in members]
-            for some, array in parts:
+            whole = [(members, made)] if made else [([one], _array([one], batches, place, arrays)) for one in members]
+            for some, array in whole:
                 assert array is not None, "a single batch always makes a job"
                 place.update({index: (len(arrays), task) for index, task in zip(some, array.tasks, strict=True)})
                 arrays.append(array)

@@ -258,6 +258,11 @@ class RemoteRun:
         self._uploader.shutdown(cancel_futures=at_once)
 
 
+def place_name(shown: str) -> str:
+    """Return the name of the folder that holds the working folder of a run at a URL, on every machine."""
+    return hash_text(shown)[:16]
+
+
 class RunPlace(NamedTuple):
     """The folder of a run on this machine, and the run in its store if it has one."""
 
@@ -283,7 +288,7 @@ def open_run_folder(out: str | Path, cache: Path | None = None, timing: RemoteTi
         yield RunPlace(Path(out), None)
         return
     store = RemoteFolder.at(str(out))
-    place = (cache or cache_folder() / "runs") / hash_text(store.shown)[:16]
+    place = (cache or cache_folder() / "runs") / place_name(store.shown)
     with (
         _held_here(place, store.shown),
         RemoteRun(store, place, timing).opened() as remote,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midspec.core.artifact import RECORD, TAKEN_OVER, read_record
+from midspec.core.artifact import RECORD, TAKEN_OVER, is_url, read_record, without_secrets
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study.execution._executor import Listener
-from midspec.study.execution._remote_run import RemoteRun
+from midspec.study.execution._remote_run import RemoteRun, place_name, view_run_folder
 from midspec.study.execution._run import is_older_analysis, open_run, run_study
 
 if TYPE_CHECKING:
@@ -95,38 +95,49 @@ def _report_of(run: Path) -> ReportData:
         raise DataError("holds no report of this version", where=str(path), hint=hint) from error
 
 
-def index_reports(runs: Sequence[Path], page: Path) -> list[str]:
+def index_reports(runs: Sequence[str | Path], page: str | Path) -> list[str]:
     """Write one page of the answers of several finished runs; return them as lines.
 
     Args:
-        runs: folders, in the order of the page.
-        page: where to write it.
+        runs: folders or URLs, in the order of the page.
+        page: where to write it, on this machine.
 
     Raises:
+        ConfigError: the page is a URL, or a run's URL can't keep a run.
         MissingError: one has no report.
         DataError: its data can't be read.
         FolderError: the page can't be written.
+        MidspecError: whatever the store of a run refuses.
     """
     from midspec.report import IndexedReport, index_lines, write_index
 
+    if is_url(str(page)):
+        hint = "Name a file of this machine: runs may be at URLs, and the page is written here"
+        raise ConfigError("is a URL", where=f"--index {without_secrets(str(page))}", hint=hint)
     reports = []
     for run in runs:
-        cpu_s, shared_cpu_s = _cpu_of(run)
-        name, shown = run.resolve().name, run / "report" / "report.html"
-        reports.append(IndexedReport(name, shown, _report_of(run), cpu_s, shared_cpu_s))
-    write_index(reports, page)
+        url = without_secrets(str(run)).rstrip("/") if is_url(str(run)) else ""
+        with view_run_folder(run, ["report/report_data.json"]) as folder:
+            name = url.rpartition("/")[2] or folder.resolve().name
+            shown = f"{url}/report/report.html" if url else folder / "report" / "report.html"
+            reports.append(IndexedReport(name, shown, _report_of(folder), *_cpu_of(folder, url)))
+    write_index(reports, Path(page))
     return index_lines(reports)
 
 
-def _cpu_of(run: Path) -> tuple[float | None, float]:
+def _cpu_of(run: Path, url: str = "") -> tuple[float | None, float]:
     """Return the seconds of CPU that a run's results took, wherever they were made, and those made in other runs."""
     here: list[float | None] = []
     shared = 0.0
+
+    def is_own(folder: Path) -> bool:
+        # The path may be relative, as `--out` was; of a run at a URL it is one of whatever machine made it.
+        return folder.resolve().is_relative_to(run.resolve()) or (bool(url) and place_name(url) in folder.parts)
+
     for path in run.glob(f"steps/**/{RECORD}"):
         if (record := read_record(path.parent)) is not None:
             made = record.execution.extra.get(TAKEN_OVER)
-            # The path may be relative, as `--out` was.
-            if isinstance(made, dict) and not Path(str(made["folder"])).resolve().is_relative_to(run.resolve()):
+            if isinstance(made, dict) and not is_own(Path(str(made["folder"]))):
                 shared += float(str(made["cpu_s"] or 0))
             else:
                 here.append(record.execution.cpu_s)

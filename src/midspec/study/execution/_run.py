@@ -109,7 +109,9 @@ def run_study(
     return scheduler.records
 
 
-def write_jobs(study: Study, folder: Path, executor: Place, *, only: Sequence[str] = ()) -> Path:
+def write_jobs(
+    study: Study, folder: Path, executor: Place, *, only: Sequence[str] = (), settings: Sequence[str] = ()
+) -> Path:
     """Write what would be submitted, and submit nothing; return the path of the file to begin with.
 
     Args:
@@ -117,6 +119,7 @@ def write_jobs(study: Study, folder: Path, executor: Place, *, only: Sequence[st
         folder: of the run.
         executor: that would run it.
         only: with `slurm`, names or patterns of the steps to do, with those that they need; all by default.
+        settings: with which the study was changed (`with_settings`) after it was read from its file.
 
     Raises:
         MidspecError: as `run_study` before its first step.
@@ -129,7 +132,7 @@ def write_jobs(study: Study, folder: Path, executor: Place, *, only: Sequence[st
         scheduler = _open(steps, folder, _wanted(steps, only), set())
         _begin(study, folder, scheduler)
         if executor == "skypilot":
-            return write_sky_pipeline(study, folder, steps)
+            return write_sky_pipeline(study, folder, steps, settings)
         entry = study.config.execution.slurm
         return SlurmRun(folder, study.config.name, entry, scheduler, lambda _event: None).dry()
 

@@ -17,9 +17,10 @@ import yaml
 
 from midspec.core.artifact import write_text
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.yaml_files import parse_yaml
 from midspec.lab import data_path
 from midspec.study._execution_entry import SkyEntry
-from midspec.study._load import EXTENDS, Study, load_study
+from midspec.study._load import EXTENDS, HERE, Study, load_study, parse_study, with_settings
 from midspec.study._step import Step
 from midspec.study.execution._scheduler import with_descendants
 
@@ -30,19 +31,29 @@ _HEAD = """\
 """
 
 
-def write_sky_pipeline(study: Study, folder: Path, steps: Sequence[Step]) -> Path:
+def write_sky_pipeline(study: Study, folder: Path, steps: Sequence[Step], settings: Sequence[str] = ()) -> Path:
     """Write the pipeline into the run's folder; return its path.
 
+    Args:
+        study: to run.
+        folder: of the run on this machine.
+        steps: of the study.
+        settings: with which it was changed after it was read; each task is given them.
+
     Raises:
-        ConfigError: the study names no bucket, or its file is not found again.
+        ConfigError: the study names no bucket, its file is not found again, or a setting is a path that no machine of
+            a cloud has.
     """
     entry, name = study.config.execution.skypilot, study.config.name
     if entry.bucket is None:
         hint = "Name one, such as s3://mine/runs: it outlives the machines"
         raise ConfigError("there is no bucket for the run folder", where="execution.skypilot.bucket", hint=hint)
     out = f"{entry.bucket.rstrip('/')}/{name}"
-    file, workdir = _study_file(study)
-    command = f"midspec run {shlex.quote(file)} --out {shlex.quote(out)}"
+    file, workdir = _study_file(study, settings)
+    words = ["midspec", "run", file, "--out", out]
+    for each in settings:
+        words += ["--set", _set_there(each, workdir)]
+    command = shlex.join(words)
     tasks: list[dict[str, Any]] = [{"name": f"midspec-{_plain(name)}"}]
     for label, only, has_gpu in _parts(steps):
         chosen = " ".join(f"--only {shlex.quote(one)}" for one in only)
@@ -88,8 +99,12 @@ def _resources(entry: SkyEntry, *, has_gpu: bool) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _study_file(study: Study) -> tuple[str, Path | None]:
+def _study_file(study: Study, settings: Sequence[str] = ()) -> tuple[str, Path | None]:
     """Return the study's file as the machine finds it, and the folder that is copied there; none for a shipped study.
+
+    Args:
+        study: as it is to run.
+        settings: with which it was changed.
 
     Raises:
         ConfigError: the file is no longer where it was read from.
@@ -99,11 +114,29 @@ def _study_file(study: Study) -> tuple[str, Path | None]:
         with suppress(MidspecError, OSError):
             text = path.read_text(encoding="utf-8", errors="replace")
             # Of a file that extends another the study's text is what both say.
-            if text == study.text or (EXTENDS in text and load_study(path).text == study.text):
+            read = load_study(path) if EXTENDS in text else parse_study(text, home=study.home)
+            if with_settings(read, settings).text == study.text:
                 is_shipped = path.resolve().is_relative_to(lab)
                 return (f"lab:{path.relative_to(lab)}", None) if is_shipped else (path.name, study.home)
-    hint = "Write it there as a .yaml file, with what --set changes"
+    hint = "Write it there as a .yaml file"
     raise ConfigError("holds no file with this study", where=str(study.home), hint=hint)
+
+
+def _set_there(setting: str, workdir: Path | None) -> str:
+    """Return a setting as a machine takes it, whose current folder is its copy of the study's.
+
+    Raises:
+        ConfigError: it is a path of this machine that is not in the study's folder.
+    """
+    key, _, text = setting.partition("=")
+    value = parse_yaml(text, f"--set {key}")
+    if not isinstance(value, str) or not value.startswith(HERE):
+        return setting
+    place = Path(value).expanduser().resolve()
+    if workdir is None or not place.is_relative_to(workdir.resolve()):
+        what = f"{value} is not in the study's folder, which is all that a cloud's machine gets"
+        raise ConfigError(what, where=f"--set {key}", hint="Copy it there, or give a name on the hub or a URL")
+    return f"{key}=./{place.relative_to(workdir.resolve())}"
 
 
 def _plain(name: str) -> str:

@@ -25,7 +25,7 @@ from midspec.core.artifact import write_text
 from midspec.core.errors import ConfigError, UnreachableError
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
-from midspec.study.execution._batches import JobArray
+from midspec.study.execution._batches import MAX_ARRAY_SIZE, JobArray
 from midspec.study.execution._executor import ONE_THREAD, StepState
 
 _JOBS, _SUBMITTED = "jobs", "submitted.txt"
@@ -37,6 +37,8 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"submit ?(job|limit)|MaxSubmit|too many|job violates accounting", re.IGNORECASE)
+# Which limit of the account or QOS it is. One on the size or time of a job is no matter of waiting.
+_LIMIT = re.compile(r"\b(?:QOS|Assoc)(?:Grp|Max|Min)\w+")
 
 ENDED: Mapping[str, StepState] = {
     "COMPLETED": StepState.DONE,
@@ -145,6 +147,15 @@ class Slurm:
             for name, job, task, state, reason in (line for line in lines if len(line) == 5)
         )
 
+    def most_tasks(self) -> int:
+        """Return how many tasks an array may have on this cluster; Slurm's default where it does not tell."""
+        told = ""
+        with suppress(UnreachableError, ConfigError):
+            told = self._ask("scontrol", "show", "config")
+        found = re.findall(r"^MaxArraySize\s*=\s*(\d+)|\bmax_array_tasks=(\d+)", told, re.MULTILINE)
+        # Where there are no arrays, MaxArraySize is 0.
+        return max(1, min((int(size or tasks) for size, tasks in found), default=MAX_ARRAY_SIZE))
+
     def ended(self, jobs: Collection[str]) -> dict[str, str]:
         """Return the end states of jobs and tasks that have left the queue, by number; none without accounting."""
         options = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={','.join(jobs)}")
@@ -178,7 +189,8 @@ class Slurm:
         told = " ".join(ran.stderr.replace(f"{command[0]}: error:", "").split()) or f"ended with {ran.returncode}"
         if _UNREACHABLE.search(told):
             raise UnreachableError(told, where=command[0])
-        if _FULL.search(told):
+        limits = _LIMIT.findall(told)
+        if _FULL.search(told) and (not limits or any("Submit" in limit for limit in limits)):
             raise NoRoomError(told, where=command[0])
         raise ConfigError(told, where=command[0], hint="Correct execution.slurm in the study file")
 

@@ -22,7 +22,7 @@ from midspec.core.fingerprint import fingerprint
 from midspec.study._execution_entry import SlurmEntry
 from midspec.study._graph import STEP_KINDS
 from midspec.study._step import Step
-from midspec.study.execution._batches import JobArray, make_arrays, make_batches
+from midspec.study.execution._batches import JobArray, make_arrays, make_batches, usual_updates
 from midspec.study.execution._executor import Event, Listener, StepState
 from midspec.study.execution._local import StepFaultError
 from midspec.study.execution._scheduler import Scheduler, with_descendants
@@ -96,6 +96,8 @@ class SlurmRun:
         if bad := re.search(r"[%\\\x00-\x1f]", str(run.resolve())):
             what = f"has {bad[0]!r} in its path, so Slurm finds no place for logs"
             raise FolderError(what, where=repr(str(run))[1:-1], hint="Choose another --out")
+        if entry.updates_per_job is None:
+            entry = entry.model_copy(update={"updates_per_job": usual_updates(scheduler.steps.values())})
         self._run, self._entry, self._scheduler, self._on_event = run, entry, scheduler, on_event
         self._slurm, self._jobs = Slurm(), JobFolder(run, study, entry)
         self._undone = {step.name: step for step in scheduler.waiting}
@@ -104,7 +106,7 @@ class SlurmRun:
         self._tries: Counter[str] = Counter()
         self._judged: set[str] = set()
         self._ended_at: dict[str, float] = {}
-        self._said, self._has_asked = "", False
+        self._said, self._has_asked, self._most_tasks = "", False, 0
         self._errors: list[Exception] = []
 
     def dry(self) -> Path:
@@ -122,10 +124,14 @@ class SlurmRun:
         """Submit what is neither done nor in the queue, and leave it to Slurm.
 
         Raises:
-            UnreachableError: the controller does not answer.
+            UnreachableError: the controller does not answer, or takes no more jobs now.
             ConfigError: it refuses a script.
         """
-        self._submit(self._tasks())
+        try:
+            self._submit(self._tasks())
+        except NoRoomError as error:
+            error.hint = "The same command submits the rest later; without --detach it does so as room is made"
+            raise
 
     def follow(self, *, stop_at_fault: bool = False) -> None:
         """Submit what is missing and follow it, until every step is done or can't be.
@@ -175,11 +181,17 @@ class SlurmRun:
                 self._tries.update(step.name for batch in array.tasks.values() for step in batch.steps)
         except MidspecError as error:
             # One that may have been taken without an answer stays, and is looked for by its name.
-            is_lost = isinstance(error, UnreachableError) and not isinstance(error, NoRoomError)
-            n_kept = len(jobs) + is_lost
+            is_full = isinstance(error, NoRoomError)
+            n_kept = len(jobs) + (isinstance(error, UnreachableError) and not is_full)
             for submission in written[n_kept:]:
                 self._jobs.forget(submission.name)
-            raise
+            n_tasks = len(arrays[len(jobs)].tasks)
+            if not is_full or jobs or n_tasks == 1 or any(task.is_live for task in tasks):
+                raise
+            # Each task counts as a job, and nothing else of this run is there: the array is over the limit by itself.
+            self._most_tasks = n_tasks // 2
+            self._submit(tasks)
+            return
         if jobs:
             self._say(f"submitted {len(jobs)} job{'s' if len(jobs) > 1 else ''}")
 
@@ -187,7 +199,8 @@ class SlurmRun:
         """Return the jobs of what is neither done nor in the queue."""
         live = {step: task.id for task in tasks if task.id not in self._judged for step in task.steps}
         steps = [step for name, step in self._undone.items() if name not in live]
-        return make_arrays(make_batches(steps, self._entry, leaders=self._leaders(steps), live=live))
+        self._most_tasks = self._most_tasks or self._slurm.most_tasks()
+        return make_arrays(make_batches(steps, self._entry, leaders=self._leaders(steps), live=live), self._most_tasks)
 
     def _leaders(self, steps: Sequence[Step]) -> dict[str, str]:
         """Return for a step the one with the same result before it, where the inputs of both are done."""

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,7 @@ from midspec.study._step import Step
 from midspec.study.execution._run import open_run
 from midspec.study.execution._scheduler import Scheduler, task_maker, with_ancestors, with_descendants
 from midspec.study.execution._step_status import StatusFile, log_path, status_path
-from midspec.study.execution._worker import make_step
+from midspec.study.execution._worker import freeze_modules, make_step
 
 # How long a job waits for the process of its own earlier attempt, on a node that is being given up.
 _WAIT_FOR_OLD_S = 120.0
@@ -62,19 +63,20 @@ def make_steps(
         MidspecError: the first that a step refused.
     """
     folder = folder.resolve()
-    steps = study_steps(open_run(folder), folder)
-    by_name = {step.name: step for step in steps}
-    for name in names:
-        if name not in by_name:
-            raise ConfigError(f"the study has no step {name!r}", where=str(folder), hint=did_you_mean(name, by_name))
-    scheduler = Scheduler(steps, names, {})
-    work = _Work(folder, steps, scheduler, device, tell)
-    work.note_done(names)
     errors: list[Exception] = []
     lost: set[str] = set()
-    with _time_is_up(work):
+    with _warned() as warning:
+        steps = study_steps(open_run(folder), folder)
+        by_name = {step.name: step for step in steps}
         for name in names:
-            if name in scheduler.records or name in lost:
+            if name not in by_name:
+                raise ConfigError(
+                    f"the study has no step {name!r}", where=str(folder), hint=did_you_mean(name, by_name)
+                )
+        work = _Work(folder, steps, Scheduler(steps, names, {}), device, warning, tell)
+        work.note_done(names)
+        for name in names:
+            if work.is_done(name) or name in lost:
                 continue
             try:
                 work.make(by_name[name])
@@ -83,7 +85,7 @@ def make_steps(
                 lost |= with_descendants(steps, [name])
                 tell(f"{name} failed: {error}")
             except (SystemExit, KeyboardInterrupt):
-                if not work.is_time_up:
+                if not warning.is_given:
                     raise
                 return work.end_of_time(by_name[name], most_restarts)
     if errors:
@@ -91,31 +93,84 @@ def make_steps(
     return 0
 
 
+@dataclass
+class _Warning:
+    """SIGUSR1, which comes before a job's time is up.
+
+    Attributes:
+        is_given: it has come.
+        ends_step: it ends what is done now, as SIGTERM does. Between two steps there is nothing to save, and it is
+            looked at before the next one begins.
+    """
+
+    is_given: bool = False
+    ends_step: bool = False
+
+
+@contextmanager
+def _warned() -> Iterator[_Warning]:
+    """Take SIGUSR1 as SIGTERM, which every part that saves its state knows, and note that it came."""
+    warning = _Warning()
+
+    def note(_signum: int, _frame: object) -> None:
+        warning.is_given = True
+        if warning.ends_step:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGUSR1, note)
+    try:
+        yield warning
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 class _Work:
     """The steps of one job."""
 
     def __init__(
-        self, folder: Path, steps: Sequence[Step], scheduler: Scheduler, device: str, tell: Callable[[str], None]
+        self,
+        folder: Path,
+        steps: Sequence[Step],
+        scheduler: Scheduler,
+        device: str,
+        warning: _Warning,
+        tell: Callable[[str], None],
     ) -> None:
         self._folder, self._steps, self._scheduler, self._tell = folder, steps, scheduler, tell
         self._task_for = task_maker(steps, folder, scheduler, (), device, wait_s=_WAIT_FOR_OLD_S)
-        self._job, self._n_made = _job_number(os.environ), 0
-        self.is_time_up = False
+        self._job, self._warning = _job_number(os.environ), warning
+        self._begun, self._n_made, self._n_modules = "", 0, 0
+
+    def is_done(self, name: str) -> bool:
+        """Return whether the record of a step is known."""
+        return name in self._scheduler.records
 
     def make(self, step: Step) -> None:
-        """Make one step, or take over the same result of another one."""
-        self._check_inputs(step)
+        """Make one step, or take over the same result of another one.
+
+        Raises:
+            SystemExit: the job was warned before.
+        """
         began = time.monotonic()
-        with self._one_of_twins(step):
-            self._note_twins(step)
-            with _output_to(log_path(self._folder, step)) as log:
-                try:
-                    record, is_made = make_step(self._task_for(step), lambda _progress: None, self._job)
-                except Exception:
-                    log.write(traceback.format_exc().encode())
-                    raise
-        self._scheduler.finish(step.name, record)
+        self._warning.ends_step = True
+        try:
+            if self._warning.is_given:
+                raise SystemExit
+            self._check_inputs(step)
+            with self._one_of_twins(step):
+                self._note_twins(step)
+                self._begun = step.name
+                with _output_to(log_path(self._folder, step)) as log:
+                    try:
+                        record, is_made = make_step(self._task_for(step), lambda _progress: None, self._job)
+                    except Exception:
+                        log.write(traceback.format_exc().encode())
+                        raise
+            self._scheduler.finish(step.name, record)
+        finally:
+            self._warning.ends_step = False
         self._n_made += is_made
+        self._n_modules = freeze_modules(self._n_modules)
         self._tell(f"{step.name} ({time.monotonic() - began:.1f} s)" if is_made else f"{step.name} was done")
 
     def _check_inputs(self, step: Step) -> None:
@@ -170,8 +225,11 @@ class _Work:
         """
         n_restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         error: TimeUpError | None = None
+        # The signal may have come when all was written and nothing noted.
+        self.note_done([step.name])
+        is_cut = self._begun == step.name and not self.is_done(step.name)
         hint = f"Raise execution.slurm.time_min, for this kind alone under kinds.{step.kind}"
-        if not step.resumable and not self._n_made:
+        if is_cut and not step.resumable and not self._n_made:
             error = TimeUpError(
                 "did not end within the time of a job and can't be continued", where=step.name, hint=hint
             )
@@ -180,7 +238,8 @@ class _Work:
         if error is not None:
             with StatusFile(status_path(self._folder, step), step.name, self._job):
                 raise error
-        self._tell(f"{step.name} is out of time and goes on in another job")
+        is_left = f"{step.name} is out of time and goes on" if is_cut else "time is up; the rest is made"
+        self._tell(f"{is_left} in another job")
         return _requeue(self._tell)
 
 
@@ -200,21 +259,6 @@ def _requeue(tell: Callable[[str], None]) -> int:
         tell(f"scontrol requeue: {' '.join(ran.stderr.split())}")
         time.sleep(_REQUEUE_EVERY_S)
     return TRY_AGAIN
-
-
-@contextmanager
-def _time_is_up(work: _Work) -> Iterator[None]:
-    """End the step on SIGUSR1 as on SIGTERM, which every part that saves its state knows, and note why."""
-
-    def note(_signum: int, _frame: object) -> None:
-        work.is_time_up = True
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGUSR1, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 @contextmanager

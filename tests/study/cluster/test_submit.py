@@ -1,0 +1,129 @@
+"""How jobs are submitted: to commands in Slurm's place that say what they are told, without a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from midspec.core.errors import ConfigError, UnreachableError
+from midspec.study import Event, load_study, run_study, write_jobs
+
+from .conftest import Naps, put_programs
+
+
+def test_a_full_queue_is_asked_again_and_leaves_no_scripts_behind(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+    full = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
+    sbatch = f"""
+echo >> {tries}
+if [ "$(wc -l < {tries})" -lt 4 ]; then echo '{full}' >&2; else echo 'sbatch: error: no such account' >&2; fi
+exit 1
+"""
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol="", sbatch=sbatch)
+    naps.write(tenths=1, poll_s=0.01)
+    told: list[Event] = []
+    with pytest.raises(ConfigError, match="no such account"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"], on_event=told.append)
+    assert ["takes no more jobs now" in event.note for event in told if event.kind == "say"] == [True]
+    assert list((naps.run / "jobs").glob("midspec-*")) == []
+
+
+def of_seeds(naps: Naps, n_seeds: int) -> Naps:
+    """Write the study of naps of more seeds."""
+    naps.write(tenths=1)
+    text = naps.study.read_text(encoding="utf-8").replace("seeds: [1, 2]", f"seeds: {[*range(1, n_seeds + 1)]}")
+    naps.study.write_text(text, encoding="utf-8")
+    return naps
+
+
+def sizes_of_jobs(naps: Naps) -> list[int]:
+    """Return how many tasks the jobs have, in the order of submission."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((naps.run / "jobs").glob("midspec-*.sh"))]
+    arrays = [re.search(r"^#SBATCH --array=(.+)$", text, re.MULTILINE) for text in texts]
+    return [len(array[1].split(",")) if array else 1 for array in arrays]
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        ("MaxArraySize            = 3", [3, 2, 3, 2, 1]),
+        ("MaxArraySize            = 0", [1] * 11),
+        ("MaxArraySize = 1001\nSchedulerParameters     = bf_interval=1,max_array_tasks=4", [4, 1, 4, 1, 1]),
+        ("", [5, 5, 1]),
+    ],
+)
+def test_an_array_has_as_many_tasks_as_the_cluster_takes(
+    config: str, sizes: list[int], naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol=f"cat <<'END'\n{config}\nEND")
+    write_jobs(load_study(of_seeds(naps, 5).study), naps.run, "slurm", only=["nap/*"])
+    assert sizes_of_jobs(naps) == sizes
+
+
+# As sbatch of Slurm 22.05 says them.
+NO_ROOM = (
+    "sbatch: error: AssocMaxSubmitJobLimit\\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
+)
+NO_ROOM += "policy (job submit limit, user's size and/or time limits)\\n"
+
+
+def limited_to(n_tasks: int, n_jobs: int, folder: Path) -> str:
+    """Return an sbatch that takes so many jobs in all, none of them an array of more tasks."""
+    return f"""
+for script; do :; done
+n=$(sed -n 's/^#SBATCH --array=//p' "$script" | tr ',' '\\n' | wc -l)
+if [ "$n" -gt {n_tasks} ] || [ "$(ls {folder} | wc -l)" -ge {n_jobs} ]; then printf "{NO_ROOM}" >&2; exit 1; fi
+mktemp -p {folder} > /dev/null
+ls {folder} | wc -l
+"""
+
+
+def test_an_array_over_the_user_s_own_limit_of_jobs_is_several(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").mkdir()
+    sbatch = limited_to(2, 100, tmp_path / "taken")
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol="", sbatch=sbatch)
+    run_study(load_study(of_seeds(naps, 5).study), naps.run, executor="slurm", only=["nap/*"], follow=False)
+    assert sizes_of_jobs(naps) == [2, 2, 1, 2, 2, 1, 1]
+
+
+def test_of_a_full_queue_a_submitter_that_leaves_is_told_in_one_line(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").mkdir()
+    sbatch = limited_to(5, 2, tmp_path / "taken")
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol="", sbatch=sbatch)
+    with pytest.raises(UnreachableError, match=r"AssocMaxSubmitJobLimit.*The same command submits the rest") as error:
+        run_study(load_study(of_seeds(naps, 5).study), naps.run, executor="slurm", only=["nap/*"], follow=False)
+    assert "\n" not in str(error.value)
+    assert sizes_of_jobs(naps) == [5, 5]
+
+
+def test_a_limit_on_the_size_of_a_job_is_no_matter_of_waiting(
+    naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sbatch = f'printf "{NO_ROOM.replace("AssocMaxSubmitJobLimit", "QOSMaxWallDurationPerJobLimit")}" >&2; exit 1'
+    put_programs(tmp_path / "bin", monkeypatch, squeue="", scontrol="", sbatch=sbatch)
+    naps.write(tenths=1)
+    with pytest.raises(ConfigError, match=r"QOSMaxWallDurationPerJobLimit.*Correct execution\.slurm"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+
+
+def test_without_slurm_here_it_is_said_in_one_line(naps: Naps, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps.write(tenths=1)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match=r"--executor slurm: there is no squeue here\. Run this where .* --dry-run"):
+        run_study(load_study(naps.study), naps.run, executor="slurm", only=["nap/*"])
+
+
+def test_an_unknown_kind_of_step_is_refused_before_anything_is_submitted(naps: Naps) -> None:
+    naps.write(tenths=1, kinds="{evil: {time_min: 5}}")
+    with pytest.raises(
+        ConfigError, match=r"execution\.slurm\.kinds: there is no kind of step 'evil'.*Did you mean eval"
+    ):
+        write_jobs(load_study(naps.study), naps.run, "slurm")
