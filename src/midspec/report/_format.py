@@ -136,8 +136,11 @@ def saving_sentence(saving: DataSaving) -> str:
         found = f"{fewest:,} chats or fewer give {rate}: at least {saving.factor:.1f} times fewer"
     else:
         found = f"{saving.factor:.1f} times fewer chats give {rate}"
-    includes_1 = (saving.low or 0) <= 1 <= (saving.high or 0)
-    shown = ", which includes 1: no saving is shown" if includes_1 else ""
+    shown = ""
+    if saving.low is None:
+        shown = ": the rate is not surely reached, and no saving is shown"
+    elif saving.low <= 1 <= (saving.high or 0):
+        shown = ", which includes 1: no saving is shown"
     return f"After {saving.name}, {found} ({_ends(saving)}{shown}; {bases})."
 
 
@@ -145,7 +148,7 @@ def _ends(saving: DataSaving) -> str:
     """Name the ends of a factor's interval; one that the tried numbers of chats don't show is open."""
     high = f"{saving.high:.1f}{' or more' if saving.is_high_bound else ''}"
     if saving.low is None:
-        return f"{saving.level:.0%} interval up to {high}, without a lower end: the rate is not surely reached"
+        return f"{saving.level:.0%} interval up to {high}, without a lower end"
     low = f"{saving.low:.1f} to " if saving.low != saving.high else ""
     return f"{saving.level:.0%} interval {low}{high}"
 
