@@ -109,12 +109,12 @@ def n_missed(n_bases: int, shift: float, n_studies: int) -> tuple[int, int]:
 def test_intervals_hold_the_true_factor_as_often_as_they_say(n_bases: int) -> None:
     missed = [n_missed(n_bases, shift, 300) for shift in (2.0, 4.0, 8.0)]
     above, below = (sum(side) for side in zip(*missed, strict=True))
-    assert 0.94 <= 1 - (above + below) / 900 <= 0.97
+    assert 0.935 <= 1 - (above + below) / 900 <= 0.98  # 94 to 97% (LOG.md), known here to 0.7 points
     assert max(above, below) < 0.04 * 900
 
 
 def test_ends_are_where_a_t_test_over_bases_begins_to_tell_the_rates_apart() -> None:
-    rates = study(6, 4.0, np.random.default_rng(3))
+    rates = study(20, 4.0, np.random.default_rng(3))
     found = saving(rates)
     assert found.low is not None
     assert found.high is not None
