@@ -54,6 +54,13 @@ def test_validating_a_study_loads_neither_torch_nor_inspect() -> None:
     assert _loaded_by("from midspec.study import study_schema\nstudy_schema()") == "[]"
 
 
+def test_a_client_of_the_openai_protocol_does_without_the_sdk() -> None:
+    """It has 650 modules, which take longer to load than a hundred requests to send; batches and embeddings use it."""
+    code = "from midspec.llm import Access, ModelConfig\nfrom midspec.llm.providers._openai import OpenAIClient\n"
+    code += "OpenAIClient(ModelConfig(model='openai/tiny'), Access(base_url='http://127.0.0.1:9/v1'))\n"
+    assert _loaded_by(code) == "[]"
+
+
 def test_help_loads_few_modules() -> None:
     """It answers in half a second (`benchmarks/generation.py --only help`), and what takes time is loading modules."""
     code = "try: main(['--help'])\nexcept SystemExit: pass\nprint(len(sys.modules), file=sys.stderr)"

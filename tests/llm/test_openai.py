@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+import openai
 import pytest
 
 from midspec.core.errors import ConfigError, MidspecError
@@ -17,6 +18,7 @@ from midspec.llm.providers._openai import OpenAIClient
 from .outside import FORM, OPENAI, Answer, Seen, Small, answering, said, wish, wrong
 
 KEY = "sk-secret-0123456789"
+SENT = {"host", "connection", "accept-encoding", "content-length"}  # by what speaks HTTP below
 
 
 def ask(answer: Answer, *requests: Request, model: ModelConfig = OPENAI) -> tuple[list[Outcome], list[Seen]]:
@@ -156,6 +158,55 @@ def test_an_address_that_is_no_api_is_named() -> None:
 def test_headers_tell_nothing_of_this_machine() -> None:
     _, (seen,) = ask(lambda _: said("Yes."))
     assert not [name for name in seen.headers if name.startswith("x-stainless")]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"OPENAI_ORG_ID": "org-1", "OPENAI_PROJECT_ID": "proj-1"}, {"OPENAI_CUSTOM_HEADERS": "X-Team: red\nX-Room:2"}],
+    ids=["plain", "organization and project", "custom headers"],
+)
+def test_a_request_has_the_headers_of_the_sdks_own(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"OPENAI_API_KEY": KEY, **environment}.items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> list[Seen]:
+        async with answering(lambda _: said("Yes.")) as small:
+            client, sdk = OpenAIClient(OPENAI, small.access()), openai.AsyncOpenAI(base_url=small.access().base_url)
+            await client.ask(wish())
+            await sdk.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "?"}])
+            await client.close()
+            await sdk.close()
+            return small.seen
+
+    ours, theirs = (
+        {name: value for name, value in seen.headers.items() if not name.startswith("x-stainless") and name not in SENT}
+        for seen in asyncio.run(run())
+    )
+    assert ours == theirs
+    assert ours["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("from_environment", [None, "https://other.example/api"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "http://127.0.0.1:8000/v1",
+        "https://Models.Example:443/v1/",
+        "http://h/a b/é",
+        "http://h",
+        "http://[::1]:8/v1",
+    ],
+)
+def test_a_server_has_the_address_that_the_sdk_gives_it(
+    given: str | None, from_environment: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    if from_environment:
+        monkeypatch.setenv("OPENAI_BASE_URL", from_environment)
+    assert OpenAIClient(OPENAI, Access(base_url=given)).url == str(openai.AsyncOpenAI(base_url=given).base_url)
 
 
 def test_an_empty_account_ends_the_run_and_is_not_waited_for() -> None:

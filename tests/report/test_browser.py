@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from midspec.report import write_against
+from midspec.analysis import compare_logs
+from midspec.report import write_against, write_log_comparison
 
+from ..analysis.test_log_comparison import logged
 from .simulated import simulated_report
 
 pytestmark = pytest.mark.browser
@@ -176,3 +179,43 @@ def test_the_answer_and_the_forest_come_before_everything_else_on_a_screen(brows
         .map(id => document.getElementById(id).getBoundingClientRect().top)""")
     assert tops == sorted(tops)
     assert tops[0] < 600
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory) -> Path:
+    """The page of three models with long and hostile names, with many notes on their logs."""
+    draw = np.random.default_rng(4)
+    names = ("hf/" + "a-model-with-a-long-name-" * 4, "openai/" + "x" * 70, "<script>alert(1)</script>")
+    shares = dict(zip(names, (0.3, 0.6, 0.7), strict=True))
+    scores = {name: (draw.random((2, 40, 1)) < share).astype(float) for name, share in shares.items()}
+    found = logged(scores, task="agentic_misalignment_" + "y" * 40, scorer="model_graded/" + "harm_" * 12)
+    logs = tuple(log.model_copy(update={"file": f"/data/{'deep/' * 20}{log.file}"}) for log in found.logs)
+    notes = tuple(f"temperature differs: {n} and {'1' * 90}" for n in range(6))
+    compared = compare_logs(found.model_copy(update={"logs": logs, "notes": notes}), equivalence_points=5)
+    folder = tmp_path_factory.mktemp("compared")
+    write_log_comparison(compared, found.scores, folder)
+    return folder / "comparison.html"
+
+
+@pytest.mark.parametrize(("width", "media"), [(360, ""), (680, "print"), (1200, "")], ids=["phone", "paper", "screen"])
+def test_a_comparison_of_logs_fits_and_runs_nothing(browser, comparison, width, media):
+    show(browser, comparison, width=width)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    assert media != "print" or browser.execute_script(wide) == 0
+    assert browser.execute_script("return document.scripts.length") == 1
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert browser.get_log("browser") == []
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_comparison_of_logs_begins_with_its_answer_and_leads_to_its_files(browser, comparison):
+    show(browser, comparison)
+    assert browser.execute_script("return document.getElementById('answer').getBoundingClientRect().top") < 900
+    links = [link.get_attribute("href") for link in browser.find_elements("css selector", "a")]
+    assert [link.rpartition("/")[2] for link in links] == ["comparison.json", "estimates.csv", "hibayes.csv"]
+    for link in links:
+        browser.get(link)
+        assert "agentic_misalignment_" in browser.page_source

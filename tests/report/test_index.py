@@ -96,6 +96,26 @@ def test_savings_are_said_first_and_bounds_as_bounds(data: ReportData) -> None:
     bound = saving_sentence(saved(64.0))
     assert "14 chats or fewer give" in bound
     assert "at least 15.4 times fewer" in bound
-    assert "to 15.4 or more" in bound
-    assert "no number of chats that was tried gives" in saving_sentence(saved(0.25))
+    assert "(95% interval 15.4 or more; 6 bases)" in bound
+    assert saving_sentence(saved(0.25)).endswith(
+        "gives the rate that 216 chats give alone (60.0), nor does the upper end of its 95% interval: "
+        "none are saved (6 bases)."
+    )
     assert "which includes 1: no saving is shown" in saving_sentence(saved(1.0))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ((0.3, -0.1), "4.0 times fewer chats give"),  # half of the bases reach the rate, half never do
+        ((0.01, -0.05), "no number of chats that was tried gives"),
+    ],
+)
+def test_an_interval_without_a_lower_end_gets_words_and_no_number(more: tuple[float, ...], said: str) -> None:
+    without = {n: dict.fromkeys(range(6), 0.4 + 0.1 * at) for at, n in enumerate(NUMBERS)}
+    treated = {n: {base: rate + more[base % len(more)] for base, rate in rates.items()} for n, rates in without.items()}
+    sentence = saving_sentence(data_saving(without, treated, names=("it", "conflict", "choice_logprob")))
+    assert said in sentence
+    assert ", without a lower end" in sentence
+    assert "no saving is shown" in sentence
+    assert "0.0 to" not in sentence

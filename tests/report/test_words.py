@@ -7,6 +7,8 @@ import pytest
 
 from midspec.core.records import Estimate, SeedValue
 from midspec.report import describe_contrast, summary_lines, verdict
+from midspec.report._html import render
+from midspec.report._report import _content
 
 from .simulated import simulated_report, simulated_scores
 
@@ -79,3 +81,13 @@ def test_the_answer_follows_the_numbers_when_the_effect_is_gone():
 def test_importing_the_room_brings_in_neither_matplotlib_nor_jinja():
     code = "import sys, midspec.report; sys.exit(any(n in sys.modules for n in ('matplotlib', 'jinja2', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_the_page_says_that_intervals_near_0_and_1_are_longer_than_their_level_asks_for(n):
+    data, method = simulated_report(), "profile likelihood over 3 seeds, normal on the logit scale"
+    rates = [one.model_copy(update={"method": method if at < n else "t"}) for at, one in enumerate(data.estimates)]
+    shown = data.model_copy(update={"estimates": tuple(rates), "contrasts": (), "main_contrasts": ()})
+    page = render("report.html.j2", _content(shown, {}), shown)
+    assert ('id="near-ends"' in page) == bool(n)
+    assert n == 0 or f"{n} rate{'s are' if n > 1 else ' is'} near 0 or 1" in page

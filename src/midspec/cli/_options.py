@@ -182,6 +182,37 @@ class RowOptions(NamedTuple):
         return {"frames": templates, "seed": self.seed}
 
 
+# Of a spec's variants
+Clauses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--clauses",
+        metavar="IDS",
+        help="Clauses by id, or sections by title; with commas, or repeated. All by default.",
+    ),
+]
+
+
+class VariantOptions(NamedTuple):
+    """Which clauses a variant is of, where it goes, and how the model that writes it is reached."""
+
+    clauses: Clauses = None
+    out: Out = None
+    config: Config = None
+    base_url: BaseUrl = None
+    concurrency: Concurrency = 50
+    budget: Budget = None
+    batch: Batch = False
+    prices: Prices = None
+    dry_run: DryRun = False
+    redo: Redo = False
+
+    @property
+    def models(self) -> ModelOptions:
+        """Return those of the model."""
+        return ModelOptions(*self[3:8])
+
+
 # Of a corpus
 Mode = Annotated[
     Literal["prose", "rules"] | None, typer.Option(help="rules: the spec is numbered rules; prose by default.")

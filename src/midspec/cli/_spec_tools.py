@@ -18,14 +18,6 @@ from midspec.core.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from midspec.core.records import LintFinding, SpecTool
 
-Clauses = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--clauses",
-        metavar="IDS",
-        help="Clauses by id, or sections by title; with commas, or repeated. All by default.",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SIGNS = {"kept": " ", "changed": "~", "added": "+", "removed": "-", "moved": ">"}
 _MARKS = {"out": "[-{}-]", "in": "{{+{}+}}"}
@@ -45,12 +37,7 @@ def augment(
         Path | None,
         typer.Option(metavar="SPEC", parser=o.spec_at_path, help="As many tokens as this one has, instead."),
     ] = None,
-    clauses: Clauses = None,
-    out: o.Out = None,
-    config: o.Config = None,
-    models: o.ModelOptions = o.ModelOptions(),
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
+    options: o.VariantOptions = o.VariantOptions(),
 ) -> None:
     """Have reasons, or subrules, written for each rule of a spec, to a length that both can have.
 
@@ -70,92 +57,53 @@ def augment(
         tokens = estimate_tokens(read_spec(match).text)
     tool: SpecTool = "augment-reasons" if how == "reasons" else "augment-subrules"
     wanted: dict[str, object] = {"growth": growth, "n_tokens": tokens}
-    _variant(path, author, tool, clauses, out, config, models, wanted, dry_run=dry_run, redo=redo)
+    _variant(path, author, tool, options, wanted)
 
 
-def ablate(
-    path: o.SpecPath,
-    author: ModelAuthor,
-    clauses: Clauses = None,
-    out: o.Out = None,
-    config: o.Config = None,
-    models: o.ModelOptions = o.ModelOptions(),
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
-) -> None:
+def ablate(path: o.SpecPath, author: ModelAuthor, options: o.VariantOptions = o.VariantOptions()) -> None:
     """Have a spec written anew so that its value is mentioned, and no longer the reason for anything.
 
     Clause by clause, at its length. Makes the same files as spec augment.
 
     Example: midspec spec ablate my-spec.md --author anthropic/MODEL --out ablated
     """
-    _variant(path, author, "ablate", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+    _variant(path, author, "ablate", options, {})
 
 
-def generalize(
-    path: o.SpecPath,
-    author: ModelAuthor,
-    clauses: Clauses = None,
-    out: o.Out = None,
-    config: o.Config = None,
-    models: o.ModelOptions = o.ModelOptions(),
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
-) -> None:
+def generalize(path: o.SpecPath, author: ModelAuthor, options: o.VariantOptions = o.VariantOptions()) -> None:
     """Have general principles written in the place of a spec's specific guidance, section by section.
 
     Makes the same files as spec augment.
 
     Example: midspec spec generalize my-rules.md --author anthropic/MODEL --out general
     """
-    _variant(path, author, "generalize", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+    _variant(path, author, "generalize", options, {})
 
 
-def anti_spec(
-    path: o.SpecPath,
-    author: ModelAuthor,
-    clauses: Clauses = None,
-    out: o.Out = None,
-    config: o.Config = None,
-    models: o.ModelOptions = o.ModelOptions(),
-    dry_run: o.DryRun = False,
-    redo: o.Redo = False,
-) -> None:
+def anti_spec(path: o.SpecPath, author: ModelAuthor, options: o.VariantOptions = o.VariantOptions()) -> None:
     """Have the opposite of a spec, or of some clauses, written: for controls and measured doses.
 
     Clause by clause, at its length. Makes the same files as spec augment.
 
     Example: midspec spec anti-spec my-spec.md --clauses Oversight --author anthropic/MODEL --out anti
     """
-    _variant(path, author, "anti-spec", clauses, out, config, models, {}, dry_run=dry_run, redo=redo)
+    _variant(path, author, "anti-spec", options, {})
 
 
-def _variant(
-    path: Path,
-    author: str,
-    tool: SpecTool,
-    clauses: Sequence[str] | None,
-    out: Path | None,
-    config: Path | None,
-    models: o.ModelOptions,
-    wanted: dict[str, object],
-    *,
-    dry_run: bool,
-    redo: bool,
-) -> None:
+def _variant(path: Path, author: str, tool: SpecTool, options: o.VariantOptions, wanted: dict[str, object]) -> None:
     """Have a variant written and print its cost, or print its forecast."""
     from midspec.study import File, SpecVariantConfig, SpecVariantStep, spent_vs_forecast, store_beside
 
     check_author(author, "a spec")
-    rewriting = {"tool": tool, "clauses": _listed(clauses), **wanted}
-    settings = o.settings(SpecVariantConfig, config, author={"model": author}, rewriting=rewriting)
-    step = SpecVariantStep(spec=File.at(path), config=settings, author=models.access())
+    rewriting = {"tool": tool, "clauses": _listed(options.clauses), **wanted}
+    settings = o.settings(SpecVariantConfig, options.config, author={"model": author}, rewriting=rewriting)
+    step = SpecVariantStep(spec=File.at(path), config=settings, author=options.models.access())
     forecast = step.forecast()
-    if dry_run:
+    if options.dry_run:
         print_forecast([forecast])
         return
-    folder = o.needed(out)
-    record = make(step, folder, "places", redo=redo)
+    folder = o.needed(options.out)
+    record = make(step, folder, "places", redo=options.redo)
     if not record.summary["n_edits"] and record.summary["n_rejects"]:
         raise nothing_kept("edit", record, folder)
     print(f"to review: {folder / 'review.html'}")

@@ -144,9 +144,9 @@ class SdkBatches(ABC):
                     bad = line.encode()
                     if self._n_torn[batch_id] < _MAX_TORN:
                         self._n_torn[batch_id] += 1
-                        raise not_json_error(bad, self._client.sdk.api_key) from None
+                        raise not_json_error(bad, self._client.key) from None
         if bad and not n_rows:
-            raise not_json_error(bad, self._client.sdk.api_key)
+            raise not_json_error(bad, self._client.key)
 
     def good_reply(self, custom_id: str, body: JsonValue) -> BatchReply:
         """Return the reply to an entry that was answered; one that can't be read will not change."""

@@ -7,7 +7,8 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -87,6 +88,15 @@ def shown(reply: Any) -> str:
     return json.dumps(reply)[:120]
 
 
+class SdkServer(NamedTuple):
+    """Where an SDK's client sends requests, with which headers and key, and how that client is made."""
+
+    url: str
+    headers: Mapping[str, Any]
+    key: str
+    make_sdk: Callable[[], Any]
+
+
 class SdkClient(ABC):
     """One model at the address, and with the headers and the key, of an SDK's client; every ask is one attempt.
 
@@ -94,9 +104,9 @@ class SdkClient(ABC):
 
     Args:
         model: `PROVIDER/MODEL` and how it samples.
-        access: where the server is, and how long to wait for it.
-        sdk: the SDK's client.
-        path: of the endpoint below the SDK's base URL.
+        access: how long to wait for the server.
+        server: where the SDK's client sends requests, and with what.
+        path: of the endpoint below the server's URL.
     """
 
     kinds: ClassVar[Mapping[str, OutcomeKind]]
@@ -106,11 +116,10 @@ class SdkClient(ABC):
     cap_fields: ClassVar[tuple[str, ...]] = ("max_tokens",)
     """The names under which servers know the cap of the reply."""
 
-    def __init__(self, model: ModelConfig, access: Access, sdk: Any, path: str) -> None:
+    def __init__(self, model: ModelConfig, access: Access, server: SdkServer, path: str) -> None:
         self._model = model.model
-        self.sdk = sdk
-        headers = {**sdk.default_headers, **sdk.auth_headers}
-        self._transport = HttpTransport(f"{self.url.rstrip('/')}{path}", headers, access)
+        self._server = server
+        self._transport = HttpTransport(f"{self.url.rstrip('/')}{path}", server.headers, access)
         # How replies are streamed; `None` where they never are.
         self.streaming: Streaming | None = None
         self._head: dict[str, JsonValue] = {"model": model.model.partition("/")[2]}
@@ -129,7 +138,17 @@ class SdkClient(ABC):
     @property
     def url(self) -> str:
         """The server's base URL."""
-        return str(self.sdk.base_url)
+        return self._server.url
+
+    @cached_property
+    def sdk(self) -> Any:
+        """The SDK's client, for all but single requests."""
+        return self._server.make_sdk()
+
+    @property
+    def key(self) -> str:
+        """The key, which is shown nowhere."""
+        return self._server.key
 
     @property
     def sampling(self) -> str:
@@ -140,7 +159,8 @@ class SdkClient(ABC):
     async def close(self) -> None:
         """Close connections."""
         await self._transport.close()
-        await self.sdk.close()
+        if "sdk" in self.__dict__:
+            await self.sdk.close()
 
     async def ask(self, request: Request) -> Outcome:
         """Make one attempt.
@@ -204,7 +224,7 @@ class SdkClient(ABC):
         if status is None:
             reply = read_json(response.content, None)
             if reply is None:
-                self._tell_page(error := not_json_error(response.content, self.sdk.api_key))
+                self._tell_page(error := not_json_error(response.content, self.key))
                 raise error
             status = self.hidden_status(reply)
         if status is not None:
@@ -213,9 +233,7 @@ class SdkClient(ABC):
                 return self._name_cap(failure, request)
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
-                    failure := NoReplyError(
-                        f"status 200 with an error: {error_text(response.content, self.sdk.api_key)}"
-                    )
+                    failure := NoReplyError(f"status 200 with an error: {error_text(response.content, self.key)}")
                 )
             raise failure from None
         outcome = marked(self.read(reply))
@@ -246,7 +264,7 @@ class SdkClient(ABC):
         """Return what an error status means: an exception, or an outcome if the server will never take the request."""
         failure = read_error_status(
             status, headers, content, sent=sent,
-            where=self._model, key=self.sdk.api_key, has_schema=has_schema, url=self.url, url_hint=self.url_hint,
+            where=self._model, key=self.key, has_schema=has_schema, url=self.url, url_hint=self.url_hint,
         )  # fmt: skip
         if isinstance(failure, CapFieldError) and len(self.cap_fields) < 2:
             return Outcome(kind="failed", stop_reason=str(status), note=f"{status}: {failure}")

@@ -56,6 +56,7 @@ class HttpTransport:
     """
 
     def __init__(self, url: str, headers: Mapping[str, Any], access: Access) -> None:
+        _silence()
         self._url, self._access = url, access
         self._headers = {
             name: value
@@ -204,10 +205,16 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
+def _silence() -> None:
+    """Keep log lines of SDKs and aiohttp (requests, headers, bodies) out of every log, whatever OPENAI_LOG says."""
+    for name in _SDK_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL)
+        logger.propagate = False
+
+
 def sdk_options(access: Access, http_client: Callable[[], Callable[..., httpx2.AsyncClient]]) -> dict[str, Any]:
     """Return what both SDKs' clients are made with: no retries of their own, aiohttp below, and explicit timeouts.
-
-    Also keeps the SDKs' own log lines (requests, headers, bodies) out of every log, whatever OPENAI_LOG says.
 
     Args:
         access: how the model is reached.
@@ -216,10 +223,7 @@ def sdk_options(access: Access, http_client: Callable[[], Callable[..., httpx2.A
     """
     import httpx2
 
-    for name in _SDK_LOGGERS:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.CRITICAL)
-        logger.propagate = False
+    _silence()
     timeout = httpx2.Timeout(access.deadline_s, connect=access.connect_s, pool=None)
     limits = httpx2.Limits(max_connections=_max_connections(access), keepalive_expiry=_KEEP_ALIVE_S)
 

@@ -130,20 +130,31 @@ def saving_sentence(saving: DataSaving) -> str:
     both = [point.n for point in saving.points if point.n and None not in (point.without, point.treated)]
     fewest, most = min(both), max(both)
     rate = f"the rate that {most:,} chats give alone ({number(saving.rate, saving.measure)})"
-    ends = f"{saving.level:.0%} interval {_times(saving.low, at_least=False)} to "
-    ends += _times(saving.high, at_least=saving.is_high_bound)
+    bases = f"{saving.n_bases} bases"
     if saving.n_treated is None:
-        return f"After {saving.name}, no number of chats that was tried gives {rate}: none are saved ({ends})."
+        found = f"After {saving.name}, no number of chats that was tried gives {rate}"
+        if saving.high is None:
+            return f"{found}, nor does the upper end of its {saving.level:.0%} interval: none are saved ({bases})."
+        return f"{found}: no saving is shown ({_ends(saving)}; {bases})."
     if saving.is_bound:
         found = f"{fewest:,} chats or fewer give {rate}: at least {saving.factor:.1f} times fewer"
     else:
-        found = f"{_times(saving.factor, at_least=False)} times fewer chats give {rate}"
-    shown = "" if saving.low > 1 else ", which includes 1: no saving is shown" if saving.high >= 1 else ""
-    return f"After {saving.name}, {found} ({ends}{shown}; {saving.n_bases} bases)."
+        found = f"{saving.factor:.1f} times fewer chats give {rate}"
+    shown = ""
+    if saving.low is None:
+        shown = ": the rate is not surely reached, and no saving is shown"
+    elif saving.low <= 1 <= (saving.high or 0):
+        shown = ", which includes 1: no saving is shown"
+    return f"After {saving.name}, {found} ({_ends(saving)}{shown}; {bases})."
 
 
-def _times(factor: float, *, at_least: bool) -> str:
-    return f"{factor:.1f}{' or more' if at_least else ''}"
+def _ends(saving: DataSaving) -> str:
+    """Name the ends of a factor's interval; one that the tried numbers of chats don't show is open."""
+    high = f"{saving.high:.1f}{' or more' if saving.is_high_bound else ''}"
+    if saving.low is None:
+        return f"{saving.level:.0%} interval up to {high}, without a lower end"
+    low = f"{saving.low:.1f} to " if saving.low != saving.high else ""
+    return f"{saving.level:.0%} interval {low}{high}"
 
 
 def _found(one: Estimate, where: str, *, is_first: bool) -> str:

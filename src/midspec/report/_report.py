@@ -168,6 +168,7 @@ def _content(data: ReportData, figures: Mapping[str, str]) -> dict[str, Any]:
         "grids": [_figure(figures, f"grid_{eval_task.name}") for eval_task in data.eval_tasks],
         "paths": _paths(data, figures),
         "seam_lines": seam_lines(data.seam_probes, data.estimates, (data.main_set, data.main_measure)),
+        "n_near_ends": sum(count for method, count in methods.items() if "profile likelihood" in method),
         "methods": sorted(methods.items(), key=lambda entry: (-entry[1], entry[0])),
     }
 

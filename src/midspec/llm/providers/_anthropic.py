@@ -16,7 +16,16 @@ from midspec.core.errors import ConfigError
 from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json
 from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
 from midspec.llm._sdk_batches import SdkBatches
-from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
+from midspec.llm._sdk_client import (
+    SdkClient,
+    SdkServer,
+    as_dict,
+    as_text,
+    json_text,
+    n_counted,
+    separated_prefix,
+    shown,
+)
 from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -96,7 +105,10 @@ class AnthropicClient(SdkClient):
             _TOLD.add((model.model, *left_out))
             what = "%s: Anthropic's API of %s has no %s for any model; nothing of it is sent"
             _LOG.warning(what, model.model, version, ", ".join(left_out))
-        super().__init__(model, access, sdk, "/v1/messages")
+        headers = {**sdk.default_headers, **sdk.auth_headers}
+        super().__init__(
+            model, access, SdkServer(str(sdk.base_url), headers, sdk.api_key or "", lambda: sdk), "/v1/messages"
+        )
         # Every field that is sent is one that the SDK's own `create` has, which is of the version in the headers.
         self._head = {name: value for name, value in self._head.items() if name in known}
         self._extra = {name: value for name, value in self._extra.items() if name in known}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -22,7 +24,16 @@ from midspec.llm._errors import (
 )
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
-from midspec.llm._sdk_client import SdkClient, as_dict, as_text, json_text, n_counted, separated_prefix, shown
+from midspec.llm._sdk_client import (
+    SdkClient,
+    SdkServer,
+    as_dict,
+    as_text,
+    json_text,
+    n_counted,
+    separated_prefix,
+    shown,
+)
 from midspec.llm._streaming import Streaming, is_own_server
 from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
@@ -31,7 +42,30 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
+_OWN_URL = "https://api.openai.com/v1"
 _NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"}
+
+
+def _server(access: Access) -> SdkServer:
+    """Return where the SDK's client would send requests, and with what, without loading it: 0.37 s of CPU."""
+    import httpx2
+
+    key = api_key(_KEY_VARIABLE, access)
+    if os.environ.get("OPENAI_CUSTOM_HEADERS") is not None:
+        sdk = _sdk(access)
+        return SdkServer(str(sdk.base_url), {**sdk.default_headers, **sdk.auth_headers}, key, lambda: sdk)
+    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL)
+    path, mark, query = url.raw_path.partition(b"?")
+    url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": f"AsyncOpenAI/Python {version('openai')}",
+        "OpenAI-Organization": os.environ.get("OPENAI_ORG_ID"),
+        "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID"),
+        "Authorization": f"Bearer {key}",
+    }
+    return SdkServer(str(url), headers, key, lambda: _sdk(access))
 
 
 def _sdk(access: Access) -> AsyncOpenAI:
@@ -69,7 +103,7 @@ class OpenAIClient(SdkClient):
     cap_fields = ("max_completion_tokens", "max_tokens")
 
     def __init__(self, model: ModelConfig, access: Access) -> None:
-        super().__init__(model, access, _sdk(access), "/chat/completions")
+        super().__init__(model, access, _server(access), "/chat/completions")
         self._head |= {"stream": False}
         if is_own_server(access.base_url):
             self.streaming = Streaming(self._transport)

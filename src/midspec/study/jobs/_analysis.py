@@ -169,7 +169,9 @@ class ReportStep(Step):
     @property
     def settings(self) -> dict[str, JsonValue]:
         first: dict[str, JsonValue] = {} if self.first_contrasts is None else {FIRST: self.first_contrasts}
-        return {"study": self.study.text, **first}
+        # 2: intervals of savings by a t test. Reports without savings keep their identity.
+        savings: dict[str, JsonValue] = {"savings": 2} if self.study.config.report.savings else {}
+        return {"study": self.study.text, **first, **savings}
 
     def folder(self, run: Path) -> Path:
         return run / "report"
