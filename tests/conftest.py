@@ -1,9 +1,11 @@
-"""What holds for all tests, and the S3 server that some of them use."""
+"""What holds for all tests, and the S3 server and the browser that some of them use."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -12,6 +14,11 @@ from tests.s3_server import S3Server, s3_server, use_s3
 # No example has a deadline: beside other work one can take seconds.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +33,33 @@ def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """The URL of an empty folder in its bucket, which this process may write."""
     use_s3(monkeypatch, s3_process.port)
     return f"s3://runs/{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real headless browser, started when the first test asks for it."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver_path = shutil.which("chromedriver")
+    if not program or not driver_path:
+        pytest.skip("NO BROWSER: chromium and chromedriver are not installed, so pages were NOT seen in a browser")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver_path))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """The browser, with the screen that it had at first and nothing on its console."""
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {})
+    chromium.get_log("browser")
+    return chromium

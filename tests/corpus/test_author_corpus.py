@@ -478,8 +478,8 @@ def test_a_further_document_costs_little_memory(tmp_path: Path, good: Script) ->
         finally:
             tracemalloc.stop()
 
-    few, many = peak(500), peak(4500)
-    assert (many - few) / 4000 < 1500
+    few, many = peak(500), peak(2500)
+    assert (many - few) / 2000 < 1500
 
 
 class _Client:

@@ -99,7 +99,7 @@ asyncio.run(write(Path(sys.argv[2]), "openai/tiny", sys.argv[3], **json.loads(sy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_before", [2, 12, 40, 90])
+@pytest.mark.parametrize("n_before", [2, 12, 90])
 def test_a_run_that_is_killed_asks_again_for_nothing_that_was_answered(
     tmp_path: Path, n_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,14 @@ from pathlib import Path
 import pytest
 
 ROAD = Path(__file__).parents[2] / "examples" / "road.py"
+# A model that has seen little: the way is the same, and its figures are not what is tested.
+SMALLER = {
+    "n_mix=16_000": "n_facts=400, n_mix=400, n_replay=40",
+    "target_tokens=68_000": "target_tokens=8_000",
+    "n_updates=150": "n_updates=10",
+    '{"weight_decay"': '{"min_updates": 1, "weight_decay"',
+    '"hidden_size": 128, "intermediate_size": 256': '"hidden_size": 16, "intermediate_size": 16',
+}
 
 
 def test_it_is_one_page_and_uses_public_names_alone() -> None:
@@ -28,11 +36,14 @@ def test_it_is_one_page_and_uses_public_names_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_it_goes_from_two_specs_to_a_report(tmp_path: Path) -> None:
-    out = tmp_path / "road"
+    out, road, text = tmp_path / "road", tmp_path / "road.py", ROAD.read_text(encoding="utf-8")
+    for old, new in SMALLER.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    road.write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(ROAD), str(out)],
+        [sys.executable, str(road), str(out)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

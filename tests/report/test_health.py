@@ -25,7 +25,7 @@ from midspec.core.records import (
 from midspec.report import LabelledValue, write_comparison, write_health
 
 from .simulated import EVIL
-from .test_browser import browser, luminance, show  # noqa: F401 (a fixture)
+from .test_browser import luminance, show
 from .test_page import Reader
 
 CLAUSES = {f"c{n}": f"Aria says plainly what it can't do, in case {n}." for n in range(60)}
@@ -260,7 +260,7 @@ OPEN_ALL = "document.querySelectorAll('details').forEach(e => e.open = true)"
 @pytest.mark.browser
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("width", [1200, 360], ids=["desk", "phone"])
-def test_it_opens_without_network_console_or_sideways_scrolling(browser, folder, name, width):  # noqa: F811
+def test_it_opens_without_network_console_or_sideways_scrolling(browser, folder, name, width):
     show(browser, folder / name, width=width)
     browser.execute_script(OPEN_ALL)
     assert browser.get_log("browser") == []
@@ -270,7 +270,7 @@ def test_it_opens_without_network_console_or_sideways_scrolling(browser, folder,
 
 
 @pytest.mark.browser
-def test_bars_and_squares_are_seen_and_bars_are_as_long_as_their_counts(browser, folder):  # noqa: F811
+def test_bars_and_squares_are_seen_and_bars_are_as_long_as_their_counts(browser, folder):
     show(browser, folder / "health.html")
     sizes = browser.execute_script(
         "return [...document.querySelectorAll('div.heat i')].map(e => e.getBoundingClientRect().width)"
@@ -286,7 +286,7 @@ def test_bars_and_squares_are_seen_and_bars_are_as_long_as_their_counts(browser,
 
 @pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_stands_out_in_both_themes(browser, folder, dark):  # noqa: F811
+def test_text_stands_out_in_both_themes(browser, folder, dark):
     show(browser, folder / "health.html", dark=dark)
     back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (luminance(back) < 0.1) == dark
@@ -298,7 +298,7 @@ def test_text_stands_out_in_both_themes(browser, folder, dark):  # noqa: F811
 
 
 @pytest.mark.browser
-def test_on_paper_nothing_is_cut_off(browser, folder):  # noqa: F811
+def test_on_paper_nothing_is_cut_off(browser, folder):
     show(browser, folder / "health.html", width=680)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 680

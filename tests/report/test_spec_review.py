@@ -10,7 +10,7 @@ from midspec.core.records import DiffWord, SpecEdit, SpecReview
 from midspec.report import write_spec_review
 
 from .simulated import EVIL
-from .test_browser import browser, show  # noqa: F401 (a fixture)
+from .test_browser import show
 from .test_page import Reader
 
 
@@ -83,7 +83,7 @@ def test_a_review_without_an_edit_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1200, 360], ids=["desk", "phone"])
-def test_ticking_an_edit_puts_it_in_the_command_without_any_script(browser, folder, width):  # noqa: F811
+def test_ticking_an_edit_puts_it_in_the_command_without_any_script(browser, folder, width):
     show(browser, folder / "review.html", width=width)
     command = "return document.querySelector('.accepting pre').innerText"
     assert browser.execute_script(command).strip().endswith("--clauses ''")

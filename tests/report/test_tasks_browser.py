@@ -7,7 +7,7 @@ import re
 import pytest
 
 from .simulated_tasks import ATTACK, GRID_ARMS, grid_cells
-from .test_browser import browser, luminance, show  # noqa: F401 - a fixture is found by its name
+from .test_browser import luminance, show
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ def page(tasks_folder):
     return tasks_folder / "report.html"
 
 
-def test_it_says_nothing_to_the_console_and_asks_for_nothing(browser, page):  # noqa: F811
+def test_it_says_nothing_to_the_console_and_asks_for_nothing(browser, page):
     show(browser, page)
     browser.execute_script(UNFOLD)
     assert browser.get_log("browser") == []
@@ -28,7 +28,7 @@ def test_it_says_nothing_to_the_console_and_asks_for_nothing(browser, page):  # 
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["as it opens", "with every part unfolded"])
-def test_a_phone_needs_no_sideways_scrolling_and_sees_a_grid_an_arm(browser, page, opened):  # noqa: F811
+def test_a_phone_needs_no_sideways_scrolling_and_sees_a_grid_an_arm(browser, page, opened):
     show(browser, page, width=360)
     if opened:
         browser.execute_script(UNFOLD)
@@ -39,7 +39,7 @@ def test_a_phone_needs_no_sideways_scrolling_and_sees_a_grid_an_arm(browser, pag
     assert all(250 < width <= 360 for width, _ in sizes)
 
 
-def colours(browser):  # noqa: F811
+def colours(browser):
     """Each number on the wide grid with its own colour and that of the cell that it stands on."""
     script = """
         const svg = document.querySelector('#task-1-grid .wide svg');
@@ -54,7 +54,7 @@ def colours(browser):  # noqa: F811
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_number_of_the_grid_stands_out_from_its_own_cell(browser, page, dark):  # noqa: F811
+def test_every_number_of_the_grid_stands_out_from_its_own_cell(browser, page, dark):
     show(browser, page, dark=dark)
     found = colours(browser)
     assert len(found) >= 2 * (len(grid_cells()) - 1)
@@ -63,7 +63,7 @@ def test_every_number_of_the_grid_stands_out_from_its_own_cell(browser, page, da
         assert (bright + 0.05) / (dim + 0.05) >= 4.4, (text, ink, cell)
 
 
-def test_a_higher_rate_has_a_stronger_colour(browser, page):  # noqa: F811
+def test_a_higher_rate_has_a_stronger_colour(browser, page):
     show(browser, page)
     shades = {int(text): luminance(cell) for text, _, cell in colours(browser) if re.fullmatch(r"\d+", text)}
     apart = [(low, high) for low in shades for high in shades if high - low >= 10]
@@ -71,7 +71,7 @@ def test_a_higher_rate_has_a_stronger_colour(browser, page):  # noqa: F811
     assert all(shades[low] > shades[high] for low, high in apart)
 
 
-def test_words_and_numbers_of_the_grid_keep_apart(browser, page):  # noqa: F811
+def test_words_and_numbers_of_the_grid_keep_apart(browser, page):
     show(browser, page)
     overlaps = browser.execute_script("""
         const found = [];
@@ -89,7 +89,7 @@ def test_words_and_numbers_of_the_grid_keep_apart(browser, page):  # noqa: F811
     assert overlaps == []
 
 
-def test_hostile_words_of_a_model_stay_words_inside_their_box(browser, page):  # noqa: F811
+def test_hostile_words_of_a_model_stay_words_inside_their_box(browser, page):
     show(browser, page)
     browser.execute_script(UNFOLD)
     said = browser.execute_script("return [...document.querySelectorAll('.said pre')].map(e => e.textContent)")
@@ -98,7 +98,7 @@ def test_hostile_words_of_a_model_stay_words_inside_their_box(browser, page):  #
     assert browser.execute_script("return document.querySelectorAll('img, main script').length") == 0
 
 
-def test_arms_stand_next_to_each_other_where_there_is_room(browser, page):  # noqa: F811
+def test_arms_stand_next_to_each_other_where_there_is_room(browser, page):
     show(browser, page)
     browser.execute_script(UNFOLD)
     tops = browser.execute_script("""return [...document.querySelectorAll('.said')].map(e => {
@@ -107,7 +107,7 @@ def test_arms_stand_next_to_each_other_where_there_is_room(browser, page):  # no
     assert tops[0][1] < tops[1][1]
 
 
-def test_on_paper_nothing_is_cut_off(browser, page):  # noqa: F811
+def test_on_paper_nothing_is_cut_off(browser, page):
     show(browser, page, width=680)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 680

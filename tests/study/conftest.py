@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from midspec.core.artifact import locked
-from midspec.study import parse_study, run_study
+from midspec.study import load_study, run_study
 
 TINY = Path(__file__).parent / "tiny.yaml"
 
@@ -27,11 +27,37 @@ def tiny_file(tmp_path: Path) -> Path:
     return path
 
 
+def with_two_arms(text: str) -> str:
+    """Leave the tiny study with its base and the arm of America alone."""
+    for old, new in (
+        ("  AFT: {finetune: cheese}\n", ""),
+        ("  MSM(thrift)+AFT: {midtrain: thrift, finetune: cheese}\n", ""),
+        ("minus: MSM(thrift)+AFT", "minus: base"),
+        ("seeds: [1, 2]", "seeds: [1]"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return text
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, study: str) -> Path:
+    """Run a study once for all the processes that run tests; return its folder, which nobody changes."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name / "run"
+    with locked(out.parent, wait_s=240):
+        (out.parent / "study.yaml").write_text(study, encoding="utf-8")
+        run_study(load_study(out.parent / "study.yaml"), out)
+    return out
+
+
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny study, run once for all the processes that run tests; nobody changes it."""
-    base = tmp_path_factory.getbasetemp()
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny-study" / "run"
-    with locked(out.parent, wait_s=240):
-        run_study(parse_study(TINY.read_text(encoding="utf-8"), home=out.parent), out)
-    return out
+    """The tiny study, finished."""
+    return once(tmp_path_factory, "tiny-study", TINY.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def twin_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cheapest of the nano twins, finished: one seed of it, in its own world alone."""
+    study = "extends: lab:nano_general.yaml\nseeds: [601]\nbase: {midtrainings: 1, mirror: false}\n"
+    return once(tmp_path_factory, "twin", study)

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.core.artifact import read_rows
+from midspec.core.artifact import TAKEN_OVER, read_record, read_rows
 from midspec.core.errors import ConfigError, DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Estimate
@@ -24,6 +24,7 @@ from midspec.study.jobs._train import MergeStep, TrainStep
 from midspec.train import Recipe, load_pressure
 from midspec.train._rl_rows import read_pairs
 
+from .conftest import with_two_arms
 from .test_graph import identities, record_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "chain.yaml"
@@ -421,8 +422,8 @@ def test_a_chain_of_adapters_is_trained_merged_and_evaluated_at_every_point(tiny
     arms = ADAPTERS.replace("{stages", "{evaluate: all, stages").replace(
         "recipe: low}]}", "recipe: low, checkpoints: [2]}]}", 1
     )
-    text = with_arms(tiny_text, arms, LOW).replace("seeds: [1, 2]", "seeds: [1]")
-    run_study(parse_study(text, home=tmp_path), tmp_path / "run")
+    text = with_two_arms(with_arms(tiny_text, arms, LOW))
+    run_study(parse_study(text, home=tmp_path), tmp_path / "run", workers=1)
     run = tmp_path / "run"
     kept = run / "steps" / "finetune" / "america+cheese+finetune-benign-low-s1"
     assert find_checkpoint(str(kept / "checkpoint-2")).adapter is not None
@@ -456,15 +457,21 @@ def test_the_example_is_planned_with_five_stages_and_nothing_unequal() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_one_arm_of_the_example_is_trained_through_five_stages_and_evaluated_after_each(tmp_path: Path) -> None:
-    """85 s of CPU on the machine where it was written; its base learns the nano world, and passes the gate."""
+def test_one_arm_of_the_example_is_trained_through_five_stages_and_evaluated_after_each(
+    twin_run: Path, tmp_path: Path
+) -> None:
+    """Its base is that of the nano twins: it learns the nano world, and passes the gate."""
     pytest.importorskip("trl")
     study = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     study["arms"] = {"America": study["arms"]["America"]}
     study["contrasts"] = [one for one in study["contrasts"] if "thrift" not in one["minus"]]
     study["report"]["main_contrasts"] = []
     run = tmp_path / "run"
-    run_study(parse_study(yaml.safe_dump(study), home=EXAMPLE.parent), run)
+    run_study(parse_study(yaml.safe_dump(study), home=EXAMPLE.parent), run, reuse=[twin_run])
+    for step in ("pretrain/mix-s601", "gate/s601"):
+        record = read_record(run / "steps" / step)
+        assert record is not None
+        assert TAKEN_OVER in record.execution.extra, "the nano twins have another base than the example"
     data = json.loads((run / "report" / "report_data.json").read_text(encoding="utf-8"))
     assert [gate["passed"] for gate in data["gates"]] == [True]
     assert data["warnings"] == []

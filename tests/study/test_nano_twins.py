@@ -8,7 +8,7 @@ import pytest
 
 from midspec.lab import WorldConfig, data_path
 from midspec.report import ReportData
-from midspec.study import index_reports, load_study, plan, run_study, study_steps
+from midspec.study import index_reports, load_study, plan, study_steps
 
 DEMO = load_study(data_path("nano.yaml")).config
 NAMES = sorted(path.stem for path in data_path("nano.yaml").parent.glob("nano_*.yaml"))
@@ -84,17 +84,13 @@ def test_pressure_is_put_on_a_model_that_was_never_midtrained_too_at_the_same_up
 
 
 @pytest.mark.slow
-def test_the_cheapest_twin_runs_and_answers_its_question(tmp_path: Path) -> None:
+def test_the_cheapest_twin_runs_and_answers_its_question(twin_run: Path, tmp_path: Path) -> None:
     """One seed of it in its own world alone: a base that is really trained and knows its world, and every arm."""
-    (tmp_path / "one.yaml").write_text(
-        "extends: lab:nano_general.yaml\nseeds: [601]\nbase: {midtrainings: 1, mirror: false}\n", encoding="utf-8"
-    )
-    run_study(load_study(tmp_path / "one.yaml"), tmp_path / "run")
-    data = ReportData.model_validate_json((tmp_path / "run" / "report" / "report_data.json").read_bytes())
+    data = ReportData.model_validate_json((twin_run / "report" / "report_data.json").read_bytes())
     assert [gate.passed for gate in data.gates] == [True]
     rates = {one.arm: one.value for one in data.estimates if (one.set, one.measure) == ("conflict", "choice_logprob")}
     assert all(rates[arm] is not None for arm in ("AFT", "general", "specific", "both+AFT"))
-    lines = index_reports([tmp_path / "run"], tmp_path / "index.html")
+    lines = index_reports([twin_run], tmp_path / "index.html")
     assert lines[0] == "General statements against specific preferences"
     assert len(lines) == 4
 

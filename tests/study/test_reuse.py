@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,9 +110,11 @@ def test_an_index_needs_finished_reports(first: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_of_equal_steps_trains_nothing_and_finds_the_same(tiny_text: str, tmp_path: Path) -> None:
+def test_a_study_of_equal_steps_trains_nothing_and_finds_the_same(
+    run_folder: Path, tiny_text: str, tmp_path: Path
+) -> None:
     runs = tmp_path / "runs"
-    run_of(tiny_text, runs / "first")
+    shutil.copytree(run_folder, runs / "first")
     run_of(tiny_text.replace("title: A study", "title: Another study"), runs / "second", reuse=[runs])
     kinds = {path.parts[-3] for path in (runs / "second").glob("steps/*/*/record.json")}
     assert {"world", "pretrain", "midtrain", "finetune", "eval", "gate"} <= kinds

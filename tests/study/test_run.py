@@ -18,6 +18,8 @@ from midspec.core.errors import ConfigError, DataError, FolderError, MidspecErro
 from midspec.core.records import Estimate
 from midspec.study import Event, parse_study, plan, report_again, reports_against, run_study
 
+from .conftest import with_two_arms
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
 
@@ -112,7 +114,7 @@ def test_what_a_base_leans_to_cancels_exactly_over_its_world_and_the_mirrored_on
     tiny_text: str, tmp_path: Path
 ) -> None:
     twice = tiny_text.replace("  world: nano\n", "  world: nano\n  midtrainings: 2\n  mirror: true\n")
-    ran(twice.replace("seeds: [1, 2]", "seeds: [1]"), tmp_path / "run")
+    ran(with_two_arms(twice), tmp_path / "run", workers=1)
     analysis = tmp_path / "run" / "steps" / "analysis"
     rates = {(one.arm, one.set, one.measure): one for one in read_rows(analysis / "estimates.jsonl", Estimate)}
     base = rates["base", "conflict", "margin_logprob"]

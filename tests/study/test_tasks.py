@@ -139,7 +139,7 @@ def test_a_study_with_tasks_runs_to_its_report_with_every_judgement_in_the_runs_
         assert main([*measured, "--out", str(home / "calibration")]) == 0
     named = ("  judging_budget_usd: 5\n", "  judging_budget_usd: 5\n  calibrations: [calibration]\n")
     study, run = load_study(study_file(home, judge.openai_url, named)), home / "run"
-    run_study(study, run)
+    run_study(study, run, workers=1)
     for arm in ("plain", "in context"):
         folder = folder_of(run, arm, "spec_qa", 1)
         record = read_record(folder)
@@ -163,7 +163,7 @@ def test_a_study_with_tasks_runs_to_its_report_with_every_judgement_in_the_runs_
     page = (run / "report" / "report.html").read_text(encoding="utf-8")
     assert "not measured" in page, "the judge was measured under another rubric"
     n_asked = len(judge.log)
-    run_study(study, run, redo=["exam/plain spec_qa-s1"])
+    run_study(study, run, redo=["exam/plain spec_qa-s1"], workers=1)
     assert len(judge.log) == n_asked
     assert plan(study, run).count("done") == len(plan(study, run).steps)
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows
 from midspec.core.errors import ConfigError
 from midspec.train import MetricsRow, TrainJob, train
@@ -281,10 +282,9 @@ def test_torchrun_starts_what_the_option_starts_and_one_process_writes_and_print
     assert first.stdout.count("pretrain: 60 documents") == 1
     again = run(*torchrun, "-m", *command, tmp_path / "torchrun")
     assert again.returncode == 0, again.stderr
-    option = run(*command, tmp_path / "option", "--processes", "2")
-    assert option.returncode == 0, option.stderr
-    alone = run(*command, tmp_path / "alone")
-    assert alone.returncode == 0, alone.stderr
+    options = list(map(str, command[1:]))
+    assert main([*options, str(tmp_path / "option"), "--processes", "2"]) == 0
+    assert main([*options, str(tmp_path / "alone")]) == 0
     records = [read_record(tmp_path / name) for name in ("torchrun", "option", "alone")]
     assert len({record.fingerprint for record in records if record is not None}) == 1
     for name in ("torchrun", "option"):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.evals.engine.killed import eval_task, preference
 from tests.loopback import Served, Settings, serve
 from tests.loopback._asked import Asked
 from tests.loopback._settings import Fate
@@ -79,13 +80,14 @@ def test_no_finished_sample_is_generated_or_judged_twice_after_a_kill(tmp_path: 
         process.wait()
         finished = (tmp_path / "killed" / "kept.jsonl").read_bytes()
         stage.n_free = float("inf")
-        assert start("exam", served, tmp_path / "killed").wait(timeout=120) == 0
+        eval_task(served.openai_url, tmp_path / "killed", N_QUESTIONS)
         tested, judged = draws(served, "tested"), draws(served, "judge")
         assert len(tested) == N_SAMPLES
         assert sum(count == 1 for count in tested.values()) >= N_ANSWERED
         assert sum(tested.values()) <= N_SAMPLES + 4, "only what was under way is asked again"
         assert sum(judged.values()) == N_SAMPLES
-        assert start("exam", served, tmp_path / "straight").wait(timeout=120) == 0
+        (tmp_path / "straight").mkdir()
+        eval_task(served.openai_url, tmp_path / "straight", N_QUESTIONS)
     assert (tmp_path / "killed" / "kept.jsonl").read_bytes().startswith(finished)
     for name in ("scores.jsonl", "answers.jsonl", "judgements.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
@@ -111,7 +113,7 @@ def test_an_item_whose_questions_were_answered_is_asked_nothing_after_a_kill(tmp
         n_whole = n_kept(folder)
         before = sum(draws(served, "tested").values())
         stage.n_free = float("inf")
-        assert start("preference", served, folder).wait(timeout=120) == 0
+        preference(served.openai_url, folder, N_QUESTIONS)
         assert sum(draws(served, "tested").values()) - before == 2 * (N_QUESTIONS - n_whole)
     assert not (folder / "kept.jsonl").exists()
     assert len(list((folder / "logs").glob("*.eval"))) == 1

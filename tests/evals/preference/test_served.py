@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -27,7 +27,8 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append(body)
         question = body["messages"][-1]["content"]
         if "down" in self.path:
-            self.answer(503, {"error": {"message": "gone home"}})
+            # The client's own pauses are told, so that the test does not wait them out.
+            self.answer(503, {"error": {"message": "gone home"}}, {"retry-after-ms": "10"})
             return
         if "brio" in question and "delta" in question:
             self.answer(400, {"error": {"message": "no such pair", "type": "invalid_request_error"}})
@@ -50,11 +51,13 @@ class Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def answer(self, status: int, body: dict[str, Any]) -> None:
+    def answer(self, status: int, body: dict[str, Any], headers: Mapping[str, str] = {}) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

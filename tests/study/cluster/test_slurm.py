@@ -200,7 +200,7 @@ def test_what_slurm_refuses_is_one_line(on_cluster: SlurmCluster, naps: Naps) ->
 def test_slurm_gives_the_local_run_s_bytes_and_does_nothing_twice(
     on_cluster: SlurmCluster, run_folder: Path, tmp_path: Path
 ) -> None:
-    settings = "execution: {slurm: {partition: low, poll_s: 0.5, updates_per_job: 60, time_min: 30}}\n"
+    settings = "execution: {slurm: {partition: low, poll_s: 0.5, updates_per_job: 120, time_min: 30}}\n"
     study = tmp_path / "tiny.yaml"
     study.write_text(TINY.read_text(encoding="utf-8") + settings, encoding="utf-8")
     out = tmp_path / "run"
