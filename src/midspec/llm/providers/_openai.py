@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
-_OWN_URL = "https://api.openai.com/v1"
 _NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"}
 
 
@@ -54,7 +53,7 @@ def _server(access: Access) -> SdkServer:
     if os.environ.get("OPENAI_CUSTOM_HEADERS") is not None:
         sdk = _sdk(access)
         return SdkServer(str(sdk.base_url), {**sdk.default_headers, **sdk.auth_headers}, key, lambda: sdk)
-    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or _OWN_URL)
+    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
     path, mark, query = url.raw_path.partition(b"?")
     url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
     headers = {
