@@ -5,7 +5,7 @@
 #
 # Guess from memory: timeout is how long a request may take.
 # Behaviour: it is how long the line may be silent, for connecting and for each read by itself. Some providers send
-#   white space while a request waits in a queue, so that proxies keep the line open, and JSON allows it before the
+#   empty lines while a request waits in a queue (DeepSeek's documentation says so), and JSON allows them before the
 #   answer. Each one starts the clock anew: no error, no retry, and a pool of workers fills with requests that wait.
 # Fix: a deadline around the call, such as asyncio.wait_for with the asynchronous client.
 #
