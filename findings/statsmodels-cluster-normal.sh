@@ -8,7 +8,7 @@
 # Behaviour: the second does. The first takes the normal distribution as soon as cov_type is anything but the default,
 #   so that with five seeds an interval reaches 1.96 standard errors and not 2.78. The standard error is the same; the
 #   summary says z instead of t, and nothing else tells. GEE has no correction for few clusters, so that its standard
-#   error is smaller still (by the root of 4/5 here).
+#   error is smaller still (by about the root of 4/5 here).
 # Fix: fit(cov_type="cluster", cov_kwds=..., use_t=True).
 #
 # Output seen:
