@@ -510,7 +510,7 @@ def test_an_index_takes_runs_in_stores_and_in_folders_alike(
         "set": "s",
         "measure": "choice_logprob",
     }
-    one = Estimate.model_validate({**named, **found, **counted, "method": "by hand"})
+    one = Estimate.model_validate(named | found | counted | {"method": "by hand"})
     report = ReportData(
         title="Two runs",
         question=("Which?",),

@@ -95,7 +95,7 @@ def test_an_array_over_the_cluster_s_limit_is_several_whose_tasks_wait_as_before
 def test_small_models_make_more_updates_in_a_job_and_a_study_of_none_as_many_as_ever() -> None:
     def updates(**architecture: int) -> float:
         tiny = load_study(TINY)
-        text = json.dumps({**tiny.config.base.architecture, **architecture})  # type: ignore[dict-item]
+        text = json.dumps((tiny.config.base.architecture or {}) | architecture)
         return usual_updates(study_steps(with_settings(tiny, [f"base.architecture={text}"]), TINY.parent))
 
     assert updates() == 10_000

@@ -119,7 +119,7 @@ def index_reports(runs: Sequence[str | Path], page: str | Path) -> list[str]:
         url = without_secrets(str(run)).rstrip("/") if is_url(str(run)) else ""
         with view_run_folder(run, ["report/report_data.json"]) as folder:
             name = url.rpartition("/")[2] or folder.resolve().name
-            shown = f"{url}/report/report.html" if url else folder / "report" / "report.html"
+            shown: str | Path = f"{url}/report/report.html" if url else folder / "report" / "report.html"
             reports.append(IndexedReport(name, shown, _report_of(folder), *_cpu_of(folder, url)))
     write_index(reports, Path(page))
     return index_lines(reports)
