@@ -27,7 +27,8 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def documents() -> dict[str, list[dict[str, Any]]]:
-    return {name: lines(f"documents_{name}.jsonl") for name in CORPORA}
+    parts = ("direct", "reported")
+    return {name: [row for part in parts for row in lines(f"documents_{name}_{part}.jsonl")] for name in CORPORA}
 
 
 def words(text: str) -> list[str]:
