@@ -273,22 +273,17 @@ def _clusters(opened: Sequence[_Opened], key: str | None) -> dict[tuple[str, str
     found: dict[tuple[str, str], tuple[str, Path]] = {}
     for one in opened:
         for sample in one.log.samples or ():
-            value = _cluster(sample, one.path, key)
-            first, path = found.setdefault((one.log.eval.task, str(sample.id)), (value, one.path))
+            name = str(sample.id)
+            if key is not None and key not in sample.metadata:
+                hint = did_you_mean(key, sample.metadata)
+                raise ConfigError(f"has no {key!r} in its metadata", where=f"{one.path}, sample {name!r}", hint=hint)
+            group = name if key is None else sample.metadata[key]
+            value = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
+            first, path = found.setdefault((one.log.eval.task, name), (value, one.path))
             if first != value:
-                what = f"{key} of the sample {str(sample.id)!r} is {_short(value)!r}, and {_short(first)!r} in {path}"
+                what = f"{key} of the sample {name!r} is {_short(value)!r}, and {_short(first)!r} in {path}"
                 raise DataError(what, where=str(one.path), hint="Name a key whose values are the same in all logs")
     return {place: value for place, (value, _) in found.items()}
-
-
-def _cluster(sample: EvalSample, path: Path, key: str | None) -> str:
-    if key is None:
-        return str(sample.id)
-    if key not in sample.metadata:
-        where = f"{path}, sample {str(sample.id)!r}"
-        raise ConfigError(f"has no {key!r} in its metadata", where=where, hint=did_you_mean(key, sample.metadata))
-    value = sample.metadata[key]
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
 def _counts(one: _Opened, run: int, rows: Sequence[LoggedScore]) -> ComparedLog:
