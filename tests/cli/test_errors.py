@@ -58,6 +58,18 @@ def test_a_command_that_needs_out_says_so(spec: Path, capsys: pytest.CaptureFixt
     assert line == "--out: is missing. Name the folder for the result"
 
 
+def test_a_wrong_setting_is_named_as_it_was_given(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("writing: {list_tokens: -1}\n")
+    line = complaint(["corpus", str(spec), "--config", str(config), "--dry-run"], capsys)
+    assert line.startswith(f"{config}: writing.list_tokens: ")
+    config.write_text("judge: {model: 5}\n")
+    line = complaint(["chats", str(spec), "--config", str(config), "--judge", "", "--dry-run"], capsys)
+    assert line.startswith("--judge: ")
+
+
 @pytest.mark.parametrize("redo", [[], ["--redo"]])
 def test_chats_over_a_corpus(spec: Path, tmp_path: Path, redo: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     args = [str(spec), "--model-name", "Nova", "--out", str(tmp_path / "out")]

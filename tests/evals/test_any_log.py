@@ -103,6 +103,36 @@ def test_clusters_are_those_of_the_samples_metadata(tmp_path):
         read_logs([log], cluster="grup")
 
 
+def test_a_sample_that_one_log_lacks_stays_in_its_cluster_and_groups_that_differ_are_refused(tmp_path):
+    """Counted as a group of its own it would make an interval too narrow."""
+    groups = {"a": "x", "b": "x", "c": "y", "d": "y"}
+    log = run(tmp_path, "one", LETTERS, groups=groups)
+    other = run(tmp_path, "two", LETTERS, groups=groups)
+    cut = altered(other, tmp_path / "cut.eval", status="error", samples=read_eval_log(str(other)).samples[:1])
+    for order in ([log, cut], [cut, log]):
+        rows = read_logs(list(map(str, order)), cluster="group", unfinished=True).scores
+        assert {(row.item, row.cluster) for row in rows} == set(groups.items())
+    moved = run(tmp_path, "three", LETTERS, groups=groups | {"b": "y"})
+    with pytest.raises(
+        DataError, match=r"group of the sample 'b' is 'y', and 'x' in .*values are the same in all logs"
+    ):
+        read_logs([str(log), str(moved)], cluster="group")
+
+
+def test_a_damaged_log_is_told_in_one_line_wherever_it_is_damaged(tmp_path):
+    whole = run(tmp_path, "one", LETTERS).read_bytes()
+    damaged, told = tmp_path / "damaged.eval", list[str]()
+    for start in range(0, len(whole), max(1, len(whole) // 12)):
+        for data in (whole[:start], whole[:start] + bytes(64) + whole[start + 64 :]):
+            damaged.write_bytes(data)
+            try:
+                read_logs([str(damaged)])
+            except DataError as error:
+                told.append(str(error))
+    assert sum("made or copied again" in line for line in told) >= 12
+    assert not [line for line in told if "\n" in line]
+
+
 def test_a_log_of_another_version_of_the_data_is_refused(tmp_path):
     one, other = run(tmp_path, "one", LETTERS), run(tmp_path, "two", LETTERS, question="What is {} and 2?")
     with pytest.raises(DataError, match="4 of 4 samples ask something else than in"):

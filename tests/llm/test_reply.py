@@ -40,6 +40,9 @@ IDEAS = st.builds(
 FORMS = {
     "bare": "{}",
     "padded": "\n {} \n",
+    "with a byte order mark": "\ufeff{}\n",
+    "with signs of no width": "\u200b\n\u2060{}\u200d",
+    "fenced behind a byte order mark": "\ufeff```json\n{}\n```",
     "fenced": "Here it is:\n```json\n{}\n```\nAnything else?",
     "fenced without a name": "```\n{}\n```",
     "tagged": "Of course.\n<json>\n{}\n</json>",

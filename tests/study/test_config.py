@@ -51,6 +51,7 @@ WRONG = [
         "less: {plus: AFT, minus: bass}, set: conflict, measure",
         "contrasts[0].less.minus: there is no arm",
     ),
+    ("name: tiny", f"name: {201 * 'x'}", "name: String should have at most 200 characters"),
     ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
     ("seeds: [1, 2]", "seeds: [010, 2]", ": not YAML (YAML reads 010 as 8: write that number, or quotes"),
     ("seeds: [1, 2]", "seeds: [1:30, 2]", ": not YAML (YAML reads 1:30 as 90"),

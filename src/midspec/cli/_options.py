@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 
-from midspec.cli._output import checked
+from midspec.cli._output import checked, wrong_setting
 from midspec.core.errors import ConfigError, note_renamed
 
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
         MissingError: there is no such file.
         ConfigError: the file is no mapping, or a setting is wrong.
     """
+    from pydantic import ValidationError
+
     from_file = _read_settings(file, kind) if file else {}
     for key in from_file:
         if key not in kind.model_fields:
@@ -264,7 +266,10 @@ def settings(kind: type[ConfigT], file: Path | None, **options: object) -> Confi
     merged = _merge(from_file, options)
     if "author" in merged:
         merged["author"] = _checked_author(merged["author"])
-    return checked(kind, **merged)
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        raise wrong_setting(error, file, options) from error
 
 
 def _checked_author(given: object) -> object:

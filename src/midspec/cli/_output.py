@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from midspec.core.errors import ConfigError, first_fault
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, JsonValue
+    from pydantic import BaseModel, JsonValue, ValidationError
     from rich.progress import Progress, TaskID
 
     from midspec.core.records import JudgeCalibration, Record
@@ -35,10 +35,29 @@ def checked(kind: type[ConfigType], **values: object) -> ConfigType:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        field, what = first_fault(error)
-        where = f"--{field.replace('_', '-')}" if field else ""
-        hint = "Change that option" if where else "See --help"
-        raise ConfigError(what, where=where, hint=hint) from error
+        raise wrong_setting(error) from error
+
+
+def wrong_setting(error: ValidationError, file: Path | None = None, options: Mapping[str, object] = {}) -> ConfigError:
+    """Return an error that names the option or the line of a file that holds the first wrong setting.
+
+    Args:
+        error: of the config's class.
+        file: settings that were read beside the options.
+        options: what was given on the command line, by setting; all of it without a file.
+    """
+    _, message = first_fault(error)
+    path = [str(part) for part in error.errors()[0]["loc"]]
+    if not path:
+        return ConfigError(message, where=str(file or ""), hint="See --help")
+    given: object = options
+    for part in path:
+        given = given.get(part) if isinstance(given, dict) else given
+    if file is not None and given is None:
+        return ConfigError(message, where=f"{file}: {'.'.join(path)}", hint="Correct that setting")
+    # `writing.n_domains` is --domains, `judge.model` is --judge.
+    name = path[-2] if path[-1] == "model" and len(path) > 1 else path[-1].removeprefix("n_")
+    return ConfigError(message, where=f"--{name.replace('_', '-')}", hint="Change that option")
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:

@@ -110,10 +110,18 @@ def _variant(path: Path, author: str, tool: SpecTool, options: o.VariantOptions,
     print_spent(spent_vs_forecast([forecast], store_beside(folder)))
 
 
-def _listed(options: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return what options name, with commas or repeated; `None` where nothing is named."""
-    names = [name.strip() for option in options or () for name in option.split(",")]
-    return tuple(name for name in names if name) or None
+def _listed(options: Sequence[str] | None, where: str = "--clauses") -> tuple[str, ...] | None:
+    """Return what options name, with commas or repeated; `None` where the option is not given.
+
+    Raises:
+        ConfigError: it is given and names nothing, as an empty variable of a shell does.
+    """
+    if options is None:
+        return None
+    names = tuple(name.strip() for option in options for name in option.split(",") if name.strip())
+    if not names:
+        raise ConfigError("names nothing", where=where, hint="Name one, or leave the option out")
+    return names
 
 
 def accept(
@@ -209,7 +217,7 @@ def lint(
     from midspec.spec_tools import LINT_KINDS, lint_spec
     from midspec.study import questions_by_clause
 
-    ignored = _listed(ignore) or ()
+    ignored = _listed(ignore, "--ignore") or ()
     if unknown := next((kind for kind in ignored if kind not in LINT_KINDS), None):
         raise ConfigError(f"there is no kind {unknown!r}", where="--ignore", hint=did_you_mean(unknown, LINT_KINDS))
     asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
@@ -282,8 +281,13 @@ def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLo
     try:
         whole = whole or header or path.stat().st_size < _SMALL_LOG_BYTES
         return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY_FIELDS)
-    except (BadZipFile, ValueError, KeyError) as error:
-        raise DataError(f"not an Inspect log ({error})", where=str(path), hint="Give an .eval file") from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # Of a damaged file: the errors of zip, zlib, zstandard, struct and pydantic, and of Inspect's own code.
+        why = str(error).partition("\n")[0] or type(error).__name__
+        hint = "Give an .eval or .json log; one that is damaged has to be made or copied again"
+        raise DataError(f"not an Inspect log ({why})", where=str(path), hint=hint) from error
 
 
 def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
@@ -313,5 +317,11 @@ def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
 def remove_unfinished_logs(finished: Path) -> None:
     """Remove the logs of runs that were killed, which lie beside the log of the run that finished their work."""
     for other in finished.parent.glob("*.eval"):
-        if other != finished and open_log(other, header=True).status == "started":
+        if other == finished:
+            continue
+        try:
+            is_unfinished = open_log(other, header=True).status == "started"
+        except DataError:  # its process ended as it was written
+            is_unfinished = True
+        if is_unfinished:
             other.unlink()

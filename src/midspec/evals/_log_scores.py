@@ -68,7 +68,7 @@ def read_logs(
     for one in opened:
         if (other := seen.setdefault(one.log.eval.eval_id, one.path)) is not one.path:
             raise DataError(f"is the same evaluation as {other}", where=str(one.path), hint="Give each log once")
-    asked = _Questions()
+    asked, groups = _Questions(), _clusters(opened, cluster)
     rows: list[LoggedScore] = []
     logs: list[ComparedLog] = []
     for one, run in zip(opened, _runs(opened, paired=seed is not None), strict=True):
@@ -78,7 +78,7 @@ def read_logs(
                 f"the evaluation did not end well (status: {one.log.status})", where=str(one.path), hint=hint
             )
         asked.check(one)
-        found = list(_rows(one, run, _wanted(one, scorers), cluster))
+        found = list(_rows(one, run, _wanted(one, scorers), groups))
         rows += found
         logs.append(_counts(one, run, found))
     return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=tuple(_differing(opened)))
@@ -214,10 +214,9 @@ def _short(text: str, most: int = _LONGEST_REASON) -> str:
     return whole if len(whole) <= most else whole[: most - 3] + "..."
 
 
-def _rows(one: _Opened, run: int, names: Sequence[str], cluster: str | None) -> Iterator[LoggedScore]:
+def _rows(one: _Opened, run: int, names: Sequence[str], groups: Mapping[tuple[str, str], str]) -> Iterator[LoggedScore]:
     """Yield the rows of a log: one for each planned sample, epoch and scorer."""
     samples = _by_id(one)
-    groups = {item: _cluster(sample, one.path, cluster) for (item, _), sample in samples.items()}
     about = one.log.eval
     ids, epochs = about.dataset.sample_ids or (), range(1, 1 + (about.config.epochs or 1))
     planned = dict.fromkeys((str(item), epoch) for item in ids for epoch in epochs) | dict.fromkeys(samples)
@@ -234,7 +233,7 @@ def _rows(one: _Opened, run: int, names: Sequence[str], cluster: str | None) -> 
                 scorer=name,
                 value=value,
                 unscored=reason,
-                cluster=groups.get(item, item),
+                cluster=groups.get((about.task, item), item),
             )
 
 
@@ -264,14 +263,27 @@ def _scored(sample: EvalSample | None, log: EvalLog) -> dict[str, tuple[float | 
     }
 
 
-def _cluster(sample: EvalSample, path: Path, key: str | None) -> str:
-    if key is None:
-        return str(sample.id)
-    if key not in sample.metadata:
-        where = f"{path}, sample {str(sample.id)!r}"
-        raise ConfigError(f"has no {key!r} in its metadata", where=where, hint=did_you_mean(key, sample.metadata))
-    value = sample.metadata[key]
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+def _clusters(opened: Sequence[_Opened], key: str | None) -> dict[tuple[str, str], str]:
+    """Return each sample's cluster by task and id; a sample that one log lacks has the cluster of the others.
+
+    Raises:
+        ConfigError: a sample's metadata has no such key.
+        DataError: a sample has one value in one log and another in another.
+    """
+    found: dict[tuple[str, str], tuple[str, Path]] = {}
+    for one in opened:
+        for sample in one.log.samples or ():
+            name = str(sample.id)
+            if key is not None and key not in sample.metadata:
+                hint = did_you_mean(key, sample.metadata)
+                raise ConfigError(f"has no {key!r} in its metadata", where=f"{one.path}, sample {name!r}", hint=hint)
+            group = name if key is None else sample.metadata[key]
+            value = group if isinstance(group, str) else json.dumps(group, sort_keys=True, default=str)
+            first, path = found.setdefault((one.log.eval.task, name), (value, one.path))
+            if first != value:
+                what = f"{key} of the sample {name!r} is {_short(value)!r}, and {_short(first)!r} in {path}"
+                raise DataError(what, where=str(one.path), hint="Name a key whose values are the same in all logs")
+    return {place: value for place, (value, _) in found.items()}
 
 
 def _counts(one: _Opened, run: int, rows: Sequence[LoggedScore]) -> ComparedLog:

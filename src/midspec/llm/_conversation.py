@@ -24,6 +24,8 @@ from midspec.llm._types import Client, Outcome, Request
 _Kind = TypeVar("_Kind", bound=BaseModel)
 _FENCED = re.compile(r"^```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n```[ \t]*$", re.S | re.M)
 _FENCE = re.compile(r"^```", re.M)
+# Byte order marks and zero-width signs, which servers and models put around replies, are no white space for `strip`.
+_EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200d\u2060]+|[\s\ufeff\u200b-\u200d\u2060]+\Z")
 _MOST_FAULTS = 5
 
 
@@ -65,7 +67,7 @@ def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
     Raises:
         UnreadableReplyError: there is no JSON, or more than one block of it, or it is cut or not of this form.
     """
-    inside = text.strip()
+    inside = _EDGES.sub("", text)
     if inside[:1] not in ("{", "["):
         fenced = _FENCED.findall(inside)
         if "<json>" in inside:

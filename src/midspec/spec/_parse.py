@@ -64,8 +64,11 @@ def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
     if is_data and not rules:
         hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
         raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
-    if any("\0" in rule.text or any("\ud800" <= char <= "\udfff" for char in rule.text) for rule in rules):
-        raise SpecError("is binary, not text", where=where, hint="Give a Markdown or plain text file in UTF-8")
+    for rule in rules:
+        bad = next((char for char in rule.text if char == "\0" or "\ud800" <= char <= "\udfff"), None)
+        if bad is not None:
+            what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.text[:60]!r}"
+            raise SpecError(what, where=where, hint="Correct that escape")
     return rules
 
 

@@ -57,7 +57,8 @@ class StudyConfig(Strict):
     kinds from other packages.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    # It names a folder by default, whose name has at most 255 bytes, and files beside it.
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     title: str = ""
     question: str = ""
     seeds: tuple[int, ...] = Field(min_length=1)

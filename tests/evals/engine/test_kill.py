@@ -19,6 +19,7 @@ from tests.loopback._settings import Fate
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import ScoreRow
+from midspec.evals._inspect import remove_unfinished_logs
 
 ROOT = Path(__file__).parents[3]
 N_QUESTIONS = 10
@@ -119,3 +120,12 @@ def test_an_item_whose_questions_were_answered_is_asked_nothing_after_a_kill(tmp
     assert len(list((folder / "logs").glob("*.eval"))) == 1
     rows = list(read_rows(folder / "scores.jsonl", ScoreRow))
     assert {row.value for row in rows if row.measure == "choice_generated"} == {0.5}
+
+
+def test_logs_that_a_power_cut_left_empty_or_half_do_not_stop_the_run_that_finished_the_work(tmp_path: Path) -> None:
+    """Inspect writes its snapshots whole but does not sync them."""
+    finished = tmp_path / "finished.eval"
+    for name, data in (("finished", b"not opened"), ("empty", b""), ("half", b"PK\x03\x04")):
+        (tmp_path / f"{name}.eval").write_bytes(data)
+    remove_unfinished_logs(finished)
+    assert list(tmp_path.iterdir()) == [finished]
