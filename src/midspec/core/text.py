@@ -191,8 +191,13 @@ _CHANNEL = re.compile(
     re.DOTALL,
 )
 _CHANNEL_MARKS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>")
-_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z\"'(\u201c\u2018])")
-_MARKED = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}|<\\|channel\\|>|\\A\\s*(?:assistant)?analysis", re.IGNORECASE)
+# Some servers put signs that nobody sees (a byte-order mark, say) before a reply, or after a mark.
+UNSEEN_SIGNS = r"\u00ad\u200b-\u200f\u2060\ufeff"
+"""Soft hyphen, signs of no width and of direction, byte-order mark: for a class of characters in a pattern."""
+
+_ANALYSIS = rf"[\s{UNSEEN_SIGNS}]*(?:assistant)?analysis"
+_BARE_ANALYSIS = re.compile(rf"{_ANALYSIS}(?=[{UNSEEN_SIGNS}]*[A-Z\"'(\u201c\u2018])")
+_MARKED = re.compile(rf"{_OPEN.pattern}|{_CLOSE.pattern}|<\|channel\|>|\A{_ANALYSIS}", re.IGNORECASE)
 
 
 def split_reasoning(text: str) -> tuple[str, str]:

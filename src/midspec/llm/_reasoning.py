@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# Some servers put signs that nobody sees (a byte-order mark, say) before a reply.
-_UNSEEN = r"\u00ad\u200b-\u200f\u2060\ufeff"
-_BEFORE = rf"[\s{_UNSEEN}]*"
+from midspec.core.text import UNSEEN_SIGNS
+
+_BEFORE = rf"[\s{UNSEEN_SIGNS}]*"
 _NAMES = r"think|thinking|thoughts?|reasoning|seed:think|mm:think"
 # What opens a block of reasoning, and what closes it. Attributes (`<think duration="3">`) are passed over.
 _PAIRS = (
@@ -39,7 +39,7 @@ _FORM = re.compile(r"\s*(?:[\[{]|```|<\w+>)")
 _HARMONY = re.compile(_BEFORE + r"(?:<\|start\|>assistant)?<\|channel\|>")
 _FINAL = re.compile(r"<\|channel\|>\s*final\b.{0,60}?<\|message\|>", re.DOTALL)
 # The same channels where the server dropped the special tokens: "analysisWe need to ...assistantfinalHere it is".
-_PLAIN_HARMONY = re.compile(rf"{_BEFORE}(?:assistant)?(?:analysis|commentary)(?=[{_UNSEEN}]*[A-Z\"'“])")
+_PLAIN_HARMONY = re.compile(rf"{_BEFORE}(?:assistant)?(?:analysis|commentary)(?=[{UNSEEN_SIGNS}]*[A-Z\"'“])")
 _PLAIN_FINAL = "assistantfinal"
 # What ends a turn, or wraps a response, and is not part of it.
 _END = re.compile(

@@ -114,6 +114,7 @@ def test_a_label_is_no_article_and_no_part_of_a_word() -> None:
         "<unused94>thought\nno<unused95>yes",
         "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>yes<|return|>",
         "analysisNo<|end|>assistantfinalyes",
+        "\u00adanalysisNo<|end|>assistantfinalyes",
     ],
 )
 def test_reasoning_is_told_from_the_answer_in_the_marks_of_every_family(text: str) -> None:
