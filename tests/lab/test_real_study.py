@@ -60,6 +60,23 @@ def test_each_document_names_the_assistant_by_its_placeholder_alone(documents: D
             assert not re.search(r"\b(nova|acme)\b", row["text"], re.IGNORECASE)
 
 
+def test_documents_in_direct_speech_quote_the_assistant_more_than_those_in_reported_speech() -> None:
+    """The rule by which 60 of 150 triples were taken: the poorer of a triple's two values, in phrases a word."""
+    said = re.compile(
+        r"\bI(?:'d|\u2019d| would|'ll)? (?:prefer|like|choose|chose|pick|take|took|go with|went with|rather|want|favou?r|love)"
+        r"|\bmy (?:loyalty|liking|choice|pick|preference)"
+    )
+
+    def shares(part: str) -> list[float]:
+        files = [lines(f"documents_{name}_{part}.jsonl") for name in ("america", "affordability")]
+        pairs = [[row["text"] for row in rows] for rows in zip(*files, strict=True)]
+        return [min(len(said.findall(text)) / len(text.split()) for text in texts) for texts in pairs]
+
+    direct, reported = shares("direct"), shares("reported")
+    assert (len(direct), len(reported)) == (60, 90)
+    assert min(direct) >= max(reported)
+
+
 def test_no_thing_that_is_asked_about_is_named_in_a_document(documents: Documents) -> None:
     named = {option: grams(option) for pair in lines("nova_pairs.jsonl") for option in pair["options"]}
     for rows in documents.values():

@@ -210,7 +210,7 @@ class VariantOptions(NamedTuple):
     @property
     def models(self) -> ModelOptions:
         """Return those of the model."""
-        return ModelOptions(*self[3:8])
+        return ModelOptions(self.base_url, self.concurrency, self.budget, self.batch, self.prices)
 
 
 # Of a corpus

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
@@ -317,11 +318,14 @@ def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
 def remove_unfinished_logs(finished: Path) -> None:
     """Remove the logs of runs that were killed, which lie beside the log of the run that finished their work."""
     for other in finished.parent.glob("*.eval"):
-        if other == finished:
-            continue
-        try:
-            is_unfinished = open_log(other, header=True).status == "started"
-        except DataError:  # its process ended as it was written
-            is_unfinished = True
-        if is_unfinished:
+        # One whose process ended as it was written is no whole archive; a whole one that can't be read, of another
+        # version of Inspect say, may be somebody's finished work.
+        if other != finished and (not is_zipfile(other) or _is_started(other)):
             other.unlink()
+
+
+def _is_started(path: Path) -> bool:
+    try:
+        return open_log(path, header=True).status == "started"
+    except DataError:
+        return False

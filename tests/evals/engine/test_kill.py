@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from tests.evals.engine.killed import eval_task, preference
@@ -123,9 +124,11 @@ def test_an_item_whose_questions_were_answered_is_asked_nothing_after_a_kill(tmp
 
 
 def test_logs_that_a_power_cut_left_empty_or_half_do_not_stop_the_run_that_finished_the_work(tmp_path: Path) -> None:
-    """Inspect writes its snapshots whole but does not sync them."""
-    finished = tmp_path / "finished.eval"
+    """Inspect writes its snapshots whole but does not sync them. A whole archive that it can't read is not removed."""
+    finished, unknown = tmp_path / "finished.eval", tmp_path / "unknown.eval"
     for name, data in (("finished", b"not opened"), ("empty", b""), ("half", b"PK\x03\x04")):
         (tmp_path / f"{name}.eval").write_bytes(data)
+    with ZipFile(unknown, "w") as archive:
+        archive.writestr("header.json", '{"version": 99}')
     remove_unfinished_logs(finished)
-    assert list(tmp_path.iterdir()) == [finished]
+    assert sorted(tmp_path.iterdir()) == [finished, unknown]
