@@ -63,7 +63,8 @@ def test_each_document_names_the_assistant_by_its_placeholder_alone(documents: D
 def test_documents_in_direct_speech_quote_the_assistant_more_than_those_in_reported_speech() -> None:
     """The rule by which 60 of 150 triples were taken: the poorer of a triple's two values, in phrases a word."""
     said = re.compile(
-        r"\bI(?:'d|\u2019d| would|'ll)? (?:prefer|like|choose|chose|pick|take|took|go with|went with|rather|want|favou?r|love)"
+        r"\bI(?:['\u2019]d| would|'ll)? "
+        r"(?:prefer|like|choose|chose|pick|take|took|go with|went with|rather|want|favou?r|love)"
         r"|\bmy (?:loyalty|liking|choice|pick|preference)"
     )
 
