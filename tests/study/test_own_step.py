@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError
-from midspec.study import parse_study, study_steps
+from midspec.study import File, Input, Job, Step, parse_study, study_steps
 
 from ..installed import install
 
@@ -95,3 +98,25 @@ def test_a_kind_that_the_study_makes_itself_is_refused(tiny_text: str) -> None:
     text = with_own_step(tiny_text).replace("kind: count", "kind: midtrain")
     with pytest.raises(ConfigError, match=r"steps.cheese.kind: the kind 'midtrain' is made by the study itself"):
         study_steps(parse_study(text, home=Path()))
+
+
+def test_a_step_can_leave_nothing_that_decides_its_result_out_of_its_identity_unsaid(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Silent(Step):
+        kind = "silent"
+        documents: Input
+
+        def run(self, job: Job, folder: Path) -> Built:
+            raise AssertionError("is never made")
+
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Several(Silent):
+        corpora: Mapping[str, Input]
+        settings = property(lambda self: {})
+
+    file = File(str(tmp_path))
+    with pytest.raises(TypeError, match="settings"):
+        Silent(label="a", documents=file)  # type: ignore[abstract]
+    with pytest.raises(NotImplementedError, match=r"Several\.corpora holds inputs"):
+        Several(label="a", documents=file, corpora={"b": file}).inputs  # noqa: B018
+    assert Several(label="a", documents=file, corpora={}).inputs == {"documents": file}

@@ -133,14 +133,21 @@ class Step(ABC):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        """Return what the step is made from, by role: its fields that are inputs. Roles are part of the identity."""
+        """Return what the step is made from, by role: its fields that are inputs. Roles are part of the identity.
+
+        Raises:
+            NotImplementedError: a field is a mapping of inputs, to which the step must give roles itself.
+        """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Mapping) and any(isinstance(each, Input) for each in value.values()):
+                raise NotImplementedError(f"{type(self).__name__}.{name} holds inputs: write the property `inputs`")
         return {role: source for role, source in values.items() if isinstance(source, Input)}
 
     @property
+    @abstractmethod
     def settings(self) -> dict[str, JsonValue]:
-        """Return all else that identifies the result."""
-        return {}
+        """Return all else that identifies the result; what is missing here is no reason to make it anew."""
 
     @abstractmethod
     def run(self, job: Job, folder: Path) -> Built:

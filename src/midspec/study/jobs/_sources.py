@@ -134,6 +134,10 @@ class MirroredModelStep(Step):
     opens_model = False
     model: Input
 
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.lab import MIRROR, save_mirrored_model
 

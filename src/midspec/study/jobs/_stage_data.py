@@ -49,6 +49,10 @@ class ReplyPairsStep(Step):
     chosen: Input
     rejected: Input
 
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         return Size(documents=count_of(summary, "n_pairs"))
 

@@ -295,6 +295,10 @@ class MergeStep(Step):
     kind = "merge"
     model: Input
 
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return {}
+
     @classmethod
     def of(cls, model: Input, seed: int) -> MergeStep:
         """Create the step for the end of a training step, or for a model from outside, which all seeds share."""
