@@ -127,11 +127,11 @@ class RemoteFolder:
         """Return the URL of a file for people."""
         return f"{self.shown}/{name}"
 
-    def list(self) -> dict[str, int]:
-        """Return the names and sizes in bytes of all files, as they are now."""
+    def list(self, under: str = "") -> dict[str, int]:
+        """Return the names and sizes in bytes of all files, or of those in one folder, as they are now."""
         with _plain_errors(self.shown):
             self._fs.invalidate_cache()
-            found = self._fs.find(self._path, detail=True)
+            found = self._fs.find(self._at(under) if under else self._path, detail=True)
         start = f"{self._path}/"
         return {
             path.removeprefix(start): int(info.get("size") or 0)
