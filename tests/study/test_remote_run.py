@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
@@ -42,12 +44,18 @@ OLD = {"left-over.txt": {"n_bytes": 5, "sha256": None}}
 ROWS = ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
 
 
-def ran(url: str | Path, cache: Path, only: Sequence[str] = ("corpus/thrift*",), redo: Sequence[str] = ()) -> list[str]:
-    """Run the tiny study's steps; return those that were made now."""
+def ran(
+    url: str | Path,
+    cache: Path,
+    only: Sequence[str] = ("corpus/thrift*",),
+    redo: Sequence[str] = (),
+    study: Path = TINY,
+) -> list[str]:
+    """Run steps of a study, the tiny one by default; return those that were made now."""
     told: list[Event] = []
-    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+    parsed = parse_study(study.read_text(encoding="utf-8"), home=study.parent)
     with open_run_folder(str(url), cache, QUICK) as (folder, remote):
-        run_study(study, folder, only=only, redo=redo, workers=1, on_event=told.append, remote=remote)
+        run_study(parsed, folder, only=only, redo=redo, workers=1, on_event=told.append, remote=remote)
     return sorted(event.step for event in told if event.kind == "done")
 
 
@@ -195,9 +203,12 @@ def test_other_files_at_a_url_are_left_alone(url: str, tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(url: str, cache: Path, port: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A run of `ROWS` by the command; killed at the end of the block if it still runs."""
-    command = ["run", str(TINY), "--only", "corpus/thrift*", "--out", url, "--cache", str(cache), "--workers", "1"]
+def started(
+    url: str, cache: Path, port: int | None = None, *, study: Path = TINY, only: Sequence[str] = ("corpus/thrift*",)
+) -> Iterator[subprocess.Popen[str]]:
+    """A run of some steps by the command; killed at the end of the block if it still runs."""
+    wanted = [word for name in only for word in ("--only", name)]
+    command = ["run", str(study), *wanted, "--out", url, "--cache", str(cache), "--workers", str(len(only))]
     variables = {**os.environ, **(environment(port) if port else {})}
     with subprocess.Popen(
         [sys.executable, "-m", "midspec", *command], stderr=subprocess.PIPE, text=True, env=variables
@@ -209,25 +220,41 @@ def started(url: str, cache: Path, port: int | None = None) -> Iterator[subproce
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_an_upload_leaves_no_step_that_looks_finished_and_any_machine_goes_on(
-    s3: str, s3_process: S3Server, rows_run: Path, tmp_path: Path
+def test_a_run_killed_in_mid_training_and_in_an_upload_is_gone_on_with_by_another_machine(
+    s3: str, s3_process: S3Server, tmp_path: Path
 ) -> None:
-    url = f"{s3}/run"
+    text = TINY.read_text(encoding="utf-8").replace("n_updates: 4,", "n_updates: 150, n_epochs: 30,", 1)
+    text = text.replace("training:\n", "training:\n  execution: {save_every_updates: 5}\n")
+    study, only = tmp_path / "long.yaml", ["corpus/thrift-s1", "pretrain/facts-s1"]
+    study.write_text(text + "execution: {store: {state_every_s: 0.1}}\n", encoding="utf-8")
+    url, hung = f"{s3}/run", {name: threading.Event() for name in ("thrift-s1/plan", "state-000002")}
+
+    def hang(method: str, path: str) -> Literal["hang"] | None:
+        for name, event in hung.items():
+            if method == "PUT" and name in path:
+                event.set()
+                return "hang"
+        return None
+
     with FaultProxy(s3_process.port) as proxy:
-        proxy.fault = lambda method, path: "hang" if method == "PUT" and "thrift-s1/plan" in path else None
-        with started(url, tmp_path / "cache", proxy.port) as process:
-            assert proxy.hit.wait(240)
+        proxy.fault = hang
+        with started(url, tmp_path / "first", proxy.port, study=study, only=only) as process:
+            while not all(event.wait(1) for event in hung.values()):
+                assert process.poll() is None, process.communicate()
             os.kill(process.pid, signal.SIGKILL)
     store, twin = RemoteFolder.at(url), RemoteFolder.at(f"{s3}/twin")
-    there = store.list()
-    assert "steps/spec/thrift/record.json" in there
-    assert "lock.json" in there
-    assert "steps/corpus/thrift-s1/record.json" not in there
-    for name, data in store.read_all(list(there)).items():
+    there = store.read_all(list(store.list()))
+    assert {"lock.json", "steps/spec/thrift/record.json", "unfinished/pretrain/facts-s1/state-000001.json"} <= {*there}
+    assert not {f"steps/{name}/record.json" for name in only} & {*there}, "nothing looks finished that is not"
+    for name, data in there.items():
         twin.write(name, data)
-    assert "corpus/thrift-s1" not in ran(url, tmp_path / "cache"), "this machine has it, and uploads it"
-    assert ran(f"{s3}/twin", tmp_path / "another") == ["corpus/thrift-s1", "corpus/thrift-s2"]
-    assert stored(url) == stored(f"{s3}/twin") == local(rows_run)
+    assert ran(f"{s3}/twin", tmp_path / "another", only, study=study) == only
+    record = json.loads(twin.read("steps/pretrain/facts-s1/record.json") or b"")
+    assert record["execution"]["n_attempts"] == 2, "it went on from the state in the store"
+    assert ran(url, tmp_path / "first", only[:1], study=study) == [], "this machine has it, and sends it"
+    assert "steps/corpus/thrift-s1/record.json" in store.list()
+    ran(tmp_path / "straight", tmp_path / "unused", only, study=study)
+    assert stored(f"{s3}/twin") == local(tmp_path / "straight")
 
 
 @pytest.mark.slow
