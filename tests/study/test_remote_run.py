@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from tests.installed import install
 from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
 
 from midspec.cli import main
@@ -28,6 +29,7 @@ from midspec.core.records import Estimate, Execution, Identity, Record
 from midspec.llm import Outcome, Request, Store
 from midspec.report import ContrastResult, ReportData
 from midspec.study import (
+    STEP_KINDS,
     Event,
     RemoteTiming,
     open_run_folder,
@@ -327,6 +329,74 @@ def test_a_store_that_refuses_ends_the_run_in_one_line_and_what_was_made_is_sent
         assert "spec/thrift" not in ran(url, tmp_path / "cache")
     use_s3(monkeypatch, s3_process.port)
     assert stored(url) == local(rows_run)
+
+
+SHEEP = """
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from midspec.core.artifact import CHECKPOINTS, Built
+from midspec.core.errors import DataError
+from midspec.study import Saved, Step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SheepStep(Step):
+    kind = "sheep"
+    resumable = True
+    opens_model = False
+    settings = property(lambda self: {})
+
+    @classmethod
+    def from_study(cls, name, settings, made):
+        yield cls(label=name)
+
+    def saved(self, folder):
+        states = sorted((folder / CHECKPOINTS).glob("*/count"), key=lambda path: int(path.parent.name))
+        return Saved(int(states[-1].parent.name), (str(states[-1].relative_to(folder)),)) if states else None
+
+    def run(self, job, folder):
+        before = self.saved(folder)
+        at = before.at if before else 0
+        with open(os.environ["SHEEP_NOTES"], "a") as notes:
+            notes.write(f"from {at}\\n")
+        while at < 20:
+            at += 1
+            place = folder / CHECKPOINTS / str(at)
+            place.mkdir(parents=True)
+            (place / "count").write_text("z" * at)
+            shutil.rmtree(place.with_name(str(at - 1)), ignore_errors=True)
+            job.on_progress(at, 20, "asleep")
+            if at == 12 and os.path.exists(os.environ["SHEEP_NOTES"] + ".wolf"):
+                raise DataError("a wolf", where=self.name, hint="Chase it away")
+        (folder / "sheep.txt").write_text((place / "count").read_text())
+        return Built(outputs=("sheep.txt",), summary={})
+"""
+
+
+def test_what_a_step_had_saved_when_it_failed_is_gone_on_from_elsewhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "sheep" not in STEP_KINDS  # kinds are looked for once in a process: the found ones come back after the test
+    monkeypatch.delitem(vars(STEP_KINDS), "_all")
+    site = install(tmp_path / "site", "sheep", "steps", "sheep = sheep:SheepStep", sheep=SHEEP)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("SHEEP_NOTES", str(tmp_path / "notes"))
+    study, wolf = tmp_path / "sheep.yaml", tmp_path / "notes.wolf"
+    study.write_text(TINY.read_text(encoding="utf-8") + "steps: {sheep: {kind: sheep}}\n", encoding="utf-8")
+    wolf.touch()
+    with pytest.raises(DataError, match="a wolf"):
+        ran(url, tmp_path / "first", ["sheep/sheep"], study=study)
+    wolf.unlink()
+    assert ran(url, tmp_path / "second", ["sheep/sheep"], study=study) == ["sheep/sheep"]
+    assert (tmp_path / "notes").read_text(encoding="utf-8").split() == ["from", "0", "from", "12"]
+    there = stored(url)
+    assert there["steps/sheep/sheep/sheep.txt"] == b"z" * 20
+    assert not [name for name in there if name.startswith("unfinished/")]
 
 
 # What a store holds is not trusted ----------------------------------------------------------------------------------

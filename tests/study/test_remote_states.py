@@ -25,8 +25,7 @@ from midspec.core.artifact import (
 from midspec.core.errors import InUseError
 from midspec.core.fingerprint import fingerprint, hash_file
 from midspec.core.records import Identity
-from midspec.study import Job, Step
-from midspec.study._step import Saved
+from midspec.study import Job, Saved, Step
 from midspec.study.execution._remote_states import RemoteStates
 
 MARK = fingerprint(Identity(step="count@1", inputs={}, config={}))
