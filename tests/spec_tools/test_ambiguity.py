@@ -79,5 +79,5 @@ def test_a_clause_that_a_model_does_not_read_is_a_reject_with_the_reason(tmp_pat
     found, _, _ = read(tmp_path, refuses="readings")
     assert found.findings == ()
     assert [(reject.id, reject.reason) for reject in found.rejects] == [
-        ("vague", "openai/other gave no answers (refused)")
+        ("vague", "openai/other gave no answers (refused: no)")
     ]

@@ -45,7 +45,7 @@ class SpecRewriting(Strict):
         n_tokens: of augment: the tokens of the whole result instead.
         tolerance: the share by which the result may miss the length that is wanted.
         n_rounds: how often places that miss it are asked about, at most.
-        max_tokens: cap of the author's reply.
+        max_tokens: cap of the author's reply; the first one fits what is asked for, if that is less.
     """
 
     tool: SpecTool
@@ -151,8 +151,7 @@ class PlaceAsker:
 
     def request(self, place: Place, number: int) -> Request:
         """Make the request for a place; its task hashes all that makes its reply another one, the round included."""
-        is_growing = self._config.tool in GROWS
-        n = max(_MIN_ASKED_WORDS, round(place.n_wanted * ASKED_SHARE)) if is_growing else place.n_wanted
+        n = self.n_asked(place)
         least, most = _SUBRULE_WORDS
         where = " / ".join(filter(None, place.section.path)) or "(no heading)"
         is_clause = self._config.tool != "generalize"
@@ -179,6 +178,11 @@ class PlaceAsker:
             cap_setting="max_tokens",
             form=form,
         )
+
+    def n_asked(self, place: Place) -> int:
+        """Return how many words a place's reply is asked to have."""
+        is_growing = self._config.tool in GROWS
+        return max(_MIN_ASKED_WORDS, round(place.n_wanted * ASKED_SHARE)) if is_growing else place.n_wanted
 
     @property
     def _form(self) -> _Form:
