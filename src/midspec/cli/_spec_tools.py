@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -105,10 +106,11 @@ def _variant(path: Path, author: str, tool: SpecTool, options: o.VariantOptions,
         return
     folder = o.needed(options.out)
     record = make(step, folder, "places", redo=options.redo)
-    if not record.summary["n_edits"] and record.summary["n_rejects"]:
-        raise nothing_kept("edit", record, folder)
     print(f"to review: {folder / 'review.html'}")
     print_spent(spent_vs_forecast([forecast], store_beside(folder)))
+    if not record.summary["n_edits"] and record.summary["n_rejects"]:
+        sys.stdout.flush()
+        raise nothing_kept("edit", record, folder)
 
 
 def _listed(options: Sequence[str] | None, where: str = "--clauses") -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 
 from midspec.core.errors import ConfigError, SpecError, did_you_mean
@@ -152,19 +153,23 @@ def _with_tables(section: Section) -> str:
             else:
                 runs.append((start, end, [clause.text]))
     for start, end, rows in reversed(runs):
-        text = text[:start] + _table_of(rows) + text[end:]
+        tables = [_table_of(heads, list(group)) for heads, group in groupby(rows, _heads)]
+        text = text[:start] + "\n\n".join(tables) + text[end:]
     return text
 
 
-def _table_of(rows: Sequence[str]) -> str:
+def _heads(row: str) -> list[str]:
+    return [cell.partition(": ")[0] for cell in row.split("; ")]
+
+
+def _table_of(heads: list[str], rows: Sequence[str]) -> str:
     """Return rows (`Head: cell; Head: cell`) as a table that is read as the same rows."""
-    cells = [[cell.partition(": ") for cell in row.split("; ")] for row in rows]
-    heads = [head for head, _, _ in cells[0]]
-    if all([head for head, colon, _ in row if colon] == heads for row in cells):
-        table = _markdown_table(heads, [[cell for _, _, cell in row] for row in cells])
-        if [(clause.kind, clause.text) for clause in parse_spec(table).clauses] == [("row", row) for row in rows]:
-            return table
-    return _markdown_table([""], [[row] for row in rows])
+    table = _markdown_table(heads, [[cell.partition(": ")[2] for cell in row.split("; ")] for row in rows])
+    if [(clause.kind, clause.text) for clause in parse_spec(f"{table}\n\nIt is so.").clauses[:-1]] != [
+        ("row", row) for row in rows
+    ]:
+        return _markdown_table([""], [[row] for row in rows])
+    return table
 
 
 def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

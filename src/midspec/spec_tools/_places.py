@@ -31,6 +31,7 @@ KEEPS_LENGTH = frozenset(("ablate", "anti-spec"))
 ASKED_SHARE = 1.1
 _MIN_ASKED_WORDS = 12
 _SUBRULE_WORDS = (10, 25)
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 # A rewritten clause may be longer or shorter by this share of its words, and by three words in any case.
 _SPREAD, _MIN_SPREAD = 0.2, 3
 
@@ -229,6 +230,9 @@ class PlaceAsker:
             return "it must be plain sentences, without headings, lists, tags or other mark-up"
         if unknown := sorted(set(placeholders(read)) - set(placeholders(self._spec))):
             return f"it holds {{{unknown[0]}}}, which the text does not"
+        ours, theirs = (set(_PLACEHOLDER.sub("", text)) & {"{", "}"} for text in (self._spec.text, piece))
+        if new := sorted(theirs - ours):
+            return f"it holds {new[0]} outside a placeholder, which the text does not"
         return ""
 
 
