@@ -87,8 +87,22 @@ The desk is kind.
 """
 
 
+EXAMPLE = "What a guest says: Where is the bar?\nReply marked GOOD: Down the hall: left.\nReply marked BAD: Look it up."
+
+
+def test_words_that_stand_in_a_table_too_are_changed_where_their_clause_is() -> None:
+    table = "| a | b |\n|---|---|\n| Ask first. | late |\n| no | Ask first. |\n"
+    spec = parse_spec(f"# Desk\n\nBe kind.\n\n{table}\nAsk first.\n")
+    kind, asks = (clause.id for clause in spec.clauses if clause.kind == "sentence")
+    text, provenance = apply_edits(spec, edits_of(spec, "Be calm."))
+    assert text == f"# Desk\n\nBe calm.\n\n{table}\nBe calm.\n"
+    assert [row.sources for row in provenance if row.edit] == [(kind,), (asks,)]
+    general = edits_of(spec, "{}")[0].model_copy(update={"clause_ids": (kind, asks), "after": "Be good."})
+    assert apply_edits(spec, [general])[0].split() == f"# Desk Be good. {table}".split()
+
+
 def test_rows_of_tables_and_examples_of_any_columns_stay_what_they_are_in_a_spec_with_marks() -> None:
-    spec = parse_spec(TABLES)
+    spec = parse_spec(TABLES, name="desk")
     text, provenance = apply_edits(spec, edits_of(spec, "{} So it is."))
     assert [(clause.kind, clause.text) for clause in parse_spec(text).clauses] == [
         ("sentence", "The desk is kind."),
@@ -97,10 +111,7 @@ def test_rows_of_tables_and_examples_of_any_columns_stay_what_they_are_in_a_spec
         ("row", "hour: ten; what: carries bags"),
         ("row", "1; rule: Ask; then act: at once | soon."),
         ("row", "2; rule: Never: guess."),
-        (
-            "example",
-            "What a guest says: Where is the bar?\nReply marked GOOD: Down the hall: left.\nReply marked BAD: Look it up.",
-        ),
+        ("example", EXAMPLE),
     ]
     assert [row.sources for row in provenance] == [(spec.clauses[0].id,), *((one.id,) for one in spec.clauses)]
     assert "| hour | who | what |\n|---|---|---|\n| nine | the clerk | Greets guests. Then waits. |\n\n" in text

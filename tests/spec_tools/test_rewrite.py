@@ -130,6 +130,7 @@ def test_subrules_of_an_item_are_items_below_it_and_come_from_it(tmp_path: Path)
         ("Kind.", "it has 1 words and must have 4 to 10"),
         ("- {model_name} is kind\n- and calm to all.", "must be plain sentences"),
         ("{model_name} is kind to {user_name} at any hour.", "it holds {user_name}"),
+        ("The model_name is kind, and guests know it.", "it holds model_name without braces"),
         ("{model_name} is kind, and guests {know it.", "it holds { outside a placeholder"),
         ("# {model_name} is kind to guests of all sorts", "it can't be read as text: holds no sentence"),
     ],

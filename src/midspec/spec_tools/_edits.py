@@ -112,10 +112,15 @@ def _pieces_around(section: Section, edit: SpecEdit) -> list[_Piece]:
 
 def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -> list[_Piece]:
     found: list[_Piece] = []
-    at = 0
+    at = seek = n_rows = 0
     for clause in clauses:
-        # Rows stay as they are, with all else that is no clause's words.
-        if clause.kind == "row" or (match := _pattern(clause.text).search(text, at)) is None:
+        match = _pattern(clause.text).search(text, seek) if clause.kind != "row" else None
+        if match is None and clause.kind in ("row", "example"):
+            # Rows stay as they are; the words of a later clause may stand in their cells as well.
+            if not n_rows and (table := _TABLE.search(text, seek)):
+                seek, n_rows = table.end(), len(parse_spec(f"{table[0]}\n\nIt is so.").clauses) - 1
+            n_rows = max(0, n_rows - 1)
+        if match is None:
             continue
         start, end = match.span()
         found.append(_Piece(text[at:start]))
@@ -125,8 +130,15 @@ def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -
         if edit and text[end : end + 1].strip() and not edit.after.endswith(text[end - 1]):
             # Some scripts put no space between sentences, and another full stop than theirs ends none there.
             found.append(_Piece(" "))
-        at = end
+        at = seek = end
     return [*found, _Piece(text[at:])]
+
+
+_TABLE = re.compile(
+    r"^[^\n]*\|[^\n]*\n(?=[^\n]*\|)[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$"
+    r"(?:\n[^\n]*\|[^\n]*)*",
+    re.MULTILINE,
+)
 
 
 def _pattern(words: str) -> re.Pattern[str]:

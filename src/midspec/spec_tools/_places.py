@@ -233,7 +233,14 @@ class PlaceAsker:
         ours, theirs = (set(_PLACEHOLDER.sub("", text)) & {"{", "}"} for text in (self._spec.text, piece))
         if new := sorted(theirs - ours):
             return f"it holds {new[0]} outside a placeholder, which the text does not"
+        bare = (name for name in placeholders(self._spec) if "_" in name and _is_bare(name, piece))
+        if name := next((name for name in bare if not _is_bare(name, self._spec.text)), ""):
+            return f"it holds {name} without braces"
         return ""
+
+
+def _is_bare(name: str, text: str) -> bool:
+    return re.search(rf"\b{name}\b", _PLACEHOLDER.sub("", text)) is not None
 
 
 def rendered(place: Place, tool: SpecTool) -> str:
