@@ -17,7 +17,7 @@ from midspec.cli._output import print_forecast, print_spent
 from midspec.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from midspec.core.records import LintFinding, SpecTool
+    from midspec.core.records import LintFinding, Record, SpecTool
     from midspec.study import ReadSpecStep
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -231,19 +231,23 @@ def lint(
         raise ConfigError(f"there is no kind {unknown!r}", where="--ignore", hint=did_you_mean(unknown, LINT_KINDS))
     asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None
     found = list(lint_spec(read_spec(path), leave_out=ignored, n_questions=asked))
-    step = None
+    step = record = None
     if (models_ or config) and "ambiguous" not in ignored:
         step = _reading_step(path, models_ or (), questions, config, models)
         if dry_run:
             print_forecast(step.forecasts())
             return
-        found += _ambiguous(step, o.needed(out), redo=redo)
+        record, ambiguous = _ambiguous(step, o.needed(out), redo=redo)
+        found += ambiguous
     if as_json:
         _print_json([each.model_dump(mode="json") for each in found])
     else:
         _print_findings(path, found)
         if step is not None:
             print_spent(spent_vs_forecast(step.forecasts(), store_beside(o.needed(out))))
+    if record is not None and record.summary["n_rejects"] == record.summary["n_clauses"]:
+        sys.stdout.flush()
+        raise nothing_kept("comparison", record, o.needed(out))
     if strict and found:
         raise typer.Exit(1)
 
@@ -279,19 +283,17 @@ def _reading_step(
     return ReadSpecStep(spec=File.at(path), config=settings, access=models.access(), questions=asked)
 
 
-def _ambiguous(step: ReadSpecStep, folder: Path, *, redo: bool) -> list[LintFinding]:
+def _ambiguous(step: ReadSpecStep, folder: Path, *, redo: bool) -> tuple[Record, list[LintFinding]]:
     """Have models read each clause; return those that they read differently, and tell how many were not read."""
     from midspec.cli._output import build_with_bar
     from midspec.core.records import LintFinding
 
     record, _ = build_with_bar(step, folder, "clauses", redo=redo)
-    summary = record.summary
-    if summary["n_rejects"] and not summary["n_situations"]:
-        raise nothing_kept("reading", record, folder)
-    if n := summary["n_rejects"]:
-        warn(f"{n} of {summary['n_clauses']} clauses were not read or compared: {folder / 'rejects.jsonl'} says why")
+    if n := record.summary["n_rejects"]:
+        of = record.summary["n_clauses"]
+        warn(f"{n} of {of} clauses were not read or compared: {folder / 'rejects.jsonl'} says why")
     rows = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
-    return [LintFinding.model_validate(row) for row in rows]
+    return record, [LintFinding.model_validate(row) for row in rows]
 
 
 def _print_findings(path: Path, found: Sequence[LintFinding]) -> None:
