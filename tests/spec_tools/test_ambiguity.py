@@ -83,7 +83,10 @@ def test_first_caps_fit_the_situations_that_are_asked_about(tmp_path: Path) -> N
 
 def test_the_form_given_back_as_it_was_shown_is_no_reading(tmp_path: Path) -> None:
     with Store(tmp_path / "calls.sqlite") as store:
-        form = {"spec.situations": '{"situations": ["...", "..."]}', "spec.readings": '{"answers": ["...", "..."]}'}
+        form = {
+            "spec.situations": '{"situations": ["...", "{<spec>}"]}',
+            "spec.readings": '{"answers": ["...", "..."]}',
+        }
         client = ScriptedClient(lambda request: form[request.stage], store=store)
         readers = {name: (ModelConfig(model=name), client) for name in ("openai/a", "openai/b")}
         for questions in (None, {"clear": ["Now?", "And now?"]}):

@@ -30,6 +30,7 @@ from midspec.llm import (
     parse_json_reply,
     response_schema,
 )
+from midspec.spec_tools._places import TAG
 
 _PROMPTS = PromptFolder("midspec.spec_tools")
 _SITUATIONS, _READINGS, _COMPARE = "spec.situations", "spec.readings", "spec.compare"
@@ -183,7 +184,7 @@ def estimate_readings(
 
 
 def _has_word(text: str) -> bool:
-    return any(map(str.isalnum, text))
+    return any(map(str.isalnum, TAG.sub("", text)))
 
 
 def _why(outcome: Outcome) -> str:
@@ -263,7 +264,7 @@ class _Asker:
             entries = next(iter(read.model_dump().values()))
             if n is not None and len(entries) != n:
                 raise UnreadableReplyError(f"it has {len(entries)} entries and must have {n}")
-            # A model that is too weak for the task gives the form back as it was shown: `["..."]`.
+            # A model that is too weak for the task gives the form back as it was shown (`["..."]`), or tags of the prompt.
             blank = [entry for entry in entries if isinstance(entry, str) and not _has_word(entry)]
             if blank and (n is not None or len(blank) == len(entries)):
                 raise UnreadableReplyError(f"an entry holds no word: {blank[0]!r}")
