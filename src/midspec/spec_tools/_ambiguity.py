@@ -264,7 +264,7 @@ class _Asker:
             entries = next(iter(read.model_dump().values()))
             if n is not None and len(entries) != n:
                 raise UnreadableReplyError(f"it has {len(entries)} entries and must have {n}")
-            # A model that is too weak for the task gives the form back as it was shown (`["..."]`), or tags of the prompt.
+            # A weak model gives the form back as it was shown (`["..."]`), or tags of the prompt.
             blank = [entry for entry in entries if isinstance(entry, str) and not _has_word(entry)]
             if blank and (n is not None or len(blank) == len(entries)):
                 raise UnreadableReplyError(f"an entry holds no word: {blank[0]!r}")
