@@ -13,12 +13,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 
+import aiohttp
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_writer import StreamWriter
 from tests.loopback import serve
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm import Access, ModelConfig, Store, check_access, embed, open_client
-from midspec.llm._errors import BrokenReplyError, ConnectError, RetryableError
+from midspec.llm._errors import BrokenReplyError, ConnectError, RetryableError, read_connection_error
 from midspec.llm._transport import find_proxy
 from midspec.llm.providers._openai import OpenAIClient
 
@@ -116,6 +119,20 @@ def answering_all_with(words: bytes) -> Iterator[int]:
 
         Thread(target=work, daemon=True).start()
         yield int(listening.getsockname()[1])
+
+
+def test_a_request_that_a_closing_connection_did_not_take_never_left() -> None:
+    # A server that closes its kept connections meets this now and then; no reply was begun, so none can be billed.
+    async def write() -> BaseException:
+        loop = asyncio.get_running_loop()
+        with closing(socket.create_server(("127.0.0.1", 0))) as server:
+            transport, protocol = await loop.create_connection(lambda: BaseProtocol(loop), *server.getsockname())
+            transport.close()
+            with pytest.raises(aiohttp.ClientConnectionResetError) as caught:
+                await StreamWriter(protocol, loop).write(b"{}")
+        return caught.value
+
+    assert isinstance(read_connection_error(asyncio.run(write())), ConnectError)
 
 
 def test_a_proxy_that_hangs_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,7 +257,9 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
         return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)
     if refused is not None:
         return ConnectError(f"the proxy answers {refused.status} {refused.message}")
-    if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
+    # aiohttp raises `ClientConnectionResetError` before it writes: to a kept connection that the server is closing.
+    unsent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectionResetError
+    if any(isinstance(link, unsent) for link in chain):
         return ConnectError(words)
     if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):
         return DeadlineError(words)
