@@ -11,11 +11,13 @@ import errno
 import functools
 import gc
 import inspect
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, get_type_hints
 
@@ -175,6 +177,9 @@ def main(args: Sequence[str] | None = None) -> int:
         raise _Terminated
 
     sys.excepthook = _show_fault
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese still gets the rest
     signal.signal(signal.SIGTERM, terminate)
     # Python collects garbage a last time as it ends, through everything that was ever imported.
     atexit.register(gc.freeze)
@@ -206,15 +211,28 @@ def _run(args: Sequence[str] | None) -> int:
         if extra is None:
             raise
         return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
-    except OSError as error:
-        if error.errno in {errno.EMFILE, errno.ENFILE}:
-            return _complain(
-                "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
-            )
-        if error.filename is None:
+    except (OSError, RuntimeError) as error:
+        words = _of_the_system(error)
+        if words is None:
             raise
-        return _complain(f"{error.filename}: {error.strerror}. Check the path and its permissions")
+        return _complain(words)
     return code if isinstance(code, int) else 0
+
+
+def _of_the_system(error: OSError | RuntimeError) -> str | None:
+    """Return what to do about an error of the machine's own: files, folders, a home; `None` where it is no such."""
+    if not isinstance(error, OSError):
+        is_home = str(error).startswith("Could not determine home directory")
+        return "a path begins with ~ and there is no such home. Set HOME, or write the whole path" if is_home else None
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}. Check the path and its permissions"
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the folder that this command was given in is gone. Go to another one"
+    return None
 
 
 def _complain(line: str) -> int:

@@ -56,6 +56,9 @@ FILTERED_PROMPT = "the prompt was filtered by the server"
 REFUSED = (TOO_LONG, FILTERED_PROMPT)
 """What the reasons begin with of questions that no model has seen."""
 
+# Far above any evaluation; a number beyond it, of a damaged log, would be counted to for hours.
+_MOST_PLANNED = 1_000_000
+
 _LONGEST_REASON = 200
 _PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -303,6 +306,27 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     return None
+
+
+def planned_epochs(log: EvalLog, n_items: int, path: Path, *, repeats: int = 1) -> range:
+    """Return the epochs in which each item of a log should have a sample: Inspect's own, or a task's repeats.
+
+    Args:
+        log: with its samples.
+        n_items: how many items it asks.
+        path: its place.
+        repeats: what the task's own settings say.
+
+    Raises:
+        DataError: they are none, or more than can be.
+    """
+    told, n_samples = log.eval.config.epochs or 1, len(log.samples or ())
+    n_epochs = max(repeats, told)
+    if told < 1 or n_items * n_epochs > max(_MOST_PLANNED, n_samples):
+        times = told if told < 1 else n_epochs
+        what = f"says that {n_items:,} items were asked {times:,} times each, and holds {n_samples:,} samples"
+        raise DataError(what, where=str(path), hint="Its numbers are damaged: make it or copy it again")
+    return range(1, n_epochs + 1)
 
 
 def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:

@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import RetryableError, read_connection_error
-from midspec.llm._types import Access
+from midspec.llm._types import Access, is_address
 
 if TYPE_CHECKING:
     import aiohttp
@@ -191,6 +191,20 @@ def api_key(variable: str, access: Access) -> str:
     if access.base_url is None:
         raise ConfigError("no key is set", where=variable, hint=f"Set the environment variable {variable}")
     return "none"
+
+
+def url_of(variable: str, access: Access) -> str | None:
+    """Return the server's address that is given, by an option or else in the environment variable `variable`.
+
+    Raises:
+        ConfigError: the variable holds no address.
+    """
+    url = access.base_url or os.environ.get(variable, "").strip() or None
+    if url is not None and not is_address(url):
+        raise ConfigError(
+            f"{url!r} is no address", where=variable, hint="Give one like http://HOST:PORT/v1, or unset it"
+        )
+    return url
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from midspec.llm._errors import (
     read_connection_error,
     read_error_status,
     read_json,
+    status_named,
 )
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
@@ -35,7 +36,7 @@ from midspec.llm._sdk_client import (
     shown,
 )
 from midspec.llm._streaming import Streaming, is_own_server
-from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, url_of, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _server(access: Access) -> SdkServer:
     if os.environ.get("OPENAI_CUSTOM_HEADERS") is not None:
         sdk = _sdk(access)
         return SdkServer(str(sdk.base_url), {**sdk.default_headers, **sdk.auth_headers}, key, lambda: sdk)
-    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
+    url = httpx2.URL(url_of("OPENAI_BASE_URL", access) or "https://api.openai.com/v1")
     path, mark, query = url.raw_path.partition(b"?")
     url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
     headers = {
@@ -121,9 +122,8 @@ class OpenAIClient(SdkClient):
         error = reply.get("error") or (reply if reply.get("object") == "error" or "detail" in reply else None)
         if not error:
             return None
-        code = error.get("code") if isinstance(error, dict) else None
-        code = n_counted(code)
-        return code if code is not None and 400 <= code < 600 else 502
+        code = n_counted(error.get("code")) if isinstance(error, dict) else None
+        return code if code is not None and 400 <= code < 600 else status_named(error, 502)
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
