@@ -17,7 +17,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, get_type_hints
 
@@ -163,6 +162,11 @@ _EXTRAS = {
 _N_TRACE_ENTRIES = 4
 # Typer turns a KeyboardInterrupt into this exit code, without a message.
 _INTERRUPTED = 128 + signal.SIGINT
+# What Python says of a path that can't be, whatever is done with it.
+_NO_PATH = {
+    "Could not determine home directory": "a path begins with ~ and there is no such home. Set HOME, or write it whole",
+    "embedded null": "a path holds the character U+0000, as YAML's \\0 is. Write it without",
+}
 _REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
 
 
@@ -211,7 +215,7 @@ def _run(args: Sequence[str] | None) -> int:
         if extra is None:
             raise
         return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         words = _of_the_system(error)
         if words is None:
             raise
@@ -219,20 +223,13 @@ def _run(args: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _of_the_system(error: OSError | RuntimeError) -> str | None:
+def _of_the_system(error: Exception) -> str | None:
     """Return what to do about an error of the machine's own: files, folders, a home; `None` where it is no such."""
     if not isinstance(error, OSError):
-        is_home = str(error).startswith("Could not determine home directory")
-        return "a path begins with ~ and there is no such home. Set HOME, or write the whole path" if is_home else None
+        return next((words for sign, words in _NO_PATH.items() if str(error).startswith(sign)), None)
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
-    if error.filename is not None:
-        return f"{error.filename}: {error.strerror}. Check the path and its permissions"
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return "the folder that this command was given in is gone. Go to another one"
-    return None
+    return None if error.filename is None else f"{error.filename}: {error.strerror}. Check the path and its permissions"
 
 
 def _complain(line: str) -> int:

@@ -131,9 +131,6 @@ def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
             raise _fault("an alias stands for a value that it is part of", node, name)
         return counts[id(node)]
     counts[id(node)] = 0
-    if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
-        what = "the character U+0000, which no path and no name can have"
-        raise ConfigError(what, where=f"{name}:{node.start_mark.line + 1}", hint="Remove it")
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

@@ -27,6 +27,7 @@ from inspect_ai.model import (
     ModelOutput,
     get_model,
 )
+from inspect_ai.model._model import ModelGenerateError
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
@@ -60,6 +61,10 @@ REFUSED = (TOO_LONG, FILTERED_PROMPT)
 _MOST_PLANNED = 1_000_000
 
 _LONGEST_REASON = 200
+# What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
+_REFUSING = (400, 413, 422)
+_OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
+_OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
 _PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -159,6 +164,14 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
     except RetryError as error:
         # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
         raise error.last_attempt.exception() or error from None
+    except ModelGenerateError as error:
+        # Its own words begin with the whole request.
+        said = _short(error.provider_message or str(error))
+        if error.status_code in _REFUSING:
+            for sign, reason in ((_OF_LENGTH, TOO_LONG), (_OF_FILTER, FILTERED_PROMPT)):
+                if sign.search(said):
+                    raise PromptError(f"{reason}: {said}") from None
+        raise RuntimeError(said) from error
     if output.error is not None:
         raise RuntimeError(output.error)
     if output.choices and output.usage is None:

@@ -183,28 +183,19 @@ def api_key(variable: str, access: Access) -> str:
     """Return the key in the environment variable `variable`, or `none` for a server of one's own that needs none.
 
     Raises:
-        ConfigError: there is no key and the server is the provider's own.
+        ConfigError: there is no key and the server is the provider's own; or the variable that gives the SDK another
+            server holds no address, which it would answer with an error of its own.
     """
+    place = variable.replace("_API_KEY", "_BASE_URL")
+    url = os.environ.get(place, "").strip()
+    if access.base_url is None and url and not is_address(url):
+        raise ConfigError(f"{url!r} is no address", where=place, hint="Set one like http://HOST:PORT/v1, or unset it")
     key = os.environ.get(variable, "").strip()
     if key:
         return key
     if access.base_url is None:
         raise ConfigError("no key is set", where=variable, hint=f"Set the environment variable {variable}")
     return "none"
-
-
-def url_of(variable: str, access: Access) -> str | None:
-    """Return the server's address that is given, by an option or else in the environment variable `variable`.
-
-    Raises:
-        ConfigError: the variable holds no address.
-    """
-    url = access.base_url or os.environ.get(variable, "").strip() or None
-    if url is not None and not is_address(url):
-        raise ConfigError(
-            f"{url!r} is no address", where=variable, hint="Give one like http://HOST:PORT/v1, or unset it"
-        )
-    return url
 
 
 @contextmanager

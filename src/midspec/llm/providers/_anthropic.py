@@ -26,7 +26,7 @@ from midspec.llm._sdk_client import (
     separated_prefix,
     shown,
 )
-from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, url_of, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, api_key, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ _TOLD: set[tuple[str, ...]] = set()
 def _sdk(access: Access) -> AsyncAnthropic:
     """Return the SDK's client, its own retries off, on aiohttp."""
     key = api_key(_KEY_VARIABLE, access)
-    url_of("ANTHROPIC_BASE_URL", access)  # the SDK reads it by itself, and fails with its own error
     with gc_paused():
         import anthropic
 

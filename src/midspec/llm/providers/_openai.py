@@ -36,7 +36,7 @@ from midspec.llm._sdk_client import (
     shown,
 )
 from midspec.llm._streaming import Streaming, is_own_server
-from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, url_of, without_telemetry
+from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _server(access: Access) -> SdkServer:
     if os.environ.get("OPENAI_CUSTOM_HEADERS") is not None:
         sdk = _sdk(access)
         return SdkServer(str(sdk.base_url), {**sdk.default_headers, **sdk.auth_headers}, key, lambda: sdk)
-    url = httpx2.URL(url_of("OPENAI_BASE_URL", access) or "https://api.openai.com/v1")
+    url = httpx2.URL(access.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
     path, mark, query = url.raw_path.partition(b"?")
     url = url if path.endswith(b"/") else url.copy_with(raw_path=path + b"/" + mark + query)
     headers = {
