@@ -114,6 +114,12 @@ def test_the_line_is_that_of_the_key(tiny_text: str) -> None:
     assert "sped" in text.splitlines()[number - 1]
 
 
+def test_rows_that_a_world_does_not_have_are_refused_by_the_plan(tiny_text: str) -> None:
+    study = parse_study(tiny_text.replace("data: facts\n", "data: fax\n"), home=Path())
+    with pytest.raises(ConfigError, match=r"base.stages\[0\].data: a world has no rows 'fax'. Did you mean facts"):
+        plan(study)
+
+
 def test_a_missing_file_of_a_study_is_named_with_its_key(tiny_text: str, tmp_path: Path) -> None:
     study = parse_study(tiny_text.replace('thrift: "lab:thrift.md"', "thrift: mine.md"), home=tmp_path)
     with pytest.raises(MissingError) as caught:
