@@ -35,6 +35,7 @@ from midspec.core.errors import CheckpointError, ConfigError, DataError, Missing
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
 from midspec.evals._types import Unscored
+from midspec.llm import is_address
 from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
@@ -83,8 +84,11 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
 
     Raises:
         CheckpointError: no checkpoint of that name opens.
-        ConfigError: the provider lacks a package, a key or a setting.
+        ConfigError: the provider lacks a package, a key or a setting; or its server's address is none.
     """
+    url = args.get("base_url")
+    if url is not None and not is_address(str(url)):
+        raise ConfigError(f"{url!r} is no address", where="--base-url", hint="Give one like http://HOST:PORT/v1")
 
     def opened(full_name: str) -> Model:
         given = dict(args)

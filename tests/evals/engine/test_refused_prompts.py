@@ -155,6 +155,15 @@ def test_a_refusal_that_inspect_takes_for_an_error_is_one_too_and_never_the_whol
         assert "secret request" not in str(other.value)
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "http://h:99999/v1", "localhost:8000"])
+def test_an_address_of_a_model_under_test_that_is_none_is_one_line(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["eval", "openai-api/fake/m", "--task", "panel_length", "--base-url", address, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"midspec: --base-url: '{address}' is no address")
+
+
 def test_a_filtered_prompt_of_a_pair_is_no_refusal_and_no_choice(items: list[Item], tmp_path: Path) -> None:
     with serving(lambda _: refuses("content_filter", "The prompt triggered the policy.")) as (url, _):
         args = {"base_url": url, "api_key": "none"}
