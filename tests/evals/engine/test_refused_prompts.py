@@ -128,24 +128,22 @@ def test_a_prompt_that_the_server_refuses_is_unscored_and_never_judged(
 
 
 WORDS_OF_A_REFUSAL = [
-    ("vllm/m", "The response was filtered", "content_filter", "was filtered by the server"),
-    ("vllm/m", "Blocked by our content policy.", None, "was filtered by the server"),
-    ("openai-api/fake/m", "the request exceeds the available context size", None, "does not fit the model's window"),
-    ("vllm/m", "Input length (9000 tokens) is longer than this model takes", None, "does not fit the model's window"),
+    ("The response was filtered", "content_filter", "was filtered by the server"),
+    ("Blocked by our content policy.", "", "was filtered by the server"),
+    ("the request exceeds the available context size", "", "does not fit the model's window"),
+    ("Input length (9000 tokens) is longer than this model takes", "", "does not fit the model's window"),
 ]
 
 
-@pytest.mark.parametrize(("name", "message", "code", "reason"), WORDS_OF_A_REFUSAL)
+@pytest.mark.parametrize(("message", "code", "reason"), WORDS_OF_A_REFUSAL)
 def test_a_refusal_that_inspect_takes_for_an_error_is_one_too_and_never_the_whole_request(
-    name: str, message: str, code: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+    message: str, code: str, reason: str
 ) -> None:
-    monkeypatch.setenv("VLLM_API_KEY", "none")
-
     async def ask(url: str) -> None:
-        model = open_model(name, {"base_url": url})
+        model = open_model("openai-api/fake/m", {"base_url": url})
         await generate(model, [Message(role="user", content="A secret request.")], GenerateConfig(max_retries=0))
 
-    with serving(lambda _: refuses(code or "", message)) as (url, _):
+    with serving(lambda _: refuses(code, message)) as (url, _):
         with pytest.raises(PromptError, match=reason) as caught:
             asyncio.run(ask(url))
         assert "secret request" not in str(caught.value)
