@@ -171,9 +171,10 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
     except ModelGenerateError as error:
         # Its own words begin with the whole request.
         said = _short(error.provider_message or str(error))
+        signs = f"{getattr(error.__cause__, 'code', '')} {said}"
         if error.status_code in _REFUSING:
             for sign, reason in ((_OF_LENGTH, TOO_LONG), (_OF_FILTER, FILTERED_PROMPT)):
-                if sign.search(said):
+                if sign.search(signs):
                     raise PromptError(f"{reason}: {said}") from None
         raise RuntimeError(said) from error
     if output.error is not None:
