@@ -116,7 +116,7 @@ def test_the_line_is_that_of_the_key(tiny_text: str) -> None:
 
 def test_rows_that_a_world_does_not_have_are_refused_by_the_plan(tiny_text: str) -> None:
     study = parse_study(tiny_text.replace("data: facts\n", "data: fax\n"), home=Path())
-    with pytest.raises(ConfigError, match=r"base.stages\[0\].data: a world has no rows 'fax'. Did you mean facts"):
+    with pytest.raises(ConfigError, match=r"base.stages\[0\].data: a world has no rows 'fax'. There is facts, mix"):
         plan(study)
 
 
