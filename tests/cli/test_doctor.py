@@ -23,6 +23,29 @@ def test_it_says_what_is_there_and_ends_well(capsys: pytest.CaptureFixture[str])
     assert shown.rstrip().endswith("Nothing that is needed is broken.")
 
 
+@pytest.mark.parametrize("hub", [None, "~nobody_is_called_this/hub"])
+def test_without_a_home_and_in_a_folder_that_is_gone_all_else_is_told(
+    hub: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_uid: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)  # as in a container that runs under a number without a name
+    for name in ("MIDSPEC_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    if hub is not None:
+        monkeypatch.setenv("HF_HUB_CACHE", hub)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["doctor", "--no-measure"]) == 0
+    shown = capsys.readouterr().out
+    assert "memory" in shown
+    assert all(f"{name}: can't be looked at" in shown for name in ("cache of models", "cache of the hub", "runs here"))
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_key_is_told_to_be_set_and_never_shown(
     options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -47,7 +47,7 @@ def _print(found: Diagnosis) -> None:
     grants = found.grants
     print(f"midspec {found.midspec}, Python {found.python}, {found.system}\n")
     quota = f", {grants.core_quota:g} granted by the control group" if grants.core_quota else ""
-    n_threads = os.environ.get("MIDSPEC_THREADS", "1")
+    n_threads = os.environ.get("MIDSPEC_THREADS", "").strip() or "1"
     print_pairs(
         [
             (

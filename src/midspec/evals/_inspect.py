@@ -28,6 +28,7 @@ from inspect_ai.model import (
     ModelOutput,
     get_model,
 )
+from inspect_ai.model._model import ModelGenerateError
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
@@ -35,6 +36,7 @@ from midspec.core.errors import CheckpointError, ConfigError, DataError, Missing
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
 from midspec.evals._types import Unscored
+from midspec.llm import is_address
 from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
@@ -57,7 +59,14 @@ FILTERED_PROMPT = "the prompt was filtered by the server"
 REFUSED = (TOO_LONG, FILTERED_PROMPT)
 """What the reasons begin with of questions that no model has seen."""
 
+# Far above any evaluation; a number beyond it, of a damaged log, would be counted to for hours.
+_MOST_PLANNED = 1_000_000
+
 _LONGEST_REASON = 200
+# What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
+_REFUSING = (400, 413, 422)
+_OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
+_OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
 _PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -76,8 +85,11 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
 
     Raises:
         CheckpointError: no checkpoint of that name opens.
-        ConfigError: the provider lacks a package, a key or a setting.
+        ConfigError: the provider lacks a package, a key or a setting; or its server's address is none.
     """
+    url = args.get("base_url")
+    if url is not None and not is_address(str(url)):
+        raise ConfigError(f"{url!r} is no address", where="--base-url", hint="Give one like http://HOST:PORT/v1")
 
     def opened(full_name: str) -> Model:
         given = dict(args)
@@ -190,6 +202,15 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
     except RetryError as error:
         # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
         raise error.last_attempt.exception() or error from None
+    except ModelGenerateError as error:
+        # Its own words begin with the whole request.
+        said = _short(error.provider_message or str(error))
+        signs = f"{getattr(error.__cause__, 'code', '')} {said}"
+        if error.status_code in _REFUSING:
+            for sign, reason in ((_OF_LENGTH, TOO_LONG), (_OF_FILTER, FILTERED_PROMPT)):
+                if sign.search(signs):
+                    raise PromptError(f"{reason}: {said}") from None
+        raise RuntimeError(said) from error
     if output.error is not None:
         raise RuntimeError(output.error)
     if output.choices and output.usage is None:
@@ -337,6 +358,27 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     return None
+
+
+def planned_epochs(log: EvalLog, n_items: int, path: Path, *, repeats: int = 1) -> range:
+    """Return the epochs in which each item of a log should have a sample: Inspect's own, or a task's repeats.
+
+    Args:
+        log: with its samples.
+        n_items: how many items it asks.
+        path: its place.
+        repeats: what the task's own settings say.
+
+    Raises:
+        DataError: they are none, or more than can be.
+    """
+    told, n_samples = log.eval.config.epochs or 1, len(log.samples or ())
+    n_epochs = max(repeats, told)
+    if told < 1 or n_items * n_epochs > max(_MOST_PLANNED, n_samples):
+        times = told if told < 1 else n_epochs
+        what = f"says that {n_items:,} items were asked {times:,} times each, and holds {n_samples:,} samples"
+        raise DataError(what, where=str(path), hint="Its numbers are damaged: make it or copy it again")
+    return range(1, n_epochs + 1)
 
 
 def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:

@@ -22,6 +22,7 @@ from midspec.models._gguf import opened_name
 from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
+_MOST_THREADS = 100_000
 _OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
@@ -31,8 +32,16 @@ def use_threads(n: int | None = None) -> int:
     Args:
         n: the number; else the environment variable MIDSPEC_THREADS; else 1, so that runs side by side don't
             compete for cores, and so that sums are made in one order.
+
+    Raises:
+        ConfigError: MIDSPEC_THREADS is no number of threads.
     """
-    count = n if n is not None else int(os.environ.get("MIDSPEC_THREADS", "1"))
+    given = os.environ.get("MIDSPEC_THREADS", "").strip() or "1"
+    if n is None and not (given.isdecimal() and 0 < int(given) <= _MOST_THREADS):
+        raise ConfigError(
+            f"{given!r} is no number of threads", where="MIDSPEC_THREADS", hint="Set a whole number, as 1"
+        )
+    count = n if n is not None else int(given)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     return count
