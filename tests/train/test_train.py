@@ -263,6 +263,11 @@ def test_a_model_that_can_not_hold_the_rows_is_refused(make_job: MakeJob, tmp_pa
     wrong = make_job(architecture=small | {"model_type": "lama"})
     with pytest.raises(ConfigError, match="no lama model can be built"):
         trained(wrong, tmp_path / "wrong")
+    for at, sizes in enumerate(({"hidden_size": "32"}, {"num_attention_heads": 0}, {"num_key_value_heads": 3})):
+        unfit = make_job(architecture=small | sizes)
+        with pytest.raises(ConfigError, match="no llama model can be built") as caught:
+            trained(unfit, tmp_path / f"unfit-{at}")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("recipe", [{}, LORA], ids=["full", "lora"])

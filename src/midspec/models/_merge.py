@@ -220,8 +220,11 @@ def _config(checkpoint: Checkpoint) -> Any:
         return AutoConfig.from_pretrained(opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model))
 
 
-def _rank(model: PeftModel) -> int:
+def _rank(model: PeftModel) -> int | None:
+    """Return the highest rank of an adapter's layers; `None` for one that has no rank (IA3)."""
     config = model.active_peft_config
+    if getattr(config, "r", None) is None:
+        return None
     return max([int(config.r), *(int(rank) for rank in (getattr(config, "rank_pattern", None) or {}).values())])
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 from midspec.core.records import Checkpoint
 from midspec.models._find import only_here
 from midspec.models._gguf import opened_name
+from midspec.models._open import OPENING_ERRORS
 from midspec.models._quiet import quiet
 
 # Narrower models spend their time outside matrix products, and their results are compared bit for bit.
@@ -96,5 +97,5 @@ def _config_of(checkpoint: Checkpoint) -> Any | None:
             return AutoConfig.from_pretrained(
                 opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model)
             )
-        except (OSError, ValueError, KeyError):  # it is said when the model is opened
+        except OPENING_ERRORS:  # it is said when the model is opened
             return None
