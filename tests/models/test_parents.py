@@ -16,7 +16,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError
-from midspec.models import find_checkpoint, load_model, load_tokenizer, open_checkpoint, quiet
+from midspec.models import (
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+    open_checkpoint,
+    open_config,
+    quiet,
+    window_of,
+)
 
 Saved = Callable[..., Path]
 
@@ -230,6 +238,12 @@ def test_code_that_a_checkpoint_brings_is_never_run_and_never_asked_about(
     with pytest.raises(CheckpointError, match="needs code of its own, which is not run") as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
+    asks: list[object] = []
+    monkeypatch.setattr("builtins.input", asks.append)
+    assert window_of(find_checkpoint(str(folder))) is None
+    with pytest.raises(ValueError, match="custom code"):
+        open_config(str(folder))
+    assert not asks
 
 
 def test_a_tokenizer_that_brings_code_is_refused_too(saved: Saved) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.artifact import Built, read_rows
@@ -300,6 +300,16 @@ def test_a_full_disk_is_said_in_one_line(make_job: MakeJob, tmp_path: Path, exec
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_told_as_such(make_job: MakeJob, base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "broken")
+    weights = load_file(tmp_path / "broken" / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, tmp_path / "broken" / "model.safetensors", metadata={"format": "pt"})
+    job = make_job(stage="midtrain", parent=str(tmp_path / "broken"))
+    with pytest.raises(CheckpointError, match="the loss is nan before anything was trained"):
+        trained(job, tmp_path / "out")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(make_job: MakeJob, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from ._merge import open_merged as open_merged
 from ._open import OPENING_ERRORS as OPENING_ERRORS
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
+from ._open import open_config as open_config
 from ._open import pick_device as pick_device
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of

@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig, get_peft_model_state_dict
 from peft import __version__ as peft_version
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.records import Checkpoint
@@ -91,6 +91,18 @@ def load_tokenizer(name: str) -> Any:
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
         raise _no_tokenizer(name)
     return tokenizer
+
+
+def open_config(name: str) -> Any:
+    """Open the configuration of a model; code that it may bring is never run, nor asked about on the terminal.
+
+    Raises:
+        CheckpointError: the hub can't be asked, or has no such model.
+        OPENING_ERRORS: it does not open.
+    """
+    opened = opened_name(name)
+    with quiet():
+        return AutoConfig.from_pretrained(opened, local_files_only=only_here(opened), trust_remote_code=False)
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Any:

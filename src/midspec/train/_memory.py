@@ -23,8 +23,7 @@ from midspec.models import (
     ModelShape,
     find_checkpoint,
     load_tokenizer,
-    only_here,
-    opened_name,
+    open_config,
     pick_device,
     quiet,
     shape_of_config,
@@ -143,7 +142,7 @@ def _config(job: TrainJob) -> Any:
         vocabulary = len(load_tokenizer(str(job.tokenizer)))
         return AutoConfig.for_model(str(given.pop("model_type")), **{"vocab_size": vocabulary, **given})
     name = find_checkpoint(str(job.parent)).model
-    return AutoConfig.from_pretrained(opened_name(name), local_files_only=only_here(name))
+    return open_config(name)
 
 
 def forecast_memory(
