@@ -108,6 +108,16 @@ def test_an_empty_key_beside_messages_says_nothing(tmp_path: Path, more: dict[st
     assert [message.role for message in row.content.messages] == ["user", "assistant"]  # type: ignore[union-attr]
 
 
+def test_a_file_that_is_named_twice_is_told(make_job: Callable[..., TrainJob], tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", *({"text": f"w{number} w1"} for number in range(20)))
+    same = [str(path), f"{tmp_path}/../{tmp_path.name}/rows.jsonl"]
+    recipe = {"n_updates": None, "rows_per_update": 1}
+    found = preflight(make_job(data=same, recipe=recipe))
+    assert found.warnings == ("data names rows.jsonl 2 times: its rows are read as often",)
+    other = write(tmp_path / "other.jsonl", {"text": "w1"})
+    assert preflight(make_job(data=[str(path), str(other)], recipe=recipe)).warnings == ()
+
+
 def test_a_system_text_beside_the_messages_is_the_system_message(planned: Callable[..., Any]) -> None:
     beside = {**chat("w1", "w2"), "system": "w9"}
     within = {"messages": [{"role": "system", "content": "w9"}, *chat("w1", "w2")["messages"]]}
