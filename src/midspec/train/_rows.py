@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midspec.core.chat_rows import BadRowError, check_text, parse_message, parse_tools
+from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_message, parse_tools
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
-from midspec.models import ChatTemplate, Tokens, default_system_text, has_default_system, named_assistant
+from midspec.models import ChatTemplate, Tokens, check_prompt, default_system_text, has_default_system, named_assistant
 from midspec.train._job import Recipe
 from midspec.train._pack import Piece
 
 _CHUNK = 1000
 _SHOWN = 200
 _FIX = "Fix or remove that line"
+_OTHER_FORM = "Fix or remove that line; of files in other forms midspec import makes such lines"
 
 
 class Row(NamedTuple):
@@ -34,7 +35,8 @@ class Row(NamedTuple):
 def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
     """Read the rows of all files and shuffle them together: same rows and same seed, same order.
 
-    A row is a chat if it has `messages`, else a document with `text` or `content`; other keys are left alone.
+    A row is a chat if it has `messages`, else a document with `text` or `content`; a null is as good as a key that is
+    not there. Of a chat's other keys `tools` and `system` are read, of a document's none.
 
     Raises:
         MissingError: there is no such file.
@@ -62,14 +64,16 @@ def _read_file(path: Path) -> Iterator[Row]:
 def _parse_row(line: bytes, where: str) -> Row:
     try:
         data = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not JSON", where=where, hint=_FIX) from error
-    if isinstance(data, dict) and "messages" in data:
-        return _parse_chat(data, where)
-    text = data.get("text", data.get("content")) if isinstance(data, dict) else None
+    except (ValueError, RecursionError) as error:  # of ValueError: no JSON, no UTF-8, an integer of 5,000 digits
+        raise DataError("not JSON", where=where, hint=_OTHER_FORM) from error
+    given = {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else {}
+    if "messages" in given:
+        return _parse_chat(given, where)
+    name = "text" if "text" in given else "content"
+    text = given.get(name)
     if not isinstance(text, str) or not text.strip():
-        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_FIX)
-    return Row(check_text(text, "text" if "text" in data else "content"), where)
+        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_OTHER_FORM)
+    return Row(check_text(text, name), where)
 
 
 def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
@@ -86,7 +90,8 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
         turns.append(message)
     if not any(message.role == "assistant" and message.weight for message in turns):
         raise BadRowError("a chat without an assistant turn to train on")
-    return Row(Chat(messages=tuple(turns), tools=parse_tools(row.get("tools"))), where, tuple(unread))
+    chat = Chat(messages=complete_messages(turns, row), tools=parse_tools(row.get("tools")))
+    return Row(chat, where, tuple(unread))
 
 
 class Encoded(NamedTuple):
@@ -133,6 +138,8 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
             "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), hint="Set its eos_token"
         )
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
+    if n_chats := sum(isinstance(row.content, Chat) for row in rows):
+        check_prompt(str(tokenizer.name_or_path), template.render_turns)
     whole = _tokenize(template, rows, recipe)
     pieces: list[Piece] = []
     n_split = n_cut = n_dropped = 0
@@ -160,7 +167,6 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
                     where=row.where,
                     hint="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
                 )
-    n_chats = sum(isinstance(row.content, Chat) for row in rows)
     return Encoded(
         pieces,
         n_documents=len(rows) - n_chats,
