@@ -20,7 +20,7 @@ from midspec.train._pack import Piece
 
 _CHUNK = 1000
 _SHOWN = 200
-_N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for in the tokenizer: 0.1 s
+_N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for; of 3,000 characters each: 0.5 s of CPU
 _FIX = "Fix or remove that line"
 
 
