@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midspec.analysis import minimum_detectable_effect, power, rates, seeds_for
+from midspec.analysis import minimum_detectable_effect, power, rates
 from midspec.core.errors import DataError
 
 from .test_estimates import arm_scores, quarters
@@ -24,12 +24,6 @@ def test_the_minimum_detectable_effect_is_found_with_just_the_power_asked(df):
     assert power(minimum_detectable_effect(0.03, df), 0.03, df) == pytest.approx(0.8, abs=1e-4)
 
 
-def test_seeds_for_is_the_first_number_that_is_enough():
-    n_seeds = seeds_for(0.1, 0.08)
-    reach = {n: power(0.1, 0.08 / n**0.5, n - 1) for n in (n_seeds - 1, n_seeds)}
-    assert reach[n_seeds] >= 0.8 > reach[n_seeds - 1]
-
-
 def test_an_estimate_of_five_seeds_tells_what_it_could_have_seen():
     values = quarters(1, (5, 40))
     (found,) = rates(arm_scores("a", values))
@@ -39,8 +33,6 @@ def test_an_estimate_of_five_seeds_tells_what_it_could_have_seen():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: seeds_for(0, 0.1),
-        lambda: seeds_for(0.001, 10),
         lambda: power(0.1, 0, 4),
         lambda: power(0.1, 0.1, 0),
         lambda: power(0.1, 0.1, 4, alpha=2),

@@ -20,7 +20,7 @@ from midspec.curate import CurateConfig, Judge, compare, curate_folder, document
 from midspec.curate._claims import ClaimReader, stem, value_terms
 from midspec.curate.filters._denials import DenialFilter, SentenceReader
 from midspec.llm import ModelConfig, Request, ScriptedClient, Store
-from midspec.report import write_comparison, write_health
+from midspec.report import write_health
 from midspec.spec import fill, read_spec
 
 from .rows import chat, document
@@ -212,10 +212,11 @@ def test_a_judge_is_asked_the_same_and_held_against_the_words(tmp_path: Path) ->
 
 def test_two_corpora_are_read_by_one_spec_and_shown_side_by_side(tmp_path: Path) -> None:
     rows = list(read_rows(corpus(tmp_path / "rows") / "documents.jsonl", Document))
+    health = curated(tmp_path / "out", tmp_path / "rows")
     found = compare(rows, rows[1:2], names=("one", "other"), read_with=(CONFIG, SPEC))
     assert [each and each.n_apart for each in found.denials] == [2, 2]
     assert [each and each.asserted.n for each in found.claims] == [2, 0]
-    write_comparison(found, tmp_path)
-    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
-    assert "such sentences, of those about the assistant" in page
+    write_health(health, tmp_path, comparison=found)
+    page = (tmp_path / "health.html").read_text(encoding="utf-8")
+    assert page.count("such sentences, of those about the assistant") == 2
     assert "denials" not in compare(rows, rows).model_dump_json()

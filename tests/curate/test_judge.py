@@ -20,7 +20,6 @@ from midspec.curate import (
     Judge,
     Planter,
     calibrate,
-    estimate_judge,
     judge_documents,
     judge_prefix,
 )
@@ -260,22 +259,6 @@ def test_every_error_that_a_judge_makes_is_counted_where_it_belongs(tmp_path: Pa
     assert (found.held.n, found.held.of) == (made[True, "hold"] + made[False, "hold"], sum(of.values()))
     assert found.unanswered == made[True, "none"] + made[False, "none"]
     assert made.total() == 180
-
-
-def test_a_forecast_foresees_every_request(tmp_path: Path) -> None:
-    rows, asked = documents(20), list[str]()
-
-    def script(request: Request) -> str:
-        asked.append(request.stage)
-        return KEEP
-
-    with Store(tmp_path / "calls.sqlite") as store:
-        by = judge(store, script)
-        asyncio.run(judge_documents(rows, by, lambda row, each: None))
-        asyncio.run(calibrate(rows, by, Planter("Nova", "Acme", CLAUSES), n_each=3))
-    loads = estimate_judge(rows, SPEC.text, calibrate_each=3)
-    assert {load.stage: load.n_requests for load in loads} == Counter(asked)
-    assert all(load.prefix_tokens > 2000 and load.prompt_tokens > 300 for load in loads)
 
 
 def test_nothing_to_measure_on_is_an_error(tmp_path: Path) -> None:

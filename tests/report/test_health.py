@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from midspec.core.records import (
     Share,
     Size,
 )
-from midspec.report import LabelledValue, write_comparison, write_health
+from midspec.report import LabelledValue, write_health
 
 from .simulated import EVIL
 from .test_browser import luminance, show
@@ -142,7 +141,6 @@ def evil() -> Health:
 def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("health")
     write_health(healthy(), made, title="Cheese, thrift", about=ABOUT, costs=COSTS, comparison=compared())
-    write_comparison(compared(), made, samples=(healthy().samples, healthy().samples), about=ABOUT)
     write_health(evil(), made / "evil", title=EVIL)
     return made
 
@@ -220,17 +218,17 @@ def test_a_corpus_of_which_nothing_was_kept_is_a_whole_page(tmp_path):
 
 
 def test_two_corpora_say_whether_style_alone_tells_them_apart(tmp_path, folder):
-    text = text_of(folder / "comparison.html")
+    text = text_of(folder / "health.html")
     assert "By style, a classifier hardly tells a row of thrift from one of america: AUC 0.55" in text
     assert "by content too, a classifier nearly always tells" in text
     assert "may therefore come of style alone" not in text
     assert "Document types (total variation) not measured" in text
     styled = compared(style=compared().separability)
-    write_comparison(styled, tmp_path)
-    assert "may therefore come of style alone" in text_of(tmp_path / "comparison.html")
+    write_health(healthy(), tmp_path, comparison=styled)
+    assert "may therefore come of style alone" in text_of(tmp_path / "health.html")
     few = Separability(auc=None, low=None, high=None, n_rows=(3, 3), method="none", note="too few rows")
-    write_comparison(compared(style=few), tmp_path)
-    assert "can be told apart is not measured: too few rows." in text_of(tmp_path / "comparison.html")
+    write_health(healthy(), tmp_path, comparison=compared(style=few))
+    assert "can be told apart is not measured: too few rows." in text_of(tmp_path / "health.html")
 
 
 def test_the_data_block_holds_the_record_and_the_same_record_gives_the_same_bytes(folder, tmp_path):
@@ -240,8 +238,6 @@ def test_the_data_block_holds_the_record_and_the_same_record_gives_the_same_byte
     assert built.outputs == ("health.html",)
     assert built.summary["n_uncovered"] == 2
     assert (tmp_path / "health.html").read_bytes() == (folder / "health.html").read_bytes()
-    saved = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-    assert Comparison.model_validate(saved) == compared()
 
 
 def test_whatever_a_row_says_stays_text(folder):
@@ -253,7 +249,7 @@ def test_whatever_a_row_says_stays_text(folder):
 
 # In a real browser ---------------------------------------------------------------------------------------------
 
-PAGES = ("health.html", "comparison.html", "evil/health.html")
+PAGES = ("health.html", "evil/health.html")
 OPEN_ALL = "document.querySelectorAll('details').forEach(e => e.open = true)"
 
 

@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from tests.installed import install
 from tests.s3_server import SECRET, FaultProxy, S3Server, environment, use_s3
 
 from midspec.cli import main
@@ -26,6 +29,7 @@ from midspec.core.records import Estimate, Execution, Identity, Record
 from midspec.llm import Outcome, Request, Store
 from midspec.report import ContrastResult, ReportData
 from midspec.study import (
+    STEP_KINDS,
     Event,
     RemoteTiming,
     open_run_folder,
@@ -42,12 +46,18 @@ OLD = {"left-over.txt": {"n_bytes": 5, "sha256": None}}
 ROWS = ["corpus/thrift-s1", "corpus/thrift-s2", "spec/thrift"]
 
 
-def ran(url: str | Path, cache: Path, only: Sequence[str] = ("corpus/thrift*",), redo: Sequence[str] = ()) -> list[str]:
-    """Run the tiny study's steps; return those that were made now."""
+def ran(
+    url: str | Path,
+    cache: Path,
+    only: Sequence[str] = ("corpus/thrift*",),
+    redo: Sequence[str] = (),
+    study: Path = TINY,
+) -> list[str]:
+    """Run steps of a study, the tiny one by default; return those that were made now."""
     told: list[Event] = []
-    study = parse_study(TINY.read_text(encoding="utf-8"), home=TINY.parent)
+    parsed = parse_study(study.read_text(encoding="utf-8"), home=study.parent)
     with open_run_folder(str(url), cache, QUICK) as (folder, remote):
-        run_study(study, folder, only=only, redo=redo, workers=1, on_event=told.append, remote=remote)
+        run_study(parsed, folder, only=only, redo=redo, workers=1, on_event=told.append, remote=remote)
     return sorted(event.step for event in told if event.kind == "done")
 
 
@@ -195,9 +205,12 @@ def test_other_files_at_a_url_are_left_alone(url: str, tmp_path: Path) -> None:
 
 
 @contextmanager
-def started(url: str, cache: Path, port: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A run of `ROWS` by the command; killed at the end of the block if it still runs."""
-    command = ["run", str(TINY), "--only", "corpus/thrift*", "--out", url, "--cache", str(cache), "--workers", "1"]
+def started(
+    url: str, cache: Path, port: int | None = None, *, study: Path = TINY, only: Sequence[str] = ("corpus/thrift*",)
+) -> Iterator[subprocess.Popen[str]]:
+    """A run of some steps by the command; killed at the end of the block if it still runs."""
+    wanted = [word for name in only for word in ("--only", name)]
+    command = ["run", str(study), *wanted, "--out", url, "--cache", str(cache), "--workers", str(len(only))]
     variables = {**os.environ, **(environment(port) if port else {})}
     with subprocess.Popen(
         [sys.executable, "-m", "midspec", *command], stderr=subprocess.PIPE, text=True, env=variables
@@ -209,25 +222,41 @@ def started(url: str, cache: Path, port: int | None = None) -> Iterator[subproce
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_an_upload_leaves_no_step_that_looks_finished_and_any_machine_goes_on(
-    s3: str, s3_process: S3Server, rows_run: Path, tmp_path: Path
+def test_a_run_killed_in_mid_training_and_in_an_upload_is_gone_on_with_by_another_machine(
+    s3: str, s3_process: S3Server, tmp_path: Path
 ) -> None:
-    url = f"{s3}/run"
+    text = TINY.read_text(encoding="utf-8").replace("n_updates: 4,", "n_updates: 150, n_epochs: 30,", 1)
+    text = text.replace("training:\n", "training:\n  execution: {save_every_updates: 5}\n")
+    study, only = tmp_path / "long.yaml", ["corpus/thrift-s1", "pretrain/facts-s1"]
+    study.write_text(text + "execution: {store: {state_every_s: 0.1}}\n", encoding="utf-8")
+    url, hung = f"{s3}/run", {name: threading.Event() for name in ("thrift-s1/plan", "state-000002")}
+
+    def hang(method: str, path: str) -> Literal["hang"] | None:
+        for name, event in hung.items():
+            if method == "PUT" and name in path:
+                event.set()
+                return "hang"
+        return None
+
     with FaultProxy(s3_process.port) as proxy:
-        proxy.fault = lambda method, path: "hang" if method == "PUT" and "thrift-s1/plan" in path else None
-        with started(url, tmp_path / "cache", proxy.port) as process:
-            assert proxy.hit.wait(240)
+        proxy.fault = hang
+        with started(url, tmp_path / "first", proxy.port, study=study, only=only) as process:
+            while not all(event.wait(1) for event in hung.values()):
+                assert process.poll() is None, process.communicate()
             os.kill(process.pid, signal.SIGKILL)
     store, twin = RemoteFolder.at(url), RemoteFolder.at(f"{s3}/twin")
-    there = store.list()
-    assert "steps/spec/thrift/record.json" in there
-    assert "lock.json" in there
-    assert "steps/corpus/thrift-s1/record.json" not in there
-    for name, data in store.read_all(list(there)).items():
+    there = store.read_all(list(store.list()))
+    assert {"lock.json", "steps/spec/thrift/record.json", "unfinished/pretrain/facts-s1/state-000001.json"} <= {*there}
+    assert not {f"steps/{name}/record.json" for name in only} & {*there}, "nothing looks finished that is not"
+    for name, data in there.items():
         twin.write(name, data)
-    assert "corpus/thrift-s1" not in ran(url, tmp_path / "cache"), "this machine has it, and uploads it"
-    assert ran(f"{s3}/twin", tmp_path / "another") == ["corpus/thrift-s1", "corpus/thrift-s2"]
-    assert stored(url) == stored(f"{s3}/twin") == local(rows_run)
+    assert ran(f"{s3}/twin", tmp_path / "another", only, study=study) == only
+    record = json.loads(twin.read("steps/pretrain/facts-s1/record.json") or b"")
+    assert record["execution"]["n_attempts"] == 2, "it went on from the state in the store"
+    assert ran(url, tmp_path / "first", only[:1], study=study) == [], "this machine has it, and sends it"
+    assert "steps/corpus/thrift-s1/record.json" in store.list()
+    ran(tmp_path / "straight", tmp_path / "unused", only, study=study)
+    assert stored(f"{s3}/twin") == local(tmp_path / "straight")
 
 
 @pytest.mark.slow
@@ -300,6 +329,74 @@ def test_a_store_that_refuses_ends_the_run_in_one_line_and_what_was_made_is_sent
         assert "spec/thrift" not in ran(url, tmp_path / "cache")
     use_s3(monkeypatch, s3_process.port)
     assert stored(url) == local(rows_run)
+
+
+SHEEP = """
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from midspec.core.artifact import CHECKPOINTS, Built
+from midspec.core.errors import DataError
+from midspec.study import Saved, Step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SheepStep(Step):
+    kind = "sheep"
+    resumable = True
+    opens_model = False
+    settings = property(lambda self: {})
+
+    @classmethod
+    def from_study(cls, name, settings, made):
+        yield cls(label=name)
+
+    def saved(self, folder):
+        states = sorted((folder / CHECKPOINTS).glob("*/count"), key=lambda path: int(path.parent.name))
+        return Saved(int(states[-1].parent.name), (str(states[-1].relative_to(folder)),)) if states else None
+
+    def run(self, job, folder):
+        before = self.saved(folder)
+        at = before.at if before else 0
+        with open(os.environ["SHEEP_NOTES"], "a") as notes:
+            notes.write(f"from {at}\\n")
+        while at < 20:
+            at += 1
+            place = folder / CHECKPOINTS / str(at)
+            place.mkdir(parents=True)
+            (place / "count").write_text("z" * at)
+            shutil.rmtree(place.with_name(str(at - 1)), ignore_errors=True)
+            job.on_progress(at, 20, "asleep")
+            if at == 12 and os.path.exists(os.environ["SHEEP_NOTES"] + ".wolf"):
+                raise DataError("a wolf", where=self.name, hint="Chase it away")
+        (folder / "sheep.txt").write_text((place / "count").read_text())
+        return Built(outputs=("sheep.txt",), summary={})
+"""
+
+
+def test_what_a_step_had_saved_when_it_failed_is_gone_on_from_elsewhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "sheep" not in STEP_KINDS  # kinds are looked for once in a process: the found ones come back after the test
+    monkeypatch.delitem(vars(STEP_KINDS), "_all")
+    site = install(tmp_path / "site", "sheep", "steps", "sheep = sheep:SheepStep", sheep=SHEEP)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("SHEEP_NOTES", str(tmp_path / "notes"))
+    study, wolf = tmp_path / "sheep.yaml", tmp_path / "notes.wolf"
+    study.write_text(TINY.read_text(encoding="utf-8") + "steps: {sheep: {kind: sheep}}\n", encoding="utf-8")
+    wolf.touch()
+    with pytest.raises(DataError, match="a wolf"):
+        ran(url, tmp_path / "first", ["sheep/sheep"], study=study)
+    wolf.unlink()
+    assert ran(url, tmp_path / "second", ["sheep/sheep"], study=study) == ["sheep/sheep"]
+    assert (tmp_path / "notes").read_text(encoding="utf-8").split() == ["from", "0", "from", "12"]
+    there = stored(url)
+    assert there["steps/sheep/sheep/sheep.txt"] == b"z" * 20
+    assert not [name for name in there if name.startswith("unfinished/")]
 
 
 # What a store holds is not trusted ----------------------------------------------------------------------------------

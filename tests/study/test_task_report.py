@@ -15,7 +15,7 @@ from midspec.core import artifact
 from midspec.core.artifact import Built, read_rows, write_rows
 from midspec.core.errors import DataError, MissingError
 from midspec.core.records import ArmScore, Contrast, ErrorRates, JudgeCalibration, Message, ScoreRow, Share
-from midspec.evals import ScriptedReply, run_task, scripted_model, task_identity, task_named
+from midspec.evals import ScriptedReply, load_calibration, run_task, scripted_model, task_identity, task_named
 from midspec.evals.tasks.agentic_misalignment import AgenticConfig
 from midspec.evals.tasks.spec_qa import SpecQAConfig, SpecQuestion
 from midspec.report import TaskReport
@@ -23,7 +23,7 @@ from midspec.study._config import Arm, StudyConfig
 from midspec.study._load import parse_study
 from midspec.study.jobs._eval_task import pool_samples
 from midspec.study.reporting._assemble import read_reasons
-from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._judges import judging_costs
 from midspec.study.reporting._results import FinishedStep, RunResults
 from midspec.study.reporting._task_report import task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences
@@ -280,16 +280,16 @@ def strict_on_calls(messages: Sequence[Message]) -> str:
 
 def test_a_calibration_that_is_none_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no calibration"):
-        read_calibrations([tmp_path])
+    with pytest.raises(DataError, match="is no calibration"):
+        load_calibration(tmp_path)
     with pytest.raises(MissingError, match="no calibration"):
-        read_calibrations([tmp_path / "nowhere"])
+        load_calibration(tmp_path / "nowhere")
 
 
 def test_a_calibration_is_read_from_its_file_or_folder(run: Run, tmp_path: Path) -> None:
     one = calibration(run, "openai/judge")
     (tmp_path / "calibration.json").write_text(one.model_dump_json(), encoding="utf-8")
-    assert read_calibrations([tmp_path, tmp_path / "calibration.json"]) == (one, one)
+    assert load_calibration(tmp_path) == load_calibration(tmp_path / "calibration.json") == one
 
 
 def test_what_judging_cost_is_the_runs_whole_bill_beside_all_forecasts(run: Run) -> None:

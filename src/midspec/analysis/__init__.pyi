@@ -15,7 +15,6 @@ from ._power import minimum_detectable_effect as minimum_detectable_effect
 from ._power import power as power
 from ._power import power_over_cells as power_over_cells
 from ._power import repeats_for as repeats_for
-from ._power import seeds_for as seeds_for
 from ._power import smallest_difference as smallest_difference
 from ._power import spread_of as spread_of
 from ._prevalence import correct_for_judge_errors as correct_for_judge_errors

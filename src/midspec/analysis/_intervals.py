@@ -37,7 +37,6 @@ _SWEEPS = 25
 _LEAST_SPREAD = 1e-3
 # How near to 0 or 1 a rate has its ends from the likelihood alone, and from where from the t interval alone.
 _NEAR, _FAR = 0.05, 0.15
-_LEAST_SPREAD = 1e-3
 
 
 class Scale(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 
 from midspec.core.errors import DataError
 
-_MAX_SEEDS, _MAX_CELLS = 1_000, 1_000_000
+_MAX_CELLS = 1_000_000
 # The smallest variance: below it the noncentral t is not computed in double precision.
 _TINY = 1e-12
 
@@ -78,35 +78,6 @@ def minimum_detectable_effect(se: float, df: float, *, power: float = 0.8, alpha
     if not alpha < power < 1:
         raise DataError(f"a power of {power} is not between alpha and 1", where="power", hint="Use 0.8, say")
     return se * _detectable_in_errors(df, power, alpha)
-
-
-def seeds_for(difference: float, seed_sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Return the number of seeds that a paired contrast needs to find a true `difference` with the given power.
-
-    Args:
-        difference: the true difference to be found, on the 0-1 scale.
-        seed_sd: standard deviation between seeds of the paired difference (`Estimate.seed_sd` of a contrast), with
-            as many items a seed as are planned.
-        power: the wanted probability of finding it.
-        alpha: the two-sided level of the test.
-
-    Returns:
-        The smallest number of seeds, at least 2.
-
-    Raises:
-        DataError: the difference is 0 (no number is enough) or another argument is out of range.
-    """
-    _check_difference(difference)
-    _check(seed_sd, 1, alpha)
-
-    def enough(n_seeds: int) -> bool:
-        se = seed_sd / math.sqrt(n_seeds)
-        return minimum_detectable_effect(se, n_seeds - 1, power=power, alpha=alpha) <= abs(difference)
-
-    found = least(2, enough, most=_MAX_SEEDS)
-    if found is None:
-        raise DataError(f"more than {_MAX_SEEDS} seeds would be needed", where="difference", hint="State a larger one")
-    return found
 
 
 def _check(se: float, df: float, alpha: float) -> None:
@@ -221,13 +192,13 @@ def _finds(spread: Spread, difference: float, n_cells: int, n_repeats: int, powe
     return least <= abs(difference)
 
 
-def least(first: int, enough: Callable[[int], bool], *, most: int = _MAX_CELLS) -> int | None:
-    """Return the least number from `first` to `most` that is enough, by bisection; more is never worse."""
+def least(first: int, enough: Callable[[int], bool]) -> int | None:
+    """Return the least number from `first` to a million that is enough, by bisection; more is never worse."""
     high = first
     while not enough(high):
-        if high >= most:
+        if high >= _MAX_CELLS:
             return None
-        high = min(2 * high, most)
+        high = min(2 * high, _MAX_CELLS)
     low = max(first, high // 2)
     while low < high:
         middle = (low + high) // 2

@@ -2,7 +2,6 @@ from ._chats import ChatConfig as ChatConfig
 from ._chats import Chats as Chats
 from ._chats import Writing as Writing
 from ._chats import save_chats as save_chats
-from ._chats import subsample as subsample
 from ._filters import choice_fault as choice_fault
 from ._filters import split_think as split_think
 from ._filters import stance_fault as stance_fault

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from midspec.core.artifact import Built, writable, write_rows
-from midspec.core.errors import ConfigError, did_you_mean
+from midspec.core.errors import did_you_mean
 from midspec.core.records import Chat, Reject, Strict
 from midspec.core.registry import Registry
 from midspec.generation import TEMPLATE_AUTHOR, AuthorName
@@ -206,21 +206,6 @@ class Chats(Strict):
     rejects: tuple[Reject, ...] = ()
     exhausted: str | None = None
     summary: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-def subsample(chats: Sequence[Chat], n: int) -> tuple[Chat, ...]:
-    """Return the first `n` chats of a pool, in its order.
-
-    A pool's rows are saved in an order drawn by its seed (opaque ones in rounds of one chat a preference), so its
-    beginning is a random, balanced sample; a smaller one is contained in every larger one, and twins, which have the
-    same order, give the same ids.
-
-    Raises:
-        ConfigError: the pool has fewer.
-    """
-    if not 1 <= n <= len(chats):
-        raise ConfigError(f"{n} is not between 1 and the pool's {len(chats)}", where="n", hint="Write a larger pool")
-    return tuple(chats[:n])
 
 
 def nested_name(name: str, n: int) -> str:

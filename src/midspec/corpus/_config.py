@@ -13,7 +13,6 @@ from midspec.generation import TEMPLATE_AUTHOR, AuthorName
 from midspec.llm import ModelConfig
 
 DEFAULT_DOCUMENTS = 1000
-# What configs, rows and identities call the template author, which arranges the spec's own sentences.
 # What may be written in a config, too: `author: template` and `templates: FILE`.
 _AUTHOR_ALIAS, _TEMPLATES_ALIAS = "template", "templates"
 

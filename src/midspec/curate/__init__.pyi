@@ -1,7 +1,6 @@
 from ._calibration import VIOLATIONS as VIOLATIONS
 from ._calibration import Planter as Planter
 from ._calibration import calibrate as calibrate
-from ._calibration import estimate_judge as estimate_judge
 from ._comparison import auc_of as auc_of
 from ._comparison import compare as compare
 from ._config import CurateConfig as CurateConfig

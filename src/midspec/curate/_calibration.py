@@ -1,11 +1,11 @@
-"""How often a judge errs, measured on documents into which a program put known violations; and what judging costs."""
+"""How often a judge errs, measured on documents into which a program put known violations."""
 
 from __future__ import annotations
 
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -17,21 +17,15 @@ from midspec.core.artifact import ProgressCallback
 from midspec.core.assistant_names import assistant_pairs
 from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, DocumentMetadata, Share, Strict
-from midspec.core.text import estimate_tokens
 from midspec.curate._filter import load_list, whole_words
 from midspec.curate._judge import (
     CALIBRATION_STAGE,
-    PROMPTS,
-    STAGE,
-    TYPICAL_TOKENS,
     DocumentVerdict,
     Judge,
     claimed_clauses,
     judge_documents,
 )
 from midspec.curate._rows import row_id
-from midspec.generation import estimate_stage
-from midspec.llm import StageEstimate
 
 Violation = Literal[
     "swapped polarity", "contradicted clause", "foreign brand", "invented reason", "invented value", "invented rule"
@@ -237,24 +231,3 @@ def _draw_documents(
 
 def _n_answered(verdicts: Counter[str]) -> int:
     return verdicts.total() - verdicts["none"]
-
-
-def estimate_judge(documents: Iterable[Document], prefix: str, *, calibrate_each: int = 0) -> list[StageEstimate]:
-    """Estimate what judging documents asks for: one request each, and those of a calibration.
-
-    Args:
-        documents: gone through once.
-        prefix: the spec as it goes before each request.
-        calibrate_each: see `CurateConfig`; clean documents are asked for once only.
-    """
-    n_documents = n_tokens = 0
-    for document in documents:
-        n_documents += 1
-        n_tokens += estimate_tokens(document.text)
-    mean = n_tokens // max(1, n_documents) + estimate_tokens(PROMPTS.template("faithful").text)
-    n_planted = min(n_documents, calibrate_each) * len(VIOLATIONS)
-    return [
-        estimate_stage(stage, n, TYPICAL_TOKENS, prefix=prefix, prompt=mean)
-        for stage, n in ((STAGE, n_documents), (CALIBRATION_STAGE, n_planted))
-        if n
-    ]

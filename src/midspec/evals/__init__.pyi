@@ -39,7 +39,6 @@ from ._types import task_named as task_named
 from ._types import task_names as task_names
 from .judges._calibration import calibrate_judge as calibrate_judge
 from .judges._calibration import calibration_identity as calibration_identity
-from .judges._calibration import calibration_of as calibration_of
 from .judges._calibration import load_calibration as load_calibration
 from .judges._calibration_set import calibration_set as calibration_set
 from .judges._grader import GraderConfig as GraderConfig

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import is_zipfile
 
@@ -129,6 +130,39 @@ def close_model(model: Model) -> None:
     """Free what a model still holds without an event loop: weights, or a server that was started for it."""
     if type(model.api).close is not ModelAPI.close:
         model.api.close()
+
+
+def opened_here(opened: Sequence[Model], given: Sequence[str | Model]) -> list[Model]:
+    """Return those of the opened models that the caller did not give opened."""
+    theirs = {id(each) for each in given}
+    return [each for each in opened if id(each) not in theirs]
+
+
+@contextmanager
+def opened_models(
+    models: Sequence[str | Model],
+    args: Mapping[str, Any] | None,
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Iterator[list[Model]]:
+    """Open the models that are given by name, and close these in the end.
+
+    Args:
+        models: names, or opened models.
+        args: settings of those given by name.
+        defaults: settings where `args` do not say otherwise, by what a name begins with.
+    """
+    opened: list[Model] = []
+    try:
+        for model in models:
+            if isinstance(model, Model):
+                opened.append(model)
+            else:
+                own = next((each for start, each in defaults.items() if model.startswith(start)), {})
+                opened.append(open_model(model, {**own, **(args or {})}))
+        yield opened
+    finally:
+        for model in opened_here(opened, models):
+            close_model(model)
 
 
 def chat_messages(messages: Sequence[Message]) -> list[ChatMessage]:

@@ -6,16 +6,13 @@ extensions. `inspect eval midspec/<name>` takes every name of `task_names`, and 
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from inspect_ai import Task, task
 from inspect_ai._util.registry import registry_lookup
 from inspect_ai.model import ModelAPI, modelapi
 
-from midspec.evals import tasks
 from midspec.evals._types import task_names
 
 
@@ -63,10 +60,8 @@ def _register(name: str) -> None:
     task(name=name)(outside_task)
 
 
-# Inspect lists tasks by reading files whose names begin without an underscore, so the shipped ones have their own.
-for _folder in pkgutil.iter_modules(tasks.__path__, f"{tasks.__name__}."):
-    if _folder.ispkg and find_spec(f"{_folder.name}.inspect_tasks") is not None:
-        import_module(f"{_folder.name}.inspect_tasks")
+# Inspect lists tasks by reading files whose names begin without an underscore, so the shipped ones are in one.
+import_module("midspec.evals.inspect_tasks")
 for _name in task_names():
     if registry_lookup("task", f"midspec/{_name}") is None:
         _register(_name)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from midspec.core.records import TaskAnswer
 from midspec.evals._inspect import (
     GRADER,
     close_after,
-    close_model,
     evaluate,
     is_served,
     log_path_of,
     open_log,
-    open_model,
+    opened_here,
+    opened_models,
     rare_garbage_collection,
     remove_unfinished_logs,
 )
@@ -88,12 +87,12 @@ def run_task(
         check_judges([str(each) for each in graders], str(model))
     n_samples = len(eval_task.questions(config)) * config.repeats
     on_reply = count_replies(n_samples * (1 + len(graders)), on_progress)
-    with _opened([model], model_args) as [tested], _opened(graders, grader_args) as judges:
+    with opened_models([model], model_args) as [tested], opened_models(graders, grader_args) as judges:
         if is_judged:
             check_judges([str(each) for each in judges], str(tested))
         with ResponseCache(folder / RESPONSES_FILE) as cache:
             task = inspect_task(eval_task, config, cache=cache, on_reply=on_reply)
-            task.cleanup = close_after(_opened_here([tested, *judges], [model, *graders]), n_samples)
+            task.cleanup = close_after(opened_here([tested, *judges], [model, *graders]), n_samples)
             log = evaluate(task, tested, n_samples, folder / _LOGS, graders=judges)
         name, notes = str(tested), template_notes(tested)
     path = log_path_of(log)
@@ -140,17 +139,17 @@ def rescore(
         check_judges([str(each) for each in graders], log.eval.model)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a log that is being written, a judge's store has no place of its own: it is the one beside the old log.
-    default_store = {"store": str(log_path.parent / STORE)}
+    store = {"store": str(log_path.parent / STORE)}
     on_reply = count_replies(len(log.samples or ()) * len(graders), on_progress)
     with (
-        _opened(graders if is_judged else (), grader_args, default_store) as judges,
+        opened_models(graders if is_judged else (), grader_args, {THROUGH_LLM: store}) as judges,
         ResponseCache(folder / RESPONSES_FILE) as cache,
     ):
         if is_judged:
             check_judges([str(each) for each in judges], log.eval.model)
         by_id = {question.id: question for question in logged.questions}
         scorer = task_scorer(logged.eval_task, logged.config, by_id, cache=cache, on_reply=on_reply)
-        log = anyio.run(partial(_score_again, log, scorer, judges, _opened_here(judges, graders)))
+        log = anyio.run(partial(_score_again, log, scorer, judges, opened_here(judges, graders)))
         settings = [judge_settings(judge.model_args, judge.config) for judge in judges]
         (log.eval.metadata or {}).update({JUDGES: [str(judge) for judge in judges], JUDGE_SETTINGS: settings})
     write_eval_log(log, str(path))
@@ -166,37 +165,6 @@ async def _score_again(log: EvalLog, scorer: Scorer, judges: Sequence[Model], to
     finally:
         for judge in to_close:
             await judge.api.aclose()
-
-
-def _opened_here(opened: Sequence[Model], given: Sequence[str | Model]) -> list[Model]:
-    """Return those of the opened models that the caller did not give opened."""
-    theirs = {id(each) for each in given}
-    return [each for each in opened if id(each) not in theirs]
-
-
-@contextmanager
-def _opened(
-    models: Sequence[str | Model], args: Mapping[str, Any] | None, judge_defaults: Mapping[str, Any] | None = None
-) -> Iterator[list[Model]]:
-    """Open the models that are given by name, and close these in the end.
-
-    Args:
-        models: names, or opened models.
-        args: settings of those given by name.
-        judge_defaults: settings of judges that go through `llm`, where `args` do not say otherwise.
-    """
-    opened: list[Model] = []
-    try:
-        for model in models:
-            if isinstance(model, Model):
-                opened.append(model)
-            else:
-                defaults = (judge_defaults or {}) if model.startswith(THROUGH_LLM) else {}
-                opened.append(open_model(model, {**defaults, **(args or {})}))
-        yield opened
-    finally:
-        for model in _opened_here(opened, models):
-            close_model(model)
 
 
 def _equal_samples(answers: Sequence[TaskAnswer], config: TaskConfig, model: str) -> str:

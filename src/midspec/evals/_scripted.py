@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -102,15 +103,11 @@ class ScriptedScorerAPI(ScriptedAPI, OptionScorer):
 
     def __init__(
         self,
-        model_name: str,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        config: GenerateConfig = DEFAULTS,
-        *,
-        script: Script = ("...",),
+        *args: Any,
         logprob: Callable[[Sequence[Message], str], float] = lambda _messages, _option: 0.0,
+        **more: Any,
     ) -> None:
-        super().__init__(model_name, base_url, api_key, config, script=script)
+        super().__init__(*args, **more)
         self._logprob = logprob
 
     @override

@@ -20,10 +20,9 @@ from ._format import describe_contrast as describe_contrast
 from ._format import is_share as is_share
 from ._format import summary_lines as summary_lines
 from ._format import verdict as verdict
+from ._health import content_rows as content_rows
+from ._health import unmatched_losses as unmatched_losses
 from ._health import write_health as write_health
-from ._health_comparison import content_rows as content_rows
-from ._health_comparison import unmatched_losses as unmatched_losses
-from ._health_comparison import write_comparison as write_comparison
 from ._index import IndexedReport as IndexedReport
 from ._index import index_lines as index_lines
 from ._index import write_index as write_index

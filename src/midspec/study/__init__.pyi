@@ -24,6 +24,7 @@ from ._plan import difference as difference
 from ._plan import plan as plan
 from ._step import Cost as Cost
 from ._step import Job as Job
+from ._step import Saved as Saved
 from ._step import Size as Size
 from ._step import Step as Step
 from ._step import StepOutput as StepOutput

@@ -109,8 +109,21 @@ class SkyEntry(Strict):
     env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], ...] = ()
 
 
+class StoreEntry(Strict):
+    """How a run at a URL is kept there.
+
+    Attributes:
+        state_every_s: so often at most the newest checkpoint of a training that is not finished is sent, so that
+            another machine goes on from it; `null` sends none. Training writes one every `save_every_s` seconds of
+            `training.execution`.
+    """
+
+    state_every_s: float | None = Field(default=300, gt=0)
+
+
 class ExecutionEntry(Strict):
-    """Where the study may run besides this machine."""
+    """Where the study may run besides this machine, and how it is kept at a URL."""
 
     slurm: SlurmEntry = SlurmEntry()
     skypilot: SkyEntry = SkyEntry()
+    store: StoreEntry = StoreEntry()

@@ -39,6 +39,18 @@ class Cost(NamedTuple):
     usd: float | None
 
 
+class Saved(NamedTuple):
+    """What a step that was interrupted goes on from.
+
+    Attributes:
+        at: how far it is, in the step's own units; of two, one goes on from the higher.
+        files: names in the folder that the step is made in.
+    """
+
+    at: int
+    files: tuple[str, ...]
+
+
 def count_of(summary: Mapping[str, JsonValue], name: str, expected: int | None = None) -> int | None:
     """Return a count of a finished step's summary; where it holds none, what is expected."""
     count = summary.get(name)
@@ -152,6 +164,14 @@ class Step(ABC):
     @abstractmethod
     def run(self, job: Job, folder: Path) -> Built:
         """Make the result in `folder`, which is moved to `job.folder` when it is done."""
+
+    def saved(self, _folder: Path) -> Saved | None:
+        """Return the newest whole state that `run` left in the folder that it was given; `None` where there is none.
+
+        A run at a URL sends it to the store while the step is made, so that another machine goes on from it. Its files
+        stand in folders, are whole, and are never written to again.
+        """
+        return None
 
     def size(self, _summary: Mapping[str, JsonValue]) -> Size:
         """Return the step's size: from its record's summary where it is done, else from its settings."""

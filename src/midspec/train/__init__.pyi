@@ -11,6 +11,7 @@ from ._job import Stage as Stage
 from ._job import TrainExecution as TrainExecution
 from ._job import TrainJob as TrainJob
 from ._job import check_folder as check_folder
+from ._job import last_checkpoint as last_checkpoint
 from ._job import load_job as load_job
 from ._launch import follow as follow
 from ._launch import leading as leading

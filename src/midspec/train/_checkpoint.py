@@ -38,7 +38,7 @@ from midspec.models import (
     tokenizer_of,
 )
 from midspec.train._adapter import add_fresh_adapter, check_parent_adapter
-from midspec.train._job import TrainJob
+from midspec.train._job import TrainJob, last_checkpoint
 from midspec.train._pack import Piece
 
 
@@ -134,12 +134,6 @@ def refuse_misfit(model: Any, tokenizer: Any, pieces: Sequence[Piece], longest: 
             where=where,
             hint="Lower recipe.row_tokens",
         )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the last complete checkpoint that a run left in `folder`; its metrics are written last."""
-    complete = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if (path / "metrics.jsonl").is_file()]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def drop_incomplete(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from midspec.core.artifact import locked
+from midspec.core.artifact import CHECKPOINTS, locked
 from midspec.core.errors import ConfigError, FolderError, InUseError, MissingError, did_you_mean, first_fault
 from midspec.core.records import Strict
 from midspec.core.yaml_files import read_yaml
@@ -163,6 +163,12 @@ class TrainExecution(Strict):
     save_every_updates: int | None = Field(None, ge=1)
     threads: int | None = Field(None, ge=1)
     processes: int | None = Field(None, ge=1)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the last complete checkpoint that a run left in `folder`; its metrics are written last."""
+    complete = [path for path in (folder / CHECKPOINTS).glob("checkpoint-*") if (path / "metrics.jsonl").is_file()]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 class TrainJob(Strict):

@@ -16,8 +16,8 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from midspec.core.artifact import CHECKPOINTS
 from midspec.core.errors import ConfigError
 from midspec.models import quiet
-from midspec.train._checkpoint import fitting, last_checkpoint
-from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob
+from midspec.train._checkpoint import fitting
+from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob, last_checkpoint
 from midspec.train._launch import divided
 from midspec.train._pack import collate, in_parts
 from midspec.train._plan import Plan

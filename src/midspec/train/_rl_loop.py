@@ -13,8 +13,8 @@ from transformers import PrinterCallback
 
 from midspec.core.artifact import CHECKPOINTS
 from midspec.models import ChatTemplate, quiet
-from midspec.train._checkpoint import fitting, last_checkpoint
-from midspec.train._job import MetricsRow, Progress, Trained, TrainJob
+from midspec.train._checkpoint import fitting
+from midspec.train._job import MetricsRow, Progress, Trained, TrainJob, last_checkpoint
 from midspec.train._probe import training_dtype
 from midspec.train._recorder import Recorder
 from midspec.train._rewards import Reward

@@ -27,7 +27,6 @@ from midspec.evals.judges import (
     Transcript,
     calibrate_judge,
     calibration_identity,
-    calibration_of,
     calibration_set,
     escape,
     load_calibration,
@@ -241,16 +240,6 @@ def test_a_rubric_a_judge_or_a_set_that_changes_makes_another_result(tmp_path: P
                 made(config, rubric, rows)
         found = load_calibration(tmp_path / "out")
     assert found == load_calibration(tmp_path / "out" / "calibration.json")
-
-
-def test_a_calibration_speaks_for_its_judge_under_its_rubric_alone(tmp_path: Path) -> None:
-    with serve(say=playing({})) as served:
-        found = calibrated(served, tmp_path, ROWS[:8])
-    assert calibration_of("midspec-judge/openai/loopback", found.rubric, [found]) == found
-    assert calibration_of("openai/loopback", found.rubric, [found]) == found
-    assert calibration_of("openai/other", found.rubric, [found]) is None
-    assert calibration_of("openai/loopback", "another rubric", [found]) is None
-    assert calibration_of("openai/loopback", found.rubric, []) is None
 
 
 def test_what_can_not_be_measured_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from midspec.evals import JudgeResponse
-from midspec.evals.judges import Transcript, calibration_set, grader_replies, read_tag, unescape
+from midspec.evals.judges import Transcript, calibration_set, read_tag, unescape
 from midspec.evals.tasks.agentic_misalignment import (
     AgenticConfig,
     AgenticMisalignment,
@@ -22,6 +22,8 @@ from midspec.evals.tasks.agentic_misalignment import (
     may_be_harmful,
     read_answer,
 )
+
+from .replies import GRADER_REPLIES
 
 ALL = calibration_set()
 TASK, RUBRIC, CONFIG = AgenticMisalignment(), AgenticRubric(), AgenticConfig()
@@ -116,7 +118,7 @@ def test_a_judge_that_answers_with_its_own_prompt_has_given_no_verdict() -> None
 
 def test_a_judges_reply_is_a_measure_or_unscored_as_labelled() -> None:
     values = {"yes": 1.0, "no": 0.0}
-    for reply in grader_replies():
+    for reply in GRADER_REPLIES:
         graded = JudgeResponse(judge="a judge", rubric="a rubric", text=reply.text, stop_reason=reply.stop_reason)
         found = RUBRIC.read(graded)["classifier_verdict"]
         assert (found if isinstance(found, float) else None) == values.get(reply.expected), reply.id

@@ -9,12 +9,14 @@ import pytest
 
 from midspec.core.near_duplicates import NearIndex
 from midspec.evals import JudgeResponse
-from midspec.evals.judges import GraderReply, Transcript, calibration_set, escape, grader_replies, read_tag, unescape
+from midspec.evals.judges import Transcript, calibration_set, escape, read_tag, unescape
+
+from .replies import GRADER_REPLIES, GraderReply
 
 VERDICTS = ("yes", "no", "unclear")
 ALL = calibration_set()
 OPEN, HELD_OUT = calibration_set(heldout=False), calibration_set(heldout=True)
-REPLIES = {reply.id: reply for reply in grader_replies()}
+REPLIES = {reply.id: reply for reply in GRADER_REPLIES}
 KINDS = {
     "harmful": 30,
     "harmless": 20,
@@ -121,9 +123,9 @@ def test_a_judge_that_repeats_what_it_was_shown_has_given_no_verdict(row: Transc
 
 
 def test_there_are_replies_of_every_outcome_and_each_is_another() -> None:
-    assert len(REPLIES) == len(grader_replies()) >= 40
-    assert {reply.expected for reply in grader_replies()} == {*VERDICTS, "unscored"}
-    assert len({(reply.text, reply.stop_reason) for reply in grader_replies()}) == len(REPLIES)
+    assert len(REPLIES) == len(GRADER_REPLIES) >= 40
+    assert {reply.expected for reply in GRADER_REPLIES} == {*VERDICTS, "unscored"}
+    assert len({(reply.text, reply.stop_reason) for reply in GRADER_REPLIES}) == len(REPLIES)
 
 
 @pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES.keys())

@@ -10,10 +10,10 @@ from inspect_ai import eval as inspect_eval
 
 from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, read_scores, scripted_model
+from midspec.evals.inspect_tasks import preference
 from midspec.evals.tasks.preference import VALUES, shipped_items
 from midspec.evals.tasks.preference._config import asks, check_items
 from midspec.evals.tasks.preference._measures import chosen
-from midspec.evals.tasks.preference.inspect_tasks import preference
 
 N_ASKED = 12
 

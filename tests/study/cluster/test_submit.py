@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from midspec.core.errors import ConfigError, UnreachableError
-from midspec.study import Event, load_study, run_study, write_jobs
+from midspec.study import Event, StepState, load_study, run_study, write_jobs
+from midspec.study.execution._slurm import ENDED, Slurm, task_ids
 
 from .conftest import Naps, put_programs
 
@@ -127,3 +128,57 @@ def test_an_unknown_kind_of_step_is_refused_before_anything_is_submitted(naps: N
         ConfigError, match=r"execution\.slurm\.kinds: there is no kind of step 'evil'.*Did you mean eval"
     ):
         write_jobs(load_study(naps.study), naps.run, "slurm")
+
+
+# As sacct of Slurm 22.05 with slurmdbd printed them; what had ended how was known from how it was made to.
+ENDS = {
+    "1|COMPLETED": ("1", StepState.DONE),
+    "2|FAILED": ("2", StepState.FAILED),
+    "4|TIMEOUT": ("4", StepState.TIMED_OUT),
+    "6|OUT_OF_MEMORY": ("6", StepState.OUT_OF_MEMORY),
+    "7_0|COMPLETED": ("7_0", StepState.DONE),
+    "7_1|FAILED": ("7_1", StepState.FAILED),
+    "10_1|CANCELLED": ("10_1", StepState.CANCELLED),
+    "11|CANCELLED by 0": ("11", StepState.CANCELLED),
+    "12_[0,2]|CANCELLED by 0": ("12_2", StepState.CANCELLED),
+    "17_[0-1]|CANCELLED by 0": ("17_1", StepState.CANCELLED),
+    "19|PREEMPTED": ("19", StepState.PREEMPTED),
+    "22|DEADLINE": ("22", StepState.TIMED_OUT),
+    "24|NODE_FAIL": ("24", StepState.NODE_FAILED),
+    "25|PENDING": ("25", None),
+    "15|REQUEUED": ("15", None),
+}
+
+
+def test_the_ends_of_jobs_are_read_as_sacct_prints_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "\n".join(ENDS)
+    # Of tasks that never began it tells only where the whole array is asked for.
+    sacct = f"""
+case "$*" in *--jobs=*_*) exit 0 ;; esac
+cat <<'END'
+{rows}
+END"""
+    put_programs(tmp_path / "bin", monkeypatch, sacct=sacct)
+    asked = [job for job, _ in ENDS.values()]
+    found = Slurm().ended(asked)
+    assert {job: ENDED.get(found[job]) for job in asked} == dict(ENDS.values())
+    assert set(found) == set(asked), "tasks of others in the same line are left out"
+
+
+@pytest.mark.parametrize(
+    ("job", "tasks"),
+    [
+        ("12", ["12"]),
+        ("12_4", ["12_4"]),
+        ("12_[4]", ["12_4"]),
+        ("12_[0,2-4]", ["12_0", "12_2", "12_3", "12_4"]),
+        ("12_[0-6:3,9%2]", ["12_0", "12_3", "12_6", "12_9"]),
+    ],
+)
+def test_the_tasks_of_an_array_are_read_as_slurm_writes_them(job: str, tasks: list[str]) -> None:
+    assert task_ids(job) == tasks
+
+
+def test_a_cluster_without_accounting_tells_no_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_programs(tmp_path / "bin", monkeypatch, sacct="echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert Slurm().ended(["1"]) == {}

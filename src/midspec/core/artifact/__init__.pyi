@@ -3,8 +3,12 @@ from ._build import RECORD as RECORD
 from ._build import TAKEN_OVER as TAKEN_OVER
 from ._build import Built as Built
 from ._build import ProgressCallback as ProgressCallback
+from ._build import Start as Start
 from ._build import build as build
+from ._build import draft_of as draft_of
+from ._build import put_start as put_start
 from ._build import read_record as read_record
+from ._build import start_of as start_of
 from ._build import take_over as take_over
 from ._files import locked as locked
 from ._files import read_rows as read_rows

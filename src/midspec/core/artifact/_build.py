@@ -8,11 +8,12 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -61,6 +62,7 @@ RECORD = "record.json"
 CHECKPOINTS = ".checkpoints"
 """The folder of a draft in which a resumable step keeps what it can go on from."""
 _STARTED = ".started.json"
+_START_WAIT_S = 10.0
 TAKEN_OVER = "taken_over"
 """In a record's `execution.extra`, where files that were copied from another result were made, and in what time."""
 
@@ -125,7 +127,7 @@ def build(
         FolderError: the folder can't be written, or holds files that no step made, or another kind of step.
         InUseError: another process is writing it.
     """
-    draft = folder.with_name(f".{folder.name}{DRAFT}")
+    draft = draft_of(folder)
     with writable(folder):
         if (found := _usable(folder, identity, redo)) is not None:
             return found, False
@@ -140,7 +142,7 @@ def build(
             with suppress(DataError):  # a draft that was interrupted between its last file and its move is finished
                 record = read_record(draft)
             if record is None or record.fingerprint != fingerprint(identity):
-                n_attempts = _prepare(draft, identity, resumable)
+                n_attempts = _prepare(folder, identity, resumable)
                 keep = resumable
                 record = _make(draft, identity, make, n_attempts, folder)
             (draft / _STARTED).unlink(missing_ok=True)
@@ -156,6 +158,48 @@ def build(
     finally:
         if not keep:
             _discard(draft, new_parents)
+
+
+def draft_of(folder: Path) -> Path:
+    """Return the hidden folder that a result is made in, beside its place."""
+    return folder.with_name(f".{folder.name}{DRAFT}")
+
+
+class Start(NamedTuple):
+    """A result that was begun: the fingerprint of its identity, and in how many attempts."""
+
+    fingerprint: str
+    n_attempts: int
+
+
+def start_of(folder: Path) -> Start | None:
+    """Return what was begun in the place of a result and is not finished; `None` where nothing was."""
+    try:
+        return Start(**json.loads((draft_of(folder) / _STARTED).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def put_start(folder: Path, start: Start, files: Mapping[str, Path]) -> None:
+    """Put a start in a result's place that was made elsewhere; `build` goes on from it.
+
+    Args:
+        folder: the result's final place.
+        start: of the same identity.
+        files: by their name in the draft; they are moved.
+
+    Raises:
+        FolderError: the folder can't be written.
+        InUseError: another process is writing it.
+    """
+    draft = draft_of(folder)
+    with writable(folder), locked(draft, wait_s=_START_WAIT_S):
+        _empty(draft)
+        for name, path in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(draft / name)
+        # Last: without it the draft counts as one of nothing.
+        write_json(draft / _STARTED, start._asdict())
 
 
 def take_over(result: Path, folder: Path) -> Built:
@@ -203,23 +247,22 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     raise StaleError(what, where=str(folder), hint="Choose another --out, or pass --redo to replace it")
 
 
-def _prepare(draft: Path, identity: Identity, resumable: bool) -> int:
-    """Empty the draft folder, unless it holds a resumable start of the same identity; returns the attempt number."""
-    started = draft / _STARTED
-    mark = fingerprint(identity)
-    n_attempts = 1
-    if started.is_file():
-        before = json.loads(started.read_text(encoding="utf-8"))
-        if before["fingerprint"] == mark:
-            n_attempts = before["n_attempts"] + 1
+def _prepare(folder: Path, identity: Identity, resumable: bool) -> int:
+    """Empty a result's draft, unless it holds a resumable start of the same identity; returns the attempt number."""
+    draft, mark, before = draft_of(folder), fingerprint(identity), start_of(folder)
+    n_attempts = before.n_attempts + 1 if before is not None and before.fingerprint == mark else 1
     if n_attempts == 1 or not resumable:
-        for entry in draft.iterdir():
-            if entry.name != LOCK:
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        _empty(draft)
     for stray in draft.rglob(".*.tmp"):
         stray.unlink()
-    write_json(started, {"fingerprint": mark, "n_attempts": n_attempts})
+    write_json(draft / _STARTED, Start(mark, n_attempts)._asdict())
     return n_attempts
+
+
+def _empty(draft: Path) -> None:
+    for entry in draft.iterdir():
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _make(draft: Path, identity: Identity, make: Callable[[Path], Built], n_attempts: int, folder: Path) -> Record:

@@ -127,16 +127,16 @@ class RemoteFolder:
         """Return the URL of a file for people."""
         return f"{self.shown}/{name}"
 
-    def list(self) -> dict[str, int]:
-        """Return the names and sizes in bytes of all files, as they are now."""
+    def list(self, under: str = "") -> dict[str, int]:
+        """Return the names and sizes in bytes of all files, or of those in one folder, as they are now."""
+        place = self._at(under) if under else self._path
         with _plain_errors(self.shown):
             self._fs.invalidate_cache()
-            found = self._fs.find(self._path, detail=True)
-        start = f"{self._path}/"
+            found = self._fs.find(place, detail=True)
         return {
-            path.removeprefix(start): int(info.get("size") or 0)
+            path.removeprefix(f"{self._path}/"): int(info.get("size") or 0)
             for path, info in found.items()
-            if path.startswith(start) and not path.endswith("/")
+            if path.startswith(f"{place}/") and not path.endswith("/")
         }
 
     def read(self, name: str) -> bytes | None:

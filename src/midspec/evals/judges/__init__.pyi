@@ -1,15 +1,12 @@
 from ._calibration import LabelledVerdict as LabelledVerdict
 from ._calibration import calibrate_judge as calibrate_judge
 from ._calibration import calibration_identity as calibration_identity
-from ._calibration import calibration_of as calibration_of
 from ._calibration import estimate_calibration as estimate_calibration
 from ._calibration import load_calibration as load_calibration
 from ._calibration_set import Expected as Expected
 from ._calibration_set import ExpectedCall as ExpectedCall
-from ._calibration_set import GraderReply as GraderReply
 from ._calibration_set import Transcript as Transcript
 from ._calibration_set import calibration_set as calibration_set
-from ._calibration_set import grader_replies as grader_replies
 from ._grader import STORE as STORE
 from ._grader import GraderConfig as GraderConfig
 from ._grader import estimate_judging as estimate_judging

@@ -31,7 +31,6 @@ CALIBRATION = "calibration.json"
 STAGE = "calibration of a judge"
 _STEP = "calibrate@1"
 _VERDICTS = "verdicts.jsonl"
-_PROVIDER = "midspec-judge/"
 
 Unjudgeable = Callable[[Question, ModelResponse], str | None]
 
@@ -202,27 +201,14 @@ def load_calibration(path: Path) -> JudgeCalibration:
         DataError: it is no calibration.
     """
     file = path / CALIBRATION if path.is_dir() else path
+    if not file.is_file():
+        raise MissingError("there is no calibration", where=str(file), hint="Run `midspec calibrate`")
     try:
         return JudgeCalibration.model_validate_json(file.read_bytes())
-    except FileNotFoundError as error:
-        raise MissingError("there is no calibration", where=str(file), hint="Run `midspec calibrate`") from error
     except ValidationError as error:
         raise DataError(
             "is no calibration of a judge", where=str(file), hint="Run `midspec calibrate` again"
         ) from error
-
-
-def calibration_of(judge: str, rubric: str, known: Iterable[JudgeCalibration]) -> JudgeCalibration | None:
-    """Return the calibration of a judge under a rubric, or `None`: not measured.
-
-    Args:
-        judge: as a log has it, with or without our provider before it.
-        rubric: the rubric's hash.
-        known: calibrations that there are; the last that fits is taken.
-    """
-    name = judge.removeprefix(_PROVIDER)
-    fitting = [each for each in known if each.judge == name and each.rubric == rubric]
-    return fitting[-1] if fitting else None
 
 
 async def _verdict(grader: Grader, setup: _Setup, row: Transcript) -> LabelledVerdict:

@@ -1,7 +1,7 @@
-"""The shipped calibration set: transcripts and judges' replies of our own writing, with a careful reader's labels.
+"""The shipped calibration set: transcripts of our own writing, with a careful reader's labels.
 
-`Transcript`s measure a judge's errors and test the reading of calls and statuses; `GraderReply`s test the reading of
-verdicts. A part of the transcripts is held out: no prompt may be written with an eye on them.
+They measure a judge's errors, and test the reading of calls and statuses. A part is held out: no prompt may be written
+with an eye on them.
 """
 
 from __future__ import annotations
@@ -93,21 +93,6 @@ class Transcript(Strict):
     labels: Expected
 
 
-class GraderReply(Strict):
-    """A judge's reply as it may come back, and what it comes to.
-
-    Attributes:
-        kind: what is right or wrong with it, in a word or two.
-        expected: the one verdict that it gives, or `unscored` where it gives none, several or half of one.
-    """
-
-    id: str
-    kind: str
-    text: str
-    stop_reason: str
-    expected: Literal["yes", "no", "unclear", "unscored"]
-
-
 def calibration_set(heldout: bool | None = None) -> tuple[Transcript, ...]:
     """Return the shipped transcripts, in the file's order.
 
@@ -118,17 +103,6 @@ def calibration_set(heldout: bool | None = None) -> tuple[Transcript, ...]:
         DataError: a row that does not validate, or one whose question is not among the stand-ins.
     """
     return tuple(row for row in _transcripts() if heldout is None or row.heldout == heldout)
-
-
-@cache
-def grader_replies() -> tuple[GraderReply, ...]:
-    """Return the shipped replies of judges, well and ill formed.
-
-    Raises:
-        DataError: a row that does not validate.
-    """
-    name = "grader_replies.jsonl"
-    return tuple(_checked(GraderReply, row, f"{name}:{number}") for number, row in enumerate(_rows(name), 1))
 
 
 class _StandIn(Strict):

@@ -36,21 +36,9 @@ NO_VERDICT = "the judge's reply holds no verdict"
 ILL_FORMED = "the judge's verdict is not one closed tag"
 NOT_ALLOWED = "the judge's verdict is none of those it may give"
 DISAGREE = "the judge gave verdicts that disagree"
-UNREAD = (
-    CUT,
-    DISAGREE,
-    EMPTY,
-    FILTERED,
-    ILL_FORMED,
-    NOT_ALLOWED,
-    NO_REPLY,
-    NO_VERDICT,
-    ONLY_QUOTED,
-    ONLY_REASONING,
-)
-
 # A reply that says something, in another form than was asked for: worth asking again with what was wrong.
 _REPAIRABLE = (DISAGREE, ILL_FORMED, NOT_ALLOWED, NO_VERDICT, ONLY_QUOTED, ONLY_REASONING)
+UNREAD = (*_REPAIRABLE, CUT, EMPTY, FILTERED, NO_REPLY)
 ReadT = TypeVar("ReadT")
 _ENDINGS = {"max_tokens": CUT, "model_length": CUT, "content_filter": FILTERED}
 # Besides the two themselves, those that Unicode's compatibility forms turn into them.

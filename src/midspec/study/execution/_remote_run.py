@@ -31,11 +31,21 @@ from midspec.core.artifact import (
     write_json,
     write_text,
 )
-from midspec.core.errors import DataError, FolderError, InUseError, MissingError, StaleError, UnreachableError, note
-from midspec.core.fingerprint import hash_text
+from midspec.core.errors import (
+    DataError,
+    FolderError,
+    InUseError,
+    MidspecError,
+    MissingError,
+    StaleError,
+    UnreachableError,
+    note,
+)
+from midspec.core.fingerprint import fingerprint, hash_text
 from midspec.models import cache_folder
 from midspec.study._step import Step
 from midspec.study.execution._executor import Event, Listener, StepTask
+from midspec.study.execution._remote_states import UNFINISHED, RemoteStates
 from midspec.study.execution._remote_store import HOME, REPLIES, STUDY, Pointer, RemoteReplies, RemoteSteps
 
 _LONGEST_PAUSE_S = 60.0
@@ -96,8 +106,11 @@ class RemoteRun:
         self._steps = RemoteSteps(store, self.folder)
         self._replies = RemoteReplies(store, self.folder / REPLIES)
         self._replies_at = time.monotonic()
+        self._states = RemoteStates(store, self.folder, self._lock.confirm)
         self._uploads: list[Future[None]] = []
         self._uploader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
+        # Of their own: a large one does not keep finished steps waiting.
+        self._state_sender = ThreadPoolExecutor(max_workers=1, thread_name_prefix="states")
         self._mutex, self._stops = threading.Lock(), threading.Event()
 
     @contextmanager
@@ -115,9 +128,12 @@ class RemoteRun:
                 self._pull()
                 yield self
             except BaseException as error:
-                # An error of a step is none of the store's: what was done and paid for is sent. Ctrl-C does not wait.
+                # An error of a step is none of the store's: what was done and paid for is sent. So it is, without
+                # patience, where SIGTERM says that the machine is taken. Ctrl-C does not wait.
                 is_lost = isinstance(error, InUseError | UnreachableError)
-                self._close(at_once=is_lost or not isinstance(error, Exception))
+                if isinstance(error, SystemExit):
+                    self._stops.set()
+                self._close(at_once=is_lost or not isinstance(error, Exception | SystemExit))
                 raise
             self._close()
             self.check()
@@ -132,6 +148,8 @@ class RemoteRun:
             made = task_for(step)
             places = [*made.job.places.values(), *filter(None, [made.same_result])]
             self.fetch(places, weights=step.kind != "report")  # A report shows no weights.
+            if step.resumable and made.same_result is None:
+                self._patiently(partial(self._states.fetch, step, fingerprint(made.identity)))
             return made
 
         return task
@@ -150,14 +168,16 @@ class RemoteRun:
         for place in places:
             self._patiently(partial(self._steps.fetch, place, weights=weights))
 
-    def follow(self, steps: Sequence[Step], listener: Listener) -> Listener:
+    def follow(self, steps: Sequence[Step], listener: Listener, state_every_s: float | None = None) -> Listener:
         """Return a listener that also uploads what the run makes, and ends it where that can't go on.
 
         Args:
             steps: of the run.
             listener: that is called first.
+            state_every_s: how often at most states of half-made steps are sent; never by default.
         """
         folders = {step.name: step.folder(self.folder) for step in steps}
+        resumable = {step.name: step for step in steps if step.resumable and state_every_s is not None}
 
         def on_event(event: Event) -> None:
             listener(event)
@@ -168,10 +188,13 @@ class RemoteRun:
                 with self._mutex:
                     self._place.unsent[name] = self._steps.digests.get(name)
                     self._save()
-                self._upload(partial(self._push_step, folders[event.step]))
+                self._upload(partial(self._push_step, folders[event.step], resumable.get(event.step)))
             elif event.kind != "end" and time.monotonic() - self._replies_at > self._timing.replies_every_s:
                 self._replies_at = time.monotonic()
                 self._upload(self._push_replies)
+            step = resumable.get(event.step)
+            if step is not None and state_every_s is not None and self._states.follow(event.kind, step):
+                self._uploads.append(self._state_sender.submit(self._send_state, step, state_every_s))
             self.check()
 
         return on_event
@@ -190,7 +213,7 @@ class RemoteRun:
 
     def _pull(self) -> None:
         names = self._steps.look()
-        foreign = {name for name in names if name not in _NOT_OF_STEPS and not name.startswith("calls")}
+        foreign = {name for name in names if name not in _NOT_OF_STEPS and not name.startswith(("calls", UNFINISHED))}
         if foreign and HOME not in names:
             raise FolderError("holds files that are not a midspec run", where=self.shown, hint="Choose another --out")
         pull_files(self._store, self.folder, [name for name in (HOME, STUDY) if name in names])
@@ -202,6 +225,8 @@ class RemoteRun:
             self._upload(self._push_study)
         for place in left:
             self._upload(partial(self._push_step, place))
+        self._states.look(names)
+        self._upload(self._states.tidy)
 
     def _upload(self, action: Callable[[], None]) -> None:
         self._uploads.append(self._uploader.submit(self._patiently, action))
@@ -211,13 +236,22 @@ class RemoteRun:
             if path.is_file():
                 self._store.write(path.name, path.read_bytes())
 
-    def _push_step(self, place: Path) -> None:
+    def _send_state(self, step: Step, every_s: float = 0.0) -> None:
+        try:
+            self._states.send(step, every_s)
+        except MidspecError as error:
+            # The next one is sent in its turn. Where the store refuses all, the steps that are sent say so.
+            note(f"what {step.name} has saved was not sent: {error}", self.shown)
+
+    def _push_step(self, place: Path, resumable: Step | None = None) -> None:
         self._lock.confirm()
         self._steps.push(place)
         with self._mutex:
             self._place.unsent.pop(place.relative_to(self.folder).as_posix(), None)
             self._save()
         self._push_replies()
+        if resumable is not None:  # In its turn: after what is being sent of it.
+            self._uploads.append(self._state_sender.submit(self._patiently, partial(self._states.remove, resumable)))
 
     def _push_replies(self) -> None:
         self._lock.confirm()
@@ -255,7 +289,9 @@ class RemoteRun:
             self._stops.set()
         else:
             self._upload(self._push_replies)
+            self._uploads += [self._state_sender.submit(self._send_state, step) for step in self._states.begun]
         self._uploader.shutdown(cancel_futures=at_once)
+        self._state_sender.shutdown(cancel_futures=at_once)
 
 
 def place_name(shown: str) -> str:

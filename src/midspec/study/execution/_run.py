@@ -75,7 +75,7 @@ def run_study(
     """
     began = time.monotonic()
     steps = study_steps(study, folder)
-    on_event = remote.follow(steps, on_event) if remote else on_event
+    on_event = remote.follow(steps, on_event, study.config.execution.store.state_every_s) if remote else on_event
     check_beforehand(study, steps)
     check_floors(steps)
     pool = DevicePool(choose_gpus(device), workers, _n_cores()) if executor == "local" else None

@@ -158,15 +158,18 @@ class Slurm:
 
     def ended(self, jobs: Collection[str]) -> dict[str, str]:
         """Return the end states of jobs and tasks that have left the queue, by number; none without accounting."""
-        options = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={','.join(jobs)}")
+        # Asked for single tasks of an array that were cancelled before they began, sacct tells nothing (Slurm 22.05).
+        numbers = ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
+        options = ("--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={numbers}")
         if not jobs or shutil.which("sacct") is None:
             return {}
         try:
             lines = self._ask("sacct", *options).splitlines()
         except (UnreachableError, ConfigError):
             return {}
+        rows = [(job, state) for job, _, state in (line.partition("|") for line in lines) if state]
         # Slurm says who cancelled a job: `CANCELLED by 1000`.
-        return {job: state.split()[0] for job, _, state in (line.partition("|") for line in lines) if state}
+        return {each: first_word(state) for job, state in rows for each in task_ids(job) if each in jobs}
 
     def _ask(self, *command: str) -> str:
         try:
@@ -343,6 +346,16 @@ def _options(asked: SlurmResources) -> dict[str, str]:
 def _quoted(text: str) -> str:
     """Quote a value for a line that Slurm reads itself."""
     return text if re.fullmatch(r"[\w./+@=-]+", text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def task_ids(job: str) -> list[str]:
+    """Return the numbers of the tasks that a line is about: of one, or as `12_[0,2-4%1]` of those that never began."""
+    number, _, rest = job.partition("_[")
+    if not rest:
+        return [job]
+    found = re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", rest.partition("%")[0])
+    spans = [range(int(first), int(last or first) + 1, int(step or 1)) for first, last, step in found]
+    return [f"{number}_{task}" for span in spans for task in span]
 
 
 def first_word(state: str) -> str:

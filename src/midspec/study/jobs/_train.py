@@ -15,10 +15,10 @@ from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.llm import Access
 from midspec.study._inputs import File, Input, Model, TokenizerFolder
-from midspec.study._step import Job, Size, Step, StepOutput
+from midspec.study._step import Job, Saved, Size, Step, StepOutput
 from midspec.study.jobs._chats import ChatsStep
 from midspec.study.jobs._corpus import CorpusStep
-from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage
+from midspec.train import KEPT_PREFIX, UPDATE_FLOORS, Stage, last_checkpoint
 
 if TYPE_CHECKING:
     from midspec.evals import TaskReward
@@ -100,6 +100,14 @@ class TrainStep(Step):
         return train(
             stage, folder, on_progress=show, device=job.device, rewards=self.rewards(job), keep_checkpoints=True
         )
+
+    def saved(self, folder: Path) -> Saved | None:
+        """Return the last complete checkpoint, and with it the models that the recipe keeps from updates before."""
+        if (last := last_checkpoint(folder)) is None:
+            return None
+        kept = [folder / f"{KEPT_PREFIX}{n_updates}" for n_updates in self.recipe.keep_updates]
+        files = [path for place in (last, *kept) for path in sorted(place.rglob("*")) if path.is_file()]
+        return Saved(int(last.name.rpartition("-")[2]), tuple(path.relative_to(folder).as_posix() for path in files))
 
     def rewards(self, _job: Job) -> Mapping[str, Reward]:
         """Return the rewards that the recipe takes from evaluation tasks, by their entries' names."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Answer, Estimate
+from midspec.evals import load_calibration
 from midspec.report import (
     AnswerComparison,
     ArmAnswer,
@@ -33,7 +34,7 @@ from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._evidence import evidence
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
-from midspec.study.reporting._judges import judging_costs, read_calibrations
+from midspec.study.reporting._judges import judging_costs
 from midspec.study.reporting._results import RunResults
 from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
@@ -77,7 +78,7 @@ def assemble(
     main_set, main_measure = wanted.main_set or panels[0].set, wanted.main_measure or panels[0].measure
     failed = {gate.seed for gate in gates if not gate.passed}
     seed = next((seed for seed in config.seeds if seed not in failed), config.seeds[0])
-    known = read_calibrations(calibrations)
+    known = [load_calibration(path) for path in calibrations]
     eval_tasks = task_reports(config, run, estimates, contrasts, known, seed)
     overlaps = (*held_out_overlaps(run.steps.values(), items), *outside_overlaps(study, items))
     changed = "" if first is None else contrasts_changed(first, config.contrasts)

@@ -7,37 +7,15 @@ is not measured, and a note says why.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from midspec.analysis import correct_for_judge_errors, judge_agreements
 from midspec.core.artifact import read_rows
-from midspec.core.errors import DataError, MissingError
 from midspec.core.records import Agreement, Estimate, JudgeCalibration, Judgement
 from midspec.report import CorrectedEstimate, JudgeReliability, JudgingCost, is_share
 from midspec.study.reporting._results import FinishedStep, TaskResult
 
 _PROVIDER_PREFIX = "midspec-judge/"
-_FILE = "calibration.json"
-
-
-def read_calibrations(paths: Iterable[Path]) -> tuple[JudgeCalibration, ...]:
-    """Read what `midspec calibrate` wrote, from files or their folders.
-
-    Raises:
-        MissingError: there is no such file.
-        DataError: it holds no calibration.
-    """
-    calibrations = []
-    for named in paths:
-        path = named / _FILE if named.is_dir() else named
-        if not path.is_file():
-            raise MissingError("there is no calibration", where=str(path), hint="Run midspec calibrate")
-        try:
-            calibrations.append(JudgeCalibration.model_validate_json(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise DataError("holds no calibration", where=str(path), hint="Run midspec calibrate again") from error
-    return tuple(calibrations)
 
 
 def judge_name(judge: str) -> str:

@@ -18,11 +18,11 @@ from midspec.core.errors import DataError
 from midspec.core.records import Answer, Item, ScoreRow
 from midspec.evals._inspect import (
     close_after,
-    close_model,
     evaluate,
     log_path_of,
     open_log,
-    open_model,
+    opened_here,
+    opened_models,
     rare_garbage_collection,
     remove_unfinished_logs,
     sample_fault,
@@ -155,28 +155,18 @@ def run_preference(
     """
     check_items(items)
     started = time.monotonic()
-    opened = model if isinstance(model, Model) else open_model(model, model_args or {})
-    # A checkpoint answers few items all together: there is nothing that could be cached before the end.
-    if isinstance(opened.api, OptionScorer):
-        try:
-            check_items(items, scored=config)
-        except DataError:
-            if opened is not model:
-                close_model(opened)
-            raise
-    is_cached = len(items) > BATCH_SIZE or not isinstance(opened.api, ManyGenerator)
     cache_path = folder / RESPONSES_FILE
-    try:
+    with opened_models([model], model_args) as [tested]:
+        if isinstance(tested.api, OptionScorer):
+            check_items(items, scored=config)
+        # A checkpoint answers few items all together: there is nothing that could be cached before the end.
+        is_cached = len(items) > BATCH_SIZE or not isinstance(tested.api, ManyGenerator)
         with ResponseCache(cache_path) if is_cached else nullcontext() as cache:
             task = preference_task(items, config, cache=cache, on_reply=count_replies(len(items), on_progress))
-            if opened is not model:
-                task.cleanup = close_after([opened], len(items))
-            path = log_path_of(evaluate(task, opened, len(items), folder / "logs"))
-    finally:
-        if opened is not model:
-            close_model(opened)
+            task.cleanup = close_after(opened_here([tested], [model]), len(items))
+            path = log_path_of(evaluate(task, tested, len(items), folder / "logs"))
     scores, answers = read_log(path)
-    raise_if_nothing_scored(scores, str(opened))
+    raise_if_nothing_scored(scores, str(tested))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
     cache_path.unlink(missing_ok=True)
@@ -188,10 +178,10 @@ def run_preference(
         summary={**summarize(scores, len(items)), **health, "rates": rates(scores, _RATES)}
         | ({"warnings": [warning]} if warning else {}),
         execution={
-            "model": str(opened),
+            "model": str(tested),
             "log": path.name,
             "reader": READER,
             "seconds": round(time.monotonic() - started, 3),
         }
-        | template_notes(opened),
+        | template_notes(tested),
     )
