@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from midspec.core.errors import CheckpointError, DataError, PreflightError
@@ -51,6 +51,18 @@ def planned(make_job: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., 
         return preflight(make_job(data=data, tokenizer=str(tmp_path / "tok"), recipe=fields))
 
     return plan
+
+
+def test_characters_that_the_tokenizer_leaves_out_are_told_and_unknown_ones_with_a_token_are_not(planned: Any) -> None:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    core.train_from_iterator(["a cat sat", "a mat"], trainers.BpeTrainer(show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    [told] = encode(tokenizer, [Row("a cat 7", "x"), Row("sat 70\n", "y")], Recipe(n_updates=1)).warnings
+    assert told.startswith("the tokenizer has no token for 2 characters of the first 2 rows")
+    assert "3 times in all ('7' '0')" in told
+    assert encode(tokenizer, [Row("a mat", "x")], Recipe(n_updates=1)).warnings == ()
+    assert planned({"text": "w1 w2 neverseen"}, chat("w1 neverseen", "w2")).warnings == ()
 
 
 @pytest.mark.parametrize(
