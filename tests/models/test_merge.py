@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.models import export_adapter, export_weights, find_checkpoint, quiet
@@ -217,6 +217,37 @@ def test_full_weights_are_compared_with_the_parent(saved: SavedModel, tmp_path: 
     assert not export_weights(found, _new(tmp_path, "alone")).has_base
     with pytest.raises(CheckpointError, match="answers exactly as its base"):
         export_weights(found, _new(tmp_path, "same"), parent=found)
+
+
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("rope", "older"),
+    [
+        ({"rope_type": "default", "rope_theta": 1_000_000.0}, {"rope_theta": 1_000_000.0}),
+        (LLAMA_3, {"rope_theta": 500_000.0, "rope_scaling": {k: v for k, v in LLAMA_3.items() if k != "rope_theta"}}),
+    ],
+)
+def test_merged_weights_keep_their_positions_for_transformers_4(
+    rope: dict[str, Any], older: dict[str, Any], saved: SavedModel, tmp_path: Path
+) -> None:
+    # What transformers 4.57.6 reads of either file is held by findings/transformers-4-reads-5.sh.
+    base = saved("llama")
+    model = AutoModelForCausalLM.from_pretrained(base, rope_parameters=rope)
+    model.save_pretrained(base)
+    export_weights(find_checkpoint(str(base)), _new(tmp_path))
+    written = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert {key: written[key] for key in older} == older
+    assert ("rope_scaling" in written) == ("rope_scaling" in older)
+    assert AutoConfig.from_pretrained(tmp_path / "out").rope_parameters == rope
 
 
 def test_generation_samples_from_all_tokens_and_ends_at_every_end_of_turn(
