@@ -22,10 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "matrix"
 PYTHONS = tuple(f"python3.{minor}" for minor in (11, 12, 13, 14))
-# Fast tests of packages that lean on others in many places; the second part needs torch.
-ROOMS = ("tests/core", "tests/spec", "tests/corpus", "tests/curate", "tests/analysis")
+# Fast tests of packages that lean on others in many places; the second part needs extras.
+ROOMS = ("tests/core", "tests/spec", "tests/corpus", "tests/analysis")
 ROOMS_WITH_MODELS = (
-    *("tests/models", "tests/llm", "tests/exchange", "tests/report"),
+    *("tests/models", "tests/llm", "tests/exchange", "tests/report", "tests/curate"),
     *("tests/train/test_pack.py", "tests/cli/test_doctor.py"),
 )
 STUDY = ROOT / "tests" / "study" / "tiny.yaml"
