@@ -172,7 +172,10 @@ def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | N
     if torch and torch.failed:
         what = "what opens models (transformers, peft)" if torch.version and torch.devices else "torch"
         found.append(
-            f"{what} is installed and does not work: {torch.failed}. Install midspec[train] into an empty environment"
+            f"{what} is installed and gave {torch.failed}: it hangs, or this machine is too busy. Try again later"
+            if torch.is_late
+            else f"{what} is installed and does not work: {torch.failed}. "
+            "Install midspec[train] into an empty environment"
         )
     return list(dict.fromkeys(found))
 

@@ -63,7 +63,7 @@ def _print(found: Diagnosis) -> None:
     )
     if found.torch:
         build = f"built for CUDA {found.torch.cuda}" if found.torch.cuda else "built without CUDA"
-        print(f"\ntorch {found.torch.version or 'without an answer'}, {build}")
+        print(f"\ntorch {found.torch.version}, {build}" if found.torch.version else "\ntorch gave no answer")
         _print_devices(found.torch)
     print("\npackages")
     for extra, states in found.packages.items():
