@@ -1,4 +1,4 @@
-"""What the engine does with Inspect: open models, send one conversation, run a task, read a log."""
+"""What the engine does with Inspect: open models, send one conversation, run a task."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import is_zipfile
 
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai._util.registry import registry_lookup
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log
+from inspect_ai.log import EvalLog
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -32,10 +31,9 @@ from inspect_ai.model._model import ModelGenerateError
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
-from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError, PromptError
+from midspec.core.errors import CheckpointError, ConfigError, PromptError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
-from midspec.evals._types import Unscored
 from midspec.llm import is_address
 from midspec.models import TOO_LONG, is_local
 
@@ -52,23 +50,15 @@ _MESSAGES: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUse
 # Samples between two writes of the log. Inspect compares each new sample with all that wait, so more cost its square.
 _LOG_BUFFER = 128
 _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
-_BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "timelines"}
-# Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
-_SMALL_LOG_BYTES = 32 * 2**20
 FILTERED_PROMPT = "the prompt was filtered by the server"
 REFUSED = (TOO_LONG, FILTERED_PROMPT)
 """What the reasons begin with of questions that no model has seen."""
-
-# Far above any evaluation; a number beyond it, of a damaged log, would be counted to for hours.
-_MOST_PLANNED = 1_000_000
 
 _LONGEST_REASON = 200
 # What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
 _REFUSING = (400, 413, 422)
 _OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
 _OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
-_PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
-_MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def open_model(name: str, args: Mapping[str, Any]) -> Model:
@@ -313,95 +303,3 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
             raise OSError(int(found[1]), os.strerror(int(found[1])))
         raise RuntimeError(f"the evaluation itself failed: {log.error.message}")
     return log
-
-
-def log_path_of(log: EvalLog) -> Path:
-    """Return the file of a log on this machine."""
-    return Path(log.location.removeprefix("file://"))
-
-
-def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLog:
-    """Read a log with Inspect.
-
-    Args:
-        path: an `.eval` file.
-        whole: with messages and events too.
-        header: without samples.
-
-    Raises:
-        MissingError: there is no such log.
-        DataError: it is no Inspect log.
-    """
-    if not path.is_file():
-        raise MissingError("there is no such log", where=str(path), hint="Check the path")
-    try:
-        whole = whole or header or path.stat().st_size < _SMALL_LOG_BYTES
-        return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY_FIELDS)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        # Of a damaged file: the errors of zip, zlib, zstandard, struct and pydantic, and of Inspect's own code.
-        why = str(error).partition("\n")[0] or type(error).__name__
-        hint = "Give an .eval or .json log; one that is damaged has to be made or copied again"
-        raise DataError(f"not an Inspect log ({why})", where=str(path), hint=hint) from error
-
-
-def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
-    """Return why a planned sample has no result, or `None` where it has one."""
-    if sample is None:
-        limited = log.eval.config.limit is not None or log.eval.config.sample_id is not None
-        return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
-    if sample.error is not None:
-        reason = " ".join(_MEMORY_ADDRESS.sub("", sample.error.message).split())
-        refused = _PROMPT_FAULT.fullmatch(reason)
-        return Unscored(refused[1] if refused else reason)
-    if sample.limit is not None:
-        return Unscored(f"stopped by the {sample.limit.type} limit")
-    return None
-
-
-def planned_epochs(log: EvalLog, n_items: int, path: Path, *, repeats: int = 1) -> range:
-    """Return the epochs in which each item of a log should have a sample: Inspect's own, or a task's repeats.
-
-    Args:
-        log: with its samples.
-        n_items: how many items it asks.
-        path: its place.
-        repeats: what the task's own settings say.
-
-    Raises:
-        DataError: they are none, or more than can be.
-    """
-    told, n_samples = log.eval.config.epochs or 1, len(log.samples or ())
-    n_epochs = max(repeats, told)
-    if told < 1 or n_items * n_epochs > max(_MOST_PLANNED, n_samples):
-        times = told if told < 1 else n_epochs
-        what = f"says that {n_items:,} items were asked {times:,} times each, and holds {n_samples:,} samples"
-        raise DataError(what, where=str(path), hint="Its numbers are damaged: make it or copy it again")
-    return range(1, n_epochs + 1)
-
-
-def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
-    """Return a log's samples by id and epoch; of one that was tried again, the last that did not fail."""
-    found: dict[tuple[str, int], EvalSample] = {}
-    for sample in log.samples or ():
-        key = (str(sample.id), sample.epoch)
-        if key not in found or sample.error is None or found[key].error is not None:
-            found[key] = sample
-    return found
-
-
-def remove_unfinished_logs(finished: Path) -> None:
-    """Remove the logs of runs that were killed, which lie beside the log of the run that finished their work."""
-    for other in finished.parent.glob("*.eval"):
-        # One whose process ended as it was written is no whole archive; a whole one that can't be read, of another
-        # version of Inspect say, may be somebody's finished work.
-        if other != finished and (not is_zipfile(other) or _is_started(other)):
-            other.unlink()
-
-
-def _is_started(path: Path) -> bool:
-    try:
-        return open_log(path, header=True).status == "started"
-    except DataError:
-        return False

@@ -12,8 +12,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Judgement, ScoreRow, TaskAnswer
-from midspec.evals._inspect import GRADER, open_log, planned_epochs, sample_fault, samples_of
+from midspec.evals._inspect import GRADER
 from midspec.evals._inspect_task import RESPONSE_KEY, VERDICTS_KEY
+from midspec.evals._log_files import open_log, planned_epochs, sample_fault, samples_of
 from midspec.evals._measures import Reader, Verdict, score_rows
 from midspec.evals._response_cache import answering_args, answering_settings
 from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value, task_named

@@ -19,7 +19,7 @@ from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, PARTIAL, Score
 from midspec.core.errors import ConfigError, DataError, MissingError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import ComparedLog, LoggedScore, LoggedScores
-from midspec.evals._inspect import open_log, planned_epochs
+from midspec.evals._log_files import open_log, planned_epochs
 
 Grouping = Literal["model", "file", "tag"]
 

@@ -21,9 +21,10 @@ from midspec.core.artifact import read_rows, write_rows
 from midspec.core.errors import PromptError
 from midspec.core.records import Item, Message, ScoreRow, TaskAnswer
 from midspec.evals import PreferenceConfig, run_preference, run_task, scripted_model
-from midspec.evals._inspect import generate, log_path_of, open_model, samples_of
+from midspec.evals._inspect import generate, open_model
 from midspec.evals._inspect_log import read_task
 from midspec.evals._inspect_task import open_task
+from midspec.evals._log_files import log_path_of, samples_of
 from midspec.evals._runner import _FEWEST_QUESTIONS
 from midspec.evals.tasks.preference import preference_task, read_scores
 

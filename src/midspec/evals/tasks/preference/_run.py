@@ -16,15 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Answer, Item, ScoreRow
-from midspec.evals._inspect import (
-    close_after,
-    evaluate,
+from midspec.evals._inspect import close_after, evaluate, opened_here, opened_models, rare_garbage_collection
+from midspec.evals._log_files import (
     log_path_of,
     open_log,
-    opened_here,
-    opened_models,
     planned_epochs,
-    rare_garbage_collection,
     remove_unfinished_logs,
     sample_fault,
     samples_of,
