@@ -12,7 +12,9 @@ from ._filter import FilterType as FilterType
 from ._filter import accept_by as accept_by
 from ._filter import curate as curate
 from ._filter import document_filters as document_filters
+from ._folder import count_judged as count_judged
 from ._folder import curate_folder as curate_folder
+from ._folder import estimate_judge as estimate_judge
 from ._folder import judge_folder as judge_folder
 from ._judge import DocumentVerdict as DocumentVerdict
 from ._judge import Judge as Judge

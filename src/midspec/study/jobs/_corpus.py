@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _SHIPPED_TEMPLATES = "english"
 _DOCUMENTS = "documents.jsonl"
+# Of a document of the shipped templates: 267 to 320 by the specs of america, affordability and a long constitution.
+_TEMPLATE_TOKENS = 280
 # Of the request to write a document again, without the document.
 _REFRAME_TOKENS = 230
 
@@ -121,7 +123,13 @@ class CorpusStep(AuthoredStep):
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
         writing, asked = self.config.writing, self.config.n_documents
         expected = writing.mean_tokens * asked if writing is not None and asked else None
-        return Size(count_of(summary, "n_documents", asked), tokens=self.config.target_tokens or expected)
+        n_documents = count_of(summary, "n_documents", self.config.n_asked)
+        return Size(n_documents, tokens=self.config.target_tokens or expected)
+
+    @property
+    def mean_tokens(self) -> int:
+        """Return the expected length of a document, in tokens."""
+        return _TEMPLATE_TOKENS if self.config.writing is None else self.config.writing.mean_tokens
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:

@@ -13,11 +13,21 @@ from pydantic import JsonValue, ValidationError
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Comparison, CorpusLoss, Document, Health, Item, Record, Spec
-from midspec.llm import Store
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
-from midspec.study._step import Job, Step
+from midspec.core.text import estimate_tokens
+from midspec.llm import Forecast, Store
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model, spec_at
+from midspec.study._step import Cost, Job, Step, StepOutput
+from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep
 from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
-from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
+from midspec.study.jobs._endpoints import (
+    ModelEndpoints,
+    build_with_store,
+    embedder,
+    forecast_of,
+    open_model,
+    price_of,
+    width_of,
+)
 
 if TYPE_CHECKING:
     from midspec.curate import CurateConfig, Evaluation
@@ -120,6 +130,46 @@ class CurateStep(Step):
     def settings(self) -> dict[str, JsonValue]:
         return {"title": self.title, "curate": self.config.model_dump(mode="json")}
 
+    def forecast(self) -> Forecast | None:
+        """Forecast what the judge is asked, if the filters let every document pass; nothing is sent.
+
+        Vectors are not in it. Returns `None` without a judge, and where it is not known how many documents there are.
+
+        Raises:
+            ConfigError, DataError, MissingError, SpecError: what the rows or the spec are refused for.
+        """
+        from midspec.curate import estimate_judge, judge_prefix
+
+        if (model := self.config.judge) is None:
+            return None
+        spec, size = self._spec(), self._judged_size()
+        if spec is None or size is None:
+            return None
+        stages = estimate_judge(*size, self.config, judge_prefix(spec))
+        return forecast_of(stages, model.model, self.endpoints.judge)
+
+    def _judged_size(self) -> tuple[int, int] | None:
+        """Return documents and their tokens: of rows that are there by counting, else as the step before expects."""
+        from midspec.curate import count_judged
+        from midspec.exchange import read_documents
+
+        source = next(iter(self.rows.values()))
+        if not isinstance(source, StepOutput):
+            path = Path(source.locate({}))
+            return count_judged(path if "" in self.rows else path.parent, self.config)
+        size = source.step.size({})
+        if isinstance(source.step, GivenCorpusStep) and isinstance(source.step.rows, File):
+            tokens = [estimate_tokens(row.text) for row in read_documents(Path(source.step.rows.path))]
+            n_documents = len(tokens) if size.documents is None else size.documents
+            return n_documents, n_documents * sum(tokens) // max(1, len(tokens))
+        mean = source.step.mean_tokens if isinstance(source.step, CorpusStep) else 0
+        n_documents = size.documents or (size.tokens or 0) // max(1, mean)
+        return (n_documents, size.tokens or n_documents * mean) if n_documents else None
+
+    def price(self) -> Cost | None:
+        found = self.forecast()
+        return None if found is None else price_of([found], ModelEndpoints(author=self.endpoints.judge))
+
     def run(self, job: Job, folder: Path) -> Built:
         rows = _place(job, self.rows)
         evaluations = {name: _evaluation(job.locate(source)) for name, source in self.against.items()}
@@ -209,12 +259,14 @@ class CurateStep(Step):
 
         return build_with_store(job.store, judge)
 
-    def _spec(self, job: Job) -> Spec | None:
+    def _spec(self, job: Job | None = None) -> Spec | None:
+        """Read the spec: its copy in the run, or before there is one the file that is copied."""
         if self.spec is None:
             return None
-        from midspec.spec import fill_by, read_spec
+        from midspec.spec import fill_by
 
-        return fill_by(read_spec(job.path(self.spec)), self.config)
+        path = self.spec.original.locate({}) if job is None else job.locate(self.spec)
+        return fill_by(spec_at(path, Path(path).stem), self.config)
 
 
 def _roles(role: str, files: Mapping[str, Input]) -> dict[str, Input]:
