@@ -18,25 +18,15 @@ from midspec.core.artifact import Built, ProgressCallback, read_rows, write_json
 from midspec.core.errors import ConfigError
 from midspec.core.records import Document, Health, Reject, Size, ValueClaims
 from midspec.core.text import estimate_tokens
-from midspec.curate._calibration import VIOLATIONS, Planter, calibrate
+from midspec.curate._calibration import Planter, calibrate
 from midspec.curate._claims import STAGE as CLAIMS_STAGE
 from midspec.curate._claims import ContentStats, judge_claims
 from midspec.curate._config import CurateConfig
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext, curate, make_filters
-from midspec.curate._judge import (
-    CALIBRATION_STAGE,
-    PROMPTS,
-    STAGE,
-    TYPICAL_TOKENS,
-    DocumentVerdict,
-    Judge,
-    judge_documents,
-)
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, check_judged, judge_documents
 from midspec.curate._rows import COVERAGE, PLAN, STRIPPED, Row, RowSource, open_source, row_id, target_text
-from midspec.curate._stats import SAMPLE_ROWS, CorpusStats, Coverage, Findings, health_of
+from midspec.curate._stats import CorpusStats, Coverage, Findings, health_of
 from midspec.curate.filters._contamination import ContaminationFilter
-from midspec.generation import estimate_stage
-from midspec.llm import StageEstimate
 
 _HEALTH, _REJECTS = "health.json", "rejects.jsonl"
 _PASSED = ".passed.jsonl"
@@ -109,7 +99,7 @@ async def judge_folder(
         MidspecError: what ends the run.
     """
     run = _Run.open(documents, config, folder, evaluations or {}, embed, spec_text)
-    _check_judged(run.source, config)
+    check_judged(run.source, config)
     run.filter_rows(on_progress)
     verdicts: dict[bytes, DocumentVerdict | None] = {}
 
@@ -136,54 +126,6 @@ async def judge_folder(
     costs = [row.cost_usd for row in judge.store.ledger() if row.stage in stages]
     run.findings.cost_usd = None if None in costs else sum(cost for cost in costs if cost is not None)
     return run.finish(verdicts)
-
-
-def _check_judged(source: RowSource, config: CurateConfig) -> None:
-    if source.kind != "documents":
-        raise ConfigError("are judged where they are written", where="chats", hint="Curate them without a judge")
-    if config.calibrate_each and not config.model_name:
-        raise ConfigError("is needed to plant violations", where="model_name", hint="Give the model's name")
-
-
-def count_judged(documents: Path, config: CurateConfig) -> tuple[int, int]:
-    """Count documents that wait for a judge, and their tokens, as if the filters let all of them pass.
-
-    Raises:
-        MissingError, DataError: no rows there, or malformed ones.
-        ConfigError: as in `judge_folder`.
-    """
-    source = open_source(documents)
-    _check_judged(source, config)
-    sizes = [estimate_tokens(row.text, config.tokens_per_word) for row in source.rows()]
-    return len(sizes), sum(sizes)
-
-
-def estimate_judge(n_documents: int, n_tokens: int, config: CurateConfig, prefix: str) -> list[StageEstimate]:
-    """Estimate what `judge_folder` asks for: one request for each document, those of a calibration and about claims.
-
-    The filters are taken to let all documents pass, and each to have a place for each kind of violation.
-
-    Args:
-        n_documents: how many there are.
-        n_tokens: of all of them together.
-        config: with `calibrate_each` and `judge_claims`.
-        prefix: the spec as it goes before each request.
-    """
-    n_sampled = min(n_documents, SAMPLE_ROWS)
-    stages = (
-        (STAGE, "faithful", n_documents),
-        # Of a calibration the clean documents have their verdicts already.
-        (CALIBRATION_STAGE, "faithful", min(n_sampled, config.calibrate_each) * len(VIOLATIONS)),
-        (CLAIMS_STAGE, "claims", min(n_sampled, config.judge_claims)),
-    )
-    mean = n_tokens / max(1, n_documents)
-    return [
-        estimate_stage(
-            stage, n, TYPICAL_TOKENS, prefix=prefix, prompt=mean + estimate_tokens(PROMPTS.template(name).text)
-        )
-        for stage, name, n in stages
-        if n
-    ]
 
 
 @dataclass

@@ -30,7 +30,7 @@ from midspec.study.jobs._endpoints import (
 )
 
 if TYPE_CHECKING:
-    from midspec.curate import CurateConfig, Evaluation
+    from midspec.curate import CurateConfig, Evaluation, JudgedSize
     from midspec.report import LabelledValue
 
 # The files of a folder of rows that decide the result.
@@ -142,29 +142,32 @@ class CurateStep(Step):
 
         if (model := self.config.judge) is None:
             return None
-        spec, size = self._spec(), self._judged_size()
+        spec = self._spec()
+        size = None if spec is None else self._judged_size({clause.id: clause.text for clause in spec.clauses})
         if spec is None or size is None:
             return None
-        stages = estimate_judge(*size, self.config, judge_prefix(spec))
-        return forecast_of(stages, model.model, self.endpoints.judge)
+        return forecast_of(estimate_judge(size, self.config, judge_prefix(spec)), model.model, self.endpoints.judge)
 
-    def _judged_size(self) -> tuple[int, int] | None:
-        """Return documents and their tokens: of rows that are there by counting, else as the step before expects."""
-        from midspec.curate import count_judged
+    def _judged_size(self, clauses: Mapping[str, str]) -> JudgedSize | None:
+        """Count the rows that are there; of those that a step before will make, return what it expects."""
+        from midspec.curate import JudgedSize
         from midspec.exchange import read_documents
 
         source = next(iter(self.rows.values()))
         if not isinstance(source, StepOutput):
             path = Path(source.locate({}))
-            return count_judged(path if "" in self.rows else path.parent, self.config)
-        size = source.step.size({})
-        if isinstance(source.step, GivenCorpusStep) and isinstance(source.step.rows, File):
-            tokens = [estimate_tokens(row.text) for row in read_documents(Path(source.step.rows.path))]
-            n_documents = len(tokens) if size.documents is None else size.documents
-            return n_documents, n_documents * sum(tokens) // max(1, len(tokens))
-        mean = source.step.mean_tokens if isinstance(source.step, CorpusStep) else 0
-        n_documents = size.documents or (size.tokens or 0) // max(1, mean)
-        return (n_documents, size.tokens or n_documents * mean) if n_documents else None
+            return JudgedSize.of_folder(path if "" in self.rows else path.parent, self.config, clauses)
+        step, size = source.step, source.step.size({})
+        if isinstance(step, GivenCorpusStep) and isinstance(step.rows, File):
+            given = JudgedSize.of_rows(read_documents(Path(step.rows.path)), clauses)
+            n_drawn = given.n_documents if size.documents is None else size.documents
+            return JudgedSize(*(count * n_drawn // max(1, given.n_documents) for count in given))
+        n_tokens, n_clauses = step.mean_length if isinstance(step, CorpusStep) else (0, 0)
+        n_documents = size.documents or (size.tokens or 0) // max(1, n_tokens)
+        if not n_documents:
+            return None
+        n_clause_tokens = sum(map(estimate_tokens, clauses.values())) * n_clauses // max(1, len(clauses))
+        return JudgedSize(n_documents, size.tokens or n_documents * n_tokens, n_documents * n_clause_tokens)
 
     def price(self) -> Cost | None:
         found = self.forecast()
