@@ -3,8 +3,9 @@
     python .ci/install_matrix.py [--pythons python3.11 python3.13] [--extras all] [--only newest] [--torch TORCH]
 
 Every Python that is found is taken with the newest releases; the first of them once more with the oldest that
-pyproject.toml allows (uv's `lowest-direct`). It takes minutes, gigabytes and the network, so it is no test.
-Ends with one line for each environment, and exit code 1 if one of them failed.
+pyproject.toml allows (uv's `lowest-direct`). In each: `midspec doctor`, a study of seconds to its report, fast tests.
+It takes minutes, gigabytes and the network, so it is no test; an environment that passed is removed (`--keep`), as one
+with a CUDA build of torch takes 6 GB. Ends with one line for each, and exit code 1 if one of them failed.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "matrix"
 PYTHONS = tuple(f"python3.{minor}" for minor in (11, 12, 13, 14))
-# Fast tests of packages that lean on others in many places; the second part needs torch.
-ROOMS = ("tests/core", "tests/spec", "tests/corpus", "tests/curate", "tests/analysis", "tests/cli/test_doctor.py")
-ROOMS_WITH_MODELS = ("tests/models", "tests/llm", "tests/exchange", "tests/report", "tests/train/test_pack.py")
+# Fast tests of packages that lean on others in many places; the second part needs extras.
+ROOMS = ("tests/core", "tests/spec", "tests/corpus", "tests/analysis")
+ROOMS_WITH_MODELS = (
+    *("tests/models", "tests/llm", "tests/exchange", "tests/report", "tests/curate"),
+    *("tests/train/test_pack.py", "tests/cli/test_doctor.py"),
+)
+NEED_EXTRAS = ("tests/core/test_remote.py", "tests/corpus/test_author_live.py")
+STUDY = ROOT / "tests" / "study" / "tiny.yaml"
 TOOLS = ("pytest>=9.0", "pytest-timeout>=2.3", "hypothesis>=6.150", "orjson>=3.10")
 
 
@@ -44,8 +50,8 @@ def found(names: tuple[str, ...]) -> Iterator[Path]:
             yield Path(place)
 
 
-def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: bool) -> None:
-    """Make one environment, and run what is installed in it."""
+def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: bool) -> Path:
+    """Make one environment, run what is installed in it, and return its folder."""
     home = WORK / f"{python.name}-{'oldest' if is_oldest else 'newest'}"
     shutil.rmtree(home, ignore_errors=True)
     call([python, "-m", "venv", home])
@@ -71,10 +77,13 @@ def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: 
     with tempfile.TemporaryDirectory() as empty:
         call([home / "bin" / "midspec", "doctor"], Path(empty))
         call([home / "bin" / "midspec", "demo", "--help"], Path(empty))
-    rooms = (*ROOMS, *(ROOMS_WITH_MODELS if given.extras else ()))
+        if given.extras:
+            call([home / "bin" / "midspec", "run", STUDY, "--out", "run"], Path(empty))
+    rooms = (*ROOMS, *(ROOMS_WITH_MODELS if given.extras else (f"--ignore={name}" for name in NEED_EXTRAS)))
     pytest = [home / "bin" / "python", "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
     # Warnings of releases that were not there when this was written are no errors here.
     call([*pytest, "-W", "default", *rooms])
+    return home
 
 
 def _written(text: str) -> Path:
@@ -90,6 +99,7 @@ def main() -> None:
     parser.add_argument("--extras", default="all", help="of the wheel; an empty text for none")
     parser.add_argument("--only", choices=("newest", "oldest"))
     parser.add_argument("--torch", default="", help="a torch to install first, as pip names it")
+    parser.add_argument("--keep", action="store_true", help="environments that passed")
     given = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(WORK / "wheel", ignore_errors=True)
@@ -102,8 +112,10 @@ def main() -> None:
     for python, is_oldest in cases:
         start = time.monotonic()
         try:
-            try_one(python, wheel, given, is_oldest=is_oldest)
+            home = try_one(python, wheel, given, is_oldest=is_oldest)
             end = "passed"
+            if not given.keep:
+                shutil.rmtree(home)
         except subprocess.CalledProcessError as error:
             end, has_failed = f"FAILED: {error.cmd[0]} {error.cmd[-1]}", True
         said.append(f"{python} {'oldest' if is_oldest else 'newest'}: {end} ({time.monotonic() - start:.0f} s)")

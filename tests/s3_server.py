@@ -19,9 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
-import fsspec
 import pytest
-from botocore.exceptions import BotoCoreError
 
 BUCKET, KEY, SECRET = "runs", "test-key", "test-secret-3f9a"
 READER = ("read-key", "read-secret-77b1")
@@ -61,6 +59,7 @@ class S3Server:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Start a server with one bucket, bound to 127.0.0.1 alone; it ends with the block."""
+    pytest.importorskip("s3fs", reason="s3fs (midspec[s3]) is not installed here, so S3 was NOT tried")
     rights = {(KEY, SECRET): ["Admin"], READER: ["Read", "List"]}
     identities = [
         {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
@@ -90,6 +89,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 def _is_ready(process: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the bucket is there, which is made after the server answers; `False` where it is not."""
+    import fsspec
+    from botocore.exceptions import BotoCoreError
+
     fs = fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=f"http://127.0.0.1:{port}")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
@@ -210,6 +212,8 @@ def use_s3(
         monkeypatch.setenv(name, value)
     # fsspec keeps file systems by their arguments, and where S3 is stands in the environment.
     if variables != _used:
+        import fsspec
+
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         _used.clear()
         _used.update(variables)

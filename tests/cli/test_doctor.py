@@ -10,7 +10,7 @@ import pytest
 
 from midspec.cli import main
 from midspec.cli._diagnosis import advice_on_torch, installed_packages
-from midspec.models import DeviceFound, TorchFound
+from midspec.models import DeviceFound, TorchFound, check_devices
 
 CPU = DeviceFound(name="cpu", about="1 of 8 threads")
 GPU = DeviceFound(name="cuda:0", about="a GPU", memory_bytes=10**11)
@@ -21,6 +21,29 @@ def test_it_says_what_is_there_and_ends_well(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert f"torch {metadata.version('torch')}" in shown
     assert shown.rstrip().endswith("Nothing that is needed is broken.")
+
+
+@pytest.mark.parametrize("hub", [None, "~nobody_is_called_this/hub"])
+def test_without_a_home_and_in_a_folder_that_is_gone_all_else_is_told(
+    hub: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_uid: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)  # as in a container that runs under a number without a name
+    for name in ("MIDSPEC_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    if hub is not None:
+        monkeypatch.setenv("HF_HUB_CACHE", hub)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["doctor", "--no-measure"]) == 0
+    shown = capsys.readouterr().out
+    assert "memory" in shown
+    assert all(f"{name}: can't be looked at" in shown for name in ("cache of models", "cache of the hub", "runs here"))
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -78,6 +101,20 @@ def test_a_torch_that_does_not_import_is_one_line(
     assert "libc10.so: undefined symbol" in complained
     assert complained.count("\n") == 1
     assert "cores" in shown  # all else is told as ever
+    assert "without CUDA" not in shown
+
+
+def test_a_torch_that_is_late_is_not_called_broken_as_a_busy_machine_is_late_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(60)", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(check_devices, "__defaults__", (1.0,))
+    assert main(["doctor"]) == 2
+    complained = capsys.readouterr().err
+    assert "torch is installed and gave no answer within 1 s: it hangs, or this machine is too busy." in complained
+    assert "does not work" not in complained
+    assert complained.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,42 @@ def test_a_wrong_key_in_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert line == f"{path}:4: armz: unknown key (and 2 more). Did you mean arms?"
 
 
+def test_a_home_that_is_nobodys(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_file.write_text(tiny_file.read_text().replace("lab:thrift.md", "~nobody_is_called_this/thrift.md"))
+    line = complaint(["plan", str(tiny_file)], capsys)
+    assert line == "a path begins with ~ and there is no such home. Set HOME, or write it whole"
+    tiny_file.write_text('extends: "a\\0b"\nname: x\n')
+    assert "U+0000" in complaint(["plan", str(tiny_file)], capsys)
+
+
+@pytest.mark.parametrize("threads", ["many", "0", "-1", "1.5", "1" * 30])
+def test_a_number_of_threads_that_is_none(
+    threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from midspec.core.errors import ConfigError
+    from midspec.models._open import use_threads
+
+    monkeypatch.setenv("MIDSPEC_THREADS", threads)
+    with pytest.raises(ConfigError, match=r"MIDSPEC_THREADS: .* is no number of threads"):
+        use_threads()
+    monkeypatch.setenv("MIDSPEC_THREADS", " ")
+    assert use_threads() == 1
+
+
+def test_a_terminal_that_lacks_letters_gets_all_others(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.md"
+    spec.write_text("# Ada 章程\n\nAda never lies.\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "midspec", "spec", "show", str(spec)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        check=True,
+        timeout=300,
+    )
+    assert b"Ada never lies." in done.stdout
+    assert b"Ada \\u7ae0\\u7a0b" in done.stdout
+
+
 def test_a_wrong_key_in_a_training_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("stage: midtrain\nparent: a/b\ndata: [x.jsonl]\nrecipe: {learning_rat: 1}\n", encoding="utf-8")

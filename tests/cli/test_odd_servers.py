@@ -129,6 +129,22 @@ def test_a_model_that_writes_lists_and_no_document_is_stopped_too(
     assert "requests of document gave a reply that can be used" in capsys.readouterr().err
 
 
+def test_a_cap_that_is_refused_for_every_document_and_for_no_list_stops_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "max_tokens is too large: this model supports at most 8192 completion tokens"
+    monkeypatch.setattr("tests.loopback._say._ERRORS", {400: ("invalid_request_error", words)})
+    with serve(fate=lambda asked: "invalid" if asked.kind == "document" else None) as served:
+        assert main([*command(served, tmp_path / "c"), "--documents", "60"]) == 2
+        assert len([row for row in served.log if row["kind"] == "document"]) <= 40
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "requests of document gave a reply that can be used" in told
+    assert "writing.document_tokens" in told
+    with serve() as served:
+        assert main([*command(served, tmp_path / "c"), "--documents", "60"]) == 0
+    assert len(documents(tmp_path / "c")) == 60
+
+
 def test_chats_stop_too_and_go_on_when_that_is_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--style", "value", "--samples", "6", "--judge", "openai/j")
     with serve(reshape=lambda body: with_message(body, content=None, reasoning_content=text_of(body))) as served:

@@ -12,6 +12,7 @@ import pytest
 from midspec.cli import main
 from midspec.core.artifact import read_record, read_rows
 from midspec.core.records import Provenance, SpecEdit
+from midspec.llm import Store
 from midspec.spec import parse_spec, read_spec, shipped_specs, spec_path
 
 from ..loopback import Settings, serve
@@ -38,6 +39,8 @@ def say(asked: Asked) -> str | None:
     if '"reasons"' in asked.prompt:
         n = int(re.findall(r"about (\d+) words", asked.prompt)[-1])
         return json.dumps({"reasons": " ".join("Guests talk of it at home." for _ in range(n // 6 + 1))})
+    if asked.model == "mute":
+        return json.dumps({"situations": ["..."]})
     if '"situations"' in asked.prompt:
         return json.dumps({"situations": ["A guest comes late."]})
     if '"answers"' in asked.prompt:
@@ -223,6 +226,35 @@ def test_models_that_read_a_clause_differently_find_it_ambiguous(
     n_sent = len(served.last)
     assert main(command) == 0
     assert len(served.last) == n_sent
+
+
+def test_settings_of_readers_come_from_a_file_and_what_was_not_read_and_spent_is_told(
+    spec: Path, served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, prices, out = tmp_path / "readers.yaml", tmp_path / "prices.yaml", tmp_path / "read"
+    config.write_text(
+        "models: [{model: openai/one, temperature: 0.5}, {model: openai/two}]\nreading: {max_tokens: 99}\n"
+    )
+    prices.write_text("openai/one: {input: 1.0, output: 100000.0}\nopenai/two: {input: 1.0, output: 100.0}\n")
+    command = ["spec", "lint", str(spec), "--config", str(config), "--base-url", served.openai_url]
+    command += ["--prices", str(prices), "--out", str(out)]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "ambiguous" in told.out
+    assert [len(row.split()) for row in told.out.splitlines() if row.startswith("spec.")] == [7, 7, 7, 7]
+    with Store(tmp_path / "read.calls.sqlite") as store:
+        spent = {(row.stage, row.model): row for row in store.ledger()}
+    assert spent["spec.readings", "openai/one"].cost_usd > 10 * spent["spec.readings", "openai/two"].cost_usd > 0
+    sampling = read_record(out).execution.extra["sampling"]
+    assert sampling["openai/one"] == [{"temperature": 0.5}]
+    # Where nothing was compared, no finding is no good sign.
+    assert main([*command, "--models", "openai/mute", "--models", "openai/two", "--redo"]) == 2
+    told = capsys.readouterr()
+    assert "spec.situations" in told.out
+    assert told.err.splitlines() == [
+        f"warning: 3 of 3 clauses were not read or compared: {out / 'rejects.jsonl'} says why",
+        f"midspec: {out}: no comparison was kept. Read the reasons in its rejects.jsonl",
+    ]
 
 
 def test_a_diff_prints_what_changed_by_words(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

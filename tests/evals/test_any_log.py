@@ -197,3 +197,30 @@ def test_what_is_no_log_and_has_no_score_is_refused(tmp_path):
         read_logs([str(run(tmp_path, "two", LETTERS))], scorers=["tolt"])
     with pytest.raises(ConfigError, match="the log has no tag"):
         read_logs([str(run(tmp_path, "two", LETTERS))], by="tag")
+
+
+@pytest.mark.parametrize("epochs", [10**12, 2**70, -3])
+def test_a_number_of_epochs_that_can_not_be_is_refused_and_never_counted_to(epochs, tmp_path):
+    log = run(tmp_path, "one", LETTERS)
+    about = read_eval_log(str(log)).eval
+    odd = about.model_copy(update={"config": about.config.model_copy(update={"epochs": epochs})})
+    damaged = altered(log, tmp_path / "damaged.json", eval=odd)
+    with pytest.raises(DataError, match=r"4 items were asked .* times each, and holds 4 samples"):
+        read_logs([str(damaged)])
+
+
+@pytest.mark.parametrize("epoch", [10**9, 0, -1])
+def test_a_sample_of_an_epoch_that_can_not_be_is_refused_and_takes_no_memory(epoch, tmp_path):
+    log = run(tmp_path, "one", LETTERS)
+    first, *rest = read_eval_log(str(log)).samples
+    damaged = altered(log, tmp_path / "damaged.json", samples=[first.model_copy(update={"epoch": epoch}), *rest])
+    with pytest.raises(DataError, match=r"the sample 'a' is of epoch .*, and there are at most 4"):
+        read_logs([str(damaged)])
+
+
+def test_samples_of_more_epochs_than_a_log_says_are_read(tmp_path):
+    """Logs that were put together by hand say 1, or nothing."""
+    log = run(tmp_path, "one", {("a", epoch): "C" for epoch in (1, 2, 3)})
+    about = read_eval_log(str(log)).eval
+    silent = about.model_copy(update={"config": about.config.model_copy(update={"epochs": None})})
+    assert len(values(read_logs([str(altered(log, tmp_path / "silent.json", eval=silent))]))) == 3

@@ -186,6 +186,37 @@ def test_a_field_that_can_not_be_kept_is_a_bad_row(tmp_path, turn, says):
         list(read_chats(write(tmp_path / "c.jsonl", row)))
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"images": ["a.png"]}, "`images` beside its messages"),
+        ({"functions": [{"name": "look"}]}, "`functions` beside its messages"),
+        ({"messages": [{"role": "system", "content": "S"}, *SHOWN], "system": "T"}, "one system text in `system`"),
+    ],
+)
+def test_a_key_beside_the_messages_that_can_not_be_kept_is_a_bad_row(tmp_path, more, says):
+    with pytest.raises(DataError, match=rf"c\.jsonl:1: has .*{says}"):
+        list(read_chats(write(tmp_path / "c.jsonl", {"messages": SHOWN, **more})))
+
+
+def test_a_system_text_beside_the_turns_is_their_first(tmp_path):
+    turns = [("user", "Q"), ("assistant", "A")]
+    forms = (
+        {"messages": [{"role": role, "content": text} for role, text in turns]},
+        {"conversations": [{"from": role, "value": text} for role, text in turns]},
+        {"prompt": "Q", "completion": "A"},
+        {"instruction": "Q", "output": "A"},
+    )
+    for form in forms:
+        stats = ReadStats()
+        [chat] = read_chats(write(tmp_path / "c.jsonl", {**form, "system": "Be kind."}), stats=stats)
+        assert [(message.role, message.content) for message in chat.messages] == [("system", "Be kind."), *turns]
+        assert not stats.ignored
+    [chat] = read_chats(write(tmp_path / "c.jsonl", {**forms[0], "system": {"of": "the pipeline"}}), stats=stats)
+    assert len(chat.messages) == 2
+    assert stats.ignored == {"system": 1}
+
+
 def test_keys_of_messages_that_are_not_kept_are_counted(tmp_path):
     row = {"messages": [{"role": "user", "content": "Q", "date": 1}, {"role": "assistant", "content": "A", "date": 2}]}
     stats = ReadStats()

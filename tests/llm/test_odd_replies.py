@@ -239,9 +239,15 @@ def test_a_page_with_status_200_is_told_repeated_and_costs_nothing(
 def test_an_error_in_a_200_of_either_protocol_means_what_its_type_says(model: ModelConfig) -> None:
     overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "busy", "code": 529}}
     assert isinstance(ask(lambda _: web.json_response(overloaded), model=model), RateLimitError)
-    wrong_key = {"error": {"type": "authentication_error", "code": "401"}}
-    with pytest.raises(ConfigError, match="key"):
-        ask(lambda _: web.json_response(wrong_key), model=model)
+    for wrong_key in (
+        {"code": "401"},
+        {},
+        {"code": "invalid_api_key", "type": "invalid_request_error"},
+        {"code": ["?"]},
+    ):
+        body = {"error": {"type": "authentication_error", "message": "?", **wrong_key}}
+        with pytest.raises(ConfigError, match="key"):
+            ask(lambda _, body=body: web.json_response(body), model=model)
 
 
 def test_a_broken_reply_of_a_server_that_never_answered_costs_nothing_and_of_one_that_did_may(tmp_path: Path) -> None:

@@ -377,3 +377,35 @@ def test_a_template_that_can_not_be_followed_is_refused(byte_tokenizer: Any, tem
         trained(byte_tokenizer, chat("a", "b", "c", "d"))
     assert "\n" not in str(caught.value)
     assert ChatTemplate(byte_tokenizer).end_ids, "what ends a turn can be asked all the same"
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% for at in range(1000000000) %}{% endfor %}", "Range too big"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "maximum recursion depth"),
+        ("{{ 'a'.encode('utf-99') }}", "unknown encoding"),
+        ("{{ messages[9].content }}", "has no element 9"),
+    ],
+)
+def test_whatever_a_template_raises_is_one_line(byte_tokenizer: Any, expression: str, says: str) -> None:
+    byte_tokenizer.chat_template = expression + t.CHATML
+    with pytest.raises(DataError, match=f"the chat template refuses this chat: .*{says}") as caught:
+        trained(byte_tokenizer, chat("a", "b"))
+    assert "\n" not in str(caught.value)
+
+
+def test_named_templates_without_a_default_are_none_and_their_names_are_said(byte_tokenizer: Any) -> None:
+    byte_tokenizer.chat_template = {"rag": t.CHATML, "tool_use": t.CHATML}
+    with pytest.raises(CheckpointError, match=r"no chat template named default \(only rag, tool_use\)"):
+        trained(byte_tokenizer, chat("a", "b"))
+    assert ChatTemplate(byte_tokenizer).end_ids == (byte_tokenizer.eos_token_id,)
+
+
+def test_a_template_without_a_generation_prompt_is_told_to_whoever_generates(byte_tokenizer: Any) -> None:
+    byte_tokenizer.chat_template = t.CHATML.partition("{% if add_generation_prompt %}")[0]
+    [note] = ChatTemplate(byte_tokenizer).prompt_notes
+    assert note.endswith(r"an answer begins with '<|im_start|>assistant\n'")
+    for family in FAMILIES:
+        assert not any("generation prompt" in one for one in ChatTemplate(tokenizer_of(family)).prompt_notes), family

@@ -11,12 +11,20 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from midspec.core.errors import CheckpointError
-from midspec.models import find_checkpoint, load_model, load_tokenizer, quiet
+from midspec.models import (
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+    open_checkpoint,
+    open_config,
+    quiet,
+    window_of,
+)
 
 Saved = Callable[..., Path]
 
@@ -108,6 +116,96 @@ def test_a_setting_that_this_peft_does_not_know_is_refused_unless_it_is_off(save
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [PromptTuningConfig, PrefixTuningConfig])
+def test_an_adapter_that_puts_tokens_before_a_text_is_refused(saved: Saved, tmp_path: Path, kind: type) -> None:
+    """transformers gives its logits with those tokens among them, and a cache would get them anew at every step."""
+    base = saved("llama")
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(base)
+        get_peft_model(model, kind(task_type="CAUSAL_LM", num_virtual_tokens=3)).save_pretrained(tmp_path / "adapter")
+    change(tmp_path / "adapter", base_model_name_or_path=str(base))
+    with pytest.raises(CheckpointError, match="puts tokens of its own before a text"):
+        opened(tmp_path / "adapter")
+
+
+def test_an_adapter_without_weights_is_refused(saved: Saved, tmp_path: Path) -> None:
+    base = saved("llama")
+    adapter = adapter_over(base, str(base), tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="the adapter has no weights"):
+        opened(adapter)
+
+
+def settings(name: str, **values: Any) -> Callable[[Path], None]:
+    """A change of values in a JSON file of a folder."""
+
+    def damage(folder: Path) -> None:
+        path = folder / name
+        path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | values))
+
+    return damage
+
+
+def content(name: str, data: bytes) -> Callable[[Path], None]:
+    """Another content of a file in a folder; of the weights, in place of the safetensors."""
+
+    def damage(folder: Path) -> None:
+        if name == "pytorch_model.bin":
+            (folder / "model.safetensors").unlink()
+        (folder / name).write_bytes(data)
+
+    return damage
+
+
+BPE = {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+DAMAGES = {
+    "a size that is text": settings("config.json", hidden_size="32"),
+    "no attention heads": settings("config.json", num_attention_heads=0),
+    "a negative vocabulary": settings("config.json", vocab_size=-4),
+    "a type that torch has not": settings("config.json", dtype="bf16"),
+    "layers that are not as many as said": settings("config.json", model_type="qwen3", layer_types=["full_attention"]),
+    "no number of positions": settings("config.json", max_position_embeddings=None),
+    "an empty .bin": content("pytorch_model.bin", b""),
+    "a .bin that is a pointer of git-lfs": content("pytorch_model.bin", POINTER),
+    "safetensors that are one": content("model.safetensors", POINTER),
+    "merges of unknown tokens": settings("tokenizer.json", model=BPE, added_tokens=[]),
+    "an unknown pre-tokenizer": settings("tokenizer.json", pre_tokenizer={"type": "Nope"}),
+    "ends that are text": settings("generation_config.json", eos_token_id="</s>"),
+    "ends in a list in a list": settings("generation_config.json", eos_token_id=[[1]]),
+    "generation settings that are no JSON": content("generation_config.json", b"{"),
+    "generation settings that are a list": content("generation_config.json", b"[1]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_parent_with_a_damaged_file_is_refused_in_one_line(saved: Saved, damage: Callable[[Path], None]) -> None:
+    folder = saved("llama")
+    damage(folder)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(find_checkpoint(str(folder)), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(folder) in caught.value.where
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma"])
+def test_a_parent_without_a_tokenizer_is_refused(saved: Saved, family: str) -> None:
+    """Of some families transformers 5.23 makes a tokenizer of special tokens alone, to which every text is nothing."""
+    folder = saved(family)
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="there is no tokenizer"):
+        load_tokenizer(str(folder))
+
+
+def test_weights_that_the_model_has_no_place_for_are_told(saved: Saved, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved("llama")
+    settings("config.json", num_hidden_layers=1)(folder)
+    with caplog.at_level(logging.WARNING, "midspec"):
+        opened(folder)
+    assert "9 of its weights are no part of the model and are left out (model.layers.1." in caplog.text
+
+
 def test_an_adapter_that_changes_nothing_is_told(
     saved: Saved, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,6 +238,12 @@ def test_code_that_a_checkpoint_brings_is_never_run_and_never_asked_about(
     with pytest.raises(CheckpointError, match="needs code of its own, which is not run") as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
+    asks: list[object] = []
+    monkeypatch.setattr("builtins.input", asks.append)
+    assert window_of(find_checkpoint(str(folder))) is None
+    with pytest.raises(ValueError, match="custom code"):
+        open_config(str(folder))
+    assert not asks
 
 
 def test_a_tokenizer_that_brings_code_is_refused_too(saved: Saved) -> None:

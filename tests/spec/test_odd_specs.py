@@ -79,14 +79,14 @@ def test_a_comment_is_never_part_of_a_spec(around: str, hidden: str) -> None:
 @pytest.mark.parametrize("piece", PIECES, ids=range(len(PIECES)))
 def test_a_text_of_one_piece_again_and_again_is_read_in_time_that_grows_with_it(piece: str) -> None:
     text = f"It asks.\n{piece}" * (30_000 // (len(piece) + 9))
-    begun = time.monotonic()
+    begun = time.process_time()
     try:
         spec = parse_spec(text)
     except SpecError:
         return
     with suppress(SpecError):
         check_spec(fill(spec, model_name="Ada", provider_name="Ada Labs"))
-    assert time.monotonic() - begun < SECONDS_A_MEGABYTE * len(text) / 1_000_000
+    assert time.process_time() - begun < SECONDS_A_MEGABYTE * len(text) / 1_000_000
 
 
 @pytest.mark.timeout(300)
@@ -95,9 +95,9 @@ def test_a_text_of_one_piece_again_and_again_is_read_in_time_that_grows_with_it(
 )
 def test_a_sign_again_and_again_is_read_in_time_that_grows_with_it(sign: str) -> None:
     text = "It asks. " + sign * (60_000 // len(sign))
-    begun = time.monotonic()
+    begun = time.process_time()
     fill(parse_spec(text), model_name=None, provider_name=None)
-    assert time.monotonic() - begun < SECONDS_A_MEGABYTE * len(text) / 1_000_000
+    assert time.process_time() - begun < SECONDS_A_MEGABYTE * len(text) / 1_000_000
 
 
 @pytest.mark.parametrize(

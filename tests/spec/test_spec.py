@@ -214,6 +214,8 @@ def test_a_good_spec_gives_no_warning() -> None:
         (b"text\x00more", "is binary"),
         ("a text".encode("utf-16"), "is not UTF-8"),
         (b"# Only\n\n## Headings\n", "holds no sentence"),
+        (b"{\\rtf1 Ada is kind.}", "is a file of a word processor"),
+        (b"%PDF-1.7\nAda is kind.", "is a file of a word processor"),
     ],
 )
 def test_what_is_no_spec_is_one_line(tmp_path: Path, data: bytes, what: str) -> None:

@@ -75,9 +75,40 @@ def test_questions_that_there_are_stand_in_for_situations(tmp_path: Path) -> Non
     assert "spec.situations" not in {request.stage for request in one.client.asked}
 
 
+def test_first_caps_fit_the_situations_that_are_asked_about(tmp_path: Path) -> None:
+    _, one, other = read(tmp_path)
+    assert ReadingSettings().max_tokens == 2048
+    assert {request.max_tokens for request in (*one.client.asked, *other.client.asked)} <= set(range(600, 800))
+
+
+def test_the_form_given_back_as_it_was_shown_is_no_reading(tmp_path: Path) -> None:
+    with Store(tmp_path / "calls.sqlite") as store:
+        form = {
+            "spec.situations": '{"situations": ["...", "{<spec>}"]}',
+            "spec.readings": '{"answers": ["...", "..."]}',
+        }
+        client = ScriptedClient(lambda request: form[request.stage], store=store)
+        readers = {name: (ModelConfig(model=name), client) for name in ("openai/a", "openai/b")}
+        for questions in (None, {"clear": ["Now?", "And now?"]}):
+            run = read_ambiguities("The spec.", (CLEAR,), readers, store, ReadingSettings(), questions=questions)
+            found = asyncio.run(run)
+            assert found.readings == ()
+            assert "unparsable: an entry holds no word: '...'" in found.rejects[0].reason
+
+
+def test_a_clause_without_a_situation_is_accounted_for(tmp_path: Path) -> None:
+    with Store(tmp_path / "calls.sqlite") as store:
+        client = ScriptedClient(lambda _: '{"situations": []}', store=store)
+        readers = {name: (ModelConfig(model=name), client) for name in ("openai/a", "openai/b")}
+        found = asyncio.run(read_ambiguities("The spec.", (CLEAR,), readers, store, ReadingSettings()))
+    assert [(reject.id, reject.reason) for reject in found.rejects] == [
+        ("clear", "openai/a finds no situation in which it shows")
+    ]
+
+
 def test_a_clause_that_a_model_does_not_read_is_a_reject_with_the_reason(tmp_path: Path) -> None:
     found, _, _ = read(tmp_path, refuses="readings")
     assert found.findings == ()
     assert [(reject.id, reject.reason) for reject in found.rejects] == [
-        ("vague", "openai/other gave no answers (refused)")
+        ("vague", "openai/other gave no answers (refused: no)")
     ]

@@ -55,6 +55,68 @@ def test_edits_that_change_nothing_give_the_same_clauses_each_from_itself(path: 
     assert {row.sources[0] for row in provenance if row.edit} == edited
 
 
+@pytest.mark.parametrize("path", [path for path in SPECS if path.suffix != ".json"], ids=lambda path: path.name)
+def test_a_comment_for_editors_changes_no_clause_of_what_is_written(path: Path) -> None:
+    """A spec with marks is written anew from what was read of it."""
+    spec = parse_spec(f"{path.read_text(encoding='utf-8')}\n\n<!-- for editors -->\n", name="spec")
+    assert spec.is_marked
+    text, provenance = apply_edits(spec, ())
+    written = parse_spec(text, name="spec")
+    assert [(one.kind, one.text) for one in written.clauses] == [(one.kind, one.text) for one in spec.clauses]
+    assert [row.sources for row in provenance] == [(clause.id,) for clause in spec.clauses]
+
+
+TABLES = """# Desk
+
+<!-- for editors -->
+The desk is kind.
+
+| hour | who | what |
+|---|---|---|
+| nine | the clerk | Greets guests. Then waits. |
+| ten | | carries bags |
+
+| | rule |
+|---|---|
+| 1 | Ask; then act: at once \\| soon. |
+| 2 | Never: guess. |
+
+| What a guest says | Good reply | Worse reply |
+|---|---|---|
+| Where is the bar? | Down the hall: left. | Look it up. |
+"""
+
+
+EXAMPLE = "What a guest says: Where is the bar?\nReply marked GOOD: Down the hall: left.\nReply marked BAD: Look it up."
+
+
+def test_words_that_stand_in_a_table_too_are_changed_where_their_clause_is() -> None:
+    table = "| a | b |\n|---|---|\n| Ask first. | late |\n| no | Ask first. |\n"
+    spec = parse_spec(f"# Desk\n\nBe kind.\n\n{table}\nAsk first.\n")
+    kind, asks = (clause.id for clause in spec.clauses if clause.kind == "sentence")
+    text, provenance = apply_edits(spec, edits_of(spec, "Be calm."))
+    assert text == f"# Desk\n\nBe calm.\n\n{table}\nBe calm.\n"
+    assert [row.sources for row in provenance if row.edit] == [(kind,), (asks,)]
+    general = edits_of(spec, "{}")[0].model_copy(update={"clause_ids": (kind, asks), "after": "Be good."})
+    assert apply_edits(spec, [general])[0].split() == f"# Desk Be good. {table}".split()
+
+
+def test_rows_of_tables_and_examples_of_any_columns_stay_what_they_are_in_a_spec_with_marks() -> None:
+    spec = parse_spec(TABLES, name="desk")
+    text, provenance = apply_edits(spec, edits_of(spec, "{} So it is."))
+    assert [(clause.kind, clause.text) for clause in parse_spec(text).clauses] == [
+        ("sentence", "The desk is kind."),
+        ("sentence", "So it is."),
+        ("row", "hour: nine; who: the clerk; what: Greets guests. Then waits."),
+        ("row", "hour: ten; what: carries bags"),
+        ("row", "1; rule: Ask; then act: at once | soon."),
+        ("row", "2; rule: Never: guess."),
+        ("example", EXAMPLE),
+    ]
+    assert [row.sources for row in provenance] == [(spec.clauses[0].id,), *((one.id,) for one in spec.clauses)]
+    assert "| hour | who | what |\n|---|---|---|\n| nine | the clerk | Greets guests. Then waits. |\n\n" in text
+
+
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.name)
 def test_what_an_edit_adds_comes_from_its_clause(path: Path) -> None:
     spec = read_spec(path)

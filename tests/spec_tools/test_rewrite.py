@@ -130,6 +130,9 @@ def test_subrules_of_an_item_are_items_below_it_and_come_from_it(tmp_path: Path)
         ("Kind.", "it has 1 words and must have 4 to 10"),
         ("- {model_name} is kind\n- and calm to all.", "must be plain sentences"),
         ("{model_name} is kind to {user_name} at any hour.", "it holds {user_name}"),
+        ("<spec> {model_name} is kind, and guests know it.</clause>", "it holds <spec>, which the text does not"),
+        ("The model_name is kind, and guests know it.", "it holds model_name without braces"),
+        ("{model_name} is kind, and guests {know it.", "it holds { outside a placeholder"),
         ("# {model_name} is kind to guests of all sorts", "it can't be read as text: holds no sentence"),
     ],
 )
@@ -150,6 +153,41 @@ def test_an_ablated_clause_that_gives_a_reason_or_changes_the_form_is_sent_back(
     assert len(asked) == 2
     assert fault in asked[1].turns[-1].content
     assert f"- {good}\n" in made.text
+
+
+def test_the_first_cap_fits_what_is_asked_for_and_grows_where_a_reply_is_cut(tmp_path: Path) -> None:
+    def script(request: Request) -> str | Outcome:
+        is_cut = "asks first" in clause_of(request) and request.max_tokens < 1000
+        return (
+            Outcome(kind="truncated", text='{"text": "So', stop_reason="length") if is_cut else json.dumps({"text": ""})
+        )
+
+    made, asked = rewritten(tmp_path, SMALL, SpecRewriting(tool="ablate"), script)
+    # Clauses of three to seven words: twice as many tokens, and 512 to spare.
+    caps = [request.max_tokens for request in asked]
+    assert [512 <= cap <= 535 for cap in caps] == [True, True, True, False]
+    assert caps[-1] == 2 * caps[-2]
+    assert made.rejects == ()
+
+
+@pytest.mark.parametrize("tool", ALL_TOOLS)
+@pytest.mark.parametrize("said", ["it is calm and slow", "It calls Dr.", "It is calm etc."])
+def test_clauses_around_a_new_one_stay_apart_however_it_begins_and_ends(
+    said: str, tool: SpecTool, tmp_path: Path
+) -> None:
+    spec = parse_spec("# Desk\n\nIt asks first. It waits for guests. It is kind.\n")
+    form = {"augment-reasons": {"reasons": said}, "augment-subrules": {"subrules": [said, "it smiles"]}}
+    config = SpecRewriting(tool=tool, clauses=(spec.clauses[1].id,), n_rounds=1, n_tokens=1000, tolerance=0.9)
+    made, asked = rewritten(tmp_path, spec, config, lambda _: json.dumps(form.get(tool, {"text": said})))
+    texts = [clause.text for clause in parse_spec(made.text).clauses]
+    assert (texts[0], texts[-1]) == ("It asks first.", "It is kind.")
+    if "Dr." in said:  # no stop ends it; it is sent back once
+        assert (len(asked), made.edits) == (2, ())
+        assert "it must be whole sentences" in made.rejects[0].reason
+    else:
+        new = [*(["It waits for guests."] if tool.startswith("augment") else []), f"I{said.rstrip('.')[1:]}."]
+        assert texts[1:-1] == [*new, *(["It smiles."] if tool == "augment-subrules" else [])]
+        assert [row.text for row in made.provenance if row.edit] == texts[1:-1]
 
 
 def test_what_is_refused_stays_as_it_was_and_is_a_reject(tmp_path: Path) -> None:

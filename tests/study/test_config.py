@@ -64,6 +64,17 @@ WRONG = [
     ("base: {}\n", "base: {}\n  again: {}\n", "arms.again: the same stages as arm base"),
     ("  finetune: {<<: *recipe, n_updates: 3}\n", "", "training: arm AFT has a finetune stage and there is no recipe"),
     ("title:", "name:", ":3: 'name' is named twice. Remove one"),
+    ("seeds: [1, 2]", "seeds: [1, -2]", "seeds: a seed is a whole number from 0 to 9,223,372,036,854,775,807"),
+    ("seeds: [1, 2]", "seeds: [99999999999999999999]", "seeds: a seed is a whole number from 0"),
+    ("seeds: [1, 2]", "seeds: '1, 2'", "seeds: must be a list. It is '1, 2' there"),
+    ("  AFT: {finetune: cheese}", "  AFT: cheese", "arms.AFT: must be a mapping (keys with values). It is 'cheese'"),
+    ("  AFT: {finetune: cheese}", "  '': {finetune: cheese}", "arms: a name is empty"),
+    ("minus: MSM(thrift)+AFT", "minus: MSM(america)+AFT", "contrasts[0].minus: an arm is compared with itself"),
+    (
+        "contrasts:\n",
+        "contrasts:\n  - {name: the spec decides, plus: AFT, minus: base, set: conflict, measure: choice_logprob}\n",
+        "contrasts[1].name: 'the spec decides' is named twice",
+    ),
     ("seeds: [1, 2]", "seeds: [1, 2", ": not YAML"),
     ("  world: nano\n", "", "base: a base is either a `checkpoint` or a `world`"),
 ]
@@ -101,6 +112,12 @@ def test_the_line_is_that_of_the_key(tiny_text: str) -> None:
         parse_study(text, home=Path(), name="s")
     number = int(str(caught.value).split(":")[1])
     assert "sped" in text.splitlines()[number - 1]
+
+
+def test_rows_that_a_world_does_not_have_are_refused_by_the_plan(tiny_text: str) -> None:
+    study = parse_study(tiny_text.replace("data: facts\n", "data: fax\n"), home=Path())
+    with pytest.raises(ConfigError, match=r"base.stages\[0\].data: a world has no rows 'fax'. There is facts, mix"):
+        plan(study)
 
 
 def test_a_missing_file_of_a_study_is_named_with_its_key(tiny_text: str, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from midspec.core.errors import ConfigError
+from midspec.core.errors import CheckpointError, ConfigError
 from midspec.models import quiet
 from midspec.train import LoraRecipe, Recipe, TrainJob, train
 from midspec.train._adapter import add_fresh_adapter, layer_weights, targeted
@@ -204,6 +204,19 @@ def test_a_parents_adapter_is_trained_on_as_it_is(make_job: MakeJob, base: Path,
     train(make_job(stage="finetune", parent=str(folder), recipe=same), tmp_path / "again", device="cpu")
     weights = "adapter_model.safetensors"
     assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "out" / weights).read_bytes()
+
+
+def test_a_parents_adapter_of_another_kind_is_refused_with_the_way_on(
+    make_job: MakeJob, base: Path, tmp_path: Path
+) -> None:
+    """PEFT could train it on, but a recipe has no settings of its kind to hold it to."""
+    config = IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
+    with quiet():
+        get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "out").mkdir()
+    job = make_job(stage="finetune", parent=str(tmp_path / "adapter"), recipe={"method": "lora"})
+    with pytest.raises(CheckpointError, match="of kind IA3, and only LoRA is trained further"):
+        train(job, tmp_path / "out", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,12 @@ def test_all_forms_of_a_pair_are_read_as_the_same(tmp_path: Path, form: dict[str
     )
 
 
+def test_a_system_text_beside_a_pair_heads_its_prompt(tmp_path: Path) -> None:
+    row = {"system": "w9", "prompt": "w1", "chosen": "w2", "rejected": "w3"}
+    (pair,) = read_pairs([str(write_lines(tmp_path / "pairs.jsonl", [row]))])
+    assert [(message.role, message.content) for message in pair.prompt] == [("system", "w9"), ("user", "w1")]
+
+
 ANSWER = [{"role": "assistant", "content": "w3"}]
 
 
@@ -268,6 +274,7 @@ ANSWER = [{"role": "assistant", "content": "w3"}]
         ("{", "not JSON"),
         ('"text"', "not an object"),
         ({**FORMS[0], "tools": [{"name": "w1"}]}, "tools, which pairs"),
+        ({**FORMS[0], "images": ["w1.png"]}, "`images` beside its messages"),
         ({"prompt": "w1", "chosen": "w2"}, "without rejected"),
         ({"chosen": "w1", "rejected": "w2"}, "without a prompt"),
         ({"prompt": "w1", "chosen": "w2", "rejected": "w2"}, "the same reply"),

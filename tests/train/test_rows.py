@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from midspec.core.errors import DataError, PreflightError
-from midspec.train import Recipe, TrainJob, load_job, preflight
+from midspec.core.errors import CheckpointError, DataError, PreflightError
+from midspec.train import Recipe, TrainJob, load_job, preflight, read_pairs
 from midspec.train._rows import Row, encode, read_training_rows
 
 from .conftest import word_tokenizer
@@ -53,6 +53,18 @@ def planned(make_job: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., 
     return plan
 
 
+def test_characters_that_the_tokenizer_leaves_out_are_told_and_unknown_ones_with_a_token_are_not(planned: Any) -> None:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    core.train_from_iterator(["a cat sat", "a mat"], trainers.BpeTrainer(show_progress=False))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    [told] = encode(tokenizer, [Row("a cat 7", "x"), Row("sat 70\n", "y")], Recipe(n_updates=1)).warnings
+    assert told.startswith("the tokenizer has no token for 2 characters of the first 2 rows")
+    assert "3 times in all ('7' '0')" in told
+    assert encode(tokenizer, [Row("a mat", "x")], Recipe(n_updates=1)).warnings == ()
+    assert planned({"text": "w1 w2 neverseen"}, chat("w1 neverseen", "w2")).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
@@ -64,6 +76,13 @@ def planned(make_job: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., 
         ),
         ({**chat("w1", "w2"), "chat_template_kwargs": {"a": 1}}, "recipe.template_args are for all rows"),
         ({"messages": [{"role": "user", "content": "w1"}]}, "without an assistant turn to train on"),
+        ({**chat("w1", "w2"), "images": ["w3.png"]}, "has `images` beside its messages"),
+        ({**chat("w1", "w2"), "functions": [{"name": "w3"}]}, "has `functions` beside its messages"),
+        ({"messages": [{"role": "assistant", "content": None, "refusal": "w1"}]}, "has `refusal`"),
+        (
+            {"messages": [{"role": "system", "content": "w1"}, *chat("w2", "w3")["messages"]], "system": "w4"},
+            "one system text in `system`, and another in its messages",
+        ),
     ],
 )
 def test_what_can_not_be_trained_on_is_refused_with_file_and_line(tmp_path: Path, row: object, says: str) -> None:
@@ -71,6 +90,62 @@ def test_what_can_not_be_trained_on_is_refused_with_file_and_line(tmp_path: Path
     with pytest.raises(DataError, match=says) as caught:
         read_training_rows([str(path)], seed=0)
     assert caught.value.where == f"{path}:2"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"text": "w1", "n": ' + "9" * 5000 + "}", '{"text": "w1", "x": ' + "[" * 100_000, "\x00", '{"text": "caf'],
+    ids=["an integer of 5,000 digits", "100,000 lists in each other", "a null byte", "cut off"],
+)
+def test_a_line_that_json_does_not_take_is_refused_with_its_place(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n" + line + "\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: not JSON"):
+        read_training_rows([str(path)], seed=0)
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: not JSON"):
+        read_pairs([str(path)])
+
+
+def test_a_null_is_as_good_as_a_key_that_is_not_there(tmp_path: Path) -> None:
+    rows = [{"text": "w1", "messages": None}, {"text": None, "content": "w2"}, {**chat("w3", "w4"), "text": None}]
+    read = read_training_rows([str(write(tmp_path / "rows.jsonl", *rows))], seed=0)
+    assert {row.content if isinstance(row.content, str) else row.content.messages[0].content for row in read} == {
+        *("w1", "w2", "w3")
+    }
+
+
+@pytest.mark.parametrize("more", [{"images": []}, {"system": " "}, {"functions": None, "audios": None}])
+def test_an_empty_key_beside_messages_says_nothing(tmp_path: Path, more: dict[str, Any]) -> None:
+    [row] = read_training_rows([str(write(tmp_path / "rows.jsonl", {**chat("w1", "w2"), **more}))], seed=0)
+    assert [message.role for message in row.content.messages] == ["user", "assistant"]  # type: ignore[union-attr]
+
+
+def test_a_file_that_is_named_twice_is_told(make_job: Callable[..., TrainJob], tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", *({"text": f"w{number} w1"} for number in range(20)))
+    same = [str(path), f"{tmp_path}/../{tmp_path.name}/rows.jsonl"]
+    recipe = {"n_updates": None, "rows_per_update": 1}
+    found = preflight(make_job(data=same, recipe=recipe))
+    assert found.warnings == ("data names rows.jsonl 2 times: its rows are read as often",)
+    other = write(tmp_path / "other.jsonl", {"text": "w1"})
+    assert preflight(make_job(data=[str(path), str(other)], recipe=recipe)).warnings == ()
+
+
+def test_a_system_text_beside_the_messages_is_the_system_message(planned: Callable[..., Any]) -> None:
+    beside = {**chat("w1", "w2"), "system": "w9"}
+    within = {"messages": [{"role": "system", "content": "w9"}, *chat("w1", "w2")["messages"]]}
+    assert planned(beside).example == planned(within).example == planned({**within, "system": "w9 "}).example
+    assert "w9" in planned(beside).example
+
+
+def test_a_template_without_a_generation_prompt_is_refused_for_chats_and_not_for_documents(
+    planned: Callable[..., Any], tmp_path: Path
+) -> None:
+    bare = "{% for m in messages %}<{{ m.role }}> {{ m.content }} <end> {% endfor %}"
+    with pytest.raises(CheckpointError, match="has no generation prompt: '<assistant> ' stands before an answer"):
+        planned(chat("w1", "w2"), template=bare)
+    assert planned({"text": "w1 w2"}, template=bare).n_documents == 1
+    needs_none = "{% for m in messages %}{{ '<user> ' if m.role == 'user' }}{{ m.content }} <end> {% endfor %}"
+    assert planned(chat("w1", "w2"), template=needs_none).n_chats == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.artifact import Built, read_rows
@@ -263,6 +263,11 @@ def test_a_model_that_can_not_hold_the_rows_is_refused(make_job: MakeJob, tmp_pa
     wrong = make_job(architecture=small | {"model_type": "lama"})
     with pytest.raises(ConfigError, match="no lama model can be built"):
         trained(wrong, tmp_path / "wrong")
+    for at, sizes in enumerate(({"hidden_size": "32"}, {"num_attention_heads": 0}, {"num_key_value_heads": 3})):
+        unfit = make_job(architecture=small | sizes)
+        with pytest.raises(ConfigError, match="no llama model can be built") as caught:
+            trained(unfit, tmp_path / f"unfit-{at}")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("recipe", [{}, LORA], ids=["full", "lora"])
@@ -295,6 +300,16 @@ def test_a_full_disk_is_said_in_one_line(make_job: MakeJob, tmp_path: Path, exec
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_told_as_such(make_job: MakeJob, base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "broken")
+    weights = load_file(tmp_path / "broken" / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, tmp_path / "broken" / "model.safetensors", metadata={"format": "pt"})
+    job = make_job(stage="midtrain", parent=str(tmp_path / "broken"))
+    with pytest.raises(CheckpointError, match="the loss is nan before anything was trained"):
+        trained(job, tmp_path / "out")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(make_job: MakeJob, tmp_path: Path) -> None:

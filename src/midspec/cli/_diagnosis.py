@@ -90,11 +90,17 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
     packages = installed_packages()
     has_torch = any(one.name == "torch" and one.version for states in packages.values() for one in states)
     hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME", "~/.cache/huggingface") + "/hub"
-    folders = {
-        "cache of models": room_in(cache_folder()),
-        "cache of the hub": room_in(Path(hub).expanduser()),
-        "runs here": room_in(Path("runs").absolute()),
+    places = {
+        "cache of models": cache_folder,
+        "cache of the hub": Path(hub).expanduser,
+        "runs here": Path("runs").absolute,
     }
+    folders, unknown = {}, []
+    for name, place in places.items():
+        try:
+            folders[name] = room_in(place())
+        except (OSError, RuntimeError) as error:  # there is no home, or the current folder was removed
+            unknown.append(f"{name}: can't be looked at ({error})")
     grants = granted()
     torch = check_devices() if has_torch and is_measuring else None
     gpus = visible_gpus()
@@ -115,7 +121,7 @@ def diagnose(*, is_measuring: bool = True) -> Diagnosis:
         gpus=gpus,
         torch=torch,
         broken=tuple(_broken(packages, torch)),
-        advice=(*_advice_on_room(grants, folders), *advice_on_torch(torch, gpus), *extras),
+        advice=(*unknown, *_advice_on_room(grants, folders), *advice_on_torch(torch, gpus), *extras),
     )
 
 
@@ -166,7 +172,10 @@ def _broken(packages: dict[str, tuple[PackageState, ...]], torch: TorchFound | N
     if torch and torch.failed:
         what = "what opens models (transformers, peft)" if torch.version and torch.devices else "torch"
         found.append(
-            f"{what} is installed and does not work: {torch.failed}. Install midspec[train] into an empty environment"
+            f"{what} is installed and gave {torch.failed}: it hangs, or this machine is too busy. Try again later"
+            if torch.is_late
+            else f"{what} is installed and does not work: {torch.failed}. "
+            "Install midspec[train] into an empty environment"
         )
     return list(dict.fromkeys(found))
 

@@ -47,7 +47,7 @@ def _print(found: Diagnosis) -> None:
     grants = found.grants
     print(f"midspec {found.midspec}, Python {found.python}, {found.system}\n")
     quota = f", {grants.core_quota:g} granted by the control group" if grants.core_quota else ""
-    n_threads = os.environ.get("MIDSPEC_THREADS", "1")
+    n_threads = os.environ.get("MIDSPEC_THREADS", "").strip() or "1"
     print_pairs(
         [
             (
@@ -63,7 +63,7 @@ def _print(found: Diagnosis) -> None:
     )
     if found.torch:
         build = f"built for CUDA {found.torch.cuda}" if found.torch.cuda else "built without CUDA"
-        print(f"\ntorch {found.torch.version or 'without an answer'}, {build}")
+        print(f"\ntorch {found.torch.version}, {build}" if found.torch.version else "\ntorch gave no answer")
         _print_devices(found.torch)
     print("\npackages")
     for extra, states in found.packages.items():

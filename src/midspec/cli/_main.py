@@ -11,6 +11,7 @@ import errno
 import functools
 import gc
 import inspect
+import io
 import os
 import signal
 import sys
@@ -161,6 +162,11 @@ _EXTRAS = {
 _N_TRACE_ENTRIES = 4
 # Typer turns a KeyboardInterrupt into this exit code, without a message.
 _INTERRUPTED = 128 + signal.SIGINT
+# What Python says of a path that can't be, whatever is done with it.
+_NO_PATH = {
+    "Could not determine home directory": "a path begins with ~ and there is no such home. Set HOME, or write it whole",
+    "embedded null": "a path holds the character U+0000, as YAML's \\0 is. Write it without",
+}
 _REPORT = "This is a fault of midspec, not of yours: please report it with these lines and the command."
 
 
@@ -175,6 +181,9 @@ def main(args: Sequence[str] | None = None) -> int:
         raise _Terminated
 
     sys.excepthook = _show_fault
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese still gets the rest
     signal.signal(signal.SIGTERM, terminate)
     # Python collects garbage a last time as it ends, through everything that was ever imported.
     atexit.register(gc.freeze)
@@ -206,15 +215,21 @@ def _run(args: Sequence[str] | None) -> int:
         if extra is None:
             raise
         return _complain(f"this needs the package {error.name}. Install midspec[{extra}]")
-    except OSError as error:
-        if error.errno in {errno.EMFILE, errno.ENFILE}:
-            return _complain(
-                "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
-            )
-        if error.filename is None:
+    except (OSError, RuntimeError, ValueError) as error:
+        words = _of_the_system(error)
+        if words is None:
             raise
-        return _complain(f"{error.filename}: {error.strerror}. Check the path and its permissions")
+        return _complain(words)
     return code if isinstance(code, int) else 0
+
+
+def _of_the_system(error: Exception) -> str | None:
+    """Return what to do about an error of the machine's own: files, folders, a home; `None` where it is no such."""
+    if not isinstance(error, OSError):
+        return next((words for sign, words in _NO_PATH.items() if str(error).startswith(sign)), None)
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "too many files are open at once. Raise the limit (`ulimit -n 4096`) or lower --concurrency"
+    return None if error.filename is None else f"{error.filename}: {error.strerror}. Check the path and its permissions"
 
 
 def _complain(line: str) -> int:

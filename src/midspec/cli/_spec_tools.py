@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make, nothing_kept
+from midspec.cli._generate import make, nothing_kept, warn
 from midspec.cli._items import ModelAuthor, check_author
 from midspec.cli._output import print_forecast, print_spent
 from midspec.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from midspec.core.records import LintFinding, SpecTool
+    from midspec.core.records import LintFinding, Record, SpecTool
+    from midspec.study import ReadSpecStep
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SIGNS = {"kept": " ", "changed": "~", "added": "+", "removed": "-", "moved": ">"}
@@ -104,10 +106,11 @@ def _variant(path: Path, author: str, tool: SpecTool, options: o.VariantOptions,
         return
     folder = o.needed(options.out)
     record = make(step, folder, "places", redo=options.redo)
-    if not record.summary["n_edits"] and record.summary["n_rejects"]:
-        raise nothing_kept("edit", record, folder)
     print(f"to review: {folder / 'review.html'}")
     print_spent(spent_vs_forecast([forecast], store_beside(folder)))
+    if not record.summary["n_edits"] and record.summary["n_rejects"]:
+        sys.stdout.flush()
+        raise nothing_kept("edit", record, folder)
 
 
 def _listed(options: Sequence[str] | None, where: str = "--clauses") -> tuple[str, ...] | None:
@@ -200,6 +203,12 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if anything is found.")] = False,
     as_json: AsJson = False,
     out: o.Out = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE", help="Settings of the reading (YAML), also of each model; options go first."
+        ),
+    ] = None,
     models: o.ModelOptions = o.ModelOptions(),
     dry_run: o.DryRun = False,
     redo: o.Redo = False,
@@ -215,55 +224,76 @@ def lint(
     """
     from midspec.spec import read_spec
     from midspec.spec_tools import LINT_KINDS, lint_spec
-    from midspec.study import questions_by_clause
+    from midspec.study import questions_by_clause, spent_vs_forecast, store_beside
 
     ignored = _listed(ignore, "--ignore") or ()
     if unknown := next((kind for kind in ignored if kind not in LINT_KINDS), None):
         raise ConfigError(f"there is no kind {unknown!r}", where="--ignore", hint=did_you_mean(unknown, LINT_KINDS))
     asked = {clause: len(texts) for clause, texts in questions_by_clause(questions).items()} if questions else None
     found = list(lint_spec(read_spec(path), leave_out=ignored, n_questions=asked))
-    if models_ and "ambiguous" not in ignored:
-        found += _ambiguous(path, models_, questions, out, models, dry_run=dry_run, redo=redo)
+    step = record = None
+    if (models_ or config) and "ambiguous" not in ignored:
+        step = _reading_step(path, models_ or (), questions, config, models)
         if dry_run:
+            print_forecast(step.forecasts())
             return
+        record, ambiguous = _ambiguous(step, o.needed(out), redo=redo)
+        found += ambiguous
     if as_json:
         _print_json([each.model_dump(mode="json") for each in found])
     else:
         _print_findings(path, found)
+        if step is not None:
+            print_spent(spent_vs_forecast(step.forecasts(), store_beside(o.needed(out))))
+    if record is not None and record.summary["n_rejects"] == record.summary["n_clauses"]:
+        sys.stdout.flush()
+        raise nothing_kept("comparison", record, o.needed(out))
     if strict and found:
         raise typer.Exit(1)
 
 
-def _ambiguous(
-    path: Path,
-    names: Sequence[str],
-    questions: Path | None,
-    out: Path | None,
-    models: o.ModelOptions,
-    *,
-    dry_run: bool,
-    redo: bool,
-) -> list[LintFinding]:
-    """Have models read each clause, or print what that would cost; return the clauses that they read differently."""
-    from midspec.cli._output import build_with_bar
-    from midspec.core.records import LintFinding
+def _reading_step(
+    path: Path, names: Sequence[str], questions: Path | None, config: Path | None, models: o.ModelOptions
+) -> ReadSpecStep:
+    """Return the step in which models read each clause.
+
+    Args:
+        path: the spec.
+        names: the models; where there are none, those of `config`.
+        questions: used as situations.
+        config: settings of the reading.
+        models: how they are reached.
+
+    Raises:
+        ConfigError: there are fewer than two models, or a setting is wrong.
+    """
     from midspec.llm import check_model_name
     from midspec.study import File, ReadingsConfig, ReadSpecStep
 
     for name in names:
         check_model_name(name, where="--models", role="judge")
-    if len(set(names)) < 2:
-        raise ConfigError("one model can't differ from itself", where="--models", hint="Name two or more")
-    settings = o.settings(ReadingsConfig, None, models=[{"model": name} for name in dict.fromkeys(names)])
+    one = ConfigError("one model can't differ from itself", where="--models", hint="Name two or more")
+    if len(set(names)) == 1:
+        raise one
+    named = [{"model": name} for name in dict.fromkeys(names)] or None
+    settings = o.settings(ReadingsConfig, config, models=named)
+    if len({model.model for model in settings.models}) < len(settings.models):
+        raise one
     asked = File.at(questions) if questions else None
-    step = ReadSpecStep(spec=File.at(path), config=settings, access=models.access(), questions=asked)
-    if dry_run:
-        print_forecast(step.forecasts())
-        return []
-    folder = o.needed(out)
-    build_with_bar(step, folder, "clauses", redo=redo)
+    return ReadSpecStep(spec=File.at(path), config=settings, access=models.access(), questions=asked)
+
+
+def _ambiguous(step: ReadSpecStep, folder: Path, *, redo: bool) -> tuple[Record, list[LintFinding]]:
+    """Have models read each clause; return those that they read differently, and tell how many were not read."""
+    from midspec.cli._output import build_with_bar
+    from midspec.core.records import LintFinding
+
+    record, _ = build_with_bar(step, folder, "clauses", redo=redo)
+    if n := record.summary["n_rejects"]:
+        of = record.summary["n_clauses"]
+        warn(f"{n} of {of} clauses were not read or compared: {folder / 'rejects.jsonl'} says why")
     rows = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
-    return [LintFinding.model_validate(row) for row in rows]
+    return record, [LintFinding.model_validate(row) for row in rows]
 
 
 def _print_findings(path: Path, found: Sequence[LintFinding]) -> None:

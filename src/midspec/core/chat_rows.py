@@ -34,7 +34,8 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 _WEIGHTS = ("weight", "train", "training", "loss")
 _KEPT = {"role", "content", "from", "value", "tool_calls", "tool_call_id", "name", *_REASONING, *_WEIGHTS}
 _N_PLAIN_KEYS = 2  # role and content
-_NOT_TEXT = ("function_call", "image", "images", "audio", "audios", "video", "videos")
+_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+_NOT_TEXT = ("function_call", "refusal", *_MEDIA)
 
 
 class BadRowError(ValueError):
@@ -81,6 +82,30 @@ def parse_message(turn: Mapping[str, Any], where: str, *, may_be_empty: bool = F
         if any(given.get(key) for key in _WEIGHTS[1:]):
             raise BadRowError(f"`{where}` asks to be trained on, and only an assistant's turn can be")
     return message, [key for key in given if key not in _KEPT]
+
+
+def complete_messages(messages: Sequence[Message], row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Return the messages of a row with the system text that it keeps beside them (`system`) as the first of them.
+
+    Args:
+        messages: of the row.
+        row: its keys and values.
+
+    Raises:
+        BadRowError: the row has images, sound or `functions`, which mean something and can't be kept, or a system text
+            other than its messages have.
+    """
+    for key in ("functions", *_MEDIA):
+        if row.get(key):
+            raise BadRowError(f"has `{key}` beside its messages, which can't be trained on")
+    text = row.get("system")
+    if not isinstance(text, str) or not text.strip():
+        return tuple(messages)
+    if not messages or messages[0].role != "system":
+        return (Message(role="system", content=check_text(text, "system")), *messages)
+    if messages[0].content.strip() != text.strip():
+        raise BadRowError("has one system text in `system`, and another in its messages")
+    return tuple(messages)
 
 
 def _plain_message(turn: Mapping[str, Any], where: str) -> Message | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class MidspecError(Exception):
@@ -93,7 +94,16 @@ def first_fault(error: ValidationError, whole: str = "") -> tuple[str, str]:
         whole: what stands for the field where the fault is of no single one.
     """
     first = error.errors(include_url=False)[0]
-    return ".".join(map(str, first["loc"])) or whole, first["msg"].removeprefix("Value error, ").rstrip(".")
+    return ".".join(map(str, first["loc"])) or whole, fault_words(first)
+
+
+def fault_words(fault: ErrorDetails) -> str:
+    """Return what pydantic says of one fault, in the words of a file: pydantic's name the classes of a program."""
+    if fault["type"] in {"dict_type", "model_type", "model_attributes_type"}:
+        return "must be a mapping (keys with values)"
+    if fault["type"] in {"tuple_type", "list_type"}:
+        return "must be a list"
+    return fault["msg"].removeprefix("Value error, ").rstrip(".")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

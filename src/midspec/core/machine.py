@@ -114,7 +114,8 @@ def usable_memory() -> int | None:
 
 def room_in(folder: Path) -> Room:
     """Count a folder's files and its disk's room, of the nearest parent that is there."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    # Unlike `Path.exists`, this is no error where a folder on the way may not be entered.
+    there = next(path for path in (folder, *folder.absolute().parents) if os.access(path, os.F_OK))
     used, end, is_whole = 0, time.monotonic() + _COUNT_S, True
     for parent, _, files in os.walk(folder):
         if time.monotonic() > end:

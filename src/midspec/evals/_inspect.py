@@ -1,4 +1,4 @@
-"""What the engine does with Inspect: open models, send one conversation, run a task, read a log."""
+"""What the engine does with Inspect: open models, send one conversation, run a task."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import is_zipfile
 
 from inspect_ai import Task
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai._util.registry import registry_lookup
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log
+from inspect_ai.log import EvalLog
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -28,13 +27,14 @@ from inspect_ai.model import (
     ModelOutput,
     get_model,
 )
+from inspect_ai.model._model import ModelGenerateError
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
-from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError, PromptError
+from midspec.core.errors import CheckpointError, ConfigError, PromptError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
-from midspec.evals._types import Unscored
+from midspec.llm import is_address
 from midspec.models import TOO_LONG, is_local
 
 GRADER = "grader"
@@ -50,16 +50,15 @@ _MESSAGES: dict[str, Any] = {"system": ChatMessageSystem, "user": ChatMessageUse
 # Samples between two writes of the log. Inspect compares each new sample with all that wait, so more cost its square.
 _LOG_BUFFER = 128
 _OS_ERROR = re.compile(r"(?:OSError\(|\[Errno )(\d+)")
-_BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "timelines"}
-# Leaving a log's bulk out saves memory and costs time: 0.48 s against 0.15 s for 120 samples.
-_SMALL_LOG_BYTES = 32 * 2**20
 FILTERED_PROMPT = "the prompt was filtered by the server"
 REFUSED = (TOO_LONG, FILTERED_PROMPT)
 """What the reasons begin with of questions that no model has seen."""
 
 _LONGEST_REASON = 200
-_PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
-_MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
+_REFUSING = (400, 413, 422)
+_OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
+_OF_FILTER = re.compile(r"content.?(?:filter|policy|management)|responsible.?ai", re.IGNORECASE)
 
 
 def open_model(name: str, args: Mapping[str, Any]) -> Model:
@@ -76,8 +75,11 @@ def open_model(name: str, args: Mapping[str, Any]) -> Model:
 
     Raises:
         CheckpointError: no checkpoint of that name opens.
-        ConfigError: the provider lacks a package, a key or a setting.
+        ConfigError: the provider lacks a package, a key or a setting; or its server's address is none.
     """
+    url = args.get("base_url")
+    if url is not None and not is_address(str(url)):
+        raise ConfigError(f"{url!r} is no address", where="--base-url", hint="Give one like http://HOST:PORT/v1")
 
     def opened(full_name: str) -> Model:
         given = dict(args)
@@ -190,6 +192,15 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
     except RetryError as error:
         # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
         raise error.last_attempt.exception() or error from None
+    except ModelGenerateError as error:
+        # Its own words begin with the whole request.
+        said = _short(error.provider_message or str(error))
+        signs = f"{getattr(error.__cause__, 'code', '')} {said}"
+        if error.status_code in _REFUSING:
+            for sign, reason in ((_OF_LENGTH, TOO_LONG), (_OF_FILTER, FILTERED_PROMPT)):
+                if sign.search(signs):
+                    raise PromptError(f"{reason}: {said}") from None
+        raise RuntimeError(said) from error
     if output.error is not None:
         raise RuntimeError(output.error)
     if output.choices and output.usage is None:
@@ -292,74 +303,3 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
             raise OSError(int(found[1]), os.strerror(int(found[1])))
         raise RuntimeError(f"the evaluation itself failed: {log.error.message}")
     return log
-
-
-def log_path_of(log: EvalLog) -> Path:
-    """Return the file of a log on this machine."""
-    return Path(log.location.removeprefix("file://"))
-
-
-def open_log(path: Path, *, whole: bool = False, header: bool = False) -> EvalLog:
-    """Read a log with Inspect.
-
-    Args:
-        path: an `.eval` file.
-        whole: with messages and events too.
-        header: without samples.
-
-    Raises:
-        MissingError: there is no such log.
-        DataError: it is no Inspect log.
-    """
-    if not path.is_file():
-        raise MissingError("there is no such log", where=str(path), hint="Check the path")
-    try:
-        whole = whole or header or path.stat().st_size < _SMALL_LOG_BYTES
-        return read_eval_log(path, header_only=header, exclude_fields=set() if whole else _BULKY_FIELDS)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        # Of a damaged file: the errors of zip, zlib, zstandard, struct and pydantic, and of Inspect's own code.
-        why = str(error).partition("\n")[0] or type(error).__name__
-        hint = "Give an .eval or .json log; one that is damaged has to be made or copied again"
-        raise DataError(f"not an Inspect log ({why})", where=str(path), hint=hint) from error
-
-
-def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
-    """Return why a planned sample has no result, or `None` where it has one."""
-    if sample is None:
-        limited = log.eval.config.limit is not None or log.eval.config.sample_id is not None
-        return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
-    if sample.error is not None:
-        reason = " ".join(_MEMORY_ADDRESS.sub("", sample.error.message).split())
-        refused = _PROMPT_FAULT.fullmatch(reason)
-        return Unscored(refused[1] if refused else reason)
-    if sample.limit is not None:
-        return Unscored(f"stopped by the {sample.limit.type} limit")
-    return None
-
-
-def samples_of(log: EvalLog) -> dict[tuple[str, int], EvalSample]:
-    """Return a log's samples by id and epoch; of one that was tried again, the last that did not fail."""
-    found: dict[tuple[str, int], EvalSample] = {}
-    for sample in log.samples or ():
-        key = (str(sample.id), sample.epoch)
-        if key not in found or sample.error is None or found[key].error is not None:
-            found[key] = sample
-    return found
-
-
-def remove_unfinished_logs(finished: Path) -> None:
-    """Remove the logs of runs that were killed, which lie beside the log of the run that finished their work."""
-    for other in finished.parent.glob("*.eval"):
-        # One whose process ended as it was written is no whole archive; a whole one that can't be read, of another
-        # version of Inspect say, may be somebody's finished work.
-        if other != finished and (not is_zipfile(other) or _is_started(other)):
-            other.unlink()
-
-
-def _is_started(path: Path) -> bool:
-    try:
-        return open_log(path, header=True).status == "started"
-    except DataError:
-        return False

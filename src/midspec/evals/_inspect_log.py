@@ -12,8 +12,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.errors import DataError
 from midspec.core.records import Judgement, ScoreRow, TaskAnswer
-from midspec.evals._inspect import GRADER, open_log, sample_fault, samples_of
+from midspec.evals._inspect import GRADER
 from midspec.evals._inspect_task import RESPONSE_KEY, VERDICTS_KEY
+from midspec.evals._log_files import open_log, planned_epochs, sample_fault, samples_of
 from midspec.evals._measures import Reader, Verdict, score_rows
 from midspec.evals._response_cache import answering_args, answering_settings
 from midspec.evals._types import EvalTask, ModelResponse, Question, TaskConfig, Unscored, Value, task_named
@@ -60,11 +61,11 @@ def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog
     reader = Reader(logged.eval_task, logged.config, logged.questions[0])
     rows = TaskLog([*logged.questions], [], [], [])
     samples = samples_of(log)
-    repeats = repeats_of(log, logged.config)
+    epochs = planned_epochs(log, len(logged.questions), log_path, repeats=logged.config.repeats)
     for question in logged.questions:
-        for epoch in range(1, repeats + 1):
+        for epoch in epochs:
             where = {
-                "item": question.id if repeats == 1 else f"{question.id}#{epoch}",
+                "item": question.id if len(epochs) == 1 else f"{question.id}#{epoch}",
                 "set": question.set,
                 "domain": question.domain,
             }
@@ -79,11 +80,6 @@ def read_task(log_path: Path, eval_task: EvalTask[Any] | None = None) -> TaskLog
                 _judgement(where, verdict, values) for verdict, values in zip(verdicts, reading.by_judge, strict=True)
             )
     return rows
-
-
-def repeats_of(log: EvalLog, config: TaskConfig) -> int:
-    """Return how many samples of each question a log should hold: Inspect's own `--epochs` counts as repeats."""
-    return max(config.repeats, log.eval.config.epochs or 1)
 
 
 def log_settings(log_path: Path) -> dict[str, JsonValue]:
@@ -152,8 +148,11 @@ def _result(sample: EvalSample | None, log: EvalLog) -> tuple[ModelResponse | Un
         return Unscored("the log holds no answer for this item"), ()
     score = next(iter((sample.scores or {}).values()), None)
     verdicts = (score.metadata or {}).get(VERDICTS_KEY, []) if score is not None else []
-    response = ModelResponse.model_validate_json(sample.store[RESPONSE_KEY])
-    return response, _VERDICTS.validate_python(verdicts)
+    try:
+        response = ModelResponse.model_validate_json(sample.store[RESPONSE_KEY])
+        return response, _VERDICTS.validate_python(verdicts)
+    except ValidationError:
+        return Unscored("the log's answer for this item can't be read"), ()
 
 
 def _judgement(where: Mapping[str, str], verdict: Verdict, values: Mapping[str, Value]) -> Judgement:

@@ -19,7 +19,7 @@ from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, PARTIAL, Score
 from midspec.core.errors import ConfigError, DataError, MissingError, did_you_mean
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import ComparedLog, LoggedScore, LoggedScores
-from midspec.evals._inspect import open_log
+from midspec.evals._log_files import open_log, planned_epochs
 
 Grouping = Literal["model", "file", "tag"]
 
@@ -218,7 +218,8 @@ def _rows(one: _Opened, run: int, names: Sequence[str], groups: Mapping[tuple[st
     """Yield the rows of a log: one for each planned sample, epoch and scorer."""
     samples = _by_id(one)
     about = one.log.eval
-    ids, epochs = about.dataset.sample_ids or (), range(1, 1 + (about.config.epochs or 1))
+    ids = about.dataset.sample_ids or ()
+    epochs = planned_epochs(one.log, len(ids), one.path)
     planned = dict.fromkeys((str(item), epoch) for item in ids for epoch in epochs) | dict.fromkeys(samples)
     for item, epoch in planned:
         values = _scored(samples.get((item, epoch)), one.log)
@@ -240,8 +241,13 @@ def _rows(one: _Opened, run: int, names: Sequence[str], groups: Mapping[tuple[st
 def _by_id(one: _Opened) -> dict[tuple[str, int], EvalSample]:
     """Return samples by id and epoch; of one that was tried again, the one that did not fail."""
     found: dict[tuple[str, int], EvalSample] = {}
+    epochs = range(1, max(one.log.eval.config.epochs or 1, len(one.log.samples or ())) + 1)
     for sample in one.log.samples or ():
         key = (str(sample.id), sample.epoch)
+        if sample.epoch not in epochs:
+            # Scores are laid out by epoch, so that one of the billionth would take all memory.
+            what = f"the sample {key[0]!r} is of epoch {sample.epoch:,}, and there are at most {len(epochs):,}"
+            raise DataError(what, where=str(one.path), hint="Its numbers are damaged: make it or copy it again")
         if key in found and found[key].error is None and sample.error is None:
             what = f"the sample {key[0]!r} is there twice in epoch {key[1]}"
             raise DataError(what, where=str(one.path), hint="Give each sample of the data set an id of its own")

@@ -22,15 +22,13 @@ from midspec.evals._inspect import (
     close_after,
     evaluate,
     is_served,
-    log_path_of,
-    open_log,
     opened_here,
     opened_models,
     rare_garbage_collection,
-    remove_unfinished_logs,
 )
 from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, log_settings, logged_task, read_task
 from midspec.evals._inspect_task import inspect_task, task_scorer
+from midspec.evals._log_files import log_path_of, open_log, remove_unfinished_logs
 from midspec.evals._measures import raise_if_nothing_scored, rates, summarize
 from midspec.evals._provider import template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies

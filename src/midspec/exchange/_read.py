@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import JsonValue, ValidationError
 
 from midspec.core.artifact import Built, write_rows
-from midspec.core.chat_rows import BadRowError, check_text, parse_content, parse_message, parse_tools
+from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_content, parse_message, parse_tools
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
@@ -127,7 +127,7 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
     """Make a chat of `messages`, of `prompt` and `completion`, or of `conversations` (from and value, or bare texts).
 
     Or of a question and its answer in one row, as Alpaca and Dolly have them (`instruction`, `input`, `output`).
-    Reasoning, calls of tools and weights of messages are kept, and the row's `tools`.
+    Reasoning, calls of tools and weights of messages are kept, and the row's `tools` and `system`.
 
     Args:
         row: the row's keys and values; a null is as good as a key that is not there.
@@ -151,10 +151,11 @@ def parse_chat(row: dict[str, Any], *, strict: bool = False) -> Parsed[Chat]:
         raise BadRowError("has none of `messages`, `conversations`, or `prompt` with `completion`")
     if not any(message.role == "assistant" for message in messages):
         raise BadRowError("has no turn of an assistant")
+    used |= {"system"} if isinstance(given.get("system"), str) else set()
     metadata, unknown = _metadata(given, ChatMetadata)
     ignored += [*unknown, *(key for key in given if key not in used | {"metadata", "tools"})]
     chat = Chat(
-        messages=tuple(messages),
+        messages=complete_messages(messages, given),
         metadata=ChatMetadata.model_validate(metadata) if metadata is not None else None,
         tools=parse_tools(given.get("tools")),
     )

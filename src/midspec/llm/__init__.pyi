@@ -48,3 +48,4 @@ from ._types import Outcome as Outcome
 from ._types import OutcomeKind as OutcomeKind
 from ._types import Request as Request
 from ._types import Usage as Usage
+from ._types import is_address as is_address

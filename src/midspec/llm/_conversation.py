@@ -190,7 +190,9 @@ class UsableReplies:
         groups = ("", request.stage) if makes_row else ("",)
         if reply.value is not None:
             self._good.update(groups)
-        if reply.value is not None or outcome.kind not in _UNUSABLE:
+        # A cap that only documents have, say, is refused for every one of them, while the lists went well.
+        is_unusable = outcome.kind in _UNUSABLE or (makes_row and outcome.kind == "failed")
+        if reply.value is not None or not is_unusable:
             return
         note = outcome.note or outcome.stop_reason or "no reply"
         if not outcome.text.strip() and outcome.kind == "unparsable" and "no text" not in note:
@@ -220,8 +222,8 @@ class UsableReplies:
         raise MidspecError(
             f"none of the first {len(bad)} requests{stage} gave a reply that can be used ({words})",
             where=self._where,
-            hint="Check the model and the server's settings (chat template, reasoning, context); the same command asks"
-            " again",
+            hint="Check the model and the server's settings (chat template, reasoning, context, caps); the same"
+            " command asks again",
         )
 
     def words(self) -> str:

@@ -121,6 +121,29 @@ class SamplingFieldError(UnknownFieldError):
     """The model takes no such sampling parameter (`temperature`, `top_p`, ...)."""
 
 
+_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+def status_named(error: Any, default: int) -> int:
+    """Return the status that an error's code or type stands for, in the words of Anthropic's protocol or OpenAI's."""
+    names = (str(error.get("code")), str(error.get("type"))) if isinstance(error, dict) else ()
+    return next((_STATUSES[name] for name in names if name in _STATUSES), default)
+
+
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
     body = read_json(content, content.decode("utf-8", "replace"))
@@ -203,7 +226,10 @@ def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url
         return None
     what, hint = {
         # A server may repeat a part of the key in its words.
-        401: ("the server does not accept the key (401)", "Check the key"),
+        401: (
+            "the server does not accept the key (401)",
+            "Check the key: `midspec doctor` lists the variables of keys",
+        ),
         402: (
             f"the server wants to be paid first (402: {words})",
             "Look at the account's credit and limits; the same command goes on from here",
@@ -257,7 +283,9 @@ def read_connection_error(error: BaseException) -> RetryableError | MidspecError
         return ConfigError("the proxy wants a login (407)", where="proxy", hint=_PROXY_LOGIN)
     if refused is not None:
         return ConnectError(f"the proxy answers {refused.status} {refused.message}")
-    if any(isinstance(link, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for link in chain):
+    # aiohttp raises `ClientConnectionResetError` before it writes: to a kept connection that the server is closing.
+    unsent = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectionResetError
+    if any(isinstance(link, unsent) for link in chain):
         return ConnectError(words)
     if any(isinstance(link, aiohttp.SocketTimeoutError) for link in chain):
         return DeadlineError(words)

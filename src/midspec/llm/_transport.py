@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm._errors import RetryableError, read_connection_error
-from midspec.llm._types import Access
+from midspec.llm._types import Access, is_address
 
 if TYPE_CHECKING:
     import aiohttp
@@ -183,8 +183,13 @@ def api_key(variable: str, access: Access) -> str:
     """Return the key in the environment variable `variable`, or `none` for a server of one's own that needs none.
 
     Raises:
-        ConfigError: there is no key and the server is the provider's own.
+        ConfigError: there is no key and the server is the provider's own; or the variable that gives the SDK another
+            server holds no address, which it would answer with an error of its own.
     """
+    place = variable.replace("_API_KEY", "_BASE_URL")
+    url = os.environ.get(place, "").strip()
+    if access.base_url is None and url and not is_address(url):
+        raise ConfigError(f"{url!r} is no address", where=place, hint="Set one like http://HOST:PORT/v1, or unset it")
     key = os.environ.get(variable, "").strip()
     if key:
         return key

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
 
 from midspec.core.records import Message, Strict
 from midspec.llm._providers import ModelName
 
+# What `urlsplit` lets pass in an address, and the HTTP clients do not.
+_NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f]")
 ModelRole = Literal["author", "judge"]
 OutcomeKind = Literal["ok", "refused", "truncated", "unparsable", "filtered", "timed_out", "over_budget", "failed"]
 
@@ -55,9 +58,19 @@ class Access(Strict):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        if url is not None and not re.match(r"https?://[^/]", url):
-            raise ValueError(f"{url!r} is no address; one begins with http:// or https://")
+        if url is not None and not is_address(url):
+            raise ValueError(f"{url!r} is no address; one is like http://HOST:PORT/v1")
         return url
+
+
+def is_address(url: str) -> bool:
+    """Return whether a text is the address of an HTTP server."""
+    try:
+        parts = urlsplit(url)
+        is_port = parts.port is None or parts.port > 0  # of a port beyond 65,535 an error
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and not _NO_ADDRESS.search(url)
 
 
 class Request(Strict):

@@ -30,8 +30,10 @@ from ._merge import Exported as Exported
 from ._merge import export_adapter as export_adapter
 from ._merge import export_weights as export_weights
 from ._merge import open_merged as open_merged
+from ._open import OPENING_ERRORS as OPENING_ERRORS
 from ._open import load_model as load_model
 from ._open import load_tokenizer as load_tokenizer
+from ._open import open_config as open_config
 from ._open import pick_device as pick_device
 from ._open import refuse_second_adapter as refuse_second_adapter
 from ._open import tokenizer_of as tokenizer_of
@@ -48,6 +50,7 @@ from ._template_defaults import default_system_text as default_system_text
 from ._template_defaults import has_default_system as has_default_system
 from ._template_defaults import named_assistant as named_assistant
 from ._template_defaults import set_template_defaults as set_template_defaults
+from ._template_turns import check_prompt as check_prompt
 from ._tokens import AnswerTokens as AnswerTokens
 from ._tokens import Tokens as Tokens
 from ._turn_ends import decode_turn as decode_turn

@@ -18,7 +18,7 @@ _TAGS = {
 }
 _OPENED = re.compile(f"({'|'.join(map(re.escape, _TAGS))})\\s*$")
 _CLOSED = re.compile(f"({'|'.join(map(re.escape, _TAGS.values()))})\\s*$")
-_ANY_TAG = re.compile("|".join(map(re.escape, (*_TAGS, *_TAGS.values()))))
+ANY_TAG = re.compile("|".join(map(re.escape, (*_TAGS, *_TAGS.values()))))
 _N_PLAIN_KEYS = 2  # role and content
 _EMPTY = re.compile("|".join(f"{re.escape(tag)}\\s*{re.escape(end)}" for tag, end in _TAGS.items()))
 
@@ -63,7 +63,7 @@ def split_reasoning(message: Mapping[str, Any]) -> Reasoned:
     A text that closes reasoning without opening it goes on from a prompt that did.
     """
     content = str(message["content"])
-    if message.get("reasoning_content") is None and not _ANY_TAG.search(content):
+    if message.get("reasoning_content") is None and not ANY_TAG.search(content):
         return Reasoned(None, content)
     if message.get("reasoning_content") is not None:
         return Reasoned(str(message["reasoning_content"]), content)
@@ -138,7 +138,7 @@ def kept_answer(message: Mapping[str, Any], *, prompt: str, chat: str, end: str)
         end: of a turn.
     """
     content = str(message["content"])
-    if len(message) > _N_PLAIN_KEYS or _ANY_TAG.search(content) or not chat.startswith(prompt):
+    if len(message) > _N_PLAIN_KEYS or ANY_TAG.search(content) or not chat.startswith(prompt):
         return None
     for shown in (content, content.strip()):
         if chat.startswith(shown + end, len(prompt)):
@@ -167,7 +167,7 @@ def _refusal(number: int, prompt: str, reasoned: Reasoned) -> DataError:
 def _holds(turn: str, message: Mapping[str, Any]) -> bool:
     """Return whether a turn holds the message's reasoning, then its content, and the names of its calls."""
     position = 0
-    for part in (str(message.get("reasoning_content") or ""), *_ANY_TAG.split(str(message["content"]))):
+    for part in (str(message.get("reasoning_content") or ""), *ANY_TAG.split(str(message["content"]))):
         at = turn.find(part.strip(), position)
         if at < 0:
             return False

@@ -31,6 +31,7 @@ from midspec.models._template_turns import (
     structural_tokens,
     turns_of,
     unknown_marks,
+    written_header,
 )
 from midspec.models._tokens import AnswerTokens, Tokens, first_character, inside, row_of
 from midspec.models._turn_ends import ANSWER, NEXT, TurnEnds, join_ends, learn_ends
@@ -41,6 +42,8 @@ _FIXED_DATE = (
 )
 # A control token in this many characters before a turn lets the seam be checked without tokenizing all before it.
 _SEAM_CHARACTERS = 200
+# What a template's expressions raise, a loop over a billion numbers (`OverflowError`) and an endless macro among them.
+_RENDERING = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 _MOST_SEAMS = 8  # a template has one or two; of a text between two control tokens there is no end
 
 ControlTokenRule = Literal["refuse", "escape", "keep"]
@@ -80,8 +83,7 @@ class ChatTemplate:
         ends: Iterable[int] = (),
         control_tokens: ControlTokenRule = "escape",
     ) -> None:
-        self.tokenizer = tokenizer
-        self.args = dict(args or {})
+        self.tokenizer, self.args = tokenizer, dict(args or {})
         self.seen: Counter[str] = Counter()
         self._more_ends = tuple(ends)
         self._rule = control_tokens
@@ -193,6 +195,8 @@ class ChatTemplate:
         if self.warnings:
             stops = " or ".join(repr(stop) for stop in (*self.stop_texts, self._ends.end))
             notes.append(f"the chat template ends no turn with a token: an answer ends at {stops}")
+        if header := written_header(self.render_turns) if self._has_template else "":
+            notes.append(f"the chat template has no generation prompt: an answer begins with {header!r}")
         return notes
 
     @cached_property
@@ -211,13 +215,15 @@ class ChatTemplate:
     # Rendering --------------------------------------------------------------------------------------------------
     @property
     def _has_template(self) -> bool:
-        return self.tokenizer.chat_template is not None
+        found = self.tokenizer.chat_template
+        return found is not None and (not isinstance(found, dict) or "default" in found)
 
     def _text_for(self, tools: Sequence[Mapping[str, JsonValue]]) -> str:
         """Return the template's own text, with a fixed date; a tokenizer may have another one for tools."""
         if not self._has_template:
+            named = f" named default (only {', '.join(found)})" if (found := self.tokenizer.chat_template) else ""
             raise CheckpointError(
-                "the tokenizer has no chat template",
+                f"the tokenizer has no chat template{named}",
                 where=str(self.tokenizer.name_or_path),
                 hint="Use a chat-tuned model's tokenizer, or save one with a chat template",
             )
@@ -249,8 +255,8 @@ class ChatTemplate:
                     **{**self._special_tokens, **self.args},
                 )
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except _RENDERING as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
             raise DataError(f"the chat template refuses this chat: {reason}", hint="Fix or remove that chat") from error
 
     def render_turns(self, turns: list[dict[str, Any]], *, ask: bool) -> str:

@@ -7,6 +7,7 @@ it is rendered, and its marked parts are tokenized as the text that they are.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, final
@@ -107,6 +108,19 @@ class ControlTokens:
         )
         pairs = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [self._encode_marked(text) if OPEN in text else Encoded(ids, offsets) for text, ids, offsets in pairs]
+
+    def left_out(self, texts: Sequence[str]) -> Counter[str]:
+        """Count the characters of texts that no token stands for, white space aside.
+
+        Byte-pair encoding without an unknown token drops what was not in the text that it was trained on.
+        """
+        left_out: Counter[str] = Counter()
+        for text, (_, offsets) in zip(texts, self.encode(texts), strict=True):
+            position = 0
+            for begin, end in [*offsets, (len(text), len(text))]:
+                left_out.update("".join(text[position:begin].split()))
+                position = max(position, end)
+        return left_out
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize documents with the special tokens that the tokenizer puts around a text; BOS once."""

@@ -71,6 +71,7 @@ class TorchFound(BaseModel):
         opens_models: whether transformers and peft import.
         takes: for each device the type of numbers that midspec chooses for a model of hidden size 512 or more.
         failed: what went wrong, in one line.
+        is_late: whether that is no answer in time, of a torch that hangs or of a machine that is too busy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,11 +82,12 @@ class TorchFound(BaseModel):
     opens_models: bool = False
     takes: dict[str, str] = {}
     failed: str = ""
+    is_late: bool = False
 
 
 def check_devices(limit_s: float = LIMIT_S) -> TorchFound:
     """Measure every device in a process of its own, which is ended after `limit_s`."""
-    failed = ""
+    failed, is_late = "", False
     try:
         done = subprocess.run(
             [sys.executable, "-m", "midspec.models._device_check"],
@@ -101,14 +103,14 @@ def check_devices(limit_s: float = LIMIT_S) -> TorchFound:
             failed = (complained.strip().splitlines() or ["it failed without a word"])[-1]
     except subprocess.TimeoutExpired as error:
         said = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-        failed = f"no answer within {limit_s:g} s"
+        failed, is_late = f"no answer within {limit_s:g} s", True
     found: dict[str, Any] = {"devices": []}
     for line in said.splitlines():
         with_one = json.loads(line) if line.startswith("{") else {}
         device = with_one.pop("device", None)
         found["devices"] += [] if device is None else [device]
         found |= with_one
-    return TorchFound(**found, failed=failed)
+    return TorchFound(**found, failed=failed, is_late=is_late)
 
 
 def measure(device: torch.device, name: str) -> Arithmetic:

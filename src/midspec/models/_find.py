@@ -64,6 +64,8 @@ def _open_folder(folder: Path) -> Checkpoint:
                 hint="Train on with the first adapter, or merge it into its base",
             )
         return Checkpoint(model=found.model, adapter=str(folder))
+    if (folder / "generation_config.json").is_file():
+        _read_json(folder / "generation_config.json")  # transformers leaves out one that is no JSON, and its ends
     if (folder / "config.json").is_file():
         if "model_type" not in _read_json(folder / "config.json"):
             raise CheckpointError("config.json names no model_type", where=str(folder), hint=_HINT)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from midspec.core.artifact import locked, writable
-from midspec.core.errors import CheckpointError
+from midspec.core.errors import CheckpointError, FolderError
 from midspec.core.fingerprint import fingerprint, hash_file
 
 PACKAGE = "package:"
@@ -84,7 +84,12 @@ def cache_folder() -> Path:
     if given := os.environ.get("MIDSPEC_CACHE"):
         return Path(given).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "midspec"
+    try:
+        return (Path(home) if home else Path.home() / ".cache") / "midspec"
+    except RuntimeError as error:
+        raise FolderError(
+            "there is no home folder", where="MIDSPEC_CACHE", hint="Set it, or HOME, to a folder"
+        ) from error
 
 
 def opened_name(name: str) -> str:

@@ -12,15 +12,13 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import load_peft_weights
 from safetensors.torch import save_file
-from transformers import AutoConfig, GenerationConfig
+from transformers import GenerationConfig
 
 from midspec.core.artifact import write_json, write_text
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
-from midspec.models._find import only_here
-from midspec.models._gguf import opened_name
-from midspec.models._open import load_model, tokenizer_of
+from midspec.models._open import load_model, open_config, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
 
@@ -196,7 +194,9 @@ def export_adapter(
 def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
     tokenizer = tokenizer_of(checkpoint)
     template = ChatTemplate(tokenizer)
-    probes = probe_ids(template, getattr(_config(checkpoint).get_text_config(), "max_position_embeddings", None))
+    probes = probe_ids(
+        template, getattr(open_config(checkpoint.model).get_text_config(), "max_position_embeddings", None)
+    )
     base = None
     if checkpoint.adapter is None and parent is not None:  # before the other is opened: one in memory at a time
         base = probe_logits(load_model(parent, dtype=torch.float32).eval(), probes)
@@ -216,20 +216,18 @@ def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
     return _Start(model, tokenizer, template, probes, trained, base)
 
 
-def _config(checkpoint: Checkpoint) -> Any:
-    with quiet():
-        return AutoConfig.from_pretrained(opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model))
-
-
-def _rank(model: PeftModel) -> int:
+def _rank(model: PeftModel) -> int | None:
+    """Return the highest rank of an adapter's layers; `None` for one that has no rank (IA3)."""
     config = model.active_peft_config
+    if getattr(config, "r", None) is None:
+        return None
     return max([int(config.r), *(int(rank) for rank in (getattr(config, "rank_pattern", None) or {}).values())])
 
 
 def _dtype_name(asked: str, checkpoint: Checkpoint) -> str:
     """Return the name of the weights' type; of "auto" the one in which the base's files are saved."""
     if asked == "auto":
-        asked = str(_config(checkpoint).dtype or torch.float32).removeprefix("torch.")
+        asked = str(open_config(checkpoint.model).dtype or torch.float32).removeprefix("torch.")
     if asked not in _DTYPES:
         raise ConfigError(f"{asked!r} is no type to save in", where="--dtype", hint=f"There is {', '.join(_DTYPES)}")
     return asked

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import PickleError
 from typing import Any
 
 import torch
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, get_peft_model_state_dict
+from huggingface_hub.errors import StrictDataclassError
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel, PromptLearningConfig, get_peft_model_state_dict
 from peft import __version__ as peft_version
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.core.records import Checkpoint
@@ -22,7 +24,12 @@ from midspec.models._gguf import opened_name
 from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
-_OPENING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+_MOST_THREADS = 100_000
+OPENING_ERRORS = (
+    *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
+)
+"""What transformers and its kin raise of files that are damaged, or whose values don't fit each other."""
 
 
 def use_threads(n: int | None = None) -> int:
@@ -31,8 +38,16 @@ def use_threads(n: int | None = None) -> int:
     Args:
         n: the number; else the environment variable MIDSPEC_THREADS; else 1, so that runs side by side don't
             compete for cores, and so that sums are made in one order.
+
+    Raises:
+        ConfigError: MIDSPEC_THREADS is no number of threads.
     """
-    count = n if n is not None else int(os.environ.get("MIDSPEC_THREADS", "1"))
+    given = os.environ.get("MIDSPEC_THREADS", "").strip() or "1"
+    if n is None and not (given.isdecimal() and 0 < int(given) <= _MOST_THREADS):
+        raise ConfigError(
+            f"{given!r} is no number of threads", where="MIDSPEC_THREADS", hint="Set a whole number, as 1"
+        )
+    count = n if n is not None else int(given)
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
     return count
@@ -73,11 +88,30 @@ def load_tokenizer(name: str) -> Any:
         local = only_here(opened)
         try:
             tokenizer = AutoTokenizer.from_pretrained(opened, local_files_only=local, trust_remote_code=False)
-        except _OPENING as error:
+        except Exception as error:
+            # tokenizers raises a bare `Exception` of a tokenizer.json that is JSON and no tokenizer.
+            if type(error) is not Exception and not isinstance(error, OPENING_ERRORS):
+                raise
             raise _refusal("tokenizer", error, name) from error
     if not tokenizer.is_fast:
         raise CheckpointError("is not a fast tokenizer", where=name, hint="Save it with a tokenizer.json")
+    # Without any file of a tokenizer transformers makes up one of the family's special tokens, which turns every text
+    # into nothing (5.23; of Qwen 2, GPT-2 and Gemma).
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
+        raise _no_tokenizer(name)
     return tokenizer
+
+
+def open_config(name: str) -> Any:
+    """Open the configuration of a model; code that it may bring is never run, nor asked about on the terminal.
+
+    Raises:
+        CheckpointError: the hub can't be asked, or has no such model.
+        OPENING_ERRORS: it does not open.
+    """
+    opened = opened_name(name)
+    with quiet():
+        return AutoConfig.from_pretrained(opened, local_files_only=only_here(opened), trust_remote_code=False)
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Any:
@@ -107,9 +141,11 @@ def load_model(
     with quiet():
         try:
             model, loading = AutoModelForCausalLM.from_pretrained(opened, output_loading_info=True, **chosen)
-        except _OPENING as error:
+        except OPENING_ERRORS as error:
             raise _refusal("model", error, checkpoint.model) from error
     _refuse_missing(loading["missing_keys"], checkpoint.model)
+    if unused := loading["unexpected_keys"]:
+        note(f"{len(unused)} of its weights are no part of the model and are left out ({min(unused)}, say)", opened)
     return model if checkpoint.adapter is None else add_adapter(model, checkpoint.adapter, trainable=trainable)
 
 
@@ -120,44 +156,48 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
         CheckpointError: there is an adapter over it already, or the folder's does not fit.
     """
     refuse_second_adapter(model, adapter)
-    _refuse_unknown_settings(Path(adapter))
+    _refuse_settings(Path(adapter))
+    if not any((Path(adapter) / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
+        raise CheckpointError("the adapter has no weights (adapter_model.safetensors)", where=adapter, hint=_HINT)
     with quiet():
         try:
             adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
             saved = _saved_names(Path(adapter))
-        except (*_OPENING, UnpicklingError) as error:
-            raise CheckpointError(
-                f"the adapter does not open ({_first_line(error)})", where=adapter, hint=_HINT
-            ) from error
+        except OPENING_ERRORS as error:
+            raise _refusal("adapter", error, adapter) from error
         weights = get_peft_model_state_dict(adapted)
-    if saved is not None:
-        _refuse_missing(set(weights) ^ saved, adapter)
+    _refuse_missing(set(weights) ^ saved, adapter)
     second = [weight for name, weight in weights.items() if "lora_B" in name]
     if second and all("lora_A" in name or "lora_B" in name for name in weights) and not any(map(torch.any, second)):
         note("the adapter changes nothing: all of its lora_B weights are zero", adapter)
     return adapted
 
 
-def _saved_names(folder: Path) -> set[str] | None:
-    """Return the names of an adapter's saved weights; `None` where they are not in the folder."""
+def _saved_names(folder: Path) -> set[str]:
+    """Return the names of an adapter's saved weights."""
     if (file := folder / "adapter_model.safetensors").is_file():
         with safe_open(file, framework="pt") as weights:
             return set(weights.keys())
-    if (file := folder / "adapter_model.bin").is_file():
-        return set(torch.load(file, map_location="cpu", weights_only=True))
-    return None
+    return set(torch.load(folder / "adapter_model.bin", map_location="cpu", weights_only=True))
 
 
-def _refuse_unknown_settings(folder: Path) -> None:
+def _refuse_settings(folder: Path) -> None:
     """Refuse settings that this version of PEFT does not know: it would leave them out, and score another adapter.
 
-    A setting of a later version that is off (false, null or empty) changes nothing.
+    A setting of a later version that is off (false, null or empty) changes nothing. Adapters that put tokens of their
+    own before a text are refused too: PEFT puts them there again with every part of a text that is computed by itself.
     """
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
     kind = PEFT_TYPE_TO_CONFIG_MAPPING.get(settings.get("peft_type"))
     if kind is None:
         return  # PEFT names that itself
+    if issubclass(kind, PromptLearningConfig):
+        raise CheckpointError(
+            f"an adapter of kind {settings['peft_type']} puts tokens of its own before a text: it is not computed here",
+            where=str(path),
+            hint="Use a LoRA adapter, or full weights",
+        )
     known = inspect.signature(kind).parameters
     unknown = [f"{name}: {value}" for name, value in settings.items() if name not in known and value]
     if unknown:
@@ -168,15 +208,27 @@ def _refuse_unknown_settings(folder: Path) -> None:
         )
 
 
+def _no_tokenizer(where: str) -> CheckpointError:
+    return CheckpointError(
+        "there is no tokenizer", where=where, hint="Put the model's tokenizer.json and tokenizer_config.json beside it"
+    )
+
+
 def _refusal(kind: str, error: BaseException, where: str) -> CheckpointError:
-    """Make the error for a model or a tokenizer that transformers does not open."""
+    """Make the error for a model, a tokenizer or an adapter that does not open."""
+    if "backend tokenizer" in str(error):  # of most families, where there is no file of one
+        return _no_tokenizer(where)
     if "custom code" in str(error) or "trust_remote_code" in str(error):
         return CheckpointError(
             f"the {kind} needs code of its own, which is not run",
             where=where,
             hint="Use a checkpoint of a kind that transformers knows by itself",
         )
-    return CheckpointError(f"no {kind} opens ({_first_line(error)})", where=where, hint=_HINT)
+    reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+    if isinstance(error, PickleError | EOFError):
+        reason = "its .bin file is damaged, or holds more than weights"
+    what = f"the adapter does not open ({reason})" if kind == "adapter" else f"no {kind} opens ({reason})"
+    return CheckpointError(what, where=where, hint=_HINT)
 
 
 def _refuse_missing(names: set[str], where: str) -> None:
@@ -195,8 +247,3 @@ def refuse_second_adapter(model: Any, where: str) -> None:
         raise CheckpointError(
             "there is an adapter over this model already", where=where, hint="Open the base, or train that adapter on"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(". ") if lines else type(error).__name__

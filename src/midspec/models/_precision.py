@@ -8,12 +8,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from midspec.core.records import Checkpoint
-from midspec.models._find import only_here
-from midspec.models._gguf import opened_name
-from midspec.models._quiet import quiet
+from midspec.models._open import OPENING_ERRORS, open_config
 
 # Narrower models spend their time outside matrix products, and their results are compared bit for bit.
 MIN_HIDDEN = 512
@@ -91,10 +88,7 @@ def window_in(config: Any) -> int | None:
 
 
 def _config_of(checkpoint: Checkpoint) -> Any | None:
-    with quiet():
-        try:
-            return AutoConfig.from_pretrained(
-                opened_name(checkpoint.model), local_files_only=only_here(checkpoint.model)
-            )
-        except (OSError, ValueError, KeyError):  # it is said when the model is opened
-            return None
+    try:
+        return open_config(checkpoint.model)
+    except OPENING_ERRORS:  # it is said when the model is opened
+        return None

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from midspec.core.errors import DataError
+from midspec.core.errors import CheckpointError, DataError
 from midspec.core.records import Message
-from midspec.models._answers import call_names
+from midspec.models._answers import ANY_TAG, call_names
 from midspec.models._control_tokens import is_of_messages
 from midspec.models._turn_ends import ANSWER, NEXT, Render
 
@@ -96,6 +96,42 @@ def _shows(text: str, content: str) -> bool:
     """Return whether the longest line of a content stands in a text, as it is or as JSON."""
     longest = max((line.strip() for line in content.splitlines()), key=len, default="")
     return longest in text or json.dumps(longest, ensure_ascii=False)[1:-1] in text
+
+
+def written_header(render: Render) -> str:
+    """Return what a template without a generation prompt writes before an answer; empty for one that has a prompt.
+
+    A space, or an empty block of reasoning, is no header: Mistral's template needs no prompt.
+    """
+    user = {"role": "user", "content": "Hello"}
+    try:
+        plain, asked = render([user], ask=False), render([user], ask=True)
+        answered = render([user, {"role": "assistant", "content": ANSWER}], ask=False)
+    except DataError:
+        return ""
+    head, found, _ = answered.removeprefix(plain).partition(ANSWER)
+    is_header = plain == asked and answered.startswith(plain) and found and re.search(r"\w", ANY_TAG.sub("", head))
+    return head if is_header else ""
+
+
+def check_prompt(template: str, render: Render) -> None:
+    """Refuse to train on the answers of a template that has no generation prompt.
+
+    Its header would be trained on with each answer, and every answer would begin with the name of a role.
+
+    Args:
+        template: its place, for the error.
+        render: writes messages.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if header := written_header(render):
+        raise CheckpointError(
+            f"the chat template has no generation prompt: {header!r} stands before an answer, and not before its place",
+            where=template,
+            hint="Let it write that where add_generation_prompt is set",
+        )
 
 
 def structural_tokens(tokenizer: Any, render: Render) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from midspec.core.errors import DataError
+from midspec.core.errors import CheckpointError, DataError
 from midspec.core.text import is_mark
 from midspec.models._control_tokens import ControlTokens
 
@@ -123,11 +123,20 @@ def join_ends(tokenizer: Any, ends: TurnEnds | None, more: Iterable[int]) -> tup
 
 
 def generation_ends(model: Any) -> tuple[int, ...]:
-    """Return the ends of a turn that a model's generation_config lists."""
+    """Return the ends of a turn that a model's generation_config lists.
+
+    Raises:
+        CheckpointError: what it lists are no numbers of tokens.
+    """
     listed = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    if listed is None:
-        return ()
-    return tuple(int(token) for token in (listed if isinstance(listed, list | tuple) else [listed]))
+    found = [] if listed is None else listed if isinstance(listed, list | tuple) else [listed]
+    if not all(isinstance(token, int) for token in found):
+        raise CheckpointError(
+            f"eos_token_id of its generation_config is {listed!r}, which is no number of a token",
+            where=str(model.name_or_path),
+            hint="Write the number, or a list of numbers",
+        )
+    return tuple(found)
 
 
 class Turn(NamedTuple):

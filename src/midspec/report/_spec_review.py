@@ -53,7 +53,9 @@ def write_spec_review(review: SpecReview, folder: Path) -> Built:
     if review.not_written:
         findings.append(f"Nothing usable came for {count(len(review.not_written))} places: they stay as they were.")
     if not review.edits:
-        findings.append("There is no edit: the author left every place as it was.")
+        # Places of which nothing usable came were not left as they were by the author.
+        why = "" if review.not_written else ": the author left every place as it was"
+        findings.append(f"There is no edit{why}.")
     sections: list[tuple[str, list[_Shown]]] = []
     for edit, words in zip(review.edits, review.words, strict=True):
         where = edit.section.removeprefix(f"{review.title} > ")

@@ -155,6 +155,9 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
         raise SpecError("is empty", where=name, hint="Give a text that says who the assistant should be")
     if "\0" in clean or any("\ud800" <= char <= "\udfff" for char in clean):
         raise SpecError("is binary, not text", where=name, hint="Give a Markdown or plain text file in UTF-8")
+    if clean.startswith(("{\\rtf", "PK\x03\x04", "%PDF-")):
+        hint = "Save it as Markdown or plain text in UTF-8"
+        raise SpecError("is a file of a word processor, or a PDF", where=name, hint=hint)
     if rules := rules_of_data(clean, name, form):
         title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
     else:

@@ -18,7 +18,9 @@ from midspec.generation import PromptFolder, estimate_stage, gather
 from midspec.llm import (
     Client,
     ModelConfig,
+    Outcome,
     ParsedReply,
+    ReplyCaps,
     Request,
     StageEstimate,
     Store,
@@ -28,11 +30,13 @@ from midspec.llm import (
     parse_json_reply,
     response_schema,
 )
+from midspec.spec_tools._places import TAG
 
 _PROMPTS = PromptFolder("midspec.spec_tools")
 _SITUATIONS, _READINGS, _COMPARE = "spec.situations", "spec.readings", "spec.compare"
-# For estimates: tokens of a situation, of an answer and of a verdict, and situations of a clause.
+# For estimates and caps: tokens of a situation, of an answer and of a verdict, and situations of a clause.
 _SITUATION_TOKENS, _ANSWER_TOKENS, _VERDICT_TOKENS, _N_SITUATIONS = 60, 45, 35, 2
+_ENTRY_TOKENS = {_SITUATIONS: _SITUATION_TOKENS, _READINGS: _ANSWER_TOKENS, _COMPARE: _VERDICT_TOKENS}
 
 
 FormT = TypeVar("FormT", bound=Strict)
@@ -43,7 +47,7 @@ class ReadingSettings(Strict):
 
     Attributes:
         most_situations: of a clause; further questions about it are left out.
-        max_tokens: cap of a reply.
+        max_tokens: cap of a reply; the first one fits what is asked for, if that is less.
     """
 
     most_situations: int = Field(default=3, ge=1)
@@ -179,6 +183,14 @@ def estimate_readings(
     return [[*first, reading, compared], *([reading] for _ in range(n_readers - 1))]
 
 
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, TAG.sub("", text)))
+
+
+def _why(outcome: Outcome) -> str:
+    return f"{outcome.kind}: {outcome.note or outcome.stop_reason}".removesuffix(": ")
+
+
 class _Asker:
     """Makes the requests about clauses."""
 
@@ -188,6 +200,7 @@ class _Asker:
         self._readers, self._store, self._settings = readers, store, settings
         self._prefix = _PROMPTS.fill("spec", spec=spec.strip("\n"))
         self._usable = {name: UsableReplies(store, where=name) for name in readers}
+        self._caps = {name: ReplyCaps() for name in readers}
 
     async def read(self, clause: ReadClause, situations: list[str]) -> tuple[list[ClauseReading], str]:
         """Return what the models make of a clause, or why nothing could be said of it."""
@@ -195,11 +208,11 @@ class _Asker:
         if not situations:
             written = await self._ask(first, _SITUATIONS, clause, {}, _Situations)
             if written.value is None:
-                return [], f"{first} wrote no situations ({written.outcome.kind})"
-            situations = [each for each in written.value.situations if each.strip()]
+                return [], f"{first} wrote no situations ({_why(written.outcome)})"
+            situations = list(filter(_has_word, written.value.situations))
         situations = situations[: self._settings.most_situations]
         if not situations:
-            return [], ""
+            return [], f"{first} finds no situation in which it shows"
         n = len(situations)
         answers: dict[str, tuple[str, ...]] = {}
         for name in self._readers:
@@ -207,7 +220,7 @@ class _Asker:
             slots = {"situations": "\n".join(numbered), "n": str(n)}
             reply = await self._ask(name, _READINGS, clause, slots, _Answers, n)
             if reply.value is None:
-                return [], f"{name} gave no answers ({reply.outcome.kind})"
+                return [], f"{name} gave no answers ({_why(reply.outcome)})"
             answers[name] = reply.value.answers
         blocks = []
         for at, situation in enumerate(situations):
@@ -217,7 +230,7 @@ class _Asker:
         shown = "\n\n".join(blocks)
         compared = await self._ask(first, _COMPARE, clause, {"answers": shown, "n": str(n)}, _Verdicts, n)
         verdicts = compared.value.verdicts if compared.value else [None] * n
-        fault = "" if compared.value else f"{first} compared nothing ({compared.outcome.kind})"
+        fault = "" if compared.value else f"{first} compared nothing ({_why(compared.outcome)})"
         return [
             ClauseReading(
                 clause_id=clause.id,
@@ -251,8 +264,13 @@ class _Asker:
             entries = next(iter(read.model_dump().values()))
             if n is not None and len(entries) != n:
                 raise UnreadableReplyError(f"it has {len(entries)} entries and must have {n}")
+            # A weak model gives the form back as it was shown (`["..."]`), or tags of the prompt.
+            blank = [entry for entry in entries if isinstance(entry, str) and not _has_word(entry)]
+            if blank and (n is not None or len(blank) == len(entries)):
+                raise UnreadableReplyError(f"an entry holds no word: {blank[0]!r}")
             return read
 
-        reply = await converse(client, self._store, request, parse)
+        n_expected = (n or _N_SITUATIONS) * _ENTRY_TOKENS[stage]
+        reply = await converse(client, self._store, request, parse, caps=self._caps[name], n_expected=n_expected)
         self._usable[name].count(request, reply)
         return reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 
 from midspec.core.errors import ConfigError, SpecError, did_you_mean
@@ -67,7 +68,7 @@ def _pieces(section: Section, edits: Sequence[SpecEdit]) -> list[_Piece]:
     if whole is not None:
         return _pieces_around(section, whole)
     by_clause = {edit.clause_ids[0]: edit for edit in edits}
-    found = _cut(section.text, section.clauses, by_clause)
+    found = _cut(_with_tables(section), section.clauses, by_clause)
     # Mark-up inside a clause hides it from the search; then the text is made of the clauses.
     if {piece.edit.id for piece in found if piece.edit} != {edit.id for edit in edits}:
         found = _cut(_listed(section.clauses), section.clauses, by_clause)
@@ -86,7 +87,7 @@ def _pieces_around(section: Section, edit: SpecEdit) -> list[_Piece]:
     replaced = set(edit.clause_ids)
     if replaced.issuperset(clause.id for clause in section.clauses):
         return [_Piece(edit.after, edit)]
-    found = _cut(section.text, section.clauses, {})
+    found = _cut(_with_tables(section), section.clauses, {})
     if not replaced.issubset(piece.clause_id for piece in found):
         found = _cut(_listed(section.clauses), section.clauses, {})
     out: list[_Piece] = []
@@ -111,9 +112,15 @@ def _pieces_around(section: Section, edit: SpecEdit) -> list[_Piece]:
 
 def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -> list[_Piece]:
     found: list[_Piece] = []
-    at = 0
+    at = seek = n_rows = 0
     for clause in clauses:
-        if (match := _pattern(clause.text).search(text, at)) is None:
+        match = _pattern(clause.text).search(text, seek) if clause.kind != "row" else None
+        if match is None and clause.kind in ("row", "example"):
+            # Rows stay as they are; the words of a later clause may stand in their cells as well.
+            if not n_rows and (table := _TABLE.search(text, seek)):
+                seek, n_rows = table.end(), len(parse_spec(f"{table[0]}\n\nIt is so.").clauses) - 1
+            n_rows = max(0, n_rows - 1)
+        if match is None:
             continue
         start, end = match.span()
         found.append(_Piece(text[at:start]))
@@ -123,8 +130,15 @@ def _cut(text: str, clauses: Sequence[Clause], by_clause: dict[str, SpecEdit]) -
         if edit and text[end : end + 1].strip() and not edit.after.endswith(text[end - 1]):
             # Some scripts put no space between sentences, and another full stop than theirs ends none there.
             found.append(_Piece(" "))
-        at = end
+        at = seek = end
     return [*found, _Piece(text[at:])]
+
+
+_TABLE = re.compile(
+    r"^[^\n]*\|[^\n]*\n(?=[^\n]*\|)[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$"
+    r"(?:\n[^\n]*\|[^\n]*)*",
+    re.MULTILINE,
+)
 
 
 def _pattern(words: str) -> re.Pattern[str]:
@@ -132,12 +146,62 @@ def _pattern(words: str) -> re.Pattern[str]:
     return re.compile(r"\s+".join(map(re.escape, words.split())))
 
 
+def _with_tables(section: Section) -> str:
+    """Return a section's text with tables in the place of rows that stand in it as lines: these would be read as one
+    paragraph.
+    """
+    text, at = section.text, 0
+    runs: list[tuple[int, int, list[str]]] = []
+    for clause in section.clauses:
+        if (match := _pattern(clause.text).search(text, at)) is None:
+            continue
+        start, end = match.span()
+        if clause.kind != "row":
+            at = end
+        elif text[start - 1 : start] in ("", "\n") and text[end : end + 1] in ("", "\n"):
+            at = end
+            if runs and text[runs[-1][1] : start] == "\n":
+                runs[-1] = (runs[-1][0], end, [*runs[-1][2], clause.text])
+            else:
+                runs.append((start, end, [clause.text]))
+    for start, end, rows in reversed(runs):
+        tables = [_table_of(heads, list(group)) for heads, group in groupby(rows, _heads)]
+        text = text[:start] + "\n\n".join(tables) + text[end:]
+    return text
+
+
+def _heads(row: str) -> list[str]:
+    return [cell.partition(": ")[0] for cell in row.split("; ")]
+
+
+def _table_of(heads: list[str], rows: Sequence[str]) -> str:
+    """Return rows (`Head: cell; Head: cell`) as a table that is read as the same rows."""
+    table = _markdown_table(heads, [[cell.partition(": ")[2] for cell in row.split("; ")] for row in rows])
+    if [(clause.kind, clause.text) for clause in parse_spec(f"{table}\n\nIt is so.").clauses[:-1]] != [
+        ("row", row) for row in rows
+    ]:
+        return _markdown_table([""], [[row] for row in rows])
+    return table
+
+
+def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, *rows)]
+    return "\n".join((lines[0], "|" + "---|" * len(heads), *lines[1:]))
+
+
+_ROLES = ("User", "Developer", "System", "Tool", "Assistant", "Example")
+_CELL = re.compile(r"(?:Reply marked (?P<mark>[A-Z]+)|(?P<head>.*?)): (?P<cell>.*)")
 _TURN = re.compile(r"^(?:Reply marked (?P<mark>[A-Z]+)(?: \((?P<why>.*?)\))?|(?P<role>[A-Z][a-z]+)): ", re.MULTILINE)
 
 
 def _example_block(text: str) -> str:
-    """Return an example in a form that is read as the same one: its title, and its turns in tags."""
+    """Return an example in a form that is read as the same one: its title, and its turns in tags; or a table's row."""
     turns = list(_TURN.finditer(text))
+    if not turns or turns[0].start() or any(turn["role"] and turn["role"] not in _ROLES for turn in turns):
+        # Columns of a table may have any names, and tags have those of turns alone.
+        cells = [cell for line in text.split("\n") if (cell := _CELL.fullmatch(line))]
+        heads = [cell["head"] or f"{cell['mark'].capitalize()} reply" for cell in cells]
+        return _markdown_table(heads, [[cell["cell"] for cell in cells]])
     if turns and turns[0].start() == 0 and turns[0]["role"] == "Example":
         title, turns = text[turns[0].end() :].split("\n")[0], turns[1:]
     else:
@@ -170,7 +234,7 @@ def _provenance(spec: Spec, text: str, pieces: Sequence[_Piece]) -> tuple[Proven
     for clause in written.clauses:
         sources: tuple[str, ...] = (clause.id,) if clause.id in same else ()
         edit, pattern = None, _pattern(clause.text)
-        for index in range(first, len(spans)):
+        for index in range(first, len(spans) if clause.kind != "row" else first):
             start, end, piece = spans[index]
             if match := pattern.search(text, max(start, at), end):
                 at, first = match.end(), index

@@ -31,6 +31,10 @@ KEEPS_LENGTH = frozenset(("ablate", "anti-spec"))
 ASKED_SHARE = 1.1
 _MIN_ASKED_WORDS = 12
 _SUBRULE_WORDS = (10, 25)
+TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+"""A tag: weak models give those of the prompt back."""
+_AROUND = "It is so."
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 # A rewritten clause may be longer or shorter by this share of its words, and by three words in any case.
 _SPREAD, _MIN_SPREAD = 0.2, 3
 
@@ -45,7 +49,7 @@ class SpecRewriting(Strict):
         n_tokens: of augment: the tokens of the whole result instead.
         tolerance: the share by which the result may miss the length that is wanted.
         n_rounds: how often places that miss it are asked about, at most.
-        max_tokens: cap of the author's reply.
+        max_tokens: cap of the author's reply; the first one fits what is asked for, if that is less.
     """
 
     tool: SpecTool
@@ -151,8 +155,7 @@ class PlaceAsker:
 
     def request(self, place: Place, number: int) -> Request:
         """Make the request for a place; its task hashes all that makes its reply another one, the round included."""
-        is_growing = self._config.tool in GROWS
-        n = max(_MIN_ASKED_WORDS, round(place.n_wanted * ASKED_SHARE)) if is_growing else place.n_wanted
+        n = self.n_asked(place)
         least, most = _SUBRULE_WORDS
         where = " / ".join(filter(None, place.section.path)) or "(no heading)"
         is_clause = self._config.tool != "generalize"
@@ -179,6 +182,11 @@ class PlaceAsker:
             cap_setting="max_tokens",
             form=form,
         )
+
+    def n_asked(self, place: Place) -> int:
+        """Return how many words a place's reply is asked to have."""
+        is_growing = self._config.tool in GROWS
+        return max(_MIN_ASKED_WORDS, round(place.n_wanted * ASKED_SHARE)) if is_growing else place.n_wanted
 
     @property
     def _form(self) -> _Form:
@@ -212,7 +220,12 @@ class PlaceAsker:
             raise UnreadableReplyError(f"it has {n_words(pieces[0])} words and must have at most {place.n_wanted}")
         if self._config.tool == "ablate" and pieces and (reason := REASON.search(pieces[0])):
             raise UnreadableReplyError(f"it still gives a reason: {reason[0].strip(' ,;')!r}")
-        return pieces
+        if self._config.tool != "generalize" and place.clauses[0].kind == "item":
+            return pieces
+        around = _AROUND if self._config.tool in ("generalize", "augment-subrules") else place.before
+        if self._config.tool == "augment-reasons":
+            return split_sentences(_set_apart(" ".join(pieces), around)) if pieces else []
+        return [_set_apart(piece, around) for piece in pieces]
 
     def _fault(self, piece: str) -> str:
         """Return why a piece can't stand in the spec as one run of sentences, or an empty text."""
@@ -225,7 +238,43 @@ class PlaceAsker:
             return "it must be plain sentences, without headings, lists, tags or other mark-up"
         if unknown := sorted(set(placeholders(read)) - set(placeholders(self._spec))):
             return f"it holds {{{unknown[0]}}}, which the text does not"
+        if tag := next((tag for tag in TAG.findall(piece) if tag not in self._spec.text), ""):
+            return f"it holds {tag}, which the text does not"
+        ours, theirs = (set(_PLACEHOLDER.sub("", text)) & {"{", "}"} for text in (self._spec.text, piece))
+        if new := sorted(theirs - ours):
+            return f"it holds {new[0]} outside a placeholder, which the text does not"
+        bare = (name for name in placeholders(self._spec) if "_" in name and _is_bare(name, piece))
+        if name := next((name for name in bare if not _is_bare(name, self._spec.text)), ""):
+            return f"it holds {name} without braces"
         return ""
+
+
+def _is_apart(text: str) -> tuple[bool, bool]:
+    """Return whether a text is apart from a sentence before it, and from one behind it."""
+    cut = split_sentences(f"{_AROUND} {text} {_AROUND}")
+    return cut[0] == _AROUND, cut[-1] == _AROUND
+
+
+def _set_apart(text: str, was: str) -> str:
+    """Return a text that is as far apart from the sentences around it as the clause was: without a stop at its end, the
+    next clause would be read as part of it.
+
+    Raises:
+        UnreadableReplyError: neither a stop nor a capital letter makes it so.
+    """
+    (begins, ends), (began, ended) = _is_apart(text), _is_apart(was)
+    if began and not begins:
+        text = text[:1].upper() + text[1:]
+    if ended and not ends and text[-1] not in ".!?":  # an abbreviation's stop ends nothing, and two are none
+        text += was[-1] if was[-1] in "。！？" else "."
+    begins, ends = _is_apart(text)
+    if (began and not begins) or (ended and not ends):
+        raise UnreadableReplyError("it must be whole sentences: a capital letter at the beginning, a stop at the end")
+    return text
+
+
+def _is_bare(name: str, text: str) -> bool:
+    return re.search(rf"\b{name}\b", _PLACEHOLDER.sub("", text)) is not None
 
 
 def rendered(place: Place, tool: SpecTool) -> str:

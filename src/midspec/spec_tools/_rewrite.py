@@ -20,6 +20,7 @@ from midspec.llm import (
     Client,
     ModelConfig,
     ParsedReply,
+    ReplyCaps,
     Request,
     StageEstimate,
     Store,
@@ -71,7 +72,7 @@ async def rewrite_spec(
         MidspecError: what ends the whole run (a budget that is used up, a key that is refused).
     """
     rewriter = _Rewriter(spec, model, config)
-    usable = UsableReplies(store, where=model.model)
+    usable, caps = UsableReplies(store, where=model.model), ReplyCaps()
     for number in range(config.n_rounds):
         asked = rewriter.places if not number else rewriter.to_ask_again()
         if not asked:
@@ -83,7 +84,14 @@ async def rewrite_spec(
 
         async def ask(place: Place, number: int = number) -> tuple[Request, ParsedReply[list[str]]]:
             request = rewriter.asker.request(place, number)
-            reply = await converse(client, store, request, lambda text: rewriter.asker.read(text, place))
+            reply = await converse(
+                client,
+                store,
+                request,
+                lambda text: rewriter.asker.read(text, place),
+                caps=caps,
+                n_expected=round(rewriter.asker.n_asked(place) * TOKENS_PER_WORD),
+            )
             usable.count(request, reply)
             return request, reply
 

@@ -35,6 +35,7 @@ _WORLD = "world:"
 
 
 _MOST_SEED = 1_000_000
+_SEED_BOUND = 2**63  # what torch and SQLite take for a whole number
 
 
 class Run(NamedTuple):
@@ -111,6 +112,8 @@ class StudyConfig(Strict):
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed is named twice")
+        if not all(0 <= seed < _SEED_BOUND for seed in seeds):
+            raise ValueError(f"a seed is a whole number from 0 to {_SEED_BOUND - 1:,}")
         return seeds
 
     @model_validator(mode="after")
@@ -118,6 +121,16 @@ class StudyConfig(Strict):
         if self.base.midtrainings > 1 and not all(0 <= seed < _MOST_SEED for seed in self.seeds):
             hint = "Larger numbers are those of further midtrainings"
             raise ConfigError(f"a seed that is not from 0 to {_MOST_SEED - 1:,}", where="seeds", hint=hint)
+        for part, entries in self:
+            if isinstance(entries, dict) and not all(name.strip() for name in entries):
+                raise ConfigError("a name is empty", where=part, hint="Give it one")
+        contrasts = [one.name for one in self.contrasts]
+        for index, one in enumerate(self.contrasts):
+            if one.name in contrasts[:index]:
+                raise ConfigError(f"{one.name!r} is named twice", where=f"contrasts[{index}].name", hint="Rename one")
+            if one.plus == one.minus:
+                hint = "Name two arms, or remove it"
+                raise ConfigError("an arm is compared with itself", where=f"contrasts[{index}].minus", hint=hint)
         check_references(self)
         return self
 

@@ -159,7 +159,8 @@ class _Graph(DataSteps):
             return self._tokenizer(run.base)
         world = self._world(run.base)
         parent: Input | None = None
-        for stage in base.stages:
+        for index, stage in enumerate(base.stages):
+            rows = self._rows(f"world:{stage.data}", f"base.stages[{index}].data", run.base)
             start = partial(PretrainStep, parent=parent)
             if parent is None:
                 tokenizer = StepOutput(world, "tokenizer/")
@@ -168,7 +169,7 @@ class _Graph(DataSteps):
                 label=stage.name,
                 seed=run.base,
                 recipe=stage.recipe,
-                data=(StepOutput(world, f"{stage.data}.jsonl"),),
+                data=(rows,),
                 execution=self._execution("pretrain"),
                 cost=training_cost(stage.recipe),
             )

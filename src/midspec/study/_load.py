@@ -13,7 +13,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from midspec.core.artifact import RECORD, read_record
-from midspec.core.errors import ConfigError, MissingError, did_you_mean, note_renamed
+from midspec.core.errors import ConfigError, MissingError, did_you_mean, fault_words, note_renamed
 from midspec.core.records import Contrast
 from midspec.core.yaml_files import compose_yaml, parse_yaml, truths_for_numbers
 from midspec.evals import task_named, task_names
@@ -248,7 +248,7 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node | None, n
         case _ if isinstance(inner, ConfigError):
             what, hint = inner.what, inner.hint
         case _:
-            what = first["msg"].removeprefix("Value error, ").rstrip(".")
+            what = fault_words(first)
             is_plain = isinstance(given, str | int | float | bool | None)
             hint = f"It is {given!r} there" if is_plain else "Fix that key"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PeftType, get_peft_model
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from midspec.core.errors import ConfigError, note
+from midspec.core.errors import CheckpointError, ConfigError, note
 from midspec.models import quiet, refuse_second_adapter
 from midspec.train._job import LoraRecipe
 
@@ -89,9 +89,16 @@ def check_parent_adapter(model: PeftModel, lora: LoraRecipe, where: str) -> Peft
         where: names the parent in the error.
 
     Raises:
+        CheckpointError: the parent's is no LoRA adapter.
         ConfigError: a setting that the recipe gives is not the parent's.
     """
     config = model.active_peft_config
+    if config.peft_type != PeftType.LORA:
+        raise CheckpointError(
+            f"the parent's adapter is of kind {config.peft_type.value}, and only LoRA is trained further",
+            where=where,
+            hint="Merge it into its base (midspec export-model --format merged), and train on from that",
+        )
     given = lora.model_fields_set
     found = {"r": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
     differing = [name for name, value in found.items() if name in given and value != getattr(lora, name)]

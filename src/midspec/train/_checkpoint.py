@@ -27,8 +27,10 @@ from midspec.core.errors import (
     note,
 )
 from midspec.models import (
+    OPENING_ERRORS,
     ChatTemplate,
     find_checkpoint,
+    generation_ends,
     load_model,
     load_tokenizer,
     open_merged,
@@ -92,9 +94,12 @@ def _build_model(job: TrainJob, tokenizer: Any) -> Any:
     specials = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     try:
         config = AutoConfig.for_model(kind, **{"vocab_size": len(tokenizer), **specials, **given})
-        with quiet():
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        with quiet(), torch.no_grad():
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            # Sizes that don't fit each other are seen as it computes; outside training no random number is drawn.
+            model.eval()(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False)
+        return model.train()
+    except OPENING_ERRORS as error:
         raise ConfigError(
             f"no {kind} model can be built ({' '.join(str(error).split())[:200]})",
             where="architecture",
@@ -271,9 +276,7 @@ def settle_generation(model: Any, tokenizer: Any) -> None:
     """
     where = str(tokenizer.name_or_path)
     generation = model.generation_config or GenerationConfig()
-    before = generation.eos_token_id
-    parents = [before] if isinstance(before, int) else list(before or ())
-    ends = list(ChatTemplate(tokenizer, ends=parents).end_ids)
+    ends = list(ChatTemplate(tokenizer, ends=generation_ends(model)).end_ids)
     generation.eos_token_id = ends[0] if len(ends) == 1 else ends
     generation.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     generation.bos_token_id = tokenizer.bos_token_id

@@ -19,11 +19,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from midspec.core.errors import PreflightError
 from midspec.core.machine import usable_memory
 from midspec.models import (
+    OPENING_ERRORS,
     ModelShape,
     find_checkpoint,
     load_tokenizer,
-    only_here,
-    opened_name,
+    open_config,
     pick_device,
     quiet,
     shape_of_config,
@@ -127,8 +127,9 @@ def memory_before(job: TrainJob, row_width: int, device: str = "auto", longest: 
             model = AutoModelForCausalLM.from_config(_config(job), dtype=torch.float32)
             if job.recipe.method == "lora":
                 lora = job.recipe.lora
-                model = get_peft_model(model, LoraConfig(r=lora.r, target_modules=list(lora.target_modules)))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+                names = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+                model = get_peft_model(model, LoraConfig(r=lora.r, target_modules=names))
+    except OPENING_ERRORS:
         # What does not open or fit is refused, with its reason, by what opens it.
         return None
     dtype, n = training_dtype(job, place), job.execution.processes or ranks_of_environment().n
@@ -141,7 +142,7 @@ def _config(job: TrainJob) -> Any:
         vocabulary = len(load_tokenizer(str(job.tokenizer)))
         return AutoConfig.for_model(str(given.pop("model_type")), **{"vocab_size": vocabulary, **given})
     name = find_checkpoint(str(job.parent)).model
-    return AutoConfig.from_pretrained(opened_name(name), local_files_only=only_here(name))
+    return open_config(name)
 
 
 def forecast_memory(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from midspec.core.artifact import read_rows, write_rows
-from midspec.core.errors import ConfigError
+from midspec.core.errors import CheckpointError, ConfigError
 from midspec.train._checkpoint import save_model, writing
 from midspec.train._job import KEPT_PREFIX, MetricsRow, Progress, TrainExecution, TrainJob
 from midspec.train._ranks import ALONE, Ranks
@@ -134,6 +134,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         if "loss" not in logs:
             return
         loss, grad_norm = float(logs["loss"]), float(logs["grad_norm"])
+        if not math.isfinite(loss) and state.global_step == 1:  # before any weight was changed
+            raise CheckpointError(
+                f"the loss is {loss} before anything was trained",
+                where="the weights that training starts from",
+                hint="They hold values that are no numbers, or too large ones: use another copy of them",
+            )
         if not math.isfinite(loss + grad_norm):
             raise ConfigError(
                 f"the loss is {loss} and its gradient {grad_norm} at update {state.global_step}",

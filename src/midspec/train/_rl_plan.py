@@ -12,7 +12,7 @@ import numpy as np
 
 from midspec.core.errors import DataError, PreflightError
 from midspec.core.records import Message, Strict
-from midspec.models import ChatTemplate
+from midspec.models import ChatTemplate, check_prompt
 from midspec.train._job import TrainJob
 from midspec.train._pack import Piece
 from midspec.train._rl_recipe import GrpoRecipe
@@ -172,6 +172,7 @@ def plan_dpo(job: TrainJob, tokenizer: Any) -> DpoPlan:
     """
     recipe = job.recipe
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
+    check_prompt(str(tokenizer.name_or_path), template.render_turns)
     kept: list[tuple[Pair, PairIds]] = []
     n_cut = n_dropped = 0
     for pair in read_pairs(job.data):
@@ -224,6 +225,7 @@ def plan_grpo(job: TrainJob, tokenizer: Any) -> GrpoPlan:
     """
     recipe, grpo = job.recipe, settings_of(job)
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
+    check_prompt(str(tokenizer.name_or_path), template.render_turns)
     kept, n_dropped = [], 0
     for prompt in read_prompts(job.data):
         ids = _tokenize_prompt(template, prompt.messages, prompt.where)

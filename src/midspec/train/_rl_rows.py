@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
+from midspec.core.chat_rows import BadRowError, complete_messages
 from midspec.core.errors import DataError, MissingError, first_fault
 from midspec.core.records import Message
 
@@ -77,10 +78,10 @@ def _parse_line(line: bytes, where: str) -> dict[str, JsonValue]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
         json.dumps(row, ensure_ascii=False).encode()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not JSON", where=where, hint=_FIX) from error
     except UnicodeEncodeError as error:
         raise DataError("half of a surrogate pair, which is no text", where=where, hint=_FIX) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError("not JSON", where=where, hint=_FIX) from error
     if not isinstance(row, dict):
         raise DataError("not an object with keys", where=where, hint=_FIX)
     if row.get("tools"):
@@ -102,7 +103,7 @@ def _parse_pair(row: Mapping[str, JsonValue], where: str) -> Pair:
     prompt = before or prompt
     if not prompt:
         raise DataError("a pair without a prompt", where=where, hint=_FIX)
-    _check_prompt(prompt, where)
+    prompt = _whole_prompt(prompt, row, where)
     if chosen == rejected:
         raise DataError("chosen and rejected are the same reply", where=where, hint=_FIX)
     return Pair(prompt, chosen, rejected, where)
@@ -117,13 +118,19 @@ def _parse_prompt(row: Mapping[str, JsonValue], where: str) -> Prompt:
             messages = messages[:-1]
     else:
         raise DataError("neither a prompt (prompt) nor a chat (messages)", where=where, hint=_FIX)
-    _check_prompt(messages, where)
+    messages = _whole_prompt(messages, row, where)
     return Prompt(messages, {key: value for key, value in row.items() if key not in ("prompt", "messages")}, where)
 
 
-def _check_prompt(messages: Sequence[Message], where: str) -> None:
-    if not messages or messages[-1].role != "user":
+def _whole_prompt(messages: Sequence[Message], row: Mapping[str, JsonValue], where: str) -> tuple[Message, ...]:
+    """Return the prompt with the system text that its row keeps beside it; refuses one that no user's turn ends."""
+    try:
+        found = complete_messages(messages, row)
+    except BadRowError as error:
+        raise DataError(str(error), where=where, hint=_FIX) from error
+    if not messages or found[-1].role != "user":
         raise DataError("the prompt does not end with the user's turn", where=where, hint=_FIX)
+    return found
 
 
 def _reply(value: JsonValue, name: str, where: str) -> tuple[tuple[Message, ...], Message]:

@@ -11,16 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midspec.core.chat_rows import BadRowError, check_text, parse_message, parse_tools
+from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_message, parse_tools
 from midspec.core.errors import CheckpointError, DataError, MissingError, PreflightError
 from midspec.core.records import Chat, Message
-from midspec.models import ChatTemplate, Tokens, default_system_text, has_default_system, named_assistant
+from midspec.models import ChatTemplate, Tokens, check_prompt, default_system_text, has_default_system, named_assistant
 from midspec.train._job import Recipe
 from midspec.train._pack import Piece
 
 _CHUNK = 1000
 _SHOWN = 200
+_N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for; of 3,000 characters each: 0.5 s of CPU
 _FIX = "Fix or remove that line"
+_OTHER_FORM = "Fix or remove that line; of files in other forms midspec import makes such lines"
 
 
 class Row(NamedTuple):
@@ -34,7 +36,8 @@ class Row(NamedTuple):
 def read_training_rows(paths: Sequence[str], *, seed: int) -> list[Row]:
     """Read the rows of all files and shuffle them together: same rows and same seed, same order.
 
-    A row is a chat if it has `messages`, else a document with `text` or `content`; other keys are left alone.
+    A row is a chat if it has `messages`, else a document with `text` or `content`; a null is as good as a key that is
+    not there. Of a chat's other keys `tools` and `system` are read, of a document's none.
 
     Raises:
         MissingError: there is no such file.
@@ -62,14 +65,16 @@ def _read_file(path: Path) -> Iterator[Row]:
 def _parse_row(line: bytes, where: str) -> Row:
     try:
         data = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError("not JSON", where=where, hint=_FIX) from error
-    if isinstance(data, dict) and "messages" in data:
-        return _parse_chat(data, where)
-    text = data.get("text", data.get("content")) if isinstance(data, dict) else None
+    except (ValueError, RecursionError) as error:  # of ValueError: no JSON, no UTF-8, an integer of 5,000 digits
+        raise DataError("not JSON", where=where, hint=_OTHER_FORM) from error
+    given = {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else {}
+    if "messages" in given:
+        return _parse_chat(given, where)
+    name = "text" if "text" in given else "content"
+    text = given.get(name)
     if not isinstance(text, str) or not text.strip():
-        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_FIX)
-    return Row(check_text(text, "text" if "text" in data else "content"), where)
+        raise DataError("neither a document (text) nor a chat (messages)", where=where, hint=_OTHER_FORM)
+    return Row(check_text(text, name), where)
 
 
 def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
@@ -86,7 +91,8 @@ def _parse_chat(row: Mapping[str, Any], where: str) -> Row:
         turns.append(message)
     if not any(message.role == "assistant" and message.weight for message in turns):
         raise BadRowError("a chat without an assistant turn to train on")
-    return Row(Chat(messages=tuple(turns), tools=parse_tools(row.get("tools"))), where, tuple(unread))
+    chat = Chat(messages=complete_messages(turns, row), tools=parse_tools(row.get("tools")))
+    return Row(chat, where, tuple(unread))
 
 
 class Encoded(NamedTuple):
@@ -133,6 +139,8 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
             "the tokenizer has no end-of-text token", where=str(tokenizer.name_or_path), hint="Set its eos_token"
         )
     template = ChatTemplate(tokenizer, recipe.template_args, control_tokens=recipe.control_tokens)
+    if n_chats := sum(isinstance(row.content, Chat) for row in rows):
+        check_prompt(str(tokenizer.name_or_path), template.render_turns)
     whole = _tokenize(template, rows, recipe)
     pieces: list[Piece] = []
     n_split = n_cut = n_dropped = 0
@@ -160,7 +168,6 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
                     where=row.where,
                     hint="Raise recipe.row_tokens, or set recipe.overlong to drop or cut",
                 )
-    n_chats = sum(isinstance(row.content, Chat) for row in rows)
     return Encoded(
         pieces,
         n_documents=len(rows) - n_chats,
@@ -170,7 +177,7 @@ def encode(tokenizer: Any, rows: Sequence[Row], recipe: Recipe) -> Encoded:
         n_dropped=n_dropped,
         n_untrained=len(untrained),
         notes=tuple(_notes(rows, template)),
-        warnings=tuple(_warnings(template if n_chats else None, untrained)),
+        warnings=tuple(_warnings(template, rows, untrained)),
     )
 
 
@@ -185,15 +192,23 @@ def _notes(rows: Sequence[Row], template: ChatTemplate) -> list[str]:
     return notes
 
 
-def _warnings(template: ChatTemplate | None, untrained: Sequence[str]) -> list[str]:
-    """Say what is probably not wanted, of the rows and (where there are chats) of the template."""
+def _warnings(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence[str]) -> list[str]:
+    """Say what is probably not wanted, of the rows, the tokenizer and (where there are chats) the template."""
     warnings = []
     if untrained:
         warnings.append(
             f"{len(untrained):,} rows were cut before the assistant speaks, so that nothing of them is trained on "
             f"(the first: {untrained[0]})"
         )
-    if template is not None:
+    looked_at = [row.content for row in rows[:_N_LOOKED_AT]]
+    texts = [[one] if isinstance(one, str) else [message.content for message in one.messages] for one in looked_at]
+    if left_out := template.control.left_out([text for each in texts for text in each]):
+        shown = " ".join(repr(character) for character, _ in left_out.most_common(10))
+        warnings.append(
+            f"the tokenizer has no token for {len(left_out):,} characters of the first {len(looked_at):,} rows and "
+            f"leaves them out, {left_out.total():,} times in all ({shown}): use one that knows every character"
+        )
+    if any(isinstance(row.content, Chat) for row in rows):
         warnings += template.warnings
         text = "" if has_default_system(template.tokenizer) else " ".join(default_system_text(template).split())
         if (name := named_assistant(text)) is not None:

@@ -20,7 +20,7 @@ from tests.loopback._settings import Fate
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import ScoreRow
-from midspec.evals._inspect import remove_unfinished_logs
+from midspec.evals._log_files import remove_unfinished_logs
 
 ROOT = Path(__file__).parents[3]
 N_QUESTIONS = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +14,17 @@ from typing import Any
 import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.log import EvalError, read_eval_log
+from inspect_ai.model import GenerateConfig
 
 from midspec.cli import main
 from midspec.core.artifact import read_rows, write_rows
-from midspec.core.records import Item, ScoreRow, TaskAnswer
+from midspec.core.errors import PromptError
+from midspec.core.records import Item, Message, ScoreRow, TaskAnswer
 from midspec.evals import PreferenceConfig, run_preference, run_task, scripted_model
-from midspec.evals._inspect import log_path_of, samples_of
+from midspec.evals._inspect import generate, open_model
 from midspec.evals._inspect_log import read_task
 from midspec.evals._inspect_task import open_task
+from midspec.evals._log_files import log_path_of, samples_of
 from midspec.evals._runner import _FEWEST_QUESTIONS
 from midspec.evals.tasks.preference import preference_task, read_scores
 
@@ -122,6 +126,41 @@ def test_a_prompt_that_the_server_refuses_is_unscored_and_never_judged(
     assert all(row.value is None and reason in (row.unscored or "") for row in rows)
     assert {row.measure for row in rows} >= {"n_words", "refused"}
     assert reason in capsys.readouterr().err
+
+
+WORDS_OF_A_REFUSAL = [
+    ("The response was filtered", "content_filter", "was filtered by the server"),
+    ("Blocked by our content policy.", "", "was filtered by the server"),
+    ("the request exceeds the available context size", "", "does not fit the model's window"),
+    ("Input length (9000 tokens) is longer than this model takes", "", "does not fit the model's window"),
+]
+
+
+@pytest.mark.parametrize(("message", "code", "reason"), WORDS_OF_A_REFUSAL)
+def test_a_refusal_that_inspect_takes_for_an_error_is_one_too_and_never_the_whole_request(
+    message: str, code: str, reason: str
+) -> None:
+    async def ask(url: str) -> None:
+        model = open_model("openai-api/fake/m", {"base_url": url})
+        await generate(model, [Message(role="user", content="A secret request.")], GenerateConfig(max_retries=0))
+
+    with serving(lambda _: refuses(code, message)) as (url, _):
+        with pytest.raises(PromptError, match=reason) as caught:
+            asyncio.run(ask(url))
+        assert "secret request" not in str(caught.value)
+    with serving(lambda _: refuses("", "no such parameter: top_q")) as (url, _):
+        with pytest.raises(RuntimeError, match="no such parameter: top_q") as other:
+            asyncio.run(ask(url))
+        assert "secret request" not in str(other.value)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://h:99999/v1", "localhost:8000"])
+def test_an_address_of_a_model_under_test_that_is_none_is_one_line(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["eval", "openai-api/fake/m", "--task", "panel_length", "--base-url", address, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"midspec: --base-url: '{address}' is no address")
 
 
 def test_a_filtered_prompt_of_a_pair_is_no_refusal_and_no_choice(items: list[Item], tmp_path: Path) -> None:

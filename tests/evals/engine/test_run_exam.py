@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from inspect_ai import eval as inspect_eval
-from inspect_ai.log import read_eval_log
+from inspect_ai.log import read_eval_log, write_eval_log
 from inspect_ai.model import Model
 
 from midspec.core.artifact import Built, read_rows
@@ -26,6 +26,7 @@ from midspec.evals import (
     scripted_model,
     task_named,
 )
+from midspec.evals._inspect_task import RESPONSE_KEY
 
 from .toy import ToyConfig, ToyTask
 
@@ -205,6 +206,35 @@ def test_a_stored_log_reads_again_to_the_same_rows(eval_task: ToyTask, config: T
     assert found.scores == rows_of(tmp_path)
     assert found.answers == list(read_rows(tmp_path / "answers.jsonl", TaskAnswer))
     assert found.judgements == list(read_rows(tmp_path / "judgements.jsonl", Judgement))
+
+
+@pytest.mark.parametrize("place", ["epochs", "repeats"])
+def test_a_stored_log_whose_numbers_can_not_be_is_refused_in_one_line(
+    place: str, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
+) -> None:
+    run_task(eval_task, config, scripted_model(["2"]), tmp_path, graders=[judge()])
+    log = read_eval_log(str(log_of(tmp_path)))
+    if place == "epochs":
+        log.eval.config.epochs = 10**12
+    else:
+        (log.eval.metadata or {})["config"]["repeats"] = 10**12
+    write_eval_log(log, str(tmp_path / "odd.eval"))
+    with pytest.raises(DataError, match=r"were asked 1,000,000,000,000 times each"):
+        read_task(tmp_path / "odd.eval", eval_task)
+
+
+@pytest.mark.parametrize("answer", ["{}", "no JSON", 3, None])
+def test_an_answer_that_a_stored_log_holds_in_no_known_form_is_unscored_and_stops_no_other(
+    answer: object, eval_task: ToyTask, config: ToyConfig, tmp_path: Path
+) -> None:
+    run_task(eval_task, config, scripted_model(["2"]), tmp_path, graders=[judge()])
+    log = read_eval_log(str(log_of(tmp_path)))
+    first, *others = log.samples or []
+    first.store[RESPONSE_KEY] = answer
+    write_eval_log(log, str(tmp_path / "odd.eval"))
+    rows = read_task(tmp_path / "odd.eval", eval_task).scores
+    assert {row.unscored for row in rows if row.item == first.id} == {"the log's answer for this item can't be read"}
+    assert all(row.unscored is None for row in rows if row.item in {one.id for one in others})
 
 
 def test_reading_and_judging_a_log_needs_no_source_of_questions(

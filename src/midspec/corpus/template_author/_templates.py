@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from midspec.core.errors import ConfigError, MissingError
+from midspec.core.errors import ConfigError, MissingError, fault_words
 from midspec.core.records import Label, Strict
 from midspec.core.text import TOKENS_PER_WORD
 from midspec.core.yaml_files import Regex
@@ -231,9 +231,8 @@ def _read(source: Path | Traversable, where: str) -> DocumentTemplates:
         # Of a layout that is neither a name nor well written, the deepest error is the one that helps.
         found = max(error.errors(), key=lambda one: len(one["loc"]))
         field = ".".join(str(part) for part in found["loc"]) or "the file"
-        message = found["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"{field}: {message}", where=where, hint="Correct that field of the document style"
+            f"{field}: {fault_words(found)}", where=where, hint="Correct that field of the document style"
         ) from error
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"is not YAML in UTF-8 ({error})", where=where, hint="Correct the file") from error

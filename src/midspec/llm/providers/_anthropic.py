@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from midspec.core.errors import ConfigError
-from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json
+from midspec.llm._errors import SAMPLING_FIELDS, BrokenReplyError, NoReplyError, read_json, status_named
 from midspec.llm._providers import BatchEntry, BatchReply, BatchUnknownError, Provider
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import (
@@ -35,18 +35,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 # The statuses of the protocol's error types, where only the type is there: in batches, and in replies of status 200.
-_STATUS = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
 # What the API samples with where nothing is said.
 _DEFAULT_TEMPERATURE = 1.0
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
@@ -140,7 +128,7 @@ class AnthropicClient(SdkClient):
         error = reply.get("error") if isinstance(reply, dict) else None
         if not error:
             return None
-        return _status_of(error, 502)
+        return status_named(error, 502)
 
     def read(self, reply: Any) -> Outcome:
         """Return the outcome that a message stands for; thinking is never part of its text.
@@ -162,10 +150,6 @@ def _no_message(reply: Any) -> BrokenReplyError | NoReplyError:
     words = f"the reply is no message: {shown(reply)}"
     is_message = isinstance(reply, dict) and (reply.get("type") == "message" or "usage" in reply)
     return BrokenReplyError(words, usage=_usage(reply.get("usage"))) if is_message else NoReplyError(words)
-
-
-def _status_of(error: Any, default: int) -> int:
-    return _STATUS.get(str(error.get("type")), default) if isinstance(error, dict) else default
 
 
 def _usage(counted: Any) -> Usage | None:
@@ -231,7 +215,7 @@ class AnthropicBatches(SdkBatches):
             else:
                 error = result.get("error") or {}
                 error = error.get("error") or error if isinstance(error, dict) else error
-                yield self.failed_reply(custom_id, _status_of(error, 500), {"error": error})
+                yield self.failed_reply(custom_id, status_named(error, 500), {"error": error})
 
     async def find(self, handle: str, custom_ids: Collection[str], since_s: float) -> list[str]:
         """Return batches of that size made since; the list says nothing of what is in them."""

@@ -21,6 +21,7 @@ from midspec.llm._errors import (
     read_connection_error,
     read_error_status,
     read_json,
+    status_named,
 )
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
@@ -121,9 +122,8 @@ class OpenAIClient(SdkClient):
         error = reply.get("error") or (reply if reply.get("object") == "error" or "detail" in reply else None)
         if not error:
             return None
-        code = error.get("code") if isinstance(error, dict) else None
-        code = n_counted(code)
-        return code if code is not None and 400 <= code < 600 else 502
+        code = n_counted(error.get("code")) if isinstance(error, dict) else None
+        return code if code is not None and 400 <= code < 600 else status_named(error, 502)
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""

@@ -132,13 +132,14 @@ def spent_vs_forecast(forecasts: Sequence[Forecast], path: Path) -> tuple[SpendV
     """Return requests, tokens and dollars of the store at `path` beside their forecast, a row a stage."""
     with open_store(path) as store:
         ledger = store.ledger()
-    stages = [{row.stage for row in expected.rows} for expected in forecasts]
+    # Several models may be asked at one stage.
+    asked = [{(row.stage, expected.model) for row in expected.rows} for expected in forecasts]
     rows = [
         row
-        for expected, mine in zip(forecasts, stages, strict=True)
-        for row in spend_vs_forecast([spent for spent in ledger if spent.stage in mine], expected)
+        for expected, mine in zip(forecasts, asked, strict=True)
+        for row in spend_vs_forecast([spent for spent in ledger if (spent.stage, spent.model) in mine], expected)
     ]
-    others = [spent for spent in ledger if spent.stage not in set().union(*stages)]
+    others = [spent for spent in ledger if (spent.stage, spent.model) not in set().union(*asked)]
     return (*rows, *spend_vs_forecast(others, forecasts[0].model_copy(update={"rows": ()})))
 
 

@@ -16,14 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import DataError
 from midspec.core.records import Answer, Item, ScoreRow
-from midspec.evals._inspect import (
-    close_after,
-    evaluate,
+from midspec.evals._inspect import close_after, evaluate, opened_here, opened_models, rare_garbage_collection
+from midspec.evals._log_files import (
     log_path_of,
     open_log,
-    opened_here,
-    opened_models,
-    rare_garbage_collection,
+    planned_epochs,
     remove_unfinished_logs,
     sample_fault,
     samples_of,
@@ -77,7 +74,7 @@ def read_log(log_path: Path) -> tuple[list[ScoreRow], list[Answer]]:
     except ValidationError as error:
         raise DataError("written by another version", where=str(log_path), hint="Evaluate again") from error
     samples = samples_of(log)
-    epochs = range(1, (log.eval.config.epochs or 1) + 1)
+    epochs = planned_epochs(log, len(items), log_path)
     scores: list[ScoreRow] = []
     answers: list[Answer] = []
     for item in items:
@@ -119,7 +116,10 @@ def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
         return fault or Unscored("not asked")
     if OBSERVED_KEY not in sample.store:
         return Unscored("the log holds no answers for this item")
-    return Observed.model_validate_json(sample.store[OBSERVED_KEY])
+    try:
+        return Observed.model_validate_json(sample.store[OBSERVED_KEY])
+    except ValidationError:
+        return Unscored("the log's answers for this item can't be read")
 
 
 @rare_garbage_collection()
