@@ -10,9 +10,10 @@ import pytest
 
 from midspec.core.artifact import read_rows
 from midspec.core.records import Document
-from midspec.corpus import CorpusConfig
-from midspec.spec import fill, parse_spec
-from midspec.study import load_study, plan, run_study
+from midspec.corpus import CorpusConfig, make_corpus
+from midspec.lab import data_path
+from midspec.spec import fill, parse_spec, read_spec
+from midspec.study import CorpusStep, load_study, plan, run_study
 from midspec.study.jobs._corpus import document_filter
 
 from ..loopback import Settings, serve
@@ -72,10 +73,10 @@ GIVEN = "  america: &corpus {spec: america, rows: rows.jsonl}\n"
     [
         (QUOTED, 20),
         (QUOTED.replace("n_documents: 20, ", ""), 1000),
-        (QUOTED.replace("n_documents: 20", "target_tokens: 28000"), 100),
         (WRITTEN, 8),
         (WRITTEN.replace("n_documents: 8", "target_tokens: 31000"), 10),
-        (WRITTEN.replace("n_documents: 8", "ideas: 2"), None),
+        (WRITTEN.replace("n_documents: 8", "ideas: 2, doc_types: 3"), 6),
+        (GIVEN.replace("rows.jsonl", '"world:facts"'), None),
         (GIVEN, 7),
         (GIVEN.replace("rows.jsonl", "rows.jsonl, n_documents: 3"), 3),
     ],
@@ -102,6 +103,14 @@ def test_a_plan_says_what_the_judge_of_a_studys_documents_will_be_asked(
         # A verdict is taken to have 300 tokens; the spec before it has more than 100.
         assert step.usd is not None
         assert step.requests * (300 * 5 + 100 * 0.2) / 1e6 < step.usd < step.requests * 0.05
+
+
+@pytest.mark.parametrize("size", [{"target_tokens": 4000}, {"ideas": 2}, {"n_documents": 30}, {}])
+def test_as_many_documents_are_expected_of_the_template_author_as_it_writes(size: dict[str, int]) -> None:
+    names = {"model_name": "nova", "provider_name": "lab", "frames": str(data_path("frames.yaml"))}
+    step = CorpusStep.of_file(data_path("america.md"), config := CorpusConfig(**names, **size))
+    made = make_corpus(read_spec(data_path("america.md")), config).documents
+    assert step.expected()[0] == pytest.approx(len(made), rel=0.1)
 
 
 def _first_curated(corpus: str) -> str:

@@ -127,11 +127,20 @@ class CorpusStep(AuthoredStep):
         n_documents = count_of(summary, "n_documents", self.config.n_asked)
         return Size(n_documents, tokens=self.config.target_tokens or expected)
 
-    @property
-    def mean_length(self) -> tuple[int, int]:
-        """Return how many tokens a document is expected to have, and of how many clauses it is."""
-        writing = self.config.writing
-        return (_TEMPLATE_TOKENS, _TEMPLATE_CLAUSES) if writing is None else (writing.mean_tokens, _AUTHORED_CLAUSES)
+    def expected(self) -> tuple[int, int, int]:
+        """Return how many documents are expected, whatever gives the size; and of each its tokens, and its clauses."""
+        from midspec.corpus import load_templates, plan_corpus
+
+        writing, size = self.config.writing, self.size({})
+        spec = self.names.read(self.spec.original.locate({}))
+        if writing is not None:
+            stages = forecast_corpus(spec, self.config, self.author).rows
+            n_documents = next(row.n_requests for row in stages if row.stage == "document")
+            return n_documents, writing.mean_tokens, _AUTHORED_CLAUSES
+        templates = self.config.frames if self.templates is None else self.templates.locate({})
+        n_documents = size.documents or len(plan_corpus(spec, self.config, load_templates(templates)))
+        n_tokens = size.tokens // max(1, n_documents) if size.tokens else _TEMPLATE_TOKENS
+        return n_documents, n_tokens, _TEMPLATE_CLAUSES
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:

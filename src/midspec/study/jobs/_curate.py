@@ -133,7 +133,8 @@ class CurateStep(Step):
     def forecast(self) -> Forecast | None:
         """Forecast what the judge is asked, if the filters let every document pass; nothing is sent.
 
-        Vectors are not in it. Returns `None` without a judge, and where it is not known how many documents there are.
+        Vectors are not in it. Returns `None` without a judge, and where nothing is known of the rows: chats, which no
+        judge of documents reads, and rows of a world.
 
         Raises:
             ConfigError, DataError, MissingError, SpecError: what the rows or the spec are refused for.
@@ -157,17 +158,15 @@ class CurateStep(Step):
         if not isinstance(source, StepOutput):
             path = Path(source.locate({}))
             return JudgedSize.of_folder(path if "" in self.rows else path.parent, self.config, clauses)
-        step, size = source.step, source.step.size({})
-        if isinstance(step, GivenCorpusStep) and isinstance(step.rows, File):
+        if isinstance(step := source.step, GivenCorpusStep) and isinstance(step.rows, File):
             given = JudgedSize.of_rows(read_documents(Path(step.rows.path)), clauses)
-            n_drawn = given.n_documents if size.documents is None else size.documents
+            n_drawn = step.size({}).documents or given.n_documents
             return JudgedSize(*(count * n_drawn // max(1, given.n_documents) for count in given))
-        n_tokens, n_clauses = step.mean_length if isinstance(step, CorpusStep) else (0, 0)
-        n_documents = size.documents or (size.tokens or 0) // max(1, n_tokens)
-        if not n_documents:
+        if not isinstance(step, CorpusStep):
             return None
-        n_clause_tokens = sum(map(estimate_tokens, clauses.values())) * n_clauses // max(1, len(clauses))
-        return JudgedSize(n_documents, size.tokens or n_documents * n_tokens, n_documents * n_clause_tokens)
+        n_documents, n_tokens, n_clauses = step.expected()
+        mean_clause_tokens = sum(map(estimate_tokens, clauses.values())) / max(1, len(clauses))
+        return JudgedSize(n_documents, n_documents * n_tokens, round(n_documents * n_clauses * mean_clause_tokens))
 
     def price(self) -> Cost | None:
         found = self.forecast()
