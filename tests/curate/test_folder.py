@@ -319,11 +319,12 @@ def test_a_forecast_foresees_every_request_of_a_judge_and_its_length(corpus: Pat
         asked.setdefault(request.stage, []).append(request)
         return "<asserts>yes</asserts><as_reason>no</as_reason>" if request.stage == "claims" else KEEP
 
-    config = NOVA.model_copy(update={"calibrate_each": 5, "judge_claims": 7})
-    with_judge(corpus, folder(tmp_path / "out"), config, tmp_path / "calls.sqlite", script)
+    config, rows = NOVA.model_copy(update={"calibrate_each": 5, "judge_claims": 7}), tmp_path / "rows.jsonl"
+    write_rows(rows, list(read_rows(corpus / "documents.jsonl", Document))[:40])
+    with_judge(rows, folder(tmp_path / "out"), config, tmp_path / "calls.sqlite", script)
     clauses = {clause.id: clause.text for clause in constitution().clauses}
-    stages = estimate_judge(JudgedSize.of_folder(corpus, config, clauses), config, constitution().text)
-    expected = {"faithfulness": 150, "faithfulness calibration": 6 * 5, "claims": 7}
+    stages = estimate_judge(JudgedSize.of_folder(rows, config, clauses), config, constitution().text)
+    expected = {"faithfulness": 40, "faithfulness calibration": 6 * 5, "claims": 7}
     assert {stage.stage: stage.n_requests for stage in stages} == expected
     assert {stage: len(requests) for stage, requests in asked.items()} == expected
     for stage in stages:
