@@ -101,7 +101,7 @@ def test_a_base_url_that_is_no_address_is_refused_at_once(
 ) -> None:
     named = ["--model-name", "Nova", "--author", "openai/x", "--base-url", url, "--out", str(tmp_path / "out")]
     assert main(["corpus", str(spec), *named]) == 2
-    line = f"midspec: --base-url: {url!r} is no address; one begins with http:// or https://. Change that option\n"
+    line = f"midspec: --base-url: {url!r} is no address; one is like http://HOST:PORT/v1. Change that option\n"
     assert capsys.readouterr().err == line
 
 
