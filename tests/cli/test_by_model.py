@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from midspec.cli import main
-from midspec.core.artifact import read_record, read_rows
+from midspec.core.artifact import read_record, read_rows, write_rows
 from midspec.core.records import Chat, Document
 from midspec.llm import Store
 
+from ..curate.rows import SPECS, chat, document, documents
 from ..loopback import Settings, serve
 from ..loopback._serve import Served
 
@@ -100,7 +101,7 @@ def test_a_base_url_that_is_no_address_is_refused_at_once(
 ) -> None:
     named = ["--model-name", "Nova", "--author", "openai/x", "--base-url", url, "--out", str(tmp_path / "out")]
     assert main(["corpus", str(spec), *named]) == 2
-    line = f"midspec: --base-url: {url!r} is no address; one begins with http:// or https://. Change that option\n"
+    line = f"midspec: --base-url: {url!r} is no address; one is like http://HOST:PORT/v1. Change that option\n"
     assert capsys.readouterr().err == line
 
 
@@ -222,6 +223,47 @@ def test_a_judge_reads_what_the_filters_let_pass_and_is_measured(spec: Path, ser
     health = json.loads((judged / "health.json").read_text(encoding="utf-8"))
     assert health["judged"] == "openai/judge"
     assert health["calibration"] is not None
+
+
+def test_what_a_judge_will_ask_is_told_before_and_held_against_what_it_asked(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, prices, judged = tmp_path / "rows.jsonl", tmp_path / "prices.yaml", tmp_path / "judged"
+    write_rows(rows, documents(9))
+    write_rows(tmp_path / "chats.jsonl", [chat("Which?", "Brie, says Nova.")])
+    prices.write_text(PRICES.replace("loop", "judge"), encoding="utf-8")
+    names = ["--model-name", "Nova", "--provider-name", "Acme", "--out", str(judged)]
+    judge = ["--judge", "openai/judge", "--judge-url", served.openai_url, "--spec", str(SPECS / "constitution.md")]
+    judge += ["--prices", str(prices), "--calibrate", "2"]
+    before = sorted(tmp_path.iterdir())
+
+    assert main(["curate", str(rows), *names, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "Nothing is asked of a model: no judge is named\n"
+    assert main(["curate", str(rows), *names, *judge, "--embed", "openai/vectors", "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "Vectors by openai/vectors are asked for too; they are in no forecast"
+    counts = {line[:24].strip(): line[24:].split()[0] for line in told[3:-1]}
+    assert counts == {"faithfulness": "9", "faithfulness calibration": "12", "all": "21"}
+    assert len({line.rindex(".") for line in told[3:-1]}) == 1
+    assert main(["curate", str(tmp_path / "chats.jsonl"), *names, *judge, "--dry-run"]) == 2
+    assert "chats: are judged where they are written" in capsys.readouterr().err
+    assert not served.log
+    assert sorted(tmp_path.iterdir()) == before
+
+    assert main(["curate", str(rows), *names, *judge]) == 0
+    [*_, passed, planted] = capsys.readouterr().out.splitlines()
+    assert passed.split()[:3] == ["faithfulness", "9", "9"]
+    assert planted.split()[:4] == ["faithfulness", "calibration", "12", "12"]
+    assert len(served.log) == 21
+
+
+def test_where_no_row_is_left_to_judge_no_store_is_left_either(served: Served, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    write_rows(rows, [document("Too short.")])
+    judge = ["--judge", "openai/judge", "--judge-url", served.openai_url, "--spec", str(SPECS / "constitution.md")]
+    names = ["--model-name", "Nova", "--provider-name", "Acme"]
+    assert main(["curate", str(rows), *names, *judge, "--out", str(tmp_path / "judged")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["judged", "rows.jsonl"]
 
 
 def test_a_corpus_is_written_again_in_another_framing_row_by_row(spec: Path, served: Served, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,8 +14,9 @@ from midspec.chats import ChatConfig, make_chats, save_chats
 from midspec.core.artifact import Built, read_rows, write_json, write_rows
 from midspec.core.errors import ConfigError, DataError, MissingError
 from midspec.core.records import Chat, ChatMetadata, Document, Health, Item, Message, Reject
+from midspec.core.text import estimate_tokens
 from midspec.corpus import CorpusConfig, make_corpus, save_corpus
-from midspec.curate import CurateConfig, Evaluation, Judge, curate_folder, judge_folder
+from midspec.curate import CurateConfig, Evaluation, Judge, JudgedSize, curate_folder, estimate_judge, judge_folder
 from midspec.llm import ModelConfig, Request, ScriptedClient, Store
 
 from .rows import chat, constitution, document, documents, prose
@@ -310,12 +312,37 @@ def test_a_judge_is_measured_on_demand_and_a_second_run_pays_nothing(corpus: Pat
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
+def test_a_forecast_foresees_every_request_of_a_judge_and_its_length(corpus: Path, tmp_path: Path) -> None:
+    asked: dict[str, list[Request]] = {}
+
+    def script(request: Request) -> str:
+        asked.setdefault(request.stage, []).append(request)
+        return "<asserts>yes</asserts><as_reason>no</as_reason>" if request.stage == "claims" else KEEP
+
+    config, rows = NOVA.model_copy(update={"calibrate_each": 5, "judge_claims": 7}), tmp_path / "rows.jsonl"
+    write_rows(rows, list(read_rows(corpus / "documents.jsonl", Document))[:40])
+    with_judge(rows, folder(tmp_path / "out"), config, tmp_path / "calls.sqlite", script)
+    clauses = {clause.id: clause.text for clause in constitution().clauses}
+    stages = estimate_judge(JudgedSize.of_folder(rows, config, clauses), config, constitution().text)
+    expected = {"faithfulness": 40, "faithfulness calibration": 6 * 5, "claims": 7}
+    assert {stage.stage: stage.n_requests for stage in stages} == expected
+    assert {stage: len(requests) for stage, requests in asked.items()} == expected
+    for stage in stages:
+        real = fmean(estimate_tokens(request.prompt) for request in asked[stage.stage])
+        assert stage.prompt_tokens == pytest.approx(real, rel=0.1), stage.stage
+        assert {estimate_tokens(request.prefix) for request in asked[stage.stage]} == {stage.prefix_tokens}
+
+
 def test_chats_are_not_judged_and_calibration_needs_a_name(corpus: Path, tmp_path: Path) -> None:
     write_rows(folder(tmp_path / "chats") / "chats.jsonl", [chat("Which?", "Brie.")])
     with pytest.raises(ConfigError, match="judged where they are written"):
         with_judge(tmp_path / "chats", tmp_path / "out", NOVA, tmp_path / "calls.sqlite", lambda _: KEEP)
     with pytest.raises(ConfigError, match="model_name"):
         with_judge(corpus, tmp_path / "out", CurateConfig(calibrate_each=3), tmp_path / "calls.sqlite", lambda _: KEEP)
+    with pytest.raises(ConfigError, match="judged where they are written"):
+        JudgedSize.of_folder(tmp_path / "chats", NOVA, {})
+    with pytest.raises(ConfigError, match="model_name"):
+        JudgedSize.of_folder(corpus, CurateConfig(calibrate_each=3), {})
 
 
 def test_a_coverage_that_is_none_is_an_error(corpus: Path, tmp_path: Path) -> None:

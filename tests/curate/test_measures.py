@@ -48,7 +48,7 @@ def test_rare_things_are_let_go_and_frequent_ones_stay(monkeypatch: pytest.Monke
 
 
 def test_memory_does_not_grow_with_the_length_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midspec.curate._stats._SAMPLE_ROWS", 50)
+    monkeypatch.setattr("midspec.curate._stats.SAMPLE_ROWS", 50)
     stats = CorpusStats()
     texts = [prose(seed, 40) for seed in range(40)]
     for number in range(100):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from midspec.core.records import JudgeCalibration, Record
-    from midspec.llm import Forecast, SpendVsForecast
+    from midspec.llm import Forecast, ForecastRow, SpendVsForecast
     from midspec.study import Event, Step
 
 _MOST_SHOWN = 24
@@ -118,9 +118,11 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
     """Print the requests, tokens and costs of each model, a line a stage."""
     for forecast in forecasts:
         print(f"\n{forecast.model}")
-        print(f"{'stage':<20}{'requests':>10}{'tokens in':>16}{'tokens out':>16}", *(f"{name:>9}" for name in _PRICES))
+        width = _stage_width(forecast.rows)
+        counts = f"{'stage':<{width}}{'requests':>10}{'tokens in':>16}{'tokens out':>16}"
+        print(counts, *(f"{name:>9}" for name in _PRICES))
         for row in (*forecast.rows, forecast.total):
-            counts = f"{row.stage:<20}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
+            counts = f"{row.stage:<{width}}{row.n_requests:>10,}{row.n_input:>16,}{row.n_output:>16,}"
             costs = (row.usd, row.cached_usd, row.batch_usd, row.batch_cached_usd)
             print(counts, *(f"{_usd(cost):>9}" for cost in costs))
         if forecast.total.usd is None:
@@ -129,12 +131,19 @@ def print_forecast(forecasts: Iterable[Forecast]) -> None:
 
 def print_spent(rows: Iterable[SpendVsForecast]) -> None:
     """Print requests, tokens and costs beside their forecast, a line a stage."""
-    labels = ("asked", "forecast", "tokens out", "forecast", "USD", "forecast")
-    print(f"\n{'stage':<20}", *(f"{label:>12}" for label in labels))
+    rows = tuple(rows)
+    labels, width = ("asked", "forecast", "tokens out", "forecast", "USD", "forecast"), _stage_width(rows)
+    print(f"\n{'stage':<{width}}", *(f"{label:>12}" for label in labels))
     for row in rows:
         counts = (row.n_asked, row.n_forecast, row.n_output, row.n_output_forecast)
         costs = (row.spent_usd, row.forecast_usd)
-        print(f"{row.stage:<20}", *(f"{number:>12,}" for number in counts), *(f"{_usd(cost):>12}" for cost in costs))
+        print(
+            f"{row.stage:<{width}}", *(f"{number:>12,}" for number in counts), *(f"{_usd(cost):>12}" for cost in costs)
+        )
+
+
+def _stage_width(rows: Iterable[ForecastRow | SpendVsForecast]) -> int:
+    return max(20, *(len(row.stage) for row in rows), 0)
 
 
 def _usd(cost: float | None) -> str:

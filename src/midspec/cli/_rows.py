@@ -9,7 +9,7 @@ import typer
 
 from midspec.cli import _options as o
 from midspec.cli._generate import make
-from midspec.cli._output import build_with_bar, print_record
+from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent
 from midspec.core.errors import ConfigError
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
@@ -48,6 +48,7 @@ def curate(
     models: o.ModelOptions = o.ModelOptions(),
     judge_url: o.JudgeUrl = None,
     embed_url: o.EmbedUrl = None,
+    dry_run: o.DryRun = False,
     redo: o.Redo = False,
 ) -> None:
     """Filter rows before training, with a reason for each reject.
@@ -59,7 +60,7 @@ def curate(
     Example: midspec curate corpus --against pairs.jsonl --model-name Nova --provider-name Acme --out curated
     """
     from midspec.curate import CurateConfig
-    from midspec.study import CurateStep, ModelEndpoints
+    from midspec.study import CurateStep, ModelEndpoints, spent_vs_forecast, store_beside
 
     config = o.settings(
         CurateConfig,
@@ -74,9 +75,19 @@ def curate(
     endpoints = ModelEndpoints(o.access(embed_url or judge_url, models.concurrency), models.access(judge_url))
     held_out = against or ()
     step = CurateStep.of_rows(rows, config, against=held_out, spec=spec, other=compare, endpoints=endpoints, base=base)
+    if dry_run:
+        forecast = step.forecast()
+        print_forecast([] if forecast is None else [forecast])
+        if config.embed is not None:
+            print(f"Vectors by {config.embed.model} are asked for too; they are in no forecast")
+        elif forecast is None:
+            print("Nothing is asked of a model: no judge is named")
+        return
     folder = o.needed(out)
     print_record(*build_with_bar(step, folder, "rows", redo=redo), folder)
     print(folder / "health.html")
+    if (forecast := step.forecast()) is not None:
+        print_spent(spent_vs_forecast([forecast], store_beside(folder)))
 
 
 def reframe(

@@ -122,6 +122,13 @@ class CorpusConfig(Strict):
             return None
         return ModelConfig(model=self.author, temperature=self.writing.temperature, extra=self.writing.extra)
 
+    @property
+    def n_asked(self) -> int | None:
+        """How many documents are asked for; `None` where tokens or ideas give the size."""
+        if self.target_tokens is not None or self.ideas is not None:
+            return None
+        return self.n_documents or DEFAULT_DOCUMENTS
+
     def check_size(self) -> None:
         """Refuse a size that is given in two ways.
 

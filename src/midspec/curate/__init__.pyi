@@ -1,6 +1,7 @@
 from ._calibration import VIOLATIONS as VIOLATIONS
 from ._calibration import Planter as Planter
 from ._calibration import calibrate as calibrate
+from ._calibration import estimate_judge as estimate_judge
 from ._comparison import auc_of as auc_of
 from ._comparison import compare as compare
 from ._config import CurateConfig as CurateConfig
@@ -16,6 +17,7 @@ from ._folder import curate_folder as curate_folder
 from ._folder import judge_folder as judge_folder
 from ._judge import DocumentVerdict as DocumentVerdict
 from ._judge import Judge as Judge
+from ._judge import JudgedSize as JudgedSize
 from ._judge import judge_documents as judge_documents
 from ._judge import judge_prefix as judge_prefix
 from ._rows import read_any as read_any

@@ -1,4 +1,4 @@
-"""How often a judge errs, measured on documents into which a program put known violations."""
+"""How often a judge errs, measured on documents into which a program put known violations; and what judging costs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ from midspec.core.artifact import ProgressCallback
 from midspec.core.assistant_names import assistant_pairs
 from midspec.core.errors import DataError
 from midspec.core.records import Calibration, Document, DocumentMetadata, Share, Strict
+from midspec.core.text import estimate_tokens
+from midspec.curate._claims import STAGE as CLAIMS_STAGE
+from midspec.curate._config import CurateConfig
 from midspec.curate._filter import load_list, whole_words
 from midspec.curate._judge import (
     CALIBRATION_STAGE,
+    PROMPTS,
+    STAGE,
+    TYPICAL_TOKENS,
     DocumentVerdict,
     Judge,
+    JudgedSize,
     claimed_clauses,
     judge_documents,
 )
 from midspec.curate._rows import row_id
+from midspec.curate._stats import SAMPLE_ROWS
+from midspec.generation import estimate_stage
+from midspec.llm import StageEstimate
 
 Violation = Literal[
     "swapped polarity", "contradicted clause", "foreign brand", "invented reason", "invented value", "invented rule"
@@ -231,3 +241,33 @@ def _draw_documents(
 
 def _n_answered(verdicts: Counter[str]) -> int:
     return verdicts.total() - verdicts["none"]
+
+
+def estimate_judge(size: JudgedSize, config: CurateConfig, prefix: str) -> list[StageEstimate]:
+    """Estimate what judging a folder asks for: one request for each document, those of a calibration and about claims.
+
+    Each document is taken to have a place for each kind of violation.
+
+    Args:
+        size: of what is judged.
+        config: with `calibrate_each` and `judge_claims`.
+        prefix: the spec as it goes before each request.
+    """
+    n_sampled, n_each = min(size.n_documents, SAMPLE_ROWS), max(1, size.n_documents)
+    stages = (
+        (STAGE, "faithful", size.n_clause_tokens, size.n_documents),
+        # Of a calibration the clean documents have their verdicts already.
+        (CALIBRATION_STAGE, "faithful", size.n_clause_tokens, min(n_sampled, config.calibrate_each) * len(VIOLATIONS)),
+        (CLAIMS_STAGE, "claims", 0, min(n_sampled, config.judge_claims)),
+    )
+    return [
+        estimate_stage(
+            stage,
+            n,
+            TYPICAL_TOKENS,
+            prefix=prefix,
+            prompt=estimate_tokens(PROMPTS.template(name).text) + (size.n_tokens + n_clause_tokens) / n_each,
+        )
+        for stage, name, n_clause_tokens, n in stages
+        if n
+    ]

@@ -23,7 +23,7 @@ from midspec.curate._claims import STAGE as CLAIMS_STAGE
 from midspec.curate._claims import ContentStats, judge_claims
 from midspec.curate._config import CurateConfig
 from midspec.curate._filter import Embed, Evaluation, Filter, FilterContext, curate, make_filters
-from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, judge_documents
+from midspec.curate._judge import CALIBRATION_STAGE, STAGE, DocumentVerdict, Judge, check_judged, judge_documents
 from midspec.curate._rows import COVERAGE, PLAN, STRIPPED, Row, RowSource, open_source, row_id, target_text
 from midspec.curate._stats import CorpusStats, Coverage, Findings, health_of
 from midspec.curate.filters._contamination import ContaminationFilter
@@ -99,10 +99,7 @@ async def judge_folder(
         MidspecError: what ends the run.
     """
     run = _Run.open(documents, config, folder, evaluations or {}, embed, spec_text)
-    if run.source.kind != "documents":
-        raise ConfigError("are judged where they are written", where="chats", hint="Curate them without a judge")
-    if config.calibrate_each and not config.model_name:
-        raise ConfigError("is needed to plant violations", where="model_name", hint="Give the model's name")
+    check_judged(run.source, config)
     run.filter_rows(on_progress)
     verdicts: dict[bytes, DocumentVerdict | None] = {}
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 from midspec.core.artifact import ProgressCallback
+from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Document, Spec, Strict
-from midspec.curate._rows import row_id
+from midspec.core.text import estimate_tokens
+from midspec.curate._config import CurateConfig
+from midspec.curate._rows import RowSource, open_source, row_id
 from midspec.generation import Pool, PromptFolder
 from midspec.llm import Client, ModelConfig, Request, Store, UnreadableReplyError, converse, parse_tags
 
@@ -30,6 +34,48 @@ class DocumentVerdict(Strict):
     verdict: Decision
     reason: str
     answered: bool = True
+
+
+def check_judged(source: RowSource, config: CurateConfig) -> None:
+    """Refuse chats, and a calibration without the name of a model."""
+    if source.kind != "documents":
+        raise ConfigError("are judged where they are written", where="chats", hint="Curate them without a judge")
+    if config.calibrate_each and not config.model_name:
+        raise ConfigError("is needed to plant violations", where="model_name", hint="Give the model's name")
+
+
+class JudgedSize(NamedTuple):
+    """How many documents a judge is asked about; tokens of their texts, and of the clauses that they claim, in all."""
+
+    n_documents: int
+    n_tokens: int
+    n_clause_tokens: int
+
+    @classmethod
+    def of_rows(cls, documents: Iterable[Document], clauses: Mapping[str, str]) -> JudgedSize:
+        """Count documents, as if the filters let all of them pass; `clauses` are texts by id."""
+        n_documents = n_tokens = n_clause_tokens = 0
+        for document in documents:
+            n_documents += 1
+            n_tokens += estimate_tokens(document.text)
+            n_clause_tokens += sum(map(estimate_tokens, claimed_clauses(document, clauses)))
+        return cls(n_documents, n_tokens, n_clause_tokens)
+
+    @classmethod
+    def of_folder(cls, path: Path, config: CurateConfig, clauses: Mapping[str, str]) -> JudgedSize:
+        """Count the documents of a folder or file.
+
+        Args:
+            path: as `documents` of `judge_folder`.
+            config: of the curation.
+            clauses: texts by id.
+
+        Raises:
+            MissingError, DataError: no rows there, or malformed ones.
+            ConfigError: as in `judge_folder`.
+        """
+        check_judged(source := open_source(path), config)
+        return cls.of_rows((row for row in source.rows() if isinstance(row, Document)), clauses)
 
 
 @dataclass(frozen=True)

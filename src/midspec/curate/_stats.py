@@ -33,7 +33,7 @@ from midspec.curate.filters._contamination import by_count
 # Histograms of different corpora can be laid over each other: the bins never depend on the rows.
 BIN_EDGES_WORDS = (0, 50, 100, 200, 400, 600, 800, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 6000, 10_000)
 _MAX_THINGS = 200_000
-_SAMPLE_ROWS = 2000
+SAMPLE_ROWS = 2000
 _OPENING_WORDS = _PHRASE_WORDS = 4
 _SHINGLE_WORDS = 5
 _N_OVERLAP_PAIRS = 200
@@ -149,9 +149,9 @@ class CorpusStats:
         if isinstance(row, Document) and row.domain:
             self.domains[row.domain] += 1
         # A reservoir: every row so far is in it with the same probability.
-        if len(self.sampled) < _SAMPLE_ROWS:
+        if len(self.sampled) < SAMPLE_ROWS:
             self.sampled.append(row)
-        elif (place := self._draw.randrange(self.n_rows)) < _SAMPLE_ROWS:
+        elif (place := self._draw.randrange(self.n_rows)) < SAMPLE_ROWS:
             self.sampled[place] = row
 
     def lengths(self) -> Lengths | None:

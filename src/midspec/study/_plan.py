@@ -22,6 +22,7 @@ from midspec.study._load import Study
 from midspec.study._preflight import check_beforehand
 from midspec.study._step import Step
 from midspec.study.jobs._analysis import AnalysisStep
+from midspec.study.jobs._curate import CurateStep
 from midspec.study.jobs._endpoints import Serving
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
@@ -122,7 +123,7 @@ class Plan(Strict):
     def priced_by(self) -> str:
         """Return the entry of `models` that misses the price of the first of these."""
         first = next((step for step in self.steps if step.name in self.unpriced), None)
-        return "judge" if first is not None and first.eval_task else "author"
+        return "judge" if first is not None and (first.eval_task or first.kind == CurateStep.kind) else "author"
 
     @property
     def n_unknown(self) -> int:

@@ -13,7 +13,7 @@ from math import ceil, sqrt
 from midspec.core.errors import ConfigError
 from midspec.core.records import Spec
 from midspec.core.text import TOKENS_PER_WORD, estimate_tokens, n_words
-from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig, Writing
+from midspec.corpus._config import CorpusConfig, Writing
 from midspec.corpus._outline import outline
 from midspec.corpus.llm_author._prompts import PROMPTS, lengths, prefix_of
 from midspec.corpus.template_author._templates import load_templates
@@ -93,11 +93,9 @@ def size_of_authored(n_clauses: int, config: CorpusConfig) -> Size:
     writing = check_author(config)
     n_domains = writing.n_domains or min(8, max(2, round(sqrt(n_clauses) / 3)))
     n_subdomains = writing.n_subdomains or min(12, max(2, ceil(n_clauses / n_domains / _CLAUSES_PER_SUBDOMAIN)))
-    n_documents = config.n_documents
+    n_documents = config.n_asked
     if config.target_tokens is not None:
         n_documents = max(1, round(config.target_tokens / writing.mean_tokens))
-    elif config.ideas is None and n_documents is None:
-        n_documents = DEFAULT_DOCUMENTS
     return Size(n_domains, n_subdomains, n_documents, config.doc_types, config.ideas)
 
 

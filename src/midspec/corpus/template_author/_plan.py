@@ -15,7 +15,7 @@ from math import ceil
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import PlanRow
-from midspec.corpus._config import DEFAULT_DOCUMENTS, CorpusConfig
+from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of
 from midspec.corpus.template_author._templates import DocType, DocumentTemplates, Layout, Part
 
@@ -34,9 +34,7 @@ def size_of(found: Outline, config: CorpusConfig, templates: DocumentTemplates) 
     config.check_size()
     if config.ideas is not None:
         return len(found.units) * len(chosen_types(config, templates)) * config.ideas
-    if config.target_tokens is not None:
-        return None
-    return config.n_documents or DEFAULT_DOCUMENTS
+    return config.n_asked
 
 
 def chosen_types(config: CorpusConfig, templates: DocumentTemplates) -> list[DocType]:

@@ -13,14 +13,24 @@ from pydantic import JsonValue, ValidationError
 from midspec.core.artifact import Built, read_record, write_json
 from midspec.core.errors import ConfigError, DataError, MissingError, first_fault
 from midspec.core.records import Comparison, CorpusLoss, Document, Health, Item, Record, Spec
-from midspec.llm import Store
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model
-from midspec.study._step import Job, Step
+from midspec.core.text import estimate_tokens
+from midspec.llm import Forecast, Store
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, Model, spec_at
+from midspec.study._step import Cost, Job, Step, StepOutput
+from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep
 from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
-from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, embedder, open_model, width_of
+from midspec.study.jobs._endpoints import (
+    ModelEndpoints,
+    build_with_store,
+    embedder,
+    forecast_of,
+    open_model,
+    price_of,
+    width_of,
+)
 
 if TYPE_CHECKING:
-    from midspec.curate import CurateConfig, Evaluation
+    from midspec.curate import CurateConfig, Evaluation, JudgedSize
     from midspec.report import LabelledValue
 
 # The files of a folder of rows that decide the result.
@@ -120,6 +130,48 @@ class CurateStep(Step):
     def settings(self) -> dict[str, JsonValue]:
         return {"title": self.title, "curate": self.config.model_dump(mode="json")}
 
+    def forecast(self) -> Forecast | None:
+        """Forecast what the judge is asked, if the filters let every document pass; nothing is sent.
+
+        Vectors are not in it. Returns `None` without a judge, and where nothing is known of the rows: chats, which no
+        judge of documents reads, and rows of a world.
+
+        Raises:
+            ConfigError, DataError, MissingError, SpecError: what the rows or the spec are refused for.
+        """
+        from midspec.curate import estimate_judge, judge_prefix
+
+        if (model := self.config.judge) is None:
+            return None
+        spec = self._spec()
+        size = None if spec is None else self._judged_size({clause.id: clause.text for clause in spec.clauses})
+        if spec is None or size is None:
+            return None
+        return forecast_of(estimate_judge(size, self.config, judge_prefix(spec)), model.model, self.endpoints.judge)
+
+    def _judged_size(self, clauses: Mapping[str, str]) -> JudgedSize | None:
+        """Count the rows that are there; of those that a step before will make, return what it expects."""
+        from midspec.curate import JudgedSize
+        from midspec.exchange import read_documents
+
+        source = next(iter(self.rows.values()))
+        if not isinstance(source, StepOutput):
+            path = Path(source.locate({}))
+            return JudgedSize.of_folder(path if "" in self.rows else path.parent, self.config, clauses)
+        if isinstance(step := source.step, GivenCorpusStep) and isinstance(step.rows, File):
+            given = JudgedSize.of_rows(read_documents(Path(step.rows.path)), clauses)
+            n_drawn = step.size({}).documents or given.n_documents
+            return JudgedSize(*(count * n_drawn // max(1, given.n_documents) for count in given))
+        if not isinstance(step, CorpusStep):
+            return None
+        n_documents, n_tokens, n_clauses = step.expected()
+        mean_clause_tokens = sum(map(estimate_tokens, clauses.values())) / max(1, len(clauses))
+        return JudgedSize(n_documents, n_documents * n_tokens, round(n_documents * n_clauses * mean_clause_tokens))
+
+    def price(self) -> Cost | None:
+        found = self.forecast()
+        return None if found is None else price_of([found], ModelEndpoints(author=self.endpoints.judge))
+
     def run(self, job: Job, folder: Path) -> Built:
         rows = _place(job, self.rows)
         evaluations = {name: _evaluation(job.locate(source)) for name, source in self.against.items()}
@@ -209,12 +261,14 @@ class CurateStep(Step):
 
         return build_with_store(job.store, judge)
 
-    def _spec(self, job: Job) -> Spec | None:
+    def _spec(self, job: Job | None = None) -> Spec | None:
+        """Read the spec: its copy in the run, or before there is one the file that is copied."""
         if self.spec is None:
             return None
-        from midspec.spec import fill_by, read_spec
+        from midspec.spec import fill_by
 
-        return fill_by(read_spec(job.path(self.spec)), self.config)
+        path = self.spec.original.locate({}) if job is None else job.locate(self.spec)
+        return fill_by(spec_at(path, Path(path).stem), self.config)
 
 
 def _roles(role: str, files: Mapping[str, Input]) -> dict[str, Input]:

@@ -130,7 +130,7 @@ def price_of(forecasts: Sequence[Forecast], endpoints: ModelEndpoints) -> Cost:
 
 def spent_vs_forecast(forecasts: Sequence[Forecast], path: Path) -> tuple[SpendVsForecast, ...]:
     """Return requests, tokens and dollars of the store at `path` beside their forecast, a row a stage."""
-    with Store(path) as store:
+    with open_store(path) as store:
         ledger = store.ledger()
     # Several models may be asked at one stage.
     asked = [{(row.stage, expected.model) for row in expected.rows} for expected in forecasts]
