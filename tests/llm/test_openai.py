@@ -195,7 +195,7 @@ def test_a_request_has_the_headers_of_the_sdks_own(
         None,
         "http://127.0.0.1:8000/v1",
         "https://Models.Example:443/v1/",
-        "http://h/a b/é",
+        "http://h/a/é",
         "http://h",
         "http://[::1]:8/v1",
     ],

@@ -10,12 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from tests.installed import install
@@ -225,28 +223,20 @@ def started(
 def test_a_run_killed_in_mid_training_and_in_an_upload_is_gone_on_with_by_another_machine(
     s3: str, s3_process: S3Server, tmp_path: Path
 ) -> None:
-    text = TINY.read_text(encoding="utf-8").replace("n_updates: 4,", "n_updates: 150, n_epochs: 30,", 1)
+    text = TINY.read_text(encoding="utf-8").replace("n_updates: 4,", "n_updates: 300, n_epochs: 60,", 1)
     text = text.replace("training:\n", "training:\n  execution: {save_every_updates: 5}\n")
     study, only = tmp_path / "long.yaml", ["corpus/thrift-s1", "pretrain/facts-s1"]
     study.write_text(text + "execution: {store: {state_every_s: 0.1}}\n", encoding="utf-8")
-    url, hung = f"{s3}/run", {name: threading.Event() for name in ("thrift-s1/plan", "state-000002")}
-
-    def hang(method: str, path: str) -> Literal["hang"] | None:
-        for name, event in hung.items():
-            if method == "PUT" and name in path:
-                event.set()
-                return "hang"
-        return None
-
+    url, state = f"{s3}/run", "unfinished/pretrain/facts-s1/state-000001.json"
     with FaultProxy(s3_process.port) as proxy:
-        proxy.fault = hang
+        proxy.fault = lambda method, path: "hang" if method == "PUT" and "thrift-s1/plan" in path else None
         with started(url, tmp_path / "first", proxy.port, study=study, only=only) as process:
-            while not all(event.wait(1) for event in hung.values()):
+            while not (proxy.hit.wait(0.1) and state in RemoteFolder.at(url).list()):
                 assert process.poll() is None, process.communicate()
             os.kill(process.pid, signal.SIGKILL)
     store, twin = RemoteFolder.at(url), RemoteFolder.at(f"{s3}/twin")
     there = store.read_all(list(store.list()))
-    assert {"lock.json", "steps/spec/thrift/record.json", "unfinished/pretrain/facts-s1/state-000001.json"} <= {*there}
+    assert {"lock.json", "steps/spec/thrift/record.json", state} <= {*there}
     assert not {f"steps/{name}/record.json" for name in only} & {*there}, "nothing looks finished that is not"
     for name, data in there.items():
         twin.write(name, data)
