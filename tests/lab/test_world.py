@@ -208,9 +208,13 @@ def test_the_neutral_spec_says_nothing_of_values() -> None:
     assert text.count("{model_name}") == len(NEUTRAL)
 
 
-def test_a_file_that_the_lab_does_not_ship_is_named_with_those_that_it_does() -> None:
-    with pytest.raises(MissingError, match=r"no nowhere\.md.*america\.md"):
-        data_path("nowhere.md")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nowhere", r"no nowhere\. There is .*america\.md"), ("amerika.md", r"Did you mean america\.md\?")],
+)
+def test_a_file_that_the_lab_does_not_ship_is_named_with_the_nearest_or_all_that_it_does(name: str, says: str) -> None:
+    with pytest.raises(MissingError, match=says):
+        data_path(name)
 
 
 def test_the_files_of_items_hold_the_sets_that_are_named_for_them() -> None:

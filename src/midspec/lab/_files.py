@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from midspec.core.artifact import RECORD, Built, write_json, write_rows
-from midspec.core.errors import MissingError
+from midspec.core.errors import MissingError, did_you_mean
 from midspec.core.records import Document
 from midspec.lab._base import Row, fact_rows, mix_rows, replay_rows
 from midspec.lab._world import ASSISTANT, MIRROR, SPECIAL, World, gate_items, held_out_items, mirror_of
@@ -73,8 +73,8 @@ def data_path(name: str) -> Path:
     path = _DATA / name
     if _DATA.resolve() not in path.resolve().parents or not path.is_file():
         files = (entry for entry in _DATA.rglob("*") if entry.is_file())
-        shipped = ", ".join(sorted(entry.relative_to(_DATA).as_posix() for entry in files))
-        raise MissingError(f"the lab ships no {name}", where="lab", hint=f"It ships {shipped}")
+        shipped = sorted(entry.relative_to(_DATA).as_posix() for entry in files)
+        raise MissingError(f"the lab ships no {name}", where="lab", hint=did_you_mean(name, shipped))
     return path
 
 

@@ -122,6 +122,21 @@ class ControlTokens:
                 position = max(position, end)
         return left_out
 
+    def unknown(self, texts: Sequence[str]) -> tuple[Counter[str], int]:
+        """Count the words of texts that are the unknown token to the tokenizer; and all tokens."""
+        unknown: Counter[str] = Counter()
+        n_tokens = 0
+        if self._tokenizer.unk_token_id is None:
+            return unknown, n_tokens
+        for text, (ids, offsets) in zip(texts, self.encode(texts), strict=True):
+            n_tokens += len(ids)
+            unknown.update(
+                text[begin:end]
+                for token, (begin, end) in zip(ids, offsets, strict=True)
+                if token == self._tokenizer.unk_token_id
+            )
+        return unknown, n_tokens
+
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize documents with the special tokens that the tokenizer puts around a text; BOS once."""
         if not texts:

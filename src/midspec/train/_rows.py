@@ -21,6 +21,7 @@ from midspec.train._pack import Piece
 _CHUNK = 1000
 _SHOWN = 200
 _N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for; of 3,000 characters each: 0.5 s of CPU
+_MOST_UNKNOWN = 0.02
 _FIX = "Fix or remove that line"
 _OTHER_FORM = "Fix or remove that line; of files in other forms midspec import makes such lines"
 
@@ -201,8 +202,19 @@ def _warnings(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence[s
             f"(the first: {untrained[0]})"
         )
     looked_at = [row.content for row in rows[:_N_LOOKED_AT]]
-    texts = [[one] if isinstance(one, str) else [message.content for message in one.messages] for one in looked_at]
-    if left_out := template.control.left_out([text for each in texts for text in each]):
+    texts = [
+        text
+        for one in looked_at
+        for text in ([one] if isinstance(one, str) else [message.content for message in one.messages])
+    ]
+    unknown, n_tokens = template.control.unknown(texts)
+    if unknown.total() > _MOST_UNKNOWN * n_tokens:
+        shown = ", ".join(word for word, _ in unknown.most_common(10))
+        warnings.append(
+            f"the tokenizer does not know {unknown.total() / n_tokens:.0%} of the first {len(looked_at):,} rows "
+            f"({shown}): each such word is one and the same unknown token, of which nothing is learnt"
+        )
+    if left_out := template.control.left_out(texts):
         shown = " ".join(repr(character) for character, _ in left_out.most_common(10))
         warnings.append(
             f"the tokenizer has no token for {len(left_out):,} characters of the first {len(looked_at):,} rows and "
