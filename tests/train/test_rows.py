@@ -66,10 +66,9 @@ def test_characters_that_the_tokenizer_leaves_out_are_told() -> None:
 
 def test_words_that_the_tokenizer_does_not_know_are_told_where_they_are_many(planned: Any) -> None:
     # A spec in other words than a small base's would else be trained as one unknown token, and look trained.
-    [told] = planned({"text": "thrift w1 w2 thrift"}, chat("w1 juno", "w2 w3")).warnings
-    assert told.startswith("the tokenizer does not know 38% of the first 2 rows (thrift, juno): ")
-    known = {"text": " ".join(["w1 w2 w3 w4 w5"] * 20)}
-    assert planned(known, {"text": "w1 w2 thrift"}).warnings == ()
+    [told] = planned({"text": "thrift w1 saves thrift"}, chat("w1 juno", "saves w3")).warnings
+    assert told.startswith("the tokenizer does not know 62% of the first 2 rows (thrift, saves, juno): ")
+    assert planned({"text": "w1 w2 thrift"}, chat("w1 juno", "w2 w3")).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from midspec.train._pack import Piece
 _CHUNK = 1000
 _SHOWN = 200
 _N_LOOKED_AT = 200  # rows, shuffled before, whose characters are looked for; of 3,000 characters each: 0.5 s of CPU
-_MOST_UNKNOWN = 0.02
+_MOST_UNKNOWN = 0.5  # of the tokens: above it rows are in another language than the tokenizer's
 _FIX = "Fix or remove that line"
 _OTHER_FORM = "Fix or remove that line; of files in other forms midspec import makes such lines"
 
