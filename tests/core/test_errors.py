@@ -45,6 +45,10 @@ def test_where_and_mend_may_be_left_out() -> None:
     assert str(MidspecError("plain", hint="Mend")) == "plain. Mend"
 
 
+def test_a_question_has_no_full_stop_behind_it() -> None:
+    assert str(MidspecError("no style 'valu'. Did you mean value?", hint="Change it")).endswith("mean value? Change it")
+
+
 def test_the_first_fault_of_a_model_is_told_by_its_field_without_pydantics_own_words() -> None:
     class Inner(BaseModel):
         size: int

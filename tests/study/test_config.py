@@ -102,7 +102,7 @@ def test_a_seed_that_could_be_another_seeds_second_midtraining_is_refused(tiny_t
 
 def test_a_study_that_the_lab_ships_is_named_without_its_path() -> None:
     assert load_study(Path("lab:nano_controls.yaml")).config.name == "nano-controls"
-    with pytest.raises(MissingError, match="nano_controls"):
+    with pytest.raises(MissingError, match=r"Did you mean nano\.yaml\?"):
         load_study(Path("lab:nona.yaml"))
 
 

@@ -35,7 +35,8 @@ class MidspecError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{head}. {self.hint}" if self.hint else head).split())
+        stop = "" if head.endswith("?") else "."  # a name that was nearly right is asked about
+        return " ".join((f"{head}{stop} {self.hint}" if self.hint else head).split())
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders on their way from a worker to the command line.
