@@ -285,7 +285,7 @@ def test_a_damaged_state_is_told_and_the_step_begins_anew(
 
 
 @pytest.mark.parametrize(
-    "name", ["record.json", ".lock", "../../../evil", "/tmp/evil", f"{CHECKPOINTS}/../../evil", ".hidden/x", ""]
+    "name", ["record.json", ".lock", "../../../evil", "/elsewhere/evil", f"{CHECKPOINTS}/../../evil", ".hidden/x", ""]
 )
 def test_a_state_that_names_a_file_elsewhere_is_none(name: str, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/store/run"
