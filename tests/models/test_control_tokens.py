@@ -47,7 +47,7 @@ def test_an_unnamed_end_of_turn_and_a_role_of_the_template_are_control_tokens_to
 @settings(max_examples=50)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\ufdd0\ufdd1"), max_size=30))
 def test_a_tokenizer_of_all_bytes_leaves_nothing_out(text: str) -> None:
-    assert not ALL_BYTES.left_out([text, f"a {text}"])
+    assert not ALL_BYTES.coverage([text, f"a {text}"]).left_out
 
 
 TRICKY = st.lists(

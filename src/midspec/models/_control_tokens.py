@@ -37,6 +37,14 @@ class Encoded(NamedTuple):
     offsets: list[tuple[int, int]]
 
 
+class Coverage(NamedTuple):
+    """How well a tokenizer covers texts: characters without a token, words that are its unknown token, all tokens."""
+
+    left_out: Counter[str]
+    unknown: Counter[str]
+    n_tokens: int
+
+
 @final
 class ControlTokens:
     """The control tokens of a tokenizer, by their texts.
@@ -109,33 +117,21 @@ class ControlTokens:
         pairs = zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [self._encode_marked(text) if OPEN in text else Encoded(ids, offsets) for text, ids, offsets in pairs]
 
-    def left_out(self, texts: Sequence[str]) -> Counter[str]:
-        """Count the characters of texts that no token stands for, white space aside.
+    def coverage(self, texts: Sequence[str]) -> Coverage:
+        """Count what the tokenizer has no token for, white space aside, and which words are its unknown token.
 
         Byte-pair encoding without an unknown token drops what was not in the text that it was trained on.
         """
-        left_out: Counter[str] = Counter()
-        for text, (_, offsets) in zip(texts, self.encode(texts), strict=True):
-            position = 0
-            for begin, end in [*offsets, (len(text), len(text))]:
-                left_out.update("".join(text[position:begin].split()))
-                position = max(position, end)
-        return left_out
-
-    def unknown(self, texts: Sequence[str]) -> tuple[Counter[str], int]:
-        """Count the words of texts that are the unknown token to the tokenizer; and all tokens."""
-        unknown: Counter[str] = Counter()
-        n_tokens = 0
-        if self._tokenizer.unk_token_id is None:
-            return unknown, n_tokens
+        left_out, unknown, n_tokens = Counter[str](), Counter[str](), 0
         for text, (ids, offsets) in zip(texts, self.encode(texts), strict=True):
             n_tokens += len(ids)
-            unknown.update(
-                text[begin:end]
-                for token, (begin, end) in zip(ids, offsets, strict=True)
-                if token == self._tokenizer.unk_token_id
-            )
-        return unknown, n_tokens
+            position = 0
+            for token, (begin, end) in zip([*ids, None], [*offsets, (len(text), len(text))], strict=True):
+                left_out.update("".join(text[position:begin].split()))
+                position = max(position, end)
+                if token is not None and token == self._tokenizer.unk_token_id:
+                    unknown[text[begin:end]] += 1
+        return Coverage(left_out, unknown, n_tokens)
 
     def encode_documents(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize documents with the special tokens that the tokenizer puts around a text; BOS once."""

@@ -207,14 +207,14 @@ def _warnings(template: ChatTemplate, rows: Sequence[Row], untrained: Sequence[s
         for one in looked_at
         for text in ([one] if isinstance(one, str) else [message.content for message in one.messages])
     ]
-    unknown, n_tokens = template.control.unknown(texts)
+    left_out, unknown, n_tokens = template.control.coverage(texts)
     if unknown.total() > _MOST_UNKNOWN * n_tokens:
         shown = ", ".join(word for word, _ in unknown.most_common(10))
         warnings.append(
             f"the tokenizer does not know {unknown.total() / n_tokens:.0%} of the first {len(looked_at):,} rows "
             f"({shown}): each such word is one and the same unknown token, of which nothing is learnt"
         )
-    if left_out := template.control.left_out(texts):
+    if left_out:
         shown = " ".join(repr(character) for character, _ in left_out.most_common(10))
         warnings.append(
             f"the tokenizer has no token for {len(left_out):,} characters of the first {len(looked_at):,} rows and "
