@@ -23,13 +23,9 @@ ConfigT = TypeVar("ConfigT", bound="BaseModel")
 
 def spec_at_path(given: str) -> Path:
     """Return the path of a spec: a file's, or of `shipped:NAME` or `lab:FILE`, as in a study."""
-    if given.startswith("lab:"):
-        from midspec.lab import data_path
+    from midspec.study import outside_path
 
-        return data_path(given.removeprefix("lab:"))
-    from midspec.spec import spec_path
-
-    return spec_path(given)
+    return outside_path(Path(), given)
 
 
 SpecPath = Annotated[

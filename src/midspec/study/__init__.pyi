@@ -11,6 +11,7 @@ from ._inputs import Input as Input
 from ._inputs import Model as Model
 from ._inputs import Named as Named
 from ._inputs import Value as Value
+from ._inputs import outside_path as outside_path
 from ._inputs import spec_at as spec_at
 from ._load import Study as Study
 from ._load import first_seeds as first_seeds
