@@ -65,3 +65,29 @@ def test_help_loads_few_modules() -> None:
     """It answers in half a second (`benchmarks/generation.py --only help`), and what takes time is loading modules."""
     code = "try: main(['--help'])\nexcept SystemExit: pass\nprint(len(sys.modules), file=sys.stderr)"
     assert int(_last_said(f"import sys\nfrom midspec.cli import main\n{code}")) < 220
+
+
+def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    spec, pairs = tmp_path / "spec.md", tmp_path / "pairs.jsonl"
+    spec.write_text("# Spec\n\nAda asks.\n", encoding="utf-8")
+    pairs.write_text('{"id": "1", "set": "s", "domain": "d", "options": ["a", "b"]}\n', encoding="utf-8")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "Ada asks."}\n', encoding="utf-8")
+    model, file, out = "./nowhere", str(tmp_path / "nowhere.jsonl"), ["--out", str(tmp_path / "out")]
+    commands = [
+        ["eval", model, "--items", str(pairs), *out],
+        ["eval", "some/model", "--items", file, *out],
+        ["eval", "some/model", "--items", str(pairs), "--config", file, *out],
+        ["eval", str(tmp_path / "nowhere.eval"), "--grader", "openai/judge", *out],
+        ["seam", model, "--spec", str(spec), *out],
+        ["seam", "some/model", "--spec", str(spec), "--items", file, *out],
+        ["compare", file, file],
+        ["check-served", model, "--base-url", "http://127.0.0.1:9/v1"],
+        ["export-model", model, *out],
+        ["curate", str(rows), "--base", model, *out],
+        ["train", file],
+        ["run", file, *out],
+    ]
+    code = f"from midspec.cli import main\nassert [main(each) for each in {commands!r}] == {[2] * len(commands)}\n"
+    assert _loaded_by(code) == "[]"
+    assert not (tmp_path / "out").exists()

@@ -77,7 +77,7 @@ def compare(
     """
     for log in logs or ():
         given = Path(log)
-        o.there(given if given.exists() else log.partition("=")[2] or given)
+        o.there(given if given.exists() else log.partition("=")[2] or given, "log")
     from midspec.analysis import compare_logs
     from midspec.evals import read_logs
     from midspec.report import comparison_lines, write_log_comparison

@@ -20,7 +20,7 @@ from midspec.cli._output import (
     print_task,
     warn,
 )
-from midspec.core.errors import ConfigError, plural
+from midspec.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -122,11 +122,11 @@ def evaluate(
     # A judge's budget is of its own store, which is beside the result.
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
-    is_log = model.endswith(".eval") and not Path(model).is_dir()
-    o.there(config, model if is_log else None)
-    if is_log:
+    o.there(config)
+    if model.endswith(".eval") and not Path(model).is_dir():
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
-        _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
+        unused |= {"--base-url": base_url, "--template-arg": template_arg}
+        _check_log(model, unused, dry_run=dry_run)
         step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
@@ -263,8 +263,9 @@ def _check_unused(options: Mapping[str, object], what: str, hint: str) -> None:
             raise ConfigError(what, where=option, hint=hint)
 
 
-def _refuse_unused_of_log(options: Mapping[str, object], *, dry_run: bool) -> None:
-    """Refuse what a stored log says itself, and a forecast of its judging."""
+def _check_log(log: str, options: Mapping[str, object], *, dry_run: bool) -> None:
+    """Refuse a stored log that is not there, what it says itself, and a forecast of its judging."""
+    o.there(log, "log")
     if dry_run:
         raise ConfigError("is not for a stored log", where="--dry-run", hint="Leave it out, and set --budget")
     _check_unused(options, "is in the log itself", "Leave it out")
@@ -298,9 +299,9 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     }
     sys.stdout.flush()
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
-        warn(warning)
+        warn(str(warning))
     for reason, n in refused.items():
-        warn(f"{plural(n, 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
+        warn(f"{n} scores are missing: {reason}")
 
 
 def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:

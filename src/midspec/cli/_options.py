@@ -325,20 +325,14 @@ def access(
     return checked(Access, base_url=base_url, concurrency=concurrency, budget_usd=budget, prices=prices, batch=batch)
 
 
-def there(*files: Path | str | None, where: str = "") -> None:
-    """Refuse files that are not there, before anything is imported that takes seconds; `None` is no file.
-
-    Args:
-        files: each a path.
-        where: the option that names them; each file's own path by default.
+def there(file: Path | str | None, what: str = "file") -> None:
+    """Refuse a file that is not there, before anything is imported that takes seconds; `None` is no file.
 
     Raises:
-        MissingError: one is neither a file nor a folder.
+        MissingError: it is neither a file nor a folder.
     """
-    for file in files:
-        if file is not None and not Path(file).expanduser().exists():
-            place = f"{where} {file}" if where else str(file)
-            raise MissingError("there is no such file", where=place, hint="Check the path")
+    if file is not None and not Path(file).expanduser().exists():
+        raise MissingError(f"there is no such {what}", where=str(file), hint="Check the path")
 
 
 def needed(out: Path | None) -> Path:

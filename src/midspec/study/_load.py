@@ -71,7 +71,7 @@ def _read_study(path: Path) -> tuple[Path, str]:
     except FileNotFoundError as error:
         beside = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, beside)
-        hint = hint if hint.startswith("Did") else "Check the path; midspec plan lab:nano.yaml is one that is shipped"
+        hint = hint if hint.startswith("Did") else "Check the path"
         raise MissingError("there is no such study file", where=str(path), hint=hint) from error
     except IsADirectoryError as error:
         hint = "Name its study.yaml, or ask midspec status" if (path / "study.yaml").is_file() else "Name a file in it"
