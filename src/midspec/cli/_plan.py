@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
+from midspec.core.fingerprint import listed
 
 if TYPE_CHECKING:
     from midspec.study import ArmDiff, Plan, PlannedStep
@@ -105,7 +106,7 @@ def _print_plan(plan: Plan) -> None:
         print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {size}".rstrip())
     for step in plan.steps:
         if step.state == "stale":
-            print(f"stale: {step.name}: {'; '.join(step.changes)}")
+            print(f"stale: {step.name}: {listed(step.changes)}")
     for line in plan.chains:
         print(line)
     for warning in plan.warnings:
