@@ -1,4 +1,3 @@
-from ._allocator import reuse_memory as reuse_memory
 from ._answers import Answer as Answer
 from ._chat import ChatTemplate as ChatTemplate
 from ._compute import PEAK_TFLOPS as PEAK_TFLOPS

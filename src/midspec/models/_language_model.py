@@ -17,7 +17,6 @@ from pydantic import JsonValue
 
 from midspec.core.errors import DataError, PromptError
 from midspec.core.records import Checkpoint, Message
-from midspec.models._allocator import reuse_memory
 from midspec.models._answers import opens_reasoning
 from midspec.models._cache import Prefix, common_length, compute_prefix
 from midspec.models._chat import ChatTemplate
@@ -327,8 +326,6 @@ def open_checkpoint(
     """
     use_threads()
     place = pick_device(device)
-    if place.type == "cpu":
-        reuse_memory()
     chosen: torch.dtype | str = dtype
     exact = None
     if place.type == "cpu" and dtype == "auto":

@@ -75,7 +75,7 @@ def train(
 
     if (job.execution.processes or 1) > 1 and "RANK" not in os.environ:
         return train_in_processes(job, folder, device=device, on_progress=on_progress)
-    from midspec.models import pick_device, reuse_memory, use_threads
+    from midspec.models import pick_device, use_threads
     from midspec.train import _checkpoint as checkpoint
     from midspec.train._checks import Proof
     from midspec.train._memory import Usage
@@ -83,8 +83,6 @@ def train(
 
     start = time.monotonic()
     threads, torch_device = use_threads(job.execution.threads), pick_device(device)
-    if torch_device.type == "cpu":
-        reuse_memory()
     usage, ranks = Usage(torch_device), meet(job, torch_device.type, folder)
     run = _open(job, folder, torch_device, ranks)
     proof = Proof(run.model, run.plan.pieces()[0], torch_device, ranks)
