@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.core.fingerprint import listed
 
 if TYPE_CHECKING:
     from midspec.study import ArmDiff, Plan, PlannedStep
@@ -95,6 +94,8 @@ def _diff_lines(found: ArmDiff) -> list[str]:
 
 def _print_plan(plan: Plan) -> None:
     """Print a line for each step, its seeds (of a task, its arms too) together: how many are done, and the size."""
+    from midspec.core.fingerprint import listed
+
     groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
         name = f"exam/{step.eval_task}" if step.eval_task else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
