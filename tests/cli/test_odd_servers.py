@@ -168,7 +168,7 @@ def test_pages_of_a_proxy_cost_nothing_of_a_budget(
         n_pages += 1
         return b"<html><title>Sign in</title></html>" if n_pages <= 8 else body
 
-    monkeypatch.setattr("midspec.llm._attempts.Retrying._pause_s", lambda *_: 0.0)
+    monkeypatch.setattr("midspec.llm._client.Retrying._pause_s", lambda *_: 0.0)
     with serve(reshape=page) as served:
         words = command(served, tmp_path / "c", "--budget", "3", "--prices", str(prices))
         assert main(words) == 0
