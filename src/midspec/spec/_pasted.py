@@ -16,10 +16,8 @@ from midspec.spec._examples import label_alone
 NEW_LINE = "\x05"
 """Ends a line that goes on in the same line of the file."""
 _FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})")
-_CHARS: dict[int, str | None] = str.maketrans(
-    {"\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None}
-)
-_CHARS.update(str.maketrans({"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}))
+_LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
+_CHARS = str.maketrans({"\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None, **_LIGATURES})
 _STRUCK = re.compile(r"(?:[^\s\u0335\u0336][\u0335\u0336](?:[ \t]+[\u0335\u0336]?)?)+[.,;:!?]?")
 _BULLET = re.compile(r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u27a2\u27a4][ \t]*|\u30fb)(?=\S)")
 _DASH = re.compile(r"([ \t]*)[\u2013\u2014][ \t]+(?=\S)")
