@@ -59,6 +59,11 @@ GOOD_FORMS: dict[str, Reshape] = {
             {"type": "text", "text": text_of(body)},
         ],
     ),
+    "a scratchpad in a turn's marks": lambda body: with_message(
+        body, content=f"<|im_start|>assistant\n<scratchpad>{THOUGHT}</scratchpad>\n{text_of(body)}<|im_end|>"
+    ),
+    "other words for the stop": lambda body: {**body, "choices": [{**body["choices"][0], "finish_reason": "STOP"}]},
+    "two choices": lambda body: {**body, "choices": [{"index": 1, "message": {"content": "no"}}, *body["choices"]]},
     "reasoning beside": lambda body: with_message(body, content=text_of(body), reasoning_content=THOUGHT),
     "usage as text": lambda body: {**body, "usage": "12 tokens"},
     "details as list": lambda body: {**body, "usage": {**body["usage"], "prompt_tokens_details": []}},

@@ -134,7 +134,7 @@ class Limited:
             hint = "Lower the caps of replies, shorten the spec, or have the limit raised"
             raise MidspecError(what, where=self._where, hint=hint) from None
         is_long = wait_s is not None and wait_s > self._longest_wait_s
-        if told is not None and told.window_s == DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
+        if told is not None and (told.window_s or 0.0) >= DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
             is_long = True
         if is_long:  # tried again soon, in case that others are taken: then it is an odd answer, and no limit
             self._n_over = self._n_over + 1 if self._pacer.n_in_a_row else 1
