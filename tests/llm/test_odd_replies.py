@@ -163,7 +163,7 @@ BODY = json.dumps({"choices": [{"message": {"content": "Tea."}, "finish_reason":
         b"\xef\xbb\xbf" + BODY,
         b"\r\n   " + BODY + b"\r\n",
         BODY.replace(b"message", b"delta"),
-        b'{"choices": [{"index": 1, "message": {"content": "No."}}, {"index": 0, ' + BODY[13:],
+        b'{"choices": [{"index": 1, "message": {"content": "No."}}, {"index": 0, ' + BODY[14:],
     ],
 )
 def test_a_reply_is_read_in_whatever_wrapping_it_comes(body: bytes) -> None:
