@@ -32,7 +32,7 @@ from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
 from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
-from midspec.study.reporting._evidence import evidence
+from midspec.study.reporting._evidence import evidence, savings
 from midspec.study.reporting._health import held_out_overlaps, outside_overlaps, stage_health
 from midspec.study.reporting._judges import judging_costs
 from midspec.study.reporting._results import RunResults
@@ -85,6 +85,8 @@ def assemble(
     warnings = [*filter(None, [changed]), *run_warnings(config, run.steps, gates, overlaps)]
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
+    saved, unknown = savings(config, estimates)
+    warnings += unknown
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
@@ -106,6 +108,7 @@ def assemble(
         bills=judging_costs(run.steps.values()),
         health=(*stage_health(run.steps.values()), *(each.health for each in overlaps)),
         warnings=tuple(warnings),
+        savings=saved,
         contrasts_changed=bool(changed),
         caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
         deviations=wanted.deviations,
