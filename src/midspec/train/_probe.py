@@ -190,7 +190,7 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
         with in_place_adapters(model) as n_adapters:
             in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
         with fused_norms(model) as n_norms:
-            fused = n_norms > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
+            fused = n_norms > 0 and device.type == "cpu" and _agrees(expected, _try_measure(model, batch, found), dtype)
         set_attention(model, own)
     return found._replace(adapters_in_place=in_place, fused_norms=fused)
 
