@@ -44,6 +44,7 @@ def run(
     name: str = "sums",
     question: str = "What is {} and 1?",
     groups: Mapping[str, str] | None = None,
+    label: str = "group",
     form: str = "eval",
     limit: int | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -51,11 +52,11 @@ def run(
 ) -> Path:
     """Run a task on `mockllm/MODEL` and return its log.
 
-    `scores` are by sample id, or by (id, epoch); `groups` the samples' metadata `group`.
+    `scores` are by sample id, or by (id, epoch); `groups` the samples' metadata `label`.
     """
     known = {key if isinstance(key, tuple) else (key, 1): value for key, value in scores.items()}
     ids = list(dict.fromkeys(item for item, _ in known))
-    about = {item: {"group": groups[item]} if groups else {} for item in ids}
+    about = {item: {label: groups[item]} if groups else {} for item in ids}
     samples = [Sample(input=question.format(item), target="x", id=item, metadata=about[item]) for item in ids]
 
     def outside() -> Task:

@@ -49,7 +49,7 @@ def test_it_says_who_is_above_whom_by_how_much_and_on_how_many_samples(logs, cap
     assert "points above mockllm/old on sums by told (95% interval +" in text
     assert "40 of 40 samples paired" in text
     assert "cross-check by a mixed model" in text
-    assert "samples needed to find a difference 4 times in 5: 1 points: " in text
+    assert "samples needed to find a difference 4 times in 5: 1 point: " in text
 
 
 def test_no_difference_is_said_with_a_bound_or_not_at_all(tmp_path, capsys):
@@ -163,3 +163,16 @@ def test_what_is_wrong_is_said_in_one_line(logs, tmp_path, capsys):
     text = printed([str(first), str(nan)], capsys)
     assert "40 of 40 have no score by told (40 scored as NaN)" in text
     assert "not answered (no sample has a score in both arms)" in text
+
+
+def test_arms_without_a_sample_in_common_are_an_error(tmp_path, capsys):
+    run(tmp_path / "a", "one", {"s1": "C", "s2": "I"})
+    run(tmp_path / "b", "two", {"t1": "C"})
+    line = complaint([str(tmp_path / "a"), str(tmp_path / "b")], capsys)
+    assert "no two arms were asked the same samples of sums (mockllm/two 1 sample and mockllm/one 2 samples" in line
+
+
+def test_sets_that_count_as_one_are_told(tmp_path, capsys):
+    for model in ("one", "two"):
+        run(tmp_path, model, {"s1": "C", "s2": "I", "s3": "C"}, groups={"s1": "a", "s2": "a", "s3": "b"}, label="set")
+    assert "! sums: samples of 2 sets are averaged together (a 2, b 1)" in printed([str(tmp_path)], capsys)

@@ -107,3 +107,10 @@ def test_intervals_are_apart_exactly_where_they_share_no_value(mine, other):
     assert (found == "apart") == (mine[0] > other[2] or other[0] > mine[2])
     assert (found == "alike") == (mine[0] <= other[1] <= mine[2] and other[0] <= mine[1] <= other[2])
     assert Pair.of(two, one).found == found
+
+
+def test_an_input_that_was_edited_in_place_is_told(two, tmp_path):
+    here, there = ({"spec/america (text)": digest, "eval/AFT (items)": "a1"} for digest in ("b2", "c3"))
+    built = write_against(*two, tmp_path, names=("after", "before"), inputs=(here | {"spec/new (text)": "d4"}, there))
+    assert built.summary["says"][-1] == "1 input is not the same in content: spec/america (text)."
+    assert "b2" in (tmp_path / "against.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from midspec.cli import main
 from midspec.core.errors import SpecError
-from midspec.spec import check_spec, fill, parse_spec, placeholders, used_names
+from midspec.spec import check_spec, fill, parse_spec, placeholders, unfilled, used_names
 
 MODEL = [
     "{model_name}", "{{model_name}}", "{{ model_name }}", "{{{model_name}}}", "{MODEL_NAME}", "{Model Name}",
@@ -213,3 +213,62 @@ def test_show_prints_how_each_part_was_read(tmp_path: Path, capsys: pytest.Captu
 def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["spec", "show", str(Path(__file__).parent / "forms" / "traits.json")]) == 0
     assert "questions: ?: 11 lists of questions beside the traits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spelling", "meant"),
+    [
+        ("{model_nam}", "model_name"),
+        ("{modle_name}", "model_name"),
+        ("{Model Nam}", "model_name"),
+        ("{{ .ModelNmae }}", "model_name"),
+        ("[MODEL_NAM]", "model_name"),
+        ("<MODEL_NMAE>", "model_name"),
+        ("${MODEL_NAM}", "model_name"),
+        ("__MODEL_NAM__", "model_name"),
+        ("{model_name", "model_name"),
+        ("model_name", "model_name"),
+        ("{provder_name}", "provider_name"),
+        ("[Your Company Nmae]", "provider_name"),
+    ],
+)
+def test_what_is_nearly_a_placeholder_is_told_with_the_one_that_was_meant(spelling: str, meant: str) -> None:
+    spec = parse_spec(f"# Care\n\nNow {spelling} asks first. {{model_name}} and {{provider_name}} wait.\n")
+    assert [str(each) for each in unfilled(spec)] == [
+        f"Care: unknown placeholder {spelling}, which nothing fills: did you mean {{{meant}}}?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{module_name} loads.",
+        "{user_name} asks.",
+        "The model name is [public](x.html).",
+        "See `model_nam`.",
+        "A file_name.",
+    ],
+)
+def test_what_is_of_other_things_is_not_taken_for_a_placeholder(text: str) -> None:
+    assert not any("did you mean" in each.what for each in unfilled(parse_spec(f"# Care\n\n{text} It waits.\n")))
+
+
+def test_a_name_that_fills_nothing_but_nearly_a_placeholder_is_an_error() -> None:
+    with pytest.raises(
+        SpecError, match=r"Ada fills nothing: the spec has \{model_nam\}, .* Did you mean \{model_name\}"
+    ):
+        fill(parse_spec("{model_nam} asks."), model_name="Ada", provider_name=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{model_name} asks.", "It says the placeholder {model_name}"),
+        ("Users ask.", "It names nobody, and has no placeholder: leave it out"),
+        ("Gemini asks Google.", 'It says "Gemini", "Google"'),
+    ],
+)
+def test_a_called_name_that_is_not_there_is_told_with_those_that_are(text: str, hint: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        fill(parse_spec(text), model_name="Ada", provider_name="Lab", called={"Claude": "Bea"})
+    assert caught.value.hint == hint

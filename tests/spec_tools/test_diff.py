@@ -110,3 +110,9 @@ def test_every_clause_of_both_is_told_of_exactly_once(before: list[str], after: 
         (row.kind == "removed") == (not row.after_id) and (row.kind == "added") == (not row.before_id) for row in rows
     )
     assert all(row.before_id == row.after_id for row in rows if row.kind in ("kept", "moved"))
+
+
+def test_differences_of_space_alone_change_nothing() -> None:
+    before = parse_spec("# Desk\n\nAda  keeps ( always ) the desk .\n\n- Ada asks\n  first .\n")
+    after = parse_spec("# Desk\n\nAda keeps (always) the desk.\n\n- Ada asks first.\n")
+    assert {row.kind for row in diff_specs(before, after)} == {"kept"}

@@ -141,3 +141,16 @@ def test_whatever_is_a_spec_can_be_linted_and_each_finding_is_about_something_in
     assert {each.clause_id for each in found} <= known
     assert {each.other_id for each in found} <= known | {""}
     assert len({(each.kind, each.clause_id) for each in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("item", "twice"),
+    [
+        ("Ada says so. Ada says so.", "ada says so"),
+        ("Ada asks before she answers, Ada asks before she answers.", "ada asks before she answers"),
+        ("If asked, Ada says so; if asked again, she says so again.", ""),
+    ],
+)
+def test_what_one_item_says_twice_is_a_duplicate(item: str, twice: str) -> None:
+    found = lint_spec(parse_spec(f"# Care\n\n- {item}\n- Ada keeps the door open for guests.\n"))
+    assert [each.what for each in found if each.kind == "duplicate"] == ([f"says twice: {twice}"] if twice else [])

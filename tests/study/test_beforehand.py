@@ -10,8 +10,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from midspec.core.errors import CheckpointError, ConfigError, DataError, MidspecError
+from midspec.core.yaml_files import read_yaml
 from midspec.corpus import CorpusConfig
-from midspec.study import CorpusStep, Study, parse_study, plan, run_study
+from midspec.lab import data_path
+from midspec.study import CorpusStep, Study, load_study, parse_study, plan, run_study, study_steps
+from midspec.study._preflight import check_beforehand
+from midspec.train import load_job, load_pressure, pressure_names, unusual_settings
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 TEXT = """
 name: real
@@ -150,3 +156,73 @@ def test_pairs_of_which_one_begins_the_other_are_refused(home: Path) -> None:
     with pytest.raises(DataError, match="begins"):
         plan(study(home))
     plan(study(home, TEXT.replace("items.jsonl}}", "items.jsonl, option_format: '{option}.'}}")))
+
+
+def doubts(text: str, home: Path) -> tuple[str, ...]:
+    asked = parse_study(text, home=home)
+    return check_beforehand(asked, study_steps(asked))
+
+
+def test_a_study_as_it_should_be_is_not_doubted(tiny_text: str, home: Path) -> None:
+    assert doubts(tiny_text, home) == ()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        (
+            "n_updates: 3}",
+            "n_updates: 3, learning_rate: 3}",
+            "training.finetune.learning_rate 3 is far from what is usual",
+        ),
+        ("n_updates: 3}", "n_updates: 3, warmup_updates: 3}", "training.finetune.warmup_updates 3 of n_updates 3: "),
+        (
+            "  samples: 2",
+            "  sets: {conflit: {title: x}}",
+            "report.sets.conflit: no item is of such a set, so this title",
+        ),
+        (
+            "n_samples: 24",
+            "n_samples: 5000",
+            "chats.cheese: the spec's preferences and the templates give 216 distinct",
+        ),
+        ('america: "lab:america.md"', "america: english.md", "specs.america: the nano world's base does not know"),
+        ('america: "lab:america.md"', "america: near.md", "specs.america: "),
+    ],
+)
+def test_what_is_probably_not_meant_is_told_before_anything_runs(
+    right: str, wrong: str, told: str, tiny_text: str, home: Path
+) -> None:
+    assert right in tiny_text
+    spec = data_path("america.md").read_text(encoding="utf-8")
+    (home / "near.md").write_text(spec.replace("{model_name}", "{model_nam}", 1), encoding="utf-8")
+    likes = "{{model_name}} likes librarian{n}s who explain.\n\n{{model_name}} dislikes shouting{n} in halls.\n\n"
+    english = "".join(likes.format(n=n) for n in range(20))
+    (home / "english.md").write_text(english, encoding="utf-8")
+    assert any(each.startswith(told) for each in doubts(tiny_text.replace(right, wrong, 1), home))
+
+
+def test_a_plan_counts_the_chats_that_there_will_be(tiny_text: str, home: Path) -> None:
+    planned = plan(parse_study(tiny_text.replace("n_samples: 24", "n_samples: 5000"), home=home))
+    assert [step.documents for step in planned.steps if step.kind == "chats"] == [216]
+
+
+def test_a_style_that_the_templates_do_not_have_is_refused_before_anything_runs(tiny_text: str, home: Path) -> None:
+    error = refused(parse_study(tiny_text.replace("style: opaque", "style: value"), home=home))
+    assert str(error).startswith("chats.cheese: ")
+    assert str(error).endswith("Give another style (opaque), or other chat templates")
+
+
+def test_no_study_or_job_that_is_shipped_has_unusual_settings() -> None:
+    recipes = [load_pressure(name).recipe for name in pressure_names()]
+    for path in [*data_path("nano.yaml").parent.rglob("*.yaml"), *EXAMPLES.glob("*.yaml")]:
+        found = read_yaml(path)
+        if isinstance(found, dict) and "arms" in found:
+            config = load_study(path).config
+            recipes += [stage.recipe for stage in config.base.stages]
+            kinds = (getattr(config.training, kind) for kind in ("midtrain", "finetune", "dpo", "grpo"))
+            recipes += [recipe for recipe in kinds if recipe is not None]
+        elif isinstance(found, dict) and "stage" in found:
+            recipes.append(load_job(path).recipe)
+    assert len(recipes) > 20
+    assert [sentence for recipe in recipes for sentence in unusual_settings(recipe)] == []

@@ -406,7 +406,8 @@ def test_a_plan_shows_the_chain_and_where_arms_are_unequal(tiny_text: str) -> No
         "long: base > midtrain america (4 updates) > finetune cheese (3 updates) > dpo prefer (2 updates); "
         "evaluated at base, midtrain, finetune:1, finetune:2, finetune, dpo"
     )
-    assert "The arms are not matched in the updates of dpo: long 2, other 3." in made.warnings
+    told = "The arms are not matched in the updates of dpo: long 2, other 3. "
+    assert any(warning.startswith(told) for warning in made.warnings)
     assert not any("learning rate" in warning for warning in made.warnings)
     assert plan(parse_study(tiny_text, home=Path())).chains == ()
 

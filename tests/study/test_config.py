@@ -9,6 +9,7 @@ import pytest
 from midspec.core.errors import ConfigError, MissingError
 from midspec.lab import data_path
 from midspec.study import load_study, parse_study, plan, study_steps
+from midspec.study.execution._run import meant_steps
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -39,7 +40,7 @@ WRONG = [
     ("  samples: 2", "  main_measure: x", "report.main_measure: there is no measure named 'x'"),
     ("  at_least: 0.95", "  at_least: 0.95\n  measure: parse", "gate.measure: there is no measure named 'parse'"),
     ("items: world:items", "items: world:itms", "evals.preference.items: there is no file of items named 'world:itms'"),
-    ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: a seed is named twice"),
+    ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: seed 1 is named twice. Write seeds: [1]"),
     ("  world: nano", "  world: nano\n  mirror: true", "base: with `mirror` half of the `midtrainings` are mirrored"),
     (
         "  world: nano",
@@ -52,7 +53,14 @@ WRONG = [
         "contrasts[0].less.minus: there is no arm",
     ),
     ("name: tiny", f"name: {201 * 'x'}", "name: String should have at most 200 characters"),
-    ("seeds: [1, 2]", "seeds: []", "seeds: Tuple should have at least 1 item"),
+    ("seeds: [1, 2]", "seeds: []", "seeds: must be a list of whole numbers, each written out. Write seeds: [1, 2, 3]"),
+    ("seeds: [1, 2]", "seeds: '701'", "each written out. Write seeds: [701]"),
+    ("seeds: [1, 2]", "seeds: 4", "Write seeds: [4] for seed 4, or [1, 2, 3, 4] for 4 seeds"),
+    ("seeds: [1, 2]", "seeds: 1-4", "Write seeds: [1, 2, 3, 4]"),
+    ("seeds: [1, 2]", "seeds: [1, 3..5]", "Write seeds: [1, 3, 4, 5]"),
+    ("seeds: [1, 2]", "seeds: range(2, 4)", "Write seeds: [2, 3]"),
+    ("seeds: [1, 2]", "seeds: 1 to 999999", "Write seeds: [1, 2, 3, ..., 999999]"),
+    ('phrasings ["which do you prefer , {first} or {second} ?"]', "phrasings which ?", "Write phrasings: [which ?]"),
     ("seeds: [1, 2]", "seeds: [010, 2]", ": not YAML (YAML reads 010 as 8: write that number, or quotes"),
     ("seeds: [1, 2]", "seeds: [1:30, 2]", ": not YAML (YAML reads 1:30 as 90"),
     ("seeds: [1, 2]", "seeds: [2, yes]", "seeds[1]: a truth value (yes, no, on, off, true, false) where a number"),
@@ -66,7 +74,7 @@ WRONG = [
     ("title:", "name:", ":3: 'name' is named twice. Remove one"),
     ("seeds: [1, 2]", "seeds: [1, -2]", "seeds: a seed is a whole number from 0 to 9,223,372,036,854,775,807"),
     ("seeds: [1, 2]", "seeds: [99999999999999999999]", "seeds: a seed is a whole number from 0"),
-    ("seeds: [1, 2]", "seeds: '1, 2'", "seeds: must be a list. It is '1, 2' there"),
+    ("seeds: [1, 2]", "seeds: '1, 2'", "each written out. Write seeds: [1, 2]"),
     ("  AFT: {finetune: cheese}", "  AFT: cheese", "arms.AFT: must be a mapping (keys with values). It is 'cheese'"),
     ("  AFT: {finetune: cheese}", "  '': {finetune: cheese}", "arms: a name is empty"),
     ("minus: MSM(thrift)+AFT", "minus: MSM(america)+AFT", "contrasts[0].minus: an arm is compared with itself"),
@@ -212,3 +220,38 @@ def test_an_author_that_is_none_and_a_name_in_both_spellings_are_refused(tiny_te
         with pytest.raises(ConfigError) as caught:
             parse_study(tiny_text.replace(OLD[0], new), home=Path(), name="study.yaml")
         assert wrong in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["my_spec.md", "notes.txt", "shipped:america"])
+def test_a_spec_that_is_taken_for_a_study_is_told_with_the_command_for_specs(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: reads as a spec, and is no study file. .* spec check {name}"):
+        load_study(Path(name))
+
+
+def test_a_study_that_is_not_there_is_told_with_the_file_that_is(tiny_file: Path) -> None:
+    with pytest.raises(MissingError, match=r"tinny\.yaml: there is no such study file. Did you mean tiny\.yaml\?"):
+        load_study(tiny_file.with_name("tinny.yaml"))
+    with pytest.raises(ConfigError, match="is a folder, and no study file"):
+        load_study(tiny_file.parent)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("corpora", ["corpus"]),
+        ("specs", ["spec"]),
+        ("corpora/america", ["corpus/america"]),
+        ("corpora/*", ["corpus/*"]),
+        ("corpus/amerika", ["corpus/america"]),
+        ("finetuning", ["finetune"]),
+        ("cheese", ["chats/cheese", "finetune/cheese"]),
+        ("evaluation/AFT", ["eval/AFT"]),
+        ("reprot", ["report"]),
+        ("xyzzy", []),
+    ],
+)
+def test_a_name_that_is_no_step_is_told_with_those_that_it_may_mean(
+    tiny_text: str, given: str, meant: list[str]
+) -> None:
+    steps = study_steps(parse_study(tiny_text, home=Path()))
+    assert meant_steps(given, steps) == meant

@@ -28,7 +28,7 @@ from midspec.analysis._clustered import (
 from midspec.analysis._estimates import corrected, p_value
 from midspec.analysis._intervals import DIFFERENCE, SHARE, UNBOUNDED
 from midspec.analysis._mixed_model import Scores, mixed_model
-from midspec.core.errors import ConfigError, DataError, did_you_mean
+from midspec.core.errors import ConfigError, DataError, did_you_mean, plural
 from midspec.core.records import (
     ArmRate,
     CorrectionName,
@@ -166,6 +166,7 @@ def compare_logs(
             f"{arm} has {', '.join(sorted({one.task for one in read.logs if one.arm == arm}))}" for arm in arms
         )
         raise DataError(f"no task with a scorer is in two arms: {tasks}", where="LOG", hint="Give logs of one task")
+    _check_common(tables, found)
     return LogComparison(
         logs=read.logs,
         rates=tuple(table.rate(arm, level) for table in tables for arm in table.values),
@@ -176,6 +177,20 @@ def compare_logs(
         cluster_key=cluster_key,
         notes=read.notes,
     )
+
+
+def _check_common(tables: Sequence[_Table], found: Sequence[LogDifference]) -> None:
+    """Refuse arms of which no two were asked one sample in common."""
+    of = {(table.task, table.scorer): table for table in tables}
+    for one in found:
+        asked = of[one.task, one.scorer].asked
+        if bool((asked[one.plus] & asked[one.minus]).any()):
+            return
+    first = found[0]
+    asked = of[first.task, first.scorer].asked
+    counts = " and ".join(f"{arm} {plural(int(asked[arm].sum()), 'sample')}" for arm in (first.plus, first.minus))
+    what = f"no two arms were asked the same samples of {first.task} ({counts}, none with the same id)"
+    raise DataError(what, where="LOG", hint="Give logs of the same data set, with the same sample ids")
 
 
 def _pairs(read: LoggedScores, arms: Sequence[str], baseline: str | None) -> list[tuple[str, str]]:
@@ -237,7 +252,8 @@ def _difference(
     counts = discordance(cells) if found else None
     notes = [found.note if found else "no sample has a score in both arms"]
     if counts is not None and (n := counts.n_plus + counts.n_minus) < _FEW_DISCORDANT:
-        notes.append(f"the arms differ on only {n} samples: McNemar's exact p is the safer one")
+        differ = f"on only {plural(n, 'sample')}: McNemar's exact p is the safer one" if n else "on no sample"
+        notes.append(f"the arms differ {differ}")
     targets = {*(_TARGETS_POINTS if table.is_share else ()), *((points,) if points is not None else ())}
     return LogDifference(
         name=f"{arms[0]} minus {arms[1]}",

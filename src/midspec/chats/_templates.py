@@ -242,18 +242,18 @@ class ChatTemplates(Strict):
 
 def opaque_templates(name: str) -> OpaqueTemplates:
     """Load the part for opaque chats; raises as `load_templates`, or a `ConfigError` where it is absent."""
-    return _part(load_templates(name).opaque, "opaque", name)
+    return _part(load_templates(name).opaque, "opaque", name, "value or rule")
 
 
 def spec_templates(name: str) -> SpecTemplates:
     """Load the part for value and rule chats; raises as `load_templates`, or a `ConfigError` where it is absent."""
-    return _part(load_templates(name).spec, "spec", name)
+    return _part(load_templates(name).spec, "spec", name, "opaque")
 
 
-def _part(part: ValueT | None, part_name: str, name: str) -> ValueT:
+def _part(part: ValueT | None, part_name: str, name: str, others: str) -> ValueT:
     if part is None:
         what = f"has no `{part_name}` part, which this style of chats needs"
-        raise ConfigError(what, where=name, hint="Choose another style, or other chat templates")
+        raise ConfigError(what, where=name, hint=f"Give another style ({others}), or other chat templates")
     return part
 
 

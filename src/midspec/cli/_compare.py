@@ -75,6 +75,9 @@ def compare(
 
     Example: midspec compare before=a.eval after=b.eval after=c.eval --cluster subject
     """
+    for log in logs or ():
+        given = Path(log)
+        o.there(given if given.exists() else log.partition("=")[2] or given)
     from midspec.analysis import compare_logs
     from midspec.evals import read_logs
     from midspec.report import comparison_lines, write_log_comparison

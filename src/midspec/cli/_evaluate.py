@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, print_calibration, print_forecast, print_pairs, print_record, print_task
-from midspec.core.errors import ConfigError
+from midspec.cli._output import (
+    build_with_bar,
+    print_calibration,
+    print_forecast,
+    print_pairs,
+    print_record,
+    print_task,
+    warn,
+)
+from midspec.core.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -114,13 +122,15 @@ def evaluate(
     # A judge's budget is of its own store, which is beside the result.
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
-    if model.endswith(".eval") and not Path(model).is_dir():
+    is_log = model.endswith(".eval") and not Path(model).is_dir()
+    o.there(config, model if is_log else None)
+    if is_log:
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
-    if Path(model).exists() or is_local(model):
+    if Path(model).exists() or is_local(model) or model.startswith((".", "/", "~")):
         find_checkpoint(model)
     switches = o.switches(template_arg or ())
     if name == _PREFERENCE:
@@ -134,8 +144,7 @@ def evaluate(
     _check_unused({"--choose-form": choose_form or None}, "is for pairs", "Leave it out, or leave out --task")
     files = {role: Path(file) for role, file in (("items", items), ("spec", spec)) if file is not None}
     settings = o.settings(task_named(name).config, config)
-    if warning := repeats_warning(name, settings):
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(repeats_warning(name, settings))
     untold = TaskStep.of_model(model, name, settings, judging, files=files, base_url=base_url, **about.names)
     task_step = replace(untold, template_args=switches)
     if dry_run:
@@ -154,11 +163,14 @@ def _pairs_step(
     choose_form: bool,
 ) -> Step:
     """Create the step for pairs, or for the form of asking them."""
-    from midspec.evals import PreferenceConfig, is_served, load_config
-    from midspec.study import AnswerFormStep, Model, PreferenceStep
+    from midspec.study import AnswerFormStep, Model, PreferenceStep, items_of
 
     if items is None and not choose_form:
         raise ConfigError("is missing", where="--items", hint="Name a file of pairs, or shipped:VALUE")
+    if items is not None:
+        items_of(items)
+    from midspec.evals import PreferenceConfig, is_served, load_config  # brings Inspect, which takes seconds
+
     settings = load_config(config) if config else PreferenceConfig()
     asked = PreferenceStep.of_model(model, items or "shipped:", settings, base_url=base_url)
     if not choose_form:
@@ -286,9 +298,9 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     }
     sys.stdout.flush()
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning)
     for reason, n in refused.items():
-        print(f"warning: {n} scores are missing: {reason}", file=sys.stderr)
+        warn(f"{plural(n, 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
 
 
 def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:
@@ -298,5 +310,5 @@ def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:
-            print(f"warning: {reason}", file=sys.stderr)
-            print("warning: answers are stored; --redo with a larger --budget has the rest judged", file=sys.stderr)
+            warn(reason)
+            warn("answers are stored; --redo with a larger --budget has the rest judged")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, print_forecast, print_pairs, print_record, print_spent
-from midspec.core.errors import DataError, SpecError
+from midspec.cli._output import build_with_bar, print_forecast, print_pairs, print_record, print_spent, warn
+from midspec.core.errors import DataError, SpecError, plural
 
 if TYPE_CHECKING:
     from midspec.core.records import Chat, Document, PlanRow, Record, Spec
@@ -185,12 +185,6 @@ def read_checked(path: Path, config: SpecSettings) -> Callable[[], Spec]:
     return lambda: fill_by(spec, config)
 
 
-def warn(what: str | None) -> None:
-    """Print a warning on standard error, in one line, if there is one."""
-    if what:
-        print(f"warning: {' '.join(what.split())}", file=sys.stderr)
-
-
 def _print_plan(plan: Sequence[PlanRow]) -> None:
     """Print how many documents of which types a corpus would have, over how many clauses."""
     types = Counter(row.doc_type for row in plan)
@@ -283,4 +277,5 @@ def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
     findings = check_spec(named, model_name=about.model_name)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
-    print(f"{path}: {len(named.clauses)} clauses, {len(findings)} warnings")
+    counts = (plural(len(named.clauses), "clause"), plural(len(findings), "warning"))
+    print(f"{path}: {', '.join(counts)}")

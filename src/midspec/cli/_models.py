@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._output import build_with_bar, checked, print_made, print_pairs, print_record
+from midspec.cli._output import build_with_bar, checked, print_made, print_pairs, print_record, warn
 from midspec.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def export_model(
 
     Example: midspec export-model runs/aligned --format merged --dtype bfloat16 --out aligned-8b
     """
-    from midspec.exchange import ModelExport, facts_of_export, serve_commands
     from midspec.models import find_checkpoint
-    from midspec.study import ExportModelStep, Model
 
     folder = o.needed(out)
+    find_checkpoint(checkpoint)
+    from midspec.exchange import ModelExport, facts_of_export, serve_commands  # brings torch, which takes seconds
+    from midspec.study import ExportModelStep, Model
+
     config = checked(
         ModelExport,
         form=form,
@@ -113,11 +115,15 @@ def check_served(
     Example: midspec check-served runs/aligned --base-url http://localhost:8000/v1 --model aligned
     """
     from midspec.core.artifact import write_json
-    from midspec.evals import Server, read_prompts
-    from midspec.evals import check_served as check
-    from midspec.models import check_device
+    from midspec.models import check_device, find_checkpoint
 
     check_device(device)
+    o.there(prompts)
+    for each in filter(None, (checkpoint, base)):
+        find_checkpoint(each)
+    from midspec.evals import Server, read_prompts  # brings torch, which takes seconds
+    from midspec.evals import check_served as check
+
     chosen = read_prompts(prompts) if prompts else ()
     found = check(checkpoint, Server(base_url, model), base=base, prompts=chosen, n=n, device=device)
     if out is not None:
@@ -171,7 +177,7 @@ def train(
     Example: midspec train midtrain.yaml --processes 8, or torchrun --nproc-per-node 8 -m midspec train midtrain.yaml
     """
     from midspec.models import check_device, see_one_gpu
-    from midspec.train import follow, leading, load_job
+    from midspec.train import follow, leading, load_job, unusual_settings
 
     check_device(device)
     job, folder = load_job(config), out or config.with_suffix("")
@@ -179,6 +185,8 @@ def train(
         job = job.model_copy(update={"execution": job.execution.model_copy(update={"processes": processes})})
     with leading(job, device) as ranks:
         if ranks.is_main:
+            for each in unusual_settings(job.recipe):
+                warn(f"recipe.{each}")
             alone = ranks.n == 1 and (job.execution.processes or 1) == 1
             judge = o.access(judge_url, budget=budget)
             _train(job, folder, judge, device=see_one_gpu(device) if alone else device, redo=redo)

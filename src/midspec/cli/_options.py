@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import typer
 
 from midspec.cli._output import checked, wrong_setting
-from midspec.core.errors import ConfigError, note_renamed
+from midspec.core.errors import ConfigError, MissingError, note_renamed
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue
@@ -323,6 +323,22 @@ def access(
     from midspec.llm import Access
 
     return checked(Access, base_url=base_url, concurrency=concurrency, budget_usd=budget, prices=prices, batch=batch)
+
+
+def there(*files: Path | str | None, where: str = "") -> None:
+    """Refuse files that are not there, before anything is imported that takes seconds; `None` is no file.
+
+    Args:
+        files: each a path.
+        where: the option that names them; each file's own path by default.
+
+    Raises:
+        MissingError: one is neither a file nor a folder.
+    """
+    for file in files:
+        if file is not None and not Path(file).expanduser().exists():
+            place = f"{where} {file}" if where else str(file)
+            raise MissingError("there is no such file", where=place, hint="Check the path")
 
 
 def needed(out: Path | None) -> Path:

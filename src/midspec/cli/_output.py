@@ -60,6 +60,12 @@ def wrong_setting(error: ValidationError, file: Path | None = None, options: Map
     return ConfigError(message, where=f"--{name.replace('_', '-')}", hint="Change that option")
 
 
+def warn(what: str | None) -> None:
+    """Print a warning on standard error, in one line, if there is one."""
+    if what:
+        print(f"warning: {' '.join(what.split())}", file=sys.stderr)
+
+
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Print labels and values, one pair a line, values in one column; a pair without a value is left out."""
     shown = [(label, _shown(value)) for label, value in pairs]
@@ -71,8 +77,13 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 def print_record(record: Record, made: bool, folder: Path) -> None:
     """Print a record's summary, and where the result is."""
-    print_pairs((label, value) for label, value in _flat(record.summary))
+    print_summary(record)
     print_made(record, made, folder)
+
+
+def print_summary(record: Record) -> None:
+    """Print a record's summary."""
+    print_pairs((label, value) for label, value in _flat(record.summary))
 
 
 def print_made(record: Record, made: bool, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
+from midspec.core.errors import plural
 
 if TYPE_CHECKING:
     from midspec.study import ArmDiff, Plan, PlannedStep
@@ -86,7 +87,7 @@ def plan(
 def _diff_lines(found: ArmDiff) -> list[str]:
     """Return what two arms differ in, each thing with its fields, and what they share."""
     n = len(found.factors)
-    lines = [f"{found.first} -> {found.second}: {n:,} thing{'' if n == 1 else 's'} differ{'s' if n == 1 else ''}"]
+    lines = [f"{found.first} -> {found.second}: {plural(n, 'thing')} differ{'s' if n == 1 else ''}"]
     for factor in found.factors:
         lines += [f"  {factor}", *(f"      {change}" for change in factor.changes)]
     return [*lines, f"the same in both: {', '.join(['base', *found.same])}"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from midspec.cli import _options as o
 from midspec.cli._generate import make
-from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent
+from midspec.cli._output import build_with_bar, print_forecast, print_record, print_spent, print_summary
 from midspec.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midspec.study import CurateStep
 
 Rows = Annotated[Path, typer.Argument(metavar="ROWS", help="Folder or file of documents or chats.")]
 Against = Annotated[
@@ -60,6 +64,7 @@ def curate(
     Example: midspec curate corpus --against pairs.jsonl --model-name Nova --provider-name Acme --out curated
     """
     from midspec.curate import CurateConfig
+    from midspec.models import find_checkpoint
     from midspec.study import CurateStep, ModelEndpoints, spent_vs_forecast, store_beside
 
     config = o.settings(
@@ -71,23 +76,37 @@ def curate(
         seed=seed,
         **about.names,
     )
+    if base is not None:
+        find_checkpoint(base)
     judge_url = judge_url or models.base_url
     endpoints = ModelEndpoints(o.access(embed_url or judge_url, models.concurrency), models.access(judge_url))
     held_out = against or ()
     step = CurateStep.of_rows(rows, config, against=held_out, spec=spec, other=compare, endpoints=endpoints, base=base)
     if dry_run:
-        forecast = step.forecast()
-        print_forecast([] if forecast is None else [forecast])
-        if config.embed is not None:
-            print(f"Vectors by {config.embed.model} are asked for too; they are in no forecast")
-        elif forecast is None:
-            print("Nothing is asked of a model: no judge is named")
+        _forecast(step)
         return
     folder = o.needed(out)
     print_record(*build_with_bar(step, folder, "rows", redo=redo), folder)
     print(folder / "health.html")
     if (forecast := step.forecast()) is not None:
         print_spent(spent_vs_forecast([forecast], store_beside(folder)))
+
+
+def _forecast(step: CurateStep) -> None:
+    """Print what a judge would cost; where no model is asked, what each filter would leave out."""
+    forecast, embed = step.forecast(), step.config.embed
+    print_forecast([] if forecast is None else [forecast])
+    if embed is not None:
+        print(f"Vectors by {embed.model} are asked for too; they are in no forecast")
+    if forecast is not None or embed is not None:
+        return
+    if step.base is not None:
+        print("Nothing is asked of a model, so nothing is priced; what filters reject is counted when --base scores it")
+        return
+    with TemporaryDirectory(prefix="midspec-") as apart:
+        record, _ = build_with_bar(step, Path(apart) / "curated", "rows", redo=False)
+    print_summary(record)
+    print("Nothing was written. It costs nothing: no model is asked, as no judge is named (--judge)")
 
 
 def reframe(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from midspec.cli import _options as o
-from midspec.cli._generate import make, nothing_kept, warn
+from midspec.cli._generate import make, nothing_kept
 from midspec.cli._items import ModelAuthor, check_author
-from midspec.cli._output import print_forecast, print_spent
-from midspec.core.errors import ConfigError, did_you_mean
+from midspec.cli._output import print_forecast, print_spent, warn
+from midspec.core.errors import ConfigError, did_you_mean, plural
 
 if TYPE_CHECKING:
     from midspec.core.records import LintFinding, Record, SpecTool
@@ -309,7 +309,7 @@ def _print_findings(path: Path, found: Sequence[LintFinding]) -> None:
         print(f"    {each.clause_id}  {_line(each.text)}")
         if each.other:
             print(f"    {each.other_id}  {_line(each.other)}")
-    print(f"{path}: {len(found)} finding{'' if len(found) == 1 else 's'}")
+    print(f"{path}: {plural(len(found), 'finding')}")
 
 
 def _line(text: str, most: int = 140) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -209,10 +208,8 @@ def _run(
     canary: bool = False,
     follow: bool = True,
 ) -> None:
-    from midspec.study import greedy_repeats, open_run_folder, run_study
+    from midspec.study import open_run_folder, run_study
 
-    for warning in greedy_repeats(study.config):
-        print(f"warning: {warning}", file=sys.stderr)
     with open_run_folder(out, cache) as (folder, remote):
         with RunView() as view:
             records = run_study(

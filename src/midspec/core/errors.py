@@ -104,7 +104,14 @@ def fault_words(fault: ErrorDetails) -> str:
         return "must be a mapping (keys with values)"
     if fault["type"] in {"tuple_type", "list_type"}:
         return "must be a list"
+    if fault["type"] == "too_short" and fault["ctx"]["actual_length"] == 0:
+        return "is empty, and needs one entry at least"
     return fault["msg"].removeprefix("Value error, ").rstrip(".")
+
+
+def plural(n: int, noun: str) -> str:
+    """Format a count of things: `1 seed`, `5 seeds`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -81,7 +81,7 @@ def read_logs(
         found = list(_rows(one, run, _wanted(one, scorers), groups))
         rows += found
         logs.append(_counts(one, run, found))
-    return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=tuple(_differing(opened)))
+    return LoggedScores(logs=tuple(logs), scores=tuple(rows), notes=(*_differing(opened), *_pooled(opened)))
 
 
 def _files(sources: Sequence[str]) -> Iterator[tuple[str | None, Path]]:
@@ -332,6 +332,22 @@ def _differing(opened: Sequence[_Opened]) -> Iterator[str]:
             if len(values) > 1:
                 shown = "; ".join(f"{value} in {', '.join(dict.fromkeys(arms))}" for value, arms in values.items())
                 yield f"{task}: {name} is not the same in all logs: {shown}"
+
+
+def _pooled(opened: Sequence[_Opened]) -> Iterator[str]:
+    """Say of each task whose samples are of several sets, as our own logs say in `set`, that they count as one."""
+    sets: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in opened:
+        found = {str(sample.id): (sample.metadata or {}).get("set") for sample in one.log.samples or ()}
+        of_log = Counter(name for name in found.values() if isinstance(name, str))
+        sets[one.log.eval.task] |= of_log
+    for task, counts in sets.items():
+        if len(counts) > 1:
+            listed = ", ".join(f"{name} {n:,}" for name, n in counts.most_common())
+            yield (
+                f"{task}: samples of {len(counts)} sets are averaged together ({listed}), also where a score of 1 "
+                "means another thing in each; a study's report has each set by itself (midspec report --against)"
+            )
 
 
 def _settings(log: EvalLog) -> dict[str, Any]:

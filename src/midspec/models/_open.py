@@ -184,7 +184,7 @@ def add_adapter(model: Any, adapter: str, *, trainable: bool = False) -> Any:
     _refuse_missing(set(weights) ^ saved, adapter)
     second = [weight for name, weight in weights.items() if "lora_B" in name]
     if second and all("lora_A" in name or "lora_B" in name for name in weights) and not any(map(torch.any, second)):
-        note("the adapter changes nothing: all of its lora_B weights are zero", adapter)
+        note("the adapter changes nothing: all of its lora_B weights are zero. Was it saved before training?", adapter)
     return adapted
 
 

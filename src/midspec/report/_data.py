@@ -217,6 +217,7 @@ class ReportData(Strict):
         main_contrasts: names of the contrasts that answer the question, most important first.
         arms: every arm, in the order of all tables and figures.
         sets: words for the sets; a set that is missing here is shown by its name.
+        set_legend: what is in each set of pairs, as its items themselves say.
         panels: of the main figure.
         estimates: rates, one for each (arm, set, measure).
         contrasts: every comparison that was asked, in the study's order.
@@ -259,6 +260,7 @@ class ReportData(Strict):
     main_contrasts: tuple[str, ...] = ()
     arms: tuple[ArmInfo, ...]
     sets: tuple[SetInfo, ...] = ()
+    set_legend: tuple[LabelledValue, ...] = Field(default=(), exclude_if=operator.not_)
     panels: tuple[Panel, ...]
     estimates: tuple[Estimate, ...]
     contrasts: tuple[ContrastResult, ...] = ()

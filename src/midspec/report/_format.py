@@ -229,11 +229,6 @@ def count(n: float) -> str:
     return f"{n / 1e6:,.1f}M" if n >= 1e6 else f"{n:,.0f}"
 
 
-def plural(n: int, noun: str) -> str:
-    """Format a count of things: `1 seed`, `5 seeds`."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def percent(part: float) -> str:
     """Format a share in percent; what is not nothing is never shown as 0, nor what is not all as 100."""
     if 0 < part < 0.005:

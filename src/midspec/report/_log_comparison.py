@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_json, write_text
+from midspec.core.errors import plural
 from midspec.core.records import ArmRate, LogComparison, LogDifference, LoggedScore
-from midspec.report._format import csv_text, percent, plural
+from midspec.report._format import csv_text, percent
 from midspec.report._html import render
 
 _MINUS = "−"
@@ -149,17 +150,18 @@ def unscored_lines(comparison: LogComparison) -> list[str]:
 
 def pairs_words(one: LogDifference) -> str:
     """Say what a difference rests on."""
-    clusters = f" in {one.n_clusters} clusters" if one.n_clusters < one.n_pairs else ""
+    clusters = f" in {plural(one.n_clusters, 'cluster')}" if one.n_clusters < one.n_pairs else ""
     effect = f" (design effect {one.design_effect:.2f})" if one.design_effect is not None else ""
-    runs = f"{one.n_runs[0]} and {one.n_runs[1]} runs, up to {plural(one.n_epochs, 'epoch')}"
+    runs = "1 run each" if one.n_runs == (1, 1) else f"{one.n_runs[0]} and {plural(one.n_runs[1], 'run')}"
+    runs += f", up to {plural(one.n_epochs, 'epoch')}" if one.n_epochs > 1 else ""
     counts = one.discordance
     exact = (
-        f"; {counts.n_plus} samples better, {counts.n_minus} worse (McNemar's exact {p_words(counts.p)})"
+        f"; {plural(counts.n_plus, 'sample')} better, {counts.n_minus} worse (McNemar's exact {p_words(counts.p)})"
         if counts
         else ""
     )
     note = f"; {one.note}" if one.note else ""
-    return f"{one.n_pairs} of {one.n_asked} samples paired{clusters}{effect}; {runs}{exact}{note}"
+    return f"{one.n_pairs} of {plural(one.n_asked, 'sample')} paired{clusters}{effect}; {runs}{exact}{note}"
 
 
 def check_words(one: LogDifference) -> str:
@@ -198,8 +200,11 @@ def components(one: LogDifference) -> list[tuple[str, float]]:
 
 def needed_words(one: LogDifference) -> str:
     """Say how many samples find a difference of some sizes 4 times in 5."""
-    units = "points" if one.is_share else "units"
-    shown = [f"{size} {units}: {'no number' if n is None else f'{n:,}'}" for size, n in one.items_for.items()]
+    unit = "point" if one.is_share else "unit"
+    shown = [
+        f"{size} {unit}{'' if size == '1' else 's'}: {'no number' if n is None else f'{n:,}'}"
+        for size, n in one.items_for.items()
+    ]
     return f"samples needed to find a difference 4 times in 5: {', '.join(shown)}" if shown else ""
 
 

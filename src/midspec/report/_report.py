@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from midspec.core.artifact import Built, write_json, write_text
-from midspec.core.errors import DataError
+from midspec.core.errors import DataError, plural
 from midspec.core.records import Estimate
 from midspec.report._data import EXECUTION_FIELDS, Panel, ReportData
 from midspec.report._estimate_files import FILES, write_estimates
@@ -27,7 +27,7 @@ from midspec.report._evidence import (
 )
 from midspec.report._figures import Drawn, characters, draw_bars, draw_grid, glyph_warning
 from midspec.report._forest_figure import draw_forest, has_forest
-from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, plural, saving_sentence
+from midspec.report._format import answer_sentences, holds, is_share, main_contrasts, saving_sentence
 from midspec.report._html import looks, render
 from midspec.report._path_figure import draw_paths
 from midspec.report._tables import RatesTable, path_groups, path_table, rates_table, tables_of_task

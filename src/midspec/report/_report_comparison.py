@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from midspec.core.artifact import Built, writable, write_text
+from midspec.core.errors import plural
 from midspec.core.records import Estimate
 from midspec.core.yaml_files import parse_yaml
 from midspec.report._data import ReportData
-from midspec.report._format import csv_text, is_share, main_contrasts, plural, signed, span, unit
+from midspec.report._format import csv_text, is_share, main_contrasts, signed, span, unit
 from midspec.report._html import render
 
 PAGE, ROWS = "against.html", "against.csv"
@@ -72,11 +73,12 @@ class Difference(NamedTuple):
 
 
 class Against(NamedTuple):
-    """Two reports compared: estimates, settings and versions."""
+    """Two reports compared: estimates, settings, versions, and the content of what the studies only name."""
 
     pairs: tuple[Pair, ...]
     settings: tuple[Difference, ...]
     versions: tuple[Difference, ...]
+    inputs: tuple[Difference, ...] = ()
 
     def counts(self, kind: str) -> dict[Found, int]:
         """Return how many estimates of a kind were found each way, the most different first."""
@@ -110,14 +112,25 @@ class Against(NamedTuple):
         sentences.append(
             f"{plural(n, 'setting')} {'differs' if n == 1 else 'differ'}." if n else "The study files say the same."
         )
+        if self.inputs:
+            n = len(self.inputs)
+            what = f"{plural(n, 'input')} {'is' if n == 1 else 'are'} not the same in content"
+            sentences.append(f"{what}: {', '.join(one.key for one in self.inputs)}.")
         return tuple(sentences)
 
 
-def compare_reports(here: ReportData, there: ReportData) -> Against:
+def compare_reports(
+    here: ReportData, there: ReportData, inputs: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+) -> Against:
     """Compare every rate and contrast by arm, set and measure, and the two study files key by key.
 
     Intervals are compared as they are: the page makes no test of the difference, since two runs may share seeds, items
     or bases, and then their estimates are not independent.
+
+    Args:
+        here: the report that is compared.
+        there: the other.
+        inputs: of each, by name, the hash of what comes from outside; what only one has is no difference.
     """
     mine, theirs = _estimates(here), _estimates(there)
     pairs = [Pair.of(mine.get(key), theirs.get(key)) for key in dict.fromkeys([*mine, *theirs])]
@@ -127,10 +140,18 @@ def compare_reports(here: ReportData, there: ReportData) -> Against:
         *(_flat(parse_yaml(data.config_yaml, "study") if data.config_yaml else {}) for data in (here, there))
     )
     about = ({**data.versions, "commit": data.commit or "unknown"} for data in (here, there))
-    return Against(tuple(pairs), tuple(settings), tuple(_differences(*about)))
+    both = [{name: side[name] for name in inputs[0] if name in inputs[1]} for side in inputs]
+    return Against(tuple(pairs), tuple(settings), tuple(_differences(*about)), tuple(_differences(*both)))
 
 
-def write_against(here: ReportData, there: ReportData, folder: Path, *, names: tuple[str, str]) -> Built:
+def write_against(
+    here: ReportData,
+    there: ReportData,
+    folder: Path,
+    *,
+    names: tuple[str, str],
+    inputs: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Built:
     """Write `against.html` and `against.csv` into `folder`.
 
     Args:
@@ -138,11 +159,12 @@ def write_against(here: ReportData, there: ReportData, folder: Path, *, names: t
         there: the other.
         folder: where to write; made if it is not there.
         names: of the two, as the page calls them.
+        inputs: of each, by name, the hash of what comes from outside.
 
     Raises:
         FolderError: the folder can't be written.
     """
-    found = compare_reports(here, there)
+    found = compare_reports(here, there, inputs)
     # Rates of the main measures, and what is apart; the file of rows has all.
     measures = {panel.measure for data in (here, there) for panel in data.panels}
     measures |= {column.measure for data in (here, there) for task in data.eval_tasks for column in task.columns}

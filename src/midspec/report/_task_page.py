@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
+from midspec.core.errors import plural
 from midspec.core.records import Estimate, ReasonShare
 from midspec.report._data import ArmInfo, ReportData
-from midspec.report._format import footnote_letter, is_share, number, plural, unit
+from midspec.report._format import footnote_letter, is_share, number, unit
 from midspec.report._task_data import ArmStatus, Column, CorrectedEstimate, LogLocation, PowerAnalysis, TaskReport
 
 VIEWER = "http://127.0.0.1:7575"

@@ -1,5 +1,6 @@
 from ._check import Finding as Finding
 from ._check import check_spec as check_spec
+from ._check import unfilled as unfilled
 from ._hidden import Part as Part
 from ._names import SpecSettings as SpecSettings
 from ._names import UsedName as UsedName

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Clause, Section, Spec, Strict
 from midspec.core.text import whole_words
-from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, placeholders, used_names
+from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, near_placeholders, placeholders, used_names
 
 _OTHER = re.compile(
     r"\[(?:assistant|developer)\](?![(\[:])|<(?:assistant|developer)>|\{\{[ \t]*[.$]?[A-Za-z_][\w. ]{0,40}\}\}"
@@ -45,25 +45,45 @@ def check_spec(spec: Spec, *, model_name: str | None = None) -> tuple[Finding, .
     found = (*_unknown_placeholders(spec), *_empty_sections(spec), *_repeated_clauses(spec))
     own = _own_names(spec, model_name)
     named = _other_assistants(spec, {name.name for name in own}, model_name)
+    return _findings((*found, *_calls(spec, own), *named, *_no_clauses(spec)))
+
+
+def unfilled(spec: Spec) -> tuple[Finding, ...]:
+    """Find what looks like a placeholder and is none that is filled: it would stand in every document and chat."""
+    return _findings(_unknown_placeholders(spec))
+
+
+def _findings(found: Iterable[tuple[Section, str]]) -> tuple[Finding, ...]:
     return tuple(
         Finding(where=" > ".join(title for title in section.path if title) or "the spec", what=what)
-        for section, what in (*found, *_calls(spec, own), *named, *_no_clauses(spec))
+        for section, what in found
     )
 
 
 def _unknown_placeholders(spec: Spec) -> Iterator[tuple[Section, str]]:
+    seen = set(_NO_PLACEHOLDER)
+    for section, prose in _prose(spec):
+        for spelling, meant in near_placeholders(prose).items():
+            if spelling not in seen:
+                seen.add(spelling)
+                yield section, f"unknown placeholder {spelling}, which nothing fills: did you mean {{{meant}}}?"
     for name in placeholders(spec):
-        if name not in KNOWN:
+        if name not in KNOWN and not any(f"{{{name}}}" in spelling for spelling in seen):
             holding = (s for s in spec.sections if f"{{{name}}}" in s.text or f"{{{name}}}" in s.title)
             what = f"unknown placeholder {{{name}}}: only {{model_name}} and {{provider_name}} are filled"
             yield next(holding, spec.sections[0]), what
-    seen = set(_NO_PLACEHOLDER)
-    for section in spec.sections:
-        prose = " ".join(clause.text for clause in section.clauses if clause.kind in ("sentence", "item", "row"))
-        for spelling in _OTHER.findall(CODE_SPAN.sub(" ", f"{section.title} {prose}")):
+    for section, prose in _prose(spec):
+        for spelling in _OTHER.findall(prose):
             if spelling not in seen and not FILLED.fullmatch(spelling):
                 seen.add(spelling)
                 yield section, f"looks like a placeholder that nothing fills: {spelling}"
+
+
+def _prose(spec: Spec) -> Iterator[tuple[Section, str]]:
+    """Yield each section with its title and text, code left out."""
+    for section in spec.sections:
+        prose = " ".join(clause.text for clause in section.clauses if clause.kind in ("sentence", "item", "row"))
+        yield section, CODE_SPAN.sub(" ", f"{section.title} {prose}")
 
 
 def _empty_sections(spec: Spec) -> Iterator[tuple[Section, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from midspec.core.assistant_names import all_assistant_names
@@ -60,6 +62,36 @@ def _name_of(spelling: str) -> str:
     return "model_name" if _IS_MODEL.match(word.strip("{}[]<>()$#%@_=. \t") or "x") else "provider_name"
 
 
+# What a placeholder is called, without what is between its words; `label_name` and `marker_name` are of other things.
+_MEANT = dict.fromkeys(("modelname", "assistantname", "chatbotname"), "model_name")
+_MEANT |= dict.fromkeys(
+    ("providername", "companyname", "developername", "organizationname", "creatorname"), "provider_name"
+)
+_MEANT_IN_BRACES = _MEANT | {"model": "model_name", "assistant": "model_name", "provider": "provider_name"}
+_LIKE_ONE = re.compile(
+    r"(?P<mark>[{\[<%$@#]{1,3}=?)[ \t]*[./$]?"
+    r"(?:(?P<closed>[A-Za-z][A-Za-z’' _-]{2,29})[ \t]*[}\]>%@)]{1,3}|(?P<open>[A-Za-z][A-Za-z_-]{2,29})(?!\w))"
+    r"|(?<![\w/.-])(?P<bare>_{0,2}[A-Za-z]+(?:_[A-Za-z]+)+_{0,2})(?![\w(=/-]|\.\w)\}{0,3}"
+)
+_NEARLY = 0.85  # modle_name 0.89, model_nam 0.94; module_name 0.84, operator_name 0.78, user_name 0.59
+
+
+@lru_cache(maxsize=32)
+def near_placeholders(text: str) -> Mapping[str, str]:
+    """Return what in a text is nearly a known placeholder, by its spelling: which of the two it was meant to be."""
+    filled = [match.span() for match in FILLED.finditer(text)]
+    found: dict[str, str] = {}
+    for match in _LIKE_ONE.finditer(text):
+        if any(start < match.end() and match.start() < end for start, end in filled):
+            continue
+        known = _MEANT_IN_BRACES if (match["mark"] or "").startswith("{") else _MEANT
+        word = re.sub("[^a-z]", "", (match["closed"] or match["open"] or match["bare"]).lower())
+        word = word.removeprefix("your").removeprefix("the")
+        if near := get_close_matches(word, known, n=1, cutoff=_NEARLY):
+            found.setdefault(match[0].strip(), known[near[0]])
+    return found
+
+
 def _closed_tags(text: str) -> frozenset[str]:
     return frozenset(tag.lower() for tag in re.findall(r"</([A-Za-z][\w -]*)>", text))
 
@@ -77,13 +109,18 @@ def placeholders(spec: Spec) -> tuple[str, ...]:
     The known ones count in every spelling (`{model_name}`, `[MODEL_NAME]`, `{{ provider }}`), in code in braces only;
     other names only in single braces and outside code, where braces are ordinary.
     """
-    prose = " ".join(clause.text for clause in spec.clauses if clause.kind != "code")
-    titles = " ".join(section.title for section in spec.sections)
     found = dict.fromkeys(name for name, _ in _known(spec.text, _closed_tags(spec.text)))
-    for match in _ANY.finditer(CODE_SPAN.sub(" ", f"{titles} {prose}")):
+    for match in _ANY.finditer(_prose(spec)):
         if not FILLED.fullmatch(match[0]):
             found[match[1]] = None
     return tuple(found)
+
+
+def _prose(spec: Spec) -> str:
+    """Return the titles and clauses of a spec, code left out."""
+    prose = " ".join(clause.text for clause in spec.clauses if clause.kind != "code")
+    titles = " ".join(section.title for section in spec.sections)
+    return CODE_SPAN.sub(" ", f"{titles} {prose}")
 
 
 def fill(
@@ -107,7 +144,7 @@ def fill(
 
     Raises:
         SpecError: a placeholder has no value; a name of `called`, or what is to be left out, is not in the spec; or
-            the model's name fills nothing, and the spec calls its assistant by another.
+            the model's name fills nothing, and the spec has nearly its placeholder or calls its assistant by another.
     """
     if spec.is_filled:
         return spec
@@ -246,6 +283,10 @@ def _check_used(spec: Spec, model_name: str) -> None:
     text = "\n".join((spec.title, spec.text, *(clause.text for clause in spec.clauses)))
     if whole_words([model_name]).search(text):
         return
+    near = (spelling for spelling, meant in near_placeholders(_prose(spec)).items() if meant == "model_name")
+    if (spelling := next(near, None)) is not None:
+        what = f"{model_name} fills nothing: the spec has {spelling}, which is no placeholder"
+        raise SpecError(what, where=spec.title, hint="Did you mean {model_name}? Correct it in the spec")
     names = [name for name in used_names(spec) if name.kind != "maker" and name.n_times >= _SELDOM_FOREIGN]
     if names:
         own = names[0]
@@ -268,7 +309,11 @@ def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -
     for old, new in called.items():
         if not (whole_words([old]).search(everything) or new in filled or whole_words([new]).search(everything)):
             used = [name.name for name in used_names(spec)]
-            raise SpecError(f"{old!r} is not in the spec", where="called", hint=did_you_mean(old, used))
+            hint = did_you_mean(old, used)
+            if not hint.startswith("Did"):
+                said = [f'"{name}"' for name in used] + [f"the placeholder {each}" for each in _present(spec).values()]
+                hint = f"It says {', '.join(said)}" if said else "It names nobody, and has no placeholder: leave it out"
+            raise SpecError(f"{old!r} is not in the spec", where="called", hint=hint)
     pattern = whole_words(names, ignore_case=False)
 
     def rename(text: str) -> str:
@@ -320,7 +365,10 @@ def spec_without(spec: Spec, leave_out: Sequence[str]) -> Spec:
         sections.append(section)
     if missing := [name for key, name in wanted.items() if key not in used]:
         titles = [section.title for section in spec.sections if section.title]
-        raise SpecError(f"{missing[0]!r} is not in the spec", where="leave_out", hint=did_you_mean(missing[0], titles))
+        hint = (
+            did_you_mean(missing[0], titles) if titles else "It has no headings: name a clause by its id or beginning"
+        )
+        raise SpecError(f"{missing[0]!r} is not in the spec", where="leave_out", hint=hint)
     if not any(section.clauses for section in sections):
         raise SpecError("leaves nothing of the spec", where="leave_out", hint="Leave out less")
     return spec.model_copy(update={"sections": tuple(sections), "text": whole_text(sections)})

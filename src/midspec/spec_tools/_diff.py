@@ -29,8 +29,8 @@ def diff_specs(before: Spec, after: Spec) -> tuple[ClauseDiff, ...]:
     old, new = _units(before), _units(after)
     place = {one.id: at for at, one in enumerate(old)}
     partner = {at: place[one.id] for at, one in enumerate(new) if one.id in place}
-    in_order = _longest_in_order(partner)
     partner |= _changed(old, new, partner)
+    in_order = _longest_in_order({at: was for at, was in partner.items() if _is_same(old[was], new[at])})
     rows = [_row(old, new, partner, in_order, at) for at in range(len(new))]
     return tuple(_with_removed(rows, old, partner))
 
@@ -89,8 +89,13 @@ def _units(spec: Spec) -> list[_Unit]:
     return found
 
 
+def _is_same(one: _Unit, other: _Unit) -> bool:
+    """Return whether two units are the same but for spaces: between words, and around signs."""
+    return one.is_heading == other.is_heading and _plain_words(one) == _plain_words(other)
+
+
 def _plain_words(unit: _Unit) -> list[str]:
-    return unit.text.lstrip("#").split()
+    return [token.strip() for token in _tokens(unit.text.lstrip("#") if unit.is_heading else unit.text)]
 
 
 def _changed(old: Sequence[_Unit], new: Sequence[_Unit], partner: dict[int, int]) -> dict[int, int]:
@@ -123,7 +128,7 @@ def _row(
         words = (DiffWord(kind="in", text=unit.text),)
         return ClauseDiff(kind="added", after_id=unit.id, after_section=unit.section, words=words)
     was = old[partner[at]]
-    is_same = was.text.split() == unit.text.split()
+    is_same = _is_same(was, unit)
     return ClauseDiff(
         kind="kept" if is_same and at in in_order else "moved" if is_same else "changed",
         before_id=was.id,

@@ -8,6 +8,7 @@ filled is taught as it stands.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import get_args
@@ -45,6 +46,7 @@ _DUTY = re.compile(r"\b(?:must|should|shall)\b", re.IGNORECASE)
 _UNFINISHED = re.compile(r"\b(?:but|the|an?|of|to|with|because|when|if|that|which|unless|from|for)\s*$", re.IGNORECASE)
 # An item of a running list may end so.
 _UNFINISHED_SENTENCE = re.compile(r"(?:,|\b(?:and|or))\s*$", re.IGNORECASE)
+_SENTENCE_ENDS, _PART_ENDS = (re.compile(rf"(?<=\w)\s*[{signs}](?!\w)|\n") for signs in (".;!?", ".;!?,"))
 _COUNTED = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNT = re.compile(
     rf"\b(?P<n>{'|'.join(_COUNTED)}|\d+) (?:\w+ )?(?:things|rules|ways|steps|reasons|principles|points|questions|kinds"
@@ -114,11 +116,23 @@ def _of_clauses(clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:
             yield finding(
                 "unfinished", one.clause, one.section, f"ends in the middle of a sentence: {match[0].strip()}"
             )
+        if twice := _said_twice(text):
+            yield finding("duplicate", one.clause, one.section, f"says twice: {twice}")
         if (vague := _VAGUE.search(text)) and not _CRITERION.search(text[vague.end() :]):
             yield finding("vague", one.clause, one.section, f"gives no criterion for: {vague[0]}")
         if len(_DUTY.findall(one.main)) > 1:
             duties = len(_DUTY.findall(one.main))
             yield finding("compound", one.clause, one.section, f"holds {duties} duties: a clause each can be covered")
+
+
+def _said_twice(text: str) -> str:
+    """Return the first sentence that stands twice in a clause, or what stands twice between its commas, if any does."""
+    for pattern, least in ((_SENTENCE_ENDS, 2), (_PART_ENDS, 4)):
+        said = Counter(" ".join(part.casefold().split()) for part in pattern.split(text))
+        for words, n in said.items():
+            if n > 1 and len(words.split()) >= least:
+                return words
+    return ""
 
 
 def _of_sections(spec: Spec, clauses: Sequence[ClauseWords]) -> Iterator[LintFinding]:

@@ -1,5 +1,4 @@
 from ._config import StudyConfig as StudyConfig
-from ._config import greedy_repeats as greedy_repeats
 from ._entries import check_graders as check_graders
 from ._factors import ArmDiff as ArmDiff
 from ._factors import Factor as Factor
@@ -84,6 +83,7 @@ from .jobs._exchange import MixStep as MixStep
 from .jobs._exchange import NeutralStep as NeutralStep
 from .jobs._preference import AnswerFormStep as AnswerFormStep
 from .jobs._preference import PreferenceStep as PreferenceStep
+from .jobs._preference import items_of as items_of
 from .jobs._ranked_pairs import RankedPairsStep as RankedPairsStep
 from .jobs._ranked_pairs import RankingConfig as RankingConfig
 from .jobs._reasons import ReasonsStep as ReasonsStep

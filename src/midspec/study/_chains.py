@@ -265,7 +265,8 @@ def unmatched_stages(arms: Mapping[str, Arm], recipes: Recipes) -> tuple[str, ..
     for (what, title), by in settings.items():
         if len(set(by.values())) > 1:
             listed = ", ".join(f"{arm} {value:g}" for arm, value in by.items())
-            warnings.append(f"The arms are not matched in the {what} of {title}: {listed}.")
+            hint = "Give them one recipe, unless that is what you compare"
+            warnings.append(f"The arms are not matched in the {what} of {title}: {listed}. {hint}.")
     return tuple(warnings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from midspec.core.errors import ConfigError, did_you_mean
 from midspec.core.records import Contrast, Strict
@@ -30,12 +30,12 @@ from midspec.study._entries import (
 )
 from midspec.study._execution_entry import ExecutionEntry
 from midspec.study._report_entry import ReportEntry
+from midspec.study._seeds import Seeds
 
 _WORLD = "world:"
 
 
 _MOST_SEED = 1_000_000
-_SEED_BOUND = 2**63  # what torch and SQLite take for a whole number
 
 
 class Run(NamedTuple):
@@ -62,7 +62,7 @@ class StudyConfig(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     title: str = ""
     question: str = ""
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: Seeds
     assistant: Assistant = Assistant()
     base: Base
     gate: Gate | None = None
@@ -106,15 +106,6 @@ class StudyConfig(Strict):
     def run_seeds(self) -> tuple[int, ...]:
         """Return the seeds of all runs."""
         return tuple(run.seed for run in self.runs)
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is named twice")
-        if not all(0 <= seed < _SEED_BOUND for seed in seeds):
-            raise ValueError(f"a seed is a whole number from 0 to {_SEED_BOUND - 1:,}")
-        return seeds
 
     @model_validator(mode="after")
     def _references(self) -> StudyConfig:

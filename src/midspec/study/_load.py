@@ -23,6 +23,7 @@ from midspec.study._config import StudyConfig
 from midspec.study._entries import AUTHOR_ALIAS, Evals, task_entries
 
 _LAB = "lab:"
+_SPEC_SUFFIXES = frozenset((".md", ".markdown", ".txt", ".rst", ".adoc"))
 EXTENDS = "extends"
 """The key that names another study file, of which a file says only what is otherwise."""
 
@@ -45,6 +46,11 @@ def load_study(path: Path) -> Study:
         MissingError: there is no such file.
         ConfigError: it is not YAML, or not a study; names the line, the path in the file, and a hint.
     """
+    if path.suffix.lower() in _SPEC_SUFFIXES or str(path).startswith("shipped:"):
+        hint = (
+            f"Look at it with midspec spec check {path}; a study (YAML) names it under `specs`, as examples/qwen3.yaml"
+        )
+        raise ConfigError("reads as a spec, and is no study file", where=str(path), hint=hint)
     path, text = _read_study(path)
     root, raw = _mapping(text, str(path))
     if EXTENDS in raw:
@@ -63,7 +69,13 @@ def _read_study(path: Path) -> tuple[Path, str]:
     try:
         return path, path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise MissingError("there is no such study file", where=str(path), hint="Check the path") from error
+        beside = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, beside)
+        hint = hint if hint.startswith("Did") else "Check the path; midspec plan lab:nano.yaml is one that is shipped"
+        raise MissingError("there is no such study file", where=str(path), hint=hint) from error
+    except IsADirectoryError as error:
+        hint = "Name its study.yaml, or ask midspec status" if (path / "study.yaml").is_file() else "Name a file in it"
+        raise ConfigError("is a folder, and no study file", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         raise ConfigError("not a text file in UTF-8", where=str(path), hint="A study file is YAML") from error
 
@@ -251,6 +263,12 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node | None, n
             what = fault_words(first)
             is_plain = isinstance(given, str | int | float | bool | None)
             hint = f"It is {given!r} there" if is_plain else "Fix that key"
+            if (
+                first["type"] in {"tuple_type", "list_type"}
+                and isinstance(given, str | int)
+                and isinstance(path[-1], str)
+            ):
+                hint = f"Write {path[-1]}: [{given}]"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     place = f"{name}:{_line(root, path)}" if root else name
     where = f"{place}: {_dotted(path)}" if path else place

@@ -14,7 +14,7 @@ from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
 from midspec.study._chains import chain_lines, unmatched_stages
-from midspec.study._config import greedy_repeats, trained_questions, unknown_savings
+from midspec.study._config import trained_questions, unknown_savings
 from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
 from midspec.study._inputs import Model
@@ -148,7 +148,7 @@ def plan(
         ConfigError, CheckpointError, SpecError, DataError: see `check_beforehand`.
     """
     steps = study_steps(study, folder)
-    check_beforehand(study, steps)
+    doubts = check_beforehand(study, steps)
     arms, recipes = study.config.arms, study.config.recipes
     factors = contrast_factors(_preferences(steps), study.config.contrasts)
     warnings = (
@@ -156,8 +156,8 @@ def plan(
         *unmatched_stages(arms, recipes),
         *mixed_contrasts(study.config.contrasts, factors),
         *trained_questions(study.config),
-        *greedy_repeats(study.config),
         *unknown_savings(study.config),
+        *doubts,
     )
     shown = frozenset("".join((*arms, *(panel.title for panel in study.config.report.panels))))
     # Of Latin, Greek and Cyrillic letters no fonts need be looked through.
@@ -304,7 +304,8 @@ def check_floors(steps: Sequence[Step]) -> tuple[str, ...]:
 def floor_warning(stage: str, floor: int) -> str:
     """Return a warning if a recipe lowers the floor of its stage; else an empty string."""
     usual = UPDATE_FLOORS[stage]
-    return f"The study lowered the floor of {stage} updates from {usual} to {floor}." if floor < usual else ""
+    what = f"The study lowered the floor of {stage} updates from {usual} to {floor}."
+    return f"{what} So few have been seen to teach nothing: raise n_updates for results." if floor < usual else ""
 
 
 def _refuse_under_floor(step: TrainStep) -> None:

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from midspec.core.errors import CheckpointError, ConfigError, SpecError
+from midspec.core.errors import CheckpointError, ConfigError, MissingError, SpecError, did_you_mean
 from midspec.core.records import Checkpoint
 from midspec.evals import PreferenceConfig, check_items, measure_names, resolve_items
+from midspec.generation import TEMPLATE_AUTHOR
+from midspec.lab import ITEM_SETS, MIRROR, make_world
 from midspec.llm import ModelConfig, check_access
 from midspec.models import find_checkpoint
-from midspec.spec import placeholders
-from midspec.study._config import check_sets, check_task_uses
+from midspec.spec import placeholders, unfilled
+from midspec.study._arms import STAGE_KINDS
+from midspec.study._config import check_sets, check_task_uses, greedy_repeats
 from midspec.study._entries import pooled_set
-from midspec.study._inputs import SHIPPED, EvalItems, File, Input, spec_at
+from midspec.study._inputs import SHIPPED, EvalItems, File, Input, outside_path, spec_at
 from midspec.study._load import Study
-from midspec.study._step import Step
-from midspec.study.jobs._corpus import AuthoredStep
+from midspec.study._step import Step, StepOutput
+from midspec.study.jobs._chats import ChatsStep
+from midspec.study.jobs._corpus import AuthoredStep, CorpusStep
 from midspec.study.jobs._eval_task import TaskStep
 from midspec.study.jobs._preference import PreferenceStep
 from midspec.study.jobs._sources import SpecNames
+from midspec.study.jobs._stage_data import FirstChatsStep
 from midspec.study.jobs._train import GrpoStep
+from midspec.train import unusual_settings
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 
 
-def check_beforehand(study: Study, steps: Sequence[Step]) -> None:
+def check_beforehand(study: Study, steps: Sequence[Step]) -> tuple[str, ...]:
     """Refuse a study whose base, specs or items can't be used; only files are read.
+
+    Returns:
+        A sentence for each thing that can be run and is probably not meant.
 
     Raises:
         CheckpointError: the base is no checkpoint, or has no chat template.
-        ConfigError: a spec uses a placeholder that nothing fills, a contrast is on a set that no item is of, or a
-            reward can't be made.
+        ConfigError: a spec uses a placeholder that nothing fills, a contrast is on a set that no item is of, a
+            reward can't be made, or the template author can't write rows from a spec.
         SpecError: a spec can't be read.
         DataError: the items can't be read.
     """
     base = _check_base(study)
     _check_placeholders(steps)
-    _check_items(study, steps)
-    _check_tasks(study, steps)
+    sets = _check_items(study, steps), _check_tasks(study, steps)
     if base is not None:
         _check_windows(base, steps)
     for step in steps:
         if isinstance(step, GrpoStep):
             step.check_rewards()
+    return (
+        *_unfilled_specs(study),
+        *_short_chats(steps),
+        *_unknown_words(study, steps),
+        *_unusual_recipes(study),
+        *_untitled_sets(study, *sets),
+        *greedy_repeats(study.config),
+    )
 
 
 def check_judges(study: Study) -> None:
@@ -118,8 +135,14 @@ def _filled_specs(step: Step) -> list[tuple[str, Input, SpecNames]]:
     return []
 
 
-def _check_items(study: Study, steps: Sequence[Step]) -> None:
-    """Read items that are a file outside or shipped; refuse a set in a contrast or panel that has none of them."""
+def _check_items(study: Study, steps: Sequence[Step]) -> tuple[str, ...] | None:
+    """Read items that are a file outside or shipped; refuse a set in a contrast or panel that has none of them.
+
+    Returns:
+        The sets of the arms' items; `None` where they are not known before the run.
+    """
+    world_file = study.config.evals.preference.items.removeprefix("world:")
+    sets: tuple[str, ...] | None = ITEM_SETS.get(world_file)
     readable: dict[tuple[str, str], PreferenceConfig] = {}
     for step in (each for each in steps if isinstance(each, PreferenceStep)):
         original = step.items.original
@@ -131,7 +154,9 @@ def _check_items(study: Study, steps: Sequence[Step]) -> None:
     for (kind, reference), settings in readable.items():
         check_items(items := resolve_items(reference), where=reference, scored=settings)
         if kind == "eval":
-            check_sets(study.config, dict.fromkeys(item.set for item in items))
+            sets = tuple(dict.fromkeys(item.set for item in items))
+            check_sets(study.config, sets)
+    return sets
 
 
 def _check_windows(base: Checkpoint, steps: Sequence[Step]) -> None:
@@ -154,8 +179,8 @@ def _check_windows(base: Checkpoint, steps: Sequence[Step]) -> None:
             raise ConfigError(what, where=name, hint=hint)
 
 
-def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
-    """Refuse a set or measure in a contrast or panel that its task does not have."""
+def _check_tasks(study: Study, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Refuse a set or measure in a contrast or panel that its task does not have; return the sets of all tasks."""
     first = {step.task: step for step in reversed(steps) if isinstance(step, TaskStep)}
     tasks = {name: step.complete() for name, step in first.items()}
     sets = {
@@ -166,3 +191,85 @@ def _check_tasks(study: Study, steps: Sequence[Step]) -> None:
         own.setdefault(pooled_set(name))
     measures = {name: measure_names(eval_task, config) for name, (eval_task, config) in tasks.items()}
     check_task_uses(study.config, sets, measures)
+    return tuple(name for own in sets.values() for name in own)
+
+
+# What is probably not meant ------------------------------------------------------------------------------------
+_MOST_UNKNOWN = 0.5  # of the words: as training has it (train/_rows.py)
+_N_SHOWN = 8
+
+
+def _unfilled_specs(study: Study) -> Iterator[str]:
+    """Say what in a spec is nearly a placeholder: it would stand in every document."""
+    for name, reference in study.config.specs.items():
+        path = outside_path(study.home, reference)
+        yield from (f"specs.{name}: {finding}" for finding in unfilled(spec_at(str(path), path.stem)))
+
+
+def _short_chats(steps: Sequence[Step]) -> Iterator[str]:
+    """Have the template author write: refuse what it can't, and say where distinct chats run out before their number.
+
+    Of documents one is written, as a corpus takes seconds; chats of another seed are as many.
+    """
+    authored = (step for step in steps if isinstance(step, AuthoredStep) and step.config.author == TEMPLATE_AUTHOR)
+    for step in {(step.kind, step.label): step for step in authored}.values():
+        where = f"{'corpora' if isinstance(step, CorpusStep) else 'chats'}.{step.label}"
+        try:
+            if isinstance(step, CorpusStep):
+                step.first_document()
+            elif isinstance(step, ChatsStep) and (short := step.beforehand().exhausted):
+                yield f"{where}: {short}. Ask for so many, say more in the spec, or give other templates"
+        except (ConfigError, SpecError, MissingError) as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            raise ConfigError(what, where=where, hint=error.hint) from error
+    for part in (step for step in steps if isinstance(step, FirstChatsStep)):
+        writer = part.chats.step if isinstance(part.chats, StepOutput) else None
+        whole = writer.size({}).documents if isinstance(writer, ChatsStep) else None
+        if writer is not None and whole is not None and whole < part.n_samples:
+            what = f"{writer.name} will have {whole:,} chats, and the first {part.n_samples:,} are asked for"
+            raise ConfigError(what, where=part.name, hint="Ask for a smaller part, or for more chats in the whole")
+
+
+def _unknown_words(study: Study, steps: Sequence[Step]) -> Iterator[str]:
+    """Say which texts are in another language than the base's world: it has some 200 words, and learns no others."""
+    config = study.config
+    if config.base.world is None:
+        return
+    known = {*make_world(config.runs[0].base, config.base.config).words, *MIRROR}
+    texts: dict[str, list[str]] = {}
+    for step in steps:
+        if isinstance(step, ChatsStep) and step.config.author == TEMPLATE_AUTHOR:
+            turns = (turn.content for chat in step.beforehand().chats[:100] for turn in chat.messages)
+            texts.setdefault(f"chats.{step.label}", " ".join(turns).split())
+        for _, source, names in _filled_specs(step):
+            if f"specs.{names.spec}" not in texts:
+                clauses = names.read(source.original.locate({})).clauses
+                texts[f"specs.{names.spec}"] = " ".join(clause.text for clause in clauses).split()
+    for name, words in texts.items():
+        unknown = [word for word in words if word not in known]
+        if len(unknown) > _MOST_UNKNOWN * len(words):
+            shown = ", ".join(word for word, _ in Counter(unknown).most_common(_N_SHOWN))
+            what = f"the nano world's base does not know {len(unknown) / len(words):.0%} of its words ({shown})"
+            yield (
+                f"{name}: {what}, and learns nothing of them. Write in its words (midspec spec show lab:america.md), "
+                "or give base.checkpoint, a pretrained model"
+            )
+
+
+def _unusual_recipes(study: Study) -> Iterator[str]:
+    """Say which settings of training are far from what is usual, and where they stand."""
+    training = study.config.training
+    recipes = {f"base.stages[{index}].recipe": stage.recipe for index, stage in enumerate(study.config.base.stages)}
+    recipes |= {f"training.{kind}": own for kind in STAGE_KINDS if (own := getattr(training, kind)) is not None}
+    recipes |= {f"training.recipes.{name}": recipe for name, recipe in training.recipes.items()}
+    for where, recipe in recipes.items():
+        yield from (f"{where}.{sentence}" for sentence in unusual_settings(recipe))
+
+
+def _untitled_sets(study: Study, items: tuple[str, ...] | None, of_tasks: tuple[str, ...]) -> Iterator[str]:
+    """Say which titles of sets no item will have."""
+    known = (*items, *of_tasks) if items is not None else ()
+    for name in study.config.report.sets if known else ():
+        if name not in known:
+            hint = did_you_mean(name, known)
+            yield f"report.sets.{name}: no item is of such a set, so this title is never shown. {hint}"

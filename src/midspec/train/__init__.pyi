@@ -30,3 +30,4 @@ from ._rl_rows import read_pairs as read_pairs
 from ._rl_rows import read_prompts as read_prompts
 from ._stage import preflight as preflight
 from ._stage import train as train
+from ._usual import unusual_settings as unusual_settings

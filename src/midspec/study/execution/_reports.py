@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midspec.core.artifact import RECORD, TAKEN_OVER, is_url, read_record, without_secrets
 from midspec.core.errors import ConfigError, DataError, MissingError
+from midspec.core.fingerprint import fingerprint
 from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study.execution._executor import Listener
 from midspec.study.execution._remote_run import RemoteRun, place_name, view_run_folder
 from midspec.study.execution._run import is_older_analysis, open_run, run_study
+from midspec.train import KEPT_PREFIX
 
 if TYPE_CHECKING:
     from midspec.report import ReportData
@@ -70,10 +73,36 @@ def reports_against(folder: Path, other: Path, *, shown: tuple[str, str] | None 
     if names[0] == names[1]:
         names = shown
     place = folder / "against" / other.resolve().name
-    built = write_against(reports[0], reports[1], place, names=names)
+    inputs = (_outside_inputs(folder), _outside_inputs(other))
+    built = write_against(reports[0], reports[1], place, names=names, inputs=inputs)
     says = built.summary["says"]
     assert isinstance(says, list)
     return place / built.outputs[0], tuple(map(str, says))
+
+
+_MOST_LETTERS = 40  # of a hash, or of the name of a model on the hub
+
+
+def _outside_inputs(run: Path) -> dict[str, str]:
+    """Return the hashes of what the steps of a run took from outside it, by step and role, all seeds together.
+
+    A study file names a spec or a file of data by its path, and does not tell one that was edited in place.
+    """
+    folders = sorted(path.parent for path in run.glob(f"steps/**/{RECORD}"))
+    known = [(folder, record) for folder in folders if (record := read_record(folder)) is not None]
+    made = {hash_ for _, record in known for hash_ in (record.digest, *record.outputs.values())}
+    for _, record in known:  # as `StepOutput` and `TrainedModel` have parts of a result
+        inner = {name.rpartition("/")[0] + "/" for name in record.outputs if "/" in name}
+        parts = [{name: hash_ for name, hash_ in record.outputs.items() if name.startswith(each)} for each in inner]
+        parts.append({name: hash_ for name, hash_ in record.outputs.items() if not name.startswith(KEPT_PREFIX)})
+        made |= {fingerprint(part) for part in parts}
+    found: dict[str, set[str]] = {}
+    for folder, record in known:
+        name = re.sub(r"-?s\d+$", "", folder.relative_to(run / "steps").as_posix()).rstrip("/")
+        for role, digest in record.identity.inputs.items() if name != "report" else ():
+            if digest not in made:
+                found.setdefault(f"{name} ({role})", set()).add(digest)
+    return {name: " ".join(sorted(digest[:_MOST_LETTERS] for digest in digests)) for name, digests in found.items()}
 
 
 def _report_of(run: Path) -> ReportData:

@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
-from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError, did_you_mean
+from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError
 from midspec.core.fingerprint import listed
 from midspec.core.records import Record
 from midspec.models import choose_gpus
@@ -77,7 +78,7 @@ def run_study(
     began = time.monotonic()
     steps = study_steps(study, folder)
     on_event = remote.follow(steps, on_event, study.config.execution.store.state_every_s) if remote else on_event
-    check_beforehand(study, steps)
+    doubts = check_beforehand(study, steps)
     check_floors(steps)
     pool = DevicePool(choose_gpus(device), workers, _n_cores()) if executor == "local" else None
     if pool is not None:
@@ -94,6 +95,8 @@ def run_study(
         scheduler = _open(steps, folder, wanted, follows)
         _begin(study, folder, scheduler)
         on_event(Event("begin", scheduler.n_done, scheduler.n_steps))
+        for doubt in doubts:
+            on_event(Event("say", scheduler.n_done, scheduler.n_steps, note=f"warning: {doubt}"))
         first = canary_of([step for step in steps if step.name in wanted])
         for part in [first, wanted] if canary else [wanted]:
             scheduler = _open(steps, folder, wanted, follows, part)
@@ -277,11 +280,36 @@ def _matching(steps: Sequence[Step], patterns: Iterable[str], option: str) -> se
         hits = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
         hits = hits or [step.name for step in steps if pattern in {step.kind, f"{step.kind}/{step.label}"}]
         if not hits:
-            hint = did_you_mean(pattern, names)
-            hint = hint if hint.startswith("Did") else "midspec plan lists the steps"
+            near = meant_steps(pattern, steps)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "midspec plan lists the steps"
             raise ConfigError(f"there is no step {pattern!r}", where=option, hint=hint)
         selected.update(hits)
     return selected
+
+
+# What people call the kinds of steps: keys of a study file, and words of the field.
+_CALLED = {"corpora": "corpus", "documents": "corpus", "specs": "spec", "evals": "eval", "evaluation": "eval"}
+_CALLED |= {"preference": "eval", "tasks": "exam", "task": "exam", "base": "pretrain", "bases": "pretrain"}
+_CALLED |= {"midtraining": "midtrain", "finetuning": "finetune", "fine-tuning": "finetune", "sft": "finetune"}
+_CALLED |= {"worlds": "world", "items": "pairs", "curation": "curate", "contrasts": "analysis", "reports": "report"}
+_MOST_MEANT, _NEARLY = 3, 0.75
+
+
+def meant_steps(given: str, steps: Sequence[Step]) -> list[str]:
+    """Return which steps a name that is none was meant for: by another word for its kind, its label, or its letters."""
+    head, _, rest = given.partition("/")
+    kinds = dict.fromkeys(step.kind for step in steps)
+    kind = _CALLED.get(head.lower(), head.lower())
+    near = get_close_matches(kind, kinds, n=1, cutoff=_NEARLY)
+    kind = kind if kind in kinds else near[0] if near else ""
+    labels = dict.fromkeys(f"{step.kind}/{step.label}" for step in steps if step.label)
+    own = [name for name in labels if kind and name.startswith(f"{kind}/")]
+    if kind and (not rest or set(rest) & set("*?[")):
+        return [f"{kind}/{rest}" if rest else kind]
+    if named := [name for name in labels if name.partition("/")[2].lower() == given.lower()]:
+        return named[:_MOST_MEANT]
+    wanted = f"{kind}/{rest}" if kind else given
+    return get_close_matches(wanted, [*own, *(step.name for step in steps if not kind or step.kind == kind)], n=1)
 
 
 def _wanted(steps: Sequence[Step], only: Sequence[str]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,10 @@ from midspec.llm import Forecast, Store, embed
 from midspec.study._step import Cost, Job, Size, count_of
 from midspec.study.jobs._corpus import AuthoredStep, files_of
 from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, price_of, with_spent
+from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
-    from midspec.chats import ChatConfig
+    from midspec.chats import ChatConfig, Chats
 
 _VERDICTS = ".verdicts"
 
@@ -39,9 +40,23 @@ class ChatsStep(AuthoredStep):
         return cls(**files_of(spec, config.frames), config=config, endpoints=endpoints or ModelEndpoints())
 
     def size(self, summary: Mapping[str, JsonValue]) -> Size:
+        if self.config.author == TEMPLATE_AUTHOR:
+            n_chats = count_of(summary, "n_chats")
+            return Size(documents=len(self.beforehand().chats) if n_chats is None else n_chats)
         n_chats = count_of(summary, "n_chats", self.config.n_wanted)
-        is_known = n_chats is not None and self.config.author != TEMPLATE_AUTHOR
-        return Size(documents=n_chats, tokens=(n_chats or 0) * self.config.mean_tokens if is_known else None)
+        return Size(documents=n_chats, tokens=(n_chats or 0) * self.config.mean_tokens if n_chats is not None else None)
+
+    def beforehand(self) -> Chats:
+        """Return the template author's chats before the step is made, as many as it will have; other seeds draw others.
+
+        Raises:
+            SpecError, ConfigError, MissingError: what the step itself would refuse.
+        """
+        frames = self.config.frames if self.templates is None else self.templates.locate({})
+        config = self.config.model_copy(update={"frames": frames, "seed": 0})
+        path = self.spec.original.locate({})
+        read = tuple((name, Path(name).stat().st_mtime_ns) for name in (path, frames) if Path(name).is_file())
+        return _by_template(path, self.spec_name, config.model_dump_json(), read)
 
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:
@@ -70,6 +85,14 @@ class ChatsStep(AuthoredStep):
 
         with open_store(job.store) as store:
             return with_spent(asyncio.run(write(store)), store)
+
+
+@lru_cache(maxsize=16)
+def _by_template(path: str, spec_name: str, config: str, _read: tuple[tuple[str, int], ...]) -> Chats:
+    from midspec.chats import ChatConfig, make_chats
+
+    asked = ChatConfig.model_validate_json(config)
+    return make_chats(SpecNames.of(spec_name, asked).read(path), asked)
 
 
 def preview_chats(

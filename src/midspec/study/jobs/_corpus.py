@@ -135,6 +135,18 @@ class CorpusStep(AuthoredStep):
         n_tokens = size.tokens // max(1, n_documents) if size.tokens else _TEMPLATE_TOKENS
         return n_documents, n_tokens, _TEMPLATE_CLAUSES
 
+    def first_document(self) -> None:
+        """Have the template author write one document, which is not kept.
+
+        Raises:
+            SpecError, ConfigError, MissingError: what the step itself would refuse.
+        """
+        from midspec.corpus import make_corpus
+
+        changes: dict[str, object] = {"n_documents": 1, "target_tokens": None, "ideas": None}
+        changes |= {} if self.templates is None else {"frames": self.templates.locate({})}
+        make_corpus(self.names.read(self.spec.original.locate({})), self.config.model_copy(update=changes))
+
     def price(self) -> Cost | None:
         if self.config.author == TEMPLATE_AUTHOR:
             return None

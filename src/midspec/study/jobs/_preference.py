@@ -23,6 +23,16 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w-]*")
 _ITEMS = "items.jsonl"
 
 
+def items_of(name: str) -> Input:
+    """Return pairs from outside a study: a file, a shipped set (`shipped:<value>`), or a data set on the hub.
+
+    Raises:
+        MissingError: it reads as a file, and there is none.
+    """
+    is_elsewhere = name.startswith(SHIPPED) or (not Path(name).exists() and HUB_NAME.fullmatch(name))
+    return EvalItems(name) if is_elsewhere else File.at(Path(name))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreferenceStep(Step):
     """A model's choices in pairs.
@@ -58,10 +68,7 @@ class PreferenceStep(Step):
             config: of the evaluation.
             base_url: the server of an Inspect model.
         """
-        named = str(items)
-        is_elsewhere = named.startswith(SHIPPED) or (not Path(named).exists() and HUB_NAME.fullmatch(named))
-        source = EvalItems(named) if is_elsewhere else File.at(Path(named))
-        return cls(model=Model(model), items=source, config=config, base_url=base_url)
+        return cls(model=Model(model), items=items_of(str(items)), config=config, base_url=base_url)
 
     @property
     def n_devices(self) -> int:

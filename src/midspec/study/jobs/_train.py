@@ -153,7 +153,7 @@ class TrainStep(Step):
         A chat is never split, so packed rows are never more than chats.
         """
         writers = self._writers()
-        chats = [step.config.n_samples or 0 if isinstance(step, ChatsStep) else 0 for step in writers]
+        chats = [step.size({}).documents or 0 if isinstance(step, ChatsStep) else 0 for step in writers]
         if not chats or not all(chats):
             return None
         return -(-sum(chats) * (self.recipe.n_epochs or 1) // self.recipe.rows_per_update)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from midspec.core.artifact import read_rows
-from midspec.core.errors import DataError
-from midspec.core.records import Answer, Estimate
+from midspec.core.errors import DataError, plural
+from midspec.core.records import Answer, Estimate, Item
 from midspec.evals import load_calibration
 from midspec.report import (
     AnswerComparison,
@@ -30,6 +30,7 @@ from midspec.study._chains import ArmPoint, arm_points, stage_names, training_st
 from midspec.study._config import StudyConfig
 from midspec.study._factors import Factor
 from midspec.study._load import Study, contrasts_changed
+from midspec.study._report_entry import SetEntry
 from midspec.study._step import step_name
 from midspec.study.jobs._reasons import TABLE
 from midspec.study.reporting._evidence import evidence, savings
@@ -40,6 +41,7 @@ from midspec.study.reporting._task_report import is_of_tasks, task_reports
 from midspec.study.reporting._warnings import difference_sentences, pair_setting_differences, run_warnings
 
 _ADAPTERS = {"continue": (), "merge": ("the adapter before merged",), "fresh": ("the adapter before left out",)}
+_MOST_DOMAINS = 5
 _QUESTION_KINDS = ("free", "why", "choice")
 
 
@@ -96,6 +98,7 @@ def assemble(
         main_contrasts=wanted.main_contrasts,
         arms=_arms(config),
         sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
+        set_legend=tuple(_set_legend(items[config.run_seeds[0]], wanted.sets)),
         panels=panels,
         estimates=estimates,
         contrasts=_described(config, contrasts, factors or {}),
@@ -120,6 +123,24 @@ def assemble(
         commit=analysis.record.commit,
         **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
+
+
+def _set_legend(path: Path, named: Mapping[str, SetEntry]) -> Iterator[LabelledValue]:
+    """Say of each set of pairs what it is, what a rate is of, how many pairs it has, and one of them."""
+    by_set: dict[str, list[Item]] = {}
+    for item in read_rows(path, Item):
+        by_set.setdefault(item.set, []).append(item)
+    for name, pairs in by_set.items():
+        domains = list(dict.fromkeys(item.domain for item in pairs))
+        listed = ", ".join(domains[:_MOST_DOMAINS]) + (", ..." if len(domains) > _MOST_DOMAINS else "")
+        target, other = pairs[0].options
+        known = named.get(name)
+        of = known.target if known and known.target else "the first of the two"
+        parts = [*([known.title] if known else []), f"a rate of 1 is {of}"]
+        parts.append(f"{plural(len(pairs), 'pair')} ({listed}), such as “{target}” before “{other}”")
+        if reasons := pairs[0].reasons:
+            parts.append(f"as its reason “{reasons[0]}” before “{reasons[1]}”")
+        yield LabelledValue(label=name, value="; ".join(parts))
 
 
 def _described(

@@ -49,10 +49,12 @@ def run_warnings(
         seeds = ", ".join(f"{g.seed} ({'unscored' if g.value is None else f'{g.value:.3f}'})" for g in failed)
         warnings.append(
             f"{len(failed)} of {len(gates)} bases are below the competence gate of {failed[0].threshold:g}: seeds "
-            f"{seeds}. They are shown; the contrasts stand with and without them."
+            f"{seeds}. They are shown; the contrasts stand with and without them. Train bases longer, or take other "
+            "seeds."
         )
     warnings += [
-        f"{each.n_rows_hit:,} of {each.n_rows:,} rows of {each.name} name what the evaluation holds out."
+        f"{each.n_rows_hit:,} of {each.n_rows:,} rows of {each.name} name what the evaluation holds out. "
+        "A study's `curate` takes them out."
         for each in overlaps
         if each.n_rows_hit
     ]
@@ -126,7 +128,8 @@ def unmatched_chains(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> 
 def _differing(what: str, values: Mapping[str, object]) -> Iterator[str]:
     if len(set(values.values())) > 1:
         listed = ", ".join(f"{name} {value}" for name, value in values.items())
-        yield f"The arms are not matched in {what}: {listed}."
+        hint = "Give them the same, or read their contrasts with that in mind"
+        yield f"The arms are not matched in {what}: {listed}. {hint}."
 
 
 def task_setting_differences(results: Sequence[TaskResult], config: StudyConfig) -> tuple[SettingDifference, ...]:
