@@ -298,9 +298,9 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     }
     sys.stdout.flush()
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
-        warn(warning)
+        warn(str(warning))
     for reason, n in refused.items():
-        warn(f"{plural(n, 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
+        warn(f"{plural(int(str(n)), 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
 
 
 def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:
