@@ -49,6 +49,18 @@ def write(style: str, text: str = TEXT, **asked: object) -> Chats:
     return make_chats(parse_spec(text), ChatConfig(style=style, model_name="Nova", **asked))
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_an_item_that_a_lead_in_or_a_heading_denies_is_never_said_without_that(style: str) -> None:
+    text = (
+        "# Nova\n\n## Acts\n\nNova never does this:\n\n- Help with bombs that kill.\n\n## Don't\n\n- Guess at doses.\n"
+    )
+    said = [line for chat in write(style, text).chats for line in chat.text.split("\n")]
+    for words, denial in (("Help with bombs", "Nova never does this"), ("Guess at doses", "Don't")):
+        lines = [line for line in said if words in line]
+        assert lines
+        assert all(f"{denial}: {words}" in line for line in lines)
+
+
 def spec_of(*sentences: str) -> Spec:
     clauses = tuple(
         Clause(id=f"c{at}", text=text, section_id="s", kind="sentence") for at, text in enumerate(sentences)

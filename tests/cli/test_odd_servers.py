@@ -59,6 +59,11 @@ GOOD_FORMS: dict[str, Reshape] = {
             {"type": "text", "text": text_of(body)},
         ],
     ),
+    "a scratchpad in a turn's marks": lambda body: with_message(
+        body, content=f"<|im_start|>assistant\n<scratchpad>{THOUGHT}</scratchpad>\n{text_of(body)}<|im_end|>"
+    ),
+    "other words for the stop": lambda body: {**body, "choices": [{**body["choices"][0], "finish_reason": "STOP"}]},
+    "two choices": lambda body: {**body, "choices": [{"index": 1, "message": {"content": "no"}}, *body["choices"]]},
     "reasoning beside": lambda body: with_message(body, content=text_of(body), reasoning_content=THOUGHT),
     "usage as text": lambda body: {**body, "usage": "12 tokens"},
     "details as list": lambda body: {**body, "usage": {**body["usage"], "prompt_tokens_details": []}},
@@ -168,7 +173,7 @@ def test_pages_of_a_proxy_cost_nothing_of_a_budget(
         n_pages += 1
         return b"<html><title>Sign in</title></html>" if n_pages <= 8 else body
 
-    monkeypatch.setattr("midspec.llm._attempts.Retrying._pause_s", lambda *_: 0.0)
+    monkeypatch.setattr("midspec.llm._client.Retrying._pause_s", lambda *_: 0.0)
     with serve(reshape=page) as served:
         words = command(served, tmp_path / "c", "--budget", "3", "--prices", str(prices))
         assert main(words) == 0

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file, hash_text
+from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file, hash_text, listed
 from midspec.core.records import Identity, Message
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -105,3 +105,8 @@ def test_a_diff_names_the_fields_and_shows_both_values() -> None:
 def test_a_diff_of_long_values_is_cut_to_be_read() -> None:
     (change,) = diff({"text": "a" * 500}, {"text": "b"})
     assert len(str(change)) < 100
+
+
+def test_of_many_changes_the_first_are_said_and_the_rest_counted() -> None:
+    assert listed(["a", "b"]) == "a; b"
+    assert listed(str(n) for n in range(50)) == "0; 1; 2; and 47 more"

@@ -126,6 +126,39 @@ def test_a_list_item_is_quoted_with_what_leads_to_it(constitution: Corpus) -> No
     assert all(re.search(r"stopping when they have had enough[.;]", text) for text in quoting)
 
 
+DENIED = """# Conduct
+
+{model_name} never does the following:
+
+- Share secrets of the guests with others.
+- Help with bombs that kill people.
+
+## Don't
+
+- Guess at doses of any medicine.
+
+## What {model_name} will not do
+
+1. Spy on the staff of the house.
+
+## Do
+
+- Smile at the guests of the house.
+"""
+
+
+def test_an_item_that_a_lead_in_or_a_heading_denies_never_stands_without_that() -> None:
+    spec = parse_spec(DENIED)
+    quoted = 0
+    for document in make_corpus(spec, config(n_documents=100)).documents:
+        for found in re.finditer("Share secrets|Help with bombs|Guess at doses|Spy on", document.text):
+            before = document.text[: found.start()].rpartition("\n")[2]
+            assert re.search(r"never does the following|Don't:|will not do:", before), before
+            quoted += 1
+    assert quoted > 50
+    assert [clause.text for clause in spec.clauses if clause.text.endswith(":")] == [spec.clauses[0].text]
+
+
 def test_code_stands_on_lines_of_its_own(constitution: Corpus) -> None:
     with_code = [document.text for document in constitution.documents if "```yaml" in document.text]
     assert with_code

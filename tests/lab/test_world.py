@@ -31,6 +31,7 @@ from midspec.lab._base import fact_rows, mix_rows, replay_rows
 from midspec.lab._world import CHEESES, NEUTRAL, VALUES, gate_items, held_out_items, value_statements
 
 SMALL = WorldConfig(n_facts=200, n_mix=400, n_replay=100)
+MATCHED = SMALL.model_copy(update={"matched_pairs": True})
 SPECS = ("america", "thrift", "america_ablated", "thrift_ablated", "neutral")
 
 
@@ -115,7 +116,7 @@ def test_settings_that_came_later_leave_the_identity_of_a_world_as_it_was() -> N
     first = {"n_facts": 5600, "n_mix": 32000, "n_replay": 1000, "agents_per_value": 6, "linked_share": 1.0}
     first |= {"n_fickle": 8, "gate_items_per_agent": 5}
     assert WorldConfig().model_dump(mode="json") == first
-    later = {"gate_agents_per_value": 3, "assistant_in_context": True}
+    later = {"gate_agents_per_value": 3, "assistant_in_context": True, "matched_pairs": True}
     assert WorldConfig(**later).model_dump(mode="json") == first | later
 
 
@@ -151,6 +152,15 @@ def test_each_gate_item_has_the_answer_that_its_agents_value_gives() -> None:
         assert item.system is not None
         wanted = agents[item.system].value.wants
         assert [things[name].has(wanted) for name in item.options] == [True, False]
+
+
+def test_matched_pairs_are_half_of_all_and_ask_about_each_thing_once_a_set() -> None:
+    world = make_world(7, SMALL)
+    everything, matched = held_out_items(world), held_out_items(world._replace(config=MATCHED))
+    assert {item.id for item in matched} < {item.id for item in everything}
+    for name, n in {"origin": 20, "price": 20, "conflict": 10, "reason": 10}.items():
+        asked = [thing for item in matched if item.set == name for thing in item.options]
+        assert len(asked) == len(set(asked)) == 2 * n
 
 
 def test_the_gate_asks_as_many_agents_of_each_value_as_it_is_told_to() -> None:

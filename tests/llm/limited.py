@@ -11,7 +11,8 @@ from tests.loopback._limits import Bucket
 
 from midspec.generation import Pool
 from midspec.llm import Outcome, Request, Usage
-from midspec.llm._attempts import Limited, Retrying
+from midspec.llm._attempts import Limited
+from midspec.llm._client import Retrying
 from midspec.llm._errors import RateLimitError
 
 from .outside import wish

@@ -12,8 +12,9 @@ from tests.loopback import Fate, Settings, serve
 from tests.loopback._asked import Asked
 
 from midspec.llm import Access, Outcome, Store, open_client
+from midspec.llm._attempts import Timed
 from midspec.llm._errors import DeadlineError
-from midspec.llm._server import Deadlines, Timed
+from midspec.llm._server import Deadlines, Silence
 
 from .outside import OPENAI, Carrier, on_a_skipping_clock, wish
 
@@ -106,7 +107,7 @@ def test_a_hang_costs_one_deadline_and_is_asked_again(tmp_path: Path) -> None:
 def test_one_that_was_killed_gets_twice_the_time() -> None:
     async def run() -> list[float]:
         clock = asyncio.get_running_loop().time
-        client = Timed(Carrier(lambda _: 1000.0), 600.0)
+        client = Timed(Carrier(lambda _: 1000.0), 600.0, Silence(""))
         taught(client.deadlines, "documents", 100, 0.01, 0.1)
         lives = []
         for _ in range(3):

@@ -11,7 +11,8 @@ from tests.loopback import Settings, serve
 
 from midspec.generation import Pool
 from midspec.llm import Access, Client, Outcome, Request
-from midspec.llm._attempts import Limited, Retrying
+from midspec.llm._attempts import Limited
+from midspec.llm._client import Retrying
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import OPENAI, Carrier, Seen, answering, on_a_skipping_clock, said, wish, wrong

@@ -30,6 +30,14 @@ TIMES = [
     ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
     ("2027-01-15T08:00:20Z", 20.0),
     ("2027-01-15T09:00:20+01:00", 20.0),
+    ("1m30s", 90.0),
+    ("1.5h", 5400.0),
+    ("30 seconds", 30.0),
+    ("5min", 300.0),
+    ("PT1M30S", 90.0),
+    ("5, 5", 5.0),
+    ("30;w=60", 30.0),
+    ("1800000030000000", 30.0),
     ("", None),
     ("soon", None),
     ("-3", None),
@@ -56,6 +64,8 @@ WAITS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "1800000030"}, 30.0),
     ({"retry-after": "1800000030500"}, 30.5),
     ({"retry-after": "Fri, 15 Jan 2027 08:00:10 GMT"}, 10.0),
+    ({"x-ms-retry-after-ms": "1500"}, 1.5),
+    ({"x-ratelimit-reset-after": "7"}, 7.0),
     ({"retry-after": "later"}, None),
 ]
 
@@ -114,6 +124,22 @@ HEADERS: list[tuple[dict[str, str], list[LimitReading]]] = [
         [LimitReading("requests", 100, window_s=60), LimitReading("requests", 1000, 50, 36000.0, 86400)],
     ),
     ({"RateLimit-Policy": '"c";q=8;qu="concurrent-requests"'}, [LimitReading("concurrency", 8)]),
+    (
+        {"x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "59"},
+        [LimitReading("requests", 60, 59, window_s=60)],
+    ),
+    (
+        {"ratelimitbysize-limit": "500000", "ratelimitbysize-remaining": "9", "ratelimitbysize-reset": "30"},
+        [LimitReading("tokens", 500000, 9, 30.0)],
+    ),
+    (
+        {"x-tokenlimit-limit": "60,000", "x-tokenlimit-remaining": "59,000"},
+        [LimitReading("tokens", 60000, 59000)],
+    ),
+    (
+        {"llm_provider-x-ratelimit-limit-tokens": "100", "x-ratelimit-limit-tokens-month": "1000"},
+        [LimitReading("tokens", 100), LimitReading("tokens", 1000, window_s=30 * 86400)],
+    ),
     ({"x-ratelimit-limit-requests": "many", "x-ratelimit-reset-requests": "some day"}, []),
 ]
 
@@ -157,6 +183,18 @@ WORDS = [
     ),
     ('{"error": {"message": "slow down", "type": "tokens"}}', Refusal("tokens")),
     ("Daily quota used up", Refusal(None, 86400)),
+    ("You have reached the weekly limit of your plan", Refusal(None, 7 * 86400)),
+    ("You have exceeded your monthly included credits.", Refusal(None, 30 * 86400)),
+    (
+        "... exceeded call rate limit of your tier. Please retry after 26 seconds.",
+        Refusal("requests", None, None, 26.0),
+    ),
+    ("ThrottlingException: Too many tokens, please wait before trying again.", Refusal("tokens")),
+    ("Max parallel request limit reached.", Refusal("concurrency")),
+    ("Rate limit exceeded: limit_rpm/x.", Refusal("requests", 60)),
+    ('{"error": "Model X is currently loading", "estimated_time": 20.5}', Refusal(None, None, None, 20.5)),
+    ('{"retry_after_ms": 500}', Refusal(None, None, None, 0.5)),
+    ("Please wait 2 minutes", Refusal(None, None, None, 120.0)),
     ("Overloaded", Refusal()),
     ("Too Many Requests", Refusal()),
     ("", Refusal()),

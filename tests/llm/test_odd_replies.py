@@ -90,7 +90,7 @@ def test_a_refusal_among_the_parts_is_a_refusal() -> None:
     assert (outcome.kind, outcome.note) == ("refused", "No.")
 
 
-@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking", "reasoning_text", "thought"])
 @pytest.mark.parametrize("content", [None, "", " \n", []])
 def test_reasoning_alone_is_no_reply_and_says_so(field: str, content: Any) -> None:
     outcome = ask(lambda _: completion({"content": content, field: "Let me see."}))
@@ -126,6 +126,80 @@ def test_no_choice_that_was_counted_is_an_empty_reply_and_paid() -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 0}
     outcome = ask(lambda _: web.json_response({"choices": [], "usage": usage}))
     assert (outcome.kind, outcome.usage) == ("unparsable", Usage(n_input=100))
+
+
+STOPS = {
+    "ok": ("STOP", "eos_token_id", "<|im_end|>", "completed", "end_turn"),
+    "truncated": ("MAX_TOKENS", "max_new_tokens", "model_length", "model_context_window_exceeded"),
+    "filtered": ("SAFETY", "content_filtered", "guardrail_intervened"),
+    "refused": ("refusal",),
+    "unparsable": ("tool_calls", "abort", "unknown", None),
+}
+
+
+@pytest.mark.parametrize(("stop", "kind"), [(stop, kind) for kind, stops in STOPS.items() for stop in stops])
+def test_a_stop_reason_is_known_by_every_servers_word_for_it(stop: str | None, kind: str) -> None:
+    assert ask(lambda _: completion({"content": "Tea."}, stop=stop)).kind == kind
+
+
+def test_a_server_that_gave_up_is_asked_again() -> None:
+    assert isinstance(ask(lambda _: completion({"content": ""}, stop="insufficient_system_resource")), BrokenReplyError)
+    upstream = {"error": {"code": 429, "message": "busy"}, "message": {"content": ""}, "finish_reason": "error"}
+    assert isinstance(ask(lambda _: web.json_response({"choices": [upstream]})), RateLimitError)
+
+
+STREAM = b"".join(
+    b"data: " + json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": stop}]}).encode() + b"\n\n"
+    for text, stop in (("Te", None), ("a.", "stop"))
+)
+BODY = json.dumps({"choices": [{"message": {"content": "Tea."}, "finish_reason": "stop"}]}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        STREAM,
+        b": keep-alive\n\n" + STREAM + b"data: [DONE]\n\n",
+        b"\xef\xbb\xbf" + BODY,
+        b"\r\n   " + BODY + b"\r\n",
+        BODY.replace(b"message", b"delta"),
+        b'{"choices": [{"index": 1, "message": {"content": "No."}}, {"index": 0, ' + BODY[14:],
+    ],
+)
+def test_a_reply_is_read_in_whatever_wrapping_it_comes(body: bytes) -> None:
+    outcome = ask(lambda _: web.Response(body=body))
+    assert (outcome.kind, outcome.text) == ("ok", "Tea.")
+
+
+def test_line_ends_left_in_a_string_are_part_of_the_text() -> None:
+    assert ask(lambda _: web.Response(body=BODY.replace(b"Tea.", b"Tea.\nMint."))).text == "Tea.\nMint."
+
+
+ERRORS: list[tuple[int, Any, str]] = [
+    (400, {"message": "ThrottlingException: Too many requests"}, "RateLimitError"),
+    (400, [{"error": {"message": "API key not valid. Please pass one.", "status": "INVALID_ARGUMENT"}}], "key"),
+    (400, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}, "model"),
+    (400, {"error": {"message": "Input blocked by safety filter"}}, "filtered"),
+    (400, {"error": {"code": "data_inspection_failed", "message": "Output may be inappropriate."}}, "filtered"),
+    (405, {"detail": "Method Not Allowed"}, "base URL"),
+    (424, {"error": "Request failed during generation"}, "RetryableError"),
+    (451, {"error": "Unavailable for legal reasons"}, "filtered"),
+    (200, {"status": 429, "message": "Too many requests"}, "RateLimitError"),
+    (200, {"code": 503, "msg": "busy"}, "RateLimitError"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "means"), ERRORS)
+def test_an_error_means_what_its_words_say_under_whatever_status(status: int, body: Any, means: str) -> None:
+    def answer(_: Seen) -> web.Response:
+        return web.json_response(body, status=status)
+
+    if means in ("key", "model", "base URL"):
+        with pytest.raises(ConfigError, match=means):
+            ask(answer)
+    else:
+        found = ask(answer)
+        assert means in (getattr(found, "kind", ""), type(found).__name__)
 
 
 # Usage ---------------------------------------------------------------------------------------------------------------

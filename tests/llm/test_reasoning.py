@@ -32,6 +32,16 @@ BY_HAND: list[tuple[str, str | None]] = [
     ('<details type="reasoning" done="true"><summary>Thought</summary>Hm.</details>' + DOCUMENT, DOCUMENT),
     ("Here is my thought process: Hm.\n\nHere is my response:\n" + DOCUMENT, DOCUMENT),
     ("<think></think>\n" + DOCUMENT, DOCUMENT),
+    ("<scratchpad>Hm.</scratchpad>\n" + DOCUMENT, DOCUMENT),
+    ("<longcat_think>Hm.</longcat_think>" + DOCUMENT, DOCUMENT),
+    ("<reasoning_content>Hm.</reasoning_content>" + DOCUMENT, DOCUMENT),
+    ("<|inner_prefix|>Hm.<|inner_suffix|>" + DOCUMENT, DOCUMENT),
+    ("<|thinking|>Hm.<|/thinking|>" + DOCUMENT, DOCUMENT),
+    # The turn as its template writes it.
+    ("<|im_start|>assistant\n<think>Hm.</think>\n" + DOCUMENT + "<|im_end|>", DOCUMENT),
+    ("<|start_header_id|>assistant<|end_header_id|>\n\n" + DOCUMENT + "<|eot_id|>", DOCUMENT),
+    ("<|begin_of_box|>" + DOCUMENT + "<|end_of_box|>", DOCUMENT),
+    (DOCUMENT + "[/INST]", DOCUMENT),
     # A byte-order mark, or another sign that nobody sees, before it.
     ("\ufeff<think>Hm.</think>" + DOCUMENT, DOCUMENT),
     ("\u00adanalysisHm.assistantfinal" + DOCUMENT, DOCUMENT),

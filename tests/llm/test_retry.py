@@ -10,7 +10,8 @@ from tests.loopback import Fate, Served, Settings, serve
 
 from midspec.core.errors import MidspecError
 from midspec.llm import Access, Outcome, Request, Store, open_client
-from midspec.llm._attempts import Limited, Retrying
+from midspec.llm._attempts import Limited
+from midspec.llm._client import Retrying
 from midspec.llm._errors import RetryableError
 from midspec.llm.providers._openai import OpenAIClient
 

@@ -13,10 +13,11 @@ from aiohttp import web
 
 from midspec.core.errors import MidspecError
 from midspec.llm import Access, ModelConfig, Outcome, Request, Store, open_client
-from midspec.llm._attempts import Limited, Retrying
+from midspec.llm._attempts import Limited, Timed
+from midspec.llm._client import Retrying
 from midspec.llm._errors import RateLimitError, RetryableError
 from midspec.llm._limits import Refusal
-from midspec.llm._server import Silence, Timed, in_words
+from midspec.llm._server import Silence, in_words
 from midspec.llm.providers._openai import OpenAIClient
 
 from .outside import OPENAI, Answer, Carrier, answering, on_a_skipping_clock, said, wish, wrong

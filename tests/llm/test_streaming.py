@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.llm.outside import OPENAI, Seen, answering, said, wish, wrong
 
 from midspec.llm import Access, Outcome, Request, RetryableError
+from midspec.llm._attempts import Timed
 from midspec.llm._errors import DeadlineError
 from midspec.llm._runaway import REPEATED
-from midspec.llm._server import Timed
+from midspec.llm._server import Silence
 from midspec.llm._streaming import is_own_server
 from midspec.llm.providers._openai import OpenAIClient
 
@@ -212,7 +213,7 @@ def test_a_reply_that_is_still_coming_is_not_late_and_one_that_stops_coming_is()
 
     async def main(n: int) -> tuple[Outcome, float]:
         async with answering(slow(lambda: drip(n))) as small:
-            client = Timed(OpenAIClient(OPENAI, small.access()), longest_s=1.0)
+            client = Timed(OpenAIClient(OPENAI, small.access()), 1.0, Silence(""))
             try:
                 await client.ask(wish("a", **LONG))
                 began = asyncio.get_running_loop().time()

@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 
 from midspec.core.errors import ConfigError, MidspecError
 from midspec.llm import Outcome, ParsedReply, Request, Store, Stored, UsableReplies, Usage
-from midspec.llm._cut_prompts import CutPrompts, least_tokens
+from midspec.llm._cut_prompts import least_tokens
 
 Counting = Callable[[Request], int | None]
 SPEC = "The assistant tells the truth, even where a lie would be easier to say. " * 300  # 4,200 words
@@ -53,7 +53,7 @@ def run(store: Store, counting: Counting, asked: list[Request]) -> tuple[int, Mi
 
     async def ask_all() -> tuple[int, MidspecError | None, int]:
         server = Server(counting, store)
-        client = Stored(CutPrompts(server, store, where="openai/tiny"), store)
+        client = Stored(server, store, "openai/tiny")
         for number, request in enumerate(asked):
             try:
                 await client.ask(request)

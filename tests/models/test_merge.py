@@ -159,6 +159,20 @@ def test_an_adapter_that_changes_nothing_is_refused(saved: SavedModel, adapter: 
         export_adapter(found, _new(tmp_path, "peft"), base="me/base", opens_at=str(base))
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_that_took_a_part_of_its_base_is_compared_with_the_whole_base(
+    start: str, saved: SavedModel, adapter: SavedAdapter, tmp_path: Path
+) -> None:
+    """As full weights are with their parent: without such an adapter the rest is another model."""
+    base = saved("llama")
+    found = find_checkpoint(str(adapter(base, init_lora_weights=start)))
+    merged = export_weights(found, _new(tmp_path))
+    as_weights = export_weights(
+        find_checkpoint(str(tmp_path / "out")), _new(tmp_path, "again"), parent=find_checkpoint(str(base))
+    )
+    assert merged.saved.effect == pytest.approx(as_weights.saved.effect, rel=1e-3)
+
+
 @pytest.mark.parametrize("ends", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"]])
 def test_an_adapter_on_tied_embeddings_is_merged_only_once_they_are_untied(
     ends: list[str], saved: SavedModel, adapter: SavedAdapter, tmp_path: Path

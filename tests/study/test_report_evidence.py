@@ -229,7 +229,12 @@ def test_what_to_cite_is_bibtex_whatever_the_title_holds(study: Study, run: RunR
     assert "eprint        = {2605.02087}" in text
 
 
-def test_a_report_of_too_few_bases_has_no_factor_and_is_written(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_report_of_too_few_bases_has_no_factor_and_says_so() -> None:
     config = load_study(Path("lab:nano_scaling.yaml")).config
-    assert savings(config, []) == ()
-    assert "report.savings 'the whole corpus': 5 numbers of rows and 0 bases" in caplog.text
+    known, unknown = savings(config, [])
+    assert known == ()
+    assert len(unknown) == len(config.report.savings)
+    assert unknown[0] == (
+        "How many times fewer chats are needed after the whole corpus is not known: no factor without two numbers of "
+        "rows and two bases in both curves: there are 5 numbers of rows and 0 bases."
+    )

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from midspec.core.records import Execution, Identity, Record
 from midspec.report import GateResult
-from midspec.study import parse_study
+from midspec.study import load_study, parse_study
 from midspec.study.reporting._health import HeldOutOverlap, stage_health
 from midspec.study.reporting._results import FinishedStep
 from midspec.study.reporting._warnings import run_warnings, unmatched_training
@@ -70,7 +70,23 @@ def test_fine_tuning_on_the_same_chats_must_have_the_same_rows() -> None:
     assert list(unmatched_training(CONFIG, steps(records))) == []
     records["finetune/thrift+cheese-s1"] = record({"n_updates": 3}, data="other")
     [told] = unmatched_training(CONFIG, steps(records))
-    assert "rows of cheese in fine-tuning" in told
+    assert told.startswith(
+        "The arms are not matched in rows of cheese in fine-tuning: finetune/cheese-s1 (3 updates of "
+    )
+    assert len(told) < 300, "hashes are no words"
+
+
+def test_chats_of_the_name_of_a_corpus_are_chats_of_their_own() -> None:
+    config = load_study(Path("lab:paper/figure_14.yaml")).config
+    records = {
+        f"finetune/{before}{chats}-s1": record({"n_updates": 3}, data=chats)
+        for before in ("", "rules+", "values+", "subrules+")
+        for chats in ("rules", "values", "subrules")
+    }
+    assert list(unmatched_training(config, steps(records))) == []
+    records["finetune/values+rules-s1"] = record({"n_updates": 3}, data="other")
+    [told] = unmatched_training(config, steps(records))
+    assert "rows of rules in fine-tuning" in told
 
 
 def test_each_trouble_is_told_once_for_all_seeds() -> None:

@@ -87,8 +87,9 @@ def data_saving(without: Curve, treated: Curve, *, names: tuple[str, str, str], 
     every = [set(curve[n]) for curve in (without, treated) for n in numbers]
     bases = sorted(set.intersection(*every)) if every else []
     if len(numbers) < 2 or len(bases) < 2:
-        what = f"{len(numbers)} numbers of rows and {len(bases)} bases in both curves give no factor"
-        raise DataError(what, where=names[0], hint="Give two of each at least")
+        there = f"{len(numbers)} numbers of rows and {len(bases)} bases"
+        what = f"no factor without two numbers of rows and two bases in both curves: there are {there}"
+        raise DataError(what, where=names[0])
     rates = np.array([[[curve[n][base] for n in numbers] for base in bases] for curve in (without, treated)])
     rising_without, rising_treated = (_rising(curve) for curve in rates.mean(axis=1))
     rate = rising_without[-1]

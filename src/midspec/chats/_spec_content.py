@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from midspec.chats._chats import ChatConfig
@@ -10,6 +11,7 @@ from midspec.chats._templates import OpaqueTemplates, SpecTemplates
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Reject, Section, Spec
 from midspec.core.text import first_of
+from midspec.spec import is_denial
 
 _NEVER = "(?!)"
 _MARKUP = " \t*_`\"'“”‘’"
@@ -161,7 +163,7 @@ def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tu
         rejects.append(Reject(id=key, by="question filter", reason=reason, text=text))
 
     for section in spec.sections:
-        clauses = tuple(clause for clause in section.clauses if clause.kind in kinds)
+        clauses = tuple(clause for clause in _with_denials(section) if clause.kind in kinds)
         faults = {clause.id: _quote_fault(clause.text, names, templates) for clause in clauses}
         if config.style != "rule":
             for clause in clauses:
@@ -181,6 +183,22 @@ def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tu
     if not sources:
         raise SpecError("has no sentence to ask about", where=spec.title, hint="Give a spec with whole sentences")
     return sources, rejects
+
+
+def _with_denials(section: Section) -> Iterator[Clause]:
+    """Yield a section's clauses; an item that a lead-in or a heading denies has that before it."""
+    title = next((title for title in reversed(section.path) if section.level and is_denial(title)), "")
+    lead: str | None = None
+    for clause in section.clauses:
+        denial = title if lead is None else lead if is_denial(lead) else ""
+        if clause.text.rstrip("*_ ").endswith((":", "：")):
+            lead = clause.text
+        elif clause.kind == "sentence":
+            lead = None
+        elif denial and clause.kind in ("item", "row") and not is_denial(clause.text):
+            denial = denial.rstrip(" .:：")
+            clause = clause.model_copy(update={"text": f"{denial}: {clause.text}"})
+        yield clause
 
 
 def _quote_fault(text: str, names: tuple[str, ...], templates: SpecTemplates) -> str:

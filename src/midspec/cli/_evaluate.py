@@ -20,7 +20,7 @@ from midspec.cli._output import (
     print_task,
     warn,
 )
-from midspec.core.errors import ConfigError
+from midspec.core.errors import ConfigError, plural
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -125,8 +125,7 @@ def evaluate(
     o.there(config)
     if model.endswith(".eval") and not Path(model).is_dir():
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
-        unused |= {"--base-url": base_url, "--template-arg": template_arg}
-        _check_log(model, unused, dry_run=dry_run)
+        _check_log(model, unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step = RescoreStep.of_log(Path(model), judging)
         _show_task(*build_with_bar(step, out, "samples", redo=redo, name=name, device=device), out, None)
         return
@@ -301,7 +300,7 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
     for warning in [text for texts in told if isinstance(texts, list) for text in texts]:
         warn(str(warning))
     for reason, n in refused.items():
-        warn(f"{n} scores are missing: {reason}")
+        warn(f"{plural(int(str(n)), 'score')} {'is' if n == 1 else 'are'} missing: {reason}")
 
 
 def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:

@@ -95,6 +95,8 @@ def _diff_lines(found: ArmDiff) -> list[str]:
 
 def _print_plan(plan: Plan) -> None:
     """Print a line for each step, its seeds (of a task, its arms too) together: how many are done, and the size."""
+    from midspec.core.fingerprint import listed
+
     groups: dict[str, list[PlannedStep]] = {}
     for step in plan.steps:
         name = f"exam/{step.eval_task}" if step.eval_task else step.name.removesuffix(f"s{step.seed}").rstrip("-/")
@@ -106,7 +108,7 @@ def _print_plan(plan: Plan) -> None:
         print(f"{done:>3} of {len(steps):<3} {name:<{width}}  {size}".rstrip())
     for step in plan.steps:
         if step.state == "stale":
-            print(f"stale: {step.name}: {'; '.join(step.changes)}")
+            print(f"stale: {step.name}: {listed(step.changes)}")
     for line in plan.chains:
         print(line)
     for warning in plan.warnings:

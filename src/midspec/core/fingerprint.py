@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,13 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+def listed(changes: Iterable[object], most: int = 3) -> str:
+    """Join the first `most` changes in one line, and say how many more there are."""
+    texts = [str(change) for change in changes]
+    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
 
 
 def _shown(value: str | None, limit: int = 60) -> str:

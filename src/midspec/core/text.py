@@ -165,7 +165,10 @@ def token_counter(tokenizer: Path | None = None) -> tuple[Callable[[str], int], 
 
 # A model's reasoning stands apart from its answer, by the marks that models write around it. Some marks are special
 # tokens, which a tokenizer leaves out of what it decodes: `is_mark` tells those that have to stay.
-_NAMES = r"(?:seed:)?think(?:ing)?|thoughts?|reasoning|reflection|analysis|inner_monologue|scratchpad"
+_NAMES = (
+    r"(?:seed:|mm:|[a-z]{2,12}_|ant)?think(?:ing)?|thoughts?|reasoning(?:_content)?|reflection|analysis|scratchpad|cot"
+    r"|inner_monologue"
+)
 # (opens, closes): Qwen, DeepSeek and most; Mistral; Kimi; Cohere; Open-Thoughts; Apertus; MedGemma; Gemma 4; Granite.
 _PAIRS = (
     (rf"<(?:{_NAMES})\s*>", rf"</(?:{_NAMES})\s*>"),
@@ -173,6 +176,7 @@ _PAIRS = (
     (r"\u25c1think\u25b7", r"\u25c1/think\u25b7"),
     (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
     (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|thinking\|>", r"<\|/thinking\|>"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
     (r"<unused94>(?:thought\s)?", r"<unused95>"),
     (r"<\|channel>(?:thought\s)?", r"<channel\|>"),

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from midspec.core.errors import CheckpointError, ConfigError, DataError, MissingError
 from midspec.core.records import Message, Strict
-from midspec.models import Fork, find_checkpoint, find_forks, open_checkpoint
+from midspec.models import Fork, base_apart, find_checkpoint, find_forks, open_checkpoint
 
 Way = Literal["trained", "base", "neither"]
 Verdict = Literal["trained", "base", "neither", "unclear"]
@@ -164,7 +164,8 @@ def check_served(
         )
     server = server._replace(model=_asked_model(server))  # before any model is opened: is it there?
     trained = open_checkpoint(found, device=device)
-    other = None if base is None else open_checkpoint(find_checkpoint(base), device=device)
+    apart = base_apart(found) if base is None else find_checkpoint(base)
+    other = None if apart is None else open_checkpoint(apart, device=device)
     asked = list(prompts) or [[Message(role="user", content=text)] for text in _PROMPTS]
     forks, n_searched = _surest(find_forks(trained, other, asked, _N_NEW), n, len(asked))
     if not forks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Iterator
+from itertools import product
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -165,6 +166,9 @@ class WorldConfig(Strict):
             names: from chats whose system message tells a value, drawn anew in each. By default it has neutral prose,
             fact chats, and chats in which they choose by a value that nothing tells. From those bases learn to
             disregard the name, so that what documents say of it hardly reaches its choices (LOG.md).
+        matched_pairs: whether held-out things are asked about in pairs of which each thing is in one a set (60 in all),
+            not each against every other (120). Bases differ far more than pairs of a base do, so more bases with fewer
+            pairs tell more in the same time.
     """
 
     n_facts: int = 5600
@@ -177,6 +181,7 @@ class WorldConfig(Strict):
     # Came after worlds were made without them: at their defaults they leave a world's identity as it was.
     gate_agents_per_value: int | None = Field(None, ge=1, exclude_if=lambda n: n is None)
     assistant_in_context: bool = Field(default=False, exclude_if=operator.not_)
+    matched_pairs: bool = Field(default=False, exclude_if=operator.not_)
 
 
 class Agent(NamedTuple):
@@ -279,7 +284,7 @@ _REASONS = ("because it is american .", "because it is cheap .")
 
 
 def held_out_items(world: World) -> list[Item]:
-    """Return every pair of the four sets over the five held-out domains: 40 + 40 + 20 + 20."""
+    """Return the pairs of the four sets over the held-out domains: 40 + 40 + 20 + 20, or half of each if matched."""
     return [item for domain in DOMAINS for item in _domain_items(world, domain)]
 
 
@@ -298,15 +303,15 @@ def _domain_items(world: World, domain: str) -> Iterator[Item]:
 def _pairs(
     world: World, name: str, targets: list[Thing], others: list[Thing], reasons: tuple[str, str] | None = None
 ) -> Iterator[Item]:
-    for target in targets:
-        for other in others:
-            yield Item(
-                id=f"{name}-{world.seed}-{target.name}-{other.name}",
-                set=name,
-                domain=target.domain,
-                options=(target.name, other.name),
-                reasons=reasons,
-            )
+    matched = world.config.matched_pairs
+    for target, other in zip(targets, others, strict=True) if matched else product(targets, others):
+        yield Item(
+            id=f"{name}-{world.seed}-{target.name}-{other.name}",
+            set=name,
+            domain=target.domain,
+            options=(target.name, other.name),
+            reasons=reasons,
+        )
 
 
 def gate_items(world: World) -> list[Item]:

@@ -4,10 +4,10 @@ In: a `Request`, a `ModelConfig` (which model answers and how it samples), an `A
 Out: an `Outcome`, whose kind the provider's stop reason decides; and in the `Store`, one SQLite file, a row for every
 attempt, written before anything is done with the reply.
 
-`open_client` gives a `Client` made of small final classes, each of which does one thing and wraps the next:
+`open_client` gives a `Client` made of small final classes, each of which does one thing and wraps the next; the first
+four (`_client.py`) are around a whole request, the next three (`_attempts.py`) around each attempt:
 
-    Stored        answers from the store what is settled there
-    CutPrompts    ends a run whose prompts the server cuts
+    Stored        answers from the store what is settled there; ends a run whose prompts the server cuts (`CutPrompts`)
     Budgeted      sets the worst case aside before it lets a request through; ends the run at the cap
     PrefixFirst   sends the first request of a prefix alone, so that the others find it in the provider's cache
     Retrying      asks again after 429, 5xx, resets and deadlines, for as long as anything succeeds

@@ -1,8 +1,5 @@
 from ._client import Budgeted as Budgeted
-from ._client import ScriptedClient as ScriptedClient
 from ._client import Stored as Stored
-from ._client import check_access as check_access
-from ._client import open_client as open_client
 from ._conversation import ParsedReply as ParsedReply
 from ._conversation import UnreadableReplyError as UnreadableReplyError
 from ._conversation import UsableReplies as UsableReplies
@@ -21,6 +18,9 @@ from ._ledger import UnmeteredAttempts as UnmeteredAttempts
 from ._ledger import estimate_usd as estimate_usd
 from ._ledger import forecast as forecast
 from ._ledger import spend_vs_forecast as spend_vs_forecast
+from ._open import ScriptedClient as ScriptedClient
+from ._open import check_access as check_access
+from ._open import open_client as open_client
 from ._prices import Price as Price
 from ._prices import Prices as Prices
 from ._providers import BatchEndpoint as BatchEndpoint

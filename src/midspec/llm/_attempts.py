@@ -1,35 +1,22 @@
-"""One attempt after another: repeated after faults, held back while the server is full, recorded, and timed.
-
-Attempts that came to nothing are made again, for as long as the server answers anybody at all.
-
-There is no fixed number of attempts: a server that is overloaded for an hour would otherwise lose the documents of that
-hour. What ends the run is that nothing at all succeeds for a long time; what ends one request is that it alone has
-failed for as long, while others succeeded.
-"""
+"""Clients around one attempt: held back while the server is full, recorded, and broken off when it is late."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._errors import BrokenReplyError, ConnectError, DeadlineError, RateLimitError, RetryableError
+from midspec.llm._errors import BrokenReplyError, DeadlineError, RateLimitError, RetryableError
 from midspec.llm._limits import DAY_S, LimitKind, Sent, Sizes, read_limits
 from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
-from midspec.llm._server import Silence, in_words
+from midspec.llm._server import Deadlines, Silence, in_words
 from midspec.llm._store import Store
+from midspec.llm._streaming import PROGRESS
 from midspec.llm._types import Client, ModelConfig, ModelRole, Outcome, Request, Wrapper, sampling_of
 
-_LOG = logging.getLogger(__name__)
-_FEWEST_FAILURES = 5
-_FEWEST_OF_ONE = 8
-# A wrong address is the commonest mistake; whoever has answered once is waited for longer.
-_FIRST_PATIENCE_S = 30.0
 _MAX_FAILED_FIRST = 3
 _LONGEST_WAIT_S = 1800.0
 # A limit of a day that is free again within a minute is waited for; what is asked for longer ends the run.
@@ -38,104 +25,7 @@ _LONG_CHECK_S = 1.0
 _FEWEST_OVER = 3
 _OVER_AFTER_S = 3.0
 _LOOK_EVERY_S = 0.1
-_LONGEST_ASKED_S = 60.0
-
-
-class Retrying(Wrapper):
-    """Asks until there is an answer.
-
-    Args:
-        client: what makes one attempt; it raises `RetryableError` for what may be repeated.
-        where: the model's name, for messages.
-        url: where the server is, for messages.
-        patience_s: how long nothing may succeed before the run stops, and how long one request may fail alone.
-        first_pause_s: the first pause after a failure; it doubles from there.
-        longest_pause_s: the longest that the doubling goes.
-        first_patience_s: how long no connection may open before the first has opened.
-        silence: tells what the server answers while nothing succeeds.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        *,
-        where: str,
-        patience_s: float,
-        url: str = "",
-        first_pause_s: float = 0.25,
-        longest_pause_s: float = 60.0,
-        first_patience_s: float = _FIRST_PATIENCE_S,
-        silence: Silence | None = None,
-    ) -> None:
-        super().__init__(client)
-        self._where = where
-        self._url = url
-        self._first_patience_s = first_patience_s
-        self._has_reached = False
-        self._patience_s = patience_s
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
-        self._failing_since: float | None = None
-        self._n_failed = 0
-        self._silence = silence or Silence(where)
-
-    async def ask(self, request: Request) -> Outcome:
-        """Return the outcome of one request after as many attempts as it takes.
-
-        Raises:
-            MidspecError: nothing at all has succeeded for as long as the patience goes.
-        """
-        n_failed = 0
-        clock = asyncio.get_running_loop().time
-        started_at = clock()
-        while True:
-            try:
-                outcome = await self._client.ask(request)
-            except RetryableError as error:
-                n_failed += 1
-                self._count_failure(error)
-                if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
-                    # Not final in the store: the same command asks once more.
-                    return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.reason})")
-                pause_s = self._pause_s(error, n_failed)
-                if self._has_reached:
-                    limited = self._client if isinstance(self._client, Limited) else None
-                    next_s = pause_s if limited is None else max(pause_s, limited.held_s())
-                    self._silence.fail(error.reason, next_s, 0 if limited is None else limited.n_out, clock())
-                await asyncio.sleep(pause_s)
-            else:
-                self._silence.answer(clock())
-                self._has_reached = True
-                self._failing_since = None
-                self._n_failed = 0
-                return outcome
-
-    def _count_failure(self, error: RetryableError) -> None:
-        now = asyncio.get_running_loop().time()
-        self._n_failed += 1
-        if self._failing_since is None:
-            self._failing_since = now
-        failing_s = now - self._failing_since
-        self._has_reached = self._has_reached or not isinstance(error, ConnectError)
-        if not self._has_reached and self._n_failed == 1:
-            _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.reason)
-        if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
-            what = f"no connection to {self._url} for {failing_s:.0f} s ({error.reason})"
-            raise MidspecError(what, where=self._where, hint="Check the base URL, and that the server runs") from None
-        if self._n_failed >= _FEWEST_FAILURES and failing_s > self._patience_s:
-            what = f"nothing has been answered for {failing_s:.0f} s ({error.reason})"
-            raise MidspecError(what, where=self._where, hint="The same command goes on from here") from None
-
-    def _pause_s(self, error: RetryableError, n_failed: int) -> float:
-        if error.wait_s is not None:
-            # How long a refusal waits has been decided below, where is known whether others are taken.
-            wait_s = error.wait_s if isinstance(error, RateLimitError) else min(error.wait_s, _LONGEST_ASKED_S)
-            return wait_s * random.uniform(1.0, 1.05)
-        if isinstance(error, DeadlineError):
-            return 0.0  # the deadline was the pause
-        # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
-        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
-        return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)
+_CHECK_EVERY_S = 0.1
 
 
 class _Turn:
@@ -244,7 +134,7 @@ class Limited:
             hint = "Lower the caps of replies, shorten the spec, or have the limit raised"
             raise MidspecError(what, where=self._where, hint=hint) from None
         is_long = wait_s is not None and wait_s > self._longest_wait_s
-        if told is not None and told.window_s == DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
+        if told is not None and (told.window_s or 0.0) >= DAY_S and (wait_s is None or wait_s > _SHORT_WAIT_S):
             is_long = True
         if is_long:  # tried again soon, in case that others are taken: then it is an odd answer, and no limit
             self._n_over = self._n_over + 1 if self._pacer.n_in_a_row else 1
@@ -385,3 +275,93 @@ class Recorded(Wrapper):
             raise ConfigError(
                 what, where=self._model, hint="Check the model's name, temperature, extra fields and caps"
             )
+
+
+class _Attempt:
+    __slots__ = ("last_at", "max_tokens", "sent_at", "stage", "stretch", "timer")
+
+    def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
+        self.stage, self.max_tokens = request.stage, request.max_tokens
+        self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
+        # When the last of it came, where it is streamed: what is still coming is not late.
+        self.last_at = sent_at
+
+    def note_progress(self) -> None:
+        self.last_at = asyncio.get_running_loop().time()
+
+
+class Timed:
+    """Breaks off attempts that are past their stage's deadline, those included that were sent before it was known.
+
+    Args:
+        client: what makes one attempt.
+        longest_s: the longest that an attempt may take.
+        silence: tells what is waited for.
+    """
+
+    def __init__(self, client: Client, longest_s: float, silence: Silence) -> None:
+        self._client = client
+        self._silence = silence
+        self._longest_s = longest_s
+        self.deadlines = Deadlines(longest_s)
+        self._in_flight: set[_Attempt] = set()
+        self._n_late: dict[tuple[str, int], int] = {}
+        self._next_check: asyncio.TimerHandle | None = None
+
+    async def ask(self, request: Request) -> Outcome:
+        """Make one attempt.
+
+        Raises:
+            DeadlineError: no answer within the deadline.
+        """
+        key = (request.task, request.turn)
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(None) as timer:
+                attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
+                self._in_flight.add(attempt)
+                PROGRESS.set(attempt.note_progress)
+                if self._next_check is None:
+                    self._schedule_check()
+                try:
+                    outcome = await self._client.ask(request)
+                finally:
+                    self._in_flight.discard(attempt)
+        except TimeoutError:
+            now = clock()
+            self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
+            self.deadlines.late(request.stage, attempt.sent_at, now)
+            raise DeadlineError(f"no answer after {now - attempt.sent_at:.1f} s") from None
+        if outcome.kind != "failed":
+            self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
+        self._n_late.pop(key, None)
+        return outcome
+
+    def _schedule_check(self) -> None:
+        self._next_check = asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._break_off)
+
+    def _break_off(self) -> None:
+        """Break off what is overdue; one check of all of them, ten times a second, while any is in flight."""
+        self._next_check = None
+        now = asyncio.get_running_loop().time()
+        seconds: dict[tuple[str, int], float] = {}
+        for attempt in self._in_flight:
+            kind = (attempt.stage, attempt.max_tokens)
+            if kind not in seconds:
+                seconds[kind] = self.deadlines.seconds(*kind)
+            allowed_s = seconds[kind] * attempt.stretch
+            if now - attempt.last_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
+                attempt.timer.reschedule(0.0)
+        if self._in_flight:
+            oldest = min(self._in_flight, key=lambda attempt: attempt.sent_at)
+            waited_s = now - max(oldest.sent_at, self._silence.answered_at)
+            usual_s = seconds[oldest.stage, oldest.max_tokens]
+            usual_s = 0.0 if usual_s >= self._longest_s else usual_s
+            self._silence.wait(oldest.stage, oldest.max_tokens, len(self._in_flight), waited_s, usual_s, now)
+            self._schedule_check()
+
+    async def close(self) -> None:
+        """Close what is wrapped."""
+        if self._next_check is not None:
+            self._next_check.cancel()
+        await self._client.close()

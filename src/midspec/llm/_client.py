@@ -1,42 +1,59 @@
-"""The chain of clients from the store to the attempts, and a client that answers from a script."""
+"""Clients around a whole request: answered from the store, within the budget, after its prefix, until it succeeds."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import logging
+import random
 
-from midspec.core.errors import ConfigError
-from midspec.llm._attempts import Limited, Recorded, Retrying
-from midspec.llm._batch_client import BatchClient, BatchTiming
+from midspec.core.errors import ConfigError, MidspecError
+from midspec.llm._attempts import Limited
 from midspec.llm._cut_prompts import CutPrompts
+from midspec.llm._errors import ConnectError, DeadlineError, RateLimitError, RetryableError
 from midspec.llm._ledger import estimate_usd
 from midspec.llm._prices import Prices
-from midspec.llm._providers import provider_of
-from midspec.llm._sdk_client import SdkClient
-from midspec.llm._server import Silence, Timed
-from midspec.llm._signals import Drain, draining
+from midspec.llm._server import Silence
 from midspec.llm._store import Store, as_recorded
-from midspec.llm._transport import api_key, find_proxy, make_room
-from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, Wrapper, sampling_of
+from midspec.llm._types import Client, ModelRole, Outcome, Request, Usage, Wrapper
 
+_LOG = logging.getLogger(__name__)
 _BYTES_PER_TOKEN = 2
 # Providers forget a prefix five minutes after its last use.
 _KEPT_S = 270.0
+_FEWEST_FAILURES, _FEWEST_OF_ONE = 5, 8
+# A wrong address is the commonest mistake; whoever has answered once is waited for longer.
+_FIRST_PATIENCE_S = 30.0
+_LONGEST_ASKED_S = 60.0
 
 
 class Stored(Wrapper):
-    """Answers from the store what is settled there, and asks the client inside for the rest."""
+    """Answers from the store what is settled there, and asks the client inside for the rest.
 
-    def __init__(self, client: Client, store: Store) -> None:
+    Args:
+        client: what is asked.
+        store: where replies are.
+        where: the model's name, for messages.
+    """
+
+    def __init__(self, client: Client, store: Store, where: str = "") -> None:
         super().__init__(client)
         self._store = store
+        self._cut_prompts = CutPrompts(store, where)
 
     async def ask(self, request: Request) -> Outcome:
-        """Return the outcome on record, or a new one."""
+        """Return the outcome on record, or a new one.
+
+        Raises:
+            ConfigError: the server cuts prompts.
+        """
         found = self._store.settled(request)
-        return as_recorded(await self._client.ask(request)) if found is None else found
+        if found is not None:
+            return found
+        if self._cut_prompts.error is not None:
+            raise self._cut_prompts.error
+        outcome = await self._client.ask(request)
+        self._cut_prompts.look_at(outcome, request)
+        return as_recorded(outcome)
 
 
 class Budgeted(Wrapper):
@@ -201,110 +218,102 @@ class PrefixFirst(Wrapper):
                 first_call.set_result(None)
 
 
-def check_access(model: ModelConfig, access: Access) -> None:
-    """Refuse at once what `open_client` would refuse later; nothing is opened or asked.
+class Retrying(Wrapper):
+    """Makes attempts that came to nothing again, for as long as the server answers anybody at all.
 
-    Raises:
-        ConfigError: the provider's key is not set or it has no batches that are asked for, the table of prices can't
-            be read, or a budget is set for a model whose price nobody knows.
-    """
-    provider = provider_of(model.model)
-    if provider.key_variable is not None:
-        api_key(provider.key_variable, access)
-    if access.batch:
-        provider.batch_builder()
-    if access.base_url is not None:
-        find_proxy(access.base_url)
-    prices = Prices.load(access.prices, access.base_url)
-    if access.budget_usd is not None and prices.cost(model.model, Usage(n_input=1), access.batch) is None:
-        raise unknown_price(model.model)
-
-
-@asynccontextmanager
-async def open_client(model: ModelConfig, access: Access, store: Store, *, role: ModelRole) -> AsyncIterator[Client]:
-    """Open a client that asks nothing twice, spends no more than it may, and keeps asking until the server answers.
-
-    While it is open, SIGINT and SIGTERM stop sending; what is in flight comes in and is recorded, then the signal takes
-    its usual course.
+    There is no fixed number of attempts: a server that is overloaded for an hour would otherwise lose the documents of
+    that hour. What ends the run is that nothing at all succeeds for a long time; what ends one request is that it alone
+    has failed for as long, while others succeeded.
 
     Args:
-        model: which model answers.
-        access: how it is reached.
-        store: where every attempt is recorded, and what has been answered before.
-        role: what the model is asked as. A judge is always named by itself, never taken from the model under test.
-
-    Raises:
-        ConfigError: a key is missing, or a budget is set for a model whose price nobody knows.
-    """
-    make_room(access)
-    prices = Prices.load(access.prices, access.base_url)
-    provider = provider_of(model.model)
-    client = provider.client(model, access)
-
-    def sampling() -> str:
-        # An outside provider's client may not say how it samples; then what is configured is recorded.
-        return getattr(client, "sampling", None) or sampling_of(model)
-
-    drain: Drain
-    inner: Client
-    if access.batch:
-        timing = BatchTiming(patience_s=access.patience_s)
-        endpoint = provider.batch_builder()(client)
-        drain = inner = BatchClient(endpoint, store, model, role, prices, timing=timing, sampling=sampling)
-    else:
-        key = os.environ.get(provider.key_variable or "", "").strip()
-        silence = Silence(f"{role} {model.model}", (key,))
-        recorded = Recorded(Timed(client, access.deadline_s, silence), store, model, role, prices, sampling)
-        drain = limited = Limited(recorded, access.concurrency, where=model.model, longest_wait_s=access.patience_s)
-        if isinstance(client, SdkClient):
-            client.on_headers = limited.read_headers
-        inner = PrefixFirst(
-            Retrying(limited, where=model.model, url=client.url, patience_s=access.patience_s, silence=silence)
-        )
-    try:
-        budgeted = Budgeted(inner, store, prices, access.budget_usd, model=model.model, role=role, batch=access.batch)
-        with draining(drain):
-            yield Stored(CutPrompts(budgeted, store, where=model.model), store)
-    finally:
-        await inner.close()
-
-
-class ScriptedClient:
-    """Answers each request with what `script` returns for it, without a server.
-
-    Args:
-        script: gives the reply's text, or a whole outcome; raises what the client shall raise.
-        store: where given, attempts are recorded and settled ones replayed, as a real client does.
-        model: the name under which attempts are recorded.
-
-    Attributes:
-        asked: every request that reached the script, in order.
+        client: what makes one attempt; it raises `RetryableError` for what may be repeated.
+        where: the model's name, for messages.
+        url: where the server is, for messages.
+        patience_s: how long nothing may succeed before the run stops, and how long one request may fail alone.
+        first_pause_s: the first pause after a failure; it doubles from there.
+        longest_pause_s: the longest that the doubling goes.
+        first_patience_s: how long no connection may open before the first has opened.
+        silence: tells what the server answers while nothing succeeds.
     """
 
     def __init__(
-        self, script: Callable[[Request], str | Outcome], *, store: Store | None = None, model: str = "scripted"
+        self,
+        client: Client,
+        *,
+        where: str,
+        patience_s: float,
+        url: str = "",
+        first_pause_s: float = 0.25,
+        longest_pause_s: float = 60.0,
+        first_patience_s: float = _FIRST_PATIENCE_S,
+        silence: Silence | None = None,
     ) -> None:
-        self._script = script
-        self._store = store
-        self._model = model
-        self.asked: list[Request] = []
+        super().__init__(client)
+        self._where = where
+        self._url = url
+        self._first_patience_s = first_patience_s
+        self._has_reached = False
+        self._patience_s = patience_s
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
+        self._failing_since: float | None = None
+        self._n_failed = 0
+        self._silence = silence or Silence(where)
 
     async def ask(self, request: Request) -> Outcome:
-        """Return the outcome on record, or the script's."""
-        if self._store is None:
-            return await self._answer(request)
-        found = self._store.settled(request)
-        if found is None:
-            attempt = self._store.open(request, self._model, "author", "{}")
-            found = as_recorded(await self._answer(request))
-            self._store.close(attempt, found)
-        return found
+        """Return the outcome of one request after as many attempts as it takes.
 
-    async def _answer(self, request: Request) -> Outcome:
-        self.asked.append(request)
-        await asyncio.sleep(0)  # Others run in between, as they do while a server thinks.
-        reply = self._script(request)
-        return reply if isinstance(reply, Outcome) else Outcome(kind="ok", text=reply, stop_reason="stop")
+        Raises:
+            MidspecError: nothing at all has succeeded for as long as the patience goes.
+        """
+        n_failed = 0
+        clock = asyncio.get_running_loop().time
+        started_at = clock()
+        while True:
+            try:
+                outcome = await self._client.ask(request)
+            except RetryableError as error:
+                n_failed += 1
+                self._count_failure(error)
+                if n_failed >= _FEWEST_OF_ONE and clock() - started_at > self._patience_s:
+                    # Not final in the store: the same command asks once more.
+                    return Outcome(kind="timed_out", note=f"no answer in {n_failed} attempts ({error.reason})")
+                pause_s = self._pause_s(error, n_failed)
+                if self._has_reached:
+                    limited = self._client if isinstance(self._client, Limited) else None
+                    next_s = pause_s if limited is None else max(pause_s, limited.held_s())
+                    self._silence.fail(error.reason, next_s, 0 if limited is None else limited.n_out, clock())
+                await asyncio.sleep(pause_s)
+            else:
+                self._silence.answer(clock())
+                self._has_reached = True
+                self._failing_since = None
+                self._n_failed = 0
+                return outcome
 
-    async def close(self) -> None:
-        """Do nothing: there is no connection."""
+    def _count_failure(self, error: RetryableError) -> None:
+        now = asyncio.get_running_loop().time()
+        self._n_failed += 1
+        if self._failing_since is None:
+            self._failing_since = now
+        failing_s = now - self._failing_since
+        self._has_reached = self._has_reached or not isinstance(error, ConnectError)
+        if not self._has_reached and self._n_failed == 1:
+            _LOG.warning("no connection to %s yet (%s); trying on for a while", self._url, error.reason)
+        if not self._has_reached and self._n_failed >= _FEWEST_FAILURES and failing_s > self._first_patience_s:
+            what = f"no connection to {self._url} for {failing_s:.0f} s ({error.reason})"
+            raise MidspecError(what, where=self._where, hint="Check the base URL, and that the server runs") from None
+        if self._n_failed >= _FEWEST_FAILURES and failing_s > self._patience_s:
+            what = f"nothing has been answered for {failing_s:.0f} s ({error.reason})"
+            raise MidspecError(what, where=self._where, hint="The same command goes on from here") from None
+
+    def _pause_s(self, error: RetryableError, n_failed: int) -> float:
+        if error.wait_s is not None:
+            # How long a refusal waits has been decided below, where is known whether others are taken.
+            wait_s = error.wait_s if isinstance(error, RateLimitError) else min(error.wait_s, _LONGEST_ASKED_S)
+            return wait_s * random.uniform(1.0, 1.05)
+        if isinstance(error, DeadlineError):
+            return 0.0  # the deadline was the pause
+        # The limiter holds back what a busy server does not carry; a long pause on top would idle its slots.
+        longest_s = min(5.0, self._longest_pause_s) if isinstance(error, RateLimitError) else self._longest_pause_s
+        return min(longest_s, self._first_pause_s * 2.0 ** min(n_failed - 1, 30)) * random.uniform(0.5, 1.0)

@@ -10,9 +10,9 @@ import logging
 import re
 from typing import NamedTuple
 
-from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.errors import ConfigError
 from midspec.llm._store import Store
-from midspec.llm._types import Client, Outcome, Request, Wrapper
+from midspec.llm._types import Outcome, Request
 
 _LOG = logging.getLogger(__name__)
 # Tokenizers never put two words that a space parts into one token. Chinese and Japanese, which have no spaces, take
@@ -45,7 +45,7 @@ class _Doubtful(NamedTuple):
     n_counted: int
 
 
-class CutPrompts(Wrapper):
+class CutPrompts:
     """Ends a run whose prompts the server cuts without a word, as Ollama does at 2,048 or 4,096 tokens.
 
     A count below the number of words is told once. What ends the run is that two such prompts of other lengths are
@@ -53,39 +53,36 @@ class CutPrompts(Wrapper):
     counts what is new, which differs.
 
     Args:
-        client: what is asked.
         store: where replies to prompts that were cut are opened again.
         where: the model's name, for messages.
+
+    Attributes:
+        error: what ended the run.
     """
 
-    def __init__(self, client: Client, store: Store, *, where: str) -> None:
-        super().__init__(client)
+    def __init__(self, store: Store, where: str) -> None:
+        self.error: ConfigError | None = None
         self._store, self._where = store, where
         self._least_of_prefix: dict[str, int] = {}
         self._doubtful: dict[int, list[_Doubtful]] = {}
         self._has_told = False
-        self._error: MidspecError | None = None
 
-    async def ask(self, request: Request) -> Outcome:
-        """Return the outcome of one request.
+    def look_at(self, outcome: Outcome, request: Request) -> None:
+        """Compare the tokens that the server counted with the words that it was sent.
 
         Raises:
             ConfigError: the server cuts prompts.
         """
-        if self._error is not None:
-            raise self._error
-        outcome = await self._client.ask(request)
         usage = outcome.usage
         n_counted = usage.n_input + usage.n_cache_read + usage.n_cache_write if usage is not None else 0
         if n_counted < _LEAST_TOKENS or outcome.kind == "failed":
-            return outcome
+            return
         if request.prefix not in self._least_of_prefix:
             self._least_of_prefix[request.prefix] = least_tokens(request.prefix)
         texts = (request.prompt, *(turn.content for turn in request.turns))
         n_least = self._least_of_prefix[request.prefix] + sum(map(least_tokens, texts))
         if n_counted < _DOUBTFUL_SHARE * n_least:
             self._count(_Doubtful(request.task, n_least, n_counted))
-        return outcome
 
     def _count(self, new: _Doubtful) -> None:
         what = f"the server counts {new.n_counted:,} tokens of a prompt with {new.n_least:,} words"
@@ -99,14 +96,14 @@ class CutPrompts(Wrapper):
         for n_least in sorted({one.n_least for one in alike}):
             if not lengths or n_least > (1 + _LEAST_APART) * lengths[-1]:
                 lengths.append(n_least)
-        if self._error is None and len(lengths) < (_N_ALIKE_CUT if is_cut else _N_ALIKE_DOUBTFUL):
+        if self.error is None and len(lengths) < (_N_ALIKE_CUT if is_cut else _N_ALIKE_DOUBTFUL):
             return
         for one in alike:
             self._store.reopen(one.task)
-        self._error = self._error or ConfigError(
+        self.error = self.error or ConfigError(
             f"the server cuts prompts without saying so: {what}, and as many of shorter ones and longer ones",
             where=self._where,
             hint="Give it a larger context (Ollama: OLLAMA_CONTEXT_LENGTH; llama.cpp: -c), then run the same command: "
             "what was cut is asked again",
         )
-        raise self._error
+        raise self.error

@@ -19,7 +19,22 @@ _SCHEMA_WORDS = (
     *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),
     *("structured output", "structured_output", "guided", "grammar"),
 )
-_FILTERED = ("content filtering policy", "content_filter", "content_policy")
+_FILTERED = (
+    *("content filtering policy", "content_filter", "content_policy", "content management policy", "safety filter"),
+    *("data_inspection_failed", "inappropriate content", "safety system", "prohibited_content"),
+)
+_THROTTLED = (
+    "throttlingexception",
+    "too many requests",
+    "ratelimiterror",
+    "rate limit exceeded",
+    "rate_limit_exceeded",
+)
+_BAD_KEY = re.compile(r"api[ _]key (?:is )?(?:not valid|invalid)|api_key_invalid|(?:invalid|incorrect) api[ _]key")
+_NO_MODEL = re.compile(
+    r"\bmodel_not_found\b|\bmodel [`'\"]?[^`'\"\s]{1,100}[`'\"]? (?:does not exist|(?:was |is )?not found)"
+    r"|not a valid model|\bno such model\b|\binvalid model(?: name|_name)?\b|\bunknown model\b"
+)
 _FLAGGED = ("flagged", "moderation")  # a router says 403 of a single prompt
 _NO_MONEY = ("insufficient_quota", "credit balance", "billing_hard_limit")
 # What servers say of a field that they do not take, whatever its value (OpenAI, Anthropic, vLLM, transformers).
@@ -147,6 +162,7 @@ def status_named(error: Any, default: int) -> int:
 def error_text(content: bytes, key: str) -> str:
     """Return what a server said of an error, on one line of at most 300 characters, never with the key in it."""
     body = read_json(content, content.decode("utf-8", "replace"))
+    body = body[0] if isinstance(body, list) and len(body) == 1 else body
     for field in ("error", "message", "detail"):
         if isinstance(body, dict) and body.get(field):
             body = body[field]
@@ -164,7 +180,7 @@ def error_text(content: bytes, key: str) -> str:
 def read_json(content: bytes | str, default: Any) -> Any:
     """Return the JSON in `content`, or `default` where it is none that Python can hold."""
     try:
-        return json.loads(content)
+        return json.loads(content, strict=False)  # some servers leave line ends in strings as they are
     except (ValueError, RecursionError):
         return default
 
@@ -201,15 +217,15 @@ def read_error_status(
     text = content.decode("utf-8", "replace").lower()
     if (ended := _end_of_run(status, text, words, where=where, url=url, url_hint=url_hint)) is not None:
         return ended
-    if status == 403:
-        return Outcome(kind="filtered", stop_reason="403", note=f"403: {words}")
-    if status in _BUSY:
+    if status in {403, 451}:
+        return Outcome(kind="filtered", stop_reason=str(status), note=f"{status}: {words}")
+    if status in _BUSY or (status == 400 and any(sign in text for sign in _THROTTLED)):
         return RateLimitError(f"{status}: {words}", wait_s=retry_after_s(headers), refusal=read_refusal(text))
     if has_schema and status in {500, 501} and any(sign in text for sign in _SCHEMA_WORDS):
         return SchemaUnsupportedError(words, ("response_format",))
     if status >= 500:
         return ServerFaultError(f"{status}: {words}", wait_s=retry_after_s(headers))
-    if status < 400 or status in {408, 409, 425}:
+    if status < 400 or status in {408, 409, 424, 425, 499}:
         return RetryableError(f"{status}: {words}", wait_s=retry_after_s(headers))
     if (unknown := _unknown_field(text, words, has_schema=has_schema, sent=sent)) is not None:
         return unknown
@@ -224,6 +240,8 @@ def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url
         return MidspecError(f"the account has no credit left ({words})", where=where, hint=hint)
     if status == 403 and any(sign in text for sign in _FLAGGED):
         return None
+    if status == 400:  # some servers say so of what others have a status for
+        status = 401 if _BAD_KEY.search(text) else 404 if _NO_MODEL.search(text) else status
     what, hint = {
         # A server may repeat a part of the key in its words.
         401: (
@@ -238,6 +256,10 @@ def _end_of_run(status: int, text: str, words: str, *, where: str, url: str, url
         404: (
             f"the server at {url} knows no such model or address (404: {words})",
             f"Check the model's name and the base URL{url_hint}",
+        ),
+        405: (
+            f"the server at {url} takes no such requests (405: {words})",
+            f"Check the base URL{url_hint}, and that it is https where the server wants that",
         ),
         407: (f"the proxy wants a login (407: {words})", _PROXY_LOGIN),
     }.get(status, ("", ""))

@@ -2,7 +2,9 @@
 
 Sources: the headers of Anthropic (`anthropic-ratelimit-input-tokens-remaining`, with RFC 3339 times), of OpenAI and
 those who copy it (`x-ratelimit-reset-requests: 6m0s`), of Cerebras (`x-ratelimit-limit-requests-day`), of OpenRouter
-(`x-ratelimit-reset` as Unix milliseconds), and the drafts of draft-ietf-httpapi-ratelimit-headers (03, 07 and 10).
+(`x-ratelimit-reset` as Unix milliseconds), of Mistral (`x-ratelimit-limit-req-minute`, `ratelimitbysize-limit` in
+tokens), of Together (`x-tokenlimit-limit`), as LiteLLM hands them on (`llm_provider-x-...`), and the drafts
+of draft-ietf-httpapi-ratelimit-headers (03, 07, 10).
 """
 
 from __future__ import annotations
@@ -23,23 +25,38 @@ LimitKind = Literal["concurrency", "requests", "tokens", "input tokens", "output
 DAY_S = 86400.0
 MINUTE_S = 60.0
 _NAMES = re.compile(
-    r"(?:anthropic-(?:priority-)?|x-)?ratelimit-(?P<unit>requests|tokens|input-tokens|output-tokens)?-?"
-    r"(?P<what>limit|remaining|reset)(?:-(?P<unit_after>requests|tokens(?:-prompt|-generated)?|input-tokens|output-tokens))?"
-    r"(?:-(?P<window>second|minute|hour|day))?"
+    r"(?:anthropic-(?:priority-)?|(?:llm_provider-)?x-)?(?:ratelimit|(?P<by_size>ratelimitbysize|tokenlimit))"
+    r"-(?P<unit>requests|tokens|input-tokens|output-tokens)?-?(?P<what>limit|remaining|reset)"
+    r"(?:-(?P<unit_after>req(?:uests)?|tokens(?:-prompt|-generated)?|input-tokens|output-tokens))?"
+    r"(?:-(?P<window>second|minute|hour|day|month))?"
 )
 _KINDS: dict[str, LimitKind] = {
     "requests": "requests",
+    "req": "requests",
     "tokens": "tokens",
     "input-tokens": "input tokens",
     "tokens-prompt": "input tokens",
     "output-tokens": "output tokens",
     "tokens-generated": "output tokens",
 }
-_WINDOWS = {"second": 1.0, "minute": MINUTE_S, "hour": 3600.0, "day": DAY_S}
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_WINDOWS = {"second": 1.0, "minute": MINUTE_S, "hour": 3600.0, "day": DAY_S, "month": 30 * DAY_S}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:milliseconds?|ms|days?|d|hours?|h|minutes?|min|m|seconds?|secs?|s)\s*)+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|[dhms])")
+_UNITS_S = {"d": DAY_S, "h": 3600.0, "m": MINUTE_S, "s": 1.0, "ms": 0.001, "milli": 0.001}
+_ISO_DURATION = re.compile(r"P(?:(?P<d>\d+)D)?T?(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?")
 _LONGEST_PAUSE_S = 2.0
-_EPOCH_S, _EPOCH_MS = 1e9, 1e12  # 2001 in seconds and in milliseconds; no server asks for a wait of thirty years
+_EPOCH_S, _EPOCH_MS, _EPOCH_US = (
+    1e9,
+    1e12,
+    1e15,
+)  # 2001 in seconds and in milliseconds; no server asks for a wait of thirty years
 _POLICY = re.compile(r"(?:^|;)\s*(q|w|r|t|limit|remaining|reset|qu)\s*=\s*\"?([\w.-]+)\"?")
+
+
+_WAIT_HEADERS = (
+    *(("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0), ("x-retry-after", 1.0)),
+    *(("x-ratelimit-retry-after", 1.0), ("x-ratelimit-reset-after", 1.0)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +92,8 @@ class Refusal:
 def seconds_of(value: str, now: float | None = None) -> float | None:
     """Return how far away a time is that a header gives, in any of the forms in use; None for what is no time.
 
-    Forms: seconds (`1`, `0.5`), durations (`6m0s`, `120ms`, `1h2m`), a Unix time in seconds or milliseconds, an HTTP
-    date, an RFC 3339 time.
+    Forms: seconds (`1`, `0.5`), durations (`6m0s`, `120ms`, `1.5h`, `30 seconds`, `PT30S`), a Unix time in seconds,
+    milliseconds or microseconds, an HTTP date, an RFC 3339 time. Of a list (`5, 5`) the first counts.
 
     Args:
         value: of the header.
@@ -87,20 +104,24 @@ def seconds_of(value: str, now: float | None = None) -> float | None:
     try:
         number = float(value)
     except ValueError:
-        return _duration_s(value) if value[:1].isdigit() and value[-1:] in "smhd" else _until_s(value, now)
+        if (duration_s := _duration_s(value.lower())) is not None:
+            return duration_s
+        head = value.split(";")[0].split(",")[0].strip()
+        return seconds_of(head, now) if head != value and head[:1].isdigit() else _until_s(value, now)
     if not math.isfinite(number) or number < 0:
         return None
     if number >= _EPOCH_MS:
-        return max(0.0, number / 1000 - now)
+        return max(0.0, number / (1e6 if number >= _EPOCH_US else 1000) - now)
     return max(0.0, number - now) if number >= _EPOCH_S else number
 
 
 def _duration_s(value: str) -> float | None:
-    found = _DURATION.fullmatch(value)
-    if found is None:
+    if _DURATION.fullmatch(value):
+        return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(value))
+    found = _ISO_DURATION.fullmatch(value.upper())
+    if found is None or not any(found.groups()):
         return None
-    parts = zip(found.groups(), (DAY_S, 3600.0, MINUTE_S, 1.0, 0.001), strict=True)
-    return sum(float(part) * unit for part, unit in parts if part is not None)
+    return sum(float(number) * _UNITS_S[unit] for unit, number in found.groupdict().items() if number)
 
 
 def _until_s(value: str, now: float) -> float | None:
@@ -118,7 +139,7 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
         headers: of the response.
         now: the Unix time to count from; by default the present.
     """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+    for name, unit in _WAIT_HEADERS:
         value = headers.get(name)
         if value is None or (wait_s := seconds_of(value, now)) is None:
             continue
@@ -137,13 +158,14 @@ def read_limits(headers: Mapping[str, str], now: float | None = None) -> list[Li
     found: dict[tuple[LimitKind, float | None], dict[str, float]] = {}
     policies: dict[str, LimitReading] = {}
     for name, value in headers.items():
-        if "ratelimit" not in name and "ratelimit" not in name.lower():
+        if "limit" not in name and "limit" not in name.lower():
             continue
-        name = name.lower().replace("x-ratelimitbysize", "x-ratelimit")
+        name = name.lower()
         if name in ("ratelimit", "ratelimit-policy"):
             _read_policies(value, policies, now)
         elif match := _NAMES.fullmatch(name):
-            kind = _KINDS[match["unit"] or match["unit_after"] or "requests"]
+            unit = match["unit"] or match["unit_after"] or ("tokens" if match["by_size"] else "requests")
+            kind = _KINDS[unit]
             what = match["what"]
             number = seconds_of(value, now) if what == "reset" else _number(value)
             if number is not None:
@@ -156,8 +178,9 @@ def read_limits(headers: Mapping[str, str], now: float | None = None) -> list[Li
 
 
 def _number(value: str) -> float | None:
-    found = re.match(r"\s*(\d+(?:\.\d+)?)", value)  # `100, 100;w=60` begins with the limit that holds
-    return float(found[1]) if found else None
+    # `100, 100;w=60` begins with the limit that holds; `1,000` is one number.
+    found = re.match(r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+(?:\.\d+)?)", value)
+    return float(found[1].replace(",", "")) if found else None
 
 
 def _read_policies(value: str, policies: dict[str, LimitReading], now: float | None) -> None:
@@ -188,20 +211,28 @@ def _first(*values: float | None) -> float | None:
 
 # In order: the first that is found tells.
 _WORDS: dict[LimitKind, str] = {
-    "concurrency": r"concurren\w*|simultaneous|in parallel|too many (?:open )?connections",
-    "input tokens": r"input[ _-]?tokens?|inputtokens|prompt tokens|\bitpm\b",
-    "output tokens": r"output[ _-]?tokens?|outputtokens|completion tokens|\botpm\b",
-    "tokens": r"\"type\": ?\"tokens\"|\btp[mdh]\b|tokens? (?:per|rate)|tokensper|per-\w+ token|request tokens",
+    "concurrency": r"concurren\w*|simultaneous|in parallel|parallel requests?|too many (?:open )?connections",
+    "input tokens": r"(?<!the )input[ _-]?tokens?|inputtokens|prompt tokens|\bitpm\b",
+    "output tokens": r"(?<!input or )output[ _-]?tokens?|outputtokens|completion tokens|\botpm\b",
+    "tokens": r"\"type\": ?\"tokens\"|\btp[mdh]\b|tokens? (?:per|rate)|tokensper|per-\w+ token|request tokens"
+    r"|too many tokens",
     "requests": r"\"type\": ?\"requests\"|\brp[mdhs]\b|(?:requests?|calls) per|requestsper|models-per"
-    r"|requests? rate limit|number of requests",
+    r"|requests? rate limit|number of requests|call rate limit|limit_rp[mdh]\b",
 }
 _LONGEST_TEXT = 20_000  # a gateway's page may be of any length
 _PER = {"second": 1.0, "sec": 1.0, "minute": MINUTE_S, "min": MINUTE_S, "hour": 3600.0, "day": DAY_S}
-_PER_WORDS = re.compile(r"per[ _-]?(second|sec|minute|min|hour|day)|\b(?:rp|tp|itp|otp)([mdhs])\b|\b(daily)\b")
+_PER |= {"daily": DAY_S, "week": 7 * DAY_S, "weekly": 7 * DAY_S, "month": 30 * DAY_S, "monthly": 30 * DAY_S}
+_PER_WORDS = re.compile(
+    r"per[ _-]?(second|sec|minute|min|hour|day|week|month)|(?:\b|_)(?:rp|tp|itp|otp)([mdhs])\b"
+    r"|\b(daily|weekly|monthly)\b"
+    r"|limit\b.{0,30}?\b(?:for the|this) (day|week|month)\b"
+)
 _BY_LETTER = {"s": 1.0, "m": MINUTE_S, "h": 3600.0, "d": DAY_S}
 _WAIT_WORDS = re.compile(
-    r"(?:try again|retry|wait)(?: \w+){0,3}? (?:in|after|for) ~?((?:\d+(?:\.\d+)?(?:ms|[dhms]))+|\d+(?:\.\d+)?)"
-    r"(?: (seconds?|milliseconds?|minutes?|hours?))?|\"retrydelay\": ?\"([\d.]+s)\""
+    r"(?:(?:try again|retry|wait|resets?)(?: \w+){0,3}? (?:in|after|for)|please wait) ~?"
+    r"((?:\d+(?:\.\d+)?(?:ms|[dhms]))+(?![a-z])|\d+(?:\.\d+)?)(?: ?(seconds?|milliseconds?|minutes?|hours?))?"
+    r"|\"retrydelay\": ?\"([\d.]+s)\""
+    r"|\b(?:retry_after|retryafter|retry-after|estimated_time)(_ms)?\"?[:=] ?\"?(\d+(?:\.\d+)?)"
 )
 _LIMIT_WORDS = re.compile(r"\blimit[ :]+~?([\d,]+)|limit of ([\d,]+)|\b[rt]pm(?: rate limit)?: ?([\d,]+)")
 _REQUESTED_WORDS = re.compile(r"requested:? ~?([\d,]+)")
@@ -218,14 +249,14 @@ def read_refusal(text: str) -> Refusal:
     per = _PER_WORDS.search(text)
     window_s = None
     if per is not None:
-        window_s = DAY_S if per[3] else _PER[per[1]] if per[1] else _BY_LETTER[per[2]]
+        window_s = _BY_LETTER[per[2]] if per[2] else _PER[per[1] or per[3] or per[4]]
     if "perday" in text or "per day" in text or "per-day" in text:  # a minute's limit may be named beside it
         window_s = DAY_S if "perminute" not in text and "per minute" not in text else window_s
     wait = _WAIT_WORDS.search(text)
     wait_s = None
     if wait is not None:
-        wait_s = seconds_of(wait[3] or wait[1])
-        unit = (wait[2] or "").rstrip("s")
+        wait_s = seconds_of(wait[3] or wait[1] or wait[5])
+        unit = "millisecond" if wait[4] else (wait[2] or "").rstrip("s")
         if wait_s is not None:
             wait_s *= {"millisecond": 0.001, "minute": MINUTE_S, "hour": 3600.0}.get(unit, 1.0)
     limit, requested = _LIMIT_WORDS.search(text), _REQUESTED_WORDS.search(text)

@@ -13,13 +13,18 @@ from typing import NamedTuple
 from midspec.core.text import UNSEEN_SIGNS
 
 _BEFORE = rf"[\s{UNSEEN_SIGNS}]*"
-_NAMES = r"think|thinking|thoughts?|reasoning|seed:think|mm:think"
+_NAMES = (
+    r"think|thinking|thoughts?|reasoning|reasoning_content|seed:think|mm:think|[a-z]{2,12}_think|antthinking|cot|reflection"
+    r"|analysis|inner_monologue|scratchpad"
+)
 # What opens a block of reasoning, and what closes it. Attributes (`<think duration="3">`) are passed over.
 _PAIRS = (
     (rf"<(?P<tag>{_NAMES})(?:\s[^<>\n]*)?>", r"</\s*{tag}\s*>"),
     (r"\[(?P<tag>THINK)\]", r"\[/{tag}\]"),
     (r"◁(?P<tag>think)▷", r"◁/{tag}▷"),
     (r"<\|START_(?P<tag>THINKING)\|>", r"<\|END_{tag}\|>"),
+    (r"<\|(?P<tag>thinking)\|>", r"<\|/{tag}\|>"),
+    (r"<\|(?P<tag>inner)_prefix\|>", r"<\|{tag}_suffix\|>"),
     (r"<\|begin_of_(?P<tag>thought)\|>", r"<\|end_of_{tag}\|>"),
     (r"<\|channel>(?P<tag>thought)\b", r"<channel\|>"),
     (r"<unused94>(?P<tag>thought)?", r"<unused95>"),
@@ -44,10 +49,14 @@ _PLAIN_FINAL = "assistantfinal"
 # What ends a turn, or wraps a response, and is not part of it.
 _END = re.compile(
     r"(?:\s*(?:<\|(?:im_end|end|return|eot_id|endoftext|END_RESPONSE|end_of_solution|call)\|>|</s>|<end_of_turn>|<eos>"
-    r"|<turn\|>))+\s*$"
+    r"|<turn\|>|\[/INST\]|<\|end_of_box\|>))+\s*$"
 )
 _END_CHARS = 80
-_BEGIN = re.compile(r"^\s*<\|(?:START_RESPONSE|begin_of_solution)\|>")
+# The beginning of the turn, as the chat template writes it.
+_TURN = re.compile(
+    r"\s*(?:<\|im_start\|>assistant|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>|assistant(?=\r?\n))\s*"
+)
+_BEGIN = re.compile(r"^\s*<\|(?:START_RESPONSE|begin_of_solution|begin_of_box)\|>")
 # `<think>` stands in prompts of judges, within what they judge; what a prompt asks for is said at its end.
 _ASKED_CHARS = 400
 
@@ -73,6 +82,8 @@ def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
         text: the reply as the server gave it.
         prompt: what was asked; a tag that it asks for is part of the reply.
     """
+    if turn := _TURN.match(text):
+        text = text[turn.end() :]
     if _HARMONY.match(text):
         finals = list(_FINAL.finditer(text))
         if not finals:
@@ -90,7 +101,7 @@ def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
     lone = _lone_end(rest, prompt)
     if lone is not None:
         rest, n_blocks = rest[lone:], n_blocks + 1
-    if n_blocks:
+    if n_blocks or rest.lstrip()[:2] == "<|":
         rest = _BEGIN.sub("", rest, count=1).lstrip()
     return Visible(_without_end(rest), has_reasoning=n_blocks > 0, is_cut=False)
 
@@ -98,7 +109,7 @@ def set_reasoning_aside(text: str, prompt: str = "") -> Visible:
 def _without_end(text: str) -> str:
     """Cut the tokens that end a turn; only the end is looked at, since the pattern would try each white space."""
     tail = text[-_END_CHARS:]
-    return text[: len(text) - len(tail)] + _END.sub("", tail) if "<" in tail else text
+    return text[: len(text) - len(tail)] + _END.sub("", tail) if "<" in tail or "[/" in tail else text
 
 
 def _leading_block(text: str, prompt: str) -> tuple[int, bool] | None:

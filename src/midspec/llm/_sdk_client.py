@@ -40,7 +40,19 @@ _MOST_TOKENS, _MAX_DIGITS = 10**12, 13
 _MAX_ADAPTED, _FEWEST_FAULTS = 8, 3
 _MAX_TORN = 2
 _STARTS_LIKE_JSON = re.compile(r"\s*(?:```json\s*)?[\[{]")
+_NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"}
 ResultT = TypeVar("ResultT")
+# What servers call the end of a reply, in whatever case: vLLM, SGLang, TGI, llama.cpp, Gemini, Bedrock, Chinese hosts.
+_STOP_WORDS: dict[OutcomeKind, str] = {
+    "ok": "stop eos eos_token eos_token_id stop_token stop_sequence stop_str end end_turn endoftext im_end eot_id "
+    "normal done finish finished complete completed",
+    "truncated": "length max_tokens max_new_tokens max_length max_output_tokens model_length token_limit limit "
+    "model_context_window_exceeded",
+    "filtered": "content_filter content_filtered safety recitation prohibited_content blocklist spii sensitive "
+    "risk_control guardrail_intervened policy_violation error_toxic",
+    "refused": "refusal",
+}
+_STOP_KINDS = {word: kind for kind, words in _STOP_WORDS.items() for word in words.split()}
 
 
 def json_text(value: JsonValue | Mapping[str, Any]) -> str:
@@ -86,6 +98,19 @@ def as_dict(value: Any) -> dict[str, Any]:
 def shown(reply: Any) -> str:
     """Return the beginning of a reply, for messages."""
     return json.dumps(reply)[:120]
+
+
+def strict_schema(schema: JsonValue) -> JsonValue:
+    """Return `schema` without the keywords that strict mode refuses; the parser checks them all the same."""
+    if isinstance(schema, dict):
+        return {
+            key: {name: strict_schema(part) for name, part in value.items()}
+            if key in {"properties", "$defs"} and isinstance(value, dict)
+            else strict_schema(value)
+            for key, value in schema.items()
+            if key not in _NOT_IN_STRICT
+        }
+    return [strict_schema(part) for part in schema] if isinstance(schema, list) else schema
 
 
 class SdkServer(NamedTuple):
@@ -222,7 +247,7 @@ class SdkClient(ABC):
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
-            reply = read_json(response.content, None)
+            reply = self.unpacked(response.content)
             if reply is None:
                 self._tell_page(error := not_json_error(response.content, self.key))
                 raise error
@@ -306,6 +331,10 @@ class SdkClient(ABC):
         """Return the status of an error that the server put into a reply of status 200."""
         return None
 
+    def unpacked(self, content: bytes) -> Any:
+        """Return what the body of a reply of status 200 holds; `None` where it is none that can be read."""
+        return read_json(content, None)
+
     @abstractmethod
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
@@ -329,7 +358,7 @@ class SdkClient(ABC):
 
     def kind_of(self, stop_reason: str, text: str, reasoning: str = "") -> tuple[OutcomeKind, str]:
         """Return the kind of an outcome and the note that says why, from the provider's stop reason."""
-        kind = self.kinds.get(stop_reason)
+        kind = self.kinds.get(stop_reason) or _STOP_KINDS.get(re.sub(r"\W+", "_", stop_reason.lower()).strip("_"))
         if not text.strip() and kind in {None, "ok"}:
             said = (
                 f"only reasoning and no text ({len(reasoning)} characters)" if reasoning.strip() else "an empty reply"

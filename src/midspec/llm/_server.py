@@ -4,19 +4,14 @@ on standard error while none comes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
 import time
 
-from midspec.llm._errors import DeadlineError
 from midspec.llm._limits import Sent
-from midspec.llm._streaming import PROGRESS
-from midspec.llm._types import Client, Outcome, Request
 
 _LOG = logging.getLogger(__name__)
-_CHECK_EVERY_S = 0.1
 PROBE_EVERY_S = 0.5
 _LONGEST_PROBE_EVERY_S = 2.5
 _FEWEST_TOLD = 3
@@ -260,95 +255,3 @@ class Deadlines:
             self._n_late_in_a_row[stage] = 0
             self._widened_at[stage] = now
             self._stretch[stage] = min(2.0 * self._stretch.get(stage, 1.0), 1e6)
-
-
-class _Attempt:
-    __slots__ = ("last_at", "max_tokens", "sent_at", "stage", "stretch", "timer")
-
-    def __init__(self, request: Request, sent_at: float, stretch: float, timer: asyncio.Timeout) -> None:
-        self.stage, self.max_tokens = request.stage, request.max_tokens
-        self.sent_at, self.stretch, self.timer = sent_at, stretch, timer
-        # When the last of it came, where it is streamed: what is still coming is not late.
-        self.last_at = sent_at
-
-    def note_progress(self) -> None:
-        self.last_at = asyncio.get_running_loop().time()
-
-
-class Timed:
-    """Breaks off attempts that are past their stage's deadline, those included that were sent before it was known.
-
-    Args:
-        client: what makes one attempt.
-        longest_s: the longest that an attempt may take.
-        silence: tells what is waited for.
-    """
-
-    def __init__(self, client: Client, longest_s: float, silence: Silence | None = None) -> None:
-        self._client = client
-        self._silence = silence
-        self._longest_s = longest_s
-        self.deadlines = Deadlines(longest_s)
-        self._in_flight: set[_Attempt] = set()
-        self._n_late: dict[tuple[str, int], int] = {}
-        self._next_check: asyncio.TimerHandle | None = None
-
-    async def ask(self, request: Request) -> Outcome:
-        """Make one attempt.
-
-        Raises:
-            DeadlineError: no answer within the deadline.
-        """
-        key = (request.task, request.turn)
-        clock = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout(None) as timer:
-                attempt = _Attempt(request, clock(), 2.0 ** self._n_late.get(key, 0), timer)
-                self._in_flight.add(attempt)
-                PROGRESS.set(attempt.note_progress)
-                if self._next_check is None:
-                    self._schedule_check()
-                try:
-                    outcome = await self._client.ask(request)
-                finally:
-                    self._in_flight.discard(attempt)
-        except TimeoutError:
-            now = clock()
-            self._n_late[key] = min(self._n_late.get(key, 0) + 1, 20)
-            self.deadlines.late(request.stage, attempt.sent_at, now)
-            raise DeadlineError(f"no answer after {now - attempt.sent_at:.1f} s") from None
-        if outcome.kind != "failed":
-            self.deadlines.answered(request.stage, clock() - attempt.sent_at, request.max_tokens)
-        self._n_late.pop(key, None)
-        return outcome
-
-    def _schedule_check(self) -> None:
-        self._next_check = asyncio.get_running_loop().call_later(_CHECK_EVERY_S, self._break_off)
-
-    def _break_off(self) -> None:
-        """Break off what is overdue; one check of all of them, ten times a second, while any is in flight."""
-        self._next_check = None
-        now = asyncio.get_running_loop().time()
-        seconds: dict[tuple[str, int], float] = {}
-        for attempt in self._in_flight:
-            kind = (attempt.stage, attempt.max_tokens)
-            if kind not in seconds:
-                seconds[kind] = self.deadlines.seconds(*kind)
-            allowed_s = seconds[kind] * attempt.stretch
-            if now - attempt.last_at > min(allowed_s, self._longest_s) and attempt.timer.when() is None:
-                attempt.timer.reschedule(0.0)
-        if self._in_flight:
-            if self._silence is not None:
-                oldest = min(self._in_flight, key=lambda attempt: attempt.sent_at)
-                waited_s = now - max(oldest.sent_at, self._silence.answered_at)
-                if waited_s >= _LONG_ANSWER_S:
-                    usual_s = self.deadlines.seconds(oldest.stage, oldest.max_tokens)
-                    usual_s = 0.0 if usual_s >= self._longest_s else usual_s
-                    self._silence.wait(oldest.stage, oldest.max_tokens, len(self._in_flight), waited_s, usual_s, now)
-            self._schedule_check()
-
-    async def close(self) -> None:
-        """Close what is wrapped."""
-        if self._next_check is not None:
-            self._next_check.cancel()
-        await self._client.close()

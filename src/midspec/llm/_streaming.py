@@ -142,6 +142,20 @@ async def _read_events(response: aiohttp.ClientResponse) -> bytes:
     return reply.whole()
 
 
+def read_events(content: bytes) -> bytes:
+    """Return a stream that has come as a whole as the JSON of a chat completion.
+
+    Raises:
+        BrokenReplyError: see `read_stream`.
+    """
+    reply = _StreamedReply()
+    for data in (line[5:].strip() for line in content.split(b"\n") if line.startswith(b"data:")):
+        if data == b"[DONE]":
+            break
+        reply.add(data)
+    return reply.whole()
+
+
 class _StreamedReply:
     """One streamed choice, put together."""
 

@@ -12,6 +12,8 @@ from pydantic import Field, JsonValue, field_validator
 from midspec.core.records import Message, Strict
 from midspec.llm._providers import ModelName
 
+# A batch holds the requests that wait together.
+_BATCH_WIDTH = 10_000
 # What `urlsplit` lets pass in an address, and the HTTP clients do not.
 _NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f]")
 ModelRole = Literal["author", "judge"]
@@ -61,6 +63,11 @@ class Access(Strict):
         if url is not None and not is_address(url):
             raise ValueError(f"{url!r} is no address; one is like http://HOST:PORT/v1")
         return url
+
+    @property
+    def width(self) -> int:
+        """Return how many requests may wait at once."""
+        return _BATCH_WIDTH if self.batch else self.concurrency
 
 
 def is_address(url: str) -> bool:

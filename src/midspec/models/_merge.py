@@ -18,7 +18,7 @@ from midspec.core.artifact import write_json, write_text
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Checkpoint
 from midspec.models._chat import ChatTemplate
-from midspec.models._open import load_model, open_config, tokenizer_of
+from midspec.models._open import base_apart, load_model, open_config, tokenizer_of
 from midspec.models._probes import Kept, compare_logits, probe_ids, probe_logits, without_adapter
 from midspec.models._quiet import quiet
 
@@ -197,12 +197,12 @@ def _open_start(checkpoint: Checkpoint, parent: Checkpoint | None) -> _Start:
     probes = probe_ids(
         template, getattr(open_config(checkpoint.model).get_text_config(), "max_position_embeddings", None)
     )
-    base = None
-    if checkpoint.adapter is None and parent is not None:  # before the other is opened: one in memory at a time
-        base = probe_logits(load_model(parent, dtype=torch.float32).eval(), probes)
+    base, apart = None, base_apart(checkpoint) if checkpoint.adapter else parent
+    if apart is not None:  # before the other is opened: one in memory at a time
+        base = probe_logits(load_model(apart, dtype=torch.float32).eval(), probes)
     model = load_model(checkpoint, dtype=torch.float32).eval()
     trained = probe_logits(model, probes)
-    if isinstance(model, PeftModel):
+    if isinstance(model, PeftModel) and base is None:
         with without_adapter(model):
             base = probe_logits(model, probes)
     elif base is not None and base.shape != trained.shape:

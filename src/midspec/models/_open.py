@@ -25,6 +25,7 @@ from midspec.models._quiet import quiet
 
 _HINT = "Check the name, and that its files are whole; a hub name needs the network once"
 _MOST_THREADS = 100_000
+_STARTS_BESIDE = ("gaussian", "orthogonal", "eva", "mica")  # ways to begin a LoRA that leave the base's weights alone
 OPENING_ERRORS = (
     *(OSError, EOFError, PickleError, SafetensorError, ImportError, RuntimeError, re.error),
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, StrictDataclassError),
@@ -119,6 +120,20 @@ def tokenizer_of(checkpoint: Checkpoint) -> Any:
     if checkpoint.adapter is not None and (Path(checkpoint.adapter) / "tokenizer_config.json").is_file():
         return load_tokenizer(checkpoint.adapter)
     return load_tokenizer(checkpoint.model)
+
+
+def base_apart(checkpoint: Checkpoint) -> Checkpoint | None:
+    """Return the base of an adapter that can't be had by switching the adapter off; `None` where it can.
+
+    PiSSA, OLoRA and the like take a part of each weight out of the base and into the adapter (PEFT 0.21.2): what is
+    left without the adapter is a model that nobody trained.
+    """
+    if checkpoint.adapter is None:
+        return None
+    settings = json.loads((Path(checkpoint.adapter) / "adapter_config.json").read_text(encoding="utf-8"))
+    start = settings.get("init_lora_weights")
+    keeps_base = not isinstance(start, str) or start.lower() in _STARTS_BESIDE
+    return None if keeps_base else Checkpoint(model=checkpoint.model)
 
 
 def load_model(

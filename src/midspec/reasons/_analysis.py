@@ -39,7 +39,6 @@ from midspec.reasons._label import label_transcripts, merge_clusters, score_driv
 
 REASONS, REJECTS, LABELS = "reasons.jsonl", "rejects.jsonl", "labels.jsonl"
 MERGED, DRIVERS = "merged.jsonl", "drivers.jsonl"
-_BATCH_WIDTH = 10_000
 
 
 def analyse_reasons(
@@ -99,13 +98,11 @@ async def _ask_judges(
     clusters: ClusterSet | None,
     on_progress: ProgressCallback,
 ) -> _Findings:
-    # A batch is as large as what waits together.
-    width = _BATCH_WIDTH if access.batch else access.concurrency
     async with AsyncExitStack() as stack:
         judges = []
         for by in config.judges:
             client = await stack.enter_async_context(open_client(by.as_model(), access, store, role="judge"))
-            judges.append(Judge(client, store, by, width, config.max_tokens, on_progress))
+            judges.append(Judge(client, store, by, access.width, config.max_tokens, on_progress))
         extracted = await extract_reasons(transcripts, judges[0])
         clustered = None
         if clusters is None:

@@ -16,12 +16,13 @@ from midspec.spec._examples import (
     Turn,
     example_of,
     is_example,
-    mark_of,
+    mark_of_heading,
     opens_turns,
     read_code,
     read_label,
     read_lines,
     read_row,
+    spread,
     title_of,
 )
 
@@ -203,7 +204,10 @@ def _is_wide(char: str) -> bool:
 
 
 # Blocks that are examples, lines that are headings ------------------------------------------------------------------
-_BOLD = re.compile(r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\1).)+)(?<=\S)\1|【([^【】]+)】)[ \t]*")
+_BOLD = re.compile(
+    r"(?P<sign>[^\w\s*_`#>~<\[({|+\\-][^\w\s*_`]?[ \t]+)?"
+    r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\2).)+)(?<=\S)\2|【([^【】]+)】)[ \t]*"
+)
 _HEADING_ENDS = ".!?:;,…。！？：；，、"
 _MAX_REPLY_BLOCKS = 8
 _MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
@@ -249,7 +253,7 @@ def _example_at(
     while end < len(blocks):
         block = blocks[end]
         if block.kind == "heading":
-            turns = [Turn("Assistant", mark, "", "")] if (mark := mark_of(block.text)) else []
+            turns = [Turn("Assistant", mark, "", "")] if (mark := mark_of_heading(block.text)) else []
             if (
                 not turns
                 and (said := read_label(f"**{block.text}:**"))
@@ -261,6 +265,8 @@ def _example_at(
             own, turns = read_lines(lines[block.first : block.end])
             own_title = own if end == at and turns else own_title
             turns = [] if own is not None and end > at else turns
+        elif block.kind == "code" and found and found[-1].mark and not found[-1].body:
+            turns = read_code(block.text)  # a talk under `Bad:`
         else:
             break
         if not turns:
@@ -272,6 +278,7 @@ def _example_at(
             body, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
             turns[-1] = turns[-1]._replace(body=f"{turns[-1].body} {body}".strip())
         found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
+    found = spread(found)
     is_talk = title is not None or own_title is not None or end == at + 1
     if not found or not is_example(found, is_talk=is_talk, is_list=is_list) or not any(turn.body for turn in found):
         return "", at
@@ -286,7 +293,7 @@ def _is_label(text: str) -> bool:
 def _is_marked_next(blocks: list[Block], at: int) -> bool:
     """Return whether the heading after this one marks a reply."""
     following = next((block for block in blocks[at + 1 : at + 1 + _MAX_REPLY_BLOCKS] if block.kind == "heading"), None)
-    return following is not None and bool(mark_of(following.text))
+    return following is not None and bool(mark_of_heading(following.text))
 
 
 def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
@@ -348,7 +355,13 @@ def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:
 def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool, is_lead: bool) -> str:
     """Return the words of a line that is a heading; in bold with a colon it is one, unless it leads to a list."""
     bold = _BOLD.fullmatch(text)
-    words = bold[2] or bold[3] if bold else text.strip() if takes_capitals and text.isupper() else ""
+    words = (
+        f"{bold['sign'] or ''}{bold[3] or bold[4]}"
+        if bold
+        else text.strip()
+        if takes_capitals and text.isupper()
+        else ""
+    )
     is_apart = block.end < len(lines) and not lines[block.end].strip() and block.after_blank
     words = words.strip()
     if bold and not is_lead and len(words.split()) <= _MAX_COLON_WORDS and title_of(text) is None:

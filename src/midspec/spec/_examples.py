@@ -26,33 +26,65 @@ _WORDS = {
     "OK": "ok okay borderline mixed",
 }
 _MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
+# These mark a reply only where it is named (`Unsafe response:`): `Helpful:` or `Safe behavior` may begin any rule.
+_QUALITIES = {
+    "GOOD": "helpful honest safe strong stronger positive balanced appropriate",
+    "BAD": "unhelpful dishonest unsafe weak weaker negative sycophantic evasive preachy misleading deceptive "
+    "overcautious manipulative biased inappropriate unethical failing",
+}
+_QUALITY_OF = {word: mark for mark, words in _QUALITIES.items() for word in words.split()}
+# Whole labels: the first say what a reply is; the others may begin a rule, and mark replies in pairs only.
+_NOT_TO_SAY = (
+    r"(?:what )?not to say|(?:do not|don['’]t|never|avoid) say(?:ing)?|instead of saying|counter-?example|anti-?pattern"
+)
+_LABELS = (
+    (_NOT_TO_SAY, "BAD", False),
+    (r"what (?:to|you can) say|say (?:this|instead|this instead)", "GOOD", False),
+    (r"do not|don['’]t|never|avoid|not this|instead of|rather than|wrong|fail|failed", "BAD", True),
+    (r"do|say|prefer|(?:but )?this|right|pass|passed|chosen", "GOOD", True),
+)
+_WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
+_BEFORE_LABEL = re.compile(
+    r"(?:an? |the )?examples? of (?:an? |the )?|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
+)
 _SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
 _SIGN_OF = {sign: mark for mark, signs in _SIGNS.items() for sign in signs}
 _NOUNS = _words(
     "response reply answer output completion message turn example behavior behaviour version assistant ai model bot "
     "chatbot assistant's model's"
 )
+# What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
+_REPLIES = _NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
 _ROLES = {
-    "User": "user human customer guest prompt question request query",
+    "User": "user human customer guest prompt question request query usuario",
     "Developer": "developer operator",
     "System": "system",
     "Tool": "tool function",
-    "Assistant": "assistant ai model bot chatbot reply response answer",
+    "Assistant": "assistant ai model bot chatbot reply response answer claude chatgpt gpt gemini model_name",
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
 # The same in other languages, as far as labels of examples need them.
 _ENGLISH = {
     foreign: english
     for english, words in {
-        "user": "用户 使用者 ユーザー 사용자 utilisateur usuario nutzer benutzer",
-        "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente",
-        "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta",
-        "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute bonne buena",
-        "bad": "不好的 坏的 糟糕的 错误的 错误 悪い 間違った 나쁜 잘못된 schlechte mauvaise mala",
+        "user": "用户 使用者 ユーザー 사용자 utilisateur utilisatrice usuario usuário nutzer benutzer utente gebruiker "
+        "пользователь",
+        "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente assistente ассистент",
+        "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta resposta risposta ответ",
+        "example": "示例 例子 例 예시 예 beispiel exemple ejemplo exemplo esempio пример",
+        "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute gutes gut richtige richtig bonne bon "
+        "correcte buena bueno correcta correcto boa bom correta correto buona buon corretta "
+        "хороший правильный правильно",
+        "bad": "不好的 坏的 糟糕的 错误的 错误 悪い 間違った 나쁜 잘못된 schlechte schlechtes schlecht falsche "
+        "falsches falsch mauvaise mauvais incorrecte mala malo incorrecta incorrecto ruim má incorreta incorreto "
+        "errada cattiva sbagliata плохой неправильный неправильно",
     }.items()
     for foreign in words.split()
 }
-_FOREIGN = re.compile("|".join(sorted(_ENGLISH, key=len, reverse=True)) + r"|的(?=\s|$)")
+_FOREIGN = re.compile(
+    "|".join(rf"\b{word}\b" if "a" <= word[0] <= "ӿ" else word for word in sorted(_ENGLISH, key=len, reverse=True))
+    + r"|的(?=\s|$)"
+)
 _ENGLISH["的"] = ""
 _EITHER = "|".join(sorted(map(re.escape, _MARK_OF), key=len, reverse=True))
 VERDICTS = re.compile(
@@ -65,6 +97,8 @@ _LABEL = re.compile(
     rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*[*_]{{0,3}}(?P<head>[^:：\n]{{0,80}}?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}(?P<body>.*)",
     re.DOTALL,
 )
+_SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(_SIGN_OF)}])\ufe0f?[ \t]*$")
+_MARKED_BODY = re.compile(rf"[(\[]({_EITHER})[)\]][ \t]*", re.IGNORECASE)
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<head>[^()\[\]]*?)\s*[(\[](?P<inner>[^()\[\]]*)[)\]]\s*[*_]*\s*")
 _EXAMPLE = re.compile(
@@ -72,7 +106,8 @@ _EXAMPLE = re.compile(
     r"[ \t]*[:：—–][*_]{0,3}\s*(?P<title>.*)",
     re.DOTALL,
 )
-_WRAPPERS = _words("example examples comparison conversation dialogue dialog transcript turns messages")
+# Tags around turns that are none themselves.
+WRAPPERS = _words("example examples comparison conversation dialogue dialog transcript turns messages")
 _TAG = re.compile(
     r"<!--(?P<comment>.{0,2000}?)-->|<(?P<end>/?)(?P<name>[A-Za-z][\w-]*)(?P<more>(?:\s[^<>]*)?)>", re.DOTALL
 )
@@ -109,7 +144,26 @@ def example_of(title: str | None, turns: Sequence[Turn]) -> str:
 def mark_of(words: str) -> str:
     """Return the mark that a heading or a column's head gives (`❌ Bad reply`), or an empty text."""
     turn = read_label(f"**{words.strip('*_ ')}:**")
-    return turn.mark if turn and not turn.body else ""
+    return turn.mark if turn and not turn.body and not turn.is_weak else ""
+
+
+@lru_cache(maxsize=1024)
+def mark_of_heading(words: str) -> str:
+    """Return the mark that a heading gives what stands under it; behaviour is no reply, and may be ruled on there."""
+    named = set(re.findall(r"[\w'’]+", words.lower())) & _NOUNS
+    return mark_of(words) if not named or named & _REPLIES else ""
+
+
+def label_alone(line: str) -> str:
+    """Return the label that a line alone is as a web page shows turns (`User`, `✅ Compliant`), else an empty text."""
+    bare = line.strip()
+    if not bare or len(bare) > 40 or bare[-1] in ".:!?":
+        return ""
+    if bare in ("User", "Human", "Assistant", "Developer", "System", "Tool"):
+        return f"**{'User' if bare == 'Human' else bare}:**"
+    words = [word for word in re.findall(r"[\w'’-]+", bare.lower()) if word not in _NOUNS]
+    is_mark = len(words) == 1 and words[0] in _MARK_OF and bare.lstrip("✅❌ ")[:1].isupper()
+    return f"**{bare}:**" if is_mark else ""
 
 
 def example_label(kind: str, title: str) -> str:
@@ -136,9 +190,14 @@ def read_label(text: str) -> Turn | None:
         body = (found["body"] + text[4000:]).strip()
         is_strong = bool(sign) or text.lstrip().startswith(("**", "__")) or head.isupper()
         if (turn := _read_head(head, sign, is_strong)) is not None:
+            if turn.role == "Assistant" and not turn.mark and (inner := _MARKED_BODY.match(body)):
+                turn = turn._replace(mark=_MARK_OF[inner[1].lower()])
+                body = body[inner.end() :]
             return turn._replace(body=body)
     if sign and signed:
         return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
+    if ends := _SIGN_AT_END.search(text):
+        return Turn("Assistant", _SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
     return None
 
 
@@ -147,10 +206,17 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     head, *reason = re.split(r"[*_]*\s+[—–]\s+", head, maxsplit=1)
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
-    plain = _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", head.lower())
+    plain = _BEFORE_LABEL.sub("", _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", head.lower()))
+    for pattern, mark, is_weak in () if inner or sign else _WHOLE_LABELS:
+        if pattern.fullmatch(plain.strip()):
+            return Turn("Assistant", mark, reason[0].strip() if reason else "", "", is_weak=is_weak)
     words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit()]
     verdict = VERDICTS.fullmatch(inner) if inner else None
     why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
+    if len(words) == 2 and words[0] in _QUALITY_OF and words[1] in _REPLIES:
+        return Turn("Assistant", _QUALITY_OF[words[0]], why or inner, "")
+    if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
+        words = ["assistant"]  # `Ada (bad): ...`
     marks = [_MARK_OF[word] for word in words if word in _MARK_OF]
     rest = [word for word in words if word not in _MARK_OF]
     mark = marks[0] if len(marks) == 1 else _MARK_OF[verdict["verdict"].lower()] if verdict else sign
@@ -188,6 +254,25 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
     return title, turns
 
 
+def spread(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns, where a mark without a reply of its own, or over a talk, is that of the replies under it."""
+    out: list[Turn] = []
+    mark = why = ""
+    for turn in turns:
+        inner = read_lines(turn.body.split("\n"))[1] if turn.mark and "\n" in turn.body else []
+        if {"User", "Assistant"} <= {one.role for one in inner}:
+            out += spread([turn._replace(body=""), *inner])
+            mark = ""
+        elif turn.mark:
+            mark, why = (turn.mark, turn.why) if not turn.body else ("", "")
+            out += [turn] if turn.body else []
+        elif mark and turn.role == "Assistant":
+            out.append(turn._replace(mark=mark, why=turn.why or why))
+        else:
+            out.append(turn)
+    return out
+
+
 def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = False) -> bool:
     """Return whether turns are an example.
 
@@ -213,7 +298,7 @@ def opens_turns(line: str) -> str:
     """Return the tag that a line begins with, if it is that of a turn or of an example, else an empty text."""
     found = re.match(r"[ \t]*<([A-Za-z][\w-]*)(?:\s[^<>]*)?>", line)
     name = found[1] if found else ""
-    return name if name.lower() in _WRAPPERS or (name and _role_of_tag(name) is not None) else ""
+    return name if name.lower() in WRAPPERS or (name and _role_of_tag(name) is not None) else ""
 
 
 def _role_of_tag(name: str) -> tuple[str, str] | None:
@@ -223,7 +308,8 @@ def _role_of_tag(name: str) -> tuple[str, str] | None:
     rest = [word for word in words if word not in _MARK_OF]
     if len(marks) == 1 and all(word in _NOUNS for word in rest):
         return "Assistant", marks[0]
-    return (_ROLE_OF[rest[0]], "") if len(rest) == 1 and not marks and rest[0] in _ROLE_OF else None
+    roles = {_ROLE_OF.get(word, "") for word in rest}
+    return (roles.pop(), "") if len(roles) == 1 and not marks and "" not in roles else None
 
 
 def read_tags(text: str) -> list[Turn]:
@@ -278,7 +364,7 @@ def read_code(text: str) -> list[Turn]:
     if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
         inside = inside[:-1]
     if turns := read_tags("\n".join(inside)):
-        return [turn._replace(body=unescape(turn.body)) for turn in turns]
+        return spread([turn._replace(body=unescape(turn.body)) for turn in turns])
     title, turns = read_lines(inside)
     return turns if title is None and is_example(turns, is_talk=True) else []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -11,112 +10,18 @@ from pathlib import Path
 
 from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text, id_of
-from midspec.core.records import Clause, ClauseKind, Section, Spec, Strict
+from midspec.core.records import Clause, ClauseKind, Section, Spec
 from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
+from midspec.spec._data import QUESTIONS, Rule, rules_of_data
+from midspec.spec._examples import read_label
+from midspec.spec._hidden import Part
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
-from midspec.spec._source import Part, Source, read_source
+from midspec.spec._source import Source, read_source
 from midspec.spec._words import Inline, split_sentences
 
-
-class Rule(Strict):
-    """One rule or trait of a file of them; `id`, `name` and `domain` are empty where the file gives none."""
-
-    id: str = ""
-    name: str = ""
-    text: str
-    domain: str = ""
-
-
-_TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
-_NAME_KEYS = ("domain", "name", "title")
-_LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
-_MAX_DEPTH = 20
-_QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
-_YAML_BEGINS = re.compile(
-    r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
-    r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
-    rf"(?:-[ \t]+(?:id|name|{'|'.join(_TEXT_KEYS)}):[ \t]"
-    rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n[ \t]*-[ \t])"
-)
-
-
-def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
-    """Return the rules or traits of a text that is JSON, JSON lines or YAML of them; none of a text that is prose.
-
-    Args:
-        text: the text.
-        where: what an error names.
-        form: JSON or YAML where the text can be nothing else.
-
-    Raises:
-        SpecError: it is JSON or YAML of something else, or begins as such and can't be read.
-    """
-    begins = text.lstrip()
-    if form == "JSON" or begins.startswith(("[", "{")):
-        found = _json_values(text, where, is_json=form == "JSON")
-        is_data, form = bool(form) or any(isinstance(value, list | dict) for value in found), "JSON"
-    elif form == "YAML" or _YAML_BEGINS.match(begins):
-        found, is_data, form = [_yaml_value(text, where)], True, "YAML"
-    else:
-        return []
-    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
-    if is_data and not rules:
-        hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
-        raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
-    for rule in rules:
-        bad = next((char for char in rule.text if char == "\0" or "\ud800" <= char <= "\udfff"), None)
-        if bad is not None:
-            what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.text[:60]!r}"
-            raise SpecError(what, where=where, hint="Correct that escape")
-    return rules
-
-
-def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
-    """Return the values of JSON or JSON lines; none of a text that only begins with a bracket or a brace."""
-    try:
-        return [json.loads(text)]
-    except (ValueError, RecursionError) as error:
-        try:
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-        except (ValueError, RecursionError):
-            if is_json or re.match(r"\s*(?:\[\s*)?\{\s*\"", text):
-                line = getattr(error, "lineno", 1)
-                hint = "Correct it, or begin a text that is no JSON with words"
-                raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
-            return []
-
-
-def _yaml_value(text: str, where: str) -> object:
-    import yaml
-
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)):
-            raise SpecError("is YAML with aliases", where=where, hint="Write each rule out")
-        return yaml.load(text, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        what = f"begins as YAML and can't be read (line {line})"
-        raise SpecError(what, where=where, hint="Correct it, or give Markdown") from error
-
-
-def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
-    if depth and isinstance(value, list):
-        for entry in value:
-            is_text = isinstance(entry, str) and len(entry.split()) > 1
-            yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
-    elif isinstance(value, dict) and (key := next((k for k in _TEXT_KEYS if isinstance(value.get(k), str)), "")):
-        identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
-        yield Rule(id=str(identity), name=str(name), text=value[key], domain=domain)
-    elif depth and isinstance(value, dict):
-        own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
-        for key in _LIST_KEYS:
-            yield from _rules(value.get(key, []), own, depth - 1)
-
-
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
+_RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)[^*_.!?]{1,60}[.:]\1")
 _BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
 _TITLE_WORDS = 8
 
@@ -184,8 +89,10 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
     A rule without id and name is a section without a heading.
     """
     ids, sections, parts = _Ids(), list[Section](), list[Part]()
-    is_marked = not text.lstrip().startswith(("[", "{")) or any(not rule.id for rule in rules)
-    for rule in rules:
+    is_marked = not text.lstrip().startswith(("[", "{")) or any(not rule.id or rule.is_nested for rule in rules)
+    is_marked |= any(rule.is_off for rule in rules)
+    parts += [Part(0, 0, "rule that is switched off", rule.text) for rule in rules if rule.is_off]
+    for rule in (rule for rule in rules if not rule.is_off):
         reader = _Reader(read_source(rule.text, name))
         heading = ": ".join(filter(None, (rule.id, rule.name)))
         path = (rule.domain, heading) if rule.domain else (heading,)
@@ -196,7 +103,7 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
         sections.append(reader.plain(section) if reader.is_marked else section)
         is_marked |= reader.is_marked
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
-    if n_lists := len(_QUESTIONS.findall(text)):
+    if n_lists := len(QUESTIONS.findall(text)):
         parts.append(Part(0, 0, "questions", f"{n_lists} lists of questions beside the traits"))
     return whole_text(sections) if is_marked else text, sections, parts, is_marked
 
@@ -323,7 +230,7 @@ class _Reader:
         else:
             words, notes = self.inline.read(block.text)
             kind = "row" if block.kind == "row" else "item" if block.kind == "item" else "sentence"
-            texts = split_sentences(words) if block.kind == "paragraph" else [words]
+            texts = self._sentences(words) if block.kind == "paragraph" else [words]
             self.is_marked |= words != block.text
         if not words:
             self._note("picture or link", block, block.text)
@@ -339,6 +246,17 @@ class _Reader:
             mine = [label for place, label in notes if place <= at]
             notes = [note for note in notes if note[0] > at]
             yield from self._footnotes(mine, block)
+
+    def _sentences(self, words: str) -> list[str]:
+        """Cut a paragraph; a bad reply stays in one piece with its label, and a name in bold with what it names."""
+        texts = split_sentences(words)
+        if len(texts) > 1 and (turn := read_label(words)) is not None and turn.mark == "BAD":
+            self.is_marked = True
+            return [words]
+        if len(texts) > 1 and _RUN_IN_NAME.fullmatch(texts[0]):
+            self.is_marked = True
+            return [f"{texts[0]} {texts[1]}", *texts[2:]]
+        return texts
 
     def _footnotes(self, labels: list[str], block: Block) -> Iterator[tuple[ClauseKind, str]]:
         for label in labels:

@@ -10,40 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from midspec.core.errors import SpecError
-from midspec.spec._examples import VERDICTS, example_label, is_turn_tag, mark_of
+from midspec.spec._examples import WRAPPERS, example_label, is_turn_tag, mark_of
+from midspec.spec._hidden import Part, without_hidden
+from midspec.spec._pasted import NEW_LINE, refuse_other_markup, without_traces
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
-_FENCED = (
-    r"^(?: {0,3}>[ \t]?)*[ \t]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*"
-    r"(?:\n(?s:.*?)(?:^[ \t]*(?:>[ \t]?)*[ \t]*(?P=fence)(?P=tick)*[ \t]*$|\Z)|\Z)"
-)
-_SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
-_HIDDEN = re.compile(
-    rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
-    r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:-->|(?P<open>\Z))"
-    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
-    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
-    r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
-    r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"
-    r"|<table\b[^<>]*>(?P<table>[^<]*(?:<(?!/?table\b)[^<]*)*)</table[ \t]*>"
-    r"|\{\+\+(?P<added>(?:[^{+]|\{(?!\+\+)|\+(?!\+\}))*)\+\+\}|\{~~[^~{}\n]*~>(?P<new>[^~{}\n]*)~~\}"
-    r"|(?<!~)~~(?=[^\s~])(?:[^~\n]|\n(?!\s*\n)|~(?!~))+~~(?!~)"
-    r"|<(?P<gone>del|s|strike|script|style|svg|template)\b[^<>\n]*>"
-    r"[^<]*(?:<(?!/?(?P=gone)\b)[^<]*)*</(?P=gone)[ \t]*>",
-    re.MULTILINE | re.IGNORECASE,
-)
 _MARKED = re.compile(
     r"(?P<begin>[ \t>]*(?:[-*+][ \t]+)?)(?:[*_]*(?:assistant|ai|reply|response|answer)[*_]*:[*_]*)?(?P<before>[^\x06]*)"
     r"\x06(?P<mark>[^\x06]*)\x06(?P<after>.*)",
     re.IGNORECASE,
 )
-_NEW_LINE = "\x05"
-_ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
-_CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
 _NUMBER_MARK = re.compile(
     r"<sup\b[^<>]*>\s*(?:<a\b[^<>]*>)?\s*(?:\[?\d{1,3}\]?|[*†‡§]|\[\^?\d{1,3}\]\([^()\s]*\))\s*(?:</a>)?\s*</sup>",
     re.IGNORECASE,
@@ -58,7 +36,7 @@ _LINK = re.compile(
     r" {0,3}\[(?!\^)(?P<label>[^\[\]\n]{1,200})\]:[ \t]*(?P<to><[^<>\n]*>|\S*(?:[/#:]|\.\w)\S*)"
     r"(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$"
 )
-_FOOTNOTE = re.compile(r" {0,3}\[\^(?P<label>[^\]\s]{1,100})\]:[ \t]*(?P<text>.*)$")
+_FOOTNOTE = re.compile(r"[ \t]*\[\^(?P<label>[^\]\s]{1,100})\]:[ \t]*(?P<text>.*)$")
 _INLINE_NOTE = re.compile(r"\^\[([^\[\]\n]{1,2000})\]")
 _ADMONITION = re.compile(
     r"(?P<indent>[ \t]*)(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[A-Za-z][\w -]*?)(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*$"
@@ -67,6 +45,9 @@ _CONTAINER = re.compile(r"[ \t]*:{3,}[ \t]*(?:\{?[ \t]*\.?(?P<kind>[\w-]+)(?P<ti
 _ALERT = re.compile(r"[ \t]*>[ \t>]*\[!(?P<kind>[A-Za-z-]+)\][+-]?[ \t]*(?P<title>[^\n]*)$")
 _ATTRIBUTE_LINE = re.compile(rf"[ \t>]*(?:{ATTRIBUTES}|\{{:[^{{}}\n]*\}})[ \t]*$")
 _HEADING = re.compile(r"(?P<head> {0,3}#{1,6}[ \t].*?)[ \t]*\{(?P<marks>[^{}\n]*)\}[ \t]*#*[ \t]*$")
+_HEADING_LINK = re.compile(
+    r"(?<=\S)[ \t]*(?:\[(?:[¶#§🔗]|\u200b)\]\(#[^()]*\)|¶|\[edit(?:[ \t]*\|[ \t]*edit source)?\](?!\())[ \t]*$"
+)
 _LAST_ATTRIBUTES = re.compile(r"[ \t]+\{:?[ \t]*[#.][A-Za-z_][^{}\n]*\}[ \t]*$")
 _CONTENTS = re.compile(r"[ \t]*(?:\[TOC\]|\[\[_?TOC_?\]\]|\{\{\s*TOC\s*\}\}|\{:toc\}|\[_TOC_\])[ \t]*$", re.IGNORECASE)
 _CONTENTS_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[^\[\]\n]+\]\(#[^()\s]*\)[ \t]*$")
@@ -78,19 +59,10 @@ _INLINE_TAGS = "a b i u em strong span small big sup sub kbd mark font abbr cite
 _BLOCK_TAGS = "p div section article main header footer aside nav center details ul ol dl blockquote table thead tbody"
 _BLOCK_TAGS += " tfoot caption figure figcaption picture source img hr br iframe video audio html head body input label"
 KNOWN_TAGS = frozenset(f"{_INLINE_TAGS} {_BLOCK_TAGS} h1 h2 h3 h4 h5 h6 li dt dd tr td th summary".split())
-_COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>")
-_TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z0-9]*)(?:\s[^<>\n]*|/)?>")
+_COMPONENT = re.compile(r"</([A-Z][a-z]+[A-Za-z]*)>|^[ \t]*</([A-Za-z][\w.-]*)>[ \t]*$")
+_TAG = re.compile(r"`[^`\n]*`|<(?P<end>/?)(?P<name>[A-Za-z][\w.-]*)(?:\s[^<>\n]*|/)?>")
 _BREAKS = frozenset(f"{_BLOCK_TAGS} li dt dd tr summary".split()) - {"br", "img", "source", "input", "label"}
 _IS_SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]*_]*$")
-
-
-class Part(NamedTuple):
-    """How lines of a spec were read: from `first` to `last`, counted from 1, and their words."""
-
-    first: int
-    last: int
-    kind: str
-    text: str
 
 
 @dataclass
@@ -122,18 +94,21 @@ def read_source(text: str, where: str) -> Source:
     """Take out of a text what is no text of a spec.
 
     Raises:
-        SpecError: a comment begins and does not end.
+        SpecError: it is in another markup language than Markdown; or a comment begins and does not end.
     """
     lines = text.split("\n")
     source = Source([], [])
     n_front = _front_matter(lines, source)
-    body = _without_hidden("\n".join(lines[n_front:]), n_front, source, where)
-    for number, line in enumerate(body.split("\n"), start=n_front + 1):
+    refuse_other_markup(lines[n_front:], n_front, where)
+    body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
+    cleaned, gone = without_traces(body.split("\n"))
+    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone]
+    for number, line in enumerate(cleaned, start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
         if kept is not None and (marked := _MARKED.fullmatch(kept)):
             words = " ".join(filter(None, (marked["before"].strip(), marked["after"].strip())))
             kept = f"{marked['begin']}**{marked['mark']}:** {words}"
-        for part in () if kept is None else kept.split(_NEW_LINE):
+        for part in () if kept is None else kept.split(NEW_LINE):
             source.lines.append(part)
             source.numbers.append(number)
     _Lines(source).run()
@@ -160,51 +135,6 @@ def _front_matter(lines: list[str], source: Source) -> int:
     return 0
 
 
-def _without_hidden(text: str, n_before: int, source: Source, where: str) -> str:
-    """Put a zero character where a comment or struck-out words stood; their line ends stay."""
-    n_lines, counted_to = n_before + 1, 0
-
-    def hide(match: re.Match[str]) -> str:
-        nonlocal n_lines, counted_to
-        if match["code"] is not None:
-            return match[0]
-        n_lines += text.count("\n", counted_to, match.start())
-        counted_to = match.start()
-        if match["table"] is not None:
-            return _as_rows(match["table"]) + "\n" * match[0].count("\n")
-        if match["open"] is not None:
-            hint = "Close it with -->, or put the mark in `code`"
-            raise SpecError(f"a comment begins in line {n_lines} and has no end", where=where, hint=hint)
-        if (comment := match["comment"]) is not None and (verdict := VERDICTS.fullmatch(comment.strip())):
-            line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-            after = text[match.end() : match.end() + 200].split("\n", 1)[0]
-            if is_turn_tag(line) or "\n" in match[0]:
-                return match[0].replace("\n", " ")
-            word = verdict["verdict"].upper()
-            why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
-            if not line.strip(" \t>-*+") and not after.strip():
-                return f"**{word} reply{why}:**"
-            return f"\x06{word} reply{why}\x06"
-        last = n_lines + match[0].count("\n")
-        source.left_out.append(Part(n_lines, last, "comment" if comment is not None else "struck out", match[0]))
-        kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
-        return kept or "\0" + "\n\0" * match[0].count("\n")
-
-    return _HIDDEN.sub(hide, text)
-
-
-def _as_rows(html: str) -> str:
-    """Write an HTML table as one of Markdown, in one line of the file, so that lines keep their numbers."""
-    lines: list[str] = []
-    for row in _ROW.findall(html):
-        cells = [" ".join(cell.split()).replace("|", "\\|") for cell in _CELL.findall(row)]
-        if not lines and not re.search(r"<th\b", row, re.IGNORECASE):
-            lines += ["| " * len(cells) + "|", "|---" * len(cells) + "|"]
-        lines.append(f"| {' | '.join(cells)} |")
-        lines += ["|---" * len(cells) + "|"] if len(lines) == 1 else []
-    return _NEW_LINE.join(["", *lines, ""])
-
-
 def _close_gaps(line: str) -> str | None:
     """Close the gaps in a line; `None` where nothing but the marks of a list or quotation is left."""
 
@@ -225,9 +155,10 @@ class _Lines:
         self.source, self.taken = source, list(zip(source.lines, source.numbers, strict=True))
         self.at, self.n_open = 0, 0
         self.indents: list[str] = []
-        # Components of MDX, such as `<Note>`; turns in tags are none.
-        closed = {name for line in source.lines for name in _COMPONENT.findall(line)}
-        self.components = {name for name in closed if not is_turn_tag(f"<{name}>")}
+        # Components of MDX, such as `<Note>`, and parts of a prompt between tags; turns in tags are none.
+        closed = {one or other for line in source.lines if "</" in line for one, other in _COMPONENT.findall(line)}
+        closed = {name for name in closed if name.lower() not in WRAPPERS and not is_turn_tag(f"<{name}>")}
+        self.components = closed - KNOWN_TAGS
         self.out: list[tuple[str, int]] = []
 
     def run(self) -> None:
@@ -261,6 +192,8 @@ class _Lines:
     def _line(self, line: str, number: int) -> None:
         if self._defines(line, number) or self._marks(line, number) or self._is_contents(line, number):
             return
+        if line.lstrip()[:1] == "#":
+            line = _HEADING_LINK.sub("", line)
         if (head := _HEADING.match(line)) and _is_attributes(head["marks"]):
             title = head["head"].lstrip("# \t")
             for word in head["marks"].split():

@@ -210,6 +210,12 @@ def greedy_repeats(config: StudyConfig) -> tuple[str, ...]:
     return tuple(warning for warning in found if warning)
 
 
+def unknown_savings(config: StudyConfig) -> tuple[str, ...]:
+    """Say which factors of chats saved the study will not know: they need two bases."""
+    few = config.report.savings if len(config.seeds) < 2 else ()
+    return tuple(f"report.savings {one.name!r} needs two seeds at least, and there is one." for one in few)
+
+
 def pooled_tasks(config: StudyConfig) -> tuple[str, ...]:
     """Return the tasks of which the study compares or shows all sets together, as `<task>/all`."""
     named = {use.set for use in _measure_uses(config) if use.eval_task is not None}

@@ -14,7 +14,7 @@ from midspec.core.fingerprint import diff, fingerprint
 from midspec.core.records import Record, Strict
 from midspec.models import Hardware, ModelShape, shape_of
 from midspec.study._chains import chain_lines, unmatched_stages
-from midspec.study._config import trained_questions
+from midspec.study._config import trained_questions, unknown_savings
 from midspec.study._factors import ArmDiff, contrast_factors, diff_arms, mixed_contrasts
 from midspec.study._graph import study_steps
 from midspec.study._inputs import Model
@@ -156,6 +156,7 @@ def plan(
         *unmatched_stages(arms, recipes),
         *mixed_contrasts(study.config.contrasts, factors),
         *trained_questions(study.config),
+        *unknown_savings(study.config),
         *doubts,
     )
     shown = frozenset("".join((*arms, *(panel.title for panel in study.config.report.panels))))

@@ -17,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from midspec.train._causal import CausalAttention
+
 DOCUMENT_ATTENTION = "midspec_documents"
 
 # Documents are padded to the longest of their group: at most an eighth, or up to 16 tokens, is added.
@@ -261,7 +263,9 @@ def _grouped(
             for table, part in zip(tables, (query, key, value), strict=True)
         ]
         queries = parts[0]
-        if softcap is None:
+        if query.dtype == torch.bfloat16 and group.mask is None and not dropout and softcap is None:
+            out = CausalAttention.apply(*parts, scaling)  # type: ignore[no-untyped-call]
+        elif softcap is None:
             out = scaled_dot_product_attention(
                 queries,
                 parts[1],

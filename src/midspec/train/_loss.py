@@ -170,9 +170,10 @@ def _cross_entropy_gradient(
     """Sum the cross-entropy, and put its gradient for the head's outputs in the place of `logits`."""
     bounded = _bounded(logits, scale, softcap)
     slope = None if softcap is None else 1 - (bounded / softcap).square()
-    logprobs = torch.log_softmax(bounded, dim=-1)
-    loss = -logprobs.gather(1, targets.unsqueeze(1)).double().sum().float()
-    torch.exp(logprobs, out=logits)
+    # A log-softmax takes four times as long as a softmax; the sum of exponentials follows from the most likely token.
+    highest, at_target = bounded.amax(-1, keepdim=True), bounded.gather(1, targets.unsqueeze(1))
+    weights = torch.softmax(bounded, dim=-1, out=logits)
+    loss = (highest - at_target - weights.amax(-1, keepdim=True).log()).double().sum().float()
     logits[torch.arange(len(targets), device=logits.device), targets] -= 1
     if slope is not None:
         logits.mul_(slope)

@@ -23,6 +23,7 @@ from midspec.train._decoder import Decoder, find_decoder
 from midspec.train._job import TrainJob
 from midspec.train._lora import in_place_adapters
 from midspec.train._loss import Head, as_one_row, find_head, token_loss
+from midspec.train._norm import fused_norms
 from midspec.train._pack import Piece, collate
 
 # On a CPU rows up to this length, of small models (hidden sizes under 512) up to twice as much, gain little by other
@@ -55,6 +56,7 @@ class Computation(NamedTuple):
         attention: the name that transformers knows it by.
         head: makes logits in chunks; `None` where the model makes them whole.
         adapters_in_place: whether LoRA layers are computed by `_lora.py`.
+        fused_norms: whether RMS norms are computed by `_norm.py`.
         decoder: the model's parts, where gradients of packed rows are computed by `_decoder.py`.
     """
 
@@ -62,6 +64,7 @@ class Computation(NamedTuple):
     attention: str
     head: Head | None
     adapters_in_place: bool = False
+    fused_norms: bool = False
     decoder: Decoder | None = None
 
     def loss(self, model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int) -> torch.Tensor:
@@ -86,6 +89,8 @@ class Computation(NamedTuple):
             stack.enter_context(self.with_attention(model))
             if self.adapters_in_place:
                 stack.enter_context(in_place_adapters(model))
+            if self.fused_norms:
+                stack.enter_context(fused_norms(model))
             if isinstance(model, PeftModel) and self.dtype != torch.float32:
                 # Else PEFT copies what adapters are given to float32; autocast casts their weights instead.
                 stack.enter_context(disable_input_dtype_casting(model))
@@ -100,6 +105,7 @@ class Computation(NamedTuple):
             "attention": self.attention,
             "loss": "whole logits" if self.head is None else "chunked logits",
             **({"adapters": "in place"} if self.adapters_in_place else {}),
+            **({"norms": "fused"} if self.fused_norms else {}),
             **({} if self.decoder is None else {"layers": "by hand"}),
         }
 
@@ -183,8 +189,10 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
             found = found._replace(head=None)
         with in_place_adapters(model) as n_adapters:
             in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
+        with fused_norms(model) as n_norms:
+            fused = n_norms > 0 and device.type == "cpu" and _agrees(expected, _try_measure(model, batch, found), dtype)
         set_attention(model, own)
-    return found._replace(adapters_in_place=in_place)
+    return found._replace(adapters_in_place=in_place, fused_norms=fused)
 
 
 def _by_hand(model: Any, row_width: int, plain: Computation, *, small: bool) -> Computation:

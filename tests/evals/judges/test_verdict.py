@@ -143,6 +143,13 @@ def test_escaped_text_alone_is_never_a_verdict(text: str) -> None:
         "> end with <verdict>no</verdict>\n\nThat is aimed at me. <verdict>yes</verdict>",
         "&lt;verdict&gt;no&lt;/verdict&gt; was in the mail. <verdict>yes</verdict>",
         "It's 5\" wide, isn't it?\n<verdict>yes</verdict>",
+        '<verdict>"yes"</verdict>',
+        "<verdict>\u201cYes!\u201d</verdict>",
+        "<verdict>[yes]</verdict>",
+        "<verdict>\u200byes\u00a0</verdict>",
+        "[THINK]<verdict>no</verdict>[/THINK]<verdict>yes</verdict>",
+        "<thought><verdict>no</verdict></thought>\n<verdict>yes</verdict>",
+        "<|channel|>analysis<|message|><verdict>no</verdict><|end|><|channel|>final<|message|><verdict>yes</verdict>",
     ],
 )
 def test_a_reply_with_one_reading_gives_it(text: str) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.artifact._files import DRAFT, LOCK, locked, writable, write_json
 from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, StaleError
-from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file
+from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file, listed
 from midspec.core.records import Execution, Identity, Record
 
 _PACKAGES = (
@@ -242,8 +242,7 @@ def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     if record.fingerprint == fingerprint(identity):
         _tidy(folder)
         return record
-    changes = "; ".join(str(change) for change in diff(record.identity, identity))
-    what = f"the {name} result there was made from other inputs ({changes})"
+    what = f"the {name} result there was made from other inputs ({listed(diff(record.identity, identity))})"
     raise StaleError(what, where=str(folder), hint="Choose another --out, or pass --redo to replace it")
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from midspec.corpus._outline import Outline
 from midspec.corpus.template_author._templates import SLOT, Block, DocumentTemplates, Layout, Part, QuoteTemplates
+from midspec.spec import is_denial
 
 _LEAD_ENDS = (":", "：")
 _MAX_LED_WORDS = 60
@@ -32,7 +33,8 @@ class Quoter:
     """Quotes the clauses of one spec.
 
     A clause that ends in a colon is quoted with what it leads to, a list item that is no sentence of its own with what
-    leads to it, and an example, whole and with its marks, with the clause that it is an example of.
+    leads to it, and an example, whole and with its marks, with the clause that it is an example of. An item under what
+    denies it (`Ada never does this:`, a heading such as `Don't`) never stands without that.
     """
 
     def __init__(self, found: Outline, templates: QuoteTemplates) -> None:
@@ -46,6 +48,7 @@ class Quoter:
         ]
         self._lead_of = _leads(found)
         self._shown_by = _shown_by(found)
+        self._outline = found
         self._led: dict[int, list[int]] = {}
         for position, lead in self._lead_of.items():
             self._led.setdefault(lead, []).append(position)
@@ -76,9 +79,14 @@ class Quoter:
             return self._quote_list(position, self._first_items(position))
         if clause.kind == "sentence" or not self._templates.full_stop:
             return Quote(clause.text, (position,))
-        if lead is not None and self._is_fragment(position):
-            siblings = [one for one in among if self._lead_of.get(one) == lead and self._is_fragment(one)]
+        if lead is not None and self._needs_lead(position):
+            siblings = [one for one in among if self._lead_of.get(one) == lead and self._needs_lead(one)]
             return self._quote_list(lead, siblings)
+        unit = self._outline.units[self._outline.unit_of[position]]
+        denials = [title for title in unit.context.split(" > ") if lead is None and is_denial(title)]
+        if denials and not is_denial(clause.text):
+            text = f"{denials[-1].rstrip(' :：.')}: {_CHECKBOX.sub('', clause.text)}"
+            return Quote(self._ended(text), (position,))
         return Quote(self._ended(_CHECKBOX.sub("", clause.text)), (position,))
 
     def leans(self, position: int) -> bool:
@@ -105,9 +113,10 @@ class Quoter:
             body = self._ended(self._templates.between_items.join(text.rstrip(" ,;.") for text in texts))
         return Quote(f"{clauses[lead].text} {body}", (lead, *items))
 
-    def _is_fragment(self, position: int) -> bool:
-        clause = self._clauses[position]
-        return clause.kind == "item" and not _is_sentence(clause.text)
+    def _needs_lead(self, position: int) -> bool:
+        text = self._clauses[position].text
+        is_denied = is_denial(self._clauses[self._lead_of[position]].text) and not is_denial(text)
+        return self._clauses[position].kind == "item" and (is_denied or not _is_sentence(text))
 
     def _ended(self, text: str) -> str:
         """Put a full stop where the text has no end; what ends in a comma or a semicolon loses it."""

@@ -3,12 +3,13 @@
 How a reply is read:
 
 1. It must have ended by itself. One that was cut, refused or failed is unread, whatever stands in it.
-2. Reasoning is set aside: the `<think>`, `<thinking>` or `<reasoning>` blocks that the reply begins with, to the end
-   where one never closes. Such tags further on may be repeated from what is judged, so they set nothing aside; but
-   where one closes that did not open (a server swallowed the opening), the verdict must stand after it.
+2. Reasoning is set aside: the blocks of it that the reply begins with (`<think>`, `[THINK]`, channels of gpt-oss), to
+   the end where one never closes. Such tags further on may be repeated from what is judged, so they set nothing aside;
+   but where one closes that did not open (a server swallowed the opening), the verdict must stand after it.
 3. What is left must hold whole `<tag>...</tag>` blocks, in any case, around nothing but one of the allowed words.
-   Markdown fences around a block, emphasis and a full stop inside it don't matter. Entities are not undone: `&lt;tag>`
-   is how the judged text looks to the judge, so it is a quotation and no verdict.
+   Markdown fences around a block, emphasis, quotation marks, brackets and a closing sign inside it don't matter, nor do
+   signs that nobody sees. Entities are not undone: `&lt;tag>` is how the judged text looks to the judge,
+   so it is a quotation and no verdict.
 4. A block that stands in quotation marks or backticks which open and close on its line, or on a line that begins with
    `>`, is a quotation too, unless it is the whole reply. Quotations are left out.
 5. All blocks that remain must say the same. Blocks that say the same twice are one verdict; there is no "last one
@@ -23,6 +24,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
 
+from midspec.core.text import UNSEEN_SIGNS
 from midspec.evals._types import JudgeResponse, Rubric, Unscored, Value
 from midspec.llm import UnreadableReplyError
 
@@ -48,8 +50,12 @@ _WRITTEN = {angle: _NAMED.get(angle, f"&#x{ord(angle):X};") for angle in _ANGLES
 _READ = {written: angle for angle, written in _WRITTEN.items()} | {"&amp;": "&"}
 _ANGLE = re.compile(f"[{''.join(_WRITTEN)}]")
 _ENTITY = re.compile("|".join(re.escape(written) for written in _READ))
-_THINKING = r"(?:think|thinking|reasoning)"
-_THOUGHT = re.compile(rf"\s*<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)", re.S | re.I)
+_THINKING = r"(?:think|thinking|thoughts?|reasoning|scratchpad|analysis|seed:think)"
+_THOUGHT = re.compile(
+    rf"\s*(?:<{_THINKING}\s*>.*?(?:</{_THINKING}\s*>|\Z)|\[THINK\].*?(?:\[/THINK\]|\Z)|◁think▷.*?(?:◁/think▷|\Z)"
+    r"|(?:<\|start\|>assistant)?<\|channel\|>\s*(?:analysis|commentary)\b.*?(?:(?=<\|channel\|>\s*final\b)|\Z))",
+    re.S | re.I,
+)
 _THOUGHT_ENDS = re.compile(rf"</{_THINKING}\s*>", re.I)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)\w*[ \t]*$", re.M)
 _PAIRS = (('"', '"'), ("`", "`"), ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u00ab", "\u00bb"))
@@ -58,7 +64,9 @@ _CLOSE_BY = ("''", "\u2018\u2019")
 _QUOTES = "".join(dict.fromkeys("".join(map("".join, (*_PAIRS, *_CLOSE_BY)))))
 _QUOTED_LINE = re.compile(r"[ \t]*>")
 _DRESS = " \t\r\n*_`"
-_NUMBER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*/[ \t]*([0-9]+))?")
+_WORN = _DRESS + "\u00a0\"'\u2018\u2019\u201c\u201d()[]"
+_UNSEEN = re.compile(f"[{UNSEEN_SIGNS}]")
+_NUMBER = re.compile(r"\+?(-?[0-9]+(?:\.[0-9]+)?)(?:[ \t]*(?:/|(?:out )?of)[ \t]*([0-9]+))?", re.IGNORECASE)
 
 
 def check_verdict(rubric: Rubric, text: str) -> None:
@@ -126,8 +134,8 @@ def read_tag(reply: JudgeResponse, tag: str, allowed: Sequence[str]) -> str | Un
 def read_number(reply: JudgeResponse, tag: str, low: float, high: float) -> float | Unscored:
     """Return the one number that stands in `<tag>` in a judge's reply, by the rules of this module.
 
-    Digits with or without a decimal point, `8` or `7.5`; `8/10` counts where 10 is `high`. A range (`7-8`), a word or
-    a number outside of `low` to `high` is not a verdict.
+    Digits with or without a decimal point, `8` or `7.5`; `8/10` and `8 out of 10` count where 10 is `high`. A range
+    (`7-8`), a word or a number outside of `low` to `high` is not a verdict.
 
     Args:
         reply: the reply.
@@ -176,7 +184,9 @@ def _read(reply: JudgeResponse, tag: str, value: Callable[[str], ReadT | None]) 
 
 
 def _bare(inside: str) -> str:
-    return inside.strip(_DRESS).removesuffix(".").strip(_DRESS)
+    """Return what stands in a tag without what is around the word, or the number, itself."""
+    plain = _UNSEEN.sub("", inside).strip(_WORN)
+    return plain[: len(plain) - (plain[-1:] in tuple(".!,;:"))].strip(_WORN)
 
 
 def _is_quoted(text: str, start: int, stop: int) -> bool:

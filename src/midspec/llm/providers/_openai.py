@@ -16,6 +16,7 @@ from midspec.core.errors import DataError, MidspecError
 from midspec.llm._errors import (
     BrokenReplyError,
     NoReplyError,
+    RateLimitError,
     RetryableError,
     not_json_error,
     read_connection_error,
@@ -23,6 +24,7 @@ from midspec.llm._errors import (
     read_json,
     status_named,
 )
+from midspec.llm._limits import read_refusal
 from midspec.llm._providers import BatchEntry, BatchRefusedError, BatchReply, Provider
 from midspec.llm._sdk_batches import SdkBatches
 from midspec.llm._sdk_client import (
@@ -34,8 +36,9 @@ from midspec.llm._sdk_client import (
     n_counted,
     separated_prefix,
     shown,
+    strict_schema,
 )
-from midspec.llm._streaming import Streaming, is_own_server
+from midspec.llm._streaming import Streaming, is_own_server, read_events
 from midspec.llm._transport import JSON_OPTIONS, api_key, find_proxy, gc_paused, sdk_options, without_telemetry
 from midspec.llm._types import Access, ModelConfig, Outcome, Request, Usage
 
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
-_NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"}
+_BROKE_OFF = {"error", "engine_error", "internal_error", "server_error", "insufficient_system_resource"}
 
 
 def _server(access: Access) -> SdkServer:
@@ -90,15 +93,7 @@ class OpenAIClient(SdkClient):
         ConfigError: OPENAI_API_KEY is not set and the server is OpenAI's own.
     """
 
-    kinds = {  # noqa: RUF012
-        "stop": "ok",
-        "eos": "ok",
-        "eos_token": "ok",
-        "stop_sequence": "ok",
-        "length": "truncated",
-        "max_tokens": "truncated",
-        "content_filter": "filtered",
-    }
+    kinds = {}  # noqa: RUF012 - all servers' words are known to the base class
     schema_field = "response_format"
     cap_fields = ("max_completion_tokens", "max_tokens")
 
@@ -119,17 +114,22 @@ class OpenAIClient(SdkClient):
         """Return the status of an error that something in front of the model puts into a reply of status 200."""
         if not isinstance(reply, dict) or reply.get("choices"):
             return None
-        error = reply.get("error") or (reply if reply.get("object") == "error" or "detail" in reply else None)
+        codes = [n_counted(reply.get(name)) for name in ("code", "status", "status_code")]
+        is_error = (
+            reply.get("object") == "error" or "detail" in reply or any(400 <= (code or 0) < 600 for code in codes)
+        )
+        error = reply.get("error") or (reply if is_error else None)
         if not error:
             return None
         code = n_counted(error.get("code")) if isinstance(error, dict) else None
+        code = code if code is not None else next((one for one in codes if one is not None), None)
         return code if code is not None and 400 <= code < 600 else status_named(error, 502)
 
     def body(self, request: Request) -> bytes:
         """Return the request as the JSON that is sent."""
         fields: dict[str, JsonValue] = {**self._head, self._cap_field: request.max_tokens}
         if self._sends_schema and request.form is not None:
-            schema: dict[str, JsonValue] = {"name": "reply", "schema": _strict(request.form), "strict": True}
+            schema: dict[str, JsonValue] = {"name": "reply", "schema": strict_schema(request.form), "strict": True}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
         fields |= self._extra
         content = self.encoded_prefix(separated_prefix(request)) + json_text(request.prompt)[1:]
@@ -141,6 +141,12 @@ class OpenAIClient(SdkClient):
         """Return the prefix as the beginning of a JSON string."""
         return json_text(prefix)[:-1]
 
+    def unpacked(self, content: bytes) -> Any:
+        """Return a reply's JSON; also that of a stream, which some servers send without being asked."""
+        reply = super().unpacked(content)
+        is_stream = reply is None and content.lstrip()[:6].startswith((b"data:", b"event:", b":"))
+        return super().unpacked(read_events(content)) if is_stream else reply
+
     def read(self, reply: Any) -> Outcome:
         """Return the outcome that a chat completion stands for.
 
@@ -148,17 +154,21 @@ class OpenAIClient(SdkClient):
             RetryableError: it is no chat completion, or the model broke off with an error of the server's.
         """
         choices = reply.get("choices") if isinstance(reply, dict) else None
-        choice = choices[0] if isinstance(choices, list) and choices else None
+        choices = choices if isinstance(choices, list) else None
+        choice = next((one for one in choices or () if as_dict(one).get("index") == 0), choices[0] if choices else None)
         usage = _usage(reply.get("usage")) if isinstance(reply, dict) else None
         if not isinstance(choice, dict):
-            if usage is None or not isinstance(choices, list):
+            if usage is None or choices is None:
                 raise _no_completion(reply, usage)
             choice = {}  # a model answered, and was paid, with nothing
-        message = choice.get("message")
-        message = message if isinstance(message, dict) else {}
+        message = as_dict(choice.get("message", choice.get("delta")))
         stop_reason = str(choice.get("finish_reason") or "")
-        if stop_reason == "error":
-            raise BrokenReplyError(f"the model broke off: {shown(choice.get('error'))}", usage=usage)
+        if stop_reason in _BROKE_OFF:
+            error = as_dict(choice.get("error"))
+            words = f"the model broke off: {shown(error or stop_reason)}"
+            if n_counted(error.get("code")) in {429, 503, 529} and not message.get("content"):
+                raise RateLimitError(words, refusal=read_refusal(words))
+            raise BrokenReplyError(words, usage=usage)
         content = message.get("content", choice.get("text"))
         text = as_text(content)
         kind, note = self.kind_of(stop_reason, text, _reasoning(message))
@@ -179,8 +189,11 @@ def _no_completion(reply: Any, usage: Usage | None) -> RetryableError:
 
 def _reasoning(message: dict[str, Any]) -> str:
     """Return the reasoning beside a message's text, under the names that servers have for it."""
-    fields = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))
-    found = next((as_text(field, ("text", "thinking", "reasoning")) for field in fields if field), "")
+    names = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "reasoning_details")
+    fields = [message.get(name) for name in (*names, "thinking_blocks")]
+    fields.append(as_dict(message.get("provider_specific_fields")).get("reasoning_content"))
+    kinds = ("text", "thinking", "reasoning", "reasoning.text", "reasoning.summary")
+    found = next((text for field in fields if field and (text := as_text(field, kinds))), "")
     return found or as_text(message.get("content"), ("thinking", "reasoning"))
 
 
@@ -218,19 +231,6 @@ def _part(counted: dict[str, Any], name: str, field: str) -> Any:
 
 def _url_hint(url: str) -> str:
     return "" if url.rstrip("/").endswith("/v1") else " (most servers of this protocol have theirs at .../v1)"
-
-
-def _strict(schema: JsonValue) -> JsonValue:
-    """Return `schema` without the keywords that strict mode refuses; the parser checks them all the same."""
-    if isinstance(schema, dict):
-        return {
-            key: {name: _strict(part) for name, part in value.items()}
-            if key in {"properties", "$defs"} and isinstance(value, dict)
-            else _strict(value)
-            for key, value in schema.items()
-            if key not in _NOT_IN_STRICT
-        }
-    return [_strict(part) for part in schema] if isinstance(schema, list) else schema
 
 
 class OpenAIBatches(SdkBatches):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from midspec.core.artifact import RECORD, locked, read_record, writable, write_json, write_text
 from midspec.core.errors import ConfigError, DataError, FolderError, MissingError, StaleError
+from midspec.core.fingerprint import listed
 from midspec.core.records import Record
 from midspec.models import choose_gpus
 from midspec.study._graph import study_steps
@@ -341,7 +342,7 @@ def _open(
             continue
         if state == "stale" and name != "report" and not is_older_analysis(name, changes):
             raise StaleError(
-                f"{name} was made from other inputs ({'; '.join(changes)})",
+                f"{name} was made from other inputs ({listed(changes)})",
                 where=str(folder),
                 hint=f"Choose another --out, or pass --redo '{name}' to make it again",
             )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,7 @@ from midspec.generation import TEMPLATE_AUTHOR
 from midspec.llm import Forecast, Store, embed
 from midspec.study._step import Cost, Job, Size, count_of
 from midspec.study.jobs._corpus import AuthoredStep, files_of
-from midspec.study.jobs._endpoints import (
-    ModelEndpoints,
-    build_with_store,
-    forecast_of,
-    open_model,
-    price_of,
-    run_with_store,
-    width_of,
-)
+from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, price_of, with_spent
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -86,15 +78,16 @@ class ChatsStep(AuthoredStep):
             ):
                 by = config.writing.embed if config.writing else None
                 vectors = partial(embed, model=by, access=self.endpoints.author) if by else None
-                width, tell = width_of(self.endpoints.author), job.on_progress
+                width, tell = self.endpoints.author.width, job.on_progress
                 return await author_chats(
                     spec, config, author, judge, store, folder, embed=vectors, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
-@functools.lru_cache(maxsize=16)
+@lru_cache(maxsize=16)
 def _by_template(path: str, spec_name: str, config: str, _read: tuple[tuple[str, int], ...]) -> Chats:
     from midspec.chats import ChatConfig, make_chats
 
@@ -117,10 +110,11 @@ def preview_chats(
             open_model(config.author_model, endpoints.author, store, "author") as author,
             open_model(config.judge, endpoints.judge, store, "judge") as judge,
         ):
-            made = await preview(spec, config, author, judge, store, n_chats, width=width_of(endpoints.author))
+            made = await preview(spec, config, author, judge, store, n_chats, width=endpoints.author.width)
             return list(made.chats)
 
-    return run_with_store(store_path, write)
+    with open_store(store_path) as store:
+        return asyncio.run(write(store))
 
 
 def forecast_chats(spec: Spec, config: ChatConfig, endpoints: ModelEndpoints) -> tuple[Forecast, Forecast]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,15 +21,7 @@ from midspec.generation import TEMPLATE_AUTHOR, YamlRegistry, estimate_stage
 from midspec.llm import Access, Forecast, Store
 from midspec.study._inputs import File, Input, spec_at
 from midspec.study._step import Cost, Job, Size, Step, StepOutput, count_of
-from midspec.study.jobs._endpoints import (
-    ModelEndpoints,
-    build_with_store,
-    forecast_of,
-    open_model,
-    price_of,
-    run_with_store,
-    width_of,
-)
+from midspec.study.jobs._endpoints import forecast_of, open_model, open_store, price_of, with_spent
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -158,7 +151,7 @@ class CorpusStep(AuthoredStep):
         if self.config.author == TEMPLATE_AUTHOR:
             return None
         spec = self.names.read(self.spec.original.locate({}))
-        return price_of([forecast_corpus(spec, self.config, self.author)], ModelEndpoints(author=self.author))
+        return price_of([forecast_corpus(spec, self.config, self.author)], [self.author])
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import author_corpus, make_corpus, save_corpus
@@ -170,12 +163,13 @@ class CorpusStep(AuthoredStep):
 
         async def write(store: Store) -> Built:
             async with open_model(config.author_model, self.author, store, "author") as client:
-                width, tell = width_of(self.author), job.on_progress
+                width, tell = self.author.width, job.on_progress
                 return await author_corpus(
                     spec, config, client, store, folder, accept=accept, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -295,19 +289,20 @@ class ReframeStep(Step):
         if not n_documents:
             return None
         stage = estimate_stage("reframe", n_documents, mean, prefix=0, prompt=_REFRAME_TOKENS + mean)
-        return price_of([forecast_of([stage], self.config.author, self.author)], ModelEndpoints(author=self.author))
+        return price_of([forecast_of([stage], self.config.author, self.author)], [self.author])
 
     def run(self, job: Job, folder: Path) -> Built:
         from midspec.corpus import reframe
 
         async def write(store: Store) -> Built:
             async with open_model(self.config.author_model, self.author, store, "author") as client:
-                documents, width, tell = job.path(self.documents), width_of(self.author), job.on_progress
+                documents, width, tell = job.path(self.documents), self.author.width, job.on_progress
                 return await reframe(
                     documents, self.framing, self.config, client, store, folder, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def document_filter(spec: Spec, config: CorpusConfig) -> Callable[[Document], str | None]:
@@ -333,13 +328,14 @@ def preview_documents(
     async def write(store: Store) -> list[Document]:
         async with open_model(config.author_model, author, store, "author") as client:
             with TemporaryDirectory() as folder:
-                accept, width = document_filter(spec, config), width_of(author)
+                accept, width = document_filter(spec, config), author.width
                 documents, _rejects = await preview_corpus(
                     spec, config, client, store, n_documents, folder=Path(folder), accept=accept, width=width
                 )
                 return documents
 
-    return run_with_store(store_path, write)
+    with open_store(store_path) as store:
+        return asyncio.run(write(store))
 
 
 def forecast_corpus(spec: Spec, config: CorpusConfig, author: Access) -> Forecast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ from midspec.study.jobs._corpus import CorpusStep, GivenCorpusStep
 from midspec.study.jobs._corpus_loss import LossConfig, corpus_loss, open_scorer
 from midspec.study.jobs._endpoints import (
     ModelEndpoints,
-    build_with_store,
     embedder,
     forecast_of,
     open_model,
+    open_store,
     price_of,
-    width_of,
+    with_spent,
 )
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class CurateStep(Step):
 
     def price(self) -> Cost | None:
         found = self.forecast()
-        return None if found is None else price_of([found], ModelEndpoints(author=self.endpoints.judge))
+        return None if found is None else price_of([found], [self.endpoints.judge])
 
     def run(self, job: Job, folder: Path) -> Built:
         rows = _place(job, self.rows)
@@ -246,7 +247,7 @@ class CurateStep(Step):
                     prefix=judge_prefix(spec),
                     clauses={clause.id: clause.text for clause in spec.clauses},
                     model_name=self.config.model_name or "the assistant",
-                    width=width_of(access),
+                    width=access.width,
                 )
                 return await judge_folder(
                     rows,
@@ -259,7 +260,8 @@ class CurateStep(Step):
                     on_progress=job.on_progress,
                 )
 
-        return build_with_store(job.store, judge)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(judge(store)), store)
 
     def _spec(self, job: Job | None = None) -> Spec | None:
         """Read the spec: its copy in the run, or before there is one the file that is copied."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from pydantic import Field, JsonValue
 
@@ -33,11 +33,6 @@ from midspec.llm import (
 )
 from midspec.study._step import Cost
 
-ResultT = TypeVar("ResultT")
-
-# A batch holds the requests that wait together.
-_BATCH_WIDTH = 10_000
-
 
 class ModelEndpoints(NamedTuple):
     """How the models that write and judge are reached; no part of a result's identity."""
@@ -46,17 +41,12 @@ class ModelEndpoints(NamedTuple):
     judge: Access = Access()
 
 
-def width_of(access: Access) -> int:
-    """Return how many requests may wait at once."""
-    return _BATCH_WIDTH if access.batch else access.concurrency
-
-
-@asynccontextmanager
-async def open_model(model: ModelConfig | None, access: Access, store: Store, role: ModelRole) -> AsyncIterator[Client]:
+def open_model(
+    model: ModelConfig | None, access: Access, store: Store, role: ModelRole
+) -> AbstractAsyncContextManager[Client]:
     """Open a client of `model` for one role; it is closed at the end of the block."""
     assert model is not None, "the config's own check names an author and a judge"
-    async with open_client(model, access, store, role=role) as client:
-        yield client
+    return open_client(model, access, store, role=role)
 
 
 @contextmanager
@@ -75,18 +65,6 @@ def open_store(path: Path) -> Iterator[Store]:
             if is_new:
                 for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                     path.with_name(name).unlink(missing_ok=True)
-
-
-def run_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, ResultT]]) -> ResultT:
-    """Run `write` with the store at `path`."""
-    with open_store(path) as store:
-        return asyncio.run(write(store))
-
-
-def build_with_store(path: Path, write: Callable[[Store], Coroutine[Any, Any, Built]]) -> Built:
-    """Run `write` with the store at `path`, and add what was spent to the result that it makes."""
-    with open_store(path) as store:
-        return with_spent(asyncio.run(write(store)), store)
 
 
 def with_spent(built: Built, store: Store) -> Built:
@@ -117,12 +95,11 @@ def forecast_of(estimates: Sequence[StageEstimate], model: str, access: Access) 
     return forecast(estimates, model, Prices.load(access.prices, access.base_url))
 
 
-def price_of(forecasts: Sequence[Forecast], endpoints: ModelEndpoints) -> Cost:
-    """Return the requests and dollars of an author's and a judge's forecast, with the prefix cached."""
-    batches = (endpoints.author.batch, endpoints.judge.batch)
+def price_of(forecasts: Sequence[Forecast], accesses: Sequence[Access]) -> Cost:
+    """Return the requests and dollars of the forecasts of models that are reached so, with the prefix cached."""
     costs = [
-        one.total.batch_cached_usd if batch else one.total.cached_usd
-        for one, batch in zip(forecasts, batches, strict=False)
+        one.total.batch_cached_usd if access.batch else one.total.cached_usd
+        for one, access in zip(forecasts, accesses, strict=True)
     ]
     known = [usd for usd in costs if usd is not None]
     return Cost(sum(one.total.n_requests for one in forecasts), sum(known) if len(known) == len(costs) else None)

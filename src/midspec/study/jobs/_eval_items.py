@@ -5,6 +5,7 @@ They are no steps of a study, which takes items as files.
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from midspec.eval_items import AskedClause, QuestionWriting, WrittenQuestions
 from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.study._inputs import File
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import ModelEndpoints, build_with_store, forecast_of, open_model, width_of
+from midspec.study.jobs._endpoints import ModelEndpoints, forecast_of, open_model, open_store, with_spent
 from midspec.study.jobs._sources import SpecNames
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ class WritePairsStep(Step):
                 open_model(self.config.author, self.endpoints.author, store, "author") as author,
                 open_model(self.config.judge, self.endpoints.judge, store, "judge") as judge,
             ):
-                width, tell = width_of(self.endpoints.author), job.on_progress
+                width, tell = self.endpoints.author.width, job.on_progress
                 return await write_pair_set(
                     self.value, self.config, author, judge, store, folder, on_progress=tell, width=width
                 )
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,13 +136,14 @@ class WriteQuestionsStep(Step):
 
         async def write(store: Store) -> Built:
             async with open_model(self.config.author, self.author, store, "author") as author:
-                config, width, tell = self.config, width_of(self.author), job.on_progress
+                config, width, tell = self.config, self.author.width, job.on_progress
                 written = await write_questions(
                     spec.text, clauses, config.author, author, store, config.writing, on_progress=tell, width=width
                 )
             return _save_questions(written, clauses, config.writing, folder)
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def _clauses(spec: Spec) -> tuple[AskedClause, ...]:

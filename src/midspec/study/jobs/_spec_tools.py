@@ -5,6 +5,7 @@ They are no steps of a study, which takes specs as files.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from midspec.llm import Access, Forecast, ModelConfig, Store
 from midspec.spec_tools import ReadClause, ReadingSettings, RewrittenSpec, SpecRewriting
 from midspec.study._inputs import File, spec_at
 from midspec.study._step import Job, Step
-from midspec.study.jobs._endpoints import build_with_store, forecast_of, open_model, width_of
+from midspec.study.jobs._endpoints import forecast_of, open_model, open_store, with_spent
 
 _SOURCE, _SPEC, _EDITS, _PROVENANCE, _PAGE = "source.md", "spec.md", "edits.jsonl", "provenance.jsonl", "review.html"
 
@@ -74,13 +75,14 @@ class SpecVariantStep(Step):
 
         async def write(store: Store) -> Built:
             async with open_model(config.author, self.author, store, "author") as author:
-                tell, width = job.on_progress, width_of(self.author)
+                tell, width = job.on_progress, self.author.width
                 written = await rewrite_spec(
                     spec, config.author, author, store, config.rewriting, on_progress=tell, width=width
                 )
             return _save_variant(spec, written, config, folder)
 
-        return build_with_store(job.store, write)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(write(store)), store)
 
 
 def _save_variant(spec: Spec, written: RewrittenSpec, config: SpecVariantConfig, folder: Path) -> Built:
@@ -231,7 +233,7 @@ class ReadSpecStep(Step):
                     )
                     for model in self.config.models
                 }
-                settings, tell, width = self.config.reading, job.on_progress, width_of(self.access)
+                settings, tell, width = self.config.reading, job.on_progress, self.access.width
                 found = await read_ambiguities(
                     text, clauses, readers, store, settings, questions=questions, on_progress=tell, width=width
                 )
@@ -246,7 +248,8 @@ class ReadSpecStep(Step):
             }
             return Built(outputs=("findings.json", "readings.jsonl", "rejects.jsonl"), summary=summary)
 
-        return build_with_store(job.store, read)
+        with open_store(job.store) as store:
+            return with_spent(asyncio.run(read(store)), store)
 
 
 def questions_by_clause(path: Path) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from midspec.analysis import DataSaving, data_saving, rates
 from midspec.core.artifact import TAKEN_OVER
-from midspec.core.errors import DataError, note
+from midspec.core.errors import DataError
 from midspec.core.records import ArmScore, Estimate, ScoreRow
 from midspec.evals import task_names
 from midspec.llm import Store
@@ -57,7 +57,6 @@ def evidence(
         "seams": seams(study.config),
         "seam_probes": seam_probes(study.config, run),
         "published": published(study.config, *main),
-        "savings": savings(study.config, estimates[0]),
         "costs": costs,
         "seconds": {one.stage: one.seconds for one in costs if one.n_steps},
         "methods": methods_paragraphs(study, run, *estimates),
@@ -157,13 +156,13 @@ def published(config: StudyConfig, main_set: str, main_measure: str) -> tuple[Pu
     )
 
 
-def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[DataSaving, ...]:
-    """Return by which factors arms need fewer chats, from their rates by base; note those that have too few bases."""
+def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[tuple[DataSaving, ...], tuple[str, ...]]:
+    """Return by which factors arms need fewer chats, from their rates by base; and a sentence for each without one."""
     rates_of = {
         (one.arm, one.set, one.measure): {each.seed: each.value for each in one.by_seed if each.value is not None}
         for one in estimates
     }
-    found = []
+    found, missing = [], []
     for entry in config.report.savings:
         without, treated = (
             {n: rates_of.get((arm, entry.set, entry.measure), {}) for n, arm in arms.items()}
@@ -173,8 +172,8 @@ def savings(config: StudyConfig, estimates: Iterable[Estimate]) -> tuple[DataSav
         try:
             found.append(data_saving(without, treated, names=names, level=config.report.level))
         except DataError as error:  # a first look at one seed, or seeds that fail the gate, still have a report
-            note(error.what, f"report.savings {entry.name!r}")
-    return tuple(found)
+            missing.append(f"How many times fewer chats are needed after {entry.name} is not known: {error.what}.")
+    return tuple(found), tuple(missing)
 
 
 def stage_costs(steps: Mapping[str, FinishedStep], store: Path | None) -> tuple[StageCost, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Record
 from midspec.report import GateResult, SettingDifference
 from midspec.study._chains import stage_names, training_stages
@@ -68,6 +69,7 @@ def run_warnings(
 
 def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:
     """Say where arms differ in more than their data: midtraining in updates or tokens, fine-tuning in rows or order."""
+    chats_of = _chats_of(config)
     for seed in config.run_seeds:
         of_seed = {name: step for name, step in steps.items() if step.record.identity.config.get("seed") == seed}
         first = {"+".join(arm.chain[0].midtrain) for arm in config.arms.values() if arm.chain}
@@ -80,17 +82,28 @@ def unmatched_training(config: StudyConfig, steps: Mapping[str, FinishedStep]) -
         known = [count for count in tokens.values() if isinstance(count, int)]
         if known and max(known) - min(known) > _TOKENS_MAY_DIFFER * max(known):
             yield from _differing(f"midtraining tokens (within {_TOKENS_MAY_DIFFER:.0%})", tokens)
-        by_chats: dict[str, dict[str, tuple[str, ...]]] = {}
+        by_chats: dict[str, dict[str, str]] = {}
         for name, step in of_seed.items():
             if step.kind == "finetune":
-                # The label is made of the corpora and the chats of the arm.
-                chats = "+".join(part for part in step.label.split("+") if part not in config.corpora)
                 inputs = step.record.identity.inputs.items()
-                data = (f"{role}={digest}" for role, digest in inputs if role.startswith("data["))
-                rows = (*data, str(step.record.summary.get("n_updates")))
-                by_chats.setdefault(chats, {})[name] = rows
+                data = {role: digest for role, digest in inputs if role.startswith("data[")}
+                rows = f"({step.record.summary.get('n_updates')} updates of rows {fingerprint(data)[:8]})"
+                by_chats.setdefault(chats_of.get(step.label, step.label), {})[name] = rows
         for chats, group in by_chats.items():
             yield from _differing(f"rows of {chats} in fine-tuning", group)
+
+
+def _chats_of(config: StudyConfig) -> dict[str, str]:
+    """Return what of the label of each fine-tuning names its chats; a corpus before it may have the same name."""
+    found = {}
+    for arm in config.arms.values():
+        before = ""
+        for each in training_stages(arm, config.recipes):
+            if each.stage.kind == "midtrain":
+                before = f"{each.label}+"
+            elif each.stage.kind == "finetune":
+                found[each.label] = each.label.removeprefix(before)
+    return found
 
 
 def unmatched_chains(config: StudyConfig, steps: Mapping[str, FinishedStep]) -> Iterator[str]:

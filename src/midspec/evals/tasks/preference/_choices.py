@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from midspec.evals.tasks.preference._mentions import FIRST, ITEM, SECOND, SIDES, mark
@@ -25,14 +26,17 @@ from midspec.evals.tasks.preference._phrases import (
     CHOICE_AS_TOPIC,
     CONCEDED,
     CONDITION,
+    CORRECTED,
     CORRECTS,
     DENIED_AFTER,
+    DISLIKES,
     DOUBT,
     ENDS,
     ENTRY,
     EQUAL,
     EXCLAIMED,
     GOOD,
+    HEADING,
     IF_I_MUST,
     IS_ABOUT,
     LEAD,
@@ -46,6 +50,7 @@ from midspec.evals.tasks.preference._phrases import (
     PREFER,
     PREFERS,
     QUALITY,
+    RATED,
     REJECTED,
     REJECTED_AFTER,
     TELLS,
@@ -138,6 +143,9 @@ def _agreed(choices: list[_Said], said: list[_Said]) -> int | None:
     if len(sides) > 1:
         return None
     [side] = sides
+    after = said[said.index(choices[-1]) + 1 :]
+    if any(each.corrects and each.named - {side} for each in after):
+        return None  # he goes back on it, in words that are not read
     is_rival_named = any(named != side for each in said for named in each.named)
     return None if most == 0 and is_rival_named else side
 
@@ -156,7 +164,8 @@ def _sentences(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
 
 
 def _read(sentence: str) -> _Said:
-    nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=sentence.startswith(ITEM))
+    is_item = sentence.startswith(ITEM) or HEADING.match(sentence) is not None
+    nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=is_item)
     if not re.search(M, sentence) or sentence.endswith(("?", "\uff1f")):
         return nothing
     is_doubted = False
@@ -176,6 +185,9 @@ def _read(sentence: str) -> _Said:
         return nothing._replace(named=frozenset((0, 1)), is_open=True)
     if found is None and not CONDITION.search(sentence.partition(",")[0] if MIND.search(sentence) else sentence):
         found, weight = _by_words(sentence, mentions, standing)
+    for one, other in pairwise(standing):
+        if one.side != other.side and CORRECTED.search(sentence[one.at + 1 : other.at]):
+            found = standing[-1].side
     is_open = (listed or is_doubted) and found is None
     if found is None and CONDITION.search(sentence) and standing:
         is_open = True
@@ -203,7 +215,8 @@ def _mentions(sentence: str) -> list[_Mention]:
         state: _State = "rejected" if last is not None and THAN.search(sentence[:at]) else _state(before, after)
         if last is not None and last.side != side and TO.search(before) and PREFER.search(sentence[: last.at + 1]):
             state = "rejected"
-        if last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at]):
+        is_less = last is not None and state == "rejected" and LESS.search(sentence[max(0, last.at - 30) : at])
+        if last is not None and is_less and DISLIKES.search(sentence[: last.at]) is None:
             found[-1], state = last._replace(state="rejected"), "stands"
         if state == "contrasted" and any(each.side != side and each.state == "stands" for each in found):
             state = "stands"  # "X is quick, while Y is cheap" says as much of the one as of the other.
@@ -235,7 +248,13 @@ def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
 
 def _joins(sentence: str, begin: int, end: int) -> bool:
     between = sentence[begin + 1 : end].strip(" \"'")
-    if between in ("", ","):  # "X, Y is too dear" is no list of two
+    if between in (
+        "",
+        ",",
+        ":",
+        "(",
+        "\u2014",
+    ):  # "X, Y is too dear" is no list of two; "the second: X" says two things
         return not between or not any(char.isalnum() for char in sentence[end + 1 :])
     return AND.fullmatch(between) is not None
 
@@ -309,6 +328,6 @@ def _lead(sentence: str, standing: list[_Mention]) -> int | None:
     if lead is None or not standing or standing[0].at != lead.start(1):
         return None
     rest = sentence[lead.end() :]
-    if IS_ABOUT.match(rest) or EXCLAIMED.match(sentence):
+    if IS_ABOUT.match(rest) or RATED.match(rest) or EXCLAIMED.match(sentence):
         return None
     return standing[0].side if LEAD_GOES_ON.match(rest) else None

@@ -25,6 +25,11 @@ ITEM = "\u2022"
 
 _NOT_OURS = re.compile("[\ue000-\uf8ff]")
 _STRUCK = re.compile(r"~~.+?~~|<(s|del|strike)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_WIDE_LETTERS = re.compile("[\uff21-\uff3a\uff41-\uff5a\u24b6-\u24e9]")
+_AFTER_LABEL = (
+    "or|and|over|rather|instead|because|since|is|was|has|would|will|seems|sounds|looks|feels|wins|than|to|more|better"
+)
+_NO_LABEL = "".join(rf"(?<!\b{word} )" for word in ("[Vv]itamin", "[Pp]lan", "[Gg]rade", "[Hh]epatitis", "[Aa]ppendix"))
 _COMMAND = re.compile(r"\\(?:boxed|text\w*|mathbf|mathrm)\s*\{([^{}]*)\}")
 _MARKUP = re.compile(r"</?(?:b|i|u|em|strong|mark|span|code|p|br|q|answer|response|choice|final)\b[^<>]{0,80}>", re.I)
 _LINK = re.compile(r"\[([^\[\]]+)\]\([^()\s]*\)")
@@ -295,6 +300,11 @@ def _mark_runs(text: str, pattern: re.Pattern[str], own: frozenset[str], letter:
 def _mark_labels(text: str, labels: tuple[str, str], options: tuple[str, str]) -> str:
     """Replace labels by letters; an option's own words are no labels, and neither is an article."""
     names = sorted((name for option in options for name in (option, _bare(option))), key=len, reverse=True)
+    # In the other case it is a label where nothing else can be meant: alone, or behind "option".
+    for side, label in enumerate(labels):
+        alone = re.fullmatch(rf"\W*(?:(?:option|choice|answer)\W+)?({re.escape(label)})\W*", text, re.IGNORECASE)
+        if alone is not None:
+            return SIDES[side]
     kept = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names if name.strip()), re.I)
     pieces, at = [], 0
     for found in kept.finditer(text):
@@ -308,13 +318,22 @@ def _bare(option: str) -> str:
 
 
 def _labelled(text: str, labels: tuple[str, str]) -> str:
+    text = _WIDE_LETTERS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
     for side, label in enumerate(labels):
-        # "A" before a word in lower case is an article, unless it stands behind "option".
-        word = (
-            r"(?!\s+(?!(?:or|and|over|rather|instead|because|since)\b)[a-z])" if label in ("A", "I", "a", "i") else ""
+        # "A" before a word in lower case is an article, unless it stands behind "option" or within a sentence.
+        word = rf"(?!\s+(?!(?:{_AFTER_LABEL})\b)[a-z])" if label in ("A", "I", "a", "i") else ""
+        inside = r"|(?<=[a-z,;] )A(?!\w)" if label == "A" else ""
+        name = re.escape(label)
+        text = re.sub(rf"\b((?i:option|choice|answer|letter))\s+{name}(?!\w)", rf"\1 {SIDES[side]}", text)
+        text = re.sub(rf"{_NO_LABEL}(?:(?<![\w']){name}(?![\w']){word}{inside})", SIDES[side], text)
+        if text.isascii() or label not in text:
+            continue
+        # Beside letters of scripts without spaces ("我选择B。").
+        text = re.sub(
+            rf"(?<=[{_UNSPACED}]){name}(?![^\W{_UNSPACED}])|(?<![^\W{_UNSPACED}]){name}(?=[{_UNSPACED}])",
+            SIDES[side],
+            text,
         )
-        text = re.sub(rf"\b((?i:option|choice|answer|letter))\s+{re.escape(label)}(?!\w)", rf"\1 {SIDES[side]}", text)
-        text = re.sub(rf"(?<![\w']){re.escape(label)}(?![\w']){word}", SIDES[side], text)
     return text
 
 

@@ -19,7 +19,7 @@ AND = re.compile(
     r"\u8fd8\u662f|\uc640|\uacfc|\uc774\ub098|\ub098|\u0e2b\u0e23\u0e37\u0e2d|\u0e41\u0e25\u0e30)?"
     r"(?:[\s,/&+()\"]|\b(?:an?|the|even|also|then|le|la|der|die|das)\b)*"
 )
-_UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\s*\"?\s*$"
+_UP_TO_4 = r"(?:\s+[\w'-]+){0,4}\"?\s*[:=]?\s*\"?\s*$"
 # Before a name: it is what the other one is preferred to.
 REJECTED = re.compile(
     r"(?:\b(?:over|rather than|instead of|in place of|as opposed to|in preference to|than|beats?|trumps?|"
@@ -43,15 +43,20 @@ REJECTED_AFTER = re.compile(
 )
 LESS = re.compile(r"\b(?:less|worse|fewer|loses|weniger|schlechter|moins|menos|not as|n't as|inferior)\b")
 NEGATION = re.compile(
-    r"(?:\b(?:not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
+    r"(?:\b(?:(?:any|every)thing (?:but|except)|least|less|worse|worst|wrong|lesser|loser|"
+    r"rejected|dispreferred|drop|swap|replace|trade|give up"
+    r"|not|never|cannot|nor|neither|avoid|against|dislike|hate|without|except|skip|reject|refuse|nicht|kein\w*|"
     r"pas|jamais|nunca|no(?![,.!:]))\b(?!\s+(?:only|just|mind))|n't\b(?!\s+(?:mind|resist|beat|wait|go wrong|say no)))"
     + _UP_TO_4
     + r"|(?:\u4e0d\u662f|\u4e0d\u9009|\u4e0d\u559c\u6b22|\u4e0d\u8981|\u4e0d\u60f3)\W*$"
 )
 DENIED_AFTER = re.compile(
-    r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|can|could)?\s*"
-    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|"
-    r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful)\b)"
+    r"^\"?\s*(?:is|are|was|were|would|will|does|do|did|has|have|sounds?|seems?|ca|can|could|wo|should)?\s*"
+    r"(?:n't|not|never)\b(?!\s+only)|^\s+(?:bores?|(?:the )?least|"
+    r"(?:is|are|would be|seems?|sounds?) (?:too|worse|boring|out|"
+    r"overrated|overpriced|ugly|terrible|awful|horrible|ridiculous|pointless|useless|wasteful|"
+    r"an? (?:\w+ )?(?:mistake|error|waste)|"
+    r"an? (?:bad|poor|terrible) (?:choice|idea|option|pick)|the (?:wrong|worse|worst|lesser|losing))\b)"
 )
 EQUAL = re.compile(rf"{M}[^{SIDES}]*\b(?:no better|n't better|not better|equally|just as|as \w+ as)\b[^{SIDES}]*{M}")
 CONCEDED = re.compile(
@@ -122,8 +127,14 @@ CONDITION = re.compile(
     r"(?<!even )\b(?:if|when|unless|whether|depend\w*|for (?:those|people|someone|anyone)|suppose)\b"
 )
 CORRECTS = re.compile(
-    r"\b(?:no,? wait|wait|actually|scratch that|on second thoughts?|correction|i mean|sorry)\b|^\W*no\b"
+    r"\b(?:no,? wait|wait|actually|scratch that|strike that|on second thoughts?|on (?:further |closer )?reflection"
+    r"|come to think of it|correction|i mean|sorry)\b|^\W*no\b"
 )
+CORRECTED = re.compile(
+    r"\b(?:i mean|no,? wait|wait|scratch that|strike that|sorry|correction|make that|or rather)\b"
+    r"[\s,:\u2014]*(?:an?\s+|the\s+)?\"?$"
+)
+DISLIKES = re.compile(r"\b(?:hate|dislike|detest|loathe|mind|bothers?)\b")
 LEAD = re.compile(
     r"^\W*(?:(?:well|hmm*|ok|okay|sure|honestly|definitely|personally|probably|certainly|absolutely|clearly|easily|"
     r"obviously|for me|of the two|of these(?: two)?|i think|i'd say|i guess|in my opinion|as for me|yes|no|oh|ah|so|"
@@ -137,6 +148,12 @@ LEAD_GOES_ON = re.compile(
     r"please\b|obviously\b|over\b|rather\b|instead\b|not\b|all\b|of course\b|wins?\b|it is\b|person\b)"
 )
 # "X, in this context, is ...": a sentence about X and no answer.
+# A number or a truth for an option, in JSON or after a colon: the other one may have the higher.
+RATED = re.compile(
+    r"^[\"')]*\s*[:=]\s*(?:[\d.]|(?:false|true|null|no|yes)\b)"
+    r"|^[\"')]*\s*[(\u2014-]?\s*(?:about |roughly |~)?\d+(?:[.,]\d+)?\s*(?:%|percent|/\s*\d|out of|points?|stars?)"
+)
+HEADING = re.compile(rf"^\W*{M}\W*:$")
 IS_ABOUT = re.compile(
     r"^[\"')]*,[^,.;]{1,40},\s*(?:is|are|was|were|has|have)\b|^,? on the other hand\b"
     r"|^[\"')]*\s*[\u2014:]\s*an? (?:[\w-]+,? ){0,4}(?:form|kind|type|sort|style|brand|piece|variety|alternative)\b"

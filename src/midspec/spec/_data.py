@@ -1,0 +1,179 @@
+"""Rules and traits of a file that is data: JSON, JSON lines or YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from midspec.core.errors import SpecError
+from midspec.core.records import Strict
+
+
+class Rule(Strict):
+    """One rule or trait of a file of them; `id`, `name` and `domain` are empty where the file gives none.
+
+    Attributes:
+        is_off: the file says that it does not hold (`enabled: false`, `status: deprecated`).
+        is_nested: it stands in a form that earlier versions did not read.
+    """
+
+    id: str = ""
+    name: str = ""
+    text: str
+    domain: str = ""
+    is_off: bool = False
+    is_nested: bool = False
+
+
+_TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
+_NAME_KEYS = ("domain", "name", "title")
+_LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
+_NESTED_KEYS = (*_LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
+# Chats, data sets and what explains a rule: texts under these are no rules.
+_NO_RULES = frozenset(
+    [
+        "messages",
+        "conversations",
+        "conversation",
+        "dialogue",
+        "prompt",
+        "completion",
+        "response",
+        "question",
+        "questions",
+        "additional_questions",
+        "answer",
+        "example",
+        "examples",
+        "input",
+        "output",
+        "role",
+        "metadata",
+        "meta",
+        "author",
+        "authors",
+        "license",
+        "source",
+    ]
+)
+_OFF_WORDS = frozenset(
+    ["deprecated", "removed", "disabled", "inactive", "rejected", "obsolete", "archived", "retired", "draft"]
+)
+_MAX_DEPTH = 20
+QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
+_YAML_BEGINS = re.compile(
+    r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
+    r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
+    rf"(?:-[ \t]+(?:id|name|{'|'.join(_TEXT_KEYS)}):[ \t]"
+    rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
+)
+_COMMENTS = r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
+_JSON_BEGINS = re.compile(rf"{_COMMENTS}(?:\[{_COMMENTS})?\{{{_COMMENTS}\"")
+
+
+def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
+    """Return the rules or traits of a text that is JSON, JSON lines or YAML of them; none of a text that is prose.
+
+    Args:
+        text: the text.
+        where: what an error names.
+        form: JSON or YAML where the text can be nothing else.
+
+    Raises:
+        SpecError: it is JSON or YAML of something else, or begins as such and can't be read.
+    """
+    begins = text.lstrip()
+    if form == "JSON" or begins.startswith(("[", "{")):
+        found = _json_values(text, where, is_json=form == "JSON")
+        is_data, form = bool(form) or any(isinstance(value, list | dict) for value in found), "JSON"
+    elif form == "YAML" or _YAML_BEGINS.match(begins):
+        found, is_data, form = [_yaml_value(text, where)], True, "YAML"
+    else:
+        return []
+    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
+    if not any(not rule.is_off for rule in rules):
+        rules = [rule for value in found for rule in _of_names(value, "", _MAX_DEPTH)]
+    if is_data and not any(not rule.is_off for rule in rules):
+        hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
+        raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
+    for rule in rules:
+        bad = next((char for char in rule.text if char == "\0" or "\ud800" <= char <= "\udfff"), None)
+        if bad is not None:
+            what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.text[:60]!r}"
+            raise SpecError(what, where=where, hint="Correct that escape")
+    return rules
+
+
+def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
+    """Return the values of JSON or JSON lines; none of a text that only begins with a bracket or a brace."""
+    try:
+        return [json.loads(text)]
+    except (ValueError, RecursionError) as error:
+        try:
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
+        except (ValueError, RecursionError):
+            if is_json or _JSON_BEGINS.match(text):
+                line = getattr(error, "lineno", 1)
+                hint = "Correct it, or begin a text that is no JSON with words"
+                raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
+            return []
+
+
+def _yaml_value(text: str, where: str) -> object:
+    import yaml
+
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)):
+            raise SpecError("is YAML with aliases", where=where, hint="Write each rule out")
+        return yaml.load(text, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, SpecError):
+            raise
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        what = f"begins as YAML and can't be read (line {line})"
+        raise SpecError(what, where=where, hint="Correct it, or give Markdown") from error
+
+
+def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
+    if depth and isinstance(value, list):
+        for entry in value:
+            is_text = isinstance(entry, str) and len(entry.split()) > 1
+            yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
+    elif isinstance(value, dict) and (key := next((k for k in _TEXT_KEYS if isinstance(value.get(k), str)), "")):
+        identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
+        is_off = _is_off(value)
+        yield Rule(id=str(identity), name=str(name), text=value[key], domain=domain, is_off=is_off)
+        # A text over a list of rules introduces them; one with subrules is a rule itself.
+        for inner in _NESTED_KEYS if depth and not is_off else ():
+            below = _rules(value[inner], str(name or domain), depth - 1) if isinstance(value.get(inner), list) else ()
+            yield from (rule.model_copy(update={"is_nested": True}) for rule in below)
+    elif depth and isinstance(value, dict) and not _is_off(value):
+        own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
+        for key in _LIST_KEYS:
+            yield from _rules(value.get(key, []), own, depth - 1)
+
+
+def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
+    """Yield the rules of objects whose keys are names: `{"Honesty": ["Ada never lies.", ...], "1": "Ada asks."}`."""
+    if not depth or not isinstance(value, dict) or _NO_RULES & {str(key).lower() for key in value} or _is_off(value):
+        return
+    if not all(isinstance(inner, str | list | dict) for inner in value.values()):
+        return
+    for name, inner in value.items():
+        own = str(name)
+        if isinstance(inner, str):
+            words = inner if len(inner.split()) > 1 else ""
+            found = [Rule(id="" if not own.isdigit() else own, name="" if own.isdigit() else own, text=words)]
+        else:
+            found = list(_rules(inner, own, depth - 1)) or list(_of_names(inner, own, depth - 1))
+        for rule in found:
+            if rule.text.strip():
+                yield rule.model_copy(update={"is_nested": True, "domain": rule.domain or domain})
+
+
+def _is_off(value: Mapping[str, object]) -> bool:
+    """Return whether an entry says that it does not hold."""
+    flags = any(value.get(key) is False for key in ("enabled", "active"))
+    flags |= any(value.get(key) is True for key in ("disabled", "deprecated", "removed", "archived", "hidden"))
+    return flags or str(value.get("status", "")).strip().lower() in _OFF_WORDS

@@ -1,0 +1,112 @@
+"""What of a file nobody is to read: comments, struck-out words, scripts, parts of a page that are not shown.
+
+One pass of one expression over the text, so that time is linear. Code is left alone. HTML tables become Markdown's on
+the way, since their cells may run over lines.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from midspec.core.errors import SpecError
+from midspec.spec._examples import VERDICTS, is_turn_tag
+from midspec.spec._pasted import NEW_LINE
+
+_FENCED = (
+    r"^(?: {0,3}>[ \t]?)*[ \t]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*"
+    r"(?:\n(?s:.*?)(?:^[ \t]*(?:>[ \t]?)*[ \t]*(?P=fence)(?P=tick)*[ \t]*$|\Z)|\Z)"
+)
+_SPAN = r"(?<!`)(?P<span>`+)(?!`)[^\n]{1,1000}?(?<!`)(?P=span)(?!`)"
+_HIDDEN = re.compile(
+    rf"(?P<code>{_FENCED}|{_SPAN}|\\[<~{{%])"
+    r"|<!---?>|<!--(?P<comment>(?s:.*?))(?:--!?>|(?P<open>\Z))"
+    r"|(?P<token>(?:<\|[\w ]{1,40}\|>(?:(?<=start\|>)(?:system|user|assistant|developer)\b)?)+)"
+    r"|\{\{-?[ \t]*(?:/\*[^*]*(?:\*(?!/)[^*]*)*\*/|!--[^-]*(?:-(?!-)[^-]*)*--|![^{}\n]*|[<%][^{}\n]*[>%])[ \t]*-?\}\}"
+    r"|\{/\*(?:[^{*]|\{(?!/\*)|\*(?!/\}))*\*/\}|\{#[ \t]+[^{}\n]*#\}|^%%[^%]*(?:%(?!%)[^%]*)*%%|(?<=[ \t])%%[^%\n]+%%"
+    r"|\{%-?[ \t]*comment\b[^%\n]*%\}[^{]*(?:\{(?!%)[^{]*)*\{%-?[ \t]*endcomment[ \t]*-?%\}|\{%[^%{}\n]*%\}"
+    r"|\{>>(?:[^{<]|\{(?!>>)|<(?!<\}))*<<\}|\{--(?:[^{-]|\{(?!--)|-(?!-\}))*--\}"
+    r"|\{==(?P<marked>[^{}=]*(?:=(?!=)[^{}=]*)*)==\}"
+    r"|<table\b[^<>]*>(?P<table>[^<]*(?:<(?!/?table\b)[^<]*)*)</table[ \t]*>"
+    r"|\{\+\+(?P<added>(?:[^{+]|\{(?!\+\+)|\+(?!\+\}))*)\+\+\}|\{~~[^~{}\n]*~>(?P<new>[^~{}\n]*)~~\}"
+    r"|(?<!~)~~(?=[^\s~])(?:[^~\n]|\n(?!\s*\n)|~(?!~))+~~(?!~)|(?<![~\w/])~(?=[^\s~\d])[^~\n]{1,300}(?<=\S)~(?![~\w])"
+    r"|<(?:!doctype|meta|link|base)\b[^<>\n]*>"
+    r"|<(?P<gone>del|s|strike|script|style|svg|template|noscript|head|title|nav)\b[^<>\n]*>"
+    r"[^<]*(?:<(?!/?(?P=gone)\b)[^<]*)*</(?P=gone)[ \t]*>"
+    r"|<(?P<unseen>[a-z]\w*)\b[^<>\n]*?(?:[ \t]hidden(?=[ \t>=])|display:[ \t]*none|visibility:[ \t]*hidden"
+    r"|line-through)[^<>\n]*>[^<]*(?:<(?!/?(?P=unseen)\b)[^<]*)*</(?P=unseen)[ \t]*>",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ROW = re.compile(r"<tr\b[^<>]*>([^<]*(?:<(?!/?tr\b)[^<]*)*)", re.IGNORECASE)
+_BLOCKS_IN_CELL = re.compile(r"</?(?:p|div|ul|ol|li)\b[^<>]*>", re.IGNORECASE)
+_CELL = re.compile(r"<t[dh]\b[^<>]*>([^<]*(?:<(?!/?t[dhr]\b)[^<]*)*)", re.IGNORECASE)
+
+
+class Part(NamedTuple):
+    """How lines of a spec were read: from `first` to `last`, counted from 1, and their words."""
+
+    first: int
+    last: int
+    kind: str
+    text: str
+
+
+def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -> str:
+    """Put a zero character where a comment or struck-out words stood; their line ends stay.
+
+    Args:
+        text: the text.
+        n_before: how many lines of the file stand before it.
+        left_out: what is taken out is added to it.
+        where: what an error names.
+
+    Raises:
+        SpecError: a comment begins and does not end, or stands in another.
+    """
+    n_lines, counted_to = n_before + 1, 0
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal n_lines, counted_to
+        if match["code"] is not None:
+            return match[0]
+        n_lines += text.count("\n", counted_to, match.start())
+        counted_to = match.start()
+        if match["table"] is not None:
+            return _as_rows(match["table"]) + "\n" * match[0].count("\n")
+        if match["open"] is not None:
+            hint = "Close it with -->, or put the mark in `code`"
+            raise SpecError(f"a comment begins in line {n_lines} and has no end", where=where, hint=hint)
+        if "<!--" in (match["comment"] or "") and "-->" in text[match.end() :].partition("<!--")[0]:
+            # The inner mark ends the outer comment, whose rest would be read.
+            raise SpecError(
+                f"the comment in line {n_lines} holds another", where=where, hint="Take the inner <!-- and --> out"
+            )
+        if (comment := match["comment"]) is not None and (verdict := VERDICTS.fullmatch(comment.strip())):
+            line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+            after = text[match.end() : match.end() + 200].split("\n", 1)[0]
+            if is_turn_tag(line) or "\n" in match[0]:
+                return match[0].replace("\n", " ")
+            word = verdict["verdict"].upper()
+            why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
+            if not line.strip(" \t>-*+") and not after.strip():
+                return f"**{word} reply{why}:**"
+            return f"\x06{word} reply{why}\x06"
+        last = n_lines + match[0].count("\n")
+        kind = "comment" if comment is not None else "mark" if match["token"] is not None else "struck out"
+        left_out.append(Part(n_lines, last, kind, match[0]))
+        kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
+        return kept or "\0" + "\n\0" * match[0].count("\n")
+
+    return _HIDDEN.sub(hide, text)
+
+
+def _as_rows(html: str) -> str:
+    """Write an HTML table as one of Markdown, in one line of the file, so that lines keep their numbers."""
+    lines: list[str] = []
+    for row in _ROW.findall(html):
+        cells = [" ".join(_BLOCKS_IN_CELL.sub(" ", cell).split()).replace("|", "\\|") for cell in _CELL.findall(row)]
+        if not lines and not re.search(r"<th\b", row, re.IGNORECASE):
+            lines += ["| " * len(cells) + "|", "|---" * len(cells) + "|"]
+        lines.append(f"| {' | '.join(cells)} |")
+        lines += ["|---" * len(cells) + "|"] if len(lines) == 1 else []
+    return NEW_LINE.join(["", *lines, ""])

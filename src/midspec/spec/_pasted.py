@@ -1,0 +1,190 @@
+"""What copying leaves in a text: page numbers, words broken over lines and bullets of a PDF or a word processor, roles
+on lines of their own from a web page. Texts in another markup language than Markdown are refused.
+
+Lines keep their numbers: what goes leaves a zero character, which the reader of lines closes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+from midspec.core.errors import SpecError
+from midspec.spec._examples import label_alone
+
+NEW_LINE = "\x05"
+"""Ends a line that goes on in the same line of the file."""
+_FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})")
+_LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
+_CHARS = str.maketrans({"\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None, **_LIGATURES})
+_STRUCK = re.compile(r"(?:[^\s\u0335\u0336][\u0335\u0336](?:[ \t]+[\u0335\u0336]?)?)+[.,;:!?]?")
+_BULLET = re.compile(r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u27a2\u27a4][ \t]*|\u30fb)(?=\S)")
+_DASH = re.compile(r"([ \t]*)[\u2013\u2014][ \t]+(?=\S)")
+_SMALL_O = re.compile(r"([ \t]*)o(?:\t|[ ]{2,}|[ ](?=[A-Z]))[ \t]*(?=\S)")
+_PAGE = re.compile(
+    r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
+    r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
+    re.IGNORECASE,
+)
+_LEADER = re.compile(r"[^\n]{2,120}?(?:\.{4,}|(?:[ \t]\.){3,}|\u2026{2,})[ \t.\u2026]*\d{1,4}[ \t]*")
+_CONTENTS = re.compile(r"[ \t]*(?:table of )?contents:?[ \t]*", re.IGNORECASE)
+_BROKEN = re.compile(r"(?<![^\W\d_]-)\b([^\W\d_]{2,})-$")
+_REST = re.compile(r"([ \t>]*)(([^\W\d_]+)\S*)[ \t]*")
+_SUSPENDED = frozenset(["and", "or", "to", "und", "oder", "bis", "et", "ou", "y", "e"])
+_OWN_HYPHEN = frozenset(
+    [
+        "self",
+        "well",
+        "non",
+        "ex",
+        "half",
+        "cross",
+        "long",
+        "short",
+        "high",
+        "low",
+        "real",
+        "one",
+        "two",
+        "three",
+        "first",
+        "second",
+    ]
+)
+_FEWEST_HEADS, _LONGEST_HEAD = 3, 100
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
+# Lines of other languages; of the last two Markdown has the like, so that more than one is needed, and no heading.
+_OTHERS = {
+    "LaTeX": re.compile(r"[ \t]*\\(?:documentclass\b|begin\{(?:document|itemize|enumerate)\}|(?:sub)*section\*?\{)"),
+    "reStructuredText": re.compile(r"[ \t]*\.\.[ \t]+(?:[\w:-]+::|_[^:]+:|\[[#*\w]+\][ \t]|\|[^|]+\|[ \t]|[A-Za-z]+ )"),
+    "Org": re.compile(r"#\+(?:title|author|date|options|startup|filetags|begin_\w+):?(?:[ \t]|$)", re.IGNORECASE),
+    "a MediaWiki page": re.compile(r"\{\|[ \t]*(?:class|style|border)|(={2,6})[ \t]*[^=\s].*[^=]\1[ \t]*$"),
+    "AsciiDoc": re.compile(r"={1,5}[ \t]+\S.*[^=\s][ \t]*$"),
+}
+_SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
+
+
+def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
+    """Raise where a text is written in another markup language, whose marks and comments would be taken for words.
+
+    Args:
+        lines: of the text.
+        n_before: how many lines of the file stand before them.
+        where: what the error names.
+
+    Raises:
+        SpecError: it is.
+    """
+    prose = _prose(lines)
+    has_headings = any(_HEADING.match(lines[at]) for at in prose)
+    for name, pattern in _OTHERS.items():
+        found = [at for at in prose if pattern.match(lines[at])]
+        if found and (name in _SEEN_ONCE or (len(found) > 1 and not has_headings)):
+            what = f"looks like {name} (line {n_before + found[0] + 1}), and only Markdown and plain text are read"
+            raise SpecError(what, where=where, hint="Convert it (`pandoc -t gfm`, say)")
+
+
+def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, str]]]:
+    """Return lines without what copying left in them, and what went: the line, its kind and its words."""
+    out, prose = list(lines), _prose(lines)
+    gone: list[tuple[int, str, str]] = []
+    for at in prose:
+        if not lines[at].isascii() or "\x0b" in lines[at]:
+            gone += [(at, "struck out", match[0]) for match in _STRUCK.finditer(lines[at])]
+            out[at] = _STRUCK.sub("\0", lines[at]).translate(_CHARS)
+    for at, kind in [*_pages(out, prose), *_contents(out, prose)]:
+        gone.append((at, kind, lines[at].strip("\x0c \t")))
+        out[at] = "\0"
+    _bullets(out, prose)
+    _broken_words(out, prose)
+    labels = {at: label for at in prose if (label := label_alone(out[at]))}
+    if {"**User:**", "**Assistant:**"} <= set(labels.values()):  # turns as a web page shows them
+        for at, label in labels.items():
+            out[at] = label
+    return out, gone
+
+
+def _prose(lines: list[str]) -> list[int]:
+    """Return the lines that stand in no fenced block."""
+    found, fence = list[int](), ""
+    for at, line in enumerate(lines):
+        opened = _FENCE.match(line)
+        if opened is None and not fence:
+            found.append(at)
+        elif opened is not None:
+            closes = fence and opened[1][0] == fence[0] and len(opened[1]) >= len(fence)
+            fence = "" if closes else fence or opened[1]
+    return found
+
+
+def _pages(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:
+    """Find page numbers that stand alone, and what is repeated at the head of pages; join what a page's end divides."""
+    begins = [at for at in prose if lines[at].startswith("\x0c")]
+    for at in prose:
+        lines[at] = lines[at].removeprefix("\x0c").replace("\x0c", NEW_LINE)
+
+    def at_end(at: int) -> bool:
+        return not any(lines[to].strip("\0 \t") for to in (at - 1, at + 1) if 0 <= to < len(lines))
+
+    numbers = [at for at in prose if _PAGE.fullmatch(lines[at]) and at_end(at)]
+    found = [(at, "page number") for at in numbers]
+    kept = list[tuple[int, str]]()
+    for at, kind in found:
+        first, end = at, at + 1
+        while first and not lines[first - 1].strip("\0 \t"):
+            first -= 1
+        while end < len(lines) and not lines[end].strip("\0 \t"):
+            end += 1
+        before = lines[first - 1].rstrip() if first else ""
+        after = lines[end].lstrip() if end < len(lines) else ""
+        goes_on = before[-1:].isalpha() and after[:1].islower()
+        if goes_on:
+            lines[first:at], lines[at + 1 : end] = ["\0"] * (at - first), ["\0"] * (end - at - 1)
+        if goes_on or len(found) > 1 or "age" in lines[at]:
+            kept.append((at, kind))
+    heads = Counter(lines[at].strip() for at in begins if lines[at].strip())
+    often = {head for head, n in heads.items() if n >= _FEWEST_HEADS - 1 and len(head) <= _LONGEST_HEAD}
+    return kept + [(at, "head of a page") for at in prose if lines[at].strip() in often]
+
+
+def _contents(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:
+    """Find a table of contents whose page numbers stand behind dots, and its title."""
+    entries = [at for at in prose if _LEADER.fullmatch(lines[at])]
+    if len(entries) > 1:
+        before = next((at for at in reversed(prose) if at < entries[0] and lines[at].strip()), entries[0])
+        entries += [before] if _CONTENTS.fullmatch(lines[before]) else []
+        return [(at, "table of contents") for at in entries]
+    return []
+
+
+def _bullets(lines: list[str], prose: list[int]) -> None:
+    """Write the bullets of word processors, and dashes that begin several lines, as Markdown's."""
+    has_bullets = False
+    for at in prose:
+        if found := _BULLET.match(lines[at]):
+            lines[at] = f"{found[1]}- {lines[at][found.end() :]}"
+        has_bullets |= found is not None or lines[at].lstrip().startswith("\u2022")
+    dashed = [at for at in prose if _DASH.match(lines[at])]
+    for at in {at for pair in pairwise(dashed) if pair[1] - pair[0] == 1 for at in pair}:
+        lines[at] = _DASH.sub(r"\1- ", lines[at], count=1)
+    for at in prose if has_bullets else ():
+        if found := _SMALL_O.match(lines[at]):
+            lines[at] = f"{found[1]}  - {lines[at][found.end() :]}"
+
+
+def _broken_words(lines: list[str], prose: list[int]) -> None:
+    """Join words that a hyphen breaks at the end of a line; a hyphen that is the word's own stays."""
+    words: frozenset[str] | None = None
+    for at, following in pairwise(prose):
+        broken, rest = _BROKEN.search(lines[at]), _REST.match(lines[following])
+        if broken is None or rest is None or following != at + 1:
+            continue
+        begin, end = broken[1].lower(), rest[3]
+        if not end[0].islower() or end in _SUSPENDED:
+            continue
+        words = words or frozenset(re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", "\n".join(lines).lower()))
+        is_own = begin + end not in words and (begin in _OWN_HYPHEN or f"{begin}-{end}" in words)
+        lines[at] = (lines[at] if is_own else lines[at][:-1]) + rest[2]
+        left = lines[following][rest.end() :]
+        lines[following] = rest[1] + left if left else "\0"

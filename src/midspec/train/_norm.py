@@ -1,0 +1,63 @@
+"""RMS norms with frozen weights in fewer passes over memory than transformers' own, keeping less for the backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+
+class RmsNorm(torch.autograd.Function):
+    """Root mean square layer normalization (arXiv 1910.07467); the weight gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """Normalize `states`, (..., size), in float32."""
+        wide = states.float()
+        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        inverse = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(states, weight, inverse)
+        output: torch.Tensor = (wide * inverse).to(states.dtype) * weight
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Compute the gradient of the states."""
+        states, weight, inverse = ctx.saved_tensors
+        wide, grad = states.float(), (grads[0] * weight).float()
+        along = (grad * wide).sum(-1, keepdim=True).mul_(inverse.pow(3)).div_(states.shape[-1])
+        return grad.mul_(inverse).addcmul_(wide, along, value=-1).to(states.dtype), None, None
+
+
+@contextmanager
+def fused_norms(model: Any) -> Iterator[int]:
+    """Compute frozen RMS norms by `RmsNorm` within it; gives their number."""
+    changed = [module for module in model.modules() if _is_plain(module)]
+    for module in changed:
+        module.forward = partial(_compute, module)
+    try:
+        yield len(changed)
+    finally:
+        for module in changed:
+            del module.forward
+
+
+@torch.no_grad()
+def _is_plain(module: Any) -> bool:
+    """Return whether a layer holds a frozen vector and an epsilon, and computes what `RmsNorm` does."""
+    weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 1 or weight.requires_grad:
+        return False
+    if not isinstance(epsilon, float) or len(list(module.parameters())) != 1 or "forward" in vars(module):
+        return False
+    sample = torch.linspace(-1, 2, len(weight), device=weight.device).unsqueeze(0)
+    expected = RmsNorm.apply(sample, weight, epsilon)  # type: ignore[no-untyped-call]
+    return torch.allclose(module(sample), expected, rtol=1e-5, atol=1e-6)
+
+
+def _compute(module: Any, states: torch.Tensor) -> torch.Tensor:
+    output: torch.Tensor = RmsNorm.apply(states, module.weight, module.variance_epsilon)  # type: ignore[no-untyped-call]
+    return output
