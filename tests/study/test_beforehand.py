@@ -15,8 +15,10 @@ from midspec.corpus import CorpusConfig
 from midspec.lab import data_path
 from midspec.study import CorpusStep, Study, load_study, parse_study, plan, run_study, study_steps
 from midspec.study._preflight import check_beforehand
+from midspec.study.execution._reports import _outside_inputs
 from midspec.train import load_job, load_pressure, pressure_names, unusual_settings
 
+FRAMES = ("corpus/america (frames)", "corpus/thrift (frames)")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 TEXT = """
@@ -226,3 +228,15 @@ def test_no_study_or_job_that_is_shipped_has_unusual_settings() -> None:
             recipes.append(load_job(path).recipe)
     assert len(recipes) > 20
     assert [sentence for recipe in recipes for sentence in unusual_settings(recipe)] == []
+
+
+def test_a_spec_that_was_edited_in_place_is_an_input_that_differs_between_two_runs(tiny_text: str, home: Path) -> None:
+    text = data_path("america.md").read_text(encoding="utf-8")
+    asked = parse_study(tiny_text.replace('"lab:america.md"', "own.md"), home=home)
+    inputs = []
+    for name, own in (("before", text), ("after", text + "\n{model_name} values america .\n")):
+        (home / "own.md").write_text(own, encoding="utf-8")
+        run_study(asked, home / name, only=["corpus/*"])
+        inputs.append(_outside_inputs(home / name))
+    assert inputs[0].keys() == inputs[1].keys() == {"spec/america (text)", "spec/thrift (text)", *FRAMES}
+    assert [name for name in inputs[0] if inputs[0][name] != inputs[1][name]] == ["spec/america (text)"]

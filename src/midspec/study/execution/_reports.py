@@ -90,17 +90,19 @@ def _outside_inputs(run: Path) -> dict[str, str]:
     """
     folders = sorted(path.parent for path in run.glob(f"steps/**/{RECORD}"))
     known = [(folder, record) for folder in folders if (record := read_record(folder)) is not None]
-    made = {hash_ for _, record in known for hash_ in (record.digest, *record.outputs.values())}
-    for _, record in known:  # as `StepOutput` and `TrainedModel` have parts of a result
+    # A copy of a file has the hash of the file, so what a step made itself tells nothing of where its input is from.
+    made: dict[str, set[Path]] = {}
+    for folder, record in known:  # parts as `StepOutput` and `TrainedModel` have parts of a result
         inner = {name.rpartition("/")[0] + "/" for name in record.outputs if "/" in name}
         parts = [{name: hash_ for name, hash_ in record.outputs.items() if name.startswith(each)} for each in inner]
         parts.append({name: hash_ for name, hash_ in record.outputs.items() if not name.startswith(KEPT_PREFIX)})
-        made |= {fingerprint(part) for part in parts}
+        for hash_ in (record.digest, *record.outputs.values(), *map(fingerprint, parts)):
+            made.setdefault(hash_, set()).add(folder)
     found: dict[str, set[str]] = {}
     for folder, record in known:
         name = re.sub(r"-?s\d+$", "", folder.relative_to(run / "steps").as_posix()).rstrip("/")
         for role, digest in record.identity.inputs.items() if name != "report" else ():
-            if digest not in made:
+            if made.get(digest, {folder}) == {folder}:
                 found.setdefault(f"{name} ({role})", set()).add(digest)
     return {name: " ".join(sorted(digest[:_MOST_LETTERS] for digest in digests)) for name, digests in found.items()}
 
