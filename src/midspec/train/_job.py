@@ -315,8 +315,8 @@ def load_job(path: Path) -> TrainJob:
     if not path.is_file():
         raise MissingError("there is no such file", where=str(path), hint="Check the path")
     data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise ConfigError("not a training job", where=str(path), hint="Write stage, parent and data as keys")
+    if not isinstance(data, dict) or "arms" in data:
+        raise ConfigError("not a training job", where=str(path), hint="Write stage, parent, data; a study is for run")
     try:
         job = TrainJob.model_validate(_with_pressure(data))
     except ValidationError as error:
