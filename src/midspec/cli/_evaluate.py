@@ -122,9 +122,8 @@ def evaluate(
     # A judge's budget is of its own store, which is beside the result.
     access, temperature = o.access(judge_url, concurrency, budget, prices), o.temperature_of(judge_temperature)
     judging = Judging(tuple(grader or ()), temperature, access, where="--grader")
-    is_log = model.endswith(".eval") and not Path(model).is_dir()
-    o.there(config, model if is_log else None)
-    if is_log:
+    o.there(config)
+    if model.endswith(".eval") and not Path(model).is_dir():
         unused: dict[str, object] = {"--task": task, "--items": items, "--config": config, "--spec": spec}
         _refuse_unused_of_log(unused | {"--base-url": base_url, "--template-arg": template_arg}, dry_run=dry_run)
         step = RescoreStep.of_log(Path(model), judging)
