@@ -72,10 +72,8 @@ def assemble(
         MissingError: a calibration does not exist.
     """
     config, wanted, analysis = study.config, study.config.report, run.analysis
-    estimates, contrasts, robust = (
-        tuple(read_rows(analysis.folder / name, Estimate))
-        for name in ("estimates.jsonl", "contrasts.jsonl", "robust.jsonl")
-    )
+    files = ("estimates.jsonl", "contrasts.jsonl", "robust.jsonl")
+    estimates, contrasts, robust = (tuple(read_rows(analysis.folder / name, Estimate)) for name in files)
     gates = tuple(read_rows(analysis.folder / "gates.jsonl", GateResult))
     panels = _panels(config, estimates)
     main_set, main_measure = wanted.main_set or panels[0].set, wanted.main_measure or panels[0].measure
@@ -89,7 +87,6 @@ def assemble(
     warnings += difference_sentences("preference", pair_setting_differences(run.pair_evals, config))
     warnings += (said for each in eval_tasks for said in difference_sentences(each.name, each.differences))
     saved, unknown = savings(config, estimates)
-    warnings += unknown
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
@@ -108,7 +105,7 @@ def assemble(
         reasons=read_reasons(run.run_folder / "reasons"),
         bills=judging_costs(run.steps.values()),
         health=(*stage_health(run.steps.values()), *(each.health for each in overlaps)),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *unknown),
         savings=saved,
         contrasts_changed=bool(changed),
         config_yaml=study.text,
