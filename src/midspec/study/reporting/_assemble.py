@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from midspec.core.artifact import read_rows
 from midspec.core.errors import DataError, plural
@@ -90,9 +89,12 @@ def assemble(
     records = {name: step.record for name, step in run.steps.items()}
     return ReportData(
         title=config.title or config.name,
+        question=tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
         main_set=main_set,
         main_measure=main_measure,
+        main_contrasts=wanted.main_contrasts,
         arms=_arms(config),
+        sets=tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
         set_legend=tuple(_set_legend(items[config.run_seeds[0]], wanted.sets)),
         panels=panels,
         estimates=estimates,
@@ -108,27 +110,16 @@ def assemble(
         warnings=(*warnings, *unknown),
         savings=saved,
         contrasts_changed=bool(changed),
+        caveats=tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
+        deviations=wanted.deviations,
         config_yaml=study.text,
         seed_kind=wanted.seed_kind or _seed_kind(config),
         level=wanted.level,
         hashes=tuple(LabelledValue(label=name, value=record.digest) for name, record in records.items()),
         versions=analysis.record.versions | {k: v for record in records.values() for k, v in record.versions.items()},
         commit=analysis.record.commit,
-        **_said_by_study(config),
         **evidence(study, run, (estimates, contrasts), eval_tasks, (main_set, main_measure), store),
     )
-
-
-def _said_by_study(config: StudyConfig) -> dict[str, Any]:
-    """Return the fields that stand in the study file in words."""
-    wanted = config.report
-    return {
-        "question": tuple(" ".join(part.split()) for part in config.question.split("\n\n") if part.strip()),
-        "main_contrasts": wanted.main_contrasts,
-        "sets": tuple(SetInfo(name=name, **entry.model_dump()) for name, entry in wanted.sets.items()),
-        "caveats": tuple(Caveat(**entry.model_dump()) for entry in wanted.caveats),
-        "deviations": wanted.deviations,
-    }
 
 
 def _set_legend(path: Path, named: Mapping[str, SetEntry]) -> Iterator[LabelledValue]:
