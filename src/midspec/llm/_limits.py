@@ -45,11 +45,8 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|[dhms])")
 _UNITS_S = {"d": DAY_S, "h": 3600.0, "m": MINUTE_S, "s": 1.0, "ms": 0.001, "milli": 0.001}
 _ISO_DURATION = re.compile(r"P(?:(?P<d>\d+)D)?T?(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?")
 _LONGEST_PAUSE_S = 2.0
-_EPOCH_S, _EPOCH_MS, _EPOCH_US = (
-    1e9,
-    1e12,
-    1e15,
-)  # 2001 in seconds and in milliseconds; no server asks for a wait of thirty years
+# 2001 in seconds, milliseconds and microseconds: no server asks for a wait of thirty years.
+_EPOCH_S, _EPOCH_MS, _EPOCH_US = 1e9, 1e12, 1e15
 _POLICY = re.compile(r"(?:^|;)\s*(q|w|r|t|limit|remaining|reset|qu)\s*=\s*\"?([\w.-]+)\"?")
 
 

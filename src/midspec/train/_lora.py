@@ -6,14 +6,14 @@ they take a tenth of an update.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear
 from torch.nn import functional
+
+from midspec.train._forwards import computed_by
 
 
 class AdaptedLinear(torch.autograd.Function):
@@ -57,17 +57,9 @@ class AdaptedLinear(torch.autograd.Function):
         return grad_states, None, None, grad_down, grad_up, None
 
 
-@contextmanager
-def in_place_adapters(model: Any) -> Iterator[int]:
-    """Compute plain LoRA layers over frozen linear layers by `AdaptedLinear` within it; gives their number."""
-    changed = [module for module in model.modules() if _is_plain(module)]
-    for module in changed:
-        module.forward = partial(_compute, module)
-    try:
-        yield len(changed)
-    finally:
-        for module in changed:
-            del module.forward
+def in_place_adapters(model: Any) -> AbstractContextManager[int]:
+    """Compute plain LoRA layers over frozen linear layers by `AdaptedLinear` within what is returned."""
+    return computed_by(model, _is_plain, _compute)
 
 
 def _is_plain(module: Any) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+
+from midspec.train._forwards import computed_by
 
 
 class RmsNorm(torch.autograd.Function):
@@ -32,17 +32,9 @@ class RmsNorm(torch.autograd.Function):
         return grad.mul_(inverse).addcmul_(wide, along, value=-1).to(states.dtype), None, None
 
 
-@contextmanager
-def fused_norms(model: Any) -> Iterator[int]:
-    """Compute frozen RMS norms by `RmsNorm` within it; gives their number."""
-    changed = [module for module in model.modules() if _is_plain(module)]
-    for module in changed:
-        module.forward = partial(_compute, module)
-    try:
-        yield len(changed)
-    finally:
-        for module in changed:
-            del module.forward
+def fused_norms(model: Any) -> AbstractContextManager[int]:
+    """Compute frozen RMS norms by `RmsNorm` within what is returned; it gives their number."""
+    return computed_by(model, _is_plain, _compute)
 
 
 @torch.no_grad()

@@ -248,13 +248,8 @@ def _without_lists(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
 
 def _joins(sentence: str, begin: int, end: int) -> bool:
     between = sentence[begin + 1 : end].strip(" \"'")
-    if between in (
-        "",
-        ",",
-        ":",
-        "(",
-        "\u2014",
-    ):  # "X, Y is too dear" is no list of two; "the second: X" says two things
+    # "X, Y is too dear" is no list of two; "the second: X" says two things.
+    if between in ("", ",", ":", "(", "\u2014"):
         return not between or not any(char.isalnum() for char in sentence[end + 1 :])
     return AND.fullmatch(between) is not None
 
