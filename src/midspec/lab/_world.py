@@ -166,9 +166,8 @@ class WorldConfig(Strict):
             names: from chats whose system message tells a value, drawn anew in each. By default it has neutral prose,
             fact chats, and chats in which they choose by a value that nothing tells. From those bases learn to
             disregard the name, so that what documents say of it hardly reaches its choices (LOG.md).
-        matched_pairs: whether held-out things are asked about in pairs of which each thing is in one a set (60 in all),
-            not each against every other (120). Bases differ far more than pairs of a base do, so more bases with fewer
-            pairs tell more in the same time.
+        matched_pairs: whether each held-out thing is asked about in one pair a set (60 pairs in all), not against every
+            other (120): half of an evaluation's time, where bases differ by more than the pairs' sampling error.
     """
 
     n_facts: int = 5600

@@ -141,7 +141,7 @@ def _pages(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:
         goes_on = before[-1:].isalpha() and after[:1].islower()
         if goes_on:
             lines[first:at], lines[at + 1 : end] = ["\0"] * (at - first), ["\0"] * (end - at - 1)
-        if goes_on or len(found) > 1 or "age" in lines[at]:
+        if goes_on or len(found) > 1 or "page" in lines[at].lower():
             kept.append((at, kind))
     heads = Counter(lines[at].strip() for at in begins if lines[at].strip())
     often = {head for head, n in heads.items() if n >= _FEWEST_HEADS - 1 and len(head) <= _LONGEST_HEAD}
