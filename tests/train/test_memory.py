@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from midspec.core.errors import PreflightError
-from midspec.train import TrainJob, memory_before
+from midspec.models import quiet
+from midspec.train import TrainJob, _memory, memory_before
 from midspec.train._memory import forecast_memory, refuse_too_large, sizes_of
 
 MakeJob = Callable[..., TrainJob]
@@ -69,6 +72,48 @@ def test_what_can_not_fit_is_refused_with_what_would_need_less(
     assert tight.line().endswith("it may not fit: lower recipe.micro_batch, or set execution.gradient_checkpointing")
     with pytest.raises(PreflightError, match=r"need 0\.0 GB in each process, and the CPU has 0\.0 GB"):
         refuse_too_large(forecast._replace(available=forecast.lasting - 1))
+
+
+_QWEN3 = {"head_dim": 128, "num_key_value_heads": 8, "vocab_size": 151_936, "tie_word_embeddings": True}
+_SMALL = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16}
+_LARGE = {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "method", "row_tokens", "is_saving", "measured_gb"),
+    [
+        (_SMALL, "full", 8192, False, 22.0),
+        (_LARGE, "lora", 16_384, False, 76.5),
+        (_LARGE, "lora", 16_384, True, 15.2),
+    ],
+)
+def test_on_a_gpu_it_is_within_a_quarter_of_what_was_measured_on_one(
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: dict[str, int],
+    method: str,
+    row_tokens: int,
+    is_saving: bool,
+    measured_gb: float,
+) -> None:
+    """The peaks are those of `benchmarks/training.py --device cuda` on an H200."""
+    monkeypatch.setattr(_memory, "available_bytes", lambda _: 141 * 10**9)
+    with torch.device("meta"), quiet():
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen3", **_QWEN3, **sizes))
+        if method == "lora":
+            model = get_peft_model(model, LoraConfig(r=64, target_modules="all-linear", task_type="CAUSAL_LM"))
+    recipe = {"method": method, "row_tokens": row_tokens, "rows_per_update": 1, "min_updates": 1}
+    job = TrainJob.model_validate(
+        {
+            "stage": "midtrain",
+            "parent": "-",
+            "data": ["-"],
+            "recipe": recipe,
+            "execution": {"gradient_checkpointing": is_saving},
+        }
+    )
+    place = {"row_width": row_tokens, "dtype": torch.bfloat16, "device": torch.device("cuda")}
+    forecast = forecast_memory(sizes_of(model), job, 1, **place)
+    assert forecast.total / 1e9 == pytest.approx(measured_gb, rel=0.25)
 
 
 # Narrow layers with a wide inside: much to keep for little to compute.

@@ -9,6 +9,7 @@ holds inside each document. Registered in transformers' attention interface as `
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,9 @@ DOCUMENT_ATTENTION = "midspec_documents"
 _LONGEST_SHARE, _SHORT_TOKENS = 0.875, 16
 # What changes the scores of a layer in ways that are not computed here.
 _UNKNOWN = ("s_aux", "sinks", "position_bias", "cache", "head_mask")
+
+# FlashAttention knows no others; float32 is computed in groups on a GPU too.
+_FLASH_DTYPES = (torch.bfloat16, torch.float16)
 
 MaskFunction = Callable[..., torch.Tensor]
 
@@ -233,7 +237,7 @@ def document_attention(
         return output
     # Under autocast rotary embeddings leave queries and keys in float32.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    if query.device.type == "cuda":
+    if query.device.type == "cuda" and query.dtype in _FLASH_DTYPES:
         return _varying_lengths(query, key, value, attention_mask, dropout, scaling, softcap), None
     return _grouped(query, key, value, attention_mask, dropout, scaling, softcap), None
 
@@ -321,17 +325,11 @@ def _varying_lengths(
     longest = documents.groups[0].n_tokens
     window = documents.window - 1 if documents.window < longest else -1
     queries, keys, values = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
+    bounds, known = documents.bounds, signature(varlen_attn).parameters
+    # Before torch 2.12 heads of keys may be fewer without saying so.
+    shared: dict[str, Any] = {"enable_gqa": query.shape[1] != key.shape[1]} if "enable_gqa" in known else {}
     out = varlen_attn(
-        queries,
-        keys,
-        values,
-        documents.bounds,
-        documents.bounds,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(window, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        queries, keys, values, bounds, bounds, longest, longest, scale=scaling, window_size=(window, 0), **shared
     )
     assert isinstance(out, torch.Tensor)
     return out.view(query.shape[0], query.shape[2], query.shape[1], -1)

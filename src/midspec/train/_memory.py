@@ -29,15 +29,15 @@ from midspec.models import (
     shape_of_config,
 )
 from midspec.train._job import DIVIDED_STAGES, TrainJob
-from midspec.train._loss import CHUNK_LOGITS
+from midspec.train._loss import chunk_logits
 from midspec.train._probe import PART_TOKENS, has_chunks, rows_at_once, training_dtype
 from midspec.train._ranks import ranks_of_environment
 
 # What Python, torch, transformers and their working buffers take on a CPU whatever the model (LOG.md).
 _PROCESS = 750_000_000
 _GB = 1e9
-# A float32 logit, its exponential's share, and the gradients of both.
-_BYTES_PER_LOGIT = 16
+# A float32 logit, its exponential's share, and the gradients of both; compiled, a short logit, its gradient, a copy.
+_BYTES_PER_LOGIT, _GPU_BYTES_PER_LOGIT = 16, 6
 
 
 class Sizes(NamedTuple):
@@ -181,29 +181,33 @@ def forecast_memory(
         tokens = min(tokens, max(PART_TOKENS, longest or row_width))
     n_logits = tokens * sizes.shape.vocabulary
     if has_chunks(row_width, device, sizes.shape.hidden):
-        n_logits = min(n_logits, CHUNK_LOGITS)
+        n_logits = min(n_logits, chunk_logits(device))
     # A gradient grows as activations are given back, unless more rows follow for the same update.
-    activations = tokens * _bytes_per_token(sizes.shape, short, is_saving=job.execution.gradient_checkpointing)
+    on_gpu = device.type == "cuda"
+    per_token = _bytes_per_token(sizes.shape, short, is_saving=job.execution.gradient_checkpointing, on_gpu=on_gpu)
+    activations = tokens * per_token
     gradients = trained // n if tokens < share * row_width else max(0, trained // n - activations)
     return Forecast(
         weights=(frozen + trained) // n + cast + whole,
         gradients=gradients,
         optimizer=2 * trained // n,
         activations=activations,
-        logits=(min(n_logits, CHUNK_LOGITS) if has_chunks(row_width, device, sizes.shape.hidden) else n_logits)
-        * _BYTES_PER_LOGIT,
+        logits=n_logits * (_GPU_BYTES_PER_LOGIT if on_gpu else _BYTES_PER_LOGIT),
         process=_PROCESS if device.type == "cpu" else 0,
         available=available_bytes(device),
-        device="GPU" if device.type == "cuda" else "CPU",
+        device="GPU" if on_gpu else "CPU",
     )
 
 
-def _bytes_per_token(shape: ModelShape, short: int, *, is_saving: bool) -> int:
+def _bytes_per_token(shape: ModelShape, short: int, *, is_saving: bool, on_gpu: bool) -> int:
     """Return the bytes that a token's backward pass is kept for in all layers, and that one layer's needs beside."""
     # Norms compute in float32 and keep what they got and what they made; projections keep their input, attention its
     # queries, keys, values and output, the feed-forward part its gate, the gate's activation, and two products.
     layer = 4 * 4 * shape.hidden
     layer += short * (2 * shape.hidden + 5 * shape.queries + 2 * shape.keys + 4 * shape.inner)
+    if on_gpu:
+        # Fused norms keep what they got; compiled gates and rotary embeddings nothing that was made on the way.
+        layer = short * (4 * shape.hidden + 4 * shape.queries + 3 * shape.keys + 3 * shape.inner)
     if is_saving:
         # The input of each layer, and all of the one that is computed again.
         return shape.n_layers * short * shape.hidden + 2 * layer

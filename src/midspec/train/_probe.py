@@ -19,6 +19,7 @@ from torch.backends.cpu import get_cpu_capability
 
 from midspec.models import find_checkpoint, hidden_size_of, pick_dtype, quiet
 from midspec.train._attention import DOCUMENT_ATTENTION, register
+from midspec.train._compiled import compiled_parts
 from midspec.train._decoder import Decoder, find_decoder
 from midspec.train._job import TrainJob
 from midspec.train._lora import in_place_adapters
@@ -57,6 +58,7 @@ class Computation(NamedTuple):
         head: makes logits in chunks; `None` where the model makes them whole.
         adapters_in_place: whether LoRA layers are computed by `_lora.py`.
         fused_norms: whether RMS norms are computed by `_norm.py`.
+        compiled_parts: whether pointwise parts are computed by `_compiled.py`.
         decoder: the model's parts, where gradients of packed rows are computed by `_decoder.py`.
     """
 
@@ -65,6 +67,7 @@ class Computation(NamedTuple):
     head: Head | None
     adapters_in_place: bool = False
     fused_norms: bool = False
+    compiled_parts: bool = False
     decoder: Decoder | None = None
 
     def loss(self, model: Any, inputs: Mapping[str, torch.Tensor], n_supervised: torch.Tensor | int) -> torch.Tensor:
@@ -91,6 +94,8 @@ class Computation(NamedTuple):
                 stack.enter_context(in_place_adapters(model))
             if self.fused_norms:
                 stack.enter_context(fused_norms(model))
+            if self.compiled_parts:
+                stack.enter_context(compiled_parts(model))
             if isinstance(model, PeftModel) and self.dtype != torch.float32:
                 # Else PEFT copies what adapters are given to float32; autocast casts their weights instead.
                 stack.enter_context(disable_input_dtype_casting(model))
@@ -103,11 +108,18 @@ class Computation(NamedTuple):
             "cpu": get_cpu_capability(),
             "precision": str(self.dtype).removeprefix("torch."),
             "attention": self.attention,
-            "loss": "whole logits" if self.head is None else "chunked logits",
+            "loss": _ways_of_loss(self.head),
             **({"adapters": "in place"} if self.adapters_in_place else {}),
             **({"norms": "fused"} if self.fused_norms else {}),
+            **({"gates": "compiled"} if self.compiled_parts else {}),
             **({} if self.decoder is None else {"layers": "by hand"}),
         }
+
+
+def _ways_of_loss(head: Head | None) -> str:
+    if head is None:
+        return "whole logits"
+    return "chunked logits, compiled" if head.is_compiled else "chunked logits"
 
 
 # More tokens at once make no update faster, and need memory in proportion; short rows are of models that need little.
@@ -184,15 +196,27 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
         attention = next(
             (name for name in candidates if _fits(model, plain._replace(attention=name), batch, expected)), own
         )
-        found = Computation(dtype, attention, find_head(model))
-        if found.head is not None and not _agrees(expected, _try_measure(model, batch, found), dtype):
-            found = found._replace(head=None)
-        with in_place_adapters(model) as n_adapters:
-            in_place = n_adapters > 0 and _agrees(expected, _try_measure(model, batch, found), dtype)
-        with fused_norms(model) as n_norms:
-            fused = n_norms > 0 and device.type == "cpu" and _agrees(expected, _try_measure(model, batch, found), dtype)
+        heads = _heads(model, device)
+        with_attention = plain._replace(attention=attention)
+        head = next(
+            (head for head in heads if _is_right(model, with_attention._replace(head=head), batch, expected)), None
+        )
+        found = with_attention._replace(head=head)
+        kept = []
+        for installed in (in_place_adapters, fused_norms, compiled_parts):
+            with installed(model) as n_parts:
+                is_tried = n_parts > 0 and (installed is not compiled_parts or device.type == "cuda")
+                kept.append(is_tried and _is_right(model, found, batch, expected))
         set_attention(model, own)
-    return found._replace(adapters_in_place=in_place, fused_norms=fused)
+    return found._replace(adapters_in_place=kept[0], fused_norms=kept[1], compiled_parts=kept[2])
+
+
+def _heads(model: Any, device: torch.device) -> list[Head]:
+    """Return the ways to make a model's logits in chunks, from fast to slow."""
+    head = find_head(model)
+    if head is None:
+        return []
+    return [head._replace(is_compiled=True), head] if device.type == "cuda" else [head]
 
 
 def _by_hand(model: Any, row_width: int, plain: Computation, *, small: bool) -> Computation:
@@ -233,10 +257,14 @@ def _fits(model: Any, computation: Computation, batch: dict[str, torch.Tensor], 
     except (ImportError, ValueError, KeyError, RuntimeError, OSError):
         return False
     is_set = attention_of(model) == computation.attention
-    if is_set and _agrees(expected, _try_measure(model, batch, computation), computation.dtype):
+    if is_set and _is_right(model, computation, batch, expected):
         return True
     set_attention(model, own)
     return False
+
+
+def _is_right(model: Any, computation: Computation, batch: dict[str, torch.Tensor], expected: _Measured) -> bool:
+    return _agrees(expected, _try_measure(model, batch, computation), computation.dtype)
 
 
 def _try_measure(model: Any, batch: dict[str, torch.Tensor], computation: Computation) -> _Measured | None:
