@@ -22,6 +22,7 @@ from .conftest import with_two_arms
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
+FRAMES = ROOT / "src" / "midspec" / "lab" / "_data" / "frames.yaml"
 
 
 def ran(text: str, out: Path, **settings: object) -> list[Event]:
@@ -49,14 +50,30 @@ def test_rows_only_runs_need_no_models(tiny_text: str, tmp_path: Path) -> None:
 
 
 def test_an_error_is_raised_after_all_that_does_not_depend_on_it(tiny_text: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("nothing: here\n", encoding="utf-8")
-    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: bad.yaml")
+    templates = tmp_path / "own.yaml"
+    shutil.copy(FRAMES, templates)
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: own.yaml")
     told: list[Event] = []
-    with pytest.raises(MidspecError, match=r"bad\.yaml"):
-        run_study(parse_study(text, home=tmp_path), tmp_path / "run", only=["corpus"], on_event=told.append, workers=2)
+
+    def watch(event: Event) -> None:
+        """Damage the templates after they were looked at, and before a step reads them."""
+        templates.write_text("nothing: here\n", encoding="utf-8")
+        told.append(event)
+
+    with pytest.raises(MidspecError, match=r"own\.yaml"):
+        run_study(parse_study(text, home=tmp_path), tmp_path / "run", only=["corpus"], on_event=watch, workers=2)
     assert sorted(done(told)) == ["corpus/america-s1", "corpus/america-s2", "spec/america", "spec/thrift"]
     assert sorted(event.step for event in told if event.kind == "fail") == ["corpus/thrift-s1", "corpus/thrift-s2"]
     assert not list((tmp_path / "run").rglob(".*.part"))
+
+
+def test_templates_that_do_not_fit_are_told_before_any_step(tiny_text: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("nothing: here\n", encoding="utf-8")
+    text = tiny_text.replace("*corpus, spec: thrift", "*corpus, spec: thrift, templates: bad.yaml")
+    told: list[Event] = []
+    with pytest.raises(MidspecError, match=r"corpora\.thrift: .*bad\.yaml: name: Field required"):
+        run_study(parse_study(text, home=tmp_path), tmp_path / "run", on_event=told.append, workers=2)
+    assert not done(told)
 
 
 def test_a_folder_with_files_of_others_is_no_run_folder(tiny_text: str, tmp_path: Path) -> None:
