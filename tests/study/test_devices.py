@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from midspec.core.errors import ConfigError
 from midspec.study import parse_study, run_study, study_steps
 from midspec.study.execution._devices import DevicePool
+from midspec.study.execution._executor import REUSED_MEMORY
 
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG = "MIG-0ee0c8e7-2ce6-5b8d-9e1d-7d0c4a9b1c2d"
@@ -102,6 +103,7 @@ class LookStep(Step):
         began = time.monotonic()
         time.sleep(0.3)
         seen = [os.environ.get("CUDA_VISIBLE_DEVICES"), job.device, os.getpid(), began, time.monotonic()]
+        seen.append(os.environ.get("GLIBC_TUNABLES"))
         (folder / "seen.json").write_text(__import__("json").dumps(seen))
         return Built(outputs=("seen.json",))
 
@@ -186,6 +188,16 @@ def test_a_gpu_that_was_asked_for_by_number_is_number_0_in_its_process(tmp_path:
 
 def test_without_gpus_the_environment_is_left_alone(tmp_path: Path) -> None:
     assert looked(tmp_path, [], ["look"])["look/0"][:2] == [None, "auto"]
+
+
+def test_workers_keep_freed_memory_unless_the_environment_says_how_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    (tmp_path / "own").mkdir()
+    assert looked(tmp_path, [], ["look"])["look/0"][5] == REUSED_MEMORY["GLIBC_TUNABLES"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert looked(tmp_path / "own", [], ["look"])["look/0"][5] == "glibc.malloc.hugetlb=0"
 
 
 def test_steps_say_whether_they_open_a_model(tiny_text: str, tmp_path: Path) -> None:

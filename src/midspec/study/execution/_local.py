@@ -17,7 +17,7 @@ from midspec.core.errors import MidspecError
 from midspec.models import VISIBLE
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
-from midspec.study.execution._executor import ONE_THREAD, Progress, StepHandle, StepState, StepTask
+from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY, Progress, StepHandle, StepState, StepTask
 from midspec.study.execution._worker import Failed, Finished, Reply
 
 _STOP_WITHIN_S = 10.0
@@ -120,7 +120,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **ONE_THREAD, **self._visible},
+                env={**REUSED_MEMORY, **os.environ, **ONE_THREAD, **self._visible},
                 # A Ctrl-C in the terminal is the parent's to handle.
                 start_new_session=True,
             )

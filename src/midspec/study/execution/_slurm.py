@@ -26,7 +26,7 @@ from midspec.core.errors import ConfigError, UnreachableError
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
 from midspec.study.execution._batches import MAX_ARRAY_SIZE, JobArray
-from midspec.study.execution._executor import ONE_THREAD, StepState
+from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY, StepState
 
 _JOBS, _SUBMITTED = "jobs", "submitted.txt"
 _ASK_WITHIN_S = 60.0
@@ -306,6 +306,7 @@ class JobFolder:
             "trap '' USR1",
             *self._entry.setup.splitlines(),
             *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
+            *(f"export {name}=${{{name}:-{value}}}" for name, value in REUSED_MEMORY.items()),
             *choice,
             f'exec {command} step {shlex.quote(str(self._run))} "${{steps[@]}}" {restarts}',
         ]
