@@ -31,9 +31,10 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from midspec.core.garbage import rare_collections
 from midspec.core.records import Item, Message
 from midspec.evals import PreferenceConfig, run_preference, scripted_model
-from midspec.evals._inspect import evaluate, rare_garbage_collection
+from midspec.evals._inspect import evaluate
 from midspec.evals.tasks.preference._config import asks, free_ask, option_texts, why_ask
 from midspec.models import use_threads
 
@@ -162,7 +163,7 @@ def bare(model: Any, made: list[Batch]) -> None:
 def inspect(items: list[Item]) -> None:
     """Inspect's own work on as many samples, with the settings that we run it with."""
     task = Task(dataset=[Sample(id=item.id, input=item.options[0]) for item in items], solver=nothing(), scorer=one())
-    with tempfile.TemporaryDirectory() as logs, rare_garbage_collection():
+    with tempfile.TemporaryDirectory() as logs, rare_collections():
         evaluate(task, scripted_model(["."]), len(items), Path(logs))
 
 

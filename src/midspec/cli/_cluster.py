@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from pathlib import Path
@@ -34,9 +33,8 @@ def step(
 
     Example: midspec step runs/first midtrain/america-s1
     """
-    from midspec.study import GC_THRESHOLD, ONE_THREAD, make_steps
+    from midspec.study import ONE_THREAD, make_steps
 
-    gc.set_threshold(*GC_THRESHOLD)
     # Before anything brings a library that reads them.
     os.environ.update(ONE_THREAD)
     from midspec.models import check_device

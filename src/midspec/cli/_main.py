@@ -36,6 +36,7 @@ from midspec.cli._rows import curate, export, import_, mix, prefer, reframe
 from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, generalize, lint, list_
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
+from midspec.core.garbage import rare_collections
 
 _ABOUT = """From a Model Spec to a trained model, and to a report that says how its alignment generalized.
 
@@ -188,7 +189,8 @@ def main(args: Sequence[str] | None = None) -> int:
     # Python collects garbage a last time as it ends, through everything that was ever imported.
     atexit.register(gc.freeze)
     try:
-        return _run(args)
+        with rare_collections():
+            return _run(args)
     except BrokenPipeError:
         # The reader of our output has ended (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -250,17 +249,6 @@ def replace_surrogates(text: str) -> str:
 def seed_of(*parts: object) -> int:
     """Return the seed of one sample, from all that tells it from others, so that no two are the same draw."""
     return int(fingerprint(list(parts))[:7], 16)
-
-
-@contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Collect garbage less often: an evaluation keeps what it makes, and the default thresholds cost it a tenth."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: Sequence[Model] = ()) -> EvalLog:

@@ -16,6 +16,7 @@ from inspect_ai.scorer import Scorer
 
 from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import FolderError
+from midspec.core.garbage import rare_collections
 from midspec.core.records import TaskAnswer
 from midspec.evals._inspect import (
     GRADER,
@@ -24,7 +25,6 @@ from midspec.evals._inspect import (
     is_served,
     opened_here,
     opened_models,
-    rare_garbage_collection,
 )
 from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, log_settings, logged_task, read_task
 from midspec.evals._inspect_task import inspect_task, task_scorer
@@ -41,7 +41,7 @@ _FEWEST_QUESTIONS = 5  # fewer may well be answered alike by chance
 _NO_MODEL = "none/none"
 
 
-@rare_garbage_collection()
+@rare_collections()
 def run_task(
     eval_task: EvalTask[ConfigT],
     config: ConfigT,

@@ -55,7 +55,6 @@ from .execution._status import RunStatus as RunStatus
 from .execution._status import StepNow as StepNow
 from .execution._status import run_status as run_status
 from .execution._step_job import make_steps as make_steps
-from .execution._worker import GC_THRESHOLD as GC_THRESHOLD
 from .jobs._calibrate import CalibrationStep as CalibrationStep
 from .jobs._chats import ChatsStep as ChatsStep
 from .jobs._chats import forecast_chats as forecast_chats

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from midspec.core.artifact import CHECKPOINTS
 from midspec.core.errors import ConfigError
+from midspec.core.garbage import rare_collections
 from midspec.models import quiet
 from midspec.train._checkpoint import fitting
 from midspec.train._job import MetricsRow, Preflight, Progress, Recipe, TrainJob, last_checkpoint
@@ -28,9 +28,6 @@ from midspec.train._recorder import KeepCheckpoints, Recorder
 if TYPE_CHECKING:
     from midspec.train._distributed import Shards
     from midspec.train._rl_plan import DpoPreflight, GrpoPreflight
-
-# Objects made since; the 700 of Python's default are made in one update.
-_COLLECT_AFTER = 100_000
 
 
 def learning_rate(recipe: Recipe, n_updates: int, n_warmup: int, update: int) -> float:
@@ -104,7 +101,7 @@ def run_updates(
         recorder.stop,
         quiet(),
         computation.installed(model),
-        _rare_collections() if computation.decoder is not None else nullcontext(),
+        rare_collections() if computation.decoder is not None else nullcontext(),
     ):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return recorder.rows
@@ -183,17 +180,6 @@ class _DecoderTrainer(_Trainer):
         if not norm <= most:  # else all would be multiplied by 1
             torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
         return norm
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Collect garbage rarely within it: a search through all is 0.2 s, an update of a small model 0.02."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], _COLLECT_AFTER), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def _trainer(

@@ -21,13 +21,14 @@ from typing import BinaryIO
 from midspec.core.artifact import locked, read_record
 from midspec.core.errors import ConfigError, MidspecError, MissingError, did_you_mean
 from midspec.core.fingerprint import fingerprint
+from midspec.core.garbage import freeze_modules
 from midspec.study._graph import study_steps
 from midspec.study._plan import states
 from midspec.study._step import Step
 from midspec.study.execution._run import open_run
 from midspec.study.execution._scheduler import Scheduler, task_maker, with_ancestors, with_descendants
 from midspec.study.execution._step_status import StatusFile, log_path, status_path
-from midspec.study.execution._worker import freeze_modules, make_step
+from midspec.study.execution._worker import make_step
 
 # How long a job waits for the process of its own earlier attempt, on a node that is being given up.
 _WAIT_FOR_OLD_S = 120.0

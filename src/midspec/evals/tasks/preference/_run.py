@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import DataError
+from midspec.core.garbage import rare_collections
 from midspec.core.records import Answer, Item, ScoreRow
-from midspec.evals._inspect import close_after, evaluate, opened_here, opened_models, rare_garbage_collection
+from midspec.evals._inspect import close_after, evaluate, opened_here, opened_models
 from midspec.evals._log_files import (
     log_path_of,
     open_log,
@@ -122,7 +123,7 @@ def _observed(sample: EvalSample | None, log: EvalLog) -> Observed | Unscored:
         return Unscored("the log's answers for this item can't be read")
 
 
-@rare_garbage_collection()
+@rare_collections()
 def run_preference(
     model: str | Model,
     items: Sequence[Item],
