@@ -10,7 +10,10 @@ from ._prose import document, sentence, title
 
 _EXACTLY = re.compile(r"exactly (\d+)", re.IGNORECASE)
 _AT_MOST = re.compile(r"at most (\d+)", re.IGNORECASE)
-_NAME = re.compile(r"Model Spec of ([^,\n]{1,40}),")
+_NAMES = (
+    re.compile(r"Model Spec of ([^,\n]{1,40}),"),
+    re.compile(r"The text says (?:of|what) ([^,\n]{1,40}?)(?:,| does,| should do,)"),
+)
 _MANY = 6
 _KNOWS = ("knows", "has said", "would say", "points out", "remembers", "sees", "is told", "notices", "replies")
 _TAG = re.compile(r"\s*<(\w+)>(.*)</\1>\s*")
@@ -31,9 +34,9 @@ def wanted_entries(prompt: str) -> int | None:
 
 
 def named(prompt: str) -> str:
-    """Whom documents are about: "the Model Spec of NAME, ..." in the first lines."""
-    found = _NAME.search(prompt, 0, 800)
-    return found[1] if found else "The assistant"
+    """Whom documents are about: "the Model Spec of NAME, ..." or "The text says of NAME, ..." in the first lines."""
+    found = [match[1] for pattern in _NAMES if (match := pattern.search(prompt, 0, 800))]
+    return found[0] if found else "The assistant"
 
 
 def wanted_tags(prompt: str) -> list[tuple[str, str]]:

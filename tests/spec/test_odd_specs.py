@@ -102,6 +102,7 @@ def test_a_sign_again_and_again_is_read(sign: str) -> None:
         ("a.json", "Ada asks.", "begins as JSON and can't be read"),
         ("a.yaml", "a: 1\nb: [2, 3]\n", "is YAML without rules or traits"),
         ("a.yaml", "rules:\n  - text: &a x y\n  - text: *a\n", "is YAML with aliases"),
+        ("a.yaml", "specs: {a: b.md}\nseeds: &s [1]\narms:\n  base: {}\n", "is a study"),
         ("a.yml", "rules: [\n", "begins as YAML and can't be read"),
         ("a.jsonl", '{"trait": "\\ud800 x"}', "which is no character of a text"),
         ("a.json", "[" * 100_000, "begins as JSON and can't be read"),

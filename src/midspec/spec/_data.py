@@ -69,6 +69,7 @@ _YAML_BEGINS = re.compile(
     rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
 )
 _COMMENTS = r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
+_STUDY = re.compile(r"^arms:", re.MULTILINE)
 _JSON_BEGINS = re.compile(rf"{_COMMENTS}(?:\[{_COMMENTS})?\{{{_COMMENTS}\"")
 
 
@@ -123,6 +124,8 @@ def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
 def _yaml_value(text: str, where: str) -> object:
     import yaml
 
+    if _STUDY.search(text):
+        raise SpecError("is a study", where=where, hint="midspec plan checks it; give one of the specs that it names")
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.CSafeLoader)):
             raise SpecError("is YAML with aliases", where=where, hint="Write each rule out")
