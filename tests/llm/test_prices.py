@@ -70,7 +70,7 @@ def test_a_batch_costs_what_the_library_says_and_else_one_half(model: str, usage
     plain, batch = _by_the_library(model, usage), _by_the_library(model, usage, processing="batch")
     found = Prices().cost(model, usage, batch=True)
     assert found == pytest.approx(batch) or found == pytest.approx(plain / 2)
-    assert found <= plain
+    assert found <= plain * (1 + 1e-9)  # rounding
 
 
 def test_an_unknown_price_is_none_and_never_zero() -> None:
