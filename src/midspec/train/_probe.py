@@ -7,8 +7,8 @@ where they give the loss and gradients of transformers' own on a small packed ba
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,13 +202,18 @@ def choose_computation(model: Any, row_width: int, device: torch.device, dtype: 
             (head for head in heads if _is_right(model, with_attention._replace(head=head), batch, expected)), None
         )
         found = with_attention._replace(head=head)
-        kept = []
-        for installed in (in_place_adapters, fused_norms, compiled_parts):
+
+        def fits(installed: Callable[[Any], AbstractContextManager[int]]) -> bool:
             with installed(model) as n_parts:
-                is_tried = n_parts > 0 and (installed is not compiled_parts or device.type == "cuda")
-                kept.append(is_tried and _is_right(model, found, batch, expected))
+                return n_parts > 0 and _is_right(model, found, batch, expected)
+
+        kept = found._replace(
+            adapters_in_place=fits(in_place_adapters),
+            fused_norms=fits(fused_norms),
+            compiled_parts=device.type == "cuda" and fits(compiled_parts),
+        )
         set_attention(model, own)
-    return found._replace(adapters_in_place=kept[0], fused_norms=kept[1], compiled_parts=kept[2])
+    return kept
 
 
 def _heads(model: Any, device: torch.device) -> list[Head]:

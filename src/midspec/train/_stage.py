@@ -164,6 +164,9 @@ def _open(job: TrainJob, folder: Path, device: torch.device, ranks: Ranks) -> _R
             # the activations that the parts would keep.
             if ranks.n > 1 or job.execution.gradient_checkpointing:
                 computation = computation._replace(decoder=None)
+            if ranks.n > 1:
+                # Which norms they are is seen on their weights, of which each process will have a part.
+                computation = computation._replace(fused_norms=False)
             shards = divide_model(model, ranks, device)
         with computation.with_attention(model):
             plan = _packed_or_not(plan, model, device, job.recipe.pack, where)
