@@ -16,9 +16,10 @@ _THRESHOLDS = (100_000, 20, 20)  # objects made since; Python's default is 700 o
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collect garbage seldom within it."""
+    """Collect garbage seldom within it; where that is seldom or never done already, it stays so."""
     before = gc.get_threshold()
-    gc.set_threshold(*_THRESHOLDS)
+    if 0 < before[0] < _THRESHOLDS[0]:
+        gc.set_threshold(*_THRESHOLDS)
     try:
         yield
     finally:

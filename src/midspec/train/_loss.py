@@ -175,7 +175,8 @@ class LinearCrossEntropy(torch.autograd.Function):
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add a product of short numbers to a float32 matrix; on a GPU while it is made, else in a pass of its own."""
     # Since torch 2.8, and for a GPU alone.
-    if left.device.type == "cuda" and hasattr(torch.ops.aten.addmm, "dtype_out"):
+    is_short = left.dtype != total.dtype
+    if is_short and left.device.type == "cuda" and hasattr(torch.ops.aten.addmm, "dtype_out"):
         torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
     else:
         total += left @ right
