@@ -5,13 +5,13 @@ from ._inspect_log import log_settings as log_settings
 from ._inspect_log import logged_questions as logged_questions
 from ._inspect_log import read_task as read_task
 from ._inspect_task import inspect_task as inspect_task
+from ._interfaces import ManyGenerator as ManyGenerator
+from ._interfaces import OptionScorer as OptionScorer
 from ._log_scores import Grouping as Grouping
 from ._log_scores import read_logs as read_logs
 from ._measures import measure_names as measure_names
 from ._measures import task_identity as task_identity
-from ._provider import ManyGenerator as ManyGenerator
 from ._provider import MidspecAPI as MidspecAPI
-from ._provider import OptionScorer as OptionScorer
 from ._reward import TaskReward as TaskReward
 from ._runner import rescore as rescore
 from ._runner import run_task as run_task

@@ -29,8 +29,8 @@ from midspec.core.errors import DataError, MidspecError
 from midspec.core.records import Message
 from midspec.core.text import split_reasoning
 from midspec.evals._inspect import chat_messages, generate, seed_of
+from midspec.evals._interfaces import STOP_REASONS, ManyGenerator
 from midspec.evals._measures import Reader, Verdict, prompt_hash, rubric_hash
-from midspec.evals._provider import STOP_REASONS, ManyGenerator
 from midspec.evals._response_cache import ResponseCache, model_cache_key
 from midspec.evals._types import (
     ConfigT,

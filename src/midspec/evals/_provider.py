@@ -1,8 +1,7 @@
-"""The Inspect provider `midspec/<checkpoint>`, and what a provider of ours can do that Inspect's interface lacks."""
+"""The Inspect provider `midspec/<checkpoint>`: concurrent requests are answered in batches by a model opened here."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, NamedTuple, TypeVar
@@ -14,10 +13,8 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     GenerateConfig,
-    Model,
     ModelAPI,
     ModelOutput,
-    StopReason,
 )
 from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from pydantic import JsonValue
@@ -26,6 +23,7 @@ from typing_extensions import override
 from midspec.core.errors import CheckpointError, ConfigError
 from midspec.core.records import Message
 from midspec.core.text import split_reasoning
+from midspec.evals._interfaces import DEFAULTS, STOP_REASONS, ManyGenerator, OptionScorer
 from midspec.evals._text_calls import plain_messages, split_calls
 from midspec.models import (
     Generation,
@@ -41,55 +39,6 @@ _PATIENCE_TURNS = 20
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
-
-
-# Inspect's model interface returns log-probabilities of what a model chose to say, if at all, and never of a text that
-# it is given. A provider that truly can says so by being an `OptionScorer`; for any other, measures from
-# log-probabilities stay unscored.
-class OptionScorer(ABC):
-    """A provider that gives the log-probability of a given text as the assistant's turn."""
-
-    @abstractmethod
-    async def score_options(
-        self, prompts: Sequence[Sequence[Message]], options: Sequence[str], *, n_concurrent: int = 1
-    ) -> list[OptionScore]:
-        """Return each option's log-probability after its prompt (nats, summed over tokens, without the end of turn).
-
-        Args:
-            prompts: conversations that end with the user's turn.
-            options: as many texts as prompts.
-            n_concurrent: how many calls like this one are being made at the same time; a hint for batching.
-        """
-
-
-class ManyGenerator(ABC):
-    """A provider that answers many prompts in one call."""
-
-    @abstractmethod
-    async def generate_many(
-        self,
-        prompts: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        seed: int,
-        n_concurrent: int = 1,
-    ) -> list[Generation]:
-        """Generate one answer to each prompt, in order.
-
-        Args:
-            prompts: conversations that end with the user's turn.
-            max_new_tokens: the longest answer.
-            temperature: 0 takes the likeliest token each time.
-            seed: of sampling, where the temperature is above 0.
-            n_concurrent: how many calls like this one are being made at the same time; a hint for batching.
-        """
-
-
-def template_notes(model: Model) -> dict[str, JsonValue]:
-    """Return what a checkpoint's chat template did with prompts, as an entry of an execution; nothing for most."""
-    notes = model.api.notes if isinstance(model.api, MidspecAPI) else []
-    return {"template_notes": [*notes]} if notes else {}
 
 
 class _Pending(Generic[RequestT, ResultT]):
@@ -177,8 +126,6 @@ class DynamicBatcher(Generic[RequestT, ResultT]):
                 await self._run_batch([entry])
 
 
-DEFAULTS = GenerateConfig()
-STOP_REASONS: dict[str, StopReason] = {"stop": "stop", "length": "max_tokens"}
 _UNSUPPORTED = ("top_p", "top_k", "stop_seqs", "num_choices", "logprobs", "frequency_penalty", "presence_penalty")
 _MAX_TOKENS = 256
 _MAX_CONNECTIONS = 4096
@@ -306,8 +253,9 @@ class MidspecAPI(ModelAPI, OptionScorer, ManyGenerator):
         self._opened = None
 
     @property
+    @override
     def notes(self) -> list[str]:
-        """What was done with prompts that a user should know, a sentence each; also after the model was closed."""
+        """See `ManyGenerator`; also after the model was closed."""
         return self._template.prompt_notes
 
     @property

@@ -28,9 +28,9 @@ from midspec.evals._inspect import (
 )
 from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, log_settings, logged_task, read_task
 from midspec.evals._inspect_task import inspect_task, task_scorer
+from midspec.evals._interfaces import template_notes
 from midspec.evals._log_files import log_path_of, open_log, remove_unfinished_logs
 from midspec.evals._measures import raise_if_nothing_scored, rates, summarize
-from midspec.evals._provider import template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import ConfigT, EvalTask, TaskConfig
 from midspec.evals.judges._grader import STORE

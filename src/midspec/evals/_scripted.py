@@ -25,7 +25,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from typing_extensions import override
 
 from midspec.core.records import Message, Strict
-from midspec.evals._provider import DEFAULTS, OptionScorer
+from midspec.evals._interfaces import DEFAULTS, OptionScorer
 from midspec.evals._text_calls import plain_messages, split_calls
 from midspec.models import OptionScore
 

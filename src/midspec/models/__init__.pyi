@@ -21,10 +21,7 @@ from ._find import is_local as is_local
 from ._find import only_here as only_here
 from ._gguf import cache_folder as cache_folder
 from ._gguf import opened_name as opened_name
-from ._language_model import TOO_LONG as TOO_LONG
-from ._language_model import Generation as Generation
 from ._language_model import LanguageModel as LanguageModel
-from ._language_model import PromptTooLongError as PromptTooLongError
 from ._language_model import open_checkpoint as open_checkpoint
 from ._merge import Exported as Exported
 from ._merge import export_adapter as export_adapter
@@ -46,7 +43,10 @@ from ._probes import Fork as Fork
 from ._probes import Kept as Kept
 from ._probes import find_forks as find_forks
 from ._quiet import quiet as quiet
-from ._scoring import OptionScore as OptionScore
+from ._results import TOO_LONG as TOO_LONG
+from ._results import Generation as Generation
+from ._results import OptionScore as OptionScore
+from ._results import PromptTooLongError as PromptTooLongError
 from ._template_defaults import default_system_text as default_system_text
 from ._template_defaults import has_default_system as has_default_system
 from ._template_defaults import named_assistant as named_assistant

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, final
 
 import torch
 from pydantic import JsonValue
 
-from midspec.core.errors import DataError, PromptError
+from midspec.core.errors import DataError
 from midspec.core.records import Checkpoint, Message
 from midspec.models._answers import opens_reasoning
 from midspec.models._cache import Prefix, common_length, compute_prefix
@@ -23,10 +23,10 @@ from midspec.models._chat import ChatTemplate
 from midspec.models._generation import continue_batch
 from midspec.models._open import load_model, pick_device, tokenizer_of, use_threads
 from midspec.models._precision import MIN_HIDDEN, hidden_size_of, pick_dtype, window_in
+from midspec.models._results import Generation, OptionScore, PromptTooLongError
 from midspec.models._scoring import (
     Batch,
     OptionIds,
-    OptionScore,
     Row,
     computes_branches,
     make_rows,
@@ -38,7 +38,6 @@ from midspec.models._scoring import (
 from midspec.models._tokens import first_character
 from midspec.models._turn_ends import TurnEnding, generation_ends, read_turn
 
-TOO_LONG = "the prompt does not fit the model's window"
 _CPU_BATCH, _GPU_BATCH = 4096, 65536  # tokens with padding
 _MAX_BATCH = 128
 # Fewer tokens are not worth a second, shorter pass; in larger models, which spend less on the pass itself, fewer still.
@@ -46,25 +45,6 @@ _WORTH_TOKENS, _WORTH_TOKENS_LARGE = 64, 16
 # A batch that is being continued reads all weights for each token: larger models want more rows.
 _CPU_CONTINUED_LARGE = 16384
 _LOGITS_AT_ONCE = 64 * 2**20
-
-
-class Generation(NamedTuple):
-    """What a model wrote, why it stopped ("length": it was cut off), and its number of tokens."""
-
-    text: str
-    stop_reason: Literal["stop", "length"]
-    n_tokens: int
-
-
-class PromptTooLongError(PromptError):
-    """Prompts that don't fit a model's window; `numbers` are their places in what was given."""
-
-    def __init__(self, n_tokens: int, window: int, numbers: Sequence[int]) -> None:
-        super().__init__(f"{TOO_LONG}: {n_tokens} tokens, and it has {window}")
-        self.n_tokens, self.window, self.numbers = n_tokens, window, tuple(numbers)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.n_tokens, self.window, self.numbers)
 
 
 @final

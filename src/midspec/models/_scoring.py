@@ -9,13 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from midspec.models._cache import NO_PREFIX, Prefix, keeps_all
-
-
-class OptionScore(NamedTuple):
-    """The log-probability of an option's text, summed over its `n_tokens` tokens; natural logarithm."""
-
-    logprob: float
-    n_tokens: int
+from midspec.models._results import OptionScore
 
 
 class OptionIds(NamedTuple):

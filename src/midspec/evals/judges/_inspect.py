@@ -41,8 +41,8 @@ from typing_extensions import override
 from midspec.core.errors import ConfigError, MidspecError, first_fault
 from midspec.core.records import Message
 from midspec.evals._inspect import GRADER, generate
+from midspec.evals._interfaces import DEFAULTS
 from midspec.evals._measures import Verdict, attempt, rubric_hash
-from midspec.evals._provider import DEFAULTS
 from midspec.evals._response_cache import ResponseCache, answering_args, answering_settings, model_cache_key
 from midspec.evals._text_calls import plain_messages
 from midspec.evals._types import JudgeResponse, ModelResponse, Question, Rubric, Unscored

@@ -15,7 +15,7 @@ from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 from pydantic import JsonValue
@@ -24,7 +24,10 @@ from midspec.core.artifact import Built, ProgressCallback, write_rows
 from midspec.core.errors import CheckpointError
 from midspec.core.records import Item, Strict
 from midspec.evals.tasks.preference._config import PreferenceConfig, asks, check_items, option_texts
-from midspec.models import LanguageModel, find_checkpoint, open_checkpoint
+from midspec.models import find_checkpoint
+
+if TYPE_CHECKING:
+    from midspec.models import LanguageModel
 
 LEAST_MASS = 0.1
 """Where the options have less of the probability than this, choices by log-probability are noise."""
@@ -136,6 +139,8 @@ def choose_form(
         CheckpointError: it does not open, or a log-probability is not finite.
         DataError: the items can't be asked.
     """
+    from midspec.models import open_checkpoint  # brings torch, which evaluations of served models do without
+
     check_items(items)
     opened = open_checkpoint(find_checkpoint(model), device=device, template_args=template_args)
     # How much the options have is not a matter of near ties, for which close scores are computed again.

@@ -18,6 +18,7 @@ from midspec.core.errors import DataError
 from midspec.core.garbage import rare_collections
 from midspec.core.records import Answer, Item, ScoreRow
 from midspec.evals._inspect import close_after, evaluate, opened_here, opened_models
+from midspec.evals._interfaces import ManyGenerator, OptionScorer, template_notes
 from midspec.evals._log_files import (
     log_path_of,
     open_log,
@@ -27,7 +28,6 @@ from midspec.evals._log_files import (
     samples_of,
 )
 from midspec.evals._measures import mean_of, raise_if_nothing_scored, rates, score_rows, summarize
-from midspec.evals._provider import ManyGenerator, OptionScorer, template_notes
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items

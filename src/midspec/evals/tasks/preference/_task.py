@@ -19,7 +19,7 @@ from midspec.core.errors import DataError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Item
 from midspec.evals._inspect import generate, seed_of
-from midspec.evals._provider import STOP_REASONS, ManyGenerator, OptionScorer
+from midspec.evals._interfaces import STOP_REASONS, ManyGenerator, OptionScorer
 from midspec.evals._response_cache import ResponseCache, model_cache_key
 from midspec.evals._types import Unscored
 from midspec.evals.tasks.preference._config import (
