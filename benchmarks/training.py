@@ -37,10 +37,11 @@ import torch
 import yaml
 
 from midspec.core.artifact import CHECKPOINTS
+from midspec.core.memory import REUSED_MEMORY
 from midspec.core.records import Item
 from midspec.lab import WorldConfig, make_world, save_world
 from midspec.models import quiet, use_threads
-from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY
+from midspec.study.execution._executor import ONE_THREAD
 from midspec.train import Recipe, TrainJob
 from midspec.train._checkpoint import open_start, open_tokenizer
 from midspec.train._loop import run_updates
@@ -281,7 +282,7 @@ def smollm2_row(options: argparse.Namespace, folder: Path) -> None:
     (folder / "now.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
     job["recipe"] = {**job["recipe"], "micro_batch": 1}  # type: ignore[dict-item]
     (folder / "before.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
-    now = in_process(sys.executable, "train", str(folder / "now.yaml"), str(folder / "now"))
+    now = in_process(sys.executable, "train", str(folder / "now.yaml"), str(folder / "now"), environment=REUSED_MEMORY)
     print(f"  {now['execution']}")
     show("midspec train", now["tokens_a_cpu_second"], "tokens a CPU second")
     show("peak memory", now["peak_mib"], "MiB")

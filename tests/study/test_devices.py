@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
+from midspec.core.memory import REUSED_MEMORY
 from midspec.study import parse_study, run_study, study_steps
 from midspec.study.execution._devices import DevicePool
-from midspec.study.execution._executor import REUSED_MEMORY
 
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG = "MIG-0ee0c8e7-2ce6-5b8d-9e1d-7d0c4a9b1c2d"

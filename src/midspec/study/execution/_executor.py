@@ -23,24 +23,6 @@ ONE_THREAD = {
 """The environment of every process that makes steps, so that a result does not depend on the number of cores."""
 
 
-REUSED_MEMORY = {
-    "GLIBC_TUNABLES": ":".join(
-        f"glibc.malloc.{name}={value}"
-        for name, value in (
-            ("hugetlb", 1),
-            ("trim_threshold", 2**31),
-            ("top_pad", 64 * 2**20),
-            ("mmap_threshold", 32 * 2**20),
-        )
-    )
-}
-"""Has a process that makes steps keep the memory of freed tensors, in pages of 2 MB, where the C library is glibc.
-
-By default an update of a small model gives its tensors back to the system and is given them again page by page: with
-two workers on two cores trainings took 1.2 to 1.45 times as long (LOG.md). A value that the user has set stays.
-"""
-
-
 class StepState(Enum):
     """The state of a submitted step."""
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from midspec.core.artifact import writable
 from midspec.core.errors import MidspecError
+from midspec.core.memory import REUSED_MEMORY
 from midspec.models import VISIBLE
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
-from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY, Progress, StepHandle, StepState, StepTask
+from midspec.study.execution._executor import ONE_THREAD, Progress, StepHandle, StepState, StepTask
 from midspec.study.execution._worker import Failed, Finished, Reply
 
 _STOP_WITHIN_S = 10.0

@@ -23,10 +23,11 @@ from typing import NamedTuple
 
 from midspec.core.artifact import write_text
 from midspec.core.errors import ConfigError, UnreachableError
+from midspec.core.memory import REUSED_MEMORY
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
 from midspec.study.execution._batches import MAX_ARRAY_SIZE, JobArray
-from midspec.study.execution._executor import ONE_THREAD, REUSED_MEMORY, StepState
+from midspec.study.execution._executor import ONE_THREAD, StepState
 
 _JOBS, _SUBMITTED = "jobs", "submitted.txt"
 _ASK_WITHIN_S = 60.0

@@ -1,0 +1,49 @@
+"""The program that is started anew: once, as it was called, and with what the user has set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from midspec.core.memory import REUSED_MEMORY
+
+NAME = next(iter(REUSED_MEMORY))
+# Says where it is before and after; standard input and the process stay.
+CODE = f"""
+import os, sys
+print(os.getpid(), os.environ.get({NAME!r}), sys.argv[1:], flush=True)
+from midspec.core.memory import restart_with_reused_memory
+restart_with_reused_memory()
+print(sys.stdin.read())
+"""
+
+
+def told(environment: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "a word", "--and"],
+        input="the rest",
+        env={name: value for name, value in os.environ.items() if name != NAME} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's variable")
+def test_a_program_begins_again_once_in_the_same_process_with_its_arguments_and_input() -> None:
+    first, second, read = told({})
+    pid, before, arguments = first.split(" ", 2)
+    assert before == "None"
+    assert arguments == "['a word', '--and']"
+    assert second == f"{pid} {REUSED_MEMORY[NAME]} {arguments}"
+    assert read == "the rest"
+
+
+def test_what_the_user_has_set_stays_and_nothing_begins_again() -> None:
+    first, read = told({NAME: "glibc.malloc.top_pad=65536"})
+    assert " glibc.malloc.top_pad=65536 " in first
+    assert read == "the rest"
