@@ -16,6 +16,7 @@ from midspec.core.artifact import (
     CHECKPOINTS,
     RECORD,
     Built,
+    _build,
     build,
     locked,
     read_record,
@@ -26,7 +27,7 @@ from midspec.core.artifact import (
 )
 from midspec.core.errors import ConfigError, DataError, FolderError, InUseError, PreflightError, StaleError
 from midspec.core.fingerprint import fingerprint, hash_file
-from midspec.core.records import Identity, Message
+from midspec.core.records import Identity, Message, Record
 
 
 def identity(**config: int | str) -> Identity:
@@ -50,6 +51,23 @@ def test_a_built_folder_holds_the_results_and_a_record_and_nothing_else(tmp_path
     assert is_new
     assert names(tmp_path) == ["a", "a/b", "a/b/record.json", "a/b/rows.txt", "a/b/sub", "a/b/sub/more.txt"]
     assert read_record(tmp_path / "a" / "b") == record
+
+
+def test_a_result_that_another_writer_moves_here_between_two_looks_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path / "theirs", identity(), make)
+
+    def look(folder: Path) -> Record | None:
+        found = read_record(folder)
+        if not folder.exists():
+            (tmp_path / "theirs").rename(folder)
+        return found
+
+    monkeypatch.setattr(_build, "read_record", look)
+    record, is_new = build(tmp_path / "a", identity(), make)
+    assert not is_new
+    assert record == read_record(tmp_path / "a")
 
 
 def test_a_record_says_what_it_is_of_and_keeps_clocks_and_paths_apart(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_kills_at_random_moments_never_show_half_a_result(tmp_path: Path) -> Non
 
 
 def test_the_second_writer_is_told_and_the_first_is_not_disturbed(tmp_path: Path) -> None:
-    first = start(tmp_path / "a", 0.3)
+    first = start(tmp_path / "a", 1.5)  # three more parts: time for another Python to start on a busy machine
     assert first_line(first) == "a.txt"
     status, said = finish(tmp_path / "a", 0.0)
     assert status == 2
@@ -91,7 +91,7 @@ def test_the_second_writer_is_told_and_the_first_is_not_disturbed(tmp_path: Path
 
 
 def test_a_second_writer_that_waits_takes_over_the_firsts_result(tmp_path: Path) -> None:
-    first = start(tmp_path / "a", 0.2)
+    first = start(tmp_path / "a", 1.0)
     assert first_line(first) == "a.txt"
     assert finish(tmp_path / "a", 0.0, "--wait", "30") == (0, ["there"])
     first.communicate(timeout=60)

@@ -229,10 +229,13 @@ def take_over(result: Path, folder: Path) -> Built:
 def _usable(folder: Path, identity: Identity, redo: bool) -> Record | None:
     record = read_record(folder)
     if record is None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        holds_files = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        # Another writer may have moved its result here between the two looks.
+        if holds_files and (record := read_record(folder)) is None:
             raise FolderError(
                 "holds files that are not a midspec result", where=str(folder), hint="Choose another --out"
             )
+    if record is None:
         return None
     name, kind = (step.partition("@")[0] for step in (identity.step, record.identity.step))
     if name != kind:
