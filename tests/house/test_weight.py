@@ -89,6 +89,8 @@ def test_what_is_not_there_is_refused_before_anything_heavy_is_loaded(tmp_path: 
         ["eval", "some/model", "--items", file, *out],
         ["eval", "some/model", "--items", str(pairs), "--config", file, *out],
         ["eval", str(tmp_path / "nowhere.eval"), "--grader", "openai/judge", *out],
+        ["eval", "some/model", "--items", str(pairs), "--prices", file, *out],
+        ["calibrate", "--grader", "openai/judge", "--prices", file, *out],
         ["seam", model, "--spec", str(spec), *out],
         ["seam", "some/model", "--spec", str(spec), "--items", file, *out],
         ["compare", file, file],

@@ -319,9 +319,15 @@ def access(
     *,
     batch: bool = False,
 ) -> Access:
-    """Return how a model is reached, or raise ConfigError where an option is wrong."""
+    """Return how a model is reached.
+
+    Raises:
+        ConfigError: an option is wrong.
+        MissingError: there is no such table of prices.
+    """
     from midspec.llm import Access
 
+    there(prices, "table of prices")
     return checked(Access, base_url=base_url, concurrency=concurrency, budget_usd=budget, prices=prices, batch=batch)
 
 
