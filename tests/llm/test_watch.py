@@ -139,6 +139,7 @@ TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=20)
 
 @given(text=TEXTS)
 @example(text="\x08\x1f\x1b")
+@example(text="A一A")
 def test_no_text_has_fewer_tokens_than_the_least(text: str) -> None:
     # A byte-level tokenizer has at least a token for each of these pieces, and in other scripts many more.
     pieces = pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)

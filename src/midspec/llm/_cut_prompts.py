@@ -33,7 +33,7 @@ def least_tokens(text: str) -> int:
     """Return a number of tokens that no tokenizer stays below for `text`."""
     n_spaceless = 0 if text.isascii() else len(_SPACELESS.findall(text))
     if n_spaceless:
-        text = _SPACELESS.sub(" ", text)
+        text = _SPACELESS.sub("", text)  # letters on both sides of one may be a single token with it
     return len(text.translate(_NO_SPACES).split()) + n_spaceless // _CHARS_A_TOKEN
 
 
