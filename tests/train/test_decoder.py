@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -61,7 +61,9 @@ def worst(model: Any, inputs: dict[str, torch.Tensor]) -> float:
     gradients = torch.autograd.grad(expected, decoder.weights)
     loss, found = decoder.gradients(inputs, 7)
     pairs = zip(gradients, found, strict=True)
-    moved = [float((a - b).norm() / a.norm().clamp(min=1e-6)) for a, b in pairs]
+    # A token that sees itself alone gives queries and keys no gradient: what is there is rounding of the others'.
+    least = 1e-2 * max(float(gradient.norm()) for gradient in gradients)
+    moved = [float((a - b).norm() / a.norm().clamp(min=least)) for a, b in pairs]
     return max(*moved, abs(float(expected.detach() - loss)))
 
 
@@ -82,6 +84,7 @@ def test_loss_and_gradients_are_those_of_transformers(changes: dict[str, Any]) -
 
 
 @settings(max_examples=25, deadline=None)
+@example([[1, 2]], 0.1, 0)
 @given(
     st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=6), min_size=1, max_size=3),
     st.sampled_from([0.1, 0.5, 1.0]),
