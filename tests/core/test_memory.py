@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from midspec.cli import _main
 from midspec.core.memory import REUSED_MEMORY
 
 NAME = next(iter(REUSED_MEMORY))
@@ -47,3 +48,17 @@ def test_what_the_user_has_set_stays_and_nothing_begins_again() -> None:
     first, read = told({NAME: "glibc.malloc.top_pad=65536"})
     assert " glibc.malloc.top_pad=65536 " in first
     assert read == "the rest"
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "n_starts"),
+    [(["train", "--help"], None, 1), (["plan", "--help"], None, 0), (["plan", "--help"], ["train", "--help"], 0)],
+)
+def test_only_the_command_that_trains_begins_again_and_no_call_from_python(
+    words: list[str], given: list[str] | None, n_starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[bool] = []
+    monkeypatch.setattr(_main, "restart_with_reused_memory", lambda: starts.append(True))
+    monkeypatch.setattr(sys, "argv", ["midspec", *words])
+    assert _main.main(given) == 0
+    assert len(starts) == n_starts

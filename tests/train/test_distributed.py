@@ -152,7 +152,7 @@ def wait_for_end(pids: list[int], within_s: float = 60) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_train_all_weights_as_one_does(make_job: MakeJob, tmp_path: Path) -> None:
-    # Row by row, clipped, with a last update of fewer rows than there are processes can share evenly.
+    # Row by row, clipped, with updates whose rows two processes can't share evenly.
     recipe = {"micro_batch": 1, "warmup_updates": 2, "weight_decay": 0.1, "max_grad_norm": 0.5}
     recipe |= {"n_updates": None, "rows_per_update": 5, "n_epochs": 2}
     trained(make_job(recipe=recipe), tmp_path / "one")

@@ -20,7 +20,7 @@ REUSED_MEMORY = {
 """Has a process keep the memory of freed tensors, in pages of 2 MB, where the C library is glibc.
 
 Without it trainings of small models by two workers on two cores took 1.2 to 1.45 times as long, and LoRA on
-SmolLM2-135M in one process 1.1 to 1.4 times (LOG.md). A value that the user has set stays.
+SmolLM2-135M in one process 1.2 times (LOG.md). A value that the user has set stays.
 """
 
 
