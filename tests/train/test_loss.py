@@ -36,9 +36,10 @@ MakeJob = Callable[..., TrainJob]
     st.sampled_from([1.0, 0.25, 3.0]),
     st.sampled_from([None, 0.5, 30.0]),
     st.sampled_from([1, 40, 10_000]),
+    st.sampled_from([1, 30, 10_000]),
 )
-def test_chunks_give_the_loss_and_gradients_of_whole_logits(
-    n_tokens: int, has_bias: bool, scale: float, softcap: float | None, chunk: int
+def test_chunks_and_blocks_give_the_loss_and_gradients_of_whole_logits(
+    n_tokens: int, has_bias: bool, scale: float, softcap: float | None, chunk: int, block: int
 ) -> None:
     torch.manual_seed(n_tokens)
     hidden = torch.randn(n_tokens, 6, dtype=torch.float64, requires_grad=True)
@@ -48,15 +49,32 @@ def test_chunks_give_the_loss_and_gradients_of_whole_logits(
     logits = functional.linear(hidden, weight, bias) * scale
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     expected = functional.cross_entropy(logits, targets, reduction="sum")
-    before, loss_module.CHUNK_LOGITS = loss_module.CHUNK_LOGITS, chunk
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_module, "CHUNK_LOGITS", chunk)
+        patch.setattr(loss_module, "_BLOCK_LOGITS", block)
         found = LinearCrossEntropy.apply(hidden, weight, bias, targets, scale, softcap)
-    finally:
-        loss_module.CHUNK_LOGITS = before
     assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
     inputs = [hidden, weight] if bias is None else [hidden, weight, bias]
     ours, theirs = torch.autograd.grad(found * 0.5, inputs), torch.autograd.grad(expected * 0.5, inputs)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_blocks_of_short_numbers_give_the_loss_and_gradients_of_one_block(
+    monkeypatch: pytest.MonkeyPatch, is_trained: bool
+) -> None:
+    torch.manual_seed(1)
+    states, targets = torch.randn(50, 16, requires_grad=is_trained), torch.randint(0, 300, (50,))
+    weight = torch.randn(300, 16, requires_grad=is_trained)
+
+    def compute() -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = LinearCrossEntropy.apply(states, weight, None, targets, 1.0, None)
+        return [loss, *(torch.autograd.grad(loss, [states, weight]) if is_trained else ())]
+
+    whole = compute()
+    monkeypatch.setattr(loss_module, "_BLOCK_LOGITS", 300 * 7)
+    torch.testing.assert_close(compute(), whole, rtol=0, atol=0)
 
 
 class _Largest(TorchDispatchMode):
