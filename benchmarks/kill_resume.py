@@ -1,6 +1,6 @@
 """SIGKILL at random moments of a study, then resume: is it equal to a straight run, and was anything done twice?
 
-    python benchmarks/kill_resume.py [STUDY.yaml] [--kills 10] [--seed 0] [--out DIR] [--straight DIR]
+    python benchmarks/kill_resume.py [STUDY.yaml] [--kills 10] [--seed 0] [--workers N] [--out DIR] [--straight DIR]
 
 Runs the study once straight and once with kills (the whole command, at a random moment; its workers must die with
 it), and compares: rows, weights and estimates byte for byte, `record.json` without `execution`, the report by its
@@ -29,15 +29,16 @@ _WITHIN_S = 900.0
 def main() -> int:
     """Run both, compare, print; 0 if equal."""
     asked = _arguments()
+    command = [sys.executable, "-m", "midspec", "run", str(asked.study), "--workers", str(asked.workers)]
     with tempfile.TemporaryDirectory(prefix="midspec-kills-") as temporary:
         out = asked.out or Path(temporary)
         straight, killed = asked.straight or out / "straight", out / "killed"
         shutil.rmtree(killed, ignore_errors=True)
         if asked.straight is None:
             shutil.rmtree(straight, ignore_errors=True)
-            print(f"straight: {_run(asked.study, straight):.1f} s, {len(_records(straight))} steps", flush=True)
-        seconds = sum(_seconds(record) for record in _records(straight).values()) / (os.cpu_count() or 1)
-        again = _with_kills(asked.study, killed, asked.kills, random.Random(asked.seed), seconds)
+            print(f"straight: {_run(command, straight):.1f} s, {len(_records(straight))} steps", flush=True)
+        seconds = sum(_seconds(record) for record in _records(straight).values()) / asked.workers
+        again = _with_kills(command, killed, asked.kills, random.Random(asked.seed), seconds)
         differences = _differences(straight, killed)
     for line in (*again, *differences):
         print(line)
@@ -50,14 +51,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("study", nargs="?", type=Path, default=_TINY)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--straight", type=Path, help="a finished straight run, to save making one")
     return parser.parse_args()
 
 
-def _start(study: Path, out: Path) -> subprocess.Popen[str]:
+def _start(command: list[str], out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "midspec", "run", str(study), "--out", str(out)],
+        [*command, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,34 +67,34 @@ def _start(study: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def _run(study: Path, out: Path) -> float:
+def _run(command: list[str], out: Path) -> float:
     """Run to the end; gives the seconds that it took."""
     began = time.monotonic()
-    with _start(study, out) as process:
+    with _start(command, out) as process:
         told, _ = process.communicate(timeout=_WITHIN_S)
     if process.returncode:
         sys.exit(f"the run ended with {process.returncode}:\n{told[-3000:]}")
     return time.monotonic() - began
 
 
-def _with_kills(study: Path, out: Path, kills: int, rng: random.Random, seconds: float) -> list[str]:
+def _with_kills(command: list[str], out: Path, kills: int, rng: random.Random, seconds: float) -> list[str]:
     """Run, kill, run again ..., then to the end; gives the steps whose record was written more than once."""
     kept: dict[str, bytes] = {}
     again: list[str] = []
     for number in range(1, kills + 1):
         # Each start takes about 3 s before its first step; ten kills must fall before the work is used up.
         after = rng.uniform(0.3, 3.0 + 3.0 * seconds / kills)
-        ended = _kill_after(study, out, after)
+        ended = _kill_after(command, out, after)
         again += _changed(kept, _records(out))
         kept |= _records(out)
         print(f"kill {number}: after {after:.1f} s, {len(kept)} steps recorded{ended}", flush=True)
-    last = _run(study, out)
+    last = _run(command, out)
     print(f"to the end: {last:.1f} s", flush=True)
     return again + _changed(kept, _records(out))
 
 
-def _kill_after(study: Path, out: Path, seconds: float) -> str:
-    with _start(study, out) as process:
+def _kill_after(command: list[str], out: Path, seconds: float) -> str:
+    with _start(command, out) as process:
         try:
             process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

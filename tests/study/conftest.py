@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from midspec.core.artifact import locked
 from midspec.study import load_study, run_study
 
 TINY = Path(__file__).parent / "tiny.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_worker() -> Iterator[None]:
+    """Have runs take one worker where a test asks for no number: each loads torch and all else, 6 CPU seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("midspec.study.execution._run._n_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_workers_end_with_the_run_however_it_ends(tmp_path: Path, signum: int, c
 @pytest.mark.slow
 def test_killed_twice_and_resumed_is_equal_to_straight(run_folder: Path) -> None:
     script = ROOT / "benchmarks" / "kill_resume.py"
-    command = [sys.executable, str(script), str(TINY), "--kills", "2", "--straight", str(run_folder)]
+    command = [sys.executable, str(script), str(TINY), "--kills", "2", "--workers", "1", "--straight", str(run_folder)]
     compared = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
     assert compared.stdout.rstrip().endswith("done twice: 0; differences from the straight run: 0")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from midspec.core.artifact import Built
 from midspec.core.errors import ConfigError, MidspecError
+from midspec.core.garbage import rare_collections
 from midspec.models import VISIBLE, choose_gpus
 from midspec.train._job import DIVIDED_STAGES, Progress, TrainJob
 from midspec.train._ranks import STORE, ProcessLostError, Ranks, join, ranks_of_environment
@@ -221,17 +222,18 @@ def main() -> None:
     """Run one process of a training; its arguments are the connection's file descriptor and the parent's process id."""
     connection: Connection[Reply, tuple[TrainJob, Path, str]] = Connection(int(sys.argv[1]))
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    from midspec.train._stage import train
+    with rare_collections():
+        from midspec.train._stage import train
 
-    job, folder, device = connection.recv()
-    try:
-        tell = connection.send if ranks_of_environment().is_main else None
-        connection.send(train(job, folder, device=device, on_progress=tell))
-    except MidspecError as error:
-        connection.send(error)
-        _end(2)
-    part()
-    _end(0)
+        job, folder, device = connection.recv()
+        try:
+            tell = connection.send if ranks_of_environment().is_main else None
+            connection.send(train(job, folder, device=device, on_progress=tell))
+        except MidspecError as error:
+            connection.send(error)
+            _end(2)
+        part()
+        _end(0)
 
 
 def divide_model(model: Any, ranks: Ranks, device: torch.device) -> Shards | None:
