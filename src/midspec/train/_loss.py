@@ -192,7 +192,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 def _blocks(logits: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield a chunk's logits and targets, few places at a time on a CPU."""
     n = len(targets) if logits.device.type == "cuda" else max(1, _BLOCK_LOGITS // logits.shape[1])
-    yield from zip(logits.split(n), targets.split(n), strict=True)
+    yield from zip(torch.split(logits, n), torch.split(targets, n), strict=True)
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
