@@ -37,7 +37,7 @@ import torch
 import yaml
 
 from midspec.core.artifact import CHECKPOINTS
-from midspec.core.memory import REUSED_MEMORY
+from midspec.core.memory import MEMORY_SETTINGS
 from midspec.core.records import Item
 from midspec.lab import WorldConfig, make_world, save_world
 from midspec.models import quiet, use_threads
@@ -161,7 +161,7 @@ def tiny_row(options: argparse.Namespace, folder: Path) -> None:
     recipe |= {"row_tokens": 192, "rows_per_update": 4, "n_epochs": 4, "n_updates": 4 * options.updates}
     pythons = {"now": sys.executable} | ({} if options.before is None else {"before": options.before})
     # What a study's workers have had since; the version before gave them one thread alone.
-    environments = {"now": {**ONE_THREAD, **REUSED_MEMORY}, "before": ONE_THREAD}
+    environments = {"now": {**ONE_THREAD, **MEMORY_SETTINGS}, "before": ONE_THREAD}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
     seeds = range(1, options.seeds + 1)
     for seed in seeds:
@@ -282,7 +282,9 @@ def smollm2_row(options: argparse.Namespace, folder: Path) -> None:
     (folder / "now.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
     job["recipe"] = {**job["recipe"], "micro_batch": 1}  # type: ignore[dict-item]
     (folder / "before.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
-    now = in_process(sys.executable, "train", str(folder / "now.yaml"), str(folder / "now"), environment=REUSED_MEMORY)
+    now = in_process(
+        sys.executable, "train", str(folder / "now.yaml"), str(folder / "now"), environment=MEMORY_SETTINGS
+    )
     print(f"  {now['execution']}")
     show("midspec train", now["tokens_a_cpu_second"], "tokens a CPU second")
     show("peak memory", now["peak_mib"], "MiB")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
-from midspec.core.memory import REUSED_MEMORY
+from midspec.core.memory import MEMORY_SETTINGS
 from midspec.study import parse_study, run_study, study_steps
 from midspec.study.execution._devices import DevicePool
 
@@ -195,7 +195,7 @@ def test_workers_keep_freed_memory_unless_the_environment_says_how_to(
 ) -> None:
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     (tmp_path / "own").mkdir()
-    assert looked(tmp_path, [], ["look"])["look/0"][5] == REUSED_MEMORY["GLIBC_TUNABLES"]
+    assert looked(tmp_path, [], ["look"])["look/0"][5] == MEMORY_SETTINGS["GLIBC_TUNABLES"]
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
     assert looked(tmp_path / "own", [], ["look"])["look/0"][5] == "glibc.malloc.hugetlb=0"
 

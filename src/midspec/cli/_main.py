@@ -37,7 +37,7 @@ from midspec.cli._spec_tools import ablate, accept, anti_spec, augment, diff, ge
 from midspec.cli._study import demo, report, run
 from midspec.core.errors import MidspecError
 from midspec.core.garbage import rare_collections
-from midspec.core.memory import restart_with_reused_memory
+from midspec.core.memory import restart_with_memory_settings
 
 _ABOUT = """From a Model Spec to a trained model, and to a report that says how its alignment generalized.
 
@@ -183,7 +183,7 @@ def main(args: Sequence[str] | None = None) -> int:
         raise _Terminated
 
     if args is None and sys.argv[1:2] == ["train"]:
-        restart_with_reused_memory()
+        restart_with_memory_settings()
     sys.excepthook = _show_fault
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

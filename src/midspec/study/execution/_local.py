@@ -14,7 +14,7 @@ from pathlib import Path
 
 from midspec.core.artifact import writable
 from midspec.core.errors import MidspecError
-from midspec.core.memory import REUSED_MEMORY
+from midspec.core.memory import MEMORY_SETTINGS
 from midspec.models import VISIBLE
 from midspec.study._step import Step
 from midspec.study.execution._devices import DevicePool
@@ -121,7 +121,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**REUSED_MEMORY, **os.environ, **ONE_THREAD, **self._visible},
+                env={**MEMORY_SETTINGS, **os.environ, **ONE_THREAD, **self._visible},
                 # A Ctrl-C in the terminal is the parent's to handle.
                 start_new_session=True,
             )

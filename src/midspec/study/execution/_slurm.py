@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from midspec.core.artifact import write_text
 from midspec.core.errors import ConfigError, UnreachableError
-from midspec.core.memory import REUSED_MEMORY
+from midspec.core.memory import MEMORY_SETTINGS
 from midspec.study._execution_entry import SlurmEntry, SlurmResources
 from midspec.study._step import slug
 from midspec.study.execution._batches import MAX_ARRAY_SIZE, JobArray
@@ -307,7 +307,7 @@ class JobFolder:
             "trap '' USR1",
             *self._entry.setup.splitlines(),
             *(f"export {name}={value}" for name, value in ONE_THREAD.items()),
-            *(f"export {name}=${{{name}:-{value}}}" for name, value in REUSED_MEMORY.items()),
+            *(f"export {name}=${{{name}:-{value}}}" for name, value in MEMORY_SETTINGS.items()),
             *choice,
             f'exec {command} step {shlex.quote(str(self._run))} "${{steps[@]}}" {restarts}',
         ]
