@@ -30,7 +30,7 @@ from midspec.models import (
 )
 from midspec.train._job import DIVIDED_STAGES, TrainJob
 from midspec.train._loss import chunk_logits
-from midspec.train._probe import PART_TOKENS, has_chunks, rows_at_once, training_dtype
+from midspec.train._probe import has_chunks, most_part_tokens, rows_at_once, training_dtype
 from midspec.train._ranks import ranks_of_environment
 
 # What Python, torch, transformers and their working buffers take on a CPU whatever the model (LOG.md).
@@ -178,7 +178,7 @@ def forecast_memory(
     tokens = rows * row_width
     has_parts = n == 1 and device.type == "cpu" and job.stage in DIVIDED_STAGES
     if has_parts and has_chunks(row_width, device, sizes.shape.hidden):
-        tokens = min(tokens, max(PART_TOKENS, longest or row_width))
+        tokens = min(tokens, max(most_part_tokens(dtype), longest or row_width))
     n_logits = tokens * sizes.shape.vocabulary
     if has_chunks(row_width, device, sizes.shape.hidden):
         n_logits = min(n_logits, chunk_logits(device))

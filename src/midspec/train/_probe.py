@@ -146,9 +146,10 @@ def rows_at_once(job: TrainJob, row_width: int, device: torch.device, *, packed:
     return max((n for n in range(1, most + 1) if rows_per_update % n == 0), default=1)
 
 
-# Frozen weights are read once for each part: with 512 tokens SmolLM2-135M takes a sixth more time in bfloat16, with
-# 1,536 as much. What is kept of each token for the backward pass is 1.6 MB in it.
-PART_TOKENS = 1024
+# Products of float32 take as long in parts as whole. Those of bfloat16 are so fast that reading the weights once for
+# each part shows: with 512 tokens an update of SmolLM2-135M took a sixth longer than with 1,024, with 1,536 as long.
+# What is kept of each of its tokens for the backward pass is 1.6 MB in bfloat16.
+_PART_TOKENS = {torch.bfloat16: 1024, torch.float32: 512}
 
 
 def part_tokens(row_width: int, device: torch.device, computation: Computation, *, packed: bool) -> int | None:
@@ -161,7 +162,13 @@ def part_tokens(row_width: int, device: torch.device, computation: Computation, 
         packed: whether documents share rows.
     """
     is_own = computation.head is None and computation.attention != DOCUMENT_ATTENTION
-    return None if is_own or not packed or device.type != "cpu" or row_width <= PART_TOKENS else PART_TOKENS
+    most = most_part_tokens(computation.dtype)
+    return None if is_own or not packed or device.type != "cpu" or row_width <= most else most
+
+
+def most_part_tokens(dtype: torch.dtype) -> int:
+    """Return how many tokens of packed rows are computed at once on a CPU; a longer document is, too."""
+    return _PART_TOKENS[dtype]
 
 
 class _Measured(NamedTuple):
