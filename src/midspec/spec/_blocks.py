@@ -297,13 +297,19 @@ def _is_marked_next(blocks: list[Block], at: int) -> bool:
 
 
 def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
-    """Return where the next reply with another mark begins, if nothing but a reply's blocks can stand before it."""
+    """Return where the next reply with another mark begins, if nothing but a turn's blocks can stand before it.
+
+    Args:
+        blocks: all blocks.
+        at: the first under a turn's label.
+        marks: of the replies so far; none under the user's turn.
+    """
     for index in range(at, min(at + _MAX_REPLY_BLOCKS, len(blocks))):
         block = blocks[index]
         if block.kind == "heading" or title_of(block.text) is not None:
             break
         if block.kind in ("paragraph", "item") and (turn := read_label(block.text)) is not None:
-            return index if len(marks) == 1 and turn.mark and turn.mark not in marks else at
+            return index if len(marks) < 2 and turn.mark and turn.mark not in marks else at
     return at
 
 

@@ -114,11 +114,25 @@ def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
         try:
             return [json.loads(line) for line in text.split("\n") if line.strip()]
         except (ValueError, RecursionError):
+            if not is_json and json_front_matter(text):
+                return []
             if is_json or _JSON_BEGINS.match(text):
                 line = getattr(error, "lineno", 1)
                 hint = "Correct it, or begin a text that is no JSON with words"
                 raise SpecError(f"begins as JSON and can't be read (line {line})", where=where, hint=hint) from error
             return []
+
+
+def json_front_matter(text: str) -> str:
+    """Return the JSON object that a text of prose begins with, as sites of Hugo have it; empty where there is none."""
+    begin = len(text) - len(text.lstrip())
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return ""
+    rest = text[end:]
+    is_prose = rest.lstrip(" \t").startswith("\n") and rest.strip() and rest.lstrip()[0] not in "{}[],"
+    return text[:end] if isinstance(value, dict) and is_prose else ""
 
 
 def _yaml_value(text: str, where: str) -> object:

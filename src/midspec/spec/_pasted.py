@@ -22,6 +22,8 @@ _STRUCK = re.compile(r"(?:[^\s\u0335\u0336][\u0335\u0336](?:[ \t]+[\u0335\u0336]
 _BULLET = re.compile(r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u27a2\u27a4][ \t]*|\u30fb)(?=\S)")
 _DASH = re.compile(r"([ \t]*)[\u2013\u2014][ \t]+(?=\S)")
 _SMALL_O = re.compile(r"([ \t]*)o(?:\t|[ ]{2,}|[ ](?=[A-Z]))[ \t]*(?=\S)")
+_LETTER = re.compile(r"([ \t>]*)(?P<begin>\(?)([a-zA-Z]|[ivx]{2,5})(?P<end>[.)])[ \t]+(?=\S)")
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
 _PAGE = re.compile(
     r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
     r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
@@ -97,6 +99,7 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
         gone.append((at, kind, lines[at].strip("\x0c \t")))
         out[at] = "\0"
     _bullets(out, prose)
+    _letters(out, prose)
     _broken_words(out, prose)
     labels = {at: label for at in prose if (label := label_alone(out[at]))}
     if {"**User:**", "**Assistant:**"} <= set(labels.values()):  # turns as a web page shows them
@@ -171,6 +174,36 @@ def _bullets(lines: list[str], prose: list[int]) -> None:
     for at in prose if has_bullets else ():
         if found := _SMALL_O.match(lines[at]):
             lines[at] = f"{found[1]}  - {lines[at][found.end() :]}"
+
+
+def _letters(lines: list[str], prose: list[int]) -> None:
+    """Write lists by letters or Roman numerals, two items or more in order, as Markdown's; a heading ends all.
+
+    Under a question they are answers to choose from, and stay. So do `(a)` and `A.` at a line's begin, where each is a
+    sentence by itself, or a heading; indented, they are parts of an item.
+    """
+    found: list[list[int]] = []
+    lists: dict[tuple[str, str], tuple[set[str], list[int]]] = {}
+    before = ""
+    for at in prose:
+        if _HEADING.match(lines[at]):
+            lists.clear()
+        if item := _LETTER.match(lines[at]):
+            indent, begin, label, end = item.groups()
+            style = (indent, begin + end + ("A" if label.isupper() else "a"))
+            expected, items = lists.get(style, (set[str](), list[int]()))
+            if label not in expected:
+                items = []
+                is_list = style[1] in (".a", ")a") or len(indent.lstrip(">")) > 1
+                if is_list and label in ("a", "A", "i") and not before.endswith("?"):
+                    found.append(items)
+            items.append(at)
+            following = {chr(ord(label) + 1)} if len(label) == 1 else set[str]()
+            following |= {_ROMAN[_ROMAN.index(label) + 1]} if label in _ROMAN[:-1] else set()
+            lists[style] = following, items
+        before = lines[at].rstrip(" \t*_") or before
+    for at in (at for items in found if len(items) > 1 for at in items):
+        lines[at] = _LETTER.sub(r"\1- ", lines[at], count=1)
 
 
 def _broken_words(lines: list[str], prose: list[int]) -> None:

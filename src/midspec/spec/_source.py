@@ -7,10 +7,12 @@ attributes, HTML. A text without any of these comes out as it went in, line for 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Set
 from dataclasses import dataclass, field
 
+from midspec.spec._data import json_front_matter
 from midspec.spec._examples import WRAPPERS, example_label, is_turn_tag, mark_of
 from midspec.spec._hidden import Part, without_hidden
 from midspec.spec._pasted import NEW_LINE, refuse_other_markup, without_traces
@@ -116,7 +118,12 @@ def read_source(text: str, where: str) -> Source:
 
 
 def _front_matter(lines: list[str], source: Source) -> int:
-    """Return how many lines of front matter (YAML, TOML) there are: a rule, lines of keys, the rule that ends them."""
+    """Return how many lines of front matter there are: YAML or TOML between two rules, or an object of JSON."""
+    if front := json_front_matter("\n".join(lines)):
+        n = front.count("\n") + 1
+        source.left_out.append(Part(1, n, "front matter", front.strip()))
+        source.title = str(json.loads(front).get("title") or "")
+        return n
     first = next((index for index, line in enumerate(lines) if line.strip()), 0)
     mark = lines[first].rstrip() if lines else ""
     if mark not in ("---", "+++") or first + 1 >= len(lines) or not _FRONT_KEY.match(lines[first + 1].lstrip("# ")):
