@@ -124,7 +124,10 @@ def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
 
 
 def json_front_matter(text: str) -> str:
-    """Return the JSON object that a text of prose begins with, as sites of Hugo have it; empty where there is none."""
+    """Return the JSON object that a text of prose begins with, as sites of Hugo have it; empty where there is none.
+
+    One that holds rules is no front matter.
+    """
     begin = len(text) - len(text.lstrip())
     try:
         value, end = json.JSONDecoder().raw_decode(text, begin)
@@ -132,7 +135,8 @@ def json_front_matter(text: str) -> str:
         return ""
     rest = text[end:]
     is_prose = rest.lstrip(" \t").startswith("\n") and rest.strip() and rest.lstrip()[0] not in "{}[],"
-    return text[:end] if isinstance(value, dict) and is_prose else ""
+    is_front = isinstance(value, dict) and not any(isinstance(value.get(key), list | dict) for key in _LIST_KEYS)
+    return text[:end] if is_front and is_prose else ""
 
 
 def _yaml_value(text: str, where: str) -> object:
