@@ -26,17 +26,19 @@ def test_whatever_the_shape_it_has_the_gradients_of_the_formula(
 ) -> None:
     torch.manual_seed(n_tokens * 100 + size)
     states = torch.randn(2, n_tokens, size) * spread
-    weight, slope = torch.rand(size) + 0.5, torch.randn(2, n_tokens, size)
+    weight, slope = (torch.rand(size) + 0.5).requires_grad_(), torch.randn(2, n_tokens, size)
     one, exact = states.clone().requires_grad_(), states.double().requires_grad_()
-    found, expected = RmsNorm.apply(one, weight, epsilon), formula(exact, weight.double(), epsilon)
+    exact_weight = weight.detach().double().requires_grad_()
+    found, expected = RmsNorm.apply(one, weight, epsilon), formula(exact, exact_weight, epsilon)
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
     (found * slope).sum().backward()
     (expected * slope).sum().backward()
     assert one.grad is not None
     assert exact.grad is not None
     # What is left where the two terms of the gradient cancel (a size of 1) is rounding of the terms.
-    term = slope * weight / (states.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    term = slope * weight.detach() / (states.square().mean(-1, keepdim=True) + epsilon).sqrt()
     assert float((one.grad - exact.grad).norm()) <= 1e-5 * float(term.norm())
+    torch.testing.assert_close(weight.grad, exact_weight.grad.float(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("family", "n_norms"), [("llama", 5), ("qwen2", 5), ("qwen3", 9), ("gemma2", 0), ("gpt2", 0)])
@@ -50,9 +52,14 @@ def test_norms_under_an_adapter_give_the_loss_and_gradients_of_transformers(fami
     assert all("forward" not in vars(module) for module in model.modules())
 
 
-def test_norms_that_are_trained_are_left_as_they_are() -> None:
-    with fused_norms(tiny("llama")) as n_fused:
-        assert n_fused == 0
+@pytest.mark.parametrize(("family", "n_norms"), [("llama", 5), ("qwen3", 9), ("gemma2", 0)])
+def test_norms_that_are_trained_give_the_loss_and_gradients_of_transformers(family: str, n_norms: int) -> None:
+    model = tiny(family)
+    expected = loss_and_gradients(model)
+    with fused_norms(model) as n_fused:
+        assert n_fused == n_norms
+        found = loss_and_gradients(model)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_norms_that_move_gradients_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """RMS norms in fewer passes over memory than transformers' own, keeping less for the backward.
 
-On a CPU those with frozen weights, on a GPU all, where torch has one kernel for them.
+On a GPU torch has one kernel for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from midspec.train._forwards import computed_by
 
 
 class RmsNorm(torch.autograd.Function):
-    """Root mean square layer normalization (arXiv 1910.07467); the weight gets no gradient."""
+    """Root mean square layer normalization (arXiv 1910.07467)."""
 
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -28,11 +28,15 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Compute the gradient of the states."""
+        """Compute the gradient of the states, and of the weight where it is trained."""
         states, weight, inverse = ctx.saved_tensors
-        wide, grad = states.float(), (grads[0] * weight).float()
+        wide, grad_weight = states.float(), None
+        if ctx.needs_input_grad[1]:
+            product = (wide * inverse).mul_(grads[0])
+            grad_weight = product.view(-1, len(weight)).sum(0).to(weight.dtype)
+        grad = (grads[0] * weight).float()
         along = (grad * wide).sum(-1, keepdim=True).mul_(inverse.pow(3)).div_(states.shape[-1])
-        return grad.mul_(inverse).addcmul_(wide, along, value=-1).to(states.dtype), None, None
+        return grad.mul_(inverse).addcmul_(wide, along, value=-1).to(states.dtype), grad_weight, None
 
 
 def fused_norms(model: Any) -> AbstractContextManager[int]:
@@ -45,8 +49,6 @@ def _is_plain(module: Any) -> bool:
     """Return whether a layer holds a vector and an epsilon, and computes what `RmsNorm` does."""
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
     if not isinstance(weight, torch.nn.Parameter) or weight.ndim != 1:
-        return False
-    if weight.requires_grad and weight.device.type != "cuda":
         return False
     if not isinstance(epsilon, float) or len(list(module.parameters())) != 1 or "forward" in vars(module):
         return False
