@@ -18,10 +18,10 @@ from torch.nn import functional
 from midspec.train._compiled import compile_parts
 from midspec.train._pack import IGNORED
 
-# Logits of a chunk: 32 MiB in bfloat16, 1 GiB in float32 on a GPU. Smaller chunks read the head's weights more often,
-# and add to their gradient more often: with 152,000 tokens a chunk of 16 Mi holds 110 places, and a GPU then mostly
-# adds. What is larger than 32 MiB glibc gives back to the system each time, and 64 MiB of new pages take 0.1 s.
-CHUNK_LOGITS = 16 * 2**20
+# Bytes of a chunk's logits on a CPU: what is larger than 32 MiB glibc gives back to the system each time, and 64 MiB of
+# new pages take 0.1 s. Smaller chunks read the head's weights more often, and add to their gradient more often: with
+# 152,000 tokens a chunk of 16 Mi logits holds 110 places, and a GPU then mostly adds; there it takes 1 GiB in float32.
+CHUNK_BYTES = 32 * 2**20
 _GPU_CHUNK_LOGITS = 256 * 2**20
 
 # Logits of a block: 4 MiB in float32, about what a core's cache holds. The passes over a chunk that follow its product
@@ -29,9 +29,9 @@ _GPU_CHUNK_LOGITS = 256 * 2**20
 _BLOCK_LOGITS = 2**20
 
 
-def chunk_logits(device: torch.device) -> int:
-    """Return how many logits are made at a time on a device."""
-    return _GPU_CHUNK_LOGITS if device.type == "cuda" else CHUNK_LOGITS
+def chunk_logits(device: torch.device, dtype: torch.dtype) -> int:
+    """Return how many logits are made at a time on a device, in these numbers."""
+    return _GPU_CHUNK_LOGITS if device.type == "cuda" else CHUNK_BYTES // dtype.itemsize
 
 
 class Head(NamedTuple):
@@ -149,7 +149,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             grad_hidden = torch.empty_like(hidden) if needs_hidden else None
             grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
             grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_bias else None
-            step = max(1, chunk_logits(hidden.device) // len(weight))
+            step = max(1, chunk_logits(hidden.device, dtype) // len(weight))
             for start in range(0, len(states), step):
                 rows = slice(start, start + step)
                 logits = functional.linear(states[rows], matrix, offset)

@@ -181,7 +181,7 @@ def forecast_memory(
         tokens = min(tokens, max(most_part_tokens(dtype), longest or row_width))
     n_logits = tokens * sizes.shape.vocabulary
     if has_chunks(row_width, device, sizes.shape.hidden):
-        n_logits = min(n_logits, chunk_logits(device))
+        n_logits = min(n_logits, chunk_logits(device, dtype))
     # A gradient grows as activations are given back, unless more rows follow for the same update.
     on_gpu = device.type == "cuda"
     per_token = _bytes_per_token(sizes.shape, short, is_saving=job.execution.gradient_checkpointing, on_gpu=on_gpu)
