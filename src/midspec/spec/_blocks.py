@@ -252,31 +252,21 @@ def _example_at(
     own_title: str | None = None
     while end < len(blocks):
         block = blocks[end]
-        if block.kind == "heading":
-            turns = [Turn("Assistant", mark, "", "")] if (mark := mark_of_heading(block.text)) else []
-            if (
-                not turns
-                and (said := read_label(f"**{block.text}:**"))
-                and said.role == "User"
-                and _is_marked_next(blocks, end)
-            ):
-                turns = [said]
-        elif block.kind in ("paragraph", "item"):
-            own, turns = read_lines(lines[block.first : block.end])
-            own_title = own if end == at and turns else own_title
-            turns = [] if own is not None and end > at else turns
-        elif block.kind == "code" and found and found[-1].mark and not found[-1].body:
-            turns = read_code(block.text)  # a talk under `Bad:`
-        else:
-            break
+        own, turns = _turns_of(blocks, end, lines, found)
+        own_title = own if end == at and turns else own_title
+        turns = [] if own is not None and end > at else turns
         if not turns:
             break
         end += 1
         marks = {turn.mark for turn in (*found, *turns)} - {""}
         limit = _next_reply(blocks, end, marks)
         if not turns[-1].body or limit > end:
-            body, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
-            turns[-1] = turns[-1]._replace(body=f"{turns[-1].body} {body}".strip())
+            begin, label = end, turns.pop()
+            texts, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
+            if label.is_many and not label.body and all(_is_apart(block, lines) for block in blocks[begin:end]):
+                turns += [label._replace(body=text) for text in texts] or [label]
+            else:
+                turns.append(label._replace(body=" ".join([label.body, *texts]).strip()))
         found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
     found = spread(found)
     is_talk = title is not None or own_title is not None or end == at + 1
@@ -286,8 +276,40 @@ def _example_at(
     return example_of(whole, found), end
 
 
+def _turns_of(blocks: list[Block], at: int, lines: list[str], found: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
+    """Return an example's title, if a block is one, and the turns whose labels it holds; `found` are those before."""
+    block = blocks[at]
+    if block.kind == "heading":
+        if turns := _heading_label(block.text):
+            return None, turns
+        said = read_label(f"**{block.text}:**")
+        return None, [said] if said and said.role == "User" and _is_marked_next(blocks, at) else []
+    if block.kind in ("paragraph", "item"):
+        own, turns = read_lines(lines[block.first : block.end])
+        return own, turns or [label for label in [_label(block.text)] if label]
+    if block.kind == "code" and found and found[-1].mark and not found[-1].body:
+        return None, read_code(block.text)  # a talk under `Bad:`
+    return None, []
+
+
+def _is_apart(block: Block, lines: list[str]) -> bool:
+    """Return whether a block is a reply by itself under a label over several."""
+    return block.kind == "item" or lines[block.first].lstrip().startswith(">")
+
+
+def _heading_label(words: str) -> list[Turn]:
+    """Return the turn that a heading, or a line in bold, is the label of."""
+    turn = read_label(f"**{words.strip('*_ ')}:**") if mark_of_heading(words) else None
+    return [] if turn is None else [turn]
+
+
+def _label(text: str) -> Turn | None:
+    """Read a paragraph's label, with a colon or in bold."""
+    return read_label(text) or next(iter(_heading_label(text) if _BOLD.fullmatch(text) else []), None)
+
+
 def _is_label(text: str) -> bool:
-    return title_of(text) is not None or read_label(text) is not None
+    return title_of(text) is not None or _label(text) is not None
 
 
 def _is_marked_next(blocks: list[Block], at: int) -> bool:
@@ -308,13 +330,13 @@ def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
         block = blocks[index]
         if block.kind == "heading" or title_of(block.text) is not None:
             break
-        if block.kind in ("paragraph", "item") and (turn := read_label(block.text)) is not None:
+        if block.kind in ("paragraph", "item") and (turn := _label(block.text)) is not None:
             return index if len(marks) < 2 and turn.mark and turn.mark not in marks else at
     return at
 
 
-def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, limit: int) -> tuple[str, int]:
-    """Return what stands under a label, and where it ends.
+def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, limit: int) -> tuple[list[str], int]:
+    """Return the texts of what stands under a label, and where it ends.
 
     Args:
         blocks: all blocks.
@@ -327,7 +349,7 @@ def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, l
     first = at
     while at < len(blocks) and blocks[at].kind != "heading":
         block = blocks[at]
-        if read_label(block.text) is not None or (block.kind == "code" and read_code(block.text)):
+        if _label(block.text) is not None or (block.kind == "code" and read_code(block.text)):
             break
         is_quoted = lines[block.first].lstrip().startswith(">")
         was_quoted = at > first and lines[blocks[at - 1].first].lstrip().startswith(">")
@@ -339,7 +361,7 @@ def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, l
             text = "\n".join(line for line in text.split("\n") if not _FENCE.match(line))
         texts.append(text)
         at += 1
-    return " ".join(texts), at
+    return texts, at
 
 
 def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:

@@ -55,6 +55,8 @@ _NOUNS = _words(
 )
 # What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
 _REPLIES = _NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
+# `Bad replies:` over a list: each item is one.
+_MANY = {f"{noun}s": noun for noun in _NOUNS if noun.isalpha()} | {"replies": "reply"}
 _ROLES = {
     "User": "user human customer guest prompt question request query usuario",
     "Developer": "developer operator",
@@ -120,13 +122,17 @@ _QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{1,9}[.)
 
 
 class Turn(NamedTuple):
-    """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it."""
+    """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it.
+
+    With `is_many` its label is over several (`Bad replies:`).
+    """
 
     role: str
     mark: str
     why: str
     body: str
     is_weak: bool = False
+    is_many: bool = False
 
     @property
     def words(self) -> str:
@@ -150,7 +156,7 @@ def mark_of(words: str) -> str:
 @lru_cache(maxsize=1024)
 def mark_of_heading(words: str) -> str:
     """Return the mark that a heading gives what stands under it; behaviour is no reply, and may be ruled on there."""
-    named = set(re.findall(r"[\w'’]+", words.lower())) & _NOUNS
+    named = {_MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & _NOUNS
     return mark_of(words) if not named or named & _REPLIES else ""
 
 
@@ -211,10 +217,12 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         if pattern.fullmatch(plain.strip()):
             return Turn("Assistant", mark, reason[0].strip() if reason else "", "", is_weak=is_weak)
     words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit()]
+    is_many = len(words) > 1 and words[-1] in _MANY
+    words[-1:] = [_MANY[words[-1]]] if is_many else words[-1:]
     verdict = VERDICTS.fullmatch(inner) if inner else None
     why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
     if len(words) == 2 and words[0] in _QUALITY_OF and words[1] in _REPLIES:
-        return Turn("Assistant", _QUALITY_OF[words[0]], why or inner, "")
+        return Turn("Assistant", _QUALITY_OF[words[0]], why or inner, "", is_many=is_many)
     if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
         words = ["assistant"]  # `Ada (bad): ...`
     marks = [_MARK_OF[word] for word in words if word in _MARK_OF]
@@ -224,7 +232,8 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         return None
     if marks:
         # `Good: ...` alone may begin any sentence; a noun, bold letters, capitals or a sign make it a label.
-        return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=not (rest or is_strong))
+        is_weak = not (rest or is_strong)
+        return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=is_weak, is_many=is_many)
     roles = [_ROLE_OF[word] for word in rest if word in _ROLE_OF]
     if not roles:
         return Turn("Assistant", mark, why, "") if sign and not words else None
@@ -351,6 +360,8 @@ def _of_attributes(text: str) -> tuple[str, str]:
             said.append(value)
         elif name in ("recipient", "to"):
             said.append(f"to {value}")
+    for word in _ATTRIBUTE.sub(" ", text).lower().split():  # `<assistant bad>`, `<assistant quality=bad>`
+        mark = _MARK_OF.get(word.rpartition("=")[2].strip("/"), mark)
     return "; ".join(said), mark
 
 

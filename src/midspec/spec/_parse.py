@@ -21,7 +21,7 @@ from midspec.spec._source import Source, read_source
 from midspec.spec._words import Inline, split_sentences
 
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
-_RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)[^*_.!?]{1,60}[.:]\1")
+_RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)(?:(?:\d{1,3}|[IVXLC]{1,6}|[A-Z])[.)][ ])?[^*_.!?]{1,60}[.:]\1")
 _BEGIN = re.compile(r"[ \t>]*(?:[-*+•‣◦]|\d{1,9}[.)])[ \t]+")
 _TITLE_WORDS = 8
 

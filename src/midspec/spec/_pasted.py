@@ -19,11 +19,14 @@ _FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})")
 _LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
 _CHARS = str.maketrans({"\u2028": NEW_LINE, "\u2029": NEW_LINE * 2, "\x0b": NEW_LINE, "\u00ad": None, **_LIGATURES})
 _STRUCK = re.compile(r"(?:[^\s\u0335\u0336][\u0335\u0336](?:[ \t]+[\u0335\u0336]?)?)+[.,;:!?]?")
-_BULLET = re.compile(r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u27a2\u27a4][ \t]*|\u30fb)(?=\S)")
+_BULLET = re.compile(
+    r"([ \t>]*)(?:[\uf0a7\uf0b7\u25aa\u25ab\u25cf\u25cb\u25a0\u25a1\u2605\u2606\u27a2\u27a4][ \t]*|\u30fb)(?=\S)"
+)
 _DASH = re.compile(r"([ \t]*)[\u2013\u2014][ \t]+(?=\S)")
 _SMALL_O = re.compile(r"([ \t]*)o(?:\t|[ ]{2,}|[ ](?=[A-Z]))[ \t]*(?=\S)")
 _LETTER = re.compile(r"([ \t>]*)(?P<begin>\(?)([a-zA-Z]|[ivx]{2,5})(?P<end>[.)])[ \t]+(?=\S)")
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
+_BLOCK_ID = re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9][A-Za-z0-9-]{2,40}[ \t]*$")
 _PAGE = re.compile(
     r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
     r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
@@ -95,6 +98,10 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
         if not lines[at].isascii() or "\x0b" in lines[at]:
             gone += [(at, "struck out", match[0]) for match in _STRUCK.finditer(lines[at])]
             out[at] = _STRUCK.sub("\0", lines[at]).translate(_CHARS)
+    for at in prose:
+        if "^" in out[at] and (found := _BLOCK_ID.search(out[at])):  # Obsidian's name of a paragraph
+            gone.append((at, "mark", found[0].strip()))
+            out[at] = out[at][: found.start()]
     for at, kind in [*_pages(out, prose), *_contents(out, prose)]:
         gone.append((at, kind, lines[at].strip("\x0c \t")))
         out[at] = "\0"

@@ -122,7 +122,7 @@ def _front_matter(lines: list[str], source: Source) -> int:
     if front := json_front_matter("\n".join(lines)):
         n = front.count("\n") + 1
         source.left_out.append(Part(1, n, "front matter", front.strip()))
-        source.title = str(json.loads(front).get("title") or "")
+        source.title = str(json.loads(front.strip()).get("title") or "")
         return n
     first = next((index for index, line in enumerate(lines) if line.strip()), 0)
     mark = lines[first].rstrip() if lines else ""

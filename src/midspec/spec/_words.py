@@ -23,6 +23,7 @@ _WIKI_LINK = re.compile(
     r"(?:[^\[\]|\n]{1,200}\|)?([^\[\]|\n]{1,200})\]\](?!\()",
     re.IGNORECASE,
 )
+_EMBED = re.compile(r"!\[\[[^\[\]\n]{1,200}\]\]")
 _CITATION = re.compile(r"[ \t]*\[-?@[^\[\]\n]{1,200}\]")
 _SPAN_ATTRIBUTES = re.compile(r"(?:\[([^\[\]\n]{1,500})\]|(?<=[\])*`\x03]))\{[#.:][^{}\n]{1,200}\}")
 _HIGHLIGHT = re.compile(r"(?<![=<>!\w])==(?=\S)([^=\n]{1,500})(?<=\S)==(?![=\w])")
@@ -61,7 +62,7 @@ class Inline:
 
         masked = _CODE_SPAN.sub(keep, _SIGNS.sub("", text))
         masked = _MARK.sub(lambda match: keep(match, "^", 1), masked)
-        masked = _CITATION.sub("", _WIKI_LINK.sub(r"\1", masked))
+        masked = _CITATION.sub("", _WIKI_LINK.sub(r"\1", _EMBED.sub("", masked)))
         masked = _HIGHLIGHT.sub(r"\1", _SPAN_ATTRIBUTES.sub(r"\1", masked))
         parts, notes, size, at = [], list[tuple[int, str]](), 0, 0
         plain = self._without_links(masked) if _SPECIAL.search(masked) else masked
@@ -135,6 +136,12 @@ _PROTECTED = re.compile(
 )
 # A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
 _RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
+# What numbers a paragraph (`1.`, `II.`, `Article 3.`) is none either.
+_NUMBER_LABEL = re.compile(
+    r"[*_]*(?:(?:article|section|part|chapter|rule|principle|clause|step|tenet|guideline|point|norm)\s+|§\s*)?"
+    r"(?:\d{1,4}|[IVXLC]{1,6}|[ivx]{1,5}|[A-Za-z])\Z",
+    re.IGNORECASE,
+)
 _LAST_WORD = re.compile(r"[\w.&-]*\Z")
 
 
@@ -177,7 +184,8 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
         return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
     if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
         return True
-    if match["stop"] == "." and _RULE_LABEL.match(text[begin : match.start()][:120]):
+    before = text[begin : match.start()][:120]
+    if match["stop"] == "." and (_RULE_LABEL.match(before) or _NUMBER_LABEL.match(before)):
         return False
     if match["stop"] == "." and _abbreviates(text, begin, match, follows):
         return False
@@ -195,8 +203,7 @@ def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> b
     if lower in _SELDOM_LAST:
         return follows.split()[0].rstrip(",") not in _STARTERS
     is_initial = len(word) == 1 and word.isupper() and word != "I"
-    is_number = text[begin : match.start()].strip() == word and (word.isdigit() or is_initial)
-    return is_number or (is_initial and follows[0].isupper() and follows.split()[0] not in _STARTERS)
+    return is_initial and follows[0].isupper() and follows.split()[0] not in _STARTERS
 
 
 # Denials -----------------------------------------------------------------------------------------------------------
