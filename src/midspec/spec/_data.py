@@ -27,6 +27,7 @@ class Rule(Strict):
 
 
 _TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
+_RULE_KEYS = frozenset(["trait", "principle", "rule", "statement", "clause"])  # of these no page has its own
 _NAME_KEYS = ("domain", "name", "title")
 _LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
 _NESTED_KEYS = (*_LIST_KEYS, "subrules", "sub_rules", "children", "items", "subsections")
@@ -135,8 +136,9 @@ def json_front_matter(text: str) -> str:
         return ""
     rest = text[end:]
     is_prose = rest.lstrip(" \t").startswith("\n") and rest.strip() and rest.lstrip()[0] not in "{}[],"
-    is_front = isinstance(value, dict) and not any(isinstance(value.get(key), list | dict) for key in _LIST_KEYS)
-    return text[:end] if is_front and is_prose else ""
+    if not isinstance(value, dict) or not is_prose or value.keys() & _RULE_KEYS:
+        return ""
+    return "" if any(isinstance(value.get(key), list | dict) for key in _LIST_KEYS) else text[:end]
 
 
 def _yaml_value(text: str, where: str) -> object:
