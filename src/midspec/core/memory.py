@@ -30,7 +30,7 @@ MEMORY_SETTINGS = {
 
 Without the first trainings of small models by two workers on two cores took 1.2 to 1.45 times as long, and LoRA on
 SmolLM2-135M in one process 1.2 times (LOG.md). Without the others the latter held 3.5 GB after 12 updates and 4.6 GB
-after 50, instead of 2.6 GB, in the same time. A value that the user has set stays.
+after 50, instead of 2.6 and 2.8 GB. A value that the user has set stays.
 """
 
 

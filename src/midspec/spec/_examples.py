@@ -199,7 +199,9 @@ def read_label(text: str) -> Turn | None:
             if turn.role == "Assistant" and not turn.mark and (inner := _MARKED_BODY.match(body)):
                 turn = turn._replace(mark=_MARK_OF[inner[1].lower()])
                 body = body[inner.end() :]
-            return turn._replace(body=body)
+            # `Good responses: cite sources.` is a rule; over a list, or before a quotation, the label is over replies.
+            if not turn.is_many or not body or body[0] in "\"“‘'«「>":
+                return turn._replace(body=body)
     if sign and signed:
         return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
     if ends := _SIGN_AT_END.search(text):
