@@ -138,9 +138,8 @@ _PROTECTED = re.compile(
 _RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
 # What numbers a paragraph (`1.`, `II.`, `Article 3.`) is none either.
 _NUMBER_LABEL = re.compile(
-    r"[*_]*(?:(?:article|section|part|chapter|rule|principle|clause|step|tenet|guideline|point|norm)\s+|§\s*)?"
-    r"(?:\d{1,4}|[IVXLC]{1,6}|[ivx]{1,5}|[A-Za-z])\Z",
-    re.IGNORECASE,
+    r"[*_]*(?:(?i:article|section|part|chapter|rule|principle|clause|step|tenet|guideline|point|norm)\s+|§\s*)?"
+    r"(?:\d{1,4}|[IVXLC]{1,6}|[ivx]{1,5}|[A-Za-z])\Z"
 )
 _LAST_WORD = re.compile(r"[\w.&-]*\Z")
 
