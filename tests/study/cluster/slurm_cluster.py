@@ -109,10 +109,14 @@ class SlurmCluster:
         """Start slurmctld, with the state that an earlier one left."""
         self._start("slurmctld", "slurmctld", "-D")
 
-    def saved_at(self) -> float:
-        """Return when slurmctld last wrote down its jobs, which it does at most every five seconds."""
-        state = self.folder / "state" / "job_state"
-        return state.stat().st_mtime if state.is_file() else 0.0
+    @property
+    def job_state(self) -> Path:
+        """Return the file in which slurmctld writes down its jobs, at most every five seconds."""
+        return self.folder / "state" / "job_state"
+
+    def has_saved(self, words: str) -> bool:
+        """Return whether slurmctld has written down some words of its jobs: a name, a comment."""
+        return self.job_state.is_file() and words.encode() in self.job_state.read_bytes()
 
     def kill_controller(self) -> None:
         """Kill slurmctld."""

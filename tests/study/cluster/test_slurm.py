@@ -75,6 +75,12 @@ def job_of(naps: Naps, step: str) -> str:
     return next(one.job for one in run_status(naps.run).steps if one.name == step)
 
 
+def n_submitted(naps: Naps) -> int:
+    """Return for how many steps a job was submitted; each has one of its own here, or a task of an array."""
+    submitted = naps.run / "jobs" / "submitted.txt"
+    return run_status(naps.run).count("queued") if submitted.exists() else 0
+
+
 def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps: Naps) -> None:
     naps.write(tenths=5)
     naps.hold.touch()
@@ -89,8 +95,8 @@ def test_a_killed_node_s_steps_go_on_on_the_other(on_cluster: SlurmCluster, naps
         try:
             told = ends(process)
         finally:
+            # It leaves its state "down" as it registers (ReturnToService=2).
             on_cluster.start_node(node)
-            on_cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
             until(lambda: on_cluster.node_states()[node] == "idle", "the node is back")
     assert begun < len(naps.noted("begin")), told
     assert sorted(naps.noted("end")) == ALL
@@ -119,9 +125,9 @@ def test_the_controller_s_restart_and_our_own_death_change_nothing(on_cluster: S
     naps.hold.touch()
     with following(naps) as process:
         until(lambda: naps.is_running("nap/nap one-s1"), "it runs")
-        # A controller that is killed before has truly lost its last jobs, and they are rightly submitted again.
-        submitted_at = max(path.stat().st_mtime for path in (naps.run / "jobs").iterdir())
-        until(lambda: on_cluster.saved_at() > submitted_at, "the jobs are written down")
+        # Killed before it has written down that the jobs run, it begins them again: see the next test.
+        on_cluster.ask("scontrol", "update", f"jobid={job_of(naps, 'nap/nap one-s1')}", "comment=it-runs")
+        until(lambda: on_cluster.has_saved("it-runs"), "the jobs are written down")
         on_cluster.kill_controller()
         assert process.stdout is not None
         until(lambda: "Slurm does not answer" in process.stdout.readline(), "it says so")  # type: ignore[union-attr]
@@ -135,6 +141,50 @@ def test_the_controller_s_restart_and_our_own_death_change_nothing(on_cluster: S
         ends(process)
     assert sorted(path.name for path in (naps.run / "jobs").glob("*.sh")) == jobs, "nothing is submitted twice"
     assert sorted(naps.noted("begin")) == sorted(naps.noted("end")) == ALL
+
+
+def test_a_job_that_slurm_holds_as_its_launch_failed_is_released_and_goes_on(
+    on_cluster: SlurmCluster, naps: Naps
+) -> None:
+    naps.write(tenths=5)
+    naps.hold.touch()
+    on_cluster.ask("scontrol", "update", "partitionname=low", "state=down")
+    with following(naps) as process:
+        until(lambda: n_submitted(naps) == len(ALL), "all are in the queue")
+        job = job_of(naps, "nap/nap all")
+        on_cluster.ask("scontrol", "update", f"jobid={job}", "comment=all-wait")
+        until(lambda: on_cluster.has_saved("all-wait"), "the jobs are written down")
+        written = on_cluster.job_state.read_bytes()
+        on_cluster.ask("scontrol", "update", "partitionname=low", "state=up")
+        until(lambda: naps.is_running("nap/nap one-s1") and naps.is_running("nap/nap one-s2"), "both run")
+        # A controller that has lost their start launches them once more on a node that has their end still to tell:
+        # Slurm takes that for a fault of the node, drains it, and holds the jobs.
+        on_cluster.kill_controller()
+        on_cluster.job_state.write_bytes(written)
+        naps.hold.unlink()
+        until(lambda: {"nap/nap one-s1", "nap/nap one-s2"} <= set(naps.noted("end")), "both end")
+        on_cluster.start_controller()
+        told = ends(process)
+    assert "could not be launched on its node, and is released" in told
+    assert sorted(naps.noted("end")) == ALL
+    for node, state in on_cluster.node_states().items():
+        if state.startswith("dr"):
+            on_cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+
+
+def test_a_job_that_somebody_holds_is_told_once_and_stays_held(on_cluster: SlurmCluster, naps: Naps) -> None:
+    naps.write(tenths=2)
+    on_cluster.ask("scontrol", "update", "partitionname=low", "state=down")
+    with following(naps) as process:
+        until(lambda: n_submitted(naps) == len(ALL), "all are in the queue")
+        job = job_of(naps, "nap/nap all")
+        on_cluster.ask("scontrol", "hold", job)
+        on_cluster.ask("scontrol", "update", "partitionname=low", "state=up")
+        until(lambda: run_status(naps.run).count("done") == len(ALL) - 1, "all others are done")
+        assert run_status(naps.run).count("queued") == 1
+        on_cluster.ask("scontrol", "release", job)
+        told = ends(process)
+    assert told.count(f"until: scontrol release {job}") == 1
 
 
 def test_a_submitter_may_leave_and_a_failed_step_is_told_with_its_log(

@@ -87,6 +87,11 @@ class QueuedTask(NamedTuple):
         """Return whether it waits or runs."""
         return first_word(self.state) not in ENDED
 
+    @property
+    def is_held(self) -> bool:
+        """Return whether it waits until somebody releases it: a user, an administrator or Slurm itself holds it."""
+        return self.is_live and re.search(r"JobHeld|held\b", self.reason) is not None
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -147,6 +152,15 @@ class Slurm:
             QueuedTask(name, job, int(task) if task.isdigit() else None, state, reason)
             for name, job, task, state, reason in (line for line in lines if len(line) == 5)
         )
+
+    def release(self, job: str) -> None:
+        """Let a job that is held go on.
+
+        Raises:
+            UnreachableError: the controller does not answer.
+            ConfigError: it refuses.
+        """
+        self._ask("scontrol", "release", job)
 
     def most_tasks(self) -> int:
         """Return how many tasks an array may have on this cluster; Slurm's default where it does not tell."""

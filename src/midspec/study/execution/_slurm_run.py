@@ -104,6 +104,7 @@ class SlurmRun:
         self._workers = {name: number for number, name in enumerate(scheduler.steps, start=1)}
         self._shown: dict[str, StepStatus] = {}
         self._tries: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
         self._judged: set[str] = set()
         self._ended_at: dict[str, float] = {}
         self._said, self._has_asked, self._most_tasks = "", False, 0
@@ -167,7 +168,24 @@ class SlurmRun:
         self._judge(tasks)
         if stop_at_fault and self._errors:
             return
+        self._look_at_held([task.queued for task in tasks if task.queued is not None and task.queued.is_held])
         self._submit(tasks)
+
+    def _look_at_held(self, held: Sequence[QueuedTask]) -> None:
+        """Release jobs that a node could not launch, as often as a job may begin again; tell of all others once."""
+        others: dict[str, list[str]] = {}
+        for task in held:
+            self._held[task.id] += 1
+            n_releases = self._entry.most_restarts if task.reason.lower().startswith("launch failed") else 0
+            if self._held[task.id] <= n_releases:
+                # Refused where it was let go in the meantime.
+                with suppress(ConfigError):
+                    self._slurm.release(task.id)
+                    self._say(f"job {task.id} could not be launched on its node, and is released")
+            elif self._held[task.id] == n_releases + 1:
+                others.setdefault(task.reason, []).append(task.id)
+        for reason, jobs in others.items():
+            self._say(f"held in the queue ({reason}) until: scontrol release {' '.join(jobs)}")
 
     def _submit(self, tasks: Sequence[_Task]) -> None:
         arrays = self._missing(tasks)
