@@ -67,7 +67,7 @@ def try_one(python: Path, wheel: Path, given: argparse.Namespace, *, is_oldest: 
     pip = [home / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     wanted = f"{wheel}[{given.extras}]" if given.extras else str(wheel)
     if given.torch and given.extras:
-        call([*pip, given.torch])
+        call([*pip, "--no-compile", given.torch])
     if is_oldest:
         tools = WORK / "tools"
         if not tools.exists():
