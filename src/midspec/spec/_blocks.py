@@ -40,7 +40,10 @@ _MAX_SETEXT = 120
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the text, and the lines it came from (`first` to before `end`); `level` is of headings."""
+    """A piece of the text, and the lines it came from (`first` to before `end`).
+
+    `level` is a heading's, or an item's: in how many lists it stands, but one.
+    """
 
     kind: Literal["heading", "paragraph", "item", "row", "code", "example"]
     text: str
@@ -73,6 +76,9 @@ class _Scanner:
         self.open_after_blank = True
         self.closing: dict[str, list[int]] = {}
         self.no_turns_before = 0
+        # The lists that are open, outermost first: the indentation of each, and whether it has numbers.
+        self.lists: list[tuple[int, bool]] = []
+        self.level = 0
         for at, line in enumerate(lines):
             for name in _CLOSING.findall(line) if "</" in line else ():
                 self.closing.setdefault(name, []).append(at)
@@ -96,11 +102,13 @@ class _Scanner:
             not self.open or self.kind != "paragraph" or item["number"] in (None, "1")
         ):
             self.flush()
+            self._nest(len(item["indent"].expandtabs(4)), is_numbered=item["number"] is not None)
             self._begin("item", _CHECKBOX.sub("", item["text"]))
         elif self.open:
             self.open.append(line.strip())
             self.at += 1
         else:
+            self.lists = self.lists if line[0].isspace() else []
             self._begin("paragraph", line.strip())
         self.blank = not line.strip()
 
@@ -112,8 +120,26 @@ class _Scanner:
             for line in self.open[1:]:
                 text = text.removesuffix("\\").rstrip() if text.endswith("\\") and not text.endswith("\\\\") else text
                 text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
-            self.blocks.append(Block(self.kind, text, self.first, self.at, after_blank=self.open_after_blank))
+            level = self.level if self.kind == "item" else 0
+            self.blocks.append(Block(self.kind, text, self.first, self.at, level, self.open_after_blank))
             self.open = []
+
+    def _nest(self, indent: int, *, is_numbered: bool) -> None:
+        """Find in how many lists an item stands: by its indentation, or as a dash under a number that leads to it."""
+        while self.lists and indent <= self.lists[-1][0] - 2:
+            self.lists.pop()
+        here = (indent, is_numbered)
+        if not self.lists or indent >= self.lists[-1][0] + 2:
+            self.lists.append(here)
+        elif self.lists[-1][1] != is_numbered:
+            before = self.blocks[-1]
+            if len(self.lists) > 1 and self.lists[-2][1] == is_numbered and indent <= self.lists[-2][0] + 1:
+                self.lists.pop()
+            elif not is_numbered and before.kind == "item" and before.text.rstrip("*_ ").endswith((":", "：")):
+                self.lists.append(here)
+            else:
+                self.lists[-1] = here
+        self.level = len(self.lists) - 1
 
     def _begin(self, kind: Literal["paragraph", "item"], text: str) -> None:
         self.kind, self.open, self.first, self.open_after_blank = kind, [text], self.at, self.blank
@@ -133,6 +159,7 @@ class _Scanner:
 
     def _add_heading(self, title: str, level: int, first: int) -> None:
         self.at += 1
+        self.lists = []
         self.blocks.append(Block("heading", title.strip(), first, self.at, level))
 
     def _rule(self, line: str) -> bool:
@@ -203,14 +230,12 @@ def _is_wide(char: str) -> bool:
     return bool(char) and ("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef")
 
 
-# Blocks that are examples, lines that are headings ------------------------------------------------------------------
-_BOLD = re.compile(
+# Blocks that are examples -------------------------------------------------------------------------------------------
+BOLD = re.compile(
     r"(?P<sign>[^\w\s*_`#>~<\[({|+\\-][^\w\s*_`]?[ \t]+)?"
     r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\2).)+)(?<=\S)\2|【([^【】]+)】)[ \t]*"
 )
-_HEADING_ENDS = ".!?:;,…。！？：；，、"
 _MAX_REPLY_BLOCKS = 8
-_MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
 
 
 def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
@@ -305,7 +330,7 @@ def _heading_label(words: str) -> list[Turn]:
 
 def _label(text: str) -> Turn | None:
     """Read a paragraph's label, with a colon or in bold."""
-    return read_label(text) or next(iter(_heading_label(text) if _BOLD.fullmatch(text) else []), None)
+    return read_label(text) or next(iter(_heading_label(text) if BOLD.fullmatch(text) else []), None)
 
 
 def _is_label(text: str) -> bool:
@@ -362,39 +387,3 @@ def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, l
         texts.append(text)
         at += 1
     return texts, at
-
-
-def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:
-    """Read short lines in bold as headings under those of the text; where it has none, lines of capitals as well."""
-    has_headings = any(block.kind == "heading" for block in blocks)
-    level = 2 if not has_headings else 1
-    out: list[Block] = []
-    for index, block in enumerate(blocks):
-        words = ""
-        if block.kind == "heading":
-            level = block.level + 1
-        elif block.kind == "paragraph" and block.end - block.first == 1 and index + 1 < len(blocks):
-            is_lead = blocks[index + 1].kind != "paragraph"
-            words = _heading_words(block.text, lines, block, takes_capitals=not has_headings, is_lead=is_lead)
-        out.append(Block("heading", words, block.first, block.end, min(level, 6)) if words else block)
-    return out
-
-
-def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool, is_lead: bool) -> str:
-    """Return the words of a line that is a heading; in bold with a colon it is one, unless it leads to a list."""
-    bold = _BOLD.fullmatch(text)
-    words = (
-        f"{bold['sign'] or ''}{bold[3] or bold[4]}"
-        if bold
-        else text.strip()
-        if takes_capitals and text.isupper()
-        else ""
-    )
-    is_apart = block.end < len(lines) and not lines[block.end].strip() and block.after_blank
-    words = words.strip()
-    if bold and not is_lead and len(words.split()) <= _MAX_COLON_WORDS and title_of(text) is None:
-        words = words.rstrip(":： ")
-    if not words or (not bold and (not is_apart or sum(map(str.isalpha, words)) < 3)):
-        return ""
-    is_short = len(words.split()) <= _MAX_HEADING_WORDS and len(words) <= _MAX_HEADING_CHARS
-    return words if is_short and words[-1] not in _HEADING_ENDS and title_of(text) is None else ""
