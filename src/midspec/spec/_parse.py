@@ -11,8 +11,9 @@ from pathlib import Path
 from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Clause, ClauseKind, Section, Spec
-from midspec.spec._blocks import Block, gather_examples, scan_blocks
+from midspec.spec._blocks import Block, scan_blocks
 from midspec.spec._data import QUESTIONS, Rule, rules_of_data
+from midspec.spec._example_blocks import gather_examples
 from midspec.spec._examples import read_label
 from midspec.spec._headings import as_headings
 from midspec.spec._hidden import Part
