@@ -197,8 +197,9 @@ class _Scanner:
             end = closing[place] + 1
             if is_whole:
                 break
-            if end + 1 < len(self.lines) and not self.lines[end].strip() and opens_turns(self.lines[end + 1]):
-                end += 1
+            following = next((at for at in range(end, len(self.lines)) if self.lines[at].strip()), end)
+            if following > end and opens_turns(self.lines[following]) and not wraps_alone(self.lines[following]):
+                end = following
         text = "\n".join(self.lines[self.at : end])
         if not text or not read_code(text):
             self.no_turns_before = max(end, self.no_turns_before)

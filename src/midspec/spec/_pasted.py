@@ -29,6 +29,9 @@ _LETTER = re.compile(r"([ \t>]*)(?P<begin>\(?)([a-zA-Z]|[ivx]{2,5})(?P<end>[.)])
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
 _BLOCK_ID = re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9][A-Za-z0-9-]{2,40}[ \t]*$")
 _TAG_AS_CODE = re.compile(r"[ \t]*`(</?[A-Za-z][\w-]*>)`[ \t]*")
+_DIV = re.compile(r"<(?P<end>/?)div\b(?P<more>[^<>]*)>", re.IGNORECASE)
+_CLASS = re.compile(r"class\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
+_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']*\s)?message\s[^\"']*[\"']", re.IGNORECASE)
 _PAGE = re.compile(
     r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
     r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
@@ -115,11 +118,39 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
             wraps_alone(tag[1]) or is_turn_tag(tag[1].replace("/", "", 1))
         ):
             out[at] = tag[1]
-    labels = {at: label for at in prose if (label := label_alone(out[at]))}
-    if {"**User:**", "**Assistant:**"} <= set(labels.values()):  # turns as a web page shows them
-        for at, label in labels.items():
-            out[at] = label
     return out, gone
+
+
+def turns_of_classes(lines: list[str]) -> list[str]:
+    """Return lines of HTML whose boxes of turns (`<div class="message assistant bad">`) are tags of turns."""
+    if not any(_BOX.search(line) for line in lines):
+        return lines
+    opened: list[str] = []
+
+    def write(match: re.Match[str]) -> str:
+        if match["end"]:
+            role = opened.pop() if opened else ""
+            return f"{NEW_LINE}</{role}>{NEW_LINE}" if role else match[0]
+        classes = re.findall(r"[\w-]+", ((found := _CLASS.search(match["more"])) and found[1].lower()) or "")
+        role = next((name for name in classes if "message" in classes and is_turn_tag(f"<{name}>")), "")
+        opened.append(role)
+        mark = next((name for name in classes if name in ("good", "bad")), "")
+        return f"{NEW_LINE}<{f'{role} {mark}'.strip()}>{NEW_LINE}" if role else match[0]
+
+    return [_DIV.sub(write, line) if "div" in line else line for line in lines]
+
+
+def turns_of_page(lines: list[str]) -> list[str]:
+    """Return lines with the roles and verdicts that a web page shows over its turns written as labels.
+
+    Where the turns stand in tags already, nothing is left of them.
+    """
+    labels = {at: label for at in _prose(lines) if (label := label_alone(lines[at]))}
+    if len(labels) > 1 and any(is_turn_tag(line) and line.lstrip().startswith("<") for line in lines):
+        labels = dict.fromkeys(labels, "")
+    elif not {"**User:**", "**Assistant:**"} <= set(labels.values()):
+        return lines
+    return [labels.get(at, line) for at, line in enumerate(lines)]
 
 
 def _prose(lines: list[str]) -> list[int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from midspec.spec._data import json_front_matter
 from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
-from midspec.spec._pasted import NEW_LINE, refuse_other_markup, without_traces
+from midspec.spec._pasted import NEW_LINE, refuse_other_markup, turns_of_classes, turns_of_page, without_traces
 from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
@@ -104,7 +104,7 @@ def read_source(text: str, where: str) -> Source:
     n_front = _front_matter(lines, source)
     refuse_other_markup(lines[n_front:], n_front, where)
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
-    cleaned, gone = without_traces(body.split("\n"))
+    cleaned, gone = without_traces(turns_of_classes(body.split("\n")))
     source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone]
     for number, line in enumerate(cleaned, start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
@@ -183,7 +183,8 @@ class _Lines:
                 self.out.append((line, number))
             else:
                 self._line(line, number)
-        self.source.lines, self.source.numbers = [line for line, _ in self.out], [number for _, number in self.out]
+        lines = [line for line, _ in self.out]
+        self.source.lines, self.source.numbers = turns_of_page(lines), [number for _, number in self.out]
 
     def _dedented(self, line: str, number: int) -> str:
         """Take the indentation of the open admonitions off; a line that has less ends them."""

@@ -18,6 +18,7 @@ _ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _INNER_TAG_LINE = re.compile(
     r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
 )
+_GAP = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 
 
@@ -75,7 +76,7 @@ def read_tags(text: str) -> list[Turn]:
                 turns[-1] = turns[-1]._replace(mark=MARK_OF[verdict["verdict"].lower()], why=why)
         elif name and tag == name and match["end"]:
             body += text[start : match.start()]
-            turns[-1] = turns[-1]._replace(body=_INNER_TAG_LINE.sub("", body).strip())
+            turns[-1] = turns[-1]._replace(body=_GAP.sub("\n\n", _INNER_TAG_LINE.sub("", body)).strip())
             name, beside, last = "", match.end(), ""
     if name:
         turns[-1] = turns[-1]._replace(body=(body + text[start:]).strip())
