@@ -203,7 +203,7 @@ def test_show_prints_how_each_part_was_read(tmp_path: Path, capsys: pytest.Captu
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     ids = [line.split()[2] for line in lines if line[:1].isdigit()]
     assert f"6 sentence {ids[0]} Ada asks." in lines
-    assert f"6 footnote {ids[1]} Haste costs." in lines
+    assert f"8 footnote {ids[1]} Haste costs." in lines
     assert f"13 note {ids[2]} So it is." in lines
     assert f"15-17 example {ids[3]} User: Hi. Reply marked BAD: Go away." in lines
     assert "front matter: 1: title: x" in lines

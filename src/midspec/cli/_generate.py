@@ -214,7 +214,7 @@ def _print_rows(rows: Sequence[Document | Chat]) -> None:
 
 
 _LEFT_OUT = frozenset(("front matter", "comment", "struck out", "link", "attributes", "mark of a note"))
-_LEFT_OUT |= {"table of contents", "footnote without a mark", "picture or link", "questions"}
+_LEFT_OUT |= {"table of contents", "footnote without a mark", "picture or link", "questions", "abbreviation"}
 _N_NAMES, _MAX_SHOWN = 5, 100
 spec_commands = typer.Typer(
     help="Show, check and compare specs, and have variants of them written.", rich_markup_mode=None

@@ -93,9 +93,10 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
                 return f"**{word} reply{why}:**"
             return f"\x06{word} reply{why}\x06"
         last = n_lines + match[0].count("\n")
-        kind = "comment" if comment is not None else "mark" if match["token"] is not None else "struck out"
-        left_out.append(Part(n_lines, last, kind, match[0]))
         kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
+        is_mark = match["token"] is not None or match["added"] is not None or match["marked"] is not None
+        kind = "comment" if comment is not None else "mark" if is_mark else "struck out"
+        left_out.append(Part(n_lines, last, kind, match[0]))
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)

@@ -150,7 +150,8 @@ class _Reader:
         sections = self._by_headings(title, ids) if headings else self._by_paragraphs(ids)
         for label, text in self.source.footnotes.items():
             if label not in self._used_notes:
-                self.parts.append(Part(0, 0, "footnote without a mark", text))
+                first, last = self.source.note_lines.get(label, (0, 0))
+                self.parts.append(Part(first, last, "footnote without a mark", text))
         return title, sections
 
     def _by_headings(self, title: str, ids: _Ids) -> list[Section]:
@@ -265,16 +266,20 @@ class _Reader:
         for label in labels:
             if label in self.source.footnotes and label not in self._used_notes:
                 self._used_notes.add(label)
+                first, last = self.source.note_lines.get(label, self._lines_of(block))
                 for paragraph in self.source.footnotes[label].split("\n\n"):
                     for text in split_sentences(self.inline.clean(" ".join(paragraph.split()))):
-                        self._note("footnote", block, text)
+                        self.parts.append(Part(first, last, "footnote", text))
                         yield "sentence", text
 
     def _note(self, kind: str, block: Block, text: str) -> None:
-        numbers = self.source.numbers
-        first, last = numbers[block.first], numbers[max(block.first, block.end - 1)]
+        first, last = self._lines_of(block)
         kind = "note" if kind == "sentence" and first in self.source.notes else kind
         self.parts.append(Part(first, last, kind, text))
+
+    def _lines_of(self, block: Block) -> tuple[int, int]:
+        numbers = self.source.numbers
+        return numbers[block.first], numbers[max(block.first, block.end - 1)]
 
 
 def _text(lines: list[str], first: int, end: int) -> str:

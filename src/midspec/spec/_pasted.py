@@ -75,6 +75,23 @@ _OTHERS = {
 _SEEN_ONCE = ("LaTeX", "reStructuredText", "Org")
 
 
+def refuse_conflict(lines: list[str], n_before: int, where: str) -> None:
+    """Raise where a merge of two versions was left undecided: both would be taught.
+
+    Args:
+        lines: of the text.
+        n_before: how many lines of the file stand before them.
+        where: what the error names.
+
+    Raises:
+        SpecError: it was.
+    """
+    begins = next((at for at, line in enumerate(lines) if line.startswith("<<<<<<< ")), None)
+    if begins is not None and any(line.startswith(">>>>>>> ") for line in lines[begins:]):
+        what = f"holds two versions of one part, between the marks of a merge conflict (line {n_before + begins + 1})"
+        raise SpecError(what, where=where, hint="Keep one of them, and take the marks out")
+
+
 def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
     """Raise where a text is written in another markup language, whose marks and comments would be taken for words.
 

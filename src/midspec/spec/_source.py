@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from midspec.spec._data import json_front_matter
 from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
-from midspec.spec._pasted import NEW_LINE, refuse_other_markup, turns_of_classes, turns_of_page, without_traces
+from midspec.spec._pasted import (
+    NEW_LINE,
+    refuse_conflict,
+    refuse_other_markup,
+    turns_of_classes,
+    turns_of_page,
+    without_traces,
+)
 from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
@@ -40,6 +47,7 @@ _LINK = re.compile(
     r"(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*$"
 )
 _FOOTNOTE = re.compile(r"[ \t]*\[\^(?P<label>[^\]\s]{1,100})\]:[ \t]*(?P<text>.*)$")
+_ABBREVIATION = re.compile(r"[ \t]*\*\[[^\[\]\n]{1,60}\]:[ \t]*\S.*$")
 _INLINE_NOTE = re.compile(r"\^\[([^\[\]\n]{1,2000})\]")
 _ADMONITION = re.compile(
     r"(?P<indent>[ \t]*)(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[A-Za-z][\w -]*?)(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*$"
@@ -78,6 +86,7 @@ class Source:
         left_out: what is no text of the spec.
         links: the addresses of reference links by their label.
         footnotes: the text of each footnote by its label.
+        note_lines: the first and the last line of each by its label.
         anchors: the heading that an id belongs to.
         title: of the front matter, or empty.
         notes: the numbers of lines that stand in an admonition.
@@ -88,6 +97,7 @@ class Source:
     left_out: list[Part] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     footnotes: dict[str, str] = field(default_factory=dict)
+    note_lines: dict[str, tuple[int, int]] = field(default_factory=dict)
     anchors: dict[str, str] = field(default_factory=dict)
     title: str = ""
     notes: set[int] = field(default_factory=set)
@@ -97,11 +107,13 @@ def read_source(text: str, where: str) -> Source:
     """Take out of a text what is no text of a spec.
 
     Raises:
-        SpecError: it is in another markup language than Markdown; or a comment begins and does not end.
+        SpecError: it is in another markup language than Markdown; a comment begins and does not end; or a merge of two
+            versions was left undecided.
     """
     lines = text.split("\n")
     source = Source([], [])
     n_front = _front_matter(lines, source)
+    refuse_conflict(lines[n_front:], n_front, where)
     refuse_other_markup(lines[n_front:], n_front, where)
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
     cleaned, gone = without_traces(turns_of_classes(body.split("\n")))
@@ -225,7 +237,9 @@ class _Lines:
         return True
 
     def _defines(self, line: str, number: int) -> bool:
-        """Take a link's or a footnote's definition out."""
+        """Take a link's, an abbreviation's or a footnote's definition out."""
+        if _ABBREVIATION.match(line):
+            return self._left_out(number, "abbreviation", line)
         if link := _LINK.match(line):
             self.source.links.setdefault(" ".join(link["label"].split()).casefold(), link["to"].strip("<>"))
             return self._left_out(number, "link", line)
@@ -237,6 +251,7 @@ class _Lines:
             self.at += 1
         text = re.sub(r"\n\s*\n", "\n\n", "\n".join(texts)).strip()
         self.source.footnotes.setdefault(note["label"], text)
+        self.source.note_lines.setdefault(note["label"], (number, number + len(texts) - 1))
         return True
 
     def _goes_on(self, before: str) -> bool:
