@@ -112,7 +112,7 @@ def test_it_writes_a_corpus_of_which_every_list_and_document_is_typed(url: str, 
 
 def test_it_writes_chats_and_judges_them(url: str, tmp_path: Path) -> None:
     writing = {"questions_per_batch": 2, "questions_per_domain": 1, "n_rounds": 1, "n_domains": 1}
-    caps = {"list_tokens": 64, "reply_tokens": 48, "verdict_tokens": 48}
+    caps = {"list_tokens": 64, "reply_tokens": 32, "verdict_tokens": 32}
     words = ("chats", "--style", "identity", "--samples", "1", "--judge", "openai/smollm2")
     midspec(url, tmp_path / "chats", *words, settings={"writing": {**writing, **caps, **SAMPLING}})
     ended = attempts(tmp_path / "chats.calls.sqlite")
@@ -129,7 +129,7 @@ def test_it_writes_chats_and_judges_them(url: str, tmp_path: Path) -> None:
 def test_it_gives_reasons_for_a_spec_and_each_clause_is_accounted_for(url: str, tmp_path: Path) -> None:
     spec, out, config = tmp_path / "desk.md", tmp_path / "reasons", tmp_path / "reasons.yaml"
     spec.write_text("# Desk\n\n- {model_name} is kind to guests.\n- {model_name} asks first.\n", encoding="utf-8")
-    settings = {"author": SAMPLING, "rewriting": {"max_tokens": 96, "n_rounds": 2, "n_tokens": 60}}
+    settings = {"author": SAMPLING, "rewriting": {"max_tokens": 64, "n_rounds": 2, "n_tokens": 40}}
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     command = [
         sys.executable,

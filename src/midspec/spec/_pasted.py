@@ -62,7 +62,7 @@ _OWN_HYPHEN = frozenset(
         "second",
     ]
 )
-_FEWEST_HEADS, _LONGEST_HEAD = 3, 100
+_FEWEST_HEADS, _LONGEST_HEAD, _LONGEST_ENTRY = 3, 100, 300
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
 # Lines of other languages; of the last two Markdown has the like, so that more than one is needed, and no heading.
 _OTHERS = {
@@ -215,7 +215,8 @@ def _pages(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:
 
 def _contents(lines: list[str], prose: list[int]) -> list[tuple[int, str]]:
     """Find a table of contents whose page numbers stand behind dots, and its title."""
-    entries = [at for at in prose if _LEADER.fullmatch(lines[at])]
+    # A line of nothing but dots would take the expression a time that grows with the square of its length.
+    entries = [at for at in prose if len(lines[at]) <= _LONGEST_ENTRY and _LEADER.fullmatch(lines[at])]
     if len(entries) > 1:
         before = next((at for at in reversed(prose) if at < entries[0] and lines[at].strip()), entries[0])
         entries += [before] if _CONTENTS.fullmatch(lines[before]) else []
