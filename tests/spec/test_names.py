@@ -272,3 +272,99 @@ def test_a_called_name_that_is_not_there_is_told_with_those_that_are(text: str, 
     with pytest.raises(SpecError) as caught:
         fill(parse_spec(text), model_name="Ada", provider_name="Lab", called={"Claude": "Bea"})
     assert caught.value.hint == hint
+
+
+INTRODUCED = [
+    ("You are Maya, a voice companion for travellers.", "Maya"),
+    ("You're Maya, a voice companion.", "Maya"),
+    ("You are **Maya**. You ask.", "Maya"),
+    ("# Role\n\nYou are “Maya” — a guide.", "Maya"),
+    ("You are an assistant for travellers named Maya.", "Maya"),
+    ("You are Harbor AI, a guide.", "Harbor AI"),
+    ("You are Meta AI.", "Meta AI"),
+    ("I am Christian. You are Maya.", "Maya"),
+    ("I am Maya, and I ask.", "Maya"),
+    ("Du bist Lena, eine Stimme für Reisende.", "Lena"),
+    ("Ich heiße Lena und helfe.", "Lena"),
+    ("Tu es Léa, une voix.", "Léa"),
+    ("Tu t’appelles Léa.", "Léa"),
+    ("Eres Sol, una voz.", "Sol"),
+    ("Te llamas Sol.", "Sol"),
+    ("Ты — Лена, голос для путников.", "Лена"),
+    ("Тебя зовут Лена.", "Лена"),
+    ("你是小明，一位向导。", "小明"),
+    ("你的名字是小明。", "小明"),
+    ("你是Maya，一位向导。", "Maya"),
+    ("あなたはハナです。", "ハナ"),
+    ("あなたの名前はさくらです。", "さくら"),
+    ("당신은 하나입니다.", "하나"),
+    ("네 이름은 하나야.", "하나"),
+]
+NOBODY = [
+    "You are a helpful assistant.", "You are ChatGPT's user.", "You are an AI.", "You are AI.", "You are Kind.",
+    "You are Here to help.", "You are Senior Editor.", "You are NOT a lawyer.", "You are here.", "You are American.",
+    "Du bist Assistent, der hilft.", "Tu es une voix.", "Eres un asistente.", "Ты — Ассистент.", "你是一个友好的助手。",
+    "你是助手。", "你是谁？",
+    "あなたはアシスタントです。", "あなたは親切です。", "당신은 어시스턴트입니다.", "당신은 친절합니다.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name"), INTRODUCED)
+def test_the_name_that_a_spec_gives_at_its_begin_is_its_assistants_however_seldom(text: str, name: str) -> None:
+    spec = parse_spec(f"{text}\n\n- Ask first.\n- Wait.\n")
+    assert [each.name for each in used_names(spec) if each.is_introduced] == [name]
+    with pytest.raises(SpecError, match=f'Ada fills nothing: the spec calls its assistant "{name}"'):
+        fill(spec, model_name="Ada", provider_name=None)
+    filled = fill(spec, model_name="Ada", provider_name=None, called={name: "Ada"})
+    assert "Ada" in filled.clauses[0].text + filled.clauses[1].text
+    assert name not in filled.text
+
+
+@pytest.mark.parametrize("text", NOBODY)
+def test_what_an_assistant_is_told_to_be_is_no_name(text: str) -> None:
+    spec = parse_spec(f"{text}\n\n- Ask first.\n- Wait.\n")
+    assert not [each for each in used_names(spec) if each.is_introduced]
+    fill(spec, model_name="Ada", provider_name=None)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "Here's",
+        "Here’s",
+        "There's",
+        "Let's",
+        "That's",
+        "What's",
+        "Who's",
+        "It's",
+        "How's",
+        "Where's",
+        "Today's",
+        "Now is",
+    ],
+)
+def test_words_that_begin_sentences_are_no_names(begin: str) -> None:
+    spec = parse_spec("# A\n\n" + "\n\n".join(f"{begin} one thing of {n}." for n in range(6)))
+    assert used_names(spec) == ()
+    assert not [finding for finding in check_spec(spec) if "calls its" in finding.what]
+
+
+def test_a_word_that_a_spec_also_writes_small_is_no_name() -> None:
+    text = "Kindness is a rule. Kindness has limits. Kindness never lies. Ask with kindness, and end in kindness."
+    assert used_names(parse_spec(f"# A\n\n{text}")) == ()
+
+
+@pytest.mark.parametrize(
+    "title", ["Rules for AI agents working with Kim", "You help Kim", "Kim's assistants", "The user is Kim"]
+)
+def test_whom_an_assistant_serves_is_not_the_assistant(title: str) -> None:
+    spec = parse_spec(f"# {title}\n\nKim is a cook. Kim has a dog. Kim says so. Kim never waits.")
+    assert used_names(spec) == ()
+
+
+def test_a_product_in_the_first_line_does_not_hide_the_name_that_the_rules_use() -> None:
+    spec = parse_spec("You are Claude Code, a tool.\n\nClaude asks. Claude waits. Claude stops.")
+    with pytest.raises(SpecError, match="--called"):
+        fill(spec, model_name="Ada", provider_name=None)
+    assert "calls its assistant Claude (" in next(iter(check_spec(spec))).what

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from midspec.core.assistant_names import assistant_names
 from midspec.core.records import Clause, Section, Spec, Strict
 from midspec.core.text import whole_words
-from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, UsedName, near_placeholders, placeholders, used_names
+from midspec.spec._names import CODE_SPAN, FILLED, KNOWN, near_placeholders, placeholders
+from midspec.spec._used_names import UsedName, own_name, used_names
 
 _OTHER = re.compile(
     r"\[(?:assistant|developer)\](?![(\[:])|<(?:assistant|developer)>|\{\{[ \t]*[.$]?[A-Za-z_][\w. ]{0,40}\}\}"
@@ -105,11 +106,9 @@ def _repeated_clauses(spec: Spec) -> Iterator[tuple[Section, str]]:
 def _own_names(spec: Spec, model_name: str | None) -> tuple[UsedName, ...]:
     """Return what a spec seems to call its own assistant and maker: what it says often, and has no placeholder for."""
     has = placeholders(spec)
-    often = [name for name in used_names(spec) if name.n_times >= _OFTEN]
-    whom = {"model_name": ("assistant", "words"), "provider_name": ("maker",)}
-    own = [
-        next((name for name in often if name.kind in kinds), None) for role, kinds in whom.items() if role not in has
-    ]
+    makers = (name for name in used_names(spec) if name.kind == "maker" and name.n_times >= _OFTEN)
+    own = [own_name(spec, _OFTEN)] if "model_name" not in has else []
+    own += [next(makers, None)] if "provider_name" not in has else []
     return tuple(name for name in own if name is not None and not (model_name and _is_in(name.name, model_name)))
 
 
@@ -118,7 +117,8 @@ def _calls(spec: Spec, own: tuple[UsedName, ...]) -> Iterator[tuple[Section, str
         pattern = whole_words([name.name], ignore_case=name.kind == "words")
         first = next((s for s in spec.sections if pattern.search(f"{s.title}\n{s.text}")), spec.sections[0])
         whom = "maker" if name.kind == "maker" else "assistant"
-        what = f"calls its {whom} {name.name} ({name.n_times} times): --called {_quoted(name.name)}=NAME gives another"
+        times = "once" if name.n_times == 1 else f"{name.n_times} times"
+        what = f"calls its {whom} {name.name} ({times}): --called {_quoted(name.name)}=NAME gives another"
         yield first, what
 
 
