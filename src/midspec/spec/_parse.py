@@ -18,7 +18,7 @@ from midspec.spec._hidden import Part
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Source, read_source
-from midspec.spec._words import Inline, split_sentences
+from midspec.spec._words import Inline, split_as_before, split_sentences, with_whole_emphasis
 
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)(?:(?:\d{1,3}|[IVXLC]{1,6}|[A-Z])[.)][ ])?[^*_.!?]{1,60}[.:]\1")
@@ -235,8 +235,10 @@ class _Reader:
         if not words:
             self._note("picture or link", block, block.text)
         at = 0
-        for text in texts:
-            at = words.find(text, at) + len(text)
+        shown = with_whole_emphasis(texts) if block.kind == "paragraph" else texts
+        self.is_marked |= shown != texts
+        for written, text in zip(texts, shown, strict=True):
+            at = words.find(written, at) + len(written)
             if not any(map(str.isalnum, text)):
                 self.is_marked = True  # a stray sign is no clause
                 continue
@@ -250,6 +252,7 @@ class _Reader:
     def _sentences(self, words: str) -> list[str]:
         """Cut a paragraph; a bad reply stays in one piece with its label, and a name in bold with what it names."""
         texts = split_sentences(words)
+        self.is_marked |= texts != split_as_before(words)
         if len(texts) > 1 and (turn := read_label(words)) is not None and turn.mark == "BAD":
             self.is_marked = True
             return [words]
@@ -263,7 +266,7 @@ class _Reader:
             if label in self.source.footnotes and label not in self._used_notes:
                 self._used_notes.add(label)
                 for paragraph in self.source.footnotes[label].split("\n\n"):
-                    for text in split_sentences(self.inline.clean(" ".join(paragraph.split()))):
+                    for text in with_whole_emphasis(split_sentences(self.inline.clean(" ".join(paragraph.split())))):
                         self._note("footnote", block, text)
                         yield "sentence", text
 
