@@ -216,6 +216,50 @@ def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "unread"),
+    [
+        (
+            "a.json",
+            '{"rules": [{"rule": "Ask.", "do": "Ask twice.", "dont": "Guess."}]}',
+            ["do: Ask twice", "dont: Guess"],
+        ),
+        (
+            "a.json",
+            '{"rules": [{"rule": "Ask.", "examples": ["A day.", "A room."]}]}',
+            ["examples: A day. (and 1 more)"],
+        ),
+        ("a.json", '[{"trait": "I ask.", "clarification": "Not in play."}]', ["clarification: Not in play."]),
+        (
+            "a.yaml",
+            "description: Ada is calm.\ntone: {attributes: [warm]}\n"
+            "vocabulary:\n  rules: [Say guest.]\n  forbidden: [leverage]\n",
+            ["tone.attributes: warm", "vocabulary.rules: Say guest.", "vocabulary.forbidden: leverage"],
+        ),
+        (
+            "a.json",
+            '{"rules": ["Ada asks."], "chat": [{"role": "user", "content": "Book a room."}]}',
+            ["chat.content: Book a room."],
+        ),
+        ("a.json", '{"version": "1.2", "author": "A. Person", "rules": [{"id": "1", "text": "Ada asks."}]}', []),
+        ("a.json", '{"rules": ["Ada asks.", {"text": "Ada lies.", "why": "No.", "enabled": false}]}', []),
+    ],
+)
+def test_what_of_data_no_rule_is_made_of_is_told(
+    name: str, text: str, unread: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert main(["spec", "show", str(path)]) == 0
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  left out: ")]
+    assert main(["spec", "check", str(path)]) == 0
+    checked = [line for line in capsys.readouterr().out.splitlines() if "no rule is made of" in line]
+    assert len(shown) == len(checked) == len(unread)
+    for words, show, check in zip(unread, shown, checked, strict=True):
+        assert words in show
+        assert words in check
+
+
+@pytest.mark.parametrize(
     ("spelling", "meant"),
     [
         ("{model_nam}", "model_name"),

@@ -63,8 +63,10 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
     if clean.startswith(("{\\rtf", "PK\x03\x04", "%PDF-")):
         hint = "Save it as Markdown or plain text in UTF-8"
         raise SpecError("is a file of a word processor, or a PDF", where=name, hint=hint)
-    if rules := rules_of_data(clean, name, form):
+    rules, unread = rules_of_data(clean, name, form)
+    if rules:
         title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
+        parts += [Part(0, 0, "left out", words) for words in unread]
     else:
         reader = _Reader(read_source(clean, name))
         title, sections = reader.sections(name)
@@ -93,7 +95,7 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
     is_marked |= any(rule.is_off for rule in rules)
     parts += [Part(0, 0, "rule that is switched off", rule.text) for rule in rules if rule.is_off]
     for rule in (rule for rule in rules if not rule.is_off):
-        reader = _Reader(read_source(rule.text, name))
+        reader = _Reader(read_source("\n\n".join((rule.text, *rule.examples)), name))
         heading = ": ".join(filter(None, (rule.id, rule.name)))
         path = (rule.domain, heading) if rule.domain else (heading,)
         if not heading:
