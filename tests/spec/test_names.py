@@ -231,9 +231,8 @@ def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.Capture
         ("a.json", '[{"trait": "I ask.", "clarification": "Not in play."}]', ["clarification: Not in play."]),
         (
             "a.yaml",
-            "description: Ada is calm.\ntone: {attributes: [warm]}\n"
-            "vocabulary:\n  rules: [Say guest.]\n  forbidden: [leverage]\n",
-            ["tone.attributes: warm", "vocabulary.rules: Say guest.", "vocabulary.forbidden: leverage"],
+            "description: Ada is calm.\ntone: {like: [warm]}\nvocabulary: {rules: [Say guest.], ban: [etc]}\n",
+            ["tone.like: warm", "vocabulary.rules: Say guest.", "vocabulary.ban: etc"],
         ),
         (
             "a.json",
@@ -412,3 +411,94 @@ def test_a_product_in_the_first_line_does_not_hide_the_name_that_the_rules_use()
     with pytest.raises(SpecError, match="--called"):
         fill(spec, model_name="Ada", provider_name=None)
     assert "calls its assistant Claude (" in next(iter(check_spec(spec))).what
+
+
+LINES = [
+    "**Source**: https://example.org/charter",
+    "**Fetched**: 2025-01-02",
+    "Source: https://example.org/charter",
+    "Version: 1.2",
+    "Version 1.2, May 2025",
+    "Last updated in May.",
+    "Copyright 2025 Ada Labs.",
+    "© 2025 Ada Labs",
+    "All rights reserved.",
+    "This document is licensed under CC BY 4.0.",
+    "Our charter is free for all under a Creative Commons licence.",
+    "Released under the MIT License.",
+    "CC BY-SA 4.0",
+    "Quelle: https://example.org",
+    "来源：https://example.org",
+]
+RULES = [
+    "Copyright compliance is not up for debate in Ada's replies.",
+    "Ada does not print lyrics that are not in the public domain.",
+    "Source transparency matters to Ada.",
+    "Ada names the MIT License where it copies code under it.",
+    "Public domain works may be read out.",
+    "Version 2 of a recipe is told as such.",
+    "Date handling is careful.",
+    "Authors deserve credit.",
+    "Published work is cited by Ada.",
+    "Purpose: Ada helps guests.",
+    "- Source: always name it",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_about_the_text_is_told_as_no_rule(line: str) -> None:
+    found = [finding.what for finding in check_spec(parse_spec(f"# A\n\nIt asks.\n\n{line}\n\nIt waits."))]
+    assert len(found) == 1
+    assert "looks like no rule" in found[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_about_sources_and_licences_is_not_told_as_none(rule: str) -> None:
+    assert not check_spec(parse_spec(f"# A\n\nIt asks.\n\n{rule}\n\nIt waits."))
+
+
+def test_what_stands_beside_a_source_and_a_table_of_versions_are_told_as_no_rules() -> None:
+    spec = parse_spec(
+        "# A\n\n**Source**: https://example.org\n\n**Purpose**: A copy to read.\n\nIt asks.\n\n"
+        "| Version | Date | Change |\n|---|---|---|\n| 1.0 | May | First |\n| 1.1 | June | Second |\n\n"
+        "## Version Record\n\nSee above.\n"
+    )
+    found = [finding.what for finding in check_spec(spec)]
+    assert [what.partition(" leaves")[0] for what in found] == [
+        *(f"looks like no rule: --leave-out {spec.clauses[at].id}" for at in (0, 1, 3, 4)),
+        "looks like no rule: --leave-out 'Version Record'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[友好/专业/…]", "[what the assistant is good at]", "[your city]", "[formal/friendly/warm]",
+        "[formal / warm / ...]",
+        "[insert the hours]", "[请填写城市]", "[dein Ort]", "[votre ville]", "[tu ciudad]", "[название города]",
+        "[당신의 도시]", "[あなたの町]",
+    ],
+)  # fmt: skip
+def test_what_a_template_asks_its_reader_for_is_told(text: str) -> None:
+    found = [str(finding) for finding in check_spec(parse_spec(f"# A\n\nIt is of {text} and asks."))]
+    assert len(found) == 1
+    assert f"looks like a placeholder that nothing fills: {text}" in found[0]
+
+
+@pytest.mark.parametrize("text", ["[yes/no]", "[1]", "[sic]", "[...]", "[a guest]", "[what it is](a.md)", "[x]: y"])
+def test_other_brackets_are_no_placeholders(text: str) -> None:
+    assert not check_spec(parse_spec(f"# A\n\nIt is of {text} and asks."))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_maker"),
+    [
+        ("Anthropic asks. Ada is of Anthropic. Ada waits for Anthropic.", True),
+        ("Facebook's wish is law. Ada is made by Facebook. It is free of Facebook.", True),
+        ("Posts on Facebook are short. A Facebook page has a name. Ada works on Facebook.", False),
+        ("Ada opens Google Docs. Ada reads Google Maps. Ada finds things via Google.", False),
+    ],
+)
+def test_a_maker_whose_products_alone_are_named_is_not_told_as_the_specs_own(text: str, is_maker: bool) -> None:
+    found = [finding.what for finding in check_spec(parse_spec(f"# A\n\n{text}"), model_name="Ada")]
+    assert any("calls its maker" in what for what in found) == is_maker

@@ -308,21 +308,7 @@ def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:
         read_spec(tmp_path)
 
 
-UNITS = [
-    "Plain words. ",
-    "# h\n\ntext\n",
-    "(",
-    '"',
-    "- a\n",
-    "| a ",
-    "```\n",
-    "a.b ",
-    ".",
-    "„",
-    "*a. ",
-    '"A!" and ',
-    "Aa",
-]
+UNITS = ["Plain words. ", "# h\n\ntext\n", "(", '"', "- a\n", "| a ", "```\n", "a.b ", "„", "*a. ", '"A!" and ', "Aa"]
 
 
 # In proportion is a second; in proportion to the square would be many minutes.
