@@ -60,6 +60,7 @@ _ROLES = re.compile(
     r"(?:\w*(?:assistent|assistant|asistent|ассистент|помощник|berater|begleiter|helfer|lehrer|expert)\w{0,4}"
     r"|\w*(?:engineer|developer|programmer|writer|editor|coder|coach|teacher|tutor|manager|advis[eo]r|analyst"
     r"|consultant|specialist|doctor|nurse|lawyer|therapist|scientist|researcher|translator|reviewer|companion|modell?|partner|team|staff"
+    r"|ratgeber|mitglied|teil|kundin|kunde|freund(?:in)?|chef(?:in)?|profi|mensch|programm|system|werkzeug"
     r"|usuario|utilisateur|nutzer|modelo|modèle|профессионал|эксперт|консультант|модель|ии|ki|ia|cto|ceo))",
     re.IGNORECASE,
 )
@@ -82,8 +83,12 @@ _OF_ME = (
     r"|Soy|Yo soy|Me llamo|Mi nombre es|Io sono|Mi chiamo|Eu sou|Meu nome é|Ik ben|Я\s*[—–-]|Меня зовут|Моё имя\s*[—–-]"
 )
 _SAID = r"(?:an?|the|my|our|your)\b[^.!?\n]{1,120}? (?:named|called)|called|named"
+_TITLE = r"(?:(?:Dr|Mr|Mrs|Ms|Prof|Sra?|Mme|Herr|Frau)\.? )?"
+# In German every noun has a capital: `Du bist Teil von Acme` names nobody.
+_NO_NOUN = r"(?!(?<=bist )\w+ (?:von|und|aus)\b)(?!(?<=sind )\w+ (?:von|und|aus)\b)(?!(?<=bin )\w+ (?:von|und|aus)\b)"
 _INTRODUCED = [
-    re.compile(rf"[\s*_\"“>]*(?:{whom})(?: (?:{_SAID}))?\s+{_OPEN}{_NAME}{_AFTER}") for whom in (_TO_YOU, _OF_ME)
+    re.compile(rf"[\s*_\"“>]*(?:{whom})(?: (?:{_SAID}))?\s+{_NO_NOUN}{_OPEN}{_TITLE}{_NAME}{_AFTER}")
+    for whom in (_TO_YOU, _OF_ME)
 ]
 # Scripts without capitals: what may stand for a name is short, and nothing of it is a word for an assistant.
 _HAN, _KATAKANA, _HANGUL = "\u4e00-\u9fff", "ァ-ヺー・", "가-힣"
@@ -104,9 +109,9 @@ _WIDE = [
 ]
 _NO_WIDE = re.compile(
     r"^(?:一|个|個|位|名|谁|誰|在|为|為|不|没|什么|这|那|用户|我|你|他|人)|[的了着们是]|助手|助理|模型|专家|專家|老师|老師|顾问|顧問|智能"
-    r"|机器人|機器人|教练|客服|翻译|作家|医生|律师|导师|工程师|管家|友好|诚实|善良"
+    r"|机器人|機器人|教练|客服|翻译|作家|医生|律师|导师|工程师|管家|友好|诚实|善良|[人者员員师師家]$"
     r"|アシスタント|ボット|モデル|エージェント|ガイド|パートナー|エンジニア|プロ|ユーザー|専門家|秘書|フレンドリー"
-    r"|어시스턴트|도우미|비서|인공지능|모델|챗봇|전문가|사용자|친구|상담|선생|에이전트|로봇|봇$|사람|누구"
+    r"|어시스턴트|도우미|비서|인공지능|모델|챗봇|전문가|사용자|친구|상담|선생|에이전트|로봇|봇$|사람|누구|최고|완벽|자유|학생|직원|작가|교사|의사|변호사|번역가"
 )
 
 

@@ -243,7 +243,7 @@ def _goes_on(text: str, begin: int, match: re.Match[str]) -> bool:
     """Return whether what looks like an end is none: of a quotation, a pause (`just … good`), or a label."""
     follows, before = text[match.end() : match.end() + 24], text[begin : min(match.start(), begin + 120)]
     if match["wide"] is not None:
-        return bool(follows) and _WIDE_LABEL.match(before) is not None
+        return bool(follows) and match["wide"][0] == "。" and _WIDE_LABEL.match(before) is not None
     is_small = follows[:1].islower()
     if is_small and (match["stop"] in ("…", "...") or _ENDS_QUOTE.search(match["close"])) and before.strip():
         return True
