@@ -168,7 +168,7 @@ def test_a_quotation_a_pause_and_a_label_end_no_sentence(text: str, expected: in
 def test_emphasis_over_sentences_stands_around_each(text: str, expected: list[str]) -> None:
     spec = parse_spec(f"It asks first.\n\n{text}")
     assert texts(spec)[1:] == expected
-    assert spec.is_marked == (split_sentences(text) != expected)
+    assert spec.is_marked == spec.is_recut == (split_sentences(text) != expected)
 
 
 @given(st.lists(st.sampled_from(["*", "**", "_", "__", "a", "B. ", " ", "`", "。", "***"]), max_size=30).map("".join))

@@ -63,6 +63,7 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
     if clean.startswith(("{\\rtf", "PK\x03\x04", "%PDF-")):
         hint = "Save it as Markdown or plain text in UTF-8"
         raise SpecError("is a file of a word processor, or a PDF", where=name, hint=hint)
+    is_recut = False
     rules, unread = rules_of_data(clean, name, form)
     if rules:
         title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
@@ -71,6 +72,8 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
         reader = _Reader(read_source(clean, name))
         title, sections = reader.sections(name)
         parts, is_marked = reader.parts, reader.is_marked or "\n".join(reader.source.lines) != clean
+        is_recut = reader.is_recut and not (is_marked or has_other_spellings(clean))
+        is_marked |= reader.is_recut
         sections = [reader.plain(section) for section in sections] if is_marked else sections
         spec_text = whole_text(sections) if is_marked else clean
     if not any(section.clauses for section in sections):
@@ -81,6 +84,7 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
         sha256=hash_text(clean),
         sections=tuple(sections),
         is_marked=is_marked or has_other_spellings(clean),
+        is_recut=is_recut,
     )
     return spec, tuple(sorted(parts, key=lambda part: part.first))
 
@@ -102,8 +106,8 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
             words = rule.text.split()
             path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
         section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids)
-        sections.append(reader.plain(section) if reader.is_marked else section)
-        is_marked |= reader.is_marked
+        sections.append(reader.plain(section) if reader.is_marked or reader.is_recut else section)
+        is_marked |= reader.is_marked or reader.is_recut
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
     if n_lists := len(QUESTIONS.findall(text)):
         parts.append(Part(0, 0, "questions", f"{n_lists} lists of questions beside the traits"))
@@ -141,6 +145,7 @@ class _Reader:
         # Whether an earlier version read the text otherwise: results of the two are not the same.
         self.is_marked = bool(source.left_out or source.footnotes or self.blocks != blocks)
         self.is_marked |= any(_CHECKBOX.match(line) for line in lines)
+        self.is_recut = False  # or cut its sentences elsewhere
 
     def sections(self, name: str) -> tuple[str, list[Section]]:
         """Return the spec's title, and its sections: by headings, or where there is none by paragraphs."""
@@ -238,7 +243,7 @@ class _Reader:
             self._note("picture or link", block, block.text)
         at = 0
         shown = with_whole_emphasis(texts) if block.kind == "paragraph" else texts
-        self.is_marked |= shown != texts
+        self.is_recut |= shown != texts
         for written, text in zip(texts, shown, strict=True):
             at = words.find(written, at) + len(written)
             if not any(map(str.isalnum, text)):
@@ -254,7 +259,7 @@ class _Reader:
     def _sentences(self, words: str) -> list[str]:
         """Cut a paragraph; a bad reply stays in one piece with its label, and a name in bold with what it names."""
         texts = split_sentences(words)
-        self.is_marked |= texts != split_as_before(words)
+        self.is_recut |= texts != split_as_before(words)
         if len(texts) > 1 and (turn := read_label(words)) is not None and turn.mark == "BAD":
             self.is_marked = True
             return [words]
