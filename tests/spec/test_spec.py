@@ -116,6 +116,8 @@ def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) 
     [
         ('Skip the "Great question!" and "Happy to help!" — just help.', 1),
         ("Skip the “Great question!” and “Happy to help!”, just help.", 1),
+        ("Skip `What a day!` and *Happy to help!* — just help.", 1),
+        ("**Ask first!** — Ada waits.", 2),
         ("Laisse tomber les « Bonne idée ! » et « Avec joie ! » — aide.", 1),
         ("Il dit « Bonjour ! » Puis il part.", 2),
         ("Lass „Gute Frage!“ und „Sehr gern!“ – hilf einfach.", 1),

@@ -154,7 +154,8 @@ _NOW = _Marks(
 # Korean has no small letters: its words that go on after a quotation are named.
 _GOES_ON = re.compile(r"[—–,;]|-\s|(?:또는|혹은|및|같은|대신|등|등의|등을|하고|라고|라는|이라고|이라는)(?=\s)")
 _NO_SPACE = re.compile(r"\S")
-_ENDS_QUOTE = re.compile(r"[\"'”’“‘»«›)\]]")
+_ENDS_QUOTE = re.compile(r"[\"'”’“‘»«›)\]`]")
+_PAUSE_IN_LOWER = re.compile(r"(?:[—–]|-\s)\s*[^\W\d_]")
 # A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
 _RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
 # What numbers a paragraph (`1.`, `II.`, `Article 3.`) is none either.
@@ -248,6 +249,10 @@ def _goes_on(text: str, begin: int, match: re.Match[str]) -> bool:
     if is_small and (match["stop"] in ("…", "...") or _ENDS_QUOTE.search(match["close"])) and before.strip():
         return True
     if _ENDS_QUOTE.search(match["close"]) and _GOES_ON.match(follows):
+        return True
+    # `*Great question!* — just help`: emphasis may quote, or be a name that a sentence follows.
+    pause = _PAUSE_IN_LOWER.match(follows) if match["close"] else None
+    if pause is not None and pause[0][-1].islower():
         return True
     return match["stop"] == "." and _LABEL_NOW.match(before) is not None
 
