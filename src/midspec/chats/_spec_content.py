@@ -11,7 +11,7 @@ from midspec.chats._templates import OpaqueTemplates, SpecTemplates
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Reject, Section, Spec
 from midspec.core.text import first_of
-from midspec.spec import is_denial
+from midspec.spec import stand_over
 
 _NEVER = "(?!)"
 _MARKUP = " \t*_`\"'“”‘’"
@@ -186,19 +186,14 @@ def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tu
 
 
 def _with_denials(section: Section) -> Iterator[Clause]:
-    """Yield a section's clauses; an item that a lead-in or a heading denies has that before it."""
-    title = next((title for title in reversed(section.path) if section.level and is_denial(title)), "")
-    lead: str | None = None
-    for clause in section.clauses:
-        denial = title if lead is None else lead if is_denial(lead) else ""
-        if clause.text.rstrip("*_ ").endswith((":", "：")):
-            lead = clause.text
-        elif clause.kind == "sentence":
-            lead = None
-        elif denial and clause.kind in ("item", "row") and not is_denial(clause.text):
-            denial = denial.rstrip(" .:：")
-            clause = clause.model_copy(update={"text": f"{denial}: {clause.text}"})
-        yield clause
+    """Yield a section's clauses; what a lead-in or a heading denies has that before it, and such a lead is none."""
+    titles = section.path if section.level else ()
+    over_all = stand_over(section.clauses, titles)
+    leads = {over.lead for over in over_all if over.denial}
+    for at, (clause, over) in enumerate(zip(section.clauses, over_all, strict=True)):
+        if at not in leads:
+            words = over.said_before(clause.text)
+            yield clause if words == clause.text else clause.model_copy(update={"text": words})
 
 
 def _quote_fault(text: str, names: tuple[str, ...], templates: SpecTemplates) -> str:

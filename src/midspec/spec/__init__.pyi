@@ -1,6 +1,11 @@
 from ._check import Finding as Finding
 from ._check import check_spec as check_spec
 from ._check import unfilled as unfilled
+from ._denials import LEAD_ENDS as LEAD_ENDS
+from ._denials import Over as Over
+from ._denials import denies_itself as denies_itself
+from ._denials import is_denial as is_denial
+from ._denials import stand_over as stand_over
 from ._hidden import Part as Part
 from ._names import SpecSettings as SpecSettings
 from ._names import fill as fill
@@ -16,5 +21,4 @@ from ._shipped_specs import shipped_specs as shipped_specs
 from ._shipped_specs import spec_path as spec_path
 from ._used_names import UsedName as UsedName
 from ._used_names import used_names as used_names
-from ._words import is_denial as is_denial
 from ._words import split_sentences as split_sentences

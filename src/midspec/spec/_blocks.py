@@ -8,39 +8,40 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from midspec.spec._examples import (
     Turn,
-    example_of,
-    is_example,
     mark_of_heading,
-    opens_turns,
-    read_code,
     read_label,
-    read_lines,
     read_row,
-    spread,
     title_of,
 )
+from midspec.spec._tags import WRAPPERS, opens_turns, read_code, wraps_alone
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _SETEXT = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _RULE = re.compile(r" {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$")
-_FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)$")
+FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^`]*)$")
 _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:[-*+•‣◦]|(?P<number>\d{1,9})[.)])[ \t]+(?P<text>\S.*)$")
 _DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 _CHECKBOX = re.compile(r"\[[ xX]\][ \t]+(?=\S)")
 _CLOSING = re.compile(r"</([A-Za-z][\w-]*)[ \t]*>")
 _MAX_SETEXT = 120
+BOLD = re.compile(
+    r"(?P<sign>[^\w\s*_`#>~<\[({|+\\-][^\w\s*_`]?[ \t]+)?"
+    r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\2).)+)(?<=\S)\2|【([^【】]+)】)[ \t]*"
+)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of the text, and the lines it came from (`first` to before `end`); `level` is of headings."""
+    """A piece of the text, and the lines it came from (`first` to before `end`).
+
+    `level` is a heading's, or an item's: in how many lists it stands, but one.
+    """
 
     kind: Literal["heading", "paragraph", "item", "row", "code", "example"]
     text: str
@@ -73,6 +74,9 @@ class _Scanner:
         self.open_after_blank = True
         self.closing: dict[str, list[int]] = {}
         self.no_turns_before = 0
+        # The lists that are open, outermost first: the indentation of each, and whether it has numbers.
+        self.lists: list[tuple[int, bool]] = []
+        self.level = 0
         for at, line in enumerate(lines):
             for name in _CLOSING.findall(line) if "</" in line else ():
                 self.closing.setdefault(name, []).append(at)
@@ -84,10 +88,10 @@ class _Scanner:
             # An indented line after a blank one goes on with the list item.
             following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
             goes_on = self.kind == "item" and following[:2] in ("  ", "\t") and following.strip()
-            if not (self.open and goes_on and not _ITEM.match(following) and not _is_label(following.strip())):
+            if not (self.open and goes_on and not _ITEM.match(following) and not is_label(following.strip())):
                 self.flush()
             self.at += 1
-        elif fence := _FENCE.match(line):
+        elif fence := FENCE.match(line):
             self._code(fence["mark"])
         elif self._heading(line) or self._rule(line) or self._table(line) or self._turns():
             pass
@@ -96,11 +100,13 @@ class _Scanner:
             not self.open or self.kind != "paragraph" or item["number"] in (None, "1")
         ):
             self.flush()
+            self._nest(len(item["indent"].expandtabs(4)), is_numbered=item["number"] is not None)
             self._begin("item", _CHECKBOX.sub("", item["text"]))
         elif self.open:
             self.open.append(line.strip())
             self.at += 1
         else:
+            self.lists = self.lists if line[0].isspace() else []
             self._begin("paragraph", line.strip())
         self.blank = not line.strip()
 
@@ -112,8 +118,26 @@ class _Scanner:
             for line in self.open[1:]:
                 text = text.removesuffix("\\").rstrip() if text.endswith("\\") and not text.endswith("\\\\") else text
                 text += line if _is_wide(text[-1:]) and _is_wide(line[:1]) else f" {line}"
-            self.blocks.append(Block(self.kind, text, self.first, self.at, after_blank=self.open_after_blank))
+            level = self.level if self.kind == "item" else 0
+            self.blocks.append(Block(self.kind, text, self.first, self.at, level, self.open_after_blank))
             self.open = []
+
+    def _nest(self, indent: int, *, is_numbered: bool) -> None:
+        """Find in how many lists an item stands: by its indentation, or as a dash under a number that leads to it."""
+        while self.lists and indent <= self.lists[-1][0] - 2:
+            self.lists.pop()
+        here = (indent, is_numbered)
+        if not self.lists or indent >= self.lists[-1][0] + 2:
+            self.lists.append(here)
+        elif self.lists[-1][1] != is_numbered:
+            before = self.blocks[-1]
+            if len(self.lists) > 1 and self.lists[-2][1] == is_numbered and indent <= self.lists[-2][0] + 1:
+                self.lists.pop()
+            elif not is_numbered and before.kind == "item" and before.text.rstrip("*_ ").endswith((":", "：")):
+                self.lists.append(here)
+            else:
+                self.lists[-1] = here
+        self.level = len(self.lists) - 1
 
     def _begin(self, kind: Literal["paragraph", "item"], text: str) -> None:
         self.kind, self.open, self.first, self.open_after_blank = kind, [text], self.at, self.blank
@@ -133,6 +157,7 @@ class _Scanner:
 
     def _add_heading(self, title: str, level: int, first: int) -> None:
         self.at += 1
+        self.lists = []
         self.blocks.append(Block("heading", title.strip(), first, self.at, level))
 
     def _rule(self, line: str) -> bool:
@@ -155,13 +180,23 @@ class _Scanner:
         self.blocks.append(Block("code", "\n".join(body).strip("\n"), first, self.at, after_blank=self.blank))
 
     def _turns(self) -> bool:
-        """Take turns in tags outside a fence: from a tag to the line that closes it, and what of the kind follows."""
+        """Take turns in tags outside a fence: from a tag to the line that closes it, and what of the kind follows.
+
+        An example in a tag ends with it. A tag around several examples is passed over, and so is its end.
+        """
+        if wraps_alone(self.lines[self.at]) and self._holds_examples():
+            self.flush()
+            self.at += 1
+            return True
         end = self.at
         while self.at >= self.no_turns_before and end < len(self.lines) and (name := opens_turns(self.lines[end])):
+            is_whole = name.lower() in WRAPPERS
             closing = self.closing.get(name, [])
-            if (place := bisect_left(closing, end)) == len(closing):
+            if (place := bisect_left(closing, end)) == len(closing) or (is_whole and end > self.at):
                 break
             end = closing[place] + 1
+            if is_whole:
+                break
             if end + 1 < len(self.lines) and not self.lines[end].strip() and opens_turns(self.lines[end + 1]):
                 end += 1
         text = "\n".join(self.lines[self.at : end])
@@ -172,6 +207,14 @@ class _Scanner:
         self.blocks.append(Block("code", text.strip("\n"), self.at, end, after_blank=self.blank))
         self.at = end
         return True
+
+    def _holds_examples(self) -> bool:
+        """Return whether the tag of this line ends one around examples, or begins one: the next line opens another."""
+        line = self.lines[self.at].strip()
+        if line.startswith("</"):
+            return True
+        following = next((one for one in self.lines[self.at + 1 : self.at + 4] if one.strip()), "")
+        return opens_turns(following).lower() in WRAPPERS
 
     def _table(self, line: str) -> bool:
         following = self.lines[self.at + 1] if self.at + 1 < len(self.lines) else ""
@@ -203,198 +246,18 @@ def _is_wide(char: str) -> bool:
     return bool(char) and ("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef")
 
 
-# Blocks that are examples, lines that are headings ------------------------------------------------------------------
-_BOLD = re.compile(
-    r"(?P<sign>[^\w\s*_`#>~<\[({|+\\-][^\w\s*_`]?[ \t]+)?"
-    r"(?:(\*\*\*|___|\*\*|__)(?=\S)((?:(?!\2).)+)(?<=\S)\2|【([^【】]+)】)[ \t]*"
-)
-_HEADING_ENDS = ".!?:;,…。！？：；，、"
-_MAX_REPLY_BLOCKS = 8
-_MAX_HEADING_WORDS, _MAX_HEADING_CHARS, _MAX_COLON_WORDS = 12, 100, 6
-
-
-def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
-    """Make one block of each example: its label, the user's turn, and replies with their marks.
-
-    Args:
-        blocks: all blocks of a text.
-        lines: the text's lines.
-        clean: takes marks out of the words of a title or a turn that is no code.
-    """
-    out: list[Block] = []
-    at = 0
-    while at < len(blocks):
-        title = title_of(out[-1].text) if out and out[-1].kind in ("paragraph", "item") else None
-        words, end = _example_at(blocks, at, lines, clean, title)
-        if not words:
-            if blocks[at].kind == "example":
-                out.append(replace(blocks[at], text="\n".join(map(clean, blocks[at].text.split("\n")))))
-            else:
-                out.append(blocks[at])
-            at += 1
-            continue
-        first = blocks[at].first if title is None else out.pop().first
-        out.append(Block("example", words, first, blocks[end - 1].end, after_blank=blocks[at].after_blank))
-        at = end
-    return out
-
-
-def _example_at(
-    blocks: list[Block], at: int, lines: list[str], clean: Callable[[str], str], title: str | None
-) -> tuple[str, int]:
-    """Return the example that begins at a block, and where it ends; no words where none begins."""
-    if blocks[at].kind == "code":
-        turns = [turn._replace(why=clean(turn.why)) for turn in read_code(blocks[at].text)]
-        return (example_of(clean(title) if title else None, turns), at + 1) if turns else ("", at)
-    found: list[Turn] = []
-    end = at
-    is_list = blocks[at].kind == "item"
-    own_title: str | None = None
-    while end < len(blocks):
-        block = blocks[end]
-        own, turns = _turns_of(blocks, end, lines, found)
-        own_title = own if end == at and turns else own_title
-        turns = [] if own is not None and end > at else turns
-        if not turns:
-            break
-        end += 1
-        marks = {turn.mark for turn in (*found, *turns)} - {""}
-        limit = _next_reply(blocks, end, marks)
-        if not turns[-1].body or limit > end:
-            begin, label = end, turns.pop()
-            texts, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
-            if label.is_many and not label.body and all(_is_apart(block, lines) for block in blocks[begin:end]):
-                turns += [label._replace(body=text) for text in texts] or [label]
-            else:
-                turns.append(label._replace(body=" ".join([label.body, *texts]).strip()))
-        found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
-    found = spread(found)
-    is_talk = title is not None or own_title is not None or end == at + 1
-    if not found or not is_example(found, is_talk=is_talk, is_list=is_list) or not any(turn.body for turn in found):
-        return "", at
-    whole = next((clean(one) for one in (own_title, title) if one), None)
-    return example_of(whole, found), end
-
-
-def _turns_of(blocks: list[Block], at: int, lines: list[str], found: Sequence[Turn]) -> tuple[str | None, list[Turn]]:
-    """Return an example's title, if a block is one, and the turns whose labels it holds; `found` are those before."""
-    block = blocks[at]
-    if block.kind == "heading":
-        if turns := _heading_label(block.text):
-            return None, turns
-        said = read_label(f"**{block.text}:**")
-        return None, [said] if said and said.role == "User" and _is_marked_next(blocks, at) else []
-    if block.kind in ("paragraph", "item"):
-        own, turns = read_lines(lines[block.first : block.end])
-        return own, turns or [label for label in [_label(block.text)] if label]
-    if block.kind == "code" and found and found[-1].mark and not found[-1].body:
-        return None, read_code(block.text)  # a talk under `Bad:`
-    return None, []
-
-
-def _is_apart(block: Block, lines: list[str]) -> bool:
-    """Return whether a block is a reply by itself under a label over several."""
-    return block.kind == "item" or lines[block.first].lstrip().startswith(">")
-
-
-def _heading_label(words: str) -> list[Turn]:
+# Labels ---------------------------------------------------------------------------------------------------------------
+def heading_label(words: str) -> list[Turn]:
     """Return the turn that a heading, or a line in bold, is the label of."""
-    turn = read_label(f"**{words.strip('*_ ')}:**") if mark_of_heading(words) else None
+    turn = read_label(f"**{words.strip('*_ :：')}:**") if mark_of_heading(words) else None
     return [] if turn is None else [turn]
 
 
-def _label(text: str) -> Turn | None:
+def label_of(text: str) -> Turn | None:
     """Read a paragraph's label, with a colon or in bold."""
-    return read_label(text) or next(iter(_heading_label(text) if _BOLD.fullmatch(text) else []), None)
+    return read_label(text) or next(iter(heading_label(text) if BOLD.fullmatch(text) else []), None)
 
 
-def _is_label(text: str) -> bool:
-    return title_of(text) is not None or _label(text) is not None
-
-
-def _is_marked_next(blocks: list[Block], at: int) -> bool:
-    """Return whether the heading after this one marks a reply."""
-    following = next((block for block in blocks[at + 1 : at + 1 + _MAX_REPLY_BLOCKS] if block.kind == "heading"), None)
-    return following is not None and bool(mark_of_heading(following.text))
-
-
-def _next_reply(blocks: list[Block], at: int, marks: set[str]) -> int:
-    """Return where the next reply with another mark begins, if nothing but a turn's blocks can stand before it.
-
-    Args:
-        blocks: all blocks.
-        at: the first under a turn's label.
-        marks: of the replies so far; none under the user's turn.
-    """
-    for index in range(at, min(at + _MAX_REPLY_BLOCKS, len(blocks))):
-        block = blocks[index]
-        if block.kind == "heading" or title_of(block.text) is not None:
-            break
-        if block.kind in ("paragraph", "item") and (turn := _label(block.text)) is not None:
-            return index if len(marks) < 2 and turn.mark and turn.mark not in marks else at
-    return at
-
-
-def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, limit: int) -> tuple[list[str], int]:
-    """Return the texts of what stands under a label, and where it ends.
-
-    Args:
-        blocks: all blocks.
-        at: the first under the label.
-        lines: the text's lines.
-        to_heading: take all up to the next heading or label, else the next that are one.
-        limit: take all up to here.
-    """
-    texts: list[str] = []
-    first = at
-    while at < len(blocks) and blocks[at].kind != "heading":
-        block = blocks[at]
-        if _label(block.text) is not None or (block.kind == "code" and read_code(block.text)):
-            break
-        is_quoted = lines[block.first].lstrip().startswith(">")
-        was_quoted = at > first and lines[blocks[at - 1].first].lstrip().startswith(">")
-        goes_on = (is_quoted and was_quoted) or (block.kind == "item" and blocks[at - 1].kind == "item")
-        if not to_heading and at >= limit and at > first and not goes_on:
-            break
-        text = block.text
-        if block.kind == "code":
-            text = "\n".join(line for line in text.split("\n") if not _FENCE.match(line))
-        texts.append(text)
-        at += 1
-    return texts, at
-
-
-def as_headings(blocks: list[Block], lines: list[str]) -> list[Block]:
-    """Read short lines in bold as headings under those of the text; where it has none, lines of capitals as well."""
-    has_headings = any(block.kind == "heading" for block in blocks)
-    level = 2 if not has_headings else 1
-    out: list[Block] = []
-    for index, block in enumerate(blocks):
-        words = ""
-        if block.kind == "heading":
-            level = block.level + 1
-        elif block.kind == "paragraph" and block.end - block.first == 1 and index + 1 < len(blocks):
-            is_lead = blocks[index + 1].kind != "paragraph"
-            words = _heading_words(block.text, lines, block, takes_capitals=not has_headings, is_lead=is_lead)
-        out.append(Block("heading", words, block.first, block.end, min(level, 6)) if words else block)
-    return out
-
-
-def _heading_words(text: str, lines: Sequence[str], block: Block, *, takes_capitals: bool, is_lead: bool) -> str:
-    """Return the words of a line that is a heading; in bold with a colon it is one, unless it leads to a list."""
-    bold = _BOLD.fullmatch(text)
-    words = (
-        f"{bold['sign'] or ''}{bold[3] or bold[4]}"
-        if bold
-        else text.strip()
-        if takes_capitals and text.isupper()
-        else ""
-    )
-    is_apart = block.end < len(lines) and not lines[block.end].strip() and block.after_blank
-    words = words.strip()
-    if bold and not is_lead and len(words.split()) <= _MAX_COLON_WORDS and title_of(text) is None:
-        words = words.rstrip(":： ")
-    if not words or (not bold and (not is_apart or sum(map(str.isalpha, words)) < 3)):
-        return ""
-    is_short = len(words.split()) <= _MAX_HEADING_WORDS and len(words) <= _MAX_HEADING_CHARS
-    return words if is_short and words[-1] not in _HEADING_ENDS and title_of(text) is None else ""
+def is_label(text: str) -> bool:
+    """Return whether a text is the label of an example or of a turn."""
+    return title_of(text) is not None or label_of(text) is not None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from html import unescape
 from typing import NamedTuple
 
 
@@ -25,7 +24,7 @@ _WORDS = {
     "noncompliant non-compliant violating violates violation rejected harmful",
     "OK": "ok okay borderline mixed",
 }
-_MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
+MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
 # These mark a reply only where it is named (`Unsafe response:`): `Helpful:` or `Safe behavior` may begin any rule.
 _QUALITIES = {
     "GOOD": "helpful honest safe strong stronger positive balanced appropriate",
@@ -44,34 +43,45 @@ _LABELS = (
     (r"do|say|prefer|(?:but )?this|right|pass|passed|chosen", "GOOD", True),
 )
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
+_ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
+_BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
+_SAYS = _words("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
-    r"(?:an? |the )?examples? of (?:an? |the )?|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
+    rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
+    r"|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
 )
+# In brackets behind a label: what is shown there is not to be done.
+_NOT_SO = re.compile(
+    r"(?:do not|don['’]t|never|avoid|no hacer|nicht so|so nicht|à éviter|ne pas|evitar|da evitare|не надо|禁止|不要).*",
+    re.DOTALL,
+)
+_QUOTE_MARKS = "\"“„«»‘'「『"
 _SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
 _SIGN_OF = {sign: mark for mark, signs in _SIGNS.items() for sign in signs}
-_NOUNS = _words(
+NOUNS = _words(
     "response reply answer output completion message turn example behavior behaviour version assistant ai model bot "
     "chatbot assistant's model's"
 )
 # What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
-_REPLIES = _NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
+_REPLIES = NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
 # `Bad replies:` over a list: each item is one.
-_MANY = {f"{noun}s": noun for noun in _NOUNS if noun.isalpha()} | {"replies": "reply"}
+_MANY = {f"{noun}s": noun for noun in NOUNS if noun.isalpha()} | {"replies": "reply"}
 _ROLES = {
     "User": "user human customer guest prompt question request query usuario",
     "Developer": "developer operator",
     "System": "system",
     "Tool": "tool function",
-    "Assistant": "assistant ai model bot chatbot reply response answer claude chatgpt gpt gemini model_name",
+    "Assistant": "assistant ai model bot chatbot agent reply response answer claude chatgpt gpt gemini model_name",
 }
-_ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
+ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
 # The same in other languages, as far as labels of examples need them.
 _ENGLISH = {
     foreign: english
     for english, words in {
         "user": "用户 使用者 ユーザー 사용자 utilisateur utilisatrice usuario usuário nutzer benutzer utente gebruiker "
-        "пользователь",
+        "пользователь cliente kunde kundin клиент гость invité huésped ospite 客户 顾客 客人 고객 お客様",
         "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente assistente ассистент",
+        "question": "问题 問題 質問 질문 frage question pregunta pergunta domanda вопрос",
         "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta resposta risposta ответ",
         "example": "示例 例子 例 예시 예 beispiel exemple ejemplo exemplo esempio пример",
         "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute gutes gut richtige richtig bonne bon "
@@ -88,10 +98,10 @@ _FOREIGN = re.compile(
     + r"|的(?=\s|$)"
 )
 _ENGLISH["的"] = ""
-_EITHER = "|".join(sorted(map(re.escape, _MARK_OF), key=len, reverse=True))
+_EITHER = "|".join(sorted(map(re.escape, MARK_OF), key=len, reverse=True))
 VERDICTS = re.compile(
     rf"(?P<verdict>{_EITHER})(?:\s+(?:reply|response|example|answer|completion|output|assistant))?"
-    r"\s*(?:[:—–-]\s*(?P<why>.*))?",
+    r"\s*(?:[:：—–-]\s*(?P<why>.*))?",
     re.IGNORECASE | re.DOTALL,
 )
 _SIGN = rf"(?P<sign>[{''.join(_SIGN_OF)}])?\ufe0f?"
@@ -101,23 +111,38 @@ _LABEL = re.compile(
 )
 _SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(_SIGN_OF)}])\ufe0f?[ \t]*$")
 _MARKED_BODY = re.compile(rf"[(\[]({_EITHER})[)\]][ \t]*", re.IGNORECASE)
+# `Noted. <- BAD, too dry`
+_POINTED = re.compile(
+    rf"(?<=\S)[ \t]*(?:<[-=]+|←|⬅)[ \t]*[*_]{{0,2}}(?P<verdict>{_EITHER})\b[*_]{{0,2}}[ \t]*[,.:—–-]?[ \t]*"
+    r"(?P<why>.*)\Z",
+    re.IGNORECASE,
+)
+# `Instead of: "That is hard." → Use: "Oh, that's rough."`
+_TURNED = re.compile(
+    r"(?P<bad>[^→\n]+?)[ \t]*(?:→|->|=>|⇒)[ \t]*(?:(?:use|say|try|write|prefer)\b[ \t]*)?[:：]?[ \t]*"
+    r"(?P<good>\S[^→\n]*)",
+    re.IGNORECASE,
+)
+# Who answers a user: `Nova: Hello.` A label of a remark is nobody.
+_NAME = r"[A-ZÀ-ÞА-Я][\w'’-]{1,20}"
+_SPEAKER = re.compile(
+    rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}[ \t]*(?P<body>\S.*)", re.DOTALL
+)
+_NOBODY = _words(
+    "note notes why because reason reasons rationale tip tips warning important explanation goal rule step context "
+    "result outcome instead then here remember hint comment analysis summary task input expected correction fix "
+    "principle problem issue lesson takeaway scene setting situation background nota achtung hinweis warum grund "
+    "remarque pourquoi"
+)
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
-_IN_BRACKETS = re.compile(r"(?P<head>[^()\[\]]*?)\s*[(\[](?P<inner>[^()\[\]]*)[)\]]\s*[*_]*\s*")
+_IN_BRACKETS = re.compile(r"(?P<head>[^()（）\[\]]*?)\s*[(（\[](?P<inner>[^()（）\[\]]*)[)）\]]\s*[*_]*\s*")
 _EXAMPLE = re.compile(
-    r"\s*[*_]{0,3}(?:For )?[Ee]xamples?(?:[ \t]+\d{1,3}|[ \t]*\([^()\n]{0,40}\))?[*_]{0,3}"
+    r"\s*[*_]{0,3}(?:(?:For )?[Ee]xamples?|EXAMPLES?|Beispiele?|Exemples?|Ejemplos?|Exemplos?|Esempio?|Примеры?"
+    r"|示例|例子|예시)"
+    r"(?:[ \t]+\d{1,3}|[ \t]*\([^()\n]{0,40}\))?[*_]{0,3}"
     r"[ \t]*[:：—–][*_]{0,3}\s*(?P<title>.*)",
     re.DOTALL,
 )
-# Tags around turns that are none themselves.
-WRAPPERS = _words("example examples comparison conversation dialogue dialog transcript turns messages")
-_TAG = re.compile(
-    r"<!--(?P<comment>.{0,2000}?)-->|<(?P<end>/?)(?P<name>[A-Za-z][\w-]*)(?P<more>(?:\s[^<>]*)?)>", re.DOTALL
-)
-_ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
-_INNER_TAG_LINE = re.compile(
-    r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
-)
-_QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 _QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{1,9}[.)])[ \t]+)?")
 
 
@@ -149,14 +174,14 @@ def example_of(title: str | None, turns: Sequence[Turn]) -> str:
 @lru_cache(maxsize=1024)
 def mark_of(words: str) -> str:
     """Return the mark that a heading or a column's head gives (`❌ Bad reply`), or an empty text."""
-    turn = read_label(f"**{words.strip('*_ ')}:**")
+    turn = read_label(f"**{words.strip('*_ :：')}:**")
     return turn.mark if turn and not turn.body and not turn.is_weak else ""
 
 
 @lru_cache(maxsize=1024)
 def mark_of_heading(words: str) -> str:
     """Return the mark that a heading gives what stands under it; behaviour is no reply, and may be ruled on there."""
-    named = {_MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & _NOUNS
+    named = {_MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & NOUNS
     return mark_of(words) if not named or named & _REPLIES else ""
 
 
@@ -167,8 +192,8 @@ def label_alone(line: str) -> str:
         return ""
     if bare in ("User", "Human", "Assistant", "Developer", "System", "Tool"):
         return f"**{'User' if bare == 'Human' else bare}:**"
-    words = [word for word in re.findall(r"[\w'’-]+", bare.lower()) if word not in _NOUNS]
-    is_mark = len(words) == 1 and words[0] in _MARK_OF and bare.lstrip("✅❌ ")[:1].isupper()
+    words = [word for word in re.findall(r"[\w'’-]+", bare.lower()) if word not in NOUNS]
+    is_mark = len(words) == 1 and words[0] in MARK_OF and bare.lstrip("✅❌ ")[:1].isupper()
     return f"**{bare}:**" if is_mark else ""
 
 
@@ -197,8 +222,13 @@ def read_label(text: str) -> Turn | None:
         is_strong = bool(sign) or text.lstrip().startswith(("**", "__")) or head.isupper()
         if (turn := _read_head(head, sign, is_strong)) is not None:
             if turn.role == "Assistant" and not turn.mark and (inner := _MARKED_BODY.match(body)):
-                turn = turn._replace(mark=_MARK_OF[inner[1].lower()])
+                turn = turn._replace(mark=MARK_OF[inner[1].lower()])
                 body = body[inner.end() :]
+            if turn.role == "Assistant" and (pointed := _POINTED.search(body)):
+                turn = turn._replace(
+                    mark=MARK_OF[pointed["verdict"].lower()], why=turn.why or pointed["why"].strip(" .")
+                )
+                body = body[: pointed.start()]
             # `Good responses: cite sources.` is a rule; over a list, or before a quotation, the label is over replies.
             if not turn.is_many or not body or body[0] in "\"“‘'«「>":
                 return turn._replace(body=body)
@@ -214,34 +244,46 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     head, *reason = re.split(r"[*_]*\s+[—–]\s+", head, maxsplit=1)
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
-    plain = _BEFORE_LABEL.sub("", _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", head.lower()))
+    plain = _BEFORE_LABEL.sub("", _in_english(head))
     for pattern, mark, is_weak in () if inner or sign else _WHOLE_LABELS:
         if pattern.fullmatch(plain.strip()):
             return Turn("Assistant", mark, reason[0].strip() if reason else "", "", is_weak=is_weak)
-    words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit()]
+    words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit() and word not in _SAYS]
     is_many = len(words) > 1 and words[-1] in _MANY
     words[-1:] = [_MANY[words[-1]]] if is_many else words[-1:]
-    verdict = VERDICTS.fullmatch(inner) if inner else None
+    verdict = (VERDICTS.fullmatch(inner) or VERDICTS.fullmatch(_in_english(inner).strip())) if inner else None
     why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
-    if len(words) == 2 and words[0] in _QUALITY_OF and words[1] in _REPLIES:
-        return Turn("Assistant", _QUALITY_OF[words[0]], why or inner, "", is_many=is_many)
+    if mark := _mark_of_reply(words, inner):
+        return Turn("Assistant", mark, why or inner, "", is_many=is_many)
     if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
         words = ["assistant"]  # `Ada (bad): ...`
-    marks = [_MARK_OF[word] for word in words if word in _MARK_OF]
-    rest = [word for word in words if word not in _MARK_OF]
-    mark = marks[0] if len(marks) == 1 else _MARK_OF[verdict["verdict"].lower()] if verdict else sign
-    if len(marks) > 1 or any(word not in _NOUNS and word not in _ROLE_OF for word in rest):
+    marks = [MARK_OF[word] for word in words if word in MARK_OF]
+    rest = [word for word in words if word not in MARK_OF]
+    mark = marks[0] if len(marks) == 1 else MARK_OF[verdict["verdict"].lower()] if verdict else sign
+    if len(marks) > 1 or any(word not in NOUNS and word not in ROLE_OF for word in rest):
         return None
     if marks:
         # `Good: ...` alone may begin any sentence; a noun, bold letters, capitals or a sign make it a label.
         is_weak = not (rest or is_strong)
         return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=is_weak, is_many=is_many)
-    roles = [_ROLE_OF[word] for word in rest if word in _ROLE_OF]
+    roles = [ROLE_OF[word] for word in rest if word in ROLE_OF]
     if not roles:
         return Turn("Assistant", mark, why, "") if sign and not words else None
     if mark:
         return Turn("Assistant", mark, why or inner * (not verdict), "")
-    return Turn(roles[0], "", inner, "") if len(rest) == 1 else None
+    return Turn(roles[0], "", inner, "") if len(set(roles)) == 1 and len(roles) == len(rest) else None
+
+
+def _mark_of_reply(words: Sequence[str], inner: str) -> str:
+    """Return the mark of a named reply with a quality (`Unsafe response`), or of one whose brackets forbid it."""
+    if words and set(words) <= _REPLIES and _NOT_SO.fullmatch(inner.lower()):
+        return "BAD"
+    return _QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in _REPLIES else ""
+
+
+def _in_english(words: str) -> str:
+    """Return the words of a label in lower case, those of other languages in English."""
+    return _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", words.lower())
 
 
 def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
@@ -256,13 +298,31 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
         bare = _QUOTE_OR_ITEM.sub("", line) if line.strip() else ""
         if index == 0 and (found := title_of(bare)) is not None:
             title = found
-        elif turn := read_label(bare) if bare else None:
-            turns.append(turn)
+        elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(_in_english(bare.strip("*_ "))):
+            title = ""
+        elif turn := (read_label(bare) or _spoken(bare, turns)) if bare else None:
+            turns += _turned(turn)
         elif turns:
             turns[-1] = turns[-1]._replace(body=f"{turns[-1].body}\n{bare}".strip())
         else:
             return None, []
     return title, turns
+
+
+def _spoken(line: str, before: Sequence[Turn]) -> Turn | None:
+    """Return the turn of somebody with a name who answers a user; the name may be the spec's own for its assistant."""
+    if not before or before[-1].role != "User" or not before[-1].body:
+        return None
+    found = _SPEAKER.fullmatch(line)
+    return Turn("Assistant", "", "", found["body"]) if found and found["name"].lower() not in _NOBODY else None
+
+
+def _turned(turn: Turn) -> list[Turn]:
+    """Return the two replies of a line that says what stands in place of what."""
+    found = _TURNED.fullmatch(turn.body) if turn.mark == "BAD" else None
+    if found is None:
+        return [turn]
+    return [turn._replace(body=found["bad"].strip()), Turn("Assistant", "GOOD", "", found["good"].strip())]
 
 
 def spread(turns: Sequence[Turn]) -> list[Turn]:
@@ -298,88 +358,9 @@ def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = 
     return is_marked or (is_talk and {"User", "Assistant"} <= roles)
 
 
-# Tags --------------------------------------------------------------------------------------------------------------
-def is_turn_tag(line: str) -> bool:
-    """Return whether a line ends in the tag of a turn (`<assistant>`)."""
-    found = re.search(r"<([A-Za-z][\w-]*)(?:\s[^<>]*)?>\s*$", line)
-    return found is not None and _role_of_tag(found[1]) is not None
-
-
-def opens_turns(line: str) -> str:
-    """Return the tag that a line begins with, if it is that of a turn or of an example, else an empty text."""
-    found = re.match(r"[ \t]*<([A-Za-z][\w-]*)(?:\s[^<>]*)?>", line)
-    name = found[1] if found else ""
-    return name if name.lower() in WRAPPERS or (name and _role_of_tag(name) is not None) else ""
-
-
-def _role_of_tag(name: str) -> tuple[str, str] | None:
-    """Return role and mark of a tag: `<user>`, `<assistant>`, `<bad_response>`, `<good>`."""
-    words = [word for word in re.split(r"[_-]", name.lower()) if word not in ("turn", "message", "msg")]
-    marks = [_MARK_OF[word] for word in words if word in _MARK_OF]
-    rest = [word for word in words if word not in _MARK_OF]
-    if len(marks) == 1 and all(word in _NOUNS for word in rest):
-        return "Assistant", marks[0]
-    roles = {_ROLE_OF.get(word, "") for word in rest}
-    return (roles.pop(), "") if len(roles) == 1 and not marks and "" not in roles else None
-
-
-def read_tags(text: str) -> list[Turn]:
-    """Read turns in tags, in order; none where the text holds no user's or assistant's turn."""
-    turns: list[Turn] = []
-    name = body = ""
-    start = 0
-    for match in _TAG.finditer(text):
-        tag = (match["name"] or "").lower()
-        if not name and tag and not match["end"] and (role := _role_of_tag(tag)):
-            name, body, start = tag, "", match.end()
-            turns.append(Turn(role[0], role[1], *_of_attributes(match["more"])))
-            if turns[-1].body:
-                turns[-1] = turns[-1]._replace(mark=turns[-1].body, body="")
-        elif name and match["comment"] is not None:
-            body += text[start : match.start()]
-            start = match.end()
-            verdict = VERDICTS.fullmatch(match["comment"].strip())
-            if verdict and not body.strip():
-                why = (verdict["why"] or "").strip()
-                turns[-1] = turns[-1]._replace(mark=_MARK_OF[verdict["verdict"].lower()], why=why)
-        elif name and tag == name and match["end"]:
-            body += text[start : match.start()]
-            turns[-1] = turns[-1]._replace(body=_INNER_TAG_LINE.sub("", body).strip())
-            name = ""
-    if name:
-        turns[-1] = turns[-1]._replace(body=(body + text[start:]).strip())
-    return turns if {turn.role for turn in turns} & {"User", "Assistant"} else []
-
-
-def _of_attributes(text: str) -> tuple[str, str]:
-    """Return what a tag's attributes say of a turn, and the mark that one of them gives."""
-    said, mark = [], ""
-    for name, double, single in _ATTRIBUTE.findall(text):
-        value = double or single
-        if value.lower() in _MARK_OF:
-            mark = _MARK_OF[value.lower()]
-        elif name in ("comment", "note", "why", "reason"):
-            said.append(value)
-        elif name in ("recipient", "to"):
-            said.append(f"to {value}")
-    for word in _ATTRIBUTE.sub(" ", text).lower().split():  # `<assistant bad>`, `<assistant quality=bad>`
-        mark = _MARK_OF.get(word.rpartition("=")[2].strip("/"), mark)
-    return "; ".join(said), mark
-
-
-def read_code(text: str) -> list[Turn]:
-    """Read a fenced block (or turns in tags outside one) as turns; none where it is something else."""
-    lines = text.split("\n")
-    if _QUOTE.match(lines[0]):
-        lines = [_QUOTE.sub("", line) for line in lines]
-    is_fenced = re.match(r"[ \t>]*(?:`{3,}|~{3,})", lines[0]) is not None
-    inside = lines[1:] if is_fenced else lines
-    if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
-        inside = inside[:-1]
-    if turns := read_tags("\n".join(inside)):
-        return spread([turn._replace(body=unescape(turn.body)) for turn in turns])
-    title, turns = read_lines(inside)
-    return turns if title is None and is_example(turns, is_talk=True) else []
+def is_quoted_talk(turns: Sequence[Turn]) -> bool:
+    """Return whether a user and an assistant talk in quotation marks, which words about the two don't have."""
+    return all(turn.body[:1] in _QUOTE_MARKS and turn.body for turn in turns)
 
 
 def read_row(headers: Sequence[str], cells: Sequence[str]) -> str:

@@ -10,8 +10,9 @@ import re
 from typing import NamedTuple
 
 from midspec.core.errors import SpecError
-from midspec.spec._examples import VERDICTS, is_turn_tag
+from midspec.spec._examples import VERDICTS
 from midspec.spec._pasted import NEW_LINE
+from midspec.spec._tags import is_turn_tag
 
 _FENCED = (
     r"^(?: {0,3}>[ \t]?)*[ \t]*(?P<fence>(?P<tick>[`~])(?P=tick){2,})[^`\n]*"

@@ -11,9 +11,11 @@ from pathlib import Path
 from midspec.core.errors import MissingError, SpecError
 from midspec.core.fingerprint import hash_text, id_of
 from midspec.core.records import Clause, ClauseKind, Section, Spec
-from midspec.spec._blocks import Block, as_headings, gather_examples, scan_blocks
+from midspec.spec._blocks import Block, scan_blocks
 from midspec.spec._data import QUESTIONS, Rule, rules_of_data
+from midspec.spec._example_blocks import gather_examples
 from midspec.spec._examples import read_label
+from midspec.spec._headings import as_headings
 from midspec.spec._hidden import Part
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
@@ -212,7 +214,8 @@ class _Reader:
         for block in (block for block in blocks if block.kind != "heading"):
             texts: list[str] = []
             for kind, words in self._read(block):
-                clauses.append(Clause(id=ids.new("clause", words), text=words, section_id=section_id, kind=kind))
+                clause_id, depth = ids.new("clause", words), block.level if kind == "item" else 0
+                clauses.append(Clause(id=clause_id, text=words, section_id=section_id, kind=kind, depth=depth))
                 texts.append(words)
             if texts:
                 begin = (

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from midspec.core.errors import SpecError
 from midspec.spec._examples import label_alone
+from midspec.spec._tags import is_turn_tag, wraps_alone
 
 NEW_LINE = "\x05"
 """Ends a line that goes on in the same line of the file."""
@@ -27,6 +28,7 @@ _SMALL_O = re.compile(r"([ \t]*)o(?:\t|[ ]{2,}|[ ](?=[A-Z]))[ \t]*(?=\S)")
 _LETTER = re.compile(r"([ \t>]*)(?P<begin>\(?)([a-zA-Z]|[ivx]{2,5})(?P<end>[.)])[ \t]+(?=\S)")
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
 _BLOCK_ID = re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9][A-Za-z0-9-]{2,40}[ \t]*$")
+_TAG_AS_CODE = re.compile(r"[ \t]*`(</?[A-Za-z][\w-]*>)`[ \t]*")
 _PAGE = re.compile(
     r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
     r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
@@ -108,6 +110,11 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     _bullets(out, prose)
     _letters(out, prose)
     _broken_words(out, prose)
+    for at in prose:
+        if (tag := _TAG_AS_CODE.fullmatch(out[at])) and (
+            wraps_alone(tag[1]) or is_turn_tag(tag[1].replace("/", "", 1))
+        ):
+            out[at] = tag[1]
     labels = {at: label for at in prose if (label := label_alone(out[at]))}
     if {"**User:**", "**Assistant:**"} <= set(labels.values()):  # turns as a web page shows them
         for at, label in labels.items():

@@ -13,9 +13,10 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 
 from midspec.spec._data import json_front_matter
-from midspec.spec._examples import WRAPPERS, example_label, is_turn_tag, mark_of
+from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
 from midspec.spec._pasted import NEW_LINE, refuse_other_markup, without_traces
+from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
 ATTRIBUTES = rf"\{{:?[ \t]*{_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"

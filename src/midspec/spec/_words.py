@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.spec._source import KNOWN_TAGS
@@ -318,19 +318,3 @@ def _emphasised(text: str) -> list[tuple[int, int, str]]:
             sizes = (1, 2) if left == 3 else (left,)
             opened |= {match[0][0] * size: match.start() + n for n, size in enumerate(sizes)}
     return sorted(spans)
-
-
-# Denials -----------------------------------------------------------------------------------------------------------
-_DENIES = re.compile(
-    r"\b(?:not|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
-    r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts|red lines"
-    r"|nicht|niemals|kein\w*|verboten|jamais|pas|interdit\w*|nunca|jamás|prohibid\w*|evitar|non|mai|vietat\w*|não"
-    r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|금지",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=4096)
-def is_denial(text: str) -> bool:
-    """Return whether a heading, or what leads to a list, says that what stands under it is not to be."""
-    return _DENIES.search(text) is not None

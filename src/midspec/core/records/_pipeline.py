@@ -25,13 +25,14 @@ class Clause(Strict):
     example with its replies and their marks.
 
     `id` is the hash of the normalised text and its occurrence number, so it survives edits elsewhere in the spec
-    and does not change when placeholders are filled.
+    and does not change when placeholders are filled. `depth` is of list items: how many lists it stands in, but one.
     """
 
     id: str
     text: str
     section_id: str
     kind: ClauseKind
+    depth: int = Field(default=0, exclude_if=operator.not_)
 
 
 class Section(Strict):

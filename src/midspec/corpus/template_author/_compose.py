@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from midspec.corpus._outline import Outline
 from midspec.corpus.template_author._templates import SLOT, Block, DocumentTemplates, Layout, Part, QuoteTemplates
-from midspec.spec import is_denial
+from midspec.spec import LEAD_ENDS, Over, denies_itself, is_denial, stand_over
 
-_LEAD_ENDS = (":", "：")
 _MAX_LED_WORDS = 60
 _MAX_LEAD_IN = 3
 _SENTENCE_ENDS = re.compile(r"[.!?…:;。！？।॥؟۔：；][\"'”’»)\]*_`」』]*\Z")
@@ -46,12 +45,12 @@ class Quoter:
             and any(pattern.search(clause.text) for pattern in patterns)
             for position, clause in enumerate(found.clauses)
         ]
-        self._lead_of = _leads(found)
+        self._over = _over(found)
         self._shown_by = _shown_by(found)
-        self._outline = found
         self._led: dict[int, list[int]] = {}
-        for position, lead in self._lead_of.items():
-            self._led.setdefault(lead, []).append(position)
+        for position, over in self._over.items():
+            if over.lead is not None:
+                self._led.setdefault(over.lead, []).append(position)
 
     def quote(
         self, position: int, among: Sequence[int], code_line: Callable[[], str], said: Set[int] = frozenset()
@@ -65,7 +64,8 @@ class Quoter:
             said: what the document quotes already.
         """
         clause = self._clauses[position]
-        lead = self._lead_of.get(position)
+        over = self._over[position]
+        lead = over.lead
         if clause.kind == "example":
             shown = self._shown_by.get(position)
             if shown is None or shown in said or shown in among:
@@ -77,17 +77,19 @@ class Quoter:
             return Quote(f"{intro}\n\n{clause.text}" if intro else clause.text, positions, apart=True)
         if position in self._led:
             return self._quote_list(position, self._first_items(position))
-        if clause.kind == "sentence" or not self._templates.full_stop:
+        if not self._templates.full_stop:
             return Quote(clause.text, (position,))
         if lead is not None and self._needs_lead(position):
-            siblings = [one for one in among if self._lead_of.get(one) == lead and self._needs_lead(one)]
+            siblings = [one for one in among if self._over[one].lead == lead and self._needs_lead(one)]
             return self._quote_list(lead, siblings)
-        unit = self._outline.units[self._outline.unit_of[position]]
-        denials = [title for title in unit.context.split(" > ") if lead is None and is_denial(title)]
-        if denials and not is_denial(clause.text):
-            text = f"{denials[-1].rstrip(' :：.')}: {_CHECKBOX.sub('', clause.text)}"
-            return Quote(self._ended(text), (position,))
-        return Quote(self._ended(_CHECKBOX.sub("", clause.text)), (position,))
+        text = clause.text if clause.kind == "sentence" else self._ended(_CHECKBOX.sub("", clause.text))
+        return self._denied(over, Quote(text, (position,)))
+
+    def _denied(self, over: Over, quote: Quote) -> Quote:
+        """Return a quotation with what denies it, unless it denies itself."""
+        if not over.denial or denies_itself(quote.text):
+            return quote
+        return replace(quote, text=over.said_before(quote.text), positions=(*over.leads, *quote.positions))
 
     def leans(self, position: int) -> bool:
         """Return whether the clause needs the one before it, which is of the same unit."""
@@ -106,17 +108,33 @@ class Quoter:
         clauses = self._clauses
         if clauses[items[0]].kind in _APART:
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
-        texts = [_CHECKBOX.sub("", clauses[item].text) for item in items]
+        texts = [self._with_list(_CHECKBOX.sub("", clauses[item].text), item) for item in items]
         if all(_is_sentence(text) for text in texts) or len(texts) == 1:
             body = " ".join(self._ended(text) for text in texts)
         else:
             body = self._ended(self._templates.between_items.join(text.rstrip(" ,;.") for text in texts))
-        return Quote(f"{clauses[lead].text} {body}", (lead, *items))
+        words = clauses[lead].text
+        begin = words if words.rstrip("*_ ").endswith(LEAD_ENDS) else f"{words.rstrip(' .')}:"
+        within = [inner for item in items for inner in self._within(item)]
+        return self._denied(self._over[lead], Quote(f"{begin} {body}", (lead, *items, *within)))
+
+    def _with_list(self, text: str, position: int) -> str:
+        """Return an item with the list within it, if it leads to one."""
+        within = [self._clauses[inner].text.rstrip(" ,;.") for inner in self._within(position)]
+        return f"{text} {', '.join(within)}" if within else text
+
+    def _within(self, position: int) -> list[int]:
+        return [inner for inner in self._led.get(position, ()) if self._clauses[inner].kind not in _APART]
 
     def _needs_lead(self, position: int) -> bool:
-        text = self._clauses[position].text
-        is_denied = is_denial(self._clauses[self._lead_of[position]].text) and not is_denial(text)
-        return self._clauses[position].kind == "item" and (is_denied or not _is_sentence(text))
+        """Return whether an item or a row is said with its lead: it is no sentence, or the lead denies it."""
+        clause, lead = self._clauses[position], self._over[position].lead
+        is_denied = lead is not None and is_denial(self._clauses[lead].text) and not denies_itself(clause.text)
+        return (
+            is_denied
+            if clause.kind == "row"
+            else clause.kind == "item" and (is_denied or not _is_sentence(clause.text))
+        )
 
     def _ended(self, text: str) -> str:
         """Put a full stop where the text has no end; what ends in a comma or a semicolon loses it."""
@@ -125,20 +143,16 @@ class Quoter:
         return bare if not stop or _SENTENCE_ENDS.search(bare) else bare + stop
 
 
-def _leads(found: Outline) -> dict[int, int]:
-    """Find for each item, row or code block right under a clause that ends in a colon that clause."""
-    leads: dict[int, int] = {}
-    lead: int | None = None
-    for position, clause in enumerate(found.clauses):
-        if position and found.unit_of[position] != found.unit_of[position - 1]:
-            lead = None
-        if clause.kind not in _APART and clause.text.rstrip("*_ ").endswith(_LEAD_ENDS):
-            lead = position
-        elif clause.kind == "sentence" or (clause.kind in _APART and lead != position - 1):
-            lead = None
-        elif lead is not None:
-            leads[position] = lead
-    return leads
+def _over(found: Outline) -> dict[int, Over]:
+    """Find for each clause what stands over it; leads and what denies are of its own unit."""
+    over: dict[int, Over] = {}
+    for unit in found.units:
+        titles = () if unit.untitled else unit.context.split(" > ")
+        within = stand_over([found.clauses[position] for position in unit.positions], titles)
+        for position, one in zip(unit.positions, within, strict=True):
+            lead = None if one.lead is None else unit.positions[one.lead]
+            over[position] = one._replace(lead=lead, leads=tuple(unit.positions[at] for at in one.leads))
+    return over
 
 
 def _shown_by(found: Outline) -> dict[int, int]:

@@ -1,0 +1,183 @@
+"""What stands over the clauses of a section, and denies them: a heading or a lead-in that says what is not to be.
+
+A list item such as "Share secrets with others." says the opposite of what its author means once `Ada never does this:`
+is gone. So whoever quotes a clause asks here what has to be quoted with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from midspec.core.records import Clause
+
+# Words that negate: of a clause at its begin, of a heading or lead-in anywhere.
+_NEGATIONS = (
+    r"\b(?:not|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
+    r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts|red lines?"
+    r"|nicht|niemals|kein\w*|verboten|jamais|pas|interdit\w*|nunca|jamás|prohibid\w*|evitar|non|mai|vietat\w*|não"
+    r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|금지"
+)
+_MORE_NEGATIONS = (
+    r"\b(?:no|refrains?|rejects?|disapproves?(?: of)?|steers? clear(?: of)?|rather than|instead of"
+    r"|nie|vermeid\w*|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
+    r"|避免|(?<![特分类区级个性差识鉴告])别(?![人的处])|拒绝|避け|控え|やめ|지 ?[마말]|피하|삼가"
+)
+# What names a kind of what is not to be ("Prohibited content", "Bad habits").
+_KINDS = (
+    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|taboos?|no-?gos?|off[ -]limits"
+    r"|hard (?:limit|line)s?|prohibit(?:ed|ions?)|forbidden|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts"
+    r"|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*|vietat\w*|proibi\w*|запре\w*|NG)\b"
+    r"|错误|反面|避免|避け|금지|지 ?말"
+)
+_NEGATES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}", re.IGNORECASE)
+_DENIES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}|{_KINDS}", re.IGNORECASE)
+_DENIES_AS_TITLE = re.compile(_NEGATIONS, re.IGNORECASE)
+_NAMES_A_KIND = re.compile(
+    rf"{_KINDS}|(?:\b(?:not|never|cannot|avoid(?:ed|s)?|steer clear of|nie|niemals|nicht|vermeid\w*|jamais|pas"
+    r"|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не)|n[’']t|ません|ない)(?: (?:to )?do(?:es)?)?\W*\Z",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\W*(?:how|why|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
+    r"|cuando|come|perché|quando|как|почему|когда|если)\b",
+    re.IGNORECASE,
+)
+_AFFIRMS = re.compile(
+    r"\b(?:instead(?! of)|always|stattdessen|immer|toujours|siempre|sempre|invece|всегда|вместо этого)\b"
+    r"|相反|应该|代わりに|常に|대신|항상|\A\W*do\W*\Z",
+    re.IGNORECASE,
+)
+_WIDE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
+_MAX_KIND_WORDS = 5
+_MAX_WORDS_BEFORE_OWN = 3
+_ENDS = " \t*_:：."
+LEAD_ENDS = (":", "：")
+
+
+@lru_cache(maxsize=4096)
+def is_denial(text: str) -> bool:
+    """Return whether a heading, or what leads to a list, says that what stands under it is not to be."""
+    return _DENIES.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def denies_itself(text: str) -> bool:
+    """Return whether a clause begins with its own denial; one far behind ("data that isn't public") is another's."""
+    found = _NEGATES.search(text)
+    return found is not None and (
+        _WIDE.search(text) is not None or len(text[: found.start()].split()) <= _MAX_WORDS_BEFORE_OWN
+    )
+
+
+@lru_cache(maxsize=4096)
+def _is_denying_title(title: str) -> bool:
+    """Return whether a heading denies the list under it.
+
+    "No drastic acts" and "How aims go wrong" do not: what stands under them says how, and is to be.
+    """
+    return _DENIES_AS_TITLE.search(title) is not None or _is_kind(title)
+
+
+@lru_cache(maxsize=4096)
+def _is_kind(title: str) -> bool:
+    """Return whether a heading names a kind of what is not to be: all under it is denied, whole sentences too.
+
+    Under one that forbids a single thing ("Don't flatter") they say why.
+    """
+    is_short = len(title.split()) <= _MAX_KIND_WORDS
+    return is_short and _ASKS.match(title) is None and _NAMES_A_KIND.search(title) is not None
+
+
+class Over(NamedTuple):
+    """What stands over a clause.
+
+    Attributes:
+        lead: the index of the clause that leads to it; `None` without one.
+        denial: the words from what denies it down to that lead, outermost first; empty where nothing denies it.
+        leads: the indices of the clauses that these words are of.
+    """
+
+    lead: int | None = None
+    denial: tuple[str, ...] = ()
+    leads: tuple[int, ...] = ()
+
+    def said_before(self, text: str) -> str:
+        """Return the text behind what denies it; the text alone where nothing does or it denies itself."""
+        return text if denies_itself(text) else ": ".join([*self.denial, text])
+
+
+def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
+    """Find for each clause of a section what leads to it, and what denies it.
+
+    Args:
+        clauses: of one section, in order.
+        titles: the headings over it, outermost first.
+    """
+    title = next((one for one in reversed(titles) if _is_denying_title(one) or _AFFIRMS.search(one)), "")
+    title = title.strip(_ENDS) if _is_denying_title(title) else ""
+    is_kind = _is_kind(title)
+    found: list[Over] = []
+    # The leads that are open, outermost first, each with the depth that it is of.
+    opened: list[tuple[float, int]] = []
+    for index, clause in enumerate(clauses):
+        following = clauses[index + 1] if index + 1 < len(clauses) else None
+        leads = _leads_on(clause, following)
+        opened = _still_open(opened, clauses, index, leads=leads)
+        over = _over(clauses, [at for _, at in opened], title)
+        if clause.kind == "sentence" and not leads and not is_kind:
+            over = Over()
+        found.append(over)
+        if leads:
+            is_nested = following is not None and following.kind == "item" and following.depth > clause.depth
+            depth = -1.0 if clause.kind == "sentence" else clause.depth - (0.0 if is_nested else 0.5)
+            opened = [entry for entry in opened if entry[0] < depth]
+            opened.append((depth, index))
+    return found
+
+
+def _leads_on(clause: Clause, following: Clause | None) -> bool:
+    """Return whether a clause leads to what follows: by its colon, or as an item that denies the list within it."""
+    if clause.kind in ("code", "example"):
+        return False
+    is_nested = following is not None and following.kind == "item" and following.depth > clause.depth
+    has_colon = clause.text.rstrip("*_ ").endswith(LEAD_ENDS)
+    return has_colon or (clause.kind == "item" and is_nested and is_denial(clause.text))
+
+
+def _still_open(
+    opened: list[tuple[float, int]], clauses: Sequence[Clause], index: int, *, leads: bool
+) -> list[tuple[float, int]]:
+    """Return the leads that lead to a clause: a sentence ends all, an item those of its depth or deeper.
+
+    A lead of the same list leads to the items after it, and not to the next lead.
+    """
+    clause = clauses[index]
+    if clause.kind == "sentence":
+        return []
+    if clause.kind in ("code", "example"):
+        return opened if opened and opened[-1][1] == index - 1 else []
+    return [entry for entry in opened if entry[0] < clause.depth - 0.5 * leads]
+
+
+def _over(clauses: Sequence[Clause], leads: list[int], title: str) -> Over:
+    """Return what stands over a clause under some leads, outermost first, and a heading that denies."""
+    lead = leads[-1] if leads else None
+    for first in range(len(leads) - 1, -1, -1):
+        words = clauses[leads[first]].text
+        if is_denial(words):
+            chain = leads[first:]
+            return Over(lead, tuple(_without_end(clauses[at].text) for at in chain), tuple(chain))
+        if _AFFIRMS.search(words):
+            return Over(lead)
+    words_of = tuple(_without_end(clauses[at].text) for at in leads)
+    return Over(lead, (title, *words_of), tuple(leads)) if title else Over(lead)
+
+
+def _without_end(words: str) -> str:
+    """Return a lead without its colon; emphasis that ended there ends before it."""
+    bare = words.rstrip(_ENDS)
+    bare += "**" * (bare.count("**") % 2)
+    return bare + "*" * (bare.replace("**", "").count("*") % 2)

@@ -1,0 +1,121 @@
+"""Turns in tags (`<user>`, `<assistant> <!-- BAD -->`, `<bad_response>`), and blocks of code that are talk."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from midspec.spec._examples import MARK_OF, NOUNS, ROLE_OF, VERDICTS, Turn, is_example, read_lines, spread
+
+# Tags around turns that are none themselves.
+WRAPPERS = frozenset(
+    ["example", "examples", "comparison", "conversation", "dialogue", "dialog", "transcript", "turns", "messages"]
+)
+_TAG = re.compile(
+    r"<!--(?P<comment>.{0,2000}?)-->|<(?P<end>/?)(?P<name>[A-Za-z][\w-]*)(?P<more>(?:\s[^<>]*)?)>", re.DOTALL
+)
+_ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_INNER_TAG_LINE = re.compile(
+    r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
+)
+_QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
+
+
+def is_turn_tag(line: str) -> bool:
+    """Return whether a line ends in the tag of a turn (`<assistant>`)."""
+    found = re.search(r"<([A-Za-z][\w-]*)(?:\s[^<>]*)?>\s*$", line)
+    return found is not None and _role_of_tag(found[1]) is not None
+
+
+def opens_turns(line: str) -> str:
+    """Return the tag that a line begins with, if it is that of a turn or of an example, else an empty text."""
+    found = re.match(r"[ \t]*<([A-Za-z][\w-]*)(?:\s[^<>]*)?>", line)
+    name = found[1] if found else ""
+    return name if name.lower() in WRAPPERS or (name and _role_of_tag(name) is not None) else ""
+
+
+def wraps_alone(line: str) -> bool:
+    """Return whether a line is nothing but the tag around an example or several, or its end."""
+    found = re.fullmatch(r"[ \t]*</?([A-Za-z][\w-]*)[ \t]*>[ \t]*", line) if "<" in line else None
+    return found is not None and found[1].lower() in WRAPPERS
+
+
+def _role_of_tag(name: str) -> tuple[str, str] | None:
+    """Return role and mark of a tag: `<user>`, `<assistant>`, `<bad_response>`, `<good>`."""
+    words = [word for word in re.split(r"[_-]", name.lower()) if word not in ("turn", "message", "msg")]
+    marks = [MARK_OF[word] for word in words if word in MARK_OF]
+    rest = [word for word in words if word not in MARK_OF]
+    if len(marks) == 1 and all(word in NOUNS for word in rest):
+        return "Assistant", marks[0]
+    roles = {ROLE_OF.get(word, "") for word in rest}
+    return (roles.pop(), "") if len(roles) == 1 and not marks and "" not in roles else None
+
+
+def read_tags(text: str) -> list[Turn]:
+    """Read turns in tags, in order; none where the text holds no user's or assistant's turn."""
+    turns: list[Turn] = []
+    name = body = last = ""
+    start = beside = 0
+    for match in _TAG.finditer(text):
+        tag = (match["name"] or "").lower()
+        if not name:
+            turns += _beside(text[beside : match.start()], last)
+            beside, last = match.end(), tag if not match["end"] and tag not in WRAPPERS else ""
+        if not name and tag and not match["end"] and (role := _role_of_tag(tag)):
+            name, body, start = tag, "", match.end()
+            turns.append(Turn(role[0], role[1], *_of_attributes(match["more"])))
+            if turns[-1].body:
+                turns[-1] = turns[-1]._replace(mark=turns[-1].body, body="")
+        elif name and match["comment"] is not None:
+            body += text[start : match.start()]
+            start = match.end()
+            verdict = VERDICTS.fullmatch(match["comment"].strip())
+            if verdict and not body.strip():
+                why = (verdict["why"] or "").strip()
+                turns[-1] = turns[-1]._replace(mark=MARK_OF[verdict["verdict"].lower()], why=why)
+        elif name and tag == name and match["end"]:
+            body += text[start : match.start()]
+            turns[-1] = turns[-1]._replace(body=_INNER_TAG_LINE.sub("", body).strip())
+            name, beside, last = "", match.end(), ""
+    if name:
+        turns[-1] = turns[-1]._replace(body=(body + text[start:]).strip())
+    return turns if {turn.role for turn in turns} & {"User", "Assistant"} else []
+
+
+def _beside(text: str, tag: str) -> list[Turn]:
+    """Return what stands in an example outside its turns, as a note on it; `tag` is the one that it stands in."""
+    words = " ".join(text.split())
+    return [Turn("Note", "", re.sub(r"[_-]+", " ", tag), words)] if any(map(str.isalnum, words)) else []
+
+
+def _of_attributes(text: str) -> tuple[str, str]:
+    """Return what a tag's attributes say of a turn, and the mark that one of them gives."""
+    said, mark = [], ""
+    for name, double, single in _ATTRIBUTE.findall(text):
+        value = double or single
+        if value.lower() in MARK_OF:
+            mark = MARK_OF[value.lower()]
+        elif name in ("comment", "note", "why", "reason"):
+            said.append(value)
+        elif name in ("recipient", "to"):
+            said.append(f"to {value}")
+    for word in _ATTRIBUTE.sub(" ", text).lower().split():  # `<assistant bad>`, `<assistant quality=bad>`
+        mark = MARK_OF.get(word.rpartition("=")[2].strip("/"), mark)
+    return "; ".join(said), mark
+
+
+def read_code(text: str) -> list[Turn]:
+    """Read a fenced block (or turns in tags outside one) as turns; none where it is something else."""
+    lines = text.split("\n")
+    if _QUOTE.match(lines[0]):
+        lines = [_QUOTE.sub("", line) for line in lines]
+    is_fenced = re.match(r"[ \t>]*(?:`{3,}|~{3,})", lines[0]) is not None
+    inside = lines[1:] if is_fenced else lines
+    if is_fenced and inside and re.fullmatch(r"[ \t>]*(?:`{3,}|~{3,})[ \t]*", inside[-1]):
+        inside = inside[:-1]
+    if turns := read_tags("\n".join(inside)):
+        return spread([turn._replace(body=unescape(turn.body)) for turn in turns])
+    if len(inside) > 2 and wraps_alone(inside[0]) and wraps_alone(inside[-1]):
+        inside = inside[1:-1]
+    title, turns = read_lines(inside)
+    return turns if title is None and is_example(turns, is_talk=True) else []
