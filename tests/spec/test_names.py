@@ -216,6 +216,49 @@ def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "unread"),
+    [
+        (
+            "a.json",
+            '{"rules": [{"rule": "Ask.", "do": "Ask twice.", "dont": "Guess."}]}',
+            ["do: Ask twice", "dont: Guess"],
+        ),
+        (
+            "a.json",
+            '{"rules": [{"rule": "Ask.", "examples": ["A day.", "A room."]}]}',
+            ["examples: A day. (and 1 more)"],
+        ),
+        ("a.json", '[{"trait": "I ask.", "clarification": "Not in play."}]', ["clarification: Not in play."]),
+        (
+            "a.yaml",
+            "description: Ada is calm.\ntone: {like: [warm]}\nvocabulary: {rules: [Say guest.], ban: [etc]}\n",
+            ["tone.like: warm", "vocabulary.rules: Say guest.", "vocabulary.ban: etc"],
+        ),
+        (
+            "a.json",
+            '{"rules": ["Ada asks."], "chat": [{"role": "user", "content": "Book a room."}]}',
+            ["chat.content: Book a room."],
+        ),
+        ("a.json", '{"version": "1.2", "author": "A. Person", "rules": [{"id": "1", "text": "Ada asks."}]}', []),
+        ("a.json", '{"rules": ["Ada asks.", {"text": "Ada lies.", "why": "No.", "enabled": false}]}', []),
+    ],
+)
+def test_what_of_data_no_rule_is_made_of_is_told(
+    name: str, text: str, unread: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert main(["spec", "show", str(path)]) == 0
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  left out: ")]
+    assert main(["spec", "check", str(path)]) == 0
+    checked = [line for line in capsys.readouterr().out.splitlines() if "no rule is made of" in line]
+    assert len(shown) == len(checked) == len(unread)
+    for words, show, check in zip(unread, shown, checked, strict=True):
+        assert words in show
+        assert words in check
+
+
+@pytest.mark.parametrize(
     ("spelling", "meant"),
     [
         ("{model_nam}", "model_name"),
@@ -272,3 +315,190 @@ def test_a_called_name_that_is_not_there_is_told_with_those_that_are(text: str, 
     with pytest.raises(SpecError) as caught:
         fill(parse_spec(text), model_name="Ada", provider_name="Lab", called={"Claude": "Bea"})
     assert caught.value.hint == hint
+
+
+INTRODUCED = [
+    ("You are Maya, a voice companion for travellers.", "Maya"),
+    ("You're Maya, a voice companion.", "Maya"),
+    ("You are **Maya**. You ask.", "Maya"),
+    ("# Role\n\nYou are “Maya” — a guide.", "Maya"),
+    ("You are an assistant for travellers named Maya.", "Maya"),
+    ("You are Harbor AI, a guide.", "Harbor AI"),
+    ("You are Meta AI.", "Meta AI"),
+    ("I am Christian. You are Maya.", "Maya"),
+    ("I am Maya, and I ask.", "Maya"),
+    ("Du bist Lena, eine Stimme für Reisende.", "Lena"),
+    ("Ich heiße Lena und helfe.", "Lena"),
+    ("Tu es Léa, une voix.", "Léa"),
+    ("Tu t’appelles Léa.", "Léa"),
+    ("Eres Sol, una voz.", "Sol"),
+    ("Te llamas Sol.", "Sol"),
+    ("Ты — Лена, голос для путников.", "Лена"),
+    ("Тебя зовут Лена.", "Лена"),
+    ("你是小明，一位向导。", "小明"),
+    ("你的名字是小明。", "小明"),
+    ("你是Maya，一位向导。", "Maya"),
+    ("あなたはハナです。", "ハナ"),
+    ("あなたの名前はさくらです。", "さくら"),
+    ("당신은 하나입니다.", "하나"),
+    ("네 이름은 하나야.", "하나"),
+]
+NOBODY = [
+    "You are a helpful assistant.", "You are ChatGPT's user.", "You are an AI.", "You are AI.", "You are Kind.",
+    "You are Here to help.", "You are Senior Editor.", "You are NOT a lawyer.", "You are here.", "You are American.",
+    "Du bist Assistent, der hilft.", "Tu es une voix.", "Eres un asistente.", "Ты — Ассистент.", "你是一个友好的助手。",
+    "你是助手。", "你是谁？",
+    "あなたはアシスタントです。", "あなたは親切です。", "당신은 어시스턴트입니다.", "당신은 친절합니다.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "name"), INTRODUCED)
+def test_the_name_that_a_spec_gives_at_its_begin_is_its_assistants_however_seldom(text: str, name: str) -> None:
+    spec = parse_spec(f"{text}\n\n- Ask first.\n- Wait.\n")
+    assert [each.name for each in used_names(spec) if each.is_introduced] == [name]
+    with pytest.raises(SpecError, match=f'Ada fills nothing: the spec calls its assistant "{name}"'):
+        fill(spec, model_name="Ada", provider_name=None)
+    filled = fill(spec, model_name="Ada", provider_name=None, called={name: "Ada"})
+    assert "Ada" in filled.clauses[0].text + filled.clauses[1].text
+    assert name not in filled.text
+
+
+@pytest.mark.parametrize("text", NOBODY)
+def test_what_an_assistant_is_told_to_be_is_no_name(text: str) -> None:
+    spec = parse_spec(f"{text}\n\n- Ask first.\n- Wait.\n")
+    assert not [each for each in used_names(spec) if each.is_introduced]
+    fill(spec, model_name="Ada", provider_name=None)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "Here's",
+        "Here’s",
+        "There's",
+        "Let's",
+        "That's",
+        "What's",
+        "Who's",
+        "It's",
+        "How's",
+        "Where's",
+        "Today's",
+        "Now is",
+    ],
+)
+def test_words_that_begin_sentences_are_no_names(begin: str) -> None:
+    spec = parse_spec("# A\n\n" + "\n\n".join(f"{begin} one thing of {n}." for n in range(6)))
+    assert used_names(spec) == ()
+    assert not [finding for finding in check_spec(spec) if "calls its" in finding.what]
+
+
+def test_a_word_that_a_spec_also_writes_small_is_no_name() -> None:
+    text = "Kindness is a rule. Kindness has limits. Kindness never lies. Ask with kindness, and end in kindness."
+    assert used_names(parse_spec(f"# A\n\n{text}")) == ()
+
+
+@pytest.mark.parametrize(
+    "title", ["Rules for AI agents working with Kim", "You help Kim", "Kim's assistants", "The user is Kim"]
+)
+def test_whom_an_assistant_serves_is_not_the_assistant(title: str) -> None:
+    spec = parse_spec(f"# {title}\n\nKim is a cook. Kim has a dog. Kim says so. Kim never waits.")
+    assert used_names(spec) == ()
+
+
+def test_a_product_in_the_first_line_does_not_hide_the_name_that_the_rules_use() -> None:
+    spec = parse_spec("You are Claude Code, a tool.\n\nClaude asks. Claude waits. Claude stops.")
+    with pytest.raises(SpecError, match="--called"):
+        fill(spec, model_name="Ada", provider_name=None)
+    assert "calls its assistant Claude (" in next(iter(check_spec(spec))).what
+
+
+LINES = [
+    "**Source**: https://example.org/charter",
+    "**Fetched**: 2025-01-02",
+    "Source: https://example.org/charter",
+    "Version: 1.2",
+    "Version 1.2, May 2025",
+    "Last updated in May.",
+    "Copyright 2025 Ada Labs.",
+    "© 2025 Ada Labs",
+    "All rights reserved.",
+    "This document is licensed under CC BY 4.0.",
+    "Our charter is free for all under a Creative Commons licence.",
+    "Released under the MIT License.",
+    "CC BY-SA 4.0",
+    "Quelle: https://example.org",
+    "来源：https://example.org",
+]
+RULES = [
+    "Copyright compliance is not up for debate in Ada's replies.",
+    "Ada does not print lyrics that are not in the public domain.",
+    "Source transparency matters to Ada.",
+    "Ada names the MIT License where it copies code under it.",
+    "Public domain works may be read out.",
+    "Version 2 of a recipe is told as such.",
+    "Date handling is careful.",
+    "Authors deserve credit.",
+    "Published work is cited by Ada.",
+    "Purpose: Ada helps guests.",
+    "- Source: always name it",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_about_the_text_is_told_as_no_rule(line: str) -> None:
+    found = [finding.what for finding in check_spec(parse_spec(f"# A\n\nIt asks.\n\n{line}\n\nIt waits."))]
+    assert len(found) == 1
+    assert "looks like no rule" in found[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_about_sources_and_licences_is_not_told_as_none(rule: str) -> None:
+    assert not check_spec(parse_spec(f"# A\n\nIt asks.\n\n{rule}\n\nIt waits."))
+
+
+def test_what_stands_beside_a_source_and_a_table_of_versions_are_told_as_no_rules() -> None:
+    spec = parse_spec(
+        "# A\n\n**Source**: https://example.org\n\n**Purpose**: A copy to read.\n\nIt asks.\n\n"
+        "| Version | Date | Change |\n|---|---|---|\n| 1.0 | May | First |\n| 1.1 | June | Second |\n\n"
+        "## Version Record\n\nSee above.\n"
+    )
+    found = [finding.what for finding in check_spec(spec)]
+    assert [what.partition(" leaves")[0] for what in found] == [
+        *(f"looks like no rule: --leave-out {spec.clauses[at].id}" for at in (0, 1, 3, 4)),
+        "looks like no rule: --leave-out 'Version Record'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[友好/专业/…]", "[what the assistant is good at]", "[your city]", "[formal/friendly/warm]",
+        "[formal / warm / ...]",
+        "[insert the hours]", "[请填写城市]", "[dein Ort]", "[votre ville]", "[tu ciudad]", "[название города]",
+        "[당신의 도시]", "[あなたの町]",
+    ],
+)  # fmt: skip
+def test_what_a_template_asks_its_reader_for_is_told(text: str) -> None:
+    found = [str(finding) for finding in check_spec(parse_spec(f"# A\n\nIt is of {text} and asks."))]
+    assert len(found) == 1
+    assert f"looks like a placeholder that nothing fills: {text}" in found[0]
+
+
+@pytest.mark.parametrize("text", ["[yes/no]", "[1]", "[sic]", "[...]", "[a guest]", "[what it is](a.md)", "[x]: y"])
+def test_other_brackets_are_no_placeholders(text: str) -> None:
+    assert not check_spec(parse_spec(f"# A\n\nIt is of {text} and asks."))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_maker"),
+    [
+        ("Anthropic asks. Ada is of Anthropic. Ada waits for Anthropic.", True),
+        ("Facebook's wish is law. Ada is made by Facebook. It is free of Facebook.", True),
+        ("Posts on Facebook are short. A Facebook page has a name. Ada works on Facebook.", False),
+        ("Ada opens Google Docs. Ada reads Google Maps. Ada finds things via Google.", False),
+    ],
+)
+def test_a_maker_whose_products_alone_are_named_is_not_told_as_the_specs_own(text: str, is_maker: bool) -> None:
+    found = [finding.what for finding in check_spec(parse_spec(f"# A\n\n{text}"), model_name="Ada")]
+    assert any("calls its maker" in what for what in found) == is_maker

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from midspec.core.errors import MissingError, SpecError
 from midspec.core.records import Spec
 from midspec.spec import check_spec, fill, parse_spec, placeholders, read_spec, split_sentences
+from midspec.spec._words import split_as_before, with_whole_emphasis
 
 SPECS = Path(__file__).parent.parent / "specs"
 MARKDOWN = """# Top
@@ -108,6 +109,81 @@ def test_equal_sentences_have_different_ids() -> None:
 )  # fmt: skip
 def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
     assert split_sentences(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('Skip the "Great question!" and "Happy to help!" — just help.', 1),
+        ("Skip the “Great question!” and “Happy to help!”, just help.", 1),
+        ("Skip `What a day!` and *Happy to help!* — just help.", 1),
+        ("**Ask first!** — Ada waits.", 2),
+        ("Laisse tomber les « Bonne idée ! » et « Avec joie ! » — aide.", 1),
+        ("Il dit « Bonjour ! » Puis il part.", 2),
+        ("Lass „Gute Frage!“ und „Sehr gern!“ – hilf einfach.", 1),
+        ("Lass »Gute Frage!« und ‚Sehr gern!‘ – hilf einfach.", 1),
+        ("„Halt!“ Dann ging er.", 2),
+        ("Omite «¡Buena pregunta!» y «¡Encantado!» — ayuda.", 1),
+        ("Забудь «Отличный вопрос!» и «С радостью!» — просто помоги.", 1),
+        ("别说“好问题！”和“乐意！”——直接帮忙。", 1),
+        ("「いい質問ですね！」や「喜んで！」はやめる。", 1),
+        ('"좋은 질문이네요!" 또는 "기꺼이!" — 그냥 도와라.', 1),
+        ("Einfach nur … gut.", 1),
+        ("einfach nur ... gut.", 1),
+        ("It rests … Then it goes.", 2),
+        ("1 (ethical). Watson keeps guests from harm.", 1),
+        ("**1 (ethical).** Watson keeps guests from harm.", 1),
+        ("2a. Ada asks. It waits.", 2),
+        ("(3). Ada asks. It waits.", 2),
+        ("(3) Ada asks. It waits.", 2),
+        ("Rule 4 (candor). Ada asks. It waits.", 2),
+        ("Rule 4 (candor): Ada asks. It waits.", 2),
+        ("R5 — Candor about limits. Ada asks first. It waits.", 2),
+        ("Regel 4. Ada fragt. Sie wartet.", 2),
+        ("Правило 4. Ада спрашивает. Она ждёт.", 2),
+        ("第1条。它问。它等。", 2),
+        ("1（诚实）。它说真话。它等。", 2),
+        ("제1조. 에이다는 묻는다. 기다린다.", 2),
+    ],
+)
+def test_a_quotation_a_pause_and_a_label_end_no_sentence(text: str, expected: int) -> None:
+    assert len(split_sentences(text)) == expected
+    assert parse_spec(f"It asks.\n\n{text}").is_marked == (split_as_before(text) != split_sentences(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("**Ada never flatters. It says what it sees.**", ["**Ada never flatters.**", "**It says what it sees.**"]),
+        ("__Ada asks. It waits.__ It stops.", ["__Ada asks.__", "__It waits.__", "It stops."]),
+        ("***Ada asks. It waits.***", ["***Ada asks.***", "***It waits.***"]),
+        ("It _asks. Then it_ waits. So.", ["It _asks._", "_Then it_ waits.", "So."]),
+        ("**It *asks. Then* waits. So** it is.", ["**It *asks.***", "***Then* waits.**", "**So** it is."]),
+        ("*調べてみる。それでもだめなら聞く。*", ["*調べてみる。*", "*それでもだめなら聞く。*"]),
+        ("A price*, see below. Other* words.", ["A price*, see below.", "Other* words."]),
+        ("It has 5 * 3. It has 4 * 2.", ["It has 5 * 3.", "It has 4 * 2."]),
+        ("Write a_name. Write b_name.", ["Write a_name.", "Write b_name."]),
+        ("Write `**a`. Then `b**`.", ["Write `**a`.", "Then `b**`."]),
+        ("Ada asks. **It waits.** It stops.", ["Ada asks.", "**It waits.**", "It stops."]),
+    ],
+)
+def test_emphasis_over_sentences_stands_around_each(text: str, expected: list[str]) -> None:
+    spec = parse_spec(f"It asks first.\n\n{text}")
+    assert texts(spec)[1:] == expected
+    assert spec.is_marked == spec.is_recut == (split_sentences(text) != expected)
+
+
+@given(st.lists(st.sampled_from(["*", "**", "_", "__", "a", "B. ", " ", "`", "。", "***"]), max_size=30).map("".join))
+def test_emphasis_is_only_ever_added_to(text: str) -> None:
+    sentences = split_sentences(text)
+    for before, after in zip(sentences, with_whole_emphasis(sentences), strict=True):
+        assert before in after
+        assert set(after.replace(before, "", 1)) <= set("*_")
+
+
+def test_a_footnote_stays_with_its_sentence_within_emphasis() -> None:
+    spec = parse_spec("**Ada asks.[^1] It waits. It stops.**\n\n[^1]: Of guests.\n")
+    assert texts(spec) == ["**Ada asks.**", "Of guests.", "**It waits.**", "**It stops.**"]
 
 
 def test_headings_of_both_kinds_make_sections_and_fences_hide_them() -> None:
@@ -234,9 +310,12 @@ def test_a_missing_spec_or_a_folder_says_so(tmp_path: Path) -> None:
         read_spec(tmp_path)
 
 
+UNITS = ["Plain words. ", "# h\n\ntext\n", "(", '"', "- a\n", "| a ", "```\n", "a.b ", "„", "*a. ", '"A!" and ', "Aa"]
+
+
 # In proportion is a second; in proportion to the square would be many minutes.
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("unit", ["Plain words. ", "# h\n\ntext\n", "(", '"', "- a\n", "| a ", "```\n", "a.b "])
+@pytest.mark.parametrize("unit", UNITS)
 def test_parsing_takes_time_in_proportion_to_the_text(unit: str) -> None:
     text = "It is. " + unit * (300_000 // len(unit))
     parse_spec(text)

@@ -155,6 +155,14 @@ def test_an_ablated_clause_that_gives_a_reason_or_changes_the_form_is_sent_back(
     assert f"- {good}\n" in made.text
 
 
+def test_an_answer_that_goes_on_after_a_quoted_mark_is_plain_sentences(tmp_path: Path) -> None:
+    good = '{model_name} is kind: no "Oh no!" — just help.'
+    config = SpecRewriting(tool="ablate", clauses=(SMALL.clauses[1].id,), tolerance=0.5)
+    made, asked = rewritten(tmp_path, SMALL, config, lambda _request: json.dumps({"text": good}))
+    assert len(asked) == 1
+    assert f"- {good}\n" in made.text
+
+
 def test_the_first_cap_fits_what_is_asked_for_and_grows_where_a_reply_is_cut(tmp_path: Path) -> None:
     def script(request: Request) -> str | Outcome:
         is_cut = "asks first" in clause_of(request) and request.max_tokens < 1000

@@ -215,6 +215,7 @@ def _print_rows(rows: Sequence[Document | Chat]) -> None:
 
 _LEFT_OUT = frozenset(("front matter", "comment", "struck out", "link", "attributes", "mark of a note"))
 _LEFT_OUT |= {"table of contents", "footnote without a mark", "picture or link", "questions", "abbreviation"}
+_LEFT_OUT |= {"left out"}
 _N_NAMES, _MAX_SHOWN = 5, 100
 spec_commands = typer.Typer(
     help="Show, check and compare specs, and have variants of them written.", rich_markup_mode=None
@@ -271,10 +272,13 @@ def check(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
 
     Example: midspec spec check my-spec.md
     """
-    from midspec.spec import check_spec, read_spec
+    from midspec.spec import Finding, check_spec, read_spec_parts
 
-    named = _named(read_spec(path), about)
-    findings = check_spec(named, model_name=about.model_name)
+    spec, parts = read_spec_parts(path)
+    named = _named(spec, about)
+    unread = [part.text[:_MAX_SHOWN] for part in parts if part.kind == "left out"]
+    findings = [Finding(where="the spec", what=f"no rule is made of {words}") for words in unread]
+    findings += check_spec(named, model_name=about.model_name)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
     counts = (plural(len(named.clauses), "clause"), plural(len(findings), "warning"))

@@ -8,11 +8,9 @@ from ._denials import is_denial as is_denial
 from ._denials import stand_over as stand_over
 from ._hidden import Part as Part
 from ._names import SpecSettings as SpecSettings
-from ._names import UsedName as UsedName
 from ._names import fill as fill
 from ._names import fill_by as fill_by
 from ._names import placeholders as placeholders
-from ._names import used_names as used_names
 from ._names import whole_text as whole_text
 from ._parse import parse_spec as parse_spec
 from ._parse import read_parts as read_parts
@@ -21,4 +19,6 @@ from ._parse import read_spec_parts as read_spec_parts
 from ._shipped_specs import SHIPPED_SPEC as SHIPPED_SPEC
 from ._shipped_specs import shipped_specs as shipped_specs
 from ._shipped_specs import spec_path as spec_path
+from ._used_names import UsedName as UsedName
+from ._used_names import used_names as used_names
 from ._words import split_sentences as split_sentences

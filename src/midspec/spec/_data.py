@@ -16,6 +16,7 @@ class Rule(Strict):
     Attributes:
         is_off: the file says that it does not hold (`enabled: false`, `status: deprecated`).
         is_nested: it stands in a form that earlier versions did not read.
+        examples: good and bad replies beside it, as paragraphs under their marks.
     """
 
     id: str = ""
@@ -24,9 +25,16 @@ class Rule(Strict):
     domain: str = ""
     is_off: bool = False
     is_nested: bool = False
+    examples: tuple[str, ...] = ()
 
 
-_TEXT_KEYS = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_TEXT_KEYS_BEFORE = ("text", "trait", "principle", "rule", "statement", "value", "clause", "description", "content")
+_TEXT_KEYS = (*_TEXT_KEYS_BEFORE, "definition")
+_DEFINED_KEYS = ("dimension", "attribute", "aspect", "criterion", "label")  # names of what a definition is of
 _RULE_KEYS = frozenset(["trait", "principle", "rule", "statement", "clause"])  # of these no page has its own
 _NAME_KEYS = ("domain", "name", "title")
 _LIST_KEYS = ("domains", "rules", "traits", "principles", "constitution", "values", "clauses", "sections", "statements")
@@ -56,7 +64,26 @@ _NO_RULES = frozenset(
         "authors",
         "license",
         "source",
+        "critic",
+        "critique",
+        "critique_request",
+        "critic_request",
+        "revision",
+        "revision_request",
     ]
+)
+_WHO_KEYS = ("role", "from", "speaker", "sender")
+_WHO = _words("system user human assistant gpt bot chatbot model ai tool function developer customer agent")
+_REPLIES = {
+    **dict.fromkeys(("good", "good_example", "good_response", "good_reply", "good_examples"), "Good reply"),
+    **dict.fromkeys(("bad", "bad_example", "bad_response", "bad_reply", "bad_examples"), "Bad reply"),
+}
+_ASKS = ("user", "prompt", "query")
+# What says something of a file or a rule, and nothing of the assistant.
+_ABOUT = _words(
+    "id name title dimension domain version date created created_at updated updated_at author authors license licence "
+    "source sources url link language lang tag tags type kind status slug model metadata meta $schema schema key order "
+    "questions additional_questions"
 )
 _OFF_WORDS = frozenset(
     ["deprecated", "removed", "disabled", "inactive", "rejected", "obsolete", "archived", "retired", "draft"]
@@ -66,7 +93,7 @@ QUESTIONS = re.compile(r"[\"']?(?:additional_)?questions[\"']?[ \t]*:")
 _YAML_BEGINS = re.compile(
     r"(?:---[ \t]*\n|#[^\n]*\n|[ \t]*\n|[A-Za-z_]\w*:[ \t]+[^\n]*\n"
     r"|[A-Za-z_]\w*:[ \t]*[|>][-+]?[ \t]*\n(?:[ \t]+[^\n]*\n|\n)+)*"
-    rf"(?:-[ \t]+(?:id|name|{'|'.join(_TEXT_KEYS)}):[ \t]"
+    rf"(?:-[ \t]+(?:id|name|dimension|{'|'.join(_TEXT_KEYS)}):[ \t]"
     rf"|(?:{'|'.join(_LIST_KEYS)}):[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n|[ \t]*\n)*[ \t]*-[ \t])"
 )
 _COMMENTS = r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
@@ -74,8 +101,10 @@ _STUDY = re.compile(r"^arms:", re.MULTILINE)
 _JSON_BEGINS = re.compile(rf"{_COMMENTS}(?:\[{_COMMENTS})?\{{{_COMMENTS}\"")
 
 
-def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
+def rules_of_data(text: str, where: str, form: str = "") -> tuple[list[Rule], list[str]]:
     """Return the rules or traits of a text that is JSON, JSON lines or YAML of them; none of a text that is prose.
+
+    What else the data says of the assistant is returned beside them, a line for each key.
 
     Args:
         text: the text.
@@ -92,7 +121,7 @@ def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
     elif form == "YAML" or _YAML_BEGINS.match(begins):
         found, is_data, form = [_yaml_value(text, where)], True, "YAML"
     else:
-        return []
+        return [], []
     rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
     if not any(not rule.is_off for rule in rules):
         rules = [rule for value in found for rule in _of_names(value, "", _MAX_DEPTH)]
@@ -104,7 +133,56 @@ def rules_of_data(text: str, where: str, form: str = "") -> list[Rule]:
         if bad is not None:
             what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.text[:60]!r}"
             raise SpecError(what, where=where, hint="Correct that escape")
-    return rules
+    return rules, _unread(found, rules) if rules else []
+
+
+def _unread(values: list[object], rules: list[Rule]) -> list[str]:
+    """Return what no rule was made of: for each way of keys its first text, and how many more there are."""
+    used = {words for rule in rules for words in (rule.text, rule.name, rule.id, rule.domain)}
+    used |= {" ".join(example.partition(":** ")[2].split()) for rule in rules for example in rule.examples}
+    texts: dict[str, list[str]] = {}
+
+    def gather(value: object, way: tuple[str, ...], depth: int) -> None:
+        if isinstance(value, dict) and depth and not _is_off(value):
+            said = _ABOUT | frozenset(_WHO_KEYS) if _is_turn(value) else _ABOUT
+            for key, inner in value.items():
+                if str(key).lower() not in said:
+                    gather(inner, (*way, str(key)), depth - 1)
+        elif isinstance(value, list) and depth:
+            for inner in value:
+                gather(inner, way, depth - 1)
+        elif isinstance(value, str) and value.strip() and not used & {value, " ".join(value.split())}:
+            texts.setdefault(".".join(way), []).append(" ".join(value.split()))
+
+    for value in values:
+        gather(value, (), _MAX_DEPTH)
+    return [
+        ": ".join(filter(None, (way, found[0]))) + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        for way, found in texts.items()
+    ]
+
+
+def _is_turn(value: Mapping[str, object]) -> bool:
+    """Return whether an entry is a turn of a chat (`{"role": ..., "content": ...}`, `{"from": "human", ...}`)."""
+    if "role" in value and "content" in value:
+        return True
+    return any(str(value.get(key, "")).lower() in _WHO for key in _WHO_KEYS)
+
+
+def _examples(value: Mapping[str, object]) -> Iterator[str]:
+    """Yield the replies beside a rule that the data calls good or bad, as paragraphs under labels."""
+    entries = value.get("examples", value.get("example"))
+    inner = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    for one in (value, *inner, *([entries] if isinstance(entries, dict) else [])):
+        replies = [
+            f"**{label}:** {' '.join(reply.split())}"
+            for key, label in _REPLIES.items()
+            for reply in (one[key] if isinstance(one.get(key), list) else [one.get(key)])
+            if isinstance(reply, str) and reply.strip()
+        ]
+        asks = (one[key] for key in _ASKS if isinstance(one.get(key), str) and one[key].strip())
+        yield from (f"**User:** {' '.join(asked.split())}" for asked in asks if replies)
+        yield from replies
 
 
 def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
@@ -163,10 +241,16 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         for entry in value:
             is_text = isinstance(entry, str) and len(entry.split()) > 1
             yield from [Rule(text=entry, domain=domain)] if is_text else _rules(entry, domain, depth - 1)
+    elif isinstance(value, dict) and _is_turn(value):
+        return
     elif isinstance(value, dict) and (key := next((k for k in _TEXT_KEYS if isinstance(value.get(k), str)), "")):
         identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
-        is_off = _is_off(value)
-        yield Rule(id=str(identity), name=str(name), text=value[key], domain=domain, is_off=is_off)
+        if key == "definition":
+            name = name or next((value[one] for one in _DEFINED_KEYS if isinstance(value.get(one), str)), "")
+        is_off, examples = _is_off(value), tuple(_examples(value))
+        is_new = key == "definition" or bool(examples)
+        about = {"id": str(identity), "name": str(name), "domain": domain, "text": value[key], "is_off": is_off}
+        yield Rule.model_validate({**about, "examples": examples, "is_nested": is_new})
         # A text over a list of rules introduces them; one with subrules is a rule itself.
         for inner in _NESTED_KEYS if depth and not is_off else ():
             below = _rules(value[inner], str(name or domain), depth - 1) if isinstance(value.get(inner), list) else ()
@@ -179,7 +263,13 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
 
 def _of_names(value: object, domain: str, depth: int) -> Iterator[Rule]:
     """Yield the rules of objects whose keys are names: `{"Honesty": ["Ada never lies.", ...], "1": "Ada asks."}`."""
-    if not depth or not isinstance(value, dict) or _NO_RULES & {str(key).lower() for key in value} or _is_off(value):
+    if (
+        not depth
+        or not isinstance(value, dict)
+        or _is_turn(value)
+        or _NO_RULES & {str(key).lower() for key in value}
+        or _is_off(value)
+    ):
         return
     if not all(isinstance(inner, str | list | dict) for inner in value.values()):
         return

@@ -20,6 +20,8 @@ from midspec.spec._examples import (
 from midspec.spec._tags import read_code
 
 _MAX_REPLY_BLOCKS, _MAX_QUOTED_BLOCKS = 8, 16
+# A text of nothing but labels is looked at from each of them: so many blocks at most are one example.
+_MAX_BLOCKS = 60
 
 
 def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
@@ -59,7 +61,7 @@ def _example_at(
     end = at
     is_list = blocks[at].kind == "item"
     own_title: str | None = None
-    while end < len(blocks):
+    while end < len(blocks) and end - at < _MAX_BLOCKS:
         block = blocks[end]
         own, turns = _turns_of(blocks, end, lines, found)
         own_title = own if end == at and turns else own_title

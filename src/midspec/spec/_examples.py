@@ -211,6 +211,7 @@ def title_of(text: str) -> str | None:
 
 
 # Labels ------------------------------------------------------------------------------------------------------------
+@lru_cache(maxsize=2048)
 def read_label(text: str) -> Turn | None:
     """Read a text that begins with a label of a role or a mark; its body may be empty."""
     found = _LABEL.fullmatch(text[:4000])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from midspec.core.assistant_names import all_assistant_names
 from midspec.core.errors import SpecError, did_you_mean
 from midspec.core.records import Section, Spec
 from midspec.core.text import whole_words
+from midspec.spec._used_names import own_name, used_names
 
 KNOWN = ("model_name", "provider_name")
 _MODEL = (
@@ -242,40 +241,7 @@ def _changed(spec: Spec, put: Callable[[str], str], put_code: Callable[[str], st
 
 
 # Names -------------------------------------------------------------------------------------------------------------
-_GENERIC = ("the assistant", "the AI assistant", "the model", "the AI", "the chatbot")
 _SELDOM_FOREIGN = 2
-_SUBJECT = re.compile(
-    r"(?<![\w-])([A-Z][\w-]*[a-z]\w*)"
-    r"(?=['’]s\b| (?:is|does|will|can|should|must|may|never|always|would|has|asks|says)\b)"
-)
-_NO_NAMES = re.compile(
-    r"(?:A|All|An|Any|Anyone|As|At|Each|Either|Every|Everyone|He|Her|His|How|I|If|In|It|Its|Neither|No|Nobody|None|Nothing|"
-    r"One|Others?|Our|She|Some|Somebody|Someone|Such|That|The|Their|There|These|They|This|Those|To|Trust|We|What|When|"
-    r"Where|Which|Who|Why|You|Your|Users?|Developers?|Operators?|Guests?|People|Honesty|Care|Examples?|Reply|Models?|AI)"
-)
-
-
-class UsedName(NamedTuple):
-    """A name that a spec uses for an assistant or a maker, and how often."""
-
-    name: str
-    kind: str
-    n_times: int
-
-
-def used_names(spec: Spec) -> tuple[UsedName, ...]:
-    """Find what a spec calls its assistant and maker, most first: known names, names that act, `the assistant`."""
-    text = "\n".join([spec.title, *(section.title for section in spec.sections), *(c.text for c in spec.clauses)])
-    known = {name.name: name.kind for name in all_assistant_names()}
-    counted = Counter(whole_words(known, ignore_case=False, joined=False).findall(text))
-    acting = Counter(name for name in _SUBJECT.findall(text) if not _NO_NAMES.fullmatch(name) and name not in known)
-    most, n_most = next(iter(acting.most_common(1)), ("", 0))
-    if n_most >= max(3, 0.02 * len(spec.clauses)):
-        counted[most] = len(whole_words([most], ignore_case=False).findall(text))
-    kinds = {**known, most: "assistant"}
-    found = [UsedName(name, "maker" if kinds[name] == "maker" else "assistant", n) for name, n in counted.items()]
-    found += [UsedName(words, "words", len(whole_words([words]).findall(text))) for words in _GENERIC]
-    return tuple(sorted((name for name in found if name.n_times), key=lambda name: (-name.n_times, name.name)))
 
 
 def _check_used(spec: Spec, model_name: str) -> None:
@@ -287,10 +253,9 @@ def _check_used(spec: Spec, model_name: str) -> None:
     if (spelling := next(near, None)) is not None:
         what = f"{model_name} fills nothing: the spec has {spelling}, which is no placeholder"
         raise SpecError(what, where=spec.title, hint="Did you mean {model_name}? Correct it in the spec")
-    names = [name for name in used_names(spec) if name.kind != "maker" and name.n_times >= _SELDOM_FOREIGN]
-    if names:
-        own = names[0]
-        what = f'{model_name} fills nothing: the spec calls its assistant "{own.name}" ({own.n_times} times)'
+    if (own := own_name(spec, _SELDOM_FOREIGN)) is not None:
+        times = "once" if own.n_times == 1 else f"{own.n_times} times"
+        what = f'{model_name} fills nothing: the spec calls its assistant "{own.name}" ({times})'
         hint = f'Give --called "{own.name}={model_name}", or leave --model-name out'
         raise SpecError(what, where=spec.title, hint=hint)
 

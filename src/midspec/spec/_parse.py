@@ -20,7 +20,7 @@ from midspec.spec._hidden import Part
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Source, read_source
-from midspec.spec._words import Inline, split_sentences
+from midspec.spec._words import Inline, split_as_before, split_sentences, with_whole_emphasis
 
 _CHECKBOX = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[ xX]\][ \t]")
 _RUN_IN_NAME = re.compile(r"(\*\*|__)(?!\s)(?:(?:\d{1,3}|[IVXLC]{1,6}|[A-Z])[.)][ ])?[^*_.!?]{1,60}[.:]\1")
@@ -65,12 +65,17 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
     if clean.startswith(("{\\rtf", "PK\x03\x04", "%PDF-")):
         hint = "Save it as Markdown or plain text in UTF-8"
         raise SpecError("is a file of a word processor, or a PDF", where=name, hint=hint)
-    if rules := rules_of_data(clean, name, form):
+    is_recut = False
+    rules, unread = rules_of_data(clean, name, form)
+    if rules:
         title, spec_text, sections, parts, is_marked = name, *_of_rules(rules, clean, name)
+        parts += [Part(0, 0, "left out", words) for words in unread]
     else:
         reader = _Reader(read_source(clean, name))
         title, sections = reader.sections(name)
         parts, is_marked = reader.parts, reader.is_marked or "\n".join(reader.source.lines) != clean
+        is_recut = reader.is_recut and not (is_marked or has_other_spellings(clean))
+        is_marked |= reader.is_recut
         sections = [reader.plain(section) for section in sections] if is_marked else sections
         spec_text = whole_text(sections) if is_marked else clean
     if not any(section.clauses for section in sections):
@@ -81,6 +86,7 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
         sha256=hash_text(clean),
         sections=tuple(sections),
         is_marked=is_marked or has_other_spellings(clean),
+        is_recut=is_recut,
     )
     return spec, tuple(sorted(parts, key=lambda part: part.first))
 
@@ -95,15 +101,15 @@ def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Sectio
     is_marked |= any(rule.is_off for rule in rules)
     parts += [Part(0, 0, "rule that is switched off", rule.text) for rule in rules if rule.is_off]
     for rule in (rule for rule in rules if not rule.is_off):
-        reader = _Reader(read_source(rule.text, name))
+        reader = _Reader(read_source("\n\n".join((rule.text, *rule.examples)), name))
         heading = ": ".join(filter(None, (rule.id, rule.name)))
         path = (rule.domain, heading) if rule.domain else (heading,)
         if not heading:
             words = rule.text.split()
             path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
         section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids)
-        sections.append(reader.plain(section) if reader.is_marked else section)
-        is_marked |= reader.is_marked
+        sections.append(reader.plain(section) if reader.is_marked or reader.is_recut else section)
+        is_marked |= reader.is_marked or reader.is_recut
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]
     if n_lists := len(QUESTIONS.findall(text)):
         parts.append(Part(0, 0, "questions", f"{n_lists} lists of questions beside the traits"))
@@ -141,6 +147,7 @@ class _Reader:
         # Whether an earlier version read the text otherwise: results of the two are not the same.
         self.is_marked = bool(source.left_out or source.footnotes or self.blocks != blocks)
         self.is_marked |= any(_CHECKBOX.match(line) for line in lines)
+        self.is_recut = False  # or cut its sentences elsewhere
 
     def sections(self, name: str) -> tuple[str, list[Section]]:
         """Return the spec's title, and its sections: by headings, or where there is none by paragraphs."""
@@ -239,8 +246,10 @@ class _Reader:
         if not words:
             self._note("picture or link", block, block.text)
         at = 0
-        for text in texts:
-            at = words.find(text, at) + len(text)
+        shown = with_whole_emphasis(texts) if block.kind == "paragraph" else texts
+        self.is_recut |= shown != texts
+        for written, text in zip(texts, shown, strict=True):
+            at = words.find(written, at) + len(written)
             if not any(map(str.isalnum, text)):
                 self.is_marked = True  # a stray sign is no clause
                 continue
@@ -254,6 +263,7 @@ class _Reader:
     def _sentences(self, words: str) -> list[str]:
         """Cut a paragraph; a bad reply stays in one piece with its label, and a name in bold with what it names."""
         texts = split_sentences(words)
+        self.is_recut |= texts != split_as_before(words)
         if len(texts) > 1 and (turn := read_label(words)) is not None and turn.mark == "BAD":
             self.is_marked = True
             return [words]
@@ -268,7 +278,7 @@ class _Reader:
                 self._used_notes.add(label)
                 first, last = self.source.note_lines.get(label, self._lines_of(block))
                 for paragraph in self.source.footnotes[label].split("\n\n"):
-                    for text in split_sentences(self.inline.clean(" ".join(paragraph.split()))):
+                    for text in with_whole_emphasis(split_sentences(self.inline.clean(" ".join(paragraph.split())))):
                         self.parts.append(Part(first, last, "footnote", text))
                         yield "sentence", text
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from midspec.spec._source import KNOWN_TAGS
 
@@ -127,19 +127,56 @@ def _parser() -> tuple[MarkdownIt, Callable[[str], str]]:
 
 
 # Sentences ---------------------------------------------------------------------------------------------------------
-_CLOSERS = "\"'”’»)\\]*_`"
-_CANDIDATE = re.compile(
-    rf"(?P<wide>[。！？｡।॥؟۔።]+[」』”’）】\"')\]*_]*\s*)|(?P<stop>[.!?…]+)(?P<close>[{_CLOSERS}]*)\s+"
+_STOP = r"(?<![.!?…])(?P<stop>[.!?…]++)"
+_WIDE_STOP = r"(?P<wide>[。！？｡।॥؟۔።]+[」』”’）】\"')\]*_]*\s*)"
+_PROTECTED_BEFORE = (
+    r"`[^`]{1,300}`|\([^()]{1,300}\)|“[^“”]{1,300}”|(?<![\w\"])\"[^\"]{1,300}\"(?!\w)"
+    r"|「[^「」]{1,300}」|『[^『』]{1,300}』"
 )
-_PROTECTED = re.compile(
-    r"`[^`]{1,300}`|\([^()]{1,300}\)|“[^“”]{1,300}”|(?<![\w\"])\"[^\"]{1,300}\"(?!\w)|「[^「」]{1,300}」|『[^『』]{1,300}』"
+
+
+class _Marks(NamedTuple):
+    """Where a sentence may end, and what it may not end within."""
+
+    candidate: re.Pattern[str]
+    protected: re.Pattern[str]
+
+
+# An earlier version took no quotation marks of German, French and Russian for such, and cut at more places.
+_BEFORE = _Marks(re.compile(rf"{_WIDE_STOP}|{_STOP}(?P<close>[\"'”’»)\]*_`]*+)\s+"), re.compile(_PROTECTED_BEFORE))
+_NOW = _Marks(
+    re.compile(rf"{_WIDE_STOP}|{_STOP}(?P<close>[\"'”’“‘»«›)\]*_`]*+(?:[ \xa0\u202f][»›][\"'”’)\]*_]*)?)\s+"),
+    re.compile(
+        rf"{_PROTECTED_BEFORE}|«[^«»]{{1,300}}»|(?<!\w)»[^\s«»][^«»]{{0,300}}«|‹[^‹›]{{1,300}}›"
+        r"|„[^„“”]{1,300}[“”]|‚[^‚‘’]{1,300}[‘’]"
+    ),
 )
+# Korean has no small letters: its words that go on after a quotation are named.
+_GOES_ON = re.compile(r"[—–,;]|-\s|(?:또는|혹은|및|같은|대신|등|등의|등을|하고|라고|라는|이라고|이라는)(?=\s)")
+_NO_SPACE = re.compile(r"\S")
+_ENDS_QUOTE = re.compile(r"[\"'”’“‘»«›)\]`]")
+_PAUSE_IN_LOWER = re.compile(r"(?:[—–]|-\s)\s*[^\W\d_]")
 # A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
 _RULE_LABEL = re.compile(r"[*_]*[A-Z]{1,5}-?\d+(?:\.\d+)*[a-z]?[*_]*[.:)]?\s+\S+(?: \S+){0,3}\Z|[*_]*[A-Z]{1,5}-?\d+\Z")
 # What numbers a paragraph (`1.`, `II.`, `Article 3.`) is none either.
 _NUMBER_LABEL = re.compile(
     r"[*_]*(?:(?i:article|section|part|chapter|rule|principle|clause|step|tenet|guideline|point|norm)\s+|§\s*)?"
     r"(?:\d{1,4}|[IVXLC]{1,6}|[ivx]{1,5}|[A-Za-z])\Z"
+)
+# With a name in brackets (`1 (ethical).`), in other languages, and in brackets (`(3).`).
+_LABEL_WORDS = (
+    "article|section|part|chapter|rule|principle|clause|step|tenet|guideline|point|norm|law|value|commandment|artikel"
+    "|regel|abschnitt|grundsatz|teil|kapitel|schritt|règle|principe|partie|chapitre|étape|artículo|regla|principio"
+    "|parte|capítulo|paso|правило|принцип|статья|пункт|раздел|часть|глава|шаг|규칙|원칙"
+)
+_LABEL_NOW = re.compile(
+    rf"[*_]*(?:(?i:{_LABEL_WORDS})\s+|§\s*)?"
+    r"(?:(?:\d{1,4}(?:\.\d{1,3}){0,3}[a-z]?|[IVXLC]{1,6}|[ivx]{1,5}|[A-Za-z])[*_]*(?:\s*\([^()]{1,60}\))?"
+    r"|[A-Z]{1,5}-?\d{1,4}[a-z]?|\((?:\d{1,4}[a-z]?|[ivx]{1,5}|[A-Za-z])\)|제\s?\d{1,4}\s?[조장절항])[*_]*\Z"
+)
+_WIDE_LABEL = re.compile(
+    r"[*_]*第?[ ]?[\d〇一二三四五六七八九十百]{1,5}[ ]?(?:条|條|章|节|節|项|項|点|點|则|則|款)?[*_]*"
+    r"(?:[（(][^（）()]{1,40}[)）])?[*_]*\Z"
 )
 _LAST_WORD = re.compile(r"[\w.&-]*\Z")
 
@@ -161,15 +198,25 @@ _STARTERS = _words(
 
 def split_sentences(text: str) -> list[str]:
     """Cut one paragraph into sentences, trimmed, in order; together they hold every character that is no space."""
-    spans = [(match.start(), match.end()) for match in _PROTECTED.finditer(text)]
+    return _split(text, _NOW)
+
+
+def split_as_before(text: str) -> list[str]:
+    """Cut a paragraph where an earlier version cut it, by which a text is known to be read otherwise now."""
+    return _split(text, _BEFORE)
+
+
+def _split(text: str, marks: _Marks) -> list[str]:
+    spans = [(match.start(), match.end()) for match in marks.protected.finditer(text)]
     starts = [start for start, _ in spans]
     sentences, begin = [], 0
-    for match in _CANDIDATE.finditer(text):
+    for match in marks.candidate.finditer(text):
         index = bisect_right(starts, match.start()) - 1
         inside = index >= 0 and match.end() <= spans[index][1]
-        if not inside and _ends(text, begin, match):
-            sentences.append(text[begin : match.end()].strip())
-            begin = match.end()
+        if inside or not _ends(text, begin, match) or (marks is _NOW and _goes_on(text, begin, match)):
+            continue
+        sentences.append(text[begin : match.end()].strip())
+        begin = match.end()
     sentences.append(text[begin:].strip())
     return [sentence for sentence in sentences if sentence]
 
@@ -179,11 +226,11 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     if match["wide"] is not None:
         return True
     follows = text[match.end() : match.end() + 24]
-    if not follows or not text[begin : match.start()].strip():
-        return bool(follows) and text[begin : match.start()] != "" and match["stop"] != "."
+    if not follows or _NO_SPACE.search(text, begin, match.start()) is None:
+        return bool(follows) and match.start() > begin and match["stop"] != "."
     if len(match["stop"]) == 1 and text[match.start() - 1].isspace():
         return True
-    before = text[begin : match.start()][:120]
+    before = text[begin : min(match.start(), begin + 120)]
     if match["stop"] == "." and (_RULE_LABEL.match(before) or _NUMBER_LABEL.match(before)):
         return False
     if match["stop"] == "." and _abbreviates(text, begin, match, follows):
@@ -191,6 +238,23 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     # What begins in lower case may go on so.
     begins = next((char for char in text[begin : begin + 8] if char.isalpha()), "")
     return not follows[0].islower() or begins.islower()
+
+
+def _goes_on(text: str, begin: int, match: re.Match[str]) -> bool:
+    """Return whether what looks like an end is none: of a quotation, a pause (`just … good`), or a label."""
+    follows, before = text[match.end() : match.end() + 24], text[begin : min(match.start(), begin + 120)]
+    if match["wide"] is not None:
+        return bool(follows) and match["wide"][0] == "。" and _WIDE_LABEL.match(before) is not None
+    is_small = follows[:1].islower()
+    if is_small and (match["stop"] in ("…", "...") or _ENDS_QUOTE.search(match["close"])) and before.strip():
+        return True
+    if _ENDS_QUOTE.search(match["close"]) and _GOES_ON.match(follows):
+        return True
+    # `*Great question!* — just help`: emphasis may quote, or be a name that a sentence follows.
+    pause = _PAUSE_IN_LOWER.match(follows) if match["close"] else None
+    if pause is not None and pause[0][-1].islower():
+        return True
+    return match["stop"] == "." and _LABEL_NOW.match(before) is not None
 
 
 def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> bool:
@@ -203,3 +267,54 @@ def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> b
         return follows.split()[0].rstrip(",") not in _STARTERS
     is_initial = len(word) == 1 and word.isupper() and word != "I"
     return is_initial and follows[0].isupper() and follows.split()[0] not in _STARTERS
+
+
+# Emphasis ----------------------------------------------------------------------------------------------------------
+_RUN = re.compile(r"(?<!\*)\*{1,3}(?!\*)|(?<!_)_{1,3}(?!_)")
+
+
+def with_whole_emphasis(sentences: Sequence[str]) -> list[str]:
+    """Return the sentences of a paragraph, where emphasis over several of them is closed in each and opened again."""
+    if len(sentences) < 2 or not any("*" in sentence or "_" in sentence for sentence in sentences):
+        return list(sentences)
+    spans = _emphasised(" ".join(sentences))
+    out, end, opened, at = [], 0, "", 0
+    active: list[tuple[int, int, str]] = []
+    for sentence in sentences:
+        end += len(sentence) + 1
+        while at < len(spans) and spans[at][0] < end:
+            active.append(spans[at])
+            at += 1
+        active = [span for span in active if span[1] >= end]
+        marks = [mark for _, _, mark in active]
+        out.append(f"{opened}{sentence}{''.join(reversed(marks))}")
+        opened = "".join(marks)
+    return out
+
+
+def _emphasised(text: str) -> list[tuple[int, int, str]]:
+    """Return the spans of emphasis outside code, by their begin: where each opens and closes, and its mark."""
+    spans: list[tuple[int, int, str]] = []
+    opened: dict[str, int] = {}  # of one mark the last that opened is the one that closes
+    code = [match.span() for match in _CODE_SPAN.finditer(text)]
+    starts = [start for start, _ in code]
+    for match in _RUN.finditer(text):
+        index = bisect_right(starts, match.start()) - 1
+        if index >= 0 and match.start() < code[index][1]:
+            continue
+        before, after = text[match.start() - 1 : match.start()] or " ", text[match.end() : match.end() + 1] or " "
+        in_word = match[0][0] == "_" and before.isalnum() and after.isalnum()
+        left = len(match[0])
+        while left and not before.isspace() and not in_word:
+            fitting = [mark for mark in opened if mark[0] == match[0][0] and len(mark) <= left]
+            if not fitting:
+                break
+            mark = max(fitting, key=lambda each: opened[each])
+            spans.append((opened.pop(mark), match.start(), mark))
+            left -= len(mark)
+        # The star of `a price*, see below` opens nothing.
+        is_mark = before.isalnum() and not after.isalnum()
+        if left and not (after.isspace() or in_word or is_mark):
+            sizes = (1, 2) if left == 3 else (left,)
+            opened |= {match[0][0] * size: match.start() + n for n, size in enumerate(sizes)}
+    return sorted(spans)

@@ -234,7 +234,8 @@ class PlaceAsker:
         except SpecError as error:
             return f"it can't be read as text: {error.what}"
         kinds = {clause.kind for clause in read.clauses}
-        if kinds != {"sentence"} or len(read.sections) > 1 or read.sections[0].level or read.is_marked:
+        is_marked = read.is_marked and not read.is_recut
+        if kinds != {"sentence"} or len(read.sections) > 1 or read.sections[0].level or is_marked:
             return "it must be plain sentences, without headings, lists, tags or other mark-up"
         if unknown := sorted(set(placeholders(read)) - set(placeholders(self._spec))):
             return f"it holds {{{unknown[0]}}}, which the text does not"

@@ -54,7 +54,8 @@ class Spec(Strict):
 
     `text` is the file's (line ends normalised); where it holds mark-up, it is what was read of it: no front matter,
     comments or struck-out words. `sha256` is of the whole file's text, before any placeholder was filled; `is_filled`
-    says that they were, `is_marked` that there was mark-up which earlier readers took for text.
+    says that they were, `is_marked` that earlier readers read it otherwise, since they took mark-up for text or, with
+    `is_recut`, only cut its sentences elsewhere.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Spec(Strict):
     sections: tuple[Section, ...]
     is_filled: bool = Field(default=False, exclude_if=operator.not_)
     is_marked: bool = Field(default=False, exclude_if=operator.not_)
+    is_recut: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def clauses(self) -> tuple[Clause, ...]:

@@ -1,0 +1,204 @@
+"""Names that a spec uses for its assistant and for the maker: those it introduces, known ones, and those that act."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Container, Iterator
+from typing import NamedTuple
+
+from midspec.core.assistant_names import all_assistant_names
+from midspec.core.records import Spec
+from midspec.core.text import whole_words
+
+_GENERIC = ("the assistant", "the AI assistant", "the model", "the AI", "the chatbot")
+_N_FIRST = 20  # A spec says whom it speaks to in its first clauses; later `You are Kai` may be a line of a story.
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SUBJECT = re.compile(
+    r"(?<![\w-])(?=[A-Z][\w-]*[a-z])([A-Z][\w-]*+)"
+    r"(?=['’]s\b| (?:is|does|will|can|should|must|may|never|always|would|has|asks|says)\b)"
+)
+_NO_NAMES = _words(
+    "a all an another any anybody anyone anything as at both but each either every everybody everyone everything few "
+    "he her here his how however i if in it its let many maybe most neither never no nobody none nor not nothing now "
+    "often one or other others otherwise our perhaps please she so some somebody someone something sometimes somewhere "
+    "such that the their then there therefore these they this those thus to today together tomorrow tonight trust we "
+    "what whatever when whenever where wherever whether which whichever who whoever why yes yesterday yet you your "
+    "user users developer developers operator operators guest guests customer customers client clients people person "
+    "human humans man woman child world life nature mom dad god honesty care example examples reply replies response "
+    "responses model models assistant assistants agent agents chatbot chatbots bot bots ai ais llm llms step rule "
+    "rules section part chapter article note"
+)
+# Whom an assistant serves is not the assistant: `agents working with Kim`, `Kim's agents`, `the user is Kim`.
+_OF_USERS = re.compile(
+    r"\b(?:(?:[Aa]gents?|[Aa]ssistants?|AIs?|[Bb]ots?|[Mm]odels?|[Yy]ou)(?: (?:who|that|which|will|to|are|is|work"
+    r"|works|working|act|acts|acting|here))* (?:with|for|help|helps|helping|assist|assists|assisting|serve|serves)"
+    r"|(?:[Uu]ser|[Oo]wner|[Bb]oss|[Hh]uman)(?:['’]s name)?(?: is(?: called)?| named|,)?)"
+    r" (?P<one>[A-Z][\w-]*)"
+    r"|(?<![\w-])(?P<other>[A-Z][\w-]*+)['’]s (?:own |personal )?(?:AI |AIs?\b|agents?\b|assistants?\b)"
+)
+# What a reader may be told to be, in capitals: `You are Kind.` names nobody, nor does `You are Senior Editor.`
+_QUALITIES = _words(
+    "able active adult agile alert alive alone also aware balanced brave bright brief calm candid capable clear clever "
+    "concise confident consistent cool creative critical decent diligent direct discreet eager efficient empathetic "
+    "empathic expert fair firm formal free friendly generous gentle good great happy helpful here honest human humble "
+    "inclusive independent informal intelligent just kind knowledgeable likely loyal mindful modest neutral nice "
+    "objective only open polite positive precise private professional proactive prompt proud quick quiet ready "
+    "reliable respectful responsible responsive right safe secure senior sensitive serious sharp sincere smart "
+    "strict strong supportive talking tactful thorough thoughtful tolerant transparent truthful trustworthy unbiased "
+    "american british english french german european chinese japanese korean russian spanish canadian glad sorry in "
+    "virtual warm welcome wise witty world-class wrong personal digital customer chief lead junior "
+    "freundlich ehrlich hier nett gentil honnête utile ici amable honesto útil aquí "
+    "добрый честный добр честен здесь assistenten"
+)
+_ROLES = re.compile(
+    r"(?:\w*(?:assistent|assistant|asistent|ассистент|помощник|berater|begleiter|helfer|lehrer|expert)\w{0,4}"
+    r"|\w*(?:engineer|developer|programmer|writer|editor|coder|coach|teacher|tutor|manager|advis[eo]r|analyst"
+    r"|consultant|specialist|doctor|nurse|lawyer|therapist|scientist|researcher|translator|reviewer|companion|modell?|partner|team|staff"
+    r"|ratgeber|mitglied|teil|kundin|kunde|freund(?:in)?|chef(?:in)?|profi|mensch|programm|system|werkzeug"
+    r"|usuario|utilisateur|nutzer|modelo|modèle|профессионал|эксперт|консультант|модель|ии|ki|ia|cto|ceo))",
+    re.IGNORECASE,
+)
+_BARE_ROLES = re.compile(r"(?:ai|agent|bot|chatbot|\w*(?:ful|ous|less|able|ible|ing))", re.IGNORECASE)
+_OPEN, _CLOSE = r"[*_\"“«„‚‘'`]{0,4}", r"[*_\"”“»’‘'`]{0,4}"
+_NAME = r"(?P<name>(?!\d|_)\w[\w-]*+(?:\.\d+)*(?: (?=[A-Z0-9])[\w-]++(?:\.\d+)*){0,2})"
+_AFTER = (
+    rf"{_CLOSE}(?=\s*(?:[,.;:!(—–]|-[ \t]|$)|\s+(?:and|from|by|of|at|who|made|built|created|developed|trained"
+    r"|und|von|aus|et|de|du|par|y|por|и|из|от)\b)"
+)
+_TO_YOU = (
+    r"You are|You['’]re|Your name is|You are called|You will be called|Du bist|Du hei(?:ß|ss)t|Dein Name ist|Sie sind"
+    r"|Sie hei(?:ß|ss)en|Ihr Name ist|Tu es|Vous êtes|Tu t['’]appelles|Vous vous appelez|Ton nom est|Votre nom est"
+    r"|Eres|Tú eres|Usted es|Te llamas|Usted se llama|Tu nombre es|Su nombre es|Tu sei|Ti chiami|Il tuo nome è"
+    r"|Você é|Tu és|O seu nome é|Seu nome é|Jij bent|Je bent"
+    r"|(?:Ты|Вы)\s*[—–-]|(?:Тебя|Вас) зовут|(?:Твоё|Ваше) имя\s*[—–-]"
+)
+_OF_ME = (
+    r"I am|I['’]m|My name is|I am called|Ich bin|Ich hei(?:ß|ss)e|Mein Name ist|Je suis|Je m['’]appelle|Mon nom est"
+    r"|Soy|Yo soy|Me llamo|Mi nombre es|Io sono|Mi chiamo|Eu sou|Meu nome é|Ik ben|Я\s*[—–-]|Меня зовут|Моё имя\s*[—–-]"
+)
+_SAID = r"(?:an?|the|my|our|your)\b[^.!?\n]{1,120}? (?:named|called)|called|named"
+_TITLE = r"(?:(?:Dr|Mr|Mrs|Ms|Prof|Sra?|Mme|Herr|Frau)\.? )?"
+# In German every noun has a capital: `Du bist Teil von Acme` names nobody.
+_NO_NOUN = r"(?!(?<=bist )\w+ (?:von|und|aus)\b)(?!(?<=sind )\w+ (?:von|und|aus)\b)(?!(?<=bin )\w+ (?:von|und|aus)\b)"
+_INTRODUCED = [
+    re.compile(rf"[\s*_\"“>]*(?:{whom})(?: (?:{_SAID}))?\s+{_NO_NOUN}{_OPEN}{_TITLE}{_NAME}{_AFTER}")
+    for whom in (_TO_YOU, _OF_ME)
+]
+# Scripts without capitals: what may stand for a name is short, and nothing of it is a word for an assistant.
+_HAN, _KATAKANA, _HANGUL = "\u4e00-\u9fff", "ァ-ヺー・", "가-힣"
+_WIDE = [
+    re.compile(
+        rf"\s*(?:{you}的名字(?:是|叫)|{you}(?:是|叫做?|名叫)|你的名字(?:是|叫))[*“「\"]*"
+        rf"(?P<name>[{_HAN}]{{1,4}}|[A-Za-z][\w-]*+)[*”」\"]*(?=\s*(?:[，。、,.；;！（(]|——|$))"
+        rf"|\s*{watashi}の名前は[*「『“\"]*(?P<called>[\wー・]{{1,12}}?)[*」』”\"]*(?=です|だ|である|という|。|、|$)"
+        rf"|\s*{watashi}は、?[*「『“\"]*(?P<katakana>[{_KATAKANA}]{{2,12}}|[A-Za-z][\w-]*?)[*」』”\"]*"
+        r"(?=です(?!か)|である|だ(?:[。、]|$)|という|と申します|と言います|といいます|、)"
+        rf"|\s*(?:{na}|{ne} 이름은)\s*[*“\"'‘]*(?P<korean>[{_HANGUL}]{{1,6}}?|[A-Za-z][\w-]*?)[*”\"'’]*"
+        r"(?=입니다|이다|이에요|예요|이야|야[.\s]|이라고|라고|,)"
+    )
+    for you, watashi, na, ne in (
+        ("(?:你|您)", "(?:あなた|君|きみ)", "(?:당신은|너는|넌|귀하는)", "(?:당신의|너의|네)"),
+        ("我", "(?:私|わたし|僕|ぼく)", "(?:나는|난|저는|전)", "(?:나의|내|저의|제)"),
+    )
+]
+_NO_WIDE = re.compile(
+    r"^(?:一|个|個|位|名|谁|誰|在|为|為|不|没|什么|这|那|用户|我|你|他|人)|[的了着们是]|助手|助理|模型|专家|專家|老师|老師|顾问|顧問|智能"
+    r"|机器人|機器人|教练|客服|翻译|作家|医生|律师|导师|工程师|管家|友好|诚实|善良|[人者员員师師家]$"
+    r"|アシスタント|ボット|モデル|エージェント|ガイド|パートナー|エンジニア|プロ|ユーザー|専門家|秘書|フレンドリー"
+    r"|어시스턴트|도우미|비서|인공지능|모델|챗봇|전문가|사용자|친구|상담|선생|에이전트|로봇|봇$|사람|누구|최고|완벽|자유|학생|직원|작가|교사|의사|변호사|번역가"
+)
+
+
+class UsedName(NamedTuple):
+    """A name that a spec uses for an assistant or a maker, and how often.
+
+    With `is_introduced` the spec says at its begin that its assistant is called so (`You are Maya, ...`).
+    """
+
+    name: str
+    kind: str
+    n_times: int
+    is_introduced: bool = False
+
+
+def used_names(spec: Spec) -> tuple[UsedName, ...]:
+    """Find what a spec calls its assistant and maker, most first: known names, names that act, `the assistant`."""
+    # A paragraph without a heading has its own first words for a title.
+    titles = dict.fromkeys((spec.title, *(section.title for section in spec.sections if section.level)))
+    text = "\n".join((*titles, *(clause.text for clause in spec.clauses)))
+    known = {name.name: name.kind for name in all_assistant_names()}
+    counted = Counter(whole_words(known, ignore_case=False, joined=False).findall(text))
+    introduced = introduced_name(spec)
+    if not introduced and (acting := _acting_name(text, known, max(3, 0.02 * len(spec.clauses)))):
+        counted[acting] = len(whole_words([acting], ignore_case=False).findall(text))
+    if introduced and introduced not in counted:
+        counted[introduced] = len(whole_words([introduced], ignore_case=False).findall(text))
+    found = [
+        UsedName(
+            name, "maker" if known.get(name) == "maker" and name != introduced else "assistant", n, name == introduced
+        )
+        for name, n in counted.items()
+    ]
+    found += [UsedName(words, "words", len(whole_words([words]).findall(text))) for words in _GENERIC]
+    return tuple(sorted((name for name in found if name.n_times), key=lambda name: (-name.n_times, name.name)))
+
+
+def own_name(spec: Spec, n_often: int) -> UsedName | None:
+    """Return what a spec calls its assistant: the name that it introduces, or the first that it says `n_often`."""
+    names = [name for name in used_names(spec) if name.kind != "maker"]
+    often = [name for name in names if name.n_times >= n_often]
+    introduced = [name for name in names if name.is_introduced]
+    # `You are Claude Code` over many rules for Claude: the name of a product is not what the rules use.
+    if (
+        introduced
+        and often
+        and often[0].n_times > introduced[0].n_times
+        and often[0].name in introduced[0].name.split()
+    ):
+        return often[0]
+    return next(iter(introduced + often), None)
+
+
+def _acting_name(text: str, known: Container[str], n_least: float) -> str:
+    """Return the name that most often does or has something, if it does so `n_least` times; else an empty text."""
+    users = {match["one"] or match["other"] for match in _OF_USERS.finditer(text)}
+    acting = Counter(
+        name
+        for name in _SUBJECT.findall(text)
+        if name.lower() not in _NO_NAMES and name not in known and name not in users
+    )
+    n_words = Counter(re.findall(r"[\w-]+", text)) if acting else Counter[str]()
+    # What is often written small is a word that begins sentences: `Kindness has limits`.
+    names = ((name, n) for name, n in acting.most_common() if 2 * n_words[name.lower()] < n_words[name])
+    most, n_most = next(names, ("", 0))
+    return most if n_most >= n_least else ""
+
+
+def introduced_name(spec: Spec) -> str:
+    """Return the name that a spec gives its assistant where it begins (`You are Maya, ...`), or an empty text."""
+    first = [clause.text for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")]
+    # What speaks to the assistant goes first: `I am Christian. You are Maya.` is by a person of that name.
+    for latin, wide in zip(_INTRODUCED, _WIDE, strict=True):
+        for name in (name for text in first for name in _names_in(latin, wide, text)):
+            return name
+    return ""
+
+
+def _names_in(latin: re.Pattern[str], wide: re.Pattern[str], text: str) -> Iterator[str]:
+    if found := latin.match(text):
+        words = found["name"].split()
+        is_role = _ROLES.fullmatch(words[-1]) or (len(words) == 1 and _BARE_ROLES.fullmatch(words[0]))
+        first = words[0].lower()
+        is_word = first in _NO_NAMES or first in _QUALITIES or first.startswith("ai-") or len(found["name"]) < 2
+        if words[0][0].isupper() and not is_role and not is_word:
+            yield found["name"]
+    elif found := wide.match(text):
+        name = next(filter(None, found.groups()))
+        if not _NO_WIDE.search(name) and name.lower() not in _NO_NAMES:
+            yield name
