@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Message
-from midspec.llm import Access, ModelConfig, Outcome, Prices, Request, Store, Usage
+from midspec.llm import Access, ModelConfig, Outcome, ParsedReply, Prices, Request, Store, UsableReplies, Usage
 from midspec.llm._attempts import Recorded
 from midspec.llm._errors import BrokenReplyError, NoReplyError, RateLimitError, RetryableError
 from midspec.llm._providers import provider_of
@@ -473,7 +473,20 @@ LENGTHS = [
 def test_a_limit_of_lengths_names_the_setting_of_the_cap(words: str, model: ModelConfig) -> None:
     outcome = ask(lambda _: wrong(400, words), model=model, cap_setting="writing.document_tokens")
     assert outcome.kind == "failed"
-    assert outcome.note.endswith("the cap of the reply, 4000, is the setting writing.document_tokens")
+    assert outcome.note.startswith("the cap of the reply, 4000, is the setting writing.document_tokens; 400: ")
+    assert words in outcome.note
+
+
+@BOTH
+def test_the_setting_of_a_cap_stands_in_the_line_that_ends_a_run_however_much_the_server_says(
+    model: ModelConfig, tmp_path: Path
+) -> None:
+    setting = "writing.document_tokens, raised because the reply was cut"
+    outcome = ask(lambda _: wrong(400, f"{LENGTHS[4]}, {'whereas more ' * 40}"), model=model, cap_setting=setting)
+    with Store(tmp_path / "calls.sqlite") as store:
+        usable = UsableReplies(store, where=model.model)
+        usable.count(wish(), ParsedReply(None, outcome), makes_row=True)
+    assert usable.words().startswith(f"1 failed: the cap of the reply, 4000, is the setting {setting}; 400: max_tokens")
 
 
 def test_a_status_that_wants_money_says_so_and_that_it_may_pass() -> None:

@@ -273,11 +273,14 @@ class SdkClient(ABC):
             _LOG.warning("%s: %s answers with no model's reply (%s); trying on", self._model, self.url, error.reason)
 
     def _name_cap(self, failure: Outcome, request: Request) -> Outcome:
-        """Add which setting the cap is, where the server's words are about lengths."""
+        """Say which setting the cap is, where the server's words are about lengths.
+
+        It stands before them: they may be long, and whatever is cut to a line is cut at its end.
+        """
         if not request.cap_setting or failure.kind != "failed" or not is_about_length(failure.note):
             return failure
         cap = f"the cap of the reply, {request.max_tokens}, is the setting {request.cap_setting}"
-        return failure.model_copy(update={"note": f"{failure.note}; {cap}"})
+        return failure.model_copy(update={"note": f"{cap}; {failure.note}"})
 
     def fields(self) -> tuple[str, ...]:
         """Return the names of the fields that a request has at present."""
