@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -123,6 +124,61 @@ def test_an_archive_of_files_and_a_damaged_table_are_told(tmp_path):
         texts_of(tmp_path / "saved")
 
 
+# Encodings -------------------------------------------------------------------------------------------------------
+# U+4E0A holds the byte of a line feed, and U+0A00 to U+0AFF begin or end with it; U+1F375 is a surrogate pair.
+WIDE = ["Ada \u4e0a\u6d77 waits.", "A guest,\nwith \u0a05\u0a0a.", "Tea \u2028 \U0001f375 for two."]
+MARKED = ["utf-16", "utf-32", "utf-8-sig"]
+UNMARKED = ["utf-16-le", "utf-16-be", "utf-8"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", [*MARKED, *UNMARKED, "big utf-16", "big utf-32"])
+@pytest.mark.parametrize("packing", [None, *PACKERS])
+def test_an_encoding_that_a_file_begins_with_is_read_whatever_the_kind_of_file(tmp_path, packing, encoding, end):
+    def encoded(text: str) -> bytes:
+        kind = encoding.removeprefix("big ")
+        return ("\ufeff" + text).encode(f"{kind}-be") if encoding != kind else text.encode(kind)
+
+    def read(name: str, content: bytes) -> list[str]:
+        path = f"{name}.{packing}" if packing else name
+        return texts_of(put(tmp_path / path, PACKERS[packing](content) if packing else content))
+
+    rows = [json.dumps({"text": text}, ensure_ascii=False) for text in WIDE]
+    assert read("r.jsonl", encoded("".join(row + end for row in rows))) == WIDE
+    assert read("l.json", encoded(f"[{f',{end}'.join(rows)}]")) == WIDE
+    assert read("o.json", encoded(end.join(rows))) == WIDE
+    quoted = "".join(f'"{text}","s"{end}' for text in WIDE)
+    assert read("t.csv", encoded(f"text,source{end}{quoted}")) == WIDE
+    assert read("t.txt", encoded(f"Tea.{end}{WIDE[0]}{end}")) == [f"Tea.{end}{WIDE[0]}"]
+
+
+def test_rows_of_utf_16_keep_their_line_and_half_a_pair_is_a_fault_of_its_row_alone(tmp_path):
+    lines = [*ROWS.decode().splitlines(), '{"text": "\ud83d"}', "no", '{"text": "T"}']
+    content = b"\xff\xfe" + "\r\n".join(lines).encode("utf-16-le", "surrogatepass")
+    found = imported(put(tmp_path / "r.jsonl", content), tmp_path / "out")
+    assert (found["n_documents"], [place for place, _ in found["rejects"]]) == (4, ["r.jsonl:4", "r.jsonl:5"])
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
+def test_a_file_of_utf_16_that_is_cut_within_a_character_is_told_in_one_line(tmp_path, name):
+    line = "text\n" if name == "r.csv" else '{"text": "T \U0001f375"}\n'
+    content = (line * 40_000).encode("utf-16")
+    with pytest.raises(DataError, match=r"UTF-16.*cut off.*truncated data"):
+        texts_of(put(tmp_path / name, content[:-1]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_large_file_is_read_a_piece_at_a_time(tmp_path, encoding):
+    line = json.dumps({"text": "Ada waits. " * 500}) + "\n"
+    path = put(tmp_path / "r.jsonl", (line * 4000).encode(encoding))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_documents(path)) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000 < path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
 # Rows that are none ----------------------------------------------------------------------------------------------
 SAID = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Assam."}]
 
@@ -218,15 +274,20 @@ def test_tables_are_read_as_pandas_reads_them(tmp_path):
 def test_a_folder_of_plain_texts_is_a_document_each_and_a_table_beside_json_is_left_alone(tmp_path):
     put(tmp_path / "texts" / "b" / "two.txt", b"\xef\xbb\xbfTwo.\n")
     put(tmp_path / "texts" / "a.txt", b"One.")
-    put(tmp_path / "texts" / "bad.txt", b"\xff\xfe\x00")
+    put(tmp_path / "texts" / "bad.txt", b"\xffOne.")
+    put(tmp_path / "texts" / "cut.txt", b"\xff\xfe\x00")
     put(tmp_path / "texts" / "empty.txt", b" \n")
     found = imported(tmp_path / "texts", tmp_path / "out")
     assert [(row.text, row.source) for row in read_documents(tmp_path / "out")] == [
         ("One.", "a.txt"),
         ("Two.", "b/two.txt"),
     ]
-    reasons = [(place, reason.partition(" 'utf-8'")[0]) for place, reason in found["rejects"]]
-    assert reasons == [("bad.txt", "malformed: not UTF-8:"), ("empty.txt", "malformed: `text` is empty")]
+    reasons = [(place, reason.partition(" 'utf-")[0]) for place, reason in found["rejects"]]
+    assert reasons == [
+        ("bad.txt", "malformed: not UTF-8:"),
+        ("cut.txt", "malformed: not UTF-16:"),
+        ("empty.txt", "malformed: `text` is empty"),
+    ]
     put(tmp_path / "mixed" / "rows.jsonl", ROWS)
     put(tmp_path / "mixed" / "labels.csv", b"text\nno\n")
     put(tmp_path / "mixed" / "notes.txt", b"no")
