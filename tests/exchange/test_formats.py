@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -208,6 +209,49 @@ def test_an_import_of_which_nothing_is_left_says_what_is_wrong_with_the_first_ro
     path = put(tmp_path / "r.jsonl", b'{"title": "T"}\n{"title": "U"}\n')
     with pytest.raises(DataError, match=r"none of its 2 rows can be read; r.jsonl:1: .*its keys are 'title'"):
         import_folder(path, tmp_path / "out")
+
+
+EMPTY = [
+    ("r.jsonl", b""),
+    ("r.jsonl", b" \n\n"),
+    ("r.jsonl", b"\xff\xfe"),
+    ("r.json", b"[]"),
+    ("r.csv", b"text,source\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), EMPTY)
+def test_a_file_without_rows_is_refused_in_one_line(tmp_path, name, content, capsys):
+    path = put(tmp_path / name, content)
+    assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "holds no rows" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_import_says_which_files_beside_the_rows_were_not_read(tmp_path, capsys):
+    for name in ("a.txt", "b.md", "c/d.md", "e.html", "README.md", ".hidden.md"):
+        put(tmp_path / "texts" / name, b"Tea.")
+    assert main(["import", str(tmp_path / "texts"), "--out", str(tmp_path / "out")]) == 0
+    assert re.search(r"^files not read +2 \.md, 1 \.html$", capsys.readouterr().out, re.M)
+    (tmp_path / "texts" / "a.txt").rename(tmp_path / "texts" / "rows.jsonl")
+    put(tmp_path / "texts" / "rows.jsonl", ROWS)
+    put(tmp_path / "texts" / "notes.txt", b"no")
+    assert imported(tmp_path / "texts", tmp_path / "again")["files_not_read"] == "2 .md, 1 .html, 1 .txt"
+    assert "files_not_read" not in imported(tmp_path / "out", tmp_path / "third")
+
+
+def test_what_an_import_prints_of_the_rows_stands_there_as_it_does_in_them(tmp_path, capsys):
+    rows = [
+        {"messages": SAID, "my_key": 1},
+        *({"conversations": [SAID[0], {"role": "function_call", "content": "f"}, SAID[1]]} for _ in range(2)),
+    ]
+    path = put(tmp_path / "r.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "ignored keys: my_key" in said
+    assert "`conversations[1]` has the role 'function_call'" in said
 
 
 def test_readers_of_rows_still_stop_at_the_first_that_is_none(tmp_path):
