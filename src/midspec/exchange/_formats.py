@@ -161,8 +161,8 @@ def _in_utf8(opened: IO[bytes]) -> tuple[IO[bytes], str]:
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
     if not encoding and len(head) == 4:
         # Without a mark: two characters of ASCII, as JSON begins, have a zero each.
-        is_zero = tuple(not byte for byte in head)
-        encoding = {(False, True) * 2: "utf-16-le", (True, False) * 2: "utf-16-be"}.get(is_zero, "")
+        zeros = "".join(" 0"[not byte] for byte in head)
+        encoding = {" 0 0": "utf-16-le", "0 0 ": "utf-16-be"}.get(zeros, "")
     if not encoding:
         return opened, "UTF-8"
     recoded = io.BufferedReader(_AsUtf8(opened, encoding), _CHUNK_BYTES)
