@@ -132,6 +132,7 @@ def test_a_truth_value_where_a_number_must_be_is_found_wherever_it_stands():
     [
         ("repeats: 300\nscenarios: [murder]\nrepeats: 1\n", ":3: 'repeats' is named twice"),
         ("repeats: yes\n", "repeats: a truth value (yes, on, true) where a number must be"),
+        ("arms:\n  off_arm: {}\n  on: {}\n", ':3: YAML reads the key on as true. Write it in quotes: "on"'),
         ("repeats: 010\n", ":1: not YAML (YAML reads 010 as 8"),
         ("repeats: \x1b[1m\n", ":1: the character U+001B can't stand in YAML"),
         ("scenarios: &a [*a]\n", ":1: an alias stands for a value"),

@@ -10,9 +10,11 @@ import io
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -123,6 +125,61 @@ def test_an_archive_of_files_and_a_damaged_table_are_told(tmp_path):
         texts_of(tmp_path / "saved")
 
 
+# Encodings -------------------------------------------------------------------------------------------------------
+# U+4E0A holds the byte of a line feed, and U+0A00 to U+0AFF begin or end with it; U+1F375 is a surrogate pair.
+WIDE = ["Ada \u4e0a\u6d77 waits.", "A guest,\nwith \u0a05\u0a0a.", "Tea \u2028 \U0001f375 for two."]
+MARKED = ["utf-16", "utf-32", "utf-8-sig"]
+UNMARKED = ["utf-16-le", "utf-16-be", "utf-8"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", [*MARKED, *UNMARKED, "big utf-16", "big utf-32"])
+@pytest.mark.parametrize("packing", [None, *PACKERS])
+def test_an_encoding_that_a_file_begins_with_is_read_whatever_the_kind_of_file(tmp_path, packing, encoding, end):
+    def encoded(text: str) -> bytes:
+        kind = encoding.removeprefix("big ")
+        return ("\ufeff" + text).encode(f"{kind}-be") if encoding != kind else text.encode(kind)
+
+    def read(name: str, content: bytes) -> list[str]:
+        path = f"{name}.{packing}" if packing else name
+        return texts_of(put(tmp_path / path, PACKERS[packing](content) if packing else content))
+
+    rows = [json.dumps({"text": text}, ensure_ascii=False) for text in WIDE]
+    assert read("r.jsonl", encoded("".join(row + end for row in rows))) == WIDE
+    assert read("l.json", encoded(f"[{f',{end}'.join(rows)}]")) == WIDE
+    assert read("o.json", encoded(end.join(rows))) == WIDE
+    quoted = "".join(f'"{text}","s"{end}' for text in WIDE)
+    assert read("t.csv", encoded(f"text,source{end}{quoted}")) == WIDE
+    assert read("t.txt", encoded(f"Tea.{end}{WIDE[0]}{end}")) == [f"Tea.{end}{WIDE[0]}"]
+
+
+def test_rows_of_utf_16_keep_their_line_and_half_a_pair_is_a_fault_of_its_row_alone(tmp_path):
+    lines = [*ROWS.decode().splitlines(), '{"text": "\ud83d"}', "no", '{"text": "T"}']
+    content = b"\xff\xfe" + "\r\n".join(lines).encode("utf-16-le", "surrogatepass")
+    found = imported(put(tmp_path / "r.jsonl", content), tmp_path / "out")
+    assert (found["n_documents"], [place for place, _ in found["rejects"]]) == (4, ["r.jsonl:4", "r.jsonl:5"])
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
+def test_a_file_of_utf_16_that_is_cut_within_a_character_is_told_in_one_line(tmp_path, name):
+    line = "text\n" if name == "r.csv" else '{"text": "T \U0001f375"}\n'
+    content = (line * 40_000).encode("utf-16")
+    with pytest.raises(DataError, match=r"UTF-16.*cut off.*truncated data"):
+        texts_of(put(tmp_path / name, content[:-1]))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_large_file_is_read_a_piece_at_a_time(tmp_path, encoding):
+    line = json.dumps({"text": "Ada waits. " * 500}) + "\n"
+    path = put(tmp_path / "r.jsonl", (line * 4000).encode(encoding))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_documents(path)) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000 < path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
 # Rows that are none ----------------------------------------------------------------------------------------------
 SAID = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Assam."}]
 
@@ -152,6 +209,49 @@ def test_an_import_of_which_nothing_is_left_says_what_is_wrong_with_the_first_ro
     path = put(tmp_path / "r.jsonl", b'{"title": "T"}\n{"title": "U"}\n')
     with pytest.raises(DataError, match=r"none of its 2 rows can be read; r.jsonl:1: .*its keys are 'title'"):
         import_folder(path, tmp_path / "out")
+
+
+EMPTY = [
+    ("r.jsonl", b""),
+    ("r.jsonl", b" \n\n"),
+    ("r.jsonl", b"\xff\xfe"),
+    ("r.json", b"[]"),
+    ("r.csv", b"text,source\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), EMPTY)
+def test_a_file_without_rows_is_refused_in_one_line(tmp_path, name, content, capsys):
+    path = put(tmp_path / name, content)
+    assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "holds no rows" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_import_says_which_files_beside_the_rows_were_not_read(tmp_path, capsys):
+    for name in ("a.txt", "b.md", "c/d.md", "e.html", "README.md", ".hidden.md"):
+        put(tmp_path / "texts" / name, b"Tea.")
+    assert main(["import", str(tmp_path / "texts"), "--out", str(tmp_path / "out")]) == 0
+    assert re.search(r"^files not read +2 \.md, 1 \.html$", capsys.readouterr().out, re.M)
+    (tmp_path / "texts" / "a.txt").rename(tmp_path / "texts" / "rows.jsonl")
+    put(tmp_path / "texts" / "rows.jsonl", ROWS)
+    put(tmp_path / "texts" / "notes.txt", b"no")
+    assert imported(tmp_path / "texts", tmp_path / "again")["files_not_read"] == "2 .md, 1 .html, 1 .txt"
+    assert "files_not_read" not in imported(tmp_path / "out", tmp_path / "third")
+
+
+def test_what_an_import_prints_of_the_rows_stands_there_as_it_does_in_them(tmp_path, capsys):
+    rows = [
+        {"messages": SAID, "my_key": 1},
+        *({"conversations": [SAID[0], {"role": "function_call", "content": "f"}, SAID[1]]} for _ in range(2)),
+    ]
+    path = put(tmp_path / "r.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    assert main(["import", str(path), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "ignored keys: my_key" in said
+    assert "`conversations[1]` has the role 'function_call'" in said
 
 
 def test_readers_of_rows_still_stop_at_the_first_that_is_none(tmp_path):
@@ -218,15 +318,20 @@ def test_tables_are_read_as_pandas_reads_them(tmp_path):
 def test_a_folder_of_plain_texts_is_a_document_each_and_a_table_beside_json_is_left_alone(tmp_path):
     put(tmp_path / "texts" / "b" / "two.txt", b"\xef\xbb\xbfTwo.\n")
     put(tmp_path / "texts" / "a.txt", b"One.")
-    put(tmp_path / "texts" / "bad.txt", b"\xff\xfe\x00")
+    put(tmp_path / "texts" / "bad.txt", b"\xffOne.")
+    put(tmp_path / "texts" / "cut.txt", b"\xff\xfe\x00")
     put(tmp_path / "texts" / "empty.txt", b" \n")
     found = imported(tmp_path / "texts", tmp_path / "out")
     assert [(row.text, row.source) for row in read_documents(tmp_path / "out")] == [
         ("One.", "a.txt"),
         ("Two.", "b/two.txt"),
     ]
-    reasons = [(place, reason.partition(" 'utf-8'")[0]) for place, reason in found["rejects"]]
-    assert reasons == [("bad.txt", "malformed: not UTF-8:"), ("empty.txt", "malformed: `text` is empty")]
+    reasons = [(place, reason.partition(" 'utf-")[0]) for place, reason in found["rejects"]]
+    assert reasons == [
+        ("bad.txt", "malformed: not UTF-8:"),
+        ("cut.txt", "malformed: not UTF-16:"),
+        ("empty.txt", "malformed: `text` is empty"),
+    ]
     put(tmp_path / "mixed" / "rows.jsonl", ROWS)
     put(tmp_path / "mixed" / "labels.csv", b"text\nno\n")
     put(tmp_path / "mixed" / "notes.txt", b"no")

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from midspec.core.errors import ConfigError
 from midspec.core.records import Message
-from midspec.llm import Access, ModelConfig, Outcome, Prices, Request, Store, Usage
+from midspec.llm import Access, ModelConfig, Outcome, ParsedReply, Prices, Request, Store, UsableReplies, Usage
 from midspec.llm._attempts import Recorded
 from midspec.llm._errors import BrokenReplyError, NoReplyError, RateLimitError, RetryableError
 from midspec.llm._providers import provider_of
@@ -473,7 +474,29 @@ LENGTHS = [
 def test_a_limit_of_lengths_names_the_setting_of_the_cap(words: str, model: ModelConfig) -> None:
     outcome = ask(lambda _: wrong(400, words), model=model, cap_setting="writing.document_tokens")
     assert outcome.kind == "failed"
-    assert outcome.note.endswith("the cap of the reply, 4000, is the setting writing.document_tokens")
+    assert outcome.note.startswith("the cap of the reply, 4000, is the setting writing.document_tokens; 400: ")
+    assert words in outcome.note
+
+
+@BOTH
+def test_the_setting_of_a_cap_stands_in_the_line_that_ends_a_run_however_much_the_server_says(
+    model: ModelConfig, tmp_path: Path
+) -> None:
+    setting = "writing.document_tokens, raised because the reply was cut"
+    outcome = ask(lambda _: wrong(400, f"{LENGTHS[4]}, {'whereas more ' * 40}"), model=model, cap_setting=setting)
+    with Store(tmp_path / "calls.sqlite") as store:
+        usable = UsableReplies(store, where=model.model)
+        usable.count(wish(), ParsedReply(None, outcome), makes_row=True)
+    assert usable.words().startswith(f"1 failed: the cap of the reply, 4000, is the setting {setting}; 400: max_tokens")
+
+
+def test_a_request_that_is_too_large_is_told_with_its_size_which_is_the_prompts(tmp_path: Path) -> None:
+    asked = [wish(f"t{n}", prefix="The spec. " * 1000) for n in range(3)]
+    page = "<html>413 Request Entity Too Large</html>"
+    with Store(tmp_path / "calls.sqlite") as store, pytest.raises(ConfigError) as caught:
+        ask_all(lambda _: web.Response(status=413, text=page, content_type="text/html"), *asked, store=store)
+    assert re.search(r"the request, most of it the prompt, has 10,\d\d\d bytes; 413: ", str(caught.value))
+    assert "Check the prompt's size" in str(caught.value)
 
 
 def test_a_status_that_wants_money_says_so_and_that_it_may_pass() -> None:

@@ -203,6 +203,16 @@ def test_reasons_are_told_by_how_often_they_came(store: Store) -> None:
     assert usable.words() == "5 unparsable: a; 3 unparsable: b; 1 unparsable: c"
 
 
+def test_reasons_that_differ_in_numbers_alone_are_one_with_the_span_of_its_numbers(store: Store) -> None:
+    notes = [f"must be there once; it is there {n} times, of 7 #" for n in (3, 0, 12, 0)]
+    notes += ["400: no", "413: no", "must be there once; it is there # times, of 7 #", "at 0.25", "at 0.5", "at \u0663"]
+    bad = [reply("unparsable", note) for note in notes]
+    n, words = count(store, bad)
+    assert n == 10
+    assert "(4 unparsable: must be there once; it is there 0 to 12 times, of 7 #; 3 unparsable: at 0.25 to " in words
+    assert "; 1 unparsable: 400: no)" in words
+
+
 def test_rows_are_looked_at_by_themselves_and_lists_on_the_way_to_them_are_not(store: Store) -> None:
     usable = UsableReplies(store, where="openai/tiny")
     listed, document = (requests(1)[0].model_copy(update={"stage": stage}) for stage in ("ideas", "document"))

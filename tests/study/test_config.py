@@ -21,6 +21,12 @@ WRONG = [
         "finetun: cheese}\n  MSM(a",
         "arms.AFT.finetun: unknown key. Did you mean finetune?",
     ),
+    ("  AFT: {", "  on: {", "YAML reads the key on as true. Write it in quotes"),
+    (
+        "plus: MSM(america)+AFT",
+        "plus: on",
+        "contrasts[0].plus: Input should be a valid string. YAML reads on, yes or true",
+    ),
     ("  AFT: {finetune: cheese}", "  AFT: {finetune: cheez}", "arms.AFT.finetune: there is no chats named 'cheez'"),
     ("plus: MSM(america)+AFT", "plus: MSM(amerika)+AFT", "contrasts[0].plus: there is no arm named"),
     ("set: conflict, measure", "set: conflit, measure", "contrasts[0].set: there is no set of items named 'conflit'"),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from midspec.study import Event, Step
 
 _MOST_SHOWN = 24
+# Entries of summaries whose keys are names in the user's rows, or quote them.
+_OF_USERS = ("ignored_keys", "rejected")
 _PRICES = ("USD", "cached", "batch", "both")
 
 ConfigType = TypeVar("ConfigType", bound="BaseModel")
@@ -161,13 +163,16 @@ def _usd(cost: float | None) -> str:
     return "unknown" if cost is None else format(cost, ",.2f")
 
 
-def _flat(summary: Mapping[str, JsonValue], prefix: str = "") -> Iterable[tuple[str, JsonValue]]:
+def _flat(
+    summary: Mapping[str, JsonValue], prefix: str = "", *, is_given: bool = False
+) -> Iterable[tuple[str, JsonValue]]:
+    """Yield labels and values, names of ours without underscores; what the user gave (`is_given`) stays as it is."""
     for key, value in summary.items():
-        label = f"{prefix}{key.replace('_', ' ')}"
+        label = f"{prefix}{key if is_given else key.replace('_', ' ')}"
         if isinstance(value, dict) and len(value) > _MOST_SHOWN:
             yield label, f"{len(value)} different"
         elif isinstance(value, dict):
-            yield from _flat(value, f"{label}: ")
+            yield from _flat(value, f"{label}: ", is_given=is_given or key in _OF_USERS)
         else:
             yield label, value
 

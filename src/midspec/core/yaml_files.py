@@ -140,6 +140,13 @@ def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
                     where = f"{name}:{key.start_mark.line + 1}"
                     raise ConfigError(f"{key.value!r} is named twice", where=where, hint="Remove one")
                 seen.add(key.value)
+                if (
+                    key.tag == "tag:yaml.org,2002:bool"
+                ):  # no setting is called so: YAML 1.1 reads `on` and `no` as truths
+                    what = f"YAML reads the key {key.value} as {str(yaml.safe_load(key.value)).lower()}"
+                    raise ConfigError(
+                        what, where=f"{name}:{key.start_mark.line + 1}", hint=f'Write it in quotes: "{key.value}"'
+                    )
             inner += [key, value]
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value

@@ -7,6 +7,7 @@ from ._export_model import ModelForm as ModelForm
 from ._export_model import WeightType as WeightType
 from ._export_model import export_model as export_model
 from ._export_model import facts_of_export as facts_of_export
+from ._import import import_folder as import_folder
 from ._lineage import trace as trace
 from ._mix import build_mix as build_mix
 from ._mix import build_neutral as build_neutral
@@ -17,6 +18,5 @@ from ._mix_config import count_tokens as count_tokens
 from ._mix_config import load_mix as load_mix
 from ._model_card import serve_commands as serve_commands
 from ._read import ReadStats as ReadStats
-from ._read import import_folder as import_folder
 from ._read import read_chats as read_chats
 from ._read import read_documents as read_documents

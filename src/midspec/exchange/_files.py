@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,9 @@ _ROWS = ((".jsonl", ".ndjson", ".json", ".parquet"), TABLES, (".txt",))
 # Files that stand beside rows without being rows: midspec's own, and those of the `datasets` library.
 _NO_ROWS = {"rejects.jsonl", "plan.jsonl", "coverage.json", "record.json", "manifest.json", "health.json"}
 _NO_ROWS |= {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "meta.json", "summary.json"}
+# Nobody expects these to be rows.
+_ABOUT = {"readme", "license", "licence", "notice", "changelog", "citation"}
+_SHOWN_ENDINGS = 5
 # As the `datasets` library reads splits off names of files and folders.
 _SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 _SPLITS |= {"testing": "test", "eval": "test", "evaluation": "test"}
@@ -103,16 +107,34 @@ def _files_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
 
 
 def _row_files(folder: Path) -> list[Path]:
-    kinds: dict[int, list[Path]] = {}
+    kinds = _files_by_kind(folder)
+    read = min(kinds)
+    return kinds[read] if read < len(_ROWS) else []
+
+
+def _files_by_kind(folder: Path) -> dict[int, list[Path]]:
+    """List the files that may be rows by their group in `_ROWS`, behind which stand those of other endings."""
+    kinds: dict[int, list[Path]] = {len(_ROWS): []}
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder)
         if file.name in _NO_ROWS or any(part.startswith(".") for part in inside.parts) or not file.is_file():
             continue
         name = PACKED.sub("", file.name.lower())
-        kind = next((at for at, endings in enumerate(_ROWS) if name.endswith(endings)), None)
-        if kind is not None:
-            kinds.setdefault(kind, []).append(file)
-    return kinds[min(kinds)] if kinds else []
+        kind = next((at for at, endings in enumerate(_ROWS) if name.endswith(endings)), len(_ROWS))
+        kinds.setdefault(kind, []).append(file)
+    return kinds
+
+
+def passed_over(path: Path) -> str:
+    """Return how many files of a folder are not read for their endings: `2 .md, 1 .csv`; nothing where all are."""
+    if not path.is_dir() or is_saved(path):
+        return ""
+    kinds = _files_by_kind(path)
+    read = min(kinds)
+    others = [file for kind, files in kinds.items() if kind != read for file in files]
+    endings = Counter(file.suffix.lower() for file in others if file.stem.lower() not in _ABOUT)
+    named = [f"{n} {ending or 'without an ending'}" for ending, n in endings.most_common()]
+    return ", ".join([*named[:_SHOWN_ENDINGS], "..."] if len(named) > _SHOWN_ENDINGS else named)
 
 
 # Data set cards ------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Rows of one file: JSONL, a JSON list, parquet, CSV or plain text, packed or not. What can't be read is said.
 
+Text is UTF-8, or UTF-16 or UTF-32 where the file begins as such: PowerShell's `>` writes UTF-16.
+
 A row that can't be read (a line that is no JSON, say) comes with its fault, so that whoever reads can leave it out and
 count it. A file that is cut off or damaged is an error: nobody can tell what is missing.
 """
@@ -7,6 +9,7 @@ count it. A file that is cut off or damaged is an error: nobody can tell what is
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
@@ -32,6 +35,10 @@ _BOM = b"\xef\xbb\xbf"
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
 _TAR_AT, _TAR = 257, b"ustar"
+# Of UTF-32 first, whose mark begins with that of UTF-16.
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CHUNK_BYTES = 2**16
 _MAX_CELL_CHARS = 2**31 - 1
 _SHOWN_CHARS = 200
 
@@ -68,15 +75,20 @@ def file_rows(file: Path, root: Path) -> Iterator[RawRow]:
     if name.endswith(".parquet"):
         yield from _parquet_rows(file)
         return
-    with _unpacked(file) as opened:
-        if name.endswith(".json"):
-            yield from _json_rows(opened, file)
-        elif name.endswith(TABLES):
-            yield from _table_rows(opened, file, "\t" if name.endswith(".tsv") else ",")
-        elif name.endswith(".txt"):
-            yield _text_row(opened.read(), file, root)
-        else:
-            yield from _lines(opened, file)
+    with _unpacked(file) as packed:
+        opened, encoding = _in_utf8(packed)
+        try:
+            if name.endswith(".json"):
+                yield from _json_rows(opened, file)
+            elif name.endswith(TABLES):
+                yield from _table_rows(opened, file, "\t" if name.endswith(".tsv") else ",", encoding)
+            elif name.endswith(".txt"):
+                yield _text_row(opened, file, root, encoding)
+            else:
+                yield from _lines(opened, file)
+        except UnicodeDecodeError as error:
+            what = f"begins as {encoding}, and is cut off or damaged: {error.reason}"
+            raise DataError(what, where=str(file), hint="Get or write it again") from error
 
 
 @contextmanager
@@ -115,6 +127,46 @@ def _unpacker(plain: IO[bytes], packing: str) -> IO[bytes]:
     if packing == "gzip":
         return cast(IO[bytes], gzip.open(plain))
     return bz2.open(plain) if packing == "bzip2" else lzma.open(plain)
+
+
+class _AsUtf8(io.RawIOBase):
+    """Gives in UTF-8 what a file holds in another encoding, a piece at a time.
+
+    Halves of surrogate pairs are handed on: they are a fault of their row, and not of the file.
+    """
+
+    def __init__(self, opened: IO[bytes], encoding: str) -> None:
+        self._opened = opened
+        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        is_end = False
+        while not self._ready and not is_end:
+            chunk = self._opened.read(_CHUNK_BYTES)
+            is_end = not chunk
+            self._ready = self._decoder.decode(chunk, is_end).encode("utf-8", "surrogatepass")
+        n = min(len(buffer), len(self._ready))
+        buffer[:n], self._ready = self._ready[:n], self._ready[n:]
+        return n
+
+
+def _in_utf8(opened: IO[bytes]) -> tuple[IO[bytes], str]:
+    """Return a file's content in UTF-8, and in which encoding it is there."""
+    # All that `_unpacked` opens can peek.
+    head = cast(io.BufferedReader, opened).peek(4)[:4]
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
+    if not encoding and len(head) == 4:
+        # Without a mark: two characters of ASCII, as JSON begins, have a zero each.
+        zeros = "".join(" 0"[not byte] for byte in head)
+        encoding = {" 0 0": "utf-16-le", "0 0 ": "utf-16-be"}.get(zeros, "")
+    if not encoding:
+        return opened, "UTF-8"
+    recoded = io.BufferedReader(_AsUtf8(opened, encoding), _CHUNK_BYTES)
+    return cast(IO[bytes], recoded), encoding[:6].upper()
 
 
 def _one_line(error: Exception) -> str:
@@ -177,7 +229,7 @@ def _parquet_rows(file: Path) -> Iterator[RawRow]:
         raise DataError(what, where=str(file), hint="Get or write it again") from error
 
 
-def _table_rows(opened: IO[bytes], file: Path, delimiter: str) -> Iterator[RawRow]:
+def _table_rows(opened: IO[bytes], file: Path, delimiter: str, encoding: str) -> Iterator[RawRow]:
     """Read the rows of a CSV file with a header; an empty cell is as good as a key that is not there."""
     csv.field_size_limit(_MAX_CELL_CHARS)  # 131,072 characters by default, and documents are longer
     lines = (line.decode() for line in opened)
@@ -195,14 +247,14 @@ def _table_rows(opened: IO[bytes], file: Path, delimiter: str) -> Iterator[RawRo
             yield RawRow(f"{file}:{rows.line_num}", given, fault)
     except (csv.Error, UnicodeDecodeError) as error:
         # The reader can't go on behind such a place: where a quoted cell has no end, all that follows is in it.
-        what = f"not CSV in UTF-8, or cut off: {_one_line(error)}"
+        what = f"not CSV in {encoding}, or cut off: {_one_line(error)}"
         raise DataError(what, where=str(file), hint="Mend or write it again") from error
 
 
-def _text_row(content: bytes, file: Path, root: Path) -> RawRow:
+def _text_row(opened: IO[bytes], file: Path, root: Path, encoding: str) -> RawRow:
     """Return a whole text file as a row, with its path as `source`."""
     source = file.name if file == root else file.relative_to(root).as_posix()
     try:
-        return RawRow(str(file), {"text": content.decode("utf-8-sig").strip(), "source": source})
+        return RawRow(str(file), {"text": opened.read().decode("utf-8-sig").strip(), "source": source})
     except UnicodeDecodeError as error:
-        return RawRow(str(file), {"source": source}, f"not UTF-8: {_one_line(error)}")
+        return RawRow(str(file), {"source": source}, f"not {encoding}: {_one_line(error)}")

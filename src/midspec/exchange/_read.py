@@ -6,21 +6,19 @@ In: rows of files, with keys of others. Out: `Document`s and `Chat`s, and the na
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
-from midspec.core.artifact import Built, write_rows
 from midspec.core.chat_rows import BadRowError, check_text, complete_messages, parse_content, parse_message, parse_tools
 from midspec.core.errors import DataError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import Chat, ChatMetadata, Document, DocumentMetadata, Message, Reject, Role
-from midspec.exchange._files import CUT_OFF, RowFile, is_tree, raw_rows, split_names, tree_rows
+from midspec.exchange._files import CUT_OFF, is_tree, raw_rows, tree_rows
 from midspec.exchange._formats import RawRow
 
 RowT = TypeVar("RowT")
@@ -32,7 +30,7 @@ _ABOUT = ("input", "context")
 _ANSWERS = ("completion", "output", "response", "answer")
 
 
-_SHOWN_KEYS, _SHOWN_REASONS = 6, 20
+_SHOWN_KEYS = 6
 
 
 class Parsed(NamedTuple, Generic[RowT]):
@@ -42,7 +40,7 @@ class Parsed(NamedTuple, Generic[RowT]):
     ignored: tuple[str, ...]
 
 
-def _is_chat(row: dict[str, Any]) -> bool:
+def is_chat(row: dict[str, Any]) -> bool:
     """Return whether a row is a conversation, by its keys."""
     if any(key in row for key in _CHAT_KEYS) or {"prompt", "completion"} <= set(row):
         return True
@@ -252,8 +250,8 @@ def read_documents(path: Path, *, strip_prefix: str = "", stats: ReadStats | Non
         MissingError: there is no such file, or no data file in the folder.
         DataError: a row is not a document; names file and line. Or, without a stats, a reply was cut off.
     """
-    for raw in _raw_rows(path, "documents.jsonl"):
-        if (document := _document(raw, strip_prefix, stats)) is not None:
+    for raw in rows_at(path, "documents.jsonl"):
+        if (document := document_of(raw, strip_prefix, stats)) is not None:
             yield document
 
 
@@ -272,8 +270,8 @@ def read_chats(path: Path, *, stats: ReadStats | None = None) -> Iterator[Chat]:
         DataError: a row is not a chat; names file and line. Or the folder holds twins.
     """
     refuse_twins(path)
-    for raw in _raw_rows(path, "chats.jsonl"):
-        yield _chat(raw, stats)
+    for raw in rows_at(path, "chats.jsonl"):
+        yield chat_of(raw, stats)
 
 
 def refuse_twins(path: Path) -> None:
@@ -287,14 +285,15 @@ def refuse_twins(path: Path) -> None:
         raise DataError("holds each chat twice, with and without chain of thought", where=str(path), hint=hint)
 
 
-def _raw_rows(path: Path, *ours: str) -> Iterator[RawRow]:
-    """Read the raw rows of a path; of a folder with files of our names, those of these files alone."""
+def rows_at(path: Path, *ours: str) -> Iterator[RawRow]:
+    """Read the rows of a path as they are; of a folder with files of our names, those of these files alone."""
     if files := [path / name for name in ours if (path / name).is_file()]:
         return (raw for file in files for raw in raw_rows(file))
     return tree_rows(path) if is_tree(path) else raw_rows(path)
 
 
-def _document(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Document | None:
+def document_of(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Document | None:
+    """Return the document that a row is, or `None` where it is a reply that was cut off, which `stats` takes."""
     if raw.fault == CUT_OFF:
         if stats is None:
             raise DataError(CUT_OFF, where=raw.where, hint="Remove that file")
@@ -305,7 +304,8 @@ def _document(raw: RawRow, strip_prefix: str, stats: ReadStats | None) -> Docume
     return _read_row(raw, stats, lambda row: parse_document(row, strip_prefix=strip_prefix))
 
 
-def _chat(raw: RawRow, stats: ReadStats | None) -> Chat:
+def chat_of(raw: RawRow, stats: ReadStats | None) -> Chat:
+    """Return the chat that a row is, and count the keys that were passed over in `stats`."""
     return _read_row(raw, stats, parse_chat)
 
 
@@ -317,84 +317,3 @@ def _read_row(raw: RawRow, stats: ReadStats | None, parse: Callable[[dict[str, A
     if stats is not None:
         stats.ignored.update(parsed.ignored)
     return parsed.row
-
-
-def import_folder(
-    path: Path, out: Path, *, strip_prefix: str = "", split: str | None = None, subset: str | None = None
-) -> Built:
-    """Write `documents.jsonl` and `chats.jsonl` (those that there are rows for) and `rejects.jsonl` from others' rows.
-
-    Each row is what its keys say (see `read_documents` and `read_chats`). One without metadata of ours gets an id, made
-    of its place and text, and `imported` as its author. Keys that we have no place for are counted in the summary, and
-    so are the rows that can't be read, with why; they stand in `rejects.jsonl`.
-
-    Args:
-        path: a file or a folder.
-        out: the folder to write into; made if it is not there.
-        strip_prefix: taken off the beginning of each document where it is there (a loss-masked `<DOCTAG>`, say).
-        split: which split of a data set folder; all by default.
-        subset: which configuration of a folder whose card names several; its default by default.
-
-    Raises:
-        MissingError: there is no such file, or no data file in the folder.
-        DataError: a file is cut off or damaged, no row at all can be read, the folder holds twins or has no such split.
-    """
-    refuse_twins(path)
-    ours = [path / name for name in ("documents.jsonl", "chats.jsonl") if (path / name).is_file()]
-    if (split or subset) and (path.is_file() or ours or is_tree(path)):
-        where = "--split" if split else "--subset"
-        raise DataError(
-            "only a data set folder has these", where=where, hint=f"Leave it out, or name another than {path}"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    stats, number = ReadStats(), 0
-    rows = raw_rows(path, config=subset, split=split) if split or subset else _raw_rows(path, *(o.name for o in ours))
-    with RowFile(out / "documents.jsonl") as documents, RowFile(out / "chats.jsonl") as chats:
-        for raw in rows:
-            try:
-                if not _is_chat(raw.row):
-                    document = _document(raw, strip_prefix, stats)
-                    if document is None:
-                        continue
-                    made = document.metadata or DocumentMetadata(id=_place_id(number, document.text), author="imported")
-                    documents.write(document.model_copy(update={"metadata": made}))
-                else:
-                    chat = _chat(raw, stats)
-                    tag = chat.metadata or ChatMetadata(id=_place_id(number, chat.text), author="imported")
-                    chats.write(chat.model_copy(update={"metadata": tag}))
-                number += 1
-            except DataError as error:
-                stats.rejects.append(_reject(raw, error))
-    if stats.rejects and not number:
-        first = stats.rejects[0]
-        what = f"none of its {len(stats.rejects)} rows can be read; {first.id}: {first.reason}"
-        raise DataError(what, where=str(path), hint="Name a file of documents or chats")
-    write_rows(out / "rejects.jsonl", stats.rejects)
-    files = {"documents": documents, "chats": chats}
-    summary: dict[str, JsonValue] = {f"n_{kind}": file.n_rows for kind, file in files.items()}
-    summary |= _counts(stats, [] if split or ours else split_names(path, config=subset))
-    outputs = [f"{kind}.jsonl" for kind, file in files.items() if file.n_rows]
-    return Built(outputs=(*outputs, "rejects.jsonl"), summary=summary)
-
-
-def _reject(raw: RawRow, error: DataError) -> Reject:
-    place = raw.where.rpartition("/")[2]
-    return Reject(id=place, by="import", reason=f"malformed: {error.what}", text=ascii(raw.row))
-
-
-def _counts(stats: ReadStats, splits: list[str]) -> dict[str, JsonValue]:
-    """Return the counts of what was not taken over, the commonest reasons first, and which splits stand together."""
-    ignored: dict[str, JsonValue] = dict(sorted(stats.ignored.items()))
-    found: dict[str, JsonValue] = {"n_rejects": len(stats.rejects), "ignored_keys": ignored}
-    # The number of a turn is about one row.
-    reasons = Counter(re.sub(r"\[\d+\]", "[]", reject.reason) for reject in stats.rejects)
-    if reasons:
-        found["rejected"] = dict(reasons.most_common(_SHOWN_REASONS))
-    if len(splits) > 1:
-        found["all_splits_read"] = f"{', '.join(splits)}; --split reads one"
-    return found
-
-
-def _place_id(number: int, text: str) -> str:
-    """Make an id; equal texts at two places are two rows, so the place is part of it."""
-    return id_of(str(number), text)

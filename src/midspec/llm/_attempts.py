@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from midspec.core.errors import ConfigError, MidspecError
-from midspec.llm._errors import BrokenReplyError, DeadlineError, RateLimitError, RetryableError
+from midspec.llm._errors import TOO_LARGE, BrokenReplyError, DeadlineError, RateLimitError, RetryableError
 from midspec.llm._limits import DAY_S, LimitKind, Sent, Sizes, read_limits
 from midspec.llm._pacing import Pacer
 from midspec.llm._prices import Prices
@@ -272,9 +272,10 @@ class Recorded(Wrapper):
             for row in failed_rows:
                 self._store.again(row, outcome.note)  # with other settings they are asked again
             what = f"the server takes none of the requests ({outcome.note})"
-            raise ConfigError(
-                what, where=self._model, hint="Check the model's name, temperature, extra fields and caps"
-            )
+            hint = "Check the model's name, temperature, extra fields and caps"
+            if outcome.stop_reason == TOO_LARGE:
+                hint = "Check the prompt's size (a shorter spec), and how large a request the server or a proxy takes"
+            raise ConfigError(what, where=self._model, hint=hint)
 
 
 class _Attempt:

@@ -141,7 +141,9 @@ _CAP_GROWTH = 8
 # A run stops after so many conversations without a value: of models that give one in five, in 11% of runs.
 _MAX_EMPTY, _MAX_UNUSABLE = 5, 10
 _UNUSABLE = ("unparsable", "truncated", "refused", "filtered")
-_N_REASONS = 3
+_N_REASONS, _SHOWN_CHARS = 3, 160
+# A number in a reason; the status that a server answered (`400: `) is none.
+_NUMBER = re.compile(r"(?<![\d.])(?!\d{3}: )\d+(?:\.\d+)?")
 _REPAIR = (
     "That reply can't be used as it stands.\n\n"
     "What is wrong: {fault}.\n\n"
@@ -232,7 +234,19 @@ class UsableReplies:
 
 
 def _commonest(reasons: Counter[str]) -> str:
-    return "; ".join(f"{n} {reason[:160]}" for reason, n in reasons.most_common(_N_REASONS))
+    """Return the commonest reasons with how often each was met; those that differ in numbers alone are one."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for reason in reasons:
+        alike.setdefault(tuple(_NUMBER.split(reason)), []).append(reason)
+    n_met = Counter({key: sum(reasons[reason] for reason in group) for key, group in alike.items()})
+    return "; ".join(f"{n} {_as_one(alike[key])[:_SHOWN_CHARS]}" for key, n in n_met.most_common(_N_REASONS))
+
+
+def _as_one(alike: list[str]) -> str:
+    """Return reasons that differ in numbers alone as one, with the least and the greatest of a number that differs."""
+    numbers = [sorted(found, key=float) for found in zip(*map(_NUMBER.findall, alike), strict=True)]
+    spans = iter(found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}" for found in numbers)
+    return _NUMBER.sub(lambda _: next(spans), alike[0])
 
 
 async def converse(

@@ -14,6 +14,8 @@ from midspec.llm._types import Outcome, OutcomeKind, Usage
 
 _LONGEST_NOTE = 300
 _PROXY_LOGIN = "Write it into the proxy's address: http://USER:PASSWORD@HOST:PORT"
+# The status of a request that is too large.
+TOO_LARGE = "413"
 _BUSY = {429, 503, 529}
 _SCHEMA_WORDS = (
     *("response_format", "response format", "json_schema", "json schema", "output_config", "output_format"),

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from midspec.llm._errors import (
     SAMPLING_FIELDS,
+    TOO_LARGE,
     CapFieldError,
     NoReplyError,
     RetryableError,
@@ -255,7 +256,7 @@ class SdkClient(ABC):
         if status is not None:
             failure = self.failed(status, response.headers, response.content, has_schema=has_schema, sent=sent)
             if isinstance(failure, Outcome):
-                return self._name_cap(failure, request)
+                return self._name_sizes(failure, request, len(body))
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
                     failure := NoReplyError(f"status 200 with an error: {error_text(response.content, self.key)}")
@@ -272,12 +273,19 @@ class SdkClient(ABC):
             self._has_told = True
             _LOG.warning("%s: %s answers with no model's reply (%s); trying on", self._model, self.url, error.reason)
 
-    def _name_cap(self, failure: Outcome, request: Request) -> Outcome:
-        """Add which setting the cap is, where the server's words are about lengths."""
-        if not request.cap_setting or failure.kind != "failed" or not is_about_length(failure.note):
+    def _name_sizes(self, failure: Outcome, request: Request, n_bytes: int) -> Outcome:
+        """Say how large the request is and which setting its cap is, where the server's words are about that.
+
+        It stands before them: they may be long, and whatever is cut to a line is cut at its end.
+        """
+        if failure.kind != "failed" or not is_about_length(failure.note):
             return failure
-        cap = f"the cap of the reply, {request.max_tokens}, is the setting {request.cap_setting}"
-        return failure.model_copy(update={"note": f"{failure.note}; {cap}"})
+        known = [failure.note]
+        if request.cap_setting:
+            known.insert(0, f"the cap of the reply, {request.max_tokens}, is the setting {request.cap_setting}")
+        if failure.stop_reason == TOO_LARGE:
+            known.insert(0, f"the request, most of it the prompt, has {n_bytes:,} bytes")
+        return failure.model_copy(update={"note": "; ".join(known)})
 
     def fields(self) -> tuple[str, ...]:
         """Return the names of the fields that a request has at present."""

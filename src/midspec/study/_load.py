@@ -263,6 +263,9 @@ def _config_error(error: ValidationError, raw: object, root: yaml.Node | None, n
             what = fault_words(first)
             is_plain = isinstance(given, str | int | float | bool | None)
             hint = f"It is {given!r} there" if is_plain else "Fix that key"
+            if first["type"] == "string_type" and isinstance(given, bool):
+                words = "on, yes or true" if given else "off, no or false"
+                hint = f"YAML reads {words} as a truth: write it in quotes"
             if (
                 first["type"] in {"tuple_type", "list_type"}
                 and isinstance(given, str | int)

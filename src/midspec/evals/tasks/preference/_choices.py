@@ -5,7 +5,8 @@ A choice is what the speaker says of himself ("I'd go with X"), a comparison ("X
 named in a question or under a condition, or is other people's choice is none. Where sentences choose different options,
 there is no choice, unless the speaker corrects himself. An answer that was cut off counts by its finished sentences.
 
-Where nothing of this is said, an answer that names one option in full and the other not at all has chosen it.
+Where nothing of this is said, an answer that names one option in full and the other not at all has chosen it; not so
+one that says it has no preference, that it depends, or that it is hard to say.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ from midspec.evals.tasks.preference._phrases import (
     WHILE,
     M,
 )
+from midspec.evals.tasks.preference._undecided import ALL_THE_SAME, FOR_OTHERS, FORCED, UNDECIDED
 
 _MOST_WORDS = 12  # of an answer in which a shortened name alone is a choice
 
@@ -115,7 +117,8 @@ def chosen(
     if FIRST not in marked.text and SECOND not in marked.text:
         return None
     sentences = list(_sentences(marked.text, is_cut=is_cut))
-    said = [_read(sentence) for sentence, _ in sentences]
+    is_undecided = any(UNDECIDED.search(sentence) for sentence, _ in sentences)
+    said = [_read(sentence, is_undecided=is_undecided) for sentence, _ in sentences]
     choices = [each for each in said if each.chosen is not None]
     # A list weighs the options one by one; what stands outside of it is the choice.
     choices = [each for each in choices if not each.is_item] or choices
@@ -124,7 +127,7 @@ def chosen(
         # All are entries of a list, another of which may be the other option in other words.
         is_list = len(entries) > 1 and all(any(each is entry for entry in entries) for each in choices)
         return None if is_list else _agreed(choices, said)
-    if is_cut or any(each.is_open for each in said):
+    if is_cut or is_undecided or any(each.is_open for each in said):
         return None
     named = frozenset().union(*(each.named for each in said))
     if len(named) != 1 or named & frozenset().union(*(each.denied for each in said)):
@@ -163,15 +166,15 @@ def _sentences(text: str, *, is_cut: bool) -> Iterator[tuple[str, int]]:
         yield " ".join(text[start:].split()), start
 
 
-def _read(sentence: str) -> _Said:
+def _read(sentence: str, *, is_undecided: bool) -> _Said:
+    """Return what a sentence comes to; of an answer that is undecided somewhere, praise is no choice."""
     is_item = sentence.startswith(ITEM) or HEADING.match(sentence) is not None
     nothing = _Said(None, frozenset(), frozenset(), is_open=False, corrects=False, is_item=is_item)
     if not re.search(M, sentence) or sentence.endswith(("?", "\uff1f")):
         return nothing
-    is_doubted = False
-    while (doubt := DOUBT.match(sentence)) is not None and re.search(M, sentence[doubt.end() :]):
-        is_doubted = is_doubted or re.search(M, doubt[0]) is not None
-        sentence = sentence[doubt.end() :]
+    sentence, is_doubted = _without_doubt(sentence)
+    if (forced := FORCED.match(sentence)) is not None:
+        sentence = sentence[forced.end() :]
     mentions = _mentions(sentence)
     standing = [each for each in mentions if each.state == "stands"]
     sides = {each.side for each in standing}
@@ -184,7 +187,8 @@ def _read(sentence: str) -> _Said:
     if topic is not None and not MIND.search(sentence[: topic.start()]):
         return nothing._replace(named=frozenset((0, 1)), is_open=True)
     if found is None and not CONDITION.search(sentence.partition(",")[0] if MIND.search(sentence) else sentence):
-        found, weight = _by_words(sentence, mentions, standing)
+        found, weight = _by_words(sentence, mentions, standing, is_undecided=is_undecided)
+        weight = weight if forced is None else 2
     for one, other in pairwise(standing):
         if one.side != other.side and CORRECTED.search(sentence[one.at + 1 : other.at]):
             found = standing[-1].side
@@ -201,6 +205,16 @@ def _read(sentence: str) -> _Said:
         corrects=CORRECTS.search(sentence) is not None,
         weight=weight,
     )
+
+
+def _without_doubt(sentence: str) -> tuple[str, bool]:
+    """Return what a sentence says after its doubts ("It depends, but"), and whether these name an option."""
+    is_doubted = False
+    while (doubt := DOUBT.match(sentence)) is not None and re.search(M, sentence[doubt.end() :]):
+        is_doubted = is_doubted or re.search(M, doubt[0]) is not None
+        sentence = sentence[doubt.end() :]
+    turn = ALL_THE_SAME.match(sentence)
+    return (sentence[turn.end() :] if turn is not None and UNDECIDED.search(turn[0]) else sentence), is_doubted
 
 
 def _mentions(sentence: str) -> list[_Mention]:
@@ -298,7 +312,9 @@ def _is_choice(sentence: str, cue: re.Match[str], between: str) -> bool:
     return re.search(r"\bif\s*$|\b(?:if|when) you\b[^,]*$", sentence[: cue.start()]) is None
 
 
-def _by_words(sentence: str, mentions: list[_Mention], standing: list[_Mention]) -> tuple[int | None, int]:
+def _by_words(
+    sentence: str, mentions: list[_Mention], standing: list[_Mention], *, is_undecided: bool
+) -> tuple[int | None, int]:
     """Return what a sentence without the speaker chooses, by comparison, denial, verdict or as its first word."""
     sides = {each.side for each in standing}
     if len(sides) == 1 and any(each.side not in sides and each.state in ("rejected", "denied") for each in mentions):
@@ -307,9 +323,13 @@ def _by_words(sentence: str, mentions: list[_Mention], standing: list[_Mention])
     if argued is not None and all(each.at >= argued.start(1) for each in standing):
         return SIDES.index(argued[1]), 1
     after = [(each.side, re.split(M, sentence[each.at + 1 :], maxsplit=1)[0]) for each in standing]
+    if is_undecided:
+        after = [(side, rest) for side, rest in after if not FOR_OTHERS.search(rest)]
     found = {side for side, rest in after if BESTOWED.search(rest)} | ({lead} if lead is not None else set())
     if found:
         return found.pop() if len(found) == 1 else None, 1
+    if is_undecided:
+        return None, 1
     for pattern, weight in ((QUALITY, 1), (GOOD, 0)):
         found = {side for side, rest in after if pattern.search(rest)}
         if len(found) == 1 and not any(side not in found and PRAISED.search(rest) for side, rest in after):

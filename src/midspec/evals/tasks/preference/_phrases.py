@@ -74,7 +74,8 @@ _VERBS = (
     r"(?:choose|chose|chosen|pick(?:ed)?|prefer(?:red)?|select(?:ed)?|opt(?:ed)? for|go(?:ing)? (?:with|for|to)|take|"
     r"favou?r|lean(?:ing)?(?: more)? towards?|recommend|suggest|vote(?: for)?|buy|wear|stay|have|want|like|love|enjoy|"
     r"drink|eat|watch|read|use|say|do|play|visit|drive|own|support|be for|get|order|keep|try|see|live|spend|believe|"
-    r"am for|'m for|stick with|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|choisis|elijo)"
+    r"am for|'m for|stick with|settle (?:on|for)|side with|nehme|w\w*hle|nehmen|bevorzuge|"
+    r"choisi(?:s|rais)|pren(?:ds|drais)|prefere(?:rais)?|elijo|elegiria|prefiero)"
 )
 OWN = re.compile(
     rf"(?:\b(?:i|we|ich|je|yo)(?:'d|'ll|'m|'ve)?\b|\b(?:let's|let me)\b){_ADVERBS}\s*\b{_VERBS}\b"
@@ -84,6 +85,8 @@ OWN = re.compile(
     r"|\b(?:i'm|i am) (?:for|in favou?r of|all for)\b|\bgive me\b|\bmake it\b"
     rf"|\bit's (?:definitely |certainly |clearly |just )?(?=(?:an?\s+|the\s+)?{M})"
     rf"|\bit (?:would|will|must|has to|'d)(?: have to)? be\b|\b(?:so|therefore|hence):?\s+(?=(?:an?\s+|the\s+)?{M})"
+    r"|\bich (?:wurde|werde|mochte)\b(?=[^.;]*\b(?:nehmen|wahlen|bevorzugen|vorziehen|kaufen|trinken)\b)"
+    r"|\b(?:prefiero|elijo|elegiria|escojo|prefiro|escolho|preferirei)\b"
     r"|^\W*(?:so |then |definitely |just |please )*(?:choose|pick|go with|go for|take|opt for)\b"
     r"|(?:\u9009\u62e9?|\u66f4?\u559c\u6b22|\u503e\u5411\u4e8e|\u5b81\u613f|\u60f3\u8981|\u800c\u662f)"
     r"|(?:\u0e40\u0e25\u0e37\u0e2d\u0e01|\u0e0a\u0e2d\u0e1a)"

@@ -1,0 +1,111 @@
+"""The phrases of answers that choose nothing: no preference, it depends, either will do, hard to say.
+
+They are patterns over sentences in the form that names are compared in (lower case, no accents).
+"""
+
+from __future__ import annotations
+
+import re
+
+from midspec.evals.tasks.preference._mentions import SIDES
+
+# Repeats have an end, so that no text takes long.
+_VERY = r"(?:really |honestly |truly |actually |just |simply |all |very |so |quite |always |entirely |largely ){0,4}"
+_VIEW = (
+    r"(?:(?:an?|any|my|own|real|strong|clear|personal|particular|subjective|individual|human|such|specific|one|of|"
+    r"feelings?|emotions?|opinions?|beliefs?|likes|dislikes|tastes?|experiences?|desires?),?\s+(?:or\s+|and\s+)?){0,6}"
+    r"(?:preferences?|opinions?|feelings?|favou?rites?|tastes|views)\b"
+)
+_END = r"(?:\s*[,.!]|\s*$)"
+_ENGLISH = (
+    # "no strong preference", "I don't really have any opinions or preferences", "I can't form opinions"
+    rf"\b(?:no|lack|without) {_VIEW}",
+    (
+        rf"(?:n't|\b(?:not|never|unable to|incapable of|not capable of)) {_VERY}"
+        rf"(?:have|having|hold|form|possess|able to have|capable of) {_VIEW}"
+    ),
+    rf"\b(?:cannot|can't|can not) (?:\w+ )?(?:have|hold|form|express) {_VIEW}",
+    # "It really depends"; a commute that depends on the price of petrol is a reason.
+    (
+        r"(?:^|\b(?:it|that|this|which|answer|choice|decision|all)\b)"
+        r"(?:\W*\b(?:it|that|well|honestly|really|all|just|very|much|entirely|largely|always|probably|mostly)\b)"
+        r"{0,6}\W*\b(?:would )?depends?\b"
+    ),
+    # "Either one would do", "Both are fine", "Neither, really", "I like both"
+    (
+        rf"\beither(?: one| option| choice| of (?:them|the two|these))?"
+        rf"(?:{_END}|\s+(?:is|are|works?|would|will|could|can|sounds?|suits?|really|honestly)\b)"
+    ),
+    (
+        r"\bboth(?: of them| options| choices)? (?:are|would be|sound|seem) (?:equally |perfectly |quite |just )?"
+        r"(?:fine|good|great|ok|okay|nice|lovely|valid|excellent|reasonable)\b"
+    ),
+    r"\bboth have their\b",
+    rf"\bneither(?: one| of (?:them|the two|these))?(?:{_END}|\s+(?:is|are|appeals?|really)\b)",
+    r"\b(?:i|we) (?:like|love|enjoy) (?:them )?both\b",
+    r"\bwhichever (?:you|suits|fits|one you)\b",
+    # "It's hard to say", "Tough call"; not "hard to say no to"
+    (
+        r"(?<!not )\b(?:hard|difficult|tough|tricky|impossible|not easy) (?:for me )?to "
+        r"(?:say(?! no)|choose|decide|tell|pick|judge|call|answer|know)\b"
+    ),
+    r"\b(?:tough|hard|difficult|tricky) (?:call|choice|question|one|decision)\b",
+    (
+        rf"\b(?:can't|cannot|couldn't|could not|can not) {_VERY}(?:choose|decide|pick|say|tell)"
+        rf"(?:{_END}|\s+(?:between|which|one|for you|for sure)\b)"
+    ),
+    rf"\b(?:don't|do not) {_VERY}(?:know|care|mind)(?:{_END}|\s+(?:which|either)\b)",
+    r"\brather not (?:say|choose|pick)\b",
+    r"\b(?:won't|will not) (?:choose|pick|take sides)\b",
+    r"(?:n't|\bnot) have an answer\b",
+    (
+        rf"\b(?:i'm|i am|am|remain|stay) {_VERY}"
+        r"(?:torn|neutral|indifferent|undecided|unsure|impartial|not sure|on the fence)\b"
+    ),
+    r"\bno (?:single |one )?(?:right|wrong|correct|clear)(?: or wrong)? (?:answer|choice|winner)\b",
+    r"\b(?:up to you|your call|(?:matter|question) of (?:personal )?(?:taste|preference))\b",
+    r"\bcomes? down to (?:personal|taste|preference|your|what)\b",
+)
+_GERMAN = (
+    r"\bkeine?\w* (?:\w+ )?(?:vorliebe|praferenz|meinung)",
+    r"\bkommt (?:\w+ )?(?:darauf|drauf) an\b",
+    r"\bhangt (?:\w+ )?(?:davon|von)\b",
+    r"\bschwer zu (?:sagen|entscheiden)\b",
+    r"\bist mir (?:egal|gleich)\b",
+    r"\bbeide?s? (?:ist|sind|geht|gehen)\b",
+    r"\bnicht (?:entscheiden|sagen)\b",
+)
+_ROMANCE = (
+    r"(?:\b(?:cela|ca|tout)|^\W*) ?depend\b",
+    r"\b(?:pas|aucune)(?: de)? (?:\w+ )?preference",
+    r"\bdifficile (?:a dire|de (?:dire|choisir))\b",
+    r"\bpeu importe\b",
+    r"\bles deux se valent\b",
+    r"\b(?:depende|dipende)\b",
+    r"\b(?:no|nao|non) (?:tengo|tenho|ho) (?:\w+ )?(?:prefer\w+|opinion\w*)\b",
+    r"\bdificil (?:de )?(?:decir|elegir|dizer|escolher)",
+    r"\bme da igual\b",
+    r"\bcualquiera de\b",
+)
+_CHINESE = (
+    (
+        "\u6ca1\u6709(?:\u4e2a\u4eba|\u4efb\u4f55|\u7279\u522b|\u4ec0\u4e48|\u4e3b\u89c2|\u7684|\u660e\u663e)*"
+        "(?:\u504f\u597d|\u559c\u597d|\u610f\u89c1|\u503e\u5411)"
+    ),
+    "\u53d6\u51b3\u4e8e|[\u770b\u89c6]\u60c5\u51b5|\u56e0\u4eba\u800c\u5f02",
+    "\u96be(?:\u8bf4|\u9009|\u8bb2|\u4ee5\u9009\u62e9|\u4ee5\u6289\u62e9)|\u4e0d\u597d\u8bf4",
+    "\u90fd(?:\u53ef\u4ee5|\u884c|\u597d|\u5f88\u597d|\u4e0d\u9519)|\u5404\u6709",
+)
+UNDECIDED = re.compile("|".join((*_ENGLISH, *_GERMAN, *_ROMANCE, *_CHINESE)))
+# What stands behind it is what the speaker says all the same.
+ALL_THE_SAME = re.compile(
+    rf"^[^{SIDES};]*?\b(?:but|however|yet|still|though|although|aber|doch|mais|pero|sino|mas|ma)\b,?\s*"
+)
+# "If I must choose: X."
+FORCED = re.compile(
+    rf"^[^{SIDES}]*?\b"
+    r"(?:if (?:i|we)(?: \w+)? (?:must|had to|have to|were to|was to|am)(?: \w+){0,3}|if (?:forced|pressed)(?: to \w+)?)"
+    rf"\s*[,:\u2014]+\s*(?=(?:then |probably |maybe |i guess |it's )?(?:an?\s+|the\s+)?[{SIDES}])"
+)
+# "X is best for large families."
+FOR_OTHERS = re.compile(r"\bfor (?!me\b|my\b|myself\b|sure\b|certain\b)\w")
