@@ -141,6 +141,14 @@ def test_an_empty_reply_is_repaired_without_an_empty_turn(store: Store) -> None:
     assert all(turn.content for turn in asked[1].turns)
 
 
+def test_a_reply_with_a_nul_character_is_repaired_and_the_character_not_sent_back(store: Store) -> None:
+    found, asked = said(store, GOOD.replace("drink", "dr\0ink"), GOOD)
+    assert found.value == "Tea is a drink."
+    assert "NUL" in asked[1].turns[1].content
+    assert "\0" not in asked[1].turns[0].content
+    assert replayed(store) == found
+
+
 def test_a_repair_that_is_cut_gets_more_room_and_keeps_its_turns(store: Store) -> None:
     found, asked = said(store, "nothing", TRUNCATED, GOOD)
     assert found.value == "Tea is a drink."

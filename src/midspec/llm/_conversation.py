@@ -27,6 +27,7 @@ _FENCE = re.compile(r"^```", re.M)
 # Byte order marks and zero-width signs, which servers and models put around replies, are no white space for `strip`.
 _EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200d\u2060]+|[\s\ufeff\u200b-\u200d\u2060]+\Z")
 _MOST_FAULTS = 5
+_NUL, _NUL_IN_JSON = re.compile(r"\0"), re.compile(r"(?<!\\)(?:\\\\)*\\u0000|\0")
 
 
 class UnreadableReplyError(ValueError):
@@ -76,6 +77,7 @@ def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
             inside = str(fenced[0]).strip()
     if inside[:1] not in ("{", "["):
         raise UnreadableReplyError("the reply must be one JSON object or array and nothing else")
+    _refuse_nul(inside, _NUL_IN_JSON)
     try:
         return kind.model_validate_json(inside, strict=True)
     except ValidationError as error:
@@ -83,6 +85,12 @@ def parse_json_reply(text: str, kind: type[_Kind]) -> _Kind:
         shown = [f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}" for fault in faults[:_MOST_FAULTS]]
         more = f" (and {len(faults) - _MOST_FAULTS} more)" if len(faults) > _MOST_FAULTS else ""
         raise UnreadableReplyError("; ".join(shown) + more) from error
+
+
+def _refuse_nul(text: str, written: re.Pattern[str]) -> None:
+    """Raise where a text holds a character that ends it for databases and for some tokenizers."""
+    if written.search(text):
+        raise UnreadableReplyError("there must be no NUL character (\\u0000) in it")
 
 
 def response_schema(kind: type[BaseModel]) -> dict[str, JsonValue]:
@@ -313,7 +321,7 @@ async def converse(
                 return ParsedReply(None, outcome.model_copy(update={"kind": "unparsable", "note": parsed}))
             repaired = True
             # Providers refuse an assistant's turn without text, and one of white space alone.
-            reply = Message(role="assistant", content=said.text if said.text.strip() else "(nothing)")
+            reply = Message(role="assistant", content=said.text.replace("\0", "") if said.text.strip() else "(nothing)")
             repair = Message(role="user", content=_REPAIR.format(fault=parsed))
             changed = {"turns": (*request.turns, reply, repair)}
         else:
@@ -327,6 +335,7 @@ def _parse(
 ) -> ParsedReply[T] | str:
     """Return the value, or what is wrong. The store keeps the text; the verdict is made anew at each replay."""
     try:
+        _refuse_nul(said.text, _NUL)
         value = parse(said.text)
     except UnreadableReplyError as error:
         fault = str(error)
