@@ -267,7 +267,7 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
         OSError: the log can't be written.
         RuntimeError: Inspect itself failed.
     """
-    [log] = inspect_eval(
+    made = inspect_eval(
         task,
         model=model,
         model_roles={GRADER: list(graders)} if graders else None,
@@ -283,8 +283,10 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
         score_display=False,
         ctl_server=False,
     )
-    if log.status == "cancelled":
+    # Inspect leaves out of its list what was interrupted before the last sample, or says so in the log's status.
+    if not made or made[0].status == "cancelled":
         raise KeyboardInterrupt
+    log = made[0]
     if log.error is not None:
         # Inspect keeps an error as its words, a full disk's too.
         if found := _OS_ERROR.search(log.error.message):
