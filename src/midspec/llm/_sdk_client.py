@@ -29,7 +29,7 @@ from midspec.llm._errors import (
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
 from midspec.llm._streaming import Streaming
-from midspec.llm._transport import HttpTransport
+from midspec.llm._transport import HttpTransport, Response
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
 _LOG = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class SdkClient(ABC):
         self._ignores_schema = False
         self.first_fields = self.fields()
         self._schema_faults = SchemaFaults()
-        self._has_told = False
+        self.has_told = False
         self._encoded_prefixes: dict[str, str] = {}
         self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
@@ -244,6 +244,16 @@ class SdkClient(ABC):
         response = await send
         if self.on_headers is not None:
             self.on_headers(request, response.headers)
+        return self._name_cap(self.outcome_of(response, has_schema=has_schema, sent=sent), request)
+
+    def outcome_of(self, response: Response, *, has_schema: bool = False, sent: Collection[str] = ()) -> Outcome:
+        """Return the outcome that a response stands for; raises as `ask` does where it stands for none.
+
+        Args:
+            response: whatever its status.
+            has_schema: the request carried a schema.
+            sent: names of the fields that it carried.
+        """
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
@@ -255,7 +265,7 @@ class SdkClient(ABC):
         if status is not None:
             failure = self.failed(status, response.headers, response.content, has_schema=has_schema, sent=sent)
             if isinstance(failure, Outcome):
-                return self._name_cap(failure, request)
+                return failure
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
                     failure := NoReplyError(f"status 200 with an error: {error_text(response.content, self.key)}")
@@ -268,8 +278,8 @@ class SdkClient(ABC):
 
     def _tell_page(self, error: RetryableError) -> None:
         """Say once that the server answers, and not with a model's replies."""
-        if isinstance(error, NoReplyError) and not self._has_told:
-            self._has_told = True
+        if isinstance(error, NoReplyError) and not self.has_told:
+            self.has_told = True
             _LOG.warning("%s: %s answers with no model's reply (%s); trying on", self._model, self.url, error.reason)
 
     def _name_cap(self, failure: Outcome, request: Request) -> Outcome:
