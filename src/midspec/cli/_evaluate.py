@@ -304,9 +304,11 @@ def _print_notes(record: Record, made: bool, model: str | None) -> None:
 
 
 def _show_task(record: Record, made: bool, out: Path, model: str | None) -> None:
-    """Print the result, and at its end a warning of answers that the budget left unjudged."""
+    """Print the result, and at its end a warning of what the budget or a server's fault left out."""
     print_task(record, made, out)
     _print_notes(record, made, model)
+    if record.execution.extra.get("n_missing"):
+        warn("what came is stored; --redo asks for what is missing")
     reasons = record.summary.get("unscored")
     for reason in reasons if isinstance(reasons, dict) else {}:
         if "budget" in reason:

@@ -84,7 +84,7 @@ class InUseError(MidspecError, BlockingIOError):
 
 
 class UnreachableError(MidspecError, ConnectionError):
-    """A store of results or a cluster that does not answer, or not now: the same command may go through later."""
+    """A store, a cluster or a model's server that does not answer, or not now: the same command may do later."""
 
 
 def first_fault(error: ValidationError, whole: str = "") -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -30,9 +31,11 @@ from inspect_ai.model._model import ModelGenerateError
 from inspect_ai.solver import TaskState
 from tenacity import RetryError
 
-from midspec.core.errors import CheckpointError, ConfigError, PromptError
+from midspec.core.errors import CheckpointError, ConfigError, PromptError, UnreachableError
 from midspec.core.fingerprint import fingerprint
 from midspec.core.records import Message
+from midspec.evals._attempts import failure_of, watch
+from midspec.evals._measures import UNANSWERED
 from midspec.llm import is_address
 from midspec.models import TOO_LONG, is_local
 
@@ -53,7 +56,10 @@ FILTERED_PROMPT = "the prompt was filtered by the server"
 REFUSED = (TOO_LONG, FILTERED_PROMPT)
 """What the reasons begin with of questions that no model has seen."""
 
-_LONGEST_REASON = 200
+OUTAGE = "is_outage"
+"""In an output's metadata: its error is the account's or the server's, and not this request's."""
+
+_LONGEST_REASON = 300
 # What Inspect's providers of vLLM, SGLang and others do not take for a refusal, and give as an error.
 _REFUSING = (400, 413, 422)
 _OF_LENGTH = re.compile(r"context.?(?:length|size|window)|(?:input|prompt).{0,20}(?:too long|length)", re.IGNORECASE)
@@ -181,16 +187,19 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
 
     Raises:
         PromptError: the server refused the prompt, as too long or by its filter.
+        UnreachableError: the server gave no answer, for a reason that is not the prompt's.
         RuntimeError: the provider says that it could not answer.
         Exception: whatever the provider raised at its last attempt.
     """
+    watch(model)
     attempt_s = _ATTEMPT_TIMEOUT_S + (settings.max_tokens or 0) // _MIN_TOKENS_PER_S
     defaults = GenerateConfig(max_retries=_MAX_RETRIES, attempt_timeout=attempt_s)
     try:
         output = await model.generate(chat_messages(messages), config=defaults.merge(settings))
     except RetryError as error:
         # The last attempt's own error says what is wrong; the wrapper names a memory address instead.
-        raise error.last_attempt.exception() or error from None
+        last = error.last_attempt.exception() or error
+        raise _fault_of(model, last) or last from None
     except ModelGenerateError as error:
         # Its own words begin with the whole request.
         said = _short(error.provider_message or str(error))
@@ -199,12 +208,29 @@ async def generate(model: Model, messages: Sequence[Message], settings: Generate
             for sign, reason in ((_OF_LENGTH, TOO_LONG), (_OF_FILTER, FILTERED_PROMPT)):
                 if sign.search(signs):
                     raise PromptError(f"{reason}: {said}") from None
-        raise RuntimeError(said) from error
+        raise _fault_of(model, error.__cause__ or error) or RuntimeError(said) from error
+    except Exception as error:
+        if (fault := _fault_of(model, error)) is not None:
+            raise fault from error
+        raise
     if output.error is not None:
-        raise RuntimeError(output.error)
+        is_outage = bool((output.metadata or {}).get(OUTAGE))
+        raise UnreachableError(output.error) if is_outage else RuntimeError(output.error)
     if output.choices and output.usage is None:
         _raise_if_refused(output)
     return _encodable(output)
+
+
+def _fault_of(model: Model, error: BaseException) -> PromptError | UnreachableError | None:
+    """Return the server's fault that an error of Inspect's stands for; `None` where it is another's."""
+    outcome = failure_of(model, error)
+    is_refused = outcome is not None and outcome.kind == "failed" and outcome.stop_reason
+    if outcome is None or outcome.kind == "ok" or is_refused:
+        return None
+    what = _short(outcome.note)
+    if outcome.kind == "filtered":
+        return PromptError(f"{FILTERED_PROMPT}: {what}")
+    return UnreachableError(f"{UNANSWERED}: {what}")
 
 
 def _raise_if_refused(output: ModelOutput) -> None:
@@ -251,6 +277,21 @@ def seed_of(*parts: object) -> int:
     return int(fingerprint(list(parts))[:7], 16)
 
 
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Print midspec's own warnings on standard error within; Inspect's handler would take them, and hide them."""
+    logger, printer = logging.getLogger("midspec"), logging.lastResort
+    is_printed = any(type(each) is logging.StreamHandler for each in logging.getLogger().handlers)
+    if printer is None or is_printed or printer in logger.handlers:
+        yield
+        return
+    logger.addHandler(printer)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+
+
 def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: Sequence[Model] = ()) -> EvalLog:
     """Run `task` on `model`, write its log into `logs`, and return the log's header.
 
@@ -267,24 +308,27 @@ def evaluate(task: Task, model: Model, n_samples: int, logs: Path, *, graders: S
         OSError: the log can't be written.
         RuntimeError: Inspect itself failed.
     """
-    [log] = inspect_eval(
-        task,
-        model=model,
-        model_roles={GRADER: list(graders)} if graders else None,
-        display="none",
-        log_dir=str(logs),
-        log_realtime=False,
-        log_model_api=False,
-        log_buffer=min(n_samples, _LOG_BUFFER),
-        log_header_only=True,
-        max_samples=n_samples,
-        max_tasks=1,
-        fail_on_error=False,
-        score_display=False,
-        ctl_server=False,
-    )
-    if log.status == "cancelled":
+    with shown_warnings():
+        made = inspect_eval(
+            task,
+            model=model,
+            model_roles={GRADER: list(graders)} if graders else None,
+            display="none",
+            log_dir=str(logs),
+            log_realtime=False,
+            log_model_api=False,
+            log_buffer=min(n_samples, _LOG_BUFFER),
+            log_header_only=True,
+            max_samples=n_samples,
+            max_tasks=1,
+            fail_on_error=False,
+            score_display=False,
+            ctl_server=False,
+        )
+    # Inspect leaves out of its list what was interrupted before the last sample, or says so in the log's status.
+    if not made or made[0].status == "cancelled":
         raise KeyboardInterrupt
+    log = made[0]
     if log.error is not None:
         # Inspect keeps an error as its words, a full disk's too.
         if found := _OS_ERROR.search(log.error.message):

@@ -16,7 +16,7 @@ _BULKY_FIELDS = {"events", "events_data", "attachments", "messages", "output", "
 _SMALL_LOG_BYTES = 32 * 2**20
 # Far above any evaluation; a number beyond it, of a damaged log, would be counted to for hours.
 _MOST_PLANNED = 1_000_000
-_PROMPT_FAULT = re.compile(r"(?:Prompt|PromptTooLong)Error\(['\"](.*)['\"]\)")
+_TYPED_FAULT = re.compile(r"(?:Prompt|PromptTooLong|Unreachable)Error\(['\"](.*)['\"]\)")
 _MEMORY_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -58,8 +58,8 @@ def sample_fault(sample: EvalSample | None, log: EvalLog) -> Unscored | None:
         return Unscored("left out by a limit" if limited else f"the evaluation ended before this item ({log.status})")
     if sample.error is not None:
         reason = " ".join(_MEMORY_ADDRESS.sub("", sample.error.message).split())
-        refused = _PROMPT_FAULT.fullmatch(reason)
-        return Unscored(refused[1] if refused else reason)
+        typed = _TYPED_FAULT.fullmatch(reason)
+        return Unscored(typed[1] if typed else reason)
     if sample.limit is not None:
         return Unscored(f"stopped by the {sample.limit.type} limit")
     return None

@@ -15,13 +15,20 @@ from typing import Generic, NamedTuple
 
 from pydantic import JsonValue
 
-from midspec.core.errors import CheckpointError
+from midspec.core.errors import CheckpointError, UnreachableError, plural
 from midspec.core.fingerprint import fingerprint, hash_text
-from midspec.core.records import Identity, ScoreRow, Strict
+from midspec.core.records import Identity, Judgement, ScoreRow, Strict
 from midspec.evals._types import ConfigT, EvalTask, JudgeResponse, ModelResponse, Question, Rubric, Unscored, Value
 
 _STEP = "examine@1"  # in the identity of every result that was ever written
 _CHECKPOINT_FAULT = re.compile(r"(?:Checkpoint|Data)Error\(['\"](.*)['\"]\)")
+UNANSWERED = "the server gave no answer"
+"""What the reasons begin with of questions that the model's server did not answer, by a fault that is not theirs."""
+
+UNJUDGED = "the judge could not be asked"
+"""What the reasons begin with of answers without a judgement, by a fault of the judge's account or server."""
+
+_GOES_ON = "the same command goes on from here"
 _NO_RESPONSE = ModelResponse(text="", stop_reason="stop")
 
 
@@ -163,6 +170,38 @@ def raise_if_nothing_scored(scores: Sequence[ScoreRow], model: str) -> None:
     reasons = {row.unscored or "" for row in scores}
     if len(reasons) == 1 and (found := _CHECKPOINT_FAULT.fullmatch(reasons.pop())):
         raise CheckpointError(found[1], where=model, hint="No item could be asked: correct that")
+
+
+def missing_warnings(
+    scores: Sequence[ScoreRow], n_answers: int, model: str, judgements: Sequence[Judgement] = ()
+) -> list[str]:
+    """Return what to say of scores and judgements that a fault of a server or an account has cost.
+
+    Args:
+        scores: all rows.
+        n_answers: how many answers there are.
+        model: the name of the model under test.
+        judgements: a row for each answer that a judge was asked about.
+
+    Raises:
+        UnreachableError: there is no answer at all, or of these no judgement: nothing is finished.
+    """
+    lost = [row.unscored for row in scores if row.unscored is not None and row.unscored.startswith(UNANSWERED)]
+    warnings = []
+    if lost:
+        [(reason, _)] = Counter(lost).most_common(1)
+        if not n_answers:
+            hint = "No question was answered" + ("" if _GOES_ON in reason else f"; {_GOES_ON}")
+            raise UnreachableError(reason, where=model, hint=hint)
+        warnings.append(f"{plural(len(lost), 'score')} {'is' if len(lost) == 1 else 'are'} missing: {reason}")
+    reasons = [next(iter(row.unscored.values()), "") for row in judgements]
+    unjudged = [reason for reason in reasons if reason.startswith(UNJUDGED)]
+    if unjudged:
+        [(reason, _)] = Counter(unjudged).most_common(1)
+        if len(unjudged) == len(judgements):
+            raise UnreachableError(reason, hint="The answers are kept: the same command asks only for judgements")
+        warnings.append(f"{len(unjudged):,} of {plural(len(judgements), 'judgement')} are missing: {reason}")
+    return warnings
 
 
 def prompt_hash(questions: Sequence[Question]) -> str:

@@ -15,7 +15,7 @@ from inspect_ai.model import Model
 from inspect_ai.scorer import Scorer
 
 from midspec.core.artifact import Built, ProgressCallback, write_rows
-from midspec.core.errors import FolderError
+from midspec.core.errors import FolderError, UnreachableError
 from midspec.core.garbage import rare_collections
 from midspec.core.records import TaskAnswer
 from midspec.evals._inspect import (
@@ -25,12 +25,13 @@ from midspec.evals._inspect import (
     is_served,
     opened_here,
     opened_models,
+    shown_warnings,
 )
 from midspec.evals._inspect_log import JUDGE_SETTINGS, JUDGES, TaskLog, log_settings, logged_task, read_task
 from midspec.evals._inspect_task import inspect_task, task_scorer
 from midspec.evals._interfaces import template_notes
 from midspec.evals._log_files import log_path_of, open_log, remove_unfinished_logs
-from midspec.evals._measures import raise_if_nothing_scored, rates, summarize
+from midspec.evals._measures import missing_warnings, raise_if_nothing_scored, rates, summarize
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import ConfigT, EvalTask, TaskConfig
 from midspec.evals.judges._grader import STORE
@@ -77,6 +78,8 @@ def run_task(
         CheckpointError: `model` is no checkpoint that opens and no Inspect model, or can't be asked a single question.
         ConfigError: a judge is missing, or is the model under test.
         DataError: the task has no questions, or two of one id.
+        UnreachableError: a server or an account gave no answer at all, or not one judgement; started again in the same
+            folder, it asks for what is missing.
     """
     started = time.monotonic()
     is_judged = eval_task.rubric(config) is not None
@@ -147,7 +150,8 @@ def rescore(
             check_judges([str(each) for each in judges], log.eval.model)
         by_id = {question.id: question for question in logged.questions}
         scorer = task_scorer(logged.eval_task, logged.config, by_id, cache=cache, on_reply=on_reply)
-        log = anyio.run(partial(_score_again, log, scorer, judges, opened_here(judges, graders)))
+        with shown_warnings():
+            log = anyio.run(partial(_score_again, log, scorer, judges, opened_here(judges, graders)))
         settings = [judge_settings(judge.model_args, judge.config) for judge in judges]
         (log.eval.metadata or {}).update({JUDGES: [str(judge) for judge in judges], JUDGE_SETTINGS: settings})
     write_eval_log(log, str(path))
@@ -188,10 +192,16 @@ def _write_rows(
 ) -> Built:
     rows = read_task(log, eval_task)
     raise_if_nothing_scored(rows.scores, model)
+    try:
+        warnings = missing_warnings(rows.scores, len(rows.answers), model, rows.judgements)
+    except UnreachableError:
+        log.unlink(missing_ok=True)  # replies are in the cache, and the run that finishes the work writes a log
+        raise
     for name in TaskLog._fields:
         write_rows(folder / f"{name}.jsonl", getattr(rows, name))
     measures = tuple(dict.fromkeys(row.measure for row in rows.scores))
-    warning = _equal_samples(rows.answers, config, model)
+    n_missing = {"n_missing": len(warnings)} if warnings else {}
+    warnings += filter(None, [_equal_samples(rows.answers, config, model)])
     return Built(
         outputs=tuple(f"{name}.jsonl" for name in TaskLog._fields),
         summary={
@@ -201,5 +211,6 @@ def _write_rows(
             "settings": log_settings(log),
         },
         execution={"model": model, "seconds": round(time.monotonic() - started, 3), "log": log.name}
-        | ({"warnings": [warning]} if warning else {}),
+        | n_missing
+        | ({"warnings": [*warnings]} if warnings else {}),
     )

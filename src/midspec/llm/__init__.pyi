@@ -21,6 +21,7 @@ from ._ledger import spend_vs_forecast as spend_vs_forecast
 from ._open import ScriptedClient as ScriptedClient
 from ._open import check_access as check_access
 from ._open import open_client as open_client
+from ._open import read_response as read_response
 from ._prices import Price as Price
 from ._prices import Prices as Prices
 from ._providers import BatchEndpoint as BatchEndpoint
@@ -36,10 +37,12 @@ from ._providers import key_variables as key_variables
 from ._providers import model_name_forms as model_name_forms
 from ._providers import provider_names as provider_names
 from ._runaway import ReplyCaps as ReplyCaps
+from ._server import Silence as Silence
 from ._store import BatchRow as BatchRow
 from ._store import Store as Store
 from ._store_schema import copy_store as copy_store
 from ._store_schema import store_state as store_state
+from ._transport import Response as Response
 from ._types import Access as Access
 from ._types import Client as Client
 from ._types import ModelConfig as ModelConfig

@@ -7,16 +7,18 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from midspec.core.errors import MidspecError
 from midspec.llm._attempts import Limited, Recorded, Timed
 from midspec.llm._batch_client import BatchClient, BatchTiming
 from midspec.llm._client import Budgeted, PrefixFirst, Retrying, Stored, unknown_price
+from midspec.llm._errors import RetryableError, UnknownFieldError, error_text
 from midspec.llm._prices import Prices
 from midspec.llm._providers import provider_of
 from midspec.llm._sdk_client import SdkClient
 from midspec.llm._server import Silence
 from midspec.llm._signals import Drain, draining
 from midspec.llm._store import Store, as_recorded
-from midspec.llm._transport import api_key, find_proxy, make_room
+from midspec.llm._transport import Response, api_key, find_proxy, make_room
 from midspec.llm._types import Access, Client, ModelConfig, ModelRole, Outcome, Request, Usage, sampling_of
 
 
@@ -86,6 +88,32 @@ async def open_client(model: ModelConfig, access: Access, store: Store, *, role:
             yield Stored(budgeted, store, model.model)
     finally:
         await inner.close()
+
+
+def read_response(model: ModelConfig, url: str, response: Response) -> Outcome:
+    """Read a response that another client received, as the provider's own would; what it would raise is a kind too.
+
+    Args:
+        model: `PROVIDER/MODEL`, whose protocol the response is in.
+        url: the server's base URL.
+        response: whatever its status.
+
+    Returns:
+        The outcome: `timed_out` for what may be repeated, and `failed` without a stop reason for what ends a run, with
+        the words of both; a request that is refused by itself has its status for a stop reason.
+    """
+    client = provider_of(model.model).client(model, Access(base_url=url))
+    if not isinstance(client, SdkClient):
+        return Outcome(kind="failed", note=f"{response.status_code}: {error_text(response.content, '')}")
+    client.has_told = True  # whoever received it says so
+    try:
+        return client.outcome_of(response)
+    except RetryableError as error:
+        return Outcome(kind="timed_out", note=error.reason)
+    except UnknownFieldError as error:
+        return Outcome(kind="failed", stop_reason=str(response.status_code), note=f"{response.status_code}: {error}")
+    except MidspecError as error:
+        return Outcome(kind="failed", note=str(MidspecError(error.what, hint=error.hint)))
 
 
 class ScriptedClient:

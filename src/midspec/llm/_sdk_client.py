@@ -29,17 +29,17 @@ from midspec.llm._errors import (
 )
 from midspec.llm._reasoning import set_reasoning_aside
 from midspec.llm._runaway import marked
+from midspec.llm._schema_faults import SchemaFaults
 from midspec.llm._streaming import Streaming
-from midspec.llm._transport import HttpTransport
+from midspec.llm._transport import HttpTransport, Response
 from midspec.llm._types import Access, ModelConfig, Outcome, OutcomeKind, Request
 
 _LOG = logging.getLogger(__name__)
 _MAX_PREFIXES = 64
 # Counts above are no counts, and SQLite's integers end at 9.2e18.
 _MOST_TOKENS, _MAX_DIGITS = 10**12, 13
-# How often one request is changed to what the server takes, and the faults before it is tried without a schema.
-_MAX_ADAPTED, _FEWEST_FAULTS = 8, 3
-_MAX_TORN = 2
+# How often one request is changed to what the server takes.
+_MAX_ADAPTED = 8
 _STARTS_LIKE_JSON = re.compile(r"\s*(?:```json\s*)?[\[{]")
 _NOT_IN_STRICT = {"uniqueItems", "minLength", "maxLength", "default", "examples"}
 ResultT = TypeVar("ResultT")
@@ -157,7 +157,7 @@ class SdkClient(ABC):
         self._ignores_schema = False
         self.first_fields = self.fields()
         self._schema_faults = SchemaFaults()
-        self._has_told = False
+        self.has_told = False
         self._encoded_prefixes: dict[str, str] = {}
         self.on_headers: Callable[[Request, Mapping[str, str]], None] | None = None
 
@@ -245,6 +245,17 @@ class SdkClient(ABC):
         response = await send
         if self.on_headers is not None:
             self.on_headers(request, response.headers)
+        outcome = self.outcome_of(response, has_schema=has_schema, sent=sent)
+        return self._name_sizes(outcome, request, len(body))
+
+    def outcome_of(self, response: Response, *, has_schema: bool = False, sent: Collection[str] = ()) -> Outcome:
+        """Return the outcome that a response stands for; raises as `ask` does where it stands for none.
+
+        Args:
+            response: whatever its status.
+            has_schema: the request carried a schema.
+            sent: names of the fields that it carried.
+        """
         status: int | None = response.status_code if response.status_code >= 300 else None
         reply = None
         if status is None:
@@ -256,7 +267,7 @@ class SdkClient(ABC):
         if status is not None:
             failure = self.failed(status, response.headers, response.content, has_schema=has_schema, sent=sent)
             if isinstance(failure, Outcome):
-                return self._name_sizes(failure, request, len(body))
+                return failure
             if reply is not None and type(failure) in {RetryableError, ServerFaultError}:
                 self._tell_page(
                     failure := NoReplyError(f"status 200 with an error: {error_text(response.content, self.key)}")
@@ -269,8 +280,8 @@ class SdkClient(ABC):
 
     def _tell_page(self, error: RetryableError) -> None:
         """Say once that the server answers, and not with a model's replies."""
-        if isinstance(error, NoReplyError) and not self._has_told:
-            self._has_told = True
+        if isinstance(error, NoReplyError) and not self.has_told:
+            self.has_told = True
             _LOG.warning("%s: %s answers with no model's reply (%s); trying on", self._model, self.url, error.reason)
 
     def _name_sizes(self, failure: Outcome, request: Request, n_bytes: int) -> Outcome:
@@ -375,24 +386,3 @@ class SdkClient(ABC):
         if kind is None:
             return "unparsable", f"stopped for {stop_reason}" if stop_reason else "the server gave no stop reason"
         return kind, "" if kind == "ok" else f"stopped for {stop_reason}"
-
-
-class SchemaFaults:
-    """Finds out whether a server breaks down (500) over the schema of replies, as llama.cpp does over some grammars.
-
-    After three faults of requests with a schema, and none that went well, one is tried without. If that is answered,
-    and a request sent with a schema after it breaks down again, the schema is left out.
-
-    Attributes:
-        has_worked: a request with a schema was answered.
-        has_tried: one without was answered after faults of those with one.
-    """
-
-    def __init__(self) -> None:
-        self.has_worked = self.has_tried = False
-        self._n_faults = 0
-
-    def count(self) -> bool:
-        """Count a fault; return whether to try that request without its schema."""
-        self._n_faults += 1
-        return not self.has_worked and (self.has_tried or self._n_faults % _FEWEST_FAULTS == 0)

@@ -65,12 +65,12 @@ class Silence:
                 _LOG.warning("%s: answers again, after %s", self._where, in_words(now - self._since))
             self._since = None
 
-    def fail(self, reason: str, next_s: float, n_in_flight: int, now: float) -> None:
+    def fail(self, reason: str, next_s: float | None, n_in_flight: int, now: float) -> None:
         """Count an attempt that came to nothing.
 
         Args:
             reason: what the server said.
-            next_s: in how many seconds is tried again.
+            next_s: in how many seconds is tried again; `None` where somebody else decides that.
             n_in_flight: how many attempts may still be answered.
             now: on the loop's clock.
         """
@@ -79,18 +79,20 @@ class Silence:
             self._since_time, self._next_at = time.strftime("%H:%M:%S"), now + _FIRST_TOLD_S
         self._n_failed += 1
         is_silent = self._n_failed >= max(_FEWEST_TOLD, n_in_flight) and now >= self._next_at
-        if not is_silent and not (next_s >= _LONG_PAUSE_S and n_in_flight == 0 and not self._n_told):
+        pause_s = next_s or 0.0
+        if not is_silent and not (pause_s >= _LONG_PAUSE_S and n_in_flight == 0 and not self._n_told):
             return
-        self._next_at = now + max(next_s, _TOLD_AGAIN_S[min(self._n_told, len(_TOLD_AGAIN_S) - 1)])
+        self._next_at = now + max(pause_s, _TOLD_AGAIN_S[min(self._n_told, len(_TOLD_AGAIN_S) - 1)])
         self._n_told += 1
         for secret in self._secrets:
             reason = reason.replace(secret, "[key]")
         reason = _SECRET.sub("[key]", reason)[:200]
-        at = time.strftime("%H:%M:%S", time.localtime(time.time() + next_s))
+        at = time.strftime("%H:%M:%S", time.localtime(time.time() + pause_s))
+        again = "" if next_s is None else f"; tried again in {in_words(next_s)}, at {at}"
         tries = "1 try" if self._n_failed == 1 else f"{self._n_failed} tries"
         _LOG.warning(
-            "%s: nothing answered since %s (%s in %s): %s; tried again in %s, at %s",
-            self._where, self._since_time, tries, in_words(now - self._since), reason, in_words(next_s), at,
+            "%s: nothing answered since %s (%s in %s): %s%s",
+            self._where, self._since_time, tries, in_words(now - self._since), reason, again,
         )  # fmt: skip
 
     def wait(self, stage: str, max_tokens: int, n_in_flight: int, waited_s: float, usual_s: float, now: float) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from midspec.core.artifact._files import DRAFT, LOCK, locked, writable, write_json
-from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, StaleError
+from midspec.core.errors import DataError, FolderError, InUseError, MidspecError, StaleError, UnreachableError
 from midspec.core.fingerprint import canonical_json, diff, fingerprint, hash_file, listed
 from midspec.core.records import Execution, Identity, Record
 
@@ -150,10 +150,11 @@ def build(
             _move(draft, folder)
             return record, True
     except MidspecError as error:
-        # A start that the user must correct first is none to go on from, unless it left a checkpoint; a draft that
-        # another process holds is its own.
+        # A start that the user must correct first is none to go on from, unless it left a checkpoint, and one that a
+        # server let down is; a draft that another process holds is its own.
         has_checkpoint = resumable and any((draft / CHECKPOINTS).glob("*"))
-        keep = has_checkpoint or (isinstance(error, InUseError) and not held)
+        is_let_down = resumable and isinstance(error, UnreachableError)
+        keep = has_checkpoint or is_let_down or (isinstance(error, InUseError) and not held)
         raise
     finally:
         if not keep:

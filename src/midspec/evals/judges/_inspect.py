@@ -38,11 +38,11 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from pydantic import JsonValue, ValidationError
 from typing_extensions import override
 
-from midspec.core.errors import ConfigError, MidspecError, first_fault
+from midspec.core.errors import ConfigError, MidspecError, UnreachableError, first_fault
 from midspec.core.records import Message
-from midspec.evals._inspect import GRADER, generate
+from midspec.evals._inspect import GRADER, OUTAGE, generate
 from midspec.evals._interfaces import DEFAULTS
-from midspec.evals._measures import Verdict, attempt, rubric_hash
+from midspec.evals._measures import UNJUDGED, Verdict, attempt, rubric_hash
 from midspec.evals._response_cache import ResponseCache, answering_args, answering_settings, model_cache_key
 from midspec.evals._text_calls import plain_messages
 from midspec.evals._types import JudgeResponse, ModelResponse, Question, Rubric, Unscored
@@ -58,6 +58,7 @@ THROUGH_LLM = "midspec-judge/"
 
 _WRAPPERS = (THROUGH_LLM, "midspec/")
 _WHERE = "midspec-judge"
+_BUDGET = "--budget"  # where `llm` says that an error is
 _STOPS: dict[str, StopReason] = {"stop": "stop", "max_tokens": "max_tokens", "content_filter": "content_filter"}
 _SET_BY_INSPECT = {"max_tokens", "temperature", "max_retries", "timeout", "attempt_timeout", "max_connections"}
 # How the reply that is being asked for will be read: Inspect's interface of a model has no place for it.
@@ -137,9 +138,12 @@ class JudgeAPI(ModelAPI):
             reply = await grader.ask(
                 prompt, turns=turns, max_tokens=config.max_tokens or MAX_TOKENS, check=_READING.get()
             )
+            is_outage = reply.outcome is not None and reply.outcome.kind == "timed_out"
         except MidspecError as error:
-            # What ends a run of `llm` ends the judging only: samples go on, and can be judged later.
+            # What ends a run of `llm` ends the judging only: samples go on, and can be judged later. A budget that is
+            # used up is a choice of the user's and no outage.
             reply = JudgeReply("", "unknown", str(error))
+            is_outage = error.where != _BUDGET
         message = ChatMessageAssistant(content=reply.text, model=self.model_name, source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason=_STOPS.get(reply.stop_reason, "unknown"))
         return ModelOutput(
@@ -147,7 +151,7 @@ class JudgeAPI(ModelAPI):
             choices=[choice],
             usage=None if reply.is_stored else _usage(reply),
             error=reply.error or None,
-            metadata={"from_store": reply.is_stored},
+            metadata={"from_store": reply.is_stored} | ({OUTAGE: True} if is_outage else {}),
         )
 
     @override
@@ -317,7 +321,8 @@ async def verdict_of(
         output = await generate(judge, [Message(role="user", content=str(prompt))], settings.merge(judge.config))
     except Exception as error:  # noqa: BLE001 - a judge's failure is this verdict's reason, and is counted
         what = " ".join(str(error).split()) or type(error).__name__
-        return Verdict(judge=name, fault=f"the judge failed: {what}")
+        failed = UNJUDGED if isinstance(error, UnreachableError) else "the judge failed"
+        return Verdict(judge=name, fault=f"{failed}: {what}")
     finally:
         _READING.reset(reading)
     reply = JudgeResponse(judge=name, rubric=rubric_id, text=output.completion, stop_reason=output.stop_reason)

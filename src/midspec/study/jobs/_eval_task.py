@@ -269,7 +269,8 @@ class TaskStep(Step):
         """Run the task. A result that is made anew begins with the cached replies of the old one.
 
         A reply's key is a hash of its whole request, so no reply to another request is used. What is behind a served
-        model's name can have changed unseen, so it is asked anew, unless the budget of judging ended the old result.
+        model's name can have changed unseen, so it is asked anew, unless the budget of judging or a fault of a server
+        ended the old result.
         """
         from midspec.evals import is_served, run_task
 
@@ -370,9 +371,12 @@ def pool_samples(rows: Iterable[ScoreRow], n_repeats: int) -> Iterator[ScoreRow]
 
 
 def _was_cut_short(folder: Path) -> bool:
-    """Return whether a budget left answers of a finished result unjudged."""
-    reasons = record.summary.get("unscored") if (record := read_record(folder)) is not None else None
-    return isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
+    """Return whether a budget, a server or an account left a finished result without answers or judgements."""
+    if (record := read_record(folder)) is None:
+        return False
+    reasons = record.summary.get("unscored")
+    has_no_budget = isinstance(reasons, dict) and any("budget" in reason for reason in reasons)
+    return has_no_budget or bool(record.execution.extra.get("n_missing"))
 
 
 def _costs(store: Path) -> Sequence[tuple[str, float]]:

@@ -27,7 +27,14 @@ from midspec.evals._log_files import (
     sample_fault,
     samples_of,
 )
-from midspec.evals._measures import mean_of, raise_if_nothing_scored, rates, score_rows, summarize
+from midspec.evals._measures import (
+    mean_of,
+    missing_warnings,
+    raise_if_nothing_scored,
+    rates,
+    score_rows,
+    summarize,
+)
 from midspec.evals._response_cache import RESPONSES_FILE, ResponseCache, count_replies
 from midspec.evals._types import Unscored, Value
 from midspec.evals.tasks.preference._config import PreferenceConfig, check_items
@@ -153,6 +160,7 @@ def run_preference(
     Raises:
         CheckpointError: `model` is no checkpoint that opens and no Inspect model, or can't be asked a single item.
         DataError: the items can't be asked.
+        UnreachableError: the server gave no answer at all.
     """
     check_items(items)
     started = time.monotonic()
@@ -168,6 +176,7 @@ def run_preference(
             path = log_path_of(evaluate(task, tested, len(items), folder / "logs"))
     scores, answers = read_log(path)
     raise_if_nothing_scored(scores, str(tested))
+    warnings = missing_warnings(scores, len(answers), str(tested))
     write_rows(folder / "scores.jsonl", scores)
     write_rows(folder / "answers.jsonl", answers)
     cache_path.unlink(missing_ok=True)
@@ -184,5 +193,6 @@ def run_preference(
             "reader": READER,
             "seconds": round(time.monotonic() - started, 3),
         }
+        | ({"warnings": [*warnings]} if warnings else {})
         | template_notes(tested),
     )
