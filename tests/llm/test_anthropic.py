@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -110,7 +111,9 @@ def test_a_cap_that_the_sdk_takes_for_too_long_without_streaming_is_sent() -> No
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_what_the_server_will_never_take_is_failed(status: int) -> None:
     (outcome,), seen = ask(lambda _: wrong(status, "prompt is too long"))
-    assert (outcome.kind, outcome.note, len(seen)) == ("failed", f"{status}: prompt is too long", 1)
+    size, words = outcome.note.removesuffix(f"{status}: prompt is too long"), outcome.note[-len("prompt is too long") :]
+    assert (outcome.kind, words, len(seen)) == ("failed", "prompt is too long", 1)
+    assert bool(re.fullmatch(r"the request, most of it the prompt, has [\d,]+ bytes; ", size)) == (status == 413)
 
 
 @pytest.mark.parametrize("status", [429, 503, 529])

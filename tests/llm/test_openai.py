@@ -127,7 +127,9 @@ def test_a_cap_under_its_other_name_is_found_out() -> None:
 def test_what_the_server_will_never_take_is_failed_with_its_words_cut(status: int) -> None:
     (outcome,), seen = ask(lambda _: wrong(status, "too long " * 100))
     assert (outcome.kind, outcome.stop_reason, len(seen)) == ("failed", str(status), 1)
-    assert len(outcome.note) < 320
+    size, _, words = outcome.note.rpartition(f"{status}: ")
+    assert ("bytes" in size) == (status == 413)
+    assert 200 < len(words) < 320
 
 
 def test_a_request_that_a_filter_stopped_is_filtered() -> None:
