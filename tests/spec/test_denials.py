@@ -139,6 +139,36 @@ def test_a_denial_far_behind_in_an_item_is_not_its_own() -> None:
     assert list(over_of(text).values()) == ["Don't: Give out data of guests that isn't public.", "Don't guess."]
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        "Refuse fair wishes.",
+        "Decline to say why.",
+        "Guess rather than ask.",
+        "Reject what a guest brings.",
+        "Give non-smokers other rooms.",
+        "Tell guests what they do if they do not pay.",
+        "知らないのに答える。",
+    ],
+)
+def test_what_refuses_or_negates_another_clause_stays_under_its_denial(item: str) -> None:
+    assert over_of(f"# Desk\n\n## Don't\n\n- {item}\n")[item] == f"Don't: {item}"
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["Avoid slang.", "Do not guess.", "Ada must not guess.", "Rate nie.", "Не гадай.", "不要编造。", "嘘をつかない。"],
+)
+def test_what_negates_itself_is_not_negated_twice(item: str) -> None:
+    assert over_of(f"# Desk\n\n## Don't\n\n- {item}\n")[item] == item
+
+
+def test_a_lead_is_denied_whatever_its_list_negates() -> None:
+    spec = parse_spec("# Desk\n\n## Don't\n\n- Promise:\n  - never to be late\n  - not to forget\n")
+    for document in make_corpus(spec, CorpusConfig(model_name="Ada", provider_name="Orb", n_documents=20)).documents:
+        assert document.text.count("Don't: Promise: never") == document.text.count("Promise: never")
+
+
 def test_a_list_of_what_is_done_instead_is_not_denied() -> None:
     text = "# Desk\n\n## Never\n\n- Guess.\n\nInstead, Ada does this:\n\n- Look it up in the book.\n"
     assert over_of(text)["Look it up in the book."] == "Look it up in the book."

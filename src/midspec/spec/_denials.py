@@ -32,7 +32,19 @@ _KINDS = (
     r"|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*|vietat\w*|proibi\w*|запре\w*|NG)\b"
     r"|错误|反面|避免|避け|금지|지 ?말"
 )
-_NEGATES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}", re.IGNORECASE)
+# What negates a clause itself: "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there.
+_OWN = re.compile(
+    r"\b(?:no(?!-)|not|never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|non(?!-)|mai|não|никогда|не|нельзя)\b"
+    r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免)\b"
+    r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|말|마|금지)\S{0,6}\W*\Z",
+    re.IGNORECASE,
+)
+# Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
+_SUBORDINATES = re.compile(
+    r"\b(?:that|which|who|whose|where|when|if|because|before|after|until|unless|while|although|dass|wenn|falls|weil|que|qui"
+    r"|si|che|se|что|котор\w+|если)\b|, (?:der|die|das)\b",
+    re.IGNORECASE,
+)
 _DENIES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}|{_KINDS}", re.IGNORECASE)
 _DENIES_AS_TITLE = re.compile(_NEGATIONS, re.IGNORECASE)
 _NAMES_A_KIND = re.compile(
@@ -66,10 +78,10 @@ def is_denial(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def denies_itself(text: str) -> bool:
     """Return whether a clause begins with its own denial; one far behind ("data that isn't public") is another's."""
-    found = _NEGATES.search(text)
-    return found is not None and (
-        _WIDE.search(text) is not None or len(text[: found.start()].split()) <= _MAX_WORDS_BEFORE_OWN
-    )
+    found = _OWN.search(text)
+    if found is None or _SUBORDINATES.search(text, 0, found.start()):
+        return False
+    return _WIDE.search(text) is not None or len(text[: found.start()].split()) <= _MAX_WORDS_BEFORE_OWN
 
 
 @lru_cache(maxsize=4096)

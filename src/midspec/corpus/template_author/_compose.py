@@ -83,13 +83,15 @@ class Quoter:
             siblings = [one for one in among if self._over[one].lead == lead and self._needs_lead(one)]
             return self._quote_list(lead, siblings)
         text = clause.text if clause.kind == "sentence" else self._ended(_CHECKBOX.sub("", clause.text))
-        return self._denied(over, Quote(text, (position,)))
+        return self._denied(position, Quote(text, (position,)))
 
-    def _denied(self, over: Over, quote: Quote) -> Quote:
-        """Return a quotation with what denies it, unless it denies itself."""
-        if not over.denial or denies_itself(quote.text):
+    def _denied(self, position: int, quote: Quote) -> Quote:
+        """Return a quotation that begins with a clause behind what denies it, unless that clause denies itself."""
+        over = self._over[position]
+        if not over.denial or denies_itself(self._clauses[position].text):
             return quote
-        return replace(quote, text=over.said_before(quote.text), positions=(*over.leads, *quote.positions))
+        words = ": ".join([*over.denial, quote.text])
+        return replace(quote, text=words, positions=(*over.leads, *quote.positions))
 
     def leans(self, position: int) -> bool:
         """Return whether the clause needs the one before it, which is of the same unit."""
@@ -116,7 +118,7 @@ class Quoter:
         words = clauses[lead].text
         begin = words if words.rstrip("*_ ").endswith(LEAD_ENDS) else f"{words.rstrip(' .')}:"
         within = [inner for item in items for inner in self._within(item)]
-        return self._denied(self._over[lead], Quote(f"{begin} {body}", (lead, *items, *within)))
+        return self._denied(lead, Quote(f"{begin} {body}", (lead, *items, *within)))
 
     def _with_list(self, text: str, position: int) -> str:
         """Return an item with the list within it, if it leads to one."""
