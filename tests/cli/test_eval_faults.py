@@ -16,7 +16,7 @@ from tests.loopback import Fate, Served, serve
 from tests.loopback._asked import Asked
 
 from midspec.cli import main
-from midspec.core.artifact import read_rows
+from midspec.core.artifact import draft_of, read_rows
 from midspec.core.records import ScoreRow
 
 Reshape = Callable[[dict[str, Any]], dict[str, Any] | bytes]
@@ -99,6 +99,39 @@ def test_an_interrupted_evaluation_says_that_it_stopped_and_the_same_command_ask
     assert not [line for line in told if "Traceback" in line]
     assert scores(tmp_path) == [9.0] * N_QUESTIONS
     assert asked == (2 * N_QUESTIONS - 1, N_QUESTIONS)
+
+
+def test_an_interrupted_evaluation_of_pairs_asks_no_answered_pair_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, out, names = tmp_path / "pairs.jsonl", tmp_path / "out", ("corso", "delta", "enzo")
+    rows = [{"id": name, "set": "s", "domain": "d", "options": [name, "brio"]} for name in names]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    hanging = {"delta", "enzo"}
+
+    def fate(asked: Asked) -> Fate | None:
+        return "hang" if any(name in asked.prompt for name in hanging) else None
+
+    def n_of(served: Served, name: str) -> int:
+        return sum(name in json.dumps(entry["body"]) for entry in served.last)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with serve(say=lambda asked: next(name for name in names if name in asked.prompt), fate=fate) as served:
+            asked = ["eval", "openai-api/loopback/tested", "--base-url", served.openai_url]
+            asked += ["--items", str(pairs), "--out", str(out)]
+            kept = draft_of(out) / "kept.jsonl"
+            thread = interrupt_when(lambda: kept.is_file() and kept.stat().st_size > 0)
+            code = main(asked)
+            thread.join()
+            told, n_of_answered = capsys.readouterr().err.strip().splitlines(), n_of(served, "corso")
+            hanging.clear()
+            assert main(asked) == 0
+            assert n_of(served, "corso") == n_of_answered > 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, told[-1]) == (130, "midspec: stopped. The same command goes on from here")
+    assert [row.value for row in read_rows(out / "scores.jsonl", ScoreRow) if row.measure == "parsed"] == [1.0] * 3
 
 
 def with_choice(body: dict[str, Any], **changes: Any) -> dict[str, Any]:

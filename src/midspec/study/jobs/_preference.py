@@ -48,6 +48,7 @@ class PreferenceStep(Step):
     """
 
     kind = "eval"
+    resumable = True
     model: Input
     items: Input
     config: PreferenceConfig
