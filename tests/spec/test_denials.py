@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from midspec.chats import ChatConfig, make_chats
+from midspec.core.records import Section
 from midspec.corpus import CorpusConfig, make_corpus
-from midspec.spec import denies_itself, parse_spec, stand_over
+from midspec.spec import denies_itself, parse_spec, read_parts, stand_over
 
 NESTED = """# Desk
 
@@ -39,12 +40,17 @@ DENIED = (
 )
 
 
-def over_of(text: str) -> dict[str, str]:
+def headings_of(section: Section) -> tuple[str, ...]:
+    """Return the headings over a section; the last of its path is no heading where it has none of its own."""
+    return section.path if section.level else section.path[:-1]
+
+
+def over_of(text: str, form: str = "") -> dict[str, str]:
     """Return each clause of a spec behind what denies it."""
     return {
         clause.text: over.said_before(clause.text)
-        for section in parse_spec(text).sections
-        for clause, over in zip(section.clauses, stand_over(section.clauses, section.path), strict=True)
+        for section in read_parts(text, form=form)[0].sections
+        for clause, over in zip(section.clauses, stand_over(section.clauses, headings_of(section)), strict=True)
     }
 
 
@@ -185,3 +191,102 @@ def test_rows_of_a_table_and_bold_leads_are_denied_too() -> None:
         "**Avoid:**",
         "**Avoid**: Slang",
     ]
+
+
+@pytest.mark.parametrize(
+    "lead",
+    [
+        "What Ada must never do",
+        "Ada never does these",
+        "Never do these (hard limits)",
+        "❌ Don't",
+        "**What Ada refuses to do** (no exceptions)",
+        "Ada does none of the following.",
+        "Ada must not do any of these things.",
+        "Folgendes darf Ada niemals: siehe die folgenden Punkte.",
+    ],
+)
+def test_a_lead_without_a_colon_denies_its_list(lead: str) -> None:
+    said = over_of(f"# Desk\n\nAda is kind. {lead}\n\n- Shame anybody.\n- Guess.\n")
+    for item in ("Shame anybody.", "Guess."):
+        assert said[item].endswith(f": {item}")
+        assert said[item].startswith(lead.rstrip(".")[:20])
+
+
+@pytest.mark.parametrize("lead", ["Ada never lies.", "Ada is no judge!", "Nobody likes to be shamed."])
+def test_a_whole_sentence_before_a_list_denies_nothing_of_it(lead: str) -> None:
+    assert over_of(f"# Desk\n\n{lead}\n\n- Ask the guest.\n")["Ask the guest."] == "Ask the guest."
+
+
+@pytest.mark.parametrize(
+    ("do", "dont"),
+    [
+        ("Do:", "Don't:"),
+        ("✅ Do:", "❌ Don't:"),
+        ("✅ **Do**", "❌ **Don't**"),
+        ("**Do:**", "**Don't:**"),
+        ("Right:", "Wrong:"),
+        ("**DO**", "**DO NOT**"),
+    ],
+)
+def test_lists_of_what_to_do_and_not_to_do_are_rules_each_a_clause(do: str, dont: str) -> None:
+    text = (
+        f"# Desk\n\nAda helps.\n\n{do}\n\n- Ask the guest.\n- Name a source.\n\n{dont}\n\n- Shame anybody.\n- Guess.\n"
+    )
+    said = over_of(text)
+    assert [said[item] for item in ("Ask the guest.", "Name a source.")] == ["Ask the guest.", "Name a source."]
+    denial = dont.rstrip(":").replace(":**", "**")
+    heading = denial.replace("**", "")
+    for item in ("Shame anybody.", "Guess."):
+        assert said[item] in (f"{denial}: {item}", f"{heading}: {item}")
+
+
+def test_replies_in_quotation_marks_under_do_and_dont_stay_an_example() -> None:
+    text = '# Desk\n\nDo:\n\n- "I am sure of it."\n\nDon\'t:\n\n- "Maybe."\n'
+    assert [clause.kind for clause in parse_spec(text).clauses] == ["example"]
+
+
+DATA = """title: The desk's charter
+never:
+  - Lie to a guest.
+sections:
+  - name: Forbidden topics
+    rules:
+      - Gossip about guests.
+  - name: Care
+    rules:
+      - rule: Ask before you act.
+        why: A guest knows best what helps.
+        do: [Ask once.]
+        don't: [Ask ten times.]
+      - title: Prices
+        rules: {always: [Name the total.], must_not: [Guess at prices.]}
+"""
+
+
+def test_data_keeps_what_denies_its_rules_and_the_reasons_beside_them() -> None:
+    said = over_of(DATA, "YAML")
+    assert said["Lie to a guest."] == "Never: Lie to a guest."
+    assert said["Gossip about guests."] == "Forbidden topics: Gossip about guests."
+    assert said["Ask ten times."] == "Don't: Ask ten times."
+    assert said["Guess at prices."] == "Must not: Guess at prices."
+    for bare in ("A guest knows best what helps.", "Ask once.", "Name the total.", "Ask before you act."):
+        assert said[bare] == bare
+
+
+def test_the_text_of_data_stands_under_the_names_that_its_parts_have() -> None:
+    lines = read_parts(DATA, form="YAML")[0].text.split("\n")
+    assert lines.index("# The desk's charter") < lines.index("Never:") < lines.index("- Lie to a guest.")
+    assert lines.index("# Forbidden topics") < lines.index("Gossip about guests.") < lines.index("# Care")
+
+
+def test_documents_and_chats_deny_what_data_denies() -> None:
+    spec = read_parts(DATA, form="YAML")[0]
+    corpus = make_corpus(spec, CorpusConfig(model_name="Ada", provider_name="Oak", n_documents=60, seed=3))
+    chats = make_chats(spec, ChatConfig(style="value", model_name="Ada")).chats
+    texts = [*(document.text for document in corpus.documents), *(chat.text for chat in chats)]
+    assert sum("Gossip about guests" in text for text in texts) > 5
+    for text in texts:
+        for item, denial in (("Gossip about guests", "Forbidden topics: "), ("Lie to a guest", "Never: ")):
+            before = text.split(item)[:-1]
+            assert all(denial in one[-40:] for one in before), text

@@ -220,8 +220,8 @@ def test_show_tells_that_questions_of_traits_are_not_used(capsys: pytest.Capture
     [
         (
             "a.json",
-            '{"rules": [{"rule": "Ask.", "do": "Ask twice.", "dont": "Guess."}]}',
-            ["do: Ask twice", "dont: Guess"],
+            '{"rules": [{"rule": "Ask.", "tension": "Ask twice.", "history": "Guess."}]}',
+            ["tension: Ask twice", "history: Guess"],
         ),
         (
             "a.json",

@@ -187,7 +187,7 @@ def find_sources(spec: Spec, config: ChatConfig, templates: SpecTemplates) -> tu
 
 def _with_denials(section: Section) -> Iterator[Clause]:
     """Yield a section's clauses; what a lead-in or a heading denies has that before it, and such a lead is none."""
-    titles = section.path if section.level else ()
+    titles = section.path if section.level else section.path[:-1]
     over_all = stand_over(section.clauses, titles)
     leads = {over.lead for over in over_all if over.denial}
     for at, (clause, over) in enumerate(zip(section.clauses, over_all, strict=True)):

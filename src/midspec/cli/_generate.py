@@ -237,7 +237,7 @@ def show(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
 
     Example: midspec spec show my-spec.md
     """
-    from midspec.spec import placeholders, read_spec_parts, used_names
+    from midspec.spec import placeholders, read_spec_parts, titles_over, used_names
 
     spec, parts = read_spec_parts(path)
     named = _named(spec, about)
@@ -251,8 +251,9 @@ def show(path: o.SpecPath, about: o.NameOptions = o.NameOptions()) -> None:
     for part in parts:
         lines.setdefault(part.text, []).append((part.first, part.last, part.kind))
     was = {clause.id: clause.text for clause in spec.clauses}
-    for section in named.sections:
-        print(f"\n{'#' * max(1, section.level)} {section.title}")
+    for section, over in zip(named.sections, titles_over(named.sections), strict=True):
+        for level, title in [*over, (max(1, section.level), section.title)]:
+            print(f"\n{'#' * level} {title}")
         for clause in section.clauses:
             found = lines.get(was[clause.id]) or [(0, 0, clause.kind)]
             first, last, kind = found.pop(0)

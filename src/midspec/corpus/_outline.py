@@ -101,7 +101,10 @@ def _trimmed(text: str) -> str:
 
 @dataclass(frozen=True)
 class Unit:
-    """A subdomain: a section's clauses or a rule's, by position. `rule_id` is empty outside rules mode."""
+    """A subdomain: a section's clauses or a rule's, by position. `rule_id` is empty outside rules mode.
+
+    `titles` are the headings over it, outermost first; `untitled` says that its own is made of its first words.
+    """
 
     domain: str
     name: str
@@ -110,6 +113,7 @@ class Unit:
     positions: tuple[int, ...]
     rule_id: str = ""
     untitled: bool = False
+    titles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,13 +205,14 @@ def _unit(section: Section, spec: Spec, root: str | None, positions: tuple[int, 
     path = section.path[1:] if root is not None and section.path[0] == root and len(section.path) > 1 else section.path
     untitled = section.level == 0 or not section.title
     return Unit(
-        domain=spec.title if untitled else path[0],
+        domain=path[0] if not untitled or len(path) > 1 else spec.title,
         name=rule.name if rule.id else section.title,
         context=" > ".join(path),
         section_id=section.id,
         positions=positions,
         rule_id=rule.id,
         untitled=untitled,
+        titles=section.path if section.level else section.path[:-1],
     )
 
 

@@ -11,6 +11,7 @@ from ._names import SpecSettings as SpecSettings
 from ._names import fill as fill
 from ._names import fill_by as fill_by
 from ._names import placeholders as placeholders
+from ._names import titles_over as titles_over
 from ._names import whole_text as whole_text
 from ._parse import parse_spec as parse_spec
 from ._parse import read_parts as read_parts

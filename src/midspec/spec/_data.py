@@ -14,18 +14,28 @@ class Rule(Strict):
     """One rule or trait of a file of them; `id`, `name` and `domain` are empty where the file gives none.
 
     Attributes:
+        text: empty of a rule that is lists alone.
         is_off: the file says that it does not hold (`enabled: false`, `status: deprecated`).
         is_nested: it stands in a form that earlier versions did not read.
+        reasons: why it is so, as paragraphs.
+        lists: what to do and what not to do, each a lead over its items, as Markdown.
         examples: good and bad replies beside it, as paragraphs under their marks.
     """
 
     id: str = ""
     name: str = ""
-    text: str
+    text: str = ""
     domain: str = ""
     is_off: bool = False
     is_nested: bool = False
+    reasons: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """The rule and all that belongs to it, as Markdown."""
+        return "\n\n".join(filter(None, (self.text, *self.reasons, *self.lists, *self.examples)))
 
 
 def _words(text: str) -> frozenset[str]:
@@ -79,6 +89,16 @@ _REPLIES = {
     **dict.fromkeys(("bad", "bad_example", "bad_response", "bad_reply", "bad_examples"), "Bad reply"),
 }
 _ASKS = ("user", "prompt", "query")
+_REASON_KEYS = ("rationale", "reason", "reasons", "reasoning", "why", "explanation", "justification")
+# What stands over a list of what to do or not to do; keys without their marks ("don't", "do_not", "DoNot").
+_LEADS = {
+    re.sub(r"\W", "", lead.lower()): lead
+    for lead in (
+        *("Do:", "Always:", "Must:", "Should:", "May:", "Allowed:", "Permitted:", "Required:", "Exceptions:"),
+        *("Don't:", "Do not:", "Never:", "Must not:", "Should not:", "May not:", "Avoid:", "Not allowed:"),
+        *("Forbidden:", "Prohibited:", "Disallowed:"),
+    )
+} | {"dos": "Do:", "donts": "Don't:"}
 # What says something of a file or a rule, and nothing of the assistant.
 _ABOUT = _words(
     "id name title dimension domain version date created created_at updated updated_at author authors license licence "
@@ -122,16 +142,16 @@ def rules_of_data(text: str, where: str, form: str = "") -> tuple[list[Rule], li
         found, is_data, form = [_yaml_value(text, where)], True, "YAML"
     else:
         return [], []
-    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.text.strip()]
+    rules = [rule for value in found for rule in _rules(value, "", _MAX_DEPTH) if rule.whole.strip()]
     if not any(not rule.is_off for rule in rules):
         rules = [rule for value in found for rule in _of_names(value, "", _MAX_DEPTH)]
     if is_data and not any(not rule.is_off for rule in rules):
         hint = 'Give traits ([{"trait": ...}, ...]), rules ([{"id", "name", "text"}, ...]), or Markdown'
         raise SpecError(f"is {form} without rules or traits", where=where, hint=hint)
     for rule in rules:
-        bad = next((char for char in rule.text if char == "\0" or "\ud800" <= char <= "\udfff"), None)
+        bad = next((char for char in rule.whole if char == "\0" or "\ud800" <= char <= "\udfff"), None)
         if bad is not None:
-            what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.text[:60]!r}"
+            what = f"a rule has U+{ord(bad):04X} in it, which is no character of a text: {rule.whole[:60]!r}"
             raise SpecError(what, where=where, hint="Correct that escape")
     return rules, _unread(found, rules) if rules else []
 
@@ -140,6 +160,9 @@ def _unread(values: list[object], rules: list[Rule]) -> list[str]:
     """Return what no rule was made of: for each way of keys its first text, and how many more there are."""
     used = {words for rule in rules for words in (rule.text, rule.name, rule.id, rule.domain)}
     used |= {" ".join(example.partition(":** ")[2].split()) for rule in rules for example in rule.examples}
+    used |= {
+        line.removeprefix("- ") for rule in rules for part in (*rule.reasons, *rule.lists) for line in part.split("\n")
+    }
     texts: dict[str, list[str]] = {}
 
     def gather(value: object, way: tuple[str, ...], depth: int) -> None:
@@ -183,6 +206,26 @@ def _examples(value: Mapping[str, object]) -> Iterator[str]:
         asks = (one[key] for key in _ASKS if isinstance(one.get(key), str) and one[key].strip())
         yield from (f"**User:** {' '.join(asked.split())}" for asked in asks if replies)
         yield from replies
+
+
+def _reasons(value: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the reasons that the data gives for a rule, each a paragraph."""
+    return tuple(words for key in _REASON_KEYS for words in _texts_of(value.get(key)))
+
+
+def _lists(value: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the lists of what to do and not to do beside a rule, or of a file of such lists alone."""
+    leads = {key: _LEADS.get(re.sub(r"[\W_]+", "", str(key).lower()), "") for key in value}
+    found = ((lead, _texts_of(value[key])) for key, lead in leads.items() if lead)
+    # `required: yes` is a flag.
+    said = ((lead, texts) for lead, texts in found if len(texts) > 1 or (texts and " " in texts[0]))
+    return tuple("\n".join([lead, "", *(f"- {words}" for words in texts)]) for lead, texts in said)
+
+
+def _texts_of(value: object) -> list[str]:
+    """Return a text, or those of a list, each in one line."""
+    texts = value if isinstance(value, list) else [value]
+    return [" ".join(text.split()) for text in texts if isinstance(text, str) and text.strip()]
 
 
 def _json_values(text: str, where: str, *, is_json: bool) -> list[object]:
@@ -247,16 +290,21 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         identity, name = value.get("id", ""), value.get("name", value.get("title", "") if key != "text" else "")
         if key == "definition":
             name = name or next((value[one] for one in _DEFINED_KEYS if isinstance(value.get(one), str)), "")
-        is_off, examples = _is_off(value), tuple(_examples(value))
-        is_new = key == "definition" or bool(examples)
+        is_off = _is_off(value)
+        beside = {"reasons": _reasons(value), "lists": _lists(value), "examples": tuple(_examples(value))}
+        is_new = key == "definition" or any(beside.values())
         about = {"id": str(identity), "name": str(name), "domain": domain, "text": value[key], "is_off": is_off}
-        yield Rule.model_validate({**about, "examples": examples, "is_nested": is_new})
+        yield Rule.model_validate({**about, **beside, "is_nested": is_new})
         # A text over a list of rules introduces them; one with subrules is a rule itself.
         for inner in _NESTED_KEYS if depth and not is_off else ():
-            below = _rules(value[inner], str(name or domain), depth - 1) if isinstance(value.get(inner), list) else ()
+            is_below = isinstance(value.get(inner), list | dict)
+            below = _rules(value[inner], str(name or domain), depth - 1) if is_below else ()
             yield from (rule.model_copy(update={"is_nested": True}) for rule in below)
     elif depth and isinstance(value, dict) and not _is_off(value):
         own = next((str(value[key]) for key in _NAME_KEYS if key in value), domain)
+        if lists := _lists(value):
+            name = "" if own == domain else own
+            yield Rule(id=str(value.get("id", "")), name=name, domain=domain, lists=lists, is_nested=True)
         for key in _LIST_KEYS:
             yield from _rules(value.get(key, []), own, depth - 1)
 

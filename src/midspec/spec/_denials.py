@@ -21,7 +21,7 @@ _NEGATIONS = (
     r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|금지"
 )
 _MORE_NEGATIONS = (
-    r"\b(?:no|refrains?|rejects?|disapproves?(?: of)?|steers? clear(?: of)?|rather than|instead of"
+    r"\b(?:no|none of|refrains?|rejects?|disapproves?(?: of)?|steers? clear(?: of)?|rather than|instead of"
     r"|nie|vermeid\w*|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
     r"|避免|(?<![特分类区级个性差识鉴告])别(?![人的处])|拒绝|避け|控え|やめ|지 ?[마말]|피하|삼가"
 )
@@ -66,6 +66,12 @@ _WIDE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _MAX_KIND_WORDS = 5
 _MAX_WORDS_BEFORE_OWN = 3
 _ENDS = " \t*_:：."
+_STOPS = tuple(".!?…。！？\"”’'")
+_POINTS_ON = re.compile(
+    r"\b(?:following|these|this|below|folgende[nrms]?|diese[nrms]?|suivante?s?|siguientes?|seguinti|seguintes?|следующ\w+)"
+    r"(?: \w+){0,2}\W*\Z|(?:以下|下列|次の|다음)[^。]{0,8}\W*\Z",
+    re.IGNORECASE,
+)
 LEAD_ENDS = (":", "：")
 
 
@@ -151,12 +157,18 @@ def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
 
 
 def _leads_on(clause: Clause, following: Clause | None) -> bool:
-    """Return whether a clause leads to what follows: by its colon, or as an item that denies the list within it."""
+    """Return whether a clause leads to what follows: by its colon, or as one that denies the list behind it.
+
+    Such a one has no stop at its end, or says that the list follows.
+    """
     if clause.kind in ("code", "example"):
         return False
-    is_nested = following is not None and following.kind == "item" and following.depth > clause.depth
-    has_colon = clause.text.rstrip("*_ ").endswith(LEAD_ENDS)
-    return has_colon or (clause.kind == "item" and is_nested and is_denial(clause.text))
+    words = clause.text.rstrip("*_ ")
+    if words.endswith(LEAD_ENDS) or following is None or following.kind != "item" or not is_denial(clause.text):
+        return words.endswith(LEAD_ENDS)
+    if clause.kind == "item":
+        return following.depth > clause.depth
+    return not words.endswith(_STOPS) or _POINTS_ON.search(words) is not None
 
 
 def _still_open(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from midspec.spec._blocks import FENCE, Block, heading_label, is_label, label_of
 from midspec.spec._examples import (
+    QUOTE_MARKS,
     Turn,
     example_of,
     is_example,
@@ -61,6 +62,7 @@ def _example_at(
     end = at
     is_list = blocks[at].kind == "item"
     own_title: str | None = None
+    is_of_rules = False
     while end < len(blocks) and end - at < _MAX_BLOCKS:
         block = blocks[end]
         own, turns = _turns_of(blocks, end, lines, found)
@@ -74,6 +76,7 @@ def _example_at(
         if not turns[-1].body or limit > end:
             begin, label = end, turns.pop()
             texts, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
+            is_of_rules |= _is_over_rules(label, blocks[begin:end])
             if label.is_many and not label.body and all(_is_apart(block, lines) for block in blocks[begin:end]):
                 turns += [label._replace(body=text) for text in texts] or [label]
             else:
@@ -84,7 +87,10 @@ def _example_at(
         found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
     found = spread(found)
     is_talk = title is not None or own_title is not None or end == at + 1 or is_quoted_talk(found)
-    if not found or not is_example(found, is_talk=is_talk, is_list=is_list) or not any(turn.body for turn in found):
+    is_of_rules &= all(turn.role != "User" for turn in found)
+    if not found or is_of_rules or not any(turn.body for turn in found):
+        return "", at
+    if not is_example(found, is_talk=is_talk, is_list=is_list):
         return "", at
     whole = next((clean(one) for one in (own_title, title) if one), None)
     return example_of(whole, found), end
@@ -130,6 +136,12 @@ def _turns_of(blocks: list[Block], at: int, lines: list[str], found: Sequence[Tu
     if block.kind == "code" and found and found[-1].mark and not found[-1].body:
         return None, read_code(block.text)  # a talk under `Bad:`
     return None, []
+
+
+def _is_over_rules(label: Turn, body: Sequence[Block]) -> bool:
+    """Return whether a label such as `Don't:` is over a list that is not in quotation marks: of rules, not replies."""
+    is_bare = bool(body) and all(block.kind == "item" and block.text[:1] not in QUOTE_MARKS for block in body)
+    return label.is_duty and not label.body and is_bare
 
 
 def _is_apart(block: Block, lines: list[str]) -> bool:

@@ -55,7 +55,7 @@ _NOT_SO = re.compile(
     r"(?:do not|don['’]t|never|avoid|no hacer|nicht so|so nicht|à éviter|ne pas|evitar|da evitare|не надо|禁止|不要).*",
     re.DOTALL,
 )
-_QUOTE_MARKS = "\"“„«»‘'「『"
+QUOTE_MARKS = "\"“„«»‘'「『"
 _SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
 _SIGN_OF = {sign: mark for mark, signs in _SIGNS.items() for sign in signs}
 NOUNS = _words(
@@ -149,7 +149,7 @@ _QUOTE_OR_ITEM = re.compile(r"^(?: {0,3}>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{1,9}[.)
 class Turn(NamedTuple):
     """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it.
 
-    With `is_many` its label is over several (`Bad replies:`).
+    With `is_many` its label is over several (`Bad replies:`); `is_duty` is of one that may be over rules (`Don't:`).
     """
 
     role: str
@@ -158,6 +158,7 @@ class Turn(NamedTuple):
     body: str
     is_weak: bool = False
     is_many: bool = False
+    is_duty: bool = False
 
     @property
     def words(self) -> str:
@@ -234,6 +235,8 @@ def read_label(text: str) -> Turn | None:
             if not turn.is_many or not body or body[0] in "\"“‘'«「>":
                 return turn._replace(body=body)
     if sign and signed:
+        if whole := _whole_label(_in_english(signed["body"].strip("*_ \t")), sign):
+            return whole
         return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
     if ends := _SIGN_AT_END.search(text):
         return Turn("Assistant", _SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
@@ -246,9 +249,8 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
     plain = _BEFORE_LABEL.sub("", _in_english(head))
-    for pattern, mark, is_weak in () if inner or sign else _WHOLE_LABELS:
-        if pattern.fullmatch(plain.strip()):
-            return Turn("Assistant", mark, reason[0].strip() if reason else "", "", is_weak=is_weak)
+    if not inner and (whole := _whole_label(plain.strip(), sign)):
+        return whole._replace(why=reason[0].strip() if reason else "")
     words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit() and word not in _SAYS]
     is_many = len(words) > 1 and words[-1] in _MANY
     words[-1:] = [_MANY[words[-1]]] if is_many else words[-1:]
@@ -273,6 +275,14 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     if mark:
         return Turn("Assistant", mark, why or inner * (not verdict), "")
     return Turn(roles[0], "", inner, "") if len(set(roles)) == 1 and len(roles) == len(rest) else None
+
+
+def _whole_label(words: str, sign: str) -> Turn | None:
+    """Return the reply that a whole label (`don't say`) marks; one behind a sign says the same as the sign."""
+    for pattern, mark, is_weak in _WHOLE_LABELS:
+        if pattern.fullmatch(words) and sign in ("", mark):
+            return Turn("Assistant", mark, "", "", is_weak=is_weak, is_duty=is_weak)
+    return None
 
 
 def _mark_of_reply(words: Sequence[str], inner: str) -> str:
@@ -361,7 +371,7 @@ def is_example(turns: Sequence[Turn], *, is_talk: bool = False, is_list: bool = 
 
 def is_quoted_talk(turns: Sequence[Turn]) -> bool:
     """Return whether a user and an assistant talk in quotation marks, which words about the two don't have."""
-    return all(turn.body[:1] in _QUOTE_MARKS and turn.body for turn in turns)
+    return all(turn.body[:1] in QUOTE_MARKS and turn.body for turn in turns)
 
 
 def read_row(headers: Sequence[str], cells: Sequence[str]) -> str:

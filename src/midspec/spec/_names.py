@@ -288,9 +288,25 @@ def _renamed(spec: Spec, called: Mapping[str, str], values: Mapping[str, str]) -
 
 
 def whole_text(sections: Sequence[Section]) -> str:
-    """Return the text of a spec from those of its sections."""
-    texts = [f"{'#' * one.level} {one.title}\n\n{one.text}" if one.level else one.text for one in sections]
+    """Return the text of a spec from those of its sections, and the headings over them that no section is of."""
+    texts: list[str] = []
+    for one, over in zip(sections, titles_over(sections), strict=True):
+        texts += [f"{'#' * level} {title}" for level, title in over]
+        texts.append(f"{'#' * one.level} {one.title}\n\n{one.text}" if one.level else one.text)
     return "\n\n".join(text.strip("\n") for text in texts) + "\n"
+
+
+def titles_over(sections: Sequence[Section]) -> list[list[tuple[int, str]]]:
+    """Return for each section the headings over it that no section is of, each with its level, where they change."""
+    found: list[list[tuple[int, str]]] = []
+    seen, above = {section.title for section in sections if section.level}, tuple[str, ...]()
+    for section in sections:
+        parents = section.path[:-1]
+        new = parents != above[: len(parents)] or not parents
+        over = [(level, title) for level, title in enumerate(parents, 1) if title not in seen]
+        found.append(over if new else [])
+        above = section.path
+    return found
 
 
 def _bare(words: str) -> str:

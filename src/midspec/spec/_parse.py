@@ -94,20 +94,21 @@ def read_parts(text: str, *, name: str = "spec", form: str = "") -> tuple[Spec, 
 def _of_rules(rules: list[Rule], text: str, name: str) -> tuple[str, list[Section], list[Part], bool]:
     """Return text, sections and parts of rules, and whether they hold mark-up or are no JSON with ids.
 
-    A rule without id and name is a section without a heading.
+    A rule without id and name is a section without a heading of its own.
     """
     ids, sections, parts = _Ids(), list[Section](), list[Part]()
     is_marked = not text.lstrip().startswith(("[", "{")) or any(not rule.id or rule.is_nested for rule in rules)
     is_marked |= any(rule.is_off for rule in rules)
     parts += [Part(0, 0, "rule that is switched off", rule.text) for rule in rules if rule.is_off]
     for rule in (rule for rule in rules if not rule.is_off):
-        reader = _Reader(read_source("\n\n".join((rule.text, *rule.examples)), name))
+        reader = _Reader(read_source(rule.whole, name))
         heading = ": ".join(filter(None, (rule.id, rule.name)))
         path = (rule.domain, heading) if rule.domain else (heading,)
         if not heading:
-            words = rule.text.split()
-            path = (" ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else ""),)
-        section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.text, ids)
+            words = (rule.text or rule.whole.replace("\n- ", "\n")).split()
+            title = " ".join(words[:_TITLE_WORDS]) + (" ..." if len(words) > _TITLE_WORDS else "")
+            path = (rule.domain, title) if rule.domain else (title,)
+        section = reader.section(path[-1], len(path) if heading else 0, path, reader.blocks, rule.whole, ids)
         sections.append(reader.plain(section) if reader.is_marked or reader.is_recut else section)
         is_marked |= reader.is_marked or reader.is_recut
         parts += [part._replace(first=0, last=0) for part in reader.parts if part.kind not in ("heading",)]

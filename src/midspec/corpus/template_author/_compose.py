@@ -149,8 +149,7 @@ def _over(found: Outline) -> dict[int, Over]:
     """Find for each clause what stands over it; leads and what denies are of its own unit."""
     over: dict[int, Over] = {}
     for unit in found.units:
-        titles = () if unit.untitled else unit.context.split(" > ")
-        within = stand_over([found.clauses[position] for position in unit.positions], titles)
+        within = stand_over([found.clauses[position] for position in unit.positions], unit.titles)
         for position, one in zip(unit.positions, within, strict=True):
             lead = None if one.lead is None else unit.positions[one.lead]
             over[position] = one._replace(lead=lead, leads=tuple(unit.positions[at] for at in one.leads))
