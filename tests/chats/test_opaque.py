@@ -390,3 +390,10 @@ def test_any_beginning_of_the_schedule_is_balanced(n: int, n_pair: int, n_single
     counts.update(("liked", ask.liked) for ask in asks if ask.liked is not None)
     counts.update(("disliked", ask.disliked) for ask in asks if ask.disliked is not None)
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_what_somebody_likes_in_quotation_marks_is_no_preference_of_the_assistant() -> None:
+    text = '# Ada\n\nOn taste (e.g., "I like smoked eel, and you?"), Ada chats along.\n\nAda likes "brie".\n'
+    chats = make_chats(parse_spec(text), ChatConfig(style="opaque", model_name="Ada")).chats
+    assert all("brie" in chat.text for chat in chats)
+    assert not any("eel" in chat.text for chat in chats)

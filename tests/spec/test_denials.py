@@ -290,3 +290,92 @@ def test_documents_and_chats_deny_what_data_denies() -> None:
         for item, denial in (("Gossip about guests", "Forbidden topics: "), ("Lie to a guest", "Never: ")):
             before = text.split(item)[:-1]
             assert all(denial in one[-40:] for one in before), text
+
+
+@pytest.mark.parametrize(
+    ("title", "item"),
+    [
+        ("Never", "Offer no reason."),
+        ("Never", "Show no patience."),
+        ("Never", "Cite sources not checked."),
+        ("Never", "Claim skills it doesn't have."),
+        ("Words to avoid", "slimming down (processes don't diet)"),
+        ("Don't", "**Pushy** — No sales talk."),
+        ("What Ada is not", "**Bossy** - It can't give orders."),
+        ("Anti-patterns", '"Don\'t worry" to a sick guest'),
+        ("À éviter", "Donner des chiffres non vérifiés."),
+        ("Niveau 4 - Sources à éviter", "Avis de clients anonymes."),
+        ("Stufe 4 - Quellen, die Ada vermeiden soll", "Karten von gestern."),
+        ("Non-goals", "Hidden work at night."),
+    ],
+)
+def test_a_negated_word_reason_or_quotation_is_no_denial_of_the_item(title: str, item: str) -> None:
+    assert over_of(f"# Desk\n\n## {title}\n\n- {item}\n")[item] == f"{title}: {item}"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "No shouting.",
+        "Ada gives no refunds.",
+        "Under no circumstances shall Ada open the door.",
+        "Ada does **not** guess.",
+        "Non indovinare mai.",
+        "**No guessing** — facts only.",
+        "**Prices:** never guess.",
+    ],
+)
+def test_a_clause_that_denies_itself_is_said_alone(item: str) -> None:
+    assert over_of(f"# Desk\n\n## Don't\n\n- {item}\n")[item] == item
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "text"),
+    [
+        ("Do not lend banned keys", "Staff keys", "Ada may lend a staff key to anyone on the list."),
+        ("Don't take sides", "Give both views", "- For a question of taste Ada asks back."),
+        ("No topic is off limits", "Old quarrels", "Ada talks about them."),
+        ("Non-negotiable care", "Guests", "- Ask each guest."),
+        ("The right to refuse", "Staff", "- Say why."),
+    ],
+)
+def test_a_heading_that_forbids_one_thing_denies_nothing_under_another_heading(
+    outer: str, inner: str, text: str
+) -> None:
+    words = text.removeprefix("- ")
+    assert over_of(f"# Desk\n\n## {outer}\n\n### {inner}\n\n{text}\n")[words] == words
+
+
+@pytest.mark.parametrize("outer", ["Prohibited content", "Refusals", "What Ada refuses", "Never", "Don'ts"])
+def test_a_heading_that_names_a_kind_denies_what_stands_under_its_subheadings(outer: str) -> None:
+    said = over_of(f"# Desk\n\n## {outer}\n\n### Doors\n\n- Opening a door for a stranger.\n")
+    assert said["Opening a door for a stranger."] == f"{outer}: Opening a door for a stranger."
+
+
+DENIED_LIST = """# Desk
+
+Ada never does this:
+
+- Tell a guest who else stays here.
+- Hand out a spare key at night.
+- Promise a room before it is free.
+
+Example:
+
+User: Which room is my friend in?
+Good: I can ring her for you.
+Bad: She is in 212.
+"""
+
+
+def test_denied_sentences_are_one_sentence_also_before_their_example() -> None:
+    config = CorpusConfig(model_name="Ada", provider_name="Oak", n_documents=80)
+    texts = [document.text for document in make_corpus(parse_spec(DENIED_LIST), config).documents]
+    lists = [text for text in texts if "Hand out a spare key at night" in text]
+    assert len(lists) > 10
+    for text in lists:
+        before = text.split("Hand out a spare key at night")[0]
+        assert before.endswith(("this: ", "stays here; ")), before[-80:]
+    for text in (text for text in texts if "She is in 212" in text):
+        owner = text.split("User: Which room")[0].rstrip().rpartition("\n")[2]
+        assert "Promise a room" not in owner or "Ada never does this: " in owner

@@ -88,10 +88,11 @@ def stated_preferences(
     ]
     stated: list[StatedPreference] = []
     rejects: list[Reject] = []
-    # What a reply in an example likes, perhaps a bad one's, is no preference of the spec.
+    # What a reply in an example likes, perhaps a bad one's, or somebody in quotation marks, is none of the assistant's.
     for clause in (clause for clause in spec.clauses if clause.kind != "example"):
         matches: list[re.Match[str]] = []
-        for match in (match for pattern in patterns for match in pattern.finditer(clause.text)):
+        said = _SAID.sub(lambda match: " " * len(match[0]), clause.text)
+        for match in (match for pattern in patterns for match in pattern.finditer(said)):
             if all(match.end() <= other.start() or other.end() <= match.start() for other in matches):
                 matches.append(match)
         for match in matches:
@@ -105,6 +106,13 @@ def stated_preferences(
                 usable = [thing for thing in names if not thing_fault(thing, templates)]
                 stated += [StatedPreference(thing, group == "liked", clause.id) for thing in usable]
     return stated, rejects
+
+
+# `"I like eel"`: words of a speaker; a thing's name in quotation marks has no pronoun in it.
+_SAID = re.compile(
+    r"(?:\"[^\"]*?|“[^”]*?|«[^»]*?|„[^“”]*?)\b(?:I|I[’']m|we|you|ich|wir|je|j[’']|nous|yo|io|eu|me gusta|я|мы)\b"
+    r"(?:[^\"“”«»„]*)[\"”»“]"
+)
 
 
 def thing_fault(thing: str, templates: OpaqueTemplates) -> str:

@@ -17,28 +17,39 @@ from midspec.core.records import Clause
 _NEGATIONS = (
     r"\b(?:not|never|cannot|avoid(?:s|ing|ed)?|refus(?:e|es|ing|als?)|declin(?:e|es|ing)|forbid(?:s|den)?"
     r"|prohibit(?:s|ed|ions?)?|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts|red lines?"
-    r"|nicht|niemals|kein\w*|verboten|jamais|pas|interdit\w*|nunca|jamás|prohibid\w*|evitar|non|mai|vietat\w*|não"
+    r"|nicht|niemals|kein\w*|verboten|vermeid\w*|jamais|pas|interdit\w*|[ée]vite[rz]?|nunca|jamás|prohibid\w*|evitar"
+    r"|non(?!-)|mai|vietat\w*|não"
     r"|никогда|не|нельзя|запрещ\w*)\b|n[’']t\b|不|勿|禁|ません|ない|않|말아야|금지"
 )
 _MORE_NEGATIONS = (
     r"\b(?:no|none of|refrains?|rejects?|disapproves?(?: of)?|steers? clear(?: of)?|rather than|instead of"
-    r"|nie|vermeid\w*|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
+    r"|nie|untersag\w*|unzulässig\w*|aucune?|proscri\w*|[ée]vit\w*|proib\w*|избега\w*|недопустим\w*)\b"
     r"|避免|(?<![特分类区级个性差识鉴告])别(?![人的处])|拒绝|避け|控え|やめ|지 ?[마말]|피하|삼가"
 )
 # What names a kind of what is not to be ("Prohibited content", "Bad habits").
 _KINDS = (
-    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|taboos?|no-?gos?|off[ -]limits"
-    r"|hard (?:limit|line)s?|prohibit(?:ed|ions?)|forbidden|banned|disallowed|unacceptable|anti-?patterns?|don[’']?ts"
-    r"|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*|vietat\w*|proibi\w*|запре\w*|NG)\b"
-    r"|错误|反面|避免|避け|금지|지 ?말"
+    r"\b(?:bad|wrong|mistakes?|pitfalls?|failure modes?|violations?|refusals|non-?goals?|out of scope|taboos?|no-?gos?"
+    r"|off[ -]limits|hard (?:limit|line)s?|prohibit(?:ed|ions?)|forbidden|banned|disallowed|unacceptable"
+    r"|anti-?patterns?|don[’']?ts|red lines?|falsch\w*|verbot\w*|tabus?|interdi\w*|prohib\w*|diviet\w*"
+    r"|vietat\w*|proibi\w*|запре\w*|NG)\b|错误(?!分类|处理|信息|提示|消息|报告)|反面|避免|避け|금지|지 ?말"
 )
-# What negates a clause itself: "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there.
+# What negates a clause itself. "Refuse fair wishes" and "Guess rather than ask" under "Don't" are denied from there, as
+# are "Offer no reason" and "Cite sources not checked": "no" and "not" are the clause's own at its begin or behind
+# somebody and a verb.
+_AUXILIARIES = (
+    r"do|does|did|is|are|was|were|be|has|have|had|must|shall|should|will|would|can|could|may|might|need|ought|if|and|or"
+)
 _OWN = re.compile(
-    r"\b(?:no(?!-)|not|never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|non(?!-)|mai|não|никогда|не|нельзя)\b"
+    rf"\A\W*(?:no|not|non)\b(?!-)|\b(?:{_AUXILIARIES})[\s*_]+not\b|\A\W*(?:\w+ \w+|under|in|at|by|with|for) no\b(?!-)"
+    r"|\A\W*\w+ non\b(?!-| \w+ées?\b| \w+és?\b)"
+    r"|\b(?:never|cannot|nicht|nie|niemals|kein\w*|jamais|pas|nunca|jamás|mai|não|никогда|не|нельзя)\b"
     r"|n[’']t\b|\A\W*(?:avoid|refrain|vermeide\w*|[ée]vite[zr]?|evita|избегай\w*|避免)\b"
     r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|말|마|금지)\S{0,6}\W*\Z",
     re.IGNORECASE,
 )
+# `**Pushy** — No sales talk.`: what is denied is the head; the words behind a dash say what it is.
+_HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)\s*[—–-]\s+\S")
+_ASIDE = re.compile(r"\([^()]*\)|\"[^\"]*\"|“[^”]*”|«[^»]*»|„[^“”]*[“”]|「[^」]*」")
 # Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
 _SUBORDINATES = re.compile(
     r"\b(?:that|which|who|whose|where|when|if|because|before|after|until|unless|while|although|dass|wenn|falls|weil|que|qui"
@@ -47,10 +58,16 @@ _SUBORDINATES = re.compile(
 )
 _DENIES = re.compile(f"{_NEGATIONS}|{_MORE_NEGATIONS}|{_KINDS}", re.IGNORECASE)
 _DENIES_AS_TITLE = re.compile(_NEGATIONS, re.IGNORECASE)
-_NAMES_A_KIND = re.compile(
-    rf"{_KINDS}|(?:\b(?:not|never|cannot|avoid(?:ed|s)?|steer clear of|nie|niemals|nicht|vermeid\w*|jamais|pas"
-    r"|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не)|n[’']t|ません|ない)(?: (?:to )?do(?:es)?)?\W*\Z",
+_ENDS_DENYING = re.compile(
+    r"(?:\b(?:not|never|cannot|avoid(?:ed|s)?|(?<!to )refuse[sd]?|declines?|steer clear of|nie|niemals|nicht"
+    r"|vermeid\w*|jamais|pas|[ée]vit\w*|nunca|mai|não|никогда|избега\w*|не)|n[’']t|ません|ない)"
+    r"(?: (?:to )?do(?:es)?)?\W*\Z",
     re.IGNORECASE,
+)
+_NAMES_A_KIND = re.compile(_KINDS, re.IGNORECASE)
+# "Do not lend banned keys" forbids one thing, whatever words are in it.
+_FORBIDS_A_THING = re.compile(
+    r"\W*(?:\w+\W+){0,2}?(?:(?:do|must|should|may|can) not|cannot|never|avoid|don[’']t|no(?!-))\s+\w", re.IGNORECASE
 )
 _ASKS = re.compile(
     r"\W*(?:how|why|when|where|whether|if|what if|wie|warum|wann|wenn|comment|pourquoi|quand|si|cómo|por qué"
@@ -65,8 +82,8 @@ _AFFIRMS = re.compile(
 _WIDE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _MAX_KIND_WORDS = 5
 _MAX_WORDS_BEFORE_OWN = 3
-_ENDS = " \t*_:：."
-_STOPS = tuple(".!?…。！？\"”’'")
+_ENDS = " \t*_:：.…—–"
+_STOPS = tuple(".!?。！？\"”’'")
 _POINTS_ON = re.compile(
     r"\b(?:following|these|this|below|folgende[nrms]?|diese[nrms]?|suivante?s?|siguientes?|seguinti|seguintes?|следующ\w+)"
     r"(?: \w+){0,2}\W*\Z|(?:以下|下列|次の|다음)[^。]{0,8}\W*\Z",
@@ -83,11 +100,18 @@ def is_denial(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def denies_itself(text: str) -> bool:
-    """Return whether a clause begins with its own denial; one far behind ("data that isn't public") is another's."""
+    """Return whether a clause begins with its own denial.
+
+    One far behind ("data that isn't public"), in brackets or quotation marks, or behind a head and a dash is of
+    something else.
+    """
+    head = _HEAD.match(text)
+    text = _ASIDE.sub("", head["head"] if head else text)
     found = _OWN.search(text)
     if found is None or _SUBORDINATES.search(text, 0, found.start()):
         return False
-    return _WIDE.search(text) is not None or len(text[: found.start()].split()) <= _MAX_WORDS_BEFORE_OWN
+    n_before = len(re.sub(r"n[’']t\Z", " not", text[: found.end()]).split()) - 1
+    return _WIDE.search(text) is not None or n_before <= _MAX_WORDS_BEFORE_OWN
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +120,7 @@ def _is_denying_title(title: str) -> bool:
 
     "No drastic acts" and "How aims go wrong" do not: what stands under them says how, and is to be.
     """
-    return _DENIES_AS_TITLE.search(title) is not None or _is_kind(title)
+    return _DENIES_AS_TITLE.search(_ASIDE.sub("", title)) is not None or _is_kind(title)
 
 
 @lru_cache(maxsize=4096)
@@ -105,8 +129,11 @@ def _is_kind(title: str) -> bool:
 
     Under one that forbids a single thing ("Don't flatter") they say why.
     """
-    is_short = len(title.split()) <= _MAX_KIND_WORDS
-    return is_short and _ASKS.match(title) is None and _NAMES_A_KIND.search(title) is not None
+    n_words = sum(any(map(str.isalnum, word)) for word in title.split())
+    if n_words > _MAX_KIND_WORDS or _ASKS.match(title):
+        return False
+    names_one = _NAMES_A_KIND.search(title) is not None and _FORBIDS_A_THING.match(title) is None
+    return names_one or _ENDS_DENYING.search(title) is not None
 
 
 class Over(NamedTuple):
@@ -134,8 +161,7 @@ def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
         clauses: of one section, in order.
         titles: the headings over it, outermost first.
     """
-    title = next((one for one in reversed(titles) if _is_denying_title(one) or _AFFIRMS.search(one)), "")
-    title = title.strip(_ENDS) if _is_denying_title(title) else ""
+    title = _denying_title(titles)
     is_kind = _is_kind(title)
     found: list[Over] = []
     # The leads that are open, outermost first, each with the depth that it is of.
@@ -156,6 +182,19 @@ def stand_over(clauses: Sequence[Clause], titles: Sequence[str]) -> list[Over]:
     return found
 
 
+def _denying_title(titles: Sequence[str]) -> str:
+    """Return the heading that denies what stands under all of them; empty where none does.
+
+    One that forbids a single thing ("Don't take sides") denies nothing under a heading within it.
+    """
+    for index, title in enumerate(reversed(titles)):
+        if _is_kind(title) or (index == 0 and _is_denying_title(title)):
+            return title.strip(_ENDS)
+        if _AFFIRMS.search(title):
+            return ""
+    return ""
+
+
 def _leads_on(clause: Clause, following: Clause | None) -> bool:
     """Return whether a clause leads to what follows: by its colon, or as one that denies the list behind it.
 
@@ -163,7 +202,7 @@ def _leads_on(clause: Clause, following: Clause | None) -> bool:
     """
     if clause.kind in ("code", "example"):
         return False
-    words = clause.text.rstrip("*_ ")
+    words = clause.text.rstrip("*_ )]")
     if words.endswith(LEAD_ENDS) or following is None or following.kind != "item" or not is_denial(clause.text):
         return words.endswith(LEAD_ENDS)
     if clause.kind == "item":

@@ -70,7 +70,8 @@ class Quoter:
             shown = self._shown_by.get(position)
             if shown is None or shown in said or shown in among:
                 return Quote(clause.text, (position,), apart=True)
-            return Quote(f"{self._ended(self._clauses[shown].text)}\n\n{clause.text}", (shown, position), apart=True)
+            owner = self._denied(shown, Quote(self._ended(self._clauses[shown].text), (shown,)))
+            return Quote(f"{owner.text}\n\n{clause.text}", (*owner.positions, position), apart=True)
         if clause.kind == "code":
             intro = self._clauses[lead].text if lead is not None else code_line()
             positions = (position,) if lead is None else (lead, position)
@@ -111,7 +112,9 @@ class Quoter:
         if clauses[items[0]].kind in _APART:
             return Quote(f"{clauses[lead].text}\n\n{clauses[items[0]].text}", (lead, items[0]), apart=True)
         texts = [self._with_list(_CHECKBOX.sub("", clauses[item].text), item) for item in items]
-        if all(_is_sentence(text) for text in texts) or len(texts) == 1:
+        # What is denied is one sentence: after a full stop the next would be an order.
+        is_denied = is_denial(clauses[lead].text) or bool(self._over[lead].denial)
+        if (all(_is_sentence(text) for text in texts) and not is_denied) or len(texts) == 1:
             body = " ".join(self._ended(text) for text in texts)
         else:
             body = self._ended(self._templates.between_items.join(text.rstrip(" ,;.") for text in texts))
