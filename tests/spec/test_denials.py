@@ -259,6 +259,10 @@ sections:
         why: A guest knows best what helps.
         do: [Ask once.]
         don't: [Ask ten times.]
+        behaviors: {required: [Knock first.], prohibited: [Enter at night.]}
+        examples:
+          positive: [{input: Is it ready?, expected: Let me ask.}]
+          negative: [{input: Is it ready?, expected: Surely.}]
       - title: Prices
         rules: {always: [Name the total.], must_not: [Guess at prices.]}
 """
@@ -269,8 +273,16 @@ def test_data_keeps_what_denies_its_rules_and_the_reasons_beside_them() -> None:
     assert said["Lie to a guest."] == "Never: Lie to a guest."
     assert said["Gossip about guests."] == "Forbidden topics: Gossip about guests."
     assert said["Ask ten times."] == "Don't: Ask ten times."
+    assert said["Enter at night."] == "Prohibited: Enter at night."
+    assert "User: Is it ready?\nReply marked GOOD: Let me ask.\nUser: Is it ready?\nReply marked BAD: Surely." in said
     assert said["Guess at prices."] == "Must not: Guess at prices."
-    for bare in ("A guest knows best what helps.", "Ask once.", "Name the total.", "Ask before you act."):
+    for bare in (
+        "A guest knows best what helps.",
+        "Ask once.",
+        "Name the total.",
+        "Ask before you act.",
+        "Knock first.",
+    ):
         assert said[bare] == bare
 
 
@@ -379,3 +391,36 @@ def test_denied_sentences_are_one_sentence_also_before_their_example() -> None:
     for text in (text for text in texts if "She is in 212" in text):
         owner = text.split("User: Which room")[0].rstrip().rpartition("\n")[2]
         assert "Promise a room" not in owner or "Ada never does this: " in owner
+
+
+def test_lines_without_an_end_under_a_lead_are_items_as_plain_text_has_them() -> None:
+    plain = "Ada never does this:\n\nPromise a room before it is free\nName the other guests\n"
+    plain += "\nAda always does this:\nGreet each guest\nSay when the pool closes\n"
+    said = over_of(plain)
+    assert said["Name the other guests"] == "Ada never does this: Name the other guests"
+    assert said["Say when the pool closes"] == "Say when the pool closes"
+
+
+def test_wrapped_prose_under_a_lead_stays_one_paragraph() -> None:
+    text = "# Desk\n\nAda never does this:\n\nPromise a room to a guest, or give\nGuests a key at night.\n"
+    assert [clause.text for clause in parse_spec(text).clauses][1] == (
+        "Promise a room to a guest, or give Guests a key at night."
+    )
+
+
+def test_headings_that_are_sentences_with_nothing_under_them_are_rules_under_their_lead() -> None:
+    text = "# Desk\n\n## Limits\n\nAda must never:\n\n### H1. Open a room for a stranger.\n\n### H2. Take cash home.\n"
+    assert over_of(text)["H2. Take cash home."] == "Ada must never: H2. Take cash home."
+    assert over_of("# Desk\n\n## Keys\n\n### Ada lends a key.\n\nTo its guest only.\n") == {
+        "To its guest only.": "To its guest only."
+    }
+
+
+def test_fields_in_bold_on_lines_of_their_own_are_clauses_of_their_own() -> None:
+    said = over_of("# Desk\n\n**Tone:** Calm and short  \n**Limits:** Quote no prices\n")
+    assert list(said) == ["**Tone:** Calm and short", "**Limits:** Quote no prices"]
+
+
+def test_a_name_in_bold_over_what_it_means_is_denied_by_its_name() -> None:
+    text = "# Desk\n\n## DON'T\n\nThese:\n\n**Rush people**\nNever count the minutes aloud.\n"
+    assert list(over_of(text).values())[-1] == "DON'T: These: **Rush people** Never count the minutes aloud."

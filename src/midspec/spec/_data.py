@@ -88,7 +88,13 @@ _REPLIES = {
     **dict.fromkeys(("good", "good_example", "good_response", "good_reply", "good_examples"), "Good reply"),
     **dict.fromkeys(("bad", "bad_example", "bad_response", "bad_reply", "bad_examples"), "Bad reply"),
 }
-_ASKS = ("user", "prompt", "query")
+_ASKS = ("user", "prompt", "query", "input", "question")
+_ANSWERS = ("expected", "output", "response", "reply", "answer", "completion", "assistant", "text")
+# Lists of examples by their mark: `{"positive": [{"input", "output"}, ...], "negative": [...]}`.
+_MARKED_LISTS = {
+    **dict.fromkeys(("positive", "good", "correct", "do", "compliant"), "Good reply"),
+    **dict.fromkeys(("negative", "bad", "incorrect", "dont", "noncompliant"), "Bad reply"),
+}
 _REASON_KEYS = ("rationale", "reason", "reasons", "reasoning", "why", "explanation", "justification")
 # What stands over a list of what to do or not to do; keys without their marks ("don't", "do_not", "DoNot").
 _LEADS = {
@@ -203,9 +209,18 @@ def _examples(value: Mapping[str, object]) -> Iterator[str]:
             for reply in (one[key] if isinstance(one.get(key), list) else [one.get(key)])
             if isinstance(reply, str) and reply.strip()
         ]
-        asks = (one[key] for key in _ASKS if isinstance(one.get(key), str) and one[key].strip())
-        yield from (f"**User:** {' '.join(asked.split())}" for asked in asks if replies)
+        yield from _asked(one) if replies else ()
         yield from replies
+    marked = entries if isinstance(entries, dict) else {}
+    for label, listed in ((label, marked.get(key)) for key, label in _MARKED_LISTS.items()):
+        for one in (one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, dict)):
+            replies = [words for name in _ANSWERS for words in _texts_of(one.get(name))]
+            yield from [*_asked(one), f"**{label}:** {replies[0]}"] if replies else ()
+
+
+def _asked(value: Mapping[str, object]) -> list[str]:
+    """Return the user's turn of an example, as a paragraph under its label."""
+    return [f"**User:** {words}" for key in _ASKS for words in _texts_of(value.get(key))][:1]
 
 
 def _reasons(value: Mapping[str, object]) -> tuple[str, ...]:
@@ -291,7 +306,9 @@ def _rules(value: object, domain: str, depth: int) -> Iterator[Rule]:
         if key == "definition":
             name = name or next((value[one] for one in _DEFINED_KEYS if isinstance(value.get(one), str)), "")
         is_off = _is_off(value)
-        beside = {"reasons": _reasons(value), "lists": _lists(value), "examples": tuple(_examples(value))}
+        within = [inner for name, inner in value.items() if isinstance(inner, dict) and name not in _NESTED_KEYS]
+        lists = tuple(words for one in (value, *within) for words in _lists(one))
+        beside = {"reasons": _reasons(value), "lists": lists, "examples": tuple(_examples(value))}
         is_new = key == "definition" or any(beside.values())
         about = {"id": str(identity), "name": str(name), "domain": domain, "text": value[key], "is_off": is_off}
         yield Rule.model_validate({**about, **beside, "is_nested": is_new})

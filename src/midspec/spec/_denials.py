@@ -47,8 +47,8 @@ _OWN = re.compile(
     r"|\A[^\w]*(?:不|勿|禁|别|避免)|(?:ない|ません)(?:でください|こと|です)?\W*\Z|(?:않|말|마|금지)\S{0,6}\W*\Z",
     re.IGNORECASE,
 )
-# `**Pushy** — No sales talk.`: what is denied is the head; the words behind a dash say what it is.
-_HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)\s*[—–-]\s+\S")
+# `**Pushy** — No sales talk.`: what is denied is the head; a sentence behind it, or words behind a dash, explain it.
+_HEAD = re.compile(r"\s*(?P<head>(?P<sign>\*\*|__)[^*_]+(?P=sign)|\*[^*]+\*)(?:\s*[—–-]\s+\S|\s+(?-i:[A-ZÀ-Þ]))")
 _ASIDE = re.compile(r"\([^()]*\)|\"[^\"]*\"|“[^”]*”|«[^»]*»|„[^“”]*[“”]|「[^」]*」")
 # Behind one of these the negation is of another clause: "Give out data of guests that isn't public."
 _SUBORDINATES = re.compile(

@@ -17,6 +17,7 @@ from midspec.spec._example_blocks import gather_examples
 from midspec.spec._examples import read_label
 from midspec.spec._headings import as_headings
 from midspec.spec._hidden import Part
+from midspec.spec._lines import apart
 from midspec.spec._names import has_other_spellings, whole_text
 from midspec.spec._shipped_specs import spec_path
 from midspec.spec._source import Source, read_source
@@ -142,7 +143,7 @@ class _Reader:
                 for slug in {re.sub(r"[^\w]+", mark, block.text.casefold()).strip(mark) for mark in "-_"}:
                     source.anchors.setdefault(slug, block.text)
         self.inline = Inline(source.links, source.anchors)
-        self.blocks = as_headings(gather_examples(blocks, lines, self.inline.clean), lines)
+        self.blocks = as_headings(apart(gather_examples(blocks, lines, self.inline.clean), lines), lines)
         self._used_notes: set[str] = set()
         self._plain: dict[str, str] = {}
         # Whether an earlier version read the text otherwise: results of the two are not the same.
