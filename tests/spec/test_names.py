@@ -324,6 +324,11 @@ INTRODUCED = [
     ("# Role\n\nYou are “Maya” — a guide.", "Maya"),
     ("You are an assistant for travellers named Maya.", "Maya"),
     ("You are Harbor AI, a guide.", "Harbor AI"),
+    ("You are Maria, a guide.", "Maria"),
+    ("You are Loki, a guide.", "Loki"),
+    ("**Name:** Maya\n**Role:** Front desk", "Maya"),
+    ("**Nombre:** Lia", "Lia"),
+    ("- Name: Maya", "Maya"),
     ("You are Meta AI.", "Meta AI"),
     ("I am Christian. You are Maya.", "Maya"),
     ("I am Maya, and I ask.", "Maya"),
@@ -399,7 +404,15 @@ def test_a_word_that_a_spec_also_writes_small_is_no_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "title", ["Rules for AI agents working with Kim", "You help Kim", "Kim's assistants", "The user is Kim"]
+    "title",
+    [
+        "Rules for AI Agents Working with Kim",
+        "Agents that act on behalf of or alongside Kim",
+        "AI agents working with Kim",
+        "You help Kim",
+        "Kim's assistants",
+        "The user is Kim",
+    ],
 )
 def test_whom_an_assistant_serves_is_not_the_assistant(title: str) -> None:
     spec = parse_spec(f"# {title}\n\nKim is a cook. Kim has a dog. Kim says so. Kim never waits.")
@@ -502,3 +515,37 @@ def test_other_brackets_are_no_placeholders(text: str) -> None:
 def test_a_maker_whose_products_alone_are_named_is_not_told_as_the_specs_own(text: str, is_maker: bool) -> None:
     found = [finding.what for finding in check_spec(parse_spec(f"# A\n\n{text}"), model_name="Ada")]
     assert any("calls its maker" in what for what in found) == is_maker
+
+
+def test_a_place_that_a_text_tells_its_reader_of_is_not_its_assistant() -> None:
+    spec = parse_spec(
+        "# Garden\n\nMars's soil feeds the rows. Mars is far. You tend the garden. Mars is dry. Mars's days are long."
+    )
+    assert not [finding for finding in check_spec(spec) if "calls its" in finding.what]
+    fill(spec, model_name="Ada", provider_name=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "You are Mira, an assistant from Kestrel.",
+        "You are Mira. Mira was built and is run by Kestrel.",
+        "I am Mira, trained by Kestrel.",
+        "You are Mira, a helpful AI assistant by Kestrel.",
+    ],
+)
+def test_the_maker_that_a_spec_names_beside_its_assistant_is_told_and_renamed(text: str) -> None:
+    spec = parse_spec(f"# Mira\n\n{text}\n\n- Ask first.\n- Kestrel keeps no logs.\n")
+    told = [finding.what for finding in check_spec(spec)]
+    assert any("calls its maker Kestrel (2 times): --called Kestrel=NAME" in what for what in told)
+    filled = fill(spec, model_name=None, provider_name=None, called={"Kestrel": "Oak", "Mira": "Ada"})
+    assert "Kestrel" not in filled.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["You are a model trained by people.", "Gardens run by Kestrel are open.", "The garden was built by Kestrel."],
+)
+def test_who_made_something_else_is_no_maker(text: str) -> None:
+    spec = parse_spec(f"# Garden\n\n{text}\n\n- Ask first.\n")
+    assert not [finding for finding in check_spec(spec) if "calls its maker" in finding.what]

@@ -144,6 +144,11 @@ def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) 
         ("第1条。它问。它等。", 2),
         ("1（诚实）。它说真话。它等。", 2),
         ("제1조. 에이다는 묻는다. 기다린다.", 2),
+        ('If a guest asks "Is the pool open?" Ada gives the hours.', 1),
+        ('A guest asks "Is the pool open?" Ada gives the hours.', 2),
+        ('There are two parts: 1. "The house" and 2. "The garden". Both are old.', 2),
+        ("Ada knows 1. the rooms, 2. the pool, 3. The garden.", 1),
+        ("Ada has room 2. Guests like it.", 2),
     ],
 )
 def test_a_quotation_a_pause_and_a_label_end_no_sentence(text: str, expected: int) -> None:

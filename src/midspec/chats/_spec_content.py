@@ -10,7 +10,7 @@ from midspec.chats._chats import ChatConfig
 from midspec.chats._templates import OpaqueTemplates, SpecTemplates
 from midspec.core.errors import SpecError
 from midspec.core.records import Clause, Reject, Section, Spec
-from midspec.core.text import first_of
+from midspec.core.text import first_of, without_bold
 from midspec.spec import stand_over
 
 _NEVER = "(?!)"
@@ -223,4 +223,4 @@ def _topic(section: Section, spec: Spec) -> str | None:
     """Return the section's heading without numbering and markup, if it has one that is not the whole spec's."""
     if section.level == 0 or section.title == spec.title:
         return None
-    return _NUMBERING.sub("", section.title.strip(_TITLE_MARKUP)) or None
+    return _NUMBERING.sub("", without_bold(section.title).strip(_TITLE_MARKUP)) or None

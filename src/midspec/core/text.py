@@ -15,6 +15,7 @@ from midspec.core.fingerprint import hash_file
 _WIDE = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
 # First bytes, in UTF-8, of the characters from U+3000 to U+DFFF.
 _WIDE_LEADS = bytes(range(0xE3, 0xEE))
+_BOLD = re.compile(r"(?P<mark>\*\*|__)(?=\S)(?P<words>(?:(?!(?P=mark)).)+)(?P=mark)")
 TOKENS_PER_WORD = 4 / 3
 # Tokens per character, the median of six tokenizers (tests/core/token_counts.yaml): Chinese, Japanese and their
 # punctuation, and Korean syllables.
@@ -241,3 +242,8 @@ def _split_bare_channels(text: str) -> tuple[str, str] | None:
         return None
     thought, final, answer = text[found.end() :].rpartition("assistantfinal")
     return (thought.strip(), answer.strip()) if final else (answer.strip(), "")
+
+
+def without_bold(text: str) -> str:
+    """Return a title without the marks of bold letters in it."""
+    return _BOLD.sub(r"\g<words>", text)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from midspec.core.errors import SpecError
 from midspec.core.records import Assertion, Clause, Label, Section, Spec
+from midspec.core.text import without_bold
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus.template_author._templates import DocumentTemplates
 from midspec.spec import fill_by
@@ -45,7 +46,7 @@ class Rule:
 
 def rules_of(section: Section) -> list[Rule]:
     """Cut a section into its rules, in order; every clause belongs to exactly one of them."""
-    if match := _TITLE.match(section.title.strip("*_ ")):
+    if match := _TITLE.match(without_bold(section.title).strip("*_ ")):
         return [Rule(match["id"], _trimmed(match["name"] or match["id"]), tuple(range(len(section.clauses))))]
     numbers = {_key(text): number for number, text in _NUMBERED.findall(section.text)}
     starts: list[tuple[int, str]] = []

@@ -33,7 +33,7 @@ _LICENCE = re.compile(
 _NAMES_LICENCE = re.compile(rf"\b{_LICENCES}\b", re.IGNORECASE)
 _OF_THE_TEXT = re.compile(
     r"\b(?:(?:this|our) (?:[\w-]+ ){0,2}(?:document|text|work|page|content|contents|file|repository|project|guide|site)"
-    r"|(?:this|our|the) (?:[\w-]+ ){0,2}(?:constitution|spec|specification|charter|model spec|guidelines))\b",
+    r"|(?:this|our|the|\w+['’]s) (?:[\w-]+ ){0,2}(?:constitution|spec|specification|charter|model spec|guidelines))\b",
     re.IGNORECASE,
 )
 _NO_PLACEHOLDER = frozenset(("[REDACTED]", "[SIC]", "[TODO]", "[NOTE]", "[OMITTED]"))
@@ -131,7 +131,9 @@ def _own_names(spec: Spec, model_name: str | None) -> tuple[UsedName, ...]:
     """Return what a spec seems to call its own assistant and maker: what it says often, and has no placeholder for."""
     has = placeholders(spec)
     makers = (
-        name for name in used_names(spec) if name.kind == "maker" and name.n_times >= _OFTEN <= _n_as_maker(spec, name)
+        name
+        for name in sorted(used_names(spec), key=lambda name: not name.is_introduced)
+        if name.kind == "maker" and (name.is_introduced or name.n_times >= _OFTEN <= _n_as_maker(spec, name))
     )
     own = [own_name(spec, _OFTEN)] if "model_name" not in has else []
     own += [next(makers, None)] if "provider_name" not in has else []

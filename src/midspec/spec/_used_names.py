@@ -23,6 +23,9 @@ _SUBJECT = re.compile(
     r"(?<![\w-])(?=[A-Z][\w-]*[a-z])([A-Z][\w-]*+)"
     r"(?=['’]s\b| (?:is|does|will|can|should|must|may|never|always|would|has|asks|says)\b)"
 )
+# A place has soil and is far; somebody who acts does, asks or should.
+_AGENT = re.compile(r"(?: (?:does|will|can|should|must|may|never|always|would|asks|says)\b)")
+_TELLS_READER = re.compile(r"(?:\A|[.!?]\s|\n)(?:You|Your)\b")
 _NO_NAMES = _words(
     "a all an another any anybody anyone anything as at both but each either every everybody everyone everything few "
     "he her here his how however i if in it its let many maybe most neither never no nobody none nor not nothing now "
@@ -36,8 +39,9 @@ _NO_NAMES = _words(
 )
 # Whom an assistant serves is not the assistant: `agents working with Kim`, `Kim's agents`, `the user is Kim`.
 _OF_USERS = re.compile(
-    r"\b(?:(?:[Aa]gents?|[Aa]ssistants?|AIs?|[Bb]ots?|[Mm]odels?|[Yy]ou)(?: (?:who|that|which|will|to|are|is|work"
-    r"|works|working|act|acts|acting|here))* (?:with|for|help|helps|helping|assist|assists|assisting|serve|serves)"
+    r"\b(?:(?:[Aa]gents?|[Aa]ssistants?|AIs?|[Bb]ots?|[Mm]odels?|[Yy]ou)(?: (?i:who|that|which|will|to|are|is|work"
+    r"|works|working|act|acts|acting|here))* (?i:with|for|help|helps|helping|assist|assists|assisting|serve|serves"
+    r"|alongside|on behalf of(?: or \w+)?)"
     r"|(?:[Uu]ser|[Oo]wner|[Bb]oss|[Hh]uman)(?:['’]s name)?(?: is(?: called)?| named|,)?)"
     r" (?P<one>[A-Z][\w-]*)"
     r"|(?<![\w-])(?P<other>[A-Z][\w-]*+)['’]s (?:own |personal )?(?:AI |AIs?\b|agents?\b|assistants?\b)"
@@ -61,7 +65,8 @@ _ROLES = re.compile(
     r"|\w*(?:engineer|developer|programmer|writer|editor|coder|coach|teacher|tutor|manager|advis[eo]r|analyst"
     r"|consultant|specialist|doctor|nurse|lawyer|therapist|scientist|researcher|translator|reviewer|companion|modell?|partner|team|staff"
     r"|ratgeber|mitglied|teil|kundin|kunde|freund(?:in)?|chef(?:in)?|profi|mensch|programm|system|werkzeug"
-    r"|usuario|utilisateur|nutzer|modelo|modèle|профессионал|эксперт|консультант|модель|ии|ki|ia|cto|ceo))",
+    r"|usuario|utilisateur|nutzer|modelo|modèle|профессионал|эксперт|консультант|модель)"
+    r"|ии|ki|ia|cto|ceo)",
     re.IGNORECASE,
 )
 _BARE_ROLES = re.compile(r"(?:ai|agent|bot|chatbot|\w*(?:ful|ous|less|able|ible|ing))", re.IGNORECASE)
@@ -86,10 +91,20 @@ _SAID = r"(?:an?|the|my|our|your)\b[^.!?\n]{1,120}? (?:named|called)|called|name
 _TITLE = r"(?:(?:Dr|Mr|Mrs|Ms|Prof|Sra?|Mme|Herr|Frau)\.? )?"
 # In German every noun has a capital: `Du bist Teil von Acme` names nobody.
 _NO_NOUN = r"(?!(?<=bist )\w+ (?:von|und|aus)\b)(?!(?<=sind )\w+ (?:von|und|aus)\b)(?!(?<=bin )\w+ (?:von|und|aus)\b)"
+_FIELD = r"(?:(?:Assistant|Agent|Bot|AI)(?:['’]s)? )?(?:[Nn]ame|Nombre|Nom|Nome|Имя)[*_]{0,3}:[*_]{0,3}"
 _INTRODUCED = [
     re.compile(rf"[\s*_\"“>]*(?:{whom})(?: (?:{_SAID}))?\s+{_NO_NOUN}{_OPEN}{_TITLE}{_NAME}{_AFTER}")
-    for whom in (_TO_YOU, _OF_ME)
+    for whom in (f"{_TO_YOU}|{_FIELD}", _OF_ME)
 ]
+_MAKER = r"(?P<maker>[A-Z][\w-]*+(?: [A-Z][\w-]*+){0,2})"
+_MADE = r"(?:made|built|created|developed|trained|designed|run|operated|deployed|maintained)"
+_INTRODUCED_MAKER = re.compile(
+    rf"\b(?:an? |the )?(?:[\w-]+ ){{0,3}}(?:assistant|chatbot|model|AI|bot|agent) (?:from|by|of) {_MAKER}"
+    rf"|\b{_MADE}(?:,? (?:and|or) (?:is |was )?{_MADE})* by {_MAKER.replace('maker', 'by')}"
+)
+_OF_ITSELF = re.compile(
+    r"\W*(?:You are|You['’]re|You were|I am|I['’]m|I was|The assistant (?:is|was)|This assistant)\b"
+)
 # Scripts without capitals: what may stand for a name is short, and nothing of it is a word for an assistant.
 _HAN, _KATAKANA, _HANGUL = "\u4e00-\u9fff", "ァ-ヺー・", "가-힣"
 _WIDE = [
@@ -137,12 +152,12 @@ def used_names(spec: Spec) -> tuple[UsedName, ...]:
     introduced = introduced_name(spec)
     if not introduced and (acting := _acting_name(text, known, max(3, 0.02 * len(spec.clauses)))):
         counted[acting] = len(whole_words([acting], ignore_case=False).findall(text))
-    if introduced and introduced not in counted:
-        counted[introduced] = len(whole_words([introduced], ignore_case=False).findall(text))
+    maker = _introduced_maker(spec, introduced, known)
+    for new in {introduced, maker} - {"", *counted}:
+        counted[new] = len(whole_words([new], ignore_case=False).findall(text))
+    makers = {maker} | {name for name, kind in known.items() if kind == "maker" and name != introduced}
     found = [
-        UsedName(
-            name, "maker" if known.get(name) == "maker" and name != introduced else "assistant", n, name == introduced
-        )
+        UsedName(name, "maker" if name in makers else "assistant", n, name in (introduced, maker))
         for name, n in counted.items()
     ]
     found += [UsedName(words, "words", len(whole_words([words]).findall(text))) for words in _GENERIC]
@@ -177,6 +192,9 @@ def _acting_name(text: str, known: Container[str], n_least: float) -> str:
     # What is often written small is a word that begins sentences: `Kindness has limits`.
     names = ((name, n) for name, n in acting.most_common() if 2 * n_words[name.lower()] < n_words[name])
     most, n_most = next(names, ("", 0))
+    is_agent = re.search(rf"(?<![\w-]){re.escape(most)}{_AGENT.pattern}", text) is not None
+    # A text that tells its reader what to do calls its assistant "you".
+    n_most = n_most if is_agent or not _TELLS_READER.search(text) else 0
     return most if n_most >= n_least else ""
 
 
@@ -186,6 +204,17 @@ def introduced_name(spec: Spec) -> str:
     # What speaks to the assistant goes first: `I am Christian. You are Maya.` is by a person of that name.
     for latin, wide in zip(_INTRODUCED, _WIDE, strict=True):
         for name in (name for text in first for name in _names_in(latin, wide, text)):
+            return name
+    return ""
+
+
+def _introduced_maker(spec: Spec, own: str, known: Container[str]) -> str:
+    """Return who a spec says at its begin has made its assistant (`You are Mira, an assistant from Kestrel`)."""
+    for text in (clause.text for clause in spec.clauses[:_N_FIRST] if clause.kind in ("sentence", "item")):
+        is_of_own = (own and re.match(rf"\W*{re.escape(own)}\b", text)) or _OF_ITSELF.match(text)
+        found = _INTRODUCED_MAKER.search(text) if is_of_own else None
+        name = (found["maker"] or found["by"]) if found else ""
+        if name and name not in known and name.split()[0].lower() not in _NO_NAMES and not _ROLES.fullmatch(name):
             return name
     return ""
 

@@ -154,6 +154,11 @@ _NOW = _Marks(
 # Korean has no small letters: its words that go on after a quotation are named.
 _GOES_ON = re.compile(r"[—–,;]|-\s|(?:또는|혹은|및|같은|대신|등|등의|등을|하고|라고|라는|이라고|이라는)(?=\s)")
 _NO_SPACE = re.compile(r"\S")
+# `If a guest asks "Is the pool open?" Ada gives the hours.`
+_IF_QUOTED = re.compile(
+    r"\W*(?:If|When|Whenever|Unless|Once|After|Wenn|Falls|Si|Quand|Cuando|Se|Quando|Если|Когда)\b[^,;:.!?]*[\"“«„]"
+)
+_NUMBER_WITHIN = re.compile(r"\S\s(\d{1,2})\Z")
 _ENDS_QUOTE = re.compile(r"[\"'”’“‘»«›)\]`]")
 _PAUSE_IN_LOWER = re.compile(r"(?:[—–]|-\s)\s*[^\W\d_]")
 # A rule's number and name (`SP2: Sanctioned limits.`) are no sentence yet: they belong to the one after them.
@@ -248,13 +253,26 @@ def _goes_on(text: str, begin: int, match: re.Match[str]) -> bool:
     is_small = follows[:1].islower()
     if is_small and (match["stop"] in ("…", "...") or _ENDS_QUOTE.search(match["close"])) and before.strip():
         return True
-    if _ENDS_QUOTE.search(match["close"]) and _GOES_ON.match(follows):
+    if _ENDS_QUOTE.search(match["close"]) and (_GOES_ON.match(follows) or _IF_QUOTED.match(before)):
+        return True
+    if match["stop"] == "." and _numbers_within(text, begin, match):
         return True
     # `*Great question!* — just help`: emphasis may quote, or be a name that a sentence follows.
     pause = _PAUSE_IN_LOWER.match(follows) if match["close"] else None
     if pause is not None and pause[0][-1].islower():
         return True
     return match["stop"] == "." and _LABEL_NOW.match(before) is not None
+
+
+def _numbers_within(text: str, begin: int, match: re.Match[str]) -> bool:
+    """Return whether the stop is that of a number within a sentence (`two parts: 1. the house and 2. the garden`)."""
+    found = _NUMBER_WITHIN.search(text[begin : match.start()])
+    if found is None:
+        return False
+    number, rest = int(found[1]), text[match.end() : match.end() + 400]
+    return re.search(rf"\s{number + 1}\. ?\S", rest) is not None or (
+        number > 1 and re.search(rf"\s{number - 1}\. ?\S", text[begin : match.start()]) is not None
+    )
 
 
 def _abbreviates(text: str, begin: int, match: re.Match[str], follows: str) -> bool:

@@ -15,6 +15,7 @@ from math import ceil
 from midspec.core.errors import ConfigError
 from midspec.core.fingerprint import id_of
 from midspec.core.records import PlanRow
+from midspec.core.text import without_bold
 from midspec.corpus._config import CorpusConfig
 from midspec.corpus._outline import Outline, Unit, assertions_of
 from midspec.corpus.template_author._templates import DocType, DocumentTemplates, Layout, Part
@@ -156,7 +157,7 @@ def topic_of(found: Outline, unit: Unit, config: CorpusConfig, templates: Docume
     if unit.rule_id:
         return unit.rule_id if unit.name in ("", unit.rule_id) else f"{unit.rule_id} ({unit.name})"
     if not unit.untitled:
-        return unit.name.strip("*_:. ")
+        return without_bold(unit.name).strip("*_:. ")
     return templates.topic.replace("{spec_title}", found.title).replace(
         "{model_name}", config.model_name or found.title
     )
