@@ -349,6 +349,9 @@ def test_a_clause_that_denies_itself_is_said_alone(item: str) -> None:
         ("No topic is off limits", "Old quarrels", "Ada talks about them."),
         ("Non-negotiable care", "Guests", "- Ask each guest."),
         ("The right to refuse", "Staff", "- Say why."),
+        ("Do's and Don'ts", "Do's", "- Ask first."),
+        ("Good and bad habits", "Mornings", "- Greet each guest."),
+        ("Don't shout", "Do", "- Speak low."),
     ],
 )
 def test_a_heading_that_forbids_one_thing_denies_nothing_under_another_heading(

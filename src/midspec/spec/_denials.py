@@ -76,7 +76,14 @@ _ASKS = re.compile(
 )
 _AFFIRMS = re.compile(
     r"\b(?:instead(?! of)|always|stattdessen|immer|toujours|siempre|sempre|invece|всегда|вместо этого)\b"
-    r"|相反|应该|代わりに|常に|대신|항상|\A\W*do\W*\Z",
+    r"|相反|应该|代わりに|常に|대신|항상|\A\W*do(?:[’']?s)?\W*\Z",
+    re.IGNORECASE,
+)
+# "Do's and Don'ts", "Good and bad habits": what stands under both is told apart there.
+_NAMES_BOTH = re.compile(
+    r"\b(?:do(?:[’']?s)?|good|right|allowed|acceptable|permitted|best|duties)\b"
+    r"(?=[^.:]*(?:\band\b|\bor\b|\bvs\b|[&/,]))(?<!not )(?<!n[’']t )"
+    r"|(?:\band\b|\bor\b|\bvs\b|[&/,])[^.:]*\b(?:do[’']?s|good|right|allowed|acceptable|permitted|duties)\b",
     re.IGNORECASE,
 )
 _WIDE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
@@ -120,7 +127,8 @@ def _is_denying_title(title: str) -> bool:
 
     "No drastic acts" and "How aims go wrong" do not: what stands under them says how, and is to be.
     """
-    return _DENIES_AS_TITLE.search(_ASIDE.sub("", title)) is not None or _is_kind(title)
+    bare = _ASIDE.sub("", title)
+    return _is_kind(title) or (_DENIES_AS_TITLE.search(bare) is not None and _NAMES_BOTH.search(bare) is None)
 
 
 @lru_cache(maxsize=4096)
@@ -130,7 +138,7 @@ def _is_kind(title: str) -> bool:
     Under one that forbids a single thing ("Don't flatter") they say why.
     """
     n_words = sum(any(map(str.isalnum, word)) for word in title.split())
-    if n_words > _MAX_KIND_WORDS or _ASKS.match(title):
+    if n_words > _MAX_KIND_WORDS or _ASKS.match(title) or _NAMES_BOTH.search(title):
         return False
     names_one = _NAMES_A_KIND.search(title) is not None and _FORBIDS_A_THING.match(title) is None
     return names_one or _ENDS_DENYING.search(title) is not None
