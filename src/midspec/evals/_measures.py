@@ -22,6 +22,8 @@ from midspec.evals._types import ConfigT, EvalTask, JudgeResponse, ModelResponse
 
 _STEP = "examine@1"  # in the identity of every result that was ever written
 _CHECKPOINT_FAULT = re.compile(r"(?:Checkpoint|Data)Error\(['\"](.*)['\"]\)")
+# What Inspect keeps of an exception that was nobody's refusal: `IndexError('index out of range in self')`.
+_EXCEPTION = re.compile(r"(?!Unreachable)[A-Z]\w*(?:Error|Exception)\(.*\)", re.DOTALL)
 UNANSWERED = "the server gave no answer"
 """What the reasons begin with of questions that the model's server did not answer, by a fault that is not theirs."""
 
@@ -166,10 +168,14 @@ def mean_of(scores: Sequence[ScoreRow], measure: str) -> float | None:
 
 
 def raise_if_nothing_scored(scores: Sequence[ScoreRow], model: str) -> None:
-    """Raise `CheckpointError` where nothing is scored, always for one fault of the checkpoint or of its template."""
-    reasons = {row.unscored or "" for row in scores}
-    if len(reasons) == 1 and (found := _CHECKPOINT_FAULT.fullmatch(reasons.pop())):
+    """Raise `CheckpointError` where nothing is scored: for one fault of the checkpoint, or since every item failed."""
+    reasons = Counter(row.unscored or "" for row in scores)
+    if len(reasons) == 1 and (found := _CHECKPOINT_FAULT.fullmatch(next(iter(reasons)))):
         raise CheckpointError(found[1], where=model, hint="No item could be asked: correct that")
+    if reasons and all(_EXCEPTION.fullmatch(reason) for reason in reasons):
+        [(reason, _)] = reasons.most_common(1)
+        what = f"every item failed: {' '.join(reason.split())}"
+        raise CheckpointError(what, where=model, hint="No item could be asked: correct that")
 
 
 def missing_warnings(

@@ -20,6 +20,7 @@ from inspect_ai.log import read_eval_log
 from inspect_ai.model import Model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
+from pydantic import ValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from midspec.core.artifact import read_rows
@@ -28,6 +29,7 @@ from midspec.core.records import Answer, Item, Message, ScoreRow
 from midspec.evals import (
     MidspecAPI,
     PreferenceConfig,
+    TaskConfig,
     preference_task,
     read_answers,
     read_scores,
@@ -298,8 +300,21 @@ def test_nothing_scored_for_one_fault_of_the_checkpoint_is_that_fault() -> None:
     for fault in ("CheckpointError('its weights are not finite')", "DataError('its weights are not finite')"):
         with pytest.raises(CheckpointError, match=r"^m: its weights are not finite"):
             raise_if_nothing_scored([row("a", None, fault), row("b", None, fault)], "m")
+    with pytest.raises(CheckpointError, match=r"^m: every item failed: IndexError\('index out of range'\)"):
+        raise_if_nothing_scored(
+            [row("a", None, "IndexError('index out of range')"), row("b", None, "KeyError('x')")], "m"
+        )
     raise_if_nothing_scored([row("a", 1.0, None), row("b", None, fault)], "m")
+    raise_if_nothing_scored([row("a", None, "UnreachableError('the server gave no answer')")], "m")
     raise_if_nothing_scored([row("a", None, "the server said no")], "m")
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 2**64 - 1])
+def test_a_seed_that_no_generator_takes_is_refused_in_the_settings(seed: int) -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        PreferenceConfig(seed=seed)
+    with pytest.raises(ValidationError, match="seed"):
+        TaskConfig(seed=seed)
 
 
 def test_a_sample_of_a_log_holds_nothing_of_the_other_items(
