@@ -12,26 +12,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from midspec.spec._label_words import (
+    EITHER,
+    MANY,
+    MARK_OF,
+    NOUNS,
+    QUALITY_OF,
+    REPLIES,
+    ROLE_OF,
+    SIGN_OF,
+    in_english,
+    read_verdict,
+    words_of,
+)
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_WORDS = {
-    "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant "
-    "complies",
-    "BAD": "bad worse worst poor wrong incorrect unacceptable undesired undesirable dispreferred discouraged "
-    "noncompliant non-compliant violating violates violation rejected harmful",
-    "OK": "ok okay borderline mixed",
-}
-MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
-# These mark a reply only where it is named (`Unsafe response:`): `Helpful:` or `Safe behavior` may begin any rule.
-_QUALITIES = {
-    "GOOD": "helpful honest safe strong stronger positive balanced appropriate",
-    "BAD": "unhelpful dishonest unsafe weak weaker negative sycophantic evasive preachy misleading deceptive "
-    "overcautious manipulative biased inappropriate unethical failing",
-}
-_QUALITY_OF = {word: mark for mark, words in _QUALITIES.items() for word in words.split()}
 # Whole labels: the first say what a reply is; the others may begin a rule, and mark replies in pairs only.
 _NOT_TO_SAY = (
     r"(?:what )?not to say|(?:do not|don['’]t|never|avoid) say(?:ing)?|instead of saying|counter-?example|anti-?pattern"
@@ -45,7 +39,7 @@ _LABELS = (
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
 _ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
 _BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
-_SAYS = _words("says said asks asked writes wrote replies replied answers answered")
+_SAYS = words_of("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
     rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
     r"|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
@@ -56,64 +50,16 @@ _NOT_SO = re.compile(
     re.DOTALL,
 )
 QUOTE_MARKS = "\"“„«»‘'「『"
-_SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
-_SIGN_OF = {sign: mark for mark, signs in _SIGNS.items() for sign in signs}
-NOUNS = _words(
-    "response reply answer output completion message turn example behavior behaviour version assistant ai model bot "
-    "chatbot assistant's model's"
-)
-# What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
-_REPLIES = NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
-# `Bad replies:` over a list: each item is one.
-_MANY = {f"{noun}s": noun for noun in NOUNS if noun.isalpha()} | {"replies": "reply"}
-_ROLES = {
-    "User": "user human customer guest prompt question request query usuario",
-    "Developer": "developer operator",
-    "System": "system",
-    "Tool": "tool function",
-    "Assistant": "assistant ai model bot chatbot agent reply response answer claude chatgpt gpt gemini model_name",
-}
-ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
-# The same in other languages, as far as labels of examples need them.
-_ENGLISH = {
-    foreign: english
-    for english, words in {
-        "user": "用户 使用者 ユーザー 사용자 utilisateur utilisatrice usuario usuário nutzer benutzer utente gebruiker "
-        "пользователь cliente kunde kundin клиент гость invité huésped ospite 客户 顾客 客人 고객 お客様",
-        "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente assistente ассистент",
-        "question": "问题 問題 質問 질문 frage question pregunta pergunta domanda вопрос",
-        "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta resposta risposta ответ",
-        "example": "示例 例子 例 예시 예 beispiel exemple ejemplo exemplo esempio пример",
-        "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute gutes gut richtige richtig bonne bon "
-        "correcte buena bueno correcta correcto boa bom correta correto buona buon corretta "
-        "хороший правильный правильно",
-        "bad": "不好的 坏的 糟糕的 错误的 错误 悪い 間違った 나쁜 잘못된 schlechte schlechtes schlecht falsche "
-        "falsches falsch mauvaise mauvais incorrecte mala malo incorrecta incorrecto ruim má incorreta incorreto "
-        "errada cattiva sbagliata плохой неправильный неправильно",
-    }.items()
-    for foreign in words.split()
-}
-_FOREIGN = re.compile(
-    "|".join(rf"\b{word}\b" if "a" <= word[0] <= "ӿ" else word for word in sorted(_ENGLISH, key=len, reverse=True))
-    + r"|的(?=\s|$)"
-)
-_ENGLISH["的"] = ""
-_EITHER = "|".join(sorted(map(re.escape, MARK_OF), key=len, reverse=True))
-VERDICTS = re.compile(
-    rf"(?P<verdict>{_EITHER})(?:\s+(?:reply|response|example|answer|completion|output|assistant))?"
-    r"\s*(?:[:：—–-]\s*(?P<why>.*))?",
-    re.IGNORECASE | re.DOTALL,
-)
-_SIGN = rf"(?P<sign>[{''.join(_SIGN_OF)}])?\ufe0f?"
+_SIGN = rf"(?P<sign>[{''.join(SIGN_OF)}])?\ufe0f?"
 _LABEL = re.compile(
     rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*[*_]{{0,3}}(?P<head>[^:：\n]{{0,80}}?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}(?P<body>.*)",
     re.DOTALL,
 )
-_SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(_SIGN_OF)}])\ufe0f?[ \t]*$")
-_MARKED_BODY = re.compile(rf"[(\[]({_EITHER})[)\]][ \t]*", re.IGNORECASE)
+_SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(SIGN_OF)}])\ufe0f?[ \t]*$")
+_MARKED_BODY = re.compile(rf"[(\[]({EITHER})[)\]][ \t]*", re.IGNORECASE)
 # `Noted. <- BAD, too dry`
 _POINTED = re.compile(
-    rf"(?<=\S)[ \t]*(?:<[-=]+|←|⬅)[ \t]*[*_]{{0,2}}(?P<verdict>{_EITHER})\b[*_]{{0,2}}[ \t]*[,.:—–-]?[ \t]*"
+    rf"(?<=\S)[ \t]*(?:<[-=]+|←|⬅)[ \t]*[*_]{{0,2}}(?P<verdict>{EITHER})\b[*_]{{0,2}}[ \t]*[,.:—–-]?[ \t]*"
     r"(?P<why>.*)\Z",
     re.IGNORECASE,
 )
@@ -128,7 +74,7 @@ _NAME = r"[A-ZÀ-ÞА-Я][\w'’-]{1,20}"
 _SPEAKER = re.compile(
     rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}[ \t]*(?P<body>\S.*)", re.DOTALL
 )
-_NOBODY = _words(
+_NOBODY = words_of(
     "note notes why because reason reasons rationale tip tips warning important explanation goal rule step context "
     "result outcome instead then here remember hint comment analysis summary task input expected correction fix "
     "principle problem issue lesson takeaway scene setting situation background nota achtung hinweis warum grund "
@@ -182,8 +128,8 @@ def mark_of(words: str) -> str:
 @lru_cache(maxsize=1024)
 def mark_of_heading(words: str) -> str:
     """Return the mark that a heading gives what stands under it; behaviour is no reply, and may be ruled on there."""
-    named = {_MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & NOUNS
-    return mark_of(words) if not named or named & _REPLIES else ""
+    named = {MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & NOUNS
+    return mark_of(words) if not named or named & REPLIES else ""
 
 
 def label_alone(line: str) -> str:
@@ -217,7 +163,7 @@ def read_label(text: str) -> Turn | None:
     """Read a text that begins with a label of a role or a mark; its body may be empty."""
     found = _LABEL.fullmatch(text[:4000])
     signed = _SIGNED.fullmatch(text)
-    sign = _SIGN_OF.get(signed["sign"] or "", "") if signed else ""
+    sign = SIGN_OF.get(signed["sign"] or "", "") if signed else ""
     if found:
         head = found["head"].strip("*_ \t")
         body = (found["body"] + text[4000:]).strip()
@@ -235,11 +181,11 @@ def read_label(text: str) -> Turn | None:
             if not turn.is_many or not body or body[0] in "\"“‘'«「>":
                 return turn._replace(body=body)
     if sign and signed:
-        if whole := _whole_label(_in_english(signed["body"].strip("*_ \t")), sign):
+        if whole := _whole_label(in_english(signed["body"].strip("*_ \t")), sign):
             return whole
         return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
     if ends := _SIGN_AT_END.search(text):
-        return Turn("Assistant", _SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
+        return Turn("Assistant", SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
     return None
 
 
@@ -248,21 +194,21 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     head, *reason = re.split(r"[*_]*\s+[—–]\s+", head, maxsplit=1)
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
-    plain = _BEFORE_LABEL.sub("", _in_english(head))
+    plain = _BEFORE_LABEL.sub("", in_english(head))
     if not inner and (whole := _whole_label(plain.strip(), sign)):
         return whole._replace(why=reason[0].strip() if reason else "")
     words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit() and word not in _SAYS]
-    is_many = len(words) > 1 and words[-1] in _MANY
-    words[-1:] = [_MANY[words[-1]]] if is_many else words[-1:]
-    verdict = (VERDICTS.fullmatch(inner) or VERDICTS.fullmatch(_in_english(inner).strip())) if inner else None
-    why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
+    is_many = len(words) > 1 and words[-1] in MANY
+    words[-1:] = [MANY[words[-1]]] if is_many else words[-1:]
+    verdict = (read_verdict(inner) or read_verdict(in_english(inner))) if inner else None
+    why = verdict[1] if verdict else reason[0].strip() if reason else ""
     if mark := _mark_of_reply(words, inner):
         return Turn("Assistant", mark, why or inner, "", is_many=is_many)
     if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
         words = ["assistant"]  # `Ada (bad): ...`
     marks = [MARK_OF[word] for word in words if word in MARK_OF]
     rest = [word for word in words if word not in MARK_OF]
-    mark = marks[0] if len(marks) == 1 else MARK_OF[verdict["verdict"].lower()] if verdict else sign
+    mark = marks[0] if len(marks) == 1 else verdict[0] if verdict else sign
     if len(marks) > 1 or any(word not in NOUNS and word not in ROLE_OF for word in rest):
         return None
     if marks:
@@ -287,14 +233,9 @@ def _whole_label(words: str, sign: str) -> Turn | None:
 
 def _mark_of_reply(words: Sequence[str], inner: str) -> str:
     """Return the mark of a named reply with a quality (`Unsafe response`), or of one whose brackets forbid it."""
-    if words and set(words) <= _REPLIES and _NOT_SO.fullmatch(inner.lower()):
+    if words and set(words) <= REPLIES and _NOT_SO.fullmatch(inner.lower()):
         return "BAD"
-    return _QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in _REPLIES else ""
-
-
-def _in_english(words: str) -> str:
-    """Return the words of a label in lower case, those of other languages in English."""
-    return _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", words.lower())
+    return QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in REPLIES else ""
 
 
 def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
@@ -309,7 +250,7 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
         bare = _QUOTE_OR_ITEM.sub("", line) if line.strip() else ""
         if index == 0 and (found := title_of(bare)) is not None:
             title = found
-        elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(_in_english(bare.strip("*_ "))):
+        elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(in_english(bare.strip("*_ "))):
             title = ""
         elif turn := (read_label(bare) or _spoken(bare, turns)) if bare else None:
             turns += _turned(turn)

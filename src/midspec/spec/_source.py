@@ -165,7 +165,7 @@ def _close_gaps(line: str) -> str | None:
         return match["before"] if match.start() == 0 else " "
 
     closed = _GAP.sub(close, line)
-    return None if _ONLY_MARKS.fullmatch(closed) else closed
+    return None if _ONLY_MARKS.fullmatch(closed) else closed.rstrip()
 
 
 class _Lines:

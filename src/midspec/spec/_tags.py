@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from midspec.spec._examples import MARK_OF, NOUNS, ROLE_OF, VERDICTS, Turn, is_example, read_lines, spread
+from midspec.spec._examples import Turn, is_example, read_lines, spread
+from midspec.spec._label_words import MARK_OF, NOUNS, ROLE_OF, read_verdict
 
 # Tags around turns that are none themselves.
 WRAPPERS = frozenset(
@@ -70,10 +71,8 @@ def read_tags(text: str) -> list[Turn]:
         elif name and match["comment"] is not None:
             body += text[start : match.start()]
             start = match.end()
-            verdict = VERDICTS.fullmatch(match["comment"].strip())
-            if verdict and not body.strip():
-                why = (verdict["why"] or "").strip()
-                turns[-1] = turns[-1]._replace(mark=MARK_OF[verdict["verdict"].lower()], why=why)
+            if (verdict := read_verdict(match["comment"])) and not body.strip():
+                turns[-1] = turns[-1]._replace(mark=verdict[0], why=verdict[1])
         elif name and tag == name and match["end"]:
             body += text[start : match.start()]
             turns[-1] = turns[-1]._replace(body=_GAP.sub("\n\n", _INNER_TAG_LINE.sub("", body)).strip())
