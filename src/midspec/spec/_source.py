@@ -15,14 +15,8 @@ from dataclasses import dataclass, field
 from midspec.spec._data import json_front_matter
 from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
-from midspec.spec._pasted import (
-    NEW_LINE,
-    refuse_conflict,
-    refuse_other_markup,
-    turns_of_classes,
-    turns_of_page,
-    without_traces,
-)
+from midspec.spec._page import read_page, turns_of_page
+from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
 from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
@@ -116,8 +110,9 @@ def read_source(text: str, where: str) -> Source:
     refuse_conflict(lines[n_front:], n_front, where)
     refuse_other_markup(lines[n_front:], n_front, where)
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
-    cleaned, gone = without_traces(turns_of_classes(body.split("\n")))
-    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone]
+    page, gone = read_page(body.split("\n"))
+    cleaned, traces = without_traces(page)
+    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces]
     for number, line in enumerate(cleaned, start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
         if kept is not None and (marked := _MARKED.fullmatch(kept)):

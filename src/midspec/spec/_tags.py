@@ -93,10 +93,10 @@ def _of_attributes(text: str) -> tuple[str, str]:
     said, mark = [], ""
     for name, double, single in _ATTRIBUTE.findall(text):
         value = double or single
-        if value.lower() in MARK_OF:
+        if name in ("comment", "note", "why", "reason"):
+            said.append(unescape(value))
+        elif value.lower() in MARK_OF:
             mark = MARK_OF[value.lower()]
-        elif name in ("comment", "note", "why", "reason"):
-            said.append(value)
         elif name in ("recipient", "to"):
             said.append(f"to {value}")
     for word in _ATTRIBUTE.sub(" ", text).lower().split():  # `<assistant bad>`, `<assistant quality=bad>`
