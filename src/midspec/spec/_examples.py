@@ -42,7 +42,7 @@ _BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
 _SAYS = words_of("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
     rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
-    r"|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
+    r"|(?:an?|una?|une|eine[rs]?|uma?)\s+(?=\w+\s+(?:example|response|reply|answer)\b)|less (?=ideal\b)"
 )
 # In brackets behind a label: what is shown there is not to be done.
 _NOT_SO = re.compile(
@@ -72,13 +72,22 @@ _TURNED = re.compile(
 # Who answers a user: `Nova: Hello.` A label of a remark is nobody.
 _NAME = r"[A-ZÀ-ÞА-Я][\w'’-]{1,20}"
 _SPEAKER = re.compile(
-    rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}[ \t]*(?P<body>\S.*)", re.DOTALL
+    rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}(?:[ \t]*\((?P<how>[^()\n]{{1,40}})\))?[*_]{{0,3}}"
+    r"[ \t]*[:：][*_]{0,3}[ \t]*(?P<body>\S.*)",
+    re.DOTALL,
 )
 _NOBODY = words_of(
     "note notes why because reason reasons rationale tip tips warning important explanation goal rule step context "
     "result outcome instead then here remember hint comment analysis summary task input expected correction fix "
     "principle problem issue lesson takeaway scene setting situation background nota achtung hinweis warum grund "
-    "remarque pourquoi"
+    "remarque pourquoi source sources reference references citation citations quelle quellen fuente fuentes fonte "
+    "référence références postscript"
+)
+# Behind a reply: `Why this works: it asks.`
+_REASON = re.compile(
+    r"(?:(?<=\s)[*_]{0,3}why (?:this|it|that)\b[^:.?!\n]{0,40}"
+    r"|^[ \t]{0,8}[*_]{0,3}(?:why|reason|rationale|explanation))[*_]{0,3}[:：][*_]{0,3}(?=\s*\S)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<head>[^()（）\[\]]*?)\s*[(（\[](?P<inner>[^()（）\[\]]*)[)）\]]\s*[*_]*\s*")
@@ -96,6 +105,7 @@ class Turn(NamedTuple):
     """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it.
 
     With `is_many` its label is over several (`Bad replies:`); `is_duty` is of one that may be over rules (`Don't:`).
+    `name` is the speaker's, where the label is one and no role.
     """
 
     role: str
@@ -105,6 +115,7 @@ class Turn(NamedTuple):
     is_weak: bool = False
     is_many: bool = False
     is_duty: bool = False
+    name: str = ""
 
     @property
     def words(self) -> str:
@@ -206,6 +217,8 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         return Turn("Assistant", mark, why or inner, "", is_many=is_many)
     if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
         words = ["assistant"]  # `Ada (bad): ...`
+    if sign and len(words) == 1 and QUALITY_OF.get(words[0]) == sign:  # `✅ Safe: ...`
+        return Turn("Assistant", sign, why, "")
     marks = [MARK_OF[word] for word in words if word in MARK_OF]
     rest = [word for word in words if word not in MARK_OF]
     mark = marks[0] if len(marks) == 1 else verdict[0] if verdict else sign
@@ -216,6 +229,7 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         is_weak = not (rest or is_strong)
         return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=is_weak, is_many=is_many)
     roles = [ROLE_OF[word] for word in rest if word in ROLE_OF]
+    rest = [word for word in rest if word != "example"] if roles else rest  # `Example user query:`
     if not roles:
         return Turn("Assistant", mark, why, "") if sign and not words else None
     if mark:
@@ -238,8 +252,12 @@ def _mark_of_reply(words: Sequence[str], inner: str) -> str:
     return QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in REPLIES else ""
 
 
-def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
+def read_lines(lines: Sequence[str], before: Sequence[Turn] = ()) -> tuple[str | None, list[Turn]]:
     """Read lines that are turns under labels; no turns where the first line is neither a label nor an example's title.
+
+    Args:
+        lines: of a block.
+        before: the turns before it, which somebody with a name may answer.
 
     Returns:
         The example's title, if the first line is one, and the turns, with the lines that go on with each.
@@ -252,21 +270,29 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
             title = found
         elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(in_english(bare.strip("*_ "))):
             title = ""
-        elif turn := (read_label(bare) or _spoken(bare, turns)) if bare else None:
+        elif turn := (read_label(bare) or _spoken(bare, turns or before)) if bare else None:
             turns += _turned(turn)
         elif turns:
             turns[-1] = turns[-1]._replace(body=f"{turns[-1].body}\n{bare}".strip())
         else:
             return None, []
-    return title, turns
+    return title, [with_reason(turn) for turn in turns]
 
 
 def _spoken(line: str, before: Sequence[Turn]) -> Turn | None:
-    """Return the turn of somebody with a name who answers a user; the name may be the spec's own for its assistant."""
-    if not before or before[-1].role != "User" or not before[-1].body:
+    """Return the turn of somebody with a name who answers a user, or goes on; it may be the spec's own assistant's."""
+    found = _SPEAKER.fullmatch(line) if before and before[-1].body else None
+    if found is None or found["name"].lower() in _NOBODY:
         return None
-    found = _SPEAKER.fullmatch(line)
-    return Turn("Assistant", "", "", found["body"]) if found and found["name"].lower() not in _NOBODY else None
+    if before[-1].role != "User" and before[-1].name != found["name"]:
+        return None
+    return Turn("Assistant", "", found["how"] or "", found["body"], name=found["name"])
+
+
+def is_named_talk(turns: Sequence[Turn]) -> bool:
+    """Return whether somebody with a name speaks twice, which no list of who is who has."""
+    names = [turn.name for turn in turns if turn.name]
+    return len(names) > len(set(names))
 
 
 def _turned(turn: Turn) -> list[Turn]:
@@ -275,6 +301,18 @@ def _turned(turn: Turn) -> list[Turn]:
     if found is None:
         return [turn]
     return [turn._replace(body=found["bad"].strip()), Turn("Assistant", "GOOD", "", found["good"].strip())]
+
+
+def with_reason(turn: Turn) -> Turn:
+    """Return a marked reply without the words behind it that say why it is good or bad: they are its reason."""
+    found = _REASON.search(turn.body) if turn.mark else None
+    if found is None or not turn.body[: found.start()].strip():
+        return turn
+    why = ""
+    for line in filter(None, map(str.strip, turn.body[found.end() :].split("\n"))):
+        between = "; " if why[-1:].isalnum() and line[:1].isupper() else " "
+        why += f"{between if why else ''}{_QUOTE_OR_ITEM.sub('', line)}"
+    return turn._replace(body=turn.body[: found.start()].strip(), why=": ".join(filter(None, (turn.why, why))))
 
 
 def spread(turns: Sequence[Turn]) -> list[Turn]:

@@ -24,6 +24,13 @@ _QUALITIES = {
     "overcautious manipulative biased inappropriate unethical failing",
 }
 QUALITY_OF = {word: mark for mark, words in _QUALITIES.items() for word in words.split()}
+# The same of a pair of labels that share their other words: `Permitted pattern:` and `Prohibited pattern:`.
+_PERMISSIONS = {
+    "GOOD": "permitted allowed approved valid strong stronger clear effective appropriate helpful safe",
+    "BAD": "prohibited forbidden disallowed banned invalid weak weaker unclear ineffective inappropriate unhelpful "
+    "unsafe",
+}
+PERMISSION_OF = {word: mark for mark, words in _PERMISSIONS.items() for word in words.split()}
 SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
 SIGN_OF = {sign: mark for mark, signs in SIGNS.items() for sign in signs}
 NOUNS = words_of(

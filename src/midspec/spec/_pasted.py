@@ -126,12 +126,19 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     _bullets(out, prose)
     _letters(out, prose)
     _broken_words(out, prose)
-    for at in prose:
-        if (tag := _TAG_AS_CODE.fullmatch(out[at])) and (
-            wraps_alone(tag[1]) or is_turn_tag(tag[1].replace("/", "", 1))
-        ):
-            out[at] = tag[1]
+    _tags_as_code(out, prose)
     return out, gone
+
+
+def _tags_as_code(lines: list[str], prose: list[int]) -> None:
+    """Write tags of turns that stand as code as tags, and take tags off that stand as code around parts of a prompt."""
+    found = [(at, begin[1], begin.end()) for at in prose if (begin := _TAG_AS_CODE.match(lines[at]))]
+    around = {name for at, name, end in found if name.startswith("</") and end == len(lines[at])}
+    for at, name, end in found:
+        if end == len(lines[at]) and (wraps_alone(name) or is_turn_tag(name.replace("/", "", 1))):
+            lines[at] = name
+        elif f"</{name.strip('</')}" in around:
+            lines[at] = lines[at][end:] or "\0"
 
 
 def prose_of(lines: list[str]) -> list[int]:

@@ -19,6 +19,12 @@ _ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _INNER_TAG_LINE = re.compile(
     r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
 )
+# A question, and behind an empty line its answer, which has no label.
+_ASKED = re.compile(
+    r"\s*[*_]{0,3}(?:question|frage|pregunta|pergunta|domanda|вопрос|问题|質問|질문)[*_]{0,3}[ \t]*[:：][*_]{0,3}"
+    r"[ \t]*(?P<question>[^\n]+[?？])[ \t]*\n[ \t]*\n(?P<answer>.*\S)\s*",
+    re.IGNORECASE | re.DOTALL,
+)
 _GAP = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
 
@@ -118,4 +124,6 @@ def read_code(text: str) -> list[Turn]:
     if len(inside) > 2 and wraps_alone(inside[0]) and wraps_alone(inside[-1]):
         inside = inside[1:-1]
     title, turns = read_lines(inside)
+    if is_fenced and len(turns) == 1 and (asked := _ASKED.fullmatch("\n".join(inside))):
+        return [turns[0]._replace(body=asked["question"].strip()), Turn("Assistant", "", "", asked["answer"].strip())]
     return turns if title is None and is_example(turns, is_talk=True) else []
