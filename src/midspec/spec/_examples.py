@@ -312,7 +312,8 @@ def with_reason(turn: Turn) -> Turn:
     for line in filter(None, map(str.strip, turn.body[found.end() :].split("\n"))):
         between = "; " if why[-1:].isalnum() and line[:1].isupper() else " "
         why += f"{between if why else ''}{_QUOTE_OR_ITEM.sub('', line)}"
-    return turn._replace(body=turn.body[: found.start()].strip(), why=": ".join(filter(None, (turn.why, why))))
+    why = ": ".join(filter(None, (turn.why, why.rstrip(". "))))
+    return turn._replace(body=turn.body[: found.start()].strip(), why=why)
 
 
 def spread(turns: Sequence[Turn]) -> list[Turn]:
