@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise, takewhile
 
 from midspec.spec._blocks import FENCE, Block, heading_label, is_label, label_of
 from midspec.spec._examples import (
@@ -11,18 +13,29 @@ from midspec.spec._examples import (
     Turn,
     example_of,
     is_example,
+    is_named_talk,
     is_quoted_talk,
     mark_of_heading,
     read_label,
     read_lines,
     spread,
     title_of,
+    with_reason,
 )
+from midspec.spec._label_words import MARK_OF, PERMISSION_OF
 from midspec.spec._tags import read_code
 
 _MAX_REPLY_BLOCKS, _MAX_QUOTED_BLOCKS = 8, 16
 # A text of nothing but labels is looked at from each of them: so many blocks at most are one example.
 _MAX_BLOCKS = 60
+# `**Late arrival:**` over a fence.
+_NAME_OF_FENCE = re.compile(r"[*_]{0,3}(?P<name>[^*_:\n]{1,60}[*_]{0,3}):?[*_]{0,3}")
+_PAIRED = re.compile(
+    r"[*_]{0,3}(?P<mark>[A-Za-z-]{2,20})[ \t]+(?P<rest>[^\W\d_][^:：*_\n]{1,50}?)[*_]{0,3}[ \t]*[:：]"
+    r"[*_]{0,3}[ \t]*(?P<body>.*)",
+    re.DOTALL,
+)
+_NO_TITLES = ("pattern", "phrasing", "wording", "answer", "reply", "response", "form", "style", "example")
 
 
 def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str], str]) -> list[Block]:
@@ -35,6 +48,7 @@ def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str]
     """
     out: list[Block] = []
     at = 0
+    blocks, lines = _with_pairs(blocks, lines)
     while at < len(blocks):
         title = title_of(out[-1].text) if out and out[-1].kind in ("paragraph", "item") else None
         words, end = _example_at(blocks, at, lines, clean, title)
@@ -51,6 +65,51 @@ def gather_examples(blocks: list[Block], lines: list[str], clean: Callable[[str]
     return out
 
 
+def _with_pairs(blocks: list[Block], lines: list[str]) -> tuple[list[Block], list[str]]:
+    """Write labels that differ in their mark alone (`Good brief:`, `Bad brief:`) as those of replies that are said.
+
+    Under `Good habits:` and `Bad habits:` there may be rules; in quotation marks, a fence or a quotation there is none.
+    """
+    seen: dict[str, tuple[int, str]] = {}
+    found: dict[int, str] = {}
+    for at, block in enumerate(blocks):
+        if block.kind == "heading":
+            seen.clear()
+        label = _PAIRED.fullmatch(block.text[:4000]) if block.kind in ("paragraph", "item") else None
+        mark = MARK_OF.get(label["mark"].lower()) or PERMISSION_OF.get(label["mark"].lower()) if label else None
+        if label is None or mark is None or not _is_said(label["body"], blocks, at, lines):
+            continue
+        rest = " ".join(label["rest"].lower().split())
+        before, other = seen.get(rest, (-1, mark))
+        if other != mark and at - before <= _MAX_REPLY_BLOCKS:
+            found |= {before: other, at: mark}
+        seen[rest] = (at, mark)
+    if not found:
+        return blocks, lines
+    blocks, lines = list(blocks), list(lines)
+    for at, mark in found.items():
+        block, label = blocks[at], _PAIRED.fullmatch(blocks[at].text[:4000])
+        if label is not None:
+            rest = "" if label["rest"].lower() in _NO_TITLES else f" ({label['rest']})"
+            text = f"**{mark.title()} reply{rest}:** {label['body']}{block.text[4000:]}".strip()
+            blocks[at] = replace(block, text=text)
+            lines[block.first : block.end] = [text, *[""] * (block.end - block.first - 1)]
+    return blocks, lines
+
+
+def _is_said(body: str, blocks: list[Block], at: int, lines: list[str]) -> bool:
+    """Return whether what stands behind a label, or under it, is in quotation marks, a fence or a quotation."""
+    if body.strip():
+        return body.strip()[0] in QUOTE_MARKS
+    following = blocks[at + 1] if at + 1 < len(blocks) else None
+    is_quoted = following is not None and (following.text[:1] in QUOTE_MARKS or _is_quotation(following, lines))
+    return following is not None and (following.kind == "code" or is_quoted)
+
+
+def _is_quotation(block: Block, lines: list[str]) -> bool:
+    return lines[block.first].lstrip().startswith(">")
+
+
 def _example_at(
     blocks: list[Block], at: int, lines: list[str], clean: Callable[[str], str], title: str | None
 ) -> tuple[str, int]:
@@ -64,36 +123,52 @@ def _example_at(
     own_title: str | None = None
     is_of_rules = False
     while end < len(blocks) and end - at < _MAX_BLOCKS:
-        block = blocks[end]
         own, turns = _turns_of(blocks, end, lines, found)
         own_title = own if end == at and turns else own_title
         turns = [] if own is not None and end > at else turns
+        if not turns and own is None and (more := _rest_of_talk(blocks, end, lines, found)):
+            parts = [f"\n{block.text}" if block.kind == "code" else f" {clean(block.text)}" for block in more]
+            found[-1] = found[-1]._replace(body="".join([found[-1].body, *parts]))
+            end += len(more)
+            continue
         if not turns or (not title and not own_title and _begins_next(blocks, end, turns, found)):
             break
         end += 1
         marks = {turn.mark for turn in (*found, *turns)} - {""}
-        limit = _next_reply(blocks, end, marks)
+        is_plain = turns[-1].role == "Assistant" and not turns[-1].mark
+        limit = end if is_plain else _next_reply(blocks, end, marks)
         if not turns[-1].body or limit > end:
-            begin, label = end, turns.pop()
-            texts, end = _body(blocks, end, lines, to_heading=block.kind == "heading", limit=limit)
-            is_of_rules |= _is_over_rules(label, blocks[begin:end])
-            if label.is_many and not label.body and all(_is_apart(block, lines) for block in blocks[begin:end]):
-                turns += [label._replace(body=text) for text in texts] or [label]
-            else:
-                turns.append(label._replace(body=" ".join([label.body, *texts]).strip()))
+            label = turns.pop()
+            under, after = _under(label, blocks, end, lines, limit)
+            is_of_rules |= _is_over_rules(label, blocks[end:after])
+            turns, end = turns + under, after
         if turns[-1].body and (rest := _rest_of_quotation(blocks, end, turns[-1].body)):
             turns[-1] = turns[-1]._replace(body=" ".join([turns[-1].body, *rest]))
             end += len(rest)
-        found += [turn._replace(body=clean(" ".join(turn.body.split()))) for turn in turns]
+        turns = [with_reason(turn) for turn in turns]
+        found += [turn._replace(body=clean(" ".join(turn.body.split())), why=clean(turn.why)) for turn in turns]
     found = spread(found)
     is_talk = title is not None or own_title is not None or end == at + 1 or is_quoted_talk(found)
+    is_talk |= is_named_talk(found)
     is_of_rules &= all(turn.role != "User" for turn in found)
     if not found or is_of_rules or not any(turn.body for turn in found):
         return "", at
+    # Under `- **Example**:`, what a tick and a cross mark in quotation marks is said.
+    is_list &= title is None or not is_quoted_talk(found)
     if not is_example(found, is_talk=is_talk, is_list=is_list):
         return "", at
     whole = next((clean(one) for one in (own_title, title) if one), None)
     return example_of(whole, found), end
+
+
+def _under(label: Turn, blocks: list[Block], at: int, lines: list[str], limit: int) -> tuple[list[Turn], int]:
+    """Return the turns that stand under a label, and where they end; see `_body` for the limit."""
+    texts, end = _body(blocks, at, lines, to_heading=blocks[at - 1].kind == "heading", limit=limit)
+    body = blocks[at:end]
+    if label.is_many and not label.body and all(_is_apart(block, lines) for block in body):
+        return [label._replace(body=text) for text in texts] or [label], end
+    each = _fenced_replies(body, label) if label.is_many and not label.body else []
+    return each or [label._replace(body="\n".join([label.body, *texts]).strip())], end
 
 
 def _rest_of_quotation(blocks: list[Block], at: int, body: str) -> list[str]:
@@ -108,6 +183,25 @@ def _rest_of_quotation(blocks: list[Block], at: int, body: str) -> list[str]:
         texts.append(block.text)
         if any(mark in block.text for mark in closing):
             return texts
+    return []
+
+
+def _rest_of_talk(blocks: list[Block], at: int, lines: list[str], found: Sequence[Turn]) -> list[Block]:
+    """Return the blocks that a turn of a talk with a named speaker goes on with: a user's up to the answer."""
+    if not found or not (found[-1].name or found[-1].role == "User") or blocks[at].kind == "heading":
+        return []
+    if found[-1].name:
+        if not found[-1].body.endswith((":", "：")):
+            return []
+        items = list(takewhile(lambda block: block.kind == "item", blocks[at : at + _MAX_BLOCKS]))
+        return items or [block for block in blocks[at : at + 1] if block.kind != "row"]
+    for end in range(at, min(at + _MAX_REPLY_BLOCKS, len(blocks))):
+        block = blocks[end]
+        if block.kind == "heading" or (block.kind != "code" and is_label(block.text)):
+            break
+        turns = read_lines(lines[block.first : block.end], found)[1] if block.kind == "paragraph" else []
+        if turns and turns[0].name:
+            return blocks[at:end]
     return []
 
 
@@ -131,7 +225,7 @@ def _turns_of(blocks: list[Block], at: int, lines: list[str], found: Sequence[Tu
         said = read_label(f"**{block.text}:**")
         return None, [said] if said and said.role == "User" and _is_marked_next(blocks, at) else []
     if block.kind in ("paragraph", "item"):
-        own, turns = read_lines(lines[block.first : block.end])
+        own, turns = read_lines(lines[block.first : block.end], found)
         return own, turns or [label for label in [label_of(block.text)] if label]
     if block.kind == "code" and found and found[-1].mark and not found[-1].body:
         return None, read_code(block.text)  # a talk under `Bad:`
@@ -147,6 +241,27 @@ def _is_over_rules(label: Turn, body: Sequence[Block]) -> bool:
 def _is_apart(block: Block, lines: list[str]) -> bool:
     """Return whether a block is a reply by itself under a label over several."""
     return block.kind == "item" or lines[block.first].lstrip().startswith(">")
+
+
+def _fenced_replies(body: Sequence[Block], label: Turn) -> list[Turn]:
+    """Return a reply for each fence under a label over several, with its name as reason; words beside are notes.
+
+    None where nothing names the fences.
+    """
+    turns: list[Turn] = []
+    name, names = "", 0
+    for block, following in pairwise([*body, None]):
+        if block is None or block.kind != "code":
+            named = _NAME_OF_FENCE.fullmatch(block.text) if block and following and following.kind == "code" else None
+            name = named["name"].strip("*_ ") if named else ""
+            turns += [Turn("Note", "", "", block.text)] if block and not named else []
+            continue
+        names += bool(name)
+        said = read_label(_words_of(block).strip())
+        words = said.body if said is not None and said.mark == label.mark else _words_of(block).strip()
+        turns.append(label._replace(why=name, body=words))
+        name = ""
+    return turns if names else []
 
 
 def _is_marked_next(blocks: list[Block], at: int) -> bool:
@@ -193,9 +308,13 @@ def _body(blocks: list[Block], at: int, lines: list[str], *, to_heading: bool, l
         goes_on = (is_quoted and was_quoted) or (block.kind == "item" and blocks[at - 1].kind == "item")
         if not to_heading and at >= limit and at > first and not goes_on:
             break
-        text = block.text
-        if block.kind == "code":
-            text = "\n".join(line for line in text.split("\n") if not FENCE.match(line))
-        texts.append(text)
+        texts.append(_words_of(block))
         at += 1
     return texts, at
+
+
+def _words_of(block: Block) -> str:
+    """Return the text of a block, of code without its fence."""
+    if block.kind != "code":
+        return block.text
+    return "\n".join(line for line in block.text.split("\n") if not FENCE.match(line))

@@ -12,26 +12,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from midspec.spec._label_words import (
+    EITHER,
+    MANY,
+    MARK_OF,
+    NOUNS,
+    QUALITY_OF,
+    REPLIES,
+    ROLE_OF,
+    SIGN_OF,
+    in_english,
+    read_verdict,
+    words_of,
+)
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_WORDS = {
-    "GOOD": "good better best great ideal correct right acceptable preferred desired desirable recommended compliant "
-    "complies",
-    "BAD": "bad worse worst poor wrong incorrect unacceptable undesired undesirable dispreferred discouraged "
-    "noncompliant non-compliant violating violates violation rejected harmful",
-    "OK": "ok okay borderline mixed",
-}
-MARK_OF = {word: mark for mark, words in _WORDS.items() for word in words.split()}
-# These mark a reply only where it is named (`Unsafe response:`): `Helpful:` or `Safe behavior` may begin any rule.
-_QUALITIES = {
-    "GOOD": "helpful honest safe strong stronger positive balanced appropriate",
-    "BAD": "unhelpful dishonest unsafe weak weaker negative sycophantic evasive preachy misleading deceptive "
-    "overcautious manipulative biased inappropriate unethical failing",
-}
-_QUALITY_OF = {word: mark for mark, words in _QUALITIES.items() for word in words.split()}
 # Whole labels: the first say what a reply is; the others may begin a rule, and mark replies in pairs only.
 _NOT_TO_SAY = (
     r"(?:what )?not to say|(?:do not|don['’]t|never|avoid) say(?:ing)?|instead of saying|counter-?example|anti-?pattern"
@@ -45,10 +39,10 @@ _LABELS = (
 _WHOLE_LABELS = [(re.compile(pattern), mark, is_weak) for pattern, mark, is_weak in _LABELS]
 _ONE = r"(?:an? |the |una? |uno |une |eine[rs]? )?"
 _BARE_EXAMPLE = re.compile(r"\s*examples?(?:\s+\d{1,3})?\s*")
-_SAYS = _words("says said asks asked writes wrote replies replied answers answered")
+_SAYS = words_of("says said asks asked writes wrote replies replied answers answered")
 _BEFORE_LABEL = re.compile(
     rf"{_ONE}\s*examples?\s+(?:of|de|d['’]|di|für|von)\s+{_ONE}"
-    r"|an? (?=\w+ (?:example|response|reply|answer)\b)|less (?=ideal\b)"
+    r"|(?:an?|una?|une|eine[rs]?|uma?)\s+(?=\w+\s+(?:example|response|reply|answer)\b)|less (?=ideal\b)"
 )
 # In brackets behind a label: what is shown there is not to be done.
 _NOT_SO = re.compile(
@@ -56,64 +50,16 @@ _NOT_SO = re.compile(
     re.DOTALL,
 )
 QUOTE_MARKS = "\"“„«»‘'「『"
-_SIGNS = {"GOOD": "✅☑✔👍🟢", "BAD": "❌✖✗✘👎🚫⛔🔴❎"}
-_SIGN_OF = {sign: mark for mark, signs in _SIGNS.items() for sign in signs}
-NOUNS = _words(
-    "response reply answer output completion message turn example behavior behaviour version assistant ai model bot "
-    "chatbot assistant's model's"
-)
-# What is marked in a heading: under `Harmful behavior` there may be rules, under `Harmful response` there is a reply.
-_REPLIES = NOUNS - _words("behavior behaviour assistant ai model bot chatbot assistant's model's")
-# `Bad replies:` over a list: each item is one.
-_MANY = {f"{noun}s": noun for noun in NOUNS if noun.isalpha()} | {"replies": "reply"}
-_ROLES = {
-    "User": "user human customer guest prompt question request query usuario",
-    "Developer": "developer operator",
-    "System": "system",
-    "Tool": "tool function",
-    "Assistant": "assistant ai model bot chatbot agent reply response answer claude chatgpt gpt gemini model_name",
-}
-ROLE_OF = {word: role for role, words in _ROLES.items() for word in words.split()}
-# The same in other languages, as far as labels of examples need them.
-_ENGLISH = {
-    foreign: english
-    for english, words in {
-        "user": "用户 使用者 ユーザー 사용자 utilisateur utilisatrice usuario usuário nutzer benutzer utente gebruiker "
-        "пользователь cliente kunde kundin клиент гость invité huésped ospite 客户 顾客 客人 고객 お客様",
-        "assistant": "助手 助理 アシスタント 어시스턴트 assistent asistente assistente ассистент",
-        "question": "问题 問題 質問 질문 frage question pregunta pergunta domanda вопрос",
-        "reply": "回答 回复 答复 回應 応答 返答 답변 응답 대답 antwort réponse respuesta resposta risposta ответ",
-        "example": "示例 例子 例 예시 예 beispiel exemple ejemplo exemplo esempio пример",
-        "good": "好的 良好 正确的 正确 推荐的 良い 正しい 좋은 올바른 gute gutes gut richtige richtig bonne bon "
-        "correcte buena bueno correcta correcto boa bom correta correto buona buon corretta "
-        "хороший правильный правильно",
-        "bad": "不好的 坏的 糟糕的 错误的 错误 悪い 間違った 나쁜 잘못된 schlechte schlechtes schlecht falsche "
-        "falsches falsch mauvaise mauvais incorrecte mala malo incorrecta incorrecto ruim má incorreta incorreto "
-        "errada cattiva sbagliata плохой неправильный неправильно",
-    }.items()
-    for foreign in words.split()
-}
-_FOREIGN = re.compile(
-    "|".join(rf"\b{word}\b" if "a" <= word[0] <= "ӿ" else word for word in sorted(_ENGLISH, key=len, reverse=True))
-    + r"|的(?=\s|$)"
-)
-_ENGLISH["的"] = ""
-_EITHER = "|".join(sorted(map(re.escape, MARK_OF), key=len, reverse=True))
-VERDICTS = re.compile(
-    rf"(?P<verdict>{_EITHER})(?:\s+(?:reply|response|example|answer|completion|output|assistant))?"
-    r"\s*(?:[:：—–-]\s*(?P<why>.*))?",
-    re.IGNORECASE | re.DOTALL,
-)
-_SIGN = rf"(?P<sign>[{''.join(_SIGN_OF)}])?\ufe0f?"
+_SIGN = rf"(?P<sign>[{''.join(SIGN_OF)}])?\ufe0f?"
 _LABEL = re.compile(
     rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*[*_]{{0,3}}(?P<head>[^:：\n]{{0,80}}?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}(?P<body>.*)",
     re.DOTALL,
 )
-_SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(_SIGN_OF)}])\ufe0f?[ \t]*$")
-_MARKED_BODY = re.compile(rf"[(\[]({_EITHER})[)\]][ \t]*", re.IGNORECASE)
+_SIGN_AT_END = re.compile(rf"(?<=[.!?…。！？\"'”’)])[ \t]*([{''.join(SIGN_OF)}])\ufe0f?[ \t]*$")
+_MARKED_BODY = re.compile(rf"[(\[]({EITHER})[)\]][ \t]*", re.IGNORECASE)
 # `Noted. <- BAD, too dry`
 _POINTED = re.compile(
-    rf"(?<=\S)[ \t]*(?:<[-=]+|←|⬅)[ \t]*[*_]{{0,2}}(?P<verdict>{_EITHER})\b[*_]{{0,2}}[ \t]*[,.:—–-]?[ \t]*"
+    rf"(?<=\S)[ \t]*(?:<[-=]+|←|⬅)[ \t]*[*_]{{0,2}}(?P<verdict>{EITHER})\b[*_]{{0,2}}[ \t]*[,.:—–-]?[ \t]*"
     r"(?P<why>.*)\Z",
     re.IGNORECASE,
 )
@@ -126,13 +72,22 @@ _TURNED = re.compile(
 # Who answers a user: `Nova: Hello.` A label of a remark is nobody.
 _NAME = r"[A-ZÀ-ÞА-Я][\w'’-]{1,20}"
 _SPEAKER = re.compile(
-    rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}[ \t]*[:：][*_]{{0,3}}[ \t]*(?P<body>\S.*)", re.DOTALL
+    rf"[*_]{{0,3}}(?P<name>{_NAME}(?: {_NAME})?)[*_]{{0,3}}(?:[ \t]*\((?P<how>[^()\n]{{1,40}})\))?[*_]{{0,3}}"
+    r"[ \t]*[:：][*_]{0,3}[ \t]*(?P<body>\S.*)",
+    re.DOTALL,
 )
-_NOBODY = _words(
+_NOBODY = words_of(
     "note notes why because reason reasons rationale tip tips warning important explanation goal rule step context "
     "result outcome instead then here remember hint comment analysis summary task input expected correction fix "
     "principle problem issue lesson takeaway scene setting situation background nota achtung hinweis warum grund "
-    "remarque pourquoi"
+    "remarque pourquoi source sources reference references citation citations quelle quellen fuente fuentes fonte "
+    "référence références postscript"
+)
+# Behind a reply: `Why this works: it asks.`
+_REASON = re.compile(
+    r"(?:(?<=\s)[*_]{0,3}why (?:this|it|that)\b[^:.?!\n]{0,40}"
+    r"|^[ \t]{0,8}[*_]{0,3}(?:why|reason|rationale|explanation))[*_]{0,3}[:：][*_]{0,3}(?=\s*\S)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _SIGNED = re.compile(rf"\s*[*_]{{0,3}}{_SIGN}[ \t]*(?P<body>.*)", re.DOTALL)
 _IN_BRACKETS = re.compile(r"(?P<head>[^()（）\[\]]*?)\s*[(（\[](?P<inner>[^()（）\[\]]*)[)）\]]\s*[*_]*\s*")
@@ -150,6 +105,7 @@ class Turn(NamedTuple):
     """One turn of an example; `mark` is empty where there is none, `is_weak` where a sign or one word gives it.
 
     With `is_many` its label is over several (`Bad replies:`); `is_duty` is of one that may be over rules (`Don't:`).
+    `name` is the speaker's, where the label is one and no role.
     """
 
     role: str
@@ -159,6 +115,7 @@ class Turn(NamedTuple):
     is_weak: bool = False
     is_many: bool = False
     is_duty: bool = False
+    name: str = ""
 
     @property
     def words(self) -> str:
@@ -182,8 +139,8 @@ def mark_of(words: str) -> str:
 @lru_cache(maxsize=1024)
 def mark_of_heading(words: str) -> str:
     """Return the mark that a heading gives what stands under it; behaviour is no reply, and may be ruled on there."""
-    named = {_MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & NOUNS
-    return mark_of(words) if not named or named & _REPLIES else ""
+    named = {MANY.get(word, word) for word in re.findall(r"[\w'’]+", words.lower())} & NOUNS
+    return mark_of(words) if not named or named & REPLIES else ""
 
 
 def label_alone(line: str) -> str:
@@ -217,7 +174,7 @@ def read_label(text: str) -> Turn | None:
     """Read a text that begins with a label of a role or a mark; its body may be empty."""
     found = _LABEL.fullmatch(text[:4000])
     signed = _SIGNED.fullmatch(text)
-    sign = _SIGN_OF.get(signed["sign"] or "", "") if signed else ""
+    sign = SIGN_OF.get(signed["sign"] or "", "") if signed else ""
     if found:
         head = found["head"].strip("*_ \t")
         body = (found["body"] + text[4000:]).strip()
@@ -235,11 +192,11 @@ def read_label(text: str) -> Turn | None:
             if not turn.is_many or not body or body[0] in "\"“‘'«「>":
                 return turn._replace(body=body)
     if sign and signed:
-        if whole := _whole_label(_in_english(signed["body"].strip("*_ \t")), sign):
+        if whole := _whole_label(in_english(signed["body"].strip("*_ \t")), sign):
             return whole
         return Turn("Assistant", sign, "", signed["body"].strip("*_ "), is_weak=True)
     if ends := _SIGN_AT_END.search(text):
-        return Turn("Assistant", _SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
+        return Turn("Assistant", SIGN_OF[ends[1]], "", text[: ends.start()].strip(), is_weak=True)
     return None
 
 
@@ -248,21 +205,23 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
     head, *reason = re.split(r"[*_]*\s+[—–]\s+", head, maxsplit=1)
     if brackets := _IN_BRACKETS.fullmatch(head):
         head, inner = brackets["head"].strip("*_ "), brackets["inner"].strip()
-    plain = _BEFORE_LABEL.sub("", _in_english(head))
+    plain = _BEFORE_LABEL.sub("", in_english(head))
     if not inner and (whole := _whole_label(plain.strip(), sign)):
         return whole._replace(why=reason[0].strip() if reason else "")
     words = [word for word in re.findall(r"[\w'’-]+", plain) if not word.isdigit() and word not in _SAYS]
-    is_many = len(words) > 1 and words[-1] in _MANY
-    words[-1:] = [_MANY[words[-1]]] if is_many else words[-1:]
-    verdict = (VERDICTS.fullmatch(inner) or VERDICTS.fullmatch(_in_english(inner).strip())) if inner else None
-    why = (verdict["why"] or "").strip() if verdict else reason[0].strip() if reason else ""
+    is_many = len(words) > 1 and words[-1] in MANY
+    words[-1:] = [MANY[words[-1]]] if is_many else words[-1:]
+    verdict = (read_verdict(inner) or read_verdict(in_english(inner))) if inner else None
+    why = verdict[1] if verdict else reason[0].strip() if reason else ""
     if mark := _mark_of_reply(words, inner):
         return Turn("Assistant", mark, why or inner, "", is_many=is_many)
     if verdict and len(words) == 1 and re.fullmatch(r"\{?\w+\}?", head):
         words = ["assistant"]  # `Ada (bad): ...`
+    if sign and len(words) == 1 and QUALITY_OF.get(words[0]) == sign:  # `✅ Safe: ...`
+        return Turn("Assistant", sign, why, "")
     marks = [MARK_OF[word] for word in words if word in MARK_OF]
     rest = [word for word in words if word not in MARK_OF]
-    mark = marks[0] if len(marks) == 1 else MARK_OF[verdict["verdict"].lower()] if verdict else sign
+    mark = marks[0] if len(marks) == 1 else verdict[0] if verdict else sign
     if len(marks) > 1 or any(word not in NOUNS and word not in ROLE_OF for word in rest):
         return None
     if marks:
@@ -270,6 +229,7 @@ def _read_head(head: str, sign: str, is_strong: bool) -> Turn | None:
         is_weak = not (rest or is_strong)
         return Turn("Assistant", mark, why or inner * (not verdict), "", is_weak=is_weak, is_many=is_many)
     roles = [ROLE_OF[word] for word in rest if word in ROLE_OF]
+    rest = [word for word in rest if word != "example"] if roles else rest  # `Example user query:`
     if not roles:
         return Turn("Assistant", mark, why, "") if sign and not words else None
     if mark:
@@ -287,18 +247,17 @@ def _whole_label(words: str, sign: str) -> Turn | None:
 
 def _mark_of_reply(words: Sequence[str], inner: str) -> str:
     """Return the mark of a named reply with a quality (`Unsafe response`), or of one whose brackets forbid it."""
-    if words and set(words) <= _REPLIES and _NOT_SO.fullmatch(inner.lower()):
+    if words and set(words) <= REPLIES and _NOT_SO.fullmatch(inner.lower()):
         return "BAD"
-    return _QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in _REPLIES else ""
+    return QUALITY_OF.get(words[0], "") if len(words) == 2 and words[1] in REPLIES else ""
 
 
-def _in_english(words: str) -> str:
-    """Return the words of a label in lower case, those of other languages in English."""
-    return _FOREIGN.sub(lambda match: f" {_ENGLISH[match[0]]} ", words.lower())
-
-
-def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
+def read_lines(lines: Sequence[str], before: Sequence[Turn] = ()) -> tuple[str | None, list[Turn]]:
     """Read lines that are turns under labels; no turns where the first line is neither a label nor an example's title.
+
+    Args:
+        lines: of a block.
+        before: the turns before it, which somebody with a name may answer.
 
     Returns:
         The example's title, if the first line is one, and the turns, with the lines that go on with each.
@@ -309,23 +268,31 @@ def read_lines(lines: Sequence[str]) -> tuple[str | None, list[Turn]]:
         bare = _QUOTE_OR_ITEM.sub("", line) if line.strip() else ""
         if index == 0 and (found := title_of(bare)) is not None:
             title = found
-        elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(_in_english(bare.strip("*_ "))):
+        elif index == 0 and len(lines) > 1 and _BARE_EXAMPLE.fullmatch(in_english(bare.strip("*_ "))):
             title = ""
-        elif turn := (read_label(bare) or _spoken(bare, turns)) if bare else None:
+        elif turn := (read_label(bare) or _spoken(bare, turns or before)) if bare else None:
             turns += _turned(turn)
         elif turns:
             turns[-1] = turns[-1]._replace(body=f"{turns[-1].body}\n{bare}".strip())
         else:
             return None, []
-    return title, turns
+    return title, [with_reason(turn) for turn in turns]
 
 
 def _spoken(line: str, before: Sequence[Turn]) -> Turn | None:
-    """Return the turn of somebody with a name who answers a user; the name may be the spec's own for its assistant."""
-    if not before or before[-1].role != "User" or not before[-1].body:
+    """Return the turn of somebody with a name who answers a user, or goes on; it may be the spec's own assistant's."""
+    found = _SPEAKER.fullmatch(line) if before and before[-1].body else None
+    if found is None or found["name"].lower() in _NOBODY:
         return None
-    found = _SPEAKER.fullmatch(line)
-    return Turn("Assistant", "", "", found["body"]) if found and found["name"].lower() not in _NOBODY else None
+    if before[-1].role != "User" and before[-1].name != found["name"]:
+        return None
+    return Turn("Assistant", "", found["how"] or "", found["body"], name=found["name"])
+
+
+def is_named_talk(turns: Sequence[Turn]) -> bool:
+    """Return whether somebody with a name speaks twice, which no list of who is who has."""
+    names = [turn.name for turn in turns if turn.name]
+    return len(names) > len(set(names))
 
 
 def _turned(turn: Turn) -> list[Turn]:
@@ -334,6 +301,19 @@ def _turned(turn: Turn) -> list[Turn]:
     if found is None:
         return [turn]
     return [turn._replace(body=found["bad"].strip()), Turn("Assistant", "GOOD", "", found["good"].strip())]
+
+
+def with_reason(turn: Turn) -> Turn:
+    """Return a marked reply without the words behind it that say why it is good or bad: they are its reason."""
+    found = _REASON.search(turn.body) if turn.mark else None
+    if found is None or not turn.body[: found.start()].strip():
+        return turn
+    why = ""
+    for line in filter(None, map(str.strip, turn.body[found.end() :].split("\n"))):
+        between = "; " if why[-1:].isalnum() and line[:1].isupper() else " "
+        why += f"{between if why else ''}{_QUOTE_OR_ITEM.sub('', line)}"
+    why = ": ".join(filter(None, (turn.why, why.rstrip(". "))))
+    return turn._replace(body=turn.body[: found.start()].strip(), why=why)
 
 
 def spread(turns: Sequence[Turn]) -> list[Turn]:

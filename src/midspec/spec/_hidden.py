@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from midspec.core.errors import SpecError
-from midspec.spec._examples import VERDICTS
+from midspec.spec._label_words import VERDICTS
 from midspec.spec._pasted import NEW_LINE
 from midspec.spec._tags import is_turn_tag
 
@@ -82,16 +82,11 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
             raise SpecError(
                 f"the comment in line {n_lines} holds another", where=where, hint="Take the inner <!-- and --> out"
             )
-        if (comment := match["comment"]) is not None and (verdict := VERDICTS.fullmatch(comment.strip())):
+        if (comment := match["comment"]) is not None and VERDICTS.fullmatch(comment.strip()):
             line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
             after = text[match.end() : match.end() + 200].split("\n", 1)[0]
-            if is_turn_tag(line) or "\n" in match[0]:
-                return match[0].replace("\n", " ")
-            word = verdict["verdict"].upper()
-            why = f" ({verdict['why'].strip()})" if verdict["why"] else ""
-            if not line.strip(" \t>-*+") and not after.strip():
-                return f"**{word} reply{why}:**"
-            return f"\x06{word} reply{why}\x06"
+            if (marked := _marked(comment, line, after, is_long="\n" in match[0])) is not None:
+                return marked or match[0].replace("\n", " ")
         last = n_lines + match[0].count("\n")
         kept = next((match[name] for name in ("added", "new", "marked") if match[name] is not None), "")
         is_mark = match["token"] is not None or match["added"] is not None or match["marked"] is not None
@@ -100,6 +95,28 @@ def without_hidden(text: str, n_before: int, left_out: list[Part], where: str) -
         return kept or "\0" + "\n\0" * match[0].count("\n")
 
     return _HIDDEN.sub(hide, text)
+
+
+def _marked(comment: str, before: str, after: str, *, is_long: bool) -> str | None:
+    """Return the label that a verdict in a comment is, empty where it stays as it is, `None` where it is only a remark.
+
+    Args:
+        comment: its words.
+        before: what stands before it in its line.
+        after: the same behind it.
+        is_long: it runs over lines.
+    """
+    if is_turn_tag(before):
+        return ""
+    verdict = VERDICTS.fullmatch(comment.strip())
+    if verdict is None or verdict["is_loose"]:  # `OK, moved here` is about the text, unless a reply's tag is before it
+        return None
+    if is_long:
+        return ""
+    why = verdict["why"] or verdict["inner"] or (verdict["rule"] or "").replace("_", " ")
+    label = f"{verdict['verdict'].upper()} reply{f' ({why.strip()})' if why else ''}"
+    is_alone = not before.strip(" \t>-*+") and not after.strip()
+    return f"**{label}:**" if is_alone else f"\x06{label}\x06"
 
 
 def _as_rows(html: str) -> str:

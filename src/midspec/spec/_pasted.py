@@ -1,5 +1,5 @@
-"""What copying leaves in a text: page numbers, words broken over lines and bullets of a PDF or a word processor, roles
-on lines of their own from a web page. Texts in another markup language than Markdown are refused.
+"""What copying leaves in a text: page numbers, words broken over lines and bullets of a PDF or a word processor.
+Texts in another markup language than Markdown are refused.
 
 Lines keep their numbers: what goes leaves a zero character, which the reader of lines closes.
 """
@@ -11,7 +11,6 @@ from collections import Counter
 from itertools import pairwise
 
 from midspec.core.errors import SpecError
-from midspec.spec._examples import label_alone
 from midspec.spec._tags import is_turn_tag, wraps_alone
 
 NEW_LINE = "\x05"
@@ -29,9 +28,6 @@ _LETTER = re.compile(r"([ \t>]*)(?P<begin>\(?)([a-zA-Z]|[ivx]{2,5})(?P<end>[.)])
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
 _BLOCK_ID = re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9][A-Za-z0-9-]{2,40}[ \t]*$")
 _TAG_AS_CODE = re.compile(r"[ \t]*`(</?[A-Za-z][\w-]*>)`[ \t]*")
-_DIV = re.compile(r"<(?P<end>/?)div\b(?P<more>[^<>]*)>", re.IGNORECASE)
-_CLASS = re.compile(r"class\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
-_BOX = re.compile(r"<div\b[^<>]*class\s*=\s*[\"'](?:[^\"']*\s)?message\s[^\"']*[\"']", re.IGNORECASE)
 _PAGE = re.compile(
     r"[ \t]*(?:page[ \t]+\d{1,4}(?:[ \t]*(?:of|/)[ \t]*\d{1,4})?|[-\u2013\u2014][ \t]*\d{1,4}[ \t]*[-\u2013\u2014]"
     r"|\d{1,4}[ \t]*/[ \t]*\d{1,4}|\d{1,4})[ \t]*",
@@ -103,7 +99,7 @@ def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
     Raises:
         SpecError: it is.
     """
-    prose = _prose(lines)
+    prose = prose_of(lines)
     has_headings = any(_HEADING.match(lines[at]) for at in prose)
     for name, pattern in _OTHERS.items():
         found = [at for at in prose if pattern.match(lines[at])]
@@ -114,7 +110,7 @@ def refuse_other_markup(lines: list[str], n_before: int, where: str) -> None:
 
 def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, str]]]:
     """Return lines without what copying left in them, and what went: the line, its kind and its words."""
-    out, prose = list(lines), _prose(lines)
+    out, prose = list(lines), prose_of(lines)
     gone: list[tuple[int, str, str]] = []
     for at in prose:
         if not lines[at].isascii() or "\x0b" in lines[at]:
@@ -130,47 +126,22 @@ def without_traces(lines: list[str]) -> tuple[list[str], list[tuple[int, str, st
     _bullets(out, prose)
     _letters(out, prose)
     _broken_words(out, prose)
-    for at in prose:
-        if (tag := _TAG_AS_CODE.fullmatch(out[at])) and (
-            wraps_alone(tag[1]) or is_turn_tag(tag[1].replace("/", "", 1))
-        ):
-            out[at] = tag[1]
+    _tags_as_code(out, prose)
     return out, gone
 
 
-def turns_of_classes(lines: list[str]) -> list[str]:
-    """Return lines of HTML whose boxes of turns (`<div class="message assistant bad">`) are tags of turns."""
-    if not any(_BOX.search(line) for line in lines):
-        return lines
-    opened: list[str] = []
-
-    def write(match: re.Match[str]) -> str:
-        if match["end"]:
-            role = opened.pop() if opened else ""
-            return f"{NEW_LINE}</{role}>{NEW_LINE}" if role else match[0]
-        classes = re.findall(r"[\w-]+", ((found := _CLASS.search(match["more"])) and found[1].lower()) or "")
-        role = next((name for name in classes if "message" in classes and is_turn_tag(f"<{name}>")), "")
-        opened.append(role)
-        mark = next((name for name in classes if name in ("good", "bad")), "")
-        return f"{NEW_LINE}<{f'{role} {mark}'.strip()}>{NEW_LINE}" if role else match[0]
-
-    return [_DIV.sub(write, line) if "div" in line else line for line in lines]
+def _tags_as_code(lines: list[str], prose: list[int]) -> None:
+    """Write tags of turns that stand as code as tags, and take tags off that stand as code around parts of a prompt."""
+    found = [(at, begin[1], begin.end()) for at in prose if (begin := _TAG_AS_CODE.match(lines[at]))]
+    around = {name for at, name, end in found if name.startswith("</") and end == len(lines[at])}
+    for at, name, end in found:
+        if end == len(lines[at]) and (wraps_alone(name) or is_turn_tag(name.replace("/", "", 1))):
+            lines[at] = name
+        elif f"</{name.strip('</')}" in around:
+            lines[at] = lines[at][end:] or "\0"
 
 
-def turns_of_page(lines: list[str]) -> list[str]:
-    """Return lines with the roles and verdicts that a web page shows over its turns written as labels.
-
-    Where the turns stand in tags already, nothing is left of them.
-    """
-    labels = {at: label for at in _prose(lines) if (label := label_alone(lines[at]))}
-    if len(labels) > 1 and any(is_turn_tag(line) and line.lstrip().startswith("<") for line in lines):
-        labels = dict.fromkeys(labels, "")
-    elif not {"**User:**", "**Assistant:**"} <= set(labels.values()):
-        return lines
-    return [labels.get(at, line) for at, line in enumerate(lines)]
-
-
-def _prose(lines: list[str]) -> list[int]:
+def prose_of(lines: list[str]) -> list[int]:
     """Return the lines that stand in no fenced block."""
     found, fence = list[int](), ""
     for at, line in enumerate(lines):

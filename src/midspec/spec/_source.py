@@ -15,14 +15,8 @@ from dataclasses import dataclass, field
 from midspec.spec._data import json_front_matter
 from midspec.spec._examples import example_label, mark_of
 from midspec.spec._hidden import Part, without_hidden
-from midspec.spec._pasted import (
-    NEW_LINE,
-    refuse_conflict,
-    refuse_other_markup,
-    turns_of_classes,
-    turns_of_page,
-    without_traces,
-)
+from midspec.spec._page import read_page, turns_of_page
+from midspec.spec._pasted import NEW_LINE, refuse_conflict, refuse_other_markup, without_traces
 from midspec.spec._tags import WRAPPERS, is_turn_tag
 
 _ATTRIBUTE = r"(?:[#.][A-Za-z_][\w:.-]*|[A-Za-z][\w-]*=(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s{}\"']+))"
@@ -40,6 +34,8 @@ _MODULE = re.compile(r"(?:import\s.+\sfrom\s+['\"][^'\"]+['\"]|export\s+(?:const
 _GAP = re.compile(r"(?P<before>^[ \t]*|[ \t]*)\0(?:[ \t]*\0)*(?P<after>[ \t]*)(?P<next>[.,;:!?)]?)")
 _ONLY_MARKS = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])?[ \t]*(?:\[[ xX]\])?[ \t]*")
 _FRONT_KEY = re.compile(r"[A-Za-z_][\w.-]*[ \t]*(?::(?=\s|$)|=)")
+# A head whose opening line is missing begins with one of the keys that editors and site builders write.
+_KNOWN_KEY = re.compile(r"(?:title|description|name|version|globs|alwaysApply|tags|date|author|layout|model):(?:\s|$)")
 _TITLE = re.compile(r"""^title[ \t]*[:=][ \t]*["']?(.+?)["']?[ \t]*$""", re.MULTILINE | re.IGNORECASE)
 _FENCE = re.compile(r"(?: {0,3}>[ \t]?)*[ \t]*(`{3,}|~{3,})[^`]*$")
 _LINK = re.compile(
@@ -62,6 +58,8 @@ _HEADING_LINK = re.compile(
 _LAST_ATTRIBUTES = re.compile(r"[ \t]+\{:?[ \t]*[#.][A-Za-z_][^{}\n]*\}[ \t]*$")
 _CONTENTS = re.compile(r"[ \t]*(?:\[TOC\]|\[\[_?TOC_?\]\]|\{\{\s*TOC\s*\}\}|\{:toc\}|\[_TOC_\])[ \t]*$", re.IGNORECASE)
 _CONTENTS_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+\[[^\[\]\n]+\]\(#[^()\s]*\)[ \t]*$")
+# A mark of a task, which a tick before a quotation is not.
+_TASK = re.compile(r"([ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:☐|[☑☒](?!\ufe0f?[ \t]*[\"“„«「*]))\ufe0f?[ \t]+(?=\S)")
 _JUMP = re.compile(r"[ \t]*(?:[↑^⬆]\ufe0f?[ \t]*)?\[[^\[\]\n]{1,60}\]\(#[^()\s]*\)[ \t]*$")
 _DEFINITION = re.compile(r" {0,3}:[ \t]+(?P<text>\S.*)$")
 _NO_TERM = re.compile(r"[ \t]*(?:#|[-*+>|:][ \t|]|\d{1,9}[.)][ \t]|$)|.*[.!?:|][ \t]*$")
@@ -116,8 +114,9 @@ def read_source(text: str, where: str) -> Source:
     refuse_conflict(lines[n_front:], n_front, where)
     refuse_other_markup(lines[n_front:], n_front, where)
     body = without_hidden("\n".join(lines[n_front:]), n_front, source.left_out, where)
-    cleaned, gone = without_traces(turns_of_classes(body.split("\n")))
-    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone]
+    page, gone = read_page(body.split("\n"))
+    cleaned, traces = without_traces(page)
+    source.left_out += [Part(n_front + 1 + at, n_front + 1 + at, kind, words) for at, kind, words in gone + traces]
     for number, line in enumerate(cleaned, start=n_front + 1):
         kept = _close_gaps(line) if "\0" in line else line
         if kept is not None and (marked := _MARKED.fullmatch(kept)):
@@ -137,20 +136,31 @@ def _front_matter(lines: list[str], source: Source) -> int:
         source.left_out.append(Part(1, n, "front matter", front.strip()))
         source.title = str(json.loads(front.strip()).get("title") or "")
         return n
-    first = next((index for index, line in enumerate(lines) if line.strip()), 0)
+    end = _end_of_front(lines, 0, source)
+    return (_end_of_front(lines, end, source) or end) if end else 0
+
+
+def _end_of_front(lines: list[str], begin: int, source: Source) -> int:
+    """Return behind which line front matter ends that begins here, or 0; a second may begin with a blank line."""
+    first = next((index for index in range(begin, len(lines)) if lines[index].strip()), 0)
     mark = lines[first].rstrip() if lines else ""
-    if mark not in ("---", "+++") or first + 1 >= len(lines) or not _FRONT_KEY.match(lines[first + 1].lstrip("# ")):
+    body = first + 1
+    if begin == 0 and _KNOWN_KEY.match(mark) and len(lines) > 1 and _FRONT_KEY.match(lines[first + 1]):
+        mark, body = "---", first
+    if begin:
+        body = next((index for index in range(body, len(lines)) if lines[index].strip()), body)
+    if mark not in ("---", "+++") or body >= len(lines) or not _FRONT_KEY.match(lines[body].lstrip("# ")):
         return 0
     ends = ("+++",) if mark == "+++" else ("---", "...")
-    for index in range(first + 1, len(lines)):
+    for index in range(body, len(lines)):
         line = lines[index]
         if line.rstrip() in ends:
-            body = "\n".join(lines[first + 1 : index])
-            source.left_out.append(Part(first + 1, index + 1, "front matter", body))
-            source.title = found[1] if (found := _TITLE.search(body)) else ""
+            words = "\n".join(lines[body:index])
+            source.left_out.append(Part(first + 1, index + 1, "front matter", words))
+            source.title = found[1] if (found := _TITLE.search(words)) else source.title
             return index + 1
         inner = line[:1] in (" ", "\t", "-", "#", "[", "]", "}", "") or _FRONT_KEY.match(line)
-        if not inner:
+        if not inner or (body == first and not _FRONT_KEY.match(line)):
             return 0
     return 0
 
@@ -165,7 +175,7 @@ def _close_gaps(line: str) -> str | None:
         return match["before"] if match.start() == 0 else " "
 
     closed = _GAP.sub(close, line)
-    return None if _ONLY_MARKS.fullmatch(closed) else closed
+    return None if _ONLY_MARKS.fullmatch(closed) else closed.rstrip()
 
 
 class _Lines:
@@ -213,6 +223,7 @@ class _Lines:
     def _line(self, line: str, number: int) -> None:
         if self._defines(line, number) or self._marks(line, number) or self._is_contents(line, number):
             return
+        line = _TASK.sub(r"\1", line, count=1) if not line.isascii() else line
         if line.lstrip()[:1] == "#":
             line = _HEADING_LINK.sub("", line)
         if (head := _HEADING.match(line)) and _is_attributes(head["marks"]):

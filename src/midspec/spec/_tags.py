@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from html import unescape
 
-from midspec.spec._examples import MARK_OF, NOUNS, ROLE_OF, VERDICTS, Turn, is_example, read_lines, spread
+from midspec.spec._examples import Turn, is_example, read_lines, spread
+from midspec.spec._label_words import MARK_OF, NOUNS, ROLE_OF, read_verdict
 
 # Tags around turns that are none themselves.
 WRAPPERS = frozenset(
@@ -17,6 +18,12 @@ _TAG = re.compile(
 _ATTRIBUTE = re.compile(r"([\w-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _INNER_TAG_LINE = re.compile(
     r"^[ \t]*</?(?:settings|untrusted\w*|metadata|context|document|attachment)[^<>\n]*>[ \t]*\n?", re.M
+)
+# A question, and behind an empty line its answer, which has no label.
+_ASKED = re.compile(
+    r"\s*[*_]{0,3}(?:question|frage|pregunta|pergunta|domanda|вопрос|问题|質問|질문)[*_]{0,3}[ \t]*[:：][*_]{0,3}"
+    r"[ \t]*(?P<question>[^\n]+[?？])[ \t]*\n[ \t]*\n(?P<answer>.*\S)\s*",
+    re.IGNORECASE | re.DOTALL,
 )
 _GAP = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _QUOTE = re.compile(r"^(?: {0,3}>[ \t]?)+")
@@ -70,10 +77,8 @@ def read_tags(text: str) -> list[Turn]:
         elif name and match["comment"] is not None:
             body += text[start : match.start()]
             start = match.end()
-            verdict = VERDICTS.fullmatch(match["comment"].strip())
-            if verdict and not body.strip():
-                why = (verdict["why"] or "").strip()
-                turns[-1] = turns[-1]._replace(mark=MARK_OF[verdict["verdict"].lower()], why=why)
+            if (verdict := read_verdict(match["comment"])) and not body.strip():
+                turns[-1] = turns[-1]._replace(mark=verdict[0], why=verdict[1])
         elif name and tag == name and match["end"]:
             body += text[start : match.start()]
             turns[-1] = turns[-1]._replace(body=_GAP.sub("\n\n", _INNER_TAG_LINE.sub("", body)).strip())
@@ -94,10 +99,10 @@ def _of_attributes(text: str) -> tuple[str, str]:
     said, mark = [], ""
     for name, double, single in _ATTRIBUTE.findall(text):
         value = double or single
-        if value.lower() in MARK_OF:
+        if name in ("comment", "note", "why", "reason"):
+            said.append(unescape(value))
+        elif value.lower() in MARK_OF:
             mark = MARK_OF[value.lower()]
-        elif name in ("comment", "note", "why", "reason"):
-            said.append(value)
         elif name in ("recipient", "to"):
             said.append(f"to {value}")
     for word in _ATTRIBUTE.sub(" ", text).lower().split():  # `<assistant bad>`, `<assistant quality=bad>`
@@ -119,4 +124,6 @@ def read_code(text: str) -> list[Turn]:
     if len(inside) > 2 and wraps_alone(inside[0]) and wraps_alone(inside[-1]):
         inside = inside[1:-1]
     title, turns = read_lines(inside)
+    if is_fenced and len(turns) == 1 and (asked := _ASKED.fullmatch("\n".join(inside))):
+        return [turns[0]._replace(body=asked["question"].strip()), Turn("Assistant", "", "", asked["answer"].strip())]
     return turns if title is None and is_example(turns, is_talk=True) else []
